@@ -1,0 +1,287 @@
+"""The public events: what producers send, what readers get. Parsing is validation; a value that does not fit raises.
+
+JSON in, frozen structs out. ``schema()`` gives the JSON Schema published under ``streams/schemas/``.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from streams.card_numbers import find_card_number
+
+Identifier = Annotated[str, Meta(min_length=1, max_length=64)]
+#: integer minor units; the bound is 10 billion in a currency of two decimals and what a profile can hold exactly
+AmountMinor = Annotated[int, Meta(ge=0, lt=2**40)]
+Instant = Annotated[datetime, Meta(tz=True)]
+Channel = Literal["pos", "ecom", "atm", "transfer", "moto"]
+
+#: a value longer than this is refused before it is parsed
+MAX_TRANSACTION_BYTES = 16_384
+#: event times outside are a producer's mistake, not history
+EARLIEST_EVENT = datetime(2000, 1, 1, tzinfo=UTC)
+LATEST_EVENT = datetime(2100, 1, 1, tzinfo=UTC)
+_EARLIEST_MS = int(EARLIEST_EVENT.timestamp() * 1000)
+_LATEST_MS = int(LATEST_EVENT.timestamp() * 1000)
+
+
+class InvalidEvent(Exception):
+    """An event does not fit its contract. ``field`` names the place, ``reason`` is a metric label, the text is for people."""
+
+    def __init__(self, reason: str, field: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.field = field
+
+
+class Transaction(msgspec.Struct, frozen=True, kw_only=True):
+    """One payment attempt. Identifiers are 1-64 printable characters; amounts are integer minor units."""
+
+    transaction_id: Identifier
+    event_time: Instant
+    card_id: Identifier
+    merchant_id: Identifier
+    amount_minor: AmountMinor
+    currency: Annotated[str, Meta(min_length=3, max_length=3)]
+    customer_id: Identifier | None = None
+    device_id: Identifier | None = None
+    ip: Annotated[str, Meta(max_length=45)] | None = None
+    mcc: Annotated[str, Meta(max_length=4)] | None = None
+    channel: Channel | None = None
+    country: Annotated[str, Meta(min_length=2, max_length=2)] | None = None
+    latitude: Annotated[float, Meta(ge=-90, le=90)] | None = None
+    longitude: Annotated[float, Meta(ge=-180, le=180)] | None = None
+    tenant: Annotated[str, Meta(min_length=1, max_length=64)] = "default"
+
+    @property
+    def event_ms(self) -> int:
+        """Event time in milliseconds since 1970, UTC."""
+        return epoch_ms(self.event_time)
+
+
+class Label(msgspec.Struct, frozen=True, kw_only=True):
+    """What a transaction turned out to be. ``event_time`` is the transaction's own, ``label_time`` when it was said."""
+
+    transaction_id: Identifier
+    label: Literal["fraud", "legit"]
+    label_time: Instant
+    source: Literal["chargeback", "analyst", "customer"]
+    card_id: Identifier
+    merchant_id: Identifier
+    event_time: Instant
+
+
+class Reason(msgspec.Struct, frozen=True):
+    code: str
+    text: str
+    contribution: float
+
+
+class Decision(msgspec.Struct, kw_only=True, omit_defaults=False):
+    """The one decision of a transaction. ``status`` says how well founded it is; ``degraded_by`` what was missing."""
+
+    transaction_id: str
+    decision: Literal["approve", "review", "decline"]
+    status: Literal["scored", "degraded", "not_scored"]
+    score: float | None
+    reasons: list[Reason]
+    model: str
+    model_version: str
+    policy_version: str
+    features_version: str
+    arm: str
+    shadow: dict[str, float]
+    rules: list[str]
+    event_time: datetime
+    received_at: datetime
+    decided_at: datetime
+    latency_ms: float
+    card_id: str
+    tenant: str
+    degraded_by: list[str] = []
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision joined with its matured label."""
+
+    decision: Decision
+    label: Literal["fraud", "legit"]
+    label_time: datetime
+    source: str
+    merchant_id: str
+
+
+class DriftRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One detector's verdict on one feature (or ``*`` for all) over one window of decisions."""
+
+    detector: str
+    feature: str
+    window_start: datetime
+    window_end: datetime
+    rows: int
+    statistic: float
+    p_value: float | None
+    psi: float | None
+    severity: Literal["none", "warning", "critical"]
+    model_version: str
+    bundle_reference: str
+
+
+class RetrainingRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody or something asks for a new model, with evidence. One ``dedupe_key`` is answered once."""
+
+    model: str
+    reason: str
+    evidence: list[dict[str, Any]]
+    data_from: datetime
+    data_to: datetime
+    requested_at: datetime
+    dedupe_key: str
+    cooldown_s: float
+    requested_by: str
+
+
+class RolloutRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Which bundle each arm serves from now on. The newest record on `rollouts` is the truth."""
+
+    model: str
+    champion: str
+    previous: str | None
+    arms: dict[str, str]
+    traffic: dict[str, float]
+    state: Literal["live", "shadow", "canary", "rolled_back"]
+    approved_by: str
+    why: str
+    since: datetime
+    sequence: int
+
+
+_transaction_decoder = msgspec.json.Decoder(Transaction)
+_label_decoder = msgspec.json.Decoder(Label)
+_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_KNOWN = frozenset(field.name for field in msgspec.structs.fields(Transaction))
+_encoder = msgspec.json.Encoder()
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]")
+_FIELD = re.compile(r"`\$\.?([^`]*)`")
+
+_UTC = UTC
+
+
+def epoch_ms(moment: datetime) -> int:
+    """Milliseconds since 1970, UTC, truncated; exact integer arithmetic."""
+    delta = moment - _EPOCH
+    return delta.days * 86_400_000 + delta.seconds * 1000 + delta.microseconds // 1000
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def from_ms(milliseconds: int) -> datetime:
+    """The UTC moment of a count of milliseconds since 1970."""
+    return datetime.fromtimestamp(milliseconds / 1000, tz=_UTC)
+
+
+def encode(event: Any) -> bytes:
+    """JSON bytes of any event struct; times are RFC 3339 with zone."""
+    return _encoder.encode(event)
+
+
+def parse_transaction(raw: bytes | None) -> Transaction:
+    """Parse and check one transaction.
+
+    Raises:
+        InvalidEvent: with reason ``empty``, ``too_large``, ``not_utf8``, ``not_json``, ``field``, ``unprintable``,
+            ``event_time_range`` or ``card_number``.
+    """
+    if not raw:
+        raise InvalidEvent("empty", "", "the record has no value")
+    if len(raw) > MAX_TRANSACTION_BYTES:
+        raise InvalidEvent("too_large", "", f"the value has {len(raw)} bytes, more than {MAX_TRANSACTION_BYTES}")
+    return check_transaction(_decode(_transaction_decoder, raw))
+
+
+def check_transaction(tx: Transaction) -> Transaction:
+    """The checks that types cannot say: printable identifiers, no card numbers, sane time.
+
+    Raises:
+        InvalidEvent: see ``parse_transaction``.
+    """
+    optional = [v for v in (tx.customer_id, tx.device_id, tx.ip, tx.mcc, tx.channel, tx.country) if v]
+    joined = "\x20\x20\x20".join(
+        (tx.transaction_id, tx.card_id, tx.merchant_id, tx.tenant, tx.currency, *optional)
+    )
+    if _UNPRINTABLE.search(joined):
+        raise InvalidEvent("unprintable", _which(tx, _UNPRINTABLE.search), "an identifier holds unprintable characters")
+    if find_card_number(joined):
+        field = _which(tx, find_card_number)
+        raise InvalidEvent("card_number", field, f"{field} holds a card number; send a token in its place")
+    if not (tx.currency.isascii() and tx.currency.isalpha() and tx.currency.isupper()):
+        raise InvalidEvent("field", "currency", "currency must be an ISO 4217 code such as EUR")
+    if not _EARLIEST_MS <= tx.event_ms < _LATEST_MS:
+        raise InvalidEvent("event_time_range", "event_time", f"event_time {tx.event_time.isoformat()} is not between 2000 and 2100")
+    return tx
+
+
+def parse_label(raw: bytes | None) -> Label:
+    """Parse and check one label.
+
+    Raises:
+        InvalidEvent: as for transactions.
+    """
+    if not raw:
+        raise InvalidEvent("empty", "", "the record has no value")
+    if len(raw) > MAX_TRANSACTION_BYTES:
+        raise InvalidEvent("too_large", "", f"the value has {len(raw)} bytes, more than {MAX_TRANSACTION_BYTES}")
+    label: Label = _decode(_label_decoder, raw)
+    joined = "   ".join((label.transaction_id, label.card_id, label.merchant_id))
+    if _UNPRINTABLE.search(joined):
+        raise InvalidEvent("unprintable", "transaction_id", "an identifier holds unprintable characters")
+    if find_card_number(joined):
+        raise InvalidEvent("card_number", "card_id", "an identifier holds a card number; send a token in its place")
+    return label
+
+
+def unknown_fields(raw: bytes) -> list[str]:
+    """Names in a transaction that the contract does not know: ignored, and counted by the caller."""
+    # as many quoted names as known fields at most: the exact look is needed for few records
+    if raw.count(b'":') + raw.count(b'" :') <= 6:
+        return []
+    return [name for name in _object_decoder.decode(raw) if name not in _KNOWN]
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of the public events."""
+    _, components = msgspec.json.schema_components((Transaction, Label, Decision, Outcome), ref_template="#/$defs/{name}")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": components}
+
+
+def _decode(decoder: Any, raw: bytes) -> Any:
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        found = _FIELD.search(str(error))
+        field = found.group(1) if found else ""
+        missing = re.search(r"missing required field `([^`]+)`", str(error))
+        raise InvalidEvent("field", missing.group(1) if missing else field, str(error)) from None
+    except msgspec.DecodeError as error:
+        text = str(error)
+        reason = "not_utf8" if "utf-8" in text.lower() else "not_json"
+        raise InvalidEvent(reason, "", f"not JSON: {text}") from None
+    except RecursionError:
+        raise InvalidEvent("not_json", "", "not JSON: nested too deeply") from None
+    except UnicodeDecodeError:
+        raise InvalidEvent("not_utf8", "", "not UTF-8") from None
+
+
+def _which(tx: Transaction, search: Any) -> str:
+    for name in ("card_id", "transaction_id", "merchant_id", "customer_id", "device_id", "ip", "mcc", "tenant", "country"):
+        value = getattr(tx, name)
+        if value and search(value):
+            return name
+    return "transaction_id"
+
+

@@ -1,0 +1,96 @@
+"""Internal binary records: `features` (processor to scoring) and `entities` (what an event means for merchants & co.).
+
+MessagePack arrays (msgspec, ``array_like``): a field is only ever appended, with a default, so that older and
+newer processes read each other. Never pickle (invariant 8).
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from streams.events import Transaction
+
+#: Kafka headers
+HEADER_SOURCE_OFFSET = "tollgate-source-offset"  # decimal offset on `transactions`, same partition number
+HEADER_APPENDED_MS = "tollgate-appended-ms"  # a forwarded record's original append time
+HEADER_DEADLINE_MS = "tollgate-deadline-ms"  # the time this record may take; 0: no deadline (backlogs, replays)
+HEADER_DECIDED = "tollgate-decided"  # the HTTP edge's decision, carried through so that one writer decides
+HEADER_FORWARDED = "tollgate-forwarded-from"  # "partition:offset" where a misplaced record was found
+
+#: bits of ``FeatureRecord.missing``: what could not be read when the features were made
+MISSING_CARD = 1
+MISSING_MERCHANT = 2
+MISSING_DEVICE = 4
+MISSING_IP = 8
+MISSING_CUSTOMER = 16
+
+
+class FeatureRecord(msgspec.Struct, array_like=True, frozen=True):
+    """One transaction with its features, as made by the processor.
+
+    ``vector`` holds little-endian float32 in catalogue order (NaN: unknown). ``as_of`` says which state was read: for
+    the card the last applied offset of its `transactions` partition, for merchant, device, ip and customer the
+    offset of `entities` last applied to that profile (-1: nothing known), in this order.
+    """
+
+    catalogue: str
+    partition: int
+    offset: int
+    appended_ms: int
+    deadline_ms: int
+    missing: int
+    transaction: Transaction
+    event_ms: int
+    vector: bytes
+    as_of: tuple[int, int, int, int, int]
+    #: the HTTP edge's decision as JSON, when it has decided already
+    decided: bytes | None = None
+    trace: str | None = None
+
+
+class EntityItem(msgspec.Struct, array_like=True, frozen=True):
+    """One event's meaning for one entity. ``kind`` is "tx" or "label"; ``frauds`` is -1, 0 or +1."""
+
+    entity: str
+    entity_id: str
+    kind: str
+    offset: int
+    event_ms: int
+    amount_minor: int
+    card_hash: int
+    frauds: int
+
+
+class EntityItems(msgspec.Struct, array_like=True, frozen=True):
+    """Items of one chunk for one partition of `entities`, from one partition of one source topic, in offset order."""
+
+    source_topic: str
+    source_partition: int
+    items: list[EntityItem]
+
+
+_feature_encoder = msgspec.msgpack.Encoder()
+_feature_decoder = msgspec.msgpack.Decoder(FeatureRecord)
+_items_decoder = msgspec.msgpack.Decoder(EntityItems)
+
+encode_features = _feature_encoder.encode
+encode_items = _feature_encoder.encode
+
+
+def decode_features(raw: bytes) -> FeatureRecord:
+    """Raises: msgspec.DecodeError when the bytes are not a features record."""
+    record: FeatureRecord = _feature_decoder.decode(raw)
+    return record
+
+
+def decode_items(raw: bytes) -> EntityItems:
+    """Raises: msgspec.DecodeError when the bytes are not entity items."""
+    items: EntityItems = _items_decoder.decode(raw)
+    return items
+
+
+def matrix(records: list[FeatureRecord], width: int) -> npt.NDArray[np.float32]:
+    """The vectors of many records as one array, shape (records, width)."""
+    return np.frombuffer(b"".join(r.vector for r in records), dtype="<f4").reshape(len(records), width)

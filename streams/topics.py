@@ -1,0 +1,90 @@
+"""Every topic, declared once: partitions, retention, cleanup, and who may write it.
+
+``ensure_topics`` creates what is absent at start-up and refuses a partition count that differs, because a
+card's one writer follows from ``murmur2(card_id) % partitions``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic. ``partitions`` 0 means the stack's own count (all card-keyed topics share it)."""
+
+    name: str
+    retention_ms: int
+    partitions: int = 0
+    compacted: bool = False
+    append_time: bool = False
+    extra: dict[str, str] = field(default_factory=dict)
+
+
+#: latency is measured from the broker's append on TRANSACTIONS to its append on DECISIONS, so both are stamped by it
+TRANSACTIONS = Topic("transactions", 30 * DAY_MS, append_time=True)
+LABELS = Topic("labels", 90 * DAY_MS)
+FEATURES = Topic("features", 7 * DAY_MS, append_time=True)
+#: internal: what transactions and labels mean for merchants, devices, ips, customers; repartitioned by entity
+ENTITIES = Topic("entities", 30 * DAY_MS)
+DECISIONS = Topic("decisions", 30 * DAY_MS, append_time=True)
+OUTCOMES = Topic("outcomes", 90 * DAY_MS)
+DRIFT = Topic("drift", 30 * DAY_MS, partitions=1)
+RETRAINING = Topic("retraining", 90 * DAY_MS, partitions=1)
+ROLLOUTS = Topic("rollouts", -1, partitions=1, compacted=True)
+#: full copy of every rollout record, never compacted: the audit trail
+ROLLOUTS_AUDIT = Topic("rollouts-audit", -1, partitions=1)
+#: internal: what a person asked of a model (approve, reject, rollback); the rollout process answers on ROLLOUTS
+ROLLOUT_REQUESTS = Topic("rollout-requests", 90 * DAY_MS, partitions=1)
+DEAD_LETTERS = Topic("dead-letters", 90 * DAY_MS, partitions=1)
+
+ALL = (
+    TRANSACTIONS, LABELS, FEATURES, ENTITIES, DECISIONS, OUTCOMES,
+    DRIFT, RETRAINING, ROLLOUTS, ROLLOUTS_AUDIT, ROLLOUT_REQUESTS, DEAD_LETTERS,
+)  # fmt: skip
+
+
+class TopicError(Exception):
+    """A topic could not be created, or exists with another partition count than the stack's."""
+
+
+def ensure_topics(bootstrap: str, partitions: int, *, timeout_s: float = 30.0) -> None:
+    """Create absent topics and check the others.
+
+    Raises:
+        TopicError: the broker refused, or a topic has another partition count.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    existing = admin.list_topics(timeout=timeout_s).topics
+    wanted = {topic.name: topic for topic in ALL}
+    for name, topic in wanted.items():
+        count = topic.partitions or partitions
+        if name in existing and len(existing[name].partitions) != count:
+            raise TopicError(
+                f"topic {name} has {len(existing[name].partitions)} partitions and this stack wants {count}: "
+                "cards would move to other writers; use another home or drain and recreate it"
+            )
+    absent = [_new_topic(topic, partitions) for name, topic in wanted.items() if name not in existing]
+    if not absent:
+        return
+    for name, future in admin.create_topics(absent, operation_timeout=timeout_s).items():
+        try:
+            future.result(timeout=timeout_s)
+        except KafkaException as error:
+            if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
+                raise TopicError(f"topic {name} could not be created: {error}") from error
+
+
+def _new_topic(topic: Topic, partitions: int) -> NewTopic:
+    config = {"retention.ms": str(topic.retention_ms), **topic.extra}
+    if topic.compacted:
+        config["cleanup.policy"] = "compact"
+    if topic.append_time:
+        config["message.timestamp.type"] = "LogAppendTime"
+    return NewTopic(topic.name, num_partitions=topic.partitions or partitions, replication_factor=1, config=config)
