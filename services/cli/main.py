@@ -1,0 +1,192 @@
+"""``tollgate``: one command, one module, imported when it is called, so that help stays quick.
+
+Exit codes: 0 done, 1 the check failed, 2 bad usage or bad input, 3 a part cannot be reached, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+DONE, CHECK_FAILED, BAD_INPUT, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a command is: module, the click object's name in it, one line of help."""
+
+    module: str
+    attribute: str
+    help: str
+
+
+def _entries(module: str, commands: dict[str, str]) -> dict[str, Entry]:
+    name = f"services.cli.{module}"
+    return {command: Entry(name, command.replace("-", "_"), text) for command, text in commands.items()}
+
+
+COMMANDS: dict[str, Entry] = {
+    **_entries(
+        "stack",
+        {
+            "up": "Start the local stack: Kafka, Redis, the streams, scoring, monitoring.",
+            "down": "Stop what `up` started, and nothing else.",
+            "status": "State, addresses and processes of the stack.",
+            "doctor": "Check this machine, and say how to mend what is wrong.",
+        },
+    ),
+    **_entries("demo", {"demo": "Everything at once: history, a first model, live traffic, a live view."}),
+    **_entries(
+        "traffic",
+        {
+            "simulate": "Send simulated transactions at a fixed rate and measure their decisions.",
+            "replay": "Stream a Parquet or CSV file through the stack.",
+        },
+    ),
+    **_entries(
+        "ledger",
+        {
+            "reconcile": "Prove from the topics that every transaction ended in exactly one place.",
+            "decisions": "Read decisions.",
+            "dead-letters": "List what was refused, mend it, send it again.",
+        },
+    ),
+    **_entries(
+        "models",
+        {
+            "train": "Train, evaluate, sign and publish a model for approval.",
+            "models": "List, compare, approve, reject, promote and roll back models.",
+            "evaluate": "Fit and measure a model on a file, by dates.",
+            "score": "Score a file with the live model.",
+        },
+    ),
+    **_entries("drift", {"drift": "Newest drift rows and retraining requests."}),
+    **_entries(
+        "features",
+        {
+            "features": "Show an entity's features, or the catalogue.",
+            "parity": "Recompute served features from the log and compare bits.",
+        },
+    ),
+}
+
+#: what means "a part cannot be reached", by full name so that nothing is imported to compare
+_UNREACHABLE = frozenset(
+    {
+        "streams.settings.SettingsError",
+        "streams.topics.TopicError",
+        "streams.kafka.DeliveryError",
+        "cimpl.KafkaException",
+        "redis.exceptions.ConnectionError",
+        "redis.exceptions.TimeoutError",
+        "httpx.TransportError",
+        "builtins.ConnectionError",
+    }
+)
+_BAD_INPUT = frozenset({"streams.events.InvalidEvent"})
+
+
+class CommandError(click.ClickException):
+    """A command's module cannot be loaded."""
+
+    exit_code = UNREACHABLE
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        entry = COMMANDS.get(name)
+        if entry is None:
+            return None
+        try:
+            command = getattr(importlib.import_module(entry.module), entry.attribute)
+        except (ImportError, AttributeError) as error:
+            raise CommandError(f"`tollgate {name}` cannot be loaded: {error}") from error
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            context.fail(f"no such command: {args[0]}")
+        return super().resolve_command(context, args)
+
+    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Tollgate: streaming fraud scoring. Every command takes --home DIR, the folder of a stack."""
+
+
+def exit_code(error: BaseException) -> int | None:
+    """The exit code that an error means, or None when it is a fault of the program itself."""
+    own = getattr(error, "exit_code", None)
+    if isinstance(own, int):
+        return own
+    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    if names & _UNREACHABLE:
+        return UNREACHABLE
+    return BAD_INPUT if names & _BAD_INPUT else None
+
+
+def run(args: list[str]) -> int:
+    """Run one command and say how it ended; never raises."""
+    state: dict[str, Any] = {}
+    try:
+        result = cli.main(args=args, prog_name="tollgate", standalone_mode=False, obj=state)
+        return result if type(result) is int else DONE
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # the reader (head, less) went away; the interpreter's own flush at exit must not complain either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as error:  # noqa: BLE001 - the process edge: log, say one line, end
+        return _report(error, state.get("home"))
+
+
+def _report(error: Exception, home: Path | None) -> int:
+    code = exit_code(error)
+    if code is not None:
+        click.echo(f"tollgate: {error}", err=True)
+        return code
+    if home is None or not home.is_dir():
+        logging.getLogger("tollgate").error("command failed", exc_info=error)
+        return CHECK_FAILED
+    log = home / "logs" / "cli.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    logger = logging.getLogger("tollgate")
+    logger.addHandler(logging.FileHandler(log))
+    logger.propagate = False
+    logger.error("command failed", exc_info=error)
+    click.echo(f"tollgate: {type(error).__name__}: {error} (traceback in {log})", err=True)
+    return CHECK_FAILED
+
+
+def main() -> None:
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()
