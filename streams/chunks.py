@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -22,7 +23,6 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
-from mode.utils.futures import notify
 
 from streams.metrics import CONSUMER_LAG
 from streams.process import Process
@@ -35,6 +35,7 @@ Positions = dict[tuple[str, int], int]
 EXIT_HANDLER_FAILED = 70
 #: records of one chunk at most: bounds memory and the time that one chunk takes
 MAX_CHUNK_RECORDS = 4096
+CHUNKS_AT_ONCE = 2
 
 
 @dataclass
@@ -44,19 +45,12 @@ class Chunk:
     topic: str
     records: list[Any]
     positions: dict[TP, int] = field(default_factory=dict)
+    #: tells the consumer that the work is done; Faust's own acknowledgement also comes for chunks that it skipped
+    finish: Callable[[], None] = lambda: None
 
     def partitions(self) -> list[int]:
         """The partitions that this chunk holds records of, ascending."""
         return sorted(tp.partition for tp in self.positions)
-
-
-@dataclass(frozen=True)
-class Pacing:
-    """How long a fetch may wait for more: nothing when quiet, ``busy_wait_ms`` when ``busy_records`` came at once."""
-
-    fetch_wait_ms: int = 500
-    busy_records: int = 64
-    busy_wait_ms: float = 4.0
 
 
 class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
@@ -111,7 +105,7 @@ class ChunkConsumer(driver.Consumer):
         self._handled: dict[TP, int] = {}
         self._committed: dict[TP, int] = {}
         # one chunk at work and one waiting: more would only be memory
-        self._room = asyncio.Semaphore(2)
+        self._room = asyncio.Semaphore(CHUNKS_AT_ONCE)
 
     def _new_consumer_thread(self) -> ChunkConsumerThread:
         return ChunkConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -134,7 +128,7 @@ class ChunkConsumer(driver.Consumer):
         while not (self.should_stop or fetcher.should_stop):
             try:
                 await asyncio.wait_for(self._room.acquire(), timeout=1.0)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 continue
             return True
         return False
@@ -151,10 +145,13 @@ class ChunkConsumer(driver.Consumer):
             chunk.positions[TP(tp.topic, tp.partition)] = position
             highwater = self.highwater(tp)
             if highwater is not None:
-                CONSUMER_LAG.labels(self.app.conf.id, tp.topic, tp.partition).set(max(0, highwater - position))
+                CONSUMER_LAG.labels(self.app.conf.id, tp.topic, tp.partition).set(
+                    max(0, highwater - position)
+                )
         return list(by_topic.values())
 
     def _message(self, chunk: Chunk) -> ConsumerMessage:
+        chunk.finish = partial(self._finished, chunk, self._room)
         first = chunk.records[0]
         tp = next(iter(chunk.positions))
         return ConsumerMessage(
@@ -162,19 +159,15 @@ class ChunkConsumer(driver.Consumer):
             None, chunk, None, 0, 0, tp, generation_id=self.app.consumer_generation_id,
         )  # fmt: skip
 
-    def ack(self, message: Any) -> bool:
-        """Called by Faust when the agent is done with a chunk."""
-        if message.acked:
-            return False
-        message.acked = True
-        self._unacked_messages.discard(message)
-        self._handled.update(message.value.positions)
-        self._room.release()
-        notify(self._waiting_for_ack)
-        return True
+    def _finished(self, chunk: Chunk, room: asyncio.Semaphore) -> None:
+        self._handled.update(chunk.positions)
+        room.release()
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Commit the positions of handled chunks that are not committed yet."""
+        # Faust's own bookkeeping of acknowledged offsets is not used: keep it from growing
+        self._acked.clear()
+        self._acked_index.clear()
         assigned = self.assignment()
         pending = {
             tp: offset
@@ -191,12 +184,17 @@ class ChunkConsumer(driver.Consumer):
         await self.seek_to_committed()
         self._handled.clear()
         self._committed.clear()
-        if self.start_positions is None:
+        # chunks of the assignment before are skipped by Faust and never finish
+        self._room = asyncio.Semaphore(CHUNKS_AT_ONCE)
+        start = type(self).start_positions
+        if start is None:
             return
         assigned = [(tp.topic, tp.partition) for tp in self.assignment()]
-        positions = await asyncio.get_event_loop().run_in_executor(None, type(self).start_positions, assigned)
+        positions = await asyncio.get_event_loop().run_in_executor(None, start, assigned)
         if positions:
-            await self.seek_wait({TP(topic, partition): offset for (topic, partition), offset in positions.items()})
+            await self.seek_wait(
+                {TP(topic, partition): offset for (topic, partition), offset in positions.items()}
+            )
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Faust's per-record livelock detector does not apply to chunks; lag is a metric."""
@@ -226,7 +224,12 @@ def run_chunk_app(
     if tick is not None:
         app.timer(interval=tick_s)(_ticker(tick))
     worker = faust.Worker(
-        app, loglevel="WARNING", override_logging=False, redirect_stdouts=False, quiet=True, workdir=process.settings.home
+        app,
+        loglevel="WARNING",
+        override_logging=False,
+        redirect_stdouts=False,
+        quiet=True,
+        workdir=process.settings.home,
     )
     logger.info("worker of group %s starts on %s", group, ", ".join(topic.name for topic in topics))
     try:
@@ -237,7 +240,9 @@ def run_chunk_app(
     logger.info("worker of group %s stopped", group)
 
 
-def _new_app(process: Process, group: str, start: Callable[[list[tuple[str, int]]], Positions] | None) -> faust.App:
+def _new_app(
+    process: Process, group: str, start: Callable[[list[tuple[str, int]]], Positions] | None
+) -> faust.App:
     app = faust.App(
         group,
         broker=f"kafka://{process.settings.kafka}",
@@ -266,7 +271,8 @@ def _agent(handle: Callable[[Chunk], None]) -> Callable[[Any], Any]:
             started = monotonic()
             try:
                 handle(chunk)
-            except Exception:  # noqa: BLE001 - the process edge: log, stop, let the supervisor restart
+                chunk.finish()
+            except Exception:  # the process edge: log, stop, let the supervisor restart
                 logger.exception("chunk of %d records from %s failed", len(chunk.records), chunk.topic)
                 os._exit(EXIT_HANDLER_FAILED)
             if monotonic() - started > 5:
@@ -279,7 +285,7 @@ def _ticker(tick: Callable[[], None]) -> Callable[[], Any]:
     async def run_tick() -> None:
         try:
             tick()
-        except Exception:  # noqa: BLE001 - the process edge, as above
+        except Exception:  # the process edge, as above
             logger.exception("periodic work failed")
             os._exit(EXIT_HANDLER_FAILED)
 

@@ -200,7 +200,9 @@ def parse_transaction(raw: bytes | None) -> Transaction:
     if not raw:
         raise InvalidEvent("empty", "", "the record has no value")
     if len(raw) > MAX_TRANSACTION_BYTES:
-        raise InvalidEvent("too_large", "", f"the value has {len(raw)} bytes, more than {MAX_TRANSACTION_BYTES}")
+        raise InvalidEvent(
+            "too_large", "", f"the value has {len(raw)} bytes, more than {MAX_TRANSACTION_BYTES}"
+        )
     return check_transaction(_decode(_transaction_decoder, raw))
 
 
@@ -215,14 +217,20 @@ def check_transaction(tx: Transaction) -> Transaction:
         (tx.transaction_id, tx.card_id, tx.merchant_id, tx.tenant, tx.currency, *optional)
     )
     if _UNPRINTABLE.search(joined):
-        raise InvalidEvent("unprintable", _which(tx, _UNPRINTABLE.search), "an identifier holds unprintable characters")
+        raise InvalidEvent(
+            "unprintable", _which(tx, _UNPRINTABLE.search), "an identifier holds unprintable characters"
+        )
     if find_card_number(joined):
         field = _which(tx, find_card_number)
         raise InvalidEvent("card_number", field, f"{field} holds a card number; send a token in its place")
     if not (tx.currency.isascii() and tx.currency.isalpha() and tx.currency.isupper()):
         raise InvalidEvent("field", "currency", "currency must be an ISO 4217 code such as EUR")
     if not _EARLIEST_MS <= tx.event_ms < _LATEST_MS:
-        raise InvalidEvent("event_time_range", "event_time", f"event_time {tx.event_time.isoformat()} is not between 2000 and 2100")
+        raise InvalidEvent(
+            "event_time_range",
+            "event_time",
+            f"event_time {tx.event_time.isoformat()} is not between 2000 and 2100",
+        )
     return tx
 
 
@@ -235,13 +243,17 @@ def parse_label(raw: bytes | None) -> Label:
     if not raw:
         raise InvalidEvent("empty", "", "the record has no value")
     if len(raw) > MAX_TRANSACTION_BYTES:
-        raise InvalidEvent("too_large", "", f"the value has {len(raw)} bytes, more than {MAX_TRANSACTION_BYTES}")
+        raise InvalidEvent(
+            "too_large", "", f"the value has {len(raw)} bytes, more than {MAX_TRANSACTION_BYTES}"
+        )
     label: Label = _decode(_label_decoder, raw)
     joined = "   ".join((label.transaction_id, label.card_id, label.merchant_id))
     if _UNPRINTABLE.search(joined):
         raise InvalidEvent("unprintable", "transaction_id", "an identifier holds unprintable characters")
     if find_card_number(joined):
-        raise InvalidEvent("card_number", "card_id", "an identifier holds a card number; send a token in its place")
+        raise InvalidEvent(
+            "card_number", "card_id", "an identifier holds a card number; send a token in its place"
+        )
     return label
 
 
@@ -255,7 +267,9 @@ def unknown_fields(raw: bytes) -> list[str]:
 
 def schema() -> dict[str, Any]:
     """JSON Schema of the public events."""
-    _, components = msgspec.json.schema_components((Transaction, Label, Decision, Outcome), ref_template="#/$defs/{name}")
+    _, components = msgspec.json.schema_components(
+        (Transaction, Label, Decision, Outcome), ref_template="#/$defs/{name}"
+    )
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": components}
 
 
@@ -278,10 +292,18 @@ def _decode(decoder: Any, raw: bytes) -> Any:
 
 
 def _which(tx: Transaction, search: Any) -> str:
-    for name in ("card_id", "transaction_id", "merchant_id", "customer_id", "device_id", "ip", "mcc", "tenant", "country"):
+    for name in (
+        "card_id",
+        "transaction_id",
+        "merchant_id",
+        "customer_id",
+        "device_id",
+        "ip",
+        "mcc",
+        "tenant",
+        "country",
+    ):
         value = getattr(tx, name)
         if value and search(value):
             return name
     return "transaction_id"
-
-

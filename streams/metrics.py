@@ -5,25 +5,55 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 #: seconds; fine around the 100 ms deadline
-LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 10, 60)
+LATENCY_BUCKETS = (
+    0.002,
+    0.005,
+    0.01,
+    0.015,
+    0.02,
+    0.03,
+    0.04,
+    0.05,
+    0.075,
+    0.1,
+    0.15,
+    0.25,
+    0.5,
+    1,
+    2.5,
+    10,
+    60,
+)
 
 TRANSACTIONS = Counter("tollgate_transactions_total", "Transactions accepted by the processor", ["tenant"])
 DECISIONS = Counter(
     "tollgate_decisions_total", "Decisions produced", ["status", "decision", "arm", "model_version"]
 )
-DEAD_LETTERS_TOTAL = Counter("tollgate_dead_letters_total", "Records refused, by topic and reason", ["topic", "reason"])
+DEAD_LETTERS_TOTAL = Counter(
+    "tollgate_dead_letters_total", "Records refused, by topic and reason", ["topic", "reason"]
+)
 DECISION_LATENCY = Histogram(
-    "tollgate_decision_latency_seconds", "From append on `transactions` to the decision", buckets=LATENCY_BUCKETS
+    "tollgate_decision_latency_seconds",
+    "From append on `transactions` to the decision",
+    buckets=LATENCY_BUCKETS,
 )
 CONSUMER_LAG = Gauge("tollgate_consumer_lag", "Records not yet handled", ["group", "topic", "partition"])
 FEATURE_STALENESS = Gauge(
-    "tollgate_feature_staleness_seconds", "Event time of the newest transaction less that of the newest applied one", ["entity"]
+    "tollgate_feature_staleness_seconds",
+    "Event time of the newest transaction less that of the newest applied one",
+    ["entity"],
 )
 DRIFT_STATISTIC = Gauge("tollgate_drift_statistic", "Newest test statistic", ["detector", "feature"])
 MODEL_INFO = Gauge("tollgate_model_info", "1 for the bundle that an arm serves", ["version", "arm"])
-FORWARDED = Counter("tollgate_forwarded_total", "Records found on another partition than their card's, sent on")
-DUPLICATES = Counter("tollgate_duplicates_total", "Records dropped because they were handled before", ["stage"])
-UNKNOWN_FIELDS = Counter("tollgate_unknown_fields_total", "Fields of transactions that the contract does not know")
+FORWARDED = Counter(
+    "tollgate_forwarded_total", "Records found on another partition than their card's, sent on"
+)
+DUPLICATES = Counter(
+    "tollgate_duplicates_total", "Records dropped because they were handled before", ["stage"]
+)
+UNKNOWN_FIELDS = Counter(
+    "tollgate_unknown_fields_total", "Fields of transactions that the contract does not know"
+)
 LATE_EVENTS = Counter("tollgate_late_events_total", "Transactions older than their card's newest one")
 STAGE_SECONDS = Histogram(
     "tollgate_stage_seconds", "Time that a chunk takes in one stage", ["stage"], buckets=LATENCY_BUCKETS
@@ -31,7 +61,9 @@ STAGE_SECONDS = Histogram(
 OUTCOMES = Counter("tollgate_outcomes_total", "Decisions joined with their label", ["label", "decision"])
 BUNDLE_REFUSED = Counter("tollgate_bundle_refused_total", "Bundles a replica would not serve", ["reason"])
 DRIFT_ROWS = Counter("tollgate_drift_rows_total", "Rows emitted on `drift`", ["severity"])
-RETRAINING_REQUESTS = Counter("tollgate_retraining_requests_total", "Events emitted on `retraining`", ["reason"])
+RETRAINING_REQUESTS = Counter(
+    "tollgate_retraining_requests_total", "Events emitted on `retraining`", ["reason"]
+)
 RULE_ERRORS = Counter("tollgate_rule_errors_total", "Rules that failed and were skipped", ["rule"])
 RETRAINING_RUNS = Counter("tollgate_retraining_runs_total", "Trainer runs by result", ["result"])
 ARCHIVED_ROWS = Counter("tollgate_archived_rows_total", "Rows written to Parquet", ["topic"])

@@ -15,7 +15,9 @@ from streams.events import Transaction
 #: Kafka headers
 HEADER_SOURCE_OFFSET = "tollgate-source-offset"  # decimal offset on `transactions`, same partition number
 HEADER_APPENDED_MS = "tollgate-appended-ms"  # a forwarded record's original append time
-HEADER_DEADLINE_MS = "tollgate-deadline-ms"  # the time this record may take; 0: no deadline (backlogs, replays)
+HEADER_DEADLINE_MS = (
+    "tollgate-deadline-ms"  # the time this record may take; 0: no deadline (backlogs, replays)
+)
 HEADER_DECIDED = "tollgate-decided"  # the HTTP edge's decision, carried through so that one writer decides
 HEADER_FORWARDED = "tollgate-forwarded-from"  # "partition:offset" where a misplaced record was found
 

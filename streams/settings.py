@@ -122,6 +122,10 @@ def load_settings(home: str | Path | None = None) -> Settings:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Settings)
     except FileNotFoundError:
-        raise SettingsError(f"no stack in {path.parent}: start one with `tollgate up --home {path.parent}`") from None
+        raise SettingsError(
+            f"no stack in {path.parent}: start one with `tollgate up --home {path.parent}`"
+        ) from None
     except msgspec.MsgspecError as error:
-        raise SettingsError(f"{path} does not parse ({error}): remove it and run `tollgate up` again") from error
+        raise SettingsError(
+            f"{path} does not parse ({error}): remove it and run `tollgate up` again"
+        ) from error

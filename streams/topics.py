@@ -87,4 +87,6 @@ def _new_topic(topic: Topic, partitions: int) -> NewTopic:
         config["cleanup.policy"] = "compact"
     if topic.append_time:
         config["message.timestamp.type"] = "LogAppendTime"
-    return NewTopic(topic.name, num_partitions=topic.partitions or partitions, replication_factor=1, config=config)
+    return NewTopic(
+        topic.name, num_partitions=topic.partitions or partitions, replication_factor=1, config=config
+    )

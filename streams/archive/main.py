@@ -1,0 +1,43 @@
+"""The archive process: `features`, `decisions` and `outcomes` to Parquet, for Feast's offline store and the trainer.
+
+Its position is in the manifest beside the files, not in the group's committed offsets: those may run ahead of what is
+on disk, and are for lag displays only.
+"""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+from typing import Any
+
+from streams.archive.writer import Archive, ensure_schema_files
+from streams.chunks import Chunk, run_chunk_app
+from streams.process import start_process
+from streams.topics import DECISIONS, FEATURES, OUTCOMES
+
+logger = logging.getLogger(__name__)
+
+GROUP = "archive"
+
+
+def main() -> None:
+    """Run until SIGTERM; what is buffered is written before the process ends."""
+    process = start_process("archive-0", signals=False)
+    root = process.settings.archive_dir
+    ensure_schema_files(root)
+    refused = DeadLetters(process.settings.kafka, process.name)
+    archive = Archive(root, refused.send)
+
+    def handle(chunk: Chunk) -> None:
+        archive.add(chunk.records, monotonic())
+
+    def tick() -> None:
+        archive.flush_due(monotonic())
+
+    run_chunk_app(
+        process, GROUP, [FEATURES, DECISIONS, OUTCOMES], handle, archive.start_positions, tick=tick, on_stop=archive.close
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The archive's memory: how far each partition is archived, and which files a flush was about to write.
+
+SQLite, because the position and the end of an intent must change together. Files named in an intent that never
+ended are removed on opening: their rows come again from the log, and no row is archived twice.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS positions (
+    topic TEXT NOT NULL, partition INTEGER NOT NULL, next_offset INTEGER NOT NULL, last_source INTEGER NOT NULL,
+    PRIMARY KEY (topic, partition)
+);
+CREATE TABLE IF NOT EXISTS intents (path TEXT PRIMARY KEY);
+"""
+
+
+class ManifestError(Exception):
+    """The manifest cannot be opened or written; the text names the file and the cause."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Next offset to read of a partition, and the last source offset archived from it (-1: none)."""
+
+    next_offset: int
+    last_source: int = -1
+
+
+class Manifest:
+    """One archive folder's manifest. Used by one process; calls are serialised by its caller."""
+
+    def __init__(self, root: Path) -> None:
+        """Open or create ``root/manifest.sqlite`` and clear up after a flush that was cut off.
+
+        Raises:
+            ManifestError: the file cannot be opened, or is no manifest.
+        """
+        root.mkdir(parents=True, exist_ok=True)
+        self._root = root
+        self._path = root / "manifest.sqlite"
+        try:
+            self._db = sqlite3.connect(self._path, check_same_thread=False, timeout=10)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.executescript(_TABLES)
+            self._remove_unfinished()
+        except sqlite3.Error as error:
+            raise ManifestError(f"the archive's manifest {self._path} cannot be used: {error}") from error
+
+    def positions(self) -> dict[tuple[str, int], Position]:
+        """Every known position, by (topic, partition)."""
+        rows = self._db.execute("SELECT topic, partition, next_offset, last_source FROM positions")
+        return {(topic, partition): Position(after, source) for topic, partition, after, source in rows}
+
+    def begin(self, paths: list[Path]) -> None:
+        """Say which files are about to appear, before the first of them does.
+
+        Raises:
+            ManifestError: it could not be written down.
+        """
+        relative = [(str(path.relative_to(self._root)),) for path in paths]
+        try:
+            with self._db:
+                self._db.executemany("INSERT OR REPLACE INTO intents (path) VALUES (?)", relative)
+        except sqlite3.Error as error:
+            raise ManifestError(f"{self._path}: {error}") from error
+
+    def finish(self, positions: dict[tuple[str, int], Position]) -> None:
+        """All files are in place: advance the positions and end the intents, in one step.
+
+        Raises:
+            ManifestError: it could not be written down; the files will be removed at the next start.
+        """
+        rows = [(topic, part, at.next_offset, at.last_source) for (topic, part), at in positions.items()]
+        try:
+            with self._db:
+                self._db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)", rows)
+                self._db.execute("DELETE FROM intents")
+        except sqlite3.Error as error:
+            raise ManifestError(f"{self._path}: {error}") from error
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _remove_unfinished(self) -> None:
+        for (relative,) in self._db.execute("SELECT path FROM intents").fetchall():
+            path = self._root / relative
+            path.unlink(missing_ok=True)
+            temporary(path).unlink(missing_ok=True)
+        with self._db:
+            self._db.execute("DELETE FROM intents")
+
+
+def temporary(path: Path) -> Path:
+    """Where a file is written before it gets its name; a leading dot hides it from Parquet data set readers."""
+    return path.with_name(f".{path.name}.tmp")

@@ -1,0 +1,179 @@
+"""Records of `features`, `decisions` and `outcomes` as Arrow tables: one column a field, built column by column.
+
+Times are timestamp[ms, UTC]. ``event_timestamp`` is the transaction's event time and ``created_timestamp`` the broker's
+append time, which is what Feast joins by. Unknown features stay NaN, absent fields are null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from features.catalogue import CATALOGUE_HASH, WIDTH
+from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
+from streams.records import FeatureRecord, decode_features, matrix
+from streams.topics import DECISIONS, FEATURES, OUTCOMES
+
+_MS = pa.timestamp("ms", tz="UTC")
+_US = pa.timestamp("us", tz="UTC")
+
+DECISION_SCHEMA = pa.schema(
+    [
+        ("transaction_id", pa.string()), ("decision", pa.string()), ("status", pa.string()), ("score", pa.float64()),
+        ("model_version", pa.string()), ("policy_version", pa.string()), ("arm", pa.string()),
+        ("latency_ms", pa.float64()), ("reasons", pa.string()), ("event_timestamp", _MS), ("decided_at", _MS),
+        ("card_id", pa.string()), ("tenant", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()),
+    ]
+)  # fmt: skip
+
+OUTCOME_SCHEMA = pa.schema(
+    [
+        ("transaction_id", pa.string()), ("label", pa.string()), ("label_time", _MS), ("source", pa.string()),
+        ("decision", pa.string()), ("status", pa.string()), ("score", pa.float64()), ("model_version", pa.string()),
+        ("merchant_id", pa.string()), ("card_id", pa.string()), ("event_timestamp", _MS),
+        ("partition", pa.int32()), ("offset", pa.int64()),
+    ]
+)  # fmt: skip
+
+SCHEMAS = {FEATURES.name: FEATURE_SCHEMA, DECISIONS.name: DECISION_SCHEMA, OUTCOMES.name: OUTCOME_SCHEMA}
+
+#: called with a Kafka record that cannot be read and the reason in words
+Refuse = Callable[[Any, str], None]
+
+
+class _Decision(msgspec.Struct):
+    """What the archive keeps of a decision; times stay text until a whole column is parsed at once."""
+
+    transaction_id: str
+    decision: str
+    status: str
+    score: float | None
+    model_version: str
+    policy_version: str
+    arm: str
+    latency_ms: float
+    reasons: msgspec.Raw
+    event_time: str
+    decided_at: str
+    card_id: str
+    tenant: str
+
+
+class _Outcome(msgspec.Struct):
+    decision: _Decision
+    label: str
+    label_time: str
+    source: str
+    merchant_id: str
+
+
+_decision_decoder = msgspec.json.Decoder(_Decision)
+_outcome_decoder = msgspec.json.Decoder(_Outcome)
+
+
+def feature_table(records: list[Any], refuse: Refuse, last_source: int) -> tuple[pa.Table, int]:
+    """Records of one partition of `features` as a table, and the last source offset now seen.
+
+    A record whose source offset is not above ``last_source`` repeats one from before a processor's crash
+    (decision 1) and is left out. Vectors of another catalogue are refused: their columns mean something else.
+    """
+    kept: list[FeatureRecord] = []
+    origin: list[Any] = []
+    for record, features in _decoded(records, decode_features, refuse):
+        if features.catalogue != CATALOGUE_HASH or len(features.vector) != 4 * WIDTH:
+            refuse(record, f"features of catalogue {features.catalogue}, this archive keeps {CATALOGUE_HASH}")
+        elif features.offset > last_source:
+            last_source = features.offset
+            kept.append(features)
+            origin.append(record)
+    transactions = [features.transaction for features in kept]
+    vectors = np.asfortranarray(matrix(kept, WIDTH))
+    columns = [
+        pa.array([t.transaction_id for t in transactions], pa.string()),
+        pa.array([t.card_id for t in transactions], pa.string()),
+        pa.array([t.merchant_id for t in transactions], pa.string()),
+        pa.array([t.tenant for t in transactions], pa.string()),
+        pa.array([t.amount_minor for t in transactions], pa.int64()),
+        pa.array([t.currency for t in transactions], pa.string()),
+        pa.array([t.channel for t in transactions], pa.string()),
+        pa.array([t.country for t in transactions], pa.string()),
+        pa.array(np.array([f.event_ms for f in kept], dtype=np.int64)).cast(_MS),
+        _append_times(origin),
+        pa.array(np.array([f.partition for f in kept], dtype=np.int32)),
+        pa.array(np.array([f.offset for f in kept], dtype=np.int64)),
+        pa.array(np.array([f.missing for f in kept], dtype=np.int32)),
+        *(pa.array(vectors[:, column]) for column in range(WIDTH)),
+    ]
+    return pa.Table.from_arrays(columns, schema=FEATURE_SCHEMA), last_source
+
+
+def decision_table(records: list[Any], refuse: Refuse) -> pa.Table:
+    """Records of `decisions` as a table; reasons stay JSON text."""
+    pairs = list(_decoded(records, _decision_decoder.decode, refuse))
+    decisions = [decision for _, decision in pairs]
+    columns = [
+        *_texts(decisions, "transaction_id", "decision", "status"),
+        pa.array([d.score for d in decisions], pa.float64()),
+        *_texts(decisions, "model_version", "policy_version", "arm"),
+        pa.array([d.latency_ms for d in decisions], pa.float64()),
+        pa.array([bytes(d.reasons) for d in decisions], pa.binary()).cast(pa.string()),
+        _instants([d.event_time for d in decisions]),
+        _instants([d.decided_at for d in decisions]),
+        *_texts(decisions, "card_id", "tenant"),
+        *_places([record for record, _ in pairs]),
+    ]
+    return pa.Table.from_arrays(columns, schema=DECISION_SCHEMA)
+
+
+def outcome_table(records: list[Any], refuse: Refuse) -> pa.Table:
+    """Records of `outcomes` as a table: the label, and of its decision what monitors and trainer compare."""
+    pairs = list(_decoded(records, _outcome_decoder.decode, refuse))
+    outcomes = [outcome for _, outcome in pairs]
+    decisions = [outcome.decision for outcome in outcomes]
+    columns = [
+        *_texts(decisions, "transaction_id"),
+        *_texts(outcomes, "label"),
+        _instants([o.label_time for o in outcomes]),
+        *_texts(outcomes, "source"),
+        *_texts(decisions, "decision", "status"),
+        pa.array([d.score for d in decisions], pa.float64()),
+        *_texts(decisions, "model_version"),
+        *_texts(outcomes, "merchant_id"),
+        *_texts(decisions, "card_id"),
+        _instants([d.event_time for d in decisions]),
+        *_places([record for record, _ in pairs]),
+    ]
+    return pa.Table.from_arrays(columns, schema=OUTCOME_SCHEMA)
+
+
+def _decoded(records: list[Any], decode: Callable[[bytes], Any], refuse: Refuse) -> list[tuple[Any, Any]]:
+    out = []
+    for record in records:
+        try:
+            out.append((record, decode(record.value or b"")))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            refuse(record, f"{record.topic} record does not parse: {error}")
+    return out
+
+
+def _texts(rows: list[Any], *names: str) -> list[pa.Array]:
+    return [pa.array([getattr(row, name) for row in rows], pa.string()) for name in names]
+
+
+def _instants(texts: list[str]) -> pa.Array:
+    return pa.array(texts, pa.string()).cast(_US).cast(_MS, safe=False)
+
+
+def _append_times(records: list[Any]) -> pa.Array:
+    return pa.array(np.array([record.timestamp for record in records], dtype=np.int64)).cast(_MS)
+
+
+def _places(records: list[Any]) -> list[pa.Array]:
+    return [
+        pa.array(np.array([record.partition for record in records], dtype=np.int32)),
+        pa.array(np.array([record.offset for record in records], dtype=np.int64)),
+    ]

@@ -1,0 +1,148 @@
+"""Rows to Parquet, each exactly once: buffered per partition, written whole, remembered together with their position.
+
+``<root>/<topic>/date=YYYY-MM-DD/<topic>-<partition>-<first offset>-<last offset>.parquet``; the date is the event's.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from streams.archive.manifest import Manifest, Position, temporary
+from streams.archive.rows import SCHEMAS, Refuse, decision_table, feature_table, outcome_table
+from streams.metrics import ARCHIVED_ROWS
+from streams.topics import DECISIONS, FEATURES
+
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class FlushPolicy:
+    """A flush comes after ``every_s`` with anything buffered, or at ``rows`` buffered rows, which bounds the memory."""
+
+    rows: int = 20_000
+    every_s: float = 5.0
+
+
+class Archive:
+    """What the archive process does with records; its thread safety lets a rebalance ask for positions at any time."""
+
+    def __init__(self, root: Path, refuse: Refuse, policy: FlushPolicy | None = None) -> None:
+        """Raises: ManifestError when ``root`` cannot be used."""
+        self._root = root
+        self._refuse = refuse
+        self._policy = policy or FlushPolicy()
+        self._manifest = Manifest(root)
+        self._positions = self._manifest.positions()
+        #: offsets below these are buffered or archived
+        self._expected = {place: at.next_offset for place, at in self._positions.items()}
+        self._buffers: dict[tuple[str, int], list[Any]] = {}
+        self._buffered = 0
+        self._oldest_s: float | None = None
+        self._lock = threading.Lock()
+
+    def start_positions(self, assigned: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Where to read on, for partitions that were ever archived; what is buffered is written first."""
+        with self._lock:
+            self._flush()
+            return {place: self._expected[place] for place in assigned if place in self._expected}
+
+    def add(self, records: list[Any], now_s: float) -> None:
+        """Buffer Kafka records; those below their partition's position are known and dropped."""
+        with self._lock:
+            for record in records:
+                place = (record.topic, record.partition)
+                if record.offset < self._expected.get(place, 0):
+                    continue
+                self._expected[place] = record.offset + 1
+                self._buffers.setdefault(place, []).append(record)
+                self._buffered += 1
+            if self._oldest_s is None and self._buffered:
+                self._oldest_s = now_s
+            if self._buffered >= self._policy.rows:
+                self._flush()
+
+    def flush_due(self, now_s: float) -> None:
+        """Write what has waited for ``every_s``."""
+        with self._lock:
+            if self._oldest_s is not None and now_s - self._oldest_s >= self._policy.every_s:
+                self._flush()
+
+    def close(self) -> None:
+        """Write what is buffered and close the manifest."""
+        with self._lock:
+            self._flush()
+            self._manifest.close()
+
+    def _flush(self) -> None:
+        if not self._buffered:
+            return
+        files: list[tuple[Path, pa.Table]] = []
+        positions: dict[tuple[str, int], Position] = {}
+        rows: dict[str, int] = {}
+        for place, records in self._buffers.items():
+            table, last_source = self._table(place, records)
+            positions[place] = Position(records[-1].offset + 1, last_source)
+            rows[place[0]] = rows.get(place[0], 0) + table.num_rows
+            files += self._files(place, records[0].offset, records[-1].offset, table)
+        self._manifest.begin([path for path, _ in files])
+        for path, table in files:
+            write_parquet(path, table)
+        self._manifest.finish(positions)
+        self._positions.update(positions)
+        self._buffers, self._buffered, self._oldest_s = {}, 0, None
+        for topic, count in rows.items():
+            ARCHIVED_ROWS.labels(topic).inc(count)
+
+    def _table(self, place: tuple[str, int], records: list[Any]) -> tuple[pa.Table, int]:
+        last_source = self._positions.get(place, Position(0)).last_source
+        if place[0] == FEATURES.name:
+            return feature_table(records, self._refuse, last_source)
+        build = decision_table if place[0] == DECISIONS.name else outcome_table
+        return build(records, self._refuse), last_source
+
+    def _files(
+        self, place: tuple[str, int], first: int, last: int, table: pa.Table
+    ) -> list[tuple[Path, pa.Table]]:
+        topic, partition = place
+        days = table.column("event_timestamp").cast(pa.int64()).to_numpy() // _DAY_MS
+        out = []
+        for day in np.unique(days):
+            date = np.datetime64(int(day), "D")
+            path = self._root / topic / f"date={date}" / f"{topic}-{partition}-{first}-{last}.parquet"
+            same = days == day
+            out.append((path, table if same.all() else table.filter(pa.array(same))))
+        return out
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Write a whole file or none: under another name first, on the disk before it gets its own.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    waiting = temporary(path)
+    texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    pq.write_table(
+        table, waiting, compression="zstd", compression_level=1, use_dictionary=texts, write_statistics=False
+    )
+    with waiting.open("rb") as written:
+        os.fsync(written.fileno())
+    waiting.replace(path)
+
+
+def ensure_schema_files(root: Path, schemas: Mapping[str, pa.Schema] = SCHEMAS) -> None:
+    """One empty file per topic, so that readers of a young archive find the columns and no rows."""
+    for topic, schema in schemas.items():
+        path = root / topic / "date=1970-01-01" / f"{topic}-empty.parquet"
+        if not path.exists():
+            write_parquet(path, schema.empty_table())
