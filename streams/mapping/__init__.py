@@ -1,0 +1,1 @@
+"""Files of other people's making as transactions and labels."""
