@@ -97,7 +97,9 @@ def _transaction_row(columns: Any, i: int, row: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _window_row(columns: Any, i: int, slot: int, t: int, state: Any, row: Any, merchants: Any, countries: Any) -> bool:
+def _window_row(
+    columns: Any, i: int, slot: int, t: int, state: Any, row: Any, merchants: Any, countries: Any
+) -> bool:
     """Windows over the ring; False when the ring holds this very transaction."""
     amount = columns.amount[i]
     counts = np.ones(5, dtype=np.int64)
@@ -161,7 +163,9 @@ def _window_row(columns: Any, i: int, slot: int, t: int, state: Any, row: Any, m
             row[_Z] = (amount - mean) / max(math.sqrt(variance), 1.0)
     row[_MERCHANTS_1H] = _distinct_with(merchants, in_hour, own_merchant)
     row[_MERCHANTS_24H] = _distinct_with(merchants, in_day, own_merchant)
-    row[_COUNTRIES] = _distinct_with(countries, in_day, np.uint8(columns.country[i] % 255 + 1 if columns.country[i] else 0))
+    row[_COUNTRIES] = _distinct_with(
+        countries, in_day, np.uint8(columns.country[i] % 255 + 1 if columns.country[i] else 0)
+    )
     return True
 
 

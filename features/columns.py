@@ -71,7 +71,9 @@ def mcc_number(mcc: str | None) -> float:
     return float(mcc) if mcc and mcc.isdecimal() and mcc.isascii() else NAN
 
 
-def columns_of(transactions: Sequence[TransactionLike], event_ms: Sequence[int], offsets: Sequence[int]) -> Columns:
+def columns_of(
+    transactions: Sequence[TransactionLike], event_ms: Sequence[int], offsets: Sequence[int]
+) -> Columns:
     """Columns of parsed transactions; ``offsets`` are those of their source partition, -1 when there is none."""
     return Columns(
         np.array(event_ms, dtype=np.int64),

@@ -141,7 +141,14 @@ def _shared_row(t: int, slot: int, state: Any, row: Any, column: int) -> None:
 
 @njit(cache=True, nogil=True)
 def apply_items(
-    slots: Any, offsets: Any, is_label: Any, event_ms: Any, amounts: Any, card_hashes: Any, frauds: Any, state: Any
+    slots: Any,
+    offsets: Any,
+    is_label: Any,
+    event_ms: Any,
+    amounts: Any,
+    card_hashes: Any,
+    frauds: Any,
+    state: Any,
 ) -> None:
     """Apply items of `entities` in order: transactions count, labels add to (or take from) the day of their event."""
     for i in range(slots.shape[0]):

@@ -42,7 +42,11 @@ def replay(
     cards = card_state(new_arena(CARD, max(1, len(card_names))))
     entity_slots, entity_count = _entity_slots(history, card_slots, len(card_names))
     entities = entity_state(new_arena(ENTITY, max(1, entity_count)))
-    card_hash = np.array([text_hash(name) for name in card_names], dtype=np.uint32)[card_slots] if n else np.empty(0, np.uint32)
+    card_hash = (
+        np.array([text_hash(name) for name in card_names], dtype=np.uint32)[card_slots]
+        if n
+        else np.empty(0, np.uint32)
+    )
     labels = _Labels(history, columns.event_ms)
     out = np.full((n, WIDTH), np.nan, dtype=np.float32)
     seen = np.zeros(n, dtype=np.uint8)
@@ -112,7 +116,11 @@ class _Labels:
 
 
 def _apply_transactions(
-    part: Columns, slots: npt.NDArray[np.int64], card_hash: npt.NDArray[np.uint32], seen: npt.NDArray[np.uint8], entities: Any
+    part: Columns,
+    slots: npt.NDArray[np.int64],
+    card_hash: npt.NDArray[np.uint32],
+    seen: npt.NDArray[np.uint8],
+    entities: Any,
 ) -> None:
     for kind in range(4):
         some = (slots[:, kind] >= 0) & (seen == 0)
@@ -125,7 +133,9 @@ def _apply_transactions(
         )  # fmt: skip
 
 
-def _entity_slots(history: pa.Table, card_slots: npt.NDArray[np.int64], cards: int) -> tuple[npt.NDArray[np.int64], int]:
+def _entity_slots(
+    history: pa.Table, card_slots: npt.NDArray[np.int64], cards: int
+) -> tuple[npt.NDArray[np.int64], int]:
     """Slots (n, 5) of merchant, device, ip, customer and card fraud history in one arena; -1 where absent."""
     slots = np.full((history.num_rows, 5), -1, dtype=np.int64)
     used = 0
@@ -160,7 +170,9 @@ def _hashed(column: pa.ChunkedArray) -> npt.NDArray[np.uint32]:
 def _numbers(history: pa.Table, name: str, dtype: Any, absent: float) -> Any:
     if name not in history.column_names:
         return np.full(history.num_rows, absent, dtype=dtype)
-    return np.ascontiguousarray(pc.fill_null(history[name].cast(pa.from_numpy_dtype(dtype)), absent).to_numpy(), dtype=dtype)
+    return np.ascontiguousarray(
+        pc.fill_null(history[name].cast(pa.from_numpy_dtype(dtype)), absent).to_numpy(), dtype=dtype
+    )
 
 
 def _mapped(history: pa.Table, name: str, function: Callable[[Any], float], dtype: Any, absent: float) -> Any:

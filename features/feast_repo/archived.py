@@ -11,11 +11,12 @@ _MS = pa.timestamp("ms", tz="UTC")
 #: folder under the archive, with one ``date=YYYY-MM-DD`` folder a day of event time
 FOLDER = "features"
 
-#: ``event_timestamp`` is event time, ``created_timestamp`` the broker's append time; unknown features are NaN
+#: ``event_timestamp`` is event time, ``created_timestamp`` the broker's append time; unknown features are NaN. The
+#: channel as text is ``channel_name``, because the catalogue has a feature (a number) called ``channel``.
 SCHEMA = pa.schema(
     [
         ("transaction_id", pa.string()), ("card_id", pa.string()), ("merchant_id", pa.string()), ("tenant", pa.string()),
-        ("amount_minor", pa.int64()), ("currency", pa.string()), ("channel", pa.string()), ("country", pa.string()),
+        ("amount_minor", pa.int64()), ("currency", pa.string()), ("channel_name", pa.string()), ("country", pa.string()),
         ("event_timestamp", _MS), ("created_timestamp", _MS), ("partition", pa.int32()), ("offset", pa.int64()),
         ("missing", pa.int32()), *((name, pa.float32()) for name in NAMES),
     ]

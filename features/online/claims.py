@@ -1,0 +1,111 @@
+"""Who may write a partition's state, and how far it is applied: an epoch and a position per partition, beside the state.
+
+Taking a partition raises its epoch; every write WATCHes it, so that a worker that was frozen and lost its partitions
+cannot write when it wakes (EXEC fails). Positions are written in the same EXEC as the profiles: state and position
+are never apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import hiredis
+
+from features.online.resp import Command, RespClient, StoreUnavailable
+
+TopicPartition = tuple[str, int]
+
+
+class ClaimLost(Exception):
+    """Another worker took the partition: this one must not write its state any more."""
+
+
+class StateRegressed(Exception):
+    """The store is behind what this worker wrote (it lost its last writes): start again from the store's position."""
+
+
+class Claims:
+    """The partitions that one worker holds in one group."""
+
+    def __init__(self, client: RespClient, group: str) -> None:
+        self._client = client
+        self._group = group
+        self._epochs: dict[TopicPartition, bytes] = {}
+        self._positions: dict[TopicPartition, int] = {}
+
+    def claim(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Take partitions and learn where to start: 0 where nothing is known. Forgets what was claimed before."""
+        commands: list[Command] = []
+        for tp in partitions:
+            commands += [("INCR", self._epoch_key(tp)), ("GET", self._position_key(tp))]
+        replies = self._client.patient(commands)
+        self._epochs = {tp: str(replies[2 * i]).encode() for i, tp in enumerate(partitions)}
+        self._positions = {tp: int(replies[2 * i + 1] or 0) for i, tp in enumerate(partitions)}
+        return dict(self._positions)
+
+    def guard(self, partitions: Sequence[TopicPartition]) -> list[Command]:
+        """Commands to send before reading state; two replies for ``check``."""
+        keys = [self._epoch_key(tp) for tp in partitions]
+        return [("WATCH", *keys), ("MGET", *keys, *(self._position_key(tp) for tp in partitions))]
+
+    def check(self, partitions: Sequence[TopicPartition], replies: Sequence[Any]) -> None:
+        """Compare the replies of ``guard`` with what this worker holds.
+
+        Raises:
+            ClaimLost: the epoch moved on. StateRegressed: the position is behind.
+        """
+        values = replies[1]
+        for index, tp in enumerate(partitions):
+            if tp not in self._epochs or values[index] != self._epochs[tp]:
+                raise ClaimLost(f"{tp[0]}[{tp[1]}] was taken by another worker")
+            stored = int(values[len(partitions) + index] or 0)
+            if stored < self._positions[tp]:
+                raise StateRegressed(
+                    f"{tp[0]}[{tp[1]}]: state is at {stored}, this worker wrote {self._positions[tp]}"
+                )
+
+    def commit(
+        self,
+        partitions: Sequence[TopicPartition],
+        writes: Sequence[Command],
+        positions: Mapping[TopicPartition, int],
+    ) -> None:
+        """MULTI: ``writes`` and the new positions, all or nothing. After a broken connection: written once more, by value.
+
+        Raises:
+            ClaimLost: another worker took a partition meanwhile. StateRegressed: the store lost writes.
+            StoreUnavailable: Redis did not come back in time.
+        """
+        block: list[Command] = [
+            ("MULTI",), *writes, *(("SET", self._position_key(tp), position) for tp, position in positions.items()), ("EXEC",),
+        ]  # fmt: skip
+        try:
+            result = self._client.call(block)[-1]
+        except StoreUnavailable:
+            result = self._again(partitions, block, positions)
+        if isinstance(result, hiredis.ReplyError):
+            raise StoreUnavailable(f"the store refused a write: {result}")
+        if result is None:
+            raise ClaimLost(f"{partitions} were taken by another worker while a chunk was at work")
+        self._positions.update(positions)
+
+    def _again(
+        self,
+        partitions: Sequence[TopicPartition],
+        block: list[Command],
+        positions: Mapping[TopicPartition, int],
+    ) -> Any:
+        """The connection broke: EXEC may have happened. The values are absolute, so writing them again is safe."""
+        replies = self._client.patient(self.guard(partitions))
+        values = replies[1][len(partitions) :]
+        if all(int(value or 0) >= positions[tp] for tp, value in zip(partitions, values, strict=True)):
+            return []
+        self.check(partitions, replies)
+        return self._client.call(block)[-1]
+
+    def _epoch_key(self, tp: TopicPartition) -> str:
+        return f"tollgate:{self._group}:epoch:{tp[0]}:{tp[1]}"
+
+    def _position_key(self, tp: TopicPartition) -> str:
+        return f"tollgate:{self._group}:position:{tp[0]}:{tp[1]}"
