@@ -1,0 +1,249 @@
+"""Drift, pure: how far a window of transactions lies from a reference, what that is called, when to ask for a new model.
+
+Significance alone alarms over nothing once windows are large, effect size alone alarms over noise once they are
+small; a severity here needs both. Nothing in this file reads a clock, a topic or a detector library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Severity = Literal["none", "warning", "critical"]
+Floats = npt.NDArray[np.floating]
+
+#: a bin that one side never fills still counts as this share, so that the logarithm stays finite
+_FLOOR_SHARE = 1e-3
+#: categories rarer than this in both samples are judged together: single ones are noise
+_RARE_SHARE = 0.005
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What counts as drift. ``distance`` is the KS statistic (numbers) or the total variation (categories), 0 to 1.
+
+    PSI bands after Siddiqi, *Credit Risk Scorecards* (2006): below 0.1 stable, 0.1 to 0.25 shifting; critical
+    starts at 0.2 because a confirmation in a second window follows.
+    """
+
+    false_discovery_rate: float = 0.01
+    psi_warning: float = 0.1
+    psi_critical: float = 0.2
+    distance_warning: float = 0.1
+    distance_critical: float = 0.15
+
+
+@dataclass(frozen=True)
+class WindowPolicy:
+    """How many rows a test looks at and how often: each ``step_rows`` new rows, or after ``step_s`` with enough rows.
+
+    Two tests are at least ``pause_s`` apart, and of faster traffic ``rows_per_s`` are looked at: drift never needs
+    all of it, and must never slow a decision down.
+    """
+
+    rows: int = 2000
+    min_rows: int = 500
+    step_rows: int = 1000
+    step_s: float = 30.0
+    pause_s: float = 5.0
+    rows_per_s: int = 400
+
+
+@dataclass(frozen=True)
+class RetrainingPolicy:
+    """A request follows ``confirm_rounds`` tests in a row that found the same thing critical, once per cooldown."""
+
+    confirm_rounds: int = 2
+    cooldown_s: float = 3600.0
+    #: history asked for, up to the end of the window that drifted
+    training_span_s: float = 60 * 86400.0
+    remembered_keys: int = 200
+
+
+@dataclass(frozen=True)
+class RetrainingState:
+    """What the policy remembers: tests in a row per finding, requests made (dedupe key to seconds since 1970)."""
+
+    streaks: Mapping[str, int] = field(default_factory=dict)
+    asked: Mapping[str, float] = field(default_factory=dict)
+
+
+def quantile_edges(reference: Floats, bins: int = 10) -> npt.NDArray[np.float64]:
+    """Inner bin edges at the reference's quantiles, shape (at most bins - 1,), ascending, without repeats."""
+    edges = np.quantile(reference.astype(np.float64), np.linspace(0, 1, bins + 1)[1:-1])
+    return np.unique(edges)
+
+
+def bin_shares(values: Floats, edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Share of values in each of len(edges) + 1 bins; a value equal to an edge belongs to the bin above it."""
+    counts = np.bincount(
+        np.searchsorted(edges, values.astype(np.float64), side="right"), minlength=len(edges) + 1
+    )
+    shares: npt.NDArray[np.float64] = counts / max(1, len(values))
+    return shares
+
+
+def category_shares(
+    reference: Floats, window: Floats
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Shares of each category in both samples, the rare ones pooled in the last place."""
+    categories = np.union1d(reference, window)
+    expected = np.bincount(np.searchsorted(categories, reference), minlength=len(categories)) / len(reference)
+    actual = np.bincount(np.searchsorted(categories, window), minlength=len(categories)) / len(window)
+    rare = np.maximum(expected, actual) < _RARE_SHARE
+    if not rare.any():
+        return expected, actual
+    return np.append(expected[~rare], expected[rare].sum()), np.append(actual[~rare], actual[rare].sum())
+
+
+def population_stability_index(expected: npt.NDArray[np.float64], actual: npt.NDArray[np.float64]) -> float:
+    """PSI = sum((actual - expected) * ln(actual / expected)) over bins given as shares; 0 means the same."""
+    floor_e, floor_a = np.maximum(expected, _FLOOR_SHARE), np.maximum(actual, _FLOOR_SHARE)
+    return float(np.sum((floor_a - floor_e) * np.log(floor_a / floor_e)))
+
+
+def total_variation(expected: npt.NDArray[np.float64], actual: npt.NDArray[np.float64]) -> float:
+    """Half the sum of absolute differences between two distributions given as shares: 0 the same, 1 disjoint."""
+    return float(np.abs(expected - actual).sum() / 2)
+
+
+def numeric_psi(reference: Floats, window: Floats) -> float:
+    """PSI over bins at the reference's deciles."""
+    edges = quantile_edges(reference)
+    return population_stability_index(bin_shares(reference, edges), bin_shares(window, edges))
+
+
+def significant(p_values: Iterable[float], false_discovery_rate: float) -> npt.NDArray[np.bool_]:
+    """Which hypotheses are rejected with the false discovery rate held (Benjamini and Hochberg, 1995)."""
+    p = np.asarray(list(p_values), dtype=np.float64)
+    if not len(p):
+        return np.zeros(0, dtype=bool)
+    order = np.argsort(p, kind="stable")
+    below = p[order] <= false_discovery_rate * np.arange(1, len(p) + 1) / len(p)
+    rejected = np.zeros(len(p), dtype=bool)
+    if below.any():
+        rejected[order[: int(np.flatnonzero(below)[-1]) + 1]] = True
+    return rejected
+
+
+def severity(is_significant: bool, distance: float, psi: float | None, limits: Thresholds) -> Severity:
+    """The word for one finding: significant and large by either measure, else "none"."""
+    if not is_significant:
+        return "none"
+    effect = psi or 0.0
+    if distance >= limits.distance_critical or effect >= limits.psi_critical:
+        return "critical"
+    if distance >= limits.distance_warning or effect >= limits.psi_warning:
+        return "warning"
+    return "none"
+
+
+def same_hours(
+    reference_hours: Floats, window_hours: Floats, wanted: int, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Rows of the reference that make up a sample with the window's mix of hours of the day, about ``wanted`` of them.
+
+    A window covers minutes and a reference covers weeks: what people buy at four in the morning is no drift. The
+    hours are widened by one, two, then three on either side while the reference has too few rows there; where even that
+    is too few, all of the reference is the answer.
+    """
+    known = window_hours[~np.isnan(window_hours)].astype(np.int64) % 24
+    if not len(known):
+        return np.arange(len(reference_hours))
+    share = np.bincount(known, minlength=24) / len(known)
+    hours = np.where(np.isnan(reference_hours), -1, reference_hours).astype(np.int64)
+    for reach in range(4):
+        wide = sum(np.roll(share, shift) for shift in range(-reach, reach + 1)) / (2 * reach + 1)
+        weight = np.where(hours >= 0, np.asarray(wide)[hours % 24], 0.0)
+        have = np.bincount(hours[hours >= 0] % 24, minlength=24)
+        weight /= np.maximum(1, have[hours % 24])
+        usable = int((weight > 0).sum())
+        if usable >= wanted:
+            return rng.choice(len(hours), size=wanted, replace=False, p=weight / weight.sum())
+    return np.arange(len(reference_hours))
+
+
+def request_key(model: str, model_version: str, findings: Iterable[str]) -> str:
+    """One key per model version and set of findings: the same drift asks once."""
+    digest = hashlib.sha256("\n".join(sorted(set(findings))).encode()).hexdigest()[:12]
+    return f"drift:{model}:{model_version}:{digest}"
+
+
+def after_round(state: RetrainingState, critical: Iterable[str]) -> RetrainingState:
+    """Count one more test in a row for each critical finding, and forget those that were not found again."""
+    return replace(state, streaks={name: state.streaks.get(name, 0) + 1 for name in sorted(set(critical))})
+
+
+def due_request(
+    state: RetrainingState, policy: RetrainingPolicy, model: str, model_version: str, now_s: float
+) -> tuple[str, list[str]] | None:
+    """(dedupe key, confirmed findings) when a request is due at ``now_s``, else None."""
+    confirmed = [name for name, count in state.streaks.items() if count >= policy.confirm_rounds]
+    if not confirmed:
+        return None
+    of_version = f"drift:{model}:{model_version}:"
+    recent = [at for key, at in state.asked.items() if key.startswith(of_version)]
+    if recent and now_s - max(recent) < policy.cooldown_s:
+        return None
+    key = request_key(model, model_version, confirmed)
+    return None if key in state.asked else (key, confirmed)
+
+
+def remember_request(
+    state: RetrainingState, policy: RetrainingPolicy, key: str, now_s: float
+) -> RetrainingState:
+    """The state after a request was acknowledged; of old keys the newest ``remembered_keys`` stay."""
+    asked = sorted({**state.asked, key: now_s}.items(), key=lambda item: item[1])
+    return replace(state, asked=dict(asked[-policy.remembered_keys :]))
+
+
+def round_due(policy: WindowPolicy, rows: int, new_rows: int, since_last_s: float) -> bool:
+    """Whether a window of ``rows``, ``new_rows`` of them unseen, is to be tested ``since_last_s`` after the last test."""
+    if rows < policy.min_rows or new_rows == 0 or since_last_s < policy.pause_s:
+        return False
+    return new_rows >= policy.step_rows or since_last_s >= policy.step_s
+
+
+class Window:
+    """The newest rows, in a ring: vectors, event times (milliseconds since 1970) and, beside them, newest scores."""
+
+    def __init__(self, rows: int, width: int) -> None:
+        self._matrix = np.full((rows, width), np.nan, dtype=np.float32)
+        self._event_ms = np.zeros(rows, dtype=np.int64)
+        self._scores = np.full(rows, np.nan, dtype=np.float32)
+        self._seen = 0
+        self._scores_seen = 0
+        self.new_rows = 0
+
+    def __len__(self) -> int:
+        return min(self._seen, len(self._event_ms))
+
+    def add(self, matrix: npt.NDArray[np.float32], event_ms: npt.NDArray[np.int64]) -> None:
+        """Add rows, oldest first; of more than the ring holds the newest stay."""
+        take = min(len(event_ms), len(self._event_ms))
+        at = (self._seen + np.arange(take)) % len(self._event_ms)
+        self._matrix[at] = matrix[len(matrix) - take :]
+        self._event_ms[at] = event_ms[len(event_ms) - take :]
+        self._seen += take
+        self.new_rows += take
+
+    def add_scores(self, scores: npt.NDArray[np.float32]) -> None:
+        take = min(len(scores), len(self._scores))
+        at = (self._scores_seen + np.arange(take)) % len(self._scores)
+        self._scores[at] = scores[len(scores) - take :]
+        self._scores_seen += take
+
+    def snapshot(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Copies of (matrix, event_ms, scores), and the count of new rows starts again."""
+        self.new_rows = 0
+        scores = self._scores[: min(self._scores_seen, len(self._scores))].copy()
+        return self._matrix[: len(self)].copy(), self._event_ms[: len(self)].copy(), scores
+
+    def clear(self) -> None:
+        """Forget everything: a new model brings a new reference, and its tests start with new rows."""
+        self._seen = self._scores_seen = self.new_rows = 0

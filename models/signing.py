@@ -1,0 +1,105 @@
+"""Ed25519 signatures over a bundle's manifest: who may publish (one signing key) and whom a replica trusts (many)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+SIGNING_KEY = "signing.key"
+TRUSTED = "trusted"
+
+
+class KeyProblem(Exception):
+    """A key is missing or unreadable; the text says which and what to do."""
+
+
+def ensure_keys(keys_dir: Path) -> Path:
+    """Make a signing key (mode 0600) and trust its public half, where there is none yet.
+
+    Returns:
+        the folder of trusted public keys.
+    """
+    trusted = Path(keys_dir) / TRUSTED
+    trusted.mkdir(parents=True, exist_ok=True)
+    path = Path(keys_dir) / SIGNING_KEY
+    if not path.exists():
+        key = Ed25519PrivateKey.generate()
+        raw = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        tmp = path.with_suffix(f".{os.getpid()}.tmp")
+        with os.fdopen(os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            # link, not rename: of two processes that start together one key wins and both use it
+            os.link(tmp, path)
+        except FileExistsError:
+            pass
+        finally:
+            tmp.unlink()
+    public = _signing_key(keys_dir).public_key()
+    pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    target = trusted / "local.pub"
+    if not target.exists() or target.read_bytes() != pem:
+        tmp = target.with_suffix(f".{os.getpid()}.tmp")
+        tmp.write_bytes(pem)
+        tmp.replace(target)
+    return trusted
+
+
+def sign(payload: bytes, keys_dir: Path) -> bytes:
+    """64 bytes of signature.
+
+    Raises:
+        KeyProblem: there is no signing key, or it does not parse.
+    """
+    return _signing_key(keys_dir).sign(payload)
+
+
+def is_signed(payload: bytes, signature: bytes, trusted_dir: Path) -> bool:
+    """Whether any of the trusted keys (``*.pub``, PEM) made this signature.
+
+    Raises:
+        KeyProblem: there is no trusted key at all, or one does not parse.
+    """
+    keys = [_public_key(path) for path in sorted(Path(trusted_dir).glob("*.pub"))]
+    if not keys:
+        raise KeyProblem(f"no trusted key (*.pub) in {trusted_dir}: copy the publisher's public key there")
+    return any(_verifies(key, payload, signature) for key in keys)
+
+
+def _verifies(key: Ed25519PublicKey, payload: bytes, signature: bytes) -> bool:
+    try:
+        key.verify(signature, payload)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _public_key(path: Path) -> Ed25519PublicKey:
+    try:
+        key = serialization.load_pem_public_key(path.read_bytes())
+    except ValueError as error:
+        raise KeyProblem(f"{path} is not a public key in PEM: {error}") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise KeyProblem(f"{path} is not an Ed25519 key")
+    return key
+
+
+def _signing_key(keys_dir: Path) -> Ed25519PrivateKey:
+    path = Path(keys_dir) / SIGNING_KEY
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+    except FileNotFoundError:
+        raise KeyProblem(f"no signing key at {path}: `tollgate up` or ensure_keys makes one") from None
+    except (ValueError, TypeError) as error:
+        raise KeyProblem(f"{path} is not a private key in PEM: {error}") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeyProblem(f"{path} is not an Ed25519 key")
+    return key

@@ -1,0 +1,107 @@
+"""The scorer: every backend gives the same scores, reasons speak the catalogue's words, bad models are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from features.catalogue import FEATURES, WIDTH
+from models.bundle import BundleRefused, load_bundle
+from models.scorer import TOLERANCE, Scorer
+from tests.unit.bundle_samples import publish_sample, trained
+from tests.unit.models_data import make_dataset
+
+
+@pytest.fixture(scope="module")
+def scorer(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+    path, trusted = publish_sample(tmp_path_factory.mktemp("scorer"))
+    made = Scorer(load_bundle(path, trusted))
+    made.warm((1, 32))
+    return made
+
+
+def extreme_rows() -> np.ndarray:
+    big = np.finfo(np.float32).max
+    values = [np.nan, np.inf, -np.inf, big, -big, 0.0, -0.0, 1e-45, 1.0]
+    rows = np.array([[value] * WIDTH for value in values], np.float32)
+    mixed = np.random.default_rng(5).choice(np.array(values, np.float32), (200, WIDTH))
+    return np.concatenate([rows, mixed])
+
+
+@pytest.mark.parametrize("rows", [1, 2, 15, 16, 17, 33, 300])
+def test_backends_agree(scorer: Scorer, rows: int) -> None:
+    matrix = make_dataset(rows + 20, seed=rows).matrix[:rows]
+    scores = [scorer.bundle.calibration.apply(backend.margin(matrix)) for backend in scorer.backends]
+    assert len(scores) == 2 and scores[0].shape == (rows,)
+    np.testing.assert_allclose(scores[0], scores[1], atol=TOLERANCE, rtol=0)
+    np.testing.assert_allclose(scorer.score(matrix), trained().score(matrix), atol=TOLERANCE, rtol=0)
+
+
+def test_backends_agree_on_extremes(scorer: Scorer) -> None:
+    matrix = extreme_rows()
+    scores = [scorer.bundle.calibration.apply(backend.margin(matrix)) for backend in scorer.backends]
+    np.testing.assert_allclose(scores[0], scores[1], atol=TOLERANCE, rtol=0)
+    assert np.isfinite(scores[0]).all() and (scores[0] >= 0).all() and (scores[0] <= 1).all()
+
+
+def test_backends_agree_where_a_value_is_a_split(scorer: Scorer) -> None:
+    frame = trained().booster.trees_to_dataframe()
+    splits = frame[frame.Feature != "Leaf"]
+    matrix = make_dataset(len(splits) + 20).matrix[: len(splits)].copy()
+    columns = splits.Feature.str.lstrip("f").astype(int).to_numpy()
+    matrix[np.arange(len(splits)), columns] = splits.Split.to_numpy(np.float32)
+    scores = [scorer.bundle.calibration.apply(backend.margin(matrix)) for backend in scorer.backends]
+    np.testing.assert_allclose(scores[0], scores[1], atol=TOLERANCE, rtol=0)
+
+
+def test_a_row_scores_the_same_in_any_batch(scorer: Scorer) -> None:
+    matrix = make_dataset(500, seed=9).matrix
+    alone = np.concatenate([scorer.score(matrix[row : row + 1]) for row in range(40)])
+    np.testing.assert_allclose(alone, scorer.score(matrix)[:40], atol=TOLERANCE, rtol=0)
+
+
+def test_the_score_means_something(scorer: Scorer) -> None:
+    data = make_dataset(3_000, seed=21)
+    scores = scorer.score(data.matrix)
+    assert scores[data.fraud].mean() > 3 * scores[~data.fraud].mean()
+    assert abs(scores.mean() - data.fraud.mean()) < 0.02
+
+
+def test_nothing_and_the_wrong_width(scorer: Scorer) -> None:
+    assert scorer.score(np.empty((0, WIDTH), np.float32)).shape == (0,)
+    assert scorer.explain(np.empty((0, WIDTH), np.float32)) == []
+    with pytest.raises(ValueError, match="features must be"):
+        scorer.score(np.zeros((1, WIDTH + 1), np.float32))
+
+
+def test_reasons_speak_the_catalogues_words(scorer: Scorer) -> None:
+    data = make_dataset(3_000, seed=21)
+    worst = data.matrix[np.argsort(-scorer.score(data.matrix))[:5]]
+    codes = {feature.reason_code for feature in FEATURES}
+    for reasons in scorer.explain(worst, k=3):
+        assert 1 <= len(reasons) <= 3
+        assert all(code in codes and text and contribution > 0 for code, text, contribution in reasons)
+        assert [r[2] for r in reasons] == sorted((r[2] for r in reasons), reverse=True)
+    found = {code for reasons in scorer.explain(worst) for code, _, _ in reasons}
+    assert found & {"AMOUNT", "CARD_COUNT_1H"}, (
+        "the two columns that make fraud here are not among the reasons"
+    )
+    assert len(scorer.explain(extreme_rows())) == len(extreme_rows())
+
+
+def test_two_forms_that_disagree_are_refused(scorer: Scorer) -> None:
+    other = make_dataset(3_000, seed=99)
+    from models.onnx_export import to_onnx
+    from models.training import fit
+    from tests.unit.bundle_samples import QUICK
+
+    with pytest.raises(BundleRefused, match="differ"):
+        Scorer(dataclasses.replace(scorer.bundle, model_onnx=to_onnx(fit(other, QUICK))))
+
+
+@pytest.mark.parametrize("name", ["model_ubj", "model_onnx"])
+def test_a_model_that_does_not_load_is_refused(scorer: Scorer, name: str) -> None:
+    with pytest.raises(BundleRefused):
+        Scorer(dataclasses.replace(scorer.bundle, **{name: b"nonsense"}))
