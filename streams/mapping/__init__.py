@@ -1,1 +1,14 @@
-"""Files of other people's making as transactions and labels."""
+"""Files of other people's making as transactions and labels: a mapping in TOML says which column becomes which field."""
+
+from streams.mapping.definition import Mapping, MappingError, load_mapping, parse_mapping
+from streams.mapping.replay import Records, ReplayFile, load_history
+
+__all__ = [
+    "Mapping",
+    "MappingError",
+    "Records",
+    "ReplayFile",
+    "load_history",
+    "load_mapping",
+    "parse_mapping",
+]
