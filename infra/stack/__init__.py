@@ -1,0 +1,22 @@
+"""The local stack: every process of Tollgate on this machine, supervised, in one folder.
+
+from infra.stack import start, stop, settings_for, processes
+"""
+
+from infra.stack.errors import StackError, StackUsageError
+from infra.stack.lifecycle import existing, is_running, start, stop
+from infra.stack.ports import free_port_base, settings_for
+from infra.stack.status import processes, report
+
+__all__ = [
+    "StackError",
+    "StackUsageError",
+    "existing",
+    "free_port_base",
+    "is_running",
+    "processes",
+    "report",
+    "settings_for",
+    "start",
+    "stop",
+]

@@ -1,0 +1,60 @@
+# `make` alone lists what can be done. Everything is set up on the way; nothing is done twice.
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo up down status doctor test check format bench licences clean distclean
+PYTHON := .venv/bin/python
+SOURCES := features models streams services infra loadtest tests
+
+help: ## This list
+	@echo "Tollgate: streaming fraud scoring. What can be done:"
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  KEEP=1 leaves the demo's stack running; EMBEDDED=1 takes a mock broker in place of Kafka."
+
+setup: ## Environments, Kafka's jars, system packages; only what is missing or changed
+	@infra/setup.sh
+
+setup-dev:
+	@infra/setup.sh --dev
+
+demo: setup ## The whole system at work: history, first model, live traffic, live view, summary
+	@.venv/bin/tollgate demo $(if $(KEEP),--keep)
+
+up: setup ## Start the local stack in .tollgate
+	@.venv/bin/tollgate up
+
+down: ## Stop it
+	@.venv/bin/tollgate down
+
+status: ## What it is doing
+	@.venv/bin/tollgate status
+
+doctor: setup ## Check this machine, and how to mend what is wrong
+	@.venv/bin/tollgate doctor
+
+test: setup-dev ## Every test
+	@$(PYTHON) -m pytest --durations=10
+
+check: setup-dev ## Formatter, linter, types, import rules, licences
+	.venv/bin/ruff format --check $(SOURCES)
+	.venv/bin/ruff check $(SOURCES)
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	$(PYTHON) -m infra.licences --check
+	promtool check rules infra/prometheus/rules.yml
+
+format: setup-dev ## Format and mend what the linter can
+	.venv/bin/ruff format $(SOURCES)
+	.venv/bin/ruff check --fix $(SOURCES)
+
+bench: setup-dev ## The benchmarks of loadtest/, one after the other
+	@for file in loadtest/bench_*.py; do echo "== $$file"; $(PYTHON) -m loadtest.$$(basename $$file .py) || exit 1; done
+
+licences: setup-dev ## Make infra/licences.md from what is installed
+	$(PYTHON) -m infra.licences
+
+clean: ## Stop the stack, remove its folder and caches; environments stay
+	@if [ -x .venv/bin/tollgate ] && [ -f .tollgate/settings.json ]; then .venv/bin/tollgate down --purge; fi
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## Remove the environments and everything fetched as well
+	rm -rf .venv .venv-drift .cache

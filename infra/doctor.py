@@ -1,0 +1,239 @@
+"""Is this machine fit to run a stack? One check a thing: what was found, whether it is needed, how to mend it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from infra.stack import ports, tools
+
+Verdict = Literal["ok", "warning", "wrong"]
+
+NEEDED_MEMORY_MB = 6_000
+NEEDED_DISK_MB = 4_000
+MAVEN_ADVICE = "apt-get install maven, then `make setup`"
+#: what the main environment cannot do without
+PACKAGES = (
+    "confluent-kafka",
+    "faust-streaming",
+    "ray",
+    "feast",
+    "xgboost",
+    "onnxruntime",
+    "mlflow",
+    "supervisor",
+    "redis",
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """``warning``: something works less well without it; ``wrong``: nothing runs before it is mended."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    mend: str = ""
+
+    def line(self) -> str:
+        mark = {"ok": "ok     ", "warning": "warning", "wrong": "WRONG  "}[self.verdict]
+        return f"{mark} {self.name:<14} {self.found}" + (f" -> {self.mend}" if self.mend else "")
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def healthy(checks: list[Check]) -> bool:
+    return all(check.verdict != "wrong" for check in checks)
+
+
+def examine(home: Path, port_base: int, *, check_ports: bool = True) -> list[Check]:
+    """Every check, in the order in which one would mend them. Takes about two seconds."""
+    found = tools.find_tools()
+    return [
+        _python(),
+        _packages(),
+        _drift(found),
+        _java(),
+        _maven(found),
+        _jars(found),
+        _redis(found),
+        _optional("Prometheus", found.prometheus, "no metrics are kept and no alert fires", "apt-get install prometheus"),
+        _optional(
+            "Alertmanager", found.alertmanager, "no page reaches on-call", "apt-get install prometheus-alertmanager"
+        ),
+        _memory(),
+        _disk(home),
+        _open_files(),
+        *([_ports(port_base)] if check_ports else []),
+        _gpu(),
+    ]  # fmt: skip
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info[:2] == (3, 11):
+        return Check("Python", "ok", version)
+    return Check(
+        "Python", "wrong", version, "Alibi Detect 0.11.4 needs Python 3.11: install it, then `make setup`"
+    )
+
+
+def _packages() -> Check:
+    versions, missing = [], []
+    for name in PACKAGES:
+        try:
+            versions.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        return Check("environment", "wrong", f"missing: {', '.join(missing)}", "run `make setup`")
+    return Check("environment", "ok", ", ".join(versions))
+
+
+def _drift(found: tools.Tools) -> Check:
+    if found.drift_python is None:
+        return Check("drift env", "warning", "no .venv-drift: no drift is watched", "run `make setup`")
+    code = "from importlib.metadata import version as v; print(v('alibi-detect'), v('numpy'))"
+    try:
+        done = subprocess.run(
+            [found.drift_python, "-c", code], capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return Check(
+            "drift env",
+            "warning",
+            "alibi-detect is missing in .venv-drift",
+            "remove .venv-drift, run `make setup`",
+        )
+    alibi, numpy = done.stdout.split()
+    if alibi != "0.11.4":
+        return Check(
+            "drift env",
+            "wrong",
+            f"alibi-detect {alibi}",
+            "later than 0.11.4 is no free licence: run `make setup`",
+        )
+    return Check("drift env", "ok", f"alibi-detect {alibi}, numpy {numpy}")
+
+
+def _java() -> Check:
+    path = shutil.which("java")
+    version = tools.java_version(Path(path)) if path else None
+    mend = f"apt-get install openjdk-{tools.LEAST_JAVA}-jre-headless; without it the embedded form is used"
+    if version is None:
+        return Check("Java", "warning", "not found", mend)
+    if version < tools.LEAST_JAVA:
+        return Check(
+            "Java",
+            "warning",
+            f"version {version}, Kafka {tools.KAFKA_VERSION} needs {tools.LEAST_JAVA}",
+            mend,
+        )
+    return Check("Java", "ok", f"version {version}")
+
+
+def _maven(found: tools.Tools) -> Check:
+    path = shutil.which("mvn")
+    if path:
+        return Check("Maven", "ok", path)
+    if found.kafka_jars:
+        return Check("Maven", "ok", "not found, and not needed: Kafka's jars are here")
+    return Check("Maven", "warning", "not found: Kafka's jars cannot be fetched", MAVEN_ADVICE)
+
+
+def _jars(found: tools.Tools) -> Check:
+    if found.kafka_jars:
+        return Check("Kafka", "ok", f"{tools.KAFKA_VERSION} in {found.kafka_jars}")
+    return Check(
+        "Kafka", "warning", "no jars: the embedded form is used, nothing is durable", "run `make setup`"
+    )
+
+
+def _redis(found: tools.Tools) -> Check:
+    if found.redis_server is None:
+        return Check("Redis", "wrong", "no redis-server", "run `make setup`, or apt-get install redis-server")
+    try:
+        done = subprocess.run(
+            [found.redis_server, "--version"], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return Check(
+            "Redis", "wrong", f"{found.redis_server} does not run: {error}", "apt-get install redis-server"
+        )
+    version = done.stdout.split("v=")[-1].split()[0]
+    return Check("Redis", "ok", f"{version} ({found.redis_server})")
+
+
+def _optional(name: str, path: Path | None, loss: str, mend: str) -> Check:
+    return Check(name, "ok", str(path)) if path else Check(name, "warning", f"not found: {loss}", mend)
+
+
+def _memory() -> Check:
+    free_mb = psutil.virtual_memory().available // 2**20
+    limit = _cgroup_limit_mb()
+    if limit is not None:
+        free_mb = min(free_mb, limit)
+    text = f"{free_mb:,} MB free, a whole stack takes about {NEEDED_MEMORY_MB:,}"
+    if free_mb < NEEDED_MEMORY_MB:
+        return Check("memory", "warning", text, "stop something, or expect the kernel to")
+    return Check("memory", "ok", text)
+
+
+def _cgroup_limit_mb() -> int | None:
+    """Memory that a container may still take (cgroup 2), or None without a limit."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        most, now = (folder / "memory.max").read_text().strip(), (folder / "memory.current").read_text()
+    except OSError:
+        return None
+    return (int(most) - int(now)) // 2**20 if most.isdigit() else None
+
+
+def _disk(home: Path) -> Check:
+    folder = next(parent for parent in (home, *home.parents) if parent.exists())
+    if not os.access(folder, os.W_OK):
+        return Check("disk", "wrong", f"{folder} cannot be written", "choose another --home")
+    free_mb = shutil.disk_usage(folder).free // 2**20
+    text = f"{free_mb:,} MB free at {folder}"
+    if free_mb < NEEDED_DISK_MB:
+        return Check("disk", "wrong", text, f"free {NEEDED_DISK_MB:,} MB, or choose another --home")
+    return Check("disk", "ok", text)
+
+
+def _open_files() -> Check:
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < 1024:
+        return Check("open files", "warning", f"limit {soft}", f"ulimit -n {min(hard, 65536)}")
+    return Check("open files", "ok", f"limit {soft}")
+
+
+def _ports(port_base: int) -> Check:
+    taken = ports.busy(port_base)
+    if taken:
+        return Check("ports", "wrong", "; ".join(taken), "stop that, or `tollgate up --port-base N`")
+    return Check("ports", "ok", f"{port_base} to {port_base + ports.BLOCK - 1} are free")
+
+
+def _gpu() -> Check:
+    binary = shutil.which("nvidia-smi")
+    if binary is None:
+        return Check("GPU", "ok", "none, and none is needed")
+    try:
+        done = subprocess.run([binary, "-L"], capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return Check("GPU", "warning", "nvidia-smi does not answer: scoring uses the CPU", "check the driver")
+    try:
+        return Check("GPU", "ok", f"{done.stdout.splitlines()[0]}; cupy {metadata.version('cupy-cuda12x')}")
+    except (metadata.PackageNotFoundError, IndexError):
+        return Check("GPU", "warning", "there, and cupy is not: scoring uses the CPU", "run `make setup`")

@@ -1,0 +1,27 @@
+"""The embedded broker as a process: hosts a mock cluster with the stack's topics and writes its address down."""
+
+from __future__ import annotations
+
+import logging
+
+from infra.embedded.mock_cluster import MockCluster
+from infra.stack.lifecycle import KAFKA_ADDRESS_FILE
+from streams.process import start_process
+from streams.topics import ALL
+
+
+def main() -> None:
+    process = start_process("kafka", metrics=False)
+    settings = process.settings
+    cluster = MockCluster({topic.name: topic.partitions or settings.partitions for topic in ALL})
+    path = settings.run_dir / KAFKA_ADDRESS_FILE
+    tmp = path.with_suffix(".tmp")
+    tmp.write_text(cluster.bootstrap)
+    tmp.replace(path)
+    logging.getLogger(__name__).info("mock cluster at %s: nothing is durable", cluster.bootstrap)
+    process.stop.wait()
+    cluster.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The on-call receiver: a webhook that keeps and prints what Alertmanager sends.
+
+``POST /alerts`` takes Alertmanager's webhook, ``GET /pages`` gives what came as a JSON list, ``GET /healthz`` 200.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from infra.oncall.pages import InvalidPage, Pages, alerts_of
+from streams.process import start_process
+
+MAX_BODY_BYTES = 1_000_000
+READ_TIMEOUT_S = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class OnCallServer(ThreadingHTTPServer):
+    """Loopback only. ``pages`` is where alerts go."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int, pages: Pages) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.pages = pages
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    server: OnCallServer
+    timeout = READ_TIMEOUT_S
+
+    def do_GET(self) -> None:
+        if self.path == "/pages":
+            self._answer(200, self.server.pages.read())
+        elif self.path == "/healthz":
+            self._answer(200, {"status": "ok"})
+        else:
+            self._answer(404, {"error": f"no such page: {self.path}"})
+
+    def do_POST(self) -> None:
+        length = self.headers.get("Content-Length", "")
+        if self.path != "/alerts":
+            self._answer(404, {"error": f"no such page: {self.path}"})
+        elif not length.isdigit() or int(length) > MAX_BODY_BYTES:
+            self._answer(
+                413, {"error": f"a body of at most {MAX_BODY_BYTES} bytes with its length is needed"}
+            )
+        else:
+            self._take(self.rfile.read(int(length)))
+
+    def _take(self, body: bytes) -> None:
+        try:
+            alerts = alerts_of(body, datetime.now(UTC))
+        except InvalidPage as error:
+            self._answer(400, {"error": str(error)})
+            return
+        self.server.pages.add(alerts)
+        for alert in alerts:
+            log.warning("%s %s: %s", alert["status"].upper(), alert["alert"], alert["summary"])
+        self._answer(200, {"kept": len(alerts)})
+
+    def _answer(self, status: int, value: object) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        log.debug(format, *args)
+
+
+def main() -> None:
+    process = start_process("oncall", metrics=False)
+    port = int(process.settings.oncall.rsplit(":", 1)[1])
+    server = OnCallServer(port, Pages(process.settings.root / "oncall" / "pages.jsonl"))
+    threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
+    log.info("waiting for alerts at %s/alerts", process.settings.oncall)
+    process.stop.wait()
+    server.shutdown()
+
+
+if __name__ == "__main__":
+    main()

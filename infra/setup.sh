@@ -1,0 +1,205 @@
+#!/usr/bin/env bash
+# Everything that Tollgate needs on a Debian machine: two Python environments, Kafka's jars, system packages.
+# Done again only where requirement files changed. Usage: infra/setup.sh [--dev]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+REQUIREMENTS=main
+[ "${1:-}" = "--dev" ] && REQUIREMENTS=dev
+KAFKA=4.1.0
+CACHE=.cache
+LOGS=$CACHE/logs
+mkdir -p "$LOGS"
+exec 9>"$CACHE/setup.lock"
+flock -n 9 || { echo "setup: another one is running here: waiting for it"; flock 9; }
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+can_be_root() { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
+there() { PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
+count() { find "$1/lib/python3.11/site-packages" -maxdepth 1 -name '*.dist-info' 2>/dev/null | wc -l; }
+digest() { cat "$@" | sha256sum | cut -c1-64; }
+fresh() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; }
+
+# --- system packages -------------------------------------------------------------------------------------------
+missing_packages() {
+  there redis-server || echo redis-server
+  there prometheus || echo prometheus
+  there prometheus-alertmanager || there alertmanager || echo prometheus-alertmanager
+  if [ "${EMBEDDED:-}" != 1 ] && ! ls "$CACHE/kafka-$KAFKA"/kafka_2.13-*.jar >/dev/null 2>&1; then
+    there mvn || echo maven
+  fi
+  if [ "${EMBEDDED:-}" != 1 ]; then there java || echo openjdk-17-jre-headless; fi
+}
+
+system_packages() {
+  local wanted; wanted=$(missing_packages)
+  [ -z "$wanted" ] && return 0
+  if ! can_be_root || ! there apt-get; then
+    echo "not installed, no root here: $wanted"
+    return 0
+  fi
+  # the packages' own services must not start: a stack runs its own, on its own ports
+  if [ ! -e /usr/sbin/policy-rc.d ]; then
+    printf '#!/bin/sh\nexit 101\n' | as_root tee /usr/sbin/policy-rc.d >/dev/null
+    as_root chmod 755 /usr/sbin/policy-rc.d
+    trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
+  fi
+  as_root apt-get update -q
+  local package
+  for package in $wanted; do
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$package" \
+      || echo "could not be installed: $package"
+  done
+}
+
+# --- Kafka -----------------------------------------------------------------------------------------------------
+kafka_jars() {
+  [ "${EMBEDDED:-}" = 1 ] && return 0
+  ls "$CACHE/kafka-$KAFKA"/kafka_2.13-*.jar >/dev/null 2>&1 && return 0
+  there mvn || { echo "no Maven"; return 0; }
+  local part="$CACHE/kafka-$KAFKA.part"
+  rm -rf "$part" "$CACHE/kafka-$KAFKA"
+  # Maven can be cut off like any download: once more, then without Kafka
+  mvn -q -B -f infra/stack/kafka-pom.xml dependency:copy-dependencies -DoutputDirectory="$PWD/$part" \
+    || mvn -q -B -f infra/stack/kafka-pom.xml dependency:copy-dependencies -DoutputDirectory="$PWD/$part" \
+    || { echo "Kafka's jars could not be fetched"; return 0; }
+  mv "$part" "$CACHE/kafka-$KAFKA"
+}
+
+# --- Python ----------------------------------------------------------------------------------------------------
+find_python() {
+  local candidate
+  for candidate in python3.11 python3 /usr/bin/python3.11; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+      "$candidate" -c 'import sys; print(sys.executable)'
+      return 0
+    fi
+  done
+  fail "Python 3.11 is needed (Alibi Detect 0.11.4 runs on no later one) and not here: apt-get install python3.11"
+}
+
+installer() {
+  local want; want=$(digest infra/requirements/tools.txt)
+  fresh "$CACHE/tools/.stamp" "$want" && [ -x "$CACHE/tools/bin/uv" ] && return 0
+  say "installer (uv) into $CACHE/tools"
+  rm -rf "$CACHE/tools"
+  if ! "$PYTHON" -m venv "$CACHE/tools" >"$LOGS/tools.log" 2>&1; then
+    # Debian's own Python comes without ensurepip
+    can_be_root || fail "python3-venv is missing and there is no root: apt-get install python3.11-venv"
+    { as_root apt-get update -q; as_root apt-get install -q -y --no-install-recommends python3.11-venv; } \
+      >>"$LOGS/tools.log" 2>&1 || fail "python3.11-venv could not be installed: see $LOGS/tools.log"
+    rm -rf "$CACHE/tools"
+    "$PYTHON" -m venv "$CACHE/tools" >>"$LOGS/tools.log" 2>&1 || fail "no virtual environment: see $LOGS/tools.log"
+  fi
+  "$CACHE/tools/bin/python" -m pip install -q --require-hashes -r infra/requirements/tools.txt \
+    >>"$LOGS/tools.log" 2>&1 || fail "uv could not be installed: see $LOGS/tools.log"
+  echo "$want" >"$CACHE/tools/.stamp"
+}
+
+install_into() { # environment, requirement file...
+  local venv=$1; shift
+  [ -x "$venv/bin/python" ] || "$UV" venv -q --python "$PYTHON" "$venv"
+  local file
+  for file in "$@"; do
+    "$UV" pip install --python "$venv/bin/python" --no-deps --require-hashes -r "$file"
+  done
+}
+
+main_environment() {
+  rm -f .venv/.stamp
+  local files=("infra/requirements/$REQUIREMENTS.txt")
+  there nvidia-smi && files+=(infra/requirements/gpu.txt)
+  install_into .venv "${files[@]}"
+  "$UV" pip install --python .venv/bin/python --no-deps -e .
+  echo "$MAIN_WANTED" >.venv/.stamp
+}
+
+drift_environment() {
+  rm -f .venv-drift/.stamp
+  install_into .venv-drift infra/requirements/drift.txt
+  echo "$DRIFT_WANTED" >.venv-drift/.stamp
+}
+
+# --- all of it at once, saying how far it is -------------------------------------------------------------------
+declare -A PIDS TEXTS
+cleanup() { for pid in "${PIDS[@]}"; do kill "$pid" 2>/dev/null || true; done; }
+trap 'cleanup; exit 130' INT TERM
+
+begin() { # name, text
+  TEXTS[$1]=$2
+  say "$2"
+  "$1" >"$LOGS/$1.log" 2>&1 9>&- &
+  PIDS[$1]=$!
+}
+
+far() {
+  case $1 in
+    main_environment) echo "$(count .venv) of $(grep -c '==' "infra/requirements/$REQUIREMENTS.txt") packages" ;;
+    drift_environment) echo "$(count .venv-drift) of $(grep -c '==' infra/requirements/drift.txt) packages" ;;
+    kafka_jars) echo "$(find "$CACHE/kafka-$KAFKA.part" -name '*.jar' 2>/dev/null | wc -l) of 45 jars" ;;
+    *) tail -n 1 "$LOGS/$1.log" | cut -c1-60 ;;
+  esac
+}
+
+finish() {
+  local failed=0 name last=$SECONDS
+  while [ ${#PIDS[@]} -gt 0 ]; do
+    for name in "${!PIDS[@]}"; do
+      kill -0 "${PIDS[$name]}" 2>/dev/null && continue
+      if wait "${PIDS[$name]}"; then
+        say "[$SECONDS s] done: ${TEXTS[$name]}"
+        grep -hE '^(not installed|could not be|no Maven|Kafka.s jars could)' "$LOGS/$name.log" | sed 's/^/setup:   /' || true
+      else
+        say "[$SECONDS s] FAILED: ${TEXTS[$name]} ($LOGS/$name.log):"
+        tail -n 15 "$LOGS/$name.log" >&2
+        failed=1
+      fi
+      unset "PIDS[$name]"
+    done
+    if [ $((SECONDS - last)) -ge 5 ]; then
+      last=$SECONDS
+      for name in "${!PIDS[@]}"; do say "[$SECONDS s] ${TEXTS[$name]}: $(far "$name")"; done
+    fi
+    [ ${#PIDS[@]} -gt 0 ] && sleep 0.2
+  done
+  return $failed
+}
+
+PYTHON=$(find_python)
+# what is installed depends on these; the larger set (dev) serves for the smaller one
+GPU=$(there nvidia-smi && echo gpu || echo cpu)
+MAIN_WANTED="$REQUIREMENTS $GPU $(digest infra/requirements/{main,dev,gpu}.txt pyproject.toml)"
+DRIFT_WANTED=$(digest infra/requirements/drift.txt)
+main_is_fresh() { fresh .venv/.stamp "$MAIN_WANTED" || fresh .venv/.stamp "dev${MAIN_WANTED#main}"; }
+
+todo=0
+# apt first, when Maven or Java must come from it; else beside the rest
+if [ -n "$(missing_packages)" ]; then
+  if can_be_root && there apt-get; then
+    begin system_packages "system packages: $(missing_packages | tr '\n' ' ')"
+    todo=1
+    if missing_packages | grep -qE 'maven|openjdk'; then finish; fi
+  else
+    say "no root here, so these stay missing: $(missing_packages | tr '\n' ' ')"
+  fi
+fi
+if ! ls "$CACHE/kafka-$KAFKA"/kafka_2.13-*.jar >/dev/null 2>&1 && [ "${EMBEDDED:-}" != 1 ]; then
+  begin kafka_jars "Kafka $KAFKA through Maven"
+  todo=1
+fi
+if ! main_is_fresh || ! fresh .venv-drift/.stamp "$DRIFT_WANTED"; then
+  installer
+  UV=$PWD/$CACHE/tools/bin/uv
+  main_is_fresh || { begin main_environment "main environment (.venv, $REQUIREMENTS)"; todo=1; }
+  fresh .venv-drift/.stamp "$DRIFT_WANTED" || { begin drift_environment "drift environment (.venv-drift)"; todo=1; }
+fi
+finish || fail "not complete"
+[ $todo = 0 ] || say "complete after $SECONDS s"
+there redis-server || say "without the system's redis-server the one from a Python wheel is used"
+there prometheus || say "without Prometheus no metrics are kept and no alert fires"
+there prometheus-alertmanager || there alertmanager || say "without Alertmanager no page reaches on-call"
+if [ "${EMBEDDED:-}" = 1 ] || ! there java || ! ls "$CACHE/kafka-$KAFKA"/kafka_2.13-*.jar >/dev/null 2>&1; then
+  say "Kafka will be librdkafka's mock cluster: nothing on topics is durable"
+fi

@@ -1,0 +1,35 @@
+"""Register entities, feature views and the feature service with Feast; ends by itself. Retried, then given up."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+from features.feast_repo.apply import apply_repo
+
+from streams.process import start_process
+
+PAUSES_S = (1, 2, 5, 10)
+
+
+def main() -> int:
+    settings = start_process("feast-apply", metrics=False, signals=False).settings
+    log = logging.getLogger(__name__)
+    connection = settings.redis.removeprefix("redis://")
+    for pause_s in (*PAUSES_S, None):
+        try:
+            apply_repo(settings.feast_dir, connection, settings.archive_dir)
+        except Exception:
+            log.exception("feast apply failed")
+            if pause_s is None:
+                return 1
+            time.sleep(pause_s)
+        else:
+            log.info("feature views registered in %s", settings.feast_dir)
+            return 0
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""Apache Kafka as one KRaft node: its properties, its storage formatted once, its command."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import uuid
+from pathlib import Path
+
+from infra.stack.errors import StackError
+from infra.stack.ports import CONTROLLER
+from infra.stack.tools import CHECKOUT, Tools
+from streams.settings import Settings
+
+LOG4J = CHECKOUT / "infra" / "stack" / "kafka-log4j2.properties"
+HEAP_MB = 512
+
+
+def properties(settings: Settings) -> str:
+    """``server.properties`` of the one node: loopback, replication factors of 1, no topics by accident."""
+    controller = settings.port_base + CONTROLLER
+    entries = {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+        "listeners": f"PLAINTEXT://{settings.kafka},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"PLAINTEXT://{settings.kafka}",
+        "controller.listener.names": "CONTROLLER",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "log.dirs": data_dir(settings),
+        "num.partitions": settings.partitions,
+        "auto.create.topics.enable": "false",
+        "offsets.topic.replication.factor": 1,
+        "offsets.topic.num.partitions": 8,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        "transaction.state.log.num.partitions": 8,
+        "share.coordinator.state.topic.replication.factor": 1,
+        "share.coordinator.state.topic.min.isr": 1,
+        "share.coordinator.state.topic.num.partitions": 1,
+        "group.initial.rebalance.delay.ms": 0,
+        "group.min.session.timeout.ms": 3000,
+        # two cores: as many threads as can be busy
+        "num.network.threads": 2,
+        "num.io.threads": 4,
+        "log.cleaner.dedupe.buffer.size": 16_777_216,
+    }
+    return "".join(f"{key}={value}\n" for key, value in entries.items())
+
+
+def data_dir(settings: Settings) -> Path:
+    return settings.root / "kafka" / "data"
+
+
+def properties_file(settings: Settings) -> Path:
+    return settings.root / "kafka" / "server.properties"
+
+
+def prepare(settings: Settings, tools: Tools) -> None:
+    """Write the properties and format the storage where that was not done before (about 1.5 s).
+
+    Raises:
+        StackError: the storage cannot be formatted.
+    """
+    path = properties_file(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(properties(settings))
+    if (data_dir(settings) / "meta.properties").exists():
+        return
+    command = [
+        *_java(tools, heap_mb=128),
+        "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(path), "--ignore-formatted",
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise StackError(f"Kafka's storage in {data_dir(settings)} was not formatted within 60 s") from error
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no output"]
+        raise StackError(f"Kafka's storage in {data_dir(settings)} cannot be formatted: {said[0]}")
+
+
+def command(settings: Settings, tools: Tools) -> list[str]:
+    return [*_java(tools, heap_mb=HEAP_MB), "kafka.Kafka", str(properties_file(settings))]
+
+
+def _java(tools: Tools, *, heap_mb: int) -> list[str]:
+    if tools.java is None or tools.kafka_jars is None:
+        raise StackError("Kafka needs Java 17 and its jars: run `make setup`, or start with --embedded")
+    return [
+        str(tools.java),
+        f"-Xms{heap_mb}m",
+        f"-Xmx{heap_mb}m",
+        "-XX:+UseG1GC",
+        "-XX:MaxGCPauseMillis=10",
+        "-XX:InitiatingHeapOccupancyPercent=35",
+        "-XX:+ExplicitGCInvokesConcurrent",
+        "-Djava.awt.headless=true",
+        f"-Dlog4j2.configurationFile={LOG4J}",
+        "-cp",
+        f"{tools.kafka_jars}/*",
+    ]
+
+
+def _cluster_id() -> str:
+    # Kafka wants 16 bytes as URL-safe base64 without padding, and no leading dash (it would read as an option)
+
+    return "T" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]

@@ -1,0 +1,351 @@
+"""Starting and stopping a stack: in order, bounded in time, leaving nothing behind.
+
+settings = start(settings_for(home, 21000), only=("kafka", "redis"))   # a part of it, for a test
+stop(settings, purge=True)
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import psutil
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from infra.stack import kafka, monitoring, redis
+from infra.stack.errors import NotReady, StackError, StackUsageError
+from infra.stack.ports import answers, busy, port_of
+from infra.stack.programs import BESIDE, FOUNDATION, HOT_PATH, Program, named, programs
+from infra.stack.status import answering, report
+from infra.stack.supervisor import Supervisor, launch, marked, out_tail, socket_file
+from infra.stack.tools import Tools, find_tools
+from streams.settings import SETTINGS_FILE, Settings, load_settings
+from streams.topics import ensure_topics
+
+Progress = Callable[[str], None]
+
+FOUNDATION_WAIT_S = 60.0
+KAFKA_ADDRESS_FILE = "kafka.address"
+
+
+def silent(_text: str) -> None:
+    """Progress for nobody."""
+
+
+def start(
+    settings: Settings,
+    *,
+    only: Sequence[str] | None = None,
+    wait_s: float = 120.0,
+    progress: Progress = silent,
+) -> Settings:
+    """Start a stack, or the processes named in ``only``, and wait until it can be used.
+
+    Returns the settings that hold: Kafka's address is known late in the embedded form. On a stack that runs already,
+    only what does not run is started. Any exception but ``NotReady`` leaves nothing running that this call started.
+
+    Raises:
+        StackError: a part is missing, or a port is taken.
+        NotReady: not ready within ``wait_s``; what runs is left running, so that one can look.
+    """
+    deadline = time.monotonic() + wait_s
+    tools = find_tools()
+    settings = choose_form(settings, tools, progress)
+    table = programs(settings, tools)
+    chosen = named(table, only) if only is not None else table
+    supervisor = Supervisor(settings)
+    fresh = supervisor.pid() is None
+    try:
+        if fresh:
+            _prepare(settings, tools, chosen, progress)
+            settings.save()
+            launch(settings, tools, table)
+        settings = _start_foundation(settings, supervisor, chosen, deadline, progress)
+        _start_stage(supervisor, chosen, HOT_PATH, progress)
+        if only is not None:
+            _start_stage(supervisor, chosen, BESIDE, progress)
+        else:
+            _until_ready(settings, supervisor, chosen, deadline, progress)
+    except NotReady:
+        raise
+    except BaseException:
+        # nothing of ours may stay behind, Ctrl-C included
+        if fresh:
+            with _uninterrupted():
+                stop(settings, progress=progress)
+        raise
+    return settings
+
+
+def stop(settings: Settings, *, purge: bool = False, progress: Progress = silent) -> int:
+    """Stop everything that a stack started, in reverse order; returns how many processes had to be ended by hand.
+
+    A process that ignores SIGTERM gets SIGKILL after its own deadline. With ``purge`` the folder goes too.
+    """
+    supervisor = Supervisor(settings)
+    pid = supervisor.pid()
+    if pid is not None:
+        _stop_stages(settings, supervisor, progress)
+        try:
+            supervisor.shutdown()
+        except StackError:
+            progress("supervisord is gone already")
+        _wait_gone(pid, 10.0)
+    ended = _end(marked(settings), progress)
+    socket_file(settings).unlink(missing_ok=True)
+    for path in settings.run_dir.glob("*.pid"):
+        path.unlink(missing_ok=True)
+    if redis.socket_dir(settings.root) != settings.run_dir:
+        shutil.rmtree(redis.socket_dir(settings.root), ignore_errors=True)
+    if purge:
+        _purge(settings.root)
+    return ended
+
+
+def choose_form(settings: Settings, tools: Tools, progress: Progress = silent) -> Settings:
+    """The same settings, with the embedded broker where there is no other, and the socket where Redis will have it."""
+    embedded = settings.embedded or not tools.real_kafka
+    if embedded:
+        progress(
+            "embedded form: librdkafka's mock cluster in place of Kafka; nothing on topics is durable, "
+            "and it is gone when it stops"
+        )
+    socket = str(redis.socket_dir(settings.root) / "redis.sock")
+    return msgspec.structs.replace(settings, embedded=embedded, redis_socket=socket)
+
+
+def existing(home: Path) -> Settings | None:
+    """The settings of the stack in a folder, or None where there never was one."""
+    return load_settings(home) if (home / SETTINGS_FILE).exists() else None
+
+
+def is_running(settings: Settings) -> bool:
+    return Supervisor(settings).pid() is not None
+
+
+def _prepare(settings: Settings, tools: Tools, chosen: Sequence[Program], progress: Progress) -> None:
+    """Folders and configuration files; refuses taken ports."""
+    leftovers = marked(settings)
+    if leftovers:
+        progress(f"{len(leftovers)} processes of an earlier run are left: ending them")
+        _end(leftovers, progress)
+    taken = busy(settings.port_base)
+    if taken:
+        raise StackError("; ".join(taken) + ": stop it, or choose other ports with --port-base")
+    for folder in (
+        settings.root,
+        settings.run_dir,
+        settings.log_dir,
+        settings.bundles_dir,
+        settings.archive_dir,
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+    (settings.root / "mlflow" / "artifacts").mkdir(parents=True, exist_ok=True)
+    settings.keys_dir.mkdir(mode=0o700, exist_ok=True)
+    for path in settings.run_dir.glob("*.pid"):
+        path.unlink()
+    redis.prepare(settings)
+    monitoring.prepare(settings)
+    if not settings.embedded and any(program.name == "kafka" for program in chosen):
+        progress("Kafka's storage")
+        kafka.prepare(settings, tools)
+    (settings.run_dir / KAFKA_ADDRESS_FILE).unlink(missing_ok=True)
+
+
+def _start_stage(supervisor: Supervisor, chosen: Sequence[Program], stage: int, progress: Progress) -> None:
+    states = supervisor.states()
+    names = [program.name for program in chosen if program.stage == stage]
+    waiting = [name for name in names if states[name]["statename"] in ("STOPPED", "EXITED", "FATAL")]
+    if waiting:
+        progress("starting " + ", ".join(waiting))
+    for name in waiting:
+        supervisor.start(name)
+
+
+def _start_foundation(
+    settings: Settings, supervisor: Supervisor, chosen: Sequence[Program], deadline: float, progress: Progress
+) -> Settings:
+    """Kafka and Redis up and answering, topics there; Kafka's address as it turned out."""
+    _start_stage(supervisor, chosen, FOUNDATION, progress)
+    names = {program.name for program in chosen}
+    until = min(deadline, time.monotonic() + FOUNDATION_WAIT_S)
+    if "kafka" in names and settings.embedded:
+        settings = _learn_address(settings, until)
+    if "redis" in names:
+        _wait_for("redis", port_of(settings.redis), settings, supervisor, until)
+    if "kafka" in names:
+        _wait_for("kafka", port_of(settings.kafka), settings, supervisor, until)
+        _wait_for_broker(settings, until)
+        ensure_topics(settings.kafka, settings.partitions)
+        progress("Kafka and Redis answer, topics are there" if "redis" in names else "Kafka answers")
+    return settings
+
+
+def _learn_address(settings: Settings, until: float) -> Settings:
+    path = settings.run_dir / KAFKA_ADDRESS_FILE
+    while not path.exists():
+        if time.monotonic() > until:
+            raise StackError(f"the embedded broker did not start: {out_tail(settings.log_dir / 'kafka.log')}")
+        time.sleep(0.05)
+    settings = msgspec.structs.replace(settings, kafka=path.read_text().strip())
+    settings.save()
+    return settings
+
+
+def _wait_for(name: str, port: int, settings: Settings, supervisor: Supervisor, until: float) -> None:
+    while not answers(port):
+        failed = supervisor.states()[name]["statename"] in ("FATAL", "EXITED")
+        if failed or time.monotonic() > until:
+            log = settings.log_dir / f"{name}.log"
+            raise StackError(f"{name} did not start: {out_tail(log)} (more in {log})")
+        time.sleep(0.1)
+
+
+def _wait_for_broker(settings: Settings, until: float) -> None:
+    admin = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0})
+    while True:
+        try:
+            admin.list_topics(timeout=1.0)
+        except KafkaException as error:
+            if time.monotonic() > until:
+                raise StackError(f"Kafka at {settings.kafka} does not answer: {error}") from error
+        else:
+            return
+
+
+def _until_ready(
+    settings: Settings, supervisor: Supervisor, chosen: Sequence[Program], deadline: float, progress: Progress
+) -> None:
+    """Wait for the hot path; what runs beside it starts when the hot path is up, or half of the time is gone."""
+    began = time.monotonic()
+    half = began + (deadline - began) / 2
+    needed = [program.name for program in chosen if program.needed]
+    said, beside = "", False
+    while True:
+        states = supervisor.states()
+        missing = [name for name in needed if states[name]["statename"] != "RUNNING"]
+        ready = not missing and answering(settings)
+        if not beside and (ready or time.monotonic() > half):
+            _start_stage(supervisor, chosen, BESIDE, progress)
+            beside = True
+        if ready:
+            return
+        text = f"waiting for {', '.join(missing)}" if missing else f"waiting for {settings.http}"
+        if text != said:
+            progress(text)
+            said = text
+        if time.monotonic() > deadline:
+            raise NotReady(_unready(settings, missing))
+        time.sleep(0.25)
+
+
+def _unready(settings: Settings, missing: Sequence[str]) -> str:
+    told = [f"{name}: {out_tail(settings.log_dir / f'{name}.log')[:300]}" for name in missing]
+    why = "\n  ".join(told) if told else f"{settings.http} does not answer"
+    return (
+        f"not ready in time:\n  {why}\nwhat runs is left running (logs in {settings.log_dir}); "
+        f"`tollgate down --home {settings.home}` stops it"
+    )
+
+
+def _stop_stages(settings: Settings, supervisor: Supervisor, progress: Progress) -> None:
+    try:
+        table = {program.name: program for program in programs(settings, find_tools())}
+    except StackError:
+        table = {}
+    for stage in (BESIDE, HOT_PATH, FOUNDATION):
+        try:
+            _stop_stage(supervisor, {n: p for n, p in table.items() if p.stage == stage}, progress)
+        except StackError as error:
+            progress(str(error))
+            return
+
+
+def _stop_stage(supervisor: Supervisor, table: dict[str, Program], progress: Progress) -> None:
+    def alive() -> list[str]:
+        states = supervisor.states()
+        gone = ("STOPPED", "EXITED", "FATAL")
+        return [name for name in table if name in states and states[name]["statename"] not in gone]
+
+    names = alive()
+    if not names:
+        return
+    progress("stopping " + ", ".join(names))
+    for name in names:
+        supervisor.stop(name)
+    # supervisord sends SIGKILL after each one's own time
+    deadline = time.monotonic() + max(table[name].stop_wait_s for name in names) + 5
+    while alive() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def _wait_gone(pid: int, timeout_s: float) -> None:
+    try:
+        process = psutil.Process(pid)
+        process.wait(timeout_s)
+    except psutil.NoSuchProcess:
+        return
+    except psutil.TimeoutExpired:
+        process.kill()
+
+
+def _end(processes: list[psutil.Process], progress: Progress, grace_s: float = 5.0) -> int:
+    """SIGTERM, then SIGKILL, by pid (psutil checks that a pid is still the same process)."""
+    if not processes:
+        return 0
+    progress(f"ending {len(processes)} more: " + ", ".join(sorted({_name(p) for p in processes})))
+    for process in processes:
+        _quietly(process.terminate)
+    _, left = psutil.wait_procs(processes, timeout=grace_s)
+    for process in left:
+        _quietly(process.kill)
+    psutil.wait_procs(left, timeout=grace_s)
+    return len(processes)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A second Ctrl-C must not cut the cleaning up short; that is bounded in time anyway."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.Error:
+        return "?"
+
+
+def _quietly(action: Callable[[], None]) -> None:
+    try:
+        action()
+    except psutil.NoSuchProcess:
+        return
+
+
+def _purge(home: Path) -> None:
+    """Remove a stack's folder, and only if it is one.
+
+    Raises:
+        StackUsageError: the folder holds no stack.
+    """
+    if not (home / SETTINGS_FILE).exists():
+        raise StackUsageError(f"{home} holds no {SETTINGS_FILE}, so it is left alone")
+    shutil.rmtree(home)
+
+
+__all__ = ["Progress", "choose_form", "existing", "is_running", "report", "start", "stop"]

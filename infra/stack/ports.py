@@ -1,0 +1,122 @@
+"""Which port is whose, who sits on a port, and a free block of ports for a test."""
+
+from __future__ import annotations
+
+import random
+import socket
+from pathlib import Path
+
+import psutil
+
+from infra.stack.errors import StackUsageError
+from streams.settings import METRICS_PORTS, Settings
+
+KAFKA, CONTROLLER, REDIS, HTTP, PROMETHEUS, ALERTMANAGER, MLFLOW, ONCALL, CONSOLE = range(9)
+#: 9 to 39 are Ray's own (gcs, dashboard, HAProxy), 40 and up serve metrics
+RAY_FIRST, RAY_LAST = 9, 39
+BLOCK = max(METRICS_PORTS.values()) + 1
+#: from here on the kernel hands ports to outgoing connections
+EPHEMERAL = 32768
+SERVED = {
+    "kafka": KAFKA,
+    "kafka controller": CONTROLLER,
+    "redis": REDIS,
+    "http": HTTP,
+    "prometheus": PROMETHEUS,
+    "alertmanager": ALERTMANAGER,
+    "mlflow": MLFLOW,
+    "oncall": ONCALL,
+}
+
+
+def settings_for(home: Path, port_base: int, *, embedded: bool = False, redis_socket: str = "") -> Settings:
+    """The settings of a stack in ``home`` whose ports start at ``port_base``.
+
+    Raises:
+        StackUsageError: the block of ports would reach into the ephemeral ones or the privileged ones.
+    """
+    if not 1024 <= port_base <= EPHEMERAL - BLOCK:
+        raise StackUsageError(f"--port-base must be between 1024 and {EPHEMERAL - BLOCK}, not {port_base}")
+
+    def url(offset: int) -> str:
+        return f"http://127.0.0.1:{port_base + offset}"
+
+    return Settings(
+        home=str(home),
+        port_base=port_base,
+        kafka=f"127.0.0.1:{port_base + KAFKA}",
+        redis=f"redis://127.0.0.1:{port_base + REDIS}",
+        redis_socket=redis_socket,
+        http=url(HTTP),
+        prometheus=url(PROMETHEUS),
+        alertmanager=url(ALERTMANAGER),
+        mlflow=url(MLFLOW),
+        oncall=url(ONCALL),
+        console=url(CONSOLE),
+        embedded=embedded,
+    )
+
+
+def port_of(address: str) -> int:
+    """The port of ``host:port`` or of a URL without path."""
+    return int(address.rsplit(":", 1)[1])
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this loopback port now."""
+    with socket.socket() as probe:
+        # as servers do: a connection of an earlier run in TIME_WAIT does not matter
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def owner(port: int) -> str:
+    """``pid 12 (java)``, or as much of that as this user may see."""
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except psutil.AccessDenied:
+        return "a process of another user"
+    for connection in connections:
+        here = connection.laddr and connection.laddr.port == port
+        if here and connection.status == psutil.CONN_LISTEN and connection.pid:
+            try:
+                return f"pid {connection.pid} ({psutil.Process(connection.pid).name()})"
+            except psutil.Error:
+                return f"pid {connection.pid}"
+    return "a process that cannot be seen from here"
+
+
+def busy(port_base: int) -> list[str]:
+    """One text for each port of the block that is taken: which, what for, by whom."""
+    wanted = {**SERVED, **{f"metrics of {name}": offset for name, offset in METRICS_PORTS.items()}}
+    return [
+        f"port {port_base + offset} ({what}) is taken by {owner(port_base + offset)}"
+        for what, offset in wanted.items()
+        if not is_free(port_base + offset)
+    ]
+
+
+def answers(port: int, timeout_s: float = 0.5) -> bool:
+    """Whether something accepts connections on a loopback port."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=timeout_s):
+            return True
+    except OSError:
+        return False
+
+
+def free_port_base(first: int = 20000, last: int = EPHEMERAL - BLOCK, tries: int = 200) -> int:
+    """A base whose whole block is free now; random, so that two test runs on one machine rarely meet.
+
+    Raises:
+        StackUsageError: none found.
+    """
+    for _ in range(tries):
+        base = random.randrange(first, last, 10)
+        if all(is_free(base + offset) for offset in range(BLOCK)):
+            return base
+    raise StackUsageError(f"no {BLOCK} free ports in a row between {first} and {last}")

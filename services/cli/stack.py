@@ -1,0 +1,136 @@
+"""``tollgate up``, ``down``, ``status`` and ``doctor``: the local stack from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from infra import doctor as machine
+from infra import stack
+from services.cli.options import home_option, json_option
+from streams.settings import DEFAULT_PORT_BASE, Settings, load_settings
+
+DEFAULT_WAIT_S = 180.0
+
+
+@click.command()
+@home_option
+@click.option(
+    "--port-base", type=int, metavar="N", help=f"First port (default: as before, else {DEFAULT_PORT_BASE})."
+)
+@click.option(
+    "--wait", "wait_s", type=click.FloatRange(min=1), default=DEFAULT_WAIT_S, show_default=True, metavar="S"
+)
+@click.option(
+    "--embedded", is_flag=True, help="Mock cluster in place of Kafka: nothing is durable (also EMBEDDED=1)."
+)
+def up(home: Path, port_base: int | None, wait_s: float, embedded: bool) -> None:
+    """Start the stack and wait until it is ready. On a running stack: start what is missing."""
+    began = time.monotonic()
+    embedded = embedded or os.environ.get("EMBEDDED") == "1"
+
+    def progress(text: str) -> None:
+        click.echo(f"[{time.monotonic() - began:5.1f} s] {text}", err=True)
+
+    # SIGTERM must clean up as Ctrl-C does
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    settings = _settings(home, port_base, embedded)
+    if stack.is_running(settings):
+        progress(f"a stack is running in {home} already")
+    settings = stack.start(settings, wait_s=wait_s, progress=progress)
+    progress("ready")
+    click.echo(addresses(settings))
+
+
+def _settings(home: Path, port_base: int | None, embedded: bool) -> Settings:
+    """What this start asks for, held against what the folder holds.
+
+    Raises:
+        StackUsageError: the stack runs already, in another form or on other ports.
+    """
+    known = stack.existing(home)
+    if known is not None and stack.is_running(known):
+        if port_base not in (None, known.port_base) or (embedded and not known.embedded):
+            raise stack.StackUsageError(
+                f"a stack runs in {home} on ports from {known.port_base} on: `tollgate down` first, or use another --home"
+            )
+        return known
+    if port_base is None:
+        port_base = known.port_base if known else DEFAULT_PORT_BASE
+    return stack.settings_for(home, port_base, embedded=embedded)
+
+
+def addresses(settings: Settings) -> str:
+    """Where everything is, one line each."""
+    rows = (
+        ("Kafka", settings.kafka + ("  (mock cluster: nothing is durable)" if settings.embedded else "")),
+        ("HTTP edge", f"{settings.http}/docs"),
+        ("Redis", settings.redis),
+        ("Prometheus", settings.prometheus),
+        ("Alertmanager", settings.alertmanager),
+        ("MLflow", settings.mlflow),
+        ("On-call", f"{settings.oncall}/pages"),
+    )
+    return "\n".join(f"{name:<13} {address}" for name, address in rows)
+
+
+@click.command()
+@home_option
+@click.option("--purge", is_flag=True, help="Remove the stack's folder too, with all data.")
+def down(home: Path, purge: bool) -> None:
+    """Stop what `up` started in this folder, and nothing else."""
+    settings = stack.existing(home)
+    if settings is None:
+        click.echo(f"nothing to stop: no stack in {home}", err=True)
+        return
+    began = time.monotonic()
+    stack.stop(settings, purge=purge, progress=lambda text: click.echo(text, err=True))
+    click.echo(
+        f"stopped in {time.monotonic() - began:.1f} s" + (f", {home} removed" if purge else ""), err=True
+    )
+
+
+@click.command()
+@home_option
+@json_option
+def status(home: Path, as_json: bool) -> int:
+    """State, addresses and processes. Exit code 0 when ready or degraded, 1 when starting, 3 when down."""
+    settings = load_settings(home)
+    report = stack.report(settings)
+    click.echo(json.dumps(report) if as_json else _table(settings, report))
+    return {"ready": 0, "degraded": 0, "starting": 1}.get(report["state"], 3)
+
+
+def _table(settings: Settings, report: dict[str, Any]) -> str:
+    lines = [f"{report['state']}  ({settings.home})", "", addresses(settings)]
+    if report["processes"]:
+        lines += ["", f"{'process':<18} {'state':<11} {'pid':>8} {'restarts':>8} {'MB':>6} {'CPU s':>8}"]
+    lines += [
+        f"{p['name']:<18} {p['state']:<11} {p['pid'] or '-':>8} {p['restarts']:>8} {p['rss_mb']:>6} {p['cpu_s']:>8}"
+        for p in report["processes"]
+    ]
+    return "\n".join(lines)
+
+
+@click.command()
+@home_option
+@json_option
+@click.option("--port-base", type=int, metavar="N", help="First port to check (default: the stack's).")
+def doctor(home: Path, as_json: bool, port_base: int | None) -> int:
+    """Check this machine: one line each, and how to mend what is wrong. Exit code 1 when something needed is."""
+    known = stack.existing(home)
+    running = known is not None and stack.is_running(known)
+    base = port_base or (known.port_base if known else DEFAULT_PORT_BASE)
+    checks = machine.examine(home, base, check_ports=not running)
+    if as_json:
+        click.echo(json.dumps({"healthy": machine.healthy(checks), "checks": [c.as_dict() for c in checks]}))
+    else:
+        for check in checks:
+            click.echo(check.line())
+    return 0 if machine.healthy(checks) else 1
