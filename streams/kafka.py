@@ -11,9 +11,22 @@ class DeliveryError(Exception):
     """The broker did not acknowledge in time; what was sent may or may not be in the log."""
 
 
-def new_producer(bootstrap: str, client_id: str, **overrides: Any) -> Producer:
+class AcknowledgedProducer(Producer):
+    """A producer that remembers which deliveries failed, so that ``flush`` below can say so."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.failures: list[str] = []
+        # only failures call back: a Python call per record would cost as much as producing it
+        super().__init__({**config, "delivery.report.only.error": True, "on_delivery": self._failed})
+
+    def _failed(self, error: Any, message: Any) -> None:
+        if error is not None and len(self.failures) < 10:
+            self.failures.append(f"{message.topic()}[{message.partition()}]: {error.str()}")
+
+
+def new_producer(bootstrap: str, client_id: str, **overrides: Any) -> AcknowledgedProducer:
     """An idempotent producer that places keys as Java's clients do (murmur2) and keeps order on retry."""
-    return Producer(
+    return AcknowledgedProducer(
         {
             "bootstrap.servers": bootstrap,
             "client.id": client_id,
@@ -57,5 +70,10 @@ def flush(producer: Producer, timeout_s: float) -> None:
         DeliveryError: some of it was not, within ``timeout_s``.
     """
     left = producer.flush(timeout_s)
+    failures = getattr(producer, "failures", [])
+    if failures:
+        said = "; ".join(failures)
+        failures.clear()
+        raise DeliveryError(f"records were not delivered: {said}")
     if left:
         raise DeliveryError(f"{left} records were not acknowledged within {timeout_s:g} s")

@@ -52,6 +52,16 @@ class FeatureRecord(msgspec.Struct, array_like=True, frozen=True):
     trace: str | None = None
 
 
+class EdgeDecision(msgspec.Struct, array_like=True, frozen=True):
+    """What the HTTP edge has decided already, in the header HEADER_DECIDED of the transaction that it publishes."""
+
+    decision: bytes
+    catalogue: str
+    vector: bytes
+    as_of: tuple[int, int, int, int, int]
+    missing: int
+
+
 class EntityItem(msgspec.Struct, array_like=True, frozen=True):
     """One event's meaning for one entity. ``kind`` is "tx" or "label"; ``frauds`` is -1, 0 or +1."""
 
@@ -75,10 +85,18 @@ class EntityItems(msgspec.Struct, array_like=True, frozen=True):
 
 _feature_encoder = msgspec.msgpack.Encoder()
 _feature_decoder = msgspec.msgpack.Decoder(FeatureRecord)
+_edge_decoder = msgspec.msgpack.Decoder(EdgeDecision)
 _items_decoder = msgspec.msgpack.Decoder(EntityItems)
 
 encode_features = _feature_encoder.encode
 encode_items = _feature_encoder.encode
+encode_edge_decision = _feature_encoder.encode
+
+
+def decode_edge_decision(raw: bytes) -> EdgeDecision:
+    """Raises: msgspec.DecodeError when the bytes are not an edge decision."""
+    decided: EdgeDecision = _edge_decoder.decode(raw)
+    return decided
 
 
 def decode_features(raw: bytes) -> FeatureRecord:
@@ -96,3 +114,46 @@ def decode_items(raw: bytes) -> EntityItems:
 def matrix(records: list[FeatureRecord], width: int) -> npt.NDArray[np.float32]:
     """The vectors of many records as one array, shape (records, width)."""
     return np.frombuffer(b"".join(r.vector for r in records), dtype="<f4").reshape(len(records), width)
+
+
+#: header on `decisions`: the transaction's merchant, device, ip and customer, for the label that comes days later
+HEADER_ENTITIES = "tollgate-entities"
+
+
+class DecidedEntities(msgspec.Struct, array_like=True, frozen=True):
+    """Whom a decided transaction belongs to, beside its card."""
+
+    merchant_id: str
+    device_id: str | None
+    ip: str | None
+    customer_id: str | None
+
+
+class IndexedDecision(msgspec.Struct, array_like=True, frozen=True):
+    """What the ledger index in Redis keeps of one decision: its JSON and whom it belongs to."""
+
+    decision: bytes
+    entities: DecidedEntities | None
+
+
+_entities_decoder = msgspec.msgpack.Decoder(DecidedEntities)
+_indexed_decoder = msgspec.msgpack.Decoder(IndexedDecision)
+encode_indexed = _feature_encoder.encode
+encode_entities = _feature_encoder.encode
+
+
+def decode_entities(raw: bytes) -> DecidedEntities:
+    """Raises: msgspec.DecodeError."""
+    entities: DecidedEntities = _entities_decoder.decode(raw)
+    return entities
+
+
+def decode_indexed(raw: bytes) -> IndexedDecision:
+    """Raises: msgspec.DecodeError."""
+    indexed: IndexedDecision = _indexed_decoder.decode(raw)
+    return indexed
+
+
+def decision_key(transaction_id: str) -> str:
+    """Redis key of the ledger index: where a decision is found by its transaction."""
+    return f"tollgate:decision:{transaction_id}"

@@ -1,0 +1,107 @@
+"""Decisions meet labels, in whichever order they come. Pure: what is known goes in, what to write and to send comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from streams.events import Decision, Label, Outcome, epoch_ms
+from streams.partitioning import entity_partition
+from streams.records import DecidedEntities, EntityItem, IndexedDecision
+
+_decision_decoder = msgspec.json.Decoder(Decision)
+
+
+class StoredLabel(msgspec.Struct, array_like=True, frozen=True):
+    """The newest label of a transaction, as the index keeps it."""
+
+    label: Label
+
+
+@dataclass
+class Joined:
+    """What one chunk leads to: outcomes by card, items by (source partition, partition of `entities`), index writes."""
+
+    outcomes: list[tuple[int, str, Outcome]] = field(default_factory=list)
+    items: dict[tuple[int, int], list[EntityItem]] = field(default_factory=dict)
+    labels: dict[str, Label] = field(default_factory=dict)
+    corrected: int = 0
+    repeated: int = 0
+
+
+class Join:
+    """One chunk's worth of joining. ``decisions`` and ``labels`` are what the index knows, by transaction."""
+
+    def __init__(
+        self, decisions: Mapping[str, IndexedDecision], labels: Mapping[str, Label], partitions: int
+    ) -> None:
+        self._decisions = decisions
+        self._labels = dict(labels)
+        self._partitions = partitions
+        self.joined = Joined()
+
+    def label(self, label: Label, partition: int, offset: int) -> None:
+        """A label arrived: count it for its entities, and pair it with its decision when that is known."""
+        before = self._labels.get(label.transaction_id)
+        if before is not None and before.label == label.label:
+            self.joined.repeated += 1
+            return
+        if before is not None and before.label_time > label.label_time:
+            # an older statement that arrives late does not overrule a newer one
+            self.joined.repeated += 1
+            return
+        self.joined.corrected += before is not None
+        self._labels[label.transaction_id] = label
+        self.joined.labels[label.transaction_id] = label
+        change = int(label.label == "fraud") - int(before is not None and before.label == "fraud")
+        decision = self._decisions.get(label.transaction_id)
+        if change:
+            known = decision.entities if decision else None
+            self._count(label, known, change, partition, offset, own=True)
+        if decision is not None:
+            self._pair(label, decision, partition)
+
+    def decision(self, transaction_id: str, decision: IndexedDecision, partition: int, offset: int) -> None:
+        """A decision arrived: pair it with a label that came first."""
+        label = self._labels.get(transaction_id)
+        if label is None:
+            return
+        if label.label == "fraud" and decision.entities is not None:
+            self._count(label, decision.entities, 1, partition, offset, own=False)
+        self._pair(label, decision, partition)
+
+    def _pair(self, label: Label, indexed: IndexedDecision, partition: int) -> None:
+        decision = _decision_decoder.decode(indexed.decision)
+        outcome = Outcome(
+            decision=decision,
+            label=label.label,
+            label_time=label.label_time,
+            source=label.source,
+            merchant_id=label.merchant_id,
+        )
+        self.joined.outcomes.append((partition, label.card_id, outcome))
+
+    def _count(
+        self,
+        label: Label,
+        known: DecidedEntities | None,
+        change: int,
+        partition: int,
+        offset: int,
+        *,
+        own: bool,
+    ) -> None:
+        """Frauds by event time for the card and merchant (``own``: named by the label) and whom the decision names."""
+        entities: list[tuple[str, str | None]] = []
+        if own:
+            entities += [("card", label.card_id), ("merchant", label.merchant_id)]
+        if known is not None:
+            entities += [("device", known.device_id), ("ip", known.ip), ("customer", known.customer_id)]
+        event_ms = epoch_ms(label.event_time)
+        for entity, entity_id in entities:
+            if entity_id:
+                target = entity_partition(entity, entity_id, self._partitions)
+                item = EntityItem(entity, entity_id, "label", offset, event_ms, 0, 0, change)
+                self.joined.items.setdefault((partition, target), []).append(item)

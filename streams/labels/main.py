@@ -1,0 +1,25 @@
+"""The labels worker: one Faust worker that reads `labels` and `decisions`. Wired here and nowhere else."""
+
+from __future__ import annotations
+
+from features.online.claims import Claims
+from features.online.resp import RespClient
+from streams.chunks import run_chunk_app
+from streams.kafka import new_producer
+from streams.labels.stage import TOPICS, LabelsStage
+from streams.process import Process, start_process
+
+GROUP = "labels"
+
+
+def run(process: Process) -> None:
+    """Run until asked to stop."""
+    settings = process.settings
+    client = RespClient(settings.redis_address)
+    claims = Claims(client, GROUP)
+    stage = LabelsStage(settings.partitions, client, new_producer(settings.kafka, process.name), claims)
+    run_chunk_app(process, GROUP, TOPICS, stage.handle, claims.claim)
+
+
+if __name__ == "__main__":
+    run(start_process("labels-0", signals=False))

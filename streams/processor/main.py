@@ -1,0 +1,38 @@
+"""The processor: one Faust worker that reads `transactions` and `entities`. Wired here and nowhere else."""
+
+from __future__ import annotations
+
+from features.online.claims import Claims
+from features.online.resp import RespClient
+from streams.chunks import Chunk, Positions, run_chunk_app
+from streams.kafka import new_producer
+from streams.process import Process, start_process
+from streams.processor.cards import CardStage
+from streams.processor.entities import EntityStage
+from streams.topics import ENTITIES, TRANSACTIONS
+
+GROUP = "processor"
+
+
+def run(process: Process) -> None:
+    """Run until asked to stop."""
+    settings = process.settings
+    client = RespClient(settings.redis_address)
+    claims = Claims(client, GROUP)
+    cards = CardStage(settings, client, new_producer(settings.kafka, process.name), claims)
+    entities = EntityStage(client, claims)
+    stages = {TRANSACTIONS.name: cards.handle, ENTITIES.name: entities.handle}
+
+    def handle(chunk: Chunk) -> None:
+        stages[chunk.topic](chunk)
+
+    def start(assigned: list[tuple[str, int]]) -> Positions:
+        positions = claims.claim(assigned)
+        entities.load_applied([partition for topic, partition in assigned if topic == ENTITIES.name])
+        return positions
+
+    run_chunk_app(process, GROUP, [TRANSACTIONS, ENTITIES], handle, start)
+
+
+if __name__ == "__main__":
+    run(start_process("processor-0", signals=False))
