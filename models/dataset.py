@@ -116,7 +116,7 @@ def save_seed(table: pa.Table, matrix: FloatArray, folder: Path) -> Path:
         "label": pc.cast(table["label"], pa.string()), "label_time": pc.cast(table["label_time"], _MS),
         **{name: pa.array(matrix[:, index]) for index, name in enumerate(NAMES)},
     }  # fmt: skip
-    known = pc.is_valid(columns["label"])
+    known = pc.and_(pc.is_valid(columns["label"]), pc.invert(pc.is_nan(columns["amount"])))
     seed = pa.table(columns).filter(known).replace_schema_metadata({"catalogue": CATALOGUE_HASH})
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "seed.parquet"
@@ -195,7 +195,8 @@ def _labelled(
     matrix: FloatArray, label: Any, label_time: Any, event_time: Any, card: Any, as_of_ms: int | None
 ) -> Dataset:
     text = pc.cast(label, pa.string())
-    known = np.asarray(pc.is_valid(text))
+    # a row without an amount is a repeated transaction, which the engine left out
+    known = np.asarray(pc.is_valid(text)) & ~np.isnan(matrix[:, INDEX["amount"]])
     if as_of_ms is not None:
         known = known & (_milliseconds(label_time) <= as_of_ms) & np.asarray(pc.is_valid(label_time))
     if not known.any():

@@ -88,17 +88,23 @@ def bin_shares(values: Floats, edges: npt.NDArray[np.float64]) -> npt.NDArray[np
     return shares
 
 
+def pool_rare(
+    reference: npt.NDArray[np.float32], window: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """The same values with categories that are rare on both sides made one (-1), so that expected counts are not tiny."""
+    codes = np.union1d(reference, window)
+    rare = codes[np.maximum(*category_shares(reference, window)) < _RARE_SHARE]
+    pooled = [np.where(np.isin(side, rare), np.float32(-1), side) for side in (reference, window)]
+    return pooled[0], pooled[1]
+
+
 def category_shares(
     reference: Floats, window: Floats
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Shares of each category in both samples, the rare ones pooled in the last place."""
-    categories = np.union1d(reference, window)
-    expected = np.bincount(np.searchsorted(categories, reference), minlength=len(categories)) / len(reference)
-    actual = np.bincount(np.searchsorted(categories, window), minlength=len(categories)) / len(window)
-    rare = np.maximum(expected, actual) < _RARE_SHARE
-    if not rare.any():
-        return expected, actual
-    return np.append(expected[~rare], expected[rare].sum()), np.append(actual[~rare], actual[rare].sum())
+    """Share of each category that either sample has, in the order of the categories; both samples hold values."""
+    codes = np.union1d(reference, window)
+    counts = [np.bincount(np.searchsorted(codes, side), minlength=len(codes)) for side in (reference, window)]
+    return counts[0] / len(reference), counts[1] / len(window)
 
 
 def population_stability_index(expected: npt.NDArray[np.float64], actual: npt.NDArray[np.float64]) -> float:
@@ -146,26 +152,27 @@ def severity(is_significant: bool, distance: float, psi: float | None, limits: T
 def same_hours(
     reference_hours: Floats, window_hours: Floats, wanted: int, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """Rows of the reference that make up a sample with the window's mix of hours of the day, about ``wanted`` of them.
+    """Rows of the reference, ``wanted`` of them where it can, drawn with the window's mix of hours of the day.
 
     A window covers minutes and a reference covers weeks: what people buy at four in the morning is no drift. The
-    hours are widened by one, two, then three on either side while the reference has too few rows there; where even that
-    is too few, all of the reference is the answer.
+    hours are widened by up to three on either side until the reference has enough rows there; where a quarter of
+    ``wanted`` cannot be had even so, all of the reference is the answer.
     """
+    everything = np.arange(len(reference_hours))
     known = window_hours[~np.isnan(window_hours)].astype(np.int64) % 24
-    if not len(known):
-        return np.arange(len(reference_hours))
+    hours = np.where(np.isnan(reference_hours), 24, reference_hours).astype(np.int64)
+    if not len(known) or (hours == 24).all():
+        return everything
     share = np.bincount(known, minlength=24) / len(known)
-    hours = np.where(np.isnan(reference_hours), -1, reference_hours).astype(np.int64)
+    have = np.bincount(hours, minlength=25)
     for reach in range(4):
-        wide = sum(np.roll(share, shift) for shift in range(-reach, reach + 1)) / (2 * reach + 1)
-        weight = np.where(hours >= 0, np.asarray(wide)[hours % 24], 0.0)
-        have = np.bincount(hours[hours >= 0] % 24, minlength=24)
-        weight /= np.maximum(1, have[hours % 24])
+        wide = np.mean([np.roll(share, shift) for shift in range(-reach, reach + 1)], axis=0)
+        weight = (np.append(wide, 0.0) / np.maximum(1, have))[hours]
         usable = int((weight > 0).sum())
-        if usable >= wanted:
-            return rng.choice(len(hours), size=wanted, replace=False, p=weight / weight.sum())
-    return np.arange(len(reference_hours))
+        if usable >= wanted or (reach == 3 and usable >= wanted / 4):
+            size = min(wanted, usable)
+            return rng.choice(everything, size=size, replace=False, p=weight / weight.sum())
+    return everything
 
 
 def request_key(model: str, model_version: str, findings: Iterable[str]) -> str:
@@ -186,8 +193,7 @@ def due_request(
     confirmed = [name for name, count in state.streaks.items() if count >= policy.confirm_rounds]
     if not confirmed:
         return None
-    of_version = f"drift:{model}:{model_version}:"
-    recent = [at for key, at in state.asked.items() if key.startswith(of_version)]
+    recent = [at for key, at in state.asked.items() if key.startswith(f"drift:{model}:")]
     if recent and now_s - max(recent) < policy.cooldown_s:
         return None
     key = request_key(model, model_version, confirmed)
@@ -244,6 +250,6 @@ class Window:
         scores = self._scores[: min(self._scores_seen, len(self._scores))].copy()
         return self._matrix[: len(self)].copy(), self._event_ms[: len(self)].copy(), scores
 
-    def clear(self) -> None:
-        """Forget everything: a new model brings a new reference, and its tests start with new rows."""
-        self._seen = self._scores_seen = self.new_rows = 0
+    def forget_scores(self) -> None:
+        """The model has changed: its scores are not comparable with those of the one before; the rows are."""
+        self._scores_seen = 0

@@ -1,0 +1,85 @@
+"""The rollout process's view of its topics: what holds now, which requests were answered, and writing the next record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import Producer
+
+from services.rollout.answers import HEADER_REQUEST_ID, Answer, header, headers
+from streams.events import RolloutRecord, encode
+from streams.kafka import flush
+from streams.rollouts import parse_rollout, read_all
+from streams.settings import Settings
+from streams.topics import ROLLOUTS, ROLLOUTS_AUDIT
+
+FLUSH_S = 30.0
+#: request ids kept for recognising repeats; requests are made by people, so this is years
+REMEMBERED = 10_000
+
+
+@dataclass
+class Ledger:
+    """Newest record per model and the ids of answered requests; recovered from Kafka, so that a restart forgets nothing."""
+
+    producer: Producer
+    newest: dict[str, RolloutRecord] = field(default_factory=dict)
+    answered: dict[str, None] = field(default_factory=dict)
+
+    def recover(self, settings: Settings, *, timeout_s: float = 30.0) -> None:
+        """Read both topics to their ends.
+
+        A record on `rollouts` whose copy on `rollouts-audit` is missing (the process died between the two) is copied now.
+
+        Raises:
+            RolloutsUnreachable: the broker did not give them in time.
+        """
+        for message in read_all(settings, ROLLOUTS_AUDIT.name, timeout_s=timeout_s):
+            request_id = header(message, HEADER_REQUEST_ID)
+            if request_id:
+                self._remember(request_id)
+        for message in read_all(settings, ROLLOUTS.name, timeout_s=timeout_s):
+            record = parse_rollout(message)
+            if record is None:
+                continue
+            if record.model not in self.newest or record.sequence >= self.newest[record.model].sequence:
+                self.newest[record.model] = record
+            request_id = header(message, HEADER_REQUEST_ID)
+            if request_id and request_id not in self.answered:
+                self._audit(record, request_id, True)
+        flush(self.producer, FLUSH_S)
+
+    def write(self, record: RolloutRecord, request_id: str) -> None:
+        """Put a record on `rollouts`, then its copy on `rollouts-audit`; both are acknowledged on return.
+
+        Raises:
+            DeliveryError: they were not, in time.
+        """
+        self.producer.produce(
+            ROLLOUTS.name, encode(record), record.model.encode(), headers=headers(request_id, True)
+        )
+        flush(self.producer, FLUSH_S)
+        self.newest[record.model] = record
+        self._audit(record, request_id, True)
+        flush(self.producer, FLUSH_S)
+
+    def write_answer(self, answer: Answer, *, accepted: bool) -> None:
+        """Answer a request that changed nothing served.
+
+        Raises:
+            DeliveryError: the answer was not acknowledged in time.
+        """
+        self._audit(answer, answer.request_id, accepted)
+        flush(self.producer, FLUSH_S)
+
+    def _audit(self, event: Any, request_id: str, accepted: bool) -> None:
+        self.producer.produce(
+            ROLLOUTS_AUDIT.name, encode(event), event.model.encode(), headers=headers(request_id, accepted)
+        )
+        self._remember(request_id)
+
+    def _remember(self, request_id: str) -> None:
+        self.answered[request_id] = None
+        while len(self.answered) > REMEMBERED:
+            del self.answered[next(iter(self.answered))]

@@ -1,0 +1,72 @@
+"""The rollout process: requests from `rollout-requests`, answers on `rollouts` and `rollouts-audit`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import UTC, datetime
+
+from confluent_kafka import Consumer
+
+from services.rollout.ledger import Ledger
+from services.rollout.process import Rollout
+from streams.kafka import new_consumer, new_producer
+from streams.process import Process, start_process
+from streams.rollouts import RolloutsUnreachable
+from streams.topics import ROLLOUT_REQUESTS
+
+logger = logging.getLogger(__name__)
+#: how often to look for a first model while nothing is served
+FIRST_MODEL_S = 1.0
+#: how long to wait for the broker at start before the supervisor is left to try again
+START_S = 120.0
+
+
+def main() -> None:
+    """Run until asked to stop."""
+    process = start_process("rollout-0")
+    settings = process.settings
+    ledger = Ledger(new_producer(settings.kafka, process.name))
+    if not _recover(process, ledger):
+        return
+    rollout = Rollout(settings, ledger)
+    rollout.settle(datetime.now(UTC))
+    consumer = new_consumer(settings.kafka, "rollout")
+    consumer.subscribe([ROLLOUT_REQUESTS.name])
+    logger.info("ready: %s", {model: record.champion for model, record in ledger.newest.items()})
+    try:
+        _serve(process, rollout, consumer)
+    finally:
+        consumer.close()
+
+
+def _serve(process: Process, rollout: Rollout, consumer: Consumer) -> None:
+    looked = 0.0
+    while not process.stop.is_set():
+        if time.monotonic() - looked > FIRST_MODEL_S:
+            looked = time.monotonic()
+            rollout.serve_first(datetime.now(UTC))
+        message = consumer.poll(0.2)
+        if message is None or message.error() is not None:
+            continue
+        rollout.handle(message.value() or b"", datetime.now(UTC))
+        consumer.commit(message, asynchronous=False)
+
+
+def _recover(process: Process, ledger: Ledger) -> bool:
+    """Whether the ledger was read before the process was asked to stop."""
+    deadline = time.monotonic() + START_S
+    while not process.stop.is_set():
+        try:
+            ledger.recover(process.settings, timeout_s=15.0)
+            return True
+        except RolloutsUnreachable as error:
+            if time.monotonic() > deadline:
+                raise
+            logger.warning("waiting for the broker: %s", error)
+            process.stop.wait(1.0)
+    return False
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""One request in, one answer out: the rules decide, the bundle is verified, the record is written, states follow."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+import msgspec
+
+from models.bundle import MODEL, BundleRefused, bundle_path, load_bundle
+from models.registry import VersionState, read_state, states, write_state
+from models.rollout import Change, RolloutRequest, Standing, TransitionRefused, decide, first_model
+from services.rollout.answers import answer
+from services.rollout.ledger import Ledger
+from streams.events import RolloutRecord
+from streams.metrics import BUNDLE_REFUSED
+from streams.settings import Settings
+
+logger = logging.getLogger(__name__)
+_decoder = msgspec.json.Decoder(RolloutRequest)
+
+
+class Rollout:
+    """Applies requests in order. Bundles' states are this process's to write, once they are published."""
+
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+        self._bundles = settings.bundles_dir
+        self._trusted = settings.keys_dir / "trusted"
+        self._ledger = ledger
+
+    def handle(self, raw: bytes, now: datetime) -> bool:
+        """Answer one request; False when it does not parse or was answered before.
+
+        Raises:
+            DeliveryError: the answer could not be written; the request must be handled again.
+        """
+        try:
+            request = _decoder.decode(raw)
+        except msgspec.MsgspecError as error:
+            logger.error("a rollout request does not parse: %s", error)
+            return False
+        if request.request_id in self._ledger.answered:
+            return False
+        try:
+            change = decide(self.standing(request.model), request)
+            if change.champion is not None:
+                load_bundle(bundle_path(self._bundles, request.model, change.champion), self._trusted)
+        except (TransitionRefused, BundleRefused, ValueError) as error:
+            if isinstance(error, BundleRefused):
+                BUNDLE_REFUSED.labels(error.reason).inc()
+            logger.warning("%s of %s by %s refused: %s", request.action, request.version, request.by, error)
+            self._ledger.write_answer(answer(request, "refused", str(error), now), accepted=False)
+            return True
+        self._apply(request, change, now)
+        return True
+
+    def serve_first(self, now: datetime, model: str = MODEL) -> str | None:
+        """While nothing is served: serve the version that was approved when it was made; its version, or None."""
+        standing = self.standing(model)
+        version = first_model(standing)
+        if version is None:
+            return None
+        try:
+            load_bundle(bundle_path(self._bundles, model, version), self._trusted)
+        except BundleRefused as error:
+            BUNDLE_REFUSED.labels(error.reason).inc()
+            logger.error("the first model is refused: %s", error)
+            return None
+        approved = read_state(self._bundles, model, version)
+        by, why = (approved.by, approved.why) if approved else ("unknown", "")
+        request = RolloutRequest(
+            request_id=f"first-{model}-{version}", action="approve", model=model, version=version, by=by,
+            why=why, requested_at=now,
+        )  # fmt: skip
+        self._apply(request, Change(version, None, "live", {version: "live"}), now)
+        return version
+
+    def settle(self, now: datetime) -> None:
+        """Make the states on disk agree with the newest records: a crash may have left them one step behind."""
+        for model, record in self._ledger.newest.items():
+            wanted = {record.champion: "live"}
+            for version, state in states(self._bundles, model).items():
+                if version != record.champion and state == "live":
+                    wanted[version] = "rolled back" if record.state == "rolled_back" else "superseded"
+            for version, target in wanted.items():
+                known = read_state(self._bundles, model, version)
+                if (known.state if known else None) != target:
+                    self._write(model, {version: target}, record.approved_by, record.why, now)  # type: ignore[dict-item]
+
+    def standing(self, model: str) -> Standing:
+        """What holds now for a model."""
+        newest = self._ledger.newest.get(model)
+        present = states(self._bundles, model)
+        if newest is None:
+            return Standing(None, None, 0, present)
+        return Standing(newest.champion, newest.previous, newest.sequence, present)
+
+    def _apply(self, request: RolloutRequest, change: Change, now: datetime) -> None:
+        if change.champion is None:
+            self._write(request.model, change.states, request.by, request.why, now)
+            self._ledger.write_answer(answer(request, "rejected", request.why, now), accepted=True)
+            return
+        newest = self._ledger.newest.get(request.model)
+        record = RolloutRecord(
+            model=request.model, champion=change.champion, previous=change.previous,
+            arms={"champion": change.champion}, traffic={"champion": 1.0}, state=change.record_state,
+            approved_by=request.by, why=request.why, since=now, sequence=(newest.sequence if newest else 0) + 1,
+        )  # fmt: skip
+        # the record first: replicas follow it; settle() mends states that a crash left behind
+        self._ledger.write(record, request.request_id)
+        self._write(request.model, change.states, request.by, request.why, now)
+        logger.info("%s %s is %s (sequence %d)", record.model, record.champion, record.state, record.sequence)
+
+    def _write(self, model: str, changes: dict, by: str, why: str, now: datetime) -> None:
+        for version, state in changes.items():
+            write_state(self._bundles, model, version, VersionState(state=state, since=now, by=by, why=why))

@@ -1,0 +1,126 @@
+"""Asking the rollout process: produce a request, wait for its answer."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from models.rollout import Action, RolloutRequest
+from services.rollout.answers import HEADER_ACCEPTED, HEADER_REQUEST_ID, header
+from streams.events import encode
+from streams.kafka import flush, new_consumer, new_producer
+from streams.settings import Settings
+from streams.topics import ROLLOUT_REQUESTS, ROLLOUTS_AUDIT
+
+ANSWER_S = 20.0
+
+
+class RolloutRefused(Exception):
+    """The rollout process said no; the text says why."""
+
+    exit_code = 1
+
+
+class RolloutTimeout(Exception):
+    """No answer in time: the broker or the rollout process is away. The request may still be carried out later."""
+
+    exit_code = 3
+
+
+def approve(
+    settings: Settings, model: str, version: str, *, by: str, why: str, now: datetime
+) -> dict[str, Any]:
+    """Make a version that awaits approval live; see ``ask``."""
+    return ask(settings, "approve", model, version, by=by, why=why, now=now)
+
+
+def reject(
+    settings: Settings, model: str, version: str, *, by: str, why: str, now: datetime
+) -> dict[str, Any]:
+    """Refuse a version that awaits approval; see ``ask``."""
+    return ask(settings, "reject", model, version, by=by, why=why, now=now)
+
+
+def promote(
+    settings: Settings, model: str, version: str, *, by: str, why: str, now: datetime
+) -> dict[str, Any]:
+    """Make a version that was approved before live again; see ``ask``."""
+    return ask(settings, "promote", model, version, by=by, why=why, now=now)
+
+
+def rollback(
+    settings: Settings, model: str, version: str | None = None, *, by: str, why: str, now: datetime
+) -> dict[str, Any]:
+    """Go back to the version before, or to a named one that was live; see ``ask``."""
+    return ask(settings, "rollback", model, version, by=by, why=why, now=now)
+
+
+def ask(
+    settings: Settings, action: Action, model: str, version: str | None, *, by: str, why: str, now: datetime,
+    timeout_s: float = ANSWER_S,
+) -> dict[str, Any]:  # fmt: skip
+    """Send a request and wait for its answer.
+
+    Returns:
+        the answer: a RolloutRecord as JSON object, or for a rejection the answer with ``state`` "rejected".
+
+    Raises:
+        RolloutRefused: the rules or the bundle's check said no.
+        RolloutTimeout: no answer within ``timeout_s``.
+    """
+    request = RolloutRequest(
+        request_id=uuid.uuid4().hex,
+        action=action,
+        model=model,
+        version=version,
+        by=by,
+        why=why,
+        requested_at=now,
+    )
+    deadline = time.monotonic() + timeout_s
+    consumer = new_consumer(
+        settings.kafka, f"rollout-answer-{request.request_id[:8]}", **{"fetch.wait.max.ms": 20}
+    )
+    try:
+        _seek_to_end(consumer, deadline, settings.kafka)
+        producer = new_producer(
+            settings.kafka, "tollgate-cli", **{"message.timeout.ms": int(timeout_s * 1000)}
+        )
+        producer.produce(ROLLOUT_REQUESTS.name, encode(request), model.encode())
+        flush(producer, max(0.1, deadline - time.monotonic()))
+        return _wait(consumer, request, deadline, timeout_s)
+    finally:
+        consumer.close()
+
+
+def _seek_to_end(consumer: Consumer, deadline: float, kafka: str) -> None:
+    try:
+        _, end = consumer.get_watermark_offsets(
+            TopicPartition(ROLLOUTS_AUDIT.name, 0), timeout=max(0.1, deadline - time.monotonic())
+        )
+    except KafkaException as error:
+        raise RolloutTimeout(f"Kafka at {kafka} cannot be reached: {error}") from error
+    consumer.assign([TopicPartition(ROLLOUTS_AUDIT.name, 0, end)])
+
+
+def _wait(consumer: Consumer, request: RolloutRequest, deadline: float, timeout_s: float) -> dict[str, Any]:
+    while time.monotonic() < deadline:
+        message = consumer.poll(0.1)
+        if (
+            message is None
+            or message.error() is not None
+            or header(message, HEADER_REQUEST_ID) != request.request_id
+        ):
+            continue
+        answer: dict[str, Any] = msgspec.json.decode(message.value() or b"{}")
+        if header(message, HEADER_ACCEPTED) != "1":
+            raise RolloutRefused(answer.get("reason", "refused"))
+        return answer
+    raise RolloutTimeout(
+        f"no answer to {request.action} within {timeout_s:g} s: does the rollout process run?"
+    )
