@@ -12,6 +12,8 @@ from typing import Any
 
 from streams.archive.writer import Archive, ensure_schema_files
 from streams.chunks import Chunk, run_chunk_app
+from streams.dead_letters import DeadLetters
+from streams.events import InvalidEvent
 from streams.process import start_process
 from streams.topics import DECISIONS, FEATURES, OUTCOMES
 
@@ -26,7 +28,11 @@ def main() -> None:
     root = process.settings.archive_dir
     ensure_schema_files(root)
     refused = DeadLetters(process.settings.kafka, process.name)
-    archive = Archive(root, refused.send)
+
+    def refuse(record: Any, text: str) -> None:
+        refused.send(record, InvalidEvent("unreadable", "", text))
+
+    archive = Archive(root, refuse)
 
     def handle(chunk: Chunk) -> None:
         archive.add(chunk.records, monotonic())
@@ -35,7 +41,13 @@ def main() -> None:
         archive.flush_due(monotonic())
 
     run_chunk_app(
-        process, GROUP, [FEATURES, DECISIONS, OUTCOMES], handle, archive.start_positions, tick=tick, on_stop=archive.close
+        process,
+        GROUP,
+        [FEATURES, DECISIONS, OUTCOMES],
+        handle,
+        archive.start_positions,
+        tick=tick,
+        on_stop=archive.close,
     )
 
 

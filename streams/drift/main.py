@@ -1,0 +1,63 @@
+"""The drift process, in an environment of its own (Alibi Detect needs NumPy 1): wiring only."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+
+from streams.chunks import Chunk, run_chunk_app
+from streams.drift.detectors import alibi_detectors
+from streams.drift.live import LiveModel
+from streams.drift.watch import DriftWatch
+from streams.events import DriftRow, RetrainingRequest, encode
+from streams.kafka import flush, new_producer
+from streams.process import start_process
+from streams.topics import DECISIONS, DRIFT, FEATURES, RETRAINING
+
+logger = logging.getLogger(__name__)
+
+GROUP = "drift"
+MODEL = "fraud"
+DELIVERY_S = 30.0
+LOOK_EVERY_S = 3.0
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    # drift gives way to every other process: it is late by design and must never slow a decision down
+    os.nice(5)
+    process = start_process("drift-0", signals=False)
+    producer = new_producer(process.settings.kafka, process.name)
+    live = LiveModel(process.settings, MODEL)
+
+    def publish(rows: list[DriftRow], request: RetrainingRequest | None) -> None:
+        for row in rows:
+            producer.produce(DRIFT.name, key=row.detector, value=encode(row))
+        if request is not None:
+            producer.produce(RETRAINING.name, key=request.model, value=encode(request))
+        flush(producer, DELIVERY_S)
+
+    watch = DriftWatch(MODEL, alibi_detectors(), publish, process.settings.root / "drift" / "requests.json")
+    looked_s = 0.0
+
+    def handle(chunk: Chunk) -> None:
+        add = watch.add_features if chunk.topic == FEATURES.name else watch.add_decisions
+        add(chunk.records, time.time())
+
+    def tick() -> None:
+        nonlocal looked_s
+        now_s = time.time()
+        if now_s - looked_s >= LOOK_EVERY_S:
+            looked_s = now_s
+            found = live.look()
+            if found is not None:
+                logger.info("drift is tested against the reference of %s %s", MODEL, found[0])
+                watch.use_model(*found)
+        watch.tick(now_s)
+
+    run_chunk_app(process, GROUP, [FEATURES, DECISIONS], handle, tick=tick, on_stop=live.close)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""What the drift process does: keeps a window, tests it when due, reports what it found, asks for retraining.
+
+No Kafka and no clock here: records come in, rows and requests go to ``publish``, time is a parameter (seconds since
+1970). ``publish`` returns once the broker has them; a request is remembered only then, and its dedupe key makes a repeat
+after a crash in between harmless.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from features.catalogue import CATALOGUE_HASH, WIDTH
+from models.drift import (
+    RetrainingPolicy,
+    RetrainingState,
+    Thresholds,
+    Window,
+    WindowPolicy,
+    after_round,
+    due_request,
+    remember_request,
+    round_due,
+)
+from models.reference import Reference
+from streams.drift.detectors import Detector, Finding
+from streams.drift.rounds import Round, judge
+from streams.events import DriftRow, RetrainingRequest, from_ms
+from streams.metrics import DRIFT_ROWS, DRIFT_STATISTIC, RETRAINING_REQUESTS
+from streams.records import decode_features, matrix
+
+logger = logging.getLogger(__name__)
+
+Publish = Callable[[list[DriftRow], RetrainingRequest | None], None]
+
+
+@dataclass(frozen=True)
+class DriftPolicy:
+    """All that one may wish to tune, in one value."""
+
+    window: WindowPolicy = field(default_factory=WindowPolicy)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    retraining: RetrainingPolicy = field(default_factory=RetrainingPolicy)
+
+
+class _Scored(msgspec.Struct):
+    status: Literal["scored", "degraded", "not_scored"]
+    score: float | None
+    model_version: str
+
+
+class _Memory(msgspec.Struct):
+    asked: dict[str, float]
+
+
+_scored_decoder = msgspec.json.Decoder(_Scored)
+
+
+class Sampler:
+    """Which of many records are looked at: evenly spread ones, ``rows_per_s`` on average, at least one a call."""
+
+    def __init__(self, rows_per_s: float, burst_s: float = 2.0) -> None:
+        self._rate, self._burst = rows_per_s, rows_per_s * burst_s
+        self._left, self._last_s = self._burst, 0.0
+
+    def take(self, records: list[Any], now_s: float) -> list[Any]:
+        self._left = min(self._burst, self._left + self._rate * max(0.0, now_s - self._last_s))
+        self._last_s = now_s
+        allowed = max(1, min(len(records), int(self._left)))
+        taken = records[:: -(-len(records) // allowed)]
+        self._left -= len(taken)
+        return taken
+
+
+class DriftWatch:
+    """One model's drift. ``use_model`` says what is live; without a model rows are kept and nothing is tested."""
+
+    def __init__(
+        self,
+        model: str,
+        detectors: list[Detector],
+        publish: Publish,
+        memory: Path,
+        policy: DriftPolicy | None = None,
+    ) -> None:
+        """Raises: msgspec.MsgspecError when the memory file is not what this class wrote."""
+        self._model, self._detectors, self._publish, self._memory = model, detectors, publish, memory
+        self._policy = policy or DriftPolicy()
+        self._window = Window(self._policy.window.rows, WIDTH)
+        self._features = Sampler(self._policy.window.rows_per_s)
+        self._decisions = Sampler(self._policy.window.rows_per_s)
+        self._version = ""
+        self._reference: Reference | None = None
+        self._tested_s = 0.0
+        self._reported: set[str] = set()
+        asked = msgspec.json.decode(memory.read_bytes(), type=_Memory).asked if memory.exists() else {}
+        self._state = RetrainingState(asked=asked)
+
+    def use_model(self, version: str, reference: Reference) -> None:
+        """From now on test against this reference; what was confirmed against the one before counts no more."""
+        self._version, self._reference = version, reference
+        self._window.forget_scores()
+        self._state = replace(self._state, streaks={})
+
+    def add_features(self, records: list[Any], now_s: float) -> None:
+        """Kafka records of `features`. Those of another catalogue are no sample of this one's columns."""
+        decoded = _decoded(self._features.take(records, now_s), decode_features)
+        decoded = [record for record in decoded if record.catalogue == CATALOGUE_HASH]
+        if decoded:
+            self._window.add(matrix(decoded, WIDTH), np.array([record.event_ms for record in decoded]))
+
+    def add_decisions(self, records: list[Any], now_s: float) -> None:
+        """Kafka records of `decisions`: the full scores of the live model."""
+        decoded = _decoded(self._decisions.take(records, now_s), _scored_decoder.decode)
+        scores = [d.score for d in decoded if d.status == "scored" and d.model_version == self._version]
+        self._window.add_scores(np.array([s for s in scores if s is not None], dtype=np.float32))
+
+    def tick(self, now_s: float) -> None:
+        """Test the window when it is due, report, and ask for retraining when that is due.
+
+        Raises:
+            ValueError: the reference is of another feature catalogue.
+            DeliveryError: the broker did not take what was found.
+        """
+        since = now_s - self._tested_s
+        due = round_due(self._policy.window, len(self._window), self._window.new_rows, since)
+        if self._reference is None or not due:
+            return
+        self._tested_s = now_s
+        rows, event_ms, scores = self._window.snapshot()
+        window = Round(rows, event_ms, scores, self._model, self._version)
+        judged = judge(window, self._reference, self._detectors, self._policy.thresholds)
+        for finding, _ in judged:
+            _export(finding)
+        critical = {_name(finding) for finding, row in judged if row.severity == "critical"}
+        self._state = after_round(self._state, critical)
+        request = self._request(judged, now_s)
+        self._publish(self._worth_telling(judged), request)
+        if request is not None:
+            self._remember(request, now_s)
+
+    def _worth_telling(self, judged: list[tuple[Finding, DriftRow]]) -> list[DriftRow]:
+        """What drifts, what has just stopped drifting, and in every round the verdict on all columns together."""
+        drifting = {_name(finding) for finding, row in judged if row.severity != "none"}
+        told = drifting | self._reported
+        self._reported = drifting
+        rows = [row for finding, row in judged if _name(finding) in told or finding.feature == "*"]
+        for row in rows:
+            DRIFT_ROWS.labels(row.severity).inc()
+        return rows
+
+    def _request(self, judged: list[tuple[Finding, DriftRow]], now_s: float) -> RetrainingRequest | None:
+        policy = self._policy.retraining
+        due = due_request(self._state, policy, self._model, self._version, now_s)
+        if due is None:
+            return None
+        key, confirmed = due
+        evidence = [row for finding, row in judged if _name(finding) in confirmed]
+        data_to = max(row.window_end for row in evidence)
+        return RetrainingRequest(
+            model=self._model,
+            reason="drift",
+            evidence=[msgspec.to_builtins(row) for row in evidence],
+            data_from=from_ms(int((data_to.timestamp() - policy.training_span_s) * 1000)),
+            data_to=data_to,
+            requested_at=from_ms(int(now_s * 1000)),
+            dedupe_key=key,
+            cooldown_s=policy.cooldown_s,
+            requested_by="drift",
+        )
+
+    def _remember(self, request: RetrainingRequest, now_s: float) -> None:
+        self._state = remember_request(self._state, self._policy.retraining, request.dedupe_key, now_s)
+        self._memory.parent.mkdir(parents=True, exist_ok=True)
+        waiting = self._memory.with_suffix(".tmp")
+        waiting.write_bytes(msgspec.json.encode(_Memory(dict(self._state.asked))))
+        waiting.replace(self._memory)
+        RETRAINING_REQUESTS.labels(request.reason).inc()
+        logger.warning("retraining of %s %s requested: %s", self._model, self._version, request.dedupe_key)
+
+
+def _decoded(records: list[Any], decode: Callable[[bytes], Any]) -> list[Any]:
+    out = []
+    for record in records:
+        try:
+            out.append(decode(record.value or b""))
+        except msgspec.DecodeError as error:
+            # the archive reads the same topics and keeps it as a dead letter; a sample does without it
+            logger.warning(
+                "%s[%d]@%d does not parse: %s", record.topic, record.partition, record.offset, error
+            )
+    return out
+
+
+def _name(finding: Finding) -> str:
+    return f"{finding.detector}:{finding.feature}"
+
+
+def _export(finding: Finding) -> None:
+    DRIFT_STATISTIC.labels(finding.detector, finding.feature).set(finding.statistic)
+    if finding.psi is not None:
+        DRIFT_STATISTIC.labels("psi", finding.feature).set(finding.psi)

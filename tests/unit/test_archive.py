@@ -1,0 +1,173 @@
+"""The archive: what it writes, and that a row is written once however it is interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.dataset as ds
+import pytest
+
+from features.catalogue import NAMES
+from streams.archive import writer
+from streams.archive.manifest import Manifest, ManifestError
+from streams.archive.writer import Archive, FlushPolicy, ensure_schema_files
+from tests.unit.archive_samples import START_MS, Record, decisions, features, outcomes
+
+DAY_MS = 86_400_000
+
+
+def no_refusal(record: object, reason: str) -> None:
+    raise AssertionError(f"{record} refused: {reason}")
+
+
+def rows(root: Path, topic: str):
+    return ds.dataset(root / topic, partitioning="hive").to_table().sort_by("offset").to_pydict()
+
+
+def test_every_topic_becomes_its_columns(tmp_path):
+    ensure_schema_files(tmp_path)
+    archive = Archive(tmp_path, no_refusal)
+    archive.add([features(n) for n in range(5)], 0.0)
+    archive.add([decisions(n) for n in range(3)], 0.0)
+    archive.add([outcomes(0)], 0.0)
+    archive.close()
+    found = rows(tmp_path, "features")
+    assert found["transaction_id"] == [f"tx-{n}" for n in range(5)]
+    assert found["channel_name"] == [None, "ecom", None, "ecom", None]
+    assert found[NAMES[0]] == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert np.isnan(found[NAMES[3]]).all()
+    assert found["event_timestamp"][2].timestamp() * 1000 == START_MS + 2
+    assert found["created_timestamp"][2].timestamp() * 1000 == START_MS + 9
+    found = rows(tmp_path, "decisions")
+    assert found["reasons"] == ["[]"] * 3 and found["score"] == [0.25] * 3
+    assert found["decided_at"][0].timestamp() * 1000 == START_MS + 3
+    assert rows(tmp_path, "outcomes")["label"] == ["fraud"]
+
+
+def test_rows_lie_under_the_day_of_their_event(tmp_path):
+    archive = Archive(tmp_path, no_refusal)
+    archive.add([features(n, event_ms=START_MS + n * DAY_MS) for n in range(3)], 0.0)
+    archive.close()
+    files = sorted(path.relative_to(tmp_path / "features") for path in tmp_path.glob("features/*/*"))
+    assert len(files) == 3
+    assert {path.name for path in files} == {"features-0-0-2.parquet"}
+    assert sorted(rows(tmp_path, "features")["offset"]) == [0, 1, 2]
+
+
+def test_flushes_by_age_and_by_number(tmp_path):
+    archive = Archive(tmp_path, no_refusal, FlushPolicy(rows=4, every_s=5.0))
+    archive.add([features(0)], 100.0)
+    archive.flush_due(104.9)
+    assert not list(tmp_path.glob("features/*/*"))
+    archive.flush_due(105.0)
+    assert len(list(tmp_path.glob("features/*/*"))) == 1
+    archive.add([features(n) for n in range(1, 5)], 106.0)
+    assert len(list(tmp_path.glob("features/*/*"))) == 2
+
+
+def test_what_comes_again_is_not_written_again(tmp_path):
+    archive = Archive(tmp_path, no_refusal)
+    archive.add([features(n) for n in range(4)], 0.0)
+    archive.add([features(n) for n in range(2, 6)], 0.0)
+    # a processor's crash repeats a source offset in a new record
+    archive.add([features(3, offset=6), features(6, offset=7)], 0.0)
+    archive.close()
+    again = Archive(tmp_path, no_refusal)
+    assert again.start_positions([("features", 0), ("features", 1)]) == {("features", 0): 8}
+    again.add([features(5, offset=8), features(7, offset=9)], 0.0)
+    again.close()
+    assert rows(tmp_path, "features")["transaction_id"] == [f"tx-{n}" for n in range(8)]
+
+
+def test_a_rebalance_writes_what_is_buffered_before_it_says_where_to_go_on(tmp_path):
+    archive = Archive(tmp_path, no_refusal)
+    archive.add([decisions(n) for n in range(3)], 0.0)
+    assert archive.start_positions([("decisions", 0)]) == {("decisions", 0): 3}
+    assert rows(tmp_path, "decisions")["offset"] == [0, 1, 2]
+
+
+def test_unreadable_records_are_refused_and_stop_nothing(tmp_path):
+    refused: list[tuple[Record, str]] = []
+    archive = Archive(tmp_path, lambda record, reason: refused.append((record, reason)))
+    bad = [
+        Record("features", 0, 1, 1, b"\xff"),
+        Record("features", 0, 2, 1, None),
+        features(3, catalogue="0" * 16),
+    ]
+    archive.add([features(0), *bad, features(4)], 0.0)
+    archive.add([Record("decisions", 0, 0, 1, b"{}"), Record("outcomes", 0, 0, 1, b"[")], 0.0)
+    archive.close()
+    assert rows(tmp_path, "features")["offset"] == [0, 4]
+    assert len(refused) == 5
+    assert "catalogue" in refused[2][1]
+    assert Manifest(tmp_path).positions()[("decisions", 0)].next_offset == 1
+
+
+_WORKER = """
+import os, signal, sys
+from pathlib import Path
+from streams.archive import manifest, writer
+from tests.unit.archive_samples import features
+cut, root = int(sys.argv[1]), Path(sys.argv[2])
+calls = 0
+def die():
+    global calls
+    calls += 1
+    if calls == cut:
+        os.kill(os.getpid(), signal.SIGKILL)
+def before(function):
+    return lambda *a, **k: (die(), function(*a, **k))[1]
+writer.write_parquet = before(writer.write_parquet)
+manifest.Manifest.begin = before(manifest.Manifest.begin)
+manifest.Manifest.finish = before(manifest.Manifest.finish)
+archive = writer.Archive(root, lambda r, t: sys.exit(9), writer.FlushPolicy(rows=10, every_s=1))
+start = archive.start_positions([("features", 0), ("features", 1)])
+for first in range(0, 60, 6):
+    for part in (0, 1):
+        archive.add([features(n, part) for n in range(first, first + 6) if n >= start.get(("features", part), 0)], 0.0)
+archive.close()
+"""
+
+
+def test_killed_anywhere_no_row_is_lost_or_doubled(tmp_path):
+    """SIGKILL before every step of a flush in turn; the next process goes on from the manifest."""
+    worker = tmp_path / "worker.py"
+    worker.write_text(_WORKER)
+    root = tmp_path / "archive"
+    ends = []
+    for cut in (1, 2, 3, 4, 6, 7, 0):
+        ended = subprocess.run(
+            [sys.executable, str(worker), str(cut), str(root)], timeout=60, check=False,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )  # fmt: skip
+        ends.append(ended.returncode)
+    assert ends == [-signal.SIGKILL] * 6 + [0]
+    table = ds.dataset(root / "features", partitioning="hive").to_table().to_pydict()
+    assert sorted(zip(table["partition"], table["offset"], strict=True)) == [
+        (p, n) for p in (0, 1) for n in range(60)
+    ]
+    assert not list(root.rglob("*.tmp"))
+
+
+def test_a_full_disk_is_an_error_and_nothing_is_remembered(tmp_path, monkeypatch):
+    archive = Archive(tmp_path, no_refusal)
+    archive.add([decisions(0)], 0.0)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writer, "write_parquet", full)
+    with pytest.raises(OSError, match="No space left"):
+        archive.flush_due(10.0)
+    assert Manifest(tmp_path).positions() == {}
+
+
+def test_a_file_that_is_no_manifest_is_named(tmp_path):
+    (tmp_path / "manifest.sqlite").write_bytes(b"not a database" * 100)
+    with pytest.raises(ManifestError, match=r"manifest\.sqlite"):
+        Manifest(tmp_path)
