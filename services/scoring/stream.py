@@ -1,0 +1,289 @@
+"""The stream deployment's worker: `features` in, `decisions` out, exactly one per transaction.
+
+It is the only writer of `decisions`: partition p of `features` goes to partition p of `decisions`, in order, each record
+with its source offset in a header. On assignment the tail of `decisions[p]` says what was decided last; anything
+at or below is a repetition and dropped. See decision 1 for why no Kafka transactions.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+import msgspec
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from services.scoring.deciding import Case, Decider
+from services.scoring.live import LiveModel
+from streams.dead_letters import DeadLetter, send_dead_letter
+from streams.events import encode, from_ms
+from streams.kafka import AcknowledgedProducer, DeliveryError, flush, new_consumer, new_producer
+from streams.metrics import CONSUMER_LAG, DECISION_LATENCY, DECISIONS, DUPLICATES, STAGE_SECONDS
+from streams.records import (
+    HEADER_ENTITIES,
+    HEADER_SOURCE_OFFSET,
+    DecidedEntities,
+    FeatureRecord,
+    decode_features,
+    encode_entities,
+    matrix,
+)
+from streams.settings import Settings
+from streams.topics import DECISIONS as DECISIONS_TOPIC
+from streams.topics import FEATURES
+
+logger = logging.getLogger(__name__)
+
+GROUP = "scoring"
+MAX_BATCH = 1024
+#: below the consumer's session timeout: what a frozen replica had not sent expires before another one takes over
+MESSAGE_TIMEOUT_MS = 5000
+COMMIT_EVERY_S = 1.0
+REOPEN_FIRST_S, REOPEN_LAST_S = 0.2, 5.0
+TAIL_TIMEOUT_S = 20.0
+
+
+class TailUnreadable(Exception):
+    """The end of `decisions` could not be read: nothing may be decided before it is known what was."""
+
+
+class StreamScorer:
+    """One replica's worker thread. ``alive`` is what the replica's health check looks at."""
+
+    def __init__(self, settings: Settings, name: str, live: LiveModel, stop: threading.Event) -> None:
+        self._settings = settings
+        self._name = name
+        self._live = live
+        self._stop = stop
+        self._decider = Decider()
+        self._last: dict[int, int] = {}
+        self._done: dict[int, int] = {}
+        self._committed_at = 0.0
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the worker to end after ``stop`` was set."""
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        pause = REOPEN_FIRST_S
+        while not self._stop.is_set():
+            started = time.monotonic()
+            try:
+                self._session()
+            except (DeliveryError, KafkaException, TailUnreadable) as error:
+                logger.error("scoring stops and starts again in %.1f s: %s", pause, error)
+                pause = REOPEN_FIRST_S if time.monotonic() - started > 60 else min(pause * 2, REOPEN_LAST_S)
+                self._stop.wait(pause)
+
+    def _session(self) -> None:
+        """Consume until stopped; a failed delivery ends it, and the next one starts from the log's own tail."""
+        producer = new_producer(
+            self._settings.kafka, self._name, **{"message.timeout.ms": MESSAGE_TIMEOUT_MS, "linger.ms": 0.5}
+        )
+        consumer = new_consumer(
+            self._settings.kafka,
+            GROUP,
+            **{"client.id": self._name, "fetch.wait.max.ms": 500, "queued.min.messages": 5000},
+        )
+        self._last, self._done = {}, {}
+        consumer.subscribe(
+            [FEATURES.name], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+        )
+        try:
+            while not self._stop.is_set():
+                messages = self._fetch(consumer)
+                if messages:
+                    self._handle(messages, producer)
+                self._commit(consumer)
+        finally:
+            consumer.close()
+            producer.purge()
+
+    @staticmethod
+    def _fetch(consumer: Consumer) -> list[Message]:
+        """Wait for one record, then take what else is there: a batch costs no waiting."""
+        first = consumer.poll(0.1)
+        if first is None:
+            return []
+        messages = [first, *consumer.consume(MAX_BATCH - 1, timeout=0)]
+        good = []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                good.append(message)
+            elif error.fatal() or error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise KafkaException(error)
+            else:
+                logger.warning("fetching: %s", error.str())
+        return good
+
+    def _handle(self, messages: list[Message], producer: AcknowledgedProducer) -> None:
+        started = time.monotonic()
+        records: list[FeatureRecord] = []
+        positions: dict[int, int] = {}
+        repeated = 0
+        for message in messages:
+            partition = message.partition()
+            positions[partition] = message.offset() + 1
+            try:
+                record = decode_features(message.value())
+            except msgspec.MsgspecError as error:
+                self._refuse(message, error, producer)
+                continue
+            if record.offset <= self._last.get(partition, -1):
+                repeated += 1
+                continue
+            self._last[partition] = record.offset
+            records.append(record)
+        if repeated:
+            DUPLICATES.labels("scoring").inc(repeated)
+        if records:
+            self._decide(records, producer)
+        flush(producer, MESSAGE_TIMEOUT_MS / 1000 + 1)
+        self._done.update(positions)
+        STAGE_SECONDS.labels("scoring").observe(time.monotonic() - started)
+
+    def _decide(self, records: list[FeatureRecord], producer: AcknowledgedProducer) -> None:
+        open_records = [record for record in records if record.decided is None]
+        decided: dict[int, bytes] = {}
+        if open_records:
+            width = len(open_records[0].vector) // 4
+            rows = matrix(open_records, width)
+            cases = [
+                Case(r.transaction, r.event_ms, r.appended_ms, r.deadline_ms, r.missing, r.catalogue)
+                for r in open_records
+            ]
+            decisions = self._decider.decide(cases, rows, self._live.scorer, time.time() * 1000)
+            for record, decision in zip(open_records, decisions, strict=True):
+                decided[id(record)] = encode(decision)
+                DECISIONS.labels(
+                    decision.status, decision.decision, decision.arm, decision.model_version
+                ).inc()
+                DECISION_LATENCY.observe(decision.latency_ms / 1000)
+        for record in records:
+            tx = record.transaction
+            entities = DecidedEntities(tx.merchant_id, tx.device_id, tx.ip, tx.customer_id)
+            producer.produce(
+                DECISIONS_TOPIC.name,
+                key=tx.card_id,
+                partition=record.partition,
+                value=decided.get(id(record)) or record.decided,
+                headers=[
+                    (HEADER_SOURCE_OFFSET, str(record.offset).encode()),
+                    (HEADER_ENTITIES, encode_entities(entities)),
+                ],
+            )
+
+    def _refuse(self, message: Message, error: Exception, producer: AcknowledgedProducer) -> None:
+        """A record that is no features record: kept for a person, and passed."""
+        letter = DeadLetter(
+            reason="poison",
+            field="",
+            text=f"not a features record: {error}",
+            source_topic=message.topic() or FEATURES.name,
+            source_partition=message.partition() or 0,
+            source_offset=message.offset() or 0,
+            first_seen=from_ms(int(time.time() * 1000)).isoformat().replace("+00:00", "Z"),
+            original=msgspec.to_builtins(message.value()) if message.value() is not None else None,
+        )
+        send_dead_letter(producer, letter)
+
+    def _commit(self, consumer: Consumer) -> None:
+        now = time.monotonic()
+        if not self._done or now - self._committed_at < COMMIT_EVERY_S:
+            return
+        self._committed_at = now
+        offsets = [
+            TopicPartition(FEATURES.name, partition, offset) for partition, offset in self._done.items()
+        ]
+        consumer.commit(offsets=offsets, asynchronous=True)
+        for partition, offset in self._done.items():
+            _, high = consumer.get_watermark_offsets(TopicPartition(FEATURES.name, partition), cached=True)
+            CONSUMER_LAG.labels(GROUP, FEATURES.name, partition).set(max(0, high - offset))
+        self._done.clear()
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        for tp in partitions:
+            self._last[tp.partition] = last_decided(self._settings, tp.partition)
+        logger.info("assigned %s", {tp.partition: self._last[tp.partition] for tp in partitions})
+        consumer.assign(partitions)
+
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # every batch was flushed before the next poll, so what is revoked is decided up to `_done`
+        offsets = [
+            TopicPartition(FEATURES.name, tp.partition, self._done[tp.partition])
+            for tp in partitions
+            if tp.partition in self._done
+        ]
+        if offsets:
+            consumer.commit(offsets=offsets, asynchronous=False)
+        self._forget(partitions)
+
+    def _lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        self._forget(partitions)
+
+    def _forget(self, partitions: list[TopicPartition]) -> None:
+        for tp in partitions:
+            self._last.pop(tp.partition, None)
+            self._done.pop(tp.partition, None)
+
+
+def last_decided(settings: Settings, partition: int) -> int:
+    """Source offset of the newest decision on a partition; -1 when there is none.
+
+    Raises:
+        TailUnreadable: not within TAIL_TIMEOUT_S.
+    """
+    end = time.monotonic() + TAIL_TIMEOUT_S
+    consumer = new_consumer(settings.kafka, f"{GROUP}-tail", **{"fetch.wait.max.ms": 10})
+    try:
+        low, high = consumer.get_watermark_offsets(
+            TopicPartition(DECISIONS_TOPIC.name, partition), timeout=TAIL_TIMEOUT_S
+        )
+        back = 1
+        while high - low > 0 and time.monotonic() < end:
+            start = max(low, high - back)
+            found = _newest_source(consumer, partition, start, high, end)
+            if found is not None or start == low:
+                return -1 if found is None else found
+            back *= 10
+    except KafkaException as error:
+        raise TailUnreadable(
+            f"the end of {DECISIONS_TOPIC.name}[{partition}] was not read: {error}"
+        ) from error
+    finally:
+        consumer.close()
+    if high - low > 0:
+        raise TailUnreadable(
+            f"the end of {DECISIONS_TOPIC.name}[{partition}] was not read within {TAIL_TIMEOUT_S:g} s"
+        )
+    return -1
+
+
+def _newest_source(consumer: Consumer, partition: int, start: int, high: int, end: float) -> int | None:
+    """The highest source offset among records start..high-1; None when none carries one."""
+    consumer.assign([TopicPartition(DECISIONS_TOPIC.name, partition, start)])
+    newest: int | None = None
+    while time.monotonic() < end:
+        message = consumer.poll(0.2)
+        if message is None:
+            continue
+        if message.error() is not None:
+            raise KafkaException(message.error())
+        headers: dict[str, Any] = dict(message.headers() or [])
+        source = headers.get(HEADER_SOURCE_OFFSET)
+        if source is not None:
+            newest = max(int(source), newest if newest is not None else -1)
+        if (message.offset() or 0) >= high - 1:
+            return newest
+    raise TailUnreadable(f"the end of {DECISIONS_TOPIC.name}[{partition}] was not read in time")
