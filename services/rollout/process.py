@@ -27,6 +27,7 @@ class Rollout:
         self._bundles = settings.bundles_dir
         self._trusted = settings.keys_dir / "trusted"
         self._ledger = ledger
+        self._refused_first: set[str] = set()
 
     def handle(self, raw: bytes, now: datetime) -> bool:
         """Answer one request; False when it does not parse or was answered before.
@@ -58,13 +59,14 @@ class Rollout:
         """While nothing is served: serve the version that was approved when it was made; its version, or None."""
         standing = self.standing(model)
         version = first_model(standing)
-        if version is None:
+        if version is None or version in self._refused_first:
             return None
         try:
             load_bundle(bundle_path(self._bundles, model, version), self._trusted)
         except BundleRefused as error:
             BUNDLE_REFUSED.labels(error.reason).inc()
             logger.error("the first model is refused: %s", error)
+            self._refused_first.add(version)
             return None
         approved = read_state(self._bundles, model, version)
         by, why = (approved.by, approved.why) if approved else ("unknown", "")

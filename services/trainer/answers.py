@@ -1,0 +1,59 @@
+"""Which retraining requests were answered, kept in ``<home>/trainer/answers.json`` so that a restart answers none twice."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from streams.events import RetrainingRequest
+
+Result = Literal["published", "refused", "failed"]
+#: answers kept; a repeat older than this many requests would be answered again
+KEPT = 2_000
+
+
+class TrainerAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """How a request ended. ``version`` where a bundle was published, ``reason`` where none was."""
+
+    dedupe_key: str
+    model: str
+    result: Result
+    requested_at: datetime
+    answered_at: datetime
+    version: str | None = None
+    reason: str = ""
+
+
+class Answers:
+    """The answers of one stack, newest last; every change is written at once and whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = Path(folder) / "answers.json"
+        self._answers: list[TrainerAnswer] = []
+        if self._path.exists():
+            self._answers = msgspec.json.decode(self._path.read_bytes(), type=list[TrainerAnswer])
+
+    def find(self, dedupe_key: str) -> TrainerAnswer | None:
+        """The answer given to this key; None where there is none."""
+        return next((a for a in reversed(self._answers) if a.dedupe_key == dedupe_key), None)
+
+    def cooling(self, request: RetrainingRequest) -> str | None:
+        """Why the request comes too soon after the last published model; None where it does not."""
+        published = [a for a in self._answers if a.model == request.model and a.result == "published"]
+        if not published:
+            return None
+        last = published[-1]
+        until = last.requested_at + timedelta(seconds=request.cooldown_s)
+        if request.requested_at >= until:
+            return None
+        return f"{last.version} was trained for a request of {last.requested_at.isoformat()}: cooling down until {until.isoformat()}"
+
+    def add(self, answer: TrainerAnswer) -> None:
+        self._answers = [*self._answers, answer][-KEPT:]
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        tmp = self._path.with_suffix(".tmp")
+        tmp.write_bytes(msgspec.json.encode(self._answers))
+        tmp.replace(self._path)

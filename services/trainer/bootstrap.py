@@ -1,0 +1,68 @@
+"""The first model, from history: features by the engine, then train, evaluate, sign, publish."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.replay import replay
+from models.bundle import MODEL
+from models.dataset import from_history, save_seed
+from models.registry import State, states
+from models.training import Parameters
+from services.trainer.learning import Source, learn, live_by_state, seed_dir
+from streams.settings import Settings
+
+
+def train_first_model(
+    settings: Settings, history: pa.Table, progress: Callable[[str], None], *,
+    by: str | None = None, now: datetime | None = None, parameters: Parameters | None = None,
+) -> str:  # fmt: skip
+    """Train on a history table and publish; the new version.
+
+    While no model was ever approved in this stack, starting this by hand is the approval: the version's state becomes
+    ``approved`` and the rollout process serves it. Later versions await approval.
+
+    Args:
+        history: rows in order of arrival with ``label`` and ``label_time``; labels count if known by ``now`` or, for a
+            history of another time, by its newest event.
+
+    Raises:
+        DatasetError: too few frauds with known labels.
+    """
+    now = now or datetime.now(UTC)
+    by = by or getpass.getuser()
+    rows = history.num_rows
+    told = 0
+
+    def at(done: int) -> None:
+        nonlocal told
+        if done - told >= rows // 4:
+            told = done
+            progress(f"features of history: {done:,} of {rows:,}")
+
+    progress(f"features of history: {rows:,} transactions")
+    matrix = replay(history, progress=at)
+    as_of_ms = _newest_ms(history, now)
+    data = from_history(history, lambda _table: matrix, as_of_ms)
+    save_seed(history, matrix, seed_dir(settings))
+    fresh = not any(
+        state in ("approved", "live", "superseded") for state in states(settings.bundles_dir, MODEL).values()
+    )
+    state: State = "approved" if fresh else "awaiting approval"
+    why = "first model, from history" if fresh else "trained from a history file"
+    account = {"source": "history", "history_rows": rows, "labels_known_at_ms": as_of_ms}
+    return learn(
+        settings, Source(data, account), now=now, by=by, why=why, state=state,
+        parameters=parameters or Parameters(), live_version=live_by_state(settings), progress=progress,
+    )  # fmt: skip
+
+
+def _newest_ms(history: pa.Table, now: datetime) -> int:
+    """The cut-off for labels: no later than the newest event of a history that ended in the past."""
+    newest = pc.max(pc.cast(pc.cast(history["event_time"], pa.timestamp("ms", tz="UTC")), pa.int64())).as_py()
+    return min(int(newest or 0), int(now.timestamp() * 1000)) if newest else int(now.timestamp() * 1000)

@@ -1,0 +1,157 @@
+"""From data to a signed bundle: build the data set, train, measure against the live model, publish."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from models.bundle import MODEL, Bundle, BundleRefused, bundle_path, load_bundle, publish
+from models.dataset import Dataset, DatasetError, from_archive, join, load_seed
+from models.policy import Policy
+from models.registry import State, VersionState, next_version, states, write_state
+from models.scorer import Scorer
+from models.signing import ensure_keys
+from models.training import Parameters, Scoring, bundle_content, train
+from streams.events import RetrainingRequest
+from streams.settings import Settings
+
+Progress = Callable[[str], None]
+#: the archive alone is enough from here on; below, the first model's data set is added
+ENOUGH_ROWS, ENOUGH_FRAUDS = 20_000, 200
+#: newest archived rows looked at: a bound on memory (about 100 MB)
+NEWEST_ROWS = 400_000
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set and where it came from, in words and counts for the lineage."""
+
+    data: Dataset
+    account: dict[str, Any]
+
+
+def seed_dir(settings: Settings) -> Path:
+    """Where the first model's data set is kept."""
+    return settings.root / "archive-seed"
+
+
+def gather(settings: Settings) -> Source:
+    """Served features with their matured labels; with the first model's data set where those are too few.
+
+    Only labels that have arrived are in the archive, so none of them is from the future.
+
+    Raises:
+        DatasetError: there is neither.
+    """
+    archived = from_archive(settings.archive_dir, newest=NEWEST_ROWS)
+    rows, frauds = (len(archived), archived.frauds) if archived else (0, 0)
+    account: dict[str, Any] = {"archive_rows": rows, "archive_frauds": frauds}
+    if archived is not None and rows >= ENOUGH_ROWS and frauds >= ENOUGH_FRAUDS:
+        return Source(archived, account | {"source": "archive"})
+    seed = load_seed(seed_dir(settings))
+    parts = [part for part in (seed, archived) if part is not None]
+    if not parts:
+        raise DatasetError(
+            f"no matured labels under {settings.archive_dir} and no first data set under {seed_dir(settings)}: "
+            "wait for labels, or train from a history file"
+        )
+    note = f"only {rows} archived rows with {frauds} frauds have labels: the first model's data set was added"
+    if seed is None:
+        note = f"only {rows} archived rows with {frauds} frauds have labels, and there is no first data set to add"
+    return Source(join(parts), account | {"source": "seed and archive" if archived else "seed", "note": note})
+
+
+def learn(
+    settings: Settings, source: Source, *, now: datetime, by: str, why: str, state: State, parameters: Parameters,
+    live_version: str | None, request: RetrainingRequest | None = None, progress: Progress | None = None,
+) -> str:  # fmt: skip
+    """Train, measure, sign and publish; the new version.
+
+    Args:
+        live_version: what is served now, measured on the same rows; None where nothing is.
+        state: what the published version's state becomes.
+
+    Raises:
+        DatasetError: too little to learn from.
+        BundleRefused: what was trained does not pass its own checks (it stays unpublished in that case).
+    """
+    tell = progress or (lambda _text: None)
+    live, live_note = _live(settings, live_version)
+    tell(f"training on {len(source.data):,} rows, {source.data.frauds:,} frauds")
+    policy_version = str(int(live.policy.version) + 1) if live and live.policy.version.isdigit() else "1"
+    trained = train(
+        source.data, parameters, policy_version=policy_version, live=_scoring(live) if live else None
+    )
+    extra: dict[str, Any] = {"data": source.account, "compared_with": live_note}
+    if request is not None:
+        extra["request"] = msgspec.to_builtins(request)
+    content = bundle_content(trained, created_at=now.isoformat(), code_version=code_version(), extra=extra)
+    version = next_version(settings.bundles_dir, MODEL)
+    trusted = ensure_keys(settings.keys_dir)
+    path = bundle_path(settings.bundles_dir, MODEL, version)
+    # the two forms of the model must agree before anybody can approve it
+    Scorer(_unpublished(content, version, path, now), measure=False)
+    publish(content, settings.bundles_dir, settings.keys_dir, model=MODEL, version=version, created_at=now)
+    load_bundle(path, trusted)
+    write_state(settings.bundles_dir, MODEL, version, VersionState(state=state, since=now, by=by, why=why))
+    figures = trained.evaluation
+    tell(
+        f"{MODEL} {version}: average precision {_show(figures['average_precision'])}, AUC {_show(figures['auc_roc'])} "
+        f"on {figures['rows']:,} newer rows; fitted in {trained.fit_s:.1f} s; {state}"
+    )
+    return version
+
+
+def live_by_state(settings: Settings) -> str | None:
+    """The version that is live by the states on disk; None where none is."""
+    found = [version for version, state in states(settings.bundles_dir, MODEL).items() if state == "live"]
+    return found[-1] if found else None
+
+
+def code_version() -> str:
+    """The commit of the checkout this runs from, else the installed version."""
+    root = Path(__file__).parents[2]
+    if (root / ".git").exists():
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10, check=False
+        )
+        if done.returncode == 0:
+            return done.stdout.strip()
+    return importlib.metadata.version("tollgate")
+
+
+def _live(settings: Settings, version: str | None) -> tuple[Scorer | None, str]:
+    if version is None:
+        return None, "no model was live"
+    try:
+        bundle = load_bundle(bundle_path(settings.bundles_dir, MODEL, version), settings.keys_dir / "trusted")
+        return Scorer(bundle, measure=False), version
+    except BundleRefused as error:
+        return None, f"{version} could not be loaded: {error}"
+
+
+def _scoring(live: Scorer) -> tuple[Scoring, Policy]:
+    return live.score, live.policy
+
+
+def _unpublished(content: Any, version: str, path: Path, now: datetime) -> Bundle:
+    fields = {name: getattr(content, name) for name in content.__dataclass_fields__}
+    return Bundle(
+        **fields,
+        model=MODEL,
+        version=version,
+        path=path,
+        feature_names=content.reference.names,
+        created_at=now,
+    )
+
+
+def _show(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"

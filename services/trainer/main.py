@@ -1,0 +1,165 @@
+"""The trainer: one request from `retraining` at a time; its offset is committed when it was answered.
+
+Heavy work runs in processes of its own at low priority, so this one stays small and notices when it should stop.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from models.bundle import MODEL
+from models.registry import peek, versions
+from services.trainer.answers import Answers, Result, TrainerAnswer
+from services.trainer.jobs import JobFailed, run_job
+from services.trainer.tracking import pending, reachable
+from streams.events import RetrainingRequest, encode
+from streams.kafka import new_consumer
+from streams.metrics import DUPLICATES, RETRAINING_RUNS
+from streams.process import start_process
+from streams.settings import Settings
+from streams.topics import RETRAINING
+
+logger = logging.getLogger(__name__)
+TRAINING_S = 900.0
+TRACKING_S = 180.0
+#: how often to look whether MLflow should be told something
+LOOK_S = 20.0
+ATTEMPTS = 2
+
+#: (request file, settings, stop) to the job's answer; None when asked to stop
+Train = Callable[[Path, Settings, threading.Event], dict[str, Any] | None]
+
+
+def train_in_process(request: Path, settings: Settings, stop: threading.Event) -> dict[str, Any] | None:
+    """Train in a process of its own."""
+    return run_job(
+        "services.trainer.work",
+        ["--home", settings.home, "--request", str(request)],
+        stop=stop,
+        timeout_s=TRAINING_S,
+    )
+
+
+class Trainer:
+    """Answers requests one after the other; what was answered is remembered on disk."""
+
+    def __init__(self, settings: Settings, stop: threading.Event, train: Train = train_in_process) -> None:
+        self._settings = settings
+        self._stop = stop
+        self._train = train
+        self._folder = settings.root / "trainer"
+        self._answers = Answers(self._folder)
+
+    def handle(self, raw: bytes, now: datetime) -> bool:
+        """Answer one request; False only when the process was asked to stop before there was an answer."""
+        try:
+            request = msgspec.json.decode(raw, type=RetrainingRequest)
+        except msgspec.MsgspecError as error:
+            logger.error("a retraining request does not parse: %s", error)
+            RETRAINING_RUNS.labels("refused").inc()
+            return True
+        if self._answers.find(request.dedupe_key) is not None:
+            DUPLICATES.labels("trainer").inc()
+            return True
+        published = self._published_for(request.dedupe_key)
+        if published is not None:
+            return self._finish(request, now, "published", version=published)
+        cooling = self._answers.cooling(request)
+        if cooling is not None:
+            return self._finish(request, now, "refused", reason=cooling)
+        return self._work(request, now)
+
+    def _work(self, request: RetrainingRequest, now: datetime) -> bool:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / "request.json"
+        path.write_bytes(encode(request))
+        reason = ""
+        for attempt in range(ATTEMPTS):
+            try:
+                answer = self._train(path, self._settings, self._stop)
+            except JobFailed as error:
+                reason = str(error)
+                logger.error("attempt %d of %d: %s", attempt + 1, ATTEMPTS, error)
+                continue
+            if answer is None:
+                return False
+            result: Result = "published" if answer.get("result") == "published" else "refused"
+            return self._finish(
+                request, now, result, version=answer.get("version"), reason=answer.get("reason", "")
+            )
+        return self._finish(request, now, "failed", reason=reason)
+
+    def _finish(
+        self,
+        request: RetrainingRequest,
+        now: datetime,
+        result: Result,
+        *,
+        version: str | None = None,
+        reason: str = "",
+    ) -> bool:
+        self._answers.add(
+            TrainerAnswer(
+                dedupe_key=request.dedupe_key, model=request.model, result=result, version=version, reason=reason,
+                requested_at=request.requested_at, answered_at=now,
+            )
+        )  # fmt: skip
+        RETRAINING_RUNS.labels(result).inc()
+        logger.info("request %s (%s): %s %s", request.dedupe_key, request.reason, result, version or reason)
+        return True
+
+    def _published_for(self, dedupe_key: str) -> str | None:
+        """A bundle made for this request by a run that ended before it could note its answer."""
+        for version in reversed(versions(self._settings.bundles_dir, MODEL)):
+            request = peek(self._settings.bundles_dir, MODEL, version, "lineage.json").get("request")
+            if isinstance(request, dict) and request.get("dedupe_key") == dedupe_key:
+                return version
+        return None
+
+
+def track(settings: Settings, stop: threading.Event) -> None:
+    """Tell MLflow what it does not know, if it answers; otherwise later."""
+    if not pending(settings) or not reachable(settings):
+        return
+    try:
+        run_job("services.trainer.tracking", ["--home", settings.home], stop=stop, timeout_s=TRACKING_S)
+    except JobFailed as error:
+        logger.warning("MLflow was not told, will try again: %s", error)
+
+
+def main() -> None:
+    """Run until asked to stop."""
+    process = start_process("trainer-0")
+    settings = process.settings
+    trainer = Trainer(settings, process.stop)
+    consumer = new_consumer(
+        settings.kafka,
+        "trainer",
+        **{"max.poll.interval.ms": int((ATTEMPTS * TRAINING_S + TRACKING_S + 60) * 1000)},
+    )
+    consumer.subscribe([RETRAINING.name])
+    looked = 0.0
+    try:
+        while not process.stop.is_set():
+            message = consumer.poll(0.5)
+            if message is not None and message.error() is None:
+                if trainer.handle(message.value() or b"", datetime.now(UTC)):
+                    consumer.commit(message, asynchronous=False)
+                looked = 0.0
+            elif time.monotonic() - looked > LOOK_S:
+                track(settings, process.stop)
+                looked = time.monotonic()
+    finally:
+        consumer.close()
+
+
+if __name__ == "__main__":
+    main()

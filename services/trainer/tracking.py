@@ -1,0 +1,157 @@
+"""Bundles in MLflow: a run with parameters, metrics and files, and a registered version that carries its state.
+
+What was logged is noted beside the bundle (``<version>.mlflow.json``). While MLflow is away nothing is lost: whatever
+is not noted, or has another state by now, is logged on a later look. Run as ``python -m services.trainer.tracking --home H``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from models.bundle import MODEL, bundle_path
+from models.registry import peek, states
+from streams.process import log_json_lines
+from streams.settings import Settings, load_settings
+
+logger = logging.getLogger(__name__)
+EXPERIMENT = "tollgate"
+HEALTH_S = 2.0
+
+
+class Logged(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a bundle is in MLflow, and the state its version was tagged with."""
+
+    run_id: str
+    registry_version: str
+    state: str
+
+
+def pending(settings: Settings) -> list[str]:
+    """Versions that MLflow does not know yet, or knows in another state."""
+    out = []
+    for version, state in states(settings.bundles_dir, MODEL).items():
+        logged = _read(settings, version)
+        if logged is None or logged.state != state:
+            out.append(version)
+    return out
+
+
+def reachable(settings: Settings) -> bool:
+    """Whether MLflow's server answers now."""
+    try:
+        with urllib.request.urlopen(f"{settings.mlflow}/health", timeout=HEALTH_S) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def log_pending(settings: Settings) -> list[str]:
+    """Log every pending version; the ones logged.
+
+    Raises:
+        MlflowException: the server refused or went away; what was logged before stays noted.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    from mlflow import MlflowClient  # takes seconds to import, and only here
+
+    client = MlflowClient(settings.mlflow, settings.mlflow)
+    done = []
+    for version in pending(settings):
+        state = states(settings.bundles_dir, MODEL)[version]
+        logged = _read(settings, version)
+        if logged is None:
+            run_id, number = _log(client, settings, version)
+        else:
+            run_id, number = logged.run_id, logged.registry_version
+        for key, value in (("tollgate_version", version), ("state", state)):
+            client.set_model_version_tag(MODEL, number, key, value)
+        _note(settings, version, Logged(run_id=run_id, registry_version=number, state=state))
+        done.append(version)
+    return done
+
+
+def _log(client: Any, settings: Settings, version: str) -> tuple[str, str]:
+    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.exceptions import MlflowException
+
+    lineage = peek(settings.bundles_dir, MODEL, version, "lineage.json")
+    evaluation = peek(settings.bundles_dir, MODEL, version, "evaluation.json")
+    found = client.get_experiment_by_name(EXPERIMENT)
+    experiment = found.experiment_id if found else client.create_experiment(EXPERIMENT)
+    run = client.create_run(experiment, run_name=f"{MODEL}-{version}", tags={"tollgate_version": version})
+    run_id = run.info.run_id
+    stamp = run.info.start_time
+    parameters = lineage.get("parameters")
+    client.log_batch(
+        run_id,
+        metrics=[Metric(name, value, stamp, 0) for name, value in flatten(evaluation).items()],
+        params=[Param(key, str(value)) for key, value in parameters.items()]
+        if isinstance(parameters, dict)
+        else [],
+        tags=[
+            RunTag(key, str(lineage.get(key, "")))
+            for key in ("data_fingerprint", "code_version", "catalogue_hash")
+        ],
+    )
+    client.log_artifacts(run_id, str(bundle_path(settings.bundles_dir, MODEL, version)), "bundle")
+    client.set_terminated(run_id)
+    try:
+        client.create_registered_model(MODEL)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    made = client.create_model_version(MODEL, f"{run.info.artifact_uri}/bundle", run_id)
+    return run_id, str(made.version)
+
+
+def flatten(figures: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """Nested figures as one level, names joined with dots; what is no number is left out."""
+    out: dict[str, float] = {}
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            out |= flatten(value, f"{prefix}{name}.")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            out[f"{prefix}{name}"] = float(value)
+    return out
+
+
+def _path(settings: Settings, version: str) -> Path:
+    folder = bundle_path(settings.bundles_dir, MODEL, version)
+    return folder.with_name(f"{folder.name}.mlflow.json")
+
+
+def _read(settings: Settings, version: str) -> Logged | None:
+    try:
+        return msgspec.json.decode(_path(settings, version).read_bytes(), type=Logged)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
+
+
+def _note(settings: Settings, version: str, logged: Logged) -> None:
+    path = _path(settings, version)
+    tmp = path.with_suffix(".tmp")
+    tmp.write_bytes(msgspec.json.encode(logged))
+    tmp.replace(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--home", required=True)
+    args = parser.parse_args()
+    os.nice(15)
+    log_json_lines("trainer-tracking")
+    print(json.dumps({"logged": log_pending(load_settings(args.home))}))
+
+
+if __name__ == "__main__":
+    main()

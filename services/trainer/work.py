@@ -1,0 +1,67 @@
+"""One retraining in a process of its own, at low priority: ``python -m services.trainer.work --home H --request FILE``.
+
+The last line on standard output is JSON: ``{"result": "published", "version": …}`` or ``{"result": "refused", "reason": …}``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from models.bundle import MODEL, BundleRefused
+from models.dataset import DatasetError
+from models.training import Parameters
+from services.trainer.learning import gather, learn, live_by_state
+from streams.events import RetrainingRequest
+from streams.process import log_json_lines
+from streams.rollouts import RolloutsUnreachable, newest_rollout
+from streams.settings import Settings, load_settings
+
+#: below everything on the hot path; the drift that asks for training comes when the system is busy
+NICENESS = 15
+logger = logging.getLogger(__name__)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--home", required=True)
+    parser.add_argument("--request", required=True, type=Path)
+    args = parser.parse_args()
+    os.nice(NICENESS)
+    log_json_lines("trainer-work")
+    request = msgspec.json.decode(args.request.read_bytes(), type=RetrainingRequest)
+    print(json.dumps(answer(load_settings(args.home), request, datetime.now(UTC))))
+
+
+def answer(settings: Settings, request: RetrainingRequest, now: datetime) -> dict[str, str]:
+    """Train for a request; how it ended."""
+    if request.model != MODEL:
+        return {"result": "refused", "reason": f"there is no model {request.model} here, only {MODEL}"}
+    try:
+        version = learn(
+            settings, gather(settings), now=now, by=request.requested_by, why=request.reason,
+            state="awaiting approval", parameters=Parameters(threads=1), live_version=_live(settings),
+            request=request, progress=logger.info,
+        )  # fmt: skip
+    except (DatasetError, BundleRefused) as error:
+        return {"result": "refused", "reason": str(error)}
+    return {"result": "published", "version": version}
+
+
+def _live(settings: Settings) -> str | None:
+    try:
+        record = newest_rollout(settings, MODEL, timeout_s=10)
+    except RolloutsUnreachable as error:
+        logger.warning("the live version is taken from the states on disk: %s", error)
+        return live_by_state(settings)
+    return record.champion if record else None
+
+
+if __name__ == "__main__":
+    main()
