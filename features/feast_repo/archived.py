@@ -21,3 +21,15 @@ SCHEMA = pa.schema(
         ("missing", pa.int32()), *((name, pa.float32()) for name in NAMES),
     ]
 )  # fmt: skip
+
+#: folder under the archive for what is pushed through Feast's SDK; the hot path does not write there
+STATE_FOLDER = "state"
+
+
+def state_schema(join_key: str, fields: tuple[tuple[str, str], ...]) -> pa.Schema:
+    """Columns of one online view as Feast's offline store sees it; ``fields`` are (name, "bytes" or "int64")."""
+    types = {"bytes": pa.binary(), "int64": pa.int64()}
+    columns = [(name, types[kind]) for name, kind in fields]
+    return pa.schema(
+        [(join_key, pa.string()), *columns, ("event_timestamp", _MS), ("created_timestamp", _MS)]
+    )
