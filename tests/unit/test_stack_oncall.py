@@ -1,0 +1,83 @@
+"""The on-call receiver keeps what Alertmanager sends, and refuses what is something else."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from infra.oncall.main import OnCallServer
+from infra.oncall.pages import InvalidPage, Pages, alerts_of
+
+WEBHOOK = {
+    "version": "4",
+    "status": "firing",
+    "alerts": [
+        {
+            "status": "firing",
+            "labels": {"alertname": "DriftDetected", "severity": "warning"},
+            "annotations": {
+                "summary": "moved",
+                "description": "look",
+                "runbook_url": "infra/runbooks/DriftDetected.md",
+            },
+            "startsAt": "2026-11-21T10:00:00Z",
+            "endsAt": "0001-01-01T00:00:00Z",
+        }
+    ],
+}
+
+
+@pytest.fixture
+def address(tmp_path: Path, free_port_base: Callable[[], int]) -> Iterator[str]:
+    port = free_port_base()
+    server = OnCallServer(port, Pages(tmp_path / "pages.jsonl"))
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield f"http://127.0.0.1:{port}"
+    server.shutdown()
+    thread.join(5)
+    server.server_close()
+
+
+def post(url: str, body: bytes) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_an_alert_is_kept_and_given_back(address: str) -> None:
+    assert post(f"{address}/alerts", json.dumps(WEBHOOK).encode()) == 200
+    with urllib.request.urlopen(f"{address}/pages", timeout=5) as answer:
+        pages = json.load(answer)
+    assert [(p["alert"], p["status"], p["summary"]) for p in pages] == [("DriftDetected", "firing", "moved")]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"nonsense", b"[]", b'{"alerts": [1]}', b'{"alerts": [{"labels": {}}]}']
+)
+def test_what_is_no_alert_is_refused(address: str, body: bytes) -> None:
+    assert post(f"{address}/alerts", body) == 400
+    with urllib.request.urlopen(f"{address}/pages", timeout=5) as answer:
+        assert json.load(answer) == []
+
+
+def test_a_line_cut_short_by_a_crash_is_left_out(tmp_path: Path) -> None:
+    pages = Pages(tmp_path / "pages.jsonl")
+    pages.add(alerts_of(json.dumps(WEBHOOK).encode(), datetime(2026, 11, 21, tzinfo=UTC)))
+    with (tmp_path / "pages.jsonl").open("a") as file:
+        file.write('{"alert": "Drif')
+    assert [page["alert"] for page in pages.read()] == ["DriftDetected"]
+
+
+def test_deeply_wrong_types_are_refused() -> None:
+    with pytest.raises(InvalidPage):
+        alerts_of(b'{"alerts": {"a": 1}}', datetime(2026, 11, 21, tzinfo=UTC))
