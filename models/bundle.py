@@ -42,6 +42,9 @@ class BundleRefused(Exception):
     Reasons: ``missing``, ``signature``, ``hash``, ``catalogue``, ``unparsable``, ``keys``.
     """
 
+    #: of the command that meets it: a check failed
+    exit_code = 1
+
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)
         self.reason = reason

@@ -28,6 +28,9 @@ _MS = pa.timestamp("ms", tz="UTC")
 class DatasetError(Exception):
     """There is nothing to learn from, or a table does not have the form it should; the text says what."""
 
+    #: of the command that meets it: bad input
+    exit_code = 2
+
 
 @dataclass(frozen=True)
 class Dataset:

@@ -100,12 +100,12 @@ def measure(
         f"card_precision_at_{CAPACITY}": card_precision(tested, scores),
         "fit_s": round(fit_s, 3),
         "features_s": round(features_s, 3),
-        "rows": {"history": len(data), "train": _count(fitting), "test": _count(tested)},
+        "rows": {"history": len(data), **_count("train", fitting), **_count("test", tested)},
     }
 
 
-def _count(data: Dataset) -> dict[str, int]:
-    return {"rows": len(data), "frauds": data.frauds, "cards": len(np.unique(data.card))}
+def _count(part: str, data: Dataset) -> dict[str, int]:
+    return {part: len(data), f"{part}_frauds": data.frauds, f"{part}_cards": len(np.unique(data.card))}
 
 
 def _midnight_ms(day: date) -> int:

@@ -1,0 +1,41 @@
+"""Scoring a whole history table with one model: features by the engine, a score and a decision per row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+
+from features.catalogue import INDEX
+from models.dataset import FloatArray
+from models.policy import DECISIONS
+from models.scorer import Scorer
+
+SLICE = 4_096
+
+
+def score_history(history: pa.Table, compute: Callable[[pa.Table], FloatArray], scorer: Scorer) -> pa.Table:
+    """One row per transaction of the history, in its order: ids, score, decision, matched rules, model and policy version.
+
+    A repeated transaction (same card, id, time and amount as one before) has no features of its own: its score is null
+    and its decision the policy's ``without_score``.
+    """
+    matrix = compute(history)
+    parts = [scorer.score(matrix[start : start + SLICE]) for start in range(0, len(matrix), SLICE)]
+    scores = np.concatenate(parts) if parts else np.empty(0, np.float32)
+    repeated = np.isnan(matrix[:, INDEX["amount"]])
+    scores[repeated] = np.nan
+    codes, rules = scorer.decide(scores, matrix)
+    return pa.table(
+        {
+            "transaction_id": history["transaction_id"],
+            "card_id": history["card_id"],
+            "event_time": history["event_time"],
+            "score": pa.array(scores, mask=repeated),
+            "decision": pa.array(np.array(DECISIONS, dtype=object)[codes], pa.string()),
+            "rules": pa.array([";".join(names) for names in rules], pa.string()),
+            "model_version": pa.array([scorer.version] * len(scores), pa.string()),
+            "policy_version": pa.array([scorer.policy.version] * len(scores), pa.string()),
+        }
+    )
