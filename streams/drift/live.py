@@ -6,6 +6,7 @@ import logging
 import threading
 from pathlib import Path
 
+from features.catalogue import NAMES
 from models.reference import Reference, load_reference
 from streams.events import RolloutRecord
 from streams.rollouts import follow_rollouts
@@ -30,11 +31,9 @@ class LiveModel:
         champion = self._champion
         if champion == self._seen:
             return None
-        reference = _read(self._bundles / champion / "reference.npz")
-        if reference is None:
-            return None
         self._seen = champion
-        return champion, reference
+        reference = _read(self._bundles / champion / "reference.npz")
+        return None if reference is None else (champion, reference)
 
     def close(self) -> None:
         self._stop.set()
@@ -47,7 +46,11 @@ class LiveModel:
 
 def _read(path: Path) -> Reference | None:
     try:
-        return load_reference(path)
+        reference = load_reference(path)
     except (OSError, ValueError) as error:
-        logger.error("no drift tests: the live bundle's reference %s cannot be read (%s)", path, error)
+        logger.error("no drift tests of this bundle: its reference %s cannot be read (%s)", path, error)
         return None
+    if reference.names != NAMES:
+        logger.error("no drift tests of this bundle: its reference %s is of another feature catalogue", path)
+        return None
+    return reference

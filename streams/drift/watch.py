@@ -73,7 +73,7 @@ class Sampler:
         self._left = min(self._burst, self._left + self._rate * max(0.0, now_s - self._last_s))
         self._last_s = now_s
         allowed = max(1, min(len(records), int(self._left)))
-        taken = records[:: -(-len(records) // allowed)]
+        taken = records[:: max(1, -(-len(records) // allowed))]
         self._left -= len(taken)
         return taken
 

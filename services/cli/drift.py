@@ -1,0 +1,142 @@
+"""``tollgate drift``: what the drift tests found lately, and what was asked for because of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+from rich.console import Console
+from rich.table import Table
+
+from services.cli.options import home_option, json_option
+from streams.events import DriftRow, RetrainingRequest
+from streams.kafka import new_consumer
+from streams.settings import load_settings
+from streams.topics import DRIFT, RETRAINING
+
+_DEADLINE_S = 10.0
+_REQUESTS = 5
+_STYLE = {"none": "", "warning": "yellow", "critical": "bold red"}
+_TYPES: dict[str, type[DriftRow] | type[RetrainingRequest]] = {
+    DRIFT.name: DriftRow,
+    RETRAINING.name: RetrainingRequest,
+}
+
+
+class TopicNotRead(Exception):
+    """A topic could not be read to its end in time."""
+
+    exit_code = 3
+
+
+@click.command()
+@home_option
+@json_option
+@click.option(
+    "-n",
+    "--newest",
+    "count",
+    default=20,
+    show_default=True,
+    type=click.IntRange(1, 10_000),
+    help="Rows to show.",
+)
+@click.option("--follow", is_flag=True, help="Go on with new ones until Ctrl-C.")
+def drift(home: Path, as_json: bool, count: int, follow: bool) -> None:
+    """Newest drift rows and retraining requests."""
+    bootstrap = load_settings(home).kafka
+    consumer = new_consumer(bootstrap, "tollgate-drift-reader")
+    try:
+        rows = newest(consumer, DRIFT.name, count)
+        requests = newest(consumer, RETRAINING.name, min(count, _REQUESTS))
+        if as_json and not follow:
+            click.echo(
+                json.dumps(
+                    {"drift": msgspec.to_builtins(rows), "retraining": msgspec.to_builtins(requests)},
+                    indent=2,
+                )
+            )
+            return
+        if not as_json:
+            _show(rows, requests)
+        if follow:
+            for topic, record in _following(consumer):
+                click.echo(_json_line(topic, record) if as_json else _text_line(record))
+    finally:
+        consumer.close()
+
+
+def newest(consumer: Consumer, topic: str, count: int, timeout_s: float = _DEADLINE_S) -> list[Any]:
+    """The newest ``count`` records of a one-partition topic, oldest first.
+
+    Raises:
+        TopicNotRead: its end was not reached within ``timeout_s``.
+        KafkaException: the broker does not answer, or has no such topic.
+    """
+    deadline = time.monotonic() + timeout_s
+    low, high = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=timeout_s)
+    start = max(low, high - count)
+    records: list[Any] = []
+    if start >= high:
+        return records
+    consumer.assign([TopicPartition(topic, 0, start)])
+    position = start
+    while position < high:
+        if time.monotonic() > deadline:
+            raise TopicNotRead(f"{topic} was not read to its end within {timeout_s:g} s")
+        message = consumer.poll(0.2)
+        if message is None or message.error() is not None:
+            continue
+        position = message.offset() + 1
+        if position <= high:
+            records.append(msgspec.json.decode(message.value() or b"", type=_TYPES[topic]))
+    return records
+
+
+def _following(consumer: Consumer) -> Iterator[tuple[str, Any]]:
+    consumer.assign([TopicPartition(topic, 0, OFFSET_END) for topic in _TYPES])
+    while True:
+        message = consumer.poll(0.5)
+        if message is not None and message.error() is None:
+            topic = str(message.topic())
+            yield topic, msgspec.json.decode(message.value() or b"", type=_TYPES[topic])
+
+
+def _show(rows: list[DriftRow], requests: list[RetrainingRequest]) -> None:
+    table = Table(
+        "window end (UTC)", "detector", "feature", "rows", "statistic", "p", "PSI", "severity", "model"
+    )
+    for row in rows:
+        table.add_row(
+            f"{row.window_end:%Y-%m-%d %H:%M:%S}", row.detector, row.feature, str(row.rows), f"{row.statistic:.3f}",
+            _number(row.p_value, ".1e"), _number(row.psi, ".3f"), row.severity, row.model_version,
+            style=_STYLE[row.severity],
+        )  # fmt: skip
+    console = Console()
+    console.print(table if rows else "no drift tests yet: they begin with a live model and 500 transactions")
+    for request in requests:
+        console.print(_text_line(request), style="bold", highlight=False)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _text_line(record: DriftRow | RetrainingRequest) -> str:
+    if isinstance(record, DriftRow):
+        return (
+            f"{record.window_end:%H:%M:%S} {record.severity:8} {record.detector}:{record.feature} "
+            f"statistic {record.statistic:.3f} p {_number(record.p_value, '.1e')} PSI {_number(record.psi, '.3f')} ({record.rows} rows)"
+        )
+    found = ", ".join(sorted({f"{row.get('detector')}:{row.get('feature')}" for row in record.evidence}))
+    return f"{record.requested_at:%Y-%m-%d %H:%M:%S} retraining of {record.model} asked by {record.requested_by} ({record.reason}): {found}"
+
+
+def _json_line(topic: str, record: Any) -> str:
+    return json.dumps({"topic": topic, "record": msgspec.to_builtins(record)})
