@@ -69,10 +69,10 @@ def card_features(columns: Any, slots: Any, state: Any, apply: bool, out: Any, s
         if columns.offset[i] >= 0 and columns.offset[i] <= state.offset[slot]:
             seen[i] = DUPLICATE
             continue
-        _transaction_row(columns, i, out[i])
         if not _window_row(columns, i, slot, t, state, out[i], merchants, countries):
             seen[i] = DUPLICATE
             continue
+        _transaction_row(columns, i, out[i])
         _header_row(columns, i, slot, t, state, out[i])
         if apply:
             _apply(columns, i, slot, t, state)
@@ -266,7 +266,7 @@ def _apply(columns: Any, i: int, slot: int, t: int, state: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def _insert(columns: Any, i: int, slot: int, t: int, state: Any) -> None:
-    n = state.n[slot]
+    n: Any = state.n[slot]
     if n == 0:
         state.base_ms[slot] = t - BASE_BEHIND_MS
     relative = t - state.base_ms[slot]
@@ -276,7 +276,7 @@ def _insert(columns: Any, i: int, slot: int, t: int, state: Any) -> None:
         _rebase(slot, t - BASE_BEHIND_MS, state)
         n = state.n[slot]
         relative = t - state.base_ms[slot]
-    position = np.int64(n)
+    position: Any = np.int64(n)
     if n == RING:
         position = 0
         for j in range(1, RING):

@@ -179,7 +179,7 @@ def apply_items(
 
 @njit(cache=True, nogil=True)
 def _advance_days(day: int, slot: int, state: Any) -> None:
-    newest = np.int64(state.day[slot])
+    newest: Any = np.int64(state.day[slot])
     if day <= newest:
         return
     for d in range(max(newest + 1, day - DAY_TILES + 1), day + 1):
@@ -192,7 +192,7 @@ def _advance_days(day: int, slot: int, state: Any) -> None:
 @njit(cache=True, nogil=True)
 def _count_short(t: int, slot: int, state: Any) -> None:
     hour, five = t // HOUR_MS, t // FIVE_MS
-    newest = np.int64(state.hour[slot])
+    newest: Any = np.int64(state.hour[slot])
     if hour > newest:
         for tile in range(max(newest + 1, hour - HOUR_TILES + 1), hour + 1):
             state.hour_count[slot, tile % HOUR_TILES] = 0

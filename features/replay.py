@@ -52,7 +52,7 @@ def replay(
     seen = np.zeros(n, dtype=np.uint8)
     for start in range(0, n, batch):
         end = min(start + batch, n)
-        part = Columns(*(column[start:end] for column in columns))
+        part = Columns._make(column[start:end] for column in columns)
         labels.apply_until(int(part.event_ms.max()), entity_slots, entities)
         card_features(part, card_slots[start:end], cards, True, out[start:end], seen[start:end])
         entity_features(part.event_ms, entity_slots[start:end], entities, out[start:end])

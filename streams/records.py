@@ -112,8 +112,11 @@ def decode_items(raw: bytes) -> EntityItems:
 
 
 def matrix(records: list[FeatureRecord], width: int) -> npt.NDArray[np.float32]:
-    """The vectors of many records as one array, shape (records, width)."""
-    return np.frombuffer(b"".join(r.vector for r in records), dtype="<f4").reshape(len(records), width)
+    """The vectors of many records as one array, shape (records, width); a vector of another width becomes NaN."""
+    size = 4 * width
+    unknown = np.full(width, np.nan, dtype="<f4").tobytes()
+    joined = b"".join([r.vector if len(r.vector) == size else unknown for r in records])
+    return np.frombuffer(joined, dtype="<f4").reshape(len(records), width)
 
 
 #: header on `decisions`: the transaction's merchant, device, ip and customer, for the label that comes days later

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from features.catalogue import WIDTH
 from services.scoring.deciding import Case, Decider
 from services.scoring.live import LiveModel
 from streams.dead_letters import DeadLetter, send_dead_letter
@@ -157,8 +158,7 @@ class StreamScorer:
         open_records = [record for record in records if record.decided is None]
         decided: dict[int, bytes] = {}
         if open_records:
-            width = len(open_records[0].vector) // 4
-            rows = matrix(open_records, width)
+            rows = matrix(open_records, WIDTH)
             cases = [
                 Case(r.transaction, r.event_ms, r.appended_ms, r.deadline_ms, r.missing, r.catalogue)
                 for r in open_records

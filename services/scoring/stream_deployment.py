@@ -1,0 +1,60 @@
+"""The Ray Serve deployment that hosts the stream worker: replicas share the partitions of `features` as a consumer group."""
+
+from __future__ import annotations
+
+import threading
+
+from prometheus_client import start_http_server
+from ray import serve
+
+from services.scoring.live import LiveModel
+from services.scoring.replica_names import take_name
+from services.scoring.stream import StreamScorer
+from streams.process import log_json_lines
+from streams.settings import load_settings
+
+PREFIX = "scoring-stream"
+
+
+class ReplicaUnhealthy(Exception):
+    """The worker of this replica has ended; Serve replaces the replica."""
+
+
+@serve.deployment(
+    name=PREFIX,
+    num_replicas=1,
+    ray_actor_options={"num_cpus": 0.1},
+    health_check_period_s=2,
+    health_check_timeout_s=10,
+    graceful_shutdown_timeout_s=5,
+)
+class StreamScoring:
+    """One replica: a worker thread, its bundle, its metrics. It takes no requests."""
+
+    def __init__(self, home: str) -> None:
+        settings = load_settings(home)
+        self._name = take_name(settings.run_dir, PREFIX)
+        log_json_lines(self._name.name)
+        start_http_server(settings.metrics_port(self._name.name), addr="127.0.0.1")
+        self._stop = threading.Event()
+        self._live = LiveModel(settings, self._stop)
+        self._worker = StreamScorer(settings, self._name.name, self._live, self._stop)
+        self._worker.start()
+
+    def check_health(self) -> None:
+        """Called by Serve.
+
+        Raises:
+            ReplicaUnhealthy: the worker ended.
+        """
+        if not self._worker.alive:
+            raise ReplicaUnhealthy(f"the worker of {self._name.name} has ended")
+
+    def __del__(self) -> None:
+        # a consumer thread outlives SIGTERM to the driver unless it is told
+        self._stop.set()
+        self._worker.join(timeout_s=4)
+
+    async def version(self) -> str:
+        """The bundle that this replica serves; "none" before the first."""
+        return self._live.version
