@@ -138,7 +138,7 @@ far() {
   case $1 in
     main_environment) echo "$(count .venv) of $(grep -c '==' "infra/requirements/$REQUIREMENTS.txt") packages" ;;
     drift_environment) echo "$(count .venv-drift) of $(grep -c '==' infra/requirements/drift.txt) packages" ;;
-    kafka_jars) echo "$(find "$CACHE/kafka-$KAFKA.part" -name '*.jar' 2>/dev/null | wc -l) of 45 jars" ;;
+    kafka_jars) echo "$(find "$CACHE/kafka-$KAFKA.part" -name '*.jar' 2>/dev/null | wc -l) of 46 jars" ;;
     *) tail -n 1 "$LOGS/$1.log" | cut -c1-60 ;;
   esac
 }

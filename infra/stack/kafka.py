@@ -40,6 +40,9 @@ def properties(settings: Settings) -> str:
         "share.coordinator.state.topic.num.partitions": 1,
         "group.initial.rebalance.delay.ms": 0,
         "group.min.session.timeout.ms": 3000,
+        # after SIGKILL a broker may register again only when its old session is over: 9 s by default
+        "broker.session.timeout.ms": 4000,
+        "broker.heartbeat.interval.ms": 1000,
         # two cores: as many threads as can be busy
         "num.network.threads": 2,
         "num.io.threads": 4,
