@@ -1,6 +1,9 @@
 """The data set: rows of features with the labels that were known at a cut-off, in order of event time.
 
 From a history table (the engine's replay computes the features) or from the archive (the features that were served).
+Frauds are reported, honest payments mostly are not: a row counts once it is old enough for its fraud to have been
+reported (``MATURITY_MS``), and is honest if none was. Younger rows are left out, reported or not, so that the share of
+frauds is a true one.
 """
 
 from __future__ import annotations
@@ -18,10 +21,12 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from features.catalogue import CATALOGUE_HASH, INDEX, NAMES, WIDTH
+from features.catalogue import CATALOGUE_HASH, INDEX, LABEL_DELAY_S, NAMES, WIDTH
 
 FloatArray = npt.NDArray[np.float32]
 DAY_MS = 86_400_000
+#: age at which a transaction without a reported fraud is taken for honest: the catalogue's own delay of labels
+MATURITY_MS = LABEL_DELAY_S * 1000
 _MS = pa.timestamp("ms", tz="UTC")
 
 
@@ -93,34 +98,34 @@ def join(parts: list[Dataset]) -> Dataset:
 def from_history(
     table: pa.Table, compute: Callable[[pa.Table], FloatArray], as_of_ms: int | None = None
 ) -> Dataset:
-    """Features of every row by ``compute`` (``features.replay.replay``), then only the rows whose label was known.
+    """Features of every row by ``compute`` (``features.replay.replay``), then only the rows that had matured.
 
     Args:
         table: a history table, rows in order of arrival.
-        as_of_ms: the cut-off; a label counts if ``label_time`` is at or before it. None: every label there is.
+        as_of_ms: the cut-off; a label counts if ``label_time`` is at or before it, a row if it is ``MATURITY_MS``
+            older. None: every label and every row there is.
 
     Raises:
-        DatasetError: the features do not fit the table, or no label was known.
+        DatasetError: the features do not fit the table, or no row had matured.
     """
     matrix = compute(table)
     if matrix.shape != (table.num_rows, WIDTH):
         raise DatasetError(
             f"features are {matrix.shape}, the table has {table.num_rows} rows and the catalogue {WIDTH}"
         )
-    return _labelled(
+    return _matured(
         matrix, table["label"], table["label_time"], table["event_time"], table["card_id"], as_of_ms
     )
 
 
-def save_seed(table: pa.Table, matrix: FloatArray, folder: Path) -> Path:
+def save_seed(table: pa.Table, matrix: FloatArray, folder: Path, as_of_ms: int) -> Path:
     """Keep the first model's data set, so that later trainings can build on it: one Parquet file, replaced whole."""
     columns = {
         "card_id": table["card_id"], "event_timestamp": pc.cast(table["event_time"], _MS),
         "label": pc.cast(table["label"], pa.string()), "label_time": pc.cast(table["label_time"], _MS),
         **{name: pa.array(matrix[:, index]) for index, name in enumerate(NAMES)},
     }  # fmt: skip
-    known = pc.and_(pc.is_valid(columns["label"]), pc.invert(pc.is_nan(columns["amount"])))
-    seed = pa.table(columns).filter(known).replace_schema_metadata({"catalogue": CATALOGUE_HASH})
+    seed = pa.table(columns).replace_schema_metadata({"catalogue": CATALOGUE_HASH, "as_of_ms": str(as_of_ms)})
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "seed.parquet"
     tmp = path.with_suffix(".tmp")
@@ -129,15 +134,17 @@ def save_seed(table: pa.Table, matrix: FloatArray, folder: Path) -> Path:
     return path
 
 
-def load_seed(folder: Path, as_of_ms: int | None = None) -> Dataset | None:
-    """The saved seed; None where there is none or it was made with another catalogue."""
+def load_seed(folder: Path) -> Dataset | None:
+    """The saved seed as of its own cut-off; None where there is none or it was made with another catalogue."""
     path = folder / "seed.parquet"
     if not path.exists():
         return None
     table = pq.read_table(path)
-    if (table.schema.metadata or {}).get(b"catalogue", b"").decode() != CATALOGUE_HASH:
+    metadata = table.schema.metadata or {}
+    if metadata.get(b"catalogue", b"").decode() != CATALOGUE_HASH:
         return None
-    return _labelled(
+    as_of_ms = int(metadata[b"as_of_ms"])
+    return _matured(
         _matrix(table),
         table["label"],
         table["label_time"],
@@ -147,74 +154,82 @@ def load_seed(folder: Path, as_of_ms: int | None = None) -> Dataset | None:
     )
 
 
-def from_archive(
-    archive: Path,
-    *,
-    from_ms: int = 0,
-    to_ms: int = 2**53,
-    as_of_ms: int | None = None,
-    newest: int = 2_000_000,
-) -> Dataset | None:
-    """Served features joined with their outcomes on ``transaction_id``; None when nothing has matured yet.
+def from_archive(archive: Path, *, as_of_ms: int | None = None, newest: int = 2_000_000) -> Dataset | None:
+    """Served features with their outcomes, joined on ``transaction_id``; None when nothing has matured yet.
 
     Args:
         archive: ``features/date=*/*.parquet`` and ``outcomes/date=*/*.parquet`` below it.
-        from_ms, to_ms: event times in [from_ms, to_ms).
+        as_of_ms: the cut-off, as in ``from_history``. None: the newest event time archived, for an archive holds
+            only labels that have arrived.
         newest: a bound on rows; the newest ones stay.
     """
-    if not all(any((archive / name).glob("date=*/*.parquet")) for name in ("features", "outcomes")):
+    if not any((archive / "features").glob("date=*/*.parquet")):
         return None
-    window = (ds.field("event_timestamp") >= _instant(from_ms)) & (
-        ds.field("event_timestamp") < _instant(to_ms)
+    features = _dataset(archive / "features")
+    if as_of_ms is None:
+        newest_event = pc.max(
+            features.to_table(["event_timestamp"])["event_timestamp"].cast(_MS).cast(pa.int64())
+        ).as_py()
+        as_of_ms = int(newest_event or 0)
+    old_enough = ds.field("event_timestamp") <= pa.scalar(as_of_ms - MATURITY_MS, pa.int64()).cast(_MS)
+    rows = features.to_table(["transaction_id", "card_id", "event_timestamp", *NAMES], filter=old_enough)
+    if not rows.num_rows:
+        return None
+    # an archive written at least once may repeat a row; the newest label of a transaction counts
+    joined = _one_each(rows, "min").join(
+        _outcomes(archive / "outcomes"), "transaction_id", join_type="left outer"
     )
-    outcomes = _dataset(archive / "outcomes").to_table(["transaction_id", "label", "label_time"])
-    if not outcomes.num_rows:
-        return None
-    features = _dataset(archive / "features").to_table(
-        ["transaction_id", "card_id", "event_timestamp", *NAMES], filter=window
-    )
-    # at-least-once archives may repeat a row; the newest label of a transaction counts
-    outcomes = outcomes.sort_by("label_time")
-    rows = _last_index(outcomes["transaction_id"])
-    joined = _first_rows(features).join(outcomes.take(rows), "transaction_id", join_type="inner")
-    if not joined.num_rows:
-        return None
     joined = joined.sort_by("event_timestamp")
     joined = joined.slice(max(0, joined.num_rows - newest))
-    try:
-        return _labelled(
-            _matrix(joined),
-            joined["label"],
-            joined["label_time"],
-            joined["event_timestamp"],
-            joined["card_id"],
-            as_of_ms,
+    return _matured(
+        _matrix(joined),
+        joined["label"],
+        joined["label_time"],
+        joined["event_timestamp"],
+        joined["card_id"],
+        None,
+    )
+
+
+def _outcomes(folder: Path) -> pa.Table:
+    names = ["transaction_id", "label", "label_time"]
+    if not any(folder.glob("date=*/*.parquet")):
+        return pa.table(
+            {
+                names[0]: pa.array([], pa.string()),
+                names[1]: pa.array([], pa.string()),
+                names[2]: pa.array([], _MS),
+            }
         )
-    except DatasetError:
-        return None
+    return _one_each(_dataset(folder).to_table(names).sort_by("label_time"), "max")
 
 
-def _labelled(
+def _one_each(table: pa.Table, which: str) -> pa.Table:
+    """One row per transaction: its first (``min``) or its last (``max``)."""
+    rows = pa.table({"key": table["transaction_id"], "row": pa.array(np.arange(table.num_rows))})
+    kept = rows.group_by("key").aggregate([("row", which)])[f"row_{which}"]
+    return table if len(kept) == table.num_rows else table.take(kept)
+
+
+def _matured(
     matrix: FloatArray, label: Any, label_time: Any, event_time: Any, card: Any, as_of_ms: int | None
 ) -> Dataset:
-    text = pc.cast(label, pa.string())
+    fraud = np.asarray(pc.fill_null(pc.equal(pc.cast(label, pa.string()), "fraud"), False))
+    event_ms = _milliseconds(event_time)
     # a row without an amount is a repeated transaction, which the engine left out
-    known = np.asarray(pc.is_valid(text)) & ~np.isnan(matrix[:, INDEX["amount"]])
+    known = ~np.isnan(matrix[:, INDEX["amount"]])
     if as_of_ms is not None:
-        known = known & (_milliseconds(label_time) <= as_of_ms) & np.asarray(pc.is_valid(label_time))
+        fraud = fraud & (_milliseconds(label_time) <= as_of_ms)
+        known = known & (event_ms <= as_of_ms - MATURITY_MS)
     if not known.any():
         raise DatasetError(
-            "no label was known at the cut-off: labels arrive after their transactions, wait for them"
+            f"no transaction is older than {MATURITY_MS // DAY_MS} days at the cut-off: their frauds are not reported yet"
         )
-    event_ms = _milliseconds(event_time)[known]
-    order = np.argsort(event_ms, kind="stable")
-    fraud = np.asarray(pc.fill_null(pc.equal(text, "fraud"), False))[known]
-    cards = np.asarray(card.to_pandas())[known]
+    rows = np.flatnonzero(known)
+    rows = rows[np.argsort(event_ms[rows], kind="stable")]
+    cards = np.asarray(card.to_pandas())
     return Dataset(
-        np.ascontiguousarray(matrix[known][order], dtype=np.float32),
-        fraud[order],
-        event_ms[order],
-        cards[order],
+        np.ascontiguousarray(matrix[rows], dtype=np.float32), fraud[rows], event_ms[rows], cards[rows]
     )
 
 
@@ -234,18 +249,3 @@ def _milliseconds(column: Any) -> npt.NDArray[np.int64]:
     """Milliseconds since 1970; absent ones far in the future, so that they are never known."""
     numbers = pc.cast(pc.cast(column, _MS, safe=False), pa.int64())
     return np.asarray(pc.fill_null(numbers, 2**62)).astype(np.int64)
-
-
-def _instant(milliseconds: int) -> Any:
-    return pa.scalar(milliseconds, pa.int64()).cast(_MS)
-
-
-def _last_index(column: Any) -> Any:
-    rows = pa.table({"key": column, "row": pa.array(np.arange(len(column)))})
-    return rows.group_by("key").aggregate([("row", "max")])["row_max"]
-
-
-def _first_rows(table: pa.Table) -> pa.Table:
-    rows = pa.table({"key": table["transaction_id"], "row": pa.array(np.arange(table.num_rows))})
-    first = rows.group_by("key").aggregate([("row", "min")])["row_min"]
-    return table if len(first) == table.num_rows else table.take(first)

@@ -49,7 +49,7 @@ def train_first_model(
     matrix = replay(history, progress=at)
     as_of_ms = _newest_ms(history, now)
     data = from_history(history, lambda _table: matrix, as_of_ms)
-    save_seed(history, matrix, seed_dir(settings))
+    save_seed(history, matrix, seed_dir(settings), as_of_ms)
     fresh = not any(
         state in ("approved", "live", "superseded") for state in states(settings.bundles_dir, MODEL).values()
     )
