@@ -109,6 +109,9 @@ def _window_row(
         small = 1
     prior_n, prior_sum, prior_squares = 0, 0.0, 0.0
     last_age = -1
+    if state.last_ms[slot] > 0 and t >= state.last_ms[slot]:
+        # the header remembers the newest event for longer than the ring does
+        last_age = t - state.last_ms[slot]
     known_merchant = False
     in_hour, in_day = 0, 0
     base = state.base_ms[slot]
@@ -121,7 +124,7 @@ def _window_row(
         if age < 0:
             continue
         merchant = state.ring_merchant[slot, j]
-        if merchant == own_merchant:
+        if merchant == own_merchant and age < WINDOWS_MS[4]:
             known_merchant = True
         if last_age < 0 or age < last_age:
             last_age = age

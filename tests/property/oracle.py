@@ -57,13 +57,17 @@ class Card:
             if len(month) >= 3:
                 deviation = math.sqrt(max(sum(a * a for a in month) / len(month) - mean * mean, 0))
                 out["card_amount_zscore_30d"] = (e.amount_minor - mean) / max(deviation, 1.0)
-        if past:
-            out["card_seconds_since_last"] = min(e.event_ms - p.event_ms for p in past) / 1000
+        in_order = all(p.event_ms <= e.event_ms for p in self.events)
+        recent = past if in_order else [p for p in past if p.event_ms > e.event_ms - 30 * DAY]
+        if recent:
+            out["card_seconds_since_last"] = min(e.event_ms - p.event_ms for p in recent) / 1000
         hour = [p for p in past if p.event_ms > e.event_ms - HOUR]
         day = [p for p in past if p.event_ms > e.event_ms - DAY]
         out["card_merchants_1h"] = len({p.merchant_id for p in [*hour, e]})
         out["card_merchants_24h"] = len({p.merchant_id for p in [*day, e]})
-        out["card_new_merchant"] = float(e.merchant_id not in {p.merchant_id for p in past})
+        out["card_new_merchant"] = float(
+            e.merchant_id not in {p.merchant_id for p in past if p.event_ms > e.event_ms - 30 * DAY}
+        )
         out["card_small_run_1h"] = sum(p.amount_minor <= 500 for p in [*hour, e])
         return out
 
