@@ -34,6 +34,8 @@ Scalar = str | int | float | bool
 class MappingError(Exception):
     """A mapping or the file it is used on does not fit; the text names the place and what would fit."""
 
+    exit_code = 2
+
 
 class FieldRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where one field comes from: a ``constant``, or one or more columns.

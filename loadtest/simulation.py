@@ -1,0 +1,265 @@
+"""One run of simulated traffic: a world's transactions at a fixed rate, and what became of them."""
+
+from __future__ import annotations
+
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from loadtest.measurement import Measurement, cpu_us_per_transaction
+from loadtest.report import summary
+from loadtest.sending import LABELS, TRANSACTIONS, Sender, pace
+from loadtest.simulator import Attack, Drift, Plan, World, create_world, history_table
+from loadtest.simulator.world import letters
+from streams.events import from_ms
+from streams.mapping.encoding import (
+    LIVE_HEAD,
+    encode_keys,
+    encode_labels,
+    encode_live_tails,
+    encode_transactions,
+)
+
+SEGMENT_ROWS = 500_000
+BLOCK_ROWS = 20_000
+#: spans of live traffic are numbered from here; histories take the numbers below
+LIVE_STREAM = 1_000
+Look = Callable[[], list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Switch:
+    """Drift or an attack of a kind, ``at_s`` seconds of real time after the start."""
+
+    kind: str
+    at_s: float
+    strength: float = 1.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """What to send. ``scale`` is simulated seconds per real second; 0 means live: every event happens as it is sent.
+
+    A scaled run ends now and begins ``seconds * scale`` ago, so that labels become due within it.
+    """
+
+    rate: float
+    seconds: float
+    seed: int = 1
+    cards: int = 100_000
+    scale: float = 0.0
+    labels: bool = True
+    drifts: tuple[Switch, ...] = ()
+    attacks: tuple[Switch, ...] = ()
+    id_prefix: str = ""
+    fraud_rate: float = 0.008
+    wait_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.rate <= 1_000_000 and 0 < self.seconds <= 7 * 86_400):
+            raise ValueError(
+                "rate is above 0 and at most 1,000,000 a second, seconds above 0 and at most a week"
+            )
+        if self.total < 1:
+            raise ValueError("rate x seconds gives no transaction")
+        if not 0 <= self.scale <= 1_000_000:
+            raise ValueError(f"scale is 0 (live) to 1,000,000, not {self.scale:g}")
+
+    @property
+    def total(self) -> int:
+        return round(self.rate * self.seconds)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows ready to send. ``values`` lack head and event time where the run is live."""
+
+    keys: list[bytes | None]
+    values: list[bytes]
+    event_ms: np.ndarray
+    table: pa.Table
+
+
+def natural_scale(rate: float, world: World) -> float:
+    """The scale at which a world's cards pay as often as they are used to."""
+    return rate / world.payments_per_second
+
+
+def blocks(run: Run, world: World, start_ms: int, prefix: str) -> Iterator[Block]:
+    """The run's rows in order of time, a segment after another, each generated when the one before is used up."""
+    step_ms = 1000 * (run.scale or 1.0)
+    plan = Plan(
+        fraud_rate=run.fraud_rate,
+        drifts=[Drift(s.kind, int(start_ms + s.at_s * step_ms), s.strength) for s in run.drifts],
+        attacks=[Attack(s.kind, int(start_ms + s.at_s * step_ms), s.strength) for s in run.attacks],
+    )
+    encode = encode_transactions if run.scale else encode_live_tails
+    for segment, first in enumerate(range(0, run.total, SEGMENT_ROWS)):
+        count = min(SEGMENT_ROWS, run.total - first)
+        begin = start_ms + first / run.rate * step_ms
+        end = begin + max(count / run.rate * step_ms, 1.0)
+        table = history_table(
+            world, from_ms(int(begin)), from_ms(int(end)), plan=plan, count=count, stream=LIVE_STREAM + segment,
+            # a segment's rows are numbered from 0
+            id_prefix=prefix + letters(segment, 2),
+        )  # fmt: skip
+        for at in range(0, count, BLOCK_ROWS):
+            part = table.slice(at, BLOCK_ROWS).combine_chunks()
+            event_ms = part["event_time"].cast(pa.int64()).to_numpy()
+            yield Block(encode_keys(part["card_id"]), encode(part), event_ms, part)
+
+
+def ahead(source: Iterator[Block], depth: int = 4) -> Iterator[Block]:
+    """The same blocks, made in a thread at most ``depth`` ahead. Closing the iterator ends the thread."""
+    ready: queue.Queue[Block | BaseException | None] = queue.Queue(maxsize=depth)
+    closed = threading.Event()
+
+    def put(item: Block | BaseException | None) -> bool:
+        while not closed.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for block in source:
+                if not put(block):
+                    return
+            put(None)
+        except BaseException as error:  # noqa: BLE001 - handed to the reader, who raises it
+            put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while (item := ready.get(timeout=120.0)) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        closed.set()
+
+
+class DueLabels:
+    """Labels of what was sent, given out when the simulated clock passes their time."""
+
+    def __init__(self) -> None:
+        self._waiting: list[pa.Table] = []
+
+    def add(self, table: pa.Table, end_ms: int) -> None:
+        """Remember the labels of a block that become due before ``end_ms``, the end of the run."""
+        due = pc.less(table["label_time"].cast(pa.int64()), end_ms)
+        told = table.filter(pc.fill_null(due, False))
+        if told.num_rows:
+            self._waiting.append(told)
+
+    def until(self, clock_ms: int) -> pa.Table | None:
+        """Rows whose label is due by then, each once."""
+        if not self._waiting:
+            return None
+        table = pa.concat_tables(self._waiting)
+        due = pc.less_equal(table["label_time"].cast(pa.int64()), clock_ms)
+        given, rest = table.filter(due), table.filter(pc.invert(due))
+        self._waiting = [rest] if rest.num_rows else []
+        return given if given.num_rows else None
+
+
+@dataclass
+class Sent:
+    """How far a run is; ``on_block`` of ``simulate`` sees it after each block."""
+
+    produced: int = 0
+    labels: int = 0
+    clock_ms: int = 0
+
+
+def simulate(
+    bootstrap: str,
+    run: Run,
+    *,
+    look: Look = list,
+    stop: Callable[[], bool] = lambda: False,
+    watch: Callable[[Sent, Measurement], None] = lambda _sent, _measurement: None,
+    on_block: Callable[[Block], None] = lambda _block: None,
+) -> dict[str, Any]:
+    """Send a run and wait for its decisions; returns the summary of the design's command line.
+
+    ``look`` lists the stack's processes with their CPU time. ``watch`` is called about ten times a second.
+
+    Raises:
+        LedgerUnreachable, SendError, MeasurementError: the broker or the measuring process is not there.
+        ValueError: the run's kinds of drift or attack are unknown.
+    """
+    prefix = run.id_prefix or letters(secrets.randbelow(19**8), 8)
+    world = create_world(run.seed, run.cards)
+    now_ms = time.time_ns() // 1_000_000
+    start_ms = int(now_ms - run.seconds * run.scale * 1000) if run.scale else now_ms
+    source = ahead(blocks(run, world, start_ms, prefix))
+    sender, sent = Sender(bootstrap, "tollgate-simulate"), Sent(clock_ms=start_ms)
+    block = next(source)  # before the clock starts: making the first rows takes a moment
+    with Measurement(bootstrap, id_prefix=None, run=prefix) as measurement:
+        before = look()
+        try:
+            _send_paced(run, sender, sent, block, source, measurement, stop, watch, on_block, prefix)
+            sender.finish()
+        except BaseException:
+            sender.abandon()
+            raise
+        finally:
+            source.close()  # type: ignore[attr-defined]
+        result = measurement.finish(sent.produced, run.wait_s)
+        watch(sent, measurement)
+        return summary(sent.produced, result, cpu_us_per_transaction(before, look(), sent.produced))
+
+
+def _send_paced(
+    run: Run, sender: Sender, sent: Sent, block: Block, source: Iterator[Block], measurement: Measurement,
+    stop: Callable[[], bool], watch: Callable[[Sent, Measurement], None], on_block: Callable[[Block], None], prefix: str,
+) -> None:  # fmt: skip
+    labels, place, live = DueLabels(), 0, run.scale == 0
+    end_ms = time.time_ns() // 1_000_000 + (int(run.seconds * 1000) if live else 0)
+    headers = [("tollgate-run", prefix)]
+    watched = looked = time.monotonic()
+    on_block(block)
+    labels.add(block.table, end_ms)
+
+    def send(begin: int, end: int) -> None:
+        nonlocal block, place, watched, looked
+        head = LIVE_HEAD + _now() if live else b""
+        for _ in range(begin, end):
+            if place == len(block.values):
+                block, place = next(source), 0
+                on_block(block)
+                labels.add(block.table, end_ms)
+            sender.send(TRANSACTIONS, block.keys[place], head + block.values[place], headers)
+            place += 1
+        sent.produced = end
+        sent.clock_ms = int(block.event_ms[place - 1])
+        sender.poll()
+        now = time.monotonic()
+        if run.labels and now - looked > 0.05:
+            looked = now
+            if (due := labels.until(sent.clock_ms)) is not None:
+                sender.send_all(LABELS, encode_keys(due["card_id"]), encode_labels(due))
+                sent.labels += due.num_rows
+        if now - watched > 0.1:
+            watched = now
+            measurement.check()
+            watch(sent, measurement)
+
+    pace(run.rate, run.total, send, stop)
+
+
+def _now() -> bytes:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()

@@ -1,0 +1,250 @@
+"""``tollgate reconcile``, ``decisions`` and ``dead-letters``: what became of every record, from the topics themselves."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from confluent_kafka import TopicPartition
+
+from services.cli.options import home_option, json_option
+from streams import topics
+from streams.ledger import Accounts, Balance, Span, read_span, whole_log
+from streams.ledger.refused import Refused, ReplayRefused, list_refused, mend, send_again
+from streams.ledger.spans import log_reader
+from streams.settings import load_settings
+
+#: fields whose value is a number, not text
+_NUMBERS = ("amount_minor", "latitude", "longitude")
+
+
+@click.command()
+@home_option
+@json_option
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="S",
+    help="Look again until it balances, at most S seconds.",
+)
+def reconcile(home: Path, as_json: bool, wait_s: float) -> int:
+    """Prove from the topics that every transaction ended in exactly one place. Exit code 1: it does not balance (yet)."""
+    settings = load_settings(home)
+    until = time.monotonic() + wait_s
+    books = _Books(settings.kafka)
+    while not (balance := books.balance()).balanced and time.monotonic() < until:
+        time.sleep(min(1.0, max(0.0, until - time.monotonic())))
+    if as_json:
+        click.echo(json.dumps(_balance_json(balance)))
+    else:
+        for name, value in _balance_json(balance).items():
+            click.echo(
+                f"{name.replace('_', ' '):<15}{value if isinstance(value, bool) else format(value, ','):>14}"
+            )
+    return 0 if balance.balanced else 1
+
+
+def _balance_json(balance: Balance) -> dict[str, Any]:
+    return {
+        "ingested": balance.ingested,
+        "scored": balance.scored,
+        "degraded": balance.degraded,
+        "not_scored": balance.not_scored,
+        "dead_lettered": balance.dead_lettered,
+        "in_flight": balance.in_flight,
+        "duplicated": balance.duplicated,
+        "unknown": balance.unknown,
+        "balanced": balance.balanced,
+    }
+
+
+class _Books:
+    """The accounts of the whole log; looking again reads only what came since."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self._accounts = Accounts()
+        self._read: Span = {}
+
+    def balance(self) -> Balance:
+        # the ends of answers are noted before the end of the questions: no answer is seen without its question
+        for names in ((topics.DECISIONS.name, topics.DEAD_LETTERS.name), (topics.TRANSACTIONS.name,)):
+            start, end = whole_log(self._bootstrap, names)
+            self._read_on(start, end)
+        return self._accounts.balance()
+
+    def _read_on(self, start: Span, end: Span) -> None:
+        begin = {
+            topic: {p: self._read.get(topic, {}).get(p, o) for p, o in ends.items()}
+            for topic, ends in start.items()
+        }
+        read_span(self._bootstrap, begin, end, self._accounts.add)
+        self._read.update(end)
+
+
+@click.group()
+def decisions() -> None:
+    """Read decisions."""
+
+
+@decisions.command()
+@home_option
+@json_option
+@click.option(
+    "-n", "count", type=click.IntRange(0, 100_000), default=10, show_default=True, help="The newest N."
+)
+@click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+def tail(home: Path, as_json: bool, count: int, follow: bool) -> None:
+    """The newest decisions, in the order of their append."""
+    bootstrap = load_settings(home).kafka
+    name = topics.DECISIONS.name
+    first, end = whole_log(bootstrap, [name])
+    start = {name: {p: max(first[name][p], last - count) for p, last in end[name].items()}}
+    newest: list[Any] = []
+    read_span(bootstrap, start, end, newest.extend)
+    newest.sort(key=lambda record: (record.timestamp()[1], record.partition(), record.offset()))
+    for record in newest[len(newest) - min(count, len(newest)) :]:
+        _show_decision(record, as_json)
+    if follow:
+        _follow(bootstrap, end, as_json)
+
+
+def _follow(bootstrap: str, start: Span, as_json: bool) -> None:
+    consumer = log_reader(bootstrap, **{"fetch.min.bytes": 1})
+    try:
+        consumer.assign([TopicPartition(t, p, o) for t, ends in start.items() for p, o in ends.items()])
+        while True:
+            for record in consumer.consume(1_000, timeout=0.5):
+                if record.error() is None:
+                    _show_decision(record, as_json)
+    finally:
+        consumer.close()
+
+
+def _show_decision(record: Any, as_json: bool) -> None:
+    if as_json:
+        click.echo(record.value())
+        return
+    said = msgspec.json.decode(record.value(), type=dict[str, Any])
+    score = said.get("score")
+    reasons = ", ".join(str(reason.get("text")) for reason in said.get("reasons", ())[:2])
+    click.echo(
+        f"{said.get('decided_at', ''):<28} {said.get('transaction_id', ''):<24} {said.get('decision', ''):<8} "
+        f"{said.get('status', ''):<10} {'-' if score is None else format(score, '.4f'):<7} "
+        f"{said.get('model', '')} {said.get('model_version', '')}  {reasons}"
+    )
+
+
+@click.group()
+def dead_letters() -> None:
+    """List what was refused, mend it, send it again."""
+
+
+@dead_letters.command(name="list")
+@home_option
+@json_option
+@click.option("--reason", help="Only this reason.")
+@click.option("--all", "everything", is_flag=True, help="Also those that were sent again.")
+def list_letters(home: Path, as_json: bool, reason: str | None, everything: bool) -> None:
+    """What was refused and why, oldest first; without --all, only what nobody has sent again."""
+    found = [
+        r for r in list_refused(load_settings(home).kafka, reason) if everything or r.replayed_at is None
+    ]
+    if as_json:
+        click.echo(msgspec.json.encode([_refused_json(refused) for refused in found]))
+        return
+    for refused in found:
+        again = f"  (sent again {refused.replayed_at})" if refused.replayed_at else ""
+        click.echo(
+            f"{refused.id:<28} {refused.letter.reason:<12} {refused.letter.field:<16} {refused.letter.text}{again}"
+        )
+    click.echo(f"{len(found):,} dead letters", err=True)
+
+
+def _refused_json(refused: Refused) -> dict[str, Any]:
+    letter = msgspec.to_builtins(refused.letter)
+    return {"id": refused.id, **letter, "replayed_at": refused.replayed_at}
+
+
+@dead_letters.command(name="replay")
+@home_option
+@json_option
+@click.option(
+    "--id",
+    "ids",
+    multiple=True,
+    metavar="TOPIC/PARTITION/OFFSET",
+    help="Of the refused record, as `list` shows it.",
+)
+@click.option("--all-reason", metavar="R", help="All open ones of this reason.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Replace a field; An empty VALUE removes it.",
+)
+@click.option(
+    "--edit",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Send this file's bytes in place of the original.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be sent.")
+def replay_letters(
+    home: Path,
+    as_json: bool,
+    ids: tuple[str, ...],
+    all_reason: str | None,
+    changes: tuple[str, ...],
+    edit: Path | None,
+    dry_run: bool,
+) -> int:
+    """Send mended records to the topic that they came from. Exit code 2: one still does not fit, and nothing was sent."""
+    if bool(ids) == bool(all_reason):
+        raise click.UsageError("name records with --id, or a reason with --all-reason")
+    if edit is not None and len(ids) != 1:
+        raise click.UsageError("--edit replaces one record: name it with --id")
+    bootstrap = load_settings(home).kafka
+    fields = dict(_change(text) for text in changes)
+    known = list_refused(bootstrap, all_reason)
+    chosen = [r for r in known if r.id in ids] if ids else [r for r in known if r.replayed_at is None]
+    absent = set(ids) - {refused.id for refused in chosen}
+    if absent:
+        raise ReplayRefused(
+            f"no dead letter {', '.join(sorted(absent))}: `tollgate dead-letters list --all` shows them"
+        )
+    done = [refused.id for refused in chosen if refused.replayed_at]
+    if done:
+        raise ReplayRefused(f"{', '.join(done)} was sent again already")
+    whole = edit.read_bytes() if edit else None
+    mended = [(refused, mend(refused, fields, whole)) for refused in chosen]
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    sent = 0 if dry_run else send_again(bootstrap, mended, now)
+    if as_json:
+        click.echo(json.dumps({"chosen": len(mended), "sent": sent}))
+    else:
+        for refused, raw in mended:
+            click.echo(f"{refused.id} -> {raw.decode()}")
+        click.echo(f"{sent:,} sent again", err=True)
+    return 0
+
+
+def _change(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise click.UsageError(f"--set takes FIELD=VALUE, not {text!r}")
+    if value == "":
+        return name, None
+    if name not in _NUMBERS:
+        return name, value
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        raise click.UsageError(f"{name} is a number, not {value!r}") from None

@@ -1,0 +1,245 @@
+"""``tollgate simulate`` and ``tollgate replay``: send transactions, wait for their decisions, say what became of them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from infra import stack
+from loadtest.measurement import Measurement
+from loadtest.replaying import Progress
+from loadtest.replaying import replay as replay_file
+from loadtest.report import complete, lines
+from loadtest.simulation import Run, Sent, Switch, natural_scale
+from loadtest.simulation import simulate as run_simulation
+from loadtest.simulator import DEFAULT_CARDS, create_world
+from loadtest.simulator.catalog import FRAUD_KINDS
+from loadtest.simulator.switches import DRIFT_KINDS
+from services.cli.options import home_option, json_option
+from streams.mapping import ReplayFile, load_mapping
+from streams.mapping.tokens import load_or_create_key
+from streams.settings import Settings, load_settings
+
+#: without --cards: a live run of many cards, each seen now and then; a scaled one of as many as the demo's world has
+LIVE_CARDS = 100_000
+
+
+@click.command()
+@home_option
+@json_option
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=100.0,
+    show_default=True,
+    help="Transactions a second.",
+)
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Same seed, same cards and habits.",
+)
+@click.option(
+    "--cards",
+    type=click.IntRange(1, 10_000_000),
+    help=f"Cards in the world (default {LIVE_CARDS:,}; scaled {DEFAULT_CARDS:,}).",
+)
+@click.option(
+    "--scale",
+    default="0",
+    metavar="X|auto",
+    help="Simulated seconds per second, ending now; auto: as often as cards pay. 0: live.",
+)
+@click.option(
+    "--drift", multiple=True, metavar="KIND@S[xSTRENGTH]", help=f"From second S on: {', '.join(DRIFT_KINDS)}."
+)
+@click.option(
+    "--attack",
+    multiple=True,
+    metavar="KIND@S[xSTRENGTH]",
+    help=f"From second S on: {', '.join(FRAUD_KINDS)}.",
+)
+@click.option(
+    "--labels/--no-labels",
+    default=True,
+    show_default=True,
+    help="Send labels that become due within the run.",
+)
+@click.option("--fraud-rate", type=click.FloatRange(0, 0.5), default=0.008, show_default=True)
+@click.option("--id-prefix", default="", help="Letters before every id (default: new ones each run).")
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(min=1),
+    default=30.0,
+    show_default=True,
+    help="Seconds without news before giving up.",
+)
+def simulate(
+    home: Path, as_json: bool, rate: float, seconds: float, seed: int, cards: int | None, scale: str, drift: tuple[str, ...],
+    attack: tuple[str, ...], labels: bool, fraud_rate: float, id_prefix: str, wait_s: float,
+) -> int:  # fmt: skip
+    """Send simulated transactions at a fixed rate and measure their decisions. Exit code 1: some are missing or doubled."""
+    settings = load_settings(home)
+    cards = cards or (LIVE_CARDS if scale == "0" else DEFAULT_CARDS)
+    try:
+        run = Run(
+            rate=rate, seconds=seconds, seed=seed, cards=cards, scale=_scale(scale, rate, seed, cards), labels=labels,
+            drifts=tuple(_switch(text, DRIFT_KINDS) for text in drift),
+            attacks=tuple(_switch(text, FRAUD_KINDS) for text in attack),
+            id_prefix=_prefix(id_prefix), fraud_rate=fraud_rate, wait_s=wait_s,
+        )  # fmt: skip
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    began, stop, line = time.monotonic(), _stop_on_signal(), _Line()
+
+    def watch(sent: Sent, measurement: Measurement) -> None:
+        line.show(
+            f"sent {sent.produced:,} of {run.total:,}, decided {measurement.progress.decided:,}, labels {sent.labels:,}"
+        )
+
+    report = run_simulation(settings.kafka, run, look=_looker(settings), stop=stop.is_set, watch=watch)
+    line.end()
+    return _print(report, as_json, time.monotonic() - began)
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@home_option
+@json_option
+@click.option("--mapping", required=True, metavar="M", help="handbook, sparkov, or a TOML file.")
+@click.option(
+    "--speed", default="max", show_default=True, metavar="X|max", help="Seconds of the file per second."
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first rows.")
+@click.option("--all-labels", is_flag=True, help="At the end, send also the labels that were not due yet.")
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(min=1),
+    default=30.0,
+    show_default=True,
+    help="Seconds without news before giving up.",
+)
+def replay(
+    file: Path,
+    home: Path,
+    as_json: bool,
+    mapping: str,
+    speed: str,
+    limit: int | None,
+    all_labels: bool,
+    wait_s: float,
+) -> int:
+    """Stream a Parquet or CSV file through the stack. Exit code 1: some transactions are missing or doubled."""
+    pace = _speed(speed)
+    settings = load_settings(home)
+    rules = load_mapping(mapping)
+    key = load_or_create_key(settings.keys_dir) if rules.tokenises else None
+    opened = ReplayFile(file, rules, key, limit)
+    began, stop, line = time.monotonic(), _stop_on_signal(), _Line()
+
+    def watch(progress: Progress) -> None:
+        rate = progress.produced / max(time.monotonic() - began, 1e-9)
+        line.show(
+            f"sent {progress.produced:,} of {progress.rows:,} ({rate:,.0f}/s), "
+            f"decided or refused {progress.accounted:,}, labels {progress.labels:,}"
+        )
+
+    report = replay_file(
+        settings.kafka, opened, speed=pace, all_labels=all_labels, wait_s=wait_s,
+        look=_looker(settings), stop=stop.is_set, watch=watch,
+    )  # fmt: skip
+    line.end()
+    return _print(report, as_json, time.monotonic() - began)
+
+
+def _looker(settings: Settings) -> Callable[[], list[dict[str, Any]]]:
+    return lambda: stack.processes(settings)
+
+
+def _print(report: dict[str, Any], as_json: bool, seconds: float) -> int:
+    click.echo(json.dumps(report) if as_json else "\n".join(lines(report, seconds)))
+    return 0 if complete(report) else 1
+
+
+def _scale(text: str, rate: float, seed: int, cards: int) -> float:
+    if text == "auto":
+        return natural_scale(rate, create_world(seed, cards))
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"--scale is a number or auto, not {text!r}") from None
+
+
+def _speed(text: str) -> float | None:
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < 1e9:
+        raise click.UsageError(f"--speed is max or a number above 0, not {text!r}")
+    return speed
+
+
+def _switch(text: str, kinds: tuple[str, ...]) -> Switch:
+    kind, _, when = text.partition("@")
+    moment, _, strength = when.partition("x")
+    if kind not in kinds:
+        raise ValueError(f"{kind!r} is none of {', '.join(kinds)}")
+    try:
+        return Switch(kind, float(moment or 0), float(strength or 1))
+    except ValueError:
+        raise ValueError(f"{text!r} is not KIND@SECOND or KIND@SECONDxSTRENGTH") from None
+
+
+def _prefix(text: str) -> str:
+    if text and not (text.isascii() and text.isalpha() and len(text) <= 20):
+        raise ValueError(f"--id-prefix is up to 20 ASCII letters, not {text!r}")
+    return text
+
+
+def _stop_on_signal() -> threading.Event:
+    """The first Ctrl-C ends the sending and still gives the summary; the second one ends everything."""
+    stop = threading.Event()
+
+    def ask(_number: int, _frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    signal.signal(signal.SIGINT, ask)
+    signal.signal(signal.SIGTERM, ask)
+    return stop
+
+
+class _Line:
+    """One line on standard error that is written over on a terminal, and repeated every five seconds elsewhere."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._shown = 0.0
+
+    def show(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self._shown < (0.2 if self._terminal else 5.0):
+            return
+        self._shown = now
+        click.echo(f"\r{text}\x1b[K" if self._terminal else text, err=True, nl=not self._terminal)
+
+    def end(self) -> None:
+        if self._terminal and self._shown:
+            click.echo("\r\x1b[K", err=True, nl=False)
