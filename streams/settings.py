@@ -6,7 +6,9 @@ folder as ``--home`` (or ``TOLLGATE_HOME``) and nothing else. Nothing here conne
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -72,6 +74,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def run_dir(self) -> Path:
         """pid files of Ray replicas and sockets."""
         return self.root / "run"
+
+    @property
+    def ray_dir(self) -> Path:
+        """Ray's session folder: short, because it holds unix sockets (107 characters at most), and one per stack."""
+        return (
+            Path(tempfile.gettempdir())
+            / f"tollgate-ray-{hashlib.sha256(self.home.encode()).hexdigest()[:10]}"
+        )
 
     @property
     def log_dir(self) -> Path:

@@ -72,6 +72,8 @@ def prepare(settings: Settings, tools: Tools) -> None:
         return
     command = [
         *_java(tools, heap_mb=128),
+        # runs for a second: compiling it well takes longer than it saves
+        "-XX:TieredStopAtLevel=1",
         "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(path), "--ignore-formatted",
     ]  # fmt: skip
     try:

@@ -32,6 +32,8 @@ from streams.topics import ensure_topics
 Progress = Callable[[str], None]
 
 FOUNDATION_WAIT_S = 60.0
+#: folders whose content was made from the topics, and means nothing without them
+FOLLOWS_FROM_LOG = ("redis", "archive", "feast", "drift", "trainer", "run")
 KAFKA_ADDRESS_FILE = "kafka.address"
 
 
@@ -102,6 +104,7 @@ def stop(settings: Settings, *, purge: bool = False, progress: Progress = silent
     socket_file(settings).unlink(missing_ok=True)
     for path in settings.run_dir.glob("*.pid"):
         path.unlink(missing_ok=True)
+    shutil.rmtree(settings.ray_dir, ignore_errors=True)
     if redis.socket_dir(settings.root) != settings.run_dir:
         shutil.rmtree(redis.socket_dir(settings.root), ignore_errors=True)
     if purge:
@@ -139,6 +142,7 @@ def _prepare(settings: Settings, tools: Tools, chosen: Sequence[Program], progre
     taken = busy(settings.port_base)
     if taken:
         raise StackError("; ".join(taken) + ": stop it, or choose other ports with --port-base")
+    _forget_a_lost_log(settings, progress)
     for folder in (
         settings.root,
         settings.run_dir,
@@ -157,6 +161,24 @@ def _prepare(settings: Settings, tools: Tools, chosen: Sequence[Program], progre
         progress("Kafka's storage")
         kafka.prepare(settings, tools)
     (settings.run_dir / KAFKA_ADDRESS_FILE).unlink(missing_ok=True)
+
+
+def _forget_a_lost_log(settings: Settings, progress: Progress) -> None:
+    """State says how far a log was applied. A mock cluster's log is gone, so what followed from it goes too.
+
+    Raises:
+        StackUsageError: a real Kafka's log is in this folder, and the embedded form was asked for.
+    """
+    if settings.embedded and kafka.data_dir(settings).exists():
+        raise StackUsageError(
+            f"{settings.root} holds a real Kafka's log, which the embedded form would not match: use another --home"
+        )
+    before = existing(settings.root)
+    if before is None or not before.embedded:
+        return
+    progress("the last broker here kept nothing: state and archive made from it are removed, models stay")
+    for name in FOLLOWS_FROM_LOG:
+        shutil.rmtree(settings.root / name, ignore_errors=True)
 
 
 def _start_stage(supervisor: Supervisor, chosen: Sequence[Program], stage: int, progress: Progress) -> None:
@@ -260,9 +282,10 @@ def _stop_stages(settings: Settings, supervisor: Supervisor, progress: Progress)
         table = {program.name: program for program in programs(settings, find_tools())}
     except StackError:
         table = {}
-    for stage in (BESIDE, HOT_PATH, FOUNDATION):
+    # all that reads and writes first, then what it reads from and writes to
+    for stages in ((BESIDE, HOT_PATH), (FOUNDATION,)):
         try:
-            _stop_stage(supervisor, {n: p for n, p in table.items() if p.stage == stage}, progress)
+            _stop_stage(supervisor, {n: p for n, p in table.items() if p.stage in stages}, progress)
         except StackError as error:
             progress(str(error))
             return

@@ -1,0 +1,156 @@
+"""``tollgate up`` and ``down`` as a person uses them: in one's own folder, interrupted, embedded, twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from infra import stack
+from infra.stack.ports import answers, port_of
+from infra.stack.supervisor import marked
+from infra.stack.tools import find_tools
+from streams.kafka import flush, new_consumer, new_producer
+from streams.settings import Settings
+from streams.topics import TopicError, ensure_topics
+
+
+def tollgate(*args: str) -> list[str]:
+    return [sys.executable, "-m", "services.cli.main", *args]
+
+
+def test_an_interrupted_up_leaves_nothing(tmp_path: Path, free_port_base: Callable[[], int]) -> None:
+    home, base = tmp_path / "home", free_port_base()
+    with subprocess.Popen(
+        tollgate("up", "--home", str(home), "--port-base", str(base), "--embedded"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as up:
+        deadline = time.monotonic() + 60
+        assert up.stderr is not None
+        for line in up.stderr:
+            assert time.monotonic() < deadline
+            if "starting processor-0" in line:
+                break
+        up.send_signal(signal.SIGINT)
+        _, rest = up.communicate(timeout=60)
+    assert up.returncode == 130
+    assert "Traceback" not in rest
+    settings = stack.existing(home)
+    assert settings is not None
+    assert not marked(settings)
+    assert not answers(port_of(settings.redis))
+
+
+def test_the_embedded_form_starts_anew_each_time(tmp_path: Path, free_port_base: Callable[[], int]) -> None:
+    settings = stack.settings_for(tmp_path / "home", free_port_base(), embedded=True)
+    bundle = settings.bundles_dir / "fraud" / "1" / "model.ubj"
+    bundle.parent.mkdir(parents=True)
+    bundle.write_bytes(b"kept")
+    settings = stack.start(settings, only=("kafka",), wait_s=60)
+    try:
+        ensure_topics(settings.kafka, settings.partitions)
+        producer = new_producer(settings.kafka, "test", log_level=0)
+        producer.produce("labels", key=b"card-1", value=b"{}")
+        flush(producer, 20)
+        consumer = new_consumer(settings.kafka, "test", log_level=0)
+        consumer.subscribe(["labels"])
+        deadline = time.monotonic() + 30
+        message = None
+        while message is None and time.monotonic() < deadline:
+            message = consumer.poll(0.5)
+        consumer.close()
+        assert message is not None and message.value() == b"{}"
+    finally:
+        stack.stop(settings)
+    (settings.archive_dir / "rows.parquet").write_bytes(b"from a log that is gone")
+    settings = stack.start(settings, only=("kafka",), wait_s=60)
+    try:
+        assert not (settings.archive_dir / "rows.parquet").exists()
+        assert bundle.read_bytes() == b"kept"
+        assert stack.report(settings)["embedded"] is True
+    finally:
+        stack.stop(settings, purge=True)
+
+
+def test_the_embedded_form_refuses_a_real_log(tmp_path: Path, free_port_base: Callable[[], int]) -> None:
+    (tmp_path / "kafka" / "data").mkdir(parents=True)
+    settings = stack.settings_for(tmp_path, free_port_base(), embedded=True)
+    with pytest.raises(stack.StackUsageError, match="real Kafka's log"):
+        stack.start(settings, only=("kafka",))
+    assert not marked(settings)
+
+
+def test_up_on_a_running_stack_with_other_ports_is_refused(
+    tmp_path: Path, free_port_base: Callable[[], int]
+) -> None:
+    home, base = tmp_path / "home", free_port_base()
+    settings = stack.start(stack.settings_for(home, base), only=("redis",), wait_s=60)
+    try:
+        other = subprocess.run(
+            tollgate("up", "--home", str(home), "--port-base", str(base + 100)),
+            capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+        assert other.returncode == 2
+        assert "tollgate down" in other.stderr
+        status = subprocess.run(
+            tollgate("status", "--home", str(home), "--json"),
+            capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+        report = json.loads(status.stdout)
+        assert report["state"] == "starting"
+        redis = next(process for process in report["processes"] if process["name"] == "redis")
+        assert set(redis) == {"name", "pid", "state", "restarts", "rss_mb", "cpu_s"}
+        assert redis["state"] == "running"
+        os.kill(redis["pid"], 0)
+    finally:
+        stack.stop(settings)
+    done = subprocess.run(
+        tollgate("down", "--home", str(home), "--purge"), capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 0
+    assert not home.exists()
+
+
+def test_an_alert_reaches_the_on_call_receiver(tmp_path: Path, free_port_base: Callable[[], int]) -> None:
+    if find_tools().alertmanager is None:
+        pytest.skip("Alertmanager is not installed: apt-get install prometheus-alertmanager")
+    settings = stack.settings_for(tmp_path / "home", free_port_base())
+    settings = stack.start(settings, only=("redis", "alertmanager", "oncall"), wait_s=60)
+    try:
+        deadline = time.monotonic() + 40
+        while not (answers(port_of(settings.alertmanager)) and answers(port_of(settings.oncall))):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        alert = [{"labels": {"alertname": "DriftDetected"}, "startsAt": datetime.now(UTC).isoformat()}]
+        request = urllib.request.Request(
+            f"{settings.alertmanager}/api/v2/alerts",
+            data=json.dumps(alert).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        urllib.request.urlopen(request, timeout=5).close()
+        pages: list[dict[str, str]] = []
+        while not pages:
+            assert time.monotonic() < deadline
+            with urllib.request.urlopen(f"{settings.oncall}/pages", timeout=5) as answer:
+                pages = json.load(answer)
+            time.sleep(0.2)
+        assert [page["alert"] for page in pages] == ["DriftDetected"]
+    finally:
+        stack.stop(settings, purge=True)
+
+
+def test_topics_of_another_partition_count_are_refused(kafka_redis: Settings) -> None:
+    with pytest.raises(TopicError, match="partitions"):
+        ensure_topics(kafka_redis.kafka, kafka_redis.partitions + 1)
