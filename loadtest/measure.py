@@ -50,8 +50,6 @@ class Progress(msgspec.Struct, tag="progress"):
     transactions: int
     decided: int
     dead_lettered: int
-    p50_ms: float | None = None
-    p99_ms: float | None = None
 
 
 class Result(msgspec.Struct, tag="result"):
