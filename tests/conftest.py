@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from infra import stack
 from streams.settings import Settings
+from tests.running import start_whole_stack
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +35,14 @@ def kafka_redis(
         yield settings
     finally:
         stack.stop(settings, purge=True)
+
+
+@pytest.fixture(scope="session")
+def running_stack(free_port_base: Callable[[], int]) -> Iterator[Settings]:
+    """A whole stack with a served model: real Kafka, Redis, Ray and all processes. Shared: use ids of your own."""
+    home = Path(tempfile.mkdtemp(prefix="tg-"))
+    settings = stack.settings_for(home, free_port_base())
+    try:
+        yield start_whole_stack(settings)
+    finally:
+        stack.stop(settings, purge=not os.environ.get("KEEP_TEST_STACK"))

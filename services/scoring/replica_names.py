@@ -40,6 +40,8 @@ def take_name(run_dir: Path, prefix: str) -> ReplicaName:
         except OSError:
             lock.close()
             continue
-        (run_dir / f"{prefix}-{index}.pid").write_text(f"{os.getpid()}\n")
+        # one more line per life: the last is the living one, the others are counted as restarts
+        with (run_dir / f"{prefix}-{index}.pid").open("a") as pids:
+            pids.write(f"{os.getpid()}\n")
         return ReplicaName(f"{prefix}-{index}", index, lock)
     raise NoNameLeft(f"{MAX_REPLICAS} replicas of {prefix} run already in {run_dir}")

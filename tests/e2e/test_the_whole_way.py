@@ -1,0 +1,203 @@
+"""The whole way on real parts: events in, decisions out, whatever the events look like and however they are placed."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+from confluent_kafka import Producer
+
+from streams.dead_letters import decode_dead_letter
+from streams.kafka import flush, new_producer
+from streams.settings import Settings
+from tests.running import ends_of, read_topic, run_json, until
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+
+
+def transaction(**changes: Any) -> dict[str, Any]:
+    return {
+        "transaction_id": f"tx-{uuid.uuid4().hex[:12].translate(str.maketrans('0123456789', 'ghijklmnop'))}",
+        "event_time": datetime.now(UTC).isoformat(),
+        "card_id": "card-e2e",
+        "merchant_id": "m-e2e",
+        "amount_minor": 1299,
+        "currency": "EUR",
+        "device_id": "d-e2e",
+        "channel": "ecom",
+        "country": "FR",
+        **changes,
+    }
+
+
+def produce(
+    settings: Settings, values: list[bytes | None], key: str | None = "card-e2e", **config: Any
+) -> None:
+    producer = new_producer(settings.kafka, "test", **config)
+    for value in values:
+        producer.produce("transactions", key=key, value=value)
+    flush(producer, 20)
+
+
+def decided_since(
+    settings: Settings, start: dict[int, int], wanted: set[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Decisions of the wanted transactions, by id, once all are there."""
+
+    def look() -> dict[str, list[dict[str, Any]]] | None:
+        found: dict[str, list[dict[str, Any]]] = {}
+        for record in read_topic(settings, "decisions", start):
+            decision = json.loads(record.value())
+            if decision["transaction_id"] in wanted:
+                found.setdefault(decision["transaction_id"], []).append(decision)
+        return found if set(found) == wanted else None
+
+    result: dict[str, list[dict[str, Any]]] = until(look, 30, f"{len(wanted)} decisions")
+    return result
+
+
+def test_steady_traffic_is_scored_and_accounted_for(running_stack: Settings) -> None:
+    summary = run_json(running_stack, "simulate", "--rate", "500", "--seconds", "8", "--seed", "7")
+    assert summary["produced"] == 4000
+    assert sum(summary["decided"].values()) == 4000
+    assert summary["decided"]["not_scored"] == 0
+    assert summary["missing"] == summary["duplicated"] == summary["dead_lettered"] == 0
+    books = run_json(running_stack, "reconcile", "--wait", "20")
+    assert books["balanced"] and books["in_flight"] == 0
+
+
+BAD: list[tuple[bytes | None, str]] = [
+    (None, "empty"),
+    (b"", "empty"),
+    (b"not json", "not_json"),
+    (b"\xff\xfe{}", "not_json"),
+    (b'{"transaction_id":"\xff"}', "not_utf8"),
+    (b"[" * 5000, "field"),
+    (b'{"a":' * 3000 + b"1" + b"}" * 3000, "not_json"),
+    (json.dumps(transaction(amount_minor="12")).encode(), "field"),
+    (json.dumps(transaction(amount_minor=-1)).encode(), "field"),
+    (json.dumps(transaction(amount_minor=10**18)).encode(), "field"),
+    (json.dumps(transaction(amount_minor=float("nan"))).encode(), "not_json"),
+    (json.dumps(transaction(latitude=float("inf"))).encode(), "not_json"),
+    (json.dumps(transaction(event_time="2026-11-21T10:15:30")).encode(), "field"),
+    (json.dumps(transaction(event_time="2019-11-31T10:15:30Z")).encode(), "field"),
+    (json.dumps(transaction(merchant_id="m" * 10_000)).encode(), "field"),
+    (json.dumps(transaction(merchant_id="m" * 20_000)).encode(), "too_large"),
+    (json.dumps(transaction(merchant_id="4111 1111 1111 1111")).encode(), "card_number"),
+    (json.dumps(transaction(merchant_id="a\u0000b")).encode(), "unprintable"),
+    (json.dumps({k: v for k, v in transaction().items() if k != "currency"}).encode(), "field"),
+]
+
+
+def test_bad_input_goes_to_dead_letters_and_stops_nothing(running_stack: Settings) -> None:
+    partitions = running_stack.partitions
+    letters_from = ends_of(running_stack, "dead-letters", 1)
+    decisions_from = ends_of(running_stack, "decisions", partitions)
+    good = transaction()
+    produce(running_stack, [value for value, _ in BAD] + [json.dumps(good).encode()])
+    assert (
+        len(decided_since(running_stack, decisions_from, {good["transaction_id"]})[good["transaction_id"]])
+        == 1
+    )
+    letters = until(
+        lambda: (lambda found: found if len(found) >= len(BAD) else None)(read_topic(running_stack, "dead-letters", letters_from)),
+        30, "the dead letters",
+    )  # fmt: skip
+    decoded = [decode_dead_letter(record.value()) for record in letters]
+    assert [letter.reason for letter in decoded] == [reason for _, reason in BAD]
+    for letter, (value, _) in zip(decoded, BAD, strict=True):
+        assert letter.source_topic == "transactions" and letter.source_offset >= 0 and letter.text
+        if letter.reason == "card_number":
+            assert b"4111 1111" not in (letter.original_bytes() or b"") and b"4111111111111111" not in (
+                letter.original_bytes() or b""
+            )
+        else:
+            assert letter.original_bytes() == value
+    assert run_json(running_stack, "reconcile", "--wait", "20")["balanced"]
+
+
+def test_records_placed_anywhere_reach_their_card(running_stack: Settings) -> None:
+    """No key, another key, librdkafka's own partitioner: all of a card's transactions meet, each decided once."""
+    partitions = running_stack.partitions
+    start = ends_of(running_stack, "decisions", partitions)
+    sent = [transaction(card_id=f"card-placed-{i % 3}", merchant_id=f"m-{i}") for i in range(30)]
+    values = [json.dumps(tx).encode() for tx in sent]
+    produce(running_stack, list(values[:10]), key=None)
+    produce(running_stack, list(values[10:20]), key="another-key")
+    foreign = Producer({"bootstrap.servers": running_stack.kafka})
+    for tx, value in zip(sent[20:], values[20:], strict=True):
+        foreign.produce("transactions", key=tx["card_id"], value=value)
+    assert foreign.flush(20) == 0
+    found = decided_since(running_stack, start, {tx["transaction_id"] for tx in sent})
+    assert all(len(decisions) == 1 for decisions in found.values())
+    books = run_json(running_stack, "reconcile", "--wait", "20")
+    assert books["balanced"]
+    profile = run_json(running_stack, "features", "show", "card", "card-placed-0")
+    assert "10" in json.dumps(profile)
+
+
+def test_a_transaction_sent_twice_is_decided_once(running_stack: Settings) -> None:
+    start = ends_of(running_stack, "decisions", running_stack.partitions)
+    twice, after = transaction(card_id="card-twice"), transaction(card_id="card-twice", amount_minor=7)
+    body = json.dumps(twice).encode()
+    produce(running_stack, [body, body, json.dumps(after).encode()], key="card-twice")
+    found = decided_since(running_stack, start, {twice["transaction_id"], after["transaction_id"]})
+    assert len(found[twice["transaction_id"]]) == 1
+
+
+def test_http_and_stream_share_one_ledger(running_stack: Settings) -> None:
+    """The HTTP edge's decision is the one on `decisions`, found again by id, and the same when asked twice."""
+    start = ends_of(running_stack, "decisions", running_stack.partitions)
+    tx = transaction(card_id="card-http")
+    first = httpx.post(f"{running_stack.http}/v1/score", json=tx, timeout=10)
+    assert first.status_code == 200, first.text
+    again = httpx.post(f"{running_stack.http}/v1/score", json=tx, timeout=10)
+    assert again.json() == first.json()
+    other = httpx.post(f"{running_stack.http}/v1/score", json={**tx, "amount_minor": 5}, timeout=10)
+    assert other.status_code == 409
+    found = decided_since(running_stack, start, {tx["transaction_id"]})[tx["transaction_id"]]
+    assert found == [first.json()]
+    looked_up = until(
+        lambda: (lambda r: r if r.status_code == 200 else None)(
+            httpx.get(f"{running_stack.http}/v1/decisions/{tx['transaction_id']}", timeout=10)
+        ),
+        20, "the decision by its id",
+    )  # fmt: skip
+    assert looked_up.json() == first.json()
+    bad = httpx.post(f"{running_stack.http}/v1/score", json=transaction(amount_minor="x"), timeout=10)
+    assert bad.status_code == 422 and "amount_minor" in bad.text
+
+
+def test_a_label_becomes_an_outcome(running_stack: Settings) -> None:
+    start = ends_of(running_stack, "outcomes", running_stack.partitions)
+    decisions_from = ends_of(running_stack, "decisions", running_stack.partitions)
+    tx = transaction(card_id="card-label")
+    produce(running_stack, [json.dumps(tx).encode()], key="card-label")
+    decided_since(running_stack, decisions_from, {tx["transaction_id"]})
+    label = {
+        "transaction_id": tx["transaction_id"], "label": "fraud", "label_time": datetime.now(UTC).isoformat(),
+        "source": "chargeback", "card_id": tx["card_id"], "merchant_id": tx["merchant_id"], "event_time": tx["event_time"],
+    }  # fmt: skip
+    assert httpx.post(f"{running_stack.http}/v1/labels", json=label, timeout=10).status_code == 202
+
+    def outcome() -> dict[str, Any] | None:
+        for record in read_topic(running_stack, "outcomes", start):
+            value: dict[str, Any] = json.loads(record.value())
+            if value["decision"]["transaction_id"] == tx["transaction_id"]:
+                return value
+        return None
+
+    found = until(outcome, 20, "the outcome")
+    assert found["label"] == "fraud" and found["decision"]["card_id"] == "card-label"
+
+
+def test_served_features_are_recomputed_from_the_log_to_the_bit(running_stack: Settings) -> None:
+    run_json(running_stack, "simulate", "--rate", "300", "--seconds", "4", "--seed", "21", "--cards", "200")
+    result = run_json(running_stack, "parity", "--sample", "200")
+    assert result["compared"] >= 100
+    assert result["unexplained"] == 0
+    assert result["identical"] + sum(result["explained"].values()) == result["compared"]
