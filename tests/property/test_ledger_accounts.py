@@ -31,7 +31,7 @@ def test_sums_agree_with_the_obvious_ones(sent, answers, cut) -> None:
 
     live = {name for name, refused in sent if not refused}
     given_to = Counter(name for name, _ in answers)
-    first = {name: status for name, status in reversed(answers)}
+    first = dict(reversed(answers))
     assert sums.ingested == len(live) + sum(refused for _, refused in sent)
     assert sums.duplicated == sum(count - 1 for name, count in given_to.items() if name in live)
     assert sums.unknown == sum(count for name, count in given_to.items() if name not in live)
