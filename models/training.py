@@ -46,7 +46,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
     #: reviews that people can do in a day of 10,000 transactions
     reviews_per_10k: float = 60.0
     #: share of frauds that the payments above the decline threshold must at least hold
-    decline_precision: float = 0.8
+    decline_precision: float = 0.7
 
 
 @dataclass(frozen=True)
@@ -207,8 +207,8 @@ def _score_at_precision(fraud: npt.NDArray[np.bool_], scores: FloatArray, precis
     flagged = np.arange(1, len(order) + 1)
     # a handful of lucky rows at the top is no evidence
     good = np.flatnonzero((hits >= precision * flagged) & (flagged >= 10))
-    # without a single such score nothing is declined by score alone
-    return float(scores[order[good[-1]]]) if len(good) else 1.0
+    # where the slice is too small to show it, the calibrated probability itself promises that precision
+    return float(scores[order[good[-1]]]) if len(good) else precision
 
 
 def _span(data: Dataset) -> dict[str, Any]:

@@ -110,7 +110,9 @@ def _log(client: Any, settings: Settings, version: str) -> tuple[str, str]:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    made = client.create_model_version(MODEL, f"{run.info.artifact_uri}/bundle", run_id)
+    made = client.create_model_version(
+        MODEL, f"{run.info.artifact_uri}/bundle", run_id, await_creation_for=30
+    )
     return run_id, str(made.version)
 
 

@@ -1,0 +1,101 @@
+"""The model commands as a person types them: exit codes, JSON, and no stack needed for work on files."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from loadtest.simulator.generate import history_table
+from loadtest.simulator.world import create_world
+from services.cli.main import run
+
+END = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("history") / "history.parquet"
+    pq.write_table(history_table(create_world(5, cards=700), END - timedelta(days=40), END), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def home(history: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    assert run(["train", "--home", str(home), "--history", str(history), "--by", "ada"]) == 0
+    return home
+
+
+def answer(capsys: pytest.CaptureFixture[str], *args: str) -> Any:
+    assert run([*args, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_train_list_and_show(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = answer(capsys, "models", "list", "--home", str(home))
+    assert [(row["version"], row["state"], row["by"]) for row in rows] == [("1.0.0", "approved", "ada")]
+    shown = answer(capsys, "models", "show", "--home", str(home))
+    assert shown["signature"] == "verified" and shown["evaluation"]["auc_roc"] > 0.8
+    assert shown["lineage"]["data"]["source"] == "history"
+    assert run(["models", "list", "--home", str(home)]) == 0
+    assert "1.0.0" in capsys.readouterr().out
+
+
+def test_a_second_model_awaits_approval_and_can_be_compared(
+    home: Path, history: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second = answer(capsys, "train", "--home", str(home))
+    assert (second["version"], second["state"]) == ("1.1.0", "awaiting approval")
+    both = answer(capsys, "models", "compare", "--home", str(home))
+    assert both["versions"] == {"candidate": "1.1.0", "live": "1.0.0"}
+    assert both["candidate"]["rows"] == both["live"]["rows"] > 0
+    assert run(["models", "compare", "1.0.0", "--home", str(home)]) == 2
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_scoring_a_file(
+    home: Path, history: Path, tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / f"scored.{suffix}"
+    summary = answer(
+        capsys, "score", str(history), "--home", str(home), "--out", str(out), "--version", "1.0.0"
+    )
+    table = pq.read_table(out) if suffix == "parquet" else pyarrow.csv.read_csv(out)
+    assert summary["rows"] == table.num_rows == pq.read_metadata(history).num_rows
+    assert sum(summary["decisions"].values()) == summary["rows"] and summary["decisions"]["review"] > 0
+    assert set(table["model_version"].to_pylist()) == {"1.0.0"}
+
+
+def test_evaluate_by_dates(history: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = answer(
+        capsys, "evaluate", str(history), "--train", "2026-10-01:2026-10-14", "--delay-days", "7",
+        "--test", "2026-10-22:2026-10-28",
+    )  # fmt: skip
+    assert set(found) >= {"auc_roc", "average_precision", "card_precision_at_100", "fit_s", "rows"}
+    assert found["auc_roc"] > 0.7 and found["rows"]["train"] > 0 and found["rows"]["test"] > 0
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (["evaluate", "FILE", "--train", "x:y", "--test", "2026-10-22:2026-10-28"], 2, "FROM:TO"),
+        (["evaluate", "FILE", "--train", "2030-01-01:2030-01-02", "--test", "2030-02-01:2030-02-02"], 2, "check the dates"),
+        (["evaluate", "FILE", "--mapping", "nowhere.toml", "--train", "2026-10-01:2026-10-02", "--test", "2026-10-22:2026-10-28"], 2, "nowhere"),
+        (["models", "show", "9.9.9"], 2, "no fraud 9.9.9"),
+        (["score", "FILE", "--out", "x.xlsx"], 2, ".parquet or .csv"),
+        (["train"], 2, "no matured labels"),
+        (["models", "approve", "1.0.0"], 3, "no stack"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_says_so(
+    args: list[str], code: int, words: str, history: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = [str(history) if arg == "FILE" else arg for arg in args]
+    assert run([*typed, "--home", str(tmp_path)]) == code
+    assert words in capsys.readouterr().err

@@ -1,0 +1,206 @@
+"""The trainer: one answer per request, whatever happens; a bundle that awaits approval; refusals that say why."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from infra.embedded.mock_cluster import MockCluster
+from models.bundle import bundle_path, load_bundle
+from models.dataset import DAY_MS, MATURITY_MS, save_seed
+from models.registry import VersionState, states, write_state
+from services.trainer import work
+from services.trainer.answers import Answers
+from services.trainer.jobs import JobFailed, run_job
+from services.trainer.learning import seed_dir
+from services.trainer.main import Trainer
+from services.trainer.tracking import flatten, pending, reachable
+from streams.events import RetrainingRequest, encode
+from streams.kafka import flush, new_producer
+from streams.settings import Settings
+from streams.topics import ALL, RETRAINING
+from tests.unit.bundle_samples import publish_sample
+from tests.unit.models_data import START_MS, make_dataset
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+NO_STOP = threading.Event()
+ROOT = Path(__file__).parents[2]
+
+
+def request(
+    key: str = "drift-1", *, at: datetime = NOW, cooldown_s: float = 3600, model: str = "fraud"
+) -> RetrainingRequest:
+    return RetrainingRequest(
+        model=model, reason="drift", evidence=[{"feature": "amount", "p_value": 1e-9}], data_from=NOW, data_to=NOW,
+        requested_at=at, dedupe_key=key, cooldown_s=cooldown_s, requested_by="drift",
+    )  # fmt: skip
+
+
+def settings_at(home: Path, **more: Any) -> Settings:
+    # nothing listens on port 1: what needs a broker or MLflow must do without
+    return Settings(home=str(home), **{"kafka": "127.0.0.1:1", "mlflow": "http://127.0.0.1:1", **more})
+
+
+def give_seed(settings: Settings) -> None:
+    data = make_dataset(8_000)
+    table = pa.table(
+        {
+            "card_id": pa.array(data.card, pa.string()),
+            "event_time": pa.array(data.event_ms, pa.timestamp("ms", tz="UTC")),
+            "label": pa.array(np.where(data.fraud, "fraud", "legit")),
+            "label_time": pa.array(data.event_ms, pa.timestamp("ms", tz="UTC")),
+        }
+    )
+    save_seed(table, data.matrix, seed_dir(settings), START_MS + 20 * DAY_MS + MATURITY_MS)
+
+
+def in_this_process(path: Path, settings: Settings, stop: threading.Event) -> dict[str, Any]:
+    return work.answer(settings, msgspec.json.decode(path.read_bytes(), type=RetrainingRequest), NOW)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "_live", lambda settings: work.live_by_state(settings))
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_request_becomes_a_signed_bundle_that_awaits_approval(tmp_path: Path) -> None:
+    settings = settings_at(tmp_path)
+    give_seed(settings)
+    publish_sample(tmp_path, "1.0.0")
+    write_state(settings.bundles_dir, "fraud", "1.0.0", VersionState(state="live", since=NOW, by="ada"))
+    assert Trainer(settings, NO_STOP, in_this_process).handle(encode(request()), NOW)
+    assert states(settings.bundles_dir, "fraud") == {"1.0.0": "live", "1.1.0": "awaiting approval"}
+    bundle = load_bundle(bundle_path(settings.bundles_dir, "fraud", "1.1.0"), settings.keys_dir / "trusted")
+    assert bundle.lineage["request"]["dedupe_key"] == "drift-1"
+    assert (
+        bundle.lineage["data"]["source"] == "seed"
+        and "only 0 archived rows" in bundle.lineage["data"]["note"]
+    )
+    assert bundle.lineage["compared_with"] == "1.0.0"
+    assert bundle.evaluation["live"]["rows"] == bundle.evaluation["rows"] > 0
+    assert "average_precision" in bundle.evaluation["difference"]
+    assert bundle.policy.version == "2"
+
+
+def test_one_key_is_answered_once_over_restarts_and_a_soon_one_is_refused(tmp_path: Path) -> None:
+    settings = settings_at(tmp_path)
+    runs: list[str] = []
+
+    def train(path: Path, *_: Any) -> dict[str, Any]:
+        runs.append(msgspec.json.decode(path.read_bytes())["dedupe_key"])
+        return {"result": "published", "version": f"1.{len(runs)}.0"}
+
+    trainer = Trainer(settings, NO_STOP, train)
+    assert trainer.handle(encode(request("a")), NOW) and trainer.handle(encode(request("a")), NOW)
+    again = Trainer(settings, NO_STOP, train)
+    assert again.handle(encode(request("a")), NOW)
+    assert again.handle(encode(request("soon", at=NOW + timedelta(minutes=59))), NOW)
+    assert again.handle(encode(request("later", at=NOW + timedelta(minutes=61))), NOW)
+    assert runs == ["a", "later"]
+    answers = Answers(tmp_path / "trainer")
+    soon, later = answers.find("soon"), answers.find("later")
+    assert soon is not None and soon.result == "refused" and "cooling down" in soon.reason
+    assert later is not None and later.version == "1.2.0"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_bundle_published_before_a_crash_is_found_again(tmp_path: Path) -> None:
+    settings = settings_at(tmp_path)
+    give_seed(settings)
+    assert work.answer(settings, request("crashed"), NOW) == {"result": "published", "version": "1.0.0"}
+    assert Trainer(settings, NO_STOP, in_this_process).handle(encode(request("crashed")), NOW)
+    assert list(states(settings.bundles_dir, "fraud")) == ["1.0.0"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_nothing_to_learn_from_is_refused_with_its_reason(tmp_path: Path) -> None:
+    settings = settings_at(tmp_path)
+    trainer = Trainer(settings, NO_STOP, in_this_process)
+    assert trainer.handle(encode(request("empty")), NOW) and trainer.handle(
+        encode(request("other", model="x")), NOW
+    )
+    assert trainer.handle(b"nonsense", NOW)
+    answers = Answers(tmp_path / "trainer")
+    empty, other = answers.find("empty"), answers.find("other")
+    assert empty is not None and "no matured labels" in empty.reason
+    assert other is not None and "no model x" in other.reason
+    assert states(settings.bundles_dir, "fraud") == {}
+
+
+def test_a_run_that_fails_is_tried_again_and_then_counted(tmp_path: Path) -> None:
+    tries: list[int] = []
+
+    def train(*_: Any) -> dict[str, Any]:
+        tries.append(1)
+        raise JobFailed("killed")
+
+    assert Trainer(settings_at(tmp_path), NO_STOP, train).handle(encode(request()), NOW)
+    answer = Answers(tmp_path / "trainer").find("drift-1")
+    assert len(tries) == 2 and answer is not None and (answer.result, answer.reason) == ("failed", "killed")
+
+
+def test_a_stop_leaves_the_request_unanswered(tmp_path: Path) -> None:
+    assert not Trainer(settings_at(tmp_path), NO_STOP, lambda *_: None).handle(encode(request()), NOW)
+    assert Answers(tmp_path / "trainer").find("drift-1") is None
+
+
+def test_jobs_have_deadlines_and_end_on_stop(tmp_path: Path) -> None:
+    with pytest.raises(JobFailed, match="exit code 2"):
+        run_job("services.trainer.work", ["--nonsense"], stop=NO_STOP, timeout_s=60)
+    with pytest.raises(JobFailed, match="not done within"):
+        run_job("http.server", ["--bind", "127.0.0.1", "0"], stop=NO_STOP, timeout_s=0.5)
+    stopped = threading.Event()
+    stopped.set()
+    assert run_job("http.server", ["--bind", "127.0.0.1", "0"], stop=stopped, timeout_s=60) is None
+
+
+def test_what_mlflow_would_be_told(tmp_path: Path) -> None:
+    settings = settings_at(tmp_path)
+    publish_sample(tmp_path, "1.0.0")
+    assert pending(settings) == ["1.0.0"] and not reachable(settings)
+    assert flatten({"a": 1, "b": {"c": 0.5, "d": None}, "e": "text", "f": True}) == {"a": 1.0, "b.c": 0.5}
+
+
+def test_the_process_answers_from_the_topic(tmp_path: Path, free_port_base: Callable[[], int]) -> None:
+    cluster = MockCluster({topic.name: 1 for topic in ALL})
+    settings = settings_at(tmp_path, kafka=cluster.bootstrap, port_base=free_port_base())
+    settings.save()
+    give_seed(settings)
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "services.trainer.main", "--home", str(tmp_path)], cwd=ROOT, stderr=log
+        )
+    try:
+        producer = new_producer(settings.kafka, "test")
+        for key in ("one", "one"):
+            producer.produce(RETRAINING.name, encode(request(key)), b"fraud")
+        flush(producer, 20)
+        deadline = time.monotonic() + 90
+        while (
+            "1.0.0" not in states(settings.bundles_dir, "fraud")
+            or not (tmp_path / "trainer/answers.json").exists()
+        ):
+            assert time.monotonic() < deadline and process.poll() is None, (tmp_path / "log").read_text()[
+                -3000:
+            ]
+            time.sleep(0.1)
+    finally:
+        os.kill(process.pid, signal.SIGTERM)
+        code = process.wait(30)
+        cluster.close()
+    assert code == 0
+    assert states(settings.bundles_dir, "fraud") == {"1.0.0": "awaiting approval"}
