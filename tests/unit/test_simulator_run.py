@@ -1,0 +1,146 @@
+"""What a run is made of: pacing, backpressure, blocks, due labels, CPU per transaction, the demo's scoreboard."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pytest
+
+from loadtest.measurement import cpu_us_per_transaction
+from loadtest.report import complete, lines
+from loadtest.scoreboard import Scoreboard
+from loadtest.sending import Backpressure, SendError, pace
+from loadtest.simulation import DueLabels, Run, Switch, ahead, blocks, natural_scale
+from loadtest.simulator import create_world
+from services.cli.demo_view import drift, line, truth
+from streams.events import DriftRow, epoch_ms, parse_transaction
+from streams.mapping.encoding import LIVE_HEAD
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+
+
+def test_pace_keeps_the_rate_whatever_sending_costs() -> None:
+    sent: list[tuple[float, int]] = []
+    began = time.perf_counter()
+
+    def send(_begin: int, end: int) -> None:
+        sent.append((time.perf_counter() - began, end))
+
+    assert pace(2_000, 600, send, lambda: False) == 600
+    assert sent[-1][1] == 600
+    # never ahead of the clock; open loop
+    assert all(end <= at * 2_000 + 1.001 for at, end in sent)
+    assert time.perf_counter() - began >= 599 / 2_000
+
+
+def test_pace_stops_when_asked() -> None:
+    done: list[int] = []
+    assert pace(1e6, 10**9, lambda _b, end: done.append(end), lambda: len(done) >= 3) == done[-1] < 10**9
+
+
+def test_backpressure_waits_for_decisions_and_gives_up_without_any() -> None:
+    decided = iter([0, 40, 60, 100])
+    Backpressure(lambda: next(decided), 50, patience_s=5).wait(100, lambda: False, lambda: None)
+    assert next(decided) == 100
+    with pytest.raises(SendError, match="nothing was decided"):
+        Backpressure(lambda: 0, 50, patience_s=0.05).wait(100, lambda: False, lambda: None)
+
+
+def test_blocks_hold_the_run_exactly_and_the_same_again() -> None:
+    world = create_world(3, 80)
+    run = Run(rate=1_000, seconds=2.5, seed=3, cards=80, scale=1_000)
+    start = epoch_ms(NOW)
+    made = list(blocks(run, world, start, "abc"))
+    values = [value for block in made for value in block.values]
+    assert len(values) == run.total == 2_500
+    assert values == [value for block in blocks(run, world, start, "abc") for value in block.values]
+    times = [parse_transaction(value).event_ms for value in values]
+    assert times == sorted(times) and start <= times[0] and times[-1] < start + 2_500_000
+    live = next(blocks(Run(rate=1_000, seconds=2.5, seed=3, cards=80), world, start, "abc"))
+    assert parse_transaction(LIVE_HEAD + b"2026-11-20T00:00:00Z" + live.values[0]).transaction_id == "abcbb-0"
+
+
+def test_natural_scale_lets_cards_pay_as_often_as_they_do() -> None:
+    world = create_world(3, 500)
+    scale = natural_scale(100, world)
+    assert 100 / scale == pytest.approx(world.payments_per_second)
+    assert 500 * 1.4 < world.payments_per_second * 86_400 < 500 * 2.2
+
+
+def test_blocks_made_ahead_arrive_in_order_and_their_errors_too() -> None:
+    assert list(ahead(iter("abcdefgh"), depth=2)) == list("abcdefgh")  # type: ignore[arg-type]
+
+    def broken():
+        yield "a"
+        raise RuntimeError("out of cards")
+
+    with pytest.raises(RuntimeError, match="out of cards"):
+        list(ahead(broken(), depth=2))
+
+
+def test_labels_are_due_once_and_only_within_the_run() -> None:
+    times = pa.array([10, 30, 20, None, 99], pa.timestamp("ms", tz="UTC"))
+    table = pa.table({"transaction_id": list("abcde"), "label_time": times})
+    due = DueLabels()
+    due.add(table, end_ms=50)
+    assert due.until(5) is None
+    assert due.until(20)["transaction_id"].to_pylist() == ["a", "c"]
+    assert due.until(49)["transaction_id"].to_pylist() == ["b"]
+    assert due.until(1_000) is None
+
+
+def test_cpu_counts_each_process_and_a_restarted_one_anew() -> None:
+    before = [{"name": "kafka", "pid": 1, "cpu_s": 10.0}, {"name": "processor-0", "pid": 2, "cpu_s": 50.0}]
+    after = [{"name": "kafka", "pid": 1, "cpu_s": 10.5}, {"name": "processor-0", "pid": 9, "cpu_s": 0.25}]
+    assert cpu_us_per_transaction(before, after, 10_000) == {
+        "total": 75.0, "by_process": {"kafka": 50.0, "processor-0": 25.0},
+    }  # fmt: skip
+    assert cpu_us_per_transaction([], [], 10)["total"] is None
+
+
+def test_runs_that_cannot_be_are_refused() -> None:
+    for bad in ({"rate": 0}, {"rate": 1, "seconds": 0.1}, {"rate": 1, "seconds": 1, "scale": -1}):
+        with pytest.raises(ValueError):
+            Run(**{"seconds": 1, **bad})
+    run = Run(rate=10, seconds=1, drifts=(Switch("weather", 0),))
+    with pytest.raises(ValueError, match="drift is one of"):
+        next(blocks(run, create_world(1, 10), epoch_ms(NOW), "a"))
+
+
+def test_scoreboard_holds_decisions_against_the_truth() -> None:
+    board = Scoreboard()
+    kinds = [None, None, "bust_out", "bust_out", "stolen_card"]
+    board.known(pa.table({"transaction_id": list("abcde"), "fraud_kind": pa.array(kinds, pa.string())}))
+    for name, decision in zip("abcde", ("approve", "review", "decline", "approve", "review"), strict=True):
+        raw = json.dumps({"transaction_id": name, "decision": decision, "status": "scored"}).encode()
+        board.decided(raw, 4.0, now=100.0)
+        board.decided(raw, 4.0, now=100.0)  # a repeat, and decisions about others, do not count
+    board.decided(b'{"transaction_id": "z", "decision": "approve", "status": "scored"}', 1.0, now=100.0)
+    assert (board.total, board.honest, board.false_alarms) == (5, 2, 1)
+    assert board.fraud == {"bust_out": 2, "stolen_card": 1} and board.caught.total() == 2
+    assert board.recent(101.0) == (1.0, 4.0, 4.0) and board.recent(200.0)[1] is None
+    board.drifted(_row("amount", "warning"))
+    board.drifted(_row("hour", "none"))
+    assert drift(board) == "1 of 2 features (amount)"
+    assert "fraud stopped 2 of 3" in line(board, 6, 10, 101.0)
+    assert any(text.startswith("bust out") and text.split()[-2:] == ["2", "1"] for text in truth(board))
+
+
+def test_summary_for_people_and_its_verdict() -> None:
+    report = {
+        "produced": 10, "decided": {"scored": 9, "degraded": 0, "not_scored": 0}, "dead_lettered": 0, "missing": 1,
+        "duplicated": 0, "latency_ms": dict.fromkeys(("p50", "p99", "p999", "max"), None),
+        "cpu_us_per_transaction": {"total": None, "by_process": {}},
+    }  # fmt: skip
+    assert not complete(report) and complete({**report, "missing": 0})
+    assert any("missing" in text and text.split()[-1] == "1" for text in lines(report, 1.0))
+
+
+def _row(feature: str, severity: str) -> DriftRow:
+    return DriftRow(
+        detector="ks", feature=feature, window_start=NOW, window_end=NOW, rows=100, statistic=0.1, p_value=0.5, psi=0.1,
+        severity=severity, model_version="1.0.0", bundle_reference="",
+    )  # type: ignore[arg-type]  # fmt: skip
