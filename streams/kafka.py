@@ -24,24 +24,31 @@ class AcknowledgedProducer(Producer):
             self.failures.append(f"{message.topic()}[{message.partition()}]: {error.str()}")
 
 
+def _producer_config(bootstrap: str, client_id: str, overrides: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "bootstrap.servers": bootstrap,
+        "client.id": client_id,
+        "enable.idempotence": True,
+        "partitioner": "murmur2_random",
+        "linger.ms": 1,
+        "compression.type": "lz4",
+        "batch.num.messages": 10000,
+        "queue.buffering.max.messages": 500000,
+        "message.timeout.ms": 120000,
+        "retry.backoff.ms": 10,
+        "reconnect.backoff.max.ms": 1000,
+        **overrides,
+    }
+
+
 def new_producer(bootstrap: str, client_id: str, **overrides: Any) -> AcknowledgedProducer:
     """An idempotent producer that places keys as Java's clients do (murmur2) and keeps order on retry."""
-    return AcknowledgedProducer(
-        {
-            "bootstrap.servers": bootstrap,
-            "client.id": client_id,
-            "enable.idempotence": True,
-            "partitioner": "murmur2_random",
-            "linger.ms": 1,
-            "compression.type": "lz4",
-            "batch.num.messages": 10000,
-            "queue.buffering.max.messages": 500000,
-            "message.timeout.ms": 120000,
-            "retry.backoff.ms": 10,
-            "reconnect.backoff.max.ms": 1000,
-            **overrides,
-        }
-    )
+    return AcknowledgedProducer(_producer_config(bootstrap, client_id, overrides))
+
+
+def new_reporting_producer(bootstrap: str, client_id: str, **overrides: Any) -> Producer:
+    """As ``new_producer``, for callers that want to hear of each delivery (``on_delivery``), not of failures only."""
+    return Producer(_producer_config(bootstrap, client_id, overrides))
 
 
 def new_consumer(bootstrap: str, group: str, **overrides: Any) -> Consumer:

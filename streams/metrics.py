@@ -67,3 +67,4 @@ RETRAINING_REQUESTS = Counter(
 RULE_ERRORS = Counter("tollgate_rule_errors_total", "Rules that failed and were skipped", ["rule"])
 RETRAINING_RUNS = Counter("tollgate_retraining_runs_total", "Trainer runs by result", ["result"])
 ARCHIVED_ROWS = Counter("tollgate_archived_rows_total", "Rows written to Parquet", ["topic"])
+HTTP_REQUESTS = Counter("tollgate_http_requests_total", "Answers of the HTTP edge", ["route", "code"])

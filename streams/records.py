@@ -50,6 +50,8 @@ class FeatureRecord(msgspec.Struct, array_like=True, frozen=True):
     #: the HTTP edge's decision as JSON, when it has decided already
     decided: bytes | None = None
     trace: str | None = None
+    #: as ``as_of``, for the card's fraud history, which also lives on `entities`
+    frauds_as_of: int = -1
 
 
 class EdgeDecision(msgspec.Struct, array_like=True, frozen=True):
@@ -60,6 +62,7 @@ class EdgeDecision(msgspec.Struct, array_like=True, frozen=True):
     vector: bytes
     as_of: tuple[int, int, int, int, int]
     missing: int
+    frauds_as_of: int = -1
 
 
 class EntityItem(msgspec.Struct, array_like=True, frozen=True):

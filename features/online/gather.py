@@ -128,3 +128,8 @@ class Gather:
         offsets = np.append(self.entities["offset"], -1)
         result: npt.NDArray[np.int64] = offsets[self.entity_slots[:, :4]]
         return result
+
+    def frauds_as_of(self) -> npt.NDArray[np.int64]:
+        """Offsets of `entities` last applied to the fraud history of each row's card, (n,); -1 unknown."""
+        result: npt.NDArray[np.int64] = self.entities["offset"][self.entity_slots[:, 4]]
+        return result

@@ -81,6 +81,7 @@ class CardStage:
         for misplaced in intake.misplaced:
             self._forward(misplaced.record, misplaced.card_id, misplaced.partition)
         as_of = gather.entity_as_of().tolist() if intake.accepted else []
+        frauds_as_of = gather.frauds_as_of().tolist() if intake.accepted else []
         items: dict[tuple[int, int], list[EntityItem]] = {}
         produce = self._producer.produce
         for i, event in enumerate(intake.accepted):
@@ -91,7 +92,7 @@ class CardStage:
                 FEATURES.name,
                 key=tx.card_id,
                 partition=event.partition,
-                value=encode_features(_features(event, rows[i], as_of[i])),
+                value=encode_features(_features(event, rows[i], as_of[i], frauds_as_of[i])),
             )
             _collect(items, event, self._settings.partitions)
         for (source, target), collected in items.items():
@@ -113,7 +114,7 @@ class CardStage:
         FORWARDED.inc()
 
 
-def _features(event: Accepted, row: Any, as_of: list[int]) -> FeatureRecord:
+def _features(event: Accepted, row: Any, as_of: list[int], frauds_as_of: int) -> FeatureRecord:
     edge = event.decided
     return FeatureRecord(
         edge.catalogue if edge else CATALOGUE_HASH,
@@ -128,6 +129,7 @@ def _features(event: Accepted, row: Any, as_of: list[int]) -> FeatureRecord:
         edge.as_of if edge else (event.offset - 1, as_of[0], as_of[1], as_of[2], as_of[3]),
         edge.decision if edge else None,
         event.trace,
+        edge.frauds_as_of if edge else frauds_as_of,
     )
 
 

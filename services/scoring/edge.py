@@ -1,0 +1,141 @@
+"""The HTTP edge without HTTP: transactions and labels in, decisions out, published once, the same answer for the same id."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+import hiredis
+
+from features.online.resp import StoreUnavailable
+from services.scoring.edge_entries import Entry
+from services.scoring.edge_limits import Admission, Limits
+from services.scoring.edge_parts import LOOKUP_WITHIN_S, Model, Store, find_decision
+from services.scoring.edge_problems import Problem, invalid, unavailable
+from services.scoring.edge_publish import Publishing, QueueFull
+from services.scoring.edge_rounds import Rounds
+from streams.events import InvalidEvent, encode, parse_label, parse_transaction, unknown_fields
+from streams.metrics import UNKNOWN_FIELDS
+from streams.settings import Settings
+from streams.topics import LABELS
+
+LABEL_WITHIN_S = 2.0
+
+
+class Edge:
+    """Decides single transactions and batches for one event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        model: Model,
+        store: Store,
+        publisher: Publishing,
+        limits: Limits,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``clock`` gives seconds since 1970."""
+        self.settings = settings
+        self.limits = limits
+        self.model = model
+        self._store = store
+        self._publisher = publisher
+        self._clock = clock
+        self._admission = Admission(limits)
+        self._rounds = Rounds(model, store, publisher, clock)
+
+    async def score(self, raw: bytes, deadline_ms: int, trace: str | None = None) -> bytes:
+        """Decide one transaction; its decision as JSON.
+
+        Raises:
+            Problem: 409, 413, 422, 429 or 503, see design section 2.
+        """
+        self._admission.enter(1)
+        try:
+            return await self._rounds.answer(self._entry(raw, self._clock() * 1000, deadline_ms, trace))
+        finally:
+            self._admission.leave(1)
+
+    async def score_batch(self, items: Sequence[bytes], deadline_ms: int) -> list[bytes | Problem]:
+        """Decide many transactions, each on its own: a decision's JSON or the item's problem, in order.
+
+        Raises:
+            Problem: 503, too much is in flight.
+        """
+        self._admission.enter(len(items))
+        try:
+            now_ms = self._clock() * 1000
+            answers = await asyncio.gather(
+                *(self._item(raw, now_ms, deadline_ms) for raw in items), return_exceptions=True
+            )
+        finally:
+            self._admission.leave(len(items))
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, Problem):
+                raise answer
+        return answers  # type: ignore[return-value]
+
+    async def _item(self, raw: bytes, now_ms: float, deadline_ms: int) -> bytes:
+        return await self._rounds.answer(self._entry(raw, now_ms, deadline_ms, None))
+
+    async def find(self, transaction_id: str) -> bytes | None:
+        """The decision of a transaction as JSON; None where none is known yet.
+
+        Raises:
+            Problem: 503, the store cannot be reached.
+        """
+        return await find_decision(self._store, transaction_id)
+
+    async def label(self, raw: bytes) -> None:
+        """Publish one label; returns when the broker has it.
+
+        Raises:
+            Problem: 422, or 503 when the broker does not acknowledge.
+        """
+        try:
+            label = parse_label(raw)
+        except InvalidEvent as error:
+            raise invalid(error) from None
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def done(error: str | None) -> None:
+            if not future.done():
+                if error is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(
+                        unavailable("unacknowledged", f"the label was not recorded: {error}")
+                    )
+
+        try:
+            self._publisher.publish(LABELS.name, label.card_id, encode(label), [], done)
+            async with asyncio.timeout(LABEL_WITHIN_S):
+                await future
+        except QueueFull as error:
+            raise unavailable("broker", str(error)) from error
+        except TimeoutError:
+            raise unavailable(
+                "unacknowledged", "the label was not acknowledged in time; send it again"
+            ) from None
+
+    async def not_ready(self) -> str | None:
+        """Why this replica should get no traffic; None when it should."""
+        if self.model.scorer is None:
+            return self.model.problem
+        try:
+            reply = (await self._store.call([("PING",)], LOOKUP_WITHIN_S))[0]
+        except StoreUnavailable as error:
+            return str(error)
+        return str(reply) if isinstance(reply, hiredis.ReplyError) else None
+
+    def _entry(self, raw: bytes, received_ms: float, deadline_ms: int, trace: str | None) -> Entry:
+        try:
+            transaction = parse_transaction(raw)
+        except InvalidEvent as error:
+            raise invalid(error) from None
+        self._admission.spend(transaction.tenant, received_ms / 1000)
+        # what goes on to the topic is the known fields only: unknown ones can be counted nowhere but here
+        if unknown := len(unknown_fields(raw)):
+            UNKNOWN_FIELDS.inc(unknown)
+        return Entry(transaction, received_ms, deadline_ms, trace)

@@ -1,0 +1,68 @@
+"""What the HTTP edge answers when it cannot decide: RFC 9457 problems, one class, no card number ever echoed."""
+
+from __future__ import annotations
+
+import msgspec
+
+from streams.card_numbers import mask_card_numbers
+from streams.events import InvalidEvent
+
+PROBLEM_JSON = "application/problem+json"
+_TITLES = {
+    404: "Not found",
+    409: "Conflict",
+    413: "Content too large",
+    422: "Unprocessable content",
+    429: "Too many requests",
+    500: "Internal error",
+    503: "Service unavailable",
+}
+
+
+class Problem(Exception):
+    """An answer other than a decision. ``reason`` is a short word for programs, the text a sentence for people.
+
+    ``retry_after_s`` above 0 becomes a Retry-After header.
+    """
+
+    def __init__(self, status: int, reason: str, text: str, field: str = "", retry_after_s: int = 0) -> None:
+        # parsers quote what they refuse, and that may be a card number
+        masked = mask_card_numbers(text.encode()).decode()
+        super().__init__(masked)
+        self.status = status
+        self.reason = reason
+        self.field = field
+        self.retry_after_s = retry_after_s
+
+    def to_json(self) -> bytes:
+        """The problem as ``application/problem+json``."""
+        return msgspec.json.encode(
+            {
+                "type": f"urn:tollgate:problem:{self.reason}",
+                "title": _TITLES[self.status],
+                "status": self.status,
+                "detail": str(self),
+                "field": self.field,
+                "reason": self.reason,
+            }
+        )
+
+
+def invalid(error: InvalidEvent) -> Problem:
+    """422 for an event that does not fit its contract."""
+    return Problem(422, error.reason, str(error), error.field)
+
+
+def conflict(transaction_id: str) -> Problem:
+    """409: the id was used for another transaction."""
+    return Problem(
+        409,
+        "other_body",
+        f"transaction {transaction_id} was sent before with another content",
+        "transaction_id",
+    )
+
+
+def unavailable(reason: str, text: str, retry_after_s: int = 1) -> Problem:
+    """503 with Retry-After."""
+    return Problem(503, reason, text, retry_after_s=retry_after_s)

@@ -1,0 +1,294 @@
+"""Rounds: what arrives in one turn of the event loop is read, computed, decided and published together.
+
+The decision travels inside the published transaction (decision 1), so that the card's processor applies it and the
+scoring stream writes it to `decisions`; the caller gets it once the broker has acknowledged the transaction.
+A round reads state and never writes it: two transactions of one card in one round do not see each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import hiredis
+
+from features.online.gather import Gather, StoreRefused
+from features.online.resp import Command, StoreUnavailable
+from features.profiles import ProfileError
+from services.scoring.deciding import Case, Decider
+from services.scoring.edge_compute import compute
+from services.scoring.edge_entries import Entry, decode_record
+from services.scoring.edge_parts import Model, Store, find_decision
+from services.scoring.edge_problems import Problem, conflict, unavailable
+from services.scoring.edge_publish import Publishing, QueueFull
+from streams.metrics import DECISION_LATENCY, DECISIONS, STAGE_SECONDS
+from streams.records import HEADER_DECIDED, decode_indexed
+from streams.topics import TRANSACTIONS
+
+logger = logging.getLogger(__name__)
+
+#: transactions of one round at most: bounds how long one round holds the event loop
+MAX_ROUND = 1000
+#: share of the shortest time left that reading state may take, and its bounds, seconds
+STORE_SHARE, STORE_LEAST_S, STORE_MOST_S = 0.4, 0.002, 0.04
+POLL_EVERY_S = 0.005
+WARN_EVERY_S = 1.0
+
+
+class Rounds:
+    """Entries in, decisions out, for one event loop."""
+
+    def __init__(self, model: Model, store: Store, publisher: Publishing, clock: Callable[[], float]) -> None:
+        """``clock`` gives seconds since 1970."""
+        self._model = model
+        self._store = store
+        self._publisher = publisher
+        self._clock = clock
+        self._decider = Decider()
+        self._open: dict[str, Entry] = {}
+        self._waiting: list[Entry] = []
+        self._drainer: asyncio.Task[None] | None = None
+        self._warned_s = 0.0
+
+    async def answer(self, entry: Entry) -> bytes:
+        """The decision of an entry as JSON; joins the one that is at work on the same id.
+
+        Raises:
+            Problem: 409 or 503.
+        """
+        loop = asyncio.get_running_loop()
+        known = self._open.get(entry.id)
+        if known is None:
+            self._open[entry.id] = entry
+            entry.future = loop.create_future()
+            self._waiting.append(entry)
+            if self._drainer is None:
+                self._drainer = loop.create_task(self._drain())
+        elif known.digest != entry.digest:
+            raise conflict(entry.id)
+        else:
+            if known.future.done():
+                # its first caller has given up, the broker has not: wait for it once more
+                known.future = loop.create_future()
+                known.received_ms, known.deadline_ms = entry.received_ms, entry.deadline_ms
+            entry = known
+        if entry.timer is None:
+            left_s = max(0.0, entry.deadline_ms / 1000 - (self._clock() - entry.received_ms / 1000))
+            entry.timer = loop.call_later(left_s, self._expire, entry)
+        # a caller that goes away must not take the answer from others who wait for it
+        return await asyncio.shield(entry.future)
+
+    def _expire(self, entry: Entry) -> None:
+        entry.timer = None
+        if entry.future.done():
+            return
+        if entry.published:
+            self._post([entry.remember(acknowledged=False)])
+            text = (
+                "the broker has not acknowledged the transaction in time; send it again, its decision stands"
+            )
+            self._fail(entry, unavailable("unacknowledged", text), forget=False)
+        else:
+            self._fail(entry, unavailable("deadline", "the deadline passed before a decision was recorded"))
+
+    async def _drain(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:MAX_ROUND], self._waiting[MAX_ROUND:]
+                try:
+                    await self._round(batch)
+                except (
+                    Exception
+                ) as error:  # the process edge: each caller gets an answer, the log the traceback
+                    logger.exception("a round of %d transactions failed", len(batch))
+                    for entry in batch:
+                        if not entry.published:
+                            self._fail(entry, Problem(500, "internal", f"{type(error).__name__}"))
+        finally:
+            self._drainer = None
+
+    async def _round(self, batch: list[Entry]) -> None:
+        """Read, classify, compute, decide, publish; acknowledgements come later."""
+        started = time.perf_counter()
+        gather = Gather([entry.transaction for entry in batch])
+        claims = [command for entry in batch for command in entry.claim()]
+        try:
+            replies = await self._store.call([*claims, *gather.commands()], self._store_share_s(batch))
+            gather.load(replies[len(claims) :])
+        except (StoreUnavailable, StoreRefused, ProfileError) as error:
+            self._warn(f"transactions are decided without state: {error}")
+            chosen, stateless = list(range(len(batch))), True
+        else:
+            chosen, stateless = self._fresh(batch, replies), False
+        for i in chosen:
+            if batch[i].future.done():
+                self._release(batch[i])
+        chosen = [i for i in chosen if not batch[i].future.done()]
+        if chosen:
+            self._decide(batch, chosen, gather, stateless=stateless)
+        STAGE_SECONDS.labels("edge").observe(time.perf_counter() - started)
+
+    def _store_share_s(self, batch: list[Entry]) -> float:
+        now_ms = self._clock() * 1000
+        left_ms = min(entry.deadline_ms - (now_ms - entry.received_ms) for entry in batch)
+        return min(max(left_ms / 1000 * STORE_SHARE, STORE_LEAST_S), STORE_MOST_S)
+
+    def _fresh(self, batch: list[Entry], replies: list[Any]) -> list[int]:
+        """Which entries are to be decided now; the others are answered, refused or made to wait."""
+        chosen = []
+        for i, entry in enumerate(batch):
+            claimed, known = replies[2 * i], replies[2 * i + 1]
+            if isinstance(claimed, hiredis.ReplyError) or isinstance(known, hiredis.ReplyError):
+                self._fail(entry, unavailable("store", f"the store refused: {claimed or known}"))
+                continue
+            entry.claimed = claimed is not None
+            record = decode_record(known[0]) if known[0] and not entry.claimed else None
+            try:
+                if record is not None:
+                    entry.check_same(record)
+                if known[1]:
+                    self._known(entry, known[1])
+                elif record is None:
+                    chosen.append(i)
+                elif record.decision is None:
+                    self._wait_for_other(entry)
+                elif record.header is None:
+                    self._succeed(entry, record.decision)
+                else:
+                    self._publish_again(entry, record.decision, record.header)
+            except Problem as problem:
+                self._release(entry)
+                self._fail(entry, problem)
+        return chosen
+
+    def _known(self, entry: Entry, stored: bytes) -> None:
+        indexed = decode_indexed(stored)
+        entry.check_same_as_decided(indexed)
+        self._release(entry)
+        self._succeed(entry, indexed.decision)
+
+    def _decide(self, batch: list[Entry], chosen: list[int], gather: Gather, *, stateless: bool) -> None:
+        computed = compute(batch, gather, stateless=stateless)
+        if computed.seen.any() and not stateless:
+            chosen = self._without_seen(batch, chosen, computed.seen)
+            if not chosen:
+                return
+        cases = [
+            Case(
+                batch[i].transaction,
+                batch[i].event_ms,
+                int(batch[i].received_ms),
+                batch[i].deadline_ms,
+                computed.missing[i],
+            )
+            for i in chosen
+        ]
+        now_ms = self._clock() * 1000
+        decisions = self._decider.decide(cases, computed.rows[chosen], self._model.scorer, now_ms)
+        for i, decision in zip(chosen, decisions, strict=True):
+            if stateless:
+                # a second copy of the id cannot be recognised here; the card's ring still drops it later
+                decision.degraded_by.append("idempotency")
+            entry = batch[i]
+            entry.decide(decision)
+            entry.header = computed.header(i, entry.decision_json)
+            self._publish(entry)
+
+    def _without_seen(self, batch: list[Entry], chosen: list[int], seen: Any) -> list[int]:
+        """Leave out what the card's ring holds already: the stream has it, and its decision is on the way."""
+        for i in chosen:
+            if seen[i]:
+                self._release(batch[i])
+                self._wait_for_other(batch[i])
+        return [i for i in chosen if not seen[i]]
+
+    def _publish_again(self, entry: Entry, decision: bytes, header: bytes) -> None:
+        entry.decision_json, entry.header = decision, header
+        self._publish(entry)
+
+    def _publish(self, entry: Entry) -> None:
+        assert entry.header is not None
+        headers = [(HEADER_DECIDED, entry.header)]
+        if entry.trace:
+            headers.append(("traceparent", entry.trace.encode()))
+
+        def done(error: str | None) -> None:
+            self._acknowledged(entry, error)
+
+        try:
+            self._publisher.publish(TRANSACTIONS.name, entry.transaction.card_id, entry.body, headers, done)
+        except QueueFull as error:
+            self._release(entry)
+            self._fail(entry, unavailable("broker", f"transactions cannot be recorded now: {error}"))
+            return
+        entry.published = True
+
+    def _acknowledged(self, entry: Entry, error: str | None) -> None:
+        if error is not None:
+            self._post([entry.remember(acknowledged=False)])
+            self._fail(entry, unavailable("broker", f"the transaction was not recorded: {error}"))
+            return
+        self._post([entry.remember(acknowledged=True)])
+        decision = entry.decision
+        if decision is not None:
+            DECISIONS.labels(decision.status, decision.decision, decision.arm, decision.model_version).inc()
+            DECISION_LATENCY.observe(max(0.0, self._clock() - entry.received_ms / 1000))
+        self._succeed(entry, entry.decision_json)
+
+    def _wait_for_other(self, entry: Entry) -> None:
+        """Somebody else is deciding this id: look again and again until the deadline answers for us."""
+        task = asyncio.get_running_loop().create_task(self._poll(entry))
+        # the loop keeps only weak references to tasks; the entry's own future keeps this one
+        entry.future.add_done_callback(lambda _, kept=task: kept.cancel())  # type: ignore[misc]
+
+    async def _poll(self, entry: Entry) -> None:
+        while not entry.future.done():
+            await asyncio.sleep(POLL_EVERY_S)
+            try:
+                decision = await find_decision(self._store, entry.id)
+            except Problem as problem:
+                self._fail(entry, problem)
+                return
+            if decision is not None:
+                self._succeed(entry, decision)
+
+    def _succeed(self, entry: Entry, decision: bytes) -> None:
+        self._forget(entry)
+        if not entry.future.done():
+            entry.future.set_result(decision)
+
+    def _fail(self, entry: Entry, problem: Problem, *, forget: bool = True) -> None:
+        if forget:
+            self._forget(entry)
+        if not entry.future.done():
+            entry.future.set_exception(problem)
+            # several may wait, or nobody any more: then nobody retrieves it, and that is in order
+            entry.future.exception()
+
+    def _forget(self, entry: Entry) -> None:
+        if entry.timer is not None:
+            entry.timer.cancel()
+            entry.timer = None
+        if self._open.get(entry.id) is entry:
+            del self._open[entry.id]
+
+    def _release(self, entry: Entry) -> None:
+        if entry.claimed:
+            entry.claimed = False
+            self._post([entry.unclaim()])
+
+    def _post(self, commands: list[Command]) -> None:
+        try:
+            self._store.post(commands)
+        except StoreUnavailable as error:
+            self._warn(f"what was decided is not remembered by its id: {error}")
+
+    def _warn(self, text: str) -> None:
+        """Say what would be said thousands of times a second at most once."""
+        now_s = self._clock()
+        if now_s - self._warned_s >= WARN_EVERY_S:
+            self._warned_s = now_s
+            logger.warning(text)

@@ -1,0 +1,229 @@
+"""HTTP: routes, bodies and status codes around ``Edge``. Nothing is decided here.
+
+The two scoring routes are served before FastAPI's own routing, validation and serialisation: those cost several
+times what the decision does. Their contract stands in the OpenAPI document all the same (``http_openapi``).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from features.catalogue import CATALOGUE_HASH
+from models.bundle import MODEL
+from services.scoring.edge import Edge
+from services.scoring.edge_limits import parse_deadline
+from services.scoring.edge_problems import PROBLEM_JSON, Problem, invalid
+from services.scoring.http_openapi import document
+from streams.card_numbers import find_card_number
+from streams.events import InvalidEvent
+from streams.metrics import HTTP_REQUESTS
+
+logger = logging.getLogger(__name__)
+JSON = "application/json"
+_JSON_BYTES, _PROBLEM_BYTES = JSON.encode(), PROBLEM_JSON.encode()
+MAX_HEADER_TRACE = 128
+#: without a header of its own a batch has so many times the deadline of a single transaction
+BATCH_DEADLINES = 10
+
+
+class _Batch(msgspec.Struct):
+    transactions: list[msgspec.Raw]
+
+
+_batch_decoder = msgspec.json.Decoder(_Batch)
+#: one request's headers, lower case
+Headers = dict[bytes, bytes]
+
+
+def build_app(edge: Edge) -> FastAPI:
+    """The whole HTTP edge as an ASGI application."""
+    app = FastAPI(title="Tollgate", openapi_url="/openapi.json", docs_url="/docs", redoc_url=None)
+    app.add_middleware(_ScoringRoutes, edge=edge)
+    _add_routes(app, edge)
+    app.openapi = document  # type: ignore[method-assign]
+    return app
+
+
+class _ScoringRoutes:
+    """Serves ``POST /v1/score`` and ``/v1/score/batch`` itself and leaves everything else to the application."""
+
+    def __init__(self, app: ASGIApp, edge: Edge) -> None:
+        self._app = app
+        self._edge = edge
+        self._routes: dict[str, tuple[int, Callable[[bytes, Headers], Awaitable[bytes]]]] = {
+            "/v1/score": (edge.limits.body_bytes, self._score),
+            "/v1/score/batch": (edge.limits.batch_bytes, self._score_batch),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] not in self._routes:
+            await self._app(scope, receive, send)
+            return
+        path = scope["path"]
+        limit, route = self._routes[path]
+        try:
+            headers = dict(scope["headers"])
+            answer = await route(await _read_body(headers, receive, limit), headers)
+            await _send(send, 200, _JSON_BYTES, answer)
+            HTTP_REQUESTS.labels(path, "200").inc()
+        except Problem as problem:
+            await _send(send, problem.status, _PROBLEM_BYTES, problem.to_json(), problem.retry_after_s)
+            HTTP_REQUESTS.labels(path, str(problem.status)).inc()
+
+    async def _score(self, body: bytes, headers: Headers) -> bytes:
+        trace = headers.get(b"traceparent")
+        return await self._edge.score(
+            body,
+            _deadline_ms(headers, self._edge.settings.deadline_ms),
+            trace.decode("ascii", "replace") if trace and len(trace) <= MAX_HEADER_TRACE else None,
+        )
+
+    async def _score_batch(self, body: bytes, headers: Headers) -> bytes:
+        deadline_ms = _deadline_ms(headers, BATCH_DEADLINES * self._edge.settings.deadline_ms)
+        items = _items(body, self._edge.limits.batch_items)
+        answers = await self._edge.score_batch(items, deadline_ms)
+        return b'{"decisions":[%b]}' % b",".join(
+            b'{"error":%b}' % answer.to_json() if isinstance(answer, Problem) else answer
+            for answer in answers
+        )
+
+
+def _items(body: bytes, most: int) -> list[bytes]:
+    """The raw transactions of a batch.
+
+    Raises:
+        Problem: 422, not such a batch, or too long.
+    """
+    try:
+        items = _batch_decoder.decode(body).transactions
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        reason = "field" if isinstance(error, msgspec.ValidationError) else "not_json"
+        raise Problem(422, reason, f"a batch is an object with a list: {error}", "transactions") from None
+    if len(items) > most:
+        raise Problem(
+            422,
+            "too_many",
+            f"a batch holds at most {most} transactions, this one {len(items)}",
+            "transactions",
+        )
+    return [bytes(item) for item in items]
+
+
+def _deadline_ms(headers: Headers, default_ms: int) -> int:
+    value = headers.get(b"x-deadline-ms")
+    if value is None:
+        return default_ms
+    return parse_deadline(value.decode("latin-1"))
+
+
+async def _read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
+    """The request's body, never more than ``limit`` bytes of it.
+
+    Raises:
+        Problem: 413.
+    """
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length) > limit:
+        raise _too_large(limit)
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body"):
+        if len(body) > limit:
+            raise _too_large(limit)
+        message = await receive()
+        body += message.get("body", b"")
+    if len(body) > limit:
+        raise _too_large(limit)
+    return body
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(413, "too_large", f"the body has more than {limit} bytes")
+
+
+async def _send(send: Send, status: int, content_type: bytes, body: bytes, retry_after_s: int = 0) -> None:
+    headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
+    if retry_after_s:
+        headers.append((b"retry-after", str(retry_after_s).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _add_routes(app: FastAPI, edge: Edge) -> None:
+    def route(method: str, path: str, handle: Callable[[Request], Awaitable[Response]]) -> None:
+        app.add_api_route(path, _counted(path, handle), methods=[method], include_in_schema=False)
+
+    async def find(request: Request) -> Response:
+        transaction_id = request.path_params["transaction_id"]
+        if not 1 <= len(transaction_id) <= 64 or not transaction_id.isprintable():
+            raise Problem(422, "field", "an id has 1 to 64 printable characters", "transaction_id")
+        if find_card_number(transaction_id):
+            raise invalid(InvalidEvent("card_number", "transaction_id", "transaction_id holds a card number"))
+        decision = await edge.find(transaction_id)
+        if decision is None:
+            raise Problem(404, "unknown", f"no decision of {transaction_id} is known", "transaction_id")
+        return Response(decision, media_type=JSON)
+
+    async def label(request: Request) -> Response:
+        body = await _read_body(dict(request.scope["headers"]), request.receive, edge.limits.body_bytes)
+        await edge.label(body)
+        return Response(status_code=202)
+
+    async def model(_: Request) -> Response:
+        return Response(msgspec.json.encode(_model(edge)), media_type=JSON)
+
+    async def healthy(_: Request) -> Response:
+        return Response(b'{"status":"alive"}', media_type=JSON)
+
+    async def ready(_: Request) -> Response:
+        why = await edge.not_ready()
+        if why is not None:
+            raise Problem(503, "not_ready", why, retry_after_s=1)
+        return Response(b'{"status":"ready"}', media_type=JSON)
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    route("GET", "/v1/decisions/{transaction_id}", find)
+    route("POST", "/v1/labels", label)
+    route("GET", "/v1/model", model)
+    route("GET", "/healthz", healthy)
+    route("GET", "/readyz", ready)
+    route("GET", "/metrics", metrics)
+
+
+def _counted(
+    path: str, handle: Callable[[Request], Awaitable[Response]]
+) -> Callable[[Request], Awaitable[Response]]:
+    async def counted(request: Request) -> Response:
+        try:
+            response = await handle(request)
+        except Problem as problem:
+            response = Response(problem.to_json(), problem.status, media_type=PROBLEM_JSON)
+            if problem.retry_after_s:
+                response.headers["retry-after"] = str(problem.retry_after_s)
+        HTTP_REQUESTS.labels(path, str(response.status_code)).inc()
+        return response
+
+    return counted
+
+
+def _model(edge: Edge) -> dict[str, Any]:
+    live = edge.model
+    scorer = live.scorer
+    return {
+        "model": MODEL,
+        "version": scorer.version if scorer is not None else None,
+        "policy_version": scorer.policy.version if scorer is not None else None,
+        "features_version": CATALOGUE_HASH,
+        "arm": "champion",
+        "rollout": live.rollout,
+        "problem": live.problem if scorer is None else None,
+    }

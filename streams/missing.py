@@ -1,0 +1,34 @@
+"""Features that could not be read are unknown (NaN), not those of an entity that nobody has seen."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from features.catalogue import FEATURES
+from streams.records import (
+    MISSING_CARD,
+    MISSING_CUSTOMER,
+    MISSING_DEVICE,
+    MISSING_IP,
+    MISSING_MERCHANT,
+)
+
+_BITS = {
+    "card": MISSING_CARD, "merchant": MISSING_MERCHANT, "device": MISSING_DEVICE, "ip": MISSING_IP,
+    "customer": MISSING_CUSTOMER,
+}  # fmt: skip
+
+
+@cache
+def missing_columns(missing: int) -> npt.NDArray[np.bool_]:
+    """Which catalogue columns belong to the entities whose bits are set in ``missing``; bool (WIDTH,)."""
+    return np.array([bool(_BITS.get(feature.entity, 0) & missing) for feature in FEATURES])
+
+
+def blank(row: npt.NDArray[np.float32], missing: int) -> None:
+    """Set the columns of a row (WIDTH,) that could not be read to NaN."""
+    if missing:
+        row[missing_columns(missing)] = np.nan

@@ -1,0 +1,88 @@
+"""A store and a broker for the HTTP edge, in memory, which can be told to be away or to keep silent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import hiredis
+
+from features.online.resp import Command, StoreUnavailable
+from models.scorer import Scorer
+from services.scoring.edge_publish import Done, QueueFull
+from streams.events import RolloutRecord
+
+
+class FakeStore:
+    """The few commands of Redis that the edge sends, without expiry."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {}
+        self.hashes: dict[bytes, dict[bytes, bytes]] = {}
+        self.away = False
+        self.reads = 0
+
+    async def call(self, commands: Sequence[Command], timeout_s: float) -> list[Any]:
+        assert timeout_s > 0
+        return self._run(commands)
+
+    def post(self, commands: Sequence[Command]) -> None:
+        self._run(commands)
+
+    def _run(self, commands: Sequence[Command]) -> list[Any]:
+        if self.away:
+            raise StoreUnavailable("switched off")
+        return [self._one(command) for command in commands]
+
+    def _one(self, command: Command) -> Any:
+        name, *arguments = command
+        if name == "SET":
+            if "NX" in arguments and arguments[0] in self.values:
+                return None
+            self.values[arguments[0]] = arguments[1]
+            return b"OK"
+        if name == "MGET":
+            return [self.values.get(key) for key in arguments]
+        if name == "DEL":
+            return int(self.values.pop(arguments[0], None) is not None)
+        if name == b"HMGET":
+            self.reads += 1
+            return [self.hashes.get(arguments[0], {}).get(field) for field in arguments[1:]]
+        if name == b"HSET":
+            self.hashes.setdefault(arguments[0], {}).update(
+                zip(arguments[1::2], arguments[2::2], strict=True)
+            )
+            return 1
+        return b"PONG" if name == "PING" else hiredis.ReplyError(f"ERR unknown command {name!r}")
+
+
+class FakePublisher:
+    """Keeps what is published; acknowledges at once unless ``silent``, refuses when ``full``."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[str, str, bytes, dict[str, bytes]]] = []
+        self.waiting: list[Done] = []
+        self.silent = False
+        self.full = False
+        self.error: str | None = None
+
+    def publish(
+        self, topic: str, key: str, value: bytes, headers: list[tuple[str, bytes]], done: Done
+    ) -> None:
+        if self.full:
+            raise QueueFull("no room")
+        self.records.append((topic, key, value, dict(headers)))
+        if self.silent:
+            self.waiting.append(done)
+        else:
+            done(self.error)
+
+
+class FakeModel:
+    """A model that is there, or not."""
+
+    rollout: RolloutRecord | None = None
+    problem = "no bundle was rolled out yet"
+
+    def __init__(self, scorer: Scorer | None) -> None:
+        self.scorer = scorer

@@ -1,0 +1,455 @@
+"""The HTTP edge over HTTP, with a store and a broker in memory: bad input, repetition, deadlines, parts that are away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from features.catalogue import INDEX, WIDTH
+from features.columns import columns_of
+from features.online.gather import Gather
+from features.online.layout import CARD_STATE, hset
+from models.bundle import load_bundle
+from models.scorer import Scorer
+from services.scoring.edge import Edge
+from services.scoring.edge_compute import warm_kernels
+from services.scoring.edge_limits import Limits
+from services.scoring.http_app import build_app
+from streams.events import encode, parse_transaction
+from streams.records import (
+    HEADER_DECIDED,
+    DecidedEntities,
+    IndexedDecision,
+    decision_key,
+    decode_edge_decision,
+    encode_indexed,
+)
+from streams.settings import Settings
+from tests.unit.bundle_samples import publish_sample
+from tests.unit.edge_fakes import FakeModel, FakePublisher, FakeStore
+
+TX: dict[str, Any] = {
+    "transaction_id": "tx-1", "event_time": "2026-11-21T10:15:30.123Z", "card_id": "card-42", "merchant_id": "m-9",
+    "amount_minor": 1299, "currency": "EUR", "device_id": "d-5", "channel": "ecom", "country": "FR",
+}  # fmt: skip
+#: a busy test machine must not turn a decision into a missed deadline
+PATIENT_MS = 8000
+LABEL: dict[str, Any] = {
+    "transaction_id": "tx-1", "label": "fraud", "label_time": "2026-12-01T09:00:00Z", "source": "chargeback",
+    "card_id": "card-42", "merchant_id": "m-9", "event_time": "2026-11-21T10:15:30.123Z",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def scorer(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+    warm_kernels()
+    return Scorer(load_bundle(*publish_sample(tmp_path_factory.mktemp("bundle"))), measure=False)
+
+
+class World:
+    """One edge with its fakes, and a client."""
+
+    def __init__(self, scorer: Scorer | None, tmp_path: Path, limits: Limits) -> None:
+        self.store, self.publisher, self.model = FakeStore(), FakePublisher(), FakeModel(scorer)
+        self.edge = Edge(
+            Settings(home=str(tmp_path), deadline_ms=PATIENT_MS),
+            self.model,
+            self.store,
+            self.publisher,
+            limits,
+        )
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(build_app(self.edge)), base_url="http://edge"
+        )
+
+    async def score(self, transaction: Any, **headers: str) -> httpx.Response:
+        content = transaction if isinstance(transaction, bytes) else json.dumps(transaction)
+        return await self.client.post("/v1/score", content=content, headers=headers)
+
+
+Run = Callable[[Callable[[World], Coroutine[Any, Any, None]]], None]
+
+
+@pytest.fixture
+def make(scorer: Scorer, tmp_path: Path) -> Callable[..., World]:
+    def made(limits: Limits | None = None, *, model: bool = True) -> World:
+        return World(scorer if model else None, tmp_path, limits or Limits())
+
+    return made
+
+
+def test_a_transaction_is_decided_and_published_with_its_decision(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make()
+        answer = await world.score(TX, traceparent="00-ab-cd-01")
+        assert answer.status_code == 200
+        assert answer.json()["status"] == "scored"
+        topic, key, value, headers = world.publisher.records[0]
+        assert (topic, key, parse_transaction(value)) == (
+            "transactions",
+            "card-42",
+            parse_transaction(json.dumps(TX).encode()),
+        )
+        carried = decode_edge_decision(headers[HEADER_DECIDED])
+        assert carried.decision == answer.content
+        assert headers["traceparent"] == b"00-ab-cd-01"
+        row = np.frombuffer(carried.vector, "<f4")
+        assert (row[INDEX["amount"]], row[INDEX["card_count_24h"]], carried.as_of[0]) == (1299, 1, -1)
+
+    asyncio.run(go())
+
+
+def test_state_is_read_and_not_written(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make()
+        earlier = parse_transaction(
+            json.dumps(TX | {"transaction_id": "tx-0", "event_time": "2026-11-21T09:00:00Z"}).encode()
+        )
+        gather = Gather([earlier])
+        gather.compute(columns_of([earlier], [earlier.event_ms], [17]), apply=True)
+        world.store._run([hset(CARD_STATE, "card-42", 0, gather.cards[0].tobytes(), 0, 0, 0)])
+        before = {key: dict(fields) for key, fields in world.store.hashes.items()}
+        assert (await world.score(TX)).status_code == 200
+        carried = decode_edge_decision(world.publisher.records[0][3][HEADER_DECIDED])
+        assert np.frombuffer(carried.vector, "<f4")[INDEX["card_count_24h"]] == 2
+        assert carried.as_of[0] == 17
+        assert world.store.hashes == before
+
+    asyncio.run(go())
+
+
+BAD: list[tuple[Any, str, str]] = [
+    (b"", "empty", ""),
+    (b"not json", "not_json", ""),
+    (b"\xff\xfe{", "not_json", ""),
+    (b'{"transaction_id":"\xff"}', "not_utf8", ""),
+    (b'{"a":' * 5000 + b"1" + b"}" * 5000, "too_large", ""),
+    (b'{"a":' * 2000 + b"1" + b"}" * 2000, "not_json", ""),
+    (b"[1,2]", "field", ""),
+    (json.dumps(TX).replace("1299", "NaN").encode(), "not_json", ""),
+    (json.dumps(TX | {"latitude": 1}).replace('"latitude": 1', '"latitude": 1e999').encode(), "field", "latitude"),
+    ({k: v for k, v in TX.items() if k != "card_id"}, "field", "card_id"),
+    (TX | {"amount_minor": "12"}, "field", "amount_minor"),
+    (TX | {"amount_minor": -1}, "field", "amount_minor"),
+    (TX | {"amount_minor": 10**15}, "field", "amount_minor"),
+    (TX | {"amount_minor": 1.5}, "field", "amount_minor"),
+    (TX | {"event_time": "2026-11-21T10:15:30"}, "field", "event_time"),
+    (TX | {"event_time": "1970-01-01T00:00:00Z"}, "event_time_range", "event_time"),
+    (TX | {"card_id": "x" * 10_000}, "field", "card_id"),
+    (TX | {"merchant_id": "a\nb"}, "unprintable", "merchant_id"),
+    (TX | {"currency": "eur"}, "field", "currency"),
+    (TX | {"channel": "fax"}, "field", "channel"),
+    (TX | {"card_id": "4111111111111111"}, "card_number", "card_id"),
+    (TX | {"device_id": "4111 1111 1111 1111"}, "card_number", "device_id"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "reason", "field"), BAD)
+def test_bad_input_is_refused_with_field_and_reason(
+    make: Callable[..., World], body: Any, reason: str, field: str
+) -> None:
+    async def go() -> None:
+        world = make()
+        answer = await world.score(body)
+        problem = answer.json()
+        assert answer.status_code == 422
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert (problem["reason"], problem["field"], problem["status"]) == (reason, field, 422)
+        assert problem["detail"]
+        assert world.publisher.records == []
+
+    asyncio.run(go())
+
+
+def test_a_card_number_is_never_echoed(make: Callable[..., World], caplog: pytest.LogCaptureFixture) -> None:
+    async def go() -> None:
+        world = make()
+        for field in ("card_id", "channel", "event_time", "transaction_id"):
+            answer = await world.score(TX | {field: "4111111111111111"})
+            assert answer.status_code == 422
+            assert "4111111111111111" not in answer.text
+        found = await world.client.get("/v1/decisions/4111111111111111")
+        assert found.status_code == 422
+        assert "4111111111111111" not in found.text
+
+    asyncio.run(go())
+    assert "4111111111111111" not in caplog.text
+
+
+def test_the_same_id_is_decided_once(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make()
+        first = await world.score(TX)
+        # the same moment written in another zone, the same fields in another order: the same content
+        again = dict(reversed((TX | {"event_time": "2026-11-21T11:15:30.123+01:00"}).items()))
+        assert (await world.score(again)).content == first.content
+        assert (await world.client.get("/v1/decisions/tx-1")).content == first.content
+        assert len(world.publisher.records) == 1
+        other = await world.score(TX | {"amount_minor": 1300})
+        assert (other.status_code, other.json()["reason"]) == (409, "other_body")
+        assert len(world.publisher.records) == 1
+
+    asyncio.run(go())
+
+
+def test_the_same_id_at_the_same_time_is_decided_once(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make()
+        answers = await asyncio.gather(*(world.score(TX) for _ in range(8)), world.score(TX | {"mcc": "1"}))
+        assert [answer.status_code for answer in answers] == [200] * 8 + [409]
+        assert len({answer.content for answer in answers[:8]}) == 1
+        assert len(world.publisher.records) == 1
+
+    asyncio.run(go())
+
+
+def test_a_claim_of_another_replica_is_waited_for(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make()
+        other = make()
+        other.store = world.store
+        other.edge._rounds._store = world.store  # two replicas, one Redis
+        world.publisher.silent = True
+        first = asyncio.create_task(world.score(TX))
+        while not world.publisher.waiting:
+            await asyncio.sleep(0)
+        second = asyncio.create_task(other.score(TX, **{"X-Deadline-Ms": str(PATIENT_MS)}))
+        await asyncio.sleep(0.02)
+        assert not second.done()
+        world.publisher.waiting[0](None)
+        assert (await second).content == (await first).content
+        assert other.publisher.records == []
+
+    asyncio.run(go())
+
+
+def test_what_the_stream_decided_is_given(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        source, world = make(), make()
+        decided = (await source.score(TX)).content
+        entities = DecidedEntities("m-9", "d-5", None, None)
+        world.store.values[decision_key("tx-1")] = encode_indexed(IndexedDecision(decided, entities))
+        assert (await world.score(TX)).content == decided
+        assert (await world.client.get("/v1/decisions/tx-1")).content == decided
+        assert (await world.score(TX | {"merchant_id": "m-10"})).status_code == 409
+        assert (await world.score(TX | {"card_id": "card-43"})).status_code == 409
+        assert world.publisher.records == []
+
+    asyncio.run(go())
+
+
+def test_unacknowledged_is_503_and_its_decision_stands(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make()
+        world.publisher.silent = True
+        answer = await world.score(TX, **{"X-Deadline-Ms": "30"})
+        assert (answer.status_code, answer.json()["reason"]) == (503, "unacknowledged")
+        assert answer.headers["retry-after"] == "1"
+        assert (await world.client.get("/v1/decisions/tx-1")).status_code == 404
+        # a restarted edge knows of it from the store alone, and sends the same decision again
+        carried = decode_edge_decision(world.publisher.records[0][3][HEADER_DECIDED]).decision
+        restarted = make()
+        restarted.edge._rounds._store = world.store
+        again = await restarted.score(TX)
+        assert (again.status_code, again.content) == (200, carried)
+        assert restarted.publisher.records[0][3] == world.publisher.records[0][3]
+
+    asyncio.run(go())
+
+
+def test_late_acknowledgement_serves_the_retry(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make()
+        world.publisher.silent = True
+        assert (await world.score(TX, **{"X-Deadline-Ms": "20"})).status_code == 503
+        retry = asyncio.create_task(world.score(TX, **{"X-Deadline-Ms": str(PATIENT_MS)}))
+        await asyncio.sleep(0.01)
+        world.publisher.waiting[0](None)
+        assert (await retry).status_code == 200
+        assert len(world.publisher.records) == 1
+
+    asyncio.run(go())
+
+
+def test_a_broker_that_refuses_is_503(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make()
+        world.publisher.error = "timed out"
+        assert (await world.score(TX)).status_code == 503
+        world.publisher.full = True
+        full = await world.score(TX | {"transaction_id": "tx-2"})
+        assert (full.status_code, full.headers["retry-after"]) == (503, "1")
+
+    asyncio.run(go())
+
+
+def test_without_the_store_the_decision_is_degraded(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make()
+        world.store.away = True
+        decision = (await world.score(TX)).json()
+        assert decision["status"] == "degraded"
+        assert decision["degraded_by"][:3] == ["card_features", "merchant_features", "device_features"]
+        assert "idempotency" in decision["degraded_by"]
+        carried = decode_edge_decision(world.publisher.records[0][3][HEADER_DECIDED])
+        row = np.frombuffer(carried.vector, "<f4")
+        assert row[INDEX["amount"]] == 1299
+        assert np.isnan(row[INDEX["card_count_24h"]])
+        assert np.isnan(row[INDEX["merchant_count_1h"]])
+        assert (await world.client.get("/v1/decisions/tx-1")).status_code == 503
+
+    asyncio.run(go())
+
+
+def test_without_a_model_the_fallback_speaks(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make(model=False)
+        decision = (await world.score(TX)).json()
+        assert (decision["status"], decision["decision"], decision["score"]) == ("not_scored", "review", None)
+        ready = await world.client.get("/readyz")
+        assert ready.status_code == 503
+        assert "no bundle" in ready.json()["detail"]
+        assert (await world.client.get("/healthz")).status_code == 200
+        assert (await world.client.get("/v1/model")).json()["version"] is None
+
+    asyncio.run(go())
+
+
+def test_ready_needs_model_and_store(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make()
+        assert (await world.client.get("/readyz")).status_code == 200
+        assert (await world.client.get("/v1/model")).json()["version"] == "1.0.0"
+        world.store.away = True
+        assert (await world.client.get("/readyz")).status_code == 503
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "abc", "10001", "", "9" * 30])
+def test_a_bad_deadline_is_refused(make: Callable[..., World], value: str) -> None:
+    async def go() -> None:
+        answer = await make().score(TX, **{"X-Deadline-Ms": value})
+        assert (answer.status_code, answer.json()["field"]) == (422, "X-Deadline-Ms")
+
+    asyncio.run(go())
+
+
+def test_a_batch_answers_in_order_and_item_by_item(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make()
+        items = [TX | {"transaction_id": f"b-{i}"} for i in range(5)]
+        items[2] = {"transaction_id": "b-2"}
+        items += [items[0], items[1] | {"amount_minor": 5}]
+        answer = await world.client.post("/v1/score/batch", json={"transactions": items})
+        decisions = answer.json()["decisions"]
+        assert [d.get("transaction_id") for d in decisions] == ["b-0", "b-1", None, "b-3", "b-4", "b-0", None]
+        assert decisions[2]["error"]["field"] == "event_time"
+        assert decisions[5] == decisions[0]
+        assert decisions[6]["error"]["status"] == 409
+        assert len(world.publisher.records) == 4
+        # one card, one merchant, one device, read once for the whole batch
+        assert world.store.reads == 3
+        assert (await world.client.post("/v1/score/batch", json={"transactions": []})).json() == {
+            "decisions": []
+        }
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b"{}", 422),
+        (b"nope", 422),
+        (b'{"transactions":5}', 422),
+        (json.dumps({"transactions": [{}] * 1001}).encode(), 422),
+        (b" " * (4 * 1024 * 1024 + 1), 413),
+    ],
+)
+def test_bad_batches_are_refused(make: Callable[..., World], content: bytes, status: int) -> None:
+    async def go() -> None:
+        answer = await make().client.post("/v1/score/batch", content=content)
+        assert answer.status_code == status
+        assert answer.json()["reason"]
+
+    asyncio.run(go())
+
+
+def test_sizes_rates_and_room_are_bounded(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        assert (await make().score(b" " * 70_000)).status_code == 413
+        slow = make(Limits(tenant_rate=0.5, burst_s=4))
+        codes = [(await slow.score(TX | {"transaction_id": f"r-{i}"})).status_code for i in range(4)]
+        assert codes == [200, 200, 429, 429]
+        other = await slow.score(TX | {"transaction_id": "r-9", "tenant": "other"})
+        assert other.status_code == 200
+        narrow = make(Limits(in_flight=1))
+        narrow.publisher.silent = True
+        first = asyncio.create_task(narrow.score(TX))
+        while not narrow.publisher.waiting:
+            await asyncio.sleep(0)
+        refused = await narrow.score(TX | {"transaction_id": "tx-2"})
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        narrow.publisher.waiting[0](None)
+        assert (await first).status_code == 200
+
+    asyncio.run(go())
+
+
+def test_labels_are_published(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make()
+        assert (await world.client.post("/v1/labels", json=LABEL)).status_code == 202
+        topic, key, value, _ = world.publisher.records[0]
+        assert (topic, key, json.loads(value)["label"]) == ("labels", "card-42", "fraud")
+        bad = await world.client.post("/v1/labels", json=LABEL | {"label": "perhaps"})
+        assert (bad.status_code, bad.json()["field"]) == (422, "label")
+        world.publisher.error = "away"
+        assert (await world.client.post("/v1/labels", json=LABEL)).status_code == 503
+
+    asyncio.run(go())
+
+
+def test_documents_and_metrics(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make()
+        await world.score(TX)
+        document = (await world.client.get("/openapi.json")).json()
+        assert document["paths"]["/v1/score"]["post"]["requestBody"]["content"]["application/json"]["example"]
+        assert "Transaction" in document["components"]["schemas"]
+        assert (await world.client.get("/docs")).status_code == 200
+        metrics = (await world.client.get("/metrics")).text
+        assert 'tollgate_http_requests_total{code="200",route="/v1/score"}' in metrics
+
+    asyncio.run(go())
+
+
+def test_openapi_examples_are_accepted(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make()
+        document = (await world.client.get("/openapi.json")).json()
+        for path in ("/v1/score", "/v1/score/batch", "/v1/labels"):
+            example = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"]
+            answer = await world.client.post(path, json=example)
+            assert answer.status_code in (200, 202), answer.text
+
+    asyncio.run(go())
+
+
+def test_vectors_are_as_wide_as_the_catalogue(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make()
+        await world.score(TX)
+        carried = decode_edge_decision(world.publisher.records[0][3][HEADER_DECIDED])
+        assert len(carried.vector) == 4 * WIDTH
+        assert encode(parse_transaction(world.publisher.records[0][2])) == world.publisher.records[0][2]
+
+    asyncio.run(go())
