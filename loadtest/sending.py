@@ -29,6 +29,7 @@ class Sender:
             bootstrap, client_id, **{"queue.buffering.max.messages": 100_000}
         )
         self._patience_s = patience_s
+        self._closed = False
 
     def send(self, topic: str, key: bytes | None, value: bytes, headers: Headers | None = None) -> None:
         """Raises: SendError when the queue stays full for ``patience_s``."""
@@ -53,22 +54,28 @@ class Sender:
         self._producer.poll(0)
 
     def finish(self) -> None:
-        """Wait for all acknowledgements.
+        """Wait for all acknowledgements, then close: a producer that is left open goes on looking for its broker.
 
         Raises:
             SendError: some did not come within ``patience_s``, or a record was given up.
         """
         left = self._producer.flush(self._patience_s)
         failures = getattr(self._producer, "failures", [])
+        self._close()
         if left or failures:
             raise SendError(
                 f"{left} records were not acknowledged within {self._patience_s:g} s; {'; '.join(failures)}"
             )
 
     def abandon(self) -> None:
-        """Drop what was not sent yet."""
-        self._producer.purge()
-        self._producer.flush(1.0)
+        """Drop what was not sent yet, and close. After ``finish`` there is nothing left to do."""
+        if not self._closed:
+            self._producer.purge()
+            self._close()
+
+    def _close(self) -> None:
+        self._closed = True
+        self._producer.close()
 
     def _produce(self, topic: str, key: bytes | None, value: bytes, headers: Headers | None) -> None:
         if headers is None:
