@@ -83,7 +83,6 @@ def test_a_killed_redis_comes_back_with_what_it_had(kafka_redis: Settings) -> No
     until(back, 20, "Redis with its key")
 
 
-
 def test_stop_leaves_nothing_and_ends_orphans(tmp_path: Path, free_port_base: Callable[[], int]) -> None:
     settings = stack.settings_for(tmp_path / "home", free_port_base())
     settings = stack.start(settings, only=("redis", "oncall"), wait_s=60)
