@@ -64,7 +64,8 @@ class DemoFailed(Exception):
 @click.option("--embedded", is_flag=True, help="Mock cluster in place of Kafka (also EMBEDDED=1).")
 def demo(home: Path, seconds: float, rate: float, keep: bool, port_base: int | None, embedded: bool) -> int:
     """Start a stack, train a first model on simulated history, stream live traffic with an attack, show it, stop."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     keep = keep or os.environ.get("KEEP", "") not in ("", "0")
     say = _Steps()
     settings = _settings(home, port_base, embedded or os.environ.get("EMBEDDED", "") not in ("", "0"), say)
