@@ -69,6 +69,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
             max_poll_records=MAX_CHUNK_RECORDS,
             max_poll_interval_ms=300_000,
             fetch_max_wait_ms=500,
+            fetch_min_bytes=self.consumer.fetch_min_bytes,
             request_timeout_ms=int(conf.broker_request_timeout * 1000),
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
@@ -99,6 +100,7 @@ class ChunkConsumer(driver.Consumer):
 
     #: set by ``run_chunk_app`` on the subclass it makes
     start_positions: Callable[[list[tuple[str, int]]], Positions] | None = None
+    fetch_min_bytes: int = 1
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -210,14 +212,16 @@ def run_chunk_app(
     tick: Callable[[], None] | None = None,
     tick_s: float = 1.0,
     on_stop: Callable[[], None] | None = None,
+    fetch_min_bytes: int = 1,
 ) -> None:
     """Run one Faust worker until SIGTERM: ``handle`` gets each chunk, ``tick`` runs between chunks every ``tick_s``.
 
     ``start_positions`` is asked, on every assignment, where to start each (topic, partition); those it leaves out start
     at the group's committed offset. A ``handle`` that raises ends the process (exit code 70) and the supervisor
-    restarts it: nothing is committed past the failed chunk.
+    restarts it: nothing is committed past the failed chunk. With ``fetch_min_bytes`` above 1 a fetch waits for that much,
+    or half a second: fewer, larger chunks, for what is in no hurry.
     """
-    app = _new_app(process, group, start_positions)
+    app = _new_app(process, group, start_positions, fetch_min_bytes)
     for topic in topics:
         channel = app.topic(topic.name, key_serializer="raw", value_serializer="raw", allow_empty=True)
         app.agent(channel, name=f"{group}-{topic.name}", concurrency=1)(_agent(handle))
@@ -241,7 +245,10 @@ def run_chunk_app(
 
 
 def _new_app(
-    process: Process, group: str, start: Callable[[list[tuple[str, int]]], Positions] | None
+    process: Process,
+    group: str,
+    start: Callable[[list[tuple[str, int]]], Positions] | None,
+    fetch_min_bytes: int,
 ) -> faust.App:
     app = faust.App(
         group,
@@ -259,7 +266,14 @@ def _new_app(
         stream_wait_empty=True,
         stream_processing_timeout=600.0,
     )
-    consumer = type("Consumer", (ChunkConsumer,), {"start_positions": staticmethod(start) if start else None})
+    consumer = type(
+        "Consumer",
+        (ChunkConsumer,),
+        {
+            "start_positions": staticmethod(start) if start else None,
+            "fetch_min_bytes": fetch_min_bytes,
+        },
+    )
     transport = type("Transport", (driver.Transport,), {"Consumer": consumer})
     app.transport = transport(app.conf.broker, app)
     return app
