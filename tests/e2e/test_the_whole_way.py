@@ -77,7 +77,7 @@ BAD: list[tuple[bytes | None, str]] = [
     (b"\xff\xfe{}", "not_json"),
     (b'{"transaction_id":"\xff"}', "not_utf8"),
     (b"[" * 5000, "field"),
-    (b'{"a":' * 3000 + b"1" + b"}" * 3000, "not_json"),
+    (b'{"a":' * 1500 + b"1" + b"}" * 1500, "not_json"),
     (json.dumps(transaction(amount_minor="12")).encode(), "field"),
     (json.dumps(transaction(amount_minor=-1)).encode(), "field"),
     (json.dumps(transaction(amount_minor=10**18)).encode(), "field"),

@@ -1,0 +1,67 @@
+"""The README's examples do what it says, as they stand there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from streams.settings import Settings
+from tests.running import read_topic, until
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(200)]
+README = (Path(__file__).parents[2] / "README.md").read_text()
+EXAMPLES = dict(re.findall(r"```python\n# example: (\w+)\n(.*?)```", README, re.DOTALL))
+
+
+def run_example(name: str, settings: Settings) -> str:
+    code = EXAMPLES[name].replace("127.0.0.1:19000", settings.kafka)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_produce_read_and_label(running_stack: Settings) -> None:
+    partitions = dict.fromkeys(range(running_stack.partitions), 0)
+    run_example("produce", running_stack)
+    printed = run_example("decisions", running_stack)
+    assert re.search(r"^tx-readme-a (approve|review|decline) ", printed, re.MULTILINE), printed[-500:]
+    run_example("label", running_stack)
+
+    def outcome() -> bool:
+        return any(b'"tx-readme-a"' in r.value() for r in read_topic(running_stack, "outcomes", partitions))
+
+    assert until(outcome, 30, "the outcome of the labelled example")
+
+
+def test_the_curl_example(running_stack: Settings) -> None:
+    found = re.search(r"-d '(\{.*?\})'", README, re.DOTALL)
+    assert found
+    answer = httpx.post(
+        f"{running_stack.http}/v1/score",
+        content=found.group(1),
+        headers={"content-type": "application/json"},
+        timeout=10,
+    )
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["transaction_id"] == "tx-readme-b"
+    assert answer.json()["decision"] in ("approve", "review", "decline")
+
+
+def test_commands_named_in_the_readme_exist() -> None:
+    commands = set(re.findall(r"^tollgate ([a-z-]+)", README, re.MULTILINE))
+    assert len(commands) >= 9
+    for command in sorted(commands):
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / "tollgate"), command, "--help"],
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, (command, done.stderr)
