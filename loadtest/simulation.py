@@ -49,7 +49,8 @@ class Switch:
 class Run:
     """What to send. ``scale`` is simulated seconds per real second; 0 means live: every event happens as it is sent.
 
-    A scaled run ends now and begins ``seconds * scale`` ago, so that labels become due within it.
+    A scaled run covers ``seconds * scale`` of simulated time, in which labels become due. It begins at ``start_ms`` (UTC
+    since 1970), so that runs can follow each other, and without one so that it ends now.
     """
 
     rate: float
@@ -63,6 +64,7 @@ class Run:
     id_prefix: str = ""
     fraud_rate: float = 0.008
     wait_s: float = 30.0
+    start_ms: int | None = None
 
     def __post_init__(self) -> None:
         if not (0 < self.rate <= 1_000_000 and 0 < self.seconds <= 7 * 86_400):
@@ -73,6 +75,14 @@ class Run:
             raise ValueError("rate x seconds gives no transaction")
         if not 0 <= self.scale <= 1_000_000:
             raise ValueError(f"scale is 0 (live) to 1,000,000, not {self.scale:g}")
+        if self.start_ms is not None and not self.scale:
+            raise ValueError("a live run begins now: a start needs a scale")
+
+    def span_ms(self, now_ms: int) -> tuple[int, int]:
+        """(begin, end) of the run in event time."""
+        length = int(self.seconds * (self.scale or 1.0) * 1000)
+        begin = now_ms if not self.scale else self.start_ms if self.start_ms is not None else now_ms - length
+        return begin, begin + length
 
     @property
     def total(self) -> int:
@@ -203,15 +213,14 @@ def simulate(
     """
     prefix = run.id_prefix or letters(secrets.randbelow(19**8), 8)
     world = create_world(run.seed, run.cards)
-    now_ms = time.time_ns() // 1_000_000
-    start_ms = int(now_ms - run.seconds * run.scale * 1000) if run.scale else now_ms
+    start_ms, end_ms = run.span_ms(time.time_ns() // 1_000_000)
     source = ahead(blocks(run, world, start_ms, prefix))
     sender, sent = Sender(bootstrap, "tollgate-simulate"), Sent(clock_ms=start_ms)
     block = next(source)  # before the clock starts: making the first rows takes a moment
     with Measurement(bootstrap, id_prefix=None, run=prefix) as measurement:
         before = look()
         try:
-            _send_paced(run, sender, sent, block, source, measurement, stop, watch, on_block, prefix)
+            _send_paced(run, sender, sent, block, source, measurement, stop, watch, on_block, prefix, end_ms)
             sender.finish()
         except BaseException:
             sender.abandon()
@@ -225,10 +234,9 @@ def simulate(
 
 def _send_paced(
     run: Run, sender: Sender, sent: Sent, block: Block, source: Iterator[Block], measurement: Measurement,
-    stop: Callable[[], bool], watch: Callable[[Sent, Measurement], None], on_block: Callable[[Block], None], prefix: str,
+    stop: Callable[[], bool], watch: Callable[[Sent, Measurement], None], on_block: Callable[[Block], None], prefix: str, end_ms: int,
 ) -> None:  # fmt: skip
     labels, place, live = DueLabels(), 0, run.scale == 0
-    end_ms = time.time_ns() // 1_000_000 + (int(run.seconds * 1000) if live else 0)
     headers = [("tollgate-run", prefix)]
     watched = looked = time.monotonic()
     on_block(block)

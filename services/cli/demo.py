@@ -27,7 +27,7 @@ from services.cli.demo_view import View, truth
 from services.cli.options import home_option
 from services.cli.stack import addresses
 from services.trainer.bootstrap import train_first_model
-from streams.events import from_ms
+from streams.events import epoch_ms, from_ms
 from streams.rollouts import newest_rollout
 from streams.settings import DEFAULT_PORT_BASE, Settings
 
@@ -70,10 +70,14 @@ def demo(home: Path, seconds: float, rate: float, keep: bool, port_base: int | N
     say = _Steps()
     settings = _settings(home, port_base, embedded or os.environ.get("EMBEDDED", "") not in ("", "0"), say)
     world = create_world(SEED)
-    run = _run(world, rate, seconds)
+    scale = natural_scale(rate, world)
+    live_from = from_ms(int((time.time() - seconds * scale) * 1000))
+    run = Run(
+        rate=rate, seconds=seconds, seed=SEED, cards=DEFAULT_CARDS, scale=scale, start_ms=epoch_ms(live_from),
+        attacks=(Switch("card_testing", seconds * 0.4), Switch("account_takeover", seconds * 0.6, 0.5)),
+    )  # fmt: skip
     running = stack.is_running(settings)
     with _stopped_after(settings, keep, running, say):
-        live_from = from_ms(int((time.time() - seconds * run.scale) * 1000))
         history, settings = _history_and_stack(settings, world, live_from, say)
         version = _served(settings, say)
         _warm_up(settings, history, live_from, say)
@@ -81,13 +85,6 @@ def demo(home: Path, seconds: float, rate: float, keep: bool, port_base: int | N
             f"{MODEL} {version} decides; a simulated day takes {86_400 / run.scale:.1f} s, an attack comes at {seconds * 0.4:.0f} s"
         )
         return _live(settings, run, say)
-
-
-def _run(world: World, rate: float, seconds: float) -> Run:
-    return Run(
-        rate=rate, seconds=seconds, seed=SEED, cards=DEFAULT_CARDS, scale=natural_scale(rate, world),
-        attacks=(Switch("card_testing", seconds * 0.4), Switch("account_takeover", seconds * 0.6, 0.5)),
-    )  # fmt: skip
 
 
 def _settings(home: Path, port_base: int | None, embedded: bool, say: _Steps) -> Settings:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from loadtest.simulator import DEFAULT_CARDS, create_world
 from loadtest.simulator.catalog import FRAUD_KINDS
 from loadtest.simulator.switches import DRIFT_KINDS
 from services.cli.options import home_option, json_option
+from streams.events import epoch_ms
 from streams.mapping import ReplayFile, load_mapping
 from streams.mapping.tokens import load_or_create_key
 from streams.settings import Settings, load_settings
@@ -62,6 +64,12 @@ LIVE_CARDS = 100_000
     help="Simulated seconds per second, ending now; auto: as often as cards pay. 0: live.",
 )
 @click.option(
+    "--from",
+    "begin",
+    metavar="TIME",
+    help="Simulated start of a scaled run, RFC 3339 (default: so that it ends now).",
+)
+@click.option(
     "--drift", multiple=True, metavar="KIND@S[xSTRENGTH]", help=f"From second S on: {', '.join(DRIFT_KINDS)}."
 )
 @click.option(
@@ -87,7 +95,8 @@ LIVE_CARDS = 100_000
     help="Seconds without news before giving up.",
 )
 def simulate(
-    home: Path, as_json: bool, rate: float, seconds: float, seed: int, cards: int | None, scale: str, drift: tuple[str, ...],
+    home: Path, as_json: bool, rate: float, seconds: float, seed: int, cards: int | None, scale: str,
+    begin: str | None, drift: tuple[str, ...],
     attack: tuple[str, ...], labels: bool, fraud_rate: float, id_prefix: str, wait_s: float,
 ) -> int:  # fmt: skip
     """Send simulated transactions at a fixed rate and measure their decisions. Exit code 1: some are missing or doubled."""
@@ -98,7 +107,7 @@ def simulate(
             rate=rate, seconds=seconds, seed=seed, cards=cards, scale=_scale(scale, rate, seed, cards), labels=labels,
             drifts=tuple(_switch(text, DRIFT_KINDS) for text in drift),
             attacks=tuple(_switch(text, FRAUD_KINDS) for text in attack),
-            id_prefix=_prefix(id_prefix), fraud_rate=fraud_rate, wait_s=wait_s,
+            id_prefix=_prefix(id_prefix), fraud_rate=fraud_rate, wait_s=wait_s, start_ms=None if begin is None else _moment(begin),
         )  # fmt: skip
     except ValueError as error:
         raise click.UsageError(str(error)) from None
@@ -181,6 +190,13 @@ def _scale(text: str, rate: float, seed: int, cards: int) -> float:
         return float(text)
     except ValueError:
         raise ValueError(f"--scale is a number or auto, not {text!r}") from None
+
+
+def _moment(text: str) -> int:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"--from needs a time with its zone, such as {text}Z")
+    return epoch_ms(moment)
 
 
 def _speed(text: str) -> float | None:

@@ -63,6 +63,15 @@ def test_blocks_hold_the_run_exactly_and_the_same_again() -> None:
     assert parse_transaction(LIVE_HEAD + b"2026-11-20T00:00:00Z" + live.values[0]).transaction_id == "abcbb-0"
 
 
+def test_scaled_runs_end_now_or_follow_each_other() -> None:
+    run = Run(rate=10, seconds=2, scale=100)
+    assert run.span_ms(1_000_000) == (800_000, 1_000_000)
+    assert Run(rate=10, seconds=2, scale=100, start_ms=5_000).span_ms(1_000_000) == (5_000, 205_000)
+    assert Run(rate=10, seconds=2).span_ms(1_000_000) == (1_000_000, 1_002_000)
+    with pytest.raises(ValueError, match="needs a scale"):
+        Run(rate=10, seconds=2, start_ms=5_000)
+
+
 def test_natural_scale_lets_cards_pay_as_often_as_they_do() -> None:
     world = create_world(3, 500)
     scale = natural_scale(100, world)
