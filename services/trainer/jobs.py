@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +24,7 @@ class JobFailed(Exception):
 def run_job(
     module: str, arguments: list[str], *, stop: threading.Event, timeout_s: float
 ) -> dict[str, Any] | None:
-    """Run ``python -m module`` and read the JSON on its last line; None when ``stop`` was set meanwhile.
+    """Run ``python -m module`` (with ``--parent`` and this process's id) and read the JSON on its last line; None when ``stop`` was set meanwhile.
 
     Raises:
         JobFailed: another exit code than 0, no JSON, or not done within ``timeout_s``.
@@ -29,7 +32,9 @@ def run_job(
     with (
         tempfile.TemporaryFile("w+b") as output,
         subprocess.Popen(
-            [sys.executable, "-m", module, *arguments], stdout=output, cwd=Path(__file__).parents[2]
+            [sys.executable, "-m", module, *arguments, "--parent", str(os.getpid())],
+            stdout=output,
+            cwd=Path(__file__).parents[2],
         ) as job,
     ):
         deadline = time.monotonic() + timeout_s
@@ -50,6 +55,20 @@ def run_job(
     except json.JSONDecodeError as error:
         raise JobFailed(f"{module} answered {lines[-1][:200]!r}: {error}") from error
     return answer
+
+
+def end_with_parent(parent: int) -> None:
+    """Called first in a job: it ends when the process that started it does, however that ends (Linux).
+
+    Otherwise a trainer that was killed and started again would train beside its own former job.
+
+    Args:
+        parent: process id of the starter; if it is gone already, the job ends now.
+    """
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGTERM)
+    if os.getppid() != parent:
+        raise SystemExit("the trainer that started this job is gone")
 
 
 def _end(job: subprocess.Popen[bytes]) -> None:

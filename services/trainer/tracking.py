@@ -19,6 +19,7 @@ import msgspec
 
 from models.bundle import MODEL, bundle_path
 from models.registry import peek, states
+from services.trainer.jobs import end_with_parent
 from streams.process import log_json_lines
 from streams.settings import Settings, load_settings
 
@@ -149,7 +150,10 @@ def _note(settings: Settings, version: str, logged: Logged) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--home", required=True)
+    parser.add_argument("--parent", type=int, help="process to end with")
     args = parser.parse_args()
+    if args.parent is not None:
+        end_with_parent(args.parent)
     os.nice(15)
     log_json_lines("trainer-tracking")
     print(json.dumps({"logged": log_pending(load_settings(args.home))}))

@@ -17,6 +17,7 @@ import msgspec
 from models.bundle import MODEL, BundleRefused
 from models.dataset import DatasetError
 from models.training import Parameters
+from services.trainer.jobs import end_with_parent
 from services.trainer.learning import gather, learn, live_by_state
 from streams.events import RetrainingRequest
 from streams.process import log_json_lines
@@ -32,7 +33,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--home", required=True)
     parser.add_argument("--request", required=True, type=Path)
+    parser.add_argument("--parent", type=int, help="process to end with")
     args = parser.parse_args()
+    if args.parent is not None:
+        end_with_parent(args.parent)
     os.nice(NICENESS)
     log_json_lines("trainer-work")
     request = msgspec.json.decode(args.request.read_bytes(), type=RetrainingRequest)

@@ -158,14 +158,51 @@ def test_a_stop_leaves_the_request_unanswered(tmp_path: Path) -> None:
     assert Answers(tmp_path / "trainer").find("drift-1") is None
 
 
-def test_jobs_have_deadlines_and_end_on_stop(tmp_path: Path) -> None:
+@pytest.fixture
+def sleeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module that writes its process id and then takes a minute."""
+    text = (
+        "import os, pathlib, sys, time\n"
+        "from services.trainer.jobs import end_with_parent\n"
+        "end_with_parent(int(sys.argv[sys.argv.index('--parent') + 1]))\n"
+        "pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))\n"
+        "time.sleep(60)\n"
+    )
+    (tmp_path / "sleeper_job.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return "sleeper_job"
+
+
+def test_jobs_have_deadlines_and_end_on_stop(sleeper: str, tmp_path: Path) -> None:
     with pytest.raises(JobFailed, match="exit code 2"):
         run_job("services.trainer.work", ["--nonsense"], stop=NO_STOP, timeout_s=60)
     with pytest.raises(JobFailed, match="not done within"):
-        run_job("http.server", ["--bind", "127.0.0.1", "0"], stop=NO_STOP, timeout_s=0.5)
+        run_job(sleeper, [str(tmp_path / "a")], stop=NO_STOP, timeout_s=0.5)
     stopped = threading.Event()
     stopped.set()
-    assert run_job("http.server", ["--bind", "127.0.0.1", "0"], stop=stopped, timeout_s=60) is None
+    assert run_job(sleeper, [str(tmp_path / "b")], stop=stopped, timeout_s=60) is None
+
+
+def test_a_job_does_not_outlive_a_killed_trainer(sleeper: str, tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    code = (
+        "import sys, threading; from services.trainer.jobs import run_job; "
+        "run_job(sys.argv[1], [sys.argv[2]], stop=threading.Event(), timeout_s=60)"
+    )
+    starter = subprocess.Popen([sys.executable, "-c", code, sleeper, str(note)], cwd=ROOT)
+    deadline = time.monotonic() + 60
+    try:
+        while not note.exists() or not note.read_text():
+            assert time.monotonic() < deadline and starter.poll() is None
+            time.sleep(0.05)
+    finally:
+        starter.kill()
+        starter.wait(10)
+    job = Path(f"/proc/{note.read_text()}/stat")
+    # an ended process that nobody has waited for stays in the table as a zombie
+    while job.exists() and job.read_text().rsplit(")", 1)[1].split()[0] != "Z":
+        assert time.monotonic() < deadline, "the job outlived its trainer"
+        time.sleep(0.05)
 
 
 def test_what_mlflow_would_be_told(tmp_path: Path) -> None:
