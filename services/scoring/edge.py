@@ -53,7 +53,13 @@ class Edge:
         """
         self._admission.enter(1)
         try:
-            return await self._rounds.answer(self._entry(raw, self._clock() * 1000, deadline_ms, trace))
+            started_ms = self._clock() * 1000
+            entry = self._entry(raw, started_ms, deadline_ms, trace)
+            answer = self._rounds.submit([entry], self._left_s(started_ms, deadline_ms))[0]
+            if isinstance(answer, Problem):
+                raise answer
+            # a caller that goes away must not take the answer from others who wait for it
+            return await asyncio.shield(answer)
         finally:
             self._admission.leave(1)
 
@@ -65,19 +71,26 @@ class Edge:
         """
         self._admission.enter(len(items))
         try:
-            now_ms = self._clock() * 1000
-            answers = await asyncio.gather(
-                *(self._item(raw, now_ms, deadline_ms) for raw in items), return_exceptions=True
-            )
+            started_ms = self._clock() * 1000
+            parsed = [self._entry_or_problem(raw, started_ms, deadline_ms) for raw in items]
+            entries = [entry for entry in parsed if isinstance(entry, Entry)]
+            answers = self._rounds.submit(entries, self._left_s(started_ms, deadline_ms))
+            pending = {answer for answer in answers if not isinstance(answer, Problem)}
+            if pending:
+                await asyncio.wait(pending)
         finally:
             self._admission.leave(len(items))
-        for answer in answers:
-            if isinstance(answer, BaseException) and not isinstance(answer, Problem):
-                raise answer
-        return answers  # type: ignore[return-value]
+        decided = iter(answers)
+        return [item if isinstance(item, Problem) else _settled(next(decided)) for item in parsed]
 
-    async def _item(self, raw: bytes, now_ms: float, deadline_ms: int) -> bytes:
-        return await self._rounds.answer(self._entry(raw, now_ms, deadline_ms, None))
+    def _left_s(self, started_ms: float, deadline_ms: int) -> float:
+        return (deadline_ms + started_ms) / 1000 - self._clock()
+
+    def _entry_or_problem(self, raw: bytes, started_ms: float, deadline_ms: int) -> Entry | Problem:
+        try:
+            return self._entry(raw, started_ms, deadline_ms, None)
+        except Problem as problem:
+            return problem
 
     async def find(self, transaction_id: str) -> bytes | None:
         """The decision of a transaction as JSON; None where none is known yet.
@@ -139,3 +152,15 @@ class Edge:
         if unknown := len(unknown_fields(raw)):
             UNKNOWN_FIELDS.inc(unknown)
         return Entry(transaction, received_ms, deadline_ms, trace)
+
+
+def _settled(answer: asyncio.Future[bytes] | Problem) -> bytes | Problem:
+    """What a future that is done holds."""
+    if isinstance(answer, Problem):
+        return answer
+    error = answer.exception()
+    if error is None:
+        return answer.result()
+    if isinstance(error, Problem):
+        return error
+    raise error

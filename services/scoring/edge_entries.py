@@ -48,7 +48,7 @@ class Entry:
 
     __slots__ = (
         "body", "claimed", "deadline_ms", "decision", "decision_json", "digest", "event_ms", "future", "header",
-        "published", "received_ms", "timer", "trace", "transaction",
+        "published", "received_ms", "trace", "transaction",
     )  # fmt: skip
 
     def __init__(
@@ -67,7 +67,6 @@ class Entry:
         self.deadline_ms = deadline_ms
         self.trace = trace
         self.future: asyncio.Future[bytes]
-        self.timer: asyncio.TimerHandle | None = None
         self.decision: Decision | None = None
         self.decision_json = b""
         self.header: bytes | None = None

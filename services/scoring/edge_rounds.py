@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hiredis
+from prometheus_client import Counter
 
 from features.online.gather import Gather, StoreRefused
 from features.online.resp import Command, StoreUnavailable
@@ -52,47 +53,52 @@ class Rounds:
         self._waiting: list[Entry] = []
         self._drainer: asyncio.Task[None] | None = None
         self._warned_s = 0.0
+        # looking a labelled counter up costs more than counting
+        self._counters: dict[tuple[str, ...], Counter] = {}
 
-    async def answer(self, entry: Entry) -> bytes:
-        """The decision of an entry as JSON; joins the one that is at work on the same id.
+    def submit(self, entries: Sequence[Entry], left_s: float) -> list[asyncio.Future[bytes] | Problem]:
+        """Put entries to work together; each has a future of its decision's JSON (or of a Problem), or fails at once.
 
-        Raises:
-            Problem: 409 or 503.
+        An entry whose id is at work already joins that one. ``left_s``: the time left of their common deadline.
+        Await the futures shielded: others may wait for the same.
         """
         loop = asyncio.get_running_loop()
-        known = self._open.get(entry.id)
-        if known is None:
-            self._open[entry.id] = entry
-            entry.future = loop.create_future()
-            self._waiting.append(entry)
-            if self._drainer is None:
-                self._drainer = loop.create_task(self._drain())
-        elif known.digest != entry.digest:
-            raise conflict(entry.id)
-        else:
-            if known.future.done():
+        answers: list[asyncio.Future[bytes] | Problem] = []
+        timed: list[Entry] = []
+        for entry in entries:
+            known = self._open.get(entry.id)
+            if known is None:
+                self._open[entry.id] = known = entry
+                entry.future = loop.create_future()
+                self._waiting.append(entry)
+                timed.append(entry)
+            elif known.digest != entry.digest:
+                answers.append(conflict(entry.id))
+                continue
+            elif known.future.done():
                 # its first caller has given up, the broker has not: wait for it once more
                 known.future = loop.create_future()
                 known.received_ms, known.deadline_ms = entry.received_ms, entry.deadline_ms
-            entry = known
-        if entry.timer is None:
-            left_s = max(0.0, entry.deadline_ms / 1000 - (self._clock() - entry.received_ms / 1000))
-            entry.timer = loop.call_later(left_s, self._expire, entry)
-        # a caller that goes away must not take the answer from others who wait for it
-        return await asyncio.shield(entry.future)
+                timed.append(known)
+            answers.append(known.future)
+        if timed:
+            loop.call_later(max(0.0, left_s), self._expire, [(entry, entry.future) for entry in timed])
+        if self._waiting and self._drainer is None:
+            self._drainer = loop.create_task(self._drain())
+        return answers
 
-    def _expire(self, entry: Entry) -> None:
-        entry.timer = None
-        if entry.future.done():
-            return
-        if entry.published:
-            self._post([entry.remember(acknowledged=False)])
-            text = (
-                "the broker has not acknowledged the transaction in time; send it again, its decision stands"
-            )
-            self._fail(entry, unavailable("unacknowledged", text), forget=False)
-        else:
-            self._fail(entry, unavailable("deadline", "the deadline passed before a decision was recorded"))
+    def _expire(self, timed: list[tuple[Entry, asyncio.Future[bytes]]]) -> None:
+        for entry, future in timed:
+            if future.done():
+                continue
+            if entry.published:
+                self._post([entry.remember(acknowledged=False)])
+                text = "the broker has not acknowledged the transaction in time; send it again, its decision stands"
+                self._fail(entry, unavailable("unacknowledged", text), forget=False)
+            else:
+                self._fail(
+                    entry, unavailable("deadline", "the deadline passed before a decision was recorded")
+                )
 
     async def _drain(self) -> None:
         try:
@@ -234,7 +240,10 @@ class Rounds:
         self._post([entry.remember(acknowledged=True)])
         decision = entry.decision
         if decision is not None:
-            DECISIONS.labels(decision.status, decision.decision, decision.arm, decision.model_version).inc()
+            counted = (decision.status, decision.decision, decision.arm, decision.model_version)
+            if counted not in self._counters:
+                self._counters[counted] = DECISIONS.labels(*counted)
+            self._counters[counted].inc()
             DECISION_LATENCY.observe(max(0.0, self._clock() - entry.received_ms / 1000))
         self._succeed(entry, entry.decision_json)
 
@@ -269,9 +278,6 @@ class Rounds:
             entry.future.exception()
 
     def _forget(self, entry: Entry) -> None:
-        if entry.timer is not None:
-            entry.timer.cancel()
-            entry.timer = None
         if self._open.get(entry.id) is entry:
             del self._open[entry.id]
 

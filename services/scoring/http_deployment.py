@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
 from functools import partial
@@ -50,6 +51,10 @@ class Parts:
             logger.warning("the broker does not answer yet: %s", error)
         warm_kernels()
         live = LiveModel(settings, self._stop)
+        # what is there now stays: the collector need not look at it again, and a full collection is a pause
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
         return Edge(settings, live, self._store, self._publisher, limits_from_environment())
 
     async def close(self) -> None:
