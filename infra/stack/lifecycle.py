@@ -31,7 +31,7 @@ from streams.topics import ensure_topics
 
 Progress = Callable[[str], None]
 
-FOUNDATION_WAIT_S = 60.0
+FOUNDATION_WAIT_S = 90.0
 #: folders whose content was made from the topics, and means nothing without them
 FOLLOWS_FROM_LOG = ("redis", "archive", "feast", "drift", "trainer", "run")
 KAFKA_ADDRESS_FILE = "kafka.address"

@@ -71,15 +71,13 @@ def _broker(settings: Settings, tools: Tools) -> Program:
 
 
 def _hot_path(settings: Settings, tools: Tools) -> list[Program]:
-    def python(name: str, module: str, *, needed: bool = True, stop_wait_s: int = 10) -> Program:
-        return _python(
-            settings, tools.python, name, module, HOT_PATH, needed=needed, start_s=5, stop_wait_s=stop_wait_s
-        )
+    def python(name: str, module: str, *, needed: bool = True) -> Program:
+        return _python(settings, tools.python, name, module, HOT_PATH, needed=needed, start_s=5)
 
     return [
         python("processor-0", "streams.processor.main"),
         python("labels-0", "streams.labels.main"),
-        python("scoring", "services.scoring.main", stop_wait_s=20),
+        python("scoring", "services.scoring.main"),
         python("rollout-0", "services.rollout.main"),
         python("archive-0", "streams.archive.main", needed=False),
         Program(
@@ -124,7 +122,6 @@ def _python(
     *,
     needed: bool = False,
     start_s: int,
-    stop_wait_s: int = 10,
 ) -> Program:
     return Program(
         name,
@@ -133,7 +130,6 @@ def _python(
         needed=needed,
         environment=_environment(settings),
         start_s=start_s,
-        stop_wait_s=stop_wait_s,
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from infra import doctor as machine
 from infra import stack
@@ -63,7 +64,11 @@ def _settings(home: Path, port_base: int | None, embedded: bool) -> Settings:
         return known
     if port_base is None:
         port_base = known.port_base if known else DEFAULT_PORT_BASE
-    return stack.settings_for(home, port_base, embedded=embedded)
+    settings = stack.settings_for(home, port_base, embedded=embedded)
+    if known is None:
+        return settings
+    # what a person set in the file, and what topics were made with, stays
+    return msgspec.structs.replace(settings, partitions=known.partitions, deadline_ms=known.deadline_ms)
 
 
 def addresses(settings: Settings) -> str:
