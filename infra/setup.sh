@@ -123,7 +123,7 @@ drift_environment() {
 }
 
 # --- all of it at once, saying how far it is -------------------------------------------------------------------
-declare -A PIDS TEXTS
+declare -A PIDS=() TEXTS=()
 cleanup() { for pid in "${PIDS[@]}"; do kill "$pid" 2>/dev/null || true; done; }
 trap 'cleanup; exit 130' INT TERM
 
