@@ -45,9 +45,9 @@ def reconcile(home: Path, as_json: bool, wait_s: float) -> int:
         click.echo(json.dumps(_balance_json(balance)))
     else:
         for name, value in _balance_json(balance).items():
-            click.echo(
-                f"{name.replace('_', ' '):<15}{value if isinstance(value, bool) else format(value, ','):>14}"
-            )
+            # bool first: it is an int, and "balanced 0" would read as a count
+            shown = ("yes" if value else "no") if isinstance(value, bool) else format(value, ",")
+            click.echo(f"{name.replace('_', ' '):<15}{shown:>14}")
     return 0 if balance.balanced else 1
 
 
