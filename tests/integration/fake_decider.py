@@ -52,6 +52,7 @@ class FakeDecider:
                         self._answer(producer, record)
                 producer.poll(0)
             producer.flush(10)
+            producer.close()
         except BaseException as error:  # noqa: BLE001 - raised again by the test's thread
             self.error = error
 

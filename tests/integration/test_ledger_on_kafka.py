@@ -178,6 +178,7 @@ def test_6_other_traffic_is_not_taken_for_ours(home: str) -> None:
             producer.produce("transactions", json.dumps(value), "c")
         result = simulate(home)
         flush(producer, 10)
+        producer.close()
     assert code(result) == 0 and json.loads(result.stdout)["decided"]["scored"] == 400
 
 
