@@ -55,7 +55,8 @@ def state(settings: Settings, listed: list[dict[str, Any]]) -> str:
         return "down"
     if any(states.get(name) != "running" for name in NEEDED) or not answering(settings):
         return "starting"
-    return "ready" if all(value == "running" for value in states.values()) else "degraded"
+    # what runs beside may still be starting: nothing that decides waits for it
+    return "ready" if set(states.values()) <= {"running", "starting"} else "degraded"
 
 
 def answering(settings: Settings) -> bool:

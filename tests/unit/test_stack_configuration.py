@@ -153,7 +153,8 @@ def test_the_state_follows_from_the_processes(monkeypatch: pytest.MonkeyPatch) -
 
     assert state() == "ready"
     assert state(mlflow="failed") == "degraded"
-    assert state(mlflow="starting") == "degraded"
+    assert state(mlflow="restarting") == "degraded"
+    assert state(mlflow="starting") == "ready"
     assert state(redis="restarting") == "starting"
     assert stack_status.state(settings, []) == "down"
     answering = False
