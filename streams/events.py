@@ -280,7 +280,7 @@ def _decode(decoder: Any, raw: bytes) -> Any:
         found = _FIELD.search(str(error))
         field = found.group(1) if found else ""
         missing = re.search(r"missing required field `([^`]+)`", str(error))
-        raise InvalidEvent("field", missing.group(1) if missing else field, str(error)) from None
+        raise InvalidEvent("field", missing.group(1) if missing else field, _plainly(str(error), field)) from None
     except msgspec.DecodeError as error:
         text = str(error)
         reason = "not_utf8" if "utf-8" in text.lower() else "not_json"
@@ -289,6 +289,15 @@ def _decode(decoder: Any, raw: bytes) -> Any:
         raise InvalidEvent("not_json", "", "not JSON: nested too deeply") from None
     except UnicodeDecodeError:
         raise InvalidEvent("not_utf8", "", "not UTF-8") from None
+
+
+def _plainly(text: str, field: str) -> str:
+    """The library's message in words of the person who has to mend the record."""
+    if "RFC3339" in text:
+        return f"{field} is no moment that exists: wanted is RFC 3339 with zone, such as 2026-11-21T10:15:30Z"
+    if "timezone" in text:
+        return f"{field} has no zone: wanted is RFC 3339 with zone, such as 2026-11-21T10:15:30Z"
+    return text
 
 
 def _which(tx: Transaction, search: Any) -> str:

@@ -36,7 +36,7 @@ MISSING_NAMES = (
 )  # fmt: skip
 #: explanations are made only while a decision has at least this left of its deadline
 EXPLANATION_RESERVE_MS = 20.0
-#: and for so many rows of a batch without deadline: a backlog must not wait for TreeSHAP
+#: and for at most so many rows of a batch with one
 MAX_EXPLAINED = 32
 
 
@@ -65,7 +65,7 @@ class ExplanationCost:
     def affordable(self, left_ms: float) -> int:
         """Rows that fit into the time left, keeping the reserve."""
         if left_ms == float("inf"):
-            return MAX_EXPLAINED
+            return 1 << 30
         return min(MAX_EXPLAINED, max(0, int((left_ms - EXPLANATION_RESERVE_MS) / max(self.row_ms, 0.01))))
 
     def learn(self, rows: int, took_ms: float) -> None:
