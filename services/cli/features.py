@@ -1,0 +1,172 @@
+"""``tollgate features`` and ``tollgate parity``: the catalogue, an entity's profile, and whether what was served is so."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from features.catalogue import CATALOGUE_HASH, FEATURES, NAMES
+from features.describe import describe_card, describe_entity, instant, last_event_ms
+from features.online.layout import CARD_FRAUDS, JOIN_KEYS, VIEW_OF_ENTITY, VIEWS, hmget, unpack_bytes
+from features.online.resp import RespClient, StoreUnavailable
+from features.profiles import CARD, ENTITY, load_into, new_arena
+from services.cli.options import home_option, json_option
+from streams.events import epoch_ms
+from streams.parity_sample import check_parity
+from streams.settings import Settings, load_settings
+
+STORE_WITHIN_S = 5.0
+
+
+class NotFound(click.ClickException):
+    """Nothing is known of the entity."""
+
+    exit_code = 1
+
+
+class Unreachable(click.ClickException):
+    """The store does not answer."""
+
+    exit_code = 3
+
+
+@click.group()
+def features() -> None:
+    """Show an entity's features, or the catalogue."""
+
+
+@features.command()
+@home_option
+@json_option
+def catalogue(home: Path, as_json: bool) -> None:
+    """Every feature: entity, unit, window, default, whether it is exact, lateness, label delay, reason."""
+    rows = [
+        # JSON knows no NaN: an unknown default is null
+        {**asdict(feature), "default": None if feature.default != feature.default else feature.default}
+        for feature in FEATURES
+    ]
+    if as_json:
+        click.echo(json.dumps({"hash": CATALOGUE_HASH, "features": rows}))
+        return
+    click.echo(f"{len(rows)} features, catalogue {CATALOGUE_HASH}\n")
+    click.echo(f"{'name':<32} {'entity':<12} {'window':>7}  {'unit':<28} exact, or its error")
+    for feature in FEATURES:
+        exact = "exact" if feature.exact else feature.error
+        click.echo(
+            f"{feature.name:<32} {feature.entity:<12} {_window(feature.window_s):>7}  {feature.unit:<28} {exact}"
+        )
+
+
+def _window(seconds: int) -> str:
+    for unit, width in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds and seconds % width == 0:
+            return f"{seconds // width} {unit}"
+    return "-"
+
+
+@features.command()
+@home_option
+@json_option
+@click.argument("entity", type=click.Choice(list(JOIN_KEYS)))
+@click.argument("entity_id", metavar="ID")
+@click.option("--at", metavar="TIME", help="Windows as of this moment (RFC 3339); default: the last event.")
+def show(home: Path, as_json: bool, entity: str, entity_id: str, at: str | None) -> None:
+    """What is known of one card, merchant, device, ip or customer."""
+    at_ms = _moment_ms(at) if at else None
+    settings = load_settings(home)
+    profile = read_profile(settings, entity, entity_id, at_ms)
+    if as_json:
+        click.echo(json.dumps(profile))
+    else:
+        click.echo("\n".join(_lines(profile)))
+
+
+def read_profile(settings: Settings, entity: str, entity_id: str, at_ms: int | None) -> dict[str, Any]:
+    """One entity's profile from Redis as plain values; windows as of ``at_ms``, or of its last event.
+
+    Raises:
+        NotFound: nothing is stored. Unreachable: Redis does not answer. ProfileError: a profile of another version.
+    """
+    view = VIEWS[0] if entity == "card" else VIEW_OF_ENTITY[entity]
+    client = RespClient(settings.redis_address, STORE_WITHIN_S)
+    try:
+        reply = client.call([hmget(entity, entity_id, view, CARD_FRAUDS)])[0]
+    except StoreUnavailable as error:
+        raise Unreachable(f"{error}: is the stack in {settings.home} up? (`tollgate status`)") from error
+    finally:
+        client.close()
+    if isinstance(reply, Exception):
+        raise Unreachable(f"Redis refused the read: {reply}")
+    main, frauds = new_arena(CARD if entity == "card" else ENTITY, 1), new_arena(ENTITY, 1)
+    if not load_into(main, 0, unpack_bytes(reply[0])):
+        raise NotFound(f"nothing is known of {entity} {entity_id}")
+    load_into(frauds, 0, unpack_bytes(reply[1]) if entity == "card" else None)
+    moment = last_event_ms(main) if at_ms is None else at_ms
+    known = describe_card(main, frauds, moment) if entity == "card" else describe_entity(main, entity, moment)
+    return {"entity": entity, "id": entity_id, "at": instant(moment), **known}
+
+
+def _moment_ms(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is not a time such as 2026-11-21T10:15:30Z", param_hint="--at"
+        ) from None
+    if moment.tzinfo is None:
+        raise click.BadParameter(f"{text!r} has no zone: add Z, or +01:00", param_hint="--at")
+    return epoch_ms(moment)
+
+
+def _lines(profile: dict[str, Any]) -> list[str]:
+    lines = [f"{profile['entity']} {profile['id']}, as of {profile['at']}", ""]
+    for name, value in profile.items():
+        if name in ("entity", "id", "at", "windows", "last_events", "features", "frauds_by_day"):
+            continue
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+        lines.append(f"  {name.replace('_', ' '):<20} {'unknown' if value is None else shown}")
+    if "windows" in profile:
+        lines += ["", f"  {'window':<8} {'payments':>9} {'minor units':>14}"]
+        lines += [f"  {w:<8} {v['count']:>9} {v['sum_minor']:>14}" for w, v in profile["windows"].items()]
+        lines += ["", "  last events"]
+        lines += [f"  {event['time']} {event['amount_minor']:>12}" for event in profile["last_events"]]
+    if "features" in profile:
+        lines += ["", "  features"]
+        lines += [f"  {name:<32} {'unknown' if v is None else v}" for name, v in profile["features"].items()]
+        frauds = profile["frauds_by_day"]
+        lines += ["", "  reported frauds by day of the payment" if frauds else "  no reported frauds"]
+        lines += [f"  {day} {count:>6}" for day, count in frauds.items()]
+    return lines
+
+
+@click.command()
+@home_option
+@json_option
+@click.option(
+    "--sample", type=click.IntRange(min=1, max=100_000), default=1000, show_default=True, metavar="N"
+)
+@click.option("--seed", type=int, metavar="K", help="Draw the same sample again.")
+def parity(home: Path, as_json: bool, sample: int, seed: int | None) -> int:
+    """Recompute served features from the log and compare bits. Exit code 1 when a difference is unexplained."""
+    settings = load_settings(home)
+    verdict = check_parity(settings, sample, seed=seed, say=lambda text: click.echo(f"{text} ...", err=True))
+    for partition, offset, columns in verdict.differing[:20]:
+        names = ", ".join(NAMES[column] for column in columns)
+        click.echo(f"transactions[{partition}] offset {offset} differs in {names}", err=True)
+    summary = {
+        "compared": verdict.compared,
+        "identical": verdict.identical,
+        "explained": verdict.explained,
+        "unexplained": verdict.unexplained,
+    }
+    if as_json:
+        click.echo(json.dumps(summary))
+    else:
+        click.echo("  ".join(f"{name} {value}" for name, value in summary.items()))
+    return 1 if verdict.unexplained else 0
+

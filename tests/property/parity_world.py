@@ -1,0 +1,141 @@
+"""A log and a store in memory, on which the processor's own stages run in chunks of any size, with crashes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from faust.types import TP
+
+from features.online.claims import Claims
+from features.online.resp import Command
+from streams.chunks import Chunk
+from streams.processor.cards import CardStage
+from streams.processor.entities import EntityStage
+from streams.settings import Settings
+
+PARTITIONS = 2
+
+
+class Crash(Exception):
+    """The process ends after its records were acknowledged and before its state was written."""
+
+
+class Record(NamedTuple):
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: Any
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+class MemoryLog:
+    """Topics by partition; stands in for a producer too."""
+
+    def __init__(self) -> None:
+        self.topics: dict[tuple[str, int], list[Record]] = {}
+
+    def produce(
+        self,
+        topic: str,
+        key: Any = None,
+        value: bytes = b"",
+        partition: int = 0,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
+        log = self.topics.setdefault((topic, partition), [])
+        log.append(Record(topic, partition, len(log), 1_000, key, value, list(headers)))
+
+    def flush(self, timeout_s: float) -> int:
+        assert timeout_s > 0
+        return 0
+
+    def records(self, topic: str) -> list[Record]:
+        return [
+            record for partition in range(PARTITIONS) for record in self.topics.get((topic, partition), [])
+        ]
+
+
+class MemoryRedis:
+    """The commands that stages and claims send; ``crash_next`` makes the next EXEC never happen."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {}
+        self.hashes: dict[Any, dict[Any, bytes]] = {}
+        self.crash_next = False
+
+    def call(self, commands: Sequence[Command]) -> list[Any]:
+        if ("EXEC",) in commands and self.crash_next:
+            self.crash_next = False
+            raise Crash
+        return [self._one(command) for command in commands]
+
+    def patient(self, commands: Sequence[Command]) -> list[Any]:
+        return self.call(commands)
+
+    def _one(self, command: Command) -> Any:
+        name = command[0].decode() if isinstance(command[0], bytes) else command[0]
+        key: Any = command[1] if len(command) > 1 else None
+        if name == "INCR":
+            self.values[key] = str(int(self.values.get(key, b"0")) + 1).encode()
+            return int(self.values[key])
+        if name == "SET":
+            self.values[key] = str(command[2]).encode()
+        if name == "GET":
+            return self.values.get(key)
+        if name == "MGET":
+            return [self.values.get(wanted) for wanted in command[1:]]
+        if name == "HSET":
+            fields = [v if isinstance(v, bytes) else str(v).encode() for v in command[2:]]
+            self.hashes.setdefault(key, {}).update(zip(fields[::2], fields[1::2], strict=True))
+        if name == "HMGET":
+            return [self.hashes.get(key, {}).get(field) for field in command[2:]]
+        if name == "HGETALL":
+            return [part for pair in self.hashes.get(key, {}).items() for part in pair]
+        return [] if name == "EXEC" else b"OK"
+
+
+class Worker:
+    """One processor: takes its partitions, handles chunks, starts again from the store after a crash."""
+
+    def __init__(self, log: MemoryLog, redis: MemoryRedis) -> None:
+        self._log = log
+        self._redis = redis
+        self._start()
+
+    def _start(self) -> None:
+        client: Any = self._redis
+        producer: Any = self._log
+        claims = Claims(client, "processor")
+        self._cards = CardStage(Settings(home="/nowhere", partitions=PARTITIONS), client, producer, claims)
+        self._entities = EntityStage(client, claims)
+        everything = [(topic, p) for topic in ("transactions", "entities") for p in range(PARTITIONS)]
+        self._next = claims.claim(everything)
+        self._entities.load_applied(list(range(PARTITIONS)))
+
+    def step(self, topic: str, most: int, *, crash: bool = False) -> None:
+        """Handle one chunk of up to ``most`` records of each partition."""
+        records: list[Record] = []
+        positions: dict[TP, int] = {}
+        for partition in range(PARTITIONS):
+            start = self._next[(topic, partition)]
+            fetched = self._log.topics.get((topic, partition), [])[start : start + most]
+            if fetched:
+                records += fetched
+                positions[TP(topic, partition)] = start + len(fetched)
+        if not records:
+            return
+        stage = self._cards.handle if topic == "transactions" else self._entities.handle
+        self._redis.crash_next = crash
+        try:
+            stage(Chunk(topic, records, positions))
+        except Crash:
+            self._start()
+            return
+        self._next.update({(tp.topic, tp.partition): offset for tp, offset in positions.items()})
+
+    def behind(self) -> bool:
+        """Whether there is something left to handle."""
+        return any(len(self._log.topics.get(place, [])) > done for place, done in self._next.items())

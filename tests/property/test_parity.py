@@ -1,0 +1,214 @@
+"""Whatever the chunks, the lag between stages and the crashes: features recomputed from the log are those served."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.catalogue import INDEX
+from features.online.gather import Gather
+from services.scoring.edge_compute import compute
+from services.scoring.edge_entries import Entry
+from streams.events import Transaction, encode
+from streams.parity import Evidence, LogRow, Verdict, judge
+from streams.parity_sample import Reservoir
+from streams.partitioning import entity_partition, partitions_of
+from streams.records import (
+    HEADER_DECIDED,
+    EntityItem,
+    EntityItems,
+    FeatureRecord,
+    decode_features,
+    encode_features,
+    encode_items,
+)
+from tests.property.parity_world import PARTITIONS, MemoryLog, MemoryRedis, Worker
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+class Stage:
+    """A little world: transactions of few cards, some through the edge, some twice, some misplaced or broken."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.log, self.redis = MemoryLog(), MemoryRedis()
+        self.worker = Worker(self.log, self.redis)
+        self.count = 0
+        self.sent: list[Transaction] = []
+
+    def run(self, steps: int) -> None:
+        actions = [self.send, self.send, self.send, self.chunk, self.chunk, self.label]
+        for _ in range(steps):
+            self.random.choice(actions)()
+        for _ in range(200):
+            if not self.worker.behind():
+                return
+            self.chunk(crash=False)
+        raise AssertionError("the worker does not come to the end of its log")
+
+    def send(self) -> None:
+        for _ in range(self.random.randrange(1, 6)):
+            if self.sent and self.random.random() < 0.05:
+                self._append(self.random.choice(self.sent))
+                continue
+            tx = self._transaction()
+            self.sent.append(tx)
+            self._append(tx, self._decided(tx) if self.random.random() < 0.3 else None)
+        if self.random.random() < 0.1:
+            self.log.produce("transactions", value=b"not json", partition=self.random.randrange(PARTITIONS))
+
+    def chunk(self, crash: bool | None = None) -> None:
+        topic = self.random.choice(["transactions", "entities"])
+        crash = self.random.random() < 0.1 if crash is None else crash
+        self.worker.step(topic, self.random.randrange(1, 8), crash=crash)
+
+    def label(self) -> None:
+        if not self.sent:
+            return
+        tx = self.random.choice(self.sent)
+        self.count += 1
+        for entity, name in (("card", tx.card_id), ("merchant", tx.merchant_id)):
+            item = EntityItem(entity, name, "label", self.count, tx.event_ms, 0, 0, 1)
+            target = entity_partition(entity, name, PARTITIONS)
+            value = encode_items(EntityItems("labels", 0, [item]))
+            self.log.produce("entities", value=value, partition=target)
+
+    def _append(self, tx: Transaction, decided: bytes | None = None) -> None:
+        home = int(partitions_of([tx.card_id], PARTITIONS)[0])
+        partition = 1 - home if self.random.random() < 0.1 else home
+        headers = [(HEADER_DECIDED, decided)] if decided else []
+        self.log.produce("transactions", tx.card_id, encode(tx), partition, headers)
+
+    def _decided(self, tx: Transaction) -> bytes:
+        """The edge's own computation on the store as it is now; sometimes without the store."""
+        entry, gather = Entry(tx, 0.0, 100, None), Gather([tx])
+        stateless = self.random.random() < 0.2
+        if not stateless:
+            gather.load(self.redis.call(gather.commands()))
+        return compute([entry], gather, stateless=stateless).header(0, b"{}")
+
+    def _transaction(self) -> Transaction:
+        pick = self.random
+        self.count += 1
+        moment = START + timedelta(
+            minutes=pick.randrange(5), seconds=self.count * 1000 + pick.randrange(4000)
+        )
+        return Transaction(
+            transaction_id=f"t{self.count}",
+            event_time=moment,
+            card_id=f"card-{pick.randrange(4)}",
+            merchant_id=f"m-{pick.randrange(3)}",
+            amount_minor=pick.randrange(1, 20_000),
+            currency="EUR",
+            device_id=pick.choice([None, "d-1", "d-2"]),
+            ip=pick.choice([None, "203.0.113.7"]),
+            customer_id=pick.choice([None, "cu-1"]),
+            country=pick.choice([None, "FR", "DE"]),
+            latitude=pick.choice([None, 48.8]),
+            longitude=pick.choice([None, 2.3]),
+            channel="ecom",
+        )
+
+    def samples(self) -> list[FeatureRecord]:
+        reservoir = Reservoir(10_000, 1)
+        for record in self.log.records("features"):
+            reservoir.add(record.value)
+        return [decode_features(value) for value in reservoir.values]
+
+    def judged(self, samples: list[FeatureRecord], skip: int = 0) -> Verdict:
+        evidence = Evidence(samples, PARTITIONS)
+        evidence.add_transactions(
+            LogRow(r.partition, r.offset, r.timestamp, r.value, r.headers)
+            for r in self.log.records("transactions")
+            if r.offset >= skip
+        )
+        for record in self.log.records("entities"):
+            evidence.add_entities(record.partition, record.offset, record.value)
+        return judge(samples, evidence, PARTITIONS, dict.fromkeys(range(PARTITIONS), skip), {})
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32))
+def test_served_features_are_recomputed_bit_by_bit(seed: int) -> None:
+    stage = Stage(seed)
+    stage.run(40)
+    samples = stage.samples()
+    verdict = stage.judged(samples)
+    assert verdict.differing == []
+    assert (verdict.compared, verdict.identical, verdict.unexplained) == (len(samples), len(samples), 0)
+
+
+def test_the_world_shows_what_it_should() -> None:
+    """Repeated records, edge-made vectors and counted history occur, so that the property above says something."""
+    stage = Stage(7)
+    stage.run(200)
+    samples = stage.samples()
+    rows = np.stack([np.frombuffer(sample.vector, "<f4") for sample in samples])
+    assert len(stage.log.records("features")) > len(samples)
+    assert any(sample.decided for sample in samples)
+    assert any(sample.missing for sample in samples)
+    assert np.nanmax(rows[:, INDEX["card_count_24h"]]) > 3
+    assert np.nanmax(rows[:, INDEX["merchant_count_24h"]]) > 3
+    assert np.nanmax(rows[:, INDEX["card_frauds_30d"]]) > 0
+    assert len({sample.transaction.transaction_id for sample in samples}) == len(samples)
+
+
+def _corrupted(sample: FeatureRecord, **changes: Any) -> FeatureRecord:
+    return decode_features(encode_features(msgspec.structs.replace(sample, **changes)))
+
+
+def test_one_flipped_bit_is_found() -> None:
+    stage = Stage(3)
+    stage.run(60)
+    samples = stage.samples()
+    place = next(i for i, sample in enumerate(samples) if not sample.missing)
+    vector = np.frombuffer(samples[place].vector, "<u4").copy()
+    vector[INDEX["card_sum_24h"]] ^= 1
+    samples[place] = _corrupted(samples[place], vector=vector.tobytes())
+    verdict = stage.judged(samples)
+    assert (verdict.unexplained, verdict.identical) == (1, len(samples) - 1)
+    assert verdict.differing == [(samples[place].partition, samples[place].offset, [INDEX["card_sum_24h"]])]
+
+
+def test_state_of_another_moment_is_found() -> None:
+    stage = Stage(5)
+    stage.run(80)
+    samples = stage.samples()
+    late = max(range(len(samples)), key=lambda i: samples[i].as_of[0])
+    samples[late] = _corrupted(samples[late], as_of=(-1, *samples[late].as_of[1:]))
+    assert stage.judged(samples).unexplained == 1
+
+
+def test_a_truncated_log_explains() -> None:
+    stage = Stage(11)
+    stage.run(60)
+    samples = stage.samples()
+    verdict = stage.judged(samples, skip=5)
+    assert verdict.unexplained == 0
+    assert verdict.explained["log_truncated"] > 0
+    assert verdict.identical + verdict.explained["log_truncated"] == len(samples)
+
+
+def test_another_catalogue_is_not_compared() -> None:
+    stage = Stage(13)
+    stage.run(30)
+    samples = [_corrupted(sample, catalogue="other") for sample in stage.samples()]
+    assert stage.judged(samples).explained == {"other_catalogue": len(samples)}
+
+
+def test_a_reservoir_holds_each_source_offset_once() -> None:
+    stage = Stage(17)
+    stage.run(120)
+    reservoir = Reservoir(5, 2)
+    for record in stage.log.records("features"):
+        reservoir.add(record.value)
+    reservoir.add(b"not a record")
+    kept = [decode_features(value) for value in reservoir.values]
+    assert len({(record.partition, record.offset) for record in kept}) == 5
