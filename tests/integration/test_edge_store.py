@@ -1,0 +1,132 @@
+"""The edge's Redis connection against a real server that is frozen, killed and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from features.online.resp import StoreUnavailable
+from services.scoring.edge_store import EdgeStore
+
+WITHIN_S = 15.0
+
+
+class Server:
+    """A redis-server on a unix socket of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        program = shutil.which("redis-server")
+        if program is None:
+            pytest.skip("redis-server is not installed")
+        self.address = f"unix://{folder / 'redis.sock'}"
+        self._command = [
+            program, "--port", "0", "--unixsocket", str(folder / "redis.sock"), "--save", "", "--dir", str(folder),
+        ]  # fmt: skip
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+        self.process.kill()
+        self.process.wait(10)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path)
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@contextlib.asynccontextmanager
+async def connected(server: Server) -> AsyncIterator[EdgeStore]:
+    store = EdgeStore(server.address)
+    await store.start()
+    try:
+        await answers(store)
+        yield store
+    finally:
+        await store.close()
+
+
+async def answers(store: EdgeStore) -> None:
+    """Wait until the store answers again."""
+    end = time.monotonic() + WITHIN_S
+    while True:
+        try:
+            assert await store.call([("PING",)], 2.0) == [b"PONG"]
+            return
+        except StoreUnavailable:
+            assert time.monotonic() < end, "the store did not come back"
+            await asyncio.sleep(0.02)
+
+
+def test_rounds_of_many_callers_keep_their_replies(server: Server) -> None:
+    async def go() -> None:
+        async with connected(server) as store:
+            calls = [store.call([("SET", f"k{i}", i), ("GET", f"k{i}")], 5.0) for i in range(200)]
+            store.post([("INCR", "posted")])
+            assert await asyncio.gather(*calls) == [[b"OK", str(i).encode()] for i in range(200)]
+            assert await store.call([("GET", "posted")], 5.0) == [b"1"]
+
+    asyncio.run(go())
+
+
+def test_a_frozen_server_costs_one_wait_and_then_none(server: Server) -> None:
+    async def go() -> None:
+        async with connected(server) as store:
+            server.process.send_signal(signal.SIGSTOP)
+            started = time.monotonic()
+            with pytest.raises(StoreUnavailable, match="did not answer within 200 ms"):
+                await store.call([("GET", "k")], 0.2)
+            assert 0.15 < time.monotonic() - started < 2
+            with pytest.raises(StoreUnavailable, match="has not answered for"):
+                await store.call([("GET", "k")], 30.0)
+            store.post([("SET", "k", "later")])
+            server.process.send_signal(signal.SIGCONT)
+            await answers(store)
+
+    asyncio.run(go())
+
+
+def test_a_killed_server_is_found_again(server: Server) -> None:
+    async def go() -> None:
+        async with connected(server) as store:
+            server.kill()
+            end = time.monotonic() + WITHIN_S
+            while time.monotonic() < end:
+                try:
+                    await store.call([("PING",)], 1.0)
+                except StoreUnavailable:
+                    break
+            with pytest.raises(StoreUnavailable):
+                store.post([("SET", "k", "v")])
+            server.start()
+            await answers(store)
+
+    asyncio.run(go())
+
+
+def test_starting_without_a_server_does_not_wait_for_it(tmp_path: Path) -> None:
+    async def go() -> None:
+        store = EdgeStore(f"unix://{tmp_path / 'absent.sock'}")
+        started = time.monotonic()
+        await store.start()
+        assert time.monotonic() - started < 5
+        with pytest.raises(StoreUnavailable, match="not connected"):
+            await store.call([("PING",)], 1.0)
+        await store.close()
+
+    asyncio.run(go())
