@@ -55,7 +55,7 @@ def served_version(settings: Settings) -> str:
         answer = httpx.get(f"{settings.http}/v1/model", timeout=5)
     except httpx.HTTPError:
         return "none"
-    return str(answer.json().get("version", "none")) if answer.status_code == 200 else "none"
+    return str(answer.json().get("version") or "none") if answer.status_code == 200 else "none"
 
 
 def run_cli(settings: Settings, *args: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
