@@ -103,7 +103,8 @@ install_into() { # environment, requirement file...
   [ -x "$venv/bin/python" ] || "$UV" venv -q --python "$PYTHON" "$venv"
   local file
   for file in "$@"; do
-    "$UV" pip install --python "$venv/bin/python" --no-deps --require-hashes -r "$file"
+    # compiled once here, not by each of a dozen processes when it starts
+    "$UV" pip install --python "$venv/bin/python" --no-deps --require-hashes --compile-bytecode -r "$file"
   done
 }
 
@@ -113,6 +114,7 @@ main_environment() {
   there nvidia-smi && files+=(infra/requirements/gpu.txt)
   install_into .venv "${files[@]}"
   "$UV" pip install --python .venv/bin/python --no-deps -e .
+  .venv/bin/python -m features.online.warm
   echo "$MAIN_WANTED" >.venv/.stamp
 }
 

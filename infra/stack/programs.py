@@ -137,6 +137,8 @@ def _environment(settings: Settings) -> tuple[tuple[str, str], ...]:
     return (
         ("PYTHONPATH", str(CHECKOUT)),
         ("PYTHONUNBUFFERED", "1"),
+        # empty: bytecode is kept, or every start would compile everything anew
+        ("PYTHONDONTWRITEBYTECODE", ""),
         # libraries that start a thread per core for every small array would fight over two cores
         ("OMP_NUM_THREADS", "1"),
         ("OPENBLAS_NUM_THREADS", "1"),

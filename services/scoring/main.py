@@ -5,12 +5,9 @@ Ray's processes end with this one. It exits when Serve cannot keep a deployment 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
@@ -31,7 +28,6 @@ from ray.serve.schema import ApplicationStatus
 from services.scoring.stream_deployment import PREFIX as STREAM
 from services.scoring.stream_deployment import StreamScoring
 from streams.process import Process, start_process
-from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +35,6 @@ HTTP = "scoring-http"
 #: an application may be unhealthy this long (a replica restarts) before the whole process starts over
 UNHEALTHY_FOR_S = 60.0
 BROKEN = {ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY}
-
-
-def ray_dir(settings: Settings) -> Path:
-    """Ray's session folder: short, because it holds unix sockets (107 characters at most), and one per stack."""
-    digest = hashlib.sha256(settings.home.encode()).hexdigest()[:10]
-    return Path(tempfile.gettempdir()) / f"tollgate-ray-{digest}"
 
 
 def _bind(deployment: Any, home: str) -> Any:
@@ -63,7 +53,7 @@ def run(process: Process) -> None:
         num_cpus=max(2, os.cpu_count() or 1),
         include_dashboard=False,
         object_store_memory=100 * 2**20,
-        _temp_dir=str(ray_dir(settings)),
+        _temp_dir=str(settings.ray_dir),
         log_to_driver=True,
         logging_level=logging.WARNING,
         _node_ip_address="127.0.0.1",

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+
 from features.online.claims import Claims
 from features.online.resp import RespClient
+from features.online.warm import warm_kernels
 from streams.chunks import Chunk, Positions, run_chunk_app
 from streams.kafka import new_producer
+from streams.partitioning import partitions_of
 from streams.process import Process, start_process
 from streams.processor.cards import CardStage
 from streams.processor.entities import EntityStage
 from streams.topics import ENTITIES, TRANSACTIONS
+
+logger = logging.getLogger(__name__)
 
 GROUP = "processor"
 
@@ -31,6 +37,8 @@ def run(process: Process) -> None:
         entities.load_applied([partition for topic, partition in assigned if topic == ENTITIES.name])
         return positions
 
+    partitions_of(["warm"], settings.partitions)
+    logger.info("feature kernels ready in %.1f s", warm_kernels())
     run_chunk_app(process, GROUP, [TRANSACTIONS, ENTITIES], handle, start)
 
 
