@@ -53,6 +53,7 @@ class Rounds:
         self._waiting: list[Entry] = []
         self._drainer: asyncio.Task[None] | None = None
         self._warned_s = 0.0
+        self._unposted: list[Command] = []
         # looking a labelled counter up costs more than counting
         self._counters: dict[tuple[str, ...], Counter] = {}
 
@@ -121,6 +122,8 @@ class Rounds:
         started = time.perf_counter()
         gather = Gather([entry.transaction for entry in batch])
         claims = [command for entry in batch for command in entry.claim()]
+        # what was remembered before must be there when these ids are looked up
+        self._send_posts()
         try:
             replies = await self._store.call([*claims, *gather.commands()], self._store_share_s(batch))
             gather.load(replies[len(claims) :])
@@ -287,6 +290,13 @@ class Rounds:
             self._post([entry.unclaim()])
 
     def _post(self, commands: list[Command]) -> None:
+        """Send commands with all others of this turn of the loop: one write, not one per acknowledgement."""
+        if not self._unposted:
+            asyncio.get_running_loop().call_soon(self._send_posts)
+        self._unposted += commands
+
+    def _send_posts(self) -> None:
+        commands, self._unposted = self._unposted, []
         try:
             self._store.post(commands)
         except StoreUnavailable as error:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from features.catalogue import CATALOGUE_HASH
 from models.bundle import MODEL
@@ -44,30 +44,29 @@ Headers = dict[bytes, bytes]
 
 def build_app(edge: Edge) -> FastAPI:
     """The whole HTTP edge as an ASGI application."""
-    app = FastAPI(title="Tollgate", openapi_url="/openapi.json", docs_url="/docs", redoc_url=None)
-    app.add_middleware(_ScoringRoutes, edge=edge)
+    app = _Application(edge)
     _add_routes(app, edge)
     app.openapi = document  # type: ignore[method-assign]
     return app
 
 
-class _ScoringRoutes:
-    """Serves ``POST /v1/score`` and ``/v1/score/batch`` itself and leaves everything else to the application."""
+class _Application(FastAPI):
+    """Serves ``POST /v1/score`` and ``/v1/score/batch`` itself, before any middleware; all else is FastAPI's."""
 
-    def __init__(self, app: ASGIApp, edge: Edge) -> None:
-        self._app = app
+    def __init__(self, edge: Edge) -> None:
+        super().__init__(title="Tollgate", openapi_url="/openapi.json", docs_url="/docs", redoc_url=None)
         self._edge = edge
-        self._routes: dict[str, tuple[int, Callable[[bytes, Headers], Awaitable[bytes]]]] = {
+        self._scoring: dict[str, tuple[int, Callable[[bytes, Headers], Awaitable[bytes]]]] = {
             "/v1/score": (edge.limits.body_bytes, self._score),
             "/v1/score/batch": (edge.limits.batch_bytes, self._score_batch),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] not in self._routes:
-            await self._app(scope, receive, send)
+        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] not in self._scoring:
+            await super().__call__(scope, receive, send)
             return
         path = scope["path"]
-        limit, route = self._routes[path]
+        limit, route = self._scoring[path]
         try:
             headers = dict(scope["headers"])
             answer = await route(await _read_body(headers, receive, limit), headers)
