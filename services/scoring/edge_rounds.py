@@ -11,20 +11,23 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import hiredis
+import msgspec
 from prometheus_client import Counter
 
 from features.online.gather import Gather, StoreRefused
 from features.online.resp import Command, StoreUnavailable
 from features.profiles import ProfileError
 from services.scoring.deciding import Case, Decider
-from services.scoring.edge_compute import compute
+from services.scoring.edge_compute import Computed, compute
 from services.scoring.edge_entries import Entry, decode_record
 from services.scoring.edge_parts import Model, Store, find_decision
 from services.scoring.edge_problems import Problem, conflict, unavailable
 from services.scoring.edge_publish import Publishing, QueueFull
+from streams.events import Decision
 from streams.metrics import DECISION_LATENCY, DECISIONS, STAGE_SECONDS
 from streams.records import HEADER_DECIDED, decode_indexed
 from streams.topics import TRANSACTIONS
@@ -36,6 +39,8 @@ MAX_ROUND = 1000
 #: share of the shortest time left that reading state may take, and its bounds, seconds
 STORE_SHARE, STORE_LEAST_S, STORE_MOST_S = 0.4, 0.002, 0.04
 POLL_EVERY_S = 0.005
+#: rounds of so many rows are decided beside the event loop
+ASIDE_FROM = 64
 WARN_EVERY_S = 1.0
 
 
@@ -54,6 +59,7 @@ class Rounds:
         self._drainer: asyncio.Task[None] | None = None
         self._warned_s = 0.0
         self._unposted: list[Command] = []
+        self._aside: set[asyncio.Task[None]] = set()
         # looking a labelled counter up costs more than counting
         self._counters: dict[tuple[str, ...], Counter] = {}
 
@@ -107,15 +113,16 @@ class Rounds:
                 batch, self._waiting = self._waiting[:MAX_ROUND], self._waiting[MAX_ROUND:]
                 try:
                     await self._round(batch)
-                except (
-                    Exception
-                ) as error:  # the process edge: each caller gets an answer, the log the traceback
-                    logger.exception("a round of %d transactions failed", len(batch))
-                    for entry in batch:
-                        if not entry.published:
-                            self._fail(entry, Problem(500, "internal", f"{type(error).__name__}"))
+                except Exception as error:  # noqa: BLE001 - the process edge: callers get an answer, the log the rest
+                    self._broken(batch, error)
         finally:
             self._drainer = None
+
+    def _broken(self, batch: list[Entry], error: Exception) -> None:
+        logger.error("a round of %d transactions failed", len(batch), exc_info=error)
+        for entry in batch:
+            if not entry.published:
+                self._fail(entry, Problem(500, "internal", type(error).__name__))
 
     async def _round(self, batch: list[Entry]) -> None:
         """Read, classify, compute, decide, publish; acknowledgements come later."""
@@ -154,8 +161,8 @@ class Rounds:
                 self._fail(entry, unavailable("store", f"the store refused: {claimed or known}"))
                 continue
             entry.claimed = claimed is not None
-            record = decode_record(known[0]) if known[0] and not entry.claimed else None
             try:
+                record = decode_record(known[0]) if known[0] and not entry.claimed else None
                 if record is not None:
                     entry.check_same(record)
                 if known[1]:
@@ -171,6 +178,10 @@ class Rounds:
             except Problem as problem:
                 self._release(entry)
                 self._fail(entry, problem)
+            except msgspec.MsgspecError as error:
+                logger.error("the record of transaction %s does not parse: %s", entry.id, error)
+                self._release(entry)
+                self._fail(entry, Problem(500, "internal", "what is remembered of this id does not parse"))
         return chosen
 
     def _known(self, entry: Entry, stored: bytes) -> None:
@@ -195,13 +206,45 @@ class Rounds:
             )
             for i in chosen
         ]
-        now_ms = self._clock() * 1000
-        decisions = self._decider.decide(cases, computed.rows[chosen], self._model.scorer, now_ms)
+        decide = partial(
+            self._decider.decide, cases, computed.rows[chosen], self._model.scorer, self._clock() * 1000
+        )
+        give = partial(self._give, batch, chosen, computed, stateless)
+        if len(chosen) < ASIDE_FROM:
+            give(decide())
+            return
+        # the explanations of a large round take tens of milliseconds: single requests do not wait for them
+        task = asyncio.get_running_loop().create_task(self._decide_aside(batch, decide, give))
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
+
+    async def _decide_aside(
+        self,
+        batch: list[Entry],
+        decide: Callable[[], list[Decision]],
+        give: Callable[[list[Decision]], None],
+    ) -> None:
+        try:
+            give(await asyncio.get_running_loop().run_in_executor(None, decide))
+        except Exception as error:  # noqa: BLE001 - the process edge, as in _drain
+            self._broken(batch, error)
+
+    def _give(
+        self,
+        batch: list[Entry],
+        chosen: list[int],
+        computed: Computed,
+        stateless: bool,
+        decisions: list[Decision],
+    ) -> None:
         for i, decision in zip(chosen, decisions, strict=True):
+            entry = batch[i]
+            if entry.future.done():
+                self._release(entry)
+                continue
             if stateless:
                 # a second copy of the id cannot be recognised here; the card's ring still drops it later
                 decision.degraded_by.append("idempotency")
-            entry = batch[i]
             entry.decide(decision)
             entry.header = computed.header(i, entry.decision_json)
             self._publish(entry)

@@ -383,6 +383,47 @@ def test_bad_batches_are_refused(make: Callable[..., World], content: bytes, sta
     asyncio.run(go())
 
 
+def test_a_large_batch_is_decided_beside_the_loop(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make()
+        items = [TX | {"transaction_id": f"b-{i}", "amount_minor": 100 * i} for i in range(300)]
+        answer = await world.client.post("/v1/score/batch", json={"transactions": items})
+        decisions = answer.json()["decisions"]
+        assert [d["transaction_id"] for d in decisions] == [item["transaction_id"] for item in items]
+        assert len(world.publisher.records) == 300
+        single = [(await world.score(item)).json() for item in items[:3]]
+        assert single == decisions[:3]
+
+    asyncio.run(go())
+
+
+def test_a_model_that_breaks_is_answered(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make()
+
+        def broken(*_: Any) -> Any:
+            raise RuntimeError("no")
+
+        world.edge._rounds._decider.decide = broken  # type: ignore[assignment,method-assign]
+        items = [TX | {"transaction_id": f"b-{i}"} for i in range(100)]
+        answer = await world.client.post("/v1/score/batch", json={"transactions": items})
+        assert {d["error"]["status"] for d in answer.json()["decisions"]} == {500}
+        assert (await world.score(TX)).status_code == 500
+        assert world.publisher.records == []
+
+    asyncio.run(go())
+
+
+def test_a_record_that_does_not_parse_fails_its_own_request_only(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make()
+        world.store.values["tollgate:edge:tx-1"] = b"\xc1"
+        broken, fine = await asyncio.gather(world.score(TX), world.score(TX | {"transaction_id": "tx-2"}))
+        assert (broken.status_code, fine.status_code) == (500, 200)
+
+    asyncio.run(go())
+
+
 def test_sizes_rates_and_room_are_bounded(make: Callable[..., World]) -> None:
     async def go() -> None:
         assert (await make().score(b" " * 70_000)).status_code == 413
