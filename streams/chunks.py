@@ -53,6 +53,21 @@ class Chunk:
         return sorted(tp.partition for tp in self.positions)
 
 
+@dataclass(frozen=True)
+class Pacing:
+    """How often chunks are taken: cycles cost, not records.
+
+    ``chunk_interval_s``: least time between two fetches; what arrives meanwhile is one chunk. ``slow_topics``: topics that
+    are looked at only every so many seconds, for what nobody waits for.
+    """
+
+    chunk_interval_s: float = 0.0
+    slow_topics: Mapping[str, float] = field(default_factory=dict)
+
+
+AT_ONCE = Pacing()
+
+
 class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread with range assignment (co-partitioned topics stay together) and commits that never crash."""
 
@@ -101,6 +116,7 @@ class ChunkConsumer(driver.Consumer):
     #: set by ``run_chunk_app`` on the subclass it makes
     start_positions: Callable[[list[tuple[str, int]]], Positions] | None = None
     fetch_min_bytes: int = 1
+    pacing: Pacing = AT_ONCE
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -108,23 +124,44 @@ class ChunkConsumer(driver.Consumer):
         self._committed: dict[TP, int] = {}
         # one chunk at work and one waiting: more would only be memory
         self._room = asyncio.Semaphore(CHUNKS_AT_ONCE)
+        self._fetched_at = 0.0
+        self._slow_due: dict[str, float] = {}
 
     def _new_consumer_thread(self) -> ChunkConsumerThread:
         return ChunkConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def _drain_messages(self, fetcher: Any) -> None:
         while not (self.should_stop or fetcher.should_stop):
-            await self.sleep(0)
+            pause = self._fetched_at + self.pacing.chunk_interval_s - monotonic()
+            await asyncio.sleep(max(0.0, pause))
             try:
                 records, active = await self._wait_next_records(1.0)
             except self.consumer_stopped_errors:
                 return
             if not records or not self.flow_active:
                 continue
+            self._fetched_at = monotonic()
             for chunk in self._chunks(records, active):
                 if not await self._take_room(fetcher):
                     return
                 await self.callback(self._message(chunk))
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        """Leave out slow topics until they are due again."""
+        slow, now = self.pacing.slow_topics, monotonic()
+        if not slow or not active_partitions:
+            return await super()._getmany(active_partitions, timeout)
+        resting = {topic for topic in slow if self._slow_due.get(topic, 0.0) > now}
+        if resting:
+            timeout = max(0.001, min(timeout, *(self._slow_due[topic] - now for topic in resting)))
+        awake = {tp for tp in active_partitions if tp.topic not in resting}
+        if not awake:
+            await asyncio.sleep(timeout)
+            return {}
+        records = await super()._getmany(awake, timeout)
+        for topic in {tp.topic for tp in records} & set(slow):
+            self._slow_due[topic] = now + slow[topic]
+        return records
 
     async def _take_room(self, fetcher: Any) -> bool:
         while not (self.should_stop or fetcher.should_stop):
@@ -213,6 +250,7 @@ def run_chunk_app(
     tick_s: float = 1.0,
     on_stop: Callable[[], None] | None = None,
     fetch_min_bytes: int = 1,
+    pacing: Pacing = AT_ONCE,
 ) -> None:
     """Run one Faust worker until SIGTERM: ``handle`` gets each chunk, ``tick`` runs between chunks every ``tick_s``.
 
@@ -221,7 +259,7 @@ def run_chunk_app(
     restarts it: nothing is committed past the failed chunk. With ``fetch_min_bytes`` above 1 a fetch waits for that much,
     or half a second: fewer, larger chunks, for what is in no hurry.
     """
-    app = _new_app(process, group, start_positions, fetch_min_bytes)
+    app = _new_app(process, group, start_positions, fetch_min_bytes, pacing)
     for topic in topics:
         channel = app.topic(topic.name, key_serializer="raw", value_serializer="raw", allow_empty=True)
         app.agent(channel, name=f"{group}-{topic.name}", concurrency=1)(_agent(handle))
@@ -249,6 +287,7 @@ def _new_app(
     group: str,
     start: Callable[[list[tuple[str, int]]], Positions] | None,
     fetch_min_bytes: int,
+    pacing: Pacing,
 ) -> faust.App:
     app = faust.App(
         group,
@@ -272,6 +311,7 @@ def _new_app(
         {
             "start_positions": staticmethod(start) if start else None,
             "fetch_min_bytes": fetch_min_bytes,
+            "pacing": pacing,
         },
     )
     transport = type("Transport", (driver.Transport,), {"Consumer": consumer})

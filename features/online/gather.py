@@ -21,7 +21,7 @@ from features.online.layout import (
     IP_STATE,
     MERCHANT_STATE,
     View,
-    hmget,
+    packed_hmget,
     unpack_bytes,
 )
 from features.online.resp import Command
@@ -86,9 +86,12 @@ class Gather:
 
     def commands(self) -> list[Command]:
         """One HMGET per card, then one per other entity."""
-        out = [hmget("card", card_id, CARD_STATE, CARD_FRAUDS) for card_id in self.card_ids]
+        out: list[Command] = [
+            packed_hmget("card", card_id, CARD_STATE, CARD_FRAUDS) for card_id in self.card_ids
+        ]
         out += [
-            hmget(view.entity, key[1], view) for key, view in zip(self._entities, self._views, strict=True)
+            packed_hmget(view.entity, key[1], view)
+            for key, view in zip(self._entities, self._views, strict=True)
         ]
         return out
 

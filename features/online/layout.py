@@ -54,6 +54,10 @@ VIEW_OF_ENTITY = {
 }  # fmt: skip
 
 
+# ready-made parts of the commands below, as Redis' protocol (RESP 2) wants them
+_HMGET_HEAD = {1: b"*3\r\n$5\r\nHMGET\r\n", 2: b"*4\r\n$5\r\nHMGET\r\n"}
+
+
 def _key_prefix(join_key: str) -> bytes:
     name = join_key.encode()
     return struct.pack("<III", 1, _STRING, len(name)) + name + struct.pack("<I", _STRING)
@@ -79,20 +83,45 @@ def timestamp_field(view: str) -> bytes:
     return f"_ts:{view}".encode()
 
 
+def _bulk(value: bytes) -> bytes:
+    """One argument of a command in Redis' protocol."""
+    return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
 PROFILE_FIELD = {view.name: hash_field(view.name, "profile") for view in VIEWS}
 _FIELDS_OF_VIEW = {view.name: tuple(hash_field(view.name, name) for name, _ in view.fields) for view in VIEWS}
+_PROFILE_BULK = {name: _bulk(field) for name, field in PROFILE_FIELD.items()}
 _TIMESTAMP_OF_VIEW = {view.name: timestamp_field(view.name) for view in VIEWS}
 
 
+def _hset_parts(view: View) -> tuple[bytes, bytes, list[bytes], bytes]:
+    """Head, profile's field, scalars' fields and timestamp's field of a view's HSET."""
+    fields = _FIELDS_OF_VIEW[view.name]
+    head = b"*%d\r\n$4\r\nHSET\r\n" % (2 + 2 * (len(fields) + 1))
+    return (
+        head,
+        _bulk(fields[0]),
+        [_bulk(field) for field in fields[1:]],
+        _bulk(_TIMESTAMP_OF_VIEW[view.name]),
+    )
+
+
+_VARINT_MORE = [bytes((value & 0x7F | 0x80, value >> 7 | 0x80)) for value in range(1 << 14)]
+_VARINT_LAST = [bytes((v,)) if v < 0x80 else bytes((v & 0x7F | 0x80, v >> 7)) for v in range(1 << 14)]
+_HSET_PARTS = {view.name: _hset_parts(view) for view in VIEWS}
+
+
 def _varint(value: int) -> bytes:
+    """protobuf's variable-length integer, fourteen bits a step."""
     if value < 0:
         value += 1 << 64
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    if value < 1 << 14:
+        return _VARINT_LAST[value]
+    out = b""
+    while value >= 1 << 14:
+        out += _VARINT_MORE[value & 0x3FFF]
+        value >>= 14
+    return out + _VARINT_LAST[value]
 
 
 def pack_bytes(value: bytes) -> bytes:
@@ -142,6 +171,27 @@ def hset(view: View, entity_id: str, event_ms: int, profile: bytes, *scalars: in
         command += [name, pack_int64(value)]
     command += [_TIMESTAMP_OF_VIEW[view.name], pack_timestamp(event_ms)]
     return tuple(command)
+
+
+def packed_hset(view: View, entity_id: str, event_ms: int, profile: bytes, *scalars: int) -> bytes:
+    """``hset`` as the bytes that go to Redis, for the hot path: a third of the cost of packing its parts one by one."""
+    value = pack_bytes(profile)
+    key = entity_key(view.entity, entity_id)
+    moment = pack_timestamp(event_ms)
+    head, profile_head, scalar_heads, moment_head = _HSET_PARTS[view.name]
+    parts = [b"%b$%d\r\n%b\r\n%b$%d\r\n" % (head, len(key), key, profile_head, len(value)), value]
+    for scalar_head, scalar in zip(scalar_heads, scalars, strict=True):
+        packed = pack_int64(scalar)
+        parts.append(b"\r\n%b$%d\r\n%b" % (scalar_head, len(packed), packed))
+    parts.append(b"\r\n%b$%d\r\n%b\r\n" % (moment_head, len(moment), moment))
+    return b"".join(parts)
+
+
+def packed_hmget(entity: str, entity_id: str, *views: View) -> bytes:
+    """``hmget`` as the bytes that go to Redis."""
+    key = entity_key(entity, entity_id)
+    fields = b"".join([_PROFILE_BULK[view.name] for view in views])
+    return b"%b$%d\r\n%b\r\n%b" % (_HMGET_HEAD[len(views)], len(key), key, fields)
 
 
 def hmget(entity: str, entity_id: str, *views: View) -> tuple[bytes, ...]:

@@ -18,9 +18,16 @@ import hiredis
 
 logger = logging.getLogger(__name__)
 
-Command = tuple[Any, ...]
+#: a command's parts, or the bytes that a hot path has packed itself
+Command = tuple[Any, ...] | bytes
 #: first and last pause between attempts to reach Redis, seconds
 BACK_OFF_FIRST_S, BACK_OFF_LAST_S = 0.02, 1.0
+
+
+def pack(commands: Sequence[Command]) -> bytes:
+    """Commands as the bytes that go to Redis."""
+    pack_one = hiredis.pack_command
+    return b"".join([command if type(command) is bytes else pack_one(command) for command in commands])
 
 
 class StoreUnavailable(Exception):
@@ -80,8 +87,7 @@ class RespClient:
 
     def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         connection = self._socket or self._connect()
-        pack = hiredis.pack_command
-        connection.sendall(b"".join([pack(command) for command in commands]))
+        connection.sendall(pack(commands))
         replies: list[Any] = []
         reader = self._reader
         while len(replies) < len(commands):

@@ -16,7 +16,7 @@ from urllib.parse import urlparse
 
 import hiredis
 
-from features.online.resp import BACK_OFF_FIRST_S, BACK_OFF_LAST_S, Command, StoreUnavailable
+from features.online.resp import BACK_OFF_FIRST_S, BACK_OFF_LAST_S, Command, StoreUnavailable, pack
 
 logger = logging.getLogger(__name__)
 
@@ -142,8 +142,7 @@ class EdgeStore:
             if (silent_s > SILENT_S and future is not None) or len(rounds) >= MAX_ROUNDS:
                 raise StoreUnavailable(f"Redis has not answered for {silent_s * 1000:.0f} ms")
         rounds.append(_Round(len(commands), future, now_s))
-        pack = hiredis.pack_command
-        connection.transport.write(b"".join([pack(command) for command in commands]))
+        connection.transport.write(pack(commands))
 
     async def _keep_connected(self, tried: asyncio.Event) -> None:
         pause_s = BACK_OFF_FIRST_S

@@ -16,7 +16,7 @@ from features.catalogue import CATALOGUE_HASH, INDEX
 from features.columns import columns_of, text_hash
 from features.online.claims import Claims
 from features.online.gather import Gather
-from features.online.layout import CARD_STATE, hset
+from features.online.layout import CARD_STATE, packed_hset
 from features.online.resp import Command, RespClient
 from streams.chunks import Chunk
 from streams.dead_letters import dead_letter, send_dead_letter
@@ -158,7 +158,7 @@ def _writes(gather: Gather, rows: Any, seen: Any) -> list[Command]:
     names = list(gather.card_ids)
     cards = gather.cards
     return [
-        hset(
+        packed_hset(
             CARD_STATE, names[slot], int(cards["last_ms"][slot]), cards[slot].tobytes(),
             int(cards["last_ms"][slot]), int(rows[row, _COUNT_24H]), int(rows[row, _SUM_24H]),
         )

@@ -14,7 +14,7 @@ import numpy as np
 
 from features.entity_kernel import apply_items
 from features.online.claims import Claims
-from features.online.layout import VIEW_OF_ENTITY, hmget, hset, unpack_bytes
+from features.online.layout import VIEW_OF_ENTITY, packed_hmget, packed_hset, unpack_bytes
 from features.online.resp import Command, RespClient, StoreUnavailable
 from features.profiles import ENTITY, HOUR_TILES, entity_state, load_into, new_arena
 from streams.chunks import Chunk
@@ -49,7 +49,9 @@ class EntityStage:
         slots: dict[tuple[str, str], int] = {}
         item_slots = [slots.setdefault((item.entity, item.entity_id), len(slots)) for item in items]
         guard = self._claims.guard(partitions)
-        reads = [hmget(VIEW_OF_ENTITY[kind].entity, name, VIEW_OF_ENTITY[kind]) for kind, name in slots]
+        reads = [
+            packed_hmget(VIEW_OF_ENTITY[kind].entity, name, VIEW_OF_ENTITY[kind]) for kind, name in slots
+        ]
         replies = self._client.patient([*guard, *reads])
         self._claims.check(partitions, replies)
         arena = new_arena(ENTITY, max(1, len(slots)))
@@ -110,7 +112,9 @@ def _writes(slots: dict[tuple[str, str], int], arena: Any) -> list[Command]:
         day = day - arena["hour_count"][rows, (newest - extra) % HOUR_TILES]
     last_ms, counts = arena["last_ms"].tolist(), day.tolist()
     return [
-        hset(VIEW_OF_ENTITY[kind], name, last_ms[slot], arena[slot].tobytes(), last_ms[slot], counts[slot])
+        packed_hset(
+            VIEW_OF_ENTITY[kind], name, last_ms[slot], arena[slot].tobytes(), last_ms[slot], counts[slot]
+        )
         for (kind, name), slot in slots.items()
     ]
 

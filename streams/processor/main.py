@@ -7,7 +7,7 @@ import logging
 from features.online.claims import Claims
 from features.online.resp import RespClient
 from features.online.warm import warm_kernels
-from streams.chunks import Chunk, Positions, run_chunk_app
+from streams.chunks import Chunk, Pacing, Positions, run_chunk_app
 from streams.kafka import new_producer
 from streams.partitioning import partitions_of
 from streams.process import Process, start_process
@@ -18,6 +18,8 @@ from streams.topics import ENTITIES, TRANSACTIONS
 logger = logging.getLogger(__name__)
 
 GROUP = "processor"
+#: a chunk each 4 ms at most; what merchants and devices did is applied ten times a second
+PACING = Pacing(chunk_interval_s=0.004, slow_topics={ENTITIES.name: 0.1})
 
 
 def run(process: Process) -> None:
@@ -39,7 +41,7 @@ def run(process: Process) -> None:
 
     partitions_of(["warm"], settings.partitions)
     logger.info("feature kernels ready in %.1f s", warm_kernels())
-    run_chunk_app(process, GROUP, [TRANSACTIONS, ENTITIES], handle, start)
+    run_chunk_app(process, GROUP, [TRANSACTIONS, ENTITIES], handle, start, pacing=PACING)
 
 
 if __name__ == "__main__":
