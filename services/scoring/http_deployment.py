@@ -26,6 +26,8 @@ NAME = "scoring-http"
     health_check_period_s=5,
     health_check_timeout_s=10,
     graceful_shutdown_timeout_s=5,
+    # a line per request costs more than its decision; requests are counted
+    logging_config={"enable_access_log": False},
 )
 @serve.ingress()
 class HttpScoring:
