@@ -35,7 +35,14 @@ class FakeStore:
         return [self._one(command) for command in commands]
 
     def _one(self, command: Command) -> Any:
-        name, *arguments = command
+        if isinstance(command, bytes):
+            reader = hiredis.Reader()
+            reader.feed(command)
+            name, *arguments = reader.gets()
+        else:
+            name, *arguments = command
+        if isinstance(name, bytes):
+            name = name.decode()
         if name == "SET":
             if "NX" in arguments and arguments[0] in self.values:
                 return None
@@ -45,10 +52,10 @@ class FakeStore:
             return [self.values.get(key) for key in arguments]
         if name == "DEL":
             return int(self.values.pop(arguments[0], None) is not None)
-        if name == b"HMGET":
+        if name == "HMGET":
             self.reads += 1
             return [self.hashes.get(arguments[0], {}).get(field) for field in arguments[1:]]
-        if name == b"HSET":
+        if name == "HSET":
             self.hashes.setdefault(arguments[0], {}).update(
                 zip(arguments[1::2], arguments[2::2], strict=True)
             )
