@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import hiredis
 from faust.types import TP
 
 from features.online.claims import Claims
@@ -76,6 +77,10 @@ class MemoryRedis:
         return self.call(commands)
 
     def _one(self, command: Command) -> Any:
+        if isinstance(command, bytes):
+            reader = hiredis.Reader()
+            reader.feed(command)
+            command = tuple(reader.gets())
         name = command[0].decode() if isinstance(command[0], bytes) else command[0]
         key: Any = command[1] if len(command) > 1 else None
         if name == "INCR":
