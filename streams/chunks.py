@@ -125,7 +125,8 @@ class ChunkConsumer(driver.Consumer):
         # one chunk at work and one waiting: more would only be memory
         self._room = asyncio.Semaphore(CHUNKS_AT_ONCE)
         self._fetched_at = 0.0
-        self._slow_due: dict[str, float] = {}
+        self._held: dict[str, Chunk] = {}
+        self._held_until: dict[str, float] = {}
 
     def _new_consumer_thread(self) -> ChunkConsumerThread:
         return ChunkConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -135,33 +136,48 @@ class ChunkConsumer(driver.Consumer):
             pause = self._fetched_at + self.pacing.chunk_interval_s - monotonic()
             await asyncio.sleep(max(0.0, pause))
             try:
-                records, active = await self._wait_next_records(1.0)
+                records, active = await self._wait_next_records(self._patience())
             except self.consumer_stopped_errors:
                 return
-            if not records or not self.flow_active:
+            if not self.flow_active:
                 continue
-            self._fetched_at = monotonic()
-            for chunk in self._chunks(records, active):
+            now = monotonic()
+            if records:
+                self._fetched_at = now
+            for chunk in self._due(self._chunks(records or {}, active), now):
                 if not await self._take_room(fetcher):
                     return
                 await self.callback(self._message(chunk))
 
-    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
-        """Leave out slow topics until they are due again."""
-        slow, now = self.pacing.slow_topics, monotonic()
-        if not slow or not active_partitions:
-            return await super()._getmany(active_partitions, timeout)
-        resting = {topic for topic in slow if self._slow_due.get(topic, 0.0) > now}
-        if resting:
-            timeout = max(0.001, min(timeout, *(self._slow_due[topic] - now for topic in resting)))
-        awake = {tp for tp in active_partitions if tp.topic not in resting}
-        if not awake:
-            await asyncio.sleep(timeout)
-            return {}
-        records = await super()._getmany(awake, timeout)
-        for topic in {tp.topic for tp in records} & set(slow):
-            self._slow_due[topic] = now + slow[topic]
-        return records
+    def _due(self, chunks: list[Chunk], now: float) -> list[Chunk]:
+        """What is handed on now: slow topics are gathered until their time has come, or until they are a full chunk.
+
+        They are gathered here and not left with aiokafka, which fetches nothing for 0.1 s while any partition is unread.
+        """
+        slow = self.pacing.slow_topics
+        if not slow:
+            return chunks
+        ready = []
+        for chunk in chunks:
+            if chunk.topic not in slow:
+                ready.append(chunk)
+            elif chunk.topic in self._held:
+                held = self._held[chunk.topic]
+                held.records.extend(chunk.records)
+                held.positions.update(chunk.positions)
+            else:
+                self._held[chunk.topic] = chunk
+                self._held_until[chunk.topic] = now + slow[chunk.topic]
+        for topic in list(self._held):
+            if now >= self._held_until[topic] or len(self._held[topic].records) >= MAX_CHUNK_RECORDS:
+                ready.append(self._held.pop(topic))
+        return ready
+
+    def _patience(self) -> float:
+        """How long a fetch may wait for records, seconds."""
+        if not self._held:
+            return 1.0
+        return max(0.001, min(1.0, *(self._held_until[topic] - monotonic() for topic in self._held)))
 
     async def _take_room(self, fetcher: Any) -> bool:
         while not (self.should_stop or fetcher.should_stop):
@@ -225,6 +241,7 @@ class ChunkConsumer(driver.Consumer):
         self._committed.clear()
         # chunks of the assignment before are skipped by Faust and never finish
         self._room = asyncio.Semaphore(CHUNKS_AT_ONCE)
+        self._held.clear()
         start = type(self).start_positions
         if start is None:
             return
