@@ -26,7 +26,7 @@ class Sender:
 
     def __init__(self, bootstrap: str, client_id: str, patience_s: float = 60.0) -> None:
         self._producer: Producer = new_producer(
-            bootstrap, client_id, **{"queue.buffering.max.messages": 100_000}
+            bootstrap, client_id, **{"queue.buffering.max.messages": 100_000, "linger.ms": 5}
         )
         self._patience_s = patience_s
         self._closed = False

@@ -36,6 +36,8 @@ EXIT_HANDLER_FAILED = 70
 #: records of one chunk at most: bounds memory and the time that one chunk takes
 MAX_CHUNK_RECORDS = 4096
 CHUNKS_AT_ONCE = 2
+#: a fetch waits so long for a first record
+FETCH_WAIT_MS = 500
 
 
 @dataclass
@@ -57,15 +59,20 @@ class Chunk:
 class Pacing:
     """How often chunks are taken: cycles cost, not records.
 
-    ``chunk_interval_s``: least time between two fetches; what arrives meanwhile is one chunk. ``slow_topics``: topics that
-    are looked at only every so many seconds, for what nobody waits for.
+    ``chunk_interval_s``: least time between two chunks; what arrives meanwhile is one. ``slow_topics``: topics that are
+    looked at only every so many seconds, for what nobody waits for. ``busy_wait_ms``: once chunks follow each other
+    closely, the broker gathers for so long before it answers a fetch; in quiet times it answers at once.
     """
 
     chunk_interval_s: float = 0.0
+    busy_wait_ms: int = 0
     slow_topics: Mapping[str, float] = field(default_factory=dict)
 
 
 AT_ONCE = Pacing()
+#: chunks closer than this are a busy time
+BUSY_GAP_S = 0.05
+BUSY_FETCH_BYTES = 100_000
 
 
 class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
@@ -83,7 +90,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
             auto_offset_reset="earliest",
             max_poll_records=MAX_CHUNK_RECORDS,
             max_poll_interval_ms=300_000,
-            fetch_max_wait_ms=500,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             fetch_min_bytes=self.consumer.fetch_min_bytes,
             request_timeout_ms=int(conf.broker_request_timeout * 1000),
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
@@ -143,11 +150,20 @@ class ChunkConsumer(driver.Consumer):
                 continue
             now = monotonic()
             if records:
+                self._adapt(now - self._fetched_at)
                 self._fetched_at = now
             for chunk in self._due(self._chunks(records or {}, active), now):
                 if not await self._take_room(fetcher):
                     return
                 await self.callback(self._message(chunk))
+
+    def _adapt(self, gap_s: float) -> None:
+        """Let the broker gather while it is busy, answer at once when it is quiet: a fetch costs a millisecond of CPU."""
+        if self.pacing.busy_wait_ms:
+            fetcher = self._thread._ensure_consumer()._fetcher
+            busy = gap_s < BUSY_GAP_S
+            fetcher._fetch_min_bytes = BUSY_FETCH_BYTES if busy else self.fetch_min_bytes
+            fetcher._fetch_max_wait_ms = self.pacing.busy_wait_ms if busy else FETCH_WAIT_MS
 
     def _due(self, chunks: list[Chunk], now: float) -> list[Chunk]:
         """What is handed on now: slow topics are gathered until their time has come, or until they are a full chunk.

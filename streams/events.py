@@ -280,7 +280,9 @@ def _decode(decoder: Any, raw: bytes) -> Any:
         found = _FIELD.search(str(error))
         field = found.group(1) if found else ""
         missing = re.search(r"missing required field `([^`]+)`", str(error))
-        raise InvalidEvent("field", missing.group(1) if missing else field, _plainly(str(error), field)) from None
+        raise InvalidEvent(
+            "field", missing.group(1) if missing else field, _plainly(str(error), field)
+        ) from None
     except msgspec.DecodeError as error:
         text = str(error)
         reason = "not_utf8" if "utf-8" in text.lower() else "not_json"

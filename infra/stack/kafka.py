@@ -100,6 +100,8 @@ def _java(tools: Tools, *, heap_mb: int) -> list[str]:
         "-XX:MaxGCPauseMillis=10",
         "-XX:InitiatingHeapOccupancyPercent=35",
         "-XX:+ExplicitGCInvokesConcurrent",
+        # the optimising compiler would take a core from the hot path during the first minutes; a local broker is fast enough
+        "-XX:TieredStopAtLevel=1",
         "-Djava.awt.headless=true",
         f"-Dlog4j2.configurationFile={LOG4J}",
         "-cp",

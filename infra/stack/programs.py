@@ -76,10 +76,10 @@ def _hot_path(settings: Settings, tools: Tools) -> list[Program]:
 
     return [
         python("processor-0", "streams.processor.main"),
-        python("labels-0", "streams.labels.main"),
+        _behind(python("labels-0", "streams.labels.main"), 5),
         python("scoring", "services.scoring.main"),
         python("rollout-0", "services.rollout.main"),
-        python("archive-0", "streams.archive.main", needed=False),
+        _behind(python("archive-0", "streams.archive.main", needed=False), 10),
         Program(
             "feast-apply",
             (str(tools.python), "-m", "infra.stack.feast_apply", "--home", settings.home),
@@ -92,10 +92,17 @@ def _hot_path(settings: Settings, tools: Tools) -> list[Program]:
 
 
 def _beside(settings: Settings, tools: Tools) -> list[Program]:
-    out = [_python(settings, tools.python, "trainer-0", "services.trainer.main", BESIDE, start_s=5), _mlflow(settings, tools)]  # fmt: skip
+    trainer = _python(settings, tools.python, "trainer-0", "services.trainer.main", BESIDE, start_s=5)
+    out = [_behind(trainer, 15), _behind(_mlflow(settings, tools), 15)]
     if tools.drift_python is not None:
-        out.append(_python(settings, tools.drift_python, "drift-0", "streams.drift.main", BESIDE, start_s=5))
+        drift = _python(settings, tools.drift_python, "drift-0", "streams.drift.main", BESIDE, start_s=5)
+        out.append(_behind(drift, 5))
     return out
+
+
+def _behind(program: Program, niceness: int) -> Program:
+    """The same program at a lower priority: what nobody waits for must not slow a decision down (invariant 6)."""
+    return replace(program, command=("nice", "-n", str(niceness), *program.command))
 
 
 def _mlflow(settings: Settings, tools: Tools) -> Program:

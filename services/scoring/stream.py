@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 GROUP = "scoring"
 MAX_BATCH = 1024
+GATHER_S = 0.002
 #: below the consumer's session timeout: what a frozen replica had not sent expires before another one takes over
 MESSAGE_TIMEOUT_MS = 5000
 COMMIT_EVERY_S = 1.0
@@ -112,11 +113,11 @@ class StreamScorer:
 
     @staticmethod
     def _fetch(consumer: Consumer) -> list[Message]:
-        """Wait for one record, then take what else is there: a batch costs no waiting."""
+        """Wait for one record, then take what else arrives within GATHER_S: the processor sends a chunk by partitions."""
         first = consumer.poll(0.1)
         if first is None:
             return []
-        messages = [first, *consumer.consume(MAX_BATCH - 1, timeout=0)]
+        messages = [first, *consumer.consume(MAX_BATCH - 1, timeout=GATHER_S)]
         good = []
         for message in messages:
             error = message.error()

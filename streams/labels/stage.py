@@ -89,7 +89,7 @@ class LabelsStage:
         join = Join(decisions, known, self._partitions)
         for record, label in labels:
             join.label(label, record.partition, record.offset)
-        writes = [
+        writes: list[Command] = [
             ("SET", label_key(i), _pack(StoredLabel(label)), "EX", KEEP_S)
             for i, label in join.joined.labels.items()
         ]
