@@ -37,7 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mlflow: str = "http://127.0.0.1:19006"
     oncall: str = "http://127.0.0.1:19007"
     console: str = "http://127.0.0.1:19008"
-    partitions: int = 4
+    partitions: int = 2
     deadline_ms: int = 100
     #: True when Kafka is librdkafka's mock cluster and nothing is durable
     embedded: bool = False

@@ -42,13 +42,15 @@ ROLLOUTS = Topic("rollouts", -1, partitions=1, compacted=True)
 ROLLOUTS_AUDIT = Topic("rollouts-audit", -1, partitions=1)
 #: internal: what a person asked of a model (approve, reject, rollback); the rollout process answers on ROLLOUTS
 ROLLOUT_REQUESTS = Topic("rollout-requests", 90 * DAY_MS, partitions=1)
+#: internal: exercises a fresh broker before traffic comes
+WARM_UP = Topic("warm-up", HOUR_MS, partitions=2)
 DEAD_LETTERS = Topic("dead-letters", 90 * DAY_MS, partitions=1)
 #: one note per dead letter that a person sent again, key "partition/offset" on `dead-letters`
 DEAD_LETTERS_REPLAYED = Topic("dead-letters-replayed", 90 * DAY_MS, partitions=1, compacted=True)
 
 ALL = (
     TRANSACTIONS, LABELS, FEATURES, ENTITIES, DECISIONS, OUTCOMES,
-    DRIFT, RETRAINING, ROLLOUTS, ROLLOUTS_AUDIT, ROLLOUT_REQUESTS, DEAD_LETTERS,
+    DRIFT, RETRAINING, ROLLOUTS, ROLLOUTS_AUDIT, ROLLOUT_REQUESTS, WARM_UP, DEAD_LETTERS,
     DEAD_LETTERS_REPLAYED,
 )  # fmt: skip
 

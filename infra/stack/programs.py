@@ -81,6 +81,14 @@ def _hot_path(settings: Settings, tools: Tools) -> list[Program]:
         python("rollout-0", "services.rollout.main"),
         _behind(python("archive-0", "streams.archive.main", needed=False), 10),
         Program(
+            "broker-warm-up",
+            (str(tools.python), "-m", "infra.stack.warm_broker", "--home", settings.home),
+            HOT_PATH,
+            environment=_environment(settings),
+            start_s=0,
+            once=True,
+        ),
+        Program(
             "feast-apply",
             (str(tools.python), "-m", "infra.stack.feast_apply", "--home", settings.home),
             HOT_PATH,

@@ -17,7 +17,7 @@ from streams.settings import Settings
 #: without one of these no transaction is decided
 NEEDED = ("kafka", "redis", "processor-0", "labels-0", "scoring", "rollout-0")
 #: end by themselves when their work is done
-ONCE = ("feast-apply",)
+ONCE = ("feast-apply", "broker-warm-up")
 MODEL = "fraud"
 _WORDS = {
     "RUNNING": "running",
