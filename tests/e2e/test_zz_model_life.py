@@ -47,10 +47,24 @@ def test_drift_leads_to_a_model_that_a_person_approves_and_rolls_back(running_st
     candidate = until(waiting, 180, "a bundle that awaits approval")[0]
     assert candidate != first
     assert served_version(running_stack) == first, "nothing is served before a person approves"
-    until(lambda: {"DriftDetected", "ModelAwaitsApproval"} <= pages(running_stack), 90, "pages at the on-call receiver")
+    until(
+        lambda: {"DriftDetected", "ModelAwaitsApproval"} <= pages(running_stack),
+        90,
+        "pages at the on-call receiver",
+    )
 
     beside = start_cli(
-        running_stack, "simulate", "--rate", "200", "--seconds", "20", "--seed", "32", "--wait", "60", "--json"
+        running_stack,
+        "simulate",
+        "--rate",
+        "200",
+        "--seconds",
+        "20",
+        "--seed",
+        "32",
+        "--wait",
+        "60",
+        "--json",
     )
     run_json(running_stack, "models", "approve", candidate, "--by", "e2e", "--why", "evidence looked at")
     until(lambda: served_version(running_stack) == candidate, 30, "the approved version to be served")

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from infra.stack.tools import find_tools
 from streams.kafka import flush, new_consumer, new_producer
 from streams.settings import Settings
 from streams.topics import TopicError, ensure_topics
+from tests.running import until
 
 
 def tollgate(*args: str) -> list[str]:
@@ -104,13 +106,19 @@ def test_up_on_a_running_stack_with_other_ports_is_refused(
         )  # fmt: skip
         assert other.returncode == 2
         assert "tollgate down" in other.stderr
-        status = subprocess.run(
-            tollgate("status", "--home", str(home), "--json"),
-            capture_output=True, text=True, timeout=30, check=False,
-        )  # fmt: skip
-        report = json.loads(status.stdout)
+
+        def redis_running() -> tuple[dict[str, Any], dict[str, Any]] | None:
+            status = subprocess.run(
+                tollgate("status", "--home", str(home), "--json"),
+                capture_output=True, text=True, timeout=30, check=False,
+            )  # fmt: skip
+            report = json.loads(status.stdout)
+            entry = next(process for process in report["processes"] if process["name"] == "redis")
+            return (report, entry) if entry["state"] == "running" else None
+
+        # supervisord calls a program running once it has lived for a second
+        report, redis = until(redis_running, 20, "redis to count as running")
         assert report["state"] == "starting"
-        redis = next(process for process in report["processes"] if process["name"] == "redis")
         assert set(redis) == {"name", "pid", "state", "restarts", "rss_mb", "cpu_s"}
         assert redis["state"] == "running"
         os.kill(redis["pid"], 0)
