@@ -6,17 +6,20 @@ Source: ISO/IEC 7812-1 (length, Luhn check digit); PCI DSS 3.4 (show at most the
 from __future__ import annotations
 
 import re
+import unicodedata
 
-_RUN = re.compile(r"(?<![0-9])[0-9](?:[ -]?[0-9]){11,18}(?![0-9])")
-_RUN_BYTES = re.compile(rb"(?<![0-9])[0-9](?:[ -]?[0-9]){11,18}(?![0-9])")
-_TWELVE = re.compile(r"[0-9](?:[ -]?[0-9]){11}")
+# digits in one run, or in the groups that cards are printed with; an id such as 1795347168-12 is neither
+_CANDIDATE = re.compile(
+    r"(?<!\d)(?:\d{4}(?P<sep>[ .-])\d{4}(?P=sep)\d{4}(?P=sep)\d{1,7}|\d{4}(?P<amex>[ .-])\d{6}(?P=amex)\d{4,5}|\d{12,19})(?!\d)"
+)
+_TWELVE = re.compile(r"(?:\d[ .-]?){12}")
 
 
 def passes_luhn(digits: str) -> bool:
     """Whether a string of decimal digits carries a valid Luhn check digit."""
     total = 0
     for index, char in enumerate(reversed(digits)):
-        value = ord(char) - 48
+        value = unicodedata.digit(char)
         if index % 2:
             value *= 2
             if value > 9:
@@ -26,12 +29,11 @@ def passes_luhn(digits: str) -> bool:
 
 
 def find_card_number(text: str) -> str | None:
-    """The first run of 12 to 19 digits (single spaces or dashes between them allowed) that passes Luhn."""
+    """The first card number in a text: 12 to 19 digits of any script that pass Luhn, in one run or printed in groups."""
     if not _TWELVE.search(text):
         return None
-    for match in _RUN.finditer(text):
-        digits = match.group().replace(" ", "").replace("-", "")
-        if passes_luhn(digits) and digits.strip("0"):
+    for match in _CANDIDATE.finditer(text):
+        if _is_card_number(match.group()):
             return match.group()
     return None
 
@@ -39,10 +41,22 @@ def find_card_number(text: str) -> str | None:
 def mask_card_numbers(raw: bytes) -> bytes:
     """The same bytes with every card number shown as its first six and last four digits."""
 
-    def mask(match: re.Match[bytes]) -> bytes:
-        digits = re.sub(rb"[^0-9]", b"", match.group())
-        if not passes_luhn(digits.decode()):
+    def mask(match: re.Match[str]) -> str:
+        if not _is_card_number(match.group()):
             return match.group()
-        return digits[:6] + b"*" * (len(digits) - 10) + digits[-4:]
+        digits = _digits(match.group())
+        return digits[:6] + "*" * (len(digits) - 10) + digits[-4:]
 
-    return _RUN_BYTES.sub(mask, raw)
+    text = raw.decode("utf-8", "surrogateescape")
+    if not _TWELVE.search(text):
+        return raw
+    return _CANDIDATE.sub(mask, text).encode("utf-8", "surrogateescape")
+
+
+def _digits(text: str) -> str:
+    return "".join(char for char in text if char.isdecimal())
+
+
+def _is_card_number(text: str) -> bool:
+    digits = _digits(text)
+    return any(unicodedata.digit(char) for char in digits) and passes_luhn(digits)

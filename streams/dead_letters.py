@@ -51,17 +51,25 @@ def decode_dead_letter(raw: bytes) -> DeadLetter:
 
 def dead_letter(record: Any, error: InvalidEvent, now_ms: int) -> DeadLetter:
     """The dead letter of a consumed record (``topic``, ``partition``, ``offset``, ``value``)."""
-    original = None if record.value is None else base64.b64encode(mask_card_numbers(record.value)).decode()
+    original = None if record.value is None else base64.b64encode(_masked(record.value, error)).decode()
     return DeadLetter(
         reason=error.reason,
         field=error.field,
-        text=str(error),
+        text=mask_card_numbers(str(error).encode()).decode(),
         source_topic=record.topic,
         source_partition=record.partition,
         source_offset=record.offset,
         first_seen=from_ms(now_ms).isoformat().replace("+00:00", "Z"),
         original=original,
     )
+
+
+def _masked(value: bytes, error: InvalidEvent) -> bytes:
+    """The original without card numbers; one that hides in JSON escapes is shown by decoding them."""
+    masked = mask_card_numbers(value)
+    if error.reason == "card_number" and masked == value:
+        return mask_card_numbers(msgspec.json.encode(msgspec.json.decode(value)))
+    return masked
 
 
 def send_dead_letter(producer: Producer, letter: DeadLetter) -> None:

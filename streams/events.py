@@ -23,6 +23,8 @@ Channel = Literal["pos", "ecom", "atm", "transfer", "moto"]
 #: a value longer than this is refused before it is parsed
 MAX_TRANSACTION_BYTES = 16_384
 #: event times outside are a producer's mistake, not history
+#: an event may be this far ahead of the broker's clock; further ahead it would push real history out of its windows
+MAX_AHEAD_MS = 86_400_000
 EARLIEST_EVENT = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST_EVENT = datetime(2100, 1, 1, tzinfo=UTC)
 _EARLIEST_MS = int(EARLIEST_EVENT.timestamp() * 1000)
@@ -234,6 +236,19 @@ def check_transaction(tx: Transaction) -> Transaction:
     return tx
 
 
+def check_not_ahead(event_ms: int, appended_ms: int) -> None:
+    """Refuse events from the future, held against the time at which the broker (or the edge) got them.
+
+    Raises:
+        InvalidEvent: ``event_time_ahead``.
+    """
+    if event_ms > appended_ms + MAX_AHEAD_MS:
+        ahead_h = (event_ms - appended_ms) / 3_600_000
+        raise InvalidEvent(
+            "event_time_ahead", "event_time", f"event_time lies {ahead_h:.0f} hours in the future"
+        )
+
+
 def parse_label(raw: bytes | None) -> Label:
     """Parse and check one label.
 
@@ -254,15 +269,26 @@ def parse_label(raw: bytes | None) -> Label:
         raise InvalidEvent(
             "card_number", "card_id", "an identifier holds a card number; send a token in its place"
         )
+    for name in ("event_time", "label_time"):
+        if not _EARLIEST_MS <= epoch_ms(getattr(label, name)) < _LATEST_MS:
+            raise InvalidEvent("event_time_range", name, f"{name} is not between 2000 and 2100")
+    check_not_ahead(epoch_ms(label.event_time), epoch_ms(label.label_time))
     return label
 
 
 def unknown_fields(raw: bytes) -> list[str]:
-    """Names in a transaction that the contract does not know: ignored, and counted by the caller."""
+    """Names in a transaction that the contract does not know: ignored, and counted by the caller.
+
+    Raises:
+        InvalidEvent: ``not_utf8``, when such a name is no text; the typed parser passes over it.
+    """
     # as many quoted names as known fields at most: the exact look is needed for few records
     if raw.count(b'":') + raw.count(b'" :') <= 6:
         return []
-    return [name for name in _object_decoder.decode(raw) if name not in _KNOWN]
+    try:
+        return [name for name in _object_decoder.decode(raw) if name not in _KNOWN]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise InvalidEvent("not_utf8", "", "the name of an unknown field is not UTF-8") from None
 
 
 def schema() -> dict[str, Any]:

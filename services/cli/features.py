@@ -169,4 +169,3 @@ def parity(home: Path, as_json: bool, sample: int, seed: int | None) -> int:
     else:
         click.echo("  ".join(f"{name} {value}" for name, value in summary.items()))
     return 1 if verdict.unexplained else 0
-

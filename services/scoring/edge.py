@@ -15,7 +15,14 @@ from services.scoring.edge_parts import LOOKUP_WITHIN_S, Model, Store, find_deci
 from services.scoring.edge_problems import Problem, invalid, unavailable
 from services.scoring.edge_publish import Publishing, QueueFull
 from services.scoring.edge_rounds import Rounds
-from streams.events import InvalidEvent, encode, parse_label, parse_transaction, unknown_fields
+from streams.events import (
+    InvalidEvent,
+    check_not_ahead,
+    encode,
+    parse_label,
+    parse_transaction,
+    unknown_fields,
+)
 from streams.metrics import UNKNOWN_FIELDS
 from streams.settings import Settings
 from streams.topics import LABELS
@@ -145,11 +152,13 @@ class Edge:
     def _entry(self, raw: bytes, received_ms: float, deadline_ms: int, trace: str | None) -> Entry:
         try:
             transaction = parse_transaction(raw)
+            check_not_ahead(transaction.event_ms, int(received_ms))
+            # what goes on to the topic is the known fields only: unknown ones can be counted nowhere but here
+            unknown = len(unknown_fields(raw))
         except InvalidEvent as error:
             raise invalid(error) from None
         self._admission.spend(transaction.tenant, received_ms / 1000)
-        # what goes on to the topic is the known fields only: unknown ones can be counted nowhere but here
-        if unknown := len(unknown_fields(raw)):
+        if unknown:
             UNKNOWN_FIELDS.inc(unknown)
         return Entry(transaction, received_ms, deadline_ms, trace)
 

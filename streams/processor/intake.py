@@ -6,7 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from streams.events import InvalidEvent, Transaction, parse_transaction, unknown_fields
+import msgspec
+
+from streams.events import (
+    Decision,
+    InvalidEvent,
+    Transaction,
+    check_not_ahead,
+    parse_transaction,
+    unknown_fields,
+)
 from streams.partitioning import partitions_of
 from streams.records import (
     HEADER_APPENDED_MS,
@@ -15,6 +24,10 @@ from streams.records import (
     EdgeDecision,
     decode_edge_decision,
 )
+
+#: a producer may ask for as much time as this
+MAX_DEADLINE_MS = 10_000
+_decision_decoder = msgspec.json.Decoder(Decision)
 
 
 @dataclass(frozen=True)
@@ -62,11 +75,12 @@ def sort_out(records: Iterable[Any], partitions: int, default_deadline_ms: int) 
     parsed: list[tuple[Any, Transaction]] = []
     for record in records:
         try:
-            parsed.append((record, parse_transaction(record.value)))
+            tx = parse_transaction(record.value)
+            intake.unknown_fields += len(unknown_fields(record.value))
         except InvalidEvent as error:
             intake.refused.append((record, error))
             continue
-        intake.unknown_fields += len(unknown_fields(record.value))
+        parsed.append((record, tx))
     if not parsed:
         return intake
     homes = partitions_of([tx.card_id for _, tx in parsed], partitions).tolist()
@@ -82,20 +96,39 @@ def sort_out(records: Iterable[Any], partitions: int, default_deadline_ms: int) 
 
 
 def _accept(record: Any, tx: Transaction, default_deadline_ms: int) -> Accepted:
+    """Raises: InvalidEvent when a header does not parse, or the event lies in the future."""
     headers = dict(record.headers) if record.headers else {}
-    decided = headers.get(HEADER_DECIDED)
-    trace = headers.get("traceparent")
     try:
-        return Accepted(
-            tx,
-            tx.event_ms,
-            record.partition,
-            record.offset,
-            int(headers[HEADER_APPENDED_MS]) if HEADER_APPENDED_MS in headers else record.timestamp,
-            int(headers[HEADER_DEADLINE_MS]) if HEADER_DEADLINE_MS in headers else default_deadline_ms,
-            decode_edge_decision(decided) if decided else None,
-            trace.decode("ascii") if trace else None,
-        )
-    except ValueError as error:
+        appended_ms = _number(headers, HEADER_APPENDED_MS, record.timestamp, record.timestamp)
+        deadline_ms = _number(headers, HEADER_DEADLINE_MS, default_deadline_ms, MAX_DEADLINE_MS)
+        decided = _decided(headers.get(HEADER_DECIDED), tx)
+        trace = headers.get("traceparent")
+        traced = trace.decode("ascii") if trace else None
+    except (ValueError, TypeError) as error:
         # msgspec's and UnicodeDecodeError are ValueErrors too
         raise InvalidEvent("header", "headers", f"a tollgate header does not parse: {error}") from error
+    check_not_ahead(tx.event_ms, record.timestamp)
+    return Accepted(
+        tx, tx.event_ms, record.partition, record.offset, appended_ms, deadline_ms, decided, traced
+    )  # fmt: skip
+
+
+def _number(headers: dict[str, Any], name: str, default: int, most: int) -> int:
+    """A header's count of milliseconds, between 0 and ``most``; anybody who may produce can send one."""
+    if name not in headers:
+        return default
+    value = int(headers[name])
+    if not 0 <= value <= most:
+        raise ValueError(f"{name} is {value}, wanted is 0 to {most}")
+    return value
+
+
+def _decided(raw: bytes | None, tx: Transaction) -> EdgeDecision | None:
+    """The edge's decision, which must be one, and this transaction's."""
+    if raw is None:
+        return None
+    edge = decode_edge_decision(raw)
+    decision = _decision_decoder.decode(edge.decision)
+    if (decision.transaction_id, decision.card_id) != (tx.transaction_id, tx.card_id):
+        raise ValueError("the decision that travels with it is another transaction's")
+    return edge

@@ -18,6 +18,10 @@ from streams.settings import Settings
 PARTITIONS = 2
 
 
+#: after every event of these tests
+APPENDED_MS = 1_790_000_000_000
+
+
 class Crash(Exception):
     """The process ends after its records were acknowledged and before its state was written."""
 
@@ -47,7 +51,7 @@ class MemoryLog:
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
         log = self.topics.setdefault((topic, partition), [])
-        log.append(Record(topic, partition, len(log), 1_000, key, value, list(headers)))
+        log.append(Record(topic, partition, len(log), APPENDED_MS, key, value, list(headers)))
 
     def flush(self, timeout_s: float) -> int:
         assert timeout_s > 0

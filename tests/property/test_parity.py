@@ -11,8 +11,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.catalogue import INDEX
+from features.catalogue import INDEX, WIDTH
 from features.online.gather import Gather
+from services.scoring.deciding import Case, Decider
 from services.scoring.edge_compute import compute
 from services.scoring.edge_entries import Entry
 from streams.events import Transaction, encode
@@ -92,7 +93,10 @@ class Stage:
         stateless = self.random.random() < 0.2
         if not stateless:
             gather.load(self.redis.call(gather.commands()))
-        return compute([entry], gather, stateless=stateless).header(0, b"{}")
+        decision = Decider().decide(
+            [Case(tx, tx.event_ms, 0, 0)], np.zeros((1, WIDTH), np.float32), None, 0.0
+        )[0]
+        return compute([entry], gather, stateless=stateless).header(0, encode(decision))
 
     def _transaction(self) -> Transaction:
         pick = self.random

@@ -56,6 +56,11 @@ def test_the_contract_s_own_example_fits_and_survives() -> None:
         ({"card_id": "a\nb"}, "unprintable", "card_id"),
         ({"card_id": "4111111111111111"}, "card_number", "card_id"),
         ({"device_id": "x 4111-1111-1111-1111"}, "card_number", "device_id"),
+        ({"device_id": "1-4111111111111111"}, "card_number", "device_id"),
+        ({"device_id": "term 7 4111111111111111"}, "card_number", "device_id"),
+        ({"device_id": "4111.1111.1111.1111"}, "card_number", "device_id"),
+        ({"device_id": "４１１１１１１１１１１１１１１１"}, "card_number", "device_id"),
+        ({"device_id": "3782 822463 10005"}, "card_number", "device_id"),
         ({"currency": "eur"}, "field", "currency"),
         ({"currency": "EURO"}, "field", "currency"),
         ({"channel": "pigeon"}, "field", "channel"),
@@ -98,6 +103,7 @@ def test_card_numbers_are_found_and_masked() -> None:
     assert find_card_number("card 4111 1111 1111 1111 x")
     assert find_card_number("4111111111111112") is None
     assert find_card_number("000000000000") is None
+    assert find_card_number("1795347168-12") is None and find_card_number("2026-11-21 10:15:30.123") is None
     masked = mask_card_numbers(b'{"card_id":"4111-1111-1111-1111","n":"4111111111111112"}')
     assert b"411111******1111" in masked and b"4111111111111112" in masked
 
@@ -113,3 +119,24 @@ def test_the_published_schema_is_the_one_in_code_and_accepts_the_example() -> No
     jsonschema.validate(GOOD, {**published, "$ref": "#/$defs/Transaction"})
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**GOOD, "amount_minor": -1}, {**published, "$ref": "#/$defs/Transaction"})
+
+
+def test_an_unknown_field_whose_name_is_no_text_is_refused() -> None:
+    broken = raw()[:-1] + b',"\xff\xfe":1}'
+    assert parse_transaction(broken).card_id == "card-42"
+    with pytest.raises(InvalidEvent) as caught:
+        unknown_fields(broken)
+    assert caught.value.reason == "not_utf8"
+
+
+LABEL = {
+    "transaction_id": "tx-1", "label": "fraud", "label_time": "2026-11-25T08:00:00Z", "source": "chargeback",
+    "card_id": "card-42", "merchant_id": "m-9", "event_time": "2026-11-21T10:15:30Z",
+}  # fmt: skip
+
+
+def test_a_label_tells_of_the_past() -> None:
+    assert parse_label(json.dumps(LABEL).encode()).label == "fraud"
+    for change in ({"event_time": "9999-01-01T00:00:00Z"}, {"event_time": "2027-11-21T10:15:30Z"}):
+        with pytest.raises(InvalidEvent):
+            parse_label(json.dumps({**LABEL, **change}).encode())
