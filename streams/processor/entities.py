@@ -10,7 +10,9 @@ import time
 from typing import Any
 
 import hiredis
+import msgspec
 import numpy as np
+from confluent_kafka import Producer
 
 from features.entity_kernel import apply_items
 from features.online.claims import Claims
@@ -18,8 +20,12 @@ from features.online.layout import VIEW_OF_ENTITY, packed_hmget, packed_hset, un
 from features.online.resp import Command, RespClient, StoreUnavailable
 from features.profiles import ENTITY, HOUR_TILES, entity_state, load_into, new_arena
 from streams.chunks import Chunk
+from streams.dead_letters import dead_letter, send_dead_letter
+from streams.events import InvalidEvent
+from streams.kafka import flush
 from streams.metrics import DUPLICATES, FEATURE_STALENESS, STAGE_SECONDS
-from streams.records import EntityItem, decode_items
+from streams.processor.cards import ACKNOWLEDGE_WITHIN_S
+from streams.records import EntityItem, EntityItems, decode_items
 
 Source = tuple[str, int]
 
@@ -27,10 +33,20 @@ Source = tuple[str, int]
 class EntityStage:
     """Handles chunks of `entities` for the partitions that ``claims`` holds."""
 
-    def __init__(self, client: RespClient, claims: Claims) -> None:
+    def __init__(self, client: RespClient, producer: Producer, claims: Claims) -> None:
         self._client = client
+        self._producer = producer
         self._claims = claims
         self._applied: dict[int, dict[Source, int]] = {}
+
+    def _keep(self, poison: list[tuple[Any, InvalidEvent]]) -> None:
+        """Poison records are kept for a person before the chunk counts as done."""
+        if not poison:
+            return
+        now_ms = int(time.time() * 1000)
+        for record, error in poison:
+            send_dead_letter(self._producer, dead_letter(record, error, now_ms))
+        flush(self._producer, ACKNOWLEDGE_WITHIN_S)
 
     def load_applied(self, partitions: list[int]) -> None:
         """Read, after an assignment, how far each source is applied on each partition."""
@@ -45,7 +61,8 @@ class EntityStage:
         started = time.monotonic()
         partitions = [(tp.topic, tp.partition) for tp in chunk.positions]
         applied = {tp.partition: dict(self._applied.get(tp.partition, {})) for tp in chunk.positions}
-        items, offsets = _fresh_items(chunk, applied)
+        items, offsets, poison = _fresh_items(chunk, applied)
+        self._keep(poison)
         slots: dict[tuple[str, str], int] = {}
         item_slots = [slots.setdefault((item.entity, item.entity_id), len(slots)) for item in items]
         guard = self._claims.guard(partitions)
@@ -69,12 +86,22 @@ class EntityStage:
         STAGE_SECONDS.labels("entities").observe(time.monotonic() - started)
 
 
-def _fresh_items(chunk: Chunk, applied: dict[int, dict[Source, int]]) -> tuple[list[EntityItem], list[int]]:
-    """Items not applied yet, in order, with the offset of their record; ``applied`` moves on."""
+MAX_MS = 4_102_444_800_000  # the year 2100
+
+
+def _fresh_items(
+    chunk: Chunk, applied: dict[int, dict[Source, int]]
+) -> tuple[list[EntityItem], list[int], list[tuple[Any, InvalidEvent]]]:
+    """Items not applied yet, in order, with the offset of their record; ``applied`` moves on. And what is no such record."""
     items: list[EntityItem] = []
     offsets: list[int] = []
+    poison: list[tuple[Any, InvalidEvent]] = []
     for record in chunk.records:
-        batch = decode_items(record.value)
+        try:
+            batch = _checked(record.value)
+        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, ValueError) as error:
+            poison.append((record, InvalidEvent("poison", "", f"not a record of entity items: {error}")))
+            continue
         source = (batch.source_topic, batch.source_partition)
         known = applied[record.partition].get(source, -1)
         fresh = [item for item in batch.items if item.offset > known]
@@ -85,7 +112,15 @@ def _fresh_items(chunk: Chunk, applied: dict[int, dict[Source, int]]) -> tuple[l
         items += fresh
         offsets += [record.offset] * len(fresh)
         applied[record.partition][source] = fresh[-1].offset
-    return items, offsets
+    return items, offsets, poison
+
+
+def _checked(value: bytes) -> EntityItems:
+    batch = decode_items(value)
+    for item in batch.items:
+        if item.entity not in VIEW_OF_ENTITY or not 0 <= item.event_ms < MAX_MS:
+            raise ValueError(f"no such entity or time: {item.entity} at {item.event_ms}")
+    return batch
 
 
 def _apply(items: list[EntityItem], slots: list[int], offsets: list[int], arena: Any) -> None:

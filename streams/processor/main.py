@@ -27,8 +27,9 @@ def run(process: Process) -> None:
     settings = process.settings
     client = RespClient(settings.redis_address)
     claims = Claims(client, GROUP)
-    cards = CardStage(settings, client, new_producer(settings.kafka, process.name), claims)
-    entities = EntityStage(client, claims)
+    producer = new_producer(settings.kafka, process.name)
+    cards = CardStage(settings, client, producer, claims)
+    entities = EntityStage(client, producer, claims)
     stages = {TRANSACTIONS.name: cards.handle, ENTITIES.name: entities.handle}
 
     def handle(chunk: Chunk) -> None:

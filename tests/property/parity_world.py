@@ -119,7 +119,7 @@ class Worker:
         producer: Any = self._log
         claims = Claims(client, "processor")
         self._cards = CardStage(Settings(home="/nowhere", partitions=PARTITIONS), client, producer, claims)
-        self._entities = EntityStage(client, claims)
+        self._entities = EntityStage(client, producer, claims)
         everything = [(topic, p) for topic in ("transactions", "entities") for p in range(PARTITIONS)]
         self._next = claims.claim(everything)
         self._entities.load_applied(list(range(PARTITIONS)))
