@@ -1,4 +1,4 @@
-"""The archive's memory: how far each partition is archived, and which files a flush was about to write.
+"""The archive's memory: how far each partition is archived, from which sources, and which files a flush was to write.
 
 SQLite, because the position and the end of an intent must change together. Files named in an intent that never
 ended are removed on opening: their rows come again from the log, and no row is archived twice.
@@ -7,13 +7,21 @@ ended are removed on opening: their rows come again from the log, and no row is 
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from streams.archive.repeats import Seen
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS positions (
     topic TEXT NOT NULL, partition INTEGER NOT NULL, next_offset INTEGER NOT NULL, last_source INTEGER NOT NULL,
     PRIMARY KEY (topic, partition)
+);
+CREATE TABLE IF NOT EXISTS sources (
+    topic TEXT NOT NULL, partition INTEGER NOT NULL, source_topic TEXT NOT NULL,
+    last_source INTEGER NOT NULL, recent BLOB NOT NULL,
+    PRIMARY KEY (topic, partition, source_topic)
 );
 CREATE TABLE IF NOT EXISTS intents (path TEXT PRIMARY KEY);
 """
@@ -25,10 +33,14 @@ class ManifestError(Exception):
 
 @dataclass(frozen=True)
 class Position:
-    """Next offset to read of a partition, and the last source offset archived from it (-1: none)."""
+    """Next offset to read of a partition, and which source offsets are archived from it.
+
+    ``last_source`` (-1: none) is for `features`, of one source in order; ``sources``, by source topic, for `outcomes`.
+    """
 
     next_offset: int
     last_source: int = -1
+    sources: Mapping[str, Seen] = field(default_factory=dict)
 
 
 class Manifest:
@@ -54,8 +66,15 @@ class Manifest:
 
     def positions(self) -> dict[tuple[str, int], Position]:
         """Every known position, by (topic, partition)."""
+        sources: dict[tuple[str, int], dict[str, Seen]] = {}
+        rows = self._db.execute("SELECT topic, partition, source_topic, last_source, recent FROM sources")
+        for topic, partition, source_topic, last, recent in rows:
+            sources.setdefault((topic, partition), {})[source_topic] = Seen.unpack(last, recent)
         rows = self._db.execute("SELECT topic, partition, next_offset, last_source FROM positions")
-        return {(topic, partition): Position(after, source) for topic, partition, after, source in rows}
+        return {
+            (topic, partition): Position(after, last, sources.get((topic, partition), {}))
+            for topic, partition, after, last in rows
+        }
 
     def begin(self, paths: list[Path]) -> None:
         """Say which files are about to appear, before the first of them does.
@@ -77,9 +96,15 @@ class Manifest:
             ManifestError: it could not be written down; the files will be removed at the next start.
         """
         rows = [(topic, part, at.next_offset, at.last_source) for (topic, part), at in positions.items()]
+        sources = [
+            (topic, part, source_topic, seen.last, seen.pack())
+            for (topic, part), at in positions.items()
+            for source_topic, seen in at.sources.items()
+        ]
         try:
             with self._db:
                 self._db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)", rows)
+                self._db.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?)", sources)
                 self._db.execute("DELETE FROM intents")
         except sqlite3.Error as error:
             raise ManifestError(f"{self._path}: {error}") from error

@@ -6,7 +6,8 @@ append time, which is what Feast joins by. Unknown features stay NaN, absent fie
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -15,11 +16,13 @@ import pyarrow as pa
 
 from features.catalogue import CATALOGUE_HASH, WIDTH
 from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
+from streams.archive.repeats import Seen
+from streams.events import Instant, epoch_ms
+from streams.labels.source import source_of
 from streams.records import FeatureRecord, decode_features, matrix
-from streams.topics import DECISIONS, FEATURES, OUTCOMES
+from streams.topics import DECISIONS, FEATURES, LABELS, OUTCOMES
 
 _MS = pa.timestamp("ms", tz="UTC")
-_US = pa.timestamp("us", tz="UTC")
 
 DECISION_SCHEMA = pa.schema(
     [
@@ -41,12 +44,15 @@ OUTCOME_SCHEMA = pa.schema(
 
 SCHEMAS = {FEATURES.name: FEATURE_SCHEMA, DECISIONS.name: DECISION_SCHEMA, OUTCOMES.name: OUTCOME_SCHEMA}
 
+#: what completes an outcome
+_OUTCOME_SOURCES = (LABELS.name, DECISIONS.name)
+
 #: called with a Kafka record that cannot be read and the reason in words
 Refuse = Callable[[Any, str], None]
 
 
 class _Decision(msgspec.Struct):
-    """What the archive keeps of a decision; times stay text until a whole column is parsed at once."""
+    """What the archive keeps of a decision; typed, so that a bad value is refused with its record, not in the flush."""
 
     transaction_id: str
     decision: str
@@ -57,8 +63,8 @@ class _Decision(msgspec.Struct):
     arm: str
     latency_ms: float
     reasons: msgspec.Raw
-    event_time: str
-    decided_at: str
+    event_time: Instant
+    decided_at: Instant
     card_id: str
     tenant: str
 
@@ -66,7 +72,7 @@ class _Decision(msgspec.Struct):
 class _Outcome(msgspec.Struct):
     decision: _Decision
     label: str
-    label_time: str
+    label_time: Instant
     source: str
     merchant_id: str
 
@@ -113,14 +119,14 @@ def feature_table(records: list[Any], refuse: Refuse, last_source: int) -> tuple
 
 def decision_table(records: list[Any], refuse: Refuse) -> pa.Table:
     """Records of `decisions` as a table; reasons stay JSON text."""
-    pairs = list(_decoded(records, _decision_decoder.decode, refuse))
+    pairs = _decoded(records, _decode_decision, refuse)
     decisions = [decision for _, decision in pairs]
     columns = [
         *_texts(decisions, "transaction_id", "decision", "status"),
         pa.array([d.score for d in decisions], pa.float64()),
         *_texts(decisions, "model_version", "policy_version", "arm"),
         pa.array([d.latency_ms for d in decisions], pa.float64()),
-        pa.array([bytes(d.reasons) for d in decisions], pa.binary()).cast(pa.string()),
+        pa.array([bytes(d.reasons).decode() for d in decisions], pa.string()),
         _instants([d.event_time for d in decisions]),
         _instants([d.decided_at for d in decisions]),
         *_texts(decisions, "card_id", "tenant"),
@@ -129,9 +135,15 @@ def decision_table(records: list[Any], refuse: Refuse) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=DECISION_SCHEMA)
 
 
-def outcome_table(records: list[Any], refuse: Refuse) -> pa.Table:
-    """Records of `outcomes` as a table: the label, and of its decision what monitors and trainer compare."""
-    pairs = list(_decoded(records, _outcome_decoder.decode, refuse))
+def outcome_table(
+    records: list[Any], refuse: Refuse, sources: Mapping[str, Seen]
+) -> tuple[pa.Table, dict[str, Seen]]:
+    """Records of one partition of `outcomes` as a table, and the source offsets now seen, by source topic.
+
+    The label, and of its decision what monitors and trainer compare. An outcome whose source is in ``sources`` repeats
+    one from before a crash of the labels worker and is left out.
+    """
+    pairs, seen = _first_times(_decoded(records, _outcome_decoder.decode, refuse), sources)
     outcomes = [outcome for _, outcome in pairs]
     decisions = [outcome.decision for outcome in outcomes]
     columns = [
@@ -147,7 +159,31 @@ def outcome_table(records: list[Any], refuse: Refuse) -> pa.Table:
         _instants([d.event_time for d in decisions]),
         *_places([record for record, _ in pairs]),
     ]
-    return pa.Table.from_arrays(columns, schema=OUTCOME_SCHEMA)
+    return pa.Table.from_arrays(columns, schema=OUTCOME_SCHEMA), seen
+
+
+def _first_times(
+    pairs: list[tuple[Any, Any]], sources: Mapping[str, Seen]
+) -> tuple[list[tuple[Any, Any]], dict[str, Seen]]:
+    """Outcomes whose source was not seen, or that name none."""
+    seen = dict(sources)
+    kept = []
+    for record, outcome in pairs:
+        source = source_of(record.headers)
+        if source and source.topic in _OUTCOME_SOURCES and source.partition == record.partition:
+            before = seen.get(source.topic, Seen())
+            if source.offset in before:
+                continue
+            seen[source.topic] = before.with_offset(source.offset)
+        kept.append((record, outcome))
+    return kept, seen
+
+
+def _decode_decision(raw: bytes) -> _Decision:
+    decision: _Decision = _decision_decoder.decode(raw)
+    # msgspec looks at no character of what it keeps raw; Arrow would, in the flush
+    bytes(decision.reasons).decode()
+    return decision
 
 
 def _decoded(records: list[Any], decode: Callable[[bytes], Any], refuse: Refuse) -> list[tuple[Any, Any]]:
@@ -155,7 +191,7 @@ def _decoded(records: list[Any], decode: Callable[[bytes], Any], refuse: Refuse)
     for record in records:
         try:
             out.append((record, decode(record.value or b"")))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             refuse(record, f"{record.topic} record does not parse: {error}")
     return out
 
@@ -164,8 +200,8 @@ def _texts(rows: list[Any], *names: str) -> list[pa.Array]:
     return [pa.array([getattr(row, name) for row in rows], pa.string()) for name in names]
 
 
-def _instants(texts: list[str]) -> pa.Array:
-    return pa.array(texts, pa.string()).cast(_US).cast(_MS, safe=False)
+def _instants(moments: list[datetime]) -> pa.Array:
+    return pa.array(np.array([epoch_ms(moment) for moment in moments], dtype=np.int64)).cast(_MS)
 
 
 def _append_times(records: list[Any]) -> pa.Array:

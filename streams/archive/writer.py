@@ -50,10 +50,14 @@ class Archive:
         self._lock = threading.Lock()
 
     def start_positions(self, assigned: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        """Where to read on, for partitions that were ever archived; what is buffered is written first."""
+        """Where to read on; what is buffered is written first.
+
+        A partition that was never archived starts at 0 (the broker's earliest), not at the group's committed offset,
+        which may be ahead of what a killed process had written.
+        """
         with self._lock:
             self._flush()
-            return {place: self._expected[place] for place in assigned if place in self._expected}
+            return {place: self._expected.get(place, 0) for place in assigned}
 
     def add(self, records: list[Any], now_s: float) -> None:
         """Buffer Kafka records; those below their partition's position are known and dropped."""
@@ -89,8 +93,7 @@ class Archive:
         positions: dict[tuple[str, int], Position] = {}
         rows: dict[str, int] = {}
         for place, records in self._buffers.items():
-            table, last_source = self._table(place, records)
-            positions[place] = Position(records[-1].offset + 1, last_source)
+            table, positions[place] = self._table(place, records)
             rows[place[0]] = rows.get(place[0], 0) + table.num_rows
             files += self._files(place, records[0].offset, records[-1].offset, table)
         self._manifest.begin([path for path, _ in files])
@@ -102,12 +105,17 @@ class Archive:
         for topic, count in rows.items():
             ARCHIVED_ROWS.labels(topic).inc(count)
 
-    def _table(self, place: tuple[str, int], records: list[Any]) -> tuple[pa.Table, int]:
-        last_source = self._positions.get(place, Position(0)).last_source
+    def _table(self, place: tuple[str, int], records: list[Any]) -> tuple[pa.Table, Position]:
+        """The rows to write, and the partition's position once they are."""
+        at = self._positions.get(place, Position(0))
+        after = records[-1].offset + 1
         if place[0] == FEATURES.name:
-            return feature_table(records, self._refuse, last_source)
-        build = decision_table if place[0] == DECISIONS.name else outcome_table
-        return build(records, self._refuse), last_source
+            table, last_source = feature_table(records, self._refuse, at.last_source)
+            return table, Position(after, last_source)
+        if place[0] == DECISIONS.name:
+            return decision_table(records, self._refuse), Position(after)
+        table, sources = outcome_table(records, self._refuse, at.sources)
+        return table, Position(after, sources=sources)
 
     def _files(
         self, place: tuple[str, int], first: int, last: int, table: pa.Table

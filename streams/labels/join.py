@@ -9,9 +9,7 @@ import msgspec
 
 from streams.events import Decision, Label, Outcome, epoch_ms
 from streams.partitioning import entity_partition
-from streams.records import DecidedEntities, EntityItem, IndexedDecision
-
-_decision_decoder = msgspec.json.Decoder(Decision)
+from streams.records import DecidedEntities, EntityItem
 
 
 class StoredLabel(msgspec.Struct, array_like=True, frozen=True):
@@ -20,11 +18,29 @@ class StoredLabel(msgspec.Struct, array_like=True, frozen=True):
     label: Label
 
 
+@dataclass(frozen=True)
+class KnownDecision:
+    """A transaction's decision and, where they are known, its merchant, device, ip and customer."""
+
+    decision: Decision
+    entities: DecidedEntities | None
+
+
+@dataclass(frozen=True)
+class CardOutcome:
+    """One outcome, and the record of the chunk's topic that completed it; it goes to the same partition."""
+
+    partition: int
+    offset: int
+    card_id: str
+    outcome: Outcome
+
+
 @dataclass
 class Joined:
-    """What one chunk leads to: outcomes by card, items by (source partition, partition of `entities`), index writes."""
+    """What one chunk leads to: outcomes, items by (source partition, partition of `entities`), index writes."""
 
-    outcomes: list[tuple[int, str, Outcome]] = field(default_factory=list)
+    outcomes: list[CardOutcome] = field(default_factory=list)
     items: dict[tuple[int, int], list[EntityItem]] = field(default_factory=dict)
     labels: dict[str, Label] = field(default_factory=dict)
     corrected: int = 0
@@ -35,7 +51,7 @@ class Join:
     """One chunk's worth of joining. ``decisions`` and ``labels`` are what the index knows, by transaction."""
 
     def __init__(
-        self, decisions: Mapping[str, IndexedDecision], labels: Mapping[str, Label], partitions: int
+        self, decisions: Mapping[str, KnownDecision], labels: Mapping[str, Label], partitions: int
     ) -> None:
         self._decisions = decisions
         self._labels = dict(labels)
@@ -61,27 +77,26 @@ class Join:
             known = decision.entities if decision else None
             self._count(label, known, change, partition, offset, own=True)
         if decision is not None:
-            self._pair(label, decision, partition)
+            self._pair(label, decision, partition, offset)
 
-    def decision(self, transaction_id: str, decision: IndexedDecision, partition: int, offset: int) -> None:
+    def decision(self, decision: KnownDecision, partition: int, offset: int) -> None:
         """A decision arrived: pair it with a label that came first."""
-        label = self._labels.get(transaction_id)
+        label = self._labels.get(decision.decision.transaction_id)
         if label is None:
             return
         if label.label == "fraud" and decision.entities is not None:
             self._count(label, decision.entities, 1, partition, offset, own=False)
-        self._pair(label, decision, partition)
+        self._pair(label, decision, partition, offset)
 
-    def _pair(self, label: Label, indexed: IndexedDecision, partition: int) -> None:
-        decision = _decision_decoder.decode(indexed.decision)
+    def _pair(self, label: Label, known: KnownDecision, partition: int, offset: int) -> None:
         outcome = Outcome(
-            decision=decision,
+            decision=known.decision,
             label=label.label,
             label_time=label.label_time,
             source=label.source,
             merchant_id=label.merchant_id,
         )
-        self.joined.outcomes.append((partition, label.card_id, outcome))
+        self.joined.outcomes.append(CardOutcome(partition, offset, label.card_id, outcome))
 
     def _count(
         self,

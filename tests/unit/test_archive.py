@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +14,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.dataset as ds
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from features.catalogue import NAMES
 from streams.archive import writer
 from streams.archive.manifest import Manifest, ManifestError
+from streams.archive.repeats import WINDOW, Seen
 from streams.archive.writer import Archive, FlushPolicy, ensure_schema_files
 from tests.unit.archive_samples import START_MS, Record, decisions, features, outcomes
 
@@ -78,10 +84,74 @@ def test_what_comes_again_is_not_written_again(tmp_path):
     archive.add([features(3, offset=6), features(6, offset=7)], 0.0)
     archive.close()
     again = Archive(tmp_path, no_refusal)
-    assert again.start_positions([("features", 0), ("features", 1)]) == {("features", 0): 8}
+    assert again.start_positions([("features", 0), ("features", 1)]) == {
+        ("features", 0): 8,
+        ("features", 1): 0,
+    }
     again.add([features(5, offset=8), features(7, offset=9)], 0.0)
     again.close()
     assert rows(tmp_path, "features")["transaction_id"] == [f"tx-{n}" for n in range(8)]
+
+
+def named(number: int, source: str, partition: int = 0) -> Record:
+    """An outcome that says which record completed it."""
+    headers = (("other", b"1"), ("tollgate-outcome-source", source.encode()))
+    return dataclasses.replace(outcomes(number, partition), headers=headers)
+
+
+def test_outcomes_that_come_again_from_a_source_are_not_written_again(tmp_path):
+    archive = Archive(tmp_path, no_refusal)
+    first = [named(0, "labels:0:5"), named(1, "decisions:0:2"), named(2, "labels:0:7")]
+    archive.add([*first, named(3, "labels:0:7")], 0.0)
+    # each topic and each partition counts by itself
+    archive.add([named(0, "labels:1:5", 1), named(1, "decisions:1:2", 1)], 0.0)
+    archive.flush_due(10.0)
+    archive.add([named(4, "decisions:0:2")], 20.0)
+    archive.close()
+    again = Archive(tmp_path, no_refusal)
+    assert again.start_positions([("outcomes", 0)]) == {("outcomes", 0): 5}
+    again.add([named(5, "labels:0:5"), named(6, "labels:0:6"), named(7, "decisions:0:3")], 0.0)
+    again.add([named(2, "labels:1:5", 1)], 0.0)
+    again.close()
+    found = rows(tmp_path, "outcomes")
+    places = sorted(zip(found["partition"], found["offset"], strict=True))
+    assert places == [(0, 0), (0, 1), (0, 2), (0, 6), (0, 7), (1, 0), (1, 1)]
+
+
+@pytest.mark.parametrize(
+    "source", ["", "labels", "labels:0", "labels:0:x", "labels:0:-1", "other:0:1", "labels:1:1", f"labels:0:{'9' * 30}"]
+)  # fmt: skip
+def test_outcomes_that_name_no_source_are_all_written(tmp_path, source):
+    archive = Archive(tmp_path, no_refusal)
+    archive.add([named(0, source), named(1, source), outcomes(2), outcomes(3)], 0.0)
+    archive.close()
+    assert rows(tmp_path, "outcomes")["offset"] == [0, 1, 2, 3]
+
+
+def test_a_manifest_from_before_sources_were_remembered_goes_on(tmp_path):
+    archive = Archive(tmp_path, no_refusal)
+    archive.add([outcomes(0)], 0.0)
+    archive.close()
+    with sqlite3.connect(tmp_path / "manifest.sqlite") as before:
+        before.execute("DROP TABLE IF EXISTS sources")
+    archive = Archive(tmp_path, no_refusal)
+    archive.add([outcomes(0), named(1, "labels:0:0"), named(2, "labels:0:0")], 0.0)
+    archive.close()
+    assert rows(tmp_path, "outcomes")["offset"] == [0, 1]
+
+
+@given(
+    st.lists(st.integers(0, 40) | st.integers(WINDOW - 3, WINDOW + 40) | st.integers(0, 10**18), max_size=30)
+)
+def test_seen_offsets_are_those_that_came_or_are_too_old(offsets):
+    seen, came = Seen(), set()
+    for offset in offsets:
+        for asked in {offset, offset - 1, offset + 1, offset - WINDOW, 0}:
+            old = bool(came) and asked <= max(came) - WINDOW
+            assert (asked in seen) == (asked in came or old)
+        seen = seen.with_offset(offset)
+        came.add(offset)
+        seen = Seen.unpack(seen.last, seen.pack())
 
 
 def test_a_rebalance_writes_what_is_buffered_before_it_says_where_to_go_on(tmp_path):
@@ -89,6 +159,15 @@ def test_a_rebalance_writes_what_is_buffered_before_it_says_where_to_go_on(tmp_p
     archive.add([decisions(n) for n in range(3)], 0.0)
     assert archive.start_positions([("decisions", 0)]) == {("decisions", 0): 3}
     assert rows(tmp_path, "decisions")["offset"] == [0, 1, 2]
+
+
+def test_what_was_never_archived_starts_at_the_beginning(tmp_path):
+    """The group's committed offset may be ahead of what a killed process had written."""
+    archive = Archive(tmp_path, no_refusal)
+    assert archive.start_positions([("outcomes", 0), ("decisions", 1)]) == {
+        ("outcomes", 0): 0,
+        ("decisions", 1): 0,
+    }
 
 
 def test_unreadable_records_are_refused_and_stop_nothing(tmp_path):
@@ -106,6 +185,66 @@ def test_unreadable_records_are_refused_and_stop_nothing(tmp_path):
     assert len(refused) == 5
     assert "catalogue" in refused[2][1]
     assert Manifest(tmp_path).positions()[("decisions", 0)].next_offset == 1
+
+
+def changed(record: Record, before: bytes, after: bytes) -> Record:
+    assert record.value is not None and before in record.value
+    return dataclasses.replace(record, value=record.value.replace(before, after))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b'"yesterday"',
+        b'""',
+        b'"2026-11-21"',
+        b'"2026-11-21T10:15:30"',
+        b'"2026-02-30T10:15:30Z"',
+        b"null",
+        b"true",
+    ],
+)
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (decisions, b"event_time"), (decisions, b"decided_at"),
+        (outcomes, b"event_time"), (outcomes, b"decided_at"), (outcomes, b"label_time"),
+    ],
+)  # fmt: skip
+def test_a_time_that_is_none_is_refused_with_its_record_alone(tmp_path, make, field, bad):
+    refused: list[tuple[Record, str]] = []
+    archive = Archive(tmp_path, lambda record, reason: refused.append((record, reason)))
+    record = make(1)
+    value = re.sub(rb'"%s":"[^"]*"' % field, b'"%s":%s' % (field, bad), record.value)
+    assert value != record.value
+    archive.add([make(0), dataclasses.replace(record, value=value), make(2)], 0.0)
+    archive.close()
+    assert rows(tmp_path, record.topic)["offset"] == [0, 2]
+    assert [record.offset for record, _ in refused] == [1]
+
+
+def test_reasons_that_are_no_text_are_refused_with_their_record_alone(tmp_path):
+    refused: list[tuple[Record, str]] = []
+    archive = Archive(tmp_path, lambda record, reason: refused.append((record, reason)))
+    bad = changed(decisions(1), b'"reasons":[]', b'"reasons":["\xff"]')
+    deep = changed(decisions(2), b'"reasons":[]', b'"reasons":' + b"[" * 100_000)
+    archive.add([decisions(0), bad, deep, decisions(3)], 0.0)
+    archive.close()
+    assert rows(tmp_path, "decisions")["offset"] == [0, 3]
+    assert [record.offset for record, _ in refused] == [1, 2]
+
+
+def test_times_keep_their_moment_in_any_zone(tmp_path):
+    archive = Archive(tmp_path, no_refusal)
+    value = re.sub(
+        rb'"event_time":"[^"]*"',
+        b'"event_time":"2026-11-21T12:15:30.123999+02:00"',
+        decisions(0).value or b"",
+    )
+    archive.add([dataclasses.replace(decisions(0), value=value)], 0.0)
+    archive.close()
+    found = rows(tmp_path, "decisions")["event_timestamp"][0]
+    assert found.isoformat() == "2026-11-21T10:15:30.123000+00:00"
 
 
 _WORKER = """

@@ -1,0 +1,292 @@
+"""The labels stage on a store, a producer and claims in memory: joins, bad records, misplaced labels, crashes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+import pyarrow.dataset as ds
+import pytest
+from faust.types import TP
+
+from features.online.claims import Claims
+from streams.archive.writer import Archive
+from streams.chunks import Chunk
+from streams.dead_letters import DeadLetter, decode_dead_letter
+from streams.events import Label, Outcome, encode, from_ms
+from streams.labels.stage import LabelsStage, label_key
+from streams.metrics import FORWARDED
+from streams.partitioning import partitions_of
+from streams.records import (
+    HEADER_ENTITIES,
+    DecidedEntities,
+    IndexedDecision,
+    decision_key,
+    decode_indexed,
+    decode_items,
+    encode_entities,
+    encode_indexed,
+)
+from tests.unit.archive_samples import START_MS, Record, decision
+
+PARTITIONS = 2
+#: one card of each partition
+CARDS = [
+    next(card for card in (f"card-{n}" for n in range(99)) if partitions_of([card], PARTITIONS)[0] == home)
+    for home in range(PARTITIONS)
+]
+_outcome_decoder = msgspec.json.Decoder(Outcome)
+
+
+class Crash(Exception):
+    """The worker dies: what is acknowledged stays, what is not written never was."""
+
+
+@dataclass
+class Store:
+    """The commands that the stage and its claims send; with ``crash_next`` the next EXEC never happens."""
+
+    values: dict[str, bytes] = field(default_factory=dict)
+    crash_next: bool = False
+
+    def patient(self, commands: Sequence[Any]) -> list[Any]:
+        return [self._one(*command) for command in commands]
+
+    def call(self, commands: Sequence[Any]) -> list[Any]:
+        if self.crash_next:
+            self.crash_next = False
+            raise Crash
+        return self.patient(commands)
+
+    def _one(self, name: str, *parts: Any) -> Any:
+        if name == "MGET":
+            return [self.values.get(key) for key in parts]
+        if name == "GET":
+            return self.values.get(parts[0])
+        if name == "INCR":
+            self.values[parts[0]] = str(int(self.values.get(parts[0], b"0")) + 1).encode()
+            return int(self.values[parts[0]])
+        if name == "SET":
+            self.values[parts[0]] = parts[1] if isinstance(parts[1], bytes) else str(parts[1]).encode()
+        return [] if name == "EXEC" else b"OK"
+
+
+@dataclass
+class Log:
+    """A producer whose records can be read."""
+
+    sent: list[Record] = field(default_factory=list)
+
+    def produce(
+        self,
+        topic: str,
+        key: str,
+        value: bytes,
+        partition: int = 0,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
+        offset = len(self.of(topic, partition))
+        self.sent.append(Record(topic, partition, offset, 1, value, key.encode(), tuple(headers)))
+
+    def flush(self, timeout_s: float) -> int:
+        assert timeout_s > 0
+        return 0
+
+    def of(self, topic: str, partition: int | None = None) -> list[Record]:
+        return [
+            record
+            for record in self.sent
+            if record.topic == topic and (partition is None or record.partition == partition)
+        ]
+
+
+class World:
+    """One labels worker; ``handle`` gives it one chunk, ``start`` another worker on the same store and log."""
+
+    def __init__(self) -> None:
+        self.store = Store()
+        self.log = Log()
+        self.start()
+
+    def start(self) -> None:
+        store: Any = self.store
+        log: Any = self.log
+        claims = Claims(store, "labels")
+        claims.claim([(topic, p) for topic in ("labels", "decisions") for p in range(PARTITIONS)])
+        self.stage = LabelsStage(PARTITIONS, store, log, claims)
+
+    def handle(self, *records: Record, crash: bool = False) -> None:
+        positions = {TP(r.topic, r.partition): r.offset + 1 for r in records}
+        chunk = Chunk(records[0].topic, list(records), positions)
+        self.store.crash_next = crash
+        if crash:
+            with pytest.raises(Crash):
+                self.stage.handle(chunk)
+            self.start()
+        else:
+            self.stage.handle(chunk)
+
+    def position(self, topic: str, partition: int = 0) -> int:
+        return int(self.store.values[f"tollgate:labels:position:{topic}:{partition}"])
+
+    def dead_letters(self) -> list[DeadLetter]:
+        return [decode_dead_letter(record.value or b"") for record in self.log.of("dead-letters")]
+
+    def outcomes(self) -> list[Outcome]:
+        return [_outcome_decoder.decode(record.value or b"") for record in self.log.of("outcomes")]
+
+    def counted(self) -> list[tuple[str, str, int]]:
+        return sorted(
+            (item.entity, item.entity_id, item.frauds)
+            for record in self.log.of("entities")
+            for item in decode_items(record.value or b"").items
+        )
+
+
+def label(offset: int, number: int, partition: int = 0, card: str = CARDS[0]) -> Record:
+    value = Label(
+        transaction_id=f"tx-{number}", label="fraud", label_time=from_ms(START_MS + 10), source="chargeback",
+        card_id=card, merchant_id="m-1", event_time=from_ms(START_MS + number),
+    )  # fmt: skip
+    return Record("labels", partition, offset, 1_000 + offset, encode(value), headers=(("trace", b"t"),))
+
+
+def decided(offset: int, number: int, *headers: tuple[str, bytes]) -> Record:
+    return Record("decisions", 0, offset, 1_000 + offset, encode(decision(number)), headers=headers)
+
+
+def test_label_and_decision_meet_in_either_order():
+    world = World()
+    entities = DecidedEntities("m-1", "d-1", None, None)
+    world.handle(decided(0, 1, (HEADER_ENTITIES, encode_entities(entities))))
+    world.handle(label(0, 1), label(1, 2))
+    world.handle(decided(1, 2))
+    assert [outcome.decision.transaction_id for outcome in world.outcomes()] == ["tx-1", "tx-2"]
+    counted = [("card", CARDS[0], 1)] * 2 + [("device", "d-1", 1)] + [("merchant", "m-1", 1)] * 2
+    assert world.counted() == counted
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        None,
+        b"",
+        b"null",
+        b"not JSON",
+        b'{"transaction_id":"\xff"}',
+        b'{"transaction_id":"tx-1"}',
+        encode(decision(1)).replace(b'"approve"', b'"perhaps"'),
+        b'{"other":' + b"[" * 100_000,
+    ],
+    ids=["none", "empty", "null", "words", "not_utf8", "id_only", "wrong_value", "deep"],
+)
+def test_a_decision_that_does_not_parse_is_a_dead_letter_and_the_next_one_counts(poison):
+    world = World()
+    world.handle(Record("decisions", 0, 0, 1, poison), decided(1, 2))
+    (letter,) = world.dead_letters()
+    assert (letter.reason, letter.source_topic, letter.source_offset) == ("poison", "decisions", 0)
+    assert world.position("decisions") == 2
+    assert decision_key("tx-1") not in world.store.values
+    world.handle(label(0, 1), label(1, 2))
+    assert [outcome.decision.transaction_id for outcome in world.outcomes()] == ["tx-2"]
+
+
+def test_a_dead_letter_quotes_no_card_number():
+    world = World()
+    raw = encode(decision(1)).replace(b'"approve"', b'"4111111111111111"')
+    world.handle(Record("decisions", 0, 0, 1, raw))
+    assert "4111111111111111" not in world.dead_letters()[0].text
+
+
+@pytest.mark.parametrize("header", [b"\xc1", b"\x91\x01", b"\x94\xa1\xff\xc0\xc0\xc0"])
+def test_entities_that_do_not_decode_are_unknown_entities(header, caplog):
+    world = World()
+    world.handle(decided(0, 1, (HEADER_ENTITIES, header)))
+    assert decode_indexed(world.store.values[decision_key("tx-1")]).entities is None
+    assert "decisions[0] offset 0" in caplog.text
+    world.handle(label(0, 1))
+    assert len(world.outcomes()) == 1
+    assert world.counted() == [("card", CARDS[0], 1), ("merchant", "m-1", 1)]
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [b"\xc1", b"null", encode_indexed(IndexedDecision(b"null", None)), encode_indexed(IndexedDecision(b"\xff", None))],
+)  # fmt: skip
+def test_a_stored_decision_that_does_not_decode_is_an_unknown_decision(stored, caplog):
+    world = World()
+    world.store.values[decision_key("tx-1")] = stored
+    world.handle(label(0, 1))
+    assert world.outcomes() == [] and world.position("labels") == 1
+    assert world.counted() == [("card", CARDS[0], 1), ("merchant", "m-1", 1)]
+    assert "labels[0] offset 0" in caplog.text
+
+
+@pytest.mark.parametrize("stored", [b"\xc1", b"\x91\xc0", b"\x91\x81\xa1\xff\x01"])
+def test_a_stored_label_that_does_not_decode_is_an_unknown_label(stored):
+    world = World()
+    world.store.values[label_key("tx-1")] = stored
+    world.handle(decided(0, 1))
+    assert world.outcomes() == []
+    world.handle(label(0, 1))
+    assert len(world.outcomes()) == 1
+
+
+def test_a_misplaced_label_is_sent_on_and_joined_only_where_it_belongs():
+    world = World()
+    world.handle(decided(0, 1))
+    before = FORWARDED._value.get()
+    misplaced = label(7, 1, partition=1)
+    world.handle(misplaced, label(8, 3, partition=1, card=CARDS[1]))
+    assert FORWARDED._value.get() == before + 1
+    assert world.outcomes() == [] and label_key("tx-1") not in world.store.values
+    assert label_key("tx-3") in world.store.values and world.position("labels", 1) == 9
+    (sent,) = world.log.of("labels")
+    assert (sent.partition, sent.value, sent.key) == (0, misplaced.value, CARDS[0].encode())
+    assert dict(sent.headers) == {
+        "trace": b"t", "tollgate-forwarded-from": b"1:7", "tollgate-appended-ms": b"1007",
+    }  # fmt: skip
+    world.handle(sent)
+    assert len(world.outcomes()) == 1
+    assert world.counted().count(("card", CARDS[0], 1)) == 1
+
+
+def test_a_chunk_of_misplaced_labels_only_moves_the_position():
+    world = World()
+    world.handle(label(0, 1, partition=1))
+    assert world.position("labels", 1) == 1
+
+
+def test_an_outcome_names_the_record_that_completed_it():
+    world = World()
+    world.handle(decided(0, 1))
+    world.handle(label(0, 2), label(1, 1))
+    world.handle(decided(1, 2))
+    found = [dict(record.headers)["tollgate-outcome-source"] for record in world.log.of("outcomes")]
+    assert found == [b"labels:0:1", b"decisions:0:1"]
+
+
+def test_outcomes_that_a_crash_repeats_are_archived_once_and_those_that_it_reorders_too(tmp_path):
+    """After the crash a decision comes first, so that an earlier label than the archived one completes its pair."""
+    world = World()
+    world.handle(decided(0, 2))
+    world.handle(label(0, 1), label(1, 2), crash=True)
+    world.handle(decided(1, 1))
+    world.handle(label(0, 1), label(1, 2))
+    sent = world.log.of("outcomes")
+    names = [outcome.decision.transaction_id for outcome in world.outcomes()]
+    assert names == ["tx-2", "tx-1", "tx-2"]
+    for flushes in ([sent], [sent[:1], sent[1:]], [sent[:1], sent[1:2], sent[2:]]):
+        root = tmp_path / str(len(flushes))
+        for records in flushes:
+            archive = Archive(root, _no_refusal)
+            archive.add([replace(record, timestamp=START_MS) for record in records], 0.0)
+            archive.close()
+        table = ds.dataset(root / "outcomes", partitioning="hive").to_table().to_pydict()
+        assert sorted(table["transaction_id"]) == ["tx-1", "tx-2"]
+
+
+def _no_refusal(record: object, reason: str) -> None:
+    raise AssertionError(f"{record} refused: {reason}")
