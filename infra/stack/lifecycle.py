@@ -32,6 +32,8 @@ from streams.topics import ensure_topics
 Progress = Callable[[str], None]
 
 FOUNDATION_WAIT_S = 90.0
+#: what runs beside the hot path gets so long to start before the stack is ready all the same
+SETTLE_S = 45.0
 #: folders whose content was made from the topics, and means nothing without them
 FOLLOWS_FROM_LOG = ("redis", "archive", "feast", "drift", "trainer", "run")
 KAFKA_ADDRESS_FILE = "kafka.address"
@@ -46,9 +48,13 @@ def start(
     *,
     only: Sequence[str] | None = None,
     wait_s: float = 120.0,
+    settle: bool = True,
     progress: Progress = silent,
 ) -> Settings:
     """Start a stack, or the processes named in ``only``, and wait until it can be used.
+
+    With ``settle`` also until what runs beside the hot path has started: starting takes it a core for a quarter of a
+    minute, which the first transactions would notice.
 
     Returns the settings that hold: Kafka's address is known late in the embedded form. On a stack that runs already,
     only what does not run is started. Any exception but ``NotReady`` leaves nothing running that this call started.
@@ -75,6 +81,8 @@ def start(
             _start_stage(supervisor, chosen, BESIDE, progress)
         else:
             _until_ready(settings, supervisor, chosen, deadline, progress)
+            if settle:
+                _until_settled(settings, supervisor, min(deadline, time.monotonic() + SETTLE_S), progress)
     except NotReady:
         raise
     except BaseException:
@@ -266,6 +274,21 @@ def _until_ready(
         if time.monotonic() > deadline:
             raise NotReady(_unready(settings, missing))
         time.sleep(0.25)
+
+
+def _until_settled(settings: Settings, supervisor: Supervisor, until: float, progress: Progress) -> None:
+    """Wait until MLflow, trainer and drift listen; one that does not is the status's affair, not this start's."""
+    ports = {
+        "mlflow": port_of(settings.mlflow),
+        **{n: settings.metrics_port(n) for n in ("trainer-0", "drift-0")},
+    }
+    waiting = [name for name in ports if name in supervisor.states()]
+    progress(f"waiting for {', '.join(waiting)}, which start beside")
+    while waiting and time.monotonic() < until:
+        waiting = [name for name in waiting if not answers(ports[name])]
+        time.sleep(0.25)
+    if waiting:
+        progress(f"{', '.join(waiting)} still starting")
 
 
 def _unready(settings: Settings, missing: Sequence[str]) -> str:

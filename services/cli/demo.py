@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,30 +20,20 @@ from loadtest.measurement import Measurement
 from loadtest.report import complete, lines
 from loadtest.scoreboard import Scoreboard, Watcher
 from loadtest.simulation import Run, Sent, Switch, natural_scale, simulate
-from loadtest.simulator import DEFAULT_CARDS, World, create_world, history_table
+from loadtest.simulator import DEFAULT_CARDS, create_world
 from models.bundle import MODEL
 from services.cli.demo_view import View, truth
+from services.cli.first_model import SEED, simulated_history, start_with_model
 from services.cli.options import home_option
 from services.cli.stack import addresses
-from services.trainer.bootstrap import train_first_model
 from streams.events import epoch_ms, from_ms
-from streams.rollouts import newest_rollout
 from streams.settings import DEFAULT_PORT_BASE, Settings
 
-HISTORY_DAYS = 60
 #: history that goes through the stack before the live part, so that cards are not all new to it
 WARM_DAYS = 7
-SEED = 1
 #: in the folder of a stack that a demo made for itself: the next demo may begin anew in it
 MARKER = "made-by-demo"
 START_WAIT_S = 240.0
-MODEL_WAIT_S = 90.0
-
-
-class DemoFailed(Exception):
-    """A step of the demo did not happen in its time; the text says which and where to look."""
-
-    exit_code = 1
 
 
 @click.command()
@@ -78,8 +67,10 @@ def demo(home: Path, seconds: float, rate: float, keep: bool, port_base: int | N
     )  # fmt: skip
     running = stack.is_running(settings)
     with _stopped_after(settings, keep, running, say):
-        history, settings = _history_and_stack(settings, world, live_from, say)
-        version = _served(settings, say)
+        history = simulated_history(live_from, say, world)
+        settings, version = start_with_model(
+            settings, lambda: history, wait_s=START_WAIT_S, progress=say, settle=False
+        )
         _warm_up(settings, history, live_from, say)
         say(
             f"{MODEL} {version} decides; a simulated day takes {86_400 / run.scale:.1f} s, an attack comes at {seconds * 0.4:.0f} s"
@@ -102,49 +93,6 @@ def _settings(home: Path, port_base: int | None, embedded: bool, say: _Steps) ->
     return stack.settings_for(
         home, port_base or (known.port_base if known else DEFAULT_PORT_BASE), embedded=embedded
     )
-
-
-def _history_and_stack(
-    settings: Settings, world: World, live_from: datetime, say: _Steps
-) -> tuple[pa.Table, Settings]:
-    """Train the first model in one thread while the stack comes up in this one: either takes half a minute."""
-    begin = live_from - timedelta(days=HISTORY_DAYS)
-    say(f"simulating {HISTORY_DAYS} days of {len(world.cards):,} cards")
-    history = history_table(world, begin, live_from, id_prefix="history")
-    say(f"{history.num_rows:,} transactions of history")
-    failures: list[BaseException] = []
-
-    def learn() -> None:
-        try:
-            train_first_model(settings, history, say)
-        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
-            failures.append(error)
-
-    # a stack that serves a model already keeps it
-    fresh = not any(settings.bundles_dir.glob(f"{MODEL}/*"))
-    training = threading.Thread(target=learn, daemon=True)
-    if fresh:
-        training.start()
-    started = stack.start(settings, wait_s=START_WAIT_S, progress=say)
-    say("the stack is up")
-    if fresh:
-        training.join(START_WAIT_S)
-    if failures:
-        raise failures[0]
-    if training.is_alive():
-        raise DemoFailed(f"the first model was not trained within {START_WAIT_S:g} s")
-    return history, started
-
-
-def _served(settings: Settings, say: _Steps) -> str:
-    """Wait until the rollout process serves a model."""
-    until = time.monotonic() + MODEL_WAIT_S
-    while time.monotonic() < until:
-        record = newest_rollout(settings, MODEL)
-        if record is not None:
-            return record.champion
-        time.sleep(0.5)
-    raise DemoFailed(f"no model is served after {MODEL_WAIT_S:g} s: see {settings.log_dir / 'rollout-0.log'}")
 
 
 def _warm_up(settings: Settings, history: pa.Table, live_from: datetime, say: _Steps) -> None:

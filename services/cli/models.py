@@ -23,6 +23,7 @@ from models.protocol import measure, parse_days
 from models.registry import created_at, peek, read_state, states, versions
 from models.rollout import Action
 from models.training import Parameters
+from services.cli.first_model import has_model, simulated_history
 from services.cli.model_files import BadInput, pick_version, read_history, scorer_of, settings_of, verified
 from services.cli.options import home_option, json_option
 from services.rollout.requests import ask
@@ -43,7 +44,7 @@ def _progress(text: str) -> None:
 @click.option(
     "--history",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Train on this file; default: what the stack has archived.",
+    help="Train on this file; default: what the stack has archived, or a simulated history for a first model.",
 )
 @click.option("--mapping", metavar="M", help="Mapping of the history file: handbook, sparkov or a TOML file.")
 @click.option("--by", default=getpass.getuser, help="Who asks.  [default: you]")
@@ -52,6 +53,10 @@ def train(home: Path, as_json: bool, history: Path | None, mapping: str | None, 
     settings = settings_of(home)
     if history is not None:
         version = train_first_model(settings, read_history(history, mapping), _progress, by=by)
+    elif not has_model(settings):
+        version = train_first_model(
+            settings, simulated_history(datetime.now(UTC), _progress), _progress, by=by
+        )
     else:
         version = learn(
             settings, gather(settings), now=datetime.now(UTC), by=by, why="asked for at the command line",

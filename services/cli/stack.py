@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,14 @@ DEFAULT_WAIT_S = 180.0
 @click.option(
     "--embedded", is_flag=True, help="Mock cluster in place of Kafka: nothing is durable (also EMBEDDED=1)."
 )
-def up(home: Path, port_base: int | None, wait_s: float, embedded: bool) -> None:
-    """Start the stack and wait until it is ready. On a running stack: start what is missing."""
+@click.option(
+    "--no-model", is_flag=True, help="Train no first model: everything is not_scored until you approve one."
+)
+def up(home: Path, port_base: int | None, wait_s: float, embedded: bool, no_model: bool) -> None:
+    """Start the stack and wait until it is ready. On a running stack: start what is missing.
+
+    A stack without any model trains a first one from simulated history, in your name, and serves it.
+    """
     began = time.monotonic()
     embedded = embedded or os.environ.get("EMBEDDED") == "1"
 
@@ -44,9 +52,29 @@ def up(home: Path, port_base: int | None, wait_s: float, embedded: bool) -> None
     settings = _settings(home, port_base, embedded)
     if stack.is_running(settings):
         progress(f"a stack is running in {home} already")
-    settings = stack.start(settings, wait_s=wait_s, progress=progress)
+    if no_model or any(settings.bundles_dir.glob("*/*")):
+        settings = stack.start(settings, wait_s=wait_s, progress=progress)
+    else:
+        settings = _with_first_model(settings, wait_s, progress)
     progress("ready")
     click.echo(addresses(settings))
+
+
+def _with_first_model(settings: Settings, wait_s: float, progress: Callable[[str], None]) -> Settings:
+    # imported here: `tollgate status` must not wait for the simulator's and the trainer's libraries
+    from services.cli.first_model import simulated_history, start_with_model
+
+    was_running = stack.is_running(settings)
+    try:
+        started, version = start_with_model(
+            settings, lambda: simulated_history(datetime.now(UTC), progress), wait_s=wait_s, progress=progress
+        )
+    except KeyboardInterrupt:
+        if not was_running:
+            stack.stop(settings, progress=progress)
+        raise
+    progress(f"model {version} decides")
+    return started
 
 
 def _settings(home: Path, port_base: int | None, embedded: bool) -> Settings:

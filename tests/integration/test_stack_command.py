@@ -33,7 +33,7 @@ def tollgate(*args: str) -> list[str]:
 def test_an_interrupted_up_leaves_nothing(tmp_path: Path, free_port_base: Callable[[], int]) -> None:
     home, base = tmp_path / "home", free_port_base()
     with subprocess.Popen(
-        tollgate("up", "--home", str(home), "--port-base", str(base), "--embedded"),
+        tollgate("up", "--home", str(home), "--port-base", str(base), "--embedded", "--no-model"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
