@@ -1,12 +1,12 @@
 # `make` alone lists what can be done. Everything is set up on the way; nothing is done twice.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status doctor test check format bench licences clean distclean
+.PHONY: help setup setup-dev demo up down status doctor test check format bench slo replay-handbook licences clean distclean
 PYTHON := .venv/bin/python
 SOURCES := features models streams services infra loadtest tests
 
 help: ## This list
 	@echo "Tollgate: streaming fraud scoring. What can be done:"
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  KEEP=1 leaves the demo's stack running; EMBEDDED=1 takes a mock broker in place of Kafka."
 
 setup: ## Environments, Kafka's jars, system packages; only what is missing or changed
@@ -47,6 +47,18 @@ format: setup-dev ## Format and mend what the linter can
 
 bench: setup-dev ## The benchmarks of loadtest/, one after the other
 	@for file in loadtest/bench_*.py; do echo "== $$file"; $(PYTHON) -m loadtest.$$(basename $$file .py) || exit 1; done
+
+slo: setup ## 1,000 transactions a second for 60 s on a stack of its own: nothing missing or doubled, p99 below 100 ms
+	@home=$$(mktemp -d /tmp/tollgate-slo-XXXX) && trap '.venv/bin/tollgate down --home '$$home' --purge 2>/dev/null' EXIT && \
+	.venv/bin/tollgate up --home $$home --port-base 24500 && \
+	.venv/bin/tollgate simulate --home $$home --rate 1000 --seconds 60 --p99-below 100
+
+replay-handbook: setup ## All 919,451 rows of ../shared/data/handbook_transactions.parquet through a stack of its own, then the books
+	@test -f ../shared/data/handbook_transactions.parquet || { echo "../shared/data is not here"; exit 2; }
+	@home=$$(mktemp -d /tmp/tollgate-replay-XXXX) && trap '.venv/bin/tollgate down --home '$$home' --purge 2>/dev/null' EXIT && \
+	.venv/bin/tollgate up --home $$home --port-base 24600 && \
+	.venv/bin/tollgate replay ../shared/data/handbook_transactions.parquet --mapping handbook --speed max --home $$home && \
+	.venv/bin/tollgate reconcile --home $$home --wait 60
 
 licences: setup-dev ## Make infra/licences.md from what is installed
 	$(PYTHON) -m infra.licences

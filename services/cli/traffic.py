@@ -87,6 +87,12 @@ LIVE_CARDS = 100_000
 @click.option("--fraud-rate", type=click.FloatRange(0, 0.5), default=0.008, show_default=True)
 @click.option("--id-prefix", default="", help="Letters before every id (default: new ones each run).")
 @click.option(
+    "--p99-below",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MS",
+    help="Exit code 1 also where p99 is not.",
+)
+@click.option(
     "--wait",
     "wait_s",
     type=click.FloatRange(min=1),
@@ -97,7 +103,7 @@ LIVE_CARDS = 100_000
 def simulate(
     home: Path, as_json: bool, rate: float, seconds: float, seed: int, cards: int | None, scale: str,
     begin: str | None, drift: tuple[str, ...],
-    attack: tuple[str, ...], labels: bool, fraud_rate: float, id_prefix: str, wait_s: float,
+    attack: tuple[str, ...], labels: bool, fraud_rate: float, id_prefix: str, wait_s: float, p99_below: float | None,
 ) -> int:  # fmt: skip
     """Send simulated transactions at a fixed rate and measure their decisions. Exit code 1: some are missing or doubled."""
     settings = load_settings(home)
@@ -120,7 +126,7 @@ def simulate(
 
     report = run_simulation(settings.kafka, run, look=_looker(settings), stop=stop.is_set, watch=watch)
     line.end()
-    return _print(report, as_json, time.monotonic() - began)
+    return _print(report, as_json, time.monotonic() - began, p99_below)
 
 
 @click.command()
@@ -178,8 +184,12 @@ def _looker(settings: Settings) -> Callable[[], list[dict[str, Any]]]:
     return lambda: stack.processes(settings)
 
 
-def _print(report: dict[str, Any], as_json: bool, seconds: float) -> int:
+def _print(report: dict[str, Any], as_json: bool, seconds: float, p99_below: float | None = None) -> int:
     click.echo(json.dumps(report) if as_json else "\n".join(lines(report, seconds)))
+    p99 = report["latency_ms"]["p99"]
+    if p99_below is not None and (p99 is None or p99 >= p99_below):
+        click.echo(f"p99 is {p99} ms, wanted is below {p99_below:g} ms", err=True)
+        return 1
     return 0 if complete(report) else 1
 
 
