@@ -46,9 +46,15 @@ class Chunk:
 
     topic: str
     records: list[Any]
+    #: per partition the offset after its last record: where the next chunk begins
     positions: dict[TP, int] = field(default_factory=dict)
+    #: per partition where the fetch stood before its first record: the end of the chunk before, or where the session began
+    starts: dict[TP, int] = field(default_factory=dict)
     #: tells the consumer that the work is done; Faust's own acknowledgement also comes for chunks that it skipped
     finish: Callable[[], None] = lambda: None
+    #: the consumer's session that fetched it, and whether that session still runs
+    session: int = 0
+    current: Callable[[], bool] = lambda: True
 
     def partitions(self) -> list[int]:
         """The partitions that this chunk holds records of, ascending."""
@@ -131,6 +137,12 @@ class ChunkConsumer(driver.Consumer):
         self._committed: dict[TP, int] = {}
         # one chunk at work and one waiting: more would only be memory
         self._room = asyncio.Semaphore(CHUNKS_AT_ONCE)
+        # raised whenever partitions come or go: what was fetched before is fetched again, here or elsewhere
+        self._session = 0
+        self._fetched_in = 0
+        self._next: dict[TP, int] = {}
+        # a fetch runs wholly before a seek or wholly after it
+        self._fetching = asyncio.Lock()
         self._fetched_at = 0.0
         self._held: dict[str, Chunk] = {}
         self._held_until: dict[str, float] = {}
@@ -146,16 +158,20 @@ class ChunkConsumer(driver.Consumer):
                 records, active = await self._wait_next_records(self._patience())
             except self.consumer_stopped_errors:
                 return
-            if not self.flow_active:
+            if not self.flow_active or self._fetched_in != self._session:
                 continue
             now = monotonic()
             if records:
                 self._adapt(now - self._fetched_at)
                 self._fetched_at = now
             for chunk in self._due(self._chunks(records or {}, active), now):
-                if not await self._take_room(fetcher):
-                    return
-                await self.callback(self._message(chunk))
+                if await self._take_room(fetcher, chunk):
+                    await self.callback(self._message(chunk))
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        async with self._fetching:
+            self._fetched_in = self._session
+            return await super()._getmany(active_partitions, timeout)
 
     def _adapt(self, gap_s: float) -> None:
         """Let the broker gather while it is busy, answer at once when it is quiet: a fetch costs a millisecond of CPU."""
@@ -177,10 +193,11 @@ class ChunkConsumer(driver.Consumer):
         for chunk in chunks:
             if chunk.topic not in slow:
                 ready.append(chunk)
-            elif chunk.topic in self._held:
+            elif chunk.topic in self._held and self._held[chunk.topic].session == chunk.session:
                 held = self._held[chunk.topic]
                 held.records.extend(chunk.records)
                 held.positions.update(chunk.positions)
+                held.starts = {**chunk.starts, **held.starts}
             else:
                 self._held[chunk.topic] = chunk
                 self._held_until[chunk.topic] = now + slow[chunk.topic]
@@ -195,13 +212,18 @@ class ChunkConsumer(driver.Consumer):
             return 1.0
         return max(0.001, min(1.0, *(self._held_until[topic] - monotonic() for topic in self._held)))
 
-    async def _take_room(self, fetcher: Any) -> bool:
-        while not (self.should_stop or fetcher.should_stop):
+    async def _take_room(self, fetcher: Any, chunk: Chunk) -> bool:
+        """Wait for a permit; False, and none taken, when the chunk must not be handed on any more."""
+        while not (self.should_stop or fetcher.should_stop) and chunk.current():
+            room = self._room
             try:
-                await asyncio.wait_for(self._room.acquire(), timeout=1.0)
+                await asyncio.wait_for(room.acquire(), timeout=1.0)
             except TimeoutError:
                 continue
-            return True
+            if chunk.current():
+                chunk.finish = partial(self._finished, chunk, room)
+                return True
+            room.release()
         return False
 
     def _chunks(self, records: Mapping[TP, list[Any]], active: Iterable[TP] | None) -> list[Chunk]:
@@ -210,10 +232,12 @@ class ChunkConsumer(driver.Consumer):
         for tp, fetched in records.items():
             if not fetched or (allowed is not None and tp not in allowed):
                 continue
-            chunk = by_topic.setdefault(tp.topic, Chunk(tp.topic, []))
+            chunk = by_topic.get(tp.topic) or by_topic.setdefault(tp.topic, self._new_chunk(tp.topic))
             chunk.records.extend(fetched)
             position = fetched[-1].offset + 1
-            chunk.positions[TP(tp.topic, tp.partition)] = position
+            place = TP(tp.topic, tp.partition)
+            chunk.starts[place] = self._next.get(place, fetched[0].offset)
+            chunk.positions[place] = self._next[place] = position
             highwater = self.highwater(tp)
             if highwater is not None:
                 CONSUMER_LAG.labels(self.app.conf.id, tp.topic, tp.partition).set(
@@ -221,8 +245,15 @@ class ChunkConsumer(driver.Consumer):
                 )
         return list(by_topic.values())
 
+    def _new_chunk(self, topic: str) -> Chunk:
+        chunk = Chunk(topic, [], session=self._session)
+        chunk.current = partial(self._is_current, chunk)
+        return chunk
+
+    def _is_current(self, chunk: Chunk) -> bool:
+        return chunk.session == self._session
+
     def _message(self, chunk: Chunk) -> ConsumerMessage:
-        chunk.finish = partial(self._finished, chunk, self._room)
         first = chunk.records[0]
         tp = next(iter(chunk.positions))
         return ConsumerMessage(
@@ -231,7 +262,8 @@ class ChunkConsumer(driver.Consumer):
         )  # fmt: skip
 
     def _finished(self, chunk: Chunk, room: asyncio.Semaphore) -> None:
-        self._handled.update(chunk.positions)
+        if chunk.current():
+            self._handled.update(chunk.positions)
         room.release()
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
@@ -250,23 +282,41 @@ class ChunkConsumer(driver.Consumer):
         self._committed.update(pending)
         return True
 
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """What was fetched and not handled yet is another worker's now, or is fetched again."""
+        self._session += 1
+        await super().on_partitions_revoked(revoked)
+
     async def perform_seek(self) -> None:
-        """After an assignment: start where the state says, else where the group committed."""
-        await self.seek_to_committed()
-        self._handled.clear()
-        self._committed.clear()
-        # chunks of the assignment before are skipped by Faust and never finish
-        self._room = asyncio.Semaphore(CHUNKS_AT_ONCE)
-        self._held.clear()
+        """After an assignment: start where the state says, else where the group committed. Faust resumes the flow after it."""
+        self._session += 1
+        self.stop_flow()
+        async with self._fetching:
+            await self.seek_to_committed()
+            places = await self._seek_to_state()
+            self._begin(places)
+
+    async def _seek_to_state(self) -> dict[TP, int]:
         start = type(self).start_positions
         if start is None:
-            return
+            return {}
         assigned = [(tp.topic, tp.partition) for tp in self.assignment()]
         positions = await asyncio.get_event_loop().run_in_executor(None, start, assigned)
-        if positions:
-            await self.seek_wait(
-                {TP(topic, partition): offset for (topic, partition), offset in positions.items()}
-            )
+        places = {TP(topic, partition): offset for (topic, partition), offset in positions.items()}
+        if places:
+            await self.seek_wait(places)
+        return places
+
+    def _begin(self, places: dict[TP, int]) -> None:
+        """All is sought: from here on only what is fetched now counts."""
+        self._next = places
+        self._handled.clear()
+        self._committed.clear()
+        self._held.clear()
+        # chunks of the session before are dropped and may never finish; who waits for their room is let go
+        before, self._room = self._room, asyncio.Semaphore(CHUNKS_AT_ONCE)
+        for _ in range(CHUNKS_AT_ONCE):
+            before.release()
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Faust's per-record livelock detector does not apply to chunks; lag is a metric."""
@@ -355,6 +405,12 @@ def _new_app(
 def _agent(handle: Callable[[Chunk], None]) -> Callable[[Any], Any]:
     async def consume(stream: Any) -> None:
         async for chunk in stream:
+            if not chunk.current():
+                logger.info(
+                    "%d records from %s are left out: their partitions moved", len(chunk.records), chunk.topic
+                )
+                chunk.finish()
+                continue
             started = monotonic()
             try:
                 handle(chunk)

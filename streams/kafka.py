@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import Consumer, Producer
+
+#: what librdkafka says; on standard error it would stand between a command's own lines
+_librdkafka = logging.getLogger(f"{__name__}.librdkafka")
+# it calls gapless delivery experimental each time a producer is made
+_librdkafka.addFilter(lambda record: "enable.gapless.guarantee" not in record.getMessage())
 
 
 class DeliveryError(Exception):
@@ -19,7 +26,32 @@ class AcknowledgedProducer(Producer):
         # only failures call back: a Python call per record would cost as much as producing it
         super().__init__({**config, "delivery.report.only.error": True, "on_delivery": self._failed})
 
+    def flush(self, *args: Any, **kwargs: Any) -> int:
+        """As Producer.flush. Raises: DeliveryError after a fatal error."""
+        return self._served(lambda: super(AcknowledgedProducer, self).flush(*args, **kwargs))
+
+    def poll(self, *args: Any, **kwargs: Any) -> int:
+        """As Producer.poll. Raises: DeliveryError after a fatal error."""
+        return self._served(lambda: super(AcknowledgedProducer, self).poll(*args, **kwargs))
+
+    def _served(self, serve: Callable[[], int]) -> int:
+        """Run what calls back. A fatal error is raised there as a KafkaError, which is no exception: nobody could catch it."""
+        try:
+            return serve()
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except:  # noqa: E722 - see above
+            pass
+        # raised out here: chaining it to an object that is no exception is undefined
+        self.failures.clear()
+        raise DeliveryError(
+            "the producer failed for good; what was not acknowledged may be missing from the log"
+        )
+
     def _failed(self, error: Any, message: Any) -> None:
+        if error is not None and not self.failures:
+            # what waits behind a record that failed must not overtake it: readers drop what is older than the newest
+            self.purge(in_queue=True, in_flight=False, blocking=False)
         if error is not None and len(self.failures) < 10:
             self.failures.append(f"{message.topic()}[{message.partition()}]: {error.str()}")
 
@@ -42,8 +74,14 @@ def _producer_config(bootstrap: str, client_id: str, overrides: dict[str, Any]) 
 
 
 def new_producer(bootstrap: str, client_id: str, **overrides: Any) -> AcknowledgedProducer:
-    """An idempotent producer that places keys as Java's clients do (murmur2) and keeps order on retry."""
-    return AcknowledgedProducer(_producer_config(bootstrap, client_id, overrides))
+    """An idempotent producer that places keys as Java's clients do (murmur2), keeps order on retry and leaves no gap.
+
+    A record that the broker refuses ends the producer (fatal error): nothing after it is delivered, ``flush`` raises
+    DeliveryError, ``produce`` KafkaException; make a new one. librdkafka does not count expired records among gaps, so
+    none expires unless ``message.timeout.ms`` is given: callers bound their wait with ``flush``.
+    """
+    defaults = {"enable.gapless.guarantee": True, "message.timeout.ms": 0, "logger": _librdkafka}
+    return AcknowledgedProducer(_producer_config(bootstrap, client_id, {**defaults, **overrides}))
 
 
 def new_reporting_producer(bootstrap: str, client_id: str, **overrides: Any) -> Producer:

@@ -21,6 +21,10 @@ class ClaimLost(Exception):
     """Another worker took the partition: this one must not write its state any more."""
 
 
+class ChunkOutOfOrder(Exception):
+    """A chunk does not begin where the claimed position ends: something between is missing, or it was handled before."""
+
+
 class StateRegressed(Exception):
     """The store is behind what this worker wrote (it lost its last writes): start again from the store's position."""
 
@@ -49,11 +53,20 @@ class Claims:
         keys = [self._epoch_key(tp) for tp in partitions]
         return [("WATCH", *keys), ("MGET", *keys, *(self._position_key(tp) for tp in partitions))]
 
-    def check(self, partitions: Sequence[TopicPartition], replies: Sequence[Any]) -> None:
+    def check(
+        self,
+        partitions: Sequence[TopicPartition],
+        replies: Sequence[Any],
+        starts: Mapping[TopicPartition, int] | None = None,
+    ) -> None:
         """Compare the replies of ``guard`` with what this worker holds.
 
+        ``starts``: where the fetch stood before each partition's first record. Offsets may have gaps, so a first record's
+        offset says nothing; where the fetch stood must be the claimed position.
+
         Raises:
-            ClaimLost: the epoch moved on. StateRegressed: the position is behind.
+            ClaimLost: the epoch moved on, or another worker's position is stored. StateRegressed: the position is behind.
+            ChunkOutOfOrder: ``starts`` does not go on from the claimed position.
         """
         values = replies[1]
         for index, tp in enumerate(partitions):
@@ -63,6 +76,15 @@ class Claims:
             if stored < self._positions[tp]:
                 raise StateRegressed(
                     f"{tp[0]}[{tp[1]}]: state is at {stored}, this worker wrote {self._positions[tp]}"
+                )
+            if stored > self._positions[tp]:
+                raise ClaimLost(
+                    f"{tp[0]}[{tp[1]}]: state is at {stored}, beyond {self._positions[tp]} that this worker wrote"
+                )
+            start = self._positions[tp] if starts is None else starts.get(tp, self._positions[tp])
+            if start != self._positions[tp]:
+                raise ChunkOutOfOrder(
+                    f"{tp[0]}[{tp[1]}]: a chunk begins at {start}, the state ends at {self._positions[tp]}"
                 )
 
     def commit(

@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -18,8 +20,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from features.catalogue import WIDTH
 from services.scoring.deciding import Case, Decider
 from services.scoring.live import LiveModel
-from streams.dead_letters import DeadLetter, send_dead_letter
-from streams.events import encode, from_ms
+from streams.card_numbers import mask_card_numbers
+from streams.dead_letters import dead_letter, send_dead_letter
+from streams.events import Decision, InvalidEvent, encode
 from streams.kafka import AcknowledgedProducer, DeliveryError, flush, new_consumer, new_producer
 from streams.metrics import CONSUMER_LAG, DECISION_LATENCY, DECISIONS, DUPLICATES, STAGE_SECONDS
 from streams.records import (
@@ -42,6 +45,10 @@ MAX_BATCH = 1024
 GATHER_S = 0.002
 #: below the consumer's session timeout: what a frozen replica had not sent expires before another one takes over
 MESSAGE_TIMEOUT_MS = 5000
+#: below the session timeout (6 s) too: what was fetched longer ago may be another replica's by now
+FRESH_S = 4.0
+#: what a record with an absurd value makes a decision raise; a model that fails is the decider's business
+BAD_VALUE = (ValueError, OverflowError, TypeError, OSError)
 COMMIT_EVERY_S = 1.0
 REOPEN_FIRST_S, REOPEN_LAST_S = 0.2, 5.0
 TAIL_TIMEOUT_S = 20.0
@@ -49,6 +56,20 @@ TAIL_TIMEOUT_S = 20.0
 
 class TailUnreadable(Exception):
     """The end of `decisions` could not be read: nothing may be decided before it is known what was."""
+
+
+class FetchedTooLongAgo(Exception):
+    """This replica stood still between fetching and producing: another one may have decided the same records."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A consumed message with the fields that ``dead_letter`` reads."""
+
+    topic: str
+    partition: int
+    offset: int
+    value: bytes | None
 
 
 class StreamScorer:
@@ -63,6 +84,8 @@ class StreamScorer:
         self._last: dict[int, int] = {}
         self._done: dict[int, int] = {}
         self._committed_at = 0.0
+        self._fetched_at = 0.0
+        self._rebalances = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -82,9 +105,15 @@ class StreamScorer:
             started = time.monotonic()
             try:
                 self._session()
-            except (DeliveryError, KafkaException, TailUnreadable) as error:
+            except (DeliveryError, KafkaException, TailUnreadable, FetchedTooLongAgo) as error:
+                pause = _next_pause(pause, time.monotonic() - started)
                 logger.error("scoring stops and starts again in %.1f s: %s", pause, error)
-                pause = REOPEN_FIRST_S if time.monotonic() - started > 60 else min(pause * 2, REOPEN_LAST_S)
+                self._stop.wait(pause)
+            except (
+                Exception
+            ):  # the thread's edge: a new session goes on from the log, a dead thread decides nothing
+                pause = _next_pause(pause, time.monotonic() - started)
+                logger.exception("scoring failed and starts again in %.1f s", pause)
                 self._stop.wait(pause)
 
     def _session(self) -> None:
@@ -108,16 +137,22 @@ class StreamScorer:
                     self._handle(messages, producer)
                 self._commit(consumer)
         finally:
-            consumer.close()
+            # unsent records first: once the consumer has left, another replica decides them
             producer.purge()
+            consumer.close()
 
-    @staticmethod
-    def _fetch(consumer: Consumer) -> list[Message]:
+    def _fetch(self, consumer: Consumer) -> list[Message]:
         """Wait for one record, then take what else arrives within GATHER_S: the processor sends a chunk by partitions."""
+        # measured from before: a replica that was frozen inside wakes up with records of a session long over
+        self._fetched_at = time.monotonic()
         first = consumer.poll(0.1)
         if first is None:
             return []
-        messages = [first, *consumer.consume(MAX_BATCH - 1, timeout=GATHER_S)]
+        rebalances = self._rebalances
+        messages = consumer.consume(MAX_BATCH - 1, timeout=GATHER_S)
+        if self._rebalances == rebalances:
+            # else it was taken away again, or is fetched again
+            messages = [first, *messages]
         good = []
         for message in messages:
             error = message.error()
@@ -131,33 +166,65 @@ class StreamScorer:
 
     def _handle(self, messages: list[Message], producer: AcknowledgedProducer) -> None:
         started = time.monotonic()
-        records: list[FeatureRecord] = []
+        taken: list[tuple[Fetched, FeatureRecord]] = []
+        refused: list[tuple[Fetched, Exception]] = []
         positions: dict[int, int] = {}
         repeated = 0
         for message in messages:
             partition = message.partition()
-            positions[partition] = message.offset() + 1
-            try:
-                record = decode_features(message.value())
-            except msgspec.MsgspecError as error:
-                self._refuse(message, error, producer)
+            if partition not in self._last:
+                # taken away since it was fetched
                 continue
-            if record.offset <= self._last.get(partition, -1):
+            positions[partition] = message.offset() + 1
+            source = Fetched(message.topic() or FEATURES.name, partition, message.offset(), message.value())
+            try:
+                record = _decoded(source)
+            except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, ValueError) as error:
+                refused.append((source, error))
+                continue
+            if record.offset <= self._last[partition]:
                 repeated += 1
                 continue
             self._last[partition] = record.offset
-            records.append(record)
+            taken.append((source, record))
         if repeated:
             DUPLICATES.labels("scoring").inc(repeated)
-        if records:
-            self._decide(records, producer)
+        self._check_fresh()
+        decided, undecided = self._decide(taken)
+        for source, why in [*refused, *undecided]:
+            self._check_fresh()
+            _refuse(source, why, producer)
+        self._produce(decided, producer)
         flush(producer, MESSAGE_TIMEOUT_MS / 1000 + 1)
         self._done.update(positions)
         STAGE_SECONDS.labels("scoring").observe(time.monotonic() - started)
 
-    def _decide(self, records: list[FeatureRecord], producer: AcknowledgedProducer) -> None:
+    def _check_fresh(self) -> None:
+        """Raises: FetchedTooLongAgo."""
+        age = time.monotonic() - self._fetched_at
+        if age > FRESH_S:
+            raise FetchedTooLongAgo(f"records fetched {age:.1f} s ago are not decided: they may be another's")
+
+    def _decide(
+        self, taken: list[tuple[Fetched, FeatureRecord]]
+    ) -> tuple[list[tuple[FeatureRecord, bytes]], list[tuple[Fetched, Exception]]]:
+        """Each record with its decision, in order; and those whose values allow none, with the reason."""
+        try:
+            return self._decide_together([record for _, record in taken]), []
+        except BAD_VALUE:
+            logger.exception("a batch of %d records cannot be decided; each is tried by itself", len(taken))
+        decided: list[tuple[FeatureRecord, bytes]] = []
+        undecided: list[tuple[Fetched, Exception]] = []
+        for source, record in taken:
+            try:
+                decided += self._decide_together([record])
+            except BAD_VALUE as error:
+                undecided.append((source, error))
+        return decided, undecided
+
+    def _decide_together(self, records: list[FeatureRecord]) -> list[tuple[FeatureRecord, bytes]]:
         open_records = [record for record in records if record.decided is None]
-        decided: dict[int, bytes] = {}
+        values: dict[int, bytes] = {}
         if open_records:
             rows = matrix(open_records, WIDTH)
             cases = [
@@ -166,38 +233,23 @@ class StreamScorer:
             ]
             decisions = self._decider.decide(cases, rows, self._live.scorer, time.time() * 1000)
             for record, decision in zip(open_records, decisions, strict=True):
-                decided[id(record)] = encode(decision)
-                DECISIONS.labels(
-                    decision.status, decision.decision, decision.arm, decision.model_version
-                ).inc()
-                DECISION_LATENCY.observe(decision.latency_ms / 1000)
-        for record in records:
+                values[id(record)] = encode(decision)
+            _count(decisions)
+        return [(record, values.get(id(record)) or record.decided or b"") for record in records]
+
+    def _produce(self, decided: list[tuple[FeatureRecord, bytes]], producer: AcknowledgedProducer) -> None:
+        for record, value in decided:
             tx = record.transaction
             entities = DecidedEntities(tx.merchant_id, tx.device_id, tx.ip, tx.customer_id)
+            headers = [
+                (HEADER_SOURCE_OFFSET, str(record.offset).encode()),
+                (HEADER_ENTITIES, encode_entities(entities)),
+            ]
+            # before each one: a process may be stopped anywhere, and looking at the clock costs 50 ns
+            self._check_fresh()
             producer.produce(
-                DECISIONS_TOPIC.name,
-                key=tx.card_id,
-                partition=record.partition,
-                value=decided.get(id(record)) or record.decided,
-                headers=[
-                    (HEADER_SOURCE_OFFSET, str(record.offset).encode()),
-                    (HEADER_ENTITIES, encode_entities(entities)),
-                ],
+                DECISIONS_TOPIC.name, key=tx.card_id, partition=record.partition, value=value, headers=headers
             )
-
-    def _refuse(self, message: Message, error: Exception, producer: AcknowledgedProducer) -> None:
-        """A record that is no features record: kept for a person, and passed."""
-        letter = DeadLetter(
-            reason="poison",
-            field="",
-            text=f"not a features record: {error}",
-            source_topic=message.topic() or FEATURES.name,
-            source_partition=message.partition() or 0,
-            source_offset=message.offset() or 0,
-            first_seen=from_ms(int(time.time() * 1000)).isoformat().replace("+00:00", "Z"),
-            original=msgspec.to_builtins(message.value()) if message.value() is not None else None,
-        )
-        send_dead_letter(producer, letter)
 
     def _commit(self, consumer: Consumer) -> None:
         now = time.monotonic()
@@ -218,6 +270,9 @@ class StreamScorer:
             self._last[tp.partition] = last_decided(self._settings, tp.partition)
         logger.info("assigned %s", {tp.partition: self._last[tp.partition] for tp in partitions})
         consumer.assign(partitions)
+        self._rebalances += 1
+        # what is fetched of these partitions is fetched from now on; reading the tails may have taken seconds
+        self._fetched_at = time.monotonic()
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # every batch was flushed before the next poll, so what is revoked is decided up to `_done`
@@ -226,17 +281,48 @@ class StreamScorer:
             for tp in partitions
             if tp.partition in self._done
         ]
-        if offsets:
-            consumer.commit(offsets=offsets, asynchronous=False)
+        try:
+            if offsets:
+                consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            # the tail of `decisions` says the same
+            logger.warning("offsets of revoked partitions were not committed: %s", error)
         self._forget(partitions)
 
     def _lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         self._forget(partitions)
 
     def _forget(self, partitions: list[TopicPartition]) -> None:
+        self._rebalances += 1
         for tp in partitions:
             self._last.pop(tp.partition, None)
             self._done.pop(tp.partition, None)
+
+
+def _next_pause(pause_s: float, lasted_s: float) -> float:
+    return REOPEN_FIRST_S if lasted_s > 60 else min(pause_s * 2, REOPEN_LAST_S)
+
+
+def _decoded(source: Fetched) -> FeatureRecord:
+    """Raises: msgspec.MsgspecError, UnicodeDecodeError, TypeError (no value), ValueError (of another partition)."""
+    if source.value is None:
+        raise TypeError("it has no value")
+    record = decode_features(source.value)
+    if record.partition != source.partition:
+        raise ValueError(f"it says partition {record.partition} and lies on {source.partition}")
+    return record
+
+
+def _count(decisions: Sequence[Decision]) -> None:
+    for decision in decisions:
+        DECISIONS.labels(decision.status, decision.decision, decision.arm, decision.model_version).inc()
+        DECISION_LATENCY.observe(decision.latency_ms / 1000)
+
+
+def _refuse(source: Fetched, error: Exception, producer: AcknowledgedProducer) -> None:
+    """A record that allows no decision: kept for a person, and passed."""
+    text = mask_card_numbers(f"no decision from this features record: {error}".encode()).decode()
+    send_dead_letter(producer, dead_letter(source, InvalidEvent("poison", "", text), int(time.time() * 1000)))
 
 
 def last_decided(settings: Settings, partition: int) -> int:

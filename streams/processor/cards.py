@@ -60,7 +60,8 @@ class CardStage:
         gather = Gather([a.transaction for a in accepted])
         guard = self._claims.guard(partitions)
         replies = self._client.patient([*guard, *gather.commands()])
-        self._claims.check(partitions, replies)
+        starts = {(tp.topic, tp.partition): offset for tp, offset in chunk.starts.items()}
+        self._claims.check(partitions, replies, starts)
         gather.load(replies[len(guard) :])
         columns = columns_of(
             [a.transaction for a in accepted], [a.event_ms for a in accepted], [a.offset for a in accepted]

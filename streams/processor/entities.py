@@ -70,7 +70,8 @@ class EntityStage:
             packed_hmget(VIEW_OF_ENTITY[kind].entity, name, VIEW_OF_ENTITY[kind]) for kind, name in slots
         ]
         replies = self._client.patient([*guard, *reads])
-        self._claims.check(partitions, replies)
+        starts = {(tp.topic, tp.partition): offset for tp, offset in chunk.starts.items()}
+        self._claims.check(partitions, replies, starts)
         arena = new_arena(ENTITY, max(1, len(slots)))
         for slot, reply in enumerate(replies[len(guard) :]):
             if isinstance(reply, hiredis.ReplyError):
