@@ -42,6 +42,8 @@ def config(settings: Settings) -> str:
         "auto-aof-rewrite-percentage": 300,
         "auto-aof-rewrite-min-size": "256mb",
         "tcp-backlog": 128,
+        # its own title would overwrite the environment by which a stack's orphans are found
+        "set-proc-title": "no",
         "hz": 10,
     }
     return "".join(f"{key} {value}\n" for key, value in entries.items())
