@@ -172,7 +172,8 @@ class LabelsStage:
         guard = self._claims.guard(partitions)
         reads: list[Command] = [("MGET", *keys)] if keys else []
         replies = self._client.patient([*guard, *reads])
-        self._claims.check(partitions, replies)
+        starts = {(tp.topic, tp.partition): offset for tp, offset in chunk.starts.items()}
+        self._claims.check(partitions, replies, starts)
         return list(replies[len(guard)]) if keys else []
 
     def _finish(self, chunk: Chunk, joined: Joined, writes: list[Command]) -> None:
