@@ -125,8 +125,12 @@ class ProfileError(Exception):
 
 
 def new_arena(dtype: np.dtype, size: int) -> npt.NDArray[np.void]:
-    """``size`` empty profiles; ``offset`` -1 means that nothing was applied yet."""
-    arena = np.zeros(size, dtype=dtype)
+    """At least ``size`` empty profiles; ``offset`` -1 means that nothing was applied yet.
+
+    Never fewer than two: NumPy calls a column of one element contiguous, another type to the compiled kernels, which
+    would then be compiled again, for six seconds, when the first lone card comes.
+    """
+    arena = np.zeros(max(2, size), dtype=dtype)
     arena["version"] = VERSION
     arena["offset"] = -1
     return arena
