@@ -25,7 +25,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from streams.metrics import CONSUMER_LAG
-from streams.process import Process
+from streams.process import Process, quiet_collector
 from streams.topics import Topic
 
 logger = logging.getLogger(__name__)
@@ -356,6 +356,7 @@ def run_chunk_app(
         quiet=True,
         workdir=process.settings.home,
     )
+    quiet_collector()
     logger.info("worker of group %s starts on %s", group, ", ".join(topic.name for topic in topics))
     try:
         worker.execute_from_commandline()

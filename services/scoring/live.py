@@ -9,6 +9,7 @@ from models.bundle import MODEL, BundleRefused, load_bundle
 from models.scorer import Scorer
 from streams.events import RolloutRecord
 from streams.metrics import BUNDLE_REFUSED, MODEL_INFO
+from streams.process import quiet_collector
 from streams.rollouts import follow_rollouts
 from streams.settings import Settings
 
@@ -43,6 +44,7 @@ class LiveModel:
             self.problem = f"bundle {record.champion} was refused ({error.reason}): {error}"
             logger.error("%s; still serving %s", self.problem, self.version)
             return
+        quiet_collector()
         before = self.version
         self.scorer, self.rollout, self._sequence = scorer, record, record.sequence
         if before != record.champion:

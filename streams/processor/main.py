@@ -18,8 +18,8 @@ from streams.topics import ENTITIES, TRANSACTIONS
 logger = logging.getLogger(__name__)
 
 GROUP = "processor"
-#: a chunk each 10 ms at most; what merchants and devices did is applied ten times a second
-PACING = Pacing(chunk_interval_s=0.010, busy_wait_ms=8, slow_topics={ENTITIES.name: 0.1})
+#: a chunk each 10 ms at most; what merchants and devices did is applied twenty times a second
+PACING = Pacing(chunk_interval_s=0.010, busy_wait_ms=8, slow_topics={ENTITIES.name: 0.05})
 
 
 def run(process: Process) -> None:
