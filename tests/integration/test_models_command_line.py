@@ -89,7 +89,6 @@ def test_evaluate_by_dates(history: Path, capsys: pytest.CaptureFixture[str]) ->
         (["evaluate", "FILE", "--mapping", "nowhere.toml", "--train", "2026-10-01:2026-10-02", "--test", "2026-10-22:2026-10-28"], 2, "nowhere"),
         (["models", "show", "9.9.9"], 2, "no fraud 9.9.9"),
         (["score", "FILE", "--out", "x.xlsx"], 2, ".parquet or .csv"),
-        (["train"], 2, "no matured labels"),
         (["models", "approve", "1.0.0"], 3, "no stack"),
     ],
 )  # fmt: skip
@@ -99,3 +98,15 @@ def test_what_does_not_fit_says_so(
     typed = [str(history) if arg == "FILE" else arg for arg in args]
     assert run([*typed, "--home", str(tmp_path)]) == code
     assert words in capsys.readouterr().err
+
+
+def test_train_from_nothing_simulates_a_history_for_a_first_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = ["--home", str(tmp_path)]
+    assert run(["train", *home, "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert (first["version"], first["state"]) == ("1.0.0", "approved")
+    # with a model there, another one needs labels of this stack; the first one's data set is there to learn from
+    assert run(["models", "list", *home, "--json"]) == 0
+    assert [row["version"] for row in json.loads(capsys.readouterr().out)] == ["1.0.0"]
