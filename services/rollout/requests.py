@@ -13,10 +13,11 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from models.rollout import Action, RolloutRequest
 from services.rollout.answers import HEADER_ACCEPTED, HEADER_REQUEST_ID, header
 from streams.events import encode
-from streams.kafka import flush, new_consumer, new_producer
+from streams.kafka import DeliveryError, flush, new_consumer, new_producer
 from streams.settings import Settings
 from streams.topics import ROLLOUT_REQUESTS, ROLLOUTS_AUDIT
 
+ACKNOWLEDGED_S = 20.0
 ANSWER_S = 20.0
 
 
@@ -64,14 +65,14 @@ def ask(
     settings: Settings, action: Action, model: str, version: str | None, *, by: str, why: str, now: datetime,
     timeout_s: float = ANSWER_S,
 ) -> dict[str, Any]:  # fmt: skip
-    """Send a request and wait for its answer.
+    """Send a request (acknowledged within ``ACKNOWLEDGED_S``), then wait for its answer.
 
     Returns:
         the answer: a RolloutRecord as JSON object, or for a rejection the answer with ``state`` "rejected".
 
     Raises:
         RolloutRefused: the rules or the bundle's check said no.
-        RolloutTimeout: no answer within ``timeout_s``.
+        RolloutTimeout: Kafka did not take the request, or no answer within ``timeout_s`` of its taking it.
     """
     request = RolloutRequest(
         request_id=uuid.uuid4().hex,
@@ -82,18 +83,21 @@ def ask(
         why=why,
         requested_at=now,
     )
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + ACKNOWLEDGED_S
     consumer = new_consumer(
         settings.kafka, f"rollout-answer-{request.request_id[:8]}", **{"fetch.wait.max.ms": 20}
     )
     try:
         _seek_to_end(consumer, deadline, settings.kafka)
         producer = new_producer(
-            settings.kafka, "tollgate-cli", **{"message.timeout.ms": int(timeout_s * 1000)}
+            settings.kafka, "tollgate-cli", **{"message.timeout.ms": int(ACKNOWLEDGED_S * 1000)}
         )
         producer.produce(ROLLOUT_REQUESTS.name, encode(request), model.encode())
-        flush(producer, max(0.1, deadline - time.monotonic()))
-        return _wait(consumer, request, deadline, timeout_s)
+        try:
+            flush(producer, max(0.1, deadline - time.monotonic()))
+        except DeliveryError as error:
+            raise RolloutTimeout(f"Kafka at {settings.kafka} did not take the request: {error}") from error
+        return _wait(consumer, request, time.monotonic() + timeout_s, timeout_s)
     finally:
         consumer.close()
 
