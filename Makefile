@@ -1,6 +1,6 @@
 # `make` alone lists what can be done. Everything is set up on the way; nothing is done twice.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status doctor test check format bench slo replay-handbook licences clean distclean
+.PHONY: help setup setup-dev demo up down status doctor test check format bench slo replay-handbook replay-sparkov licences clean distclean
 PYTHON := .venv/bin/python
 SOURCES := features models streams services infra loadtest tests
 
@@ -53,12 +53,20 @@ slo: setup ## 1,000 transactions a second for 60 s on a stack of its own: nothin
 	.venv/bin/tollgate up --home $$home --port-base 24500 && \
 	.venv/bin/tollgate simulate --home $$home --rate 1000 --seconds 60 --p99-below 100
 
+# $(call replay,NAME,PORT): a file of ../shared/data with its built-in mapping through a stack of its own, then the books
+define replay
+@test -f ../shared/data/$(1)_transactions.parquet || { echo "../shared/data is not here"; exit 2; }
+@home=$$(mktemp -d /tmp/tollgate-replay-XXXX) && trap '.venv/bin/tollgate down --home '$$home' --purge 2>/dev/null' EXIT && \
+.venv/bin/tollgate up --home $$home --port-base $(2) && \
+.venv/bin/tollgate replay ../shared/data/$(1)_transactions.parquet --mapping $(1) --speed max --home $$home && \
+.venv/bin/tollgate reconcile --home $$home --wait 60
+endef
+
 replay-handbook: setup ## All 919,451 rows of ../shared/data/handbook_transactions.parquet through a stack of its own, then the books
-	@test -f ../shared/data/handbook_transactions.parquet || { echo "../shared/data is not here"; exit 2; }
-	@home=$$(mktemp -d /tmp/tollgate-replay-XXXX) && trap '.venv/bin/tollgate down --home '$$home' --purge 2>/dev/null' EXIT && \
-	.venv/bin/tollgate up --home $$home --port-base 24600 && \
-	.venv/bin/tollgate replay ../shared/data/handbook_transactions.parquet --mapping handbook --speed max --home $$home && \
-	.venv/bin/tollgate reconcile --home $$home --wait 60
+	$(call replay,handbook,24600)
+
+replay-sparkov: setup ## All 300,000 rows of ../shared/data/sparkov_transactions.parquet the same way
+	$(call replay,sparkov,24700)
 
 licences: setup-dev ## Make infra/licences.md from what is installed
 	$(PYTHON) -m infra.licences

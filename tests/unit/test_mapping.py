@@ -17,18 +17,8 @@ from streams.mapping import MappingError, ReplayFile, load_history, load_mapping
 from streams.mapping.tokens import card_token, load_or_create_key
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
+DIRTY = Path(__file__).parents[1] / "dirty.toml"
 KEY = b"k" * 32
-DIRTY = b"""
-order_by = "transaction_date"
-fields.transaction_id = { column = "transaction_id", template = "cb-{}" }
-fields.event_time = "transaction_date"
-fields.card_id = { column = ["user_id", "card_number"], template = "{}:{}" }
-fields.merchant_id = { column = "merchant_id", template = "m-{}" }
-fields.amount_minor = { column = "transaction_amount", exponent = 2 }
-fields.currency = { constant = "BRL" }
-fields.device_id = { column = "device_id", template = "d-{}" }
-label = { column = "has_cbk", fraud = true, delay_days = 30 }
-"""
 SMALL = b"""
 zone = "Europe/Paris"
 [fields]
@@ -87,7 +77,7 @@ def test_sparkov_card_numbers_never_show() -> None:
 
 
 def test_dirty_rows_go_on_as_sent_and_are_refused_for_their_date() -> None:
-    file = ReplayFile(needs("dirty_transactions.parquet"), parse_mapping(DIRTY, "dirty"), KEY)
+    file = ReplayFile(needs("dirty_transactions.parquet"), load_mapping(DIRTY), KEY)
     assert (file.rows, file.unfit) == (3_199, 152)
     reasons: Counter[tuple[str, str]] = Counter()
     devices = 0
