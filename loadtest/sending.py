@@ -60,7 +60,8 @@ class Sender:
             SendError: some did not come within ``patience_s``, or a record was given up.
         """
         left = self._producer.flush(self._patience_s)
-        failures = getattr(self._producer, "failures", [])
+        # closing gives up what is left, and counts that as failures too
+        failures = list(getattr(self._producer, "failures", []))
         self._close()
         if left or failures:
             raise SendError(

@@ -34,6 +34,17 @@ class AcknowledgedProducer(Producer):
         """As Producer.poll. Raises: DeliveryError after a fatal error."""
         return self._served(lambda: super(AcknowledgedProducer, self).poll(*args, **kwargs))
 
+    def close(self) -> bool:
+        """Close at once: what ``flush`` has not seen acknowledged is given up.
+
+        Producer.close alone would wait for it, without end where the broker is gone or the producer failed for good.
+
+        Raises:
+            DeliveryError: after a fatal error that nobody has heard of yet.
+        """
+        self.purge()
+        return bool(self._served(super().close))
+
     def _served(self, serve: Callable[[], int]) -> int:
         """Run what calls back. A fatal error is raised there as a KafkaError, which is no exception: nobody could catch it."""
         try:
@@ -77,7 +88,8 @@ def new_producer(bootstrap: str, client_id: str, **overrides: Any) -> Acknowledg
     """An idempotent producer that places keys as Java's clients do (murmur2), keeps order on retry and leaves no gap.
 
     A record that the broker refuses ends the producer (fatal error): nothing after it is delivered, ``flush`` raises
-    DeliveryError, ``produce`` KafkaException; make a new one. librdkafka does not count expired records among gaps, so
+    DeliveryError, ``produce`` KafkaException; make a new one. Only where the refused one was the producer's first on its
+    partition may the request behind it arrive, if it was under way: the broker takes any first sequence number. librdkafka does not count expired records among gaps, so
     none expires unless ``message.timeout.ms`` is given: callers bound their wait with ``flush``.
     """
     defaults = {"enable.gapless.guarantee": True, "message.timeout.ms": 0, "logger": _librdkafka}

@@ -15,6 +15,13 @@ from streams.kafka import new_consumer
 #: partition to offset, per topic
 Span = dict[str, dict[int, int]]
 
+#: what a broker answers for a topic that was created a moment ago; librdkafka calls none of them retriable here
+_NO_LEADER_YET = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+)
+
 
 class LedgerUnreachable(Exception):
     """The broker does not answer, or stopped to before the end of a span was read."""
@@ -73,8 +80,8 @@ def _watermarks(bootstrap: str, topics: list[str], timeout_s: float, which: int)
                     for topic in topics
                 }
             except KafkaException as error:
-                # a topic that was created a moment ago has no leader yet
-                if time.monotonic() > until or not error.args[0].retriable():
+                passes = error.args[0].retriable() or error.args[0].code() in _NO_LEADER_YET
+                if time.monotonic() > until or not passes:
                     raise LedgerUnreachable(
                         f"Kafka at {bootstrap} does not answer: {error.args[0].str()}"
                     ) from error
