@@ -15,7 +15,9 @@ Entity = Literal["transaction", "card", "merchant", "device", "ip", "customer"]
 
 @dataclass(frozen=True)
 class Feature:
-    """One entry. ``window_s`` 0 means the whole known history; ``default`` is what an unknown entity gives."""
+    """One entry. ``window_s`` 0 means the whole known history; ``default`` is what an unknown entity gives (NaN:
+    unknown stays unknown); ``state_bytes`` is how much of the entity's profile the entry is read from.
+    """
 
     name: str
     entity: Entity
@@ -24,6 +26,7 @@ class Feature:
     default: float
     exact: bool
     error: str
+    state_bytes: int
     uses_labels: bool
     label_delay_s: int
     lateness: str
@@ -35,11 +38,25 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 NAN = float("nan")
 #: time that a fraud takes to be reported: rates look at the window that ended this long ago
 LABEL_DELAY_S = 7 * DAY
+#: an event further behind its card's newest than this is counted and marked as late
+LATE_BOUND_S = DAY
 
-_RING = "exact while the card has at most 112 events in the window, a lower bound beyond"
-_TILES = "counts whole tiles: off by at most what happened in one tile at the window's far end"
-_LATE = "counted where it belongs from its arrival on; earlier decisions keep what they saw"
-_HEADER = "in order of arrival"
+_NONE = "none"
+_RING = (
+    "exact while the last 31 days hold at most 130 payments; beyond, the oldest are kept in groups: off by at most the one"
+    " group at the window's far end"
+)
+_RING_LOW = _RING + "; largest and spread are those of the groups' means, so too low"
+_ROUNDED = "; single precision, relative error 1e-6"
+_DISTINCT = "of the newest 40 payments; two values count as one with probability 1/{odds} each pair"
+_TILES = "whole tiles of {tile}: off by at most what happened in one tile at the window's far end"
+_SKETCH = "linear counting of 128 buckets: standard error 9 % up to 200 cards, ends at 621; a late payment sees fewer"
+#: bytes of a profile that a kind of entry is read from
+_RINGS, _TABLES, _HABITS, _HEADER = 1586, 208, 48, 64
+
+_PLACED = "counted where it belongs from its arrival on; earlier decisions keep what they saw"
+_IN_ORDER = "unknown for a payment older than the newest one; such a payment leaves it as it is"
+_UNORDERED = "unknown for a payment older than the newest one, which counts all the same"
 
 
 def _f(
@@ -50,20 +67,23 @@ def _f(
     *,
     window_s: int = 0,
     default: float = NAN,
-    exact: bool = True,
-    error: str = "none",
+    error: str = _NONE,
+    state_bytes: int = 0,
     label_delay_s: int = 0,
-    lateness: str = _LATE,
+    lateness: str = _PLACED,
 ) -> Feature:
     return Feature(
-        name=name, entity=entity, unit=unit, window_s=window_s, default=default, exact=exact, error=error,
-        uses_labels=label_delay_s > 0, label_delay_s=label_delay_s, lateness=lateness,
+        name=name, entity=entity, unit=unit, window_s=window_s, default=default, exact=error == _NONE, error=error,
+        state_bytes=state_bytes, uses_labels=label_delay_s > 0, label_delay_s=label_delay_s, lateness=lateness,
         reason_code=name.upper(), reason_text=text,
     )  # fmt: skip
 
 
-_WINDOWS = (("10m", 10 * MINUTE), ("1h", HOUR), ("24h", DAY), ("7d", 7 * DAY), ("30d", 30 * DAY))
-_NAMED = {"10m": "10 minutes", "1h": "hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days", "1d": "day"}
+#: label of a window -> seconds
+WINDOWS = {"1m": MINUTE, "10m": 10 * MINUTE, "1h": HOUR, "24h": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
+_NAMED = {
+    "1m": "minute", "10m": "10 minutes", "1h": "hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days", "1d": "day",
+}  # fmt: skip
 
 
 def _transaction() -> list[Feature]:
@@ -77,89 +97,115 @@ def _transaction() -> list[Feature]:
         _f("weekend", "transaction", "0/1", "at a weekend"),
         _f("channel", "transaction", "0 pos, 1 ecom, 2 atm, 3 transfer, 4 moto", "through this channel"),
         _f("mcc", "transaction", "merchant category code", "in merchant category {value:.0f}"),
+        _f("currency_code", "transaction", "three letters as a number in base 26", "in this currency"),
     ]
 
 
-def _card() -> list[Feature]:
-    out: list[Feature] = []
-    for label, seconds in _WINDOWS:
-        out.append(_f(f"card_count_{label}", "card", "transactions", f"{{value:.0f}} payments in the last {_NAMED[label]}",
-                      window_s=seconds, exact=False, error=_RING))  # fmt: skip
-    for label, seconds in _WINDOWS:
-        out.append(_f(f"card_sum_{label}", "card", "minor units", f"{{value:.0f}} minor units spent in the last {_NAMED[label]}",
-                      window_s=seconds, exact=False, error=_RING))  # fmt: skip
-    for label, seconds in _WINDOWS[2:]:
-        out.append(_f(f"card_mean_{label}", "card", "minor units", f"mean payment of {{value:.0f}} minor units in the last {_NAMED[label]}",
-                      window_s=seconds, exact=False, error=_RING))  # fmt: skip
+def _holder(entity: Entity, noun: str) -> list[Feature]:
+    """Entries of a card or a customer: both are kept as their last payments, both lists have the same order."""
+    windows = [
+        ("count", "transactions", f"{{value:.0f}} payments of the {noun} in the last {{window}}", _RING),
+        ("sum", "minor units", f"{{value:.0f}} minor units spent by the {noun} in the last {{window}}", _RING),
+        ("mean", "minor units", f"mean payment of the {noun} is {{value:.0f}} minor units in the last {{window}}", _RING),
+        ("max", "minor units", f"largest payment of the {noun} in the last {{window}} is {{value:.0f}} minor units", _RING_LOW),
+        ("std", "minor units", f"the {noun}'s payments of the last {{window}} differ by {{value:.0f}} minor units", _RING_LOW + _ROUNDED),
+    ]  # fmt: skip
+    out = [
+        _f(f"{entity}_{statistic}_{label}", entity, unit, text.replace("{window}", _NAMED[label]),
+           window_s=seconds, error=error, state_bytes=_RINGS)
+        for statistic, unit, text, error in windows for label, seconds in WINDOWS.items()
+    ]  # fmt: skip
+    for plural, odds in (("merchants", 65536), ("countries", 255), ("devices", 255)):
+        out += [
+            _f(f"{entity}_{plural}_{label}", entity, plural, f"{{value:.0f}} different {plural} in the last {_NAMED[label]}",
+               window_s=WINDOWS[label], error=_DISTINCT.format(odds=odds), state_bytes=_RINGS)
+            for label in ("1h", "24h", "7d")
+        ]  # fmt: skip
     out += [
-        _f("card_max_30d", "card", "minor units", "largest payment of 30 days was {value:.0f} minor units",
-           window_s=30 * DAY, exact=False, error=_RING),
-        _f("card_amount_zscore_30d", "card", "standard deviations", "amount is {value:.1f} standard deviations from the card's own",
-           window_s=30 * DAY, exact=False, error=_RING),
-        _f("card_amount_ratio_mean_30d", "card", "ratio", "{value:.1f} times the card's mean payment",
-           window_s=30 * DAY, exact=False, error=_RING),
-        _f("card_seconds_since_last", "card", "seconds", "{value:.0f} seconds after the payment before",
-           exact=False, error="an event that arrives out of order knows 30 days"),
-        _f("card_merchants_1h", "card", "merchants", "{value:.0f} different merchants in the last hour",
-           window_s=HOUR, exact=False, error="two merchants count as one with probability 1/65536 each pair"),
-        _f("card_merchants_24h", "card", "merchants", "{value:.0f} different merchants in the last 24 hours",
-           window_s=DAY, exact=False, error="two merchants count as one with probability 1/65536 each pair"),
-        _f("card_countries_24h", "card", "countries", "{value:.0f} different countries in the last 24 hours",
-           window_s=DAY, exact=False, error="two countries count as one with probability 1/255 each pair"),
-        _f("card_speed_kmh", "card", "km/h", "the card would have travelled at {value:.0f} km/h", lateness=_HEADER),
-        _f("card_home_distance_km", "card", "km", "{value:.0f} km from the card's usual place", lateness=_HEADER),
-        _f("card_new_merchant", "card", "0/1", "first payment at this merchant in 30 days", window_s=30 * DAY, exact=False, error=_RING),
-        _f("card_new_device", "card", "0/1", "first payment from this device", exact=False,
-           error="the last 8 devices are remembered", lateness=_HEADER),
-        _f("card_cross_border", "card", "0/1", "outside the card's usual country", lateness=_HEADER),
-        _f("card_small_run_1h", "card", "transactions", "{value:.0f} small payments in the last hour",
-           window_s=HOUR, exact=False, error=_RING),
-        _f("card_hour_share", "card", "share", "{value:.0%} of the card's payments fall in this hour of the day",
-           exact=False, error="counts halve when one reaches 65535", lateness=_HEADER),
-        _f("card_age_days", "card", "days", "the card has been known for {value:.0f} days", lateness=_HEADER),
-        _f("card_frauds_30d", "card", "frauds", "{value:.0f} reported frauds in 30 days", window_s=30 * DAY,
-           exact=False, error=_TILES, label_delay_s=1),
+        _f(f"{entity}_amount_zscore_30d", entity, "standard deviations", f"amount is {{value:.1f}} standard deviations from the {noun}'s own",
+           window_s=30 * DAY, error=_RING_LOW + _ROUNDED, state_bytes=_RINGS),
+        _f(f"{entity}_amount_ratio_mean_30d", entity, "ratio", f"{{value:.1f}} times the {noun}'s mean payment",
+           window_s=30 * DAY, error=_RING, state_bytes=_RINGS),
+        _f(f"{entity}_amount_ratio_max_30d", entity, "ratio", f"{{value:.1f}} times the {noun}'s largest payment",
+           window_s=30 * DAY, error=_RING_LOW, state_bytes=_RINGS),
+        _f(f"{entity}_seconds_since_last", entity, "seconds", "{value:.0f} seconds after the payment before",
+           error="a late payment knows 31 days and, beyond 130 payments, the groups' newest", state_bytes=_RINGS),
+        _f(f"{entity}_small_run_1h", entity, "transactions", "{value:.0f} small payments in the last hour",
+           window_s=HOUR, error="of the newest 40 payments", state_bytes=_RINGS),
+        _f(f"{entity}_new_merchant", entity, "0/1", f"first payment of the {noun} at this merchant",
+           error="exact for the last 16 different merchants and 40 payments, else a known one may count as new", state_bytes=_TABLES + _RINGS),
+        _f(f"{entity}_new_device", entity, "0/1", f"first payment of the {noun} from this device",
+           error="exact for the last 6 different devices, else a known one may count as new", state_bytes=_TABLES),
+        _f(f"{entity}_new_country", entity, "0/1", f"first payment of the {noun} in this country",
+           error="exact for the last 4 different countries, else a known one may count as new", state_bytes=_TABLES),
+        _f(f"{entity}_speed_kmh", entity, "km/h", f"the {noun} would have travelled at {{value:.0f}} km/h",
+           state_bytes=_HEADER, lateness=_IN_ORDER, error="places to 1e-7 of their degrees"),
+        _f(f"{entity}_home_distance_km", entity, "km", f"{{value:.0f}} km from the {noun}'s usual place",
+           state_bytes=_HEADER, lateness=_IN_ORDER, error="the usual place is a mean that forgets after 50 payments"),
+        _f(f"{entity}_cross_border", entity, "0/1", f"outside the {noun}'s usual country",
+           state_bytes=_HEADER, lateness=_IN_ORDER, error="usual is what the majority vote of Boyer and Moore holds"),
+        _f(f"{entity}_hour_share", entity, "share", f"{{value:.0%}} of the {noun}'s payments fall in this hour of the day",
+           state_bytes=_HABITS, lateness=_UNORDERED, error="counts halve when one reaches 65535"),
+        _f(f"{entity}_channel_share", entity, "share", f"{{value:.0%}} of the {noun}'s payments go through this channel",
+           state_bytes=_HABITS, lateness=_UNORDERED, error="counts halve when one reaches 65535"),
+        _f(f"{entity}_mcc_share", entity, "share", f"{{value:.0%}} of the {noun}'s payments are in this merchant category",
+           state_bytes=_HABITS, lateness=_UNORDERED, error="8 categories by Misra and Gries: at most 1/9 too low"),
+        _f(f"{entity}_age_days", entity, "days", f"the {noun} has been known for {{value:.0f}} days", state_bytes=_HEADER),
+        _f(f"{entity}_frauds_30d", entity, "frauds", "{value:.0f} reported frauds in 30 days", window_s=30 * DAY, default=0,
+           error=_TILES.format(tile="a day"), state_bytes=80, label_delay_s=1),
+        _f(f"{entity}_declined_1h", entity, "transactions", "{value:.0f} payments declined in the last hour", window_s=HOUR,
+           default=0, error=_TILES.format(tile="5 minutes"), state_bytes=28),
     ]  # fmt: skip
     return out
 
 
-def _merchant() -> list[Feature]:
-    out = []
-    for label, seconds in (("1h", HOUR), ("24h", DAY), ("7d", 7 * DAY), ("30d", 30 * DAY)):
-        out.append(_f(f"merchant_count_{label}", "merchant", "transactions", f"{{value:.0f}} payments at this merchant in the last {_NAMED[label]}",
-                      window_s=seconds, exact=False, error=_TILES))  # fmt: skip
+_TILE_OF = {
+    "10m": "a minute",
+    "1h": "5 minutes",
+    "24h": "an hour",
+    "7d": "8 hours",
+    "30d": "8 hours",
+    "1d": "8 hours",
+}
+
+
+def _meeting(entity: Entity, noun: str) -> list[Feature]:
+    """Entries of a merchant, device or address, where cards meet; all three lists have the same order."""
+    out = [
+        _f(f"{entity}_count_{label}", entity, "transactions", f"{{value:.0f}} payments {noun} in the last {_NAMED[label]}",
+           window_s=WINDOWS[label], default=0, error=_TILES.format(tile=_TILE_OF[label]), state_bytes=432)
+        for label in ("10m", "1h", "24h", "7d", "30d")
+    ]  # fmt: skip
     out += [
-        _f("merchant_mean_30d", "merchant", "minor units", "mean payment at this merchant is {value:.0f} minor units",
-           window_s=30 * DAY, exact=False, error=_TILES),
-        _f("merchant_amount_ratio_mean_30d", "merchant", "ratio", "{value:.1f} times the merchant's mean payment",
-           window_s=30 * DAY, exact=False, error=_TILES),
-        _f("merchant_cards_1h", "merchant", "cards", "{value:.0f} different cards at this merchant in the last hour",
-           window_s=HOUR, exact=False, error="of the last 32 events"),
+        _f(f"{entity}_sum_{label}", entity, "minor units", f"{{value:.0f}} minor units {noun} in the last {_NAMED[label]}",
+           window_s=WINDOWS[label], default=0, state_bytes=392,
+           error=_TILES.format(tile="a day" if label == "7d" else _TILE_OF[label]))
+        for label in ("10m", "1h", "24h", "7d")
+    ]  # fmt: skip
+    out += [
+        _f(f"{entity}_cards_{label}", entity, "cards", f"{{value:.0f}} different cards {noun} in the last {_NAMED[label]}",
+           window_s=WINDOWS[label], default=0, error=_SKETCH, state_bytes=256)
+        for label in ("10m", "1h", "24h", "7d")
+    ]  # fmt: skip
+    out += [
+        _f(f"{entity}_mean_30d", entity, "minor units", f"mean payment {noun} is {{value:.0f}} minor units",
+           window_s=30 * DAY, error=_TILES.format(tile="a day"), state_bytes=384),
+        _f(f"{entity}_amount_ratio_mean_30d", entity, "ratio", f"{{value:.1f}} times the mean payment {noun}",
+           window_s=30 * DAY, error=_TILES.format(tile="a day") + _ROUNDED, state_bytes=384),
+        _f(f"{entity}_burst_1h", entity, "ratio", f"{{value:.1f}} times the usual number of payments an hour {noun}",
+           window_s=7 * DAY, default=0, error=_TILES.format(tile="8 hours"), state_bytes=500),
     ]  # fmt: skip
     for label, seconds in (("1d", DAY), ("7d", 7 * DAY), ("30d", 30 * DAY)):
-        out.append(_f(f"merchant_count_{label}_delayed", "merchant", "transactions", f"payments at this merchant in the {_NAMED[label]} before last week",
-                      window_s=seconds, exact=False, error=_TILES, label_delay_s=LABEL_DELAY_S))  # fmt: skip
-        out.append(_f(f"merchant_fraud_rate_{label}", "merchant", "share", f"{{value:.1%}} fraud at this merchant, {_NAMED[label]}",
-                      window_s=seconds, exact=False, error=_TILES, label_delay_s=LABEL_DELAY_S))  # fmt: skip
+        out.append(_f(f"{entity}_count_{label}_delayed", entity, "transactions", f"payments {noun} in the {_NAMED[label]} before last week",
+                      window_s=seconds, default=0, error=_TILES.format(tile="8 hours"), state_bytes=672, label_delay_s=LABEL_DELAY_S))  # fmt: skip
+        out.append(_f(f"{entity}_fraud_rate_{label}", entity, "share", f"{{value:.1%}} fraud {noun}, {_NAMED[label]}",
+                      window_s=seconds, default=0, error=_TILES.format(tile="8 hours"), state_bytes=672, label_delay_s=LABEL_DELAY_S))  # fmt: skip
     return out
-
-
-def _shared(entity: Entity, noun: str) -> list[Feature]:
-    return [
-        _f(f"{entity}_count_1h", entity, "transactions", f"{{value:.0f}} payments from this {noun} in the last hour",
-           window_s=HOUR, exact=False, error=_TILES),
-        _f(f"{entity}_count_24h", entity, "transactions", f"{{value:.0f}} payments from this {noun} in the last 24 hours",
-           window_s=DAY, exact=False, error=_TILES),
-        _f(f"{entity}_cards_24h", entity, "cards", f"{{value:.0f}} different cards from this {noun} in the last 24 hours",
-           window_s=DAY, exact=False, error="of the last 32 events"),
-        _f(f"{entity}_fraud_rate_30d", entity, "share", f"{{value:.1%}} fraud from this {noun}",
-           window_s=30 * DAY, exact=False, error=_TILES, label_delay_s=LABEL_DELAY_S),
-    ]  # fmt: skip
 
 
 FEATURES: tuple[Feature, ...] = tuple(
-    _transaction() + _card() + _merchant()
-    + _shared("device", "device") + _shared("ip", "address") + _shared("customer", "customer")
+    _transaction() + _holder("card", "card") + _holder("customer", "customer")
+    + _meeting("merchant", "at this merchant") + _meeting("device", "from this device") + _meeting("ip", "from this address")
 )  # fmt: skip
 
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)

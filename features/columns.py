@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from functools import lru_cache
+from typing import Protocol
 from zlib import crc32
 
 import numpy as np
@@ -25,6 +26,8 @@ class TransactionLike(Protocol):
     @property
     def amount_minor(self) -> int: ...
     @property
+    def currency(self) -> str: ...
+    @property
     def device_id(self) -> str | None: ...
     @property
     def mcc(self) -> str | None: ...
@@ -38,20 +41,17 @@ class TransactionLike(Protocol):
     def longitude(self) -> float | None: ...
 
 
-class Columns(NamedTuple):
-    """Columns of n transactions in the order in which they are applied. Hashes are CRC-32; 0 means absent."""
-
-    event_ms: npt.NDArray[np.int64]
-    offset: npt.NDArray[np.int64]
-    amount: npt.NDArray[np.int64]
-    id_hash: npt.NDArray[np.uint32]
-    merchant_hash: npt.NDArray[np.uint32]
-    device_hash: npt.NDArray[np.uint32]
-    country: npt.NDArray[np.uint16]
-    latitude: npt.NDArray[np.float64]
-    longitude: npt.NDArray[np.float64]
-    channel: npt.NDArray[np.float32]
-    mcc: npt.NDArray[np.float32]
+#: what the kernels need of a payment. Hashes are CRC-32, 0 means absent; ``offset`` is that of its source partition, -1
+#: where there is none; NaN is absent
+PAYMENT = np.dtype(
+    [
+        ("event_ms", "<i8"), ("offset", "<i8"), ("amount", "<i8"), ("latitude", "<f8"), ("longitude", "<f8"),
+        ("id_hash", "<u4"), ("merchant_hash", "<u4"), ("device_hash", "<u4"), ("country", "<u4"),
+        ("channel", "<f4"), ("mcc", "<f4"), ("currency", "<f4"), ("unused", "<f4"),
+    ],
+    align=True,
+)  # fmt: skip
+Payments = npt.NDArray[np.void]
 
 
 def text_hash(text: str) -> int:
@@ -71,20 +71,30 @@ def mcc_number(mcc: str | None) -> float:
     return float(mcc) if mcc and mcc.isdecimal() and mcc.isascii() else NAN
 
 
+@lru_cache(maxsize=2048)
+def currency_number(currency: str) -> float:
+    """Three letters as one number in base 26 (AAA is 0); NaN when they are not three letters A to Z."""
+    if len(currency) != 3 or not all("A" <= letter <= "Z" for letter in currency):
+        return NAN
+    a, b, c = (ord(letter) - 65 for letter in currency)
+    return float((a * 26 + b) * 26 + c)
+
+
 def columns_of(
     transactions: Sequence[TransactionLike], event_ms: Sequence[int], offsets: Sequence[int]
-) -> Columns:
-    """Columns of parsed transactions; ``offsets`` are those of their source partition, -1 when there is none."""
-    return Columns(
-        np.array(event_ms, dtype=np.int64),
-        np.array(offsets, dtype=np.int64),
-        np.array([t.amount_minor for t in transactions], dtype=np.int64),
-        np.array([text_hash(t.transaction_id) for t in transactions], dtype=np.uint32),
-        np.array([text_hash(t.merchant_id) for t in transactions], dtype=np.uint32),
-        np.array([text_hash(t.device_id) if t.device_id else 0 for t in transactions], dtype=np.uint32),
-        np.array([country_code(t.country) for t in transactions], dtype=np.uint16),
-        np.array([NAN if t.latitude is None else t.latitude for t in transactions], dtype=np.float64),
-        np.array([NAN if t.longitude is None else t.longitude for t in transactions], dtype=np.float64),
-        np.array([CHANNELS[t.channel] if t.channel else NAN for t in transactions], dtype=np.float32),
-        np.array([mcc_number(t.mcc) for t in transactions], dtype=np.float32),
-    )
+) -> Payments:
+    """Parsed transactions as PAYMENT (n,), in the order in which they are applied."""
+    out = np.zeros(len(transactions), dtype=PAYMENT)
+    out["event_ms"] = event_ms
+    out["offset"] = offsets
+    out["amount"] = [t.amount_minor for t in transactions]
+    out["id_hash"] = [text_hash(t.transaction_id) for t in transactions]
+    out["merchant_hash"] = [text_hash(t.merchant_id) for t in transactions]
+    out["device_hash"] = [text_hash(t.device_id) if t.device_id else 0 for t in transactions]
+    out["country"] = [country_code(t.country) for t in transactions]
+    out["latitude"] = [NAN if t.latitude is None else t.latitude for t in transactions]
+    out["longitude"] = [NAN if t.longitude is None else t.longitude for t in transactions]
+    out["channel"] = [CHANNELS[t.channel] if t.channel else NAN for t in transactions]
+    out["mcc"] = [mcc_number(t.mcc) for t in transactions]
+    out["currency"] = [currency_number(t.currency) for t in transactions]
+    return out

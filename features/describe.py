@@ -7,69 +7,104 @@ from typing import Any
 
 import numpy as np
 
-from features.card_kernel import DAY_MS, WINDOWS_MS
-from features.catalogue import FEATURES, WIDTH
-from features.entity_kernel import entity_features
-from features.profiles import entity_state
+from features.catalogue import FEATURES, WIDTH, WINDOWS
+from features.columns import PAYMENT
+from features.holder_kernel import DAY_MS, WINDOWS_MS
+from features.meeting_kernel import MEETINGS, THIRD_MS, fraud_features, meeting_features
+from features.profiles import HOUR_TILES, OLD
 
-WINDOW_NAMES = ("10m", "1h", "24h", "7d", "30d")
-ENTITY_KINDS = ("merchant", "device", "ip", "customer")
 LAST_EVENTS = 10
 
 
-def describe_card(card: Any, frauds: Any, at_ms: int) -> dict[str, Any]:
-    """A card's profile as of a moment.
+def describe_holder(holder: Any, frauds: Any, at_ms: int) -> dict[str, Any]:
+    """A card's or customer's profile as of a moment.
 
     Args:
-        card: an arena of CARD with one record.
-        frauds: an arena of ENTITY with one record, the card's fraud history.
+        holder: an arena of HOLDER, its first record.
+        frauds: an arena of FRAUDS, its first record: the holder's frauds and declines.
         at_ms: events in (at - window, at] count; later ones are left out.
     """
-    profile = card[0]
-    n = int(profile["n"])
-    times = int(profile["base_ms"]) + profile["ring_t"][:n].astype(np.int64)
-    amounts = profile["ring_amount"][:n].astype(np.int64) + (
-        profile["ring_amount_high"][:n].astype(np.int64) << 32
-    )
+    profile = holder[0]
+    n, old = int(profile["n"]), int(profile["old_n"])
+    recent = profile["recent"][:n]
+    place = (int(profile["old_first"]) + np.arange(old)) % OLD
+    times = int(profile["base_ms"]) + np.concatenate([recent["t"], profile["old_t"][place]]).astype(np.int64)
+    low = np.concatenate([recent["amount"], profile["old_amount"][place]]).astype(np.int64)
+    high = np.concatenate([recent["amount_high"], profile["old_high"][place]]).astype(np.int64)
+    amounts = low + (high << 32)
+    counts = np.concatenate([np.ones(n, np.int64), profile["old_count"][place].astype(np.int64)])
     age = at_ms - times
     windows = {}
-    for name, width in zip(WINDOW_NAMES, WINDOWS_MS.tolist(), strict=True):
+    for name, width in zip(WINDOWS, WINDOWS_MS.tolist(), strict=True):
         inside = (age >= 0) & (age < width)
-        windows[name] = {"count": int(inside.sum()), "sum_minor": int(amounts[inside].sum())}
-    order = [int(i) for i in np.argsort(-times, kind="stable") if age[i] >= 0][:LAST_EVENTS]
+        total = int(amounts[inside].sum())
+        windows[name] = {"count": int(counts[inside].sum()), "sum_minor": total}
+    order = [int(i) for i in np.argsort(-times[:n], kind="stable") if age[i] >= 0][:LAST_EVENTS]
     hours = profile["hours"]
+    row = np.full((1, WIDTH), np.nan, dtype=np.float32)
+    fraud_features(_moment(at_ms), np.array([[0, -1]]), frauds, row)
+    reported = _named(row, "card")
     return {
         "first_event": instant(int(profile["first_ms"])),
         "last_event": instant(int(profile["last_ms"])),
         "age_days": round(max(0, at_ms - int(profile["first_ms"])) / DAY_MS, 2),
-        "events_kept": n,
+        "events_kept": int(counts.sum()),
         "windows": windows,
-        "frauds_30d": int(_entity_row(frauds, 4, at_ms)["card_frauds_30d"] or 0),
+        "frauds_30d": int(reported["card_frauds_30d"] or 0),
+        "declined_1h": int(reported["card_declined_1h"] or 0),
         "usual_country": _country(int(profile["home_country"])) if profile["home_votes"] > 0 else None,
         "usual_place": _place(profile, "home"),
         "last_place": _place(profile, "place"),
+        "merchants_remembered": int(np.count_nonzero(profile["merchants"])),
         "devices_remembered": int(np.count_nonzero(profile["devices"])),
+        "countries_remembered": [_country(int(v) & 0xFFFF) for v in profile["countries"] if v],
         "usual_hours_utc": [int(h) for h in np.argsort(-hours, kind="stable")[:3] if hours[h]],
         "last_events": [{"time": instant(int(times[i])), "amount_minor": int(amounts[i])} for i in order],
         "applied_offset": int(profile["offset"]),
     }
 
 
-def describe_entity(arena: Any, entity: str, at_ms: int) -> dict[str, Any]:
-    """A merchant's, device's, address' or customer's profile as of a moment: its features, by their catalogue names.
+def describe_meeting(arena: Any, entity: str, at_ms: int) -> dict[str, Any]:
+    """A merchant's, device's or address' profile as of a moment: its features, by their catalogue names.
 
     Args:
-        arena: an arena of ENTITY with one record.
+        arena: an arena of MEETING, its first record.
     """
     profile = arena[0]
-    counted = {int(day): int(count) for day, count in _days(profile, "day_fraud") if count}
+    slots = np.full((1, 3), -1, dtype=np.int64)
+    slots[0, MEETINGS.index(entity)] = 0
+    row = np.full((1, WIDTH), np.nan, dtype=np.float32)
+    meeting_features(_moment(at_ms), slots, arena, row)
+    counted: dict[str, int] = {}
+    newest, tiles = int(profile["third"]), profile["third_fraud"]
+    for third in range(max(0, newest - len(tiles) + 1), newest + 1):
+        if count := int(tiles[third % len(tiles)]):
+            day = instant(third * THIRD_MS)[:10]
+            counted[day] = counted.get(day, 0) + count
     return {
         "first_event": instant(int(profile["first_ms"])),
         "last_event": instant(int(profile["last_ms"])),
-        "features": _entity_row(arena, ENTITY_KINDS.index(entity), at_ms),
-        "frauds_by_day": {instant(day * DAY_MS)[:10]: count for day, count in sorted(counted.items())},
+        "features": {name: value for name, value in _named(row, entity).items() if "ratio" not in name},
+        "frauds_by_day": counted,
         "applied_offset": int(profile["offset"]),
     }
+
+
+def counts_24h(arena: Any) -> Any:
+    """Payments of the 24 hours before each profile's newest one, int64 (n,); of an arena of HOLDER or MEETING."""
+    if "hour_count" in (arena.dtype.names or ()):
+        # the ring of hours holds one tile more than a day
+        newest = arena["hour"].astype(np.int64)
+        extra = arena["hour_count"][np.arange(len(arena)), (newest - HOUR_TILES + 1) % HOUR_TILES]
+        return arena["hour_count"].sum(axis=1, dtype=np.int64) - extra
+    last = arena["last_ms"] - arena["base_ms"] - DAY_MS
+    recent, old = arena["recent"]["t"], arena["old_t"]
+    is_recent = np.arange(recent.shape[1]) < arena["n"][:, None]
+    place = (np.arange(old.shape[1]) - arena["old_first"][:, None]) % old.shape[1]
+    is_old = place < arena["old_n"][:, None]
+    count = (is_recent & (recent > last[:, None])).sum(axis=1)
+    grouped = np.where(is_old & (old > last[:, None]), arena["old_count"].astype(np.int64), 0)
+    return count + grouped.sum(axis=1)
 
 
 def last_event_ms(arena: Any) -> int:
@@ -83,26 +118,20 @@ def instant(milliseconds: int) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _entity_row(arena: Any, kind: int, at_ms: int) -> dict[str, float | None]:
-    """What the kernel reads from one entity, without what depends on the transaction's amount."""
-    slots = np.full((1, 5), -1, dtype=np.int64)
-    slots[0, kind] = 0
-    row = np.full((1, WIDTH), np.nan, dtype=np.float32)
-    entity_features(np.array([at_ms], dtype=np.int64), slots, entity_state(arena), row)
-    entity = "card" if kind == 4 else ENTITY_KINDS[kind]
+def _moment(at_ms: int) -> Any:
+    """A payment of nothing at a moment, PAYMENT (1,)."""
+    payment = np.zeros(1, dtype=PAYMENT)
+    payment["event_ms"] = at_ms
+    return payment
+
+
+def _named(row: Any, entity: str) -> dict[str, float | None]:
+    """The entity's entries of a row (1, WIDTH) by name; None where unknown."""
     return {
         feature.name: None if np.isnan(value) else round(float(value), 6)
         for feature, value in zip(FEATURES, row[0], strict=True)
         if feature.entity == entity
-        and "ratio" not in feature.name
-        and (kind != 4 or feature.name == "card_frauds_30d")
     }
-
-
-def _days(profile: Any, name: str) -> list[tuple[int, int]]:
-    tiles = profile[name]
-    newest = int(profile["day"])
-    return [(day, int(tiles[day % len(tiles)])) for day in range(max(0, newest - len(tiles) + 1), newest + 1)]
 
 
 def _country(code: int) -> str:

@@ -1,163 +1,76 @@
-"""What is remembered of one card and of one merchant, device, ip or customer: fixed binary records, version first.
+"""What is remembered of one entity: fixed binary records. A holder (card or customer), a meeting place of cards (merchant,
+device, ip), the frauds and declines of a holder.
 
-A record's bytes are the profile as stored online (one bytes feature); many records are an arena that the kernel works
-on. Little-endian, aligned. A new version appends fields; a reader refuses a version it does not know.
+Many records are an arena that the kernels work on; ``features.codec`` turns a record into the bytes that are stored.
+Little-endian, aligned, sizes in whole words of 8 bytes. New fields are appended at the end: what an older record lacks is
+zero. Any other change is a new layout (``features.codec``).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 
-VERSION = 1
-#: events of a card that are kept as they are
-RING = 112
-DEVICES = 8
-#: tiles: days cover 30 days behind the 7 days of reporting delay; hours a day; five minutes an hour
-DAY_TILES = 40
-HOUR_TILES = 26
-FIVE_TILES = 14
-RECENT_CARDS = 32
+#: newest payments of a holder, kept as they are; older ones keep time and amount, in groups once there are too many
+RECENT = 40
+OLD = 90
+MERCHANTS, DEVICES, COUNTRIES, CATEGORIES, CHANNELS = 16, 6, 4, 8, 5
+#: event-time tiles of a meeting place: a window and the running tile; thirds of a day cover 30 days behind the delay of 7
+MINUTE_TILES, FIVE_TILES, HOUR_TILES, THIRD_TILES, DAY_TILES = 11, 13, 25, 112, 32
+#: buckets of the distinct-card sketch
+BUCKETS = 128
+FRAUD_DAYS, DECLINED_TILES = 40, 14
 
-CARD = np.dtype(
+_PAYMENT = np.dtype(
     [
-        ("version", "<u2"),
-        ("n", "<u2"),
-        ("home_country", "<u2"),
-        ("home_votes", "<i2"),
-        ("device_head", "<u2"),
-        ("offset", "<i8"),
-        ("base_ms", "<i8"),
-        ("first_ms", "<i8"),
-        ("last_ms", "<i8"),
-        ("place_ms", "<i8"),
-        ("place_lat", "<f4"),
-        ("place_lon", "<f4"),
-        ("home_lat", "<f4"),
-        ("home_lon", "<f4"),
-        ("places", "<u4"),
-        ("hours", "<u2", (24,)),
-        ("devices", "<u4", (DEVICES,)),
-        ("ring_t", "<u4", (RING,)),
-        ("ring_amount", "<u4", (RING,)),
-        ("ring_id", "<u4", (RING,)),
-        ("ring_merchant", "<u2", (RING,)),
-        ("ring_amount_high", "u1", (RING,)),
-        ("ring_country", "u1", (RING,)),
+        ("t", "<u4"), ("amount", "<u4"), ("id", "<u2"), ("merchant", "<u2"), ("amount_high", "u1"), ("country", "u1"),
+        ("device", "u1"), ("unused", "u1"),
+    ]
+)  # fmt: skip
+
+HOLDER = np.dtype(
+    [
+        ("offset", "<i8"), ("base_ms", "<i8"), ("first_ms", "<i8"), ("last_ms", "<i8"), ("place_ms", "<i8"),
+        ("place_lat", "<f4"), ("place_lon", "<f4"), ("home_lat", "<f4"), ("home_lon", "<f4"),
+        ("places", "<u4"), ("n", "<u2"), ("old_n", "<u2"), ("home_country", "<u2"), ("home_votes", "<i2"),
+        ("hours", "<u2", (24,)), ("channels", "<u2", (CHANNELS,)), ("category", "<u2", (CATEGORIES,)),
+        ("category_count", "<u2", (CATEGORIES,)), ("old_first", "<u2"),
+        # first time of each, packed as milliseconds << 16 | hash
+        ("merchants", "<i8", (MERCHANTS,)), ("devices", "<i8", (DEVICES,)), ("countries", "<i8", (COUNTRIES,)),
+        ("recent", _PAYMENT, (RECENT,)),
+        ("old_t", "<u4", (OLD,)), ("old_amount", "<u4", (OLD,)), ("old_count", "<u2", (OLD,)), ("old_high", "u1", (OLD,)),
     ],
     align=True,
-)
+)  # fmt: skip
 
-ENTITY = np.dtype(
+MEETING = np.dtype(
     [
-        ("version", "<u2"),
-        ("card_head", "<u2"),
-        ("day", "<i4"),
-        ("hour", "<i4"),
-        ("five", "<i4"),
-        ("offset", "<i8"),
-        ("first_ms", "<i8"),
-        ("last_ms", "<i8"),
+        ("offset", "<i8"), ("first_ms", "<i8"), ("last_ms", "<i8"),
+        ("minute", "<i4"), ("five", "<i4"), ("hour", "<i4"), ("third", "<i4"), ("day", "<i4"), ("unused", "<i4"),
+        ("minute_sum", "<i8", (MINUTE_TILES,)), ("five_sum", "<i8", (FIVE_TILES,)), ("hour_sum", "<i8", (HOUR_TILES,)),
         ("day_sum", "<i8", (DAY_TILES,)),
-        ("day_count", "<u4", (DAY_TILES,)),
-        ("hour_count", "<u4", (HOUR_TILES,)),
-        ("five_count", "<u4", (FIVE_TILES,)),
-        ("card_hash", "<u4", (RECENT_CARDS,)),
-        ("card_s", "<u4", (RECENT_CARDS,)),
-        ("day_fraud", "<u2", (DAY_TILES,)),
+        ("minute_count", "<u4", (MINUTE_TILES,)), ("five_count", "<u4", (FIVE_TILES,)), ("hour_count", "<u4", (HOUR_TILES,)),
+        ("third_count", "<u4", (THIRD_TILES,)), ("day_count", "<u4", (DAY_TILES,)),
+        ("third_fraud", "<u2", (THIRD_TILES,)), ("card_minute", "<u2", (BUCKETS,)),
     ],
     align=True,
-)
+)  # fmt: skip
 
-
-class CardState(NamedTuple):
-    """Columns of an arena of cards, one array per field, first axis the slot. Views: the arena is what they write."""
-
-    version: npt.NDArray[np.uint16]
-    n: npt.NDArray[np.uint16]
-    home_country: npt.NDArray[np.uint16]
-    home_votes: npt.NDArray[np.int16]
-    device_head: npt.NDArray[np.uint16]
-    offset: npt.NDArray[np.int64]
-    base_ms: npt.NDArray[np.int64]
-    first_ms: npt.NDArray[np.int64]
-    last_ms: npt.NDArray[np.int64]
-    place_ms: npt.NDArray[np.int64]
-    place_lat: npt.NDArray[np.float32]
-    place_lon: npt.NDArray[np.float32]
-    home_lat: npt.NDArray[np.float32]
-    home_lon: npt.NDArray[np.float32]
-    places: npt.NDArray[np.uint32]
-    hours: npt.NDArray[np.uint16]
-    devices: npt.NDArray[np.uint32]
-    ring_t: npt.NDArray[np.uint32]
-    ring_amount: npt.NDArray[np.uint32]
-    ring_id: npt.NDArray[np.uint32]
-    ring_merchant: npt.NDArray[np.uint16]
-    ring_amount_high: npt.NDArray[np.uint8]
-    ring_country: npt.NDArray[np.uint8]
-
-
-class EntityState(NamedTuple):
-    """Columns of an arena of merchants, devices, ips, customers and card fraud histories."""
-
-    version: npt.NDArray[np.uint16]
-    card_head: npt.NDArray[np.uint16]
-    day: npt.NDArray[np.int32]
-    hour: npt.NDArray[np.int32]
-    five: npt.NDArray[np.int32]
-    offset: npt.NDArray[np.int64]
-    first_ms: npt.NDArray[np.int64]
-    last_ms: npt.NDArray[np.int64]
-    day_sum: npt.NDArray[np.int64]
-    day_count: npt.NDArray[np.uint32]
-    hour_count: npt.NDArray[np.uint32]
-    five_count: npt.NDArray[np.uint32]
-    card_hash: npt.NDArray[np.uint32]
-    card_s: npt.NDArray[np.uint32]
-    day_fraud: npt.NDArray[np.uint16]
-
-
-class ProfileError(Exception):
-    """Stored bytes are not a profile of a version that this code reads."""
+FRAUDS = np.dtype(
+    [
+        ("offset", "<i8"), ("day", "<i4"), ("five", "<i4"), ("day_fraud", "<u2", (FRAUD_DAYS,)),
+        ("declined", "<u2", (DECLINED_TILES,)), ("unused", "<u2", (2,)),
+    ],
+    align=True,
+)  # fmt: skip
 
 
 def new_arena(dtype: np.dtype, size: int) -> npt.NDArray[np.void]:
     """At least ``size`` empty profiles; ``offset`` -1 means that nothing was applied yet.
 
     Never fewer than two: NumPy calls a column of one element contiguous, another type to the compiled kernels, which
-    would then be compiled again, for six seconds, when the first lone card comes.
+    would then be compiled again, for many seconds, when the first lone card comes.
     """
     arena = np.zeros(max(2, size), dtype=dtype)
-    arena["version"] = VERSION
     arena["offset"] = -1
     return arena
-
-
-def card_state(arena: npt.NDArray[np.void]) -> CardState:
-    """The arena's columns, as the kernel takes them."""
-    return CardState(*(arena[name] for name in CardState._fields))
-
-
-def entity_state(arena: npt.NDArray[np.void]) -> EntityState:
-    """The arena's columns, as the kernel takes them."""
-    return EntityState(*(arena[name] for name in EntityState._fields))
-
-
-def load_into(arena: npt.NDArray[np.void], slot: int, stored: bytes | None) -> bool:
-    """Put stored bytes into a slot; False when there are none (the slot keeps its empty profile).
-
-    Raises:
-        ProfileError: another size or version.
-    """
-    if not stored:
-        return False
-    if len(stored) != arena.dtype.itemsize or int.from_bytes(stored[:2], "little") != VERSION:
-        raise ProfileError(
-            f"a stored profile has {len(stored)} bytes and version {int.from_bytes(stored[:2], 'little')}; "
-            f"this code reads version {VERSION} of {arena.dtype.itemsize} bytes"
-        )
-    arena[slot] = np.frombuffer(stored, dtype=arena.dtype)[0]
-    return True

@@ -13,11 +13,40 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.card_kernel import card_features
 from features.catalogue import WIDTH
-from features.columns import CHANNELS, NAN, Columns, country_code, mcc_number, text_hash
-from features.entity_kernel import apply_items, entity_features
-from features.profiles import CARD, ENTITY, card_state, entity_state, new_arena
+from features.columns import (
+    CHANNELS,
+    NAN,
+    PAYMENT,
+    Payments,
+    country_code,
+    currency_number,
+    mcc_number,
+    text_hash,
+)
+from features.holder_kernel import (
+    APPLY,
+    CARD_COLUMNS,
+    CONSULT,
+    CUSTOMER_COLUMNS,
+    apply_payments,
+    holder_features,
+    transaction_features,
+)
+from features.meeting_kernel import (
+    LABEL,
+    PAID,
+    apply_frauds,
+    apply_items,
+    fraud_features,
+    meeting_features,
+)
+from features.profiles import (
+    FRAUDS,
+    HOLDER,
+    MEETING,
+    new_arena,
+)
 
 #: rows that see the entities' state as of their common start, as one chunk of the stream does
 BATCH = 256
@@ -38,47 +67,100 @@ def replay(
     """
     n = history.num_rows
     columns = columns_of_table(history)
-    card_slots, card_names = _codes(history["card_id"])
-    cards = card_state(new_arena(CARD, max(1, len(card_names))))
-    entity_slots, entity_count = _entity_slots(history, card_slots, len(card_names))
-    entities = entity_state(new_arena(ENTITY, max(1, entity_count)))
-    card_hash = (
-        np.array([text_hash(name) for name in card_names], dtype=np.uint32)[card_slots]
-        if n
-        else np.empty(0, np.uint32)
-    )
-    labels = _Labels(history, columns.event_ms)
+    state = _State(history)
+    labels = _Labels(history, columns["event_ms"])
     out = np.full((n, WIDTH), np.nan, dtype=np.float32)
     seen = np.zeros(n, dtype=np.uint8)
     for start in range(0, n, batch):
-        end = min(start + batch, n)
-        part = Columns._make(column[start:end] for column in columns)
-        labels.apply_until(int(part.event_ms.max()), entity_slots, entities)
-        card_features(part, card_slots[start:end], cards, True, out[start:end], seen[start:end])
-        entity_features(part.event_ms, entity_slots[start:end], entities, out[start:end])
-        _apply_transactions(part, entity_slots[start:end], card_hash[start:end], seen[start:end], entities)
+        rows = slice(start, min(start + batch, n))
+        part = columns[rows]
+        labels.apply_until(int(part["event_ms"].max()), state)
+        state.features(part, rows, out[rows], seen[rows])
         if progress is not None and (start // batch) % 64 == 0:
-            progress(end)
+            progress(rows.stop)
     out[seen != 0] = np.nan
     return out
 
 
-def columns_of_table(history: pa.Table) -> Columns:
+class _State:
+    """The profiles of a whole history, and which row uses which; -1 where an id is absent."""
+
+    def __init__(self, history: pa.Table) -> None:
+        n = history.num_rows
+        self.card_slots, names = _codes(history["card_id"])
+        self.customer_slots, customers = _codes_or_none(history, "customer_id")
+        self.meeting_slots = np.full((n, 3), -1, dtype=np.int64)
+        used = 0
+        for kind, name in enumerate(("merchant_id", "device_id", "ip")):
+            codes, found = _codes_or_none(history, name)
+            self.meeting_slots[:, kind] = np.where(codes >= 0, codes + used, -1)
+            used += len(found)
+        owners = np.where(self.customer_slots >= 0, self.customer_slots + len(names), -1)
+        self.fraud_slots = np.column_stack([self.card_slots, owners])
+        hashes = np.array([text_hash(name) for name in names], dtype=np.uint32)
+        self.card_hashes = hashes[self.card_slots] if n else np.empty(0, np.uint32)
+        self.cards = new_arena(HOLDER, len(names))
+        self.customers = new_arena(HOLDER, len(customers))
+        self.meetings = new_arena(MEETING, used)
+        self.frauds = new_arena(FRAUDS, len(names) + len(customers))
+
+    def features(self, part: Payments, rows: slice, out: Any, seen: Any) -> None:
+        """Features of some rows as of their start (cards: one after the other), then what they mean for the rest."""
+        customers, meetings = self.customer_slots[rows], self.meeting_slots[rows]
+        holder_features(part, self.card_slots[rows], self.cards, APPLY, CARD_COLUMNS, out, seen)
+        transaction_features(part, seen, out)
+        holder_features(part, customers, self.customers, CONSULT, CUSTOMER_COLUMNS, out, seen)
+        fraud_features(part, self.fraud_slots[rows], self.frauds, out)
+        meeting_features(part, meetings, self.meetings, out)
+        fresh = seen == 0
+        apply_payments(part, np.where(fresh, customers, -1), self.customers)
+        for kind in range(3):
+            some = (meetings[:, kind] >= 0) & fresh
+            n = int(some.sum())
+            if n:
+                apply_items(
+                    meetings[some, kind], np.full(n, -1), np.full(n, PAID), part["event_ms"][some],
+                    part["amount"][some], self.card_hashes[rows][some], np.zeros(n, np.int64), self.meetings,
+                )  # fmt: skip
+
+    def frauds_known(self, rows: npt.NDArray[np.int64], event_ms: npt.NDArray[np.int64]) -> None:
+        """Count rows as frauds of everybody who took part in them."""
+        for slots in self.meeting_slots[rows].T:
+            some = slots >= 0
+            n = int(some.sum())
+            apply_items(
+                slots[some], np.full(n, -1), np.full(n, LABEL), event_ms[some], np.zeros(n, np.int64),
+                np.zeros(n, np.uint32), np.ones(n, np.int64), self.meetings,
+            )  # fmt: skip
+        for slots in self.fraud_slots[rows].T:
+            some = slots >= 0
+            n = int(some.sum())
+            apply_frauds(
+                slots[some],
+                np.full(n, -1),
+                np.full(n, LABEL),
+                event_ms[some],
+                np.ones(n, np.int64),
+                self.frauds,
+            )
+
+
+def columns_of_table(history: pa.Table) -> Payments:
     """The kernel's columns of a history table."""
-    n = history.num_rows
-    return Columns(
-        _event_ms(history["event_time"]),
-        np.full(n, -1, dtype=np.int64),
-        _numbers(history, "amount_minor", np.int64, 0),
-        _hashed(history["transaction_id"]),
-        _hashed(history["merchant_id"]),
-        _mapped(history, "device_id", lambda v: text_hash(v) if v else 0, np.uint32, 0),
-        _mapped(history, "country", country_code, np.uint16, 0),
-        _numbers(history, "latitude", np.float64, NAN),
-        _numbers(history, "longitude", np.float64, NAN),
-        _mapped(history, "channel", lambda v: CHANNELS.get(v, NAN), np.float32, NAN),
-        _mapped(history, "mcc", mcc_number, np.float32, NAN),
-    )
+    out = np.zeros(history.num_rows, dtype=PAYMENT)
+    out["event_ms"] = _event_ms(history["event_time"])
+    out["offset"] = -1
+    out["amount"] = _numbers(history, "amount_minor", np.int64, 0)
+    out["id_hash"] = _hashed(history["transaction_id"])
+    out["merchant_hash"] = _hashed(history["merchant_id"])
+    out["device_hash"] = _mapped(history, "device_id", lambda v: text_hash(v) if v else 0, np.uint32, 0)
+    out["country"] = _mapped(history, "country", country_code, np.uint16, 0)
+    out["latitude"] = _numbers(history, "latitude", np.float64, NAN)
+    out["longitude"] = _numbers(history, "longitude", np.float64, NAN)
+    out["channel"] = _mapped(history, "channel", lambda v: CHANNELS.get(v, NAN), np.float32, NAN)
+    out["mcc"] = _mapped(history, "mcc", mcc_number, np.float32, NAN)
+    out["currency"] = _mapped(history, "currency", currency_number, np.float32, NAN)
+    return out
 
 
 class _Labels:
@@ -98,55 +180,18 @@ class _Labels:
         self.event_ms = event_ms
         self.done = 0
 
-    def apply_until(self, now_ms: int, entity_slots: npt.NDArray[np.int64], entities: Any) -> None:
+    def apply_until(self, now_ms: int, state: _State) -> None:
         until = int(np.searchsorted(self.known_ms, now_ms, side="right"))
-        if until == self.done:
-            return
-        rows = self.rows[self.done : until]
-        self.done = until
-        for kind in range(5):
-            slots = entity_slots[rows, kind]
-            some = slots >= 0
-            n = int(some.sum())
-            zeros = np.zeros(n, dtype=np.int64)
-            apply_items(
-                slots[some], zeros - 1, np.ones(n, dtype=np.bool_), self.event_ms[rows][some], zeros,
-                zeros.astype(np.uint32), zeros + 1, entities,
-            )  # fmt: skip
+        if until > self.done:
+            rows = self.rows[self.done : until]
+            self.done = until
+            state.frauds_known(rows, self.event_ms[rows])
 
 
-def _apply_transactions(
-    part: Columns,
-    slots: npt.NDArray[np.int64],
-    card_hash: npt.NDArray[np.uint32],
-    seen: npt.NDArray[np.uint8],
-    entities: Any,
-) -> None:
-    for kind in range(4):
-        some = (slots[:, kind] >= 0) & (seen == 0)
-        n = int(some.sum())
-        if n == 0:
-            continue
-        apply_items(
-            slots[some, kind], np.full(n, -1, dtype=np.int64), np.zeros(n, dtype=np.bool_), part.event_ms[some],
-            part.amount[some], card_hash[some], np.zeros(n, dtype=np.int64), entities,
-        )  # fmt: skip
-
-
-def _entity_slots(
-    history: pa.Table, card_slots: npt.NDArray[np.int64], cards: int
-) -> tuple[npt.NDArray[np.int64], int]:
-    """Slots (n, 5) of merchant, device, ip, customer and card fraud history in one arena; -1 where absent."""
-    slots = np.full((history.num_rows, 5), -1, dtype=np.int64)
-    used = 0
-    for kind, name in enumerate(("merchant_id", "device_id", "ip", "customer_id")):
-        if name not in history.column_names or history[name].null_count == history.num_rows:
-            continue
-        codes, names = _codes(history[name])
-        slots[:, kind] = np.where(codes >= 0, codes + used, -1)
-        used += len(names)
-    slots[:, 4] = card_slots + used
-    return slots, used + cards
+def _codes_or_none(history: pa.Table, name: str) -> tuple[npt.NDArray[np.int64], list[str]]:
+    if name not in history.column_names or history[name].null_count == history.num_rows:
+        return np.full(history.num_rows, -1, dtype=np.int64), []
+    return _codes(history[name])
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], list[str]]:

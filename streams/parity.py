@@ -14,15 +14,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from features.card_kernel import card_features
 from features.catalogue import CATALOGUE_HASH, WIDTH
 from features.columns import columns_of
-from features.entity_kernel import apply_items, entity_features
-from features.profiles import CARD, ENTITY, card_state, entity_state, new_arena
+from features.holder_kernel import APPLY, CARD_COLUMNS, holder_features
+from features.online.gather import Gather
+from features.online.layout import FRAUDS_OF, PAYMENTS_OF, View
+from features.profiles import HOLDER, new_arena
 from streams.events import Transaction
 from streams.missing import blank
 from streams.partitioning import entity_partition
 from streams.processor.intake import sort_out
+from streams.processor.items import apply, dtype_of, view_of
 from streams.records import EntityItem, FeatureRecord, decode_items
 
 #: (entity, id), with "card" for a card's fraud history
@@ -108,31 +110,30 @@ class Evidence:
 
     def recompute(self, samples: Sequence[FeatureRecord]) -> Row:
         """The features of the samples from this evidence; float32 (n, WIDTH)."""
-        n = len(samples)
-        out = np.full((n, WIDTH), np.nan, dtype=np.float32)
-        if not n:
-            return out
-        cards = new_arena(CARD, n)
-        entities = new_arena(ENTITY, 5 * n)
-        slots = np.full((n, 5), -1, dtype=np.int64)
-        for i, sample in enumerate(samples):
-            cards[i] = self._card_at(sample)
-            for kind, entity, as_of in entities_of(sample):
-                slots[i, kind] = 5 * i + kind
-                entities[5 * i + kind] = self._entity_at(entity, as_of)
-        columns = columns_of(
-            [sample.transaction for sample in samples], [sample.event_ms for sample in samples], [-1] * n
-        )
-        seen = np.zeros(n, dtype=np.uint8)
-        card_features(columns, np.arange(n, dtype=np.int64), card_state(cards), False, out, seen)
-        entity_features(columns.event_ms, slots, entity_state(entities), out)
-        for row, sample in zip(out, samples, strict=True):
-            blank(row, sample.missing)
-        return out
+        if not samples:
+            return np.empty((0, WIDTH), dtype=np.float32)
+        # one row at a time: each sample read its entities at a moment of its own
+        return np.concatenate([self._row(sample) for sample in samples])
+
+    def _row(self, sample: FeatureRecord) -> Row:
+        tx = sample.transaction
+        gather = Gather([tx])
+        gather.cards[0] = self._card_at(sample)
+        gather.frauds[0] = self._entity_at(("card", tx.card_id), FRAUDS_OF["card"], sample.frauds_as_of)
+        for slot, entity, as_of in entities_of(sample):
+            if entity[0] == "customer":
+                gather.customers[0] = self._entity_at(entity, PAYMENTS_OF["customer"], as_of)
+                gather.frauds[1] = self._entity_at(entity, FRAUDS_OF["customer"], as_of)
+            elif entity[0] != "card":
+                place = gather.meeting_slots[0, slot]
+                gather.meetings[place] = self._entity_at(entity, PAYMENTS_OF[entity[0]], as_of)
+        rows, _ = gather.compute(columns_of([tx], [sample.event_ms], [-1]), apply=False)
+        blank(rows[0], sample.missing)
+        return rows
 
     def _card_at(self, sample: FeatureRecord) -> Any:
-        """The card's profile with its transactions up to ``as_of``; one record of CARD."""
-        arena = new_arena(CARD, 1)
+        """The card's profile with its transactions up to ``as_of``; one record of HOLDER."""
+        arena = new_arena(HOLDER, 1)
         history = self._cards[(sample.partition, sample.transaction.card_id)]
         events = [(offset, tx) for offset, tx in history if offset <= sample.as_of[0]]
         if events:
@@ -141,26 +142,19 @@ class Evidence:
             )
             n = len(events)
             unused = np.empty((n, WIDTH), dtype=np.float32)
-            card_features(
-                columns, np.zeros(n, np.int64), card_state(arena), True, unused, np.zeros(n, np.uint8)
-            )
+            slots, seen = np.zeros(n, np.int64), np.zeros(n, np.uint8)
+            holder_features(columns, slots, arena, APPLY, CARD_COLUMNS, unused, seen)
         return arena[0]
 
-    def _entity_at(self, entity: Entity, as_of: int) -> Any:
-        """The entity's profile with its items up to an offset of `entities`; one record of ENTITY."""
-        arena = new_arena(ENTITY, 1)
-        items = [(offset, item) for offset, item in self._items[entity] if offset <= as_of]
-        if items:
-            apply_items(
-                np.zeros(len(items), np.int64),
-                np.array([offset for offset, _ in items], dtype=np.int64),
-                np.array([item.kind == "label" for _, item in items], dtype=np.bool_),
-                np.array([item.event_ms for _, item in items], dtype=np.int64),
-                np.array([item.amount_minor for _, item in items], dtype=np.int64),
-                np.array([item.card_hash for _, item in items], dtype=np.uint32),
-                np.array([item.frauds for _, item in items], dtype=np.int64),
-                entity_state(arena),
-            )
+    def _entity_at(self, entity: Entity, view: View, as_of: int) -> Any:
+        """The entity's profile in a view with its items up to an offset of `entities`; one record."""
+        arena = new_arena(dtype_of(view), 1)
+        known = [
+            (offset, item)
+            for offset, item in self._items[entity]
+            if offset <= as_of and view_of(item) is view
+        ]
+        apply([item for _, item in known], [0] * len(known), [offset for offset, _ in known], arena)
         return arena[0]
 
 

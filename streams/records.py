@@ -65,8 +65,21 @@ class EdgeDecision(msgspec.Struct, array_like=True, frozen=True):
     frauds_as_of: int = -1
 
 
+class Payment(msgspec.Struct, array_like=True, frozen=True):
+    """What a customer's profile keeps of a payment, as the kernels' columns have it."""
+
+    id_hash: int
+    merchant_hash: int
+    device_hash: int
+    country: int
+    latitude: float | None
+    longitude: float | None
+    channel: float | None
+    mcc: float | None
+
+
 class EntityItem(msgspec.Struct, array_like=True, frozen=True):
-    """One event's meaning for one entity. ``kind`` is "tx" or "label"; ``frauds`` is -1, 0 or +1."""
+    """One event's meaning for one entity. ``kind`` is "tx", "label" or "declined"; ``frauds`` is -1, 0 or +1."""
 
     entity: str
     entity_id: str
@@ -76,6 +89,8 @@ class EntityItem(msgspec.Struct, array_like=True, frozen=True):
     amount_minor: int
     card_hash: int
     frauds: int
+    #: of a "tx" of a customer
+    payment: Payment | None = None
 
 
 class EntityItems(msgspec.Struct, array_like=True, frozen=True):

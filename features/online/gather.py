@@ -9,13 +9,23 @@ import hiredis
 import numpy as np
 import numpy.typing as npt
 
-from features.card_kernel import card_features
 from features.catalogue import WIDTH
-from features.columns import Columns
-from features.entity_kernel import entity_features
+from features.codec import decode_profiles
+from features.columns import Payments
+from features.holder_kernel import (
+    APPLY,
+    CARD_COLUMNS,
+    CONSULT,
+    CUSTOMER_COLUMNS,
+    READ,
+    holder_features,
+    transaction_features,
+)
+from features.meeting_kernel import fraud_features, meeting_features
 from features.online.layout import (
     CARD_FRAUDS,
     CARD_STATE,
+    CUSTOMER_FRAUDS,
     CUSTOMER_STATE,
     DEVICE_STATE,
     IP_STATE,
@@ -25,7 +35,12 @@ from features.online.layout import (
     unpack_bytes,
 )
 from features.online.resp import Command
-from features.profiles import CARD, ENTITY, card_state, entity_state, load_into, new_arena
+from features.profiles import (
+    FRAUDS,
+    HOLDER,
+    MEETING,
+    new_arena,
+)
 
 
 class HasEntities(Protocol):
@@ -47,51 +62,52 @@ class StoreRefused(Exception):
     """The store answered a read with an error."""
 
 
-_VIEWS = (MERCHANT_STATE, DEVICE_STATE, IP_STATE, CUSTOMER_STATE)
-
-
 class Gather:
-    """Profiles of one batch. Build, send ``commands``, ``load`` the replies, ``compute``.
+    """Profiles of one batch of n transactions. Build, send ``commands``, ``load`` the replies, ``compute``.
 
-    ``cards`` and ``entities`` are arenas in order of first appearance; ``card_slots`` (n,) and ``entity_slots`` (n, 5:
-    merchant, device, ip, customer, the card's fraud history) say which transaction uses which slot, -1 for an absent id.
+    ``cards``, ``customers``, ``meetings`` and ``frauds`` are arenas in order of first appearance (frauds: those of cards, then
+    those of customers). Which transaction uses which slot, -1 for an absent id: ``card_slots`` and ``customer_slots`` (n,),
+    ``meeting_slots`` (n, 3: merchant, device, ip), ``fraud_slots`` (n, 2: card, customer).
     """
 
     def __init__(self, transactions: Sequence[HasEntities]) -> None:
         n = len(transactions)
         self.card_ids: dict[str, int] = {}
-        self.card_slots = np.empty(n, dtype=np.int64)
-        self.entity_slots = np.full((n, 5), -1, dtype=np.int64)
-        self._entities: dict[tuple[str, str], int] = {}
+        self.customer_ids: dict[str, int] = {}
+        self._meetings: dict[tuple[str, str], int] = {}
         self._views: list[View] = []
-        slots = self.entity_slots
-        for i, tx in enumerate(transactions):
-            self.card_slots[i] = self.card_ids.setdefault(tx.card_id, len(self.card_ids))
-            slots[i, 0] = self._slot(MERCHANT_STATE, tx.merchant_id)
-            if tx.device_id:
-                slots[i, 1] = self._slot(DEVICE_STATE, tx.device_id)
-            if tx.ip:
-                slots[i, 2] = self._slot(IP_STATE, tx.ip)
-            if tx.customer_id:
-                slots[i, 3] = self._slot(CUSTOMER_STATE, tx.customer_id)
-        slots[:, 4] = self.card_slots + len(self._entities)
-        self.cards = new_arena(CARD, max(1, len(self.card_ids)))
-        self.entities = new_arena(ENTITY, max(1, len(self._entities) + len(self.card_ids)))
+        cards, customers, meetings = self.card_ids, self.customer_ids, []
+        card_slots, customer_slots = [], []
+        for tx in transactions:
+            card_slots.append(cards.setdefault(tx.card_id, len(cards)))
+            customer = tx.customer_id
+            customer_slots.append(customers.setdefault(customer, len(customers)) if customer else -1)
+            meetings.append(self._slot(MERCHANT_STATE, tx.merchant_id))
+            meetings.append(self._slot(DEVICE_STATE, tx.device_id) if tx.device_id else -1)
+            meetings.append(self._slot(IP_STATE, tx.ip) if tx.ip else -1)
+        self.card_slots = np.array(card_slots, dtype=np.int64)
+        self.customer_slots = np.array(customer_slots, dtype=np.int64)
+        self.meeting_slots = np.array(meetings, dtype=np.int64).reshape(n, 3)
+        customer_frauds = np.where(self.customer_slots >= 0, self.customer_slots + len(cards), -1)
+        self.fraud_slots = np.column_stack([self.card_slots, customer_frauds])
+        self.cards = new_arena(HOLDER, len(cards))
+        self.customers = new_arena(HOLDER, len(customers))
+        self.meetings = new_arena(MEETING, len(self._views))
+        self.frauds = new_arena(FRAUDS, len(cards) + len(customers))
 
     def _slot(self, view: View, entity_id: str) -> int:
-        slot = self._entities.setdefault((view.entity, entity_id), len(self._entities))
+        slot = self._meetings.setdefault((view.entity, entity_id), len(self._meetings))
         if slot == len(self._views):
             self._views.append(view)
         return slot
 
     def commands(self) -> list[Command]:
-        """One HMGET per card, then one per other entity."""
-        out: list[Command] = [
-            packed_hmget("card", card_id, CARD_STATE, CARD_FRAUDS) for card_id in self.card_ids
-        ]
+        """One HMGET per card, then one per customer, then one per merchant, device and ip."""
+        out: list[Command] = [packed_hmget("card", name, CARD_STATE, CARD_FRAUDS) for name in self.card_ids]
+        out += [packed_hmget("customer", name, CUSTOMER_STATE, CUSTOMER_FRAUDS) for name in self.customer_ids]
         out += [
             packed_hmget(view.entity, key[1], view)
-            for key, view in zip(self._entities, self._views, strict=True)
+            for key, view in zip(self._meetings, self._views, strict=True)
         ]
         return out
 
@@ -99,21 +115,20 @@ class Gather:
         """Fill the arenas from the replies of ``commands``.
 
         Raises:
-            StoreRefused: a reply is an error. ProfileError: a profile of another version.
+            StoreRefused: a reply is an error. ProfileError: bytes that are no profile that this code reads.
         """
-        cards = len(self.card_ids)
-        others = len(self._entities)
-        for slot, reply in enumerate(replies):
+        for reply in replies:
             if isinstance(reply, hiredis.ReplyError):
                 raise StoreRefused(str(reply))
-            if slot < cards:
-                load_into(self.cards, slot, unpack_bytes(reply[0]))
-                load_into(self.entities, others + slot, unpack_bytes(reply[1]))
-            else:
-                load_into(self.entities, slot - cards, unpack_bytes(reply[0]))
+        cards, holders = len(self.card_ids), len(self.card_ids) + len(self.customer_ids)
+        state = [unpack_bytes(reply[0]) for reply in replies]
+        decode_profiles(self.cards, range(cards), state[:cards])
+        decode_profiles(self.customers, range(holders - cards), state[cards:holders])
+        decode_profiles(self.meetings, range(len(self._views)), state[holders:])
+        decode_profiles(self.frauds, range(holders), [unpack_bytes(reply[1]) for reply in replies[:holders]])
 
     def compute(
-        self, columns: Columns, *, apply: bool
+        self, columns: Payments, *, apply: bool
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
         """Features of the batch, float32 (n, WIDTH), and which rows were seen before, uint8 (n,).
 
@@ -122,17 +137,26 @@ class Gather:
         n = len(self.card_slots)
         out = np.full((n, WIDTH), np.nan, dtype=np.float32)
         seen = np.zeros(n, dtype=np.uint8)
-        card_features(columns, self.card_slots, card_state(self.cards), apply, out, seen)
-        entity_features(columns.event_ms, self.entity_slots, entity_state(self.entities), out)
+        mode = APPLY if apply else READ
+        holder_features(columns, self.card_slots, self.cards, mode, CARD_COLUMNS, out, seen)
+        transaction_features(columns, seen, out)
+        customers = self.customers
+        holder_features(columns, self.customer_slots, customers, CONSULT, CUSTOMER_COLUMNS, out, seen)
+        fraud_features(columns, self.fraud_slots, self.frauds, out)
+        meeting_features(columns, self.meeting_slots, self.meetings, out)
         return out, seen
 
     def entity_as_of(self) -> npt.NDArray[np.int64]:
-        """Offsets of `entities` last applied to merchant, device, ip and customer of each row, (n, 4); -1 unknown."""
-        offsets = np.append(self.entities["offset"], -1)
-        result: npt.NDArray[np.int64] = offsets[self.entity_slots[:, :4]]
-        return result
+        """Offsets of `entities` last applied to merchant, device, ip and customer of each row, (n, 4); -1 unknown.
+
+        A customer's payments and frauds are read at one moment, so the newer of their two offsets holds for both.
+        """
+        meetings = np.append(self.meetings["offset"], -1)[self.meeting_slots]
+        payments = np.append(self.customers["offset"], -1)[self.customer_slots]
+        frauds = np.append(self.frauds["offset"], -1)[self.fraud_slots[:, 1]]
+        return np.column_stack([meetings, np.maximum(payments, frauds)])
 
     def frauds_as_of(self) -> npt.NDArray[np.int64]:
         """Offsets of `entities` last applied to the fraud history of each row's card, (n,); -1 unknown."""
-        result: npt.NDArray[np.int64] = self.entities["offset"][self.entity_slots[:, 4]]
+        result: npt.NDArray[np.int64] = self.frauds["offset"][self.card_slots]
         return result

@@ -40,18 +40,23 @@ _FIELDS: tuple[tuple[str, Kind], ...] = (
     ("last_event_ms", "int64"),
     ("count_24h", "int64"),
 )
+_FRAUD_FIELDS: tuple[tuple[str, Kind], ...] = (("profile", "bytes"), ("frauds_30d", "int64"))
 CARD_STATE = View("card_state", "card", (*_FIELDS, ("sum_24h_minor", "int64")))
-#: fraud history of cards: another writer than CARD_STATE, so another view of the same entity
-CARD_FRAUDS = View("card_frauds", "card", _FIELDS)
+#: frauds and declines of cards: another writer than CARD_STATE, so another view of the same entity
+CARD_FRAUDS = View("card_frauds", "card", _FRAUD_FIELDS)
 MERCHANT_STATE = View("merchant_state", "merchant", _FIELDS)
 DEVICE_STATE = View("device_state", "device", _FIELDS)
 IP_STATE = View("ip_state", "ip", _FIELDS)
 CUSTOMER_STATE = View("customer_state", "customer", _FIELDS)
-VIEWS: tuple[View, ...] = (CARD_STATE, CARD_FRAUDS, MERCHANT_STATE, DEVICE_STATE, IP_STATE, CUSTOMER_STATE)
-#: entity as `entities` names it -> the view that its profile lives in
-VIEW_OF_ENTITY = {
-    "merchant": MERCHANT_STATE, "device": DEVICE_STATE, "ip": IP_STATE, "customer": CUSTOMER_STATE, "card": CARD_FRAUDS,
+CUSTOMER_FRAUDS = View("customer_frauds", "customer", _FRAUD_FIELDS)
+VIEWS: tuple[View, ...] = (
+    CARD_STATE, CARD_FRAUDS, MERCHANT_STATE, DEVICE_STATE, IP_STATE, CUSTOMER_STATE, CUSTOMER_FRAUDS,
+)  # fmt: skip
+#: entity -> the view of its payments, and of a holder's frauds and declines
+PAYMENTS_OF = {
+    "card": CARD_STATE, "customer": CUSTOMER_STATE, "merchant": MERCHANT_STATE, "device": DEVICE_STATE, "ip": IP_STATE,
 }  # fmt: skip
+FRAUDS_OF = {"card": CARD_FRAUDS, "customer": CUSTOMER_FRAUDS}
 
 
 # ready-made parts of the commands below, as Redis' protocol (RESP 2) wants them

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from features.codec import decode_profiles, encode_profiles
 from features.columns import columns_of
-from features.entity_kernel import apply_items
+from features.holder_kernel import apply_payments
+from features.meeting_kernel import DECLINED, LABEL, PAID, apply_frauds, apply_items
 from features.online.gather import Gather
-from features.profiles import entity_state
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class _Example:
     card_id: str = "warm"
     merchant_id: str = "warm"
     amount_minor: int = 1
+    currency: str = "EUR"
     device_id: str | None = "warm"
     ip: str | None = "warm"
     customer_id: str | None = "warm"
@@ -37,17 +39,17 @@ def warm_kernels() -> float:
     started = time.monotonic()
     batch = [_Example(), _Example(transaction_id="again")]
     gather = Gather(batch)
-    gather.compute(columns_of(batch, [1_700_000_000_000, 1_700_000_001_000], [0, 1]), apply=True)
+    columns = columns_of(batch, [1_700_000_000_000, 1_700_000_001_000], [0, 1])
+    gather.compute(columns, apply=True)
+    both = np.array([0, 1])
+    apply_payments(columns, both, gather.customers)
     apply_items(
-        np.array([0, 1]),
-        np.array([0, 0]),
-        np.array([False, True]),
-        np.array([1_700_000_000_000, 1_700_000_000_000]),
-        np.array([1, 0]),
-        np.array([1, 0], dtype=np.uint32),
-        np.array([0, 1]),
-        entity_state(gather.entities),
-    )
+        both, both, np.array([PAID, LABEL]), columns["event_ms"], columns["amount"], columns["id_hash"], both,
+        gather.meetings,
+    )  # fmt: skip
+    apply_frauds(both, both, np.array([DECLINED, LABEL]), columns["event_ms"], both, gather.frauds)
+    for arena in (gather.cards, gather.meetings, gather.frauds):
+        decode_profiles(arena, [0, 1], encode_profiles(arena, both))
     return time.monotonic() - started
 
 

@@ -11,10 +11,11 @@ from typing import Any
 import click
 
 from features.catalogue import CATALOGUE_HASH, FEATURES, NAMES
-from features.describe import describe_card, describe_entity, instant, last_event_ms
-from features.online.layout import CARD_FRAUDS, JOIN_KEYS, VIEW_OF_ENTITY, VIEWS, hmget, unpack_bytes
+from features.codec import load_into
+from features.describe import describe_holder, describe_meeting, instant, last_event_ms
+from features.online.layout import FRAUDS_OF, JOIN_KEYS, PAYMENTS_OF, hmget, unpack_bytes
 from features.online.resp import RespClient, StoreUnavailable
-from features.profiles import CARD, ENTITY, load_into, new_arena
+from features.profiles import FRAUDS, HOLDER, MEETING, new_arena
 from services.cli.options import home_option, json_option
 from streams.events import epoch_ms
 from streams.parity_sample import check_parity
@@ -92,22 +93,23 @@ def read_profile(settings: Settings, entity: str, entity_id: str, at_ms: int | N
     Raises:
         NotFound: nothing is stored. Unreachable: Redis does not answer. ProfileError: a profile of another version.
     """
-    view = VIEWS[0] if entity == "card" else VIEW_OF_ENTITY[entity]
+    is_holder = entity in FRAUDS_OF
+    views = [PAYMENTS_OF[entity], *([FRAUDS_OF[entity]] if is_holder else [])]
     client = RespClient(settings.redis_address, STORE_WITHIN_S)
     try:
-        reply = client.call([hmget(entity, entity_id, view, CARD_FRAUDS)])[0]
+        reply = client.call([hmget(entity, entity_id, *views)])[0]
     except StoreUnavailable as error:
         raise Unreachable(f"{error}: is the stack in {settings.home} up? (`tollgate status`)") from error
     finally:
         client.close()
     if isinstance(reply, Exception):
         raise Unreachable(f"Redis refused the read: {reply}")
-    main, frauds = new_arena(CARD if entity == "card" else ENTITY, 1), new_arena(ENTITY, 1)
+    main, frauds = new_arena(HOLDER if is_holder else MEETING, 1), new_arena(FRAUDS, 1)
     if not load_into(main, 0, unpack_bytes(reply[0])):
         raise NotFound(f"nothing is known of {entity} {entity_id}")
-    load_into(frauds, 0, unpack_bytes(reply[1]) if entity == "card" else None)
+    load_into(frauds, 0, unpack_bytes(reply[1]) if is_holder else None)
     moment = last_event_ms(main) if at_ms is None else at_ms
-    known = describe_card(main, frauds, moment) if entity == "card" else describe_entity(main, entity, moment)
+    known = describe_holder(main, frauds, moment) if is_holder else describe_meeting(main, entity, moment)
     return {"entity": entity, "id": entity_id, "at": instant(moment), **known}
 
 

@@ -18,9 +18,9 @@ import hiredis
 import msgspec
 from prometheus_client import Counter
 
+from features.codec import ProfileError
 from features.online.gather import Gather, StoreRefused
 from features.online.resp import Command, StoreUnavailable
-from features.profiles import ProfileError
 from services.scoring.deciding import Case, Decider
 from services.scoring.edge_compute import Computed, compute
 from services.scoring.edge_entries import Entry, decode_record

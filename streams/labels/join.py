@@ -80,13 +80,25 @@ class Join:
             self._pair(label, decision, partition, offset)
 
     def decision(self, decision: KnownDecision, partition: int, offset: int) -> None:
-        """A decision arrived: pair it with a label that came first."""
+        """A decision arrived: a decline counts for its card and customer; a label that came first is paired with it."""
+        if decision.decision.decision == "decline":
+            self._declined(decision, partition, offset)
         label = self._labels.get(decision.decision.transaction_id)
         if label is None:
             return
         if label.label == "fraud" and decision.entities is not None:
             self._count(label, decision.entities, 1, partition, offset, own=False)
         self._pair(label, decision, partition, offset)
+
+    def _declined(self, known: KnownDecision, partition: int, offset: int) -> None:
+        decision = known.decision
+        customer = known.entities.customer_id if known.entities else None
+        for entity, entity_id in (("card", decision.card_id), ("customer", customer)):
+            if entity_id:
+                item = EntityItem(
+                    entity, entity_id, "declined", offset, epoch_ms(decision.event_time), 0, 0, 0
+                )
+                self._send(item, partition)
 
     def _pair(self, label: Label, known: KnownDecision, partition: int, offset: int) -> None:
         outcome = Outcome(
@@ -117,6 +129,8 @@ class Join:
         event_ms = epoch_ms(label.event_time)
         for entity, entity_id in entities:
             if entity_id:
-                target = entity_partition(entity, entity_id, self._partitions)
-                item = EntityItem(entity, entity_id, "label", offset, event_ms, 0, 0, change)
-                self.joined.items.setdefault((partition, target), []).append(item)
+                self._send(EntityItem(entity, entity_id, "label", offset, event_ms, 0, 0, change), partition)
+
+    def _send(self, item: EntityItem, partition: int) -> None:
+        target = entity_partition(item.entity, item.entity_id, self._partitions)
+        self.joined.items.setdefault((partition, target), []).append(item)

@@ -13,7 +13,8 @@ import numpy as np
 from confluent_kafka import Producer
 
 from features.catalogue import CATALOGUE_HASH, INDEX
-from features.columns import columns_of, text_hash
+from features.codec import encode_profiles
+from features.columns import Payments, columns_of, text_hash
 from features.online.claims import Claims
 from features.online.gather import Gather
 from features.online.layout import CARD_STATE, packed_hset
@@ -24,6 +25,7 @@ from streams.kafka import flush
 from streams.metrics import DUPLICATES, FORWARDED, LATE_EVENTS, STAGE_SECONDS, TRANSACTIONS, UNKNOWN_FIELDS
 from streams.partitioning import entity_partition
 from streams.processor.intake import Accepted, Intake, sort_out
+from streams.processor.items import payment_of
 from streams.records import (
     HEADER_APPENDED_MS,
     HEADER_FORWARDED,
@@ -68,14 +70,14 @@ class CardStage:
         )
         before_ms = gather.cards["last_ms"][gather.card_slots] if accepted else np.empty(0, np.int64)
         rows, seen = gather.compute(columns, apply=True)
-        self._produce(intake, gather, rows, seen)
+        self._produce(intake, gather, columns, rows, seen)
         flush(self._producer, ACKNOWLEDGE_WITHIN_S)
         positions = {(tp.topic, tp.partition): offset for tp, offset in chunk.positions.items()}
         self._claims.commit(partitions, _writes(gather, rows, seen), positions)
-        _count(intake, seen, columns.event_ms, before_ms)
+        _count(intake, seen, columns["event_ms"], before_ms)
         STAGE_SECONDS.labels("processor").observe(time.monotonic() - started)
 
-    def _produce(self, intake: Intake, gather: Gather, rows: Any, seen: Any) -> None:
+    def _produce(self, intake: Intake, gather: Gather, columns: Payments, rows: Any, seen: Any) -> None:
         now_ms = int(time.time() * 1000)
         for record, error in intake.refused:
             send_dead_letter(self._producer, dead_letter(record, error, now_ms))
@@ -95,7 +97,7 @@ class CardStage:
                 partition=event.partition,
                 value=encode_features(_features(event, rows[i], as_of[i], frauds_as_of[i])),
             )
-            _collect(items, event, self._settings.partitions)
+            _collect(items, event, columns, i, self._settings.partitions)
         for (source, target), collected in items.items():
             value = encode_items(EntityItems(TRANSACTIONS_TOPIC.name, source, collected))
             produce(ENTITIES.name, key=f"{TRANSACTIONS_TOPIC.name}:{source}", partition=target, value=value)
@@ -134,7 +136,13 @@ def _features(event: Accepted, row: Any, as_of: list[int], frauds_as_of: int) ->
     )
 
 
-def _collect(items: dict[tuple[int, int], list[EntityItem]], event: Accepted, partitions: int) -> None:
+def _collect(
+    items: dict[tuple[int, int], list[EntityItem]],
+    event: Accepted,
+    columns: Payments,
+    i: int,
+    partitions: int,
+) -> None:
     """What one transaction means for its merchant, device, ip and customer, by partition of `entities`."""
     tx = event.transaction
     card_hash = text_hash(tx.card_id)
@@ -148,8 +156,19 @@ def _collect(items: dict[tuple[int, int], list[EntityItem]], event: Accepted, pa
         if not entity_id:
             continue
         target = entity_partition(entity, entity_id, partitions)
+        payment = None
+        if entity == "customer":
+            hashes = (
+                columns["id_hash"][i],
+                columns["merchant_hash"][i],
+                columns["device_hash"][i],
+                columns["country"][i],
+            )
+            payment = payment_of(tx, *map(int, hashes))
         items.setdefault((event.partition, target), []).append(
-            EntityItem(entity, entity_id, "tx", event.offset, event.event_ms, tx.amount_minor, card_hash, 0)
+            EntityItem(
+                entity, entity_id, "tx", event.offset, event.event_ms, tx.amount_minor, card_hash, 0, payment
+            )
         )
 
 
@@ -157,14 +176,14 @@ def _writes(gather: Gather, rows: Any, seen: Any) -> list[Command]:
     """One HSET per card that changed: its profile and, from its last row, the scalars that Feast's users read."""
     last_row = {int(slot): i for i, slot in enumerate(gather.card_slots) if not seen[i]}
     names = list(gather.card_ids)
-    cards = gather.cards
+    slots = np.fromiter(last_row, dtype=np.int64, count=len(last_row))
+    profiles = encode_profiles(gather.cards, slots)
+    last_ms = gather.cards["last_ms"][slots].tolist()
+    published = rows[list(last_row.values())][:, [_COUNT_24H, _SUM_24H]].astype(np.int64).tolist()
     return [
-        packed_hset(
-            CARD_STATE, names[slot], int(cards["last_ms"][slot]), cards[slot].tobytes(),
-            int(cards["last_ms"][slot]), int(rows[row, _COUNT_24H]), int(rows[row, _SUM_24H]),
-        )
-        for slot, row in last_row.items()
-    ]  # fmt: skip
+        packed_hset(CARD_STATE, names[slot], moment, profile, moment, count, total)
+        for slot, profile, moment, (count, total) in zip(last_row, profiles, last_ms, published, strict=True)
+    ]
 
 
 def _count(intake: Intake, seen: Any, event_ms: Any, before_ms: Any) -> None:

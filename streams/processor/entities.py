@@ -7,24 +7,27 @@ source is stored beside the profiles, in the same EXEC, so that repeated items a
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import hiredis
 import msgspec
 import numpy as np
 from confluent_kafka import Producer
 
-from features.entity_kernel import apply_items
+from features.codec import decode_profiles, encode_profiles
+from features.describe import counts_24h
+from features.meeting_kernel import DAY_MS
 from features.online.claims import Claims
-from features.online.layout import VIEW_OF_ENTITY, packed_hmget, packed_hset, unpack_bytes
+from features.online.layout import View, packed_hmget, packed_hset, unpack_bytes
 from features.online.resp import Command, RespClient, StoreUnavailable
-from features.profiles import ENTITY, HOUR_TILES, entity_state, load_into, new_arena
+from features.profiles import FRAUDS, new_arena
 from streams.chunks import Chunk
 from streams.dead_letters import dead_letter, send_dead_letter
 from streams.events import InvalidEvent
 from streams.kafka import flush
 from streams.metrics import DUPLICATES, FEATURE_STALENESS, STAGE_SECONDS
 from streams.processor.cards import ACKNOWLEDGE_WITHIN_S
+from streams.processor.items import apply, dtype_of, view_of
 from streams.records import EntityItem, EntityItems, decode_items
 
 Source = tuple[str, int]
@@ -63,23 +66,17 @@ class EntityStage:
         applied = {tp.partition: dict(self._applied.get(tp.partition, {})) for tp in chunk.positions}
         items, offsets, poison = _fresh_items(chunk, applied)
         self._keep(poison)
-        slots: dict[tuple[str, str], int] = {}
-        item_slots = [slots.setdefault((item.entity, item.entity_id), len(slots)) for item in items]
+        groups = _groups(items, offsets)
         guard = self._claims.guard(partitions)
         reads = [
-            packed_hmget(VIEW_OF_ENTITY[kind].entity, name, VIEW_OF_ENTITY[kind]) for kind, name in slots
+            packed_hmget(group.view.entity, name, group.view) for group in groups for name in group.slots
         ]
         replies = self._client.patient([*guard, *reads])
         starts = {(tp.topic, tp.partition): offset for tp, offset in chunk.starts.items()}
         self._claims.check(partitions, replies, starts)
-        arena = new_arena(ENTITY, max(1, len(slots)))
-        for slot, reply in enumerate(replies[len(guard) :]):
-            if isinstance(reply, hiredis.ReplyError):
-                raise StoreUnavailable(f"the store refused a read: {reply}")
-            load_into(arena, slot, unpack_bytes(reply[0]))
-        _apply(items, item_slots, offsets, arena)
+        writes = _updated(groups, replies[len(guard) :])
         positions = {(tp.topic, tp.partition): offset for tp, offset in chunk.positions.items()}
-        self._claims.commit(partitions, [*_writes(slots, arena), *_applied_writes(applied)], positions)
+        self._claims.commit(partitions, [*writes, *_applied_writes(applied)], positions)
         self._applied.update(applied)
         if items:
             newest = max(item.event_ms for item in items)
@@ -119,39 +116,64 @@ def _fresh_items(
 def _checked(value: bytes) -> EntityItems:
     batch = decode_items(value)
     for item in batch.items:
-        if item.entity not in VIEW_OF_ENTITY or not 0 <= item.event_ms < MAX_MS:
-            raise ValueError(f"no such entity or time: {item.entity} at {item.event_ms}")
+        view_of(item)
+        if not 0 <= item.event_ms < MAX_MS:
+            raise ValueError(f"no such time: {item.event_ms}")
     return batch
 
 
-def _apply(items: list[EntityItem], slots: list[int], offsets: list[int], arena: Any) -> None:
-    if not items:
-        return
-    apply_items(
-        np.array(slots, dtype=np.int64),
-        np.array(offsets, dtype=np.int64),
-        np.array([item.kind == "label" for item in items], dtype=np.bool_),
-        np.array([item.event_ms for item in items], dtype=np.int64),
-        np.array([item.amount_minor for item in items], dtype=np.int64),
-        np.array([item.card_hash for item in items], dtype=np.uint32),
-        np.array([item.frauds for item in items], dtype=np.int64),
-        entity_state(arena),
-    )
+class _Group(NamedTuple):
+    """A chunk's items of one view, in order, and the slot of each entity."""
+
+    view: View
+    items: list[EntityItem]
+    offsets: list[int]
+    slots: dict[str, int]
 
 
-def _writes(slots: dict[tuple[str, str], int], arena: Any) -> list[Command]:
-    day = arena["hour_count"].sum(axis=1)
-    # the ring of hour tiles holds two more than a day: the oldest are left out of the published count
-    newest = arena["hour"].astype(np.int64)
-    rows = np.arange(len(arena))
-    for extra in (24, 25):
-        day = day - arena["hour_count"][rows, (newest - extra) % HOUR_TILES]
-    last_ms, counts = arena["last_ms"].tolist(), day.tolist()
+def _groups(items: list[EntityItem], offsets: list[int]) -> list[_Group]:
+    groups: dict[str, _Group] = {}
+    for item, offset in zip(items, offsets, strict=True):
+        view = view_of(item)
+        group = groups.get(view.name)
+        if group is None:
+            group = groups[view.name] = _Group(view, [], [], {})
+        group.items.append(item)
+        group.offsets.append(offset)
+        group.slots.setdefault(item.entity_id, len(group.slots))
+    return list(groups.values())
+
+
+def _updated(groups: list[_Group], replies: list[Any]) -> list[Command]:
+    """Apply each group's items to what was read; the writes that follow."""
+    writes: list[Command] = []
+    start = 0
+    for group in groups:
+        read = replies[start : start + len(group.slots)]
+        start += len(group.slots)
+        for reply in read:
+            if isinstance(reply, hiredis.ReplyError):
+                raise StoreUnavailable(f"the store refused a read: {reply}")
+        arena = new_arena(dtype_of(group.view), len(group.slots))
+        decode_profiles(arena, range(len(read)), [unpack_bytes(reply[0]) for reply in read])
+        apply(group.items, [group.slots[item.entity_id] for item in group.items], group.offsets, arena)
+        writes += _writes(group, arena)
+    return writes
+
+
+def _writes(group: _Group, arena: Any) -> list[Command]:
+    profiles = encode_profiles(arena, np.arange(len(group.slots), dtype=np.int64))
+    if arena.dtype == FRAUDS:
+        moments = (arena["day"].astype(np.int64) * DAY_MS).tolist()
+        frauds = arena["day_fraud"].sum(axis=1).tolist()
+        return [
+            packed_hset(group.view, name, moments[slot], profiles[slot], frauds[slot])
+            for name, slot in group.slots.items()
+        ]
+    last_ms, counts = arena["last_ms"].tolist(), counts_24h(arena).tolist()
     return [
-        packed_hset(
-            VIEW_OF_ENTITY[kind], name, last_ms[slot], arena[slot].tobytes(), last_ms[slot], counts[slot]
-        )
-        for (kind, name), slot in slots.items()
+        packed_hset(group.view, name, last_ms[slot], profiles[slot], last_ms[slot], counts[slot])
+        for name, slot in group.slots.items()
     ]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from features.catalogue import INDEX, WIDTH
+from features.codec import encode_profiles
 from features.columns import columns_of
 from features.online.gather import Gather
 from features.online.layout import CARD_STATE, hset
@@ -114,7 +115,9 @@ def test_state_is_read_and_not_written(make: Callable[..., World]) -> None:
         )
         gather = Gather([earlier])
         gather.compute(columns_of([earlier], [earlier.event_ms], [17]), apply=True)
-        world.store._run([hset(CARD_STATE, "card-42", 0, gather.cards[0].tobytes(), 0, 0, 0)])
+        world.store._run(
+            [hset(CARD_STATE, "card-42", 0, encode_profiles(gather.cards, np.array([0]))[0], 0, 0, 0)]
+        )
         before = {key: dict(fields) for key, fields in world.store.hashes.items()}
         assert (await world.score(TX)).status_code == 200
         carried = decode_edge_decision(world.publisher.records[0][3][HEADER_DECIDED])

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from features.catalogue import NAMES
+from features.codec import encode_profiles
 from features.columns import columns_of
-from features.describe import describe_card, describe_entity
-from features.entity_kernel import apply_items
+from features.describe import describe_holder, describe_meeting
+from features.meeting_kernel import LABEL, PAID, apply_items
 from features.online.gather import Gather
 from features.online.layout import CARD_STATE, MERCHANT_STATE, hset
 from features.online.resp import RespClient, StoreUnavailable
-from features.profiles import ENTITY, entity_state, new_arena
+from features.profiles import FRAUDS, MEETING, new_arena
 from services.cli.main import run
 from streams.events import Transaction, epoch_ms
 from streams.settings import Settings
@@ -53,30 +54,30 @@ def card_profile(hours: list[float]) -> Gather:
 
 
 def merchant_profile() -> np.ndarray:
-    arena = new_arena(ENTITY, 1)
+    arena = new_arena(MEETING, 1)
     noon_ms = epoch_ms(NOON)
     times = np.array([noon_ms - 2 * HOUR_MS, noon_ms, noon_ms], dtype=np.int64)
     apply_items(
-        np.zeros(3, np.int64), np.arange(3), np.array([False, False, True]), times, np.array([500, 700, 0]),
-        np.array([1, 2, 0], dtype=np.uint32), np.array([0, 0, 1]), entity_state(arena),
+        np.zeros(3, np.int64), np.arange(3), np.array([PAID, PAID, LABEL]), times, np.array([500, 700, 0]),
+        np.array([1, 2, 0], dtype=np.uint32), np.array([0, 0, 1]), arena,
     )  # fmt: skip
     return arena
 
 
 def test_windows_of_a_card_are_as_of_the_moment_asked_for() -> None:
     gather = card_profile([0, 0.5, 30])
-    no_frauds = new_arena(ENTITY, 1)
-    then = describe_card(gather.cards, no_frauds, epoch_ms(NOON) + HOUR_MS // 2)
+    no_frauds = new_arena(FRAUDS, 1)
+    then = describe_holder(gather.cards, no_frauds, epoch_ms(NOON) + HOUR_MS // 2)
     assert then["windows"]["1h"] == {"count": 2, "sum_minor": 300}
     assert [event["amount_minor"] for event in then["last_events"]] == [200, 100]
-    later = describe_card(gather.cards, no_frauds, epoch_ms(NOON) + 30 * HOUR_MS)
+    later = describe_holder(gather.cards, no_frauds, epoch_ms(NOON) + 30 * HOUR_MS)
     assert later["windows"]["1h"] == {"count": 1, "sum_minor": 300}
     assert later["windows"]["7d"] == {"count": 3, "sum_minor": 600}
     assert (later["usual_country"], later["usual_place"], later["applied_offset"]) == ("FR", [48.85, 2.35], 2)
 
 
 def test_a_merchant_shows_what_the_kernel_reads() -> None:
-    known = describe_entity(merchant_profile(), "merchant", epoch_ms(NOON))
+    known = describe_meeting(merchant_profile(), "merchant", epoch_ms(NOON))
     assert known["features"]["merchant_count_1h"] == 1
     assert known["features"]["merchant_count_24h"] == 2
     assert known["features"]["merchant_mean_30d"] == 600
@@ -108,9 +109,11 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             except StoreUnavailable:
                 assert time.monotonic() < end, "redis-server did not start"
                 time.sleep(0.02)
-        card = card_profile([0, 0.5]).cards[0].tobytes()
+        card = encode_profiles(card_profile([0, 0.5]).cards, np.array([0]))[0]
         client.call([hset(CARD_STATE, "card-1", 0, card, 0, 0, 0)])
-        client.call([hset(MERCHANT_STATE, "m-1", 0, merchant_profile()[0].tobytes(), 0, 0)])
+        client.call(
+            [hset(MERCHANT_STATE, "m-1", 0, encode_profiles(merchant_profile(), np.array([0]))[0], 0, 0)]
+        )
         client.close()
         yield home
     finally:

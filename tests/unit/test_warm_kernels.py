@@ -7,14 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from features.card_kernel import card_features
+from features.codec import _pack, _unpack, encode_profiles, load_into
 from features.columns import columns_of
-from features.entity_kernel import apply_items, entity_features
+from features.holder_kernel import apply_payments, holder_features, transaction_features
+from features.meeting_kernel import apply_frauds, apply_items, fraud_features, meeting_features
 from features.online.gather import Gather
 from features.online.warm import _Example, warm_kernels
-from features.profiles import ENTITY, entity_state, new_arena
+from features.profiles import MEETING, new_arena
 
-KERNELS = (card_features, entity_features, apply_items)
+KERNELS = (
+    holder_features, transaction_features, fraud_features, meeting_features, apply_payments, apply_items, apply_frauds,
+    _pack, _unpack,
+)  # fmt: skip
 
 
 def signatures() -> list[int]:
@@ -40,17 +44,12 @@ def test_no_batch_compiles_a_kernel_again(cards: int, apply: bool) -> None:
         batch = [replace(example, card_id=f"c-{i}", transaction_id=f"t-{i}") for i in range(cards)]
         gather = Gather(batch)
         gather.load([[None, None]] * len(gather.commands()))
-        gather.compute(columns_of(batch, [1_700_000_000_000] * cards, list(range(cards))), apply=apply)
-    arena = new_arena(ENTITY, cards)
+        payments = columns_of(batch, [1_700_000_000_000] * cards, list(range(cards)))
+        gather.compute(payments, apply=apply)
+        apply_payments(payments, gather.customer_slots, gather.customers)
+    arena = new_arena(MEETING, cards)
     one = np.arange(cards)
-    apply_items(
-        one,
-        one,
-        np.ones(cards, dtype=np.bool_),
-        one + 1_700_000_000_000,
-        one,
-        one.astype(np.uint32),
-        one,
-        entity_state(arena),
-    )
+    apply_items(one, one, one * 0, one + 1_700_000_000_000, one, one.astype(np.uint32), one, arena)
+    for slot, stored in enumerate(encode_profiles(arena, one)):
+        assert load_into(arena, slot, stored)
     assert signatures() == before

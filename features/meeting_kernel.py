@@ -1,0 +1,284 @@
+"""Features of where cards meet (merchant, device, ip) and of holders' frauds and declines: counts in event-time tiles.
+
+Pure. Reading sums whole tiles up to the one that holds t; what a fraud rate looks at ended LABEL_DELAY before. Tiles lie in
+rings: a tile's place is its number modulo the ring's length, and a ring knows the newest tile that it holds.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from features.catalogue import INDEX, LABEL_DELAY_S
+from features.profiles import (
+    BUCKETS,
+    DECLINED_TILES,
+    FRAUD_DAYS,
+    THIRD_TILES,
+)
+
+MINUTE_MS = 60_000
+FIVE_MS = 300_000
+HOUR_MS = 3_600_000
+THIRD_MS = 8 * HOUR_MS
+DAY_MS = 86_400_000
+DELAY_THIRDS = LABEL_DELAY_S * 1000 // THIRD_MS
+#: where in a row the entries of merchant, device and ip begin
+FIRST = np.array([INDEX["merchant_count_10m"], INDEX["device_count_10m"], INDEX["ip_count_10m"]])
+MEETINGS = ("merchant", "device", "ip")
+#: what an item means
+PAID, LABEL, DECLINED = 0, 1, 2
+
+
+def _of(name: str) -> int:
+    return INDEX[f"merchant_{name}"] - INDEX["merchant_count_10m"]
+
+
+_COUNT, _SUM, _CARDS = _of("count_10m"), _of("sum_10m"), _of("cards_10m")
+_MEAN, _RATIO, _BURST = _of("mean_30d"), _of("amount_ratio_mean_30d"), _of("burst_1h")
+_DELAYED = _of("count_1d_delayed")
+_AMOUNT = INDEX["amount"]
+_FRAUDS = np.array([INDEX["card_frauds_30d"], INDEX["customer_frauds_30d"]])
+_DECLINED = np.array([INDEX["card_declined_1h"], INDEX["customer_declined_1h"]])
+#: a bucket's stamp is the minute modulo WRAP, plus one: 0 is never
+WEEK_MINUTES = 10_080
+WRAP = 65_535
+_LN = np.array([-BUCKETS * math.log(1 - k / BUCKETS) if k < BUCKETS else 621.0 for k in range(BUCKETS + 1)])
+
+
+@njit(cache=True, nogil=True)
+def meeting_features(payments: Any, slots: Any, arena: Any, out: Any) -> None:
+    """Fill the columns of merchants, devices and ips; reads only.
+
+    Args:
+        payments: ``features.columns.PAYMENT`` (n,).
+        slots: int64 (n, 3): merchant, device, ip; -1 where unknown (stays NaN).
+        arena: ``features.profiles.MEETING`` records.
+        out: float32 (n, WIDTH), the transaction's columns already filled.
+    """
+    for i in range(payments.shape[0]):
+        for kind in range(3):
+            if slots[i, kind] >= 0:
+                _row(payments[i].event_ms, arena[slots[i, kind]], out[i, FIRST[kind] :], out[i, _AMOUNT])
+
+
+@njit(cache=True, nogil=True)
+def fraud_features(payments: Any, slots: Any, arena: Any, out: Any) -> None:
+    """Fill frauds and declines of cards and customers; ``slots`` int64 (n, 2), -1 where there is none."""
+    for i in range(payments.shape[0]):
+        for kind in range(2):
+            if slots[i, kind] < 0:
+                continue
+            p = arena[slots[i, kind]]
+            day, five = payments[i].event_ms // DAY_MS, payments[i].event_ms // FIVE_MS
+            out[i, _FRAUDS[kind]] = _total(p.day_fraud, p.day, day - 29, day)
+            out[i, _DECLINED[kind]] = _total(p.declined, p.five, five - 11, five)
+
+
+@njit(cache=True, nogil=True)
+def _total(ring: Any, newest: int, first: int, last: int) -> Any:
+    """Sum of the tiles first..last that the ring still holds."""
+    size = ring.shape[0]
+    held: Any = np.int64(newest)
+    first, last = max(first, held - size + 1), min(last, held)
+    total: Any = np.int64(0)
+    if last < first:
+        return total
+    # the ring's two straight pieces: loops that compile to vector instructions
+    start, end = first % size, last % size
+    if start <= end:
+        for j in range(start, end + 1):
+            total += np.int64(ring[j])
+        return total
+    for j in range(start, size):
+        total += np.int64(ring[j])
+    for j in range(end + 1):
+        total += np.int64(ring[j])
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _row(t: int, p: Any, row: Any, amount: float) -> None:
+    minute, five, hour, third, day = t // MINUTE_MS, t // FIVE_MS, t // HOUR_MS, t // THIRD_MS, t // DAY_MS
+    row[_COUNT] = _total(p.minute_count, p.minute, minute - 9, minute)
+    in_hour = _total(p.five_count, p.five, five - 11, five)
+    row[_COUNT + 1] = in_hour
+    row[_COUNT + 2] = _total(p.hour_count, p.hour, hour - 23, hour)
+    newest = p.third
+    in_week = _total(p.third_count, newest, third - 20, third)
+    row[_COUNT + 3] = in_week
+    row[_COUNT + 4] = in_week + _total(p.third_count, newest, third - 89, third - 21)
+    row[_SUM] = _total(p.minute_sum, p.minute, minute - 9, minute)
+    row[_SUM + 1] = _total(p.five_sum, p.five, five - 11, five)
+    row[_SUM + 2] = _total(p.hour_sum, p.hour, hour - 23, hour)
+    week = _total(p.day_sum, p.day, day - 6, day)
+    row[_SUM + 3] = week
+    count = _total(p.day_count, p.day, day - 29, day)
+    if count > 0:
+        mean = (week + _total(p.day_sum, p.day, day - 29, day - 7)) / count
+        row[_MEAN] = mean
+        row[_RATIO] = amount / max(mean, 1.0)
+    row[_BURST] = in_hour / max(in_week / 168.0, 1.0)
+    _cards(minute, p.last_ms // MINUTE_MS, p.card_minute, row)
+    matured = third - DELAY_THIRDS - 1
+    count, frauds, last = 0, 0, matured
+    for k in range(3):
+        first = matured - (2 if k == 0 else 20 if k == 1 else 89)
+        count += _total(p.third_count, newest, first, last)
+        frauds += _total(p.third_fraud, newest, first, last)
+        row[_DELAYED + 2 * k] = count
+        row[_DELAYED + 2 * k + 1] = frauds / count if count > 0 else 0.0
+        last = first - 1
+
+
+@njit(cache=True, nogil=True)
+def _cards(minute: int, newest: int, stamps: Any, row: Any) -> None:
+    """Different cards by linear counting (Whang et al. 1990), each bucket knowing its newest minute."""
+    own = minute % WRAP
+    if minute - newest >= WEEK_MINUTES:
+        # nobody within a week; stamps of long ago would look young where their minutes come round again
+        for k in range(4):
+            row[_CARDS + k] = 0.0
+        return
+    used_0, used_1, used_2, used_3 = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
+    for j in range(BUCKETS):
+        # no branches, and 32 bits: vector instructions again
+        age = np.int32(own) - np.int32(stamps[j]) + np.int32(1)
+        age += np.int32(WRAP) * np.int32(age < 0) + np.int32(WRAP) * np.int32(stamps[j] == 0)
+        used_0 += np.int32(age < 10)
+        used_1 += np.int32(age < 60)
+        used_2 += np.int32(age < 1440)
+        used_3 += np.int32(age < 10080)
+    row[_CARDS] = round(_LN[used_0])
+    row[_CARDS + 1] = round(_LN[used_1])
+    row[_CARDS + 2] = round(_LN[used_2])
+    row[_CARDS + 3] = round(_LN[used_3])
+
+
+@njit(cache=True, nogil=True)
+def apply_items(
+    slots: Any,
+    offsets: Any,
+    kinds: Any,
+    event_ms: Any,
+    amounts: Any,
+    card_hashes: Any,
+    frauds: Any,
+    arena: Any,
+) -> None:
+    """Apply items to meeting places in order: payments count, labels add to (or take from) the tile of their event.
+
+    Args:
+        slots, offsets, event_ms, amounts, frauds: int64 (n,); ``offsets`` of `entities`, -1 where there is none.
+        kinds: int64 (n,), PAID or LABEL.
+        card_hashes: uint32 (n,).
+    """
+    for i in range(slots.shape[0]):
+        p, t = arena[slots[i]], event_ms[i]
+        if offsets[i] >= 0:
+            p.offset = offsets[i]
+        third = t // THIRD_MS
+        place = third % THIRD_TILES
+        p.third = _advance(third, p.third, p.third_count, p.third_fraud)
+        if kinds[i] == LABEL:
+            if third > p.third - THIRD_TILES:
+                value = np.int64(p.third_fraud[place]) + frauds[i]
+                p.third_fraud[place] = min(max(value, 0), 65535)
+            continue
+        if third > p.third - THIRD_TILES:
+            p.third_count[place] += 1
+        p.minute = _pay(t // MINUTE_MS, amounts[i], p.minute, p.minute_count, p.minute_sum)
+        p.five = _pay(t // FIVE_MS, amounts[i], p.five, p.five_count, p.five_sum)
+        p.hour = _pay(t // HOUR_MS, amounts[i], p.hour, p.hour_count, p.hour_sum)
+        before: Any = np.int64(p.day)
+        p.day = _pay(t // DAY_MS, amounts[i], p.day, p.day_count, p.day_sum)
+        if p.day > before:
+            _sweep(t // MINUTE_MS, p.last_ms // MINUTE_MS, p.card_minute)
+        _stamp(t // MINUTE_MS, p.last_ms, _bucket(card_hashes[i]), p.card_minute)
+        if p.first_ms == 0 or t < p.first_ms:
+            p.first_ms = t
+        if t > p.last_ms:
+            p.last_ms = t
+
+
+@njit(cache=True, nogil=True)
+def apply_frauds(slots: Any, offsets: Any, kinds: Any, event_ms: Any, frauds: Any, arena: Any) -> None:
+    """Apply labels (LABEL) and declines (DECLINED) to holders, in order; arguments as ``apply_items``."""
+    for i in range(slots.shape[0]):
+        p, t = arena[slots[i]], event_ms[i]
+        if offsets[i] >= 0:
+            p.offset = offsets[i]
+        day, five = t // DAY_MS, t // FIVE_MS
+        if kinds[i] == LABEL:
+            p.day = _advance(day, p.day, p.day_fraud, p.day_fraud)
+            if day > p.day - FRAUD_DAYS:
+                value = np.int64(p.day_fraud[day % FRAUD_DAYS]) + frauds[i]
+                p.day_fraud[day % FRAUD_DAYS] = min(max(value, 0), 65535)
+        else:
+            p.five = _advance(five, p.five, p.declined, p.declined)
+            if five > p.five - DECLINED_TILES:
+                value = np.int64(p.declined[five % DECLINED_TILES]) + 1
+                p.declined[five % DECLINED_TILES] = min(value, 65535)
+
+
+@njit(cache=True, nogil=True)
+def _advance(tile: int, newest: int, ring: Any, second: Any) -> Any:
+    """Empty the tiles between the newest and a newer one; returns what is newest then."""
+    size = ring.shape[0]
+    if tile <= newest:
+        return np.int64(newest)
+    for k in range(max(np.int64(newest) + 1, tile - size + 1), tile + 1):
+        ring[k % size] = 0
+        second[k % size] = 0
+    return np.int64(tile)
+
+
+@njit(cache=True, nogil=True)
+def _pay(tile: int, amount: int, newest: int, counts: Any, sums: Any) -> Any:
+    """Count a payment in its tile, unless that is gone; returns the newest tile."""
+    newest = _advance(tile, newest, counts, sums)
+    size = counts.shape[0]
+    if tile > newest - size:
+        counts[tile % size] += 1
+        sums[tile % size] += amount
+    return newest
+
+
+@njit(cache=True, nogil=True)
+def _bucket(card_hash: int) -> Any:
+    """A card's bucket: CRCs of like names are like, so their bits are mixed first (MurmurHash3's last step)."""
+    h = np.uint32(card_hash)
+    h = np.uint32((h ^ (h >> np.uint32(16))) * np.uint32(0x85EBCA6B))
+    h = np.uint32((h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35))
+    return (h ^ (h >> np.uint32(16))) % np.uint32(BUCKETS)
+
+
+@njit(cache=True, nogil=True)
+def _stamp(minute: int, last_ms: int, bucket: int, stamps: Any) -> None:
+    """The bucket's newest minute; a payment more than a week behind the newest leaves the sketch as it is."""
+    newest = max(last_ms // MINUTE_MS, minute)
+    if newest - minute > WEEK_MINUTES:
+        return
+    if stamps[bucket] != 0:
+        age = newest % WRAP - (np.int64(stamps[bucket]) - 1)
+        if age < 0:
+            age += WRAP
+        if age <= newest - minute:
+            return
+    stamps[bucket] = minute % WRAP + 1
+
+
+@njit(cache=True, nogil=True)
+def _sweep(minute: int, newest: int, stamps: Any) -> None:
+    """Once a day: forget stamps that no window reaches, before their minutes come round again after 45 days."""
+    for j in range(BUCKETS):
+        if stamps[j] == 0:
+            continue
+        age = newest % WRAP - (np.int64(stamps[j]) - 1)
+        if age < 0:
+            age += WRAP
+        if age + (minute - newest) > WEEK_MINUTES:
+            stamps[j] = 0

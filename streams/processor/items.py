@@ -1,0 +1,88 @@
+"""What items of `entities` do to profiles: which view each belongs to, and how they are applied. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from features.columns import CHANNELS, NAN, PAYMENT, Payments, mcc_number
+from features.holder_kernel import apply_payments
+from features.meeting_kernel import DECLINED, LABEL, PAID, apply_frauds, apply_items
+from features.online.layout import CUSTOMER_STATE, FRAUDS_OF, PAYMENTS_OF, View
+from features.profiles import FRAUDS, HOLDER, MEETING
+from streams.events import Transaction
+from streams.records import EntityItem, Payment
+
+KINDS = {"tx": PAID, "label": LABEL, "declined": DECLINED}
+Arena = npt.NDArray[np.void]
+
+
+def view_of(item: EntityItem) -> View:
+    """The view that an item changes.
+
+    Raises:
+        ValueError: there is no such kind, or none for this entity.
+    """
+    if item.kind == "tx" and item.entity in PAYMENTS_OF and item.entity != "card":
+        if item.entity == "customer" and item.payment is None:
+            raise ValueError("a customer's item without its payment")
+        return PAYMENTS_OF[item.entity]
+    if item.kind in ("label", "declined") and item.entity in FRAUDS_OF:
+        return FRAUDS_OF[item.entity]
+    if item.kind == "label" and item.entity in PAYMENTS_OF:
+        return PAYMENTS_OF[item.entity]
+    raise ValueError(f"no item of kind {item.kind} for entity {item.entity}")
+
+
+def dtype_of(view: View) -> np.dtype:
+    """The profile that a view keeps."""
+    if view.name in ("card_state", CUSTOMER_STATE.name):
+        return HOLDER
+    return FRAUDS if view in FRAUDS_OF.values() else MEETING
+
+
+def apply(items: Sequence[EntityItem], slots: Sequence[int], offsets: Sequence[int], arena: Arena) -> None:
+    """Apply items that belong to one kind of profile, in order; ``offsets`` are those of their records of `entities`."""
+    if not items:
+        return
+    places = np.array(slots, dtype=np.int64)
+    at = np.array(offsets, dtype=np.int64)
+    event_ms = np.array([item.event_ms for item in items], dtype=np.int64)
+    if arena.dtype == HOLDER:
+        apply_payments(_payments(items, event_ms, at), places, arena)
+        return
+    kinds = np.array([KINDS[item.kind] for item in items], dtype=np.int64)
+    frauds = np.array([item.frauds for item in items], dtype=np.int64)
+    if arena.dtype == FRAUDS:
+        apply_frauds(places, at, kinds, event_ms, frauds, arena)
+        return
+    amounts = np.array([item.amount_minor for item in items], dtype=np.int64)
+    cards = np.array([item.card_hash for item in items], dtype=np.uint32)
+    apply_items(places, at, kinds, event_ms, amounts, cards, frauds, arena)
+
+
+def _payments(items: Sequence[EntityItem], event_ms: Any, offsets: Any) -> Payments:
+    # view_of lets no customer's item without a payment come this far
+    paid = [item.payment for item in items if item.payment is not None]
+    out = np.zeros(len(items), dtype=PAYMENT)
+    out["event_ms"] = event_ms
+    out["offset"] = offsets
+    out["amount"] = [item.amount_minor for item in items]
+    for name in ("id_hash", "merchant_hash", "device_hash", "country"):
+        out[name] = [getattr(p, name) for p in paid]
+    for name in ("latitude", "longitude", "channel", "mcc"):
+        out[name] = [NAN if (value := getattr(p, name)) is None else value for p in paid]
+    out["currency"] = NAN
+    return out
+
+
+def payment_of(tx: Transaction, id_hash: int, merchant_hash: int, device_hash: int, country: int) -> Payment:
+    """What a customer's profile keeps of a transaction whose columns are known."""
+    mcc = mcc_number(tx.mcc)
+    return Payment(
+        id_hash, merchant_hash, device_hash, country, tx.latitude, tx.longitude,
+        CHANNELS[tx.channel] if tx.channel else None, None if mcc != mcc else mcc,
+    )  # fmt: skip
