@@ -20,6 +20,9 @@ from services.trainer.bootstrap import train_first_model
 from streams.kafka import new_consumer
 from streams.settings import Settings
 
+#: a shared machine was seen to stand still for 40 s: nothing that waits for another process gives up before
+STALL_S = 90.0
+
 CLI = [str(Path(sys.executable).parent / "tollgate")]
 
 
@@ -27,8 +30,9 @@ def until(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
     """Poll until ``condition`` gives something true, and return it.
 
     Raises:
-        TimeoutError: not within ``timeout_s``; the text says what was waited for and what was there instead.
+        TimeoutError: not within ``timeout_s`` (STALL_S at least); the text says what was waited for and what was there instead.
     """
+    timeout_s = max(timeout_s, STALL_S)
     end = time.monotonic() + timeout_s
     while True:
         value = condition()
@@ -52,7 +56,7 @@ def start_whole_stack(settings: Settings) -> Settings:
 def served_version(settings: Settings) -> str:
     """The version that the HTTP edge serves; "none" before the first."""
     try:
-        answer = httpx.get(f"{settings.http}/v1/model", timeout=5)
+        answer = httpx.get(f"{settings.http}/v1/model", timeout=STALL_S)
     except httpx.HTTPError:
         return "none"
     return str(answer.json().get("version") or "none") if answer.status_code == 200 else "none"
@@ -92,7 +96,7 @@ def read_topic(settings: Settings, topic: str, start: dict[int, int], timeout_s:
     consumer = new_consumer(settings.kafka, f"test-{time.monotonic_ns()}")
     records: list[Any] = []
     try:
-        ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in start}
+        ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=STALL_S)[1] for p in start}
         left = {p for p in start if ends[p] > start[p]}
         consumer.assign([TopicPartition(topic, p, start[p]) for p in left])
         deadline = time.monotonic() + timeout_s
@@ -113,7 +117,7 @@ def ends_of(settings: Settings, topic: str, partitions: int) -> dict[int, int]:
     consumer = new_consumer(settings.kafka, f"test-{time.monotonic_ns()}")
     try:
         return {
-            p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1]
+            p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=STALL_S)[1]
             for p in range(partitions)
         }
     finally:

@@ -153,22 +153,22 @@ def test_http_and_stream_share_one_ledger(running_stack: Settings) -> None:
     """The HTTP edge's decision is the one on `decisions`, found again by id, and the same when asked twice."""
     start = ends_of(running_stack, "decisions", running_stack.partitions)
     tx = transaction(card_id="card-http")
-    first = httpx.post(f"{running_stack.http}/v1/score", json=tx, timeout=10)
+    first = httpx.post(f"{running_stack.http}/v1/score", json=tx, timeout=90)
     assert first.status_code == 200, first.text
-    again = httpx.post(f"{running_stack.http}/v1/score", json=tx, timeout=10)
+    again = httpx.post(f"{running_stack.http}/v1/score", json=tx, timeout=90)
     assert again.json() == first.json()
-    other = httpx.post(f"{running_stack.http}/v1/score", json={**tx, "amount_minor": 5}, timeout=10)
+    other = httpx.post(f"{running_stack.http}/v1/score", json={**tx, "amount_minor": 5}, timeout=90)
     assert other.status_code == 409
     found = decided_since(running_stack, start, {tx["transaction_id"]})[tx["transaction_id"]]
     assert found == [first.json()]
     looked_up = until(
         lambda: (lambda r: r if r.status_code == 200 else None)(
-            httpx.get(f"{running_stack.http}/v1/decisions/{tx['transaction_id']}", timeout=10)
+            httpx.get(f"{running_stack.http}/v1/decisions/{tx['transaction_id']}", timeout=90)
         ),
         20, "the decision by its id",
     )  # fmt: skip
     assert looked_up.json() == first.json()
-    bad = httpx.post(f"{running_stack.http}/v1/score", json=transaction(amount_minor="x"), timeout=10)
+    bad = httpx.post(f"{running_stack.http}/v1/score", json=transaction(amount_minor="x"), timeout=90)
     assert bad.status_code == 422 and "amount_minor" in bad.text
 
 
@@ -182,7 +182,7 @@ def test_a_label_becomes_an_outcome(running_stack: Settings) -> None:
         "transaction_id": tx["transaction_id"], "label": "fraud", "label_time": datetime.now(UTC).isoformat(),
         "source": "chargeback", "card_id": tx["card_id"], "merchant_id": tx["merchant_id"], "event_time": tx["event_time"],
     }  # fmt: skip
-    assert httpx.post(f"{running_stack.http}/v1/labels", json=label, timeout=10).status_code == 202
+    assert httpx.post(f"{running_stack.http}/v1/labels", json=label, timeout=90).status_code == 202
 
     def outcome() -> dict[str, Any] | None:
         for record in read_topic(running_stack, "outcomes", start):

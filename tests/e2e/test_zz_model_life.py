@@ -19,7 +19,7 @@ def states(settings: Settings) -> dict[str, str]:
 
 
 def pages(settings: Settings) -> set[str]:
-    answer = httpx.get(f"{settings.oncall}/pages", timeout=5).json()
+    answer = httpx.get(f"{settings.oncall}/pages", timeout=90).json()
     text = json.dumps(answer)
     return {name for name in ("DriftDetected", "RetrainingRequested", "ModelAwaitsApproval") if name in text}
 

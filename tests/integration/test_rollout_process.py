@@ -81,7 +81,7 @@ def running(stack: Stack) -> Iterator[Rollout]:
     assert not thread.is_alive()
 
 
-def until(true: Callable[[], bool], seconds: float = 15.0) -> None:
+def until(true: Callable[[], bool], seconds: float = 90.0) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "not in time"

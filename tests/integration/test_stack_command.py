@@ -147,11 +147,11 @@ def test_an_alert_reaches_the_on_call_receiver(tmp_path: Path, free_port_base: C
             data=json.dumps(alert).encode(),
             headers={"Content-Type": "application/json"},
         )
-        urllib.request.urlopen(request, timeout=5).close()
+        urllib.request.urlopen(request, timeout=90).close()
         pages: list[dict[str, str]] = []
         while not pages:
             assert time.monotonic() < deadline
-            with urllib.request.urlopen(f"{settings.oncall}/pages", timeout=5) as answer:
+            with urllib.request.urlopen(f"{settings.oncall}/pages", timeout=90) as answer:
                 pages = json.load(answer)
             time.sleep(0.2)
         assert [page["alert"] for page in pages] == ["DriftDetected"]

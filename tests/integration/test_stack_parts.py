@@ -35,7 +35,7 @@ def pid_of(settings: Settings, name: str) -> int:
 
 
 def test_every_topic_is_there(kafka_redis: Settings) -> None:
-    topics = AdminClient({"bootstrap.servers": kafka_redis.kafka}).list_topics(timeout=10).topics
+    topics = AdminClient({"bootstrap.servers": kafka_redis.kafka}).list_topics(timeout=90).topics
     for topic in ALL:
         assert len(topics[topic.name].partitions) == (topic.partitions or kafka_redis.partitions)
 
