@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import Consumer, Producer
 
+logger = logging.getLogger(__name__)
+#: a wait for the broker is told of after so long, then after twice as long, at last every half minute
+SAY_FIRST_S, SAY_LAST_S = 2.0, 30.0
+#: for every client. With librdkafka's own choice, "rebootstrap", a client begins anew each time it has lost its last
+#: broker: it tries twenty times a second and logs each try. With "none" it keeps its back-off; addresses given stay known.
+RECOVERY = {"metadata.recovery.strategy": "none"}
 #: what librdkafka says; on standard error it would stand between a command's own lines
 _librdkafka = logging.getLogger(f"{__name__}.librdkafka")
 # it calls gapless delivery experimental each time a producer is made
@@ -23,6 +30,7 @@ class AcknowledgedProducer(Producer):
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.failures: list[str] = []
+        self.bootstrap = str(config["bootstrap.servers"])
         # only failures call back: a Python call per record would cost as much as producing it
         super().__init__({**config, "delivery.report.only.error": True, "on_delivery": self._failed})
 
@@ -80,6 +88,8 @@ def _producer_config(bootstrap: str, client_id: str, overrides: dict[str, Any]) 
         "message.timeout.ms": 120000,
         "retry.backoff.ms": 10,
         "reconnect.backoff.max.ms": 1000,
+        "logger": _librdkafka,
+        **RECOVERY,
         **overrides,
     }
 
@@ -92,7 +102,7 @@ def new_producer(bootstrap: str, client_id: str, **overrides: Any) -> Acknowledg
     partition may the request behind it arrive, if it was under way: the broker takes any first sequence number. librdkafka does not count expired records among gaps, so
     none expires unless ``message.timeout.ms`` is given: callers bound their wait with ``flush``.
     """
-    defaults = {"enable.gapless.guarantee": True, "message.timeout.ms": 0, "logger": _librdkafka}
+    defaults = {"enable.gapless.guarantee": True, "message.timeout.ms": 0}
     return AcknowledgedProducer(_producer_config(bootstrap, client_id, {**defaults, **overrides}))
 
 
@@ -115,18 +125,20 @@ def new_consumer(bootstrap: str, group: str, **overrides: Any) -> Consumer:
             "fetch.wait.max.ms": 100,
             "fetch.error.backoff.ms": 5,
             "reconnect.backoff.max.ms": 1000,
+            "logger": _librdkafka,
+            **RECOVERY,
             **overrides,
         }
     )
 
 
 def flush(producer: Producer, timeout_s: float) -> None:
-    """Wait until all that was produced is acknowledged.
+    """Wait until all that was produced is acknowledged; a wait of more than SAY_FIRST_S is logged.
 
     Raises:
         DeliveryError: some of it was not, within ``timeout_s``.
     """
-    left = producer.flush(timeout_s)
+    left = _wait(producer, timeout_s)
     failures = getattr(producer, "failures", [])
     if failures:
         said = "; ".join(failures)
@@ -134,3 +146,21 @@ def flush(producer: Producer, timeout_s: float) -> None:
         raise DeliveryError(f"records were not delivered: {said}")
     if left:
         raise DeliveryError(f"{left} records were not acknowledged within {timeout_s:g} s")
+
+
+def _wait(producer: Producer, timeout_s: float) -> int:
+    """How many records are not acknowledged after ``timeout_s``; says at growing intervals what is waited for."""
+    began, pause_s, said = time.monotonic(), SAY_FIRST_S, False
+    while True:
+        left_s = began + timeout_s - time.monotonic()
+        left: int = producer.flush(max(0.0, min(pause_s, left_s)))
+        waited_s = time.monotonic() - began
+        where = getattr(producer, "bootstrap", "its address")
+        if not left:
+            if said:
+                logger.warning("Kafka at %s acknowledges again after %.0f s", where, waited_s)
+            return 0
+        if waited_s >= timeout_s:
+            return left
+        logger.warning("waiting for Kafka at %s, for %.0f s now: %d records are not acknowledged", where, waited_s, left)  # fmt: skip
+        pause_s, said = min(pause_s * 2, SAY_LAST_S), True

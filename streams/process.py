@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from prometheus_client import start_http_server
 
+from streams.repeats import Repeats
 from streams.settings import Settings, load_settings
 
 
@@ -51,6 +52,7 @@ def log_json_lines(process: str, level: int = logging.INFO) -> None:
     """Send all logging to standard error as JSON lines."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(process))
+    handler.addFilter(Repeats())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for noisy in ("aiokafka", "faust", "mode", "urllib3", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -12,7 +12,7 @@ from typing import Any
 
 import hiredis
 
-from features.online.resp import Command, RespClient, StoreUnavailable
+from features.online.resp import Command, RespClient, StoreUnavailable, patiently
 
 TopicPartition = tuple[str, int]
 
@@ -93,7 +93,7 @@ class Claims:
         writes: Sequence[Command],
         positions: Mapping[TopicPartition, int],
     ) -> None:
-        """MULTI: ``writes`` and the new positions, all or nothing. After a broken connection: written once more, by value.
+        """MULTI: ``writes`` and the new positions, all or nothing. After a broken connection, or while the store takes no writes: again, by value.
 
         Raises:
             ClaimLost: another worker took a partition meanwhile. StateRegressed: the store lost writes.
@@ -118,13 +118,19 @@ class Claims:
         block: list[Command],
         positions: Mapping[TopicPartition, int],
     ) -> Any:
-        """The connection broke: EXEC may have happened. The values are absolute, so writing them again is safe."""
-        replies = self._client.patient(self.guard(partitions))
-        values = replies[1][len(partitions) :]
-        if all(int(value or 0) >= positions[tp] for tp, value in zip(partitions, values, strict=True)):
-            return []
-        self.check(partitions, replies)
-        return self._client.call(block)[-1]
+        """The connection broke, or nothing can be written now: EXEC may have happened. The values are absolute, so
+        writing them again is safe, as often as it takes.
+        """
+
+        def attempt() -> list[Any]:
+            replies = self._client.call(self.guard(partitions))
+            values = replies[1][len(partitions) :]
+            if all(int(value or 0) >= positions[tp] for tp, value in zip(partitions, values, strict=True)):
+                return [[]]
+            self.check(partitions, replies)
+            return self._client.call(block)
+
+        return patiently(attempt)[-1]
 
     def _epoch_key(self, tp: TopicPartition) -> str:
         return f"tollgate:{self._group}:epoch:{tp[0]}:{tp[1]}"

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlparse
 
@@ -22,6 +22,11 @@ logger = logging.getLogger(__name__)
 Command = tuple[Any, ...] | bytes
 #: first and last pause between attempts to reach Redis, seconds
 BACK_OFF_FIRST_S, BACK_OFF_LAST_S = 0.02, 1.0
+#: Redis may be away, or its disk full, this long before the caller gives up and its process is restarted
+GIVE_UP_S = 150.0
+SAY_EVERY_S = 10.0
+#: error replies that mean "not now"; MISCONF: its append-only file cannot be written, nearly always a full disk
+NOT_NOW = ("LOADING", "MASTERDOWN", "READONLY", "MISCONF")
 
 
 def pack(commands: Sequence[Command]) -> bytes:
@@ -31,7 +36,33 @@ def pack(commands: Sequence[Command]) -> bytes:
 
 
 class StoreUnavailable(Exception):
-    """Redis cannot be reached, is loading, or broke off; what was sent may or may not have been done."""
+    """Redis cannot be reached, is loading, takes no writes, or broke off; what was sent may or may not have been done."""
+
+
+def patiently(attempt: Callable[[], list[Any]], give_up_s: float = GIVE_UP_S) -> list[Any]:
+    """``attempt`` again and again with growing pauses while it raises StoreUnavailable; says what it waits for.
+
+    Raises:
+        StoreUnavailable: not within ``give_up_s``.
+    """
+    began = time.monotonic()
+    pause, say_at, said = BACK_OFF_FIRST_S, began + BACK_OFF_LAST_S, False
+    while True:
+        try:
+            result = attempt()
+        except StoreUnavailable as error:
+            now = time.monotonic()
+            if now + pause > began + give_up_s:
+                raise
+            if now >= say_at:
+                logger.warning("waiting for the store, for %.0f s now: %s", now - began, error)
+                say_at, said = now + SAY_EVERY_S, True
+            time.sleep(pause)
+            pause = min(pause * 2, BACK_OFF_LAST_S)
+        else:
+            if said:
+                logger.warning("the store serves again after %.0f s", time.monotonic() - began)
+            return result
 
 
 class RespClient:
@@ -49,7 +80,7 @@ class RespClient:
         """Send commands in one write and return their replies in order; error replies come as ``hiredis.ReplyError``.
 
         Raises:
-            StoreUnavailable: the connection failed, timed out, or Redis is loading its data.
+            StoreUnavailable: the connection failed, timed out, or Redis says that it cannot serve now.
         """
         if not commands:
             return []
@@ -59,24 +90,13 @@ class RespClient:
             self.close()
             raise StoreUnavailable(f"Redis at {self._address}: {error}") from error
 
-    def patient(self, commands: Sequence[Command], give_up_s: float = 60.0) -> list[Any]:
+    def patient(self, commands: Sequence[Command], give_up_s: float = GIVE_UP_S) -> list[Any]:
         """``call`` again and again with growing pauses until it works; only for commands that may be repeated.
 
         Raises:
             StoreUnavailable: not within ``give_up_s``.
         """
-        end = time.monotonic() + give_up_s
-        pause = BACK_OFF_FIRST_S
-        while True:
-            try:
-                return self.call(commands)
-            except StoreUnavailable as error:
-                if time.monotonic() + pause > end:
-                    raise
-                if pause >= BACK_OFF_LAST_S:
-                    logger.warning("waiting for the store: %s", error)
-                time.sleep(pause)
-                pause = min(pause * 2, BACK_OFF_LAST_S)
+        return patiently(lambda: self.call(commands), give_up_s)
 
     def close(self) -> None:
         """Drop the connection; the next call makes a new one."""
@@ -98,9 +118,7 @@ class RespClient:
                     raise ConnectionResetError("closed by the server")
                 reader.feed(data)
                 continue
-            if isinstance(reply, hiredis.ReplyError) and str(reply).startswith(
-                ("LOADING", "MASTERDOWN", "READONLY")
-            ):
+            if isinstance(reply, hiredis.ReplyError) and str(reply).startswith(NOT_NOW):
                 raise ConnectionRefusedError(str(reply))
             replies.append(reply)
         return replies

@@ -4,13 +4,14 @@ from infra.stack import start, stop, settings_for, processes
 """
 
 from infra.stack.errors import StackError, StackUsageError
-from infra.stack.lifecycle import existing, is_running, start, stop
+from infra.stack.lifecycle import check_room, existing, is_running, start, stop
 from infra.stack.ports import free_port_base, settings_for
 from infra.stack.status import processes, report
 
 __all__ = [
     "StackError",
     "StackUsageError",
+    "check_room",
     "existing",
     "free_port_base",
     "is_running",

@@ -86,7 +86,9 @@ def prepare(settings: Settings, tools: Tools) -> None:
 
 
 def command(settings: Settings, tools: Tools) -> list[str]:
-    return [*_java(tools, heap_mb=HEAP_MB), "kafka.Kafka", str(properties_file(settings))]
+    """The broker, once its disk has room: it ends when the disk is full, and would end again and again (infra.disk)."""
+    waits = [str(tools.python), "-m", "infra.disk", str(settings.root)]
+    return [*waits, *_java(tools, heap_mb=HEAP_MB), "kafka.Kafka", str(properties_file(settings))]
 
 
 def _java(tools: Tools, *, heap_mb: int) -> list[str]:

@@ -19,6 +19,7 @@ import psutil
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from infra.disk import START_FREE_MB, shortages, written_to
 from infra.stack import kafka, monitoring, redis
 from infra.stack.errors import NotReady, StackError, StackUsageError
 from infra.stack.ports import answers, busy, port_of
@@ -141,6 +142,15 @@ def is_running(settings: Settings) -> bool:
     return Supervisor(settings).pid() is not None
 
 
+def check_room(home: Path) -> None:
+    """Raises: StackError where the disks that a stack writes to have not enough room to start it."""
+    short = shortages(written_to(home), START_FREE_MB)
+    if short:
+        raise StackError(
+            "; ".join(short) + ": free some, or choose another --home (for temporary files: TMPDIR)"
+        )
+
+
 def _prepare(settings: Settings, tools: Tools, chosen: Sequence[Program], progress: Progress) -> None:
     """Folders and configuration files; refuses taken ports."""
     leftovers = marked(settings)
@@ -150,6 +160,7 @@ def _prepare(settings: Settings, tools: Tools, chosen: Sequence[Program], progre
     taken = busy(settings.port_base)
     if taken:
         raise StackError("; ".join(taken) + ": stop it, or choose other ports with --port-base")
+    check_room(settings.root)
     _forget_a_lost_log(settings, progress)
     for folder in (
         settings.root,
@@ -394,4 +405,4 @@ def _purge(home: Path) -> None:
     shutil.rmtree(home)
 
 
-__all__ = ["Progress", "choose_form", "existing", "is_running", "report", "start", "stop"]
+__all__ = ["Progress", "check_room", "choose_form", "existing", "is_running", "report", "start", "stop"]

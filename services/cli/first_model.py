@@ -70,6 +70,9 @@ def start_with_model(
     training = threading.Thread(target=learn, daemon=True)
     began = time.monotonic()
     fresh = not has_model(settings)
+    if not stack.is_running(settings):
+        # before training writes anything
+        stack.check_room(settings.root)
     if fresh:
         training.start()
     started = stack.start(settings, wait_s=wait_s, settle=settle, progress=progress)

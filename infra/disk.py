@@ -1,0 +1,81 @@
+"""Room on the disks that a stack writes to: what is needed to start, what Kafka needs to come back, and a wait for it.
+
+``python -m infra.disk FOLDER PROGRAM ARGUMENT...`` waits for room at FOLDER, then becomes PROGRAM.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+#: a stack makes some 30 MB when it first starts, and the first hours' traffic must fit too
+START_FREE_MB = 200
+#: below this a disk counts as full: a broker that comes back needs room for its indexes before it serves anybody
+LEAST_FREE_MB = 64
+LOOK_FIRST_S, LOOK_LAST_S = 0.5, 5.0
+SAY_EVERY_S = 30.0
+
+
+def free_mb(folder: Path) -> int:
+    """Free space of the disk that holds a folder, or will hold it, in MB (2**20 bytes)."""
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    return shutil.disk_usage(there).free // 2**20
+
+
+def written_to(home: Path) -> tuple[Path, ...]:
+    """The folders that a stack writes to: its own, and the system's for temporary files, where Ray keeps its session."""
+    return (home, Path(tempfile.gettempdir()))
+
+
+def shortages(folders: Iterable[Path], least_mb: int) -> list[str]:
+    """One text for each folder whose disk has less than ``least_mb`` free."""
+    found = ((folder, free_mb(folder)) for folder in folders)
+    return [
+        f"the disk of {folder} has {left:,} MB free, {least_mb:,} are needed"
+        for folder, left in found
+        if left < least_mb
+    ]
+
+
+def wait_for_room(
+    folder: Path,
+    least_mb: int = LEAST_FREE_MB,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Return once a folder's disk has ``least_mb`` free; say what is waited for, and again every half minute."""
+    pause_s, began, said = LOOK_FIRST_S, clock(), False
+    say_at = began
+    while (left := free_mb(folder)) < least_mb:
+        if clock() >= say_at:
+            logger.warning(
+                "the disk of %s is full (%d MB free): waiting for %d MB, for %.0f s now",
+                folder, left, least_mb, clock() - began,
+            )  # fmt: skip
+            say_at, said = clock() + SAY_EVERY_S, True
+        sleep(pause_s)
+        pause_s = min(pause_s * 2, LOOK_LAST_S)
+    if said:
+        logger.warning("the disk of %s has room again after %.0f s", folder, clock() - began)
+
+
+def main(arguments: list[str]) -> None:
+    """Wait, then become the program: same pid, nothing left in between."""
+    folder, program = Path(arguments[0]), arguments[1:]
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    wait_for_room(folder)
+    sys.stdout.flush()
+    os.execv(program[0], program)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

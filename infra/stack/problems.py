@@ -1,0 +1,69 @@
+"""What keeps a stack that runs from working: a full disk, a Kafka that is silent, a Redis that takes no writes."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from features.online.resp import RespClient, StoreUnavailable
+from infra.disk import LEAST_FREE_MB, shortages, written_to
+from streams.settings import Settings
+
+ANSWER_WITHIN_S = 3.0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """``stops``: nothing is decided until it is over."""
+
+    text: str
+    stops: bool
+
+
+def problems(settings: Settings, running: Container[str]) -> list[Problem]:
+    """Everything that is wrong now, the cause before what follows from it. Takes up to 6 s where nothing answers.
+
+    ``running``: names of the processes that run; who does not run is not asked.
+    """
+    full = [
+        Problem(f"{text}: Kafka and Redis wait for room; free some and all goes on by itself", False)
+        for text in shortages(written_to(settings.root), LEAST_FREE_MB)
+    ]
+    kafka = _of_kafka(settings) if "kafka" in running else []
+    return [*full, *kafka, *(_of_redis(settings) if "redis" in running else [])]
+
+
+def _of_kafka(settings: Settings) -> list[Problem]:
+    admin = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0})
+    try:
+        admin.list_topics(timeout=ANSWER_WITHIN_S)
+    except KafkaException as error:
+        return [
+            Problem(
+                f"Kafka at {settings.kafka} does not answer ({error.args[0].str()}): everything waits for it; "
+                f"its log is {settings.log_dir / 'kafka.log'}",
+                True,
+            )
+        ]
+    return []
+
+
+def _of_redis(settings: Settings) -> list[Problem]:
+    client = RespClient(settings.redis_address, timeout_s=ANSWER_WITHIN_S)
+    try:
+        said = client.call([("INFO", "persistence")])[0]
+    except StoreUnavailable as error:
+        return [Problem(f"the store does not answer ({error}): everything waits for it", True)]
+    finally:
+        client.close()
+    if b"aof_last_write_status:err" not in bytes(said):
+        return []
+    return [
+        Problem(
+            f"Redis cannot write its file in {settings.root / 'redis'} and takes no writes: is its disk full?",
+            True,
+        )
+    ]
