@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import psutil
 
+from infra import disk
 from infra.stack import ports, tools
 
 Verdict = Literal["ok", "warning", "wrong"]
@@ -203,10 +204,13 @@ def _disk(home: Path) -> Check:
     folder = next(parent for parent in (home, *home.parents) if parent.exists())
     if not os.access(folder, os.W_OK):
         return Check("disk", "wrong", f"{folder} cannot be written", "choose another --home")
-    free_mb = shutil.disk_usage(folder).free // 2**20
-    text = f"{free_mb:,} MB free at {folder}"
-    if free_mb < NEEDED_DISK_MB:
-        return Check("disk", "wrong", text, f"free {NEEDED_DISK_MB:,} MB, or choose another --home")
+    # the system's folder for temporary files counts too: Ray's session is there
+    left = {place: disk.free_mb(place) for place in disk.written_to(folder)}
+    text = ", ".join(f"{free:,} MB free at {place}" for place, free in left.items())
+    if min(left.values()) < NEEDED_DISK_MB:
+        return Check(
+            "disk", "wrong", text, f"free {NEEDED_DISK_MB:,} MB, or choose another --home (and TMPDIR)"
+        )
     return Check("disk", "ok", text)
 
 

@@ -50,7 +50,8 @@ class Process:
 
 def log_json_lines(process: str, level: int = logging.INFO) -> None:
     """Send all logging to standard error as JSON lines."""
-    handler = logging.StreamHandler(sys.stderr)
+    # Ray Serve puts an object of its own in place of a replica's sys.stderr, which keeps what it gets to itself
+    handler = logging.StreamHandler(sys.__stderr__)
     handler.setFormatter(JsonLines(process))
     handler.addFilter(Repeats())
     logging.basicConfig(level=level, handlers=[handler], force=True)
