@@ -16,6 +16,7 @@ flock -n 9 || { echo "setup: another one is running here: waiting for it"; flock
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+why_no_packages() { if there apt-get; then echo "no root here"; else echo "no apt-get here"; fi; }
 can_be_root() { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
 there() { PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
 count() { find "$1/lib/python3.11/site-packages" -maxdepth 1 -name '*.dist-info' 2>/dev/null | wc -l; }
@@ -36,17 +37,14 @@ missing_packages() {
 system_packages() {
   local wanted; wanted=$(missing_packages)
   [ -z "$wanted" ] && return 0
-  if ! can_be_root || ! there apt-get; then
-    echo "not installed, no root here: $wanted"
-    return 0
-  fi
   # the packages' own services must not start: a stack runs its own, on its own ports
   if [ ! -e /usr/sbin/policy-rc.d ]; then
     printf '#!/bin/sh\nexit 101\n' | as_root tee /usr/sbin/policy-rc.d >/dev/null
     as_root chmod 755 /usr/sbin/policy-rc.d
     trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
   fi
-  as_root apt-get update -q
+  # a mirror that is away or not allowed is no reason to stop: what is missing is named, and the rest works without
+  as_root apt-get update -q || echo "could not be refreshed: the lists of packages (apt-get update)"
   local package
   for package in $wanted; do
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$package" \
@@ -152,7 +150,7 @@ finish() {
       kill -0 "${PIDS[$name]}" 2>/dev/null && continue
       if wait "${PIDS[$name]}"; then
         say "[$SECONDS s] done: ${TEXTS[$name]}"
-        grep -hE '^(not installed|could not be|no Maven|Kafka.s jars could)' "$LOGS/$name.log" | sed 's/^/setup:   /' || true
+        grep -hE '^(could not be|no Maven|Kafka.s jars could)' "$LOGS/$name.log" | sed 's/^/setup:   /' || true
       else
         say "[$SECONDS s] FAILED: ${TEXTS[$name]} ($LOGS/$name.log):"
         tail -n 15 "$LOGS/$name.log" >&2
@@ -184,7 +182,7 @@ if [ -n "$(missing_packages)" ]; then
     todo=1
     if missing_packages | grep -qE 'maven|openjdk'; then finish; fi
   else
-    say "no root here, so these stay missing: $(missing_packages | tr '\n' ' ')"
+    say "$(why_no_packages), so these stay missing: $(missing_packages | tr '\n' ' ')"
   fi
 fi
 if ! ls "$CACHE/kafka-$KAFKA"/kafka_2.13-*.jar >/dev/null 2>&1 && [ "${EMBEDDED:-}" != 1 ]; then
@@ -203,5 +201,6 @@ there redis-server || say "without the system's redis-server the one from a Pyth
 there prometheus || say "without Prometheus no metrics are kept and no alert fires"
 there prometheus-alertmanager || there alertmanager || say "without Alertmanager no page reaches on-call"
 if [ "${EMBEDDED:-}" = 1 ] || ! there java || ! ls "$CACHE/kafka-$KAFKA"/kafka_2.13-*.jar >/dev/null 2>&1; then
-  say "Kafka will be librdkafka's mock cluster: nothing on topics is durable"
+  say "Kafka will be librdkafka's mock cluster (the embedded form): nothing on topics is durable"
+  [ "${EMBEDDED:-}" = 1 ] || say "for the real one: apt-get install openjdk-17-jre-headless maven, then \`make setup\` again"
 fi
