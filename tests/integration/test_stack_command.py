@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 from infra import stack
-from infra.stack.ports import answers, port_of
+from infra.stack.ports import HTTP, answers, port_of
 from infra.stack.supervisor import marked
 from infra.stack.tools import find_tools
 from streams.kafka import flush, new_consumer, new_producer
@@ -129,6 +130,29 @@ def test_up_on_a_running_stack_with_other_ports_is_refused(
     )
     assert done.returncode == 0
     assert not home.exists()
+
+
+def test_up_and_doctor_name_who_sits_on_a_port(tmp_path: Path, free_port_base: Callable[[], int]) -> None:
+    home, base = tmp_path / "home", free_port_base()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", base + HTTP))
+        taken.listen()
+        up = subprocess.run(
+            tollgate("up", "--home", str(home), "--port-base", str(base)),
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        doctor = subprocess.run(
+            tollgate("doctor", "--home", str(home), "--port-base", str(base)),
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    assert up.returncode == 3
+    whose = f"port {base + HTTP} (http) is taken by pid {os.getpid()}"
+    assert whose in up.stderr
+    assert "--port-base" in up.stderr
+    assert "Traceback" not in up.stderr
+    assert not home.exists()
+    assert doctor.returncode == 1
+    assert whose in doctor.stdout
 
 
 def test_an_alert_reaches_the_on_call_receiver(tmp_path: Path, free_port_base: Callable[[], int]) -> None:
