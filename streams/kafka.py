@@ -9,16 +9,17 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer
 
+from streams.repeats import Repeats
+
 logger = logging.getLogger(__name__)
 #: a wait for the broker is told of after so long, then after twice as long, at last every half minute
 SAY_FIRST_S, SAY_LAST_S = 2.0, 30.0
-#: for every client. With librdkafka's own choice, "rebootstrap", a client begins anew each time it has lost its last
-#: broker: it tries twenty times a second and logs each try. With "none" it keeps its back-off; addresses given stay known.
-RECOVERY = {"metadata.recovery.strategy": "none"}
 #: what librdkafka says; on standard error it would stand between a command's own lines
 _librdkafka = logging.getLogger(f"{__name__}.librdkafka")
 # it calls gapless delivery experimental each time a producer is made
 _librdkafka.addFilter(lambda record: "enable.gapless.guarantee" not in record.getMessage())
+# it logs each of its attempts to connect, up to twenty a second, in commands too
+_librdkafka.addFilter(Repeats(of=(_librdkafka.name,)))
 
 
 class DeliveryError(Exception):
@@ -89,7 +90,6 @@ def _producer_config(bootstrap: str, client_id: str, overrides: dict[str, Any]) 
         "retry.backoff.ms": 10,
         "reconnect.backoff.max.ms": 1000,
         "logger": _librdkafka,
-        **RECOVERY,
         **overrides,
     }
 
@@ -126,7 +126,6 @@ def new_consumer(bootstrap: str, group: str, **overrides: Any) -> Consumer:
             "fetch.error.backoff.ms": 5,
             "reconnect.backoff.max.ms": 1000,
             "logger": _librdkafka,
-            **RECOVERY,
             **overrides,
         }
     )

@@ -7,8 +7,8 @@ import re
 import time
 from collections.abc import Callable
 
-#: libraries that log every attempt; our own messages are never held back
-CHATTY = ("aiokafka", "mode", "streams.kafka.librdkafka")
+#: libraries that log every attempt; our own messages are never held back (librdkafka's have a filter in streams.kafka)
+CHATTY = ("aiokafka", "mode")
 FIRST_S, LAST_S = 1.0, 60.0
 #: a thing not said for so long is new again
 FORGET_S = 180.0
@@ -20,15 +20,17 @@ _KEY_LENGTH = 100
 class Repeats(logging.Filter):
     """Holds repetitions back, for 1 s, 2 s, 4 s... up to a minute; the next one let through says how many were held."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, of: tuple[str, ...] = CHATTY, clock: Callable[[], float] = time.monotonic) -> None:
+        """``of``: how the names of the loggers begin whose repetitions are held back."""
         super().__init__()
+        self._of = of
         self._clock = clock
         #: key -> [when it was last let through, the pause after that, how many were held since]
         self._said: dict[tuple[str, str], list[float]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a record is let through."""
-        if not record.name.startswith(CHATTY):
+        if not record.name.startswith(self._of):
             return True
         now, text = self._clock(), record.getMessage()
         # the same message about another attempt differs by its numbers

@@ -162,7 +162,7 @@ def _said(repeats: Repeats, text: str, logger: str = "aiokafka") -> str | None:
 
 def test_what_a_library_repeats_is_said_at_growing_intervals() -> None:
     clock = Clock()
-    repeats = Repeats(clock.monotonic)
+    repeats = Repeats(clock=clock.monotonic)
     said = []
     for attempt in range(6000):
         text = _said(repeats, f"Unable connect to node with id 1: attempt {attempt}")
@@ -180,5 +180,5 @@ def test_what_a_library_repeats_is_said_at_growing_intervals() -> None:
 
 
 def test_our_own_messages_are_never_held_back() -> None:
-    repeats = Repeats(lambda: 0.0)
+    repeats = Repeats(clock=lambda: 0.0)
     assert [_said(repeats, "chunk failed", "streams.chunks") for _ in range(3)] == ["chunk failed"] * 3
