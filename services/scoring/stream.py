@@ -52,6 +52,9 @@ BAD_VALUE = (ValueError, OverflowError, TypeError, OSError)
 COMMIT_EVERY_S = 1.0
 REOPEN_FIRST_S, REOPEN_LAST_S = 0.2, 5.0
 TAIL_TIMEOUT_S = 20.0
+#: a consumer that is told of no assignment for so long is given up: librdkafka 2.16 does not always find its way back
+#: to its group after a broker stood still for half a minute
+UNASSIGNED_FOR_S = 60.0
 
 
 class TailUnreadable(Exception):
@@ -60,6 +63,10 @@ class TailUnreadable(Exception):
 
 class FetchedTooLongAgo(Exception):
     """This replica stood still between fetching and producing: another one may have decided the same records."""
+
+
+class Unassigned(Exception):
+    """The group has told this replica of no assignment for too long: Kafka is away, or the consumer is stuck."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,8 @@ class StreamScorer:
         self._committed_at = 0.0
         self._fetched_at = 0.0
         self._rebalances = 0
+        #: since when no assignment holds, an empty one included; None while one does
+        self._unassigned_at: float | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -105,7 +114,7 @@ class StreamScorer:
             started = time.monotonic()
             try:
                 self._session()
-            except (DeliveryError, KafkaException, TailUnreadable, FetchedTooLongAgo) as error:
+            except (DeliveryError, KafkaException, TailUnreadable, FetchedTooLongAgo, Unassigned) as error:
                 pause = _next_pause(pause, time.monotonic() - started)
                 logger.error("scoring stops and starts again in %.1f s: %s", pause, error)
                 self._stop.wait(pause)
@@ -127,6 +136,7 @@ class StreamScorer:
             **{"client.id": self._name, "fetch.wait.max.ms": 500, "queued.min.messages": 5000},
         )
         self._last, self._done = {}, {}
+        self._unassigned_at = time.monotonic()
         consumer.subscribe(
             [FEATURES.name], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
@@ -136,6 +146,7 @@ class StreamScorer:
                 if messages:
                     self._handle(messages, producer)
                 self._commit(consumer)
+                self._check_assigned()
         finally:
             # unsent records first: once the consumer has left, another replica decides them
             producer.purge()
@@ -198,6 +209,16 @@ class StreamScorer:
         flush(producer, MESSAGE_TIMEOUT_MS / 1000 + 1)
         self._done.update(positions)
         STAGE_SECONDS.labels("scoring").observe(time.monotonic() - started)
+
+    def _check_assigned(self) -> None:
+        """Raises: Unassigned."""
+        if self._unassigned_at is None:
+            return
+        unassigned_s = time.monotonic() - self._unassigned_at
+        if unassigned_s > UNASSIGNED_FOR_S:
+            raise Unassigned(
+                f"no assignment for {unassigned_s:.0f} s: Kafka at {self._settings.kafka} is away, or slow"
+            )
 
     def _check_fresh(self) -> None:
         """Raises: FetchedTooLongAgo."""
@@ -271,6 +292,7 @@ class StreamScorer:
         logger.info("assigned %s", {tp.partition: self._last[tp.partition] for tp in partitions})
         consumer.assign(partitions)
         self._rebalances += 1
+        self._unassigned_at = None
         # what is fetched of these partitions is fetched from now on; reading the tails may have taken seconds
         self._fetched_at = time.monotonic()
 
@@ -294,6 +316,7 @@ class StreamScorer:
 
     def _forget(self, partitions: list[TopicPartition]) -> None:
         self._rebalances += 1
+        self._unassigned_at = time.monotonic()
         for tp in partitions:
             self._last.pop(tp.partition, None)
             self._done.pop(tp.partition, None)

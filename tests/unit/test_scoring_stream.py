@@ -16,7 +16,13 @@ import pytest
 from confluent_kafka import KafkaException, TopicPartition
 
 from services.scoring import stream
-from services.scoring.stream import FRESH_S, FetchedTooLongAgo, StreamScorer
+from services.scoring.stream import (
+    FRESH_S,
+    UNASSIGNED_FOR_S,
+    FetchedTooLongAgo,
+    StreamScorer,
+    Unassigned,
+)
 from streams.dead_letters import DeadLetter, decode_dead_letter
 from streams.events import Decision
 from streams.kafka import DeliveryError, flush, new_producer
@@ -210,6 +216,23 @@ def test_a_refused_commit_does_not_keep_a_revoked_partition(scorer: StreamScorer
     scorer._done = {0: 3}
     scorer._revoked(consumer, [TopicPartition("features", 0)])
     assert 0 not in scorer._last
+
+
+def test_a_consumer_that_lost_its_partitions_and_never_gets_any_is_given_up(
+    scorer: StreamScorer, clock: Clock
+) -> None:
+    consumer: Any = SimpleNamespace(assign=lambda _: None)
+    place = [TopicPartition("features", 0)]
+    scorer._lost(consumer, place)
+    clock.now += UNASSIGNED_FOR_S - 1
+    scorer._check_assigned()
+    clock.now += 2
+    with pytest.raises(Unassigned, match="no assignment for 61 s"):
+        scorer._check_assigned()
+    # one replica too many has an assignment, of nothing: it waits, as long as it takes
+    scorer._assigned(consumer, [])
+    clock.now += 100 * UNASSIGNED_FOR_S
+    scorer._check_assigned()
 
 
 def test_whatever_ends_a_session_the_next_one_begins(
