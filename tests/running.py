@@ -96,7 +96,9 @@ def read_topic(settings: Settings, topic: str, start: dict[int, int], timeout_s:
     consumer = new_consumer(settings.kafka, f"test-{time.monotonic_ns()}")
     records: list[Any] = []
     try:
-        ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=STALL_S)[1] for p in start}
+        ends = {
+            p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=STALL_S)[1] for p in start
+        }
         left = {p for p in start if ends[p] > start[p]}
         consumer.assign([TopicPartition(topic, p, start[p]) for p in left])
         deadline = time.monotonic() + timeout_s
