@@ -55,6 +55,8 @@ TAIL_TIMEOUT_S = 20.0
 #: a consumer that is told of no assignment for so long is given up: librdkafka 2.16 does not always find its way back
 #: to its group after a broker stood still for half a minute
 UNASSIGNED_FOR_S = 60.0
+#: nor is it always told that it lost them: after so long without a record it is asked whether there are any
+SILENT_S, WATERMARK_WITHIN_S = 30.0, 5.0
 
 
 class TailUnreadable(Exception):
@@ -63,6 +65,10 @@ class TailUnreadable(Exception):
 
 class FetchedTooLongAgo(Exception):
     """This replica stood still between fetching and producing: another one may have decided the same records."""
+
+
+class Deaf(Exception):
+    """There are records, and for too long none came: the consumer is stuck."""
 
 
 class Unassigned(Exception):
@@ -95,6 +101,9 @@ class StreamScorer:
         self._rebalances = 0
         #: since when no assignment holds, an empty one included; None while one does
         self._unassigned_at: float | None = None
+        #: when a record came last, or was last asked for; per partition the offset after the newest one
+        self._heard_at = 0.0
+        self._read: dict[int, int] = {}
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -114,7 +123,14 @@ class StreamScorer:
             started = time.monotonic()
             try:
                 self._session()
-            except (DeliveryError, KafkaException, TailUnreadable, FetchedTooLongAgo, Unassigned) as error:
+            except (
+                DeliveryError,
+                KafkaException,
+                TailUnreadable,
+                FetchedTooLongAgo,
+                Unassigned,
+                Deaf,
+            ) as error:
                 pause = _next_pause(pause, time.monotonic() - started)
                 logger.error("scoring stops and starts again in %.1f s: %s", pause, error)
                 self._stop.wait(pause)
@@ -135,8 +151,8 @@ class StreamScorer:
             GROUP,
             **{"client.id": self._name, "fetch.wait.max.ms": 500, "queued.min.messages": 5000},
         )
-        self._last, self._done = {}, {}
-        self._unassigned_at = time.monotonic()
+        self._last, self._done, self._read = {}, {}, {}
+        self._unassigned_at = self._heard_at = time.monotonic()
         consumer.subscribe(
             [FEATURES.name], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
@@ -147,6 +163,7 @@ class StreamScorer:
                     self._handle(messages, producer)
                 self._commit(consumer)
                 self._check_assigned()
+                self._check_hearing(consumer)
         finally:
             # unsent records first: once the consumer has left, another replica decides them
             producer.purge()
@@ -169,10 +186,13 @@ class StreamScorer:
             error = message.error()
             if error is None:
                 good.append(message)
+                self._read[message.partition()] = message.offset() + 1
             elif error.fatal() or error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise KafkaException(error)
             else:
                 logger.warning("fetching: %s", error.str())
+        if good:
+            self._heard_at = time.monotonic()
         return good
 
     def _handle(self, messages: list[Message], producer: AcknowledgedProducer) -> None:
@@ -219,6 +239,25 @@ class StreamScorer:
             raise Unassigned(
                 f"no assignment for {unassigned_s:.0f} s: Kafka at {self._settings.kafka} is away, or slow"
             )
+
+    def _check_hearing(self, consumer: Consumer) -> None:
+        """Raises: Deaf; KafkaException when the broker does not answer."""
+        now = time.monotonic()
+        if now - self._heard_at < SILENT_S:
+            return
+        self._heard_at = now
+        for partition in self._last:
+            place = TopicPartition(FEATURES.name, partition)
+            found = consumer.get_watermark_offsets(place, timeout=WATERMARK_WITHIN_S)
+            if found is None:
+                raise Deaf(
+                    f"Kafka at {self._settings.kafka} did not say where {place.topic}[{partition}] ends"
+                )
+            # where nothing was read yet, what is there now is what a later look is compared with
+            if found[1] > self._read.setdefault(partition, found[1]):
+                raise Deaf(
+                    f"{place.topic}[{partition}] has records up to {found[1]}, and none came for {SILENT_S:.0f} s"
+                )
 
     def _check_fresh(self) -> None:
         """Raises: FetchedTooLongAgo."""
@@ -319,6 +358,7 @@ class StreamScorer:
         self._unassigned_at = time.monotonic()
         for tp in partitions:
             self._last.pop(tp.partition, None)
+            self._read.pop(tp.partition, None)
             self._done.pop(tp.partition, None)
 
 

@@ -18,7 +18,9 @@ from confluent_kafka import KafkaException, TopicPartition
 from services.scoring import stream
 from services.scoring.stream import (
     FRESH_S,
+    SILENT_S,
     UNASSIGNED_FOR_S,
+    Deaf,
     FetchedTooLongAgo,
     StreamScorer,
     Unassigned,
@@ -233,6 +235,32 @@ def test_a_consumer_that_lost_its_partitions_and_never_gets_any_is_given_up(
     scorer._assigned(consumer, [])
     clock.now += 100 * UNASSIGNED_FOR_S
     scorer._check_assigned()
+
+
+def test_a_consumer_that_hears_nothing_while_there_are_records_is_given_up(
+    scorer: StreamScorer, clock: Clock
+) -> None:
+    ends = {0: 7, 1: 3}
+    asked: list[int] = []
+
+    def watermarks(place: TopicPartition, timeout: float) -> tuple[int, int]:
+        asked.append(place.partition)
+        return 0, ends[place.partition]
+
+    consumer: Any = SimpleNamespace(get_watermark_offsets=watermarks)
+    scorer._heard_at = clock.now
+    scorer._read = {0: 7}
+    scorer._check_hearing(consumer)
+    assert asked == []
+    # a quiet time: all that there is was read, or was there from the start
+    for _ in range(3):
+        clock.now += SILENT_S
+        scorer._check_hearing(consumer)
+    assert asked == [0, 1] * 3
+    ends[1] = 4
+    clock.now += SILENT_S
+    with pytest.raises(Deaf, match=r"features\[1\] has records up to 4"):
+        scorer._check_hearing(consumer)
 
 
 def test_whatever_ends_a_session_the_next_one_begins(
