@@ -31,7 +31,7 @@ class ProfileError(Exception):
 
 def encode_profiles(arena: npt.NDArray[np.void], slots: npt.NDArray[np.int64]) -> list[bytes]:
     """The stored form of some profiles of an arena, at most ``itemsize * 65 / 64 + 5`` bytes each."""
-    words = _words(arena)
+    words = words_of(arena)
     out = np.empty(len(slots) * (HEADER + _mask_bytes(words.shape[1]) + 8 * words.shape[1]), dtype=np.uint8)
     ends = np.empty(len(slots) + 1, dtype=np.int64)
     _pack(words, np.ascontiguousarray(slots, dtype=np.int64), KINDS[arena.dtype], LAYOUT, out, ends)
@@ -54,7 +54,7 @@ def decode_profiles(
     sizes = np.array([len(raw) for _, raw in some], dtype=np.int64)
     joined = np.frombuffer(b"".join([raw for _, raw in some]), dtype=np.uint8)
     where = np.array([slot for slot, _ in some], dtype=np.int64)
-    bad = _unpack(joined, sizes, where, KINDS[arena.dtype], LAYOUT, _words(arena))
+    bad = _unpack(joined, sizes, where, KINDS[arena.dtype], LAYOUT, words_of(arena))
     if bad >= 0:
         raise ProfileError(_complaint(some[bad][1], KINDS[arena.dtype]))
 
@@ -69,7 +69,8 @@ def load_into(arena: npt.NDArray[np.void], slot: int, stored: bytes | None) -> b
     return bool(stored)
 
 
-def _words(arena: npt.NDArray[np.void]) -> npt.NDArray[np.uint64]:
+def words_of(arena: npt.NDArray[np.void]) -> npt.NDArray[np.uint64]:
+    """An arena's records as words, uint64 (n, itemsize / 8); a view."""
     words: npt.NDArray[np.uint64] = arena.view(np.uint64).reshape(len(arena), arena.dtype.itemsize // 8)
     return words
 
@@ -92,27 +93,40 @@ def _complaint(stored: bytes, kind: int) -> str:
 
 @njit(cache=True, nogil=True)
 def _pack(words: Any, slots: Any, kind: int, layout: int, out: Any, ends: Any) -> None:
-    width = words.shape[1]
-    mask_bytes = (width + 7) // 8
-    end = 0
     ends[0] = 0
     for i in range(slots.shape[0]):
-        out[end] = kind
-        out[end + 1] = layout
-        out[end + 2] = width & 0xFF
-        out[end + 3] = width >> 8
-        mask = end + 4
-        for m in range(mask_bytes):
-            out[mask + m] = 0
-        end = mask + mask_bytes
-        for w in range(width):
-            word = words[slots[i], w]
-            if word != 0:
-                out[mask + (w >> 3)] |= np.uint8(1 << (w & 7))
-                for b in range(8):
-                    out[end + b] = (word >> np.uint64(8 * b)) & np.uint64(0xFF)
-                end += 8
-        ends[i + 1] = end
+        ends[i + 1] = put_profile(words, slots[i], kind, layout, out, ends[i])
+
+
+@njit(cache=True, nogil=True)
+def stored_size(words: Any, slot: int) -> Any:
+    """Bytes of a profile's stored form."""
+    used = 0
+    for w in range(words.shape[1]):
+        used += words[slot, w] != 0
+    return HEADER + (words.shape[1] + 7) // 8 + 8 * used
+
+
+@njit(cache=True, nogil=True)
+def put_profile(words: Any, slot: int, kind: int, layout: int, out: Any, start: int) -> Any:
+    """Write a profile's stored form into ``out`` from ``start`` on; returns where it ends."""
+    width = words.shape[1]
+    out[start] = kind
+    out[start + 1] = layout
+    out[start + 2] = width & 0xFF
+    out[start + 3] = width >> 8
+    mask = start + HEADER
+    end = mask + (width + 7) // 8
+    for m in range(mask, end):
+        out[m] = 0
+    for w in range(width):
+        word = words[slot, w]
+        if word != 0:
+            out[mask + (w >> 3)] |= np.uint8(1 << (w & 7))
+            for b in range(8):
+                out[end + b] = (word >> np.uint64(8 * b)) & np.uint64(0xFF)
+            end += 8
+    return end
 
 
 @njit(cache=True, nogil=True)

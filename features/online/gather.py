@@ -30,11 +30,10 @@ from features.online.layout import (
     DEVICE_STATE,
     IP_STATE,
     MERCHANT_STATE,
-    View,
-    packed_hmget,
     unpack_bytes,
 )
 from features.online.resp import Command
+from features.online.wire import pack_hmget
 from features.profiles import (
     FRAUDS,
     HOLDER,
@@ -62,6 +61,9 @@ class StoreRefused(Exception):
     """The store answered a read with an error."""
 
 
+MEETING_VIEWS = (MERCHANT_STATE, DEVICE_STATE, IP_STATE)
+
+
 class Gather:
     """Profiles of one batch of n transactions. Build, send ``commands``, ``load`` the replies, ``compute``.
 
@@ -74,42 +76,38 @@ class Gather:
         n = len(transactions)
         self.card_ids: dict[str, int] = {}
         self.customer_ids: dict[str, int] = {}
-        self._meetings: dict[tuple[str, str], int] = {}
-        self._views: list[View] = []
-        cards, customers, meetings = self.card_ids, self.customer_ids, []
-        card_slots, customer_slots = [], []
+        self._meetings: dict[str, dict[str, int]] = {view.entity: {} for view in MEETING_VIEWS}
+        cards, customers = self.card_ids, self.customer_ids
+        merchants, devices, ips = self._meetings.values()
+        card_slots, customer_slots, meetings = [], [], []
         for tx in transactions:
             card_slots.append(cards.setdefault(tx.card_id, len(cards)))
             customer = tx.customer_id
             customer_slots.append(customers.setdefault(customer, len(customers)) if customer else -1)
-            meetings.append(self._slot(MERCHANT_STATE, tx.merchant_id))
-            meetings.append(self._slot(DEVICE_STATE, tx.device_id) if tx.device_id else -1)
-            meetings.append(self._slot(IP_STATE, tx.ip) if tx.ip else -1)
+            device, ip = tx.device_id, tx.ip
+            meetings.append(merchants.setdefault(tx.merchant_id, len(merchants)))
+            meetings.append(devices.setdefault(device, len(devices)) if device else -1)
+            meetings.append(ips.setdefault(ip, len(ips)) if ip else -1)
         self.card_slots = np.array(card_slots, dtype=np.int64)
         self.customer_slots = np.array(customer_slots, dtype=np.int64)
         self.meeting_slots = np.array(meetings, dtype=np.int64).reshape(n, 3)
+        # one arena: merchants, then devices, then addresses
+        before = np.array([0, len(merchants), len(merchants) + len(devices)])
+        self.meeting_slots += np.where(self.meeting_slots >= 0, before, 0)
         customer_frauds = np.where(self.customer_slots >= 0, self.customer_slots + len(cards), -1)
         self.fraud_slots = np.column_stack([self.card_slots, customer_frauds])
         self.cards = new_arena(HOLDER, len(cards))
         self.customers = new_arena(HOLDER, len(customers))
-        self.meetings = new_arena(MEETING, len(self._views))
+        self.meetings = new_arena(MEETING, len(merchants) + len(devices) + len(ips))
         self.frauds = new_arena(FRAUDS, len(cards) + len(customers))
-
-    def _slot(self, view: View, entity_id: str) -> int:
-        slot = self._meetings.setdefault((view.entity, entity_id), len(self._meetings))
-        if slot == len(self._views):
-            self._views.append(view)
-        return slot
 
     def commands(self) -> list[Command]:
         """One HMGET per card, then one per customer, then one per merchant, device and ip."""
-        out: list[Command] = [packed_hmget("card", name, CARD_STATE, CARD_FRAUDS) for name in self.card_ids]
-        out += [packed_hmget("customer", name, CUSTOMER_STATE, CUSTOMER_FRAUDS) for name in self.customer_ids]
-        out += [
-            packed_hmget(view.entity, key[1], view)
-            for key, view in zip(self._meetings, self._views, strict=True)
+        return [
+            pack_hmget(list(self.card_ids), CARD_STATE, CARD_FRAUDS),
+            pack_hmget(list(self.customer_ids), CUSTOMER_STATE, CUSTOMER_FRAUDS),
+            *(pack_hmget(list(self._meetings[view.entity]), view) for view in MEETING_VIEWS),
         ]
-        return out
 
     def load(self, replies: Sequence[Any]) -> None:
         """Fill the arenas from the replies of ``commands``.
@@ -124,7 +122,7 @@ class Gather:
         state = [unpack_bytes(reply[0]) for reply in replies]
         decode_profiles(self.cards, range(cards), state[:cards])
         decode_profiles(self.customers, range(holders - cards), state[cards:holders])
-        decode_profiles(self.meetings, range(len(self._views)), state[holders:])
+        decode_profiles(self.meetings, range(len(state) - holders), state[holders:])
         decode_profiles(self.frauds, range(holders), [unpack_bytes(reply[1]) for reply in replies[:holders]])
 
     def compute(

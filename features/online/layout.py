@@ -14,6 +14,8 @@ from typing import Literal
 import mmh3
 
 PROJECT = "tollgate"
+#: state of an entity that is silent for so long goes: the longest window, its label's delay, and a margin
+KEEP_S = 60 * 86_400
 Kind = Literal["bytes", "int64"]
 _STRING = 2
 #: entity -> its join key, which is also the transaction's field
@@ -59,23 +61,24 @@ PAYMENTS_OF = {
 FRAUDS_OF = {"card": CARD_FRAUDS, "customer": CUSTOMER_FRAUDS}
 
 
-# ready-made parts of the commands below, as Redis' protocol (RESP 2) wants them
-_HMGET_HEAD = {1: b"*3\r\n$5\r\nHMGET\r\n", 2: b"*4\r\n$5\r\nHMGET\r\n"}
-
-
 def _key_prefix(join_key: str) -> bytes:
     name = join_key.encode()
     return struct.pack("<III", 1, _STRING, len(name)) + name + struct.pack("<I", _STRING)
 
 
 _PREFIXES = {entity: _key_prefix(join_key) for entity, join_key in JOIN_KEYS.items()}
-_SUFFIX = PROJECT.encode()
+KEY_SUFFIX = PROJECT.encode()
+
+
+def key_prefix(entity: str) -> bytes:
+    """What a key of this entity begins with; then come the id's length (4 bytes), the id, and KEY_SUFFIX."""
+    return _PREFIXES[entity]
 
 
 def entity_key(entity: str, entity_id: str) -> bytes:
     """The Redis key of one entity in Feast's layout."""
     value = entity_id.encode()
-    return _PREFIXES[entity] + len(value).to_bytes(4, "little") + value + _SUFFIX
+    return _PREFIXES[entity] + len(value).to_bytes(4, "little") + value + KEY_SUFFIX
 
 
 def hash_field(view: str, feature: str) -> bytes:
@@ -95,25 +98,26 @@ def _bulk(value: bytes) -> bytes:
 
 PROFILE_FIELD = {view.name: hash_field(view.name, "profile") for view in VIEWS}
 _FIELDS_OF_VIEW = {view.name: tuple(hash_field(view.name, name) for name, _ in view.fields) for view in VIEWS}
-_PROFILE_BULK = {name: _bulk(field) for name, field in PROFILE_FIELD.items()}
 _TIMESTAMP_OF_VIEW = {view.name: timestamp_field(view.name) for view in VIEWS}
 
 
-def _hset_parts(view: View) -> tuple[bytes, bytes, list[bytes], bytes]:
-    """Head, profile's field, scalars' fields and timestamp's field of a view's HSET."""
-    fields = _FIELDS_OF_VIEW[view.name]
-    head = b"*%d\r\n$4\r\nHSET\r\n" % (2 + 2 * (len(fields) + 1))
-    return (
-        head,
-        _bulk(fields[0]),
-        [_bulk(field) for field in fields[1:]],
-        _bulk(_TIMESTAMP_OF_VIEW[view.name]),
-    )
+def profile_bulk(view: View) -> bytes:
+    """The profile's hash field as an argument of a command."""
+    return _bulk(PROFILE_FIELD[view.name])
+
+
+def scalar_bulks(view: View) -> list[bytes]:
+    """As ``profile_bulk``, the view's other fields in order."""
+    return [_bulk(field) for field in _FIELDS_OF_VIEW[view.name][1:]]
+
+
+def timestamp_bulk(view: View) -> bytes:
+    """As ``profile_bulk``, the view's event timestamp."""
+    return _bulk(_TIMESTAMP_OF_VIEW[view.name])
 
 
 _VARINT_MORE = [bytes((value & 0x7F | 0x80, value >> 7 | 0x80)) for value in range(1 << 14)]
 _VARINT_LAST = [bytes((v,)) if v < 0x80 else bytes((v & 0x7F | 0x80, v >> 7)) for v in range(1 << 14)]
-_HSET_PARTS = {view.name: _hset_parts(view) for view in VIEWS}
 
 
 def _varint(value: int) -> bytes:
@@ -176,27 +180,6 @@ def hset(view: View, entity_id: str, event_ms: int, profile: bytes, *scalars: in
         command += [name, pack_int64(value)]
     command += [_TIMESTAMP_OF_VIEW[view.name], pack_timestamp(event_ms)]
     return tuple(command)
-
-
-def packed_hset(view: View, entity_id: str, event_ms: int, profile: bytes, *scalars: int) -> bytes:
-    """``hset`` as the bytes that go to Redis, for the hot path: a third of the cost of packing its parts one by one."""
-    value = pack_bytes(profile)
-    key = entity_key(view.entity, entity_id)
-    moment = pack_timestamp(event_ms)
-    head, profile_head, scalar_heads, moment_head = _HSET_PARTS[view.name]
-    parts = [b"%b$%d\r\n%b\r\n%b$%d\r\n" % (head, len(key), key, profile_head, len(value)), value]
-    for scalar_head, scalar in zip(scalar_heads, scalars, strict=True):
-        packed = pack_int64(scalar)
-        parts.append(b"\r\n%b$%d\r\n%b" % (scalar_head, len(packed), packed))
-    parts.append(b"\r\n%b$%d\r\n%b\r\n" % (moment_head, len(moment), moment))
-    return b"".join(parts)
-
-
-def packed_hmget(entity: str, entity_id: str, *views: View) -> bytes:
-    """``hmget`` as the bytes that go to Redis."""
-    key = entity_key(entity, entity_id)
-    fields = b"".join([_PROFILE_BULK[view.name] for view in views])
-    return b"%b$%d\r\n%b\r\n%b" % (_HMGET_HEAD[len(views)], len(key), key, fields)
 
 
 def hmget(entity: str, entity_id: str, *views: View) -> tuple[bytes, ...]:

@@ -11,15 +11,23 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlparse
 
 import hiredis
 
 logger = logging.getLogger(__name__)
 
-#: a command's parts, or the bytes that a hot path has packed itself
-Command = tuple[Any, ...] | bytes
+
+class Packed(NamedTuple):
+    """Commands that a hot path has packed itself, and how many they are."""
+
+    data: bytes
+    commands: int
+
+
+#: a command's parts, or many commands that are packed already
+Command = tuple[Any, ...] | Packed
 #: first and last pause between attempts to reach Redis, seconds
 BACK_OFF_FIRST_S, BACK_OFF_LAST_S = 0.02, 1.0
 #: Redis may be away, or its disk full, this long before the caller gives up and its process is restarted
@@ -32,7 +40,12 @@ NOT_NOW = ("LOADING", "MASTERDOWN", "READONLY", "MISCONF")
 def pack(commands: Sequence[Command]) -> bytes:
     """Commands as the bytes that go to Redis."""
     pack_one = hiredis.pack_command
-    return b"".join([command if type(command) is bytes else pack_one(command) for command in commands])
+    return b"".join([command.data if type(command) is Packed else pack_one(command) for command in commands])
+
+
+def replies_to(commands: Sequence[Command]) -> int:
+    """How many replies commands have."""
+    return sum(command.commands if type(command) is Packed else 1 for command in commands)
 
 
 class StoreUnavailable(Exception):
@@ -110,7 +123,8 @@ class RespClient:
         connection.sendall(pack(commands))
         replies: list[Any] = []
         reader = self._reader
-        while len(replies) < len(commands):
+        wanted = replies_to(commands)
+        while len(replies) < wanted:
             reply = reader.gets()
             if reply is False:
                 data = connection.recv(1 << 20)

@@ -15,6 +15,8 @@ from features.columns import columns_of
 from features.holder_kernel import apply_payments
 from features.meeting_kernel import DECLINED, LABEL, PAID, apply_frauds, apply_items
 from features.online.gather import Gather
+from features.online.layout import CARD_FRAUDS, CARD_STATE
+from features.online.wire import pack_hset
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,20 @@ def warm_kernels() -> float:
     columns = columns_of(batch, [1_700_000_000_000, 1_700_000_001_000], [0, 1])
     gather.compute(columns, apply=True)
     both = np.array([0, 1])
+    moments = both + 1_700_000_000_000
     apply_payments(columns, both, gather.customers)
     apply_items(
-        both, both, np.array([PAID, LABEL]), columns["event_ms"], columns["amount"], columns["id_hash"], both,
+        both, both, np.array([PAID, LABEL]), moments, both, both.astype(np.uint32), both,
         gather.meetings,
     )  # fmt: skip
-    apply_frauds(both, both, np.array([DECLINED, LABEL]), columns["event_ms"], both, gather.frauds)
+    apply_frauds(both, both, np.array([DECLINED, LABEL]), moments, both, gather.frauds)
     for arena in (gather.cards, gather.meetings, gather.frauds):
         decode_profiles(arena, [0, 1], encode_profiles(arena, both))
+    scalars = np.array([[1], [2]])
+    for view, arena in ((CARD_FRAUDS, gather.frauds), (CARD_STATE, gather.cards)):
+        fields = np.repeat(scalars, len(view.fields) - 1, axis=1)
+        pack_hset(view, ["a", "b"], arena, both, moments, fields, both > 0)
+    gather.commands()
     return time.monotonic() - started
 
 

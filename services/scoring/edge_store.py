@@ -16,7 +16,14 @@ from urllib.parse import urlparse
 
 import hiredis
 
-from features.online.resp import BACK_OFF_FIRST_S, BACK_OFF_LAST_S, Command, StoreUnavailable, pack
+from features.online.resp import (
+    BACK_OFF_FIRST_S,
+    BACK_OFF_LAST_S,
+    Command,
+    StoreUnavailable,
+    pack,
+    replies_to,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +148,7 @@ class EdgeStore:
             # what nobody waits for may wait: it is done once the store goes on
             if (silent_s > SILENT_S and future is not None) or len(rounds) >= MAX_ROUNDS:
                 raise StoreUnavailable(f"Redis has not answered for {silent_s * 1000:.0f} ms")
-        rounds.append(_Round(len(commands), future, now_s))
+        rounds.append(_Round(replies_to(commands), future, now_s))
         connection.transport.write(pack(commands))
 
     async def _keep_connected(self, tried: asyncio.Event) -> None:

@@ -13,12 +13,13 @@ import numpy as np
 from confluent_kafka import Producer
 
 from features.catalogue import CATALOGUE_HASH, INDEX
-from features.codec import encode_profiles
 from features.columns import Payments, columns_of, text_hash
+from features.holder_kernel import DAY_MS
 from features.online.claims import Claims
 from features.online.gather import Gather
-from features.online.layout import CARD_STATE, packed_hset
-from features.online.resp import Command, RespClient
+from features.online.layout import CARD_STATE
+from features.online.resp import Packed, RespClient
+from features.online.wire import pack_hset
 from streams.chunks import Chunk
 from streams.dead_letters import dead_letter, send_dead_letter
 from streams.kafka import flush
@@ -68,13 +69,13 @@ class CardStage:
         columns = columns_of(
             [a.transaction for a in accepted], [a.event_ms for a in accepted], [a.offset for a in accepted]
         )
-        before_ms = gather.cards["last_ms"][gather.card_slots] if accepted else np.empty(0, np.int64)
+        before_ms = gather.cards["last_ms"].copy()
         rows, seen = gather.compute(columns, apply=True)
         self._produce(intake, gather, columns, rows, seen)
         flush(self._producer, ACKNOWLEDGE_WITHIN_S)
         positions = {(tp.topic, tp.partition): offset for tp, offset in chunk.positions.items()}
-        self._claims.commit(partitions, _writes(gather, rows, seen), positions)
-        _count(intake, seen, columns["event_ms"], before_ms)
+        self._claims.commit(partitions, [_writes(gather, rows, seen, before_ms)], positions)
+        _count(intake, seen, columns["event_ms"], before_ms[gather.card_slots])
         STAGE_SECONDS.labels("processor").observe(time.monotonic() - started)
 
     def _produce(self, intake: Intake, gather: Gather, columns: Payments, rows: Any, seen: Any) -> None:
@@ -172,18 +173,18 @@ def _collect(
         )
 
 
-def _writes(gather: Gather, rows: Any, seen: Any) -> list[Command]:
+def _writes(gather: Gather, rows: Any, seen: Any, before_ms: Any) -> Packed:
     """One HSET per card that changed: its profile and, from its last row, the scalars that Feast's users read."""
     last_row = {int(slot): i for i, slot in enumerate(gather.card_slots) if not seen[i]}
     names = list(gather.card_ids)
     slots = np.fromiter(last_row, dtype=np.int64, count=len(last_row))
-    profiles = encode_profiles(gather.cards, slots)
-    last_ms = gather.cards["last_ms"][slots].tolist()
-    published = rows[list(last_row.values())][:, [_COUNT_24H, _SUM_24H]].astype(np.int64).tolist()
-    return [
-        packed_hset(CARD_STATE, names[slot], moment, profile, moment, count, total)
-        for slot, profile, moment, (count, total) in zip(last_row, profiles, last_ms, published, strict=True)
-    ]
+    last_ms = gather.cards["last_ms"][slots]
+    counted = rows[list(last_row.values())][:, [_COUNT_24H, _SUM_24H]].astype(np.int64)
+    expire = before_ms[slots] // DAY_MS != last_ms // DAY_MS
+    return pack_hset(
+        CARD_STATE, [names[slot] for slot in last_row], gather.cards, slots, last_ms,
+        np.column_stack([last_ms, counted]), expire,
+    )  # fmt: skip
 
 
 def _count(intake: Intake, seen: Any, event_ms: Any, before_ms: Any) -> None:

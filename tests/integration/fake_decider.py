@@ -37,7 +37,7 @@ class FakeDecider:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join(20)
+        self._thread.join(60)
         self._consumer.close()
         assert not self._thread.is_alive()
         if self.error is not None:

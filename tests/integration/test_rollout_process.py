@@ -77,7 +77,7 @@ def running(stack: Stack) -> Iterator[Rollout]:
     thread.start()
     yield rollout
     stop.set()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -202,5 +202,5 @@ def test_followers_get_the_newest_then_every_later_one(stack: Stack) -> None:
     rollout.handle(encode(back), NOW)
     until(lambda: told == [2, 3])
     stop.set()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()

@@ -9,7 +9,7 @@ import hiredis
 from faust.types import TP
 
 from features.online.claims import Claims
-from features.online.resp import Command
+from features.online.resp import Command, Packed
 from streams.chunks import Chunk
 from streams.processor.cards import CardStage
 from streams.processor.entities import EntityStage
@@ -63,6 +63,20 @@ class MemoryLog:
         ]
 
 
+def plain(commands: Sequence[Command]) -> list[tuple[Any, ...]]:
+    """Commands as tuples, those that a hot path packed taken apart again."""
+    out: list[tuple[Any, ...]] = []
+    for command in commands:
+        if not isinstance(command, Packed):
+            out.append(command)
+            continue
+        reader = hiredis.Reader()
+        reader.feed(command.data)
+        out += [tuple(reader.gets()) for _ in range(command.commands)]
+        assert reader.gets() is False, "more commands than it says"
+    return out
+
+
 class MemoryRedis:
     """The commands that stages and claims send; ``crash_next`` makes the next EXEC never happen."""
 
@@ -75,16 +89,12 @@ class MemoryRedis:
         if ("EXEC",) in commands and self.crash_next:
             self.crash_next = False
             raise Crash
-        return [self._one(command) for command in commands]
+        return [self._one(command) for command in plain(commands)]
 
     def patient(self, commands: Sequence[Command]) -> list[Any]:
         return self.call(commands)
 
     def _one(self, command: Command) -> Any:
-        if isinstance(command, bytes):
-            reader = hiredis.Reader()
-            reader.feed(command)
-            command = tuple(reader.gets())
         name = command[0].decode() if isinstance(command[0], bytes) else command[0]
         key: Any = command[1] if len(command) > 1 else None
         if name == "INCR":

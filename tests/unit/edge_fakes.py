@@ -11,6 +11,7 @@ from features.online.resp import Command, StoreUnavailable
 from models.scorer import Scorer
 from services.scoring.edge_publish import Done, QueueFull
 from streams.events import RolloutRecord
+from tests.property.parity_world import plain
 
 
 class FakeStore:
@@ -32,15 +33,10 @@ class FakeStore:
     def _run(self, commands: Sequence[Command]) -> list[Any]:
         if self.away:
             raise StoreUnavailable("switched off")
-        return [self._one(command) for command in commands]
+        return [self._one(command) for command in plain(commands)]
 
-    def _one(self, command: Command) -> Any:
-        if isinstance(command, bytes):
-            reader = hiredis.Reader()
-            reader.feed(command)
-            name, *arguments = reader.gets()
-        else:
-            name, *arguments = command
+    def _one(self, command: tuple[Any, ...]) -> Any:
+        name, *arguments = command
         if isinstance(name, bytes):
             name = name.decode()
         if name == "SET":

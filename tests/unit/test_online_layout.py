@@ -3,38 +3,57 @@
 from __future__ import annotations
 
 import hiredis
-from hypothesis import given
+import numpy as np
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.codec import encode_profiles
 from features.online.layout import (
     CARD_FRAUDS,
     CARD_STATE,
+    KEEP_S,
     VIEWS,
+    entity_key,
     hmget,
     hset,
     pack_bytes,
-    packed_hmget,
-    packed_hset,
     unpack_bytes,
 )  # fmt: skip
-from features.online.resp import pack
+from features.online.resp import Packed, pack, replies_to
+from features.online.wire import pack_hmget, pack_hset
+from features.profiles import new_arena
+from streams.processor.items import dtype_of
 
 ids = st.text(min_size=1, max_size=64)
 
 
-@given(st.sampled_from(VIEWS), ids, st.integers(0, 2**42), st.binary(max_size=3000), st.integers(-5, 2**62))
-def test_packed_hset_is_hset(view, entity_id, event_ms, profile, scalar):
-    scalars = [scalar] * (len(view.fields) - 1)
-    packed = packed_hset(view, entity_id, event_ms, profile, *scalars)
-    assert packed == hiredis.pack_command(hset(view, entity_id, event_ms, profile, *scalars))
+@settings(deadline=None)
+@given(
+    st.sampled_from(VIEWS), st.lists(ids, min_size=1, max_size=5), st.integers(0, 2**42), st.integers(-5, 2**62),
+    st.integers(0, 2**32), st.booleans(),
+)  # fmt: skip
+def test_packed_hset_is_hset(view, names, event_ms, scalar, seed, expire):
+    arena = new_arena(dtype_of(view), len(names))
+    chance = np.random.default_rng(seed)
+    for record in arena.view(np.uint8).reshape(len(arena), -1):
+        record[:: chance.integers(1, 400)] = chance.integers(0, 256)
+    slots = np.arange(len(names))[::-1]
+    scalars = np.full((len(names), len(view.fields) - 1), scalar)
+    moments = event_ms + np.arange(len(names))
+    packed = pack_hset(view, names, arena, slots, moments, scalars, np.full(len(names), expire))
+    wanted = b""
+    for name, profile, moment in zip(names, encode_profiles(arena, slots), moments.tolist(), strict=True):
+        wanted += hiredis.pack_command(hset(view, name, moment, profile, *scalars[0].tolist()))
+        if expire:
+            wanted += hiredis.pack_command(("EXPIRE", entity_key(view.entity, name), KEEP_S))
+    assert packed == Packed(wanted, len(names) * (1 + expire))
 
 
-@given(ids)
-def test_packed_hmget_is_hmget(entity_id):
+@given(st.lists(ids, max_size=5))
+def test_packed_hmget_is_hmget(names):
     for views in ([CARD_STATE], [CARD_STATE, CARD_FRAUDS]):
-        assert packed_hmget("card", entity_id, *views) == hiredis.pack_command(
-            hmget("card", entity_id, *views)
-        )
+        wanted = b"".join(hiredis.pack_command(hmget("card", name, *views)) for name in names)
+        assert pack_hmget(names, *views) == Packed(wanted, len(names))
 
 
 @given(st.binary(max_size=40_000))
@@ -43,6 +62,7 @@ def test_bytes_survive_their_value(value):
 
 
 def test_commands_of_both_kinds_go_in_order():
-    assert pack([("GET", "a"), b"raw", ("GET", "b")]) == hiredis.pack_command(
-        ("GET", "a")
-    ) + b"raw" + hiredis.pack_command(("GET", "b"))
+    mixed = [("GET", "a"), Packed(b"raw", 3), ("GET", "b")]
+    one, other = hiredis.pack_command(("GET", "a")), hiredis.pack_command(("GET", "b"))
+    assert pack(mixed) == one + b"raw" + other
+    assert replies_to(mixed) == 5

@@ -12,12 +12,15 @@ from features.columns import columns_of
 from features.holder_kernel import apply_payments, holder_features, transaction_features
 from features.meeting_kernel import apply_frauds, apply_items, fraud_features, meeting_features
 from features.online.gather import Gather
+from features.online.layout import MERCHANT_STATE
+from features.online.resp import replies_to
 from features.online.warm import _Example, warm_kernels
+from features.online.wire import _hmget, _hset, pack_hset
 from features.profiles import MEETING, new_arena
 
 KERNELS = (
     holder_features, transaction_features, fraud_features, meeting_features, apply_payments, apply_items, apply_frauds,
-    _pack, _unpack,
+    _pack, _unpack, _hset, _hmget,
 )  # fmt: skip
 
 
@@ -43,13 +46,15 @@ def test_no_batch_compiles_a_kernel_again(cards: int, apply: bool) -> None:
     for example in (_Example(), bare):
         batch = [replace(example, card_id=f"c-{i}", transaction_id=f"t-{i}") for i in range(cards)]
         gather = Gather(batch)
-        gather.load([[None, None]] * len(gather.commands()))
+        gather.load([[None, None]] * replies_to(gather.commands()))
         payments = columns_of(batch, [1_700_000_000_000] * cards, list(range(cards)))
         gather.compute(payments, apply=apply)
         apply_payments(payments, gather.customer_slots, gather.customers)
     arena = new_arena(MEETING, cards)
     one = np.arange(cards)
     apply_items(one, one, one * 0, one + 1_700_000_000_000, one, one.astype(np.uint32), one, arena)
+    scalars = np.zeros((cards, 2), dtype=np.int64)
+    pack_hset(MERCHANT_STATE, [str(name) for name in one], arena, one, one, scalars, one > 0)
     for slot, stored in enumerate(encode_profiles(arena, one)):
         assert load_into(arena, slot, stored)
     assert signatures() == before
