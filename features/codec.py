@@ -84,7 +84,7 @@ def _complaint(stored: bytes, kind: int) -> str:
         return f"a stored profile has {len(stored)} bytes: too few"
     found, layout = stored[0], stored[1]
     if (found, layout) == (kind, LAYOUT):
-        return f"a stored profile ({_NAMES[kind]}) of {len(stored)} bytes ends too early"
+        return f"a stored profile ({_NAMES[kind]}) of {len(stored)} bytes has not the length that it says"
     return (
         f"a stored profile is of kind {found}, layout {layout}; this code reads kind {kind} ({_NAMES[kind]}), layout {LAYOUT}."
         " `tollgate features rebuild` makes it again from the log"

@@ -1,0 +1,141 @@
+"""Stored profiles of every layout stay readable: a golden file for each, and readers that know more or fewer fields.
+
+The files were written once, by ``python -m tests.conformance.test_profile_bytes`` when their layout was new, and are never
+written again: state in production looks like them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from features.codec import HEADER, KINDS, LAYOUT, ProfileError, decode_profiles, encode_profiles, load_into
+from features.columns import columns_of, text_hash
+from features.holder_kernel import apply_payments
+from features.meeting_kernel import DECLINED, LABEL, PAID, apply_frauds, apply_items
+from features.profiles import FRAUDS, HOLDER, MEETING, new_arena
+from tests.property.oracle import DAY, HOUR, Event
+
+GOLDEN = Path(__file__).parent / "golden"
+DTYPES = {"holder": HOLDER, "meeting": MEETING, "frauds": FRAUDS}
+START = 1_760_000_000_000
+
+
+def payments() -> list[Event]:
+    """300 payments over 60 days, some late, one of 10**12 minor units: rings full, groups made, tables full."""
+    times = [START + i * 5 * HOUR - (i % 7 == 0) * 9 * HOUR for i in range(300)]
+    return [
+        Event(f"t-{i}", "c", f"m-{i % 19}", t, 10**12 if i == 290 else 100 + 37 * i % 9000, device_id=f"d-{i % 5}",
+              country="FRDEPL"[i % 3 * 2 :][:2], channel="ecom", mcc=str(5000 + i % 10), latitude=48.0 + i % 3, longitude=2.0)
+        for i, t in enumerate(times)
+    ]  # fmt: skip
+
+
+def profile(kind: str) -> np.ndarray:
+    """The golden profile of a kind, made by this code's kernels."""
+    arena, events = new_arena(DTYPES[kind], 1), payments()
+    n = len(events)
+    zeros = np.zeros(n, dtype=np.int64)
+    moments = np.array([e.event_ms for e in events])
+    offsets = np.arange(n)
+    if kind == "holder":
+        apply_payments(columns_of(events, moments.tolist(), offsets.tolist()), zeros, arena)
+    elif kind == "meeting":
+        cards = np.array([text_hash(f"card-{i % 90}") for i in range(n)], dtype=np.uint32)
+        amounts = np.array([e.amount_minor for e in events])
+        apply_items(zeros, offsets, zeros + PAID, moments, amounts, cards, zeros, arena)
+        apply_items(
+            zeros[:9],
+            offsets[:9] + n,
+            zeros[:9] + LABEL,
+            moments[-9:],
+            amounts[:9],
+            cards[:9],
+            zeros[:9] + 1,
+            arena,
+        )
+    else:
+        kinds = np.where(offsets % 2 == 0, LABEL, DECLINED)
+        apply_frauds(zeros, offsets, kinds, START + offsets * DAY // 100, zeros + 1, arena)
+    return arena
+
+
+def golden(kind: str, layout: int) -> bytes:
+    return (GOLDEN / f"{kind}-{layout}.bin").read_bytes()
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+def test_the_kernels_still_write_the_golden_bytes(kind: str) -> None:
+    assert encode_profiles(profile(kind), np.array([0]))[0] == golden(kind, LAYOUT)
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+def test_golden_bytes_are_read(kind: str) -> None:
+    arena = new_arena(DTYPES[kind], 1)
+    assert load_into(arena, 0, golden(kind, LAYOUT))
+    assert arena[0].tobytes() == profile(kind)[0].tobytes()
+    assert len(golden(kind, LAYOUT)) <= 2048
+
+
+def longer(stored: bytes, words: int) -> bytes:
+    """The same profile as a writer would store it that knows one more word at the end, which is not zero."""
+    mask_end = HEADER + (words + 7) // 8
+    mask = bytearray(stored[HEADER:mask_end])
+    if words % 8 == 0:
+        mask.append(0)
+    mask[words // 8] |= 1 << (words % 8)
+    length = (words + 1).to_bytes(2, "little")
+    return stored[:2] + length + bytes(mask) + stored[mask_end:] + b"appended"
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+def test_a_reader_that_knows_less_leaves_out_what_it_does_not_know(kind: str) -> None:
+    words = DTYPES[kind].itemsize // 8
+    arena = new_arena(DTYPES[kind], 1)
+    load_into(arena, 0, longer(golden(kind, LAYOUT), words))
+    assert arena[0].tobytes() == profile(kind)[0].tobytes()
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+def test_a_reader_that_knows_more_takes_the_rest_as_zero(kind: str) -> None:
+    old = DTYPES[kind]
+    new = np.dtype({"names": ["old", "new"], "formats": [old, ("<i8", (3,))], "offsets": [0, old.itemsize]})
+    arena = np.full(2, 7, dtype=new)
+    KINDS[new] = KINDS[old]
+    try:
+        load_into(arena, 0, golden(kind, LAYOUT))
+    finally:
+        del KINDS[new]
+    assert arena[0]["old"].tobytes() == profile(kind)[0].tobytes()
+    # an arena for reading is made of zeros; what the record does not say is not touched
+    assert arena[0]["new"].tolist() == [7, 7, 7]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda raw: raw[:3], "too few"),
+        (lambda raw: raw[:-5], "not the length"),
+        (lambda raw: raw + b"x", "not the length"),
+        (lambda raw: bytes([raw[0] % 3 + 1]) + raw[1:], "this code reads kind"),
+        (lambda raw: raw[:1] + bytes([raw[1] + 1]) + raw[2:], "features rebuild"),
+        (lambda _raw: np.zeros(1952, np.uint8).tobytes(), "this code reads kind"),
+    ],
+)
+@pytest.mark.parametrize("kind", DTYPES)
+def test_what_is_no_profile_is_refused_in_words(kind: str, spoil, said: str) -> None:
+    good = golden(kind, LAYOUT)
+    arena = new_arena(DTYPES[kind], 3)
+    with pytest.raises(ProfileError, match=said):
+        decode_profiles(arena, [0, 1], [good, spoil(good)])
+
+
+if __name__ == "__main__":
+    GOLDEN.mkdir(exist_ok=True)
+    for name in DTYPES:
+        path = GOLDEN / f"{name}-{LAYOUT}.bin"
+        if not path.exists():
+            path.write_bytes(encode_profiles(profile(name), np.array([0]))[0])
+            print(path, path.stat().st_size)
