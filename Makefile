@@ -68,6 +68,9 @@ replay-handbook: setup ## All 919,451 rows of ../shared/data/handbook_transactio
 replay-sparkov: setup ## All 300,000 rows of ../shared/data/sparkov_transactions.parquet the same way
 	$(call replay,sparkov,24700)
 
+handbook-features: setup-dev ## The engine's windows against the Handbook's own 14 features, row by row, as a table
+	@$(PYTHON) -m loadtest.handbook_features
+
 licences: setup-dev ## Make infra/licences.md from what is installed
 	$(PYTHON) -m infra.licences
 

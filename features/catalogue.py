@@ -43,8 +43,8 @@ LATE_BOUND_S = DAY
 
 _NONE = "none"
 _RING = (
-    "exact while the last 31 days hold at most 130 payments; beyond, the oldest are kept in groups: off by at most the one"
-    " group at the window's far end"
+    "exact while no 31 days up to then held more than 130 payments; beyond, the oldest are kept in groups: off by at most"
+    " the one group at the window's far end"
 )
 _RING_LOW = _RING + "; largest and spread are those of the groups' means, so too low"
 _ROUNDED = "; single precision, relative error 1e-6"

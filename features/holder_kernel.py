@@ -512,6 +512,7 @@ def _insert(tx: Any, t: int, p: Any) -> None:
         relative = t - p.base_ms
     if relative < 0:
         return
+    now = max(p.last_ms - p.base_ms, relative)
     position: Any = np.int64(p.n)
     if position == RECENT:
         position = 0
@@ -519,10 +520,10 @@ def _insert(tx: Any, t: int, p: Any) -> None:
             if p.recent[j].t < p.recent[position].t:
                 position = j
         if np.int64(p.recent[position].t) > relative:
-            _insert_old(relative, tx.amount & 0xFFFFFFFF, tx.amount >> 32, p)
+            _insert_old(now, relative, tx.amount & 0xFFFFFFFF, tx.amount >> 32, p)
             return
         _insert_old(
-            np.int64(p.recent[position].t), np.int64(p.recent[position].amount),
+            now, np.int64(p.recent[position].t), np.int64(p.recent[position].amount),
             np.int64(p.recent[position].amount_high), p,
         )  # fmt: skip
     else:
@@ -538,10 +539,13 @@ def _insert(tx: Any, t: int, p: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _insert_old(relative: int, low: int, high: int, p: Any) -> None:
-    """Put a payment among the old ones, a ring in order of time; where it is full, the oldest go or two become a group."""
+def _insert_old(now: int, relative: int, low: int, high: int, p: Any) -> None:
+    """Put a payment among the old ones, a ring in order of time; where it is full, the oldest go or two become a group.
+
+    ``now`` and ``relative``: the newest payment's time and this one's, from the time base on.
+    """
     if p.old_n == OLD:
-        _make_room(p)
+        _make_room(now, p)
     k: Any = np.int64(p.old_n)
     while k > 0 and np.int64(p.old_t[_place(k - 1, p)]) > relative:
         _copy_old(_place(k - 1, p), _place(k, p), p)
@@ -563,18 +567,17 @@ def _copy_old(source: int, target: int, p: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _make_room(p: Any) -> None:
+def _make_room(now: int, p: Any) -> None:
     """Forget what is in no window any more; else merge two neighbours into a group.
 
     The cheapest pair goes: short for its age, with few payments, so that groups grow in proportion to their age and a
     window's far end is equally sharp for all windows. A group says the time of its newest payment, how many they are and
     their sum.
     """
-    _forget_before(p.last_ms - p.base_ms - FORGET_MS, p)
+    _forget_before(now - FORGET_MS + 1, p)
     if p.old_n < OLD:
         return
     best, least, best_total = 0, -1.0, np.int64(0)
-    newest = p.last_ms - p.base_ms
     left = _place(0, p)
     begin = np.int64(p.old_t[left])
     for k in range(OLD - 1):
@@ -583,8 +586,8 @@ def _make_room(p: Any) -> None:
         count = np.int64(p.old_count[left]) + np.int64(p.old_count[right])
         # a group begins somewhere after the one before it
         span = right_t - (left_t if p.old_count[left] == 1 else begin) + 1
-        age = float(max(newest - left_t, 1))
-        cost = float(span) * count / (age * age)
+        age: Any = now - left_t if now > left_t else 1
+        cost = float(span) * count / (float(age) * float(age))
         if least < 0.0 or cost < least:
             total = np.int64(p.old_amount[left]) + np.int64(p.old_amount[right])
             total += (np.int64(p.old_high[left]) + np.int64(p.old_high[right])) << 32

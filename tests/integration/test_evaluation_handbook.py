@@ -80,3 +80,11 @@ def test_the_engines_features_beat_them() -> None:
     assert (found["rows"]["test"], found["rows"]["test_frauds"]) == (58_264, 385)
     assert found["auc_roc"] > 0.862 and found["average_precision"] > 0.639
     assert found["card_precision_at_100"] > 0.273
+
+
+def test_the_engines_windows_are_the_handbooks() -> None:
+    from loadtest.handbook_features import compare, table
+
+    lines, rows = compare(DATA)
+    assert (len(lines), rows) == (12, 535_867)
+    assert all(line.holds for line in lines), table(lines, rows)
