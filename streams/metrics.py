@@ -55,6 +55,10 @@ UNKNOWN_FIELDS = Counter(
     "tollgate_unknown_fields_total", "Fields of transactions that the contract does not know"
 )
 LATE_EVENTS = Counter("tollgate_late_events_total", "Transactions older than their card's newest one")
+TOO_LATE_EVENTS = Counter(
+    "tollgate_too_late_events_total",
+    "Of these, those behind by more than the stated bound (24 h): sent on, marked",
+)
 STAGE_SECONDS = Histogram(
     "tollgate_stage_seconds", "Time that a chunk takes in one stage", ["stage"], buckets=LATENCY_BUCKETS
 )

@@ -52,6 +52,8 @@ class FeatureRecord(msgspec.Struct, array_like=True, frozen=True):
     trace: str | None = None
     #: as ``as_of``, for the card's fraud history, which also lives on `entities`
     frauds_as_of: int = -1
+    #: how far behind its card's newest payment it came, where that is more than LATE_BOUND_S; else 0
+    late_ms: int = 0
 
 
 class EdgeDecision(msgspec.Struct, array_like=True, frozen=True):

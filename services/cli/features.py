@@ -73,6 +73,33 @@ def _window(seconds: int) -> str:
 @features.command()
 @home_option
 @json_option
+def late(home: Path, as_json: bool) -> None:
+    """Transactions that came after a younger one of their card, how late, and how many decisions that would have changed."""
+    from streams.lateness_log import report_lateness  # the scorer's libraries are slow to import
+
+    found = report_lateness(load_settings(home), say=lambda text: click.echo(f"{text} ...", err=True))
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    by = found["late_by_s"]
+    click.echo(
+        f"{found['late']:,} of {found['transactions']:,} transactions came after a younger one of their card;"
+    )
+    click.echo(f"{found['beyond_bound']:,} by more than {found['bound_s'] // 3600} h.")
+    if found["late"]:
+        click.echo(
+            f"Late by {by['p50']:g} s in the middle, {by['p99']:g} s at the 99th percentile, {by['max']:g} s at most."
+        )
+        click.echo(
+            f"Had all come in time: of {found['decisions_compared']:,} decisions on those cards {found['features_changed']:,}"
+            f" had been made with other features and {found['decisions_changed']:,} had been others"
+            f" (model {found['model_version']})."
+        )
+
+
+@features.command()
+@home_option
+@json_option
 @click.argument("entity", type=click.Choice(list(JOIN_KEYS)))
 @click.argument("entity_id", metavar="ID")
 @click.option("--at", metavar="TIME", help="Windows as of this moment (RFC 3339); default: the last event.")

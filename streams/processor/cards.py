@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from confluent_kafka import Producer
 
-from features.catalogue import CATALOGUE_HASH, INDEX
+from features.catalogue import CATALOGUE_HASH, INDEX, LATE_BOUND_S
 from features.columns import Payments, columns_of, text_hash
 from features.holder_kernel import DAY_MS
 from features.online.claims import Claims
@@ -23,7 +23,15 @@ from features.online.wire import pack_hset
 from streams.chunks import Chunk
 from streams.dead_letters import dead_letter, send_dead_letter
 from streams.kafka import flush
-from streams.metrics import DUPLICATES, FORWARDED, LATE_EVENTS, STAGE_SECONDS, TRANSACTIONS, UNKNOWN_FIELDS
+from streams.metrics import (
+    DUPLICATES,
+    FORWARDED,
+    LATE_EVENTS,
+    STAGE_SECONDS,
+    TOO_LATE_EVENTS,
+    TRANSACTIONS,
+    UNKNOWN_FIELDS,
+)
 from streams.partitioning import entity_partition
 from streams.processor.intake import Accepted, Intake, sort_out
 from streams.processor.items import payment_of
@@ -40,6 +48,7 @@ from streams.settings import Settings
 from streams.topics import ENTITIES, FEATURES
 from streams.topics import TRANSACTIONS as TRANSACTIONS_TOPIC
 
+LATE_BOUND_MS = LATE_BOUND_S * 1000
 _COUNT_24H, _SUM_24H = INDEX["card_count_24h"], INDEX["card_sum_24h"]
 #: the broker may be away this long before the process gives up and is restarted
 ACKNOWLEDGE_WITHIN_S = 150.0
@@ -71,14 +80,17 @@ class CardStage:
         )
         before_ms = gather.cards["last_ms"].copy()
         rows, seen = gather.compute(columns, apply=True)
-        self._produce(intake, gather, columns, rows, seen)
+        late_ms = _late(gather.card_slots.tolist(), columns["event_ms"].tolist(), before_ms.tolist())
+        self._produce(intake, gather, columns, rows, seen, late_ms)
         flush(self._producer, ACKNOWLEDGE_WITHIN_S)
         positions = {(tp.topic, tp.partition): offset for tp, offset in chunk.positions.items()}
         self._claims.commit(partitions, [_writes(gather, rows, seen, before_ms)], positions)
-        _count(intake, seen, columns["event_ms"], before_ms[gather.card_slots])
+        _count(intake, seen, late_ms)
         STAGE_SECONDS.labels("processor").observe(time.monotonic() - started)
 
-    def _produce(self, intake: Intake, gather: Gather, columns: Payments, rows: Any, seen: Any) -> None:
+    def _produce(
+        self, intake: Intake, gather: Gather, columns: Payments, rows: Any, seen: Any, late_ms: list[int]
+    ) -> None:
         now_ms = int(time.time() * 1000)
         for record, error in intake.refused:
             send_dead_letter(self._producer, dead_letter(record, error, now_ms))
@@ -96,7 +108,7 @@ class CardStage:
                 FEATURES.name,
                 key=tx.card_id,
                 partition=event.partition,
-                value=encode_features(_features(event, rows[i], as_of[i], frauds_as_of[i])),
+                value=encode_features(_features(event, rows[i], as_of[i], frauds_as_of[i], late_ms[i])),
             )
             _collect(items, event, columns, i, self._settings.partitions)
         for (source, target), collected in items.items():
@@ -118,7 +130,7 @@ class CardStage:
         FORWARDED.inc()
 
 
-def _features(event: Accepted, row: Any, as_of: list[int], frauds_as_of: int) -> FeatureRecord:
+def _features(event: Accepted, row: Any, as_of: list[int], frauds_as_of: int, late_ms: int) -> FeatureRecord:
     edge = event.decided
     return FeatureRecord(
         edge.catalogue if edge else CATALOGUE_HASH,
@@ -134,7 +146,17 @@ def _features(event: Accepted, row: Any, as_of: list[int], frauds_as_of: int) ->
         edge.decision if edge else None,
         event.trace,
         edge.frauds_as_of if edge else frauds_as_of,
+        late_ms if late_ms > LATE_BOUND_MS else 0,
     )
+
+
+def _late(slots: list[int], event_ms: list[int], newest: list[int]) -> list[int]:
+    """How far each payment comes behind its card's newest, milliseconds; ``newest`` by slot, before the batch."""
+    out = []
+    for slot, moment in zip(slots, event_ms, strict=True):
+        out.append(max(0, newest[slot] - moment))
+        newest[slot] = max(newest[slot], moment)
+    return out
 
 
 def _collect(
@@ -187,7 +209,7 @@ def _writes(gather: Gather, rows: Any, seen: Any, before_ms: Any) -> Packed:
     )  # fmt: skip
 
 
-def _count(intake: Intake, seen: Any, event_ms: Any, before_ms: Any) -> None:
+def _count(intake: Intake, seen: Any, late_ms: list[int]) -> None:
     tenants: dict[str, int] = {}
     for i, event in enumerate(intake.accepted):
         if not seen[i]:
@@ -199,6 +221,7 @@ def _count(intake: Intake, seen: Any, event_ms: Any, before_ms: Any) -> None:
         DUPLICATES.labels("processor").inc(repeated)
     if intake.unknown_fields:
         UNKNOWN_FIELDS.inc(intake.unknown_fields)
-    late = int(np.count_nonzero(event_ms < before_ms))
+    late = [behind for behind, repeat in zip(late_ms, seen, strict=True) if behind and not repeat]
     if late:
-        LATE_EVENTS.inc(late)
+        LATE_EVENTS.inc(len(late))
+        TOO_LATE_EVENTS.inc(sum(behind > LATE_BOUND_MS for behind in late))

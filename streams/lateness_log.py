@@ -1,0 +1,89 @@
+"""``tollgate features late`` against a running broker: two readings of `features`, bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from models.bundle import MODEL, BundleRefused, bundle_path, load_bundle
+from models.registry import states
+from models.scorer import Scorer
+from streams.lateness import MOST_RECORDS, Lateness, in_hindsight
+from streams.ledger.spans import read_span, whole_log
+from streams.records import FeatureRecord, decode_features
+from streams.settings import Settings
+from streams.topics import FEATURES
+
+
+class NoModel(Exception):
+    """There is no live bundle to score with; the text says why."""
+
+    exit_code = 1
+
+
+def report_lateness(settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
+    """Counts of late payments and what they would have changed, as ``tollgate features late --json`` prints it.
+
+    Raises:
+        LedgerUnreachable: the broker does not answer, or stops to. NoModel: no live bundle can be loaded.
+    """
+    first, end = whole_log(settings.kafka, [FEATURES.name])
+    lateness = Lateness()
+
+    def look(record: FeatureRecord) -> None:
+        lateness.add(record)
+
+    say("reading features")
+    read_span(settings.kafka, first, end, lambda raw: _each(raw, look))
+    kept: list[FeatureRecord] = []
+    again = Lateness()
+
+    def keep(record: FeatureRecord) -> None:
+        fresh = again.add(record)
+        if fresh and record.transaction.card_id in lateness.cards and len(kept) < MOST_RECORDS:
+            kept.append(record)
+
+    out = {**lateness.figures(), "decisions_compared": 0, "features_changed": 0, "decisions_changed": 0}
+    if not lateness.late:
+        return {**out, "model_version": None}
+    scorer = live_scorer(settings)
+    say(f"reading the transactions of {len(lateness.cards)} cards with late ones")
+    read_span(settings.kafka, first, end, lambda raw: _each(raw, keep))
+    if len(kept) == MOST_RECORDS:
+        say(f"only the first {MOST_RECORDS:,} of them are scored again")
+    found = in_hindsight(kept, scorer)
+    return {
+        **out, "decisions_compared": found.compared, "features_changed": found.features_changed,
+        "decisions_changed": found.decisions_changed, "model_version": scorer.version,
+    }  # fmt: skip
+
+
+def live_scorer(settings: Settings) -> Scorer:
+    """The live bundle, verified and loaded.
+
+    Raises:
+        NoModel: no bundle is live, or it is refused.
+    """
+    live = [version for version, state in states(settings.bundles_dir, MODEL).items() if state == "live"]
+    if not live:
+        raise NoModel(
+            f"no model is live under {settings.bundles_dir}: late payments are counted by the metrics only"
+        )
+    try:
+        bundle = load_bundle(
+            bundle_path(settings.bundles_dir, MODEL, live[-1]), settings.keys_dir / "trusted"
+        )
+        return Scorer(bundle, measure=False)
+    except BundleRefused as error:
+        raise NoModel(f"{live[-1]} could not be loaded: {error}") from error
+
+
+def _each(records: list[Any], take: Callable[[FeatureRecord], None]) -> None:
+    for record in records:
+        try:
+            take(decode_features(record.value()))
+        except msgspec.MsgspecError:
+            # what is no features record is passed over, as scoring does
+            continue
