@@ -1,0 +1,102 @@
+"""The worked example of ``features/ADDING.md``, applied to a copy of the code: what it promises is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+LOOK = """
+import json
+import numpy as np, pyarrow as pa
+from pathlib import Path
+from features.catalogue import FEATURES, INDEX
+from features.columns import columns_of
+from features.feast_repo.definitions import HISTORY_VIEW, definitions
+from features.online.gather import Gather
+from features.replay import replay
+from models.scorer import _reason
+from streams.events import Transaction, from_ms
+
+START = 1_760_000_000_000
+amounts = [500, 501, 1000, 700]
+rows = [
+    Transaction(transaction_id=f"t-{i}", event_time=from_ms(START + i * 3_600_000), card_id="c", merchant_id="m",
+                customer_id="cu", amount_minor=amount, currency="EUR")
+    for i, amount in enumerate(amounts)
+]
+history = pa.table({
+    "transaction_id": [t.transaction_id for t in rows], "card_id": ["c"] * 4, "merchant_id": ["m"] * 4,
+    "customer_id": ["cu"] * 4, "event_time": pa.array([t.event_time for t in rows], pa.timestamp("ms", "UTC")),
+    "amount_minor": amounts, "currency": ["EUR"] * 4,
+})
+offline = replay(history, batch=1)
+gather = Gather(rows)
+online, _ = gather.compute(columns_of(rows, [t.event_ms for t in rows], [0, 1, 2, 3]), apply=True)
+view = next(v for v in definitions(Path("/archive")).views if v.name == HISTORY_VIEW)
+column = INDEX["card_whole_24h"]
+print(json.dumps({
+    "training": offline[:, column].tolist(),
+    "serving": online[:, column].tolist(),
+    "customer": offline[:, INDEX["customer_whole_24h"]].tolist(),
+    "feast": "card_whole_24h" in [field.name for field in view.schema],
+    "reason": _reason(column, 3.0, 1.5),
+    "documented": next(f.error for f in FEATURES if f.name == "card_whole_24h"),
+}))
+"""
+
+
+def apply(page: str, root: Path) -> int:
+    """Apply the page's lines: each hunk's own lines, found by what stands around them. Returns how many hunks there were."""
+    block = re.search(r"```diff\n(.*?)```", page, re.S)
+    assert block
+    hunks = 0
+    for part in re.split(r"^--- .*\n", block.group(1), flags=re.M)[1:]:
+        name, *pieces = re.split(r"^@@\n", part, flags=re.M)
+        path = root / name.removeprefix("+++ b/").strip()
+        text = path.read_text()
+        for piece in pieces:
+            lines = piece.splitlines()
+            before = "\n".join(line[1:] for line in lines if line[:1] != "+")
+            after = "\n".join(line[1:] for line in lines)
+            assert text.count(before) == 1, f"the page's example does not fit {path.name} any more:\n{before}"
+            text = text.replace(before, after)
+            hunks += 1
+        path.write_text(text)
+    return hunks
+
+
+@pytest.mark.timeout(720)
+def test_the_example_does_what_it_says(tmp_path: Path) -> None:
+    for name in ("features", "models", "streams", "services"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    assert apply((ROOT / "features" / "ADDING.md").read_text(), tmp_path) == 5
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    looked = subprocess.run(
+        [sys.executable, "-c", LOOK],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert looked.returncode == 0, looked.stderr
+    found = json.loads(looked.stdout)
+    assert found["training"] == found["serving"] == found["customer"] == [1, 1, 2, 3]
+    assert found["feast"] is True
+    assert found["reason"][:2] == ["CARD_WHOLE_24H", "3 payments of whole units in the last 24 hours"]
+    assert found["documented"] == "of the newest 40 payments"
+    listed = subprocess.run(
+        [sys.executable, "-m", "services.cli.main", "features", "catalogue", "--json"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    names = [feature["name"] for feature in json.loads(listed.stdout)["features"]]
+    assert {"card_whole_24h", "customer_whole_24h"} <= set(names), listed.stderr
