@@ -87,7 +87,7 @@ def _complaint(stored: bytes, kind: int) -> str:
         return f"a stored profile ({_NAMES[kind]}) of {len(stored)} bytes has not the length that it says"
     return (
         f"a stored profile is of kind {found}, layout {layout}; this code reads kind {kind} ({_NAMES[kind]}), layout {LAYOUT}."
-        " `tollgate features rebuild` makes it again from the log"
+        " `tollgate features rebuild --clear` makes it again from the log"
     )
 
 

@@ -97,14 +97,21 @@ def counts_24h(arena: Any) -> Any:
         newest = arena["hour"].astype(np.int64)
         extra = arena["hour_count"][np.arange(len(arena)), (newest - HOUR_TILES + 1) % HOUR_TILES]
         return arena["hour_count"].sum(axis=1, dtype=np.int64) - extra
-    last = arena["last_ms"] - arena["base_ms"] - DAY_MS
-    recent, old = arena["recent"]["t"], arena["old_t"]
-    is_recent = np.arange(recent.shape[1]) < arena["n"][:, None]
-    place = (np.arange(old.shape[1]) - arena["old_first"][:, None]) % old.shape[1]
-    is_old = place < arena["old_n"][:, None]
-    count = (is_recent & (recent > last[:, None])).sum(axis=1)
-    grouped = np.where(is_old & (old > last[:, None]), arena["old_count"].astype(np.int64), 0)
-    return count + grouped.sum(axis=1)
+    return sums_24h(arena)[0]
+
+
+def sums_24h(arena: Any) -> tuple[Any, Any]:
+    """Payments of the 24 hours before each holder's newest one and their sum in minor units, int64 (n,) each."""
+    last = (arena["last_ms"] - arena["base_ms"] - DAY_MS)[:, None]
+    recent, old = arena["recent"], arena["old_t"]
+    is_recent = (np.arange(recent.shape[1]) < arena["n"][:, None]) & (recent["t"] > last)
+    place = (np.arange(old.shape[1]) - arena["old_first"][:, None].astype(np.int64)) % old.shape[1]
+    is_old = (place < arena["old_n"][:, None]) & (old > last)
+    amounts = recent["amount"].astype(np.int64) + (recent["amount_high"].astype(np.int64) << 32)
+    older = arena["old_amount"].astype(np.int64) + (arena["old_high"].astype(np.int64) << 32)
+    counts = is_recent.sum(axis=1) + np.where(is_old, arena["old_count"].astype(np.int64), 0).sum(axis=1)
+    sums = np.where(is_recent, amounts, 0).sum(axis=1) + np.where(is_old, older, 0).sum(axis=1)
+    return counts, sums
 
 
 def last_event_ms(arena: Any) -> int:

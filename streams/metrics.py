@@ -54,6 +54,10 @@ DUPLICATES = Counter(
 UNKNOWN_FIELDS = Counter(
     "tollgate_unknown_fields_total", "Fields of transactions that the contract does not know"
 )
+STATE_REBUILDING = Gauge(
+    "tollgate_state_rebuilding",
+    "1 while decisions go on without state, because it is lost or being made again",
+)
 LATE_EVENTS = Counter("tollgate_late_events_total", "Transactions older than their card's newest one")
 TOO_LATE_EVENTS = Counter(
     "tollgate_too_late_events_total",

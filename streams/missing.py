@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.catalogue import FEATURES
+from streams.events import Transaction
 from streams.records import (
     MISSING_CARD,
     MISSING_CUSTOMER,
@@ -32,3 +33,11 @@ def blank(row: npt.NDArray[np.float32], missing: int) -> None:
     """Set the columns of a row (WIDTH,) that could not be read to NaN."""
     if missing:
         row[missing_columns(missing)] = np.nan
+
+
+def present(tx: Transaction) -> int:
+    """MISSING bits of the entities that a transaction names: all of them, where no state can be read."""
+    bits = MISSING_CARD | MISSING_MERCHANT
+    bits |= MISSING_DEVICE if tx.device_id else 0
+    bits |= MISSING_IP if tx.ip else 0
+    return bits | (MISSING_CUSTOMER if tx.customer_id else 0)

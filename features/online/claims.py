@@ -29,6 +29,11 @@ class StateRegressed(Exception):
     """The store is behind what this worker wrote (it lost its last writes): start again from the store's position."""
 
 
+#: set while the state is lost or being made again: nobody but the rebuild writes state, decisions go on without it.
+#: It does not expire: a rebuild that died half-way left profiles behind that only another one may overwrite.
+REBUILDING_KEY = "tollgate:state:rebuilding"
+
+
 class Claims:
     """The partitions that one worker holds in one group."""
 
@@ -47,6 +52,15 @@ class Claims:
         self._epochs = {tp: str(replies[2 * i]).encode() for i, tp in enumerate(partitions)}
         self._positions = {tp: int(replies[2 * i + 1] or 0) for i, tp in enumerate(partitions)}
         return dict(self._positions)
+
+    def known(self, partitions: Sequence[TopicPartition]) -> bool:
+        """Whether the store holds a position of any of these partitions; False for a store that lost everything."""
+        replies = self._client.patient([("MGET", *(self._position_key(tp) for tp in partitions))])
+        return any(value is not None for value in replies[0])
+
+    def place(self, positions: Mapping[TopicPartition, int]) -> list[Command]:
+        """Commands that set positions: the last step of a rebuild."""
+        return [("SET", self._position_key(tp), position) for tp, position in positions.items()]
 
     def guard(self, partitions: Sequence[TopicPartition]) -> list[Command]:
         """Commands to send before reading state; two replies for ``check``."""

@@ -73,6 +73,26 @@ def _window(seconds: int) -> str:
 @features.command()
 @home_option
 @json_option
+@click.option(
+    "--clear", is_flag=True, help="Take away every stored profile first, also what the log no longer knows."
+)
+def rebuild(home: Path, as_json: bool, clear: bool) -> None:
+    """Make the state in Redis again from the log; meanwhile decisions go on without it, as degraded."""
+    from streams.rebuild_log import rebuild as make_again  # kernels and Kafka are slow to import
+
+    done = make_again(load_settings(home), say=lambda text: click.echo(f"{text} ...", err=True), clear=clear)
+    if as_json:
+        click.echo(json.dumps(asdict(done)))
+        return
+    click.echo(
+        f"state of {done.entities:,} entities made from {done.transactions:,} transactions and {done.items:,} records of"
+        f" entities' items in {done.seconds:.1f} s ({done.transactions / max(done.seconds, 1e-9):,.0f} transactions a second)"
+    )
+
+
+@features.command()
+@home_option
+@json_option
 def late(home: Path, as_json: bool) -> None:
     """Transactions that came after a younger one of their card, how late, and how many decisions that would have changed."""
     from streams.lateness_log import report_lateness  # the scorer's libraries are slow to import

@@ -14,13 +14,8 @@ from features.columns import columns_of
 from features.online.gather import Gather
 from services.scoring.edge_entries import Entry
 from streams.events import Transaction
-from streams.missing import blank
+from streams.missing import blank, present
 from streams.records import (
-    MISSING_CARD,
-    MISSING_CUSTOMER,
-    MISSING_DEVICE,
-    MISSING_IP,
-    MISSING_MERCHANT,
     EdgeDecision,
     encode_edge_decision,
 )
@@ -56,20 +51,11 @@ def compute(entries: Sequence[Entry], gather: Gather, *, stateless: bool) -> Com
         [entry.transaction for entry in entries], [entry.event_ms for entry in entries], [-1] * len(entries)
     )
     rows, seen = gather.compute(columns, apply=False)
-    missing = [present(entry) if stateless else 0 for entry in entries]
+    missing = [present(entry.transaction) if stateless else 0 for entry in entries]
     for row, bits in zip(rows, missing, strict=True):
         blank(row, bits)
     as_of = np.column_stack([gather.cards["offset"][gather.card_slots], gather.entity_as_of()])
     return Computed(rows, seen, missing, as_of.tolist(), gather.frauds_as_of().tolist())
-
-
-def present(entry: Entry) -> int:
-    """MISSING bits of the entities that a transaction names."""
-    tx = entry.transaction
-    bits = MISSING_CARD | MISSING_MERCHANT
-    bits |= MISSING_DEVICE if tx.device_id else 0
-    bits |= MISSING_IP if tx.ip else 0
-    return bits | (MISSING_CUSTOMER if tx.customer_id else 0)
 
 
 def warm_kernels() -> None:

@@ -19,6 +19,7 @@ import msgspec
 from prometheus_client import Counter
 
 from features.codec import ProfileError
+from features.online.claims import REBUILDING_KEY
 from features.online.gather import Gather, StoreRefused
 from features.online.resp import Command, StoreUnavailable
 from services.scoring.deciding import Case, Decider
@@ -129,16 +130,20 @@ class Rounds:
         started = time.perf_counter()
         gather = Gather([entry.transaction for entry in batch])
         claims = [command for entry in batch for command in entry.claim()]
+        marker: list[Command] = [("GET", REBUILDING_KEY)]
         # what was remembered before must be there when these ids are looked up
         self._send_posts()
         try:
-            replies = await self._store.call([*claims, *gather.commands()], self._store_share_s(batch))
-            gather.load(replies[len(claims) :])
+            wanted = [*claims, *marker, *gather.commands()]
+            replies = await self._store.call(wanted, self._store_share_s(batch))
+            rebuilding = replies[len(claims)] is not None
+            gather.load(replies[len(claims) + 1 :])
         except (StoreUnavailable, StoreRefused, ProfileError) as error:
             self._warn(f"transactions are decided without state: {error}")
             chosen, stateless = list(range(len(batch))), True
         else:
-            chosen, stateless = self._fresh(batch, replies), False
+            # what is stored while the state is being made again is not the whole of it
+            chosen, stateless = self._fresh(batch, replies), rebuilding
         for i in chosen:
             if batch[i].future.done():
                 self._release(batch[i])

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from confluent_kafka import Producer
 
-from features.catalogue import CATALOGUE_HASH, INDEX, LATE_BOUND_S
+from features.catalogue import CATALOGUE_HASH, INDEX, LATE_BOUND_S, WIDTH
 from features.columns import Payments, columns_of, text_hash
-from features.holder_kernel import DAY_MS
-from features.online.claims import Claims
+from features.holder_kernel import DAY_MS, transaction_features
+from features.online.claims import REBUILDING_KEY, Claims
 from features.online.gather import Gather
 from features.online.layout import CARD_STATE
 from features.online.resp import Packed, RespClient
@@ -32,6 +32,7 @@ from streams.metrics import (
     TRANSACTIONS,
     UNKNOWN_FIELDS,
 )
+from streams.missing import present
 from streams.partitioning import entity_partition
 from streams.processor.intake import Accepted, Intake, sort_out
 from streams.processor.items import payment_of
@@ -54,6 +55,10 @@ _COUNT_24H, _SUM_24H = INDEX["card_count_24h"], INDEX["card_sum_24h"]
 ACKNOWLEDGE_WITHIN_S = 150.0
 
 
+class RebuildEnded(Exception):
+    """A session that went on without state ends, because the state is there again."""
+
+
 class CardStage:
     """Handles chunks of `transactions` for the partitions that ``claims`` holds."""
 
@@ -62,10 +67,14 @@ class CardStage:
         self._client = client
         self._producer = producer
         self._claims = claims
+        self.rebuilding = False
 
     def handle(self, chunk: Chunk) -> None:
         """Do one chunk wholly, or raise and leave it for the next worker."""
         started = time.monotonic()
+        if self.rebuilding:
+            self._without_state(chunk)
+            return
         partitions = [(tp.topic, tp.partition) for tp in chunk.positions]
         intake = sort_out(chunk.records, self._settings.partitions, self._settings.deadline_ms)
         accepted = intake.accepted
@@ -88,9 +97,32 @@ class CardStage:
         _count(intake, seen, late_ms)
         STAGE_SECONDS.labels("processor").observe(time.monotonic() - started)
 
+    def _without_state(self, chunk: Chunk) -> None:
+        """Features of the transactions alone, marked as such; the state is not touched: another makes it again from the log.
+
+        Raises:
+            RebuildEnded: the state is there again; a new session starts from its positions.
+        """
+        if self._client.patient([("GET", REBUILDING_KEY)])[0] is None:
+            raise RebuildEnded("the state is rebuilt: features are complete again from here on")
+        intake = sort_out(chunk.records, self._settings.partitions, self._settings.deadline_ms)
+        accepted = intake.accepted
+        gather = Gather([a.transaction for a in accepted])
+        columns = columns_of(
+            [a.transaction for a in accepted], [a.event_ms for a in accepted], [a.offset for a in accepted]
+        )
+        n = len(accepted)
+        rows, seen = np.full((n, WIDTH), np.nan, dtype=np.float32), np.zeros(n, dtype=np.uint8)
+        transaction_features(columns, seen, rows)
+        missing = [present(a.transaction) for a in accepted]
+        self._produce(intake, gather, columns, rows, seen, [0] * n, missing)
+        flush(self._producer, ACKNOWLEDGE_WITHIN_S)
+        _count(intake, seen, [0] * n)
+
     def _produce(
-        self, intake: Intake, gather: Gather, columns: Payments, rows: Any, seen: Any, late_ms: list[int]
-    ) -> None:
+        self, intake: Intake, gather: Gather, columns: Payments, rows: Any, seen: Any, late_ms: list[int],
+        missing: list[int] | None = None,
+    ) -> None:  # fmt: skip
         now_ms = int(time.time() * 1000)
         for record, error in intake.refused:
             send_dead_letter(self._producer, dead_letter(record, error, now_ms))
@@ -108,7 +140,11 @@ class CardStage:
                 FEATURES.name,
                 key=tx.card_id,
                 partition=event.partition,
-                value=encode_features(_features(event, rows[i], as_of[i], frauds_as_of[i], late_ms[i])),
+                value=encode_features(
+                    _features(
+                        event, rows[i], as_of[i], frauds_as_of[i], late_ms[i], missing[i] if missing else 0
+                    )
+                ),
             )
             _collect(items, event, columns, i, self._settings.partitions)
         for (source, target), collected in items.items():
@@ -130,7 +166,9 @@ class CardStage:
         FORWARDED.inc()
 
 
-def _features(event: Accepted, row: Any, as_of: list[int], frauds_as_of: int, late_ms: int) -> FeatureRecord:
+def _features(
+    event: Accepted, row: Any, as_of: list[int], frauds_as_of: int, late_ms: int, missing: int
+) -> FeatureRecord:
     edge = event.decided
     return FeatureRecord(
         edge.catalogue if edge else CATALOGUE_HASH,
@@ -138,7 +176,7 @@ def _features(event: Accepted, row: Any, as_of: list[int], frauds_as_of: int, la
         event.offset,
         event.appended_ms,
         event.deadline_ms,
-        edge.missing if edge else 0,
+        edge.missing if edge else missing,
         event.transaction,
         event.event_ms,
         edge.vector if edge else row.tobytes(),

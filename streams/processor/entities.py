@@ -42,6 +42,7 @@ class EntityStage:
         self._producer = producer
         self._claims = claims
         self._applied: dict[int, dict[Source, int]] = {}
+        self.rebuilding = False
 
     def _keep(self, poison: list[tuple[Any, InvalidEvent]]) -> None:
         """Poison records are kept for a person before the chunk counts as done."""
@@ -54,7 +55,7 @@ class EntityStage:
 
     def load_applied(self, partitions: list[int]) -> None:
         """Read, after an assignment, how far each source is applied on each partition."""
-        replies = self._client.patient([("HGETALL", _applied_key(partition)) for partition in partitions])
+        replies = self._client.patient([("HGETALL", applied_key(partition)) for partition in partitions])
         self._applied = {}
         for partition, reply in zip(partitions, replies, strict=True):
             pairs = zip(reply[::2], reply[1::2], strict=True)
@@ -62,12 +63,15 @@ class EntityStage:
 
     def handle(self, chunk: Chunk) -> None:
         """Do one chunk wholly, or raise and leave it for the next worker."""
+        if self.rebuilding:
+            # whoever rebuilds the state reads these items from the log
+            return
         started = time.monotonic()
         partitions = [(tp.topic, tp.partition) for tp in chunk.positions]
         applied = {tp.partition: dict(self._applied.get(tp.partition, {})) for tp in chunk.positions}
-        items, offsets, poison = _fresh_items(chunk, applied)
+        items, offsets, poison = fresh_items(chunk, applied)
         self._keep(poison)
-        groups = _groups(items, offsets)
+        groups = group_items(items, offsets)
         guard = self._claims.guard(partitions)
         reads = [pack_hmget(list(group.slots), group.view) for group in groups]
         replies = self._client.patient([*guard, *reads])
@@ -75,7 +79,7 @@ class EntityStage:
         self._claims.check(partitions, replies, starts)
         writes = _updated(groups, replies[len(guard) :])
         positions = {(tp.topic, tp.partition): offset for tp, offset in chunk.positions.items()}
-        self._claims.commit(partitions, [*writes, *_applied_writes(applied)], positions)
+        self._claims.commit(partitions, [*writes, *applied_writes(applied)], positions)
         self._applied.update(applied)
         if items:
             newest = max(item.event_ms for item in items)
@@ -86,7 +90,7 @@ class EntityStage:
 MAX_MS = 4_102_444_800_000  # the year 2100
 
 
-def _fresh_items(
+def fresh_items(
     chunk: Chunk, applied: dict[int, dict[Source, int]]
 ) -> tuple[list[EntityItem], list[int], list[tuple[Any, InvalidEvent]]]:
     """Items not applied yet, in order, with the offset of their record; ``applied`` moves on. And what is no such record."""
@@ -121,7 +125,7 @@ def _checked(value: bytes) -> EntityItems:
     return batch
 
 
-class _Group(NamedTuple):
+class Group(NamedTuple):
     """A chunk's items of one view, in order, and the slot of each entity."""
 
     view: View
@@ -130,20 +134,21 @@ class _Group(NamedTuple):
     slots: dict[str, int]
 
 
-def _groups(items: list[EntityItem], offsets: list[int]) -> list[_Group]:
-    groups: dict[str, _Group] = {}
+def group_items(items: list[EntityItem], offsets: list[int]) -> list[Group]:
+    """Items by the view that they change, in order."""
+    groups: dict[str, Group] = {}
     for item, offset in zip(items, offsets, strict=True):
         view = view_of(item)
         group = groups.get(view.name)
         if group is None:
-            group = groups[view.name] = _Group(view, [], [], {})
+            group = groups[view.name] = Group(view, [], [], {})
         group.items.append(item)
         group.offsets.append(offset)
         group.slots.setdefault(item.entity_id, len(group.slots))
     return list(groups.values())
 
 
-def _updated(groups: list[_Group], replies: list[Any]) -> list[Command]:
+def _updated(groups: list[Group], replies: list[Any]) -> list[Command]:
     """Apply each group's items to what was read; the writes that follow."""
     writes: list[Command] = []
     start = 0
@@ -155,13 +160,13 @@ def _updated(groups: list[_Group], replies: list[Any]) -> list[Command]:
                 raise StoreUnavailable(f"the store refused a read: {reply}")
         arena = new_arena(dtype_of(group.view), len(group.slots))
         decode_profiles(arena, range(len(read)), [unpack_bytes(reply[0]) for reply in read])
-        before = _moments(arena)
+        before = moments_of(arena)
         apply(group.items, [group.slots[item.entity_id] for item in group.items], group.offsets, arena)
-        writes.append(_writes(group, arena, before))
+        writes.append(profile_writes(group, arena, before))
     return writes
 
 
-def _moments(arena: Any) -> Any:
+def moments_of(arena: Any) -> Any:
     """The event time of each profile's newest item, milliseconds, int64 (n,); of frauds and declines by their tiles."""
     if arena.dtype == FRAUDS:
         days, fives = arena["day"].astype(np.int64) * DAY_MS, arena["five"].astype(np.int64) * FIVE_MS
@@ -169,9 +174,10 @@ def _moments(arena: Any) -> Any:
     return arena["last_ms"].copy()
 
 
-def _writes(group: _Group, arena: Any, before: Any) -> Packed:
+def profile_writes(group: Group, arena: Any, before: Any) -> Packed:
+    """One HSET per entity of a group; ``before``: its ``moments_of`` before the items were applied."""
     n = len(group.slots)
-    moments = _moments(arena)[:n]
+    moments = moments_of(arena)[:n]
     if arena.dtype == FRAUDS:
         scalars = arena["day_fraud"][:n].sum(axis=1, dtype=np.int64)[:, None]
     else:
@@ -181,15 +187,17 @@ def _writes(group: _Group, arena: Any, before: Any) -> Packed:
     return pack_hset(group.view, list(group.slots), arena, slots, moments, scalars, expire)
 
 
-def _applied_key(partition: int) -> str:
+def applied_key(partition: int) -> str:
+    """Redis key of how far each source is applied on a partition of `entities`."""
     return f"tollgate:processor:applied:entities:{partition}"
 
 
-def _applied_writes(applied: dict[int, dict[Source, int]]) -> list[Command]:
+def applied_writes(applied: dict[int, dict[Source, int]]) -> list[Command]:
+    """Commands that say how far each source is applied, by partition of `entities`."""
     out: list[Command] = []
     for partition, sources in applied.items():
         for (topic, source), offset in sources.items():
-            out.append(("HSET", _applied_key(partition), f"{topic}:{source}", offset))
+            out.append(("HSET", applied_key(partition), f"{topic}:{source}", offset))
     return out
 
 

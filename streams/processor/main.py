@@ -9,10 +9,12 @@ from features.online.resp import RespClient
 from features.online.warm import warm_kernels
 from streams.chunks import Chunk, Pacing, Positions, run_chunk_app
 from streams.kafka import new_producer
+from streams.metrics import STATE_REBUILDING
 from streams.partitioning import partitions_of
 from streams.process import Process, start_process
 from streams.processor.cards import CardStage
 from streams.processor.entities import EntityStage
+from streams.processor.lost import find_lost
 from streams.topics import ENTITIES, TRANSACTIONS
 
 logger = logging.getLogger(__name__)
@@ -36,6 +38,13 @@ def run(process: Process) -> None:
         stages[chunk.topic](chunk)
 
     def start(assigned: list[tuple[str, int]]) -> Positions:
+        lost = find_lost(settings, client, claims, assigned)
+        cards.rebuilding = entities.rebuilding = lost is not None
+        STATE_REBUILDING.set(lost is not None)
+        if lost is not None:
+            logger.error("decisions go on without state, as degraded: %s", lost)
+            # from where the group is on: what came before has its features already
+            return {}
         positions = claims.claim(assigned)
         entities.load_applied([partition for topic, partition in assigned if topic == ENTITIES.name])
         return positions

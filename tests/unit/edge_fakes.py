@@ -44,6 +44,8 @@ class FakeStore:
                 return None
             self.values[arguments[0]] = arguments[1]
             return b"OK"
+        if name == "GET":
+            return self.values.get(arguments[0])
         if name == "MGET":
             return [self.values.get(key) for key in arguments]
         if name == "DEL":

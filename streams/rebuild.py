@@ -1,0 +1,131 @@
+"""State made again from the log: what the processor would have written, by its own parsing, kernels and items. Pure.
+
+One builder per kind of partition: a card's profile from `transactions`, everybody else's from `entities`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from features.columns import columns_of
+from features.describe import sums_24h
+from features.holder_kernel import apply_payments
+from features.online.layout import CARD_STATE, View
+from features.online.resp import Command, Packed
+from features.online.wire import pack_hset
+from features.profiles import HOLDER, new_arena
+from streams.chunks import Chunk
+from streams.parity import LogRow
+from streams.processor.entities import (
+    Group,
+    Source,
+    applied_writes,
+    fresh_items,
+    group_items,
+    profile_writes,
+)
+from streams.processor.intake import sort_out
+from streams.processor.items import apply, dtype_of
+
+#: entities written to Redis in one round
+ROUND = 500
+
+
+class Arena:
+    """Profiles that grow in number, by name."""
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self.slots: dict[str, int] = {}
+        self.records = new_arena(dtype, 1024)
+
+    def places(self, names: Sequence[str]) -> npt.NDArray[np.int64]:
+        """The slots of names, new ones where they are not known."""
+        slots = self.slots
+        found = np.array([slots.setdefault(name, len(slots)) for name in names], dtype=np.int64)
+        if len(slots) > len(self.records):
+            grown = new_arena(self.records.dtype, max(len(slots), 2 * len(self.records)))
+            grown[: len(self.records)] = self.records
+            self.records = grown
+        return found
+
+
+class CardBuilder:
+    """Cards of one partition of `transactions`, fed with its records in offset order."""
+
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
+        self.cards = Arena(HOLDER)
+
+    def add(self, rows: Sequence[LogRow]) -> None:
+        """Apply what the processor would have accepted."""
+        accepted = sort_out(rows, self._partitions, 0).accepted
+        payments = columns_of(
+            [a.transaction for a in accepted], [a.event_ms for a in accepted], [a.offset for a in accepted]
+        )
+        slots = self.cards.places([a.transaction.card_id for a in accepted])
+        apply_payments(payments, slots, self.cards.records)
+
+    def writes(self) -> Iterator[Packed]:
+        """The cards' HSETs, a round at a time."""
+        names = list(self.cards.slots)
+        for start in range(0, len(names), ROUND):
+            part = names[start : start + ROUND]
+            slots = np.arange(start, start + len(part), dtype=np.int64)
+            records = self.cards.records[start : start + len(part)]
+            moments = records["last_ms"]
+            scalars = np.column_stack([moments, *sums_24h(records)])
+            yield pack_hset(
+                CARD_STATE,
+                part,
+                self.cards.records,
+                slots,
+                moments,
+                scalars,
+                np.ones(len(part), dtype=np.bool_),
+            )
+
+
+class EntityBuilder:
+    """Merchants, devices, ips, customers and holders' frauds of one partition of `entities`."""
+
+    def __init__(self, partition: int) -> None:
+        self._partition = partition
+        self.applied: dict[int, dict[Source, int]] = {partition: {}}
+        self.views: dict[str, tuple[View, Arena]] = {}
+
+    def add(self, rows: Sequence[LogRow]) -> None:
+        """Apply items that were not applied before; what is no record of items is passed over, as it is in dead letters."""
+        items, offsets, _ = fresh_items(Chunk("entities", list(rows)), self.applied)
+        for group in group_items(items, offsets):
+            _, arena = self.views.setdefault(group.view.name, (group.view, Arena(dtype_of(group.view))))
+            slots = arena.places([item.entity_id for item in group.items])
+            apply(group.items, slots.tolist(), group.offsets, arena.records)
+
+    def writes(self) -> Iterator[Packed]:
+        """The entities' HSETs, a round at a time."""
+        for view, arena in self.views.values():
+            names = list(arena.slots)
+            for start in range(0, len(names), ROUND):
+                part = names[start : start + ROUND]
+                # a copy of its own: slots count from 0 in a group
+                records = new_arena(arena.records.dtype, len(part))
+                records[: len(part)] = arena.records[start : start + len(part)]
+                group = Group(view, [], [], {name: slot for slot, name in enumerate(part)})
+                yield profile_writes(group, records, np.zeros(len(records), dtype=np.int64))
+
+    def applied_writes(self) -> list[Command]:
+        """How far each source is applied, to be written with the position."""
+        return applied_writes(self.applied)
+
+
+class Done(NamedTuple):
+    """One partition that was read to its end and written."""
+
+    topic: str
+    partition: int
+    records: int
+    entities: int
