@@ -54,6 +54,8 @@ DUPLICATES = Counter(
 UNKNOWN_FIELDS = Counter(
     "tollgate_unknown_fields_total", "Fields of transactions that the contract does not know"
 )
+PARITY_COMPARED = Counter("tollgate_parity_compared_total", "Served card features made again from the log")
+PARITY_DIFFERENT = Counter("tollgate_parity_different_total", "Of these, those that were not the same bits")
 STATE_REBUILDING = Gauge(
     "tollgate_state_rebuilding",
     "1 while decisions go on without state, because it is lost or being made again",

@@ -1,5 +1,7 @@
 """The archive process: `features`, `decisions` and `outcomes` to Parquet, for Feast's offline store and the trainer.
 
+It also follows some cards and compares their features with its own (``streams.parity_watch``).
+
 Its position is in the manifest beside the files, not in the group's committed offsets: those may run ahead of what is
 on disk, and are for lag displays only.
 """
@@ -14,6 +16,7 @@ from streams.archive.writer import Archive, ensure_schema_files
 from streams.chunks import Chunk, run_chunk_app
 from streams.dead_letters import DeadLetters
 from streams.events import InvalidEvent
+from streams.parity_watch import ParityWatch, readable
 from streams.process import start_process
 from streams.topics import DECISIONS, FEATURES, OUTCOMES
 
@@ -36,8 +39,12 @@ def main() -> None:
 
     archive = Archive(root, refuse)
 
+    watch = ParityWatch()
+
     def handle(chunk: Chunk) -> None:
         archive.add(chunk.records, monotonic())
+        if chunk.topic == FEATURES.name:
+            watch.add(readable(chunk.records))
 
     def tick() -> None:
         archive.flush_due(monotonic())

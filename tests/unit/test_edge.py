@@ -15,6 +15,7 @@ import pytest
 from features.catalogue import INDEX, WIDTH
 from features.codec import encode_profiles
 from features.columns import columns_of
+from features.online.claims import REBUILDING_KEY
 from features.online.gather import Gather
 from features.online.layout import CARD_STATE, hset
 from models.bundle import load_bundle
@@ -124,6 +125,22 @@ def test_state_is_read_and_not_written(make: Callable[..., World]) -> None:
         assert np.frombuffer(carried.vector, "<f4")[INDEX["card_count_24h"]] == 2
         assert carried.as_of[0] == 17
         assert world.store.hashes == before
+
+    asyncio.run(go())
+
+
+def test_while_state_is_rebuilt_decisions_say_that_they_lack_it(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make()
+        world.store.values[REBUILDING_KEY] = b"{}"
+        answer = (await world.score(TX)).json()
+        assert answer["status"] == "degraded"
+        assert {"card_features", "merchant_features", "device_features"} <= set(answer["degraded_by"])
+        carried = decode_edge_decision(world.publisher.records[0][3][HEADER_DECIDED])
+        assert np.isnan(np.frombuffer(carried.vector, "<f4")[INDEX["card_count_24h"]])
+        del world.store.values[REBUILDING_KEY]
+        again = (await world.score(TX | {"transaction_id": "tx-later"})).json()
+        assert again["status"] == "scored"
 
     asyncio.run(go())
 

@@ -1,0 +1,115 @@
+"""Parity while it runs: of some cards, the features that were served are made again from the records alone, and compared.
+
+Cheap enough to run always: a card is followed from its first payment on (so nothing of it is missed), one in so many by the
+hash of its id, a bounded number. `tollgate parity` is the thorough form, over any decision and every entity.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from features.catalogue import CATALOGUE_HASH, INDEX, NAMES, WIDTH
+from features.columns import columns_of, text_hash
+from features.holder_kernel import APPLY, CARD_COLUMNS, CUSTOMER_COLUMNS, holder_features
+from features.profiles import HOLDER, new_arena
+from streams.metrics import PARITY_COMPARED, PARITY_DIFFERENT
+from streams.records import MISSING_CARD, FeatureRecord, decode_features
+
+logger = logging.getLogger(__name__)
+
+#: cards followed at most (2 kB each), and one card in how many is
+MOST_CARDS, ONE_IN = 1000, 64
+#: cards of the sample that are remembered as not new, at most; and the log's time before the first card is taken up
+MOST_SEEN, SETTLE_MS = 200_000, 600_000
+_COUNT, _SINCE, _AGE = INDEX["card_count_30d"], INDEX["card_seconds_since_last"], INDEX["card_age_days"]
+#: what a card's own payments give: all but its frauds and declines, which are another profile's
+_OWN = slice(CARD_COLUMNS, CUSTOMER_COLUMNS - 2)
+
+
+class ParityWatch:
+    """Follows cards through `features`, in offset order per partition; counts what it compared and what differed."""
+
+    def __init__(
+        self, most_cards: int = MOST_CARDS, one_in: int = ONE_IN, settle_ms: int = SETTLE_MS
+    ) -> None:
+        self._one_in = one_in
+        self._settle_ms = settle_ms
+        self._began_ms: int | None = None
+        self._seen: set[int] = set()
+        self._arena = new_arena(HOLDER, most_cards)
+        self._slots: dict[str, int] = {}
+        self._last: dict[int, int] = {}
+
+    def add(self, records: Sequence[FeatureRecord]) -> int:
+        """Take records in; returns how many differed."""
+        different = 0
+        for record in records:
+            if record.offset <= self._last.get(record.partition, -1):
+                continue
+            self._last[record.partition] = record.offset
+            if record.catalogue != CATALOGUE_HASH or len(record.vector) != 4 * WIDTH:
+                continue
+            slot = self._slot(record)
+            if slot is not None:
+                different += self._compare(record, slot)
+        return different
+
+    def _slot(self, record: FeatureRecord) -> int | None:
+        """The followed card's slot; a card is taken up with its very first payment."""
+        card = record.transaction.card_id
+        known = self._slots.get(card)
+        if known is not None:
+            return known
+        name = text_hash(card)
+        if name % self._one_in or len(self._slots) >= len(self._arena) or len(self._seen) >= MOST_SEEN:
+            return None
+        if self._began_ms is None:
+            self._began_ms = record.appended_ms
+        # a late payment may look like a card's first: cards seen before, or perhaps shortly before the start, are not taken
+        fresh = name not in self._seen and record.appended_ms - self._began_ms >= self._settle_ms
+        self._seen.add(name)
+        if not fresh or record.missing & MISSING_CARD or record.decided:
+            return None
+        served = np.frombuffer(record.vector, dtype="<f4")
+        if not (served[_COUNT] == 1 and np.isnan(served[_SINCE]) and served[_AGE] == 0):
+            return None
+        return self._slots.setdefault(card, len(self._slots))
+
+    def _compare(self, record: FeatureRecord, slot: int) -> int:
+        known_to = int(self._arena[slot]["offset"])
+        payment = columns_of([record.transaction], [record.event_ms], [record.offset])
+        row = np.full((1, WIDTH), np.nan, dtype=np.float32)
+        seen = np.zeros(1, dtype=np.uint8)
+        holder_features(payment, np.array([slot]), self._arena, APPLY, CARD_COLUMNS, row, seen)
+        if record.missing & MISSING_CARD or seen[0] or (record.decided and record.as_of[0] != known_to):
+            # made without the card's state, or by the HTTP edge from a state that was younger or older than this
+            return 0
+        served, own = np.frombuffer(record.vector, dtype="<f4")[_OWN], row[0, _OWN]
+        differs = (served.view(np.uint32) != own.view(np.uint32)) & ~(np.isnan(served) & np.isnan(own))
+        PARITY_COMPARED.inc()
+        if not differs.any():
+            return 0
+        PARITY_DIFFERENT.inc()
+        names = ", ".join(NAMES[CARD_COLUMNS + place] for place in np.flatnonzero(differs)[:5])
+        logger.error(
+            "parity: transactions[%d] offset %d was served with another %s than its log gives",
+            record.partition, record.offset, names,
+        )  # fmt: skip
+        return 1
+
+
+def readable(records: Sequence[Any]) -> list[FeatureRecord]:
+    """What of a chunk of `features` is a features record."""
+    out = []
+    for record in records:
+        try:
+            out.append(decode_features(record.value))
+        except msgspec.MsgspecError:
+            # the archive keeps it for a person
+            continue
+    return out

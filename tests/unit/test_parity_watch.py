@@ -1,0 +1,62 @@
+"""Sampled parity in production: what was served is compared with what the records give; a flipped bit is seen."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from features.catalogue import INDEX
+from streams.parity_watch import ParityWatch, readable
+from streams.records import FeatureRecord
+from tests.property.test_parity import Stage
+
+
+def compared() -> float:
+    from streams.metrics import PARITY_COMPARED
+
+    return float(next(iter(PARITY_COMPARED.collect())).samples[0].value)
+
+
+def world(seed: int) -> list[Any]:
+    stage = Stage(seed)
+    stage.run(200)
+    return stage.log.records("features")
+
+
+def test_what_is_served_is_what_the_records_give() -> None:
+    for seed in range(5):
+        before = compared()
+        assert ParityWatch(one_in=1, settle_ms=0).add(readable(world(seed))) == 0
+        assert compared() - before > 50
+
+
+def test_a_flipped_bit_is_seen_and_the_rest_still_agrees() -> None:
+    records = readable(world(1))
+    chance = random.Random(3)
+    spoilt: list[FeatureRecord] = []
+    flipped = 0
+    for record in records:
+        vector = np.frombuffer(record.vector, "<u4").copy()
+        if flipped == 0 and len(spoilt) > 60 and not record.missing and not record.decided:
+            vector[INDEX["card_sum_7d"]] ^= np.uint32(1 << chance.randrange(20))
+            flipped += 1
+        spoilt.append(msgspec.structs.replace(record, vector=vector.tobytes()))
+    assert flipped == 1
+    # a repetition of the record does not count again
+    assert ParityWatch(one_in=1, settle_ms=0).add([*spoilt, *spoilt]) == 1
+
+
+def test_cards_of_the_first_minutes_are_not_followed() -> None:
+    records = readable(world(2))
+    before = compared()
+    assert ParityWatch(one_in=1).add(records) == 0
+    assert compared() == before
+
+
+def test_the_number_of_cards_is_bounded() -> None:
+    watch = ParityWatch(most_cards=2, one_in=1, settle_ms=0)
+    assert watch.add(readable(world(4))) == 0
+    assert len(watch._slots) == 2
