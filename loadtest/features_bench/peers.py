@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -58,16 +58,17 @@ class Peer:
     last: tuple[str, ...] = ()
 
 
-def peer_rows(parts: Parts, traffic: Traffic, events: int, ours: Row) -> list[Row]:
-    """Rows of all peers, each with its ratio to ours, and ours first."""
-    rows = [ours]
+def peer_rows(parts: Parts, traffic: Traffic, events: int, ours: Row) -> Iterator[Row]:
+    """Ours, then all peers as they are measured, each with its ratio to ours."""
+    yield ours
     given: dict[int, Given] = {}
     for peer in PEER_LIST:
         if peer.part not in given:
             given[peer.part] = give(parts, f"peer-transactions-{peer.part}", events // peer.part)
-        rows += peer_line(parts, peer, given[peer.part], ours)
+        yield from peer_line(parts, peer, given[peer.part], ours)
     store = store_row(parts, traffic)
-    return [*rows, store, *feast_lines(parts, store)]
+    yield store
+    yield from feast_lines(parts, store)
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def _memory(peer: Peer, rss_mb: float | None, stored_mb: float, cards: int) -> l
         return []
     out = []
     if rss_mb is not None:
-        out.append(("memory", rss_mb, "growth of its process"))
+        out.append(("memory", rss_mb, "growth of its process, records that it fetched ahead included,"))
     if stored_mb:
         out.append(("disk", stored_mb, "its files"))
     return [

@@ -12,12 +12,13 @@ from statistics import median
 import psutil
 import pyarrow as pa
 
+from features.catalogue import FEATURES as CATALOGUE
 from features.online.layout import entity_key
 from features.online.resp import RespClient
 from loadtest.features_bench.backlog import fill_store, send
 from loadtest.features_bench.parts import Parts, cpu_s
 from loadtest.features_bench.table import Row
-from loadtest.features_bench.traffic import Traffic, warm_state
+from loadtest.features_bench.traffic import WARM_DAYS, Traffic, warm_state
 from streams import topics
 from streams.ledger import end_of
 
@@ -151,7 +152,9 @@ def _rows(mix: str, pairs: list[tuple[Sample, Sample]], rows: list[Row]) -> Row:
         Row(f"Kafka broker, {mix}", kafka, "us a transaction", note="transactions out; features and entities in, entities out"),
     ]  # fmt: skip
     together = [a + b for a, b in zip(processor, redis, strict=True)]
-    return Row(f"ours: processor and Redis, {mix}, all their entries", together, "us an event")
+    entries = sum(feature.entity in ("transaction", "card", "merchant") for feature in CATALOGUE)
+    note = f"{entries} entries an event, profiles warm"
+    return Row(f"ours: processor and Redis, {mix}, all their entries", together, "us an event", note=note)
 
 
 def _memory(parts: Parts, traffic: Traffic) -> list[Row]:
@@ -163,5 +166,6 @@ def _memory(parts: Parts, traffic: Traffic) -> list[Row]:
         sizes = [parts.store.memory_usage(entity_key(entity, name)) for name in own[::step]]
         known = [size for size in sizes if size]
         mean = sum(known) / len(known)
-        rows.append(Row(f"memory per million: {entity}, all entries, in Redis", [mean], "MB"))
+        note = f"{WARM_DAYS} days of history and what was measured"
+        rows.append(Row(f"memory per million: {entity}, all entries, in Redis", [mean], "MB", note=note))
     return rows

@@ -65,8 +65,15 @@ def markdown(rows: Sequence[Row]) -> str:
 
 def conditions() -> str:
     """The machine and how busy it was, in one line: figures of a busy machine are no figures."""
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    return f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, load average {load} at the end"
+    load, cores = os.getloadavg(), os.cpu_count() or 1
+    # the benchmark itself keeps one or two cores busy
+    busy = (
+        ""
+        if load[2] <= cores + 1
+        else ": OTHER WORK RAN BESIDE, so caches and cores were shared; repeat on a quiet machine"
+    )
+    values = ", ".join(f"{value:.1f}" for value in load)
+    return f"{_processor()}, {cores} cores, Python {platform.python_version()}, load average {values} at the end{busy}"
 
 
 def write_report(folder: Path, rows: Sequence[Row], command: str) -> Path:
