@@ -1,6 +1,6 @@
 # `make` alone lists what can be done. Everything is set up on the way; nothing is done twice.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status doctor test check format bench slo replay-handbook replay-sparkov licences clean distclean
+.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo replay-handbook replay-sparkov licences clean distclean
 PYTHON := .venv/bin/python
 SOURCES := features models streams services infra loadtest tests
 
@@ -47,6 +47,9 @@ format: setup-dev ## Format and mend what the linter can
 
 bench: setup-dev ## The benchmarks of loadtest/, one after the other
 	@for file in loadtest/bench_*.py; do echo "== $$file"; $(PYTHON) -m loadtest.$$(basename $$file .py) || exit 1; done
+
+bench-features: setup-dev ## What features cost: kernel, processor, Redis, offline engine, and what a user would pick instead
+	@$(PYTHON) -m loadtest.bench_features --report
 
 slo: setup ## 1,000 transactions a second for 60 s on a stack of its own: nothing missing or doubled, p99 below 100 ms
 	@home=$$(mktemp -d /tmp/tollgate-slo-XXXX) && trap '.venv/bin/tollgate down --home '$$home' --purge 2>/dev/null' EXIT && \

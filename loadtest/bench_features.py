@@ -1,0 +1,98 @@
+"""What features cost, in one table: the kernel, the processor's process, Redis, the offline engine, and what others take.
+
+    python -m loadtest.bench_features [--quick] [--only kernel,processor,offline,peers] [--report]
+
+CPU time, not wall time: a busy machine makes it worse by some tenths, not by multiples. Nothing is asserted here; the
+targets stand beside the figures. Parts that cannot run on this machine say so in the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from loadtest.features_bench.kernel import kernel_rows
+from loadtest.features_bench.offline import offline_row
+from loadtest.features_bench.parts import PartsError, running_parts
+from loadtest.features_bench.peers import peer_rows
+from loadtest.features_bench.processor import processor_rows
+from loadtest.features_bench.table import Row, conditions, left_out, markdown, write_report
+from loadtest.features_bench.traffic import make_traffic
+
+REPORTS = Path(__file__).parent / "reports"
+SECTIONS = ("kernel", "processor", "peers", "offline")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    #: cards of the kernel's world, batches of 256 in each of its seven runs, numbers of entities
+    kernel_cards: int
+    kernel_batches: int
+    entities: tuple[int, ...]
+    #: cards of the processor's world, transactions of each of its two mixes
+    cards: int
+    transactions: int
+    #: transactions that each peer gets
+    peer_transactions: int
+    replays: int
+
+
+WHOLE = Size(10_000, 24, (10_000, 100_000, 1_000_000, 10_000_000), 10_000, 300_000, 600_000, 3)
+QUICK = Size(2_000, 6, (10_000, 1_000_000), 2_000, 30_000, 30_000, 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a tenth of everything: does it still run?")
+    parser.add_argument("--only", default=",".join(SECTIONS), help=f"some of {','.join(SECTIONS)}")
+    parser.add_argument("--report", action="store_true", help="write loadtest/reports/<date>-features.md too")
+    parser.add_argument(
+        "--port-base", type=int, default=0, help="of Kafka and Redis; default: any free block"
+    )
+    args = parser.parse_args()
+    chosen = args.only.split(",")
+    if unknown := set(chosen) - set(SECTIONS):
+        parser.error(f"no such section: {', '.join(sorted(unknown))}")
+    rows: list[Row] = []
+    for row in measure(chosen, QUICK if args.quick else WHOLE, args.port_base):
+        # one after the other: who watches sees how far it is
+        print(markdown([row]).splitlines()[-1], flush=True)
+        rows.append(row)
+    print(f"\n{markdown(rows)}\n\n{conditions()}")
+    if args.report:
+        command = f"python -m loadtest.bench_features --only {args.only}{' --quick' if args.quick else ''}"
+        print(f"written to {write_report(REPORTS, rows, command)}")
+
+
+def measure(chosen: list[str], size: Size, port_base: int) -> Iterator[Row]:
+    """The rows of the chosen sections."""
+    if "kernel" in chosen:
+        yield from kernel_rows(size.kernel_cards, size.kernel_batches, size.entities)
+    if "offline" in chosen:
+        yield offline_row(size.replays)
+    if "processor" in chosen or "peers" in chosen:
+        yield from _with_parts(chosen, size, port_base)
+
+
+def _with_parts(chosen: list[str], size: Size, port_base: int) -> Iterator[Row]:
+    traffic = make_traffic(size.cards, 2 * size.transactions, datetime.now(UTC))
+    try:
+        with running_parts(port_base) as parts:
+            if parts.embedded:
+                yield left_out("processor and peers", "no Kafka here, only its mock")
+                return
+            rows, ours = processor_rows(parts, traffic)
+            yield from rows
+            if "peers" in chosen:
+                yield from peer_rows(parts, traffic, size.peer_transactions, ours)
+    except PartsError as error:
+        yield left_out("processor and peers", str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Batches for the kernels: columns, the slots that each row uses, the arenas; and one batch done as replay does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from features.catalogue import WIDTH
+from features.columns import Payments
+from features.holder_kernel import (
+    APPLY,
+    CARD_COLUMNS,
+    CONSULT,
+    CUSTOMER_COLUMNS,
+    apply_payments,
+    holder_features,
+    transaction_features,
+)
+from features.meeting_kernel import PAID, apply_items, fraud_features, meeting_features
+from features.profiles import FRAUDS, HOLDER, MEETING
+
+BATCH = 256
+Slots = npt.NDArray[np.int64]
+Arena = npt.NDArray[np.void]
+
+
+@dataclass(frozen=True)
+class State:
+    """Profiles of all five entities; meetings are merchants, devices and ips, frauds are those of cards and customers."""
+
+    cards: Arena
+    customers: Arena
+    meetings: Arena
+    frauds: Arena
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of n rows in which every identifier is present, and the slots that it uses.
+
+    ``meetings`` (n, 3): merchant, device, ip; ``frauds`` (n, 2): card, customer; ``card_hashes`` uint32 (n,).
+    ``items``: ``apply_items``' arguments per kind, which production gets from the topic `entities`, not from here.
+    """
+
+    columns: Payments
+    cards: Slots
+    customers: Slots
+    meetings: Slots
+    frauds: Slots
+    card_hashes: npt.NDArray[np.uint32]
+    items: list[tuple[Any, ...]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        n = len(self.columns)
+        event_ms, amounts = (np.ascontiguousarray(self.columns[name]) for name in ("event_ms", "amount"))
+        none, paid, zero = np.full(n, -1), np.full(n, PAID), np.zeros(n, np.int64)
+        items = [
+            (np.ascontiguousarray(slots), none, paid, event_ms, amounts, self.card_hashes, zero)
+            for slots in self.meetings.T
+        ]
+        object.__setattr__(self, "items", items)
+
+
+def do_batch(batch: Batch, state: State) -> npt.NDArray[np.float32]:
+    """Every entry of every entity, then every profile moved on: what the kernels do for one batch, and nothing else."""
+    n = len(batch.columns)
+    out = np.full((n, WIDTH), np.nan, dtype=np.float32)
+    seen = np.zeros(n, dtype=np.uint8)
+    holder_features(batch.columns, batch.cards, state.cards, APPLY, CARD_COLUMNS, out, seen)
+    transaction_features(batch.columns, seen, out)
+    holder_features(batch.columns, batch.customers, state.customers, CONSULT, CUSTOMER_COLUMNS, out, seen)
+    fraud_features(batch.columns, batch.frauds, state.frauds, out)
+    meeting_features(batch.columns, batch.meetings, state.meetings, out)
+    apply_payments(batch.columns, batch.customers, state.customers)
+    for items in batch.items:
+        apply_items(*items, state.meetings)
+    return out
+
+
+def gathered(batch: Batch, state: State) -> tuple[Batch, State]:
+    """The batch over arenas that hold its own profiles only, as the processor's do after it has read them."""
+    cards, card_slots = _own(batch.cards, state.cards, HOLDER)
+    customers, customer_slots = _own(batch.customers, state.customers, HOLDER)
+    meetings, meeting_slots = _own(batch.meetings, state.meetings, MEETING)
+    frauds, fraud_slots = _own(batch.frauds, state.frauds, FRAUDS)
+    small = Batch(batch.columns, card_slots, customer_slots, meeting_slots, fraud_slots, batch.card_hashes)
+    return small, State(cards, customers, meetings, frauds)
+
+
+def _own(slots: Slots, arena: Arena, dtype: np.dtype) -> tuple[Arena, Slots]:
+    used, places = np.unique(slots, return_inverse=True)
+    own = np.zeros(max(2, len(used)), dtype=dtype)
+    own[: len(used)] = arena[used]
+    return own, np.ascontiguousarray(places.reshape(slots.shape), dtype=np.int64)

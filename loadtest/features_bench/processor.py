@@ -1,0 +1,171 @@
+"""The processor's process on a backlog: decode, state over Redis, kernel, encode, produce; and what Redis and Kafka use for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+import psutil
+import pyarrow as pa
+
+from features.catalogue import FEATURES as CATALOGUE
+from features.online.layout import entity_key
+from features.online.resp import RespClient
+from loadtest.features_bench.backlog import fill_store, send
+from loadtest.features_bench.parts import Parts, cpu_s
+from loadtest.features_bench.table import Row
+from loadtest.features_bench.traffic import WARM_DAYS, Traffic, warm_state
+from streams import topics
+from streams.ledger import end_of
+
+TRANSACTIONS, ENTITIES, FEATURES = topics.TRANSACTIONS.name, topics.ENTITIES.name, topics.FEATURES.name
+#: shares of the backlog that count, after one that warms up
+RUNS = 5
+POLL_S = 0.02
+#: without any progress for so long it is taken for broken
+STUCK_S = 90.0
+ABSENT_IN_PAIRS = ("customer_id", "device_id", "ip")
+SAMPLED_KEYS = 500
+
+
+class ProcessorStuck(Exception):
+    """The processor ended, handles nothing any more, or took transactions for repetitions."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Transactions handled so far, and the CPU seconds used so far."""
+
+    done: int
+    processor_s: float
+    redis_s: float
+    kafka_s: float
+
+
+def processor_rows(parts: Parts, traffic: Traffic) -> tuple[list[Row], Row]:
+    """Rows for cards with merchants and for all five entities; and the one that peers are compared with: cards with
+    merchants, the processor's CPU and Redis' together.
+    """
+    client = RespClient(parts.settings.redis_address)
+    fill_store(client, traffic, warm_state(traffic))
+    client.close()
+    rows: list[Row] = []
+    half = traffic.measured.num_rows // 2
+    pairs = traffic.measured.slice(0, half).drop_columns(list(ABSENT_IN_PAIRS))
+    both = _rows("card and merchant", run_backlog(parts, pairs), rows)
+    _rows("all five entities", run_backlog(parts, traffic.measured.slice(half)), rows)
+    rows += _memory(parts, traffic)
+    return rows, both
+
+
+def run_backlog(parts: Parts, table: pa.Table) -> list[tuple[Sample, Sample]]:
+    """Send a table in RUNS + 1 equal shares, each as fast as the broker takes it, to one processor that works each off
+    wholly, entities included, before the next comes. What everybody had used before and after each share but the first.
+
+    Raises:
+        ProcessorStuck: it does not come to the end, or not every transaction gave features.
+    """
+    before = sum(end_of(parts.settings.kafka, [FEATURES])[FEATURES].values())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streams.processor.main", "--home", parts.settings.home],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        looked = psutil.Process(process.pid)
+        moments = [_sample(parts, looked)]
+        each = table.num_rows // (RUNS + 1)
+        for start in range(0, each * (RUNS + 1), each):
+            send(parts.settings.kafka, TRANSACTIONS, table.slice(start, each))
+            _until_done(parts, process)
+            moments.append(_sample(parts, looked))
+        made = sum(end_of(parts.settings.kafka, [FEATURES])[FEATURES].values()) - before
+        if made != each * (RUNS + 1):
+            raise ProcessorStuck(f"{each * (RUNS + 1)} transactions gave {made} features records")
+        return list(pairwise(moments[1:]))
+    finally:
+        process.terminate()
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+
+
+def _sample(parts: Parts, processor: psutil.Process) -> Sample:
+    done = sum(_positions(parts)[TRANSACTIONS].values())
+    return Sample(done, cpu_s(processor), parts.redis_cpu_s(), parts.kafka_cpu_s())
+
+
+def _positions(parts: Parts) -> dict[str, dict[int, int]]:
+    """How far the processor has applied each partition: topic -> partition -> next offset."""
+    every = [(topic, p) for topic in (TRANSACTIONS, ENTITIES) for p in range(parts.settings.partitions)]
+    found = parts.store.mget([f"tollgate:processor:position:{topic}:{p}" for topic, p in every])
+    out: dict[str, dict[int, int]] = {TRANSACTIONS: {}, ENTITIES: {}}
+    for (topic, p), value in zip(every, found, strict=True):
+        out[topic][p] = int(value or 0)
+    return out
+
+
+def _until_done(parts: Parts, process: subprocess.Popen[bytes]) -> None:
+    """Wait until everything on both topics is applied.
+
+    Raises:
+        ProcessorStuck: it ended, or nothing moves any more.
+    """
+    ends = end_of(parts.settings.kafka, [TRANSACTIONS])
+    last, changed = None, time.monotonic()
+    while True:
+        now = _positions(parts)
+        # what comes onto `entities` is known only once the transactions are done
+        if (
+            now[TRANSACTIONS] == ends[TRANSACTIONS]
+            and now[ENTITIES] == end_of(parts.settings.kafka, [ENTITIES])[ENTITIES]
+        ):
+            return
+        if now != last:
+            last, changed = now, time.monotonic()
+        if process.poll() is not None:
+            raise ProcessorStuck(f"the processor ended with code {process.returncode}")
+        if time.monotonic() - changed > STUCK_S:
+            raise ProcessorStuck(f"the processor handled nothing for {STUCK_S:g} s; it stands at {last}")
+        time.sleep(POLL_S)
+
+
+def _us(pairs: list[tuple[Sample, Sample]], name: str) -> list[float]:
+    return [(getattr(b, name) - getattr(a, name)) * 1e6 / (b.done - a.done) for a, b in pairs]
+
+
+def _rows(mix: str, pairs: list[tuple[Sample, Sample]], rows: list[Row]) -> Row:
+    processor, redis, kafka = (_us(pairs, name) for name in ("processor_s", "redis_s", "kafka_s"))
+    rate = [1e6 / cost for cost in processor]
+    rows += [
+        Row(
+            f"processor process, everything in it: {mix}", rate, "events/s a core", "25,000", "40,000",
+            note=f"{median(processor):.1f} us an event",
+        ),
+        Row(f"Redis server, {mix}", redis, "us a transaction", "12", "7"),
+        Row(f"Kafka broker, {mix}", kafka, "us a transaction", note="transactions out; features and entities in, entities out"),
+    ]  # fmt: skip
+    together = [a + b for a, b in zip(processor, redis, strict=True)]
+    entries = sum(feature.entity in ("transaction", "card", "merchant") for feature in CATALOGUE)
+    note = f"{entries} entries an event, profiles warm"
+    return Row(f"ours: processor and Redis, {mix}, all their entries", together, "us an event", note=note)
+
+
+def _memory(parts: Parts, traffic: Traffic) -> list[Row]:
+    """What Redis itself says that keys take, of every entity a sample."""
+    rows = []
+    names = [traffic.card_names, traffic.customer_names, *traffic.meeting_names]
+    for entity, own in zip(("card", "customer", "merchant", "device", "ip"), names, strict=True):
+        step = max(1, len(own) // SAMPLED_KEYS)
+        sizes = [parts.store.memory_usage(entity_key(entity, name)) for name in own[::step]]
+        known = [size for size in sizes if size]
+        mean = sum(known) / len(known)
+        note = f"{WARM_DAYS} days of history and what was measured"
+        rows.append(Row(f"memory per million: {entity}, all entries, in Redis", [mean], "MB", note=note))
+    return rows

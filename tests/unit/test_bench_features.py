@@ -1,0 +1,79 @@
+"""The benchmark of features: its peers' windows, its table, and that gathered batches do the same work."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadtest.features_bench.batches import BATCH, do_batch, gathered
+from loadtest.features_bench.peers import PeerError, expected, peer_traffic, run
+from loadtest.features_bench.sparse import scattered
+from loadtest.features_bench.table import Row, left_out, markdown, times
+from loadtest.features_bench.traffic import make_traffic, warm_state
+from loadtest.peers.windows import WINDOWS_MS, Kept, add
+
+END = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0, 1, WINDOWS_MS[0], WINDOWS_MS[1], WINDOWS_MS[3]]), st.integers(0, 9999))
+    )
+)
+def test_windows_by_hand_are_those_of_the_definition(steps: list[tuple[int, int]]) -> None:
+    kept: Kept = []
+    history: list[tuple[int, int]] = []
+    at = 1_790_000_000_000
+    for step, amount in steps:
+        at += step
+        history.append((at, amount))
+        inside = [[value for then, value in history if at - window < then <= at] for window in WINDOWS_MS]
+        assert add(kept, at, amount) == [*map(len, inside), *map(sum, inside)]
+
+
+def test_right_windows_are_known_beforehand() -> None:
+    table = peer_traffic(600)
+    assert table.num_rows == 600
+    kept: dict[str, Kept] = {}
+    at = table["event_time"].cast("int64").to_pylist()
+    rows = zip(table["card_id"].to_pylist(), at, table["amount_minor"].to_pylist(), strict=True)
+    windows = [add(kept.setdefault(card, []), when, amount) for card, when, amount in rows]
+    assert expected(table) == (sum(sum(w[:4]) for w in windows), sum(sum(w[4:]) for w in windows))
+
+
+def test_gathered_and_scattered_batches_do_the_same_work() -> None:
+    traffic = make_traffic(200, 2 * BATCH, END)
+    state = warm_state(traffic)
+    batch = traffic.batch(traffic.warm, traffic.warm + BATCH)
+    (moved,), far = scattered([batch], state, 1_000_000, seed=1)
+    small, own = gathered(batch, state)
+    few, apart = gathered(moved, far)
+    rows = do_batch(small, own)
+    assert np.array_equal(rows, do_batch(batch, state), equal_nan=True)
+    assert np.array_equal(do_batch(few, apart), do_batch(moved, far), equal_nan=True)
+    # scattered over a million nobody pays twice in a batch
+    assert len(own.cards) < len(apart.cards) == BATCH
+
+
+def test_the_table_says_medians_ratios_and_what_was_left_out() -> None:
+    ours, theirs = Row("ours", [3.0, 1.0, 2.0], "us"), Row("theirs", [30.0], "us")
+    assert times(theirs, ours) == "15.0 x"
+    assert times(left_out("none", "no Java"), ours) == times(theirs, None) == ""
+    lines = markdown([ours, left_out("none", "no Java")]).splitlines()
+    assert "2.00 us | 1.00 - 3.00 (3)" in lines[2]
+    assert "not measured: no Java" in lines[3]
+
+
+def test_a_peer_that_ends_without_a_result_is_said_so() -> None:
+    with pytest.raises(PeerError, match="no such thing"):
+        run([sys.executable, "-c", "raise SystemExit('no such thing')"], 60)
+
+
+def test_a_peer_says_its_result_and_is_ended() -> None:
+    told = run([sys.executable, "-c", "print('{\"us\": [1.5]}', flush=True); input()"], 60)
+    assert told == {"us": [1.5]}

@@ -1,0 +1,155 @@
+"""What a chunk costs is a function of the chunk, never of history: commands and bytes are counted, time is not looked at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from features.codec import encode_profiles
+from features.columns import PAYMENT, text_hash
+from features.holder_kernel import apply_payments
+from features.meeting_kernel import PAID, apply_items
+from features.online.layout import PAYMENTS_OF, View, hset, unpack_bytes
+from features.online.resp import Command, pack
+from features.profiles import FRAUDS, HOLDER, MEETING, new_arena
+from streams.partitioning import partitions_of
+from tests.property.parity_world import APPENDED_MS, PARTITIONS, MemoryLog, MemoryRedis, Worker, plain
+
+#: the promise: what is stored of one entity
+MOST_BYTES = 2048
+#: everything else of a command or a reply: key, fields, scalars, protocol
+MOST_AROUND = 400
+CARDS = ("card-a", "card-b")
+IDENTIFIERS = {"merchant": "m-1", "device": "d-1", "ip": "203.0.113.7", "customer": "cu-1"}
+DAY_MS = 86_400_000
+NOW_MS = APPENDED_MS - DAY_MS
+
+
+class CountingRedis(MemoryRedis):
+    """Counts rounds, commands by name, bytes sent and bytes of values received."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forget()
+
+    def forget(self) -> None:
+        self.rounds = 0
+        self.commands: Counter[str] = Counter()
+        self.sent = self.received = 0
+
+    def call(self, commands: Sequence[Command]) -> list[Any]:
+        self.rounds += 1
+        self.sent += len(pack(commands))
+        for command in plain(commands):
+            name = command[0]
+            self.commands[name.decode() if isinstance(name, bytes) else str(name)] += 1
+        replies = super().call(commands)
+        self.received += sum(
+            len(value or b"") for reply in replies if isinstance(reply, list) for value in reply
+        )
+        return replies
+
+
+def _payments(count: int) -> Any:
+    """So many payments, evenly over 31 days, no two alike; the newest just now, so that the day of all is the same."""
+    out = np.zeros(count, dtype=PAYMENT)
+    out["event_ms"] = NOW_MS - 1 - (count - 1 - np.arange(count)) * (31 * DAY_MS // count)
+    out["offset"] = -1
+    out["amount"] = 100 + np.arange(count) % 90_000
+    out["id_hash"] = np.arange(count) + 1
+    out["merchant_hash"] = text_hash(IDENTIFIERS["merchant"]) + np.arange(count) % 30
+    out["country"] = 1 + np.arange(count) % 5
+    return out
+
+
+def _store_with_history(count: int) -> CountingRedis:
+    """Profiles of all five entities after ``count`` payments each."""
+    payments, slots = _payments(count), np.zeros(count, dtype=np.int64)
+    holder, meeting = new_arena(HOLDER, 1), new_arena(MEETING, 1)
+    apply_payments(payments, slots, holder)
+    apply_items(
+        slots, np.full(count, -1), np.full(count, PAID), np.ascontiguousarray(payments["event_ms"]),
+        np.ascontiguousarray(payments["amount"]), np.ascontiguousarray(payments["id_hash"]), slots, meeting,
+    )  # fmt: skip
+    redis = CountingRedis()
+    for card in CARDS:
+        _write(redis, PAYMENTS_OF["card"], card, holder, (count, 0))
+    for entity, name in IDENTIFIERS.items():
+        _write(redis, PAYMENTS_OF[entity], name, holder if entity == "customer" else meeting, (count,))
+    return redis
+
+
+def _write(redis: MemoryRedis, view: View, name: str, arena: Any, scalars: tuple[int, ...]) -> None:
+    profile = encode_profiles(arena, np.zeros(1, dtype=np.int64))[0]
+    redis.call([hset(view, name, NOW_MS, profile, NOW_MS, *scalars)])
+
+
+def _log(transactions: int) -> MemoryLog:
+    """Payments of the two cards in turn, at the same merchant, from the same device, for the same customer."""
+    log = MemoryLog()
+    homes = dict(zip(CARDS, partitions_of(CARDS, PARTITIONS).tolist(), strict=True))
+    for k in range(transactions):
+        card = CARDS[k % len(CARDS)]
+        at = datetime.fromtimestamp(NOW_MS / 1000, UTC) + timedelta(seconds=k)
+        value = (
+            f'{{"transaction_id":"tx-{k}","event_time":"{at.isoformat()}","card_id":"{card}",'
+            f'"merchant_id":"{IDENTIFIERS["merchant"]}","amount_minor":{1000 + k},"currency":"EUR",'
+            f'"device_id":"{IDENTIFIERS["device"]}","ip":"{IDENTIFIERS["ip"]}","customer_id":"{IDENTIFIERS["customer"]}"}}'
+        )
+        log.produce("transactions", card, value.encode(), homes[card])
+    return log
+
+
+def _cost(topic: str, history: int, transactions: int) -> CountingRedis:
+    """What one chunk of a topic, with everything that there is on it, asks of a store with a history."""
+    redis, log = _store_with_history(history), _log(transactions)
+    worker = Worker(log, redis)
+    if topic == "entities":
+        worker.step("transactions", transactions)
+    redis.forget()
+    worker.step(topic, 10 * transactions)
+    assert not worker.behind() or topic == "transactions"
+    return redis
+
+
+@pytest.mark.parametrize(("topic", "profiles"), [("transactions", 6), ("entities", 4)])
+def test_a_long_history_costs_the_same_commands_and_no_more_than_full_profiles(
+    topic: str, profiles: int
+) -> None:
+    short, long = _cost(topic, 10, 40), _cost(topic, 100_000, 40)
+    assert long.commands == short.commands
+    assert long.rounds == short.rounds == 2
+    assert long.commands["HMGET"] == profiles
+    for redis in (short, long):
+        assert redis.received <= profiles * (MOST_BYTES + MOST_AROUND)
+        written = redis.commands["HSET"]
+        assert redis.sent <= written * (MOST_BYTES + MOST_AROUND) + redis.commands.total() * MOST_AROUND
+    # the long one's profiles are full: a history of 100,000 is no different from a history of 200
+    full = _cost(topic, 200, 40)
+    assert long.sent < 1.6 * full.sent
+    assert long.received < 1.6 * full.received
+
+
+@pytest.mark.parametrize("topic", ["transactions", "entities"])
+def test_commands_follow_the_entities_of_a_chunk_not_its_payments(topic: str) -> None:
+    few, many = _cost(topic, 10, 4), _cost(topic, 10, 400)
+    assert few.commands == many.commands
+
+
+def test_nothing_stored_of_an_entity_exceeds_two_kilobytes() -> None:
+    """A profile whose every byte is used is the longest that there can be."""
+    for dtype in (HOLDER, MEETING, FRAUDS):
+        arena = np.frombuffer(bytearray(b"\xff" * 2 * dtype.itemsize), dtype=dtype)
+        assert all(len(stored) <= MOST_BYTES for stored in encode_profiles(arena, np.arange(2)))
+
+
+def test_what_a_long_history_leaves_in_the_store_stays_within_two_kilobytes() -> None:
+    redis = _store_with_history(100_000)
+    values = [unpack_bytes(value) for fields in redis.hashes.values() for value in fields.values() if value[:1] == b"\x0a"]  # fmt: skip
+    assert len(values) == len(CARDS) + len(IDENTIFIERS)
+    assert all(value is not None and len(value) <= MOST_BYTES for value in values)
