@@ -22,8 +22,9 @@ def run(process: Process) -> None:
     claims = Claims(client, GROUP)
     stage = LabelsStage(settings.partitions, client, new_producer(settings.kafka, process.name), claims)
     run_chunk_app(
-        process, GROUP, TOPICS, stage.handle, claims.claim, fetch_min_bytes=FETCH_BYTES, pacing=PACING
-    )
+        process, GROUP, TOPICS, stage.handle, claims.claim,
+        tick=claims.verify, fetch_min_bytes=FETCH_BYTES, pacing=PACING,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from infra.stack.supervisor import Supervisor
 from streams.settings import Settings
 from tests.running import until
 
-Action = Literal["kill", "freeze", "restart"]
+Action = Literal["kill", "kill at the end", "freeze", "restart"]
 ENDS_S = 60.0
 #: how often the size of Redis' log is looked at in the second before it dies
 LOOK_S = 0.05
@@ -43,7 +43,7 @@ FAULTS = {
         Fault("processor", ("processor-0",), ("kill", "freeze", "restart")),
         Fault("two processors", ("processor-0", "processor-1"), ("freeze", "kill", "restart"), processors=2),
         Fault("wrong partition", ("processor-0",), ("kill", "restart", "freeze"), misplaced=True),
-        Fault("redis loses a second", ("redis",), ("kill",), loses_a_second=True),
+        Fault("redis loses a second", ("redis",), ("kill", "kill at the end"), loses_a_second=True),
         Fault("broker", ("kafka",), ("kill", "restart")),
         Fault("labels worker", ("labels-0",), ("kill", "freeze", "restart"), labels=True, group="labels"),
     )

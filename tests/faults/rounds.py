@@ -24,7 +24,7 @@ from tests.faults.traffic import SCALE, Sending, Traffic
 
 RATE = 2_000
 #: of traffic in a round, beside the time that a victim is frozen
-SECONDS = 6.0
+SECONDS = 5.0
 CARDS = 20_000
 #: a busy machine may take so long for a backlog; a worker that fails for good takes longer
 IDLE_WITHIN_S = 420.0
@@ -100,9 +100,12 @@ class Bench:
         )  # fmt: skip
         traffic = Traffic(self.settings.kafka, self.settings.partitions, sending, self._world)
         # while a victim is frozen the traffic goes on, and for a while after it
-        moment = int(RATE * rng.uniform(1.0, SECONDS - 1.0))
+        moment = rng.uniform(1.0, SECONDS - 1.0)
+        if action == "kill at the end":
+            # the last second ends in silence: no later transaction tells anybody that something was lost
+            moment = SECONDS - rng.uniform(0.2, 0.8)
         traffic.start()
-        self._until_sent(traffic, moment)
+        self._until_sent(traffic, int(RATE * moment))
         before = self.positions(fault.group)
         began = inflict(self.settings, fault, action, rng, self.freeze_s)
         recovery_s = self._recovered(fault.group, before, traffic) - began
@@ -151,8 +154,9 @@ class Bench:
     def _recovered(self, group: str, before: dict[tuple[str, int], int] | None, traffic: Traffic) -> float:
         """The moment at which the group had moved on and had caught up with the traffic."""
         end = time.monotonic() + IDLE_WITHIN_S
-        most = RATE * CAUGHT_UP_S
         while True:
+            # once all is sent there is no excuse for a rest
+            most = 0 if traffic.sent == traffic.sending.total else RATE * CAUGHT_UP_S
             now = time.monotonic()
             positions, behind = self.positions(group), self._behind(group)
             moved = positions is not None and (

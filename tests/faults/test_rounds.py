@@ -16,7 +16,7 @@ from tests.faults.faults import FAULTS
 from tests.faults.rounds import Bench
 
 #: longer than the session timeout of 6 s: the frozen one has lost its partitions when it wakes
-FREEZE_S = 8.0
+FREEZE_S = 7.0
 ROUNDS = 2
 #: without decisions: what scoring does with a repetition has tests of its own, and test_kill.py kills it
 ENGINE = ("kafka", "redis", "processor-0", "processor-1")
