@@ -94,7 +94,7 @@ class LabelsStage:
         ids = [label.transaction_id for _, label in labels]
         values = self._read(chunk, [*map(decision_key, ids), *map(label_key, ids)])
         decisions: dict[str, KnownDecision] = {}
-        known: dict[str, Label] = {}
+        known: dict[str, StoredLabel] = {}
         for (record, label), decided, said in zip(
             labels, values[: len(ids)], values[len(ids) :], strict=True
         ):
@@ -109,8 +109,7 @@ class LabelsStage:
         for record, label in labels:
             join.label(label, record.partition, record.offset)
         writes: list[Command] = [
-            ("SET", label_key(i), _pack(StoredLabel(label)), "EX", KEEP_S)
-            for i, label in join.joined.labels.items()
+            ("SET", label_key(i), _pack(stored), "EX", KEEP_S) for i, stored in join.joined.labels.items()
         ]
         self._finish(chunk, join.joined, writes)
 
@@ -126,7 +125,7 @@ class LabelsStage:
                 refused.append((record, InvalidEvent("poison", "", f"no decision: {text}")))
         values = self._read(chunk, [label_key(decision.transaction_id) for _, decision in decisions])
         self._refuse(refused)
-        known: dict[str, Label] = {}
+        known: dict[str, StoredLabel] = {}
         for (record, decision), said in zip(decisions, values, strict=True):
             if label := _stored_label(said, record):
                 known[decision.transaction_id] = label
@@ -219,7 +218,7 @@ def _stored_decision(raw: bytes | None, record: Any) -> KnownDecision | None:
         return None
 
 
-def _stored_label(raw: bytes | None, record: Any) -> Label | None:
+def _stored_label(raw: bytes | None, record: Any) -> StoredLabel | None:
     """The newest label that the index holds for a record's transaction, as above."""
     if not raw:
         return None
@@ -228,7 +227,10 @@ def _stored_label(raw: bytes | None, record: Any) -> Label | None:
     except _UNREADABLE as error:
         _log_unreadable("stored label", record, error)
         return None
-    return stored.label
+    if stored.label.label == "fraud" and not stored.ever_fraud:
+        # written before this was kept
+        return msgspec.structs.replace(stored, ever_fraud=True)
+    return stored
 
 
 def _entities(record: Any) -> DecidedEntities | None:

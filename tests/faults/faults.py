@@ -43,8 +43,10 @@ FAULTS = {
         Fault("processor", ("processor-0",), ("kill", "freeze", "restart")),
         Fault("two processors", ("processor-0", "processor-1"), ("freeze", "kill", "restart"), processors=2),
         Fault("wrong partition", ("processor-0",), ("kill", "restart", "freeze"), misplaced=True),
-        Fault("redis loses a second", ("redis",), ("kill", "kill at the end"), loses_a_second=True),
-        Fault("broker", ("kafka",), ("kill", "restart")),
+        Fault(
+            "redis loses a second", ("redis",), ("kill", "kill at the end"), labels=True, loses_a_second=True
+        ),
+        Fault("broker", ("kafka",), ("kill", "restart"), labels=True),
         Fault("labels worker", ("labels-0",), ("kill", "freeze", "restart"), labels=True, group="labels"),
     )
 }

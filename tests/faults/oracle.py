@@ -27,7 +27,7 @@ from streams.labels.source import source_of
 from streams.ledger.spans import Span, end_of, read_span
 from streams.parity import LogRow
 from streams.processor.intake import Accepted, sort_out
-from streams.processor.items import apply, dtype_of, view_of
+from streams.processor.items import Known, apply, dtype_of, fresh_items, news_of, said_key, view_of
 from streams.records import EntityItem, decode_features, decode_items
 from streams.settings import Settings
 from streams.topics import DECISIONS, ENTITIES, FEATURES, LABELS, OUTCOMES, TRANSACTIONS
@@ -105,6 +105,7 @@ class Oracle:
         self._ids: set[str] = set()
         #: (source topic, partition of `entities`, source partition) -> last offset applied
         self._applied: dict[tuple[str, int, int], int] = {}
+        self._said: dict[str, Known] = {}
         self._last_features: dict[int, int] = {}
         # what is owed: +1 expected, -1 there; 0 and gone once both were seen
         self._items: Counter[tuple[Any, ...]] = Counter()
@@ -198,14 +199,21 @@ class Oracle:
             for record in batch:
                 items = decode_items(record.value())
                 source = (items.source_topic, partition, items.source_partition)
-                known = self._applied.get(source, -1)
-                fresh = [item for item in items.items if item.offset > known]
-                if not fresh:
-                    continue
-                self._applied[source] = fresh[-1].offset
+                fresh, self._applied[source] = fresh_items(items.items, self._applied.get(source, -1))
+                fresh = [item for item in map(self._news, fresh) if item is not None]
                 self._apply_items(fresh, record.offset())
                 for item in fresh:
                     self._pay_off(item, items.source_partition)
+
+    def _news(self, item: EntityItem) -> EntityItem | None:
+        key = said_key(item)
+        if key is None:
+            return item
+        news = news_of(item, self._said.get(key))
+        if news is None:
+            return None
+        changed, self._said[key] = news
+        return changed
 
     def _pay_off(self, item: EntityItem, source: int) -> None:
         if item.kind == "tx":
