@@ -1,8 +1,8 @@
 """The labels stage: keeps the ledger index (decision and label by transaction), emits outcomes and fraud items, once.
 
 `labels` and `decisions` are co-partitioned by card: one worker sees both sides of a join, in one index, without races.
-Outcomes and items are acknowledged before the index and the position move on in one EXEC; items repeated after a crash
-are dropped by their offset, outcomes carry theirs in a header. What does not parse goes to dead letters, a label on
+Outcomes and items are acknowledged before the index and the position move on in one EXEC. Items repeated after a crash
+are dropped by the entity stage; outcomes that are on the log already are not sent again. What does not parse goes to dead letters, a label on
 another partition than its card's is sent on to the right one.
 """
 
@@ -24,6 +24,7 @@ from streams.dead_letters import dead_letter, send_dead_letter
 from streams.events import Decision, InvalidEvent, Label, encode, parse_label
 from streams.kafka import flush
 from streams.labels.join import Join, Joined, KnownDecision, StoredLabel
+from streams.labels.sent import key_of
 from streams.labels.source import OutcomeSource, source_header
 from streams.metrics import DUPLICATES, FORWARDED, STAGE_SECONDS
 from streams.metrics import OUTCOMES as OUTCOMES_METRIC
@@ -72,6 +73,11 @@ class LabelsStage:
         self._client = client
         self._producer = producer
         self._claims = claims
+        self._sent: set[int] = set()
+
+    def remember(self, sent: set[int]) -> None:
+        """After an assignment: outcomes (``sent.key_of``) that are on the log already and are not sent again."""
+        self._sent = sent
 
     def handle(self, chunk: Chunk) -> None:
         """Do one chunk wholly, or raise and leave it for the next worker."""
@@ -177,6 +183,9 @@ class LabelsStage:
 
     def _finish(self, chunk: Chunk, joined: Joined, writes: list[Command]) -> None:
         for paired in joined.outcomes:
+            if self._sent and key_of(paired.outcome) in self._sent:
+                DUPLICATES.labels("outcomes").inc()
+                continue
             source = OutcomeSource(chunk.topic, paired.partition, paired.offset)
             self._producer.produce(
                 OUTCOMES.name,

@@ -82,16 +82,16 @@ class Bench:
     def close(self) -> None:
         self._reader.close()
 
-    def run(self, fault: Fault, rounds: int, seed: int) -> Result:
-        """Rounds of one fault, with the seeds ``seed``, ``seed + 1``...; the last one compares every profile."""
+    def run(self, fault: Fault, rounds: int, seed: int, *, everything: bool = True) -> Result:
+        """Rounds of one fault, with the seeds ``seed``, ``seed + 1``...; the last one compares every profile (``everything``)."""
         result = Result(fault.name)
         if self.settings.processors > 1:
             ensure(self.settings, "processor-1", running=fault.processors > 1)
         for number in range(rounds):
-            self._round(fault, seed + number, number, result, last=number == rounds - 1)
+            self._round(fault, seed + number, number, result, everything and number == rounds - 1)
         return result
 
-    def _round(self, fault: Fault, seed: int, number: int, result: Result, *, last: bool) -> None:
+    def _round(self, fault: Fault, seed: int, number: int, result: Result, everything: bool) -> None:
         rng = random.Random(seed)
         action = fault.actions[number % len(fault.actions)]
         seconds = SECONDS + (self.freeze_s if action == "freeze" else 0.0)
@@ -111,7 +111,7 @@ class Bench:
         recovery_s = self._recovered(fault.group, before, traffic) - began
         traffic.finish(300.0)
         self._until_idle()
-        found = self.oracle.look(traffic.ids, everything=last)
+        found = self.oracle.look(traffic.ids, everything=everything)
         result.add(found, recovery_s, seed)
         self._say(
             f"{fault.name} seed {seed} ({action}): {found.transactions:,} transactions, {found.counted:,} features count, "

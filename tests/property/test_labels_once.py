@@ -8,6 +8,7 @@ import random
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,8 @@ from features.online.claims import Claims
 from features.online.layout import FRAUDS_OF, PAYMENTS_OF, hmget, unpack_bytes
 from features.profiles import FRAUDS, MEETING, new_arena
 from streams.chunks import Chunk
-from streams.events import Label, encode, from_ms
+from streams.events import Label, Outcome, encode, from_ms
+from streams.labels.sent import keys_of
 from streams.labels.stage import LabelsStage
 from streams.partitioning import partitions_of
 from streams.records import HEADER_ENTITIES, DecidedEntities, encode_entities
@@ -63,6 +65,10 @@ class LabelsWorker:
         producer: Any = self._log
         claims = Claims(client, "labels")
         self._stage = LabelsStage(PARTITIONS, client, producer, claims)
+        said = [
+            record.value for p in range(PARTITIONS) for record in self._log.topics.get(("outcomes", p), [])
+        ]
+        self._stage.remember(keys_of(said))
         self._next = claims.claim([(topic, p) for topic in self.topics for p in range(PARTITIONS)])
 
     def step(self, topic: str, most: int, *, crash: bool = False) -> None:
@@ -137,6 +143,11 @@ class Town:
             out[(entity, name)] = int(arena["day_fraud"][0].sum())
         return out
 
+    def outcomes(self) -> list[tuple[str, str, Any]]:
+        """(transaction, label, when it was said) of each record of `outcomes`."""
+        made = [msgspec.json.decode(r.value, type=Outcome) for r in self.log.records("outcomes")]
+        return [(o.decision.transaction_id, o.label, o.label_time) for o in made]
+
     def truth(self) -> dict[tuple[str, str], int]:
         frauds = [number for number, label in self.said.items() if label == "fraud"]
         named = (("merchant", "m-1"), ("device", "d-1"), ("ip", "203.0.113.7"), ("customer", "cu-1"))
@@ -183,3 +194,6 @@ def test_each_fraud_counts_once_for_all_whom_it_concerns(seed: int) -> None:
     town = Town(seed)
     town.run(80)
     assert town.frauds() == town.truth()
+    outcomes = town.outcomes()
+    assert len(outcomes) == len(set(outcomes))
+    assert {(f"tx-{number}", label) for number, label in town.said.items()} <= {o[:2] for o in outcomes}
