@@ -45,7 +45,8 @@ def main() -> int:
         passed = good and all(result.clean for result in results)
         for result in results:
             if result.bad_seeds:
-                print(f"{result.fault}: not clean with seeds {result.bad_seeds}")
+                print(f"{result.fault}: not clean with seeds {result.bad_seeds}; one alone: ", end="")
+                print(f'make faults ROUNDS=1 SEED={result.bad_seeds[0]} FAULT="{result.fault}"')
     finally:
         if passed or not args.keep:
             stack.stop(settings, purge=True)

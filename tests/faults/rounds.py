@@ -88,12 +88,13 @@ class Bench:
         if self.settings.processors > 1:
             ensure(self.settings, "processor-1", running=fault.processors > 1)
         for number in range(rounds):
-            self._round(fault, seed + number, number, result, everything and number == rounds - 1)
+            self._round(fault, seed + number, result, everything and number == rounds - 1)
         return result
 
-    def _round(self, fault: Fault, seed: int, number: int, result: Result, everything: bool) -> None:
+    def _round(self, fault: Fault, seed: int, result: Result, everything: bool) -> None:
         rng = random.Random(seed)
-        action = fault.actions[number % len(fault.actions)]
+        # by the seed, so that a round can be repeated alone
+        action = fault.actions[seed % len(fault.actions)]
         seconds = SECONDS + (self.freeze_s if action == "freeze" else 0.0)
         sending = Sending(
             RATE, seconds, seed, letters(time.time_ns() % 19**8, 8), self._next_ms(seconds), fault.misplaced, fault.labels
@@ -106,9 +107,8 @@ class Bench:
             moment = SECONDS - rng.uniform(0.2, 0.8)
         traffic.start()
         self._until_sent(traffic, int(RATE * moment))
-        before = self.positions(fault.group)
         began = inflict(self.settings, fault, action, rng, self.freeze_s)
-        recovery_s = self._recovered(fault.group, before, traffic) - began
+        recovery_s = self._recovered(fault.group, traffic) - began
         traffic.finish(300.0)
         self._until_idle()
         found = self.oracle.look(traffic.ids, everything=everything)
@@ -131,13 +131,17 @@ class Bench:
 
     def _behind(self, group: str) -> int | None:
         """Records that a group has not handled yet; None while Kafka or Redis is away."""
-        positions = self.positions(group)
-        ends = {
-            (topic, p): self._end(topic, p) for topic in READS[group] for p in range(self.settings.partitions)
-        }
-        if positions is None or None in ends.values():
+        positions, ends = self.positions(group), self._ends(group)
+        if positions is None or ends is None:
             return None
-        return sum(max(0, (ends[place] or 0) - position) for place, position in positions.items())
+        return sum(max(0, ends[place] - position) for place, position in positions.items())
+
+    def _ends(self, group: str) -> dict[tuple[str, int], int] | None:
+        """Where the topics that a group reads end; None while Kafka is away."""
+        places = [(topic, p) for topic in READS[group] for p in range(self.settings.partitions)]
+        ends = {place: self._end(*place) for place in places}
+        known = {place: end for place, end in ends.items() if end is not None}
+        return known if len(known) == len(ends) else None
 
     def _end(self, topic: str, partition: int) -> int | None:
         try:
@@ -151,21 +155,21 @@ class Bench:
             assert time.monotonic() < end, f"{traffic.sent} of {rows} transactions sent within 120 s"
             time.sleep(0.01)
 
-    def _recovered(self, group: str, before: dict[tuple[str, int], int] | None, traffic: Traffic) -> float:
-        """The moment at which the group had moved on and had caught up with the traffic."""
+    def _recovered(self, group: str, traffic: Traffic) -> float:
+        """The moment at which the group had handled what was waiting after the fault, and had caught up with the traffic."""
         end = time.monotonic() + IDLE_WITHIN_S
+        goal: dict[tuple[str, int], int] | None = None
         while True:
             # once all is sent there is no excuse for a rest
             most = 0 if traffic.sent == traffic.sending.total else RATE * CAUGHT_UP_S
+            goal = goal or self._ends(group)
             now = time.monotonic()
             positions, behind = self.positions(group), self._behind(group)
-            moved = positions is not None and (
-                before is None or sum(positions.values()) > sum(before.values())
-            )
-            if behind is not None and behind <= most and (moved or traffic.sent == traffic.sending.total):
+            handled = goal and positions and all(positions[place] >= goal[place] for place in goal)
+            if handled and behind is not None and behind <= most:
                 return now
             assert now < end, f"{group} did not recover within {IDLE_WITHIN_S:g} s: {behind} behind"
-            time.sleep(0.2)
+            time.sleep(0.1)
 
     def _until_idle(self) -> None:
         """Wait until every group has handled everything, what they send each other included."""

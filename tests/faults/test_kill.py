@@ -82,7 +82,7 @@ def test_labels_worker_killed_and_frozen(running_stack: Settings) -> None:
         pytest.skip("the rounds' books need a broker that keeps its log")
     bench = Bench(running_stack, scoring=True, freeze_s=7.0)
     # what other tests have left is not looked at again
-    result = bench.run(FAULTS["labels worker"], 2, seed=100, everything=False)
+    result = bench.run(FAULTS["labels worker"], 2, seed=102, everything=False)
     bench.close()
     assert result.clean, result
     assert run_json(running_stack, "reconcile", "--wait", "60")["balanced"]

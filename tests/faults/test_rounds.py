@@ -18,6 +18,8 @@ from tests.faults.rounds import Bench
 #: longer than the session timeout of 6 s: the frozen one has lost its partitions when it wakes
 FREEZE_S = 7.0
 ROUNDS = 2
+#: the seed says what is done: from here on first a kill, then a freeze or a restart
+SEED = 102
 #: without decisions: what scoring does with a repetition has tests of its own, and test_kill.py kills it
 ENGINE = ("kafka", "redis", "processor-0", "processor-1")
 
@@ -43,7 +45,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, free_port_base: Callable[[],
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.group == "processor"])
 def test_every_transaction_is_applied_once(bench: Bench, name: str) -> None:
-    result = bench.run(FAULTS[name], ROUNDS, seed=100)
+    result = bench.run(FAULTS[name], ROUNDS, SEED)
     assert result.clean, result
     verdict = check_parity(bench.settings, 100, seed=1, say=lambda _text: None)
     assert (verdict.identical, verdict.unexplained) == (verdict.compared, 0), verdict.differing
