@@ -7,32 +7,31 @@ each transaction id once. It keeps going from round to round, so that a round co
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from features.catalogue import WIDTH
-from features.codec import encode_profiles
 from features.columns import columns_of
 from features.holder_kernel import APPLY, CARD_COLUMNS, holder_features
-from features.online.layout import CARD_STATE, View, unpack_bytes
+from features.online.layout import CARD_STATE, View
 from features.online.resp import RespClient
-from features.online.wire import pack_hmget
-from features.profiles import new_arena
 from streams.events import Transaction, parse_label
 from streams.labels.source import source_of
 from streams.ledger.spans import Span, end_of, read_span
 from streams.parity import LogRow
 from streams.processor.intake import Accepted, sort_out
-from streams.processor.items import Known, apply, dtype_of, fresh_items, news_of, said_key, view_of
+from streams.processor.items import Known, apply, fresh_items, news_of, said_key, view_of
 from streams.records import EntityItem, decode_features, decode_items
 from streams.settings import Settings
 from streams.topics import DECISIONS, ENTITIES, FEATURES, LABELS, OUTCOMES, TRANSACTIONS
+from tests.faults.findings import Findings
+from tests.faults.profiles import Profiles
 
-READ_AT_ONCE = 2_000
+APPLIED_AT_ONCE = 2_000
 
 
 class _Decided(msgspec.Struct):
@@ -42,53 +41,6 @@ class _Decided(msgspec.Struct):
 
 
 _decided = msgspec.json.Decoder(_Decided)
-
-
-@dataclass
-class Findings:
-    """What one look found. All but ``transactions`` and ``counted`` must be 0; ``examples`` names some of what is not."""
-
-    transactions: int = 0
-    #: features records that count: the first of each source offset, in the order in which scoring reads them
-    counted: int = 0
-    missing: int = 0
-    doubled: int = 0
-    #: profiles whose bytes are not the oracle's
-    differing: int = 0
-    examples: list[str] = field(default_factory=list)
-
-    @property
-    def clean(self) -> bool:
-        return not (self.missing or self.doubled or self.differing)
-
-    def note(self, what: str, missing: int = 0, doubled: int = 0, differing: int = 0) -> None:
-        self.missing += missing
-        self.doubled += doubled
-        self.differing += differing
-        if len(self.examples) < 12:
-            self.examples.append(what)
-
-
-class Profiles:
-    """The oracle's profiles of one view; ``touched`` since they were last compared."""
-
-    def __init__(self, view: View) -> None:
-        self.view = view
-        self.slots: dict[str, int] = {}
-        self.arena = new_arena(dtype_of(view), 1024)
-        self.touched: set[str] = set()
-
-    def slots_of(self, names: Iterable[str]) -> list[int]:
-        out = [self.slots.setdefault(name, len(self.slots)) for name in names]
-        while len(self.slots) > len(self.arena):
-            before, self.arena = self.arena, new_arena(self.arena.dtype, 2 * len(self.arena))
-            # as bytes: NumPy copies structured records field by field and leaves what lies between as it was
-            self.arena.view(np.uint8)[: before.nbytes] = before.view(np.uint8)
-        return out
-
-    def expected(self, names: Sequence[str]) -> list[bytes]:
-        places = np.array([self.slots[name] for name in names], dtype=np.int64)
-        return encode_profiles(self.arena, places)
 
 
 class Oracle:
@@ -140,13 +92,12 @@ class Oracle:
                 span = {topic: ends[topic]}
                 by_partition: dict[int, list[Any]] = {}
                 # partitions interleave as they come; within one the order is that of the log
-                read_span(self._settings.kafka, {topic: self._read[topic]}, span, lambda batch, to=by_partition: _sort(batch, to), stall_s=60)  # fmt: skip
+                read_span(self._settings.kafka, {topic: self._read[topic]}, span, partial(_sort, by_partition), stall_s=60)  # fmt: skip
                 take(by_partition, found)
                 self._read[topic] = ends[topic]
         self._settle(sent, found)
         for profiles in self._profiles.values():
-            self._compare(profiles, sorted(profiles.slots if everything else profiles.touched), found)
-            profiles.touched.clear()
+            profiles.compare(self._client, found, everything=everything)
         return found
 
     def _take_transactions(self, records: dict[int, list[Any]], _found: Findings) -> None:
@@ -172,8 +123,8 @@ class Oracle:
 
     def _apply_cards(self, events: list[Accepted]) -> None:
         cards = self._of(CARD_STATE)
-        for first in range(0, len(events), READ_AT_ONCE):
-            part = events[first : first + READ_AT_ONCE]
+        for first in range(0, len(events), APPLIED_AT_ONCE):
+            part = events[first : first + APPLIED_AT_ONCE]
             transactions = [event.transaction for event in part]
             columns = columns_of(transactions, [e.event_ms for e in part], [e.offset for e in part])
             slots = np.array(cards.slots_of([tx.card_id for tx in transactions]), dtype=np.int64)
@@ -297,18 +248,8 @@ class Oracle:
     def _of(self, view: View) -> Profiles:
         return self._profiles.setdefault(view.name, Profiles(view))
 
-    def _compare(self, profiles: Profiles, names: list[str], found: Findings) -> None:
-        view = profiles.view
-        for first in range(0, len(names), READ_AT_ONCE):
-            part = names[first : first + READ_AT_ONCE]
-            replies = self._client.patient([pack_hmget(part, view)])
-            expected = profiles.expected(part)
-            for name, reply, wanted in zip(part, replies, expected, strict=True):
-                if unpack_bytes(reply[0]) != wanted:
-                    found.note(f"{view.name} {name}: another profile than the oracle's", differing=1)
 
-
-def _sort(batch: list[Any], by_partition: dict[int, list[Any]]) -> None:
+def _sort(by_partition: dict[int, list[Any]], batch: list[Any]) -> None:
     for record in batch:
         by_partition.setdefault(record.partition(), []).append(record)
 

@@ -19,7 +19,8 @@ from streams.ledger.spans import log_reader
 from streams.settings import Settings
 from streams.topics import DECISIONS, ENTITIES, FEATURES, LABELS, TRANSACTIONS
 from tests.faults.faults import Fault, ensure, inflict
-from tests.faults.oracle import Findings, Oracle
+from tests.faults.findings import Findings
+from tests.faults.oracle import Oracle
 from tests.faults.traffic import SCALE, Sending, Traffic
 
 RATE = 2_000
