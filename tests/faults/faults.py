@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -80,25 +82,38 @@ def ensure(settings: Settings, name: str, *, running: bool) -> None:
         until(lambda: state_of(settings, name) in ("STOPPED", "EXITED"), ENDS_S, f"{name} to stop")
 
 
-def inflict(settings: Settings, fault: Fault, action: Action, rng: random.Random, freeze_s: float) -> float:
-    """Do it now. Returns the moment (``time.monotonic``) from which recovery counts.
+@dataclass(frozen=True)
+class Inflicted:
+    """``began``: the moment (``time.monotonic``) from which recovery counts. ``over`` waits until the victim goes on."""
 
-    That is when the victim is killed, or goes on after a freeze; with a second processor when it freezes, because the other
-    one is to take over.
+    began: float
+    over: Callable[[], None]
+
+
+def inflict(
+    settings: Settings, fault: Fault, action: Action, rng: random.Random, freeze_s: float
+) -> Inflicted:
+    """Do it now. Recovery counts from here on, after a freeze of the only worker from its end on.
+
+    With a second processor a freeze goes on behind: the other one is to take over meanwhile.
     """
     victim = rng.choice(fault.victims)
     began = time.monotonic()
-    if fault.loses_a_second:
+    if action == "freeze":
+        frozen = threading.Thread(target=freeze, args=(pid_of(settings, victim), freeze_s))
+        frozen.start()
+        if fault.processors > 1:
+            return Inflicted(began, frozen.join)
+        frozen.join()
+        began = time.monotonic()
+    elif fault.loses_a_second:
         lose_the_last_second(settings, rng)
-    elif action == "kill":
-        os.kill(pid_of(settings, victim), signal.SIGKILL)
     elif action == "restart":
         ensure(settings, victim, running=False)
         ensure(settings, victim, running=True)
     else:
-        freeze(pid_of(settings, victim), freeze_s)
-        return began if fault.processors > 1 else time.monotonic()
-    return began
+        os.kill(pid_of(settings, victim), signal.SIGKILL)
+    return Inflicted(began, lambda: None)
 
 
 def freeze(pid: int, seconds: float) -> None:

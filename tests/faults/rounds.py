@@ -108,8 +108,9 @@ class Bench:
             moment = SECONDS - rng.uniform(0.2, 0.8)
         traffic.start()
         self._until_sent(traffic, int(RATE * moment))
-        began = inflict(self.settings, fault, action, rng, self.freeze_s)
-        recovery_s = self._recovered(fault.group, traffic) - began
+        inflicted = inflict(self.settings, fault, action, rng, self.freeze_s)
+        recovery_s = self._recovered(fault.group, traffic) - inflicted.began
+        inflicted.over()
         traffic.finish(300.0)
         self._until_idle()
         found = self.oracle.look(traffic.ids, everything=everything)
