@@ -1,6 +1,6 @@
 # `make` alone lists what can be done. Everything is set up on the way; nothing is done twice.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo replay-handbook replay-sparkov licences clean distclean
+.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo faults replay-handbook replay-sparkov handbook-features licences clean distclean
 PYTHON := .venv/bin/python
 SOURCES := features models streams services infra loadtest tests
 
@@ -55,6 +55,9 @@ slo: setup ## 1,000 transactions a second for 60 s on a stack of its own: nothin
 	@home=$$(mktemp -d /tmp/tollgate-slo-XXXX) && trap '.venv/bin/tollgate down --home '$$home' --purge 2>/dev/null' EXIT && \
 	.venv/bin/tollgate up --home $$home --port-base 24500 && \
 	.venv/bin/tollgate simulate --home $$home --rate 1000 --seconds 60 --p99-below 100
+
+faults: setup-dev ## Every fault ROUNDS times (20) at 2,000 a second on a stack of its own; SEED=1, FAULT="broker" for one
+	@$(PYTHON) -m tests.faults --rounds $(or $(ROUNDS),20) --seed $(or $(SEED),1) $(if $(FAULT),--only "$(FAULT)")
 
 # $(call replay,NAME,PORT): a file of ../shared/data with its built-in mapping through a stack of its own, then the books
 define replay

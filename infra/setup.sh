@@ -101,8 +101,8 @@ install_into() { # environment, requirement file...
   [ -x "$venv/bin/python" ] || "$UV" venv -q --python "$PYTHON" "$venv"
   local file
   for file in "$@"; do
-    # compiled once here, not by each of a dozen processes when it starts
-    "$UV" pip install --python "$venv/bin/python" --no-deps --require-hashes --compile-bytecode -r "$file"
+    # compiled once here, not by each of a dozen processes when it starts; on a busy machine a file may take minutes
+    UV_COMPILE_BYTECODE_TIMEOUT=900 "$UV" pip install --python "$venv/bin/python" --no-deps --require-hashes --compile-bytecode -r "$file"
   done
 }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -337,17 +338,21 @@ def run_chunk_app(
 ) -> None:
     """Run one Faust worker until SIGTERM: ``handle`` gets each chunk, ``tick`` runs between chunks every ``tick_s``.
 
+    ``handle`` and ``tick`` run in one thread, ``start_positions`` in another, never while one of them runs.
+
     ``start_positions`` is asked, on every assignment, where to start each (topic, partition); those it leaves out start
     at the group's committed offset. A ``handle`` that raises ends the process (exit code 70) and the supervisor
     restarts it: nothing is committed past the failed chunk. With ``fetch_min_bytes`` above 1 a fetch waits for that much,
     or half a second: fewer, larger chunks, for what is in no hurry.
     """
-    app = _new_app(process, group, start_positions, fetch_min_bytes, pacing)
+    starting = threading.Lock()
+    start = _alone(start_positions, starting) if start_positions else None
+    app = _new_app(process, group, start, fetch_min_bytes, pacing)
     for topic in topics:
         channel = app.topic(topic.name, key_serializer="raw", value_serializer="raw", allow_empty=True)
         app.agent(channel, name=f"{group}-{topic.name}", concurrency=1)(_agent(handle))
     if tick is not None:
-        app.timer(interval=tick_s)(_ticker(tick))
+        app.timer(interval=tick_s)(_ticker(tick, starting))
     worker = faust.Worker(
         app,
         loglevel="WARNING",
@@ -425,12 +430,27 @@ def _agent(handle: Callable[[Chunk], None]) -> Callable[[Any], Any]:
     return consume
 
 
-def _ticker(tick: Callable[[], None]) -> Callable[[], Any]:
+def _alone(
+    start: Callable[[list[tuple[str, int]]], Positions], starting: threading.Lock
+) -> Callable[[list[tuple[str, int]]], Positions]:
+    def start_alone(assigned: list[tuple[str, int]]) -> Positions:
+        with starting:
+            return start(assigned)
+
+    return start_alone
+
+
+def _ticker(tick: Callable[[], None], starting: threading.Lock) -> Callable[[], Any]:
     async def run_tick() -> None:
+        if not starting.acquire(blocking=False):
+            # partitions are being taken, with the connections that a tick would use
+            return
         try:
             tick()
         except Exception:  # the process edge, as above
             logger.exception("periodic work failed")
             os._exit(EXIT_HANDLER_FAILED)
+        finally:
+            starting.release()
 
     return run_tick

@@ -24,7 +24,7 @@ from streams.events import Transaction
 from streams.missing import blank
 from streams.partitioning import entity_partition
 from streams.processor.intake import sort_out
-from streams.processor.items import apply, dtype_of, view_of
+from streams.processor.items import Known, apply, dtype_of, fresh_items, news_of, said_key, view_of
 from streams.records import EntityItem, FeatureRecord, decode_items
 
 #: (entity, id), with "card" for a card's fraud history
@@ -87,6 +87,7 @@ class Evidence:
         }
         # highest source offset applied, per partition of `entities` and source
         self._applied: dict[tuple[int, str, int], int] = {}
+        self._said: dict[str, Known] = {}
 
     def add_transactions(self, rows: Iterable[LogRow]) -> None:
         """Keep what the processor accepted of the sampled cards."""
@@ -99,14 +100,17 @@ class Evidence:
         """Keep the items of the sampled entities that were not applied before."""
         batch = decode_items(value)
         source = (partition, batch.source_topic, batch.source_partition)
-        known = self._applied.get(source, -1)
-        for item in batch.items:
-            if item.offset <= known:
-                continue
-            self._applied[source] = item.offset
+        fresh, self._applied[source] = fresh_items(batch.items, self._applied.get(source, -1))
+        for item in fresh:
             kept = self._items.get((item.entity, item.entity_id))
-            if kept is not None:
+            if kept is None:
+                continue
+            key = said_key(item)
+            if key is None:
                 kept.append((offset, item))
+            elif (news := news_of(item, self._said.get(key))) is not None:
+                changed, self._said[key] = news
+                kept.append((offset, changed))
 
     def recompute(self, samples: Sequence[FeatureRecord]) -> Row:
         """The features of the samples from this evidence; float32 (n, WIDTH)."""

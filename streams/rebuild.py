@@ -24,12 +24,13 @@ from streams.processor.entities import (
     Group,
     Source,
     applied_writes,
-    fresh_items,
     group_items,
     profile_writes,
+    said_writes,
+    sort_items,
 )
 from streams.processor.intake import sort_out
-from streams.processor.items import apply, dtype_of
+from streams.processor.items import Known, apply, dtype_of, news_in
 
 #: entities written to Redis in one round
 ROUND = 500
@@ -95,11 +96,13 @@ class EntityBuilder:
     def __init__(self, partition: int) -> None:
         self._partition = partition
         self.applied: dict[int, dict[Source, int]] = {partition: {}}
+        self._said: dict[str, Known | None] = {}
         self.views: dict[str, tuple[View, Arena]] = {}
 
     def add(self, rows: Sequence[LogRow]) -> None:
         """Apply items that were not applied before; what is no record of items is passed over, as it is in dead letters."""
-        items, offsets, _ = fresh_items(Chunk("entities", list(rows)), self.applied)
+        items, offsets, _ = sort_items(Chunk("entities", list(rows)), self.applied)
+        items, offsets, _ = news_in(items, offsets, self._said)
         for group in group_items(items, offsets):
             _, arena = self.views.setdefault(group.view.name, (group.view, Arena(dtype_of(group.view))))
             slots = arena.places([item.entity_id for item in group.items])
@@ -116,6 +119,10 @@ class EntityBuilder:
                 records[: len(part)] = arena.records[start : start + len(part)]
                 group = Group(view, [], [], {name: slot for slot, name in enumerate(part)})
                 yield profile_writes(group, records, np.zeros(len(records), dtype=np.int64))
+
+    def said(self) -> list[Command]:
+        """What labels said, to be remembered before the position is written."""
+        return said_writes({key: known for key, known in self._said.items() if known is not None})
 
     def applied_writes(self) -> list[Command]:
         """How far each source is applied, to be written with the position."""

@@ -25,7 +25,7 @@ from streams.ledger.spans import Span, read_span, whole_log
 from streams.parity import LogRow
 from streams.processor.entities import applied_key
 from streams.processor.lost import GROUP, committed
-from streams.rebuild import CardBuilder, Done, EntityBuilder
+from streams.rebuild import ROUND, CardBuilder, Done, EntityBuilder
 from streams.settings import Settings, load_settings
 from streams.topics import ENTITIES, TRANSACTIONS
 
@@ -176,8 +176,14 @@ def rebuild_partition(
     if stop > start:
         read_span(settings.kafka, {topic: {partition: start}}, {topic: {partition: stop}}, take)
     written = _write(settings, builder.writes())
-    applied = builder.applied_writes() if isinstance(builder, EntityBuilder) else []
-    return Done(topic, partition, count, written), applied
+    if not isinstance(builder, EntityBuilder):
+        return Done(topic, partition, count, written), []
+    said = builder.said()
+    client = RespClient(settings.redis_address)
+    for begin in range(0, len(said), ROUND):
+        client.patient(said[begin : begin + ROUND])
+    client.close()
+    return Done(topic, partition, count, written), builder.applied_writes()
 
 
 def _write(settings: Settings, rounds: Iterator[Packed]) -> int:

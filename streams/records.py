@@ -80,8 +80,21 @@ class Payment(msgspec.Struct, array_like=True, frozen=True):
     mcc: float | None
 
 
+class Said(msgspec.Struct, array_like=True, frozen=True):
+    """Which label of a transaction an item tells of. Of two, that with the larger (label_time_ms, offset) holds."""
+
+    transaction_id: str
+    label_time_ms: int
+    #: of the label on its partition of `labels`
+    offset: int
+
+
 class EntityItem(msgspec.Struct, array_like=True, frozen=True):
-    """One event's meaning for one entity. ``kind`` is "tx", "label" or "declined"; ``frauds`` is -1, 0 or +1."""
+    """One event's meaning for one entity. ``kind`` is "tx", "label" or "declined".
+
+    ``frauds`` of a label that says so (``said``) is 1 for a fraud and 0 for none, whatever was said before; of one that does
+    not (written by older code) it is the change: -1, 0 or +1.
+    """
 
     entity: str
     entity_id: str
@@ -93,6 +106,8 @@ class EntityItem(msgspec.Struct, array_like=True, frozen=True):
     frauds: int
     #: of a "tx" of a customer
     payment: Payment | None = None
+    #: of a "label"
+    said: Said | None = None
 
 
 class EntityItems(msgspec.Struct, array_like=True, frozen=True):

@@ -38,9 +38,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oncall: str = "http://127.0.0.1:19007"
     console: str = "http://127.0.0.1:19008"
     partitions: int = 2
+    #: workers of the processor's group, 1 or 2; they share the partitions
+    processors: int = 1
     deadline_ms: int = 100
     #: True when Kafka is librdkafka's mock cluster and nothing is durable
     embedded: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.processors <= 2:
+            raise ValueError(f"processors is 1 or 2, not {self.processors}")
 
     @property
     def root(self) -> Path:

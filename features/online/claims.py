@@ -101,6 +101,30 @@ class Claims:
                     f"{tp[0]}[{tp[1]}]: a chunk begins at {start}, the state ends at {self._positions[tp]}"
                 )
 
+    def verify(self) -> None:
+        """Look, between chunks, whether the store still holds what this worker wrote: in quiet times no chunk would ask.
+
+        A partition that another worker has taken is no loss, and a store that does not answer is asked again.
+
+        Raises:
+            StateRegressed: the store is behind.
+        """
+        partitions = list(self._epochs)
+        if not partitions:
+            return
+        try:
+            (values,) = self._client.call(self.guard(partitions)[1:])
+        except StoreUnavailable:
+            return
+        for index, tp in enumerate(partitions):
+            epoch, stored = int(values[index] or 0), int(values[len(partitions) + index] or 0)
+            own = int(self._epochs[tp])
+            if epoch < own or (epoch == own and stored < self._positions[tp]):
+                raise StateRegressed(
+                    f"{tp[0]}[{tp[1]}]: state is at {stored} in epoch {epoch}, this worker wrote "
+                    f"{self._positions[tp]} in epoch {own}"
+                )
+
     def commit(
         self,
         partitions: Sequence[TopicPartition],

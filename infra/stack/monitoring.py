@@ -13,7 +13,7 @@ from streams.settings import Settings
 
 RULES = CHECKOUT / "infra" / "prometheus" / "rules.yml"
 SCRAPE_INTERVAL = "5s"
-#: processes of one local stack that serve metrics
+#: processes of every local stack that serve metrics
 SCRAPED = (
     "processor-0",
     "labels-0",
@@ -24,6 +24,11 @@ SCRAPED = (
     "trainer-0",
     "rollout-0",
 )
+
+
+def scraped(settings: Settings) -> list[str]:
+    """The processes of this stack that serve metrics."""
+    return [*SCRAPED, *(f"processor-{i}" for i in range(1, settings.processors))]
 
 
 def prometheus_config(settings: Settings) -> dict[str, Any]:
@@ -40,7 +45,7 @@ def prometheus_config(settings: Settings) -> dict[str, Any]:
                         "targets": [f"127.0.0.1:{settings.metrics_port(name)}"],
                         "labels": {"process": name},
                     }
-                    for name in SCRAPED
+                    for name in scraped(settings)
                 ],
             }
         ],

@@ -75,7 +75,11 @@ def _hot_path(settings: Settings, tools: Tools) -> list[Program]:
         return _python(settings, tools.python, name, module, HOT_PATH, needed=needed, start_s=5)
 
     return [
-        python("processor-0", "streams.processor.main"),
+        # one of them is enough to decide: it takes all partitions when the other is gone
+        *(
+            python(f"processor-{i}", "streams.processor.main", needed=i == 0)
+            for i in range(settings.processors)
+        ),
         _behind(python("labels-0", "streams.labels.main"), 5),
         python("scoring", "services.scoring.main"),
         python("rollout-0", "services.rollout.main"),

@@ -96,7 +96,9 @@ def _settings(home: Path, port_base: int | None, embedded: bool) -> Settings:
     if known is None:
         return settings
     # what a person set in the file, and what topics were made with, stays
-    return msgspec.structs.replace(settings, partitions=known.partitions, deadline_ms=known.deadline_ms)
+    return msgspec.structs.replace(
+        settings, partitions=known.partitions, processors=known.processors, deadline_ms=known.deadline_ms
+    )
 
 
 def addresses(settings: Settings) -> str:

@@ -9,13 +9,16 @@ import msgspec
 
 from streams.events import Decision, Label, Outcome, epoch_ms
 from streams.partitioning import entity_partition
-from streams.records import DecidedEntities, EntityItem
+from streams.records import DecidedEntities, EntityItem, Said
 
 
 class StoredLabel(msgspec.Struct, array_like=True, frozen=True):
-    """The newest label of a transaction, as the index keeps it."""
+    """The newest label of a transaction, as the index keeps it; ``offset`` is its own on `labels`."""
 
     label: Label
+    offset: int = -1
+    #: whether this or an earlier one said fraud
+    ever_fraud: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Joined:
 
     outcomes: list[CardOutcome] = field(default_factory=list)
     items: dict[tuple[int, int], list[EntityItem]] = field(default_factory=dict)
-    labels: dict[str, Label] = field(default_factory=dict)
+    labels: dict[str, StoredLabel] = field(default_factory=dict)
     corrected: int = 0
     repeated: int = 0
 
@@ -51,7 +54,7 @@ class Join:
     """One chunk's worth of joining. ``decisions`` and ``labels`` are what the index knows, by transaction."""
 
     def __init__(
-        self, decisions: Mapping[str, KnownDecision], labels: Mapping[str, Label], partitions: int
+        self, decisions: Mapping[str, KnownDecision], labels: Mapping[str, StoredLabel], partitions: int
     ) -> None:
         self._decisions = decisions
         self._labels = dict(labels)
@@ -60,7 +63,8 @@ class Join:
 
     def label(self, label: Label, partition: int, offset: int) -> None:
         """A label arrived: count it for its entities, and pair it with its decision when that is known."""
-        before = self._labels.get(label.transaction_id)
+        stored = self._labels.get(label.transaction_id)
+        before = stored.label if stored else None
         if before is not None and before.label == label.label:
             self.joined.repeated += 1
             return
@@ -69,13 +73,14 @@ class Join:
             self.joined.repeated += 1
             return
         self.joined.corrected += before is not None
-        self._labels[label.transaction_id] = label
-        self.joined.labels[label.transaction_id] = label
-        change = int(label.label == "fraud") - int(before is not None and before.label == "fraud")
+        ever_fraud = label.label == "fraud" or (stored is not None and stored.ever_fraud)
+        now = StoredLabel(label, offset, ever_fraud)
+        self._labels[label.transaction_id] = now
+        self.joined.labels[label.transaction_id] = now
         decision = self._decisions.get(label.transaction_id)
-        if change:
+        if ever_fraud:
             known = decision.entities if decision else None
-            self._count(label, known, change, partition, offset, own=True)
+            self._count(now, known, partition, offset, own=True)
         if decision is not None:
             self._pair(label, decision, partition, offset)
 
@@ -83,12 +88,13 @@ class Join:
         """A decision arrived: a decline counts for its card and customer; a label that came first is paired with it."""
         if decision.decision.decision == "decline":
             self._declined(decision, partition, offset)
-        label = self._labels.get(decision.decision.transaction_id)
-        if label is None:
+        stored = self._labels.get(decision.decision.transaction_id)
+        if stored is None:
             return
-        if label.label == "fraud" and decision.entities is not None:
-            self._count(label, decision.entities, 1, partition, offset, own=False)
-        self._pair(label, decision, partition, offset)
+        if stored.ever_fraud and decision.entities is not None:
+            # a fraud that was taken back too: before a crash the decision may have come first, and the fraud been counted
+            self._count(stored, decision.entities, partition, offset, own=False)
+        self._pair(stored.label, decision, partition, offset)
 
     def _declined(self, known: KnownDecision, partition: int, offset: int) -> None:
         decision = known.decision
@@ -112,24 +118,30 @@ class Join:
 
     def _count(
         self,
-        label: Label,
+        stored: StoredLabel,
         known: DecidedEntities | None,
-        change: int,
         partition: int,
         offset: int,
         *,
         own: bool,
     ) -> None:
-        """Frauds by event time for the card and merchant (``own``: named by the label) and whom the decision names."""
+        """Fraud or not, by event time, for card and merchant (``own``: named by the label) and whom the decision names.
+
+        Items tell what holds, not what changes: which record completes a pair depends on which came first, and after a crash
+        that may be the other one.
+        """
+        label = stored.label
         entities: list[tuple[str, str | None]] = []
         if own:
             entities += [("card", label.card_id), ("merchant", label.merchant_id)]
         if known is not None:
             entities += [("device", known.device_id), ("ip", known.ip), ("customer", known.customer_id)]
-        event_ms = epoch_ms(label.event_time)
+        event_ms, fraud = epoch_ms(label.event_time), int(label.label == "fraud")
+        said = Said(label.transaction_id, epoch_ms(label.label_time), stored.offset)
         for entity, entity_id in entities:
             if entity_id:
-                self._send(EntityItem(entity, entity_id, "label", offset, event_ms, 0, 0, change), partition)
+                item = EntityItem(entity, entity_id, "label", offset, event_ms, 0, 0, fraud, None, said)
+                self._send(item, partition)
 
     def _send(self, item: EntityItem, partition: int) -> None:
         target = entity_partition(item.entity, item.entity_id, self._partitions)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from features.online.claims import Claims
 from features.online.resp import RespClient
-from streams.chunks import Pacing, run_chunk_app
+from streams.chunks import Pacing, Positions, run_chunk_app
 from streams.kafka import new_producer
+from streams.labels.sent import sent_outcomes
 from streams.labels.stage import TOPICS, LabelsStage
 from streams.process import Process, start_process
 
@@ -21,9 +22,17 @@ def run(process: Process) -> None:
     client = RespClient(settings.redis_address)
     claims = Claims(client, GROUP)
     stage = LabelsStage(settings.partitions, client, new_producer(settings.kafka, process.name), claims)
+
+    def start(assigned: list[tuple[str, int]]) -> Positions:
+        positions = claims.claim(assigned)
+        # after the claim: what another worker of these partitions has sent is there by now
+        stage.remember(sent_outcomes(settings.kafka, {partition for _, partition in assigned}))
+        return positions
+
     run_chunk_app(
-        process, GROUP, TOPICS, stage.handle, claims.claim, fetch_min_bytes=FETCH_BYTES, pacing=PACING
-    )
+        process, GROUP, TOPICS, stage.handle, start,
+        tick=claims.verify, fetch_min_bytes=FETCH_BYTES, pacing=PACING,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The labels stage: keeps the ledger index (decision and label by transaction), emits outcomes and fraud items, once.
 
 `labels` and `decisions` are co-partitioned by card: one worker sees both sides of a join, in one index, without races.
-Outcomes and items are acknowledged before the index and the position move on in one EXEC; items repeated after a crash
-are dropped by their offset, outcomes carry theirs in a header. What does not parse goes to dead letters, a label on
+Outcomes and items are acknowledged before the index and the position move on in one EXEC. Items repeated after a crash
+are dropped by the entity stage; outcomes that are on the log already are not sent again. What does not parse goes to dead letters, a label on
 another partition than its card's is sent on to the right one.
 """
 
@@ -24,6 +24,7 @@ from streams.dead_letters import dead_letter, send_dead_letter
 from streams.events import Decision, InvalidEvent, Label, encode, parse_label
 from streams.kafka import flush
 from streams.labels.join import Join, Joined, KnownDecision, StoredLabel
+from streams.labels.sent import key_of
 from streams.labels.source import OutcomeSource, source_header
 from streams.metrics import DUPLICATES, FORWARDED, STAGE_SECONDS
 from streams.metrics import OUTCOMES as OUTCOMES_METRIC
@@ -72,6 +73,11 @@ class LabelsStage:
         self._client = client
         self._producer = producer
         self._claims = claims
+        self._sent: set[int] = set()
+
+    def remember(self, sent: set[int]) -> None:
+        """After an assignment: outcomes (``sent.key_of``) that are on the log already and are not sent again."""
+        self._sent = sent
 
     def handle(self, chunk: Chunk) -> None:
         """Do one chunk wholly, or raise and leave it for the next worker."""
@@ -94,7 +100,7 @@ class LabelsStage:
         ids = [label.transaction_id for _, label in labels]
         values = self._read(chunk, [*map(decision_key, ids), *map(label_key, ids)])
         decisions: dict[str, KnownDecision] = {}
-        known: dict[str, Label] = {}
+        known: dict[str, StoredLabel] = {}
         for (record, label), decided, said in zip(
             labels, values[: len(ids)], values[len(ids) :], strict=True
         ):
@@ -109,8 +115,7 @@ class LabelsStage:
         for record, label in labels:
             join.label(label, record.partition, record.offset)
         writes: list[Command] = [
-            ("SET", label_key(i), _pack(StoredLabel(label)), "EX", KEEP_S)
-            for i, label in join.joined.labels.items()
+            ("SET", label_key(i), _pack(stored), "EX", KEEP_S) for i, stored in join.joined.labels.items()
         ]
         self._finish(chunk, join.joined, writes)
 
@@ -126,7 +131,7 @@ class LabelsStage:
                 refused.append((record, InvalidEvent("poison", "", f"no decision: {text}")))
         values = self._read(chunk, [label_key(decision.transaction_id) for _, decision in decisions])
         self._refuse(refused)
-        known: dict[str, Label] = {}
+        known: dict[str, StoredLabel] = {}
         for (record, decision), said in zip(decisions, values, strict=True):
             if label := _stored_label(said, record):
                 known[decision.transaction_id] = label
@@ -178,6 +183,9 @@ class LabelsStage:
 
     def _finish(self, chunk: Chunk, joined: Joined, writes: list[Command]) -> None:
         for paired in joined.outcomes:
+            if self._sent and key_of(paired.outcome) in self._sent:
+                DUPLICATES.labels("outcomes").inc()
+                continue
             source = OutcomeSource(chunk.topic, paired.partition, paired.offset)
             self._producer.produce(
                 OUTCOMES.name,
@@ -219,7 +227,7 @@ def _stored_decision(raw: bytes | None, record: Any) -> KnownDecision | None:
         return None
 
 
-def _stored_label(raw: bytes | None, record: Any) -> Label | None:
+def _stored_label(raw: bytes | None, record: Any) -> StoredLabel | None:
     """The newest label that the index holds for a record's transaction, as above."""
     if not raw:
         return None
@@ -228,7 +236,10 @@ def _stored_label(raw: bytes | None, record: Any) -> Label | None:
     except _UNREADABLE as error:
         _log_unreadable("stored label", record, error)
         return None
-    return stored.label
+    if stored.label.label == "fraud" and not stored.ever_fraud:
+        # written before this was kept
+        return msgspec.structs.replace(stored, ever_fraud=True)
+    return stored
 
 
 def _entities(record: Any) -> DecidedEntities | None:

@@ -1,7 +1,8 @@
 """The entity stage: a chunk of `entities` updates merchants, devices, ips, customers and cards' fraud histories, once.
 
 Each partition of `entities` has one writer. Items name their source (topic, partition, offset); the last offset applied per
-source is stored beside the profiles, in the same EXEC, so that repeated items are dropped.
+source is stored beside the profiles, in the same EXEC, so that repeated items are dropped. What a label says is known by
+its transaction instead: whether the label or the decision brings it may differ when a crash has it repeated.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from streams.events import InvalidEvent
 from streams.kafka import flush
 from streams.metrics import DUPLICATES, FEATURE_STALENESS, STAGE_SECONDS
 from streams.processor.cards import ACKNOWLEDGE_WITHIN_S
-from streams.processor.items import apply, dtype_of, view_of
+from streams.processor.items import Known, apply, dtype_of, fresh_items, news_in, said_key, view_of
 from streams.records import EntityItem, EntityItems, decode_items
 
 Source = tuple[str, int]
@@ -69,8 +70,9 @@ class EntityStage:
         started = time.monotonic()
         partitions = [(tp.topic, tp.partition) for tp in chunk.positions]
         applied = {tp.partition: dict(self._applied.get(tp.partition, {})) for tp in chunk.positions}
-        items, offsets, poison = fresh_items(chunk, applied)
+        items, offsets, poison = sort_items(chunk, applied)
         self._keep(poison)
+        items, offsets, said = self._news(items, offsets)
         groups = group_items(items, offsets)
         guard = self._claims.guard(partitions)
         reads = [pack_hmget(list(group.slots), group.view) for group in groups]
@@ -79,18 +81,50 @@ class EntityStage:
         self._claims.check(partitions, replies, starts)
         writes = _updated(groups, replies[len(guard) :])
         positions = {(tp.topic, tp.partition): offset for tp, offset in chunk.positions.items()}
-        self._claims.commit(partitions, [*writes, *applied_writes(applied)], positions)
+        self._claims.commit(partitions, [*writes, *said, *applied_writes(applied)], positions)
         self._applied.update(applied)
         if items:
             newest = max(item.event_ms for item in items)
             FEATURE_STALENESS.labels("merchant").set(max(0.0, time.time() - newest / 1000))
         STAGE_SECONDS.labels("entities").observe(time.monotonic() - started)
 
+    def _news(
+        self, items: list[EntityItem], offsets: list[int]
+    ) -> tuple[list[EntityItem], list[int], list[Command]]:
+        """The items that say something new, labels with the change that they make, and the writes that remember what was said.
+
+        Read before the epochs are watched: nobody else writes it, and who has lost the partition is stopped by its epoch.
+        """
+        keys = list(dict.fromkeys(key for item in items if (key := said_key(item)) is not None))
+        if not keys:
+            return items, offsets, []
+        (stored,) = self._client.patient([("MGET", *(_SAID + key for key in keys))])
+        known = {key: _known(raw) for key, raw in zip(keys, stored, strict=True)}
+        fresh, at, changed = news_in(items, offsets, known)
+        if len(fresh) < len(items):
+            DUPLICATES.labels("entities").inc(len(items) - len(fresh))
+        return fresh, at, said_writes(changed)
+
 
 MAX_MS = 4_102_444_800_000  # the year 2100
+#: what was said of a transaction is remembered as long as the labels worker's index remembers it
+SAID_FOR_S = 60 * 86_400
+_SAID = "tollgate:processor:said:"
 
 
-def fresh_items(
+def said_writes(changed: dict[str, Known]) -> list[Command]:
+    """Commands that remember what labels said."""
+    return [
+        ("SET", _SAID + key, f"{k.label_time_ms}:{k.offset}:{k.frauds}", "EX", SAID_FOR_S)
+        for key, k in changed.items()
+    ]
+
+
+def _known(raw: bytes | None) -> Known | None:
+    return Known(*map(int, raw.split(b":"))) if raw else None
+
+
+def sort_items(
     chunk: Chunk, applied: dict[int, dict[Source, int]]
 ) -> tuple[list[EntityItem], list[int], list[tuple[Any, InvalidEvent]]]:
     """Items not applied yet, in order, with the offset of their record; ``applied`` moves on. And what is no such record."""
@@ -105,14 +139,11 @@ def fresh_items(
             continue
         source = (batch.source_topic, batch.source_partition)
         known = applied[record.partition].get(source, -1)
-        fresh = [item for item in batch.items if item.offset > known]
+        fresh, applied[record.partition][source] = fresh_items(batch.items, known)
         if len(fresh) < len(batch.items):
             DUPLICATES.labels("entities").inc(len(batch.items) - len(fresh))
-        if not fresh:
-            continue
         items += fresh
         offsets += [record.offset] * len(fresh)
-        applied[record.partition][source] = fresh[-1].offset
     return items, offsets, poison
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -35,6 +36,60 @@ def view_of(item: EntityItem) -> View:
     if item.kind == "label" and item.entity in PAYMENTS_OF:
         return PAYMENTS_OF[item.entity]
     raise ValueError(f"no item of kind {item.kind} for entity {item.entity}")
+
+
+def fresh_items(items: Sequence[EntityItem], known: int) -> tuple[list[EntityItem], int]:
+    """Items above the last offset applied of their source, and the last offset now. What labels say passes: ``news_of``."""
+    fresh = [item for item in items if item.said is not None or item.offset > known]
+    return fresh, max((item.offset for item in fresh if item.said is None), default=known)
+
+
+class Known(NamedTuple):
+    """What was last applied of what labels say of one transaction, to one entity."""
+
+    label_time_ms: int
+    offset: int
+    frauds: int
+
+
+def said_key(item: EntityItem) -> str | None:
+    """Which transaction and entity a label's item tells of; None for other items, which are known by their offset."""
+    if item.said is None:
+        return None
+    return f"{item.entity}:{item.entity_id}:{item.said.transaction_id}"
+
+
+def news_of(item: EntityItem, known: Known | None) -> tuple[EntityItem, Known] | None:
+    """A label's item with the change that it makes, and what is known afterwards; None when it says nothing new."""
+    assert item.said is not None
+    time_ms, offset = item.said.label_time_ms, item.said.offset
+    if known is not None and (time_ms, offset) <= (known.label_time_ms, known.offset):
+        return None
+    change = item.frauds - (known.frauds if known else 0)
+    return msgspec.structs.replace(item, frauds=change), Known(time_ms, offset, item.frauds)
+
+
+def news_in(
+    items: Sequence[EntityItem], offsets: Sequence[int], known: dict[str, Known | None]
+) -> tuple[list[EntityItem], list[int], dict[str, Known]]:
+    """The items that say something new, labels with the change that they make, their offsets, and what became known.
+
+    ``known``: by ``said_key``, what is known of each label's transaction and entity; it moves on.
+    """
+    fresh: list[EntityItem] = []
+    at: list[int] = []
+    changed: dict[str, Known] = {}
+    for item, offset in zip(items, offsets, strict=True):
+        key = said_key(item)
+        if key is not None:
+            news = news_of(item, known.get(key))
+            if news is None:
+                continue
+            item, known[key] = news
+            changed[key] = news[1]
+        fresh.append(item)
+        at.append(offset)
+    return fresh, at, changed
 
 
 def dtype_of(view: View) -> np.dtype:

@@ -51,7 +51,7 @@ def run(process: Process) -> None:
 
     partitions_of(["warm"], settings.partitions)
     logger.info("feature kernels ready in %.1f s", warm_kernels())
-    run_chunk_app(process, GROUP, [TRANSACTIONS, ENTITIES], handle, start, pacing=PACING)
+    run_chunk_app(process, GROUP, [TRANSACTIONS, ENTITIES], handle, start, tick=claims.verify, pacing=PACING)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import time
 import pytest
 
 from streams.settings import Settings
+from tests.faults.faults import FAULTS
+from tests.faults.rounds import Bench
 from tests.running import pid_of, run_json, start_cli, until
 
 pytestmark = pytest.mark.stack
@@ -70,4 +72,17 @@ def test_redis_and_kafka_restart_under_load(running_stack: Settings) -> None:
     summary = json.loads(out)
     assert summary["missing"] == 0
     assert summary["duplicated"] == 0
+    assert run_json(running_stack, "reconcile", "--wait", "60")["balanced"]
+
+
+@pytest.mark.timeout(900)
+def test_labels_worker_killed_and_frozen(running_stack: Settings) -> None:
+    """Labels before and after their decisions: each fraud counts once for all whom it concerns, one outcome for each label."""
+    if running_stack.embedded:
+        pytest.skip("the rounds' books need a broker that keeps its log")
+    bench = Bench(running_stack, scoring=True, freeze_s=7.0)
+    # what other tests have left is not looked at again
+    result = bench.run(FAULTS["labels worker"], 2, seed=102, everything=False)
+    bench.close()
+    assert result.clean, result
     assert run_json(running_stack, "reconcile", "--wait", "60")["balanced"]

@@ -101,7 +101,7 @@ class MemoryRedis:
             self.values[key] = str(int(self.values.get(key, b"0")) + 1).encode()
             return int(self.values[key])
         if name == "SET":
-            self.values[key] = str(command[2]).encode()
+            self.values[key] = command[2] if isinstance(command[2], bytes) else str(command[2]).encode()
         if name == "GET":
             return self.values.get(key)
         if name == "MGET":

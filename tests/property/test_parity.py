@@ -25,6 +25,7 @@ from streams.records import (
     EntityItem,
     EntityItems,
     FeatureRecord,
+    Said,
     decode_features,
     encode_features,
     encode_items,
@@ -75,11 +76,15 @@ class Stage:
             return
         tx = self.random.choice(self.sent)
         self.count += 1
+        # some as older code wrote them, some told twice: by the label and, after a crash, by the decision
+        said = Said(tx.transaction_id, self.random.randrange(5), self.count) if self.count % 3 else None
+        fraud = self.random.randrange(2) if said else 1
         for entity, name in (("card", tx.card_id), ("merchant", tx.merchant_id)):
-            item = EntityItem(entity, name, "label", self.count, tx.event_ms, 0, 0, 1)
+            item = EntityItem(entity, name, "label", self.count, tx.event_ms, 0, 0, fraud, None, said)
             target = entity_partition(entity, name, PARTITIONS)
-            value = encode_items(EntityItems("labels", 0, [item]))
-            self.log.produce("entities", value=value, partition=target)
+            for source in ("labels", "decisions") if said else ("labels",):
+                value = encode_items(EntityItems(source, 0, [item]))
+                self.log.produce("entities", value=value, partition=target)
 
     def _append(self, tx: Transaction, decided: bytes | None = None) -> None:
         home = int(partitions_of([tx.card_id], PARTITIONS)[0])

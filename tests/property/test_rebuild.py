@@ -39,7 +39,7 @@ def rebuilt(log: MemoryLog, most: int) -> MemoryRedis:
                 builder.add(records[start : start + most])
             redis.call([*builder.writes()])
             if isinstance(builder, EntityBuilder):
-                redis.call(builder.applied_writes())
+                redis.call([*builder.said(), *builder.applied_writes()])
     return redis
 
 
@@ -50,6 +50,8 @@ def test_rebuilt_state_is_the_processors(seed: int, most: int) -> None:
     stage.run(60)
     again = rebuilt(stage.log, most)
     assert set(again.hashes) == set(stage.redis.hashes)
+    said = {key: value for key, value in stage.redis.values.items() if ":said:" in key}
+    assert said == {key: value for key, value in again.values.items() if ":said:" in key}
     for key, fields in stage.redis.hashes.items():
         for field in set(fields) - PUBLISHED:
             assert again.hashes[key][field] == fields[field], (key, field)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from features.online.claims import ChunkOutOfOrder, ClaimLost, Claims, StateRegressed
+from features.online.resp import StoreUnavailable
 
 PLACE = ("transactions", 0)
 
@@ -70,6 +71,44 @@ def test_a_position_beyond_this_workers_own_is_anothers() -> None:
     store.values["tollgate:processor:position:transactions:0"] = b"41"
     with pytest.raises(ClaimLost, match="beyond 40"):
         _check(store, claims)
+
+
+@pytest.mark.parametrize("lost", ["position", "epoch"])
+def test_a_store_that_lost_its_last_writes_is_noticed_without_a_chunk(lost: str) -> None:
+    store, claims = _claimed(40)
+    claims.verify()
+    claims.commit([PLACE], [], {PLACE: 47})
+    claims.verify()
+    store.values[f"tollgate:processor:{lost}:transactions:0"] = b"0"
+    with pytest.raises(StateRegressed, match="transactions"):
+        claims.verify()
+
+
+def test_a_store_that_lost_everything_is_noticed_without_a_chunk() -> None:
+    store, claims = _claimed(40)
+    store.values.clear()
+    with pytest.raises(StateRegressed):
+        claims.verify()
+
+
+def test_partitions_that_moved_on_and_a_store_that_is_away_are_no_loss() -> None:
+    store, claims = _claimed(40)
+    # another worker has it and goes on, or starts from further back
+    store.values["tollgate:processor:epoch:transactions:0"] = b"2"
+    for position in (b"41", b"39"):
+        store.values["tollgate:processor:position:transactions:0"] = position
+        claims.verify()
+
+    def away(_commands: list[Any]) -> list[Any]:
+        raise StoreUnavailable("away")
+
+    store.call = away  # type: ignore[method-assign]
+    claims.verify()
+
+
+def test_who_holds_nothing_asks_nothing() -> None:
+    client: Any = None
+    Claims(client, "processor").verify()
 
 
 def test_a_position_behind_and_an_epoch_that_moved_are_told_apart() -> None:

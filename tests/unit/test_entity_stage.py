@@ -6,11 +6,14 @@ from typing import Any
 
 from faust.types import TP
 
+from features.codec import decode_profiles
 from features.online.claims import Claims
+from features.online.layout import CARD_FRAUDS, hmget, unpack_bytes
+from features.profiles import FRAUDS, new_arena
 from streams.chunks import Chunk
 from streams.dead_letters import decode_dead_letter
 from streams.processor.entities import EntityStage
-from streams.records import EntityItem, EntityItems, encode_items
+from streams.records import EntityItem, EntityItems, Said, encode_items
 from tests.property.parity_world import MemoryLog, MemoryRedis, Record
 
 
@@ -41,3 +44,56 @@ def test_poison_is_kept_and_the_rest_applied() -> None:
     # both good items count: the last one applied is the last one sent
     applied = redis.call([("HGETALL", "tollgate:processor:applied:entities:0")])[0]
     assert [int(value) for value in applied[1::2]] == [2]
+
+
+def label(offset: int, frauds: int, said: Said | None) -> EntityItem:
+    return EntityItem("card", "card-1", "label", offset, 1_795_256_130_123, 0, 0, frauds, None, said)
+
+
+def frauds_after(*batches: EntityItems) -> int:
+    """Frauds of card-1 after these records, each handled as a chunk of its own."""
+    redis: Any = MemoryRedis()
+    log: Any = MemoryLog()
+    claims = Claims(redis, "processor")
+    claims.claim([("entities", 0)])
+    stage = EntityStage(redis, log, claims)
+    stage.load_applied([0])
+    for offset, batch in enumerate(batches):
+        record: Any = Record("entities", 0, offset, 1, None, encode_items(batch), [])
+        stage.handle(Chunk("entities", [record], {TP("entities", 0): offset + 1}))
+    arena = new_arena(FRAUDS, 1)
+    (reply,) = redis.call([hmget("card", "card-1", CARD_FRAUDS)])
+    decode_profiles(arena, [0], [unpack_bytes(reply[0])])
+    return int(arena["day_fraud"][0].sum())
+
+
+def by_label(*items: EntityItem) -> EntityItems:
+    return EntityItems("labels", 0, list(items))
+
+
+def by_decision(*items: EntityItem) -> EntityItems:
+    return EntityItems("decisions", 0, list(items))
+
+
+FIRST, SECOND = Said("tx-1", 1_000, 4), Said("tx-1", 2_000, 9)
+
+
+def test_what_a_label_says_counts_once_whoever_brings_it_and_in_whichever_order() -> None:
+    assert frauds_after(by_label(label(4, 1, FIRST)), by_decision(label(70, 1, FIRST))) == 1
+    # below an offset that its source has passed: the pair was completed the other way round before a crash
+    passed = EntityItem("card", "card-1", "declined", 90, 1_795_256_130_123, 0, 0, 0)
+    assert frauds_after(by_decision(passed), by_decision(label(70, 1, FIRST))) == 1
+    assert frauds_after(by_label(label(4, 1, FIRST), label(5, 1, Said("tx-2", 1_000, 5)))) == 2
+
+
+def test_the_newer_statement_holds_even_when_the_older_one_comes_again() -> None:
+    fraud, taken_back = by_label(label(4, 1, FIRST)), by_label(label(9, 0, SECOND))
+    assert frauds_after(fraud, taken_back) == 0
+    assert frauds_after(fraud, taken_back, fraud) == 0
+    assert frauds_after(taken_back, fraud) == 0
+    assert frauds_after(fraud, taken_back, by_label(label(12, 1, Said("tx-1", 2_000, 12)))) == 1
+
+
+def test_items_of_labels_by_older_code_are_changes_known_by_their_offset() -> None:
+    older = by_label(label(4, 1, None))
+    assert frauds_after(older, older, by_label(label(5, 1, None)), by_label(label(6, -1, None))) == 1

@@ -16,6 +16,7 @@ from streams.archive.writer import Archive
 from streams.chunks import Chunk
 from streams.dead_letters import DeadLetter, decode_dead_letter
 from streams.events import Label, Outcome, encode, from_ms
+from streams.labels.sent import keys_of
 from streams.labels.stage import LabelsStage, label_key
 from streams.metrics import FORWARDED
 from streams.partitioning import partitions_of
@@ -251,6 +252,22 @@ def test_a_misplaced_label_is_sent_on_and_joined_only_where_it_belongs():
     world.handle(sent)
     assert len(world.outcomes()) == 1
     assert world.counted().count(("card", CARDS[0], 1)) == 1
+
+
+def test_an_outcome_that_is_on_the_log_is_not_sent_again_when_the_other_side_completes_the_pair():
+    world = World()
+    world.handle(decided(0, 1))
+    world.handle(label(0, 1))
+    sent = [record.value for record in world.log.of("outcomes")]
+    # the store loses all that it was told; now the label is read first
+    world.store.values.clear()
+    world.start()
+    world.stage.remember(keys_of([*sent, None, b"", b"no outcome", b'{"label":"\xff"}']))
+    world.handle(label(0, 1))
+    world.handle(decided(0, 1), decided(1, 2))
+    assert len(world.outcomes()) == 1
+    world.handle(label(1, 2))
+    assert [outcome.decision.transaction_id for outcome in world.outcomes()] == ["tx-1", "tx-2"]
 
 
 def test_a_chunk_of_misplaced_labels_only_moves_the_position():

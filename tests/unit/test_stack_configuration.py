@@ -88,6 +88,18 @@ def test_the_table_holds_every_process_in_order() -> None:
             assert ("OMP_NUM_THREADS", "1") in program.environment
 
 
+def test_a_second_processor_is_a_process_like_the_first_and_not_needed() -> None:
+    settings = msgspec.structs.replace(settings_for(HOME, 21000), processors=2)
+    table = {program.name: program for program in programs(settings, TOOLS)}
+    assert "--name processor-1" in shlex.join(table["processor-1"].command)
+    assert table["processor-0"].needed
+    assert not table["processor-1"].needed
+    scraped = monitoring.prometheus_config(settings)["scrape_configs"][0]["static_configs"]
+    ports = [target for entry in scraped for target in entry["targets"]]
+    assert "127.0.0.1:21041" in ports
+    assert len(set(ports)) == len(ports)
+
+
 def test_what_this_machine_lacks_is_left_out_or_refused() -> None:
     settings = settings_for(HOME, 21000)
     lean = programs(settings, replace(TOOLS, prometheus=None, alertmanager=None, drift_python=None))

@@ -1,0 +1,50 @@
+"""The oracle's profiles of one view, and their comparison with what Redis holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from features.codec import encode_profiles
+from features.online.layout import View, unpack_bytes
+from features.online.resp import RespClient
+from features.online.wire import pack_hmget
+from features.profiles import new_arena
+from streams.processor.items import dtype_of
+from tests.faults.findings import Findings
+
+READ_AT_ONCE = 2_000
+
+
+class Profiles:
+    """The oracle's profiles of one view; ``touched`` since they were last compared."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.slots: dict[str, int] = {}
+        self.arena = new_arena(dtype_of(view), 1024)
+        self.touched: set[str] = set()
+
+    def slots_of(self, names: Iterable[str]) -> list[int]:
+        out = [self.slots.setdefault(name, len(self.slots)) for name in names]
+        while len(self.slots) > len(self.arena):
+            before, self.arena = self.arena, new_arena(self.arena.dtype, 2 * len(self.arena))
+            # as bytes: NumPy copies structured records field by field and leaves what lies between as it was
+            self.arena.view(np.uint8)[: before.nbytes] = before.view(np.uint8)
+        return out
+
+    def expected(self, names: Sequence[str]) -> list[bytes]:
+        places = np.array([self.slots[name] for name in names], dtype=np.int64)
+        return encode_profiles(self.arena, places)
+
+    def compare(self, client: RespClient, found: Findings, *, everything: bool) -> None:
+        """Hold the store's bytes against the oracle's: of those touched since the last time, or of ``everything``."""
+        names = sorted(self.slots if everything else self.touched)
+        self.touched.clear()
+        for first in range(0, len(names), READ_AT_ONCE):
+            part = names[first : first + READ_AT_ONCE]
+            replies = client.patient([pack_hmget(part, self.view)])
+            for name, reply, wanted in zip(part, replies, self.expected(part), strict=True):
+                if unpack_bytes(reply[0]) != wanted:
+                    found.note(f"{self.view.name} {name}: another profile than the oracle's", differing=1)

@@ -1,0 +1,224 @@
+"""Rounds of a fault on a stack that runs: traffic, the fault at a random moment, then the books; one line a fault."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from confluent_kafka import KafkaException, TopicPartition
+
+from features.online.resp import RespClient, StoreUnavailable
+from loadtest.simulator import create_world
+from loadtest.simulator.world import letters
+from streams.events import epoch_ms
+from streams.ledger.spans import log_reader
+from streams.settings import Settings
+from streams.topics import DECISIONS, ENTITIES, FEATURES, LABELS, TRANSACTIONS
+from tests.faults.faults import Fault, ensure, inflict
+from tests.faults.findings import Findings
+from tests.faults.oracle import Oracle
+from tests.faults.traffic import SCALE, Sending, Traffic
+
+RATE = 2_000
+#: of traffic in a round, beside the time that a victim is frozen
+SECONDS = 5.0
+CARDS = 20_000
+#: a busy machine may take so long for a backlog; a worker that fails for good takes longer
+IDLE_WITHIN_S = 420.0
+#: caught up: no more than so much traffic is waiting
+CAUGHT_UP_S = 0.5
+READS = {"processor": (TRANSACTIONS.name, ENTITIES.name), "labels": (LABELS.name, DECISIONS.name)}
+Say = Callable[[str], None]
+
+
+@dataclass
+class Result:
+    """What the rounds of one fault came to."""
+
+    fault: str
+    rounds: int = 0
+    findings: Findings = field(default_factory=Findings)
+    recovery_s: list[float] = field(default_factory=list)
+    bad_seeds: list[int] = field(default_factory=list)
+
+    def add(self, found: Findings, recovery_s: float, seed: int) -> None:
+        self.rounds += 1
+        self.recovery_s.append(recovery_s)
+        total = self.findings
+        total.transactions += found.transactions
+        total.counted += found.counted
+        total.missing += found.missing
+        total.doubled += found.doubled
+        total.differing += found.differing
+        total.examples += found.examples
+        if not found.clean:
+            self.bad_seeds.append(seed)
+
+    @property
+    def clean(self) -> bool:
+        return self.findings.clean and self.findings.counted == self.findings.transactions
+
+
+class Bench:
+    """A stack under test. ``scoring``: decisions, labels and outcomes are checked too, so everything must run."""
+
+    def __init__(self, settings: Settings, *, scoring: bool, freeze_s: float, say: Say = print) -> None:
+        self.settings, self.freeze_s, self._say = settings, freeze_s, say
+        self._client = RespClient(settings.redis_address)
+        self._scoring = scoring
+        self._groups = ("processor", "labels") if scoring else ("processor",)
+        # joins no group: it asks for ends, and for what the scoring group has committed
+        self._reader = log_reader(settings.kafka, **{"group.id": "scoring", "log_level": 0})
+        self.oracle = Oracle(settings, scoring=scoring)
+        self._world = create_world(7, CARDS)
+        self._began_ms = epoch_ms(datetime.now(UTC) - timedelta(days=200))
+        self._until_idle()
+        # what was on the log before is taken in, and is not this bench's to judge
+        self.oracle.look([])
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def run(self, fault: Fault, rounds: int, seed: int, *, everything: bool = True) -> Result:
+        """Rounds of one fault, with the seeds ``seed``, ``seed + 1``...; the last one compares every profile (``everything``)."""
+        result = Result(fault.name)
+        if self.settings.processors > 1:
+            ensure(self.settings, "processor-1", running=fault.processors > 1)
+        for number in range(rounds):
+            self._round(fault, seed + number, result, everything and number == rounds - 1)
+        return result
+
+    def _round(self, fault: Fault, seed: int, result: Result, everything: bool) -> None:
+        rng = random.Random(seed)
+        # by the seed, so that a round can be repeated alone
+        action = fault.actions[seed % len(fault.actions)]
+        seconds = SECONDS + (self.freeze_s if action == "freeze" else 0.0)
+        sending = Sending(
+            RATE, seconds, seed, letters(time.time_ns() % 19**8, 8), self._next_ms(seconds), fault.misplaced, fault.labels
+        )  # fmt: skip
+        traffic = Traffic(self.settings.kafka, self.settings.partitions, sending, self._world)
+        # while a victim is frozen the traffic goes on, and for a while after it
+        moment = rng.uniform(1.0, SECONDS - 1.0)
+        if action == "kill at the end":
+            # the last second ends in silence: no later transaction tells anybody that something was lost
+            moment = SECONDS - rng.uniform(0.2, 0.8)
+        traffic.start()
+        self._until_sent(traffic, int(RATE * moment))
+        inflicted = inflict(self.settings, fault, action, rng, self.freeze_s)
+        recovery_s = self._recovered(fault.group, traffic) - inflicted.began
+        inflicted.over()
+        traffic.finish(300.0)
+        self._until_idle()
+        found = self.oracle.look(traffic.ids, everything=everything)
+        result.add(found, recovery_s, seed)
+        self._say(
+            f"{fault.name} seed {seed} ({action}): {found.transactions:,} transactions, {found.counted:,} features count, "
+            f"{found.missing} missing, {found.doubled} doubled, {found.differing} differ, recovered in {recovery_s:.1f} s"
+            + "".join(f"\n    {example}" for example in found.examples)
+        )
+
+    def positions(self, group: str) -> dict[tuple[str, int], int] | None:
+        """Where a group's workers are, as the store says; None while it is away."""
+        places = [(topic, p) for topic in READS[group] for p in range(self.settings.partitions)]
+        keys = [f"tollgate:{group}:position:{topic}:{p}" for topic, p in places]
+        try:
+            values = self._client.call([("MGET", *keys)])[0]
+        except StoreUnavailable:
+            return None
+        return {place: int(value or 0) for place, value in zip(places, values, strict=True)}
+
+    def _behind(self, group: str) -> int | None:
+        """Records that a group has not handled yet; None while Kafka or Redis is away."""
+        positions, ends = self.positions(group), self._ends(group)
+        if positions is None or ends is None:
+            return None
+        return sum(max(0, ends[place] - position) for place, position in positions.items())
+
+    def _ends(self, group: str) -> dict[tuple[str, int], int] | None:
+        """Where the topics that a group reads end; None while Kafka is away."""
+        places = [(topic, p) for topic in READS[group] for p in range(self.settings.partitions)]
+        ends = {place: self._end(*place) for place in places}
+        known = {place: end for place, end in ends.items() if end is not None}
+        return known if len(known) == len(ends) else None
+
+    def _end(self, topic: str, partition: int) -> int | None:
+        try:
+            return int(self._reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=5.0)[1])
+        except KafkaException:
+            return None
+
+    def _until_sent(self, traffic: Traffic, rows: int) -> None:
+        end = time.monotonic() + 120
+        while traffic.sent < rows:
+            assert time.monotonic() < end, f"{traffic.sent} of {rows} transactions sent within 120 s"
+            time.sleep(0.01)
+
+    def _recovered(self, group: str, traffic: Traffic) -> float:
+        """The moment at which the group had handled what was waiting after the fault, and had caught up with the traffic."""
+        end = time.monotonic() + IDLE_WITHIN_S
+        goal: dict[tuple[str, int], int] | None = None
+        while True:
+            # once all is sent there is no excuse for a rest
+            most = 0 if traffic.sent == traffic.sending.total else RATE * CAUGHT_UP_S
+            goal = goal or self._ends(group)
+            now = time.monotonic()
+            positions, behind = self.positions(group), self._behind(group)
+            handled = goal and positions and all(positions[place] >= goal[place] for place in goal)
+            if handled and behind is not None and behind <= most:
+                return now
+            assert now < end, f"{group} did not recover within {IDLE_WITHIN_S:g} s: {behind} behind"
+            time.sleep(0.1)
+
+    def _until_idle(self) -> None:
+        """Wait until every group has handled everything, what they send each other included."""
+        end = time.monotonic() + IDLE_WITHIN_S
+        calm = 0
+        while calm < 3:
+            behind = {group: self._behind(group) for group in self._groups}
+            behind["scoring"] = self._undecided() if self._scoring else 0
+            calm = calm + 1 if all(left == 0 for left in behind.values()) else 0
+            assert time.monotonic() < end, f"not idle within {IDLE_WITHIN_S:g} s: {behind}"
+            time.sleep(0.1)
+
+    def _undecided(self) -> int | None:
+        """Features that the scoring group has not read, as far as it committed; None while Kafka is away."""
+        ends = [self._end(FEATURES.name, p) for p in range(self.settings.partitions)]
+        places = [TopicPartition(FEATURES.name, p) for p in range(self.settings.partitions)]
+        try:
+            committed = [max(0, place.offset) for place in self._reader.committed(places, timeout=5.0)]
+        except KafkaException:
+            return None
+        if None in ends:
+            return None
+        return sum(max(0, (end or 0) - offset) for end, offset in zip(ends, committed, strict=True))
+
+    def _next_ms(self, seconds: float) -> int:
+        """Rounds follow each other in event time, so that nothing is too late for its window."""
+        start = self._began_ms
+        self._began_ms += int(seconds * SCALE * 1000)
+        return start
+
+
+def table(results: list[Result]) -> str:
+    """The results as a table for a person."""
+    head = (
+        "fault", "rounds", "transactions", "missing", "doubled", "state differs", "features that count",
+        "recovery median s", "max s",
+    )  # fmt: skip
+    rows = [
+        (
+            r.fault, str(r.rounds), f"{r.findings.transactions:,}", str(r.findings.missing), str(r.findings.doubled),
+            str(r.findings.differing), f"{r.findings.counted:,}", f"{statistics.median(r.recovery_s):.1f}",
+            f"{max(r.recovery_s):.1f}",
+        )
+        for r in results
+    ]  # fmt: skip
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)
+    ]
+    return "\n".join(lines)

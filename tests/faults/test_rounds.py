@@ -1,0 +1,51 @@
+"""Two rounds of each fault of the feature engine at 2,000 transactions a second: everything once, whatever died meanwhile.
+
+``make faults`` runs twenty rounds of each, with the whole stack and freezes of a minute, and prints the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+import pytest
+
+from infra import stack
+from streams.parity_sample import check_parity
+from tests.faults.faults import FAULTS
+from tests.faults.rounds import Bench
+
+#: longer than the session timeout of 6 s: the frozen one has lost its partitions when it wakes
+FREEZE_S = 7.0
+ROUNDS = 2
+#: the seed says what is done: from here on first a kill, then a freeze or a restart
+SEED = 102
+#: without decisions: what scoring does with a repetition has tests of its own, and test_kill.py kills it
+ENGINE = ("kafka", "redis", "processor-0", "processor-1")
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory, free_port_base: Callable[[], int]) -> Iterator[Bench]:
+    """The feature engine alone: Kafka, Redis and two processors."""
+    settings = stack.settings_for(tmp_path_factory.mktemp("faults"), free_port_base())
+    settings = msgspec.structs.replace(settings, processors=2)
+    settings = stack.start(settings, only=ENGINE, wait_s=120)
+    if settings.embedded:
+        stack.stop(settings, purge=True)
+        pytest.skip("a mock broker keeps nothing: there is no restart to test")
+    try:
+        bench = Bench(settings, scoring=False, freeze_s=FREEZE_S)
+        yield bench
+        bench.close()
+    finally:
+        stack.stop(settings, purge=True)
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.group == "processor"])
+def test_every_transaction_is_applied_once(bench: Bench, name: str) -> None:
+    result = bench.run(FAULTS[name], ROUNDS, SEED)
+    assert result.clean, result
+    verdict = check_parity(bench.settings, 100, seed=1, say=lambda _text: None)
+    assert (verdict.identical, verdict.unexplained) == (verdict.compared, 0), verdict.differing

@@ -1,0 +1,199 @@
+"""Labels and decisions in any order, workers that die between acknowledgement and EXEC, a store that loses its last writes:
+each fraud counts once for its card, merchant, device, ip and customer."""
+
+from __future__ import annotations
+
+import copy
+import random
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from faust.types import TP
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.codec import decode_profiles
+from features.online.claims import Claims
+from features.online.layout import FRAUDS_OF, PAYMENTS_OF, hmget, unpack_bytes
+from features.profiles import FRAUDS, MEETING, new_arena
+from streams.chunks import Chunk
+from streams.events import Label, Outcome, encode, from_ms
+from streams.labels.sent import keys_of
+from streams.labels.stage import LabelsStage
+from streams.partitioning import partitions_of
+from streams.records import HEADER_ENTITIES, DecidedEntities, encode_entities
+from tests.property.parity_world import PARTITIONS, Crash, MemoryLog, MemoryRedis, Worker
+from tests.unit.archive_samples import START_MS, decision
+
+TRANSACTIONS = 12
+CARDS = ["card-1", "card-2", "card-3"]
+NAMED = DecidedEntities("m-1", "d-1", "203.0.113.7", "cu-1")
+
+
+class LossyRedis(MemoryRedis):
+    """Keeps what it held after each of the last EXECs, and can go back to one of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._before: list[Any] = []
+
+    def call(self, commands: Any) -> list[Any]:
+        replies = super().call(commands)
+        if ("EXEC",) in commands:
+            self._before = [*self._before[-4:], copy.deepcopy((self.values, self.hashes))]
+        return replies
+
+    def lose(self, pick: random.Random) -> None:
+        if self._before:
+            kept = pick.randrange(len(self._before))
+            self.values, self.hashes = copy.deepcopy(self._before[kept])
+            self._before = self._before[: kept + 1]
+
+
+class LabelsWorker:
+    """One labels worker on a log and a store in memory."""
+
+    topics = ("labels", "decisions")
+
+    def __init__(self, log: MemoryLog, redis: MemoryRedis) -> None:
+        self._log, self._redis = log, redis
+        self.start()
+
+    def start(self) -> None:
+        client: Any = self._redis
+        producer: Any = self._log
+        claims = Claims(client, "labels")
+        self._stage = LabelsStage(PARTITIONS, client, producer, claims)
+        said = [
+            record.value for p in range(PARTITIONS) for record in self._log.topics.get(("outcomes", p), [])
+        ]
+        self._stage.remember(keys_of(said))
+        self._next = claims.claim([(topic, p) for topic in self.topics for p in range(PARTITIONS)])
+
+    def step(self, topic: str, most: int, *, crash: bool = False) -> None:
+        records: list[Any] = []
+        positions: dict[TP, int] = {}
+        for partition in range(PARTITIONS):
+            first = self._next[(topic, partition)]
+            fetched = self._log.topics.get((topic, partition), [])[first : first + most]
+            if fetched:
+                records += fetched
+                positions[TP(topic, partition)] = first + len(fetched)
+        if not records:
+            return
+        self._redis.crash_next = crash
+        try:
+            self._stage.handle(Chunk(topic, records, positions))
+        except Crash:
+            self.start()
+            return
+        self._next.update({(tp.topic, tp.partition): offset for tp, offset in positions.items()})
+
+    def behind(self) -> bool:
+        return any(len(self._log.topics.get(place, [])) > done for place, done in self._next.items())
+
+
+class Town:
+    """A few cards' decisions and labels, said twice, corrected, early and late."""
+
+    def __init__(self, seed: int) -> None:
+        self.pick = random.Random(seed)
+        self.log, self.redis = MemoryLog(), LossyRedis()
+        self.labels, self.processor = LabelsWorker(self.log, self.redis), Worker(self.log, self.redis)
+        self.said: dict[int, str] = {}
+
+    def run(self, steps: int) -> None:
+        untold = list(range(TRANSACTIONS))
+        undecided = list(range(TRANSACTIONS))
+        for moment in range(steps):
+            roll = self.pick.random()
+            if roll < 0.15 and undecided:
+                self._decide(undecided.pop(self.pick.randrange(len(undecided))))
+            elif roll < 0.35:
+                number = (
+                    untold.pop() if untold and self.pick.random() < 0.7 else self.pick.randrange(TRANSACTIONS)
+                )
+                self._label(number, moment)
+            elif roll < 0.45:
+                self.redis.lose(self.pick)
+                self.labels.start()
+                self.processor = Worker(self.log, self.redis)
+            else:
+                self._step(crash=self.pick.random() < 0.2)
+        for number in undecided:
+            self._decide(number)
+        for _ in range(400):
+            if not (self.labels.behind() or self.processor.behind()):
+                return
+            self._step(crash=False)
+        raise AssertionError("the workers do not come to the end of the log")
+
+    def frauds(self) -> dict[tuple[str, str], int]:
+        """Frauds by entity, as the stored profiles have them."""
+        named = (("merchant", "m-1"), ("device", "d-1"), ("ip", "203.0.113.7"))
+        out = {}
+        for entity, name in named:
+            arena = new_arena(MEETING, 1)
+            decode_profiles(arena, [0], [self._stored(entity, name, PAYMENTS_OF[entity])])
+            out[(entity, name)] = int(arena["third_fraud"][0].sum())
+        for entity, name in (("customer", "cu-1"), *(("card", card) for card in CARDS)):
+            arena = new_arena(FRAUDS, 1)
+            decode_profiles(arena, [0], [self._stored(entity, name, FRAUDS_OF[entity])])
+            out[(entity, name)] = int(arena["day_fraud"][0].sum())
+        return out
+
+    def outcomes(self) -> list[tuple[str, str, Any]]:
+        """(transaction, label, when it was said) of each record of `outcomes`."""
+        made = [msgspec.json.decode(r.value, type=Outcome) for r in self.log.records("outcomes")]
+        return [(o.decision.transaction_id, o.label, o.label_time) for o in made]
+
+    def truth(self) -> dict[tuple[str, str], int]:
+        frauds = [number for number, label in self.said.items() if label == "fraud"]
+        named = (("merchant", "m-1"), ("device", "d-1"), ("ip", "203.0.113.7"), ("customer", "cu-1"))
+        cards = {("card", card): sum(_card(n) == card for n in frauds) for card in CARDS}
+        return {**dict.fromkeys(named, len(frauds)), **cards}
+
+    def _stored(self, entity: str, name: str, view: Any) -> bytes | None:
+        return unpack_bytes(self.redis.call([hmget(entity, name, view)])[0][0])
+
+    def _step(self, *, crash: bool) -> None:
+        worker: Any
+        worker, topic = self.pick.choice(
+            [(self.labels, "labels"), (self.labels, "decisions"), (self.processor, "entities")]
+        )
+        worker.step(topic, self.pick.randrange(1, 6), crash=crash)
+
+    def _decide(self, number: int) -> None:
+        made = decision(number)
+        made.card_id = _card(number)
+        headers = [(HEADER_ENTITIES, encode_entities(NAMED))]
+        self.log.produce("decisions", value=encode(made), partition=_home(made.card_id), headers=headers)
+
+    def _label(self, number: int, moment: int) -> None:
+        said = self.pick.choice(("fraud", "fraud", "legit"))
+        label = Label(
+            transaction_id=f"tx-{number}", label=said, label_time=from_ms(START_MS) + timedelta(hours=moment // 3),
+            source="chargeback", card_id=_card(number), merchant_id="m-1", event_time=from_ms(START_MS + number),
+        )  # fmt: skip
+        self.said[number] = said
+        self.log.produce("labels", value=encode(label), partition=_home(label.card_id))
+
+
+def _card(number: int) -> str:
+    return CARDS[number % len(CARDS)]
+
+
+def _home(card_id: str) -> int:
+    return int(partitions_of([card_id], PARTITIONS)[0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1_000_000))
+def test_each_fraud_counts_once_for_all_whom_it_concerns(seed: int) -> None:
+    town = Town(seed)
+    town.run(80)
+    assert town.frauds() == town.truth()
+    outcomes = town.outcomes()
+    assert len(outcomes) == len(set(outcomes))
+    assert {(f"tx-{number}", label) for number, label in town.said.items()} <= {o[:2] for o in outcomes}
