@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -54,13 +55,17 @@ def catalogue(home: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"hash": CATALOGUE_HASH, "features": rows}))
         return
+    errors: dict[str, int] = {}
     click.echo(f"{len(rows)} features, catalogue {CATALOGUE_HASH}\n")
-    click.echo(f"{'name':<32} {'entity':<12} {'window':>7}  {'unit':<28} exact, or its error")
+    click.echo(f"{'name':<32} {'entity':<12} {'window':>7}  {'unit':<47} exact, or its error (below)")
     for feature in FEATURES:
-        exact = "exact" if feature.exact else feature.error
+        exact = "exact" if feature.exact else f"[{errors.setdefault(feature.error, len(errors) + 1)}]"
         click.echo(
-            f"{feature.name:<32} {feature.entity:<12} {_window(feature.window_s):>7}  {feature.unit:<28} {exact}"
+            f"{feature.name:<32} {feature.entity:<12} {_window(feature.window_s):>7}  {feature.unit:<47} {exact}"
         )
+    click.echo()
+    for error, number in errors.items():
+        click.echo(textwrap.fill(error, 112, initial_indent=f"{f'[{number}]':<5}", subsequent_indent="     "))
 
 
 def _window(seconds: int) -> str:
