@@ -15,13 +15,15 @@ import org.apache.kafka.streams.processor.api.Processor;
 import org.apache.kafka.streams.processor.api.ProcessorContext;
 import org.apache.kafka.streams.processor.api.Record;
 import org.apache.kafka.streams.state.KeyValueStore;
+import org.apache.kafka.streams.state.StoreBuilder;
 import org.apache.kafka.streams.state.Stores;
 
 /**
- * Kafka Streams with a store of its own: each card's payments of 30 days in RocksDB behind the default cache, with its
- * changelog. Prints what loadtest/peers/meter.py prints.
+ * Kafka Streams with a store of its own: each card's payments of 30 days in RocksDB, with its changelog. Prints what
+ * loadtest/peers/meter.py prints.
  *
- * <p>Arguments: bootstrap, topic, out, events, folder.
+ * <p>Arguments: bootstrap, topic, out, events, folder, and "plain" (a store's default: RocksDB and changelog get every
+ * change) or "cached" (both get what is left at a commit, each 30 s, or when 10 MB are full).
  */
 public final class Windows {
   private static final long HOUR_MS = 3_600_000L;
@@ -31,13 +33,13 @@ public final class Windows {
 
   public static void main(String[] args) {
     StreamsBuilder builder = new StreamsBuilder();
-    builder.addStateStore(
-        Stores.keyValueStoreBuilder(Stores.persistentKeyValueStore("kept"), Serdes.String(), Serdes.ByteArray())
-            .withCachingEnabled());
+    StoreBuilder<KeyValueStore<String, byte[]>> store =
+        Stores.keyValueStoreBuilder(Stores.persistentKeyValueStore("kept"), Serdes.String(), Serdes.ByteArray());
+    builder.addStateStore(args[5].equals("cached") ? store.withCachingEnabled() : store);
     Meter meter = new Meter(Integer.parseInt(args[3]));
     builder.<String, String>stream(args[1]).process(() -> new Step(meter), "kept").to(args[2]);
     Properties settings = new Properties();
-    settings.put(StreamsConfig.APPLICATION_ID_CONFIG, "peer-kafka-streams");
+    settings.put(StreamsConfig.APPLICATION_ID_CONFIG, "peer-kafka-streams-" + args[5]);
     settings.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, args[0]);
     settings.put(StreamsConfig.STATE_DIR_CONFIG, args[4]);
     settings.put(StreamsConfig.REPLICATION_FACTOR_CONFIG, 1);
