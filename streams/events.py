@@ -214,15 +214,14 @@ def check_transaction(tx: Transaction) -> Transaction:
     Raises:
         InvalidEvent: see ``parse_transaction``.
     """
-    optional = [v for v in (tx.customer_id, tx.device_id, tx.ip, tx.mcc, tx.channel, tx.country) if v]
-    joined = "\x20\x20\x20".join(
-        (tx.transaction_id, tx.card_id, tx.merchant_id, tx.tenant, tx.currency, *optional)
-    )
-    if _UNPRINTABLE.search(joined):
+    texts = (tx.transaction_id, tx.card_id, tx.merchant_id, tx.tenant, tx.currency, *_optional(tx))
+    joined = "".join(texts)
+    if not (joined.isascii() and joined.isprintable()) and _UNPRINTABLE.search(joined):
         raise InvalidEvent(
             "unprintable", _which(tx, _UNPRINTABLE.search), "an identifier holds unprintable characters"
         )
-    if find_card_number(joined):
+    # a card number has twelve digits at least; three blanks keep those of different fields apart
+    if find_card_number("\x20\x20\x20".join([text for text in texts if len(text) >= 12])):
         field = _which(tx, find_card_number)
         raise InvalidEvent("card_number", field, f"{field} holds a card number; send a token in its place")
     if not (tx.currency.isascii() and tx.currency.isalpha() and tx.currency.isupper()):
@@ -276,14 +275,22 @@ def parse_label(raw: bytes | None) -> Label:
     return label
 
 
-def unknown_fields(raw: bytes) -> list[str]:
+def unknown_fields(raw: bytes, tx: Transaction | None = None) -> list[str]:
     """Names in a transaction that the contract does not know: ignored, and counted by the caller.
+
+    Args:
+        tx: what ``raw`` was parsed to, where that is known: it saves the exact look.
 
     Raises:
         InvalidEvent: ``not_utf8``, when such a name is no text; the typed parser passes over it.
     """
     # as many quoted names as known fields at most: the exact look is needed for few records
-    if raw.count(b'":') + raw.count(b'" :') <= 6:
+    known = 6
+    if tx is not None:
+        known += (
+            len(_optional(tx)) + (tx.latitude is not None) + (tx.longitude is not None) + (b'"tenant"' in raw)
+        )
+    if raw.count(b'":') + raw.count(b'" :') <= known:
         return []
     try:
         return [name for name in _object_decoder.decode(raw) if name not in _KNOWN]
@@ -317,6 +324,11 @@ def _decode(decoder: Any, raw: bytes) -> Any:
         raise InvalidEvent("not_json", "", "not JSON: nested too deeply") from None
     except UnicodeDecodeError:
         raise InvalidEvent("not_utf8", "", "not UTF-8") from None
+
+
+def _optional(tx: Transaction) -> list[str]:
+    """The texts of a transaction that need not be there, of those that are."""
+    return [v for v in (tx.customer_id, tx.device_id, tx.ip, tx.mcc, tx.channel, tx.country) if v]
 
 
 def _plainly(text: str, field: str) -> str:

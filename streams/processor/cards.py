@@ -14,10 +14,10 @@ from confluent_kafka import Producer
 
 from features.catalogue import CATALOGUE_HASH, INDEX, LATE_BOUND_S, WIDTH
 from features.columns import Payments, columns_of, text_hash
-from features.holder_kernel import DAY_MS, transaction_features
+from features.holder_kernel import transaction_features
 from features.online.claims import REBUILDING_KEY, Claims
 from features.online.gather import Gather
-from features.online.layout import CARD_STATE
+from features.online.layout import CARD_STATE, KEEP_AGAIN_MS
 from features.online.resp import Packed, RespClient
 from features.online.wire import pack_hset
 from streams.chunks import Chunk
@@ -240,7 +240,7 @@ def _writes(gather: Gather, rows: Any, seen: Any, before_ms: Any) -> Packed:
     slots = np.fromiter(last_row, dtype=np.int64, count=len(last_row))
     last_ms = gather.cards["last_ms"][slots]
     counted = rows[list(last_row.values())][:, [_COUNT_24H, _SUM_24H]].astype(np.int64)
-    expire = before_ms[slots] // DAY_MS != last_ms // DAY_MS
+    expire = before_ms[slots] // KEEP_AGAIN_MS != last_ms // KEEP_AGAIN_MS
     return pack_hset(
         CARD_STATE, [names[slot] for slot in last_row], gather.cards, slots, last_ms,
         np.column_stack([last_ms, counted]), expire,

@@ -19,7 +19,7 @@ from features.codec import decode_profiles
 from features.describe import counts_24h
 from features.meeting_kernel import DAY_MS, FIVE_MS
 from features.online.claims import Claims
-from features.online.layout import View, unpack_bytes
+from features.online.layout import KEEP_AGAIN_MS, View, unpack_bytes
 from features.online.resp import Command, Packed, RespClient, StoreUnavailable
 from features.online.wire import pack_hmget, pack_hset
 from features.profiles import FRAUDS, new_arena
@@ -213,7 +213,7 @@ def profile_writes(group: Group, arena: Any, before: Any) -> Packed:
         scalars = arena["day_fraud"][:n].sum(axis=1, dtype=np.int64)[:, None]
     else:
         scalars = np.column_stack([moments, counts_24h(arena)[:n]])
-    expire = before[:n] // DAY_MS != moments // DAY_MS
+    expire = before[:n] // KEEP_AGAIN_MS != moments // KEEP_AGAIN_MS
     slots = np.arange(n, dtype=np.int64)
     return pack_hset(group.view, list(group.slots), arena, slots, moments, scalars, expire)
 

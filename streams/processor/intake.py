@@ -76,7 +76,7 @@ def sort_out(records: Iterable[Any], partitions: int, default_deadline_ms: int) 
     for record in records:
         try:
             tx = parse_transaction(record.value)
-            intake.unknown_fields += len(unknown_fields(record.value))
+            intake.unknown_fields += len(unknown_fields(record.value, tx))
         except InvalidEvent as error:
             intake.refused.append((record, error))
             continue

@@ -19,6 +19,13 @@ from streams.records import EntityItem, Payment
 
 KINDS = {"tx": PAID, "label": LABEL, "declined": DECLINED}
 Arena = npt.NDArray[np.void]
+#: (kind, entity) -> the view that such items change: payments of all but cards (who have their own stage); what labels and
+#: declines say of holders apart from their payments, labels of meeting places with them
+_VIEWS = {
+    **{("tx", entity): view for entity, view in PAYMENTS_OF.items() if entity != "card"},
+    **{("label", entity): FRAUDS_OF.get(entity, view) for entity, view in PAYMENTS_OF.items()},
+    **{("declined", entity): view for entity, view in FRAUDS_OF.items()},
+}
 
 
 def view_of(item: EntityItem) -> View:
@@ -27,15 +34,12 @@ def view_of(item: EntityItem) -> View:
     Raises:
         ValueError: there is no such kind, or none for this entity.
     """
-    if item.kind == "tx" and item.entity in PAYMENTS_OF and item.entity != "card":
-        if item.entity == "customer" and item.payment is None:
-            raise ValueError("a customer's item without its payment")
-        return PAYMENTS_OF[item.entity]
-    if item.kind in ("label", "declined") and item.entity in FRAUDS_OF:
-        return FRAUDS_OF[item.entity]
-    if item.kind == "label" and item.entity in PAYMENTS_OF:
-        return PAYMENTS_OF[item.entity]
-    raise ValueError(f"no item of kind {item.kind} for entity {item.entity}")
+    view = _VIEWS.get((item.kind, item.entity))
+    if view is None:
+        raise ValueError(f"no item of kind {item.kind} for entity {item.entity}")
+    if view is CUSTOMER_STATE and item.payment is None:
+        raise ValueError("a customer's item without its payment")
+    return view
 
 
 def fresh_items(items: Sequence[EntityItem], known: int) -> tuple[list[EntityItem], int]:
