@@ -29,7 +29,7 @@ from streams.processor.entities import (
     said_writes,
     sort_items,
 )
-from streams.processor.intake import sort_out
+from streams.processor.intake import accepted_only
 from streams.processor.items import Known, apply, dtype_of, news_in
 
 #: entities written to Redis in one round
@@ -63,11 +63,9 @@ class CardBuilder:
 
     def add(self, rows: Sequence[LogRow]) -> None:
         """Apply what the processor would have accepted."""
-        accepted = sort_out(rows, self._partitions, 0).accepted
-        payments = columns_of(
-            [a.transaction for a in accepted], [a.event_ms for a in accepted], [a.offset for a in accepted]
-        )
-        slots = self.cards.places([a.transaction.card_id for a in accepted])
+        transactions, event_ms, offsets = accepted_only(rows, self._partitions)
+        payments = columns_of(transactions, event_ms, offsets)
+        slots = self.cards.places([tx.card_id for tx in transactions])
         apply_payments(payments, slots, self.cards.records)
 
     def writes(self) -> Iterator[Packed]:

@@ -80,7 +80,7 @@ def rebuild(settings: Settings, say: Say, *, clear: bool = False) -> Rebuilt:
     client.patient(block)
     client.close()
     return Rebuilt(
-        total[TRANSACTIONS.name], total[ENTITIES.name], total["entities"], time.monotonic() - started
+        total[TRANSACTIONS.name], total[ENTITIES.name], total["written"], time.monotonic() - started
     )
 
 
@@ -107,7 +107,7 @@ def _work(
     told = context.Queue()
     wanted = sum(max(0, last - first[topic][partition]) for (topic, partition), last in ends.items())
     writes: list[Command] = []
-    total = {TRANSACTIONS.name: 0, ENTITIES.name: 0, "entities": 0}
+    total = {TRANSACTIONS.name: 0, ENTITIES.name: 0, "written": 0}
     with ProcessPoolExecutor(
         os.cpu_count(), mp_context=context, initializer=_listen, initargs=(told,)
     ) as pool:
@@ -121,7 +121,7 @@ def _work(
         for future in futures:
             done, applied = future.result()
             total[done.topic] += done.records
-            total["entities"] += done.entities
+            total["written"] += done.entities
             writes += applied
     return writes, total
 
