@@ -24,23 +24,9 @@ from features.columns import (
     mcc_number,
     text_hash,
 )
-from features.holder_kernel import (
-    APPLY,
-    CARD_COLUMNS,
-    CONSULT,
-    CUSTOMER_COLUMNS,
-    apply_payments,
-    holder_features,
-    transaction_features,
-)
-from features.meeting_kernel import (
-    LABEL,
-    PAID,
-    apply_frauds,
-    apply_items,
-    fraud_features,
-    meeting_features,
-)
+from features.engine import Places, Profiles, fill_features
+from features.holder_kernel import apply_payments
+from features.meeting_kernel import LABEL, PAID, apply_frauds, apply_items
 from features.profiles import (
     FRAUDS,
     HOLDER,
@@ -107,11 +93,9 @@ class _State:
     def features(self, part: Payments, rows: slice, out: Any, seen: Any) -> None:
         """Features of some rows as of their start (cards: one after the other), then what they mean for the rest."""
         customers, meetings = self.customer_slots[rows], self.meeting_slots[rows]
-        holder_features(part, self.card_slots[rows], self.cards, APPLY, CARD_COLUMNS, out, seen)
-        transaction_features(part, seen, out)
-        holder_features(part, customers, self.customers, CONSULT, CUSTOMER_COLUMNS, out, seen)
-        fraud_features(part, self.fraud_slots[rows], self.frauds, out)
-        meeting_features(part, meetings, self.meetings, out)
+        places = Places(self.card_slots[rows], customers, meetings, self.fraud_slots[rows])
+        profiles = Profiles(self.cards, self.customers, self.meetings, self.frauds)
+        fill_features(part, places, profiles, out, seen, apply=True)
         fresh = seen == 0
         apply_payments(part, np.where(fresh, customers, -1), self.customers)
         for kind in range(3):

@@ -119,37 +119,18 @@ def _terminals(rows: Any, wanted: pa.Table, raw: pa.Table, times: Any, place: An
         most = counts.count(own, np.minimum(start, tile_start), np.maximum(end, tile_end))
         bad_least = frauds.count(own, np.maximum(start, tile_start), np.minimum(end, tile_end))
         bad_most = frauds.count(own, np.minimum(start, tile_start), np.maximum(end, tile_end))
-        truth = wanted[f"TERMINAL_ID_NB_TX_{days}DAY_WINDOW"].to_numpy()
-        got = rows[:, INDEX[f"merchant_count_{days}d_delayed"]]
-        inside = (least <= got) & (got <= most)
-        off = np.abs(got - truth)
-        name = f"merchant_count_{days}d_delayed"
-        out.append(
-            Line(
-                f"TERMINAL_ID_NB_TX_{days}DAY_WINDOW",
-                name,
-                (off == 0).mean(),
-                off.max(),
-                inside.mean(),
-                bool(inside.all()),
-            )
-        )
-        truth = wanted[f"TERMINAL_ID_RISK_{days}DAY_WINDOW"].to_numpy()
-        rate = rows[:, INDEX[f"merchant_fraud_rate_{days}d"]]
-        bad = np.round(rate * got)
-        inside = (bad_least <= bad) & (bad <= bad_most)
-        off = np.abs(rate - truth)
-        name = f"merchant_fraud_rate_{days}d"
-        out.append(
-            Line(
-                f"TERMINAL_ID_RISK_{days}DAY_WINDOW",
-                name,
-                (off < 1e-6).mean(),
-                off.max(),
-                inside.mean(),
-                bool(inside.all()),
-            )
-        )
+        count, rate = f"merchant_count_{days}d_delayed", f"merchant_fraud_rate_{days}d"
+        got = rows[:, INDEX[count]]
+        share = rows[:, INDEX[rate]]
+        bad = np.round(share * got)
+        for theirs, ours, values, inside in (
+            ("NB_TX", count, got, (least <= got) & (got <= most)),
+            ("RISK", rate, share, (bad_least <= bad) & (bad <= bad_most)),
+        ):
+            column = f"TERMINAL_ID_{theirs}_{days}DAY_WINDOW"
+            off = np.abs(values - wanted[column].to_numpy())
+            exact = float((off < 1e-6).mean())
+            out.append(Line(column, ours, exact, off.max(), inside.mean(), bool(inside.all())))
     return out
 
 

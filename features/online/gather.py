@@ -12,16 +12,7 @@ import numpy.typing as npt
 from features.catalogue import WIDTH
 from features.codec import decode_profiles
 from features.columns import Payments
-from features.holder_kernel import (
-    APPLY,
-    CARD_COLUMNS,
-    CONSULT,
-    CUSTOMER_COLUMNS,
-    READ,
-    holder_features,
-    transaction_features,
-)
-from features.meeting_kernel import fraud_features, meeting_features
+from features.engine import Places, Profiles, fill_features
 from features.online.layout import (
     CARD_FRAUDS,
     CARD_STATE,
@@ -135,13 +126,9 @@ class Gather:
         n = len(self.card_slots)
         out = np.full((n, WIDTH), np.nan, dtype=np.float32)
         seen = np.zeros(n, dtype=np.uint8)
-        mode = APPLY if apply else READ
-        holder_features(columns, self.card_slots, self.cards, mode, CARD_COLUMNS, out, seen)
-        transaction_features(columns, seen, out)
-        customers = self.customers
-        holder_features(columns, self.customer_slots, customers, CONSULT, CUSTOMER_COLUMNS, out, seen)
-        fraud_features(columns, self.fraud_slots, self.frauds, out)
-        meeting_features(columns, self.meeting_slots, self.meetings, out)
+        places = Places(self.card_slots, self.customer_slots, self.meeting_slots, self.fraud_slots)
+        profiles = Profiles(self.cards, self.customers, self.meetings, self.frauds)
+        fill_features(columns, places, profiles, out, seen, apply=apply)
         return out, seen
 
     def entity_as_of(self) -> npt.NDArray[np.int64]:

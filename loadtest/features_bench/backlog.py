@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 
 from features.describe import counts_24h
+from features.engine import Arena, Profiles
 from features.online.layout import CARD_STATE, CUSTOMER_STATE, PAYMENTS_OF, View
 from features.online.resp import RespClient
 from features.online.wire import pack_hset
-from loadtest.features_bench.batches import Arena, State
 from loadtest.features_bench.traffic import Traffic
 from loadtest.sending import Sender
 from streams.mapping.encoding import encode_keys, encode_transactions
@@ -34,7 +34,7 @@ def send(bootstrap: str, topic: str, table: pa.Table) -> None:
         raise
 
 
-def fill_store(client: RespClient, traffic: Traffic, state: State) -> None:
+def fill_store(client: RespClient, traffic: Traffic, state: Profiles) -> None:
     """Write warm profiles of all five entities as the processor would have written them."""
     _write(client, CARD_STATE, traffic.card_names, state.cards, 0)
     _write(client, CUSTOMER_STATE, traffic.customer_names, state.customers, 0)

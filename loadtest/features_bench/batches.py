@@ -10,31 +10,12 @@ import numpy.typing as npt
 
 from features.catalogue import WIDTH
 from features.columns import Payments
-from features.holder_kernel import (
-    APPLY,
-    CARD_COLUMNS,
-    CONSULT,
-    CUSTOMER_COLUMNS,
-    apply_payments,
-    holder_features,
-    transaction_features,
-)
-from features.meeting_kernel import PAID, apply_items, fraud_features, meeting_features
+from features.engine import Arena, Places, Profiles, Slots, fill_features
+from features.holder_kernel import apply_payments
+from features.meeting_kernel import PAID, apply_items
 from features.profiles import FRAUDS, HOLDER, MEETING
 
 BATCH = 256
-Slots = npt.NDArray[np.int64]
-Arena = npt.NDArray[np.void]
-
-
-@dataclass(frozen=True)
-class State:
-    """Profiles of all five entities; meetings are merchants, devices and ips, frauds are those of cards and customers."""
-
-    cards: Arena
-    customers: Arena
-    meetings: Arena
-    frauds: Arena
 
 
 @dataclass(frozen=True)
@@ -64,30 +45,27 @@ class Batch:
         object.__setattr__(self, "items", items)
 
 
-def do_batch(batch: Batch, state: State) -> npt.NDArray[np.float32]:
+def do_batch(batch: Batch, state: Profiles) -> npt.NDArray[np.float32]:
     """Every entry of every entity, then every profile moved on: what the kernels do for one batch, and nothing else."""
     n = len(batch.columns)
     out = np.full((n, WIDTH), np.nan, dtype=np.float32)
     seen = np.zeros(n, dtype=np.uint8)
-    holder_features(batch.columns, batch.cards, state.cards, APPLY, CARD_COLUMNS, out, seen)
-    transaction_features(batch.columns, seen, out)
-    holder_features(batch.columns, batch.customers, state.customers, CONSULT, CUSTOMER_COLUMNS, out, seen)
-    fraud_features(batch.columns, batch.frauds, state.frauds, out)
-    meeting_features(batch.columns, batch.meetings, state.meetings, out)
+    places = Places(batch.cards, batch.customers, batch.meetings, batch.frauds)
+    fill_features(batch.columns, places, state, out, seen, apply=True)
     apply_payments(batch.columns, batch.customers, state.customers)
     for items in batch.items:
         apply_items(*items, state.meetings)
     return out
 
 
-def gathered(batch: Batch, state: State) -> tuple[Batch, State]:
+def gathered(batch: Batch, state: Profiles) -> tuple[Batch, Profiles]:
     """The batch over arenas that hold its own profiles only, as the processor's do after it has read them."""
     cards, card_slots = _own(batch.cards, state.cards, HOLDER)
     customers, customer_slots = _own(batch.customers, state.customers, HOLDER)
     meetings, meeting_slots = _own(batch.meetings, state.meetings, MEETING)
     frauds, fraud_slots = _own(batch.frauds, state.frauds, FRAUDS)
     small = Batch(batch.columns, card_slots, customer_slots, meeting_slots, fraud_slots, batch.card_hashes)
-    return small, State(cards, customers, meetings, frauds)
+    return small, Profiles(cards, customers, meetings, frauds)
 
 
 def _own(slots: Slots, arena: Arena, dtype: np.dtype) -> tuple[Arena, Slots]:

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from features.columns import PAYMENT
+from features.engine import Profiles
 from features.holder_kernel import CARD_COLUMNS, CUSTOMER_COLUMNS
 from features.profiles import FRAUDS, HOLDER, MEETING, new_arena
-from loadtest.features_bench.batches import BATCH, Batch, State, do_batch, gathered
+from loadtest.features_bench.batches import BATCH, Batch, do_batch, gathered
 from loadtest.features_bench.sparse import scattered
 from loadtest.features_bench.table import Row
 from loadtest.features_bench.traffic import SEED, Traffic, make_traffic, warm_state
@@ -48,7 +49,7 @@ def _measured(traffic: Traffic) -> list[Batch]:
     return [traffic.batch(start, start + BATCH) for start in starts]
 
 
-def _runs(batches: list[Batch], state: State) -> list[float]:
+def _runs(batches: list[Batch], state: Profiles) -> list[float]:
     """us an event of RUNS equal shares of the batches, one after the other."""
     return [_resident(share, state) for share in _shares(batches)]
 
@@ -58,7 +59,7 @@ def _shares(batches: list[Batch]) -> list[list[Batch]]:
     return [batches[run * each : (run + 1) * each] for run in range(RUNS)]
 
 
-def _resident(batches: list[Batch], state: State) -> float:
+def _resident(batches: list[Batch], state: Profiles) -> float:
     """us an event over profiles that lie where they lie."""
     began = thread_time()
     done = [do_batch(batch, state) for batch in batches]
@@ -67,7 +68,7 @@ def _resident(batches: list[Batch], state: State) -> float:
     return spent * 1e6 / sum(len(rows) for rows in done)
 
 
-def _gathered(batches: list[Batch], state: State) -> float:
+def _gathered(batches: list[Batch], state: Profiles) -> float:
     """us an event over profiles that were brought together for the batch; bringing them is not counted here."""
     spent = 0.0
     for batch in batches:
@@ -90,7 +91,7 @@ def _check(done: list[npt.NDArray[np.float32]]) -> None:
             raise ValueError("a payment that was measured had been applied before")
 
 
-def _by_size(batches: list[Batch], warm: State, sizes: Sequence[int]) -> list[Row]:
+def _by_size(batches: list[Batch], warm: Profiles, sizes: Sequence[int]) -> list[Row]:
     """Gathered batch by batch, as production does it, and in one arena, where a larger one costs misses.
 
     The sizes take turns, so that what else the machine does meets all of them.
@@ -152,10 +153,10 @@ def _histories(wanted: list[tuple[str, int, int, int]]) -> list[Row]:
     return _compared(rows, "flat within 20 %")
 
 
-def _history(entities: int, payments: int, span_ms: int) -> tuple[list[Batch], State]:
+def _history(entities: int, payments: int, span_ms: int) -> tuple[list[Batch], Profiles]:
     """Entities with so many payments evenly over a span, and four rounds a run of one payment each right after it."""
     rng = np.random.default_rng(SEED)
-    state = State(
+    state = Profiles(
         new_arena(HOLDER, entities), new_arena(HOLDER, entities), new_arena(MEETING, 3 * entities),
         new_arena(FRAUDS, 2 * entities),
     )  # fmt: skip

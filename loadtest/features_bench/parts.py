@@ -49,6 +49,16 @@ def cpu_s(process: psutil.Process) -> float:
     return float(used.user + used.system)
 
 
+def end(process: subprocess.Popen[Any]) -> None:
+    """End a process that this benchmark started: asked first, then made to."""
+    process.terminate()
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(20)
+
+
 @contextmanager
 def running_parts(port_base: int) -> Iterator[Parts]:
     """Start them (``port_base`` 0: anywhere free), and leave nothing behind.

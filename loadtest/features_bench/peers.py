@@ -21,7 +21,7 @@ import pyarrow as pa
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from loadtest.features_bench.backlog import send
-from loadtest.features_bench.parts import Parts
+from loadtest.features_bench.parts import Parts, end
 from loadtest.features_bench.store_only import store_row
 from loadtest.features_bench.table import Row, left_out, times
 from loadtest.features_bench.traffic import SEED, WARM_DAYS, Traffic
@@ -206,12 +206,7 @@ def run(command: list[str], within_s: float) -> dict[str, Any]:
             )
         finally:
             watchdog.cancel()
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(20)
+            end(process)
 
 
 def _install(command: list[str]) -> None:

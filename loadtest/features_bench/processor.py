@@ -16,7 +16,7 @@ from features.catalogue import FEATURES as CATALOGUE
 from features.online.layout import entity_key
 from features.online.resp import RespClient
 from loadtest.features_bench.backlog import fill_store, send
-from loadtest.features_bench.parts import Parts, cpu_s
+from loadtest.features_bench.parts import Parts, cpu_s, end
 from loadtest.features_bench.table import Row
 from loadtest.features_bench.traffic import WARM_DAYS, Traffic, warm_state
 from streams import topics
@@ -88,12 +88,7 @@ def run_backlog(parts: Parts, table: pa.Table) -> list[tuple[Sample, Sample]]:
             raise ProcessorStuck(f"{each * (RUNS + 1)} transactions gave {made} features records")
         return list(pairwise(moments[1:]))
     finally:
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
+        end(process)
 
 
 def _sample(parts: Parts, processor: psutil.Process) -> Sample:

@@ -11,17 +11,18 @@ import mmap
 
 import numpy as np
 
-from loadtest.features_bench.batches import Arena, Batch, Slots, State
+from features.engine import Arena, Profiles, Slots
+from loadtest.features_bench.batches import Batch
 
 #: Linux' flag, which Python's mmap names from 3.13 on
 MAP_NORESERVE = 0x4000
 
 
-def scattered(batches: list[Batch], warm: State, entities: int, seed: int) -> tuple[list[Batch], State]:
+def scattered(batches: list[Batch], warm: Profiles, entities: int, seed: int) -> tuple[list[Batch], Profiles]:
     """The same payments by entities drawn evenly from ``entities`` of each kind (merchants: a twentieth)."""
     rng = np.random.default_rng([seed, entities])
     merchants = max(2, entities // 20)
-    state = State(
+    state = Profiles(
         _mapped(warm.cards.dtype, entities), _mapped(warm.customers.dtype, entities),
         _mapped(warm.meetings.dtype, merchants + 2 * entities), _mapped(warm.frauds.dtype, 2 * entities),
     )  # fmt: skip

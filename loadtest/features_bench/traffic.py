@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.columns import Payments, text_hash
+from features.engine import Profiles, Slots
 from features.profiles import FRAUDS, HOLDER, MEETING, new_arena
 from features.replay import columns_of_table
-from loadtest.features_bench.batches import BATCH, Batch, Slots, State, do_batch
+from loadtest.features_bench.batches import BATCH, Batch, do_batch
 from loadtest.simulator import create_world, history_table
 
 SEED = 11
@@ -79,10 +80,10 @@ def make_traffic(cards: int, measured: int, end: datetime) -> Traffic:
     )  # fmt: skip
 
 
-def warm_state(traffic: Traffic) -> State:
+def warm_state(traffic: Traffic) -> Profiles:
     """Profiles after the history."""
     cards, customers = len(traffic.card_names), len(traffic.customer_names)
-    state = State(
+    state = Profiles(
         new_arena(HOLDER, cards), new_arena(HOLDER, customers),
         new_arena(MEETING, sum(map(len, traffic.meeting_names))), new_arena(FRAUDS, cards + customers),
     )  # fmt: skip

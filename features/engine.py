@@ -1,0 +1,64 @@
+"""All entries of a batch, by the kernels in their order: the one place that online, offline and parity compute through."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from features.columns import Payments
+from features.holder_kernel import (
+    APPLY,
+    CARD_COLUMNS,
+    CONSULT,
+    CUSTOMER_COLUMNS,
+    READ,
+    holder_features,
+    transaction_features,
+)
+from features.meeting_kernel import fraud_features, meeting_features
+
+Arena = npt.NDArray[np.void]
+Slots = npt.NDArray[np.int64]
+
+
+class Profiles(NamedTuple):
+    """Arenas of all entities (``features.profiles``): HOLDER, HOLDER, MEETING of merchants, devices and ips, FRAUDS of holders."""
+
+    cards: Arena
+    customers: Arena
+    meetings: Arena
+    frauds: Arena
+
+
+class Places(NamedTuple):
+    """Which profile each of n payments uses, -1 where it names no such entity: (n,), (n,), (n, 3), (n, 2: card, customer)."""
+
+    cards: Slots
+    customers: Slots
+    meetings: Slots
+    frauds: Slots
+
+
+def fill_features(
+    payments: Payments,
+    places: Places,
+    profiles: Profiles,
+    out: npt.NDArray[np.float32],
+    seen: npt.NDArray[np.uint8],
+    *,
+    apply: bool,
+) -> None:
+    """Fill every entry of n payments; with ``apply`` the cards' profiles hold them afterwards, the others are only read.
+
+    Args:
+        out: float32 (n, WIDTH), NaN-filled.
+        seen: uint8 (n,), zeros; not zero afterwards where a card's profile held the payment before.
+    """
+    mode = APPLY if apply else READ
+    holder_features(payments, places.cards, profiles.cards, mode, CARD_COLUMNS, out, seen)
+    transaction_features(payments, seen, out)
+    holder_features(payments, places.customers, profiles.customers, CONSULT, CUSTOMER_COLUMNS, out, seen)
+    fraud_features(payments, places.frauds, profiles.frauds, out)
+    meeting_features(payments, places.meetings, profiles.meetings, out)
