@@ -77,7 +77,8 @@ def rebuild(settings: Settings, say: Say, *, clear: bool = False) -> Rebuilt:
     writes, total = _work(settings, first, ends, say)
     block: list[Command] = [("MULTI",), *(("DEL", applied_key(p)) for p in end[ENTITIES.name])]
     block += [*writes, *claims.place(ends), ("DEL", REBUILDING_KEY), ("EXEC",)]
-    client.patient(block)
+    # refused, nothing of the block is done: decisions stay without state, and say so
+    _accepted(client.patient(block))
     client.close()
     return Rebuilt(
         total[TRANSACTIONS.name], total[ENTITIES.name], total["written"], time.monotonic() - started
@@ -181,7 +182,7 @@ def rebuild_partition(
     said = builder.said()
     client = RespClient(settings.redis_address)
     for begin in range(0, len(said), ROUND):
-        client.patient(said[begin : begin + ROUND])
+        _accepted(client.patient(said[begin : begin + ROUND]))
     client.close()
     return Done(topic, partition, count, written), builder.applied_writes()
 
@@ -190,13 +191,18 @@ def _write(settings: Settings, rounds: Iterator[Packed]) -> int:
     client = RespClient(settings.redis_address)
     written = 0
     for packed in rounds:
-        for reply in client.patient([packed]):
-            if isinstance(reply, Exception):
-                raise StoreUnavailable(f"the store refused a write: {reply}")
+        _accepted(client.patient([packed]))
         # an EXPIRE follows each HSET
         written += packed.commands // 2
     client.close()
     return written
+
+
+def _accepted(replies: list[Any]) -> None:
+    """Raises: StoreUnavailable when one of the replies is an error."""
+    refused = [str(reply) for reply in replies if isinstance(reply, Exception)]
+    if refused:
+        raise StoreUnavailable(f"the store refused a write, run the rebuild again: {refused[0]}")
 
 
 def _clear(client: RespClient) -> int:

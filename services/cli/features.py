@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from confluent_kafka import KafkaException
 
 from features.catalogue import CATALOGUE_HASH, FEATURES, NAMES
 from features.codec import load_into
@@ -85,7 +86,14 @@ def rebuild(home: Path, as_json: bool, clear: bool) -> None:
     """Make the state in Redis again from the log; meanwhile decisions go on without it, as degraded."""
     from streams.rebuild_log import rebuild as make_again  # kernels and Kafka are slow to import
 
-    done = make_again(load_settings(home), say=lambda text: click.echo(f"{text} ...", err=True), clear=clear)
+    try:
+        done = make_again(
+            load_settings(home), say=lambda text: click.echo(f"{text} ...", err=True), clear=clear
+        )
+    except (StoreUnavailable, TimeoutError, KafkaException) as error:
+        raise Unreachable(
+            f"{error}: decisions go on without state until a rebuild comes to its end (`tollgate status`)"
+        ) from error
     if as_json:
         click.echo(json.dumps(asdict(done)))
         return

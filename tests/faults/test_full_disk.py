@@ -90,7 +90,9 @@ def stack_on_a_small_disk(free_port_base: Callable[[], int]) -> Iterator[tuple[S
                 wait_s=200,
             )
             if settings.embedded:
-                pytest.skip("the mock cluster writes to no disk: needs Java 17 and Kafka's jars")
+                pytest.skip(
+                    "the mock cluster writes to no disk: needs Java 17 and Kafka's jars (`make setup` brings them)"
+                )
             yield settings, folder
         finally:
             # its folder goes with the disk

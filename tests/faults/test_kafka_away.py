@@ -59,7 +59,9 @@ def test_kafka_away_for_30_s(
     running_stack: Settings, away: Callable[[Settings, int], Callable[[], None]]
 ) -> None:
     if running_stack.embedded:
-        pytest.skip("the mock cluster keeps nothing: needs Java 17 and Kafka's jars")
+        pytest.skip(
+            "the mock cluster keeps nothing: needs Java 17 and Kafka's jars (`make setup` brings them)"
+        )
     pid = until(lambda: pid_of(running_stack, "kafka"), 60, "the broker to have a pid")
     decided = sum(ends_of(running_stack, DECISIONS.name, running_stack.partitions).values())
     traffic = start_cli(

@@ -25,7 +25,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         program = shutil.which("redis-server")
         if program is None:
-            pytest.skip("redis-server is not installed")
+            pytest.skip("redis-server is not installed (`make setup` installs it where it may)")
         self.address = f"unix://{folder / 'redis.sock'}"
         self._command = [
             program, "--port", "0", "--unixsocket", str(folder / "redis.sock"), "--save", "", "--dir", str(folder),

@@ -42,7 +42,9 @@ def test_every_topic_is_there(kafka_redis: Settings) -> None:
 
 def test_a_killed_broker_comes_back_with_what_it_had(kafka_redis: Settings) -> None:
     if kafka_redis.embedded:
-        pytest.skip("the mock cluster keeps nothing: needs Java 17 and Kafka's jars")
+        pytest.skip(
+            "the mock cluster keeps nothing: needs Java 17 and Kafka's jars (`make setup` brings them)"
+        )
     key = uuid.uuid4().hex
     producer = new_producer(kafka_redis.kafka, "test-stack", log_level=0)
     producer.produce("drift", key=key, value=b"before")

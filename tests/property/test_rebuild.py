@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import hiredis
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.online.layout import VIEWS, entity_key, hash_field
+from features.online.resp import StoreUnavailable
 from streams.parity import LogRow
 from streams.rebuild import CardBuilder, EntityBuilder
+from streams.rebuild_log import _accepted
 from tests.property.parity_world import PARTITIONS, MemoryLog, MemoryRedis
 from tests.property.test_parity import Stage
 
@@ -65,3 +69,9 @@ def test_the_comparison_sees_profiles() -> None:
     assert set(again.hashes[key]) & set(FIELDS)
     stage.redis.hashes[key][FIELDS[0]] += b"x"
     assert again.hashes[key] != stage.redis.hashes[key]
+
+
+def test_a_refused_write_ends_the_rebuild_in_words() -> None:
+    with pytest.raises(StoreUnavailable, match="run the rebuild again: OOM"):
+        _accepted([b"OK", hiredis.ReplyError("OOM command not allowed")])
+    _accepted([b"OK", [1, 2]])

@@ -90,7 +90,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A stack's folder with a Redis behind it that knows one card and one merchant."""
     program = shutil.which("redis-server")
     if program is None:
-        pytest.skip("redis-server is not installed")
+        pytest.skip("redis-server is not installed (`make setup` installs it where it may)")
     home = tmp_path_factory.mktemp("home")
     path = home / "redis.sock"
     process = subprocess.Popen(
