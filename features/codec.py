@@ -1,6 +1,6 @@
 """A profile as stored: kind, layout, length, then its words of 8 bytes that are not zero, with a bit mask of where they go.
 
-A young profile is mostly zeros: a card with ten payments takes about 450 of 2,000 bytes. Forward and backward: the
+A young profile is mostly zeros: a card with ten payments takes about 400 of 2,000 bytes. Forward and backward: the
 length says how many words the writer knew. A reader with more takes the rest as zero, a reader with fewer leaves the
 rest out (a profile that it writes then lacks them until the newer code writes it again); so fields are only ever appended.
 A change that this does not cover raises the layout's number, and old layouts are either converted here or refused.
