@@ -21,13 +21,19 @@ def item(entity: str, offset: int) -> EntityItem:
     return EntityItem(entity, f"{entity}-1", "tx", offset, 1_795_256_130_123, 100, 1, 0)
 
 
-def test_poison_is_kept_and_the_rest_applied() -> None:
+def stage_in_memory() -> tuple[EntityStage, Any, Any]:
+    """A stage that holds partition 0 of `entities`, its store and its log."""
     redis: Any = MemoryRedis()
     log: Any = MemoryLog()
     claims = Claims(redis, "processor")
     claims.claim([("entities", 0)])
     stage = EntityStage(redis, log, claims)
     stage.load_applied([0])
+    return stage, redis, log
+
+
+def test_poison_is_kept_and_the_rest_applied() -> None:
+    stage, redis, log = stage_in_memory()
     values = [
         encode_items(EntityItems("transactions", 0, [item("merchant", 0)])),
         None,
@@ -52,12 +58,7 @@ def label(offset: int, frauds: int, said: Said | None) -> EntityItem:
 
 def frauds_after(*batches: EntityItems) -> int:
     """Frauds of card-1 after these records, each handled as a chunk of its own."""
-    redis: Any = MemoryRedis()
-    log: Any = MemoryLog()
-    claims = Claims(redis, "processor")
-    claims.claim([("entities", 0)])
-    stage = EntityStage(redis, log, claims)
-    stage.load_applied([0])
+    stage, redis, _ = stage_in_memory()
     for offset, batch in enumerate(batches):
         record: Any = Record("entities", 0, offset, 1, None, encode_items(batch), [])
         stage.handle(Chunk("entities", [record], {TP("entities", 0): offset + 1}))
