@@ -11,7 +11,7 @@ from features.catalogue import FEATURES, WIDTH, WINDOWS
 from features.columns import PAYMENT
 from features.holder_kernel import DAY_MS, WINDOWS_MS
 from features.meeting_kernel import MEETINGS, THIRD_MS, fraud_features, meeting_features
-from features.profiles import HOUR_TILES, OLD
+from features.profiles import OLD
 
 LAST_EVENTS = 10
 
@@ -88,30 +88,6 @@ def describe_meeting(arena: Any, entity: str, at_ms: int) -> dict[str, Any]:
         "frauds_by_day": counted,
         "applied_offset": int(profile["offset"]),
     }
-
-
-def counts_24h(arena: Any) -> Any:
-    """Payments of the 24 hours before each profile's newest one, int64 (n,); of an arena of HOLDER or MEETING."""
-    if "hour_count" in (arena.dtype.names or ()):
-        # the ring of hours holds one tile more than a day
-        newest = arena["hour"].astype(np.int64)
-        extra = arena["hour_count"][np.arange(len(arena)), (newest - HOUR_TILES + 1) % HOUR_TILES]
-        return arena["hour_count"].sum(axis=1, dtype=np.int64) - extra
-    return sums_24h(arena)[0]
-
-
-def sums_24h(arena: Any) -> tuple[Any, Any]:
-    """Payments of the 24 hours before each holder's newest one and their sum in minor units, int64 (n,) each."""
-    last = (arena["last_ms"] - arena["base_ms"] - DAY_MS)[:, None]
-    recent, old = arena["recent"], arena["old_t"]
-    is_recent = (np.arange(recent.shape[1]) < arena["n"][:, None]) & (recent["t"] > last)
-    place = (np.arange(old.shape[1]) - arena["old_first"][:, None].astype(np.int64)) % old.shape[1]
-    is_old = (place < arena["old_n"][:, None]) & (old > last)
-    amounts = recent["amount"].astype(np.int64) + (recent["amount_high"].astype(np.int64) << 32)
-    older = arena["old_amount"].astype(np.int64) + (arena["old_high"].astype(np.int64) << 32)
-    counts = is_recent.sum(axis=1) + np.where(is_old, arena["old_count"].astype(np.int64), 0).sum(axis=1)
-    sums = np.where(is_recent, amounts, 0).sum(axis=1) + np.where(is_old, older, 0).sum(axis=1)
-    return counts, sums
 
 
 def last_event_ms(arena: Any) -> int:

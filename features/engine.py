@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from features.catalogue import WIDTH
 from features.columns import Payments
 from features.holder_kernel import (
     APPLY,
@@ -62,3 +63,33 @@ def fill_features(
     holder_features(payments, places.customers, profiles.customers, CONSULT, CUSTOMER_COLUMNS, out, seen)
     fraud_features(payments, places.frauds, profiles.frauds, out)
     meeting_features(payments, places.meetings, profiles.meetings, out)
+
+
+def computed(
+    payments: Payments, places: Places, profiles: Profiles, *, apply: bool
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    """``fill_features`` into arrays made here: features (n, WIDTH), and which rows were seen before (n,)."""
+    out = np.full((len(places.cards), WIDTH), np.nan, dtype=np.float32)
+    seen = np.zeros(len(places.cards), dtype=np.uint8)
+    fill_features(payments, places, profiles, out, seen, apply=apply)
+    return out, seen
+
+
+def entities_as_of(places: Places, profiles: Profiles) -> npt.NDArray[np.int64]:
+    """Offsets of `entities` last applied to merchant, device, ip and customer of each row, (n, 4); -1 unknown.
+
+    A customer's payments and frauds are read at one moment, so the newer of their two offsets holds for both.
+    """
+    meetings = _offsets(profiles.meetings, places.meetings)
+    payments = _offsets(profiles.customers, places.customers)
+    return np.column_stack([meetings, np.maximum(payments, _offsets(profiles.frauds, places.frauds[:, 1]))])
+
+
+def frauds_as_of(places: Places, profiles: Profiles) -> npt.NDArray[np.int64]:
+    """Offsets of `entities` last applied to the fraud history of each row's card, (n,); -1 unknown."""
+    return _offsets(profiles.frauds, places.frauds[:, 0])
+
+
+def _offsets(arena: Arena, slots: Slots) -> npt.NDArray[np.int64]:
+    found: npt.NDArray[np.int64] = np.where(slots >= 0, arena["offset"][slots], -1)
+    return found

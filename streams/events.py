@@ -205,7 +205,28 @@ def parse_transaction(raw: bytes | None) -> Transaction:
         raise InvalidEvent(
             "too_large", "", f"the value has {len(raw)} bytes, more than {MAX_TRANSACTION_BYTES}"
         )
-    return check_transaction(_decode(_transaction_decoder, raw))
+    tx: Transaction = _decode(_transaction_decoder, raw)
+    return tx if _looks_fine(raw, tx) else check_transaction(tx)
+
+
+_ANY_DIGIT = bytes.maketrans(b"0123456789", b"0" * 10)
+
+
+def _looks_fine(raw: bytes, tx: Transaction) -> bool:
+    """Whether nothing that ``check_transaction`` refuses can be in a record; a quarter of the cost, enough for nearly all.
+
+    ASCII without escapes, so identifiers are as they stand in the bytes; no twelve digits follow each other even where what
+    stands between those of a printed card number is left out.
+    """
+    return (
+        raw.isascii()
+        and b"\\" not in raw
+        and b"\x7f" not in raw
+        and b"000000000000" not in raw.translate(_ANY_DIGIT, b" .-")
+        and tx.currency.isalpha()
+        and tx.currency.isupper()
+        and EARLIEST_EVENT <= tx.event_time < LATEST_EVENT
+    )
 
 
 def check_transaction(tx: Transaction) -> Transaction:
@@ -284,18 +305,27 @@ def unknown_fields(raw: bytes, tx: Transaction | None = None) -> list[str]:
     Raises:
         InvalidEvent: ``not_utf8``, when such a name is no text; the typed parser passes over it.
     """
-    # as many quoted names as known fields at most: the exact look is needed for few records
-    known = 6
-    if tx is not None:
-        known += (
-            len(_optional(tx)) + (tx.latitude is not None) + (tx.longitude is not None) + (b'"tenant"' in raw)
-        )
-    if raw.count(b'":') + raw.count(b'" :') <= known:
+    if tx is not None and raw.count(b'"') <= _quotes(raw, tx):
         return []
     try:
         return [name for name in _object_decoder.decode(raw) if name not in _KNOWN]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidEvent("not_utf8", "", "the name of an unknown field is not UTF-8") from None
+
+
+def _quotes(raw: bytes, tx: Transaction) -> int:
+    """How many quotation marks the known fields of a record have: one more, and the exact look is needed."""
+    # the required ones: six names and five texts
+    marks = 22
+    for text in (tx.customer_id, tx.device_id, tx.ip, tx.mcc, tx.channel, tx.country):
+        if text is not None:
+            marks += 4
+    marks += 2 * ((tx.latitude is not None) + (tx.longitude is not None))
+    if b'"tenant"' in raw:
+        marks += 4
+    if b"null" in raw:
+        marks += 2 * (raw.count(b":null") + raw.count(b": null"))
+    return marks
 
 
 def schema() -> dict[str, Any]:

@@ -24,7 +24,8 @@ from streams.events import Transaction
 from streams.missing import blank
 from streams.partitioning import entity_partition
 from streams.processor.intake import sort_out
-from streams.processor.items import Known, apply, dtype_of, fresh_items, news_of, said_key, view_of
+from streams.processor.items import Known, apply, dtype_of, news_of, said_key, view_of
+from streams.processor.paid import fresh_items_of
 from streams.records import EntityItem, FeatureRecord, decode_items
 
 #: (entity, id), with "card" for a card's fraud history
@@ -100,11 +101,9 @@ class Evidence:
         """Keep the items of the sampled entities that were not applied before."""
         batch = decode_items(value)
         source = (partition, batch.source_topic, batch.source_partition)
-        fresh, self._applied[source] = fresh_items(batch.items, self._applied.get(source, -1))
+        fresh, self._applied[source] = fresh_items_of(batch, self._applied.get(source, -1), self._items)
         for item in fresh:
-            kept = self._items.get((item.entity, item.entity_id))
-            if kept is None:
-                continue
+            kept = self._items[(item.entity, item.entity_id)]
             key = said_key(item)
             if key is None:
                 kept.append((offset, item))

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.columns import columns_of
-from features.describe import sums_24h
+from features.day_totals import sums_24h
 from features.holder_kernel import apply_payments
 from features.online.layout import CARD_STATE, View
 from features.online.resp import Command, Packed
@@ -21,7 +21,6 @@ from features.profiles import HOLDER, new_arena
 from streams.chunks import Chunk
 from streams.parity import LogRow
 from streams.processor.entities import (
-    Group,
     Source,
     applied_writes,
     group_items,
@@ -30,7 +29,7 @@ from streams.processor.entities import (
     sort_items,
 )
 from streams.processor.intake import accepted_only
-from streams.processor.items import Known, apply, dtype_of, news_in
+from streams.processor.items import Known, apply_columns, dtype_of, news_in
 
 #: entities written to Redis in one round
 ROUND = 500
@@ -74,18 +73,10 @@ class CardBuilder:
         for start in range(0, len(names), ROUND):
             part = names[start : start + ROUND]
             slots = np.arange(start, start + len(part), dtype=np.int64)
-            records = self.cards.records[start : start + len(part)]
-            moments = records["last_ms"]
-            scalars = np.column_stack([moments, *sums_24h(records)])
-            yield pack_hset(
-                CARD_STATE,
-                part,
-                self.cards.records,
-                slots,
-                moments,
-                scalars,
-                np.ones(len(part), dtype=np.bool_),
-            )
+            moments = self.cards.records["last_ms"][slots]
+            scalars = np.column_stack([moments, *sums_24h(self.cards.records, slots)])
+            expire = np.ones(len(part), dtype=np.bool_)
+            yield pack_hset(CARD_STATE, part, self.cards.records, slots, moments, scalars, expire)
 
 
 class EntityBuilder:
@@ -99,12 +90,12 @@ class EntityBuilder:
 
     def add(self, rows: Sequence[LogRow]) -> None:
         """Apply items that were not applied before; what is no record of items is passed over, as it is in dead letters."""
-        items, offsets, _ = sort_items(Chunk("entities", list(rows)), self.applied)
-        items, offsets, _ = news_in(items, offsets, self._said)
-        for group in group_items(items, offsets):
+        fresh, _ = sort_items(Chunk("entities", list(rows)), self.applied)
+        items, _ = news_in(fresh.items, self._said)
+        for group in group_items(items, fresh.paid):
             _, arena = self.views.setdefault(group.view.name, (group.view, Arena(dtype_of(group.view))))
-            slots = arena.places([item.entity_id for item in group.items])
-            apply(group.items, slots.tolist(), group.offsets, arena.records)
+            slots = arena.places(group.columns.ids)
+            apply_columns(group.columns, slots, arena.records)
 
     def writes(self) -> Iterator[Packed]:
         """The entities' HSETs, a round at a time."""
@@ -112,11 +103,9 @@ class EntityBuilder:
             names = list(arena.slots)
             for start in range(0, len(names), ROUND):
                 part = names[start : start + ROUND]
-                # a copy of its own: slots count from 0 in a group
-                records = new_arena(arena.records.dtype, len(part))
-                records[: len(part)] = arena.records[start : start + len(part)]
-                group = Group(view, [], [], {name: slot for slot, name in enumerate(part)})
-                yield profile_writes(group, records, np.zeros(len(records), dtype=np.int64))
+                slots = np.arange(start, start + len(part), dtype=np.int64)
+                before = np.zeros(len(part), dtype=np.int64)
+                yield profile_writes(view, part, arena.records, slots, before)
 
     def said(self) -> list[Command]:
         """What labels said, to be remembered before the position is written."""

@@ -110,12 +110,38 @@ class EntityItem(msgspec.Struct, array_like=True, frozen=True):
     said: Said | None = None
 
 
+class PaidColumns(msgspec.Struct, array_like=True, frozen=True):
+    """Items of kind "tx" as columns: m payments, and n items that say for which entity which of them counts.
+
+    Arrays as little-endian bytes. A struct for each item cost the two ends four times as much.
+    """
+
+    #: ``features.columns.PAYMENT`` (m,), in offset order; ``offset`` is that of the source
+    payments: bytes
+    #: uint32 (m,): CRC-32 of the cards
+    cards: bytes
+    #: uint32 (n,): which payment, ascending
+    rows: bytes
+    #: uint8 (n,): place of the entity's kind in PAID_ENTITIES
+    kinds: bytes
+    #: (n,)
+    ids: list[str]
+
+
+#: what payments count for beside their card
+PAID_ENTITIES = ("merchant", "device", "ip", "customer")
+
+
 class EntityItems(msgspec.Struct, array_like=True, frozen=True):
-    """Items of one chunk for one partition of `entities`, from one partition of one source topic, in offset order."""
+    """Items of one chunk for one partition of `entities`, from one partition of one source topic, in offset order.
+
+    A record has ``items``, or ``paid``; with both, ``items`` come first.
+    """
 
     source_topic: str
     source_partition: int
     items: list[EntityItem]
+    paid: PaidColumns | None = None
 
 
 _feature_encoder = msgspec.msgpack.Encoder()

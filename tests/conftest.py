@@ -5,19 +5,46 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from infra import stack
+from infra.stack.ports import BLOCK, EPHEMERAL
 from streams.settings import Settings
 from tests.running import start_whole_stack
 
+FIRST_PORT = 20_000
+# beside other tests on a shared machine an example may take any time
+hypothesis.settings.register_profile("shared machine", deadline=None)
+hypothesis.settings.load_profile("shared machine")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes share the tests (``make test``): one stack for all that need one, in one of them, and whole files.
+
+    Many tests wait for something that takes its time (sessions that expire, a broker that is away); the other's work
+    fills that time. What takes longest comes first.
+    """
+    for item in items:
+        name = "stack" if "running_stack" in getattr(item, "fixturenames", ()) else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(name))
+    longest = ("running_stack", "bench", "stack_on_a_small_disk")
+    items.sort(key=lambda item: not any(name in getattr(item, "fixturenames", ()) for name in longest))
+
 
 @pytest.fixture(scope="session")
-def free_port_base() -> Callable[[], int]:
-    """A function that gives the base of a block of free ports below the ephemeral ones."""
-    return stack.free_port_base
+def free_port_base(worker_id: str) -> Callable[[], int]:
+    """A function that gives the base of a block of free ports below the ephemeral ones, for this process alone."""
+    whole = EPHEMERAL - BLOCK - FIRST_PORT
+    if worker_id == "master":
+        return stack.free_port_base
+    workers = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    first = FIRST_PORT + int(worker_id.removeprefix("gw")) * whole // workers
+    return partial(stack.free_port_base, first // 10 * 10, first // 10 * 10 + whole // workers - BLOCK)
 
 
 @pytest.fixture(scope="session")

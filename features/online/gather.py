@@ -9,10 +9,9 @@ import hiredis
 import numpy as np
 import numpy.typing as npt
 
-from features.catalogue import WIDTH
 from features.codec import decode_profiles
 from features.columns import Payments
-from features.engine import Places, Profiles, fill_features
+from features.engine import Places, Profiles, computed, entities_as_of, frauds_as_of
 from features.online.layout import (
     CARD_FRAUDS,
     CARD_STATE,
@@ -123,25 +122,18 @@ class Gather:
 
         With ``apply`` the cards' arena afterwards holds the batch.
         """
-        n = len(self.card_slots)
-        out = np.full((n, WIDTH), np.nan, dtype=np.float32)
-        seen = np.zeros(n, dtype=np.uint8)
-        places = Places(self.card_slots, self.customer_slots, self.meeting_slots, self.fraud_slots)
-        profiles = Profiles(self.cards, self.customers, self.meetings, self.frauds)
-        fill_features(columns, places, profiles, out, seen, apply=apply)
-        return out, seen
+        return computed(columns, self._places(), self._profiles(), apply=apply)
 
     def entity_as_of(self) -> npt.NDArray[np.int64]:
-        """Offsets of `entities` last applied to merchant, device, ip and customer of each row, (n, 4); -1 unknown.
-
-        A customer's payments and frauds are read at one moment, so the newer of their two offsets holds for both.
-        """
-        meetings = np.append(self.meetings["offset"], -1)[self.meeting_slots]
-        payments = np.append(self.customers["offset"], -1)[self.customer_slots]
-        frauds = np.append(self.frauds["offset"], -1)[self.fraud_slots[:, 1]]
-        return np.column_stack([meetings, np.maximum(payments, frauds)])
+        """See ``features.engine.entities_as_of``."""
+        return entities_as_of(self._places(), self._profiles())
 
     def frauds_as_of(self) -> npt.NDArray[np.int64]:
-        """Offsets of `entities` last applied to the fraud history of each row's card, (n,); -1 unknown."""
-        result: npt.NDArray[np.int64] = self.frauds["offset"][self.card_slots]
-        return result
+        """See ``features.engine.frauds_as_of``."""
+        return frauds_as_of(self._places(), self._profiles())
+
+    def _places(self) -> Places:
+        return Places(self.card_slots, self.customer_slots, self.meeting_slots, self.fraud_slots)
+
+    def _profiles(self) -> Profiles:
+        return Profiles(self.cards, self.customers, self.meetings, self.frauds)

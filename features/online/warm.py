@@ -12,11 +12,13 @@ import numpy as np
 
 from features.codec import decode_profiles, encode_profiles
 from features.columns import columns_of
+from features.day_totals import counts_24h
 from features.holder_kernel import apply_payments
 from features.meeting_kernel import DECLINED, LABEL, PAID, apply_frauds, apply_items
 from features.online.gather import Gather
 from features.online.layout import CARD_FRAUDS, CARD_STATE
 from features.online.wire import pack_hset
+from features.profiles import FRAUDS
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ def warm_kernels() -> float:
     apply_frauds(both, both, np.array([DECLINED, LABEL]), moments, both, gather.frauds)
     for arena in (gather.cards, gather.meetings, gather.frauds):
         decode_profiles(arena, [0, 1], encode_profiles(arena, both))
+        if arena.dtype != FRAUDS:
+            counts_24h(arena, both)
     scalars = np.array([[1], [2]])
     for view, arena in ((CARD_FRAUDS, gather.frauds), (CARD_STATE, gather.cards)):
         fields = np.repeat(scalars, len(view.fields) - 1, axis=1)

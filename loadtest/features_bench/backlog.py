@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from features.describe import counts_24h
+from features.day_totals import counts_24h
 from features.engine import Arena, Profiles
 from features.online.layout import CARD_STATE, CUSTOMER_STATE, PAYMENTS_OF, View
 from features.online.resp import RespClient
@@ -55,6 +55,6 @@ def _write(client: RespClient, view: View, names: list[str], arena: Arena, first
         if not present:
             continue
         last_ms = arena["last_ms"][slots]
-        scalars = [last_ms, counts_24h(arena[slots]), np.zeros(len(slots), np.int64)]
+        scalars = [last_ms, counts_24h(arena, slots), np.zeros(len(slots), np.int64)]
         wanted = np.column_stack(scalars[: len(view.fields) - 1])
         client.call([pack_hset(view, present, arena, slots, last_ms, wanted, np.zeros(len(slots), np.bool_))])

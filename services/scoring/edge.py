@@ -154,7 +154,7 @@ class Edge:
             transaction = parse_transaction(raw)
             check_not_ahead(transaction.event_ms, int(received_ms))
             # what goes on to the topic is the known fields only: unknown ones can be counted nowhere but here
-            unknown = len(unknown_fields(raw))
+            unknown = len(unknown_fields(raw, transaction))
         except InvalidEvent as error:
             raise invalid(error) from None
         self._admission.spend(transaction.tenant, received_ms / 1000)

@@ -7,21 +7,24 @@ EXEC. A crash anywhere repeats at most records that carry their source offset an
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from confluent_kafka import Producer
 
 from features.catalogue import CATALOGUE_HASH, INDEX, LATE_BOUND_S, WIDTH
 from features.columns import Payments, columns_of, text_hash
+from features.engine import Places, Slots, computed, entities_as_of, frauds_as_of
 from features.holder_kernel import transaction_features
+from features.meeting_kernel import MEETINGS
 from features.online.claims import REBUILDING_KEY, Claims
-from features.online.gather import Gather
+from features.online.hot import HotProfiles
 from features.online.layout import CARD_STATE, KEEP_AGAIN_MS
 from features.online.resp import Packed, RespClient
 from features.online.wire import pack_hset
 from streams.chunks import Chunk
 from streams.dead_letters import dead_letter, send_dead_letter
+from streams.events import Transaction
 from streams.kafka import flush
 from streams.metrics import (
     DUPLICATES,
@@ -35,13 +38,14 @@ from streams.metrics import (
 from streams.missing import present
 from streams.partitioning import entity_partition
 from streams.processor.intake import Accepted, Intake, sort_out
-from streams.processor.items import payment_of
+from streams.processor.paid import pack_paid
 from streams.records import (
     HEADER_APPENDED_MS,
     HEADER_FORWARDED,
-    EntityItem,
+    PAID_ENTITIES,
     EntityItems,
     FeatureRecord,
+    PaidColumns,
     encode_features,
     encode_items,
 )
@@ -59,14 +63,25 @@ class RebuildEnded(Exception):
     """A session that went on without state ends, because the state is there again."""
 
 
-class CardStage:
-    """Handles chunks of `transactions` for the partitions that ``claims`` holds."""
+class Read(NamedTuple):
+    """Which state n features were made of: ``FeatureRecord.as_of`` without the card (n, 4), ``frauds_as_of`` and ``missing`` (n,)."""
 
-    def __init__(self, settings: Settings, client: RespClient, producer: Producer, claims: Claims) -> None:
+    entities: Any
+    frauds: Any
+    missing: list[int]
+
+
+class CardStage:
+    """Handles chunks of `transactions` for the partitions that ``claims`` holds; ``hot`` is shared with the entity stage."""
+
+    def __init__(
+        self, settings: Settings, client: RespClient, producer: Producer, claims: Claims, hot: HotProfiles
+    ) -> None:
         self._settings = settings
         self._client = client
         self._producer = producer
         self._claims = claims
+        self._hot = hot
         self.rebuilding = False
 
     def handle(self, chunk: Chunk) -> None:
@@ -78,22 +93,25 @@ class CardStage:
         partitions = [(tp.topic, tp.partition) for tp in chunk.positions]
         intake = sort_out(chunk.records, self._settings.partitions, self._settings.deadline_ms)
         accepted = intake.accepted
-        gather = Gather([a.transaction for a in accepted])
+        transactions = [a.transaction for a in accepted]
+        hot = self._hot
+        hot.begin_batch()
+        places = hot.places(transactions)
         guard = self._claims.guard(partitions)
-        replies = self._client.patient([*guard, *gather.commands()])
+        replies = self._client.patient([*guard, *hot.reads()])
         starts = {(tp.topic, tp.partition): offset for tp, offset in chunk.starts.items()}
         self._claims.check(partitions, replies, starts)
-        gather.load(replies[len(guard) :])
-        columns = columns_of(
-            [a.transaction for a in accepted], [a.event_ms for a in accepted], [a.offset for a in accepted]
-        )
-        before_ms = gather.cards["last_ms"].copy()
-        rows, seen = gather.compute(columns, apply=True)
-        late_ms = _late(gather.card_slots.tolist(), columns["event_ms"].tolist(), before_ms.tolist())
-        self._produce(intake, gather, columns, rows, seen, late_ms)
+        hot.load(replies[len(guard) :])
+        profiles = hot.profiles()
+        columns = columns_of(transactions, [a.event_ms for a in accepted], [a.offset for a in accepted])
+        before_ms = profiles.cards["last_ms"][places.cards]
+        rows, seen = computed(columns, places, profiles, apply=True)
+        late_ms = _late(places.cards.tolist(), columns["event_ms"].tolist(), before_ms.tolist())
+        read = Read(entities_as_of(places, profiles), frauds_as_of(places, profiles), [0] * len(accepted))
+        self._produce(intake, columns, rows, seen, late_ms, read, _homes(hot, places))
         flush(self._producer, ACKNOWLEDGE_WITHIN_S)
         positions = {(tp.topic, tp.partition): offset for tp, offset in chunk.positions.items()}
-        self._claims.commit(partitions, [_writes(gather, rows, seen, before_ms)], positions)
+        self._claims.commit(partitions, [_writes(hot, places.cards, rows, seen, before_ms)], positions)
         _count(intake, seen, late_ms)
         STAGE_SECONDS.labels("processor").observe(time.monotonic() - started)
 
@@ -107,48 +125,42 @@ class CardStage:
             raise RebuildEnded("the state is rebuilt: features are complete again from here on")
         intake = sort_out(chunk.records, self._settings.partitions, self._settings.deadline_ms)
         accepted = intake.accepted
-        gather = Gather([a.transaction for a in accepted])
-        columns = columns_of(
-            [a.transaction for a in accepted], [a.event_ms for a in accepted], [a.offset for a in accepted]
-        )
+        transactions = [a.transaction for a in accepted]
+        columns = columns_of(transactions, [a.event_ms for a in accepted], [a.offset for a in accepted])
         n = len(accepted)
         rows, seen = np.full((n, WIDTH), np.nan, dtype=np.float32), np.zeros(n, dtype=np.uint8)
         transaction_features(columns, seen, rows)
-        missing = [present(a.transaction) for a in accepted]
-        self._produce(intake, gather, columns, rows, seen, [0] * n, missing)
+        nothing = Read(np.full((n, 4), -1), np.full(n, -1), [present(tx) for tx in transactions])
+        homes = [_named_homes(tx, self._settings.partitions) for tx in transactions]
+        self._produce(intake, columns, rows, seen, [0] * n, nothing, np.array(homes).reshape(n, 4))
         flush(self._producer, ACKNOWLEDGE_WITHIN_S)
         _count(intake, seen, [0] * n)
 
     def _produce(
-        self, intake: Intake, gather: Gather, columns: Payments, rows: Any, seen: Any, late_ms: list[int],
-        missing: list[int] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        intake: Intake,
+        columns: Payments,
+        rows: Any,
+        seen: Any,
+        late_ms: list[int],
+        read: Read,
+        homes: Any,
+    ) -> None:
         now_ms = int(time.time() * 1000)
         for record, error in intake.refused:
             send_dead_letter(self._producer, dead_letter(record, error, now_ms))
         for misplaced in intake.misplaced:
             self._forward(misplaced.record, misplaced.card_id, misplaced.partition)
-        as_of = gather.entity_as_of().tolist() if intake.accepted else []
-        frauds_as_of = gather.frauds_as_of().tolist() if intake.accepted else []
-        items: dict[tuple[int, int], list[EntityItem]] = {}
         produce = self._producer.produce
-        for i, event in enumerate(intake.accepted):
-            if seen[i]:
-                continue
-            tx = event.transaction
-            produce(
-                FEATURES.name,
-                key=tx.card_id,
-                partition=event.partition,
-                value=encode_features(
-                    _features(
-                        event, rows[i], as_of[i], frauds_as_of[i], late_ms[i], missing[i] if missing else 0
-                    )
-                ),
-            )
-            _collect(items, event, columns, i, self._settings.partitions)
-        for (source, target), collected in items.items():
-            value = encode_items(EntityItems(TRANSACTIONS_TOPIC.name, source, collected))
+        state = zip(read.entities.tolist(), read.frauds.tolist(), late_ms, read.missing, strict=True)
+        for event, row, repeated, (entities, frauds, late, missing) in zip(
+            intake.accepted, rows, seen.tolist(), state, strict=True
+        ):
+            if not repeated:
+                value = encode_features(_features(event, row, entities, frauds, late, missing))
+                produce(FEATURES.name, key=event.transaction.card_id, partition=event.partition, value=value)
+        for (source, target), paid in _paid(intake.accepted, columns, seen, homes).items():
+            value = encode_items(EntityItems(TRANSACTIONS_TOPIC.name, source, [], paid))
             produce(ENTITIES.name, key=f"{TRANSACTIONS_TOPIC.name}:{source}", partition=target, value=value)
 
     def _forward(self, record: Any, card_id: str, partition: int) -> None:
@@ -188,63 +200,53 @@ def _features(
     )
 
 
-def _late(slots: list[int], event_ms: list[int], newest: list[int]) -> list[int]:
-    """How far each payment comes behind its card's newest, milliseconds; ``newest`` by slot, before the batch."""
+def _late(slots: list[int], event_ms: list[int], before_ms: list[int]) -> list[int]:
+    """How far each payment comes behind its card's newest, milliseconds; ``before_ms``: that of its card before the batch."""
+    newest: dict[int, int] = {}
     out = []
-    for slot, moment in zip(slots, event_ms, strict=True):
-        out.append(max(0, newest[slot] - moment))
-        newest[slot] = max(newest[slot], moment)
+    for slot, moment, before in zip(slots, event_ms, before_ms, strict=True):
+        known = newest.get(slot, before)
+        out.append(max(0, known - moment))
+        newest[slot] = max(known, moment)
     return out
 
 
-def _collect(
-    items: dict[tuple[int, int], list[EntityItem]],
-    event: Accepted,
-    columns: Payments,
-    i: int,
-    partitions: int,
-) -> None:
-    """What one transaction means for its merchant, device, ip and customer, by partition of `entities`."""
-    tx = event.transaction
-    card_hash = text_hash(tx.card_id)
-    entities = (
-        ("merchant", tx.merchant_id),
-        ("device", tx.device_id),
-        ("ip", tx.ip),
-        ("customer", tx.customer_id),
-    )
-    for entity, entity_id in entities:
-        if not entity_id:
-            continue
-        target = entity_partition(entity, entity_id, partitions)
-        payment = None
-        if entity == "customer":
-            hashes = (
-                columns["id_hash"][i],
-                columns["merchant_hash"][i],
-                columns["device_hash"][i],
-                columns["country"][i],
-            )
-            payment = payment_of(tx, *map(int, hashes))
-        items.setdefault((event.partition, target), []).append(
-            EntityItem(
-                entity, entity_id, "tx", event.offset, event.event_ms, tx.amount_minor, card_hash, 0, payment
-            )
-        )
-
-
-def _writes(gather: Gather, rows: Any, seen: Any, before_ms: Any) -> Packed:
-    """One HSET per card that changed: its profile and, from its last row, the scalars that Feast's users read."""
-    last_row = {int(slot): i for i, slot in enumerate(gather.card_slots) if not seen[i]}
-    names = list(gather.card_ids)
-    slots = np.fromiter(last_row, dtype=np.int64, count=len(last_row))
-    last_ms = gather.cards["last_ms"][slots]
-    counted = rows[list(last_row.values())][:, [_COUNT_24H, _SUM_24H]].astype(np.int64)
-    expire = before_ms[slots] // KEEP_AGAIN_MS != last_ms // KEEP_AGAIN_MS
-    return pack_hset(
-        CARD_STATE, [names[slot] for slot in last_row], gather.cards, slots, last_ms,
-        np.column_stack([last_ms, counted]), expire,
+def _paid(
+    accepted: list[Accepted], columns: Payments, seen: Any, homes: Any
+) -> dict[tuple[int, int], PaidColumns]:
+    """What the transactions mean for merchants, devices, ips and customers, by source and partition of `entities`."""
+    transactions = [event.transaction for event in accepted]
+    cards = np.array([text_hash(tx.card_id) for tx in transactions], dtype=np.uint32)
+    ids = (
+        [tx.merchant_id for tx in transactions], [tx.device_id for tx in transactions],
+        [tx.ip for tx in transactions], [tx.customer_id for tx in transactions],
     )  # fmt: skip
+    sources = np.array([event.partition for event in accepted], dtype=np.int64)
+    return pack_paid(columns, cards, ids, homes, sources, seen == 0)
+
+
+def _homes(hot: HotProfiles, places: Places) -> Any:
+    """The partition of `entities` of each row's merchant, device, ip and customer, (n, 4), -1 where there is none."""
+    meetings = [hot.homes(entity, places.meetings[:, k] // 3) for k, entity in enumerate(MEETINGS)]
+    return np.column_stack([*meetings, hot.homes("customer", places.customers)])
+
+
+def _named_homes(tx: Transaction, partitions: int) -> list[int]:
+    named = zip(PAID_ENTITIES, (tx.merchant_id, tx.device_id, tx.ip, tx.customer_id), strict=True)
+    return [entity_partition(entity, name, partitions) if name else -1 for entity, name in named]
+
+
+def _writes(hot: HotProfiles, card_slots: Slots, rows: Any, seen: Any, before_ms: Any) -> Packed:
+    """One HSET per card that changed: its profile and, from its last row, the scalars that Feast's users read."""
+    last_row = {slot: i for i, slot in enumerate(card_slots.tolist()) if not seen[i]}
+    slots = np.fromiter(last_row, dtype=np.int64, count=len(last_row))
+    row = np.fromiter(last_row.values(), dtype=np.int64, count=len(last_row))
+    arena, places = hot.profiles_of(CARD_STATE, slots)
+    last_ms = arena["last_ms"][places]
+    counted = rows[row][:, [_COUNT_24H, _SUM_24H]].astype(np.int64)
+    expire = before_ms[row] // KEEP_AGAIN_MS != last_ms // KEEP_AGAIN_MS
+    scalars = np.column_stack([last_ms, counted])
+    return pack_hset(CARD_STATE, hot.names("card", last_row), arena, places, last_ms, scalars, expire)
 
 
 def _count(intake: Intake, seen: Any, late_ms: list[int]) -> None:

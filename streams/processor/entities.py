@@ -8,40 +8,54 @@ its transaction instead: whether the label or the decision brings it may differ 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import hiredis
 import msgspec
 import numpy as np
+import numpy.typing as npt
 from confluent_kafka import Producer
 
-from features.codec import decode_profiles
-from features.describe import counts_24h
+from features.day_totals import counts_24h
+from features.engine import Slots
 from features.meeting_kernel import DAY_MS, FIVE_MS
 from features.online.claims import Claims
-from features.online.layout import KEEP_AGAIN_MS, View, unpack_bytes
-from features.online.resp import Command, Packed, RespClient, StoreUnavailable
-from features.online.wire import pack_hmget, pack_hset
-from features.profiles import FRAUDS, new_arena
+from features.online.hot import HotProfiles
+from features.online.layout import KEEP_AGAIN_MS, PAYMENTS_OF, View
+from features.online.resp import Command, Packed, RespClient
+from features.online.wire import pack_hset
+from features.profiles import FRAUDS
 from streams.chunks import Chunk
 from streams.dead_letters import dead_letter, send_dead_letter
 from streams.events import InvalidEvent
 from streams.kafka import flush
 from streams.metrics import DUPLICATES, FEATURE_STALENESS, STAGE_SECONDS
 from streams.processor.cards import ACKNOWLEDGE_WITHIN_S
-from streams.processor.items import Known, apply, dtype_of, fresh_items, news_in, said_key, view_of
-from streams.records import EntityItem, EntityItems, decode_items
+from streams.processor.items import (
+    Columns,
+    Known,
+    Placed,
+    apply_columns,
+    columns_of_items,
+    columns_of_paid,
+    news_in,
+    said_key,
+    view_of,
+)
+from streams.processor.paid import MAX_MS, Paid, fresh_items, fresh_paid, unpack_paid
+from streams.records import PAID_ENTITIES, EntityItems, decode_items
 
 Source = tuple[str, int]
 
 
 class EntityStage:
-    """Handles chunks of `entities` for the partitions that ``claims`` holds."""
+    """Handles chunks of `entities` for the partitions that ``claims`` holds; ``hot`` is shared with the card stage."""
 
-    def __init__(self, client: RespClient, producer: Producer, claims: Claims) -> None:
+    def __init__(self, client: RespClient, producer: Producer, claims: Claims, hot: HotProfiles) -> None:
         self._client = client
         self._producer = producer
         self._claims = claims
+        self._hot = hot
         self._applied: dict[int, dict[Source, int]] = {}
         self.rebuilding = False
 
@@ -70,43 +84,52 @@ class EntityStage:
         started = time.monotonic()
         partitions = [(tp.topic, tp.partition) for tp in chunk.positions]
         applied = {tp.partition: dict(self._applied.get(tp.partition, {})) for tp in chunk.positions}
-        items, offsets, poison = sort_items(chunk, applied)
+        fresh, poison = sort_items(chunk, applied)
         self._keep(poison)
-        items, offsets, said = self._news(items, offsets)
-        groups = group_items(items, offsets)
+        items, said = self._news(fresh.items)
+        groups = group_items(items, fresh.paid)
+        hot = self._hot
+        hot.begin_batch()
+        slots = [hot.slots(group.view.entity, group.columns.ids) for group in groups]
         guard = self._claims.guard(partitions)
-        reads = [pack_hmget(list(group.slots), group.view) for group in groups]
-        replies = self._client.patient([*guard, *reads])
+        replies = self._client.patient([*guard, *hot.reads()])
         starts = {(tp.topic, tp.partition): offset for tp, offset in chunk.starts.items()}
         self._claims.check(partitions, replies, starts)
-        writes = _updated(groups, replies[len(guard) :])
+        hot.load(replies[len(guard) :])
+        writes = [self._updated(group, where) for group, where in zip(groups, slots, strict=True)]
         positions = {(tp.topic, tp.partition): offset for tp, offset in chunk.positions.items()}
         self._claims.commit(partitions, [*writes, *said, *applied_writes(applied)], positions)
         self._applied.update(applied)
-        if items:
-            newest = max(item.event_ms for item in items)
+        if groups:
+            newest = max(int(group.columns.payments["event_ms"].max()) for group in groups)
             FEATURE_STALENESS.labels("merchant").set(max(0.0, time.time() - newest / 1000))
         STAGE_SECONDS.labels("entities").observe(time.monotonic() - started)
 
-    def _news(
-        self, items: list[EntityItem], offsets: list[int]
-    ) -> tuple[list[EntityItem], list[int], list[Command]]:
+    def _updated(self, group: Group, slots: Slots) -> Packed:
+        """Apply a group's items; the write that follows."""
+        touched = np.unique(slots)
+        arena, places = self._hot.profiles_of(group.view, touched)
+        before = moments_of(arena, places)
+        apply_columns(group.columns, self._hot.profiles_of(group.view, slots)[1], arena)
+        names = self._hot.names(group.view.entity, touched.tolist())
+        return profile_writes(group.view, names, arena, places, before)
+
+    def _news(self, items: list[Placed]) -> tuple[list[Placed], list[Command]]:
         """The items that say something new, labels with the change that they make, and the writes that remember what was said.
 
         Read before the epochs are watched: nobody else writes it, and who has lost the partition is stopped by its epoch.
         """
-        keys = list(dict.fromkeys(key for item in items if (key := said_key(item)) is not None))
+        keys = list(dict.fromkeys(key for placed in items if (key := said_key(placed.item)) is not None))
         if not keys:
-            return items, offsets, []
+            return items, []
         (stored,) = self._client.patient([("MGET", *(_SAID + key for key in keys))])
         known = {key: _known(raw) for key, raw in zip(keys, stored, strict=True)}
-        fresh, at, changed = news_in(items, offsets, known)
+        fresh, changed = news_in(items, known)
         if len(fresh) < len(items):
             DUPLICATES.labels("entities").inc(len(items) - len(fresh))
-        return fresh, at, said_writes(changed)
+        return fresh, said_writes(changed)
 
 
-MAX_MS = 4_102_444_800_000  # the year 2100
 #: what was said of a transaction is remembered as long as the labels worker's index remembers it
 SAID_FOR_S = 60 * 86_400
 _SAID = "tollgate:processor:said:"
@@ -124,98 +147,131 @@ def _known(raw: bytes | None) -> Known | None:
     return Known(*map(int, raw.split(b":"))) if raw else None
 
 
+class PlacedPaid(NamedTuple):
+    """Payments of one record: its place in the chunk, its offset."""
+
+    order: int
+    offset: int
+    paid: Paid
+
+
+class Fresh(NamedTuple):
+    """What a chunk holds that was not applied yet, in order."""
+
+    items: list[Placed]
+    paid: list[PlacedPaid]
+
+
 def sort_items(
     chunk: Chunk, applied: dict[int, dict[Source, int]]
-) -> tuple[list[EntityItem], list[int], list[tuple[Any, InvalidEvent]]]:
-    """Items not applied yet, in order, with the offset of their record; ``applied`` moves on. And what is no such record."""
-    items: list[EntityItem] = []
-    offsets: list[int] = []
+) -> tuple[Fresh, list[tuple[Any, InvalidEvent]]]:
+    """Items not applied yet; ``applied`` moves on. And what is no such record."""
+    fresh = Fresh([], [])
     poison: list[tuple[Any, InvalidEvent]] = []
-    for record in chunk.records:
+    for order, record in enumerate(chunk.records):
         try:
-            batch = _checked(record.value)
+            batch, paid = _checked(record.value)
         except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, ValueError) as error:
             poison.append((record, InvalidEvent("poison", "", f"not a record of entity items: {error}")))
             continue
         source = (batch.source_topic, batch.source_partition)
-        known = applied[record.partition].get(source, -1)
-        fresh, applied[record.partition][source] = fresh_items(batch.items, known)
-        if len(fresh) < len(batch.items):
-            DUPLICATES.labels("entities").inc(len(batch.items) - len(fresh))
-        items += fresh
-        offsets += [record.offset] * len(fresh)
-    return items, offsets, poison
+        sources = applied[record.partition]
+        known = sources.get(source, -1)
+        items, newest = fresh_items(batch.items, known)
+        fresh.items.extend(Placed(order, record.offset, item) for item in items)
+        repeated = len(batch.items) - len(items)
+        if paid is not None:
+            new, newest_paid = fresh_paid(paid, known)
+            newest = max(newest, newest_paid)
+            repeated += len(paid.ids) - len(new.ids)
+            if new.ids:
+                fresh.paid.append(PlacedPaid(order, record.offset, new))
+        sources[source] = newest
+        if repeated:
+            DUPLICATES.labels("entities").inc(repeated)
+    return fresh, poison
 
 
-def _checked(value: bytes) -> EntityItems:
+def _checked(value: bytes) -> tuple[EntityItems, Paid | None]:
     batch = decode_items(value)
     for item in batch.items:
         view_of(item)
         if not 0 <= item.event_ms < MAX_MS:
             raise ValueError(f"no such time: {item.event_ms}")
-    return batch
+    return batch, None if batch.paid is None else unpack_paid(batch.paid)
 
 
 class Group(NamedTuple):
-    """A chunk's items of one view, in order, and the slot of each entity."""
+    """A chunk's items of one view, in order."""
 
     view: View
-    items: list[EntityItem]
-    offsets: list[int]
-    slots: dict[str, int]
+    columns: Columns
 
 
-def group_items(items: list[EntityItem], offsets: list[int]) -> list[Group]:
-    """Items by the view that they change, in order."""
-    groups: dict[str, Group] = {}
-    for item, offset in zip(items, offsets, strict=True):
-        view = view_of(item)
-        group = groups.get(view.name)
-        if group is None:
-            group = groups[view.name] = Group(view, [], [], {})
-        group.items.append(item)
-        group.offsets.append(offset)
-        group.slots.setdefault(item.entity_id, len(group.slots))
-    return list(groups.values())
+def group_items(items: Sequence[Placed], paid: Sequence[PlacedPaid]) -> list[Group]:
+    """Items by the view that they change, in the order of their records."""
+    parts: dict[View, list[tuple[npt.NDArray[np.int64], Columns]]] = {}
+    by_view: dict[View, list[Placed]] = {}
+    for placed in items:
+        by_view.setdefault(view_of(placed.item), []).append(placed)
+    for view, some in by_view.items():
+        columns = columns_of_items([p.item for p in some], [p.offset for p in some])
+        parts[view] = [(np.array([p.order for p in some], dtype=np.int64), columns)]
+    if paid:
+        together, orders, offsets = _together(paid)
+        for kind, entity in enumerate(PAID_ENTITIES):
+            chosen = np.flatnonzero(together.kinds == kind)
+            if len(chosen):
+                columns = columns_of_paid(together, chosen, offsets)
+                parts.setdefault(PAYMENTS_OF[entity], []).append((orders[chosen], columns))
+    return [Group(view, _merged(some)) for view, some in parts.items()]
 
 
-def _updated(groups: list[Group], replies: list[Any]) -> list[Command]:
-    """Apply each group's items to what was read; the writes that follow."""
-    writes: list[Command] = []
-    start = 0
-    for group in groups:
-        read = replies[start : start + len(group.slots)]
-        start += len(group.slots)
-        for reply in read:
-            if isinstance(reply, hiredis.ReplyError):
-                raise StoreUnavailable(f"the store refused a read: {reply}")
-        arena = new_arena(dtype_of(group.view), len(group.slots))
-        decode_profiles(arena, range(len(read)), [unpack_bytes(reply[0]) for reply in read])
-        before = moments_of(arena)
-        apply(group.items, [group.slots[item.entity_id] for item in group.items], group.offsets, arena)
-        writes.append(profile_writes(group, arena, before))
-    return writes
+def _together(paid: Sequence[PlacedPaid]) -> tuple[Paid, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """All records' payments as one, and of each item its record's place and offset."""
+    sizes = [len(p.paid.ids) for p in paid]
+    whole = Paid(
+        np.concatenate([p.paid.payments for p in paid]),
+        np.concatenate([p.paid.cards for p in paid]),
+        np.concatenate([p.paid.kinds for p in paid]),
+        [name for p in paid for name in p.paid.ids],
+    )
+    return whole, np.repeat([p.order for p in paid], sizes), np.repeat([p.offset for p in paid], sizes)
 
 
-def moments_of(arena: Any) -> Any:
+def _merged(parts: list[tuple[npt.NDArray[np.int64], Columns]]) -> Columns:
+    """Structs and payments of one view, in the order of their records."""
+    if len(parts) == 1:
+        return parts[0][1]
+    order = np.argsort(np.concatenate([orders for orders, _ in parts]), kind="stable")
+    ids = [name for _, columns in parts for name in columns.ids]
+    arrays = (
+        np.concatenate(arrays)[order] for arrays in zip(*(columns[1:] for _, columns in parts), strict=True)
+    )
+    return Columns([ids[i] for i in order.tolist()], *arrays)
+
+
+def moments_of(arena: Any, places: Slots) -> Any:
     """The event time of each profile's newest item, milliseconds, int64 (n,); of frauds and declines by their tiles."""
     if arena.dtype == FRAUDS:
-        days, fives = arena["day"].astype(np.int64) * DAY_MS, arena["five"].astype(np.int64) * FIVE_MS
-        return np.maximum(days, fives)
-    return arena["last_ms"].copy()
+        days, fives = arena["day"][places].astype(np.int64), arena["five"][places].astype(np.int64)
+        return np.maximum(days * DAY_MS, fives * FIVE_MS)
+    return arena["last_ms"][places]
 
 
-def profile_writes(group: Group, arena: Any, before: Any) -> Packed:
-    """One HSET per entity of a group; ``before``: its ``moments_of`` before the items were applied."""
-    n = len(group.slots)
-    moments = moments_of(arena)[:n]
+def profile_writes(view: View, names: list[str], arena: Any, places: Slots, before: Any) -> Packed:
+    """One HSET per entity.
+
+    Args:
+        places: where in the arena each of ``names`` lies. before: their ``moments_of`` before anything was applied.
+    """
+    moments = moments_of(arena, places)
     if arena.dtype == FRAUDS:
-        scalars = arena["day_fraud"][:n].sum(axis=1, dtype=np.int64)[:, None]
+        scalars = arena["day_fraud"][places].sum(axis=1, dtype=np.int64)[:, None]
     else:
-        scalars = np.column_stack([moments, counts_24h(arena)[:n]])
-    expire = before[:n] // KEEP_AGAIN_MS != moments // KEEP_AGAIN_MS
-    slots = np.arange(n, dtype=np.int64)
-    return pack_hset(group.view, list(group.slots), arena, slots, moments, scalars, expire)
+        scalars = np.column_stack([moments, counts_24h(arena, places)])
+    expire = before // KEEP_AGAIN_MS != moments // KEEP_AGAIN_MS
+    return pack_hset(view, names, arena, places, moments, scalars, expire)
 
 
 def applied_key(partition: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -31,8 +31,7 @@ MAX_DEADLINE_MS = 10_000
 _decision_decoder = msgspec.json.Decoder(Decision)
 
 
-@dataclass(frozen=True)
-class Accepted:
+class Accepted(NamedTuple):
     """One transaction that fits, on its card's partition."""
 
     transaction: Transaction
@@ -45,8 +44,7 @@ class Accepted:
     trace: str | None
 
 
-@dataclass(frozen=True)
-class Misplaced:
+class Misplaced(NamedTuple):
     """One transaction that fits, found on another partition than its card's."""
 
     record: Any
@@ -127,7 +125,13 @@ def accepted_only(records: Sequence[Any], partitions: int) -> tuple[list[Transac
 
 def _accept(record: Any, tx: Transaction, default_deadline_ms: int) -> Accepted:
     """Raises: InvalidEvent when a header does not parse, or the event lies in the future."""
-    headers = dict(record.headers) if record.headers else {}
+    event_ms = tx.event_ms
+    check_not_ahead(event_ms, record.timestamp)
+    if not record.headers:
+        return Accepted(
+            tx, event_ms, record.partition, record.offset, record.timestamp, default_deadline_ms, None, None
+        )
+    headers = dict(record.headers)
     try:
         appended_ms = _number(headers, HEADER_APPENDED_MS, record.timestamp, record.timestamp)
         deadline_ms = _number(headers, HEADER_DEADLINE_MS, default_deadline_ms, MAX_DEADLINE_MS)
@@ -137,10 +141,7 @@ def _accept(record: Any, tx: Transaction, default_deadline_ms: int) -> Accepted:
     except (ValueError, TypeError) as error:
         # msgspec's and UnicodeDecodeError are ValueErrors too
         raise InvalidEvent("header", "headers", f"a tollgate header does not parse: {error}") from error
-    check_not_ahead(tx.event_ms, record.timestamp)
-    return Accepted(
-        tx, tx.event_ms, record.partition, record.offset, appended_ms, deadline_ms, decided, traced
-    )  # fmt: skip
+    return Accepted(tx, event_ms, record.partition, record.offset, appended_ms, deadline_ms, decided, traced)
 
 
 def _number(headers: dict[str, Any], name: str, default: int, most: int) -> int:

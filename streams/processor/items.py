@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from features.columns import CHANNELS, NAN, PAYMENT, Payments, mcc_number
+from features.columns import NAN, PAYMENT, Payments
 from features.holder_kernel import apply_payments
 from features.meeting_kernel import DECLINED, LABEL, PAID, apply_frauds, apply_items
 from features.online.layout import CUSTOMER_STATE, FRAUDS_OF, PAYMENTS_OF, View
 from features.profiles import FRAUDS, HOLDER, MEETING
-from streams.events import Transaction
-from streams.records import EntityItem, Payment
+from streams.processor.paid import Paid
+from streams.records import EntityItem
 
 KINDS = {"tx": PAID, "label": LABEL, "declined": DECLINED}
 Arena = npt.NDArray[np.void]
@@ -40,12 +40,6 @@ def view_of(item: EntityItem) -> View:
     if view is CUSTOMER_STATE and item.payment is None:
         raise ValueError("a customer's item without its payment")
     return view
-
-
-def fresh_items(items: Sequence[EntityItem], known: int) -> tuple[list[EntityItem], int]:
-    """Items above the last offset applied of their source, and the last offset now. What labels say passes: ``news_of``."""
-    fresh = [item for item in items if item.said is not None or item.offset > known]
-    return fresh, max((item.offset for item in fresh if item.said is None), default=known)
 
 
 class Known(NamedTuple):
@@ -73,27 +67,29 @@ def news_of(item: EntityItem, known: Known | None) -> tuple[EntityItem, Known] |
     return msgspec.structs.replace(item, frauds=change), Known(time_ms, offset, item.frauds)
 
 
-def news_in(
-    items: Sequence[EntityItem], offsets: Sequence[int], known: dict[str, Known | None]
-) -> tuple[list[EntityItem], list[int], dict[str, Known]]:
-    """The items that say something new, labels with the change that they make, their offsets, and what became known.
+class Placed(NamedTuple):
+    """An item, the place of its record in the chunk, and its record's offset on `entities`."""
+
+    order: int
+    offset: int
+    item: EntityItem
+
+
+def news_in(items: Sequence[Placed], known: dict[str, Known | None]) -> tuple[list[Placed], dict[str, Known]]:
+    """The items that say something new, labels with the change that they make, and what became known.
 
     ``known``: by ``said_key``, what is known of each label's transaction and entity; it moves on.
     """
-    fresh: list[EntityItem] = []
-    at: list[int] = []
+    fresh: list[Placed] = []
     changed: dict[str, Known] = {}
-    for item, offset in zip(items, offsets, strict=True):
-        key = said_key(item)
-        if key is not None:
-            news = news_of(item, known.get(key))
-            if news is None:
-                continue
-            item, known[key] = news
-            changed[key] = news[1]
-        fresh.append(item)
-        at.append(offset)
-    return fresh, at, changed
+    for placed in items:
+        key = said_key(placed.item)
+        if key is None:
+            fresh.append(placed)
+        elif (news := news_of(placed.item, known.get(key))) is not None:
+            known[key] = changed[key] = news[1]
+            fresh.append(placed._replace(item=news[0]))
+    return fresh, changed
 
 
 def dtype_of(view: View) -> np.dtype:
@@ -103,45 +99,71 @@ def dtype_of(view: View) -> np.dtype:
     return FRAUDS if view in FRAUDS_OF.values() else MEETING
 
 
-def apply(items: Sequence[EntityItem], slots: Sequence[int], offsets: Sequence[int], arena: Arena) -> None:
-    """Apply items that belong to one kind of profile, in order; ``offsets`` are those of their records of `entities`."""
-    if not items:
-        return
-    places = np.array(slots, dtype=np.int64)
-    at = np.array(offsets, dtype=np.int64)
-    event_ms = np.array([item.event_ms for item in items], dtype=np.int64)
-    if arena.dtype == HOLDER:
-        apply_payments(_payments(items, event_ms, at), places, arena)
-        return
-    kinds = np.array([KINDS[item.kind] for item in items], dtype=np.int64)
-    frauds = np.array([item.frauds for item in items], dtype=np.int64)
-    if arena.dtype == FRAUDS:
-        apply_frauds(places, at, kinds, event_ms, frauds, arena)
-        return
-    amounts = np.array([item.amount_minor for item in items], dtype=np.int64)
-    cards = np.array([item.card_hash for item in items], dtype=np.uint32)
-    apply_items(places, at, kinds, event_ms, amounts, cards, frauds, arena)
+class Columns(NamedTuple):
+    """n items of one kind of profile, in the order in which they are applied."""
+
+    ids: list[str]
+    #: int64 (n,): offsets of their records of `entities`; KINDS; change of the count of frauds
+    at: npt.NDArray[np.int64]
+    kinds: npt.NDArray[np.int64]
+    frauds: npt.NDArray[np.int64]
+    #: uint32 (n,): hashes of their cards
+    cards: npt.NDArray[np.uint32]
+    #: time and amount of every item, all of a customer's payments
+    payments: Payments
 
 
-def _payments(items: Sequence[EntityItem], event_ms: Any, offsets: Any) -> Payments:
+def columns_of_items(items: Sequence[EntityItem], offsets: Sequence[int]) -> Columns:
+    """Items as columns; ``offsets`` are those of their records of `entities`."""
+    payments = np.zeros(len(items), dtype=PAYMENT)
+    payments["event_ms"] = [item.event_ms for item in items]
+    payments["amount"] = [item.amount_minor for item in items]
     # view_of lets no customer's item without a payment come this far
-    paid = [item.payment for item in items if item.payment is not None]
-    out = np.zeros(len(items), dtype=PAYMENT)
-    out["event_ms"] = event_ms
-    out["offset"] = offsets
-    out["amount"] = [item.amount_minor for item in items]
-    for name in ("id_hash", "merchant_hash", "device_hash", "country"):
-        out[name] = [getattr(p, name) for p in paid]
-    for name in ("latitude", "longitude", "channel", "mcc"):
-        out[name] = [NAN if (value := getattr(p, name)) is None else value for p in paid]
-    out["currency"] = NAN
-    return out
+    paid = [(i, item.payment) for i, item in enumerate(items) if item.payment is not None]
+    if paid:
+        rows = [i for i, _ in paid]
+        for name in ("id_hash", "merchant_hash", "device_hash", "country"):
+            payments[name][rows] = [getattr(p, name) for _, p in paid]
+        for name in ("latitude", "longitude", "channel", "mcc"):
+            payments[name][rows] = [NAN if (value := getattr(p, name)) is None else value for _, p in paid]
+    return Columns(
+        [item.entity_id for item in items],
+        np.array(offsets, dtype=np.int64),
+        np.array([KINDS[item.kind] for item in items], dtype=np.int64),
+        np.array([item.frauds for item in items], dtype=np.int64),
+        np.array([item.card_hash for item in items], dtype=np.uint32),
+        payments,
+    )
 
 
-def payment_of(tx: Transaction, id_hash: int, merchant_hash: int, device_hash: int, country: int) -> Payment:
-    """What a customer's profile keeps of a transaction whose columns are known."""
-    mcc = mcc_number(tx.mcc)
-    return Payment(
-        id_hash, merchant_hash, device_hash, country, tx.latitude, tx.longitude,
-        CHANNELS[tx.channel] if tx.channel else None, None if mcc != mcc else mcc,
+def columns_of_paid(paid: Paid, chosen: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> Columns:
+    """Some items of payments as columns; ``offsets`` (all of them) are those of their records of `entities`."""
+    n = len(chosen)
+    ids = paid.ids
+    return Columns(
+        [ids[i] for i in chosen.tolist()], offsets[chosen], np.full(n, PAID, dtype=np.int64),
+        np.zeros(n, dtype=np.int64), paid.cards[chosen], paid.payments[chosen],
     )  # fmt: skip
+
+
+def apply_columns(columns: Columns, slots: npt.NDArray[np.int64], arena: Arena) -> None:
+    """Apply items that belong to one kind of profile, in order."""
+    payments = columns.payments
+    if arena.dtype == HOLDER:
+        own = payments.copy()
+        own["offset"] = columns.at
+        own["currency"] = NAN
+        apply_payments(own, slots, arena)
+        return
+    event_ms = np.ascontiguousarray(payments["event_ms"])
+    if arena.dtype == FRAUDS:
+        apply_frauds(slots, columns.at, columns.kinds, event_ms, columns.frauds, arena)
+        return
+    amounts = np.ascontiguousarray(payments["amount"])
+    apply_items(slots, columns.at, columns.kinds, event_ms, amounts, columns.cards, columns.frauds, arena)
+
+
+def apply(items: Sequence[EntityItem], slots: Sequence[int], offsets: Sequence[int], arena: Arena) -> None:
+    """``apply_columns`` for structs; ``offsets`` are those of their records of `entities`."""
+    if items:
+        apply_columns(columns_of_items(items, offsets), np.array(slots, dtype=np.int64), arena)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 from features.online.claims import Claims
+from features.online.hot import HotProfiles
 from features.online.resp import RespClient
 from features.online.warm import warm_kernels
 from streams.chunks import Chunk, Pacing, Positions, run_chunk_app
 from streams.kafka import new_producer
 from streams.metrics import STATE_REBUILDING
-from streams.partitioning import partitions_of
+from streams.partitioning import entity_partition, partitions_of
 from streams.process import Process, start_process
 from streams.processor.cards import CardStage
 from streams.processor.entities import EntityStage
@@ -30,8 +32,9 @@ def run(process: Process) -> None:
     client = RespClient(settings.redis_address)
     claims = Claims(client, GROUP)
     producer = new_producer(settings.kafka, process.name)
-    cards = CardStage(settings, client, producer, claims)
-    entities = EntityStage(client, producer, claims)
+    hot = HotProfiles(partial(entity_partition, partitions=settings.partitions))
+    cards = CardStage(settings, client, producer, claims, hot)
+    entities = EntityStage(client, producer, claims, hot)
     stages = {TRANSACTIONS.name: cards.handle, ENTITIES.name: entities.handle}
 
     def handle(chunk: Chunk) -> None:
@@ -46,7 +49,9 @@ def run(process: Process) -> None:
             # from where the group is on: what came before has its features already
             return {}
         positions = claims.claim(assigned)
-        entities.load_applied([partition for topic, partition in assigned if topic == ENTITIES.name])
+        owned = [partition for topic, partition in assigned if topic == ENTITIES.name]
+        entities.load_applied(owned)
+        hot.begin_session(owned)
         return positions
 
     partitions_of(["warm"], settings.partitions)

@@ -24,7 +24,8 @@ from streams.labels.source import source_of
 from streams.ledger.spans import Span, end_of, read_span
 from streams.parity import LogRow
 from streams.processor.intake import Accepted, sort_out
-from streams.processor.items import Known, apply, fresh_items, news_of, said_key, view_of
+from streams.processor.items import Known, apply, news_of, said_key, view_of
+from streams.processor.paid import fresh_items_of
 from streams.records import EntityItem, decode_features, decode_items
 from streams.settings import Settings
 from streams.topics import DECISIONS, ENTITIES, FEATURES, LABELS, OUTCOMES, TRANSACTIONS
@@ -150,7 +151,7 @@ class Oracle:
             for record in batch:
                 items = decode_items(record.value())
                 source = (items.source_topic, partition, items.source_partition)
-                fresh, self._applied[source] = fresh_items(items.items, self._applied.get(source, -1))
+                fresh, self._applied[source] = fresh_items_of(items, self._applied.get(source, -1))
                 fresh = [item for item in map(self._news, fresh) if item is not None]
                 self._apply_items(fresh, record.offset())
                 for item in fresh:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import hiredis
 from faust.types import TP
 
 from features.online.claims import Claims
+from features.online.hot import CAPACITY, HotProfiles
 from features.online.resp import Command, Packed
 from streams.chunks import Chunk
+from streams.partitioning import entity_partition
 from streams.processor.cards import CardStage
 from streams.processor.entities import EntityStage
 from streams.settings import Settings
@@ -119,17 +122,22 @@ class MemoryRedis:
 class Worker:
     """One processor: takes its partitions, handles chunks, starts again from the store after a crash."""
 
-    def __init__(self, log: MemoryLog, redis: MemoryRedis) -> None:
+    def __init__(self, log: MemoryLog, redis: MemoryRedis, capacity: int = CAPACITY) -> None:
+        """``capacity``: of the profiles that it keeps between chunks."""
         self._log = log
         self._redis = redis
+        self._capacity = capacity
         self._start()
 
     def _start(self) -> None:
         client: Any = self._redis
         producer: Any = self._log
         claims = Claims(client, "processor")
-        self._cards = CardStage(Settings(home="/nowhere", partitions=PARTITIONS), client, producer, claims)
-        self._entities = EntityStage(client, producer, claims)
+        hot = HotProfiles(partial(entity_partition, partitions=PARTITIONS), capacity=self._capacity)
+        hot.begin_session(range(PARTITIONS))
+        settings = Settings(home="/nowhere", partitions=PARTITIONS)
+        self._cards = CardStage(settings, client, producer, claims, hot)
+        self._entities = EntityStage(client, producer, claims, hot)
         everything = [(topic, p) for topic in ("transactions", "entities") for p in range(PARTITIONS)]
         self._next = claims.claim(everything)
         self._entities.load_applied(list(range(PARTITIONS)))

@@ -111,6 +111,8 @@ def _cost(topic: str, history: int, transactions: int) -> CountingRedis:
     worker = Worker(log, redis)
     if topic == "entities":
         worker.step("transactions", transactions)
+        # another one, which has nothing of it in memory
+        worker = Worker(log, redis)
     redis.forget()
     worker.step(topic, 10 * transactions)
     assert not worker.behind() or topic == "transactions"
@@ -139,6 +141,21 @@ def test_a_long_history_costs_the_same_commands_and_no_more_than_full_profiles(
 def test_commands_follow_the_entities_of_a_chunk_not_its_payments(topic: str) -> None:
     few, many = _cost(topic, 10, 4), _cost(topic, 10, 400)
     assert few.commands == many.commands
+
+
+def test_what_a_worker_has_it_does_not_read_again() -> None:
+    redis, log = _store_with_history(10), _log(40)
+    worker = Worker(log, redis)
+    worker.step("transactions", 10)
+    worker.step("entities", 10)
+    redis.forget()
+    worker.step("transactions", 10)
+    worker.step("entities", 10)
+    assert redis.commands["HMGET"] == 0
+    # beside the profiles: how far each source is applied, per partition
+    assert redis.commands["HSET"] == len(CARDS) + len(IDENTIFIERS) + PARTITIONS
+    # the epochs and positions are looked at with every chunk all the same
+    assert redis.commands["MGET"] == redis.commands["EXEC"] == 2
 
 
 def test_nothing_stored_of_an_entity_exceeds_two_kilobytes() -> None:

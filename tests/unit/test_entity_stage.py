@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from faust.types import TP
 
 from features.codec import decode_profiles
 from features.online.claims import Claims
+from features.online.hot import HotProfiles
 from features.online.layout import CARD_FRAUDS, hmget, unpack_bytes
 from features.profiles import FRAUDS, new_arena
 from streams.chunks import Chunk
 from streams.dead_letters import decode_dead_letter
+from streams.partitioning import entity_partition
 from streams.processor.entities import EntityStage
 from streams.records import EntityItem, EntityItems, Said, encode_items
 from tests.property.parity_world import MemoryLog, MemoryRedis, Record
@@ -27,7 +30,9 @@ def stage_in_memory() -> tuple[EntityStage, Any, Any]:
     log: Any = MemoryLog()
     claims = Claims(redis, "processor")
     claims.claim([("entities", 0)])
-    stage = EntityStage(redis, log, claims)
+    hot = HotProfiles(partial(entity_partition, partitions=1))
+    hot.begin_session([0])
+    stage = EntityStage(redis, log, claims, hot)
     stage.load_applied([0])
     return stage, redis, log
 

@@ -1,0 +1,204 @@
+"""Profiles kept in memory by the process that writes them: read from the store once, after that only written.
+
+A partition's state has one writer (decision 4), so what that writer has read or written is what the store holds, for as
+long as it holds the partition. Entities whose partition belongs to another worker are read again with every batch.
+Reading was half of the store's work and a third of the processor's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import hiredis
+import numpy as np
+import numpy.typing as npt
+
+from features.codec import decode_profiles
+from features.engine import Arena, Places, Profiles, Slots
+from features.online.gather import HasEntities, StoreRefused
+from features.online.layout import (
+    CARD_FRAUDS,
+    CARD_STATE,
+    CUSTOMER_FRAUDS,
+    CUSTOMER_STATE,
+    DEVICE_STATE,
+    IP_STATE,
+    MERCHANT_STATE,
+    View,
+    unpack_bytes,
+)
+from features.online.resp import Command
+from features.online.wire import pack_hmget
+from features.profiles import FRAUDS, HOLDER, MEETING
+
+#: entities of one kind that are kept between batches; beyond it that kind is forgotten and read again as it comes
+CAPACITY = 50_000
+#: room beside it for what one batch brings; more than that makes an arena grow
+BATCH_ROOM = 8_192
+
+
+class _Table:
+    """The entities of one kind that are here, and which of them must be read before the batch at hand is computed."""
+
+    def __init__(self, entity: str, views: tuple[View, ...], shared: tuple[View, ...]) -> None:
+        """``views``: all that is kept of such an entity. ``shared``: those that its partition of `entities` writes."""
+        self.entity, self.views, self.shared = entity, views, shared
+        self.clear()
+
+    def clear(self) -> None:
+        self.ids: dict[str, int] = {}
+        self.names: list[str] = []
+        self.homes: list[int] = []
+        self.missing: list[int] = []
+        self.stale: set[int] = set()
+
+
+class _Read(NamedTuple):
+    """What one command for each of ``slots`` reads."""
+
+    slots: Sequence[int]
+    views: tuple[View, ...]
+
+
+class HotProfiles:
+    """Profiles of one worker. For each batch: ``begin_batch``, ``slots`` (or ``places``), send ``reads``, ``load`` the replies.
+
+    A slot belongs to an entity until that kind is forgotten, at ``begin_batch`` at the earliest. Whoever changes a profile
+    here must write it to the store before the next batch, or end.
+    """
+
+    def __init__(self, home: Callable[[str, str], int], capacity: int = CAPACITY) -> None:
+        """``home``: the partition of `entities` on which (entity, id) lives."""
+        self._home = home
+        self._capacity = capacity
+        self._tables = {
+            "card": _Table("card", (CARD_STATE, CARD_FRAUDS), (CARD_FRAUDS,)),
+            "customer": _Table("customer", (CUSTOMER_STATE, CUSTOMER_FRAUDS), (CUSTOMER_STATE, CUSTOMER_FRAUDS)),
+            "merchant": _Table("merchant", (MERCHANT_STATE,), (MERCHANT_STATE,)),
+            "device": _Table("device", (DEVICE_STATE,), (DEVICE_STATE,)),
+            "ip": _Table("ip", (IP_STATE,), (IP_STATE,)),
+        }  # fmt: skip
+        self._owned: frozenset[int] = frozenset()
+        self._asked: list[_Read] = []
+        room = capacity + BATCH_ROOM
+        # pages of an arena are taken from the machine when they are first written
+        self._arenas: dict[str, Arena] = {
+            "card": np.zeros(room, HOLDER), "customer": np.zeros(room, HOLDER),
+            "meeting": np.zeros(3 * room, MEETING), "frauds": np.zeros(2 * room, FRAUDS),
+        }  # fmt: skip
+
+    def begin_session(self, owned: Iterable[int]) -> None:
+        """Forget everything; from now on this worker writes these partitions of `entities` and nobody else does."""
+        self._owned = frozenset(owned)
+        for table in self._tables.values():
+            table.clear()
+
+    def begin_batch(self) -> None:
+        """What was read for the batch before is here; a kind that has grown too large is forgotten."""
+        self._asked = []
+        for table in self._tables.values():
+            if len(table.names) > self._capacity:
+                table.clear()
+
+    def slots(self, entity: str, ids: Sequence[str | None]) -> Slots:
+        """The slot of each entity, int64 (n,), -1 where there is no id. What is not here will be among ``reads``."""
+        table, out = self._tables[entity], []
+        known = table.ids
+        for name in ids:
+            if not name:
+                out.append(-1)
+                continue
+            slot = known.get(name)
+            if slot is None:
+                slot = known[name] = len(known)
+                table.names.append(name)
+                table.homes.append(self._home(entity, name))
+                table.missing.append(slot)
+            elif table.homes[slot] not in self._owned:
+                table.stale.add(slot)
+            out.append(slot)
+        return np.array(out, dtype=np.int64)
+
+    def places(self, transactions: Sequence[HasEntities]) -> Places:
+        """The slots of each transaction's entities as the kernels take them."""
+        cards = self.slots("card", [tx.card_id for tx in transactions])
+        customers = self.slots("customer", [tx.customer_id for tx in transactions])
+        meetings = [
+            _interleaved(self.slots("merchant", [tx.merchant_id for tx in transactions]), 0, 3),
+            _interleaved(self.slots("device", [tx.device_id for tx in transactions]), 1, 3),
+            _interleaved(self.slots("ip", [tx.ip for tx in transactions]), 2, 3),
+        ]
+        frauds = [_interleaved(cards, 0, 2), _interleaved(customers, 1, 2)]
+        return Places(cards, customers, np.column_stack(meetings), np.column_stack(frauds))
+
+    def reads(self) -> list[Command]:
+        """One HMGET for each entity that is not here, or that another worker writes."""
+        commands: list[Command] = []
+        for table in self._tables.values():
+            self._make_room(table)
+            stale = sorted(table.stale.difference(table.missing)) if table.stale else []
+            for slots, views in ((table.missing, table.views), (stale, table.shared)):
+                if slots:
+                    commands.append(pack_hmget([table.names[slot] for slot in slots], *views))
+                    self._asked.append(_Read(slots, views))
+            table.missing, table.stale = [], set()
+        return commands
+
+    def load(self, replies: Sequence[Any]) -> None:
+        """Take the replies of ``reads``.
+
+        Raises:
+            StoreRefused: a reply is an error. ProfileError: bytes that are no profile that this code reads.
+        """
+        start = 0
+        for slots, views in self._asked:
+            part = replies[start : start + len(slots)]
+            start += len(slots)
+            for reply in part:
+                if isinstance(reply, hiredis.ReplyError):
+                    raise StoreRefused(str(reply))
+            for k, view in enumerate(views):
+                arena, places = self.profiles_of(view, np.array(slots, dtype=np.int64))
+                arena[places] = np.zeros((), arena.dtype)
+                arena["offset"][places] = -1
+                decode_profiles(arena, places.tolist(), [unpack_bytes(reply[k]) for reply in part])
+
+    def profiles_of(self, view: View, slots: Slots) -> tuple[Arena, Slots]:
+        """The arena that holds a view's profiles, and where in it each slot's profile lies."""
+        if view in (CARD_STATE, CUSTOMER_STATE):
+            return self._arenas[view.entity], slots
+        if view in (CARD_FRAUDS, CUSTOMER_FRAUDS):
+            return self._arenas["frauds"], _interleaved(slots, int(view is CUSTOMER_FRAUDS), 2)
+        return self._arenas["meeting"], _interleaved(slots, _MEETINGS[view.entity], 3)
+
+    def profiles(self) -> Profiles:
+        """All arenas, as the kernels take them."""
+        return Profiles(*(self._arenas[name] for name in ("card", "customer", "meeting", "frauds")))
+
+    def names(self, entity: str, slots: Collection[int]) -> list[str]:
+        """The ids of slots."""
+        names = self._tables[entity].names
+        return [names[slot] for slot in slots]
+
+    def homes(self, entity: str, slots: Slots) -> npt.NDArray[np.int64]:
+        """The partition of `entities` of each slot's entity, (n,), -1 where there is none."""
+        homes = self._tables[entity].homes
+        return np.array([homes[slot] if slot >= 0 else -1 for slot in slots.tolist()], dtype=np.int64)
+
+    def _make_room(self, table: _Table) -> None:
+        for view in table.views:
+            arena, last = self.profiles_of(view, np.array([len(table.names)], dtype=np.int64))
+            if last[0] >= len(arena):
+                name = next(key for key, known in self._arenas.items() if known is arena)
+                self._arenas[name] = np.zeros(max(int(last[0]) + 1, 2 * len(arena)), arena.dtype)
+                self._arenas[name][: len(arena)] = arena
+
+
+_MEETINGS = {"merchant": 0, "device": 1, "ip": 2}
+
+
+def _interleaved(slots: Slots, kind: int, kinds: int) -> Slots:
+    """Slots of one of several kinds that share an arena; -1 stays."""
+    out: Slots = np.where(slots >= 0, slots * kinds + kind, -1)
+    return out
