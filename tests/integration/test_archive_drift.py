@@ -35,9 +35,7 @@ DRIFT_PYTHON = ROOT / ".venv-drift" / "bin" / "python"
 
 
 @pytest.fixture
-def broker(
-    tmp_path_factory: pytest.TempPathFactory, free_port_base: Callable[[], int]
-) -> Iterator[Settings]:
+def broker(tmp_path_factory: pytest.TempPathFactory, free_port_base: Callable[[], int]) -> Iterator[Settings]:
     """A broker for each test: source offsets here are made up and would confuse whatever shares it."""
     settings = stack.settings_for(tmp_path_factory.mktemp("archive-drift"), free_port_base())
     settings = stack.start(settings, only=("kafka",), wait_s=90)

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from features.catalogue import INDEX
+from features.columns import text_hash
 from streams.parity_watch import ParityWatch, readable
 from streams.records import FeatureRecord
 from tests.property.test_parity import Stage
@@ -29,12 +30,12 @@ def world(seed: int) -> list[Any]:
 def test_what_is_served_is_what_the_records_give() -> None:
     for seed in range(5):
         before = compared()
-        assert ParityWatch(one_in=1, settle_ms=0).add(readable(world(seed))) == 0
+        assert ParityWatch(one_in=1, settle_ms=0).add(readable(world(seed), one_in=1)) == 0
         assert compared() - before > 50
 
 
 def test_a_flipped_bit_is_seen_and_the_rest_still_agrees() -> None:
-    records = readable(world(1))
+    records = readable(world(1), one_in=1)
     chance = random.Random(3)
     spoilt: list[FeatureRecord] = []
     flipped = 0
@@ -50,7 +51,7 @@ def test_a_flipped_bit_is_seen_and_the_rest_still_agrees() -> None:
 
 
 def test_cards_of_the_first_minutes_are_not_followed() -> None:
-    records = readable(world(2))
+    records = readable(world(2), one_in=1)
     before = compared()
     assert ParityWatch(one_in=1).add(records) == 0
     assert compared() == before
@@ -60,6 +61,20 @@ def test_the_number_of_cards_is_bounded() -> None:
     followed = []
     for seed in range(6):
         watch = ParityWatch(most_cards=2, one_in=1, settle_ms=0)
-        assert watch.add(readable(world(seed))) == 0
+        assert watch.add(readable(world(seed), one_in=1)) == 0
         followed.append(len(watch._slots))
     assert max(followed) == 2
+
+
+def test_only_cards_of_the_sample_are_decoded() -> None:
+    """The key says whose record it is: both ways of choosing agree."""
+    records = [record._replace(key=str(record.key).encode()) for record in world(3)]
+    one_in = 3
+    chosen = readable(records, one_in)
+    every = readable(records, one_in=1)
+    assert [r.offset for r in chosen] == [
+        r.offset for r in every if text_hash(r.transaction.card_id) % one_in == 0
+    ]
+    assert 0 < len(chosen) < len(every)
+    spoilt = [record._replace(value=b"\xff", key=b"") for record in records]
+    assert readable([*spoilt, *records], 1) == every
