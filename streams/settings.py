@@ -40,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int = 2
     #: workers of the processor's group, 1 or 2; they share the partitions
     processors: int = 1
+    #: what one processor keeps of profiles in memory, MiB; what it has not it reads from Redis
+    hot_profiles_mb: int = 1024
     deadline_ms: int = 100
     #: True when Kafka is librdkafka's mock cluster and nothing is durable
     embedded: bool = False
@@ -47,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not 1 <= self.processors <= 2:
             raise ValueError(f"processors is 1 or 2, not {self.processors}")
+        if self.hot_profiles_mb < 0:
+            raise ValueError(f"hot_profiles_mb is 0 or more, not {self.hot_profiles_mb}")
 
     @property
     def root(self) -> Path:

@@ -32,10 +32,13 @@ from features.online.resp import Command
 from features.online.wire import pack_hmget
 from features.profiles import FRAUDS, HOLDER, MEETING
 
-#: entities of one kind that are kept between batches; beyond it that kind is forgotten and read again as it comes
-CAPACITY = 50_000
+#: what profiles may take in memory between batches; beyond it the largest kind is forgotten and read again as it comes
+BUDGET_BYTES = 1 << 30
 #: room beside it for what one batch brings; more than that makes an arena grow
 BATCH_ROOM = 8_192
+#: the arenas, and the kinds of entities in each; the frauds of cards and customers lie in one of their own
+_KEPT = {"card": ("card",), "customer": ("customer",), "meeting": ("merchant", "device", "ip")}
+_DTYPES = {"card": HOLDER, "customer": HOLDER, "meeting": MEETING}
 
 
 class _Table:
@@ -64,14 +67,14 @@ class _Read(NamedTuple):
 class HotProfiles:
     """Profiles of one worker. For each batch: ``begin_batch``, ``slots`` (or ``places``), send ``reads``, ``load`` the replies.
 
-    A slot belongs to an entity until that kind is forgotten, at ``begin_batch`` at the earliest. Whoever changes a profile
+    A slot belongs to an entity until its kind is forgotten, at ``begin_batch`` at the earliest. Whoever changes a profile
     here must write it to the store before the next batch, or end.
     """
 
-    def __init__(self, home: Callable[[str, str], int], capacity: int = CAPACITY) -> None:
+    def __init__(self, home: Callable[[str, str], int], budget_bytes: int = BUDGET_BYTES) -> None:
         """``home``: the partition of `entities` on which (entity, id) lives."""
         self._home = home
-        self._capacity = capacity
+        self._budget = budget_bytes
         self._tables = {
             "card": _Table("card", (CARD_STATE, CARD_FRAUDS), (CARD_FRAUDS,)),
             "customer": _Table("customer", (CUSTOMER_STATE, CUSTOMER_FRAUDS), (CUSTOMER_STATE, CUSTOMER_FRAUDS)),
@@ -81,12 +84,8 @@ class HotProfiles:
         }  # fmt: skip
         self._owned: frozenset[int] = frozenset()
         self._asked: list[_Read] = []
-        room = capacity + BATCH_ROOM
-        # pages of an arena are taken from the machine when they are first written
-        self._arenas: dict[str, Arena] = {
-            "card": np.zeros(room, HOLDER), "customer": np.zeros(room, HOLDER),
-            "meeting": np.zeros(3 * room, MEETING), "frauds": np.zeros(2 * room, FRAUDS),
-        }  # fmt: skip
+        self._arenas = {name: self._new_arena(name) for name in _KEPT}
+        self._arenas["frauds"] = np.zeros(len(self._arenas["card"]) + len(self._arenas["customer"]), FRAUDS)
 
     def begin_session(self, owned: Iterable[int]) -> None:
         """Forget everything; from now on this worker writes these partitions of `entities` and nobody else does."""
@@ -97,9 +96,15 @@ class HotProfiles:
     def begin_batch(self) -> None:
         """What was read for the batch before is here; a kind that has grown too large is forgotten."""
         self._asked = []
-        for table in self._tables.values():
-            if len(table.names) > self._capacity:
-                table.clear()
+        while True:
+            used = {name: self._used(name) for name in _KEPT}
+            if sum(used.values()) <= self._budget:
+                return
+            largest = max(_KEPT, key=lambda name: used[name])
+            for entity in _KEPT[largest]:
+                self._tables[entity].clear()
+            # a new one, so that the machine gets its memory back
+            self._arenas[largest] = self._new_arena(largest)
 
     def slots(self, entity: str, ids: Sequence[str | None]) -> Slots:
         """The slot of each entity, int64 (n,), -1 where there is no id. What is not here will be among ``reads``."""
@@ -185,6 +190,14 @@ class HotProfiles:
         """The partition of `entities` of each slot's entity, (n,), -1 where there is none."""
         homes = self._tables[entity].homes
         return np.array([homes[slot] if slot >= 0 else -1 for slot in slots.tolist()], dtype=np.int64)
+
+    def _used(self, arena: str) -> int:
+        return sum(len(self._tables[entity].names) for entity in _KEPT[arena]) * _DTYPES[arena].itemsize
+
+    def _new_arena(self, name: str) -> Arena:
+        # pages are taken from the machine only when they are first written
+        kinds = len(_KEPT[name])
+        return np.zeros(kinds * (self._budget // _DTYPES[name].itemsize + BATCH_ROOM), _DTYPES[name])
 
     def _make_room(self, table: _Table) -> None:
         for view in table.views:

@@ -32,7 +32,8 @@ def run(process: Process) -> None:
     client = RespClient(settings.redis_address)
     claims = Claims(client, GROUP)
     producer = new_producer(settings.kafka, process.name)
-    hot = HotProfiles(partial(entity_partition, partitions=settings.partitions))
+    home = partial(entity_partition, partitions=settings.partitions)
+    hot = HotProfiles(home, settings.hot_profiles_mb << 20)
     cards = CardStage(settings, client, producer, claims, hot)
     entities = EntityStage(client, producer, claims, hot)
     stages = {TRANSACTIONS.name: cards.handle, ENTITIES.name: entities.handle}

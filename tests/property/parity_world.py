@@ -10,7 +10,7 @@ import hiredis
 from faust.types import TP
 
 from features.online.claims import Claims
-from features.online.hot import CAPACITY, HotProfiles
+from features.online.hot import BUDGET_BYTES, HotProfiles
 from features.online.resp import Command, Packed
 from streams.chunks import Chunk
 from streams.partitioning import entity_partition
@@ -122,18 +122,18 @@ class MemoryRedis:
 class Worker:
     """One processor: takes its partitions, handles chunks, starts again from the store after a crash."""
 
-    def __init__(self, log: MemoryLog, redis: MemoryRedis, capacity: int = CAPACITY) -> None:
-        """``capacity``: of the profiles that it keeps between chunks."""
+    def __init__(self, log: MemoryLog, redis: MemoryRedis, budget_bytes: int = BUDGET_BYTES) -> None:
+        """``budget_bytes``: of the profiles that it keeps between chunks."""
         self._log = log
         self._redis = redis
-        self._capacity = capacity
+        self._budget_bytes = budget_bytes
         self._start()
 
     def _start(self) -> None:
         client: Any = self._redis
         producer: Any = self._log
         claims = Claims(client, "processor")
-        hot = HotProfiles(partial(entity_partition, partitions=PARTITIONS), capacity=self._capacity)
+        hot = HotProfiles(partial(entity_partition, partitions=PARTITIONS), self._budget_bytes)
         hot.begin_session(range(PARTITIONS))
         settings = Settings(home="/nowhere", partitions=PARTITIONS)
         self._cards = CardStage(settings, client, producer, claims, hot)

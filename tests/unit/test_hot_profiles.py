@@ -1,0 +1,114 @@
+"""Profiles kept between batches: whatever is kept, forgotten or another's, features and state are those of a worker that keeps nothing."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import hiredis
+import numpy as np
+import pytest
+
+from features.online.gather import StoreRefused
+from features.online.hot import HotProfiles
+from features.online.layout import CARD_STATE, MERCHANT_STATE, hset
+from features.profiles import HOLDER, MEETING
+from streams.partitioning import entity_partition
+from tests.property.parity_world import MemoryLog, MemoryRedis, Worker, plain
+from tests.property.test_parity import Stage
+
+HOME = partial(entity_partition, partitions=2)
+
+
+class Told:
+    """A transaction's identifiers."""
+
+    def __init__(self, card: str, merchant: str = "m-1") -> None:
+        self.card_id, self.merchant_id = card, merchant
+        self.device_id = self.ip = self.customer_id = None
+
+
+def read(hot: HotProfiles, redis: MemoryRedis, *cards: str) -> list[str]:
+    """One batch; the names of commands that it sends."""
+    hot.begin_batch()
+    hot.places([Told(card) for card in cards])
+    commands = hot.reads()
+    hot.load(redis.call(commands))
+    return [command[0].decode() for command in plain(commands)]
+
+
+def test_an_entity_is_read_once_for_as_long_as_its_partition_is_held() -> None:
+    redis = MemoryRedis()
+    hot = HotProfiles(HOME)
+    hot.begin_session([0, 1])
+    assert read(hot, redis, "a", "b", "a") == ["HMGET"] * 3
+    assert read(hot, redis, "b", "c") == ["HMGET"]
+    assert read(hot, redis, "a", "b", "c") == []
+    hot.begin_session([0, 1])
+    assert read(hot, redis, "a") == ["HMGET"] * 2
+
+
+def test_what_another_worker_writes_is_read_with_every_batch() -> None:
+    redis = MemoryRedis()
+    theirs = HOME("merchant", "m-1")
+    hot = HotProfiles(HOME)
+    hot.begin_session({0, 1} - {theirs})
+    card = next(name for name in "abcdefgh" if HOME("card", name) != theirs)
+    assert read(hot, redis, card) == ["HMGET"] * 2
+    arena, places = hot.profiles_of(MERCHANT_STATE, hot.slots("merchant", ["m-1"]))
+    assert arena["offset"][places].tolist() == [-1]
+    profile = np.zeros(2, MEETING)
+    profile["offset"] = 77
+    from features.codec import encode_profiles
+
+    redis.call([hset(MERCHANT_STATE, "m-1", 1, encode_profiles(profile, np.array([0]))[0], 1, 1)])
+    # only the merchant's; the card and its frauds are this worker's own
+    assert read(hot, redis, card) == ["HMGET"]
+    assert arena["offset"][places].tolist() == [77]
+    # gone from the store (it was silent for long): nothing of the old one stays
+    redis.hashes.clear()
+    read(hot, redis, card)
+    assert arena["offset"][places].tolist() == [-1] and arena["first_ms"][places].tolist() == [0]
+
+
+def test_memory_is_bounded_and_one_batch_may_be_larger() -> None:
+    redis = MemoryRedis()
+    hot = HotProfiles(HOME, budget_bytes=10 * HOLDER.itemsize)
+    hot.begin_session([0, 1])
+    many = [f"card-{i}" for i in range(9_000)]
+    read(hot, redis, *many)
+    slots = hot.slots("card", many)
+    assert hot.names("card", slots.tolist()) == many
+    assert hot.profiles_of(CARD_STATE, slots)[0]["offset"][slots].max() == -1
+    # the next batch begins with nothing of it
+    assert read(hot, redis, "card-5") == ["HMGET"]
+    assert len(hot.profiles().cards) < 9_000
+
+
+def test_a_refused_read_is_an_error() -> None:
+    hot = HotProfiles(HOME)
+    hot.begin_batch()
+    hot.places([Told("a")])
+    hot.reads()
+    with pytest.raises(StoreRefused, match="WRONGTYPE"):
+        hot.load([hiredis.ReplyError("WRONGTYPE"), None])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_served_and_stored_does_not_depend_on_what_is_kept(seed: int) -> None:
+    stage = Stage(seed)
+    stage.run(150)
+    kept: list[Any] = []
+    for budget in (1 << 24, 0):
+        redis = MemoryRedis()
+        log = MemoryLog()
+        log.topics = {
+            place: list(records) for place, records in stage.log.topics.items() if place[0] == "transactions"
+        }
+        worker = Worker(log, redis, budget)
+        while worker.behind():
+            worker.step("transactions", 7)
+            worker.step("entities", 3)
+        kept.append((redis.hashes, [record.value for record in log.records("features")]))
+    assert kept[0] == kept[1]
+    assert kept[0][1]
