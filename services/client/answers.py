@@ -1,0 +1,67 @@
+"""What answers are made of, as structs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from services.client.problems import Problem, ProblemBody, item_problem
+from streams.events import Decision
+
+
+class ModelInfo(msgspec.Struct, frozen=True):
+    """``GET /v1/model``. ``version`` is None while no model is served; ``problem`` then says why."""
+
+    model: str
+    version: str | None
+    policy_version: str | None
+    features_version: str
+    arm: str
+    rollout: dict[str, Any] | None = None
+    problem: str | None = None
+
+
+class ItemProblem(msgspec.Struct, frozen=True):
+    """One item of a batch that got no decision."""
+
+    problem: Problem
+
+
+class _Error(msgspec.Struct):
+    error: ProblemBody
+
+
+class _Decisions(msgspec.Struct):
+    decisions: list[msgspec.Raw]
+
+
+_decision = msgspec.json.Decoder(Decision)
+_decisions = msgspec.json.Decoder(_Decisions)
+_error = msgspec.json.Decoder(_Error)
+_model = msgspec.json.Decoder(ModelInfo)
+
+
+def read_decision(content: bytes) -> Decision:
+    """Raises: msgspec.MsgspecError."""
+    return _decision.decode(content)
+
+
+def read_model(content: bytes) -> ModelInfo:
+    """Raises: msgspec.MsgspecError."""
+    return _model.decode(content)
+
+
+def read_batch(content: bytes, retry_after_s: float = 0.0) -> list[Decision | ItemProblem]:
+    """The answers of a batch in order.
+
+    Raises:
+        msgspec.MsgspecError: not such an answer.
+    """
+    return [_item(bytes(raw), retry_after_s) for raw in _decisions.decode(content).decisions]
+
+
+def _item(raw: bytes, retry_after_s: float) -> Decision | ItemProblem:
+    if raw.startswith(b'{"error":'):
+        return ItemProblem(item_problem(_error.decode(raw).error, retry_after_s))
+    return _decision.decode(raw)

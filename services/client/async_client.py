@@ -1,0 +1,102 @@
+"""The client for an event loop: the same calls, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TypeVar
+
+import httpx
+
+from services.client import calls
+from services.client.answers import ItemProblem, ModelInfo
+from services.client.calls import Answer, Call, Pause, Send
+from services.client.client import (
+    BATCH_WITHIN_MS,
+    MAX_CONNECTIONS,
+    OTHER_WITHIN_MS,
+    SCORE_WITHIN_MS,
+    answered,
+    failed,
+    terms,
+)
+from services.client.retries import Retry
+from streams.events import Decision, Label, Transaction
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """``services.client.client.Client`` for one event loop; the methods' contracts are written there."""
+
+    def __init__(
+        self, url: str, *, retry: Retry | None = None, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        """``transport`` takes the place of the network, for tests."""
+        limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
+        self._http = httpx.AsyncClient(base_url=url, limits=limits, transport=transport, trust_env=False)
+        self._terms = terms(retry)
+
+    async def score(
+        self, transaction: Transaction, within_ms: int = SCORE_WITHIN_MS, trace: str | None = None
+    ) -> Decision:
+        """Decide one transaction. Raises: TollgateError."""
+        return await self._run(calls.score(self._terms, transaction, within_ms, trace))
+
+    async def score_batch(
+        self, transactions: Sequence[Transaction], within_ms: int = BATCH_WITHIN_MS
+    ) -> list[Decision | ItemProblem]:
+        """Decide up to 1,000, in order. Raises: TollgateError."""
+        return await self._run(calls.score_batch(self._terms, transactions, within_ms))
+
+    async def decision(self, transaction_id: str, within_ms: int = OTHER_WITHIN_MS) -> Decision:
+        """Raises: NotFound, or another TollgateError."""
+        return await self._run(calls.decision(self._terms, transaction_id, within_ms))
+
+    async def label(self, said: Label, within_ms: int = OTHER_WITHIN_MS) -> None:
+        """Raises: TollgateError."""
+        await self._run(calls.label(self._terms, said, within_ms))
+
+    async def model(self, within_ms: int = OTHER_WITHIN_MS) -> ModelInfo:
+        """Raises: TollgateError."""
+        return await self._run(calls.model(self._terms, within_ms))
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _run(self, call: Call[T]) -> T:
+        told: Answer | None = None
+        while True:
+            try:
+                step = call.send(told)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            told = None
+            if isinstance(step, Pause):
+                await asyncio.sleep(step.seconds)
+            else:
+                told = await self._send(step)
+
+    async def _send(self, step: Send) -> Answer:
+        try:
+            return answered(
+                await self._http.request(
+                    step.method,
+                    step.path,
+                    content=step.body,
+                    headers=step.headers,
+                    timeout=step.timeout_s,
+                )
+            )
+        except httpx.TransportError as error:
+            return failed(error)

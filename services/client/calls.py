@@ -1,0 +1,159 @@
+"""The client's calls without any I/O: each yields what to send and how long to pause, and is told what came of it.
+
+``Client`` and ``AsyncClient`` drive the same generators, one with blocking calls, the other with awaited ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from services.client.answers import ItemProblem, ModelInfo, read_batch, read_decision, read_model
+from services.client.problems import RETRIED, Problem, TollgateError, Unreachable, problem_of
+from services.client.retries import Retry
+from streams.events import Decision, Label, Transaction, encode
+
+MAX_DEADLINE_MS = 10_000
+#: an answer may be on the way when the deadline passes: waited for so long beyond it, and no longer
+GRACE_S = 0.05
+
+
+@dataclass(frozen=True)
+class Send:
+    """One HTTP request; its answer must be there within ``timeout_s``."""
+
+    method: str
+    path: str
+    body: bytes | None
+    headers: dict[str, str]
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Wait so long before going on."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back. ``status`` 0: nothing did, and ``content`` says why."""
+
+    status: int
+    content: bytes
+    retry_after: str = ""
+
+
+T = TypeVar("T")
+#: answers are sent in; after a Pause, None
+Call = Generator[Send | Pause, Answer | None, T]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How calls are made: retries, seconds of a steady clock, uniform draws in [0, 1)."""
+
+    retry: Retry
+    clock: Callable[[], float]
+    draw: Callable[[], float]
+
+
+def score(terms: Terms, transaction: Transaction, within_ms: int, trace: str | None = None) -> Call[Decision]:
+    """Raises: TollgateError."""
+    headers = {"traceparent": trace} if trace else {}
+    answer = yield from _exchange(terms, "POST", "/v1/score", encode(transaction), within_ms, headers)
+    return read_decision(answer.content)
+
+
+def score_batch(
+    terms: Terms, transactions: Sequence[Transaction], within_ms: int
+) -> Call[list[Decision | ItemProblem]]:
+    """Decide many; items that may succeed later are sent again, only they, while time is left.
+
+    Raises:
+        TollgateError: the whole batch failed.
+    """
+    ends_s = terms.clock() + within_ms / 1000
+    out: list[Decision | ItemProblem | None] = [None] * len(transactions)
+    open_items = list(range(len(transactions)))
+    attempt = 0
+    while open_items:
+        attempt += 1
+        body = msgspec.json.encode({"transactions": [transactions[i] for i in open_items]})
+        left_ms = max(1, int((ends_s - terms.clock()) * 1000))
+        answer = yield from _exchange(terms, "POST", "/v1/score/batch", body, left_ms, {})
+        for i, item in zip(open_items, read_batch(answer.content), strict=True):
+            out[i] = item
+        open_items = [i for i in open_items if _may_succeed(out[i])]
+        if not open_items:
+            break
+        # items say no Retry-After of their own: the edge's word for "overloaded" is a second
+        pause_s = terms.retry.pause_s(attempt, 0.0, ends_s - terms.clock(), terms.draw())
+        if pause_s is None:
+            break
+        yield Pause(pause_s)
+    return [item for item in out if item is not None]
+
+
+def decision(terms: Terms, transaction_id: str, within_ms: int) -> Call[Decision]:
+    """Raises: NotFound, TollgateError."""
+    path = f"/v1/decisions/{quote(transaction_id, safe='')}"
+    answer = yield from _exchange(terms, "GET", path, None, within_ms, {})
+    return read_decision(answer.content)
+
+
+def label(terms: Terms, said: Label, within_ms: int) -> Call[None]:
+    """Raises: TollgateError."""
+    yield from _exchange(terms, "POST", "/v1/labels", encode(said), within_ms, {})
+
+
+def model(terms: Terms, within_ms: int) -> Call[ModelInfo]:
+    """Raises: TollgateError."""
+    answer = yield from _exchange(terms, "GET", "/v1/model", None, within_ms, {})
+    return read_model(answer.content)
+
+
+def _may_succeed(item: Decision | ItemProblem | None) -> bool:
+    return isinstance(item, ItemProblem) and isinstance(item.problem, RETRIED)
+
+
+def _exchange(
+    terms: Terms, method: str, path: str, body: bytes | None, within_ms: int, headers: dict[str, str]
+) -> Call[Answer]:
+    """Send until there is an answer that stands, the attempts are used up, or the time is.
+
+    Raises:
+        TollgateError: the last failure.
+    """
+    if within_ms < 1:
+        raise ValueError(f"a call needs at least 1 ms, not {within_ms}")
+    ends_s = terms.clock() + within_ms / 1000
+    attempt = 0
+    while True:
+        attempt += 1
+        left_s = max(0.001, ends_s - terms.clock())
+        told = {**headers, "x-deadline-ms": str(min(MAX_DEADLINE_MS, max(1, round(left_s * 1000))))}
+        if body is not None:
+            told["content-type"] = "application/json"
+        answer = yield Send(method, path, body, told, left_s + GRACE_S)
+        assert answer is not None
+        if 200 <= answer.status < 300:
+            return answer
+        failure = _failure(answer, method, path)
+        retried = isinstance(failure, (Unreachable, *RETRIED))
+        after_s = failure.retry_after_s if isinstance(failure, Problem) else 0.0
+        pause_s = terms.retry.pause_s(attempt, after_s, ends_s - terms.clock(), terms.draw())
+        if not retried or pause_s is None:
+            raise failure
+        yield Pause(pause_s)
+
+
+def _failure(answer: Answer, method: str, path: str) -> TollgateError:
+    if answer.status == 0:
+        return Unreachable(f"{method} {path}: {answer.content.decode(errors='replace')}")
+    return problem_of(answer.status, answer.content, answer.retry_after)

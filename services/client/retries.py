@@ -1,0 +1,30 @@
+"""When to try again: exponential back-off with full jitter, never past the deadline. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Retry:
+    """``attempts`` in all; pauses of up to ``first_s`` doubled each time, at most ``most_s``."""
+
+    attempts: int = 6
+    first_s: float = 0.02
+    most_s: float = 1.0
+
+    def pause_s(self, attempt: int, retry_after_s: float, left_s: float, draw: float) -> float | None:
+        """Seconds to wait after the ``attempt``-th failure (from 1); None: give up.
+
+        ``retry_after_s`` is what the server asked for, honoured in full with jitter on top, so that callers who were
+        refused together do not come back together. ``draw`` is uniform in [0, 1).
+        Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+        """
+        if attempt >= self.attempts:
+            return None
+        jitter_s = draw * min(self.most_s, self.first_s * 2 ** (attempt - 1))
+        pause_s = retry_after_s + jitter_s
+        return pause_s if pause_s < left_s else None
+
+
+NEVER = Retry(attempts=1)
