@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import hiredis
 
 from features.online.resp import StoreUnavailable
 from services.scoring.edge_entries import Entry
-from services.scoring.edge_limits import Admission, Limits
+from services.scoring.edge_gate import Gate, GateRules
+from services.scoring.edge_limits import Limits, Quotas
 from services.scoring.edge_parts import LOOKUP_WITHIN_S, Model, Store, find_decision
 from services.scoring.edge_problems import Problem, invalid, unavailable
 from services.scoring.edge_publish import Publishing, QueueFull
@@ -28,6 +30,8 @@ from streams.settings import Settings
 from streams.topics import LABELS
 
 LABEL_WITHIN_S = 2.0
+#: transactions of batches in flight, before anything was learned and in the worst case
+FIRST_BATCH_ROWS, LEAST_BATCH_ROWS = 2000.0, 1000.0
 
 
 class Edge:
@@ -49,26 +53,33 @@ class Edge:
         self._store = store
         self._publisher = publisher
         self._clock = clock
-        self._admission = Admission(limits)
+        self._quotas = Quotas(limits)
+        # a batch takes as long as many singles: each kind learns from its own
+        self._singles = Gate(GateRules(most=limits.in_flight))
+        self._batches = Gate(GateRules(first=FIRST_BATCH_ROWS, least=LEAST_BATCH_ROWS, most=limits.in_flight))
         self._rounds = Rounds(model, store, publisher, clock)
 
-    async def score(self, raw: bytes, deadline_ms: int, trace: str | None = None) -> bytes:
-        """Decide one transaction; its decision as JSON.
+    def begin(self, raw: bytes, deadline_ms: int, trace: str | None = None) -> asyncio.Future[bytes]:
+        """Put one transaction to work; the future gives its decision as JSON, or raises Problem.
+
+        Await it shielded: others may wait for the same one.
 
         Raises:
-            Problem: 409, 413, 422, 429 or 503, see design section 2.
+            Problem: 422, 429 or 503 at once, see design section 2.
         """
-        self._admission.enter(1)
+        received_s = self._clock()
+        self._enter(self._singles, 1)
         try:
-            started_ms = self._clock() * 1000
-            entry = self._entry(raw, started_ms, deadline_ms, trace)
-            answer = self._rounds.submit([entry], self._left_s(started_ms, deadline_ms))[0]
-            if isinstance(answer, Problem):
-                raise answer
-            # a caller that goes away must not take the answer from others who wait for it
-            return await asyncio.shield(answer)
-        finally:
-            self._admission.leave(1)
+            entry = self._entry(raw, received_s * 1000, deadline_ms, trace)
+            answer = self._rounds.submit([entry], self._left_s(received_s * 1000, deadline_ms))[0]
+        except Problem as problem:
+            answer = problem
+        if isinstance(answer, Problem):
+            # refused input took no time: nothing to learn from
+            self._singles.give_back(1)
+            raise answer
+        answer.add_done_callback(partial(self._left, self._singles, 1, received_s, deadline_ms))
+        return answer
 
     async def score_batch(self, items: Sequence[bytes], deadline_ms: int) -> list[bytes | Problem]:
         """Decide many transactions, each on its own: a decision's JSON or the item's problem, in order.
@@ -76,19 +87,27 @@ class Edge:
         Raises:
             Problem: 503, too much is in flight.
         """
-        self._admission.enter(len(items))
+        received_s = self._clock()
+        self._enter(self._batches, len(items))
         try:
-            started_ms = self._clock() * 1000
-            parsed = [self._entry_or_problem(raw, started_ms, deadline_ms) for raw in items]
+            parsed = [self._entry_or_problem(raw, received_s * 1000, deadline_ms) for raw in items]
             entries = [entry for entry in parsed if isinstance(entry, Entry)]
-            answers = self._rounds.submit(entries, self._left_s(started_ms, deadline_ms))
+            answers = self._rounds.submit(entries, self._left_s(received_s * 1000, deadline_ms))
             pending = {answer for answer in answers if not isinstance(answer, Problem)}
             if pending:
                 await asyncio.wait(pending)
         finally:
-            self._admission.leave(len(items))
+            self._left(self._batches, len(items), received_s, deadline_ms)
         decided = iter(answers)
         return [item if isinstance(item, Problem) else _settled(next(decided)) for item in parsed]
+
+    def _enter(self, gate: Gate, items: int) -> None:
+        if not gate.enter(items):
+            raise unavailable("overloaded", f"{gate.in_flight} transactions are in flight; try again shortly")
+
+    def _left(self, gate: Gate, items: int, received_s: float, deadline_ms: int, _: object = None) -> None:
+        now_s = self._clock()
+        gate.leave(items, now_s - received_s, deadline_ms / 1000, now_s)
 
     def _left_s(self, started_ms: float, deadline_ms: int) -> float:
         return (deadline_ms + started_ms) / 1000 - self._clock()
@@ -157,7 +176,7 @@ class Edge:
             unknown = len(unknown_fields(raw, transaction))
         except InvalidEvent as error:
             raise invalid(error) from None
-        self._admission.spend(transaction.tenant, received_ms / 1000)
+        self._quotas.spend(transaction.tenant, received_ms / 1000)
         if unknown:
             UNKNOWN_FIELDS.inc(unknown)
         return Entry(transaction, received_ms, deadline_ms, trace)

@@ -6,7 +6,7 @@ import os
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from services.scoring.edge_problems import Problem, unavailable
+from services.scoring.edge_problems import Problem
 
 MAX_TENANTS = 10_000
 MAX_DEADLINE_MS = 10_000
@@ -19,6 +19,7 @@ class Limits:
     body_bytes: int = 65_536
     batch_bytes: int = 4 * 1024 * 1024
     batch_items: int = 1000
+    #: transactions that may be in flight at most, singles and batches each; the gates learn how many of them in fact
     in_flight: int = 4096
     tenant_rate: float = 50_000.0
     burst_s: float = 2.0
@@ -37,30 +38,14 @@ def limits_from_environment() -> Limits:
     return Limits(in_flight=in_flight, tenant_rate=rate)
 
 
-class Admission:
-    """Counts what is in flight and what each tenant used (token bucket: refilled by time, taken per transaction)."""
+class Quotas:
+    """Counts what each tenant used (token bucket: refilled by time, taken per transaction)."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._in_flight = 0
         self._burst = max(1.0, limits.tenant_rate * limits.burst_s)
         # tenant -> (tokens, when counted, seconds); the longest unused goes first
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def enter(self, items: int) -> None:
-        """Take room for ``items`` transactions; pair with ``leave``.
-
-        Raises:
-            Problem: 503, too much is in flight.
-        """
-        if self._in_flight + items > self._limits.in_flight and self._in_flight > 0:
-            raise unavailable(
-                "overloaded", f"{self._in_flight} transactions are in flight; try again shortly"
-            )
-        self._in_flight += items
-
-    def leave(self, items: int) -> None:
-        self._in_flight -= items
 
     def spend(self, tenant: str, now_s: float) -> None:
         """Take one token of a tenant.

@@ -10,6 +10,7 @@ from streams.events import InvalidEvent
 PROBLEM_JSON = "application/problem+json"
 _TITLES = {
     404: "Not found",
+    408: "Request timeout",
     409: "Conflict",
     413: "Content too large",
     422: "Unprocessable content",
@@ -34,12 +35,17 @@ class Problem(Exception):
         self.field = field
         self.retry_after_s = retry_after_s
 
+    @property
+    def title(self) -> str:
+        """The status in words."""
+        return _TITLES[self.status]
+
     def to_json(self) -> bytes:
         """The problem as ``application/problem+json``."""
         return msgspec.json.encode(
             {
                 "type": f"urn:tollgate:problem:{self.reason}",
-                "title": _TITLES[self.status],
+                "title": self.title,
                 "status": self.status,
                 "detail": str(self),
                 "field": self.field,

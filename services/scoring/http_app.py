@@ -6,6 +6,7 @@ times what the decision does. Their contract stands in the OpenAPI document all 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -18,9 +19,9 @@ from starlette.types import Receive, Scope, Send
 from features.catalogue import CATALOGUE_HASH
 from models.bundle import MODEL
 from services.scoring.edge import Edge
-from services.scoring.edge_limits import parse_deadline
 from services.scoring.edge_problems import PROBLEM_JSON, Problem, invalid
 from services.scoring.http_openapi import document
+from services.scoring.http_scoring import PATHS, REQUEST_WITHIN_S, Headers, Scoring, too_large, too_slow
 from streams.card_numbers import find_card_number
 from streams.events import InvalidEvent
 from streams.metrics import HTTP_REQUESTS
@@ -28,123 +29,63 @@ from streams.metrics import HTTP_REQUESTS
 logger = logging.getLogger(__name__)
 JSON = "application/json"
 _JSON_BYTES, _PROBLEM_BYTES = JSON.encode(), PROBLEM_JSON.encode()
-MAX_HEADER_TRACE = 128
-#: without a header of its own a batch has so many times the deadline of a single transaction
-BATCH_DEADLINES = 10
 
 
-class _Batch(msgspec.Struct):
-    transactions: list[msgspec.Raw]
-
-
-_batch_decoder = msgspec.json.Decoder(_Batch)
-#: one request's headers, lower case
-Headers = dict[bytes, bytes]
-
-
-def build_app(edge: Edge) -> FastAPI:
+def build_app(edge: Edge) -> Application:
     """The whole HTTP edge as an ASGI application."""
-    app = _Application(edge)
+    app = Application(Scoring(edge))
     _add_routes(app, edge)
     app.openapi = document  # type: ignore[method-assign]
     return app
 
 
-class _Application(FastAPI):
+class Application(FastAPI):
     """Serves ``POST /v1/score`` and ``/v1/score/batch`` itself, before any middleware; all else is FastAPI's."""
 
-    def __init__(self, edge: Edge) -> None:
+    def __init__(self, scoring: Scoring) -> None:
         super().__init__(title="Tollgate", openapi_url="/openapi.json", docs_url="/docs", redoc_url=None)
-        self._edge = edge
-        self._scoring: dict[str, tuple[int, Callable[[bytes, Headers], Awaitable[bytes]]]] = {
-            "/v1/score": (edge.limits.body_bytes, self._score),
-            "/v1/score/batch": (edge.limits.batch_bytes, self._score_batch),
-        }
+        self.scoring = scoring
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] not in self._scoring:
+        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] not in PATHS:
             await super().__call__(scope, receive, send)
             return
         path = scope["path"]
-        limit, route = self._scoring[path]
         try:
             headers = dict(scope["headers"])
-            answer = await route(await _read_body(headers, receive, limit), headers)
+            body = await _read_body(headers, receive, self.scoring.limit(path))
+            # a caller that goes away must not take the answer from others who wait for it
+            answer = await asyncio.shield(self.scoring.begin(path, body, headers))
             await _send(send, 200, _JSON_BYTES, answer)
             HTTP_REQUESTS.labels(path, "200").inc()
         except Problem as problem:
             await _send(send, problem.status, _PROBLEM_BYTES, problem.to_json(), problem.retry_after_s)
             HTTP_REQUESTS.labels(path, str(problem.status)).inc()
 
-    async def _score(self, body: bytes, headers: Headers) -> bytes:
-        trace = headers.get(b"traceparent")
-        return await self._edge.score(
-            body,
-            _deadline_ms(headers, self._edge.settings.deadline_ms),
-            trace.decode("ascii", "replace") if trace and len(trace) <= MAX_HEADER_TRACE else None,
-        )
-
-    async def _score_batch(self, body: bytes, headers: Headers) -> bytes:
-        deadline_ms = _deadline_ms(headers, BATCH_DEADLINES * self._edge.settings.deadline_ms)
-        items = _items(body, self._edge.limits.batch_items)
-        answers = await self._edge.score_batch(items, deadline_ms)
-        return b'{"decisions":[%b]}' % b",".join(
-            b'{"error":%b}' % answer.to_json() if isinstance(answer, Problem) else answer
-            for answer in answers
-        )
-
-
-def _items(body: bytes, most: int) -> list[bytes]:
-    """The raw transactions of a batch.
-
-    Raises:
-        Problem: 422, not such a batch, or too long.
-    """
-    try:
-        items = _batch_decoder.decode(body).transactions
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        reason = "field" if isinstance(error, msgspec.ValidationError) else "not_json"
-        raise Problem(422, reason, f"a batch is an object with a list: {error}", "transactions") from None
-    if len(items) > most:
-        raise Problem(
-            422,
-            "too_many",
-            f"a batch holds at most {most} transactions, this one {len(items)}",
-            "transactions",
-        )
-    return [bytes(item) for item in items]
-
-
-def _deadline_ms(headers: Headers, default_ms: int) -> int:
-    value = headers.get(b"x-deadline-ms")
-    if value is None:
-        return default_ms
-    return parse_deadline(value.decode("latin-1"))
-
 
 async def _read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
     """The request's body, never more than ``limit`` bytes of it.
 
     Raises:
-        Problem: 413.
+        Problem: 413, or 408 when it does not come within ``REQUEST_WITHIN_S``.
     """
     length = headers.get(b"content-length", b"0")
     if length.isdigit() and int(length) > limit:
-        raise _too_large(limit)
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    while message.get("more_body"):
-        if len(body) > limit:
-            raise _too_large(limit)
-        message = await receive()
-        body += message.get("body", b"")
+        raise too_large(limit)
+    try:
+        async with asyncio.timeout(REQUEST_WITHIN_S):
+            message = await receive()
+            body: bytes = message.get("body", b"")
+            while message.get("more_body"):
+                if len(body) > limit:
+                    raise too_large(limit)
+                message = await receive()
+                body += message.get("body", b"")
+    except TimeoutError:
+        raise too_slow() from None
     if len(body) > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     return body
-
-
-def _too_large(limit: int) -> Problem:
-    return Problem(413, "too_large", f"the body has more than {limit} bytes")
 
 
 async def _send(send: Send, status: int, content_type: bytes, body: bytes, retry_after_s: int = 0) -> None:

@@ -10,6 +10,7 @@ from prometheus_client import start_http_server
 from ray import serve
 
 from services.scoring.http_app import build_app
+from services.scoring.http_direct import serve_directly
 from services.scoring.http_parts import Parts
 from services.scoring.replica_names import take_name
 from streams.process import log_json_lines
@@ -21,7 +22,8 @@ NAME = "scoring-http"
 @serve.deployment(
     name=NAME,
     num_replicas=1,
-    max_ongoing_requests=256,
+    # more than may ever be in flight: the edge itself refuses at once, Serve would let requests wait unseen
+    max_ongoing_requests=10_000,
     ray_actor_options={"num_cpus": 0.1},
     health_check_period_s=5,
     health_check_timeout_s=10,
@@ -43,7 +45,9 @@ class HttpScoring:
         self._edge = await self._parts.open()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return build_app(self._edge)
+        app = build_app(self._edge)
+        serve_directly(app.scoring)
+        return app
 
     def check_health(self) -> None:
         """Serve restarts a replica whose event loop does not come to this; parts that are away mend themselves."""

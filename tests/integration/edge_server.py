@@ -15,18 +15,27 @@ from models.scorer import Scorer
 from services.scoring.edge import Edge
 from services.scoring.edge_limits import Limits
 from services.scoring.http_app import build_app
+from services.scoring.http_direct import direct_protocol
 from streams.settings import Settings
 from tests.running import STALL_S
 from tests.unit.edge_fakes import FakeModel, FakePublisher, FakeStore
+
+#: an idle connection is kept so long
+IDLE_S = 1
 
 
 class Replica:
     """One edge in a thread and loop of its own, on a port that it keeps over restarts."""
 
     def __init__(
-        self, scorer: Scorer | None, store: FakeStore, publisher: FakePublisher, limits: Limits
+        self,
+        scorer: Scorer | None,
+        store: FakeStore,
+        publisher: FakePublisher,
+        limits: Limits,
+        direct: bool,
     ) -> None:
-        self.store, self.publisher, self._limits = store, publisher, limits
+        self.store, self.publisher, self._limits, self._direct = store, publisher, limits, direct
         self._scorer = scorer
         with socket.socket() as held:
             held.bind(("127.0.0.1", 0))
@@ -51,7 +60,12 @@ class Replica:
     def _serve(self, started: Future[uvicorn.Server]) -> None:
         asyncio.run(self._run(started))
 
+    def acknowledge(self) -> None:
+        """The broker says yes to the oldest record that waits; from any thread."""
+        self._loop.call_soon_threadsafe(self.publisher.waiting.pop(0), None)
+
     async def _run(self, started: Future[uvicorn.Server]) -> None:
+        self._loop = asyncio.get_running_loop()
         edge = Edge(
             Settings(home="/nowhere", deadline_ms=5000),
             FakeModel(self._scorer),
@@ -59,8 +73,10 @@ class Replica:
             self.publisher,
             self._limits,
         )
-        config = uvicorn.Config(build_app(edge), port=self.port, log_level="error", lifespan="off")
-        config.timeout_graceful_shutdown = 2
+        app = build_app(edge)
+        protocol = direct_protocol(app.scoring) if self._direct else "auto"
+        config = uvicorn.Config(app, port=self.port, log_level="error", lifespan="off", http=protocol)
+        config.timeout_graceful_shutdown, config.timeout_keep_alive = 2, IDLE_S
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve())
         while not server.started and not task.done():
@@ -70,10 +86,12 @@ class Replica:
 
 
 @contextmanager
-def replicas(scorer: Scorer | None, count: int, limits: Limits | None = None) -> Iterator[list[Replica]]:
-    """``count`` replicas on one store and one broker, listening."""
+def replicas(
+    scorer: Scorer | None, count: int, limits: Limits | None = None, *, direct: bool = True
+) -> Iterator[list[Replica]]:
+    """``count`` replicas on one store and one broker, listening; ``direct`` as in production, else through ASGI."""
     store, publisher = FakeStore(), FakePublisher()
-    made = [Replica(scorer, store, publisher, limits or Limits()) for _ in range(count)]
+    made = [Replica(scorer, store, publisher, limits or Limits(), direct) for _ in range(count)]
     for replica in made:
         replica.start()
     try:

@@ -391,6 +391,7 @@ def test_a_batch_answers_in_order_and_item_by_item(make: Callable[..., World]) -
         (b"nope", 422),
         (b'{"transactions":5}', 422),
         (json.dumps({"transactions": [{}] * 1001}).encode(), 422),
+        (b'{"transactions":' + b"[" * 100_000 + b"]" * 100_000 + b"}", 422),
         (b" " * (4 * 1024 * 1024 + 1), 413),
     ],
 )

@@ -1,0 +1,70 @@
+"""How much may be in flight, learned from how long answers took: additive increase, multiplicative decrease. Pure.
+
+Little's law: what is in flight divided by the throughput is the time that each one takes. So a bound on what is in
+flight is a bound on latency, and the right bound follows the throughput, which nobody knows beforehand and which
+falls when a broker collects its garbage. As TCP does (Chiu and Jain 1989), the gate opens slowly while answers leave
+their callers time, and closes fast when they do not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class GateRules:
+    """Sizes in transactions. An answer is late once it took ``late_share`` of its caller's deadline."""
+
+    first: float = 64.0
+    least: float = 8.0
+    most: float = 4096.0
+    late_share: float = 0.5
+    #: share of late answers in a window above which the gate closes
+    bearable: float = 0.05
+    window_s: float = 0.05
+    closing: float = 0.8
+    opening: float = 1.1
+
+
+class Gate:
+    """Counts what is in flight and says whether more may come in. Times in seconds of any one clock."""
+
+    def __init__(self, rules: GateRules) -> None:
+        self._rules = rules
+        self.limit = min(rules.first, rules.most)
+        self.in_flight = 0
+        self._began_s = float("-inf")
+        self._done = self._late = 0
+        self._was_full = False
+
+    def enter(self, items: int) -> bool:
+        """Take room for ``items``; what is alone may always enter. Pair with ``leave`` when True."""
+        if self.in_flight > 0 and self.in_flight + items > self.limit:
+            self._was_full = True
+            return False
+        self.in_flight += items
+        return True
+
+    def give_back(self, items: int) -> None:
+        """Leave without having taken any time."""
+        self.in_flight -= items
+
+    def leave(self, items: int, took_s: float, deadline_s: float, now_s: float) -> None:
+        """Give the room back, and learn from how long it took."""
+        self.in_flight -= items
+        self._done += items
+        if took_s > self._rules.late_share * deadline_s:
+            self._late += items
+        if now_s - self._began_s >= self._rules.window_s:
+            self._learn()
+            self._began_s = now_s
+
+    def _learn(self) -> None:
+        rules = self._rules
+        if self._late > rules.bearable * self._done:
+            self.limit = max(rules.least, self.limit * rules.closing)
+        elif self._was_full:
+            # an open gate that nobody pushes against has taught nothing
+            self.limit = min(rules.most, self.limit * rules.opening + 1)
+        self._done = self._late = 0
+        self._was_full = False
