@@ -29,6 +29,13 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(base + GRPC_REPLICA_PORTS[1]),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(base + HAPROXY_METRICS_PORT),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(base + HAPROXY_STATS_PORT),
+        # its threads would only take turns on few cores
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        # a log line per request, parsed in Python: 60 us each, for what the edge counts itself
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        # without them a client that stops in the middle of a request, or a replica of its answer, holds a connection for an hour
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "20",
+        "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "20",
         # the controller's loop at its default of 0.1 s takes 4 % of a core for nothing
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
         "RAY_USAGE_STATS_ENABLED": "0",
