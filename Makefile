@@ -1,6 +1,6 @@
 # `make` alone lists what can be done. Everything is set up on the way; nothing is done twice.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo faults replay-handbook replay-sparkov handbook-features licences clean distclean
+.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo load faults replay-handbook replay-sparkov handbook-features licences clean distclean
 PYTHON := .venv/bin/python
 SOURCES := features models streams services infra loadtest tests
 
@@ -55,6 +55,12 @@ slo: setup ## 1,000 transactions a second for 60 s on a stack of its own: nothin
 	@home=$$(mktemp -d /tmp/tollgate-slo-XXXX) && trap '.venv/bin/tollgate down --home '$$home' --purge 2>/dev/null' EXIT && \
 	.venv/bin/tollgate up --home $$home --port-base 24500 && \
 	.venv/bin/tollgate simulate --home $$home --rate 1000 --seconds 60 --p99-below 100
+
+load: setup-dev ## Locust, headless: SHAPE=steady|ramp|spike|attack|soak TARGET=http|kafka USERS=20 RATE=10 (a user), REPORT=dir; on the stack in STACK, else on one of its own
+	@home=$(STACK); if [ -z "$$home" ]; then home=$$(mktemp -d /tmp/tollgate-load-XXXX) && trap '.venv/bin/tollgate down --home '$$home' --purge 2>/dev/null' EXIT && \
+	.venv/bin/tollgate up --home $$home --port-base 24800; fi && \
+	$(PYTHON) -m loadtest.locust --home $$home --shape $(or $(SHAPE),steady) --target $(or $(TARGET),http) --users $(or $(USERS),20) --rate $(or $(RATE),10) \
+	--report $(or $(REPORT),loadtest/reports/load) $(if $(DURATION),--seconds $(DURATION)) $(if $(P99_MS),--p99-ms $(P99_MS))
 
 faults: setup-dev ## Every fault ROUNDS times (20) at 2,000 a second on a stack of its own; SEED=1, FAULT="broker" for one
 	@$(PYTHON) -m tests.faults --rounds $(or $(ROUNDS),20) --seed $(or $(SEED),1) $(if $(FAULT),--only "$(FAULT)")
