@@ -76,10 +76,12 @@ def conditions() -> str:
     return f"{_processor()}, {cores} cores, Python {platform.python_version()}, load average {values} at the end{busy}"
 
 
-def write_report(folder: Path, rows: Sequence[Row], command: str) -> Path:
-    """Write the table with its conditions to ``<date>-features.md``; returns the path."""
-    path = folder / f"{date.today().isoformat()}-features.md"
-    text = f"# What features cost ({date.today().isoformat()})\n\n`{command}`: {conditions()}.\n\n{markdown(rows)}\n"
+def write_report(
+    folder: Path, rows: Sequence[Row], command: str, name: str = "features", title: str = "What features cost"
+) -> Path:
+    """Write the table with its conditions to ``<date>-<name>.md``; returns the path."""
+    path = folder / f"{date.today().isoformat()}-{name}.md"
+    text = f"# {title} ({date.today().isoformat()})\n\n`{command}`: {conditions()}.\n\n{markdown(rows)}\n"
     path.write_text(text)
     return path
 
