@@ -14,6 +14,11 @@ from streams.kafka import new_reporting_producer
 
 #: below the time that clients usually repeat a request after: what was not sent by then is not sent late
 MESSAGE_TIMEOUT_MS = 5000
+#: records of so many seconds go to the broker together while one set follows another: every set costs the broker,
+#: the processor and whoever reads after it a round of their own, which at 1,000/s is most of what a record costs
+PACE_S = 0.004
+#: records that may wait for their set and for the broker
+MOST_HELD, MOST_QUEUED = 20_000, 50_000
 #: called on the event loop with None when the broker has the record, else with what went wrong
 Done = Callable[[str | None], None]
 
@@ -37,10 +42,12 @@ class Publisher:
         self._producer: Producer = new_reporting_producer(
             bootstrap,
             client_id,
-            **{"message.timeout.ms": MESSAGE_TIMEOUT_MS, "queue.buffering.max.messages": 50_000},
+            **{"message.timeout.ms": MESSAGE_TIMEOUT_MS, "queue.buffering.max.messages": MOST_QUEUED},
         )
         self._loop = loop
         self._stop = threading.Event()
+        self._held: list[tuple[str, str, bytes, list[tuple[str, bytes]], Done]] = []
+        self._sent_s = float("-inf")
         self._settled: deque[tuple[Done, str | None]] = deque()
         self._thread = threading.Thread(target=self._collect, name="edge-acknowledgements", daemon=True)
         self._thread.start()
@@ -48,19 +55,39 @@ class Publisher:
     def publish(
         self, topic: str, key: str, value: bytes, headers: list[tuple[str, bytes]], done: Done
     ) -> None:
-        """Hand one record to the producer; ``done`` is called later, once.
+        """Hand one record over; ``done`` is called later, once.
 
         Raises:
             QueueFull: the broker has been away for too long.
         """
+        if len(self._held) >= MOST_HELD or len(self._producer) >= MOST_QUEUED:
+            raise QueueFull(f"{len(self._producer):,} records wait for the broker")
+        self._held.append((topic, key, value, headers, done))
+        if len(self._held) == 1:
+            # what comes alone goes with this turn of the loop, what follows soon with its set
+            wait_s = self._sent_s + PACE_S - self._loop.time()
+            if wait_s <= 0:
+                self._loop.call_soon(self.send_held)
+            else:
+                self._loop.call_later(wait_s, self.send_held)
 
+    def send_held(self) -> None:
+        """Give the producer what waits for its set now; on the event loop."""
+        self._sent_s = self._loop.time()
+        held, self._held = self._held, []
+        for topic, key, value, headers, done in held:
+            try:
+                self._producer.produce(
+                    topic, key=key, value=value, headers=headers, on_delivery=self._reporter(done)
+                )
+            except BufferError as error:
+                done(str(error))
+
+    def _reporter(self, done: Done) -> Callable[[Any, Any], None]:
         def report(error: Any, _: Any) -> None:
             self._settled.append((done, None if error is None else error.str()))
 
-        try:
-            self._producer.produce(topic, key=key, value=value, headers=headers, on_delivery=report)
-        except BufferError as error:
-            raise QueueFull(str(error)) from error
+        return report
 
     def warm(self, timeout_s: float) -> None:
         """Fetch the cluster's addresses, so that no first request pays for it; blocking.
@@ -71,7 +98,7 @@ class Publisher:
         self._producer.list_topics(timeout=timeout_s)
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Send what waits, within ``timeout_s``, and end the thread."""
+        """Send what the producer has, within ``timeout_s``, and end the thread; blocking."""
         self._producer.flush(timeout_s)
         self._stop.set()
         self._thread.join(1.0)

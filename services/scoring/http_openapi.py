@@ -34,6 +34,7 @@ _PROBLEM = {
 }
 _WORDS = {
     404: "Nothing is known of this id",
+    408: "The request was not whole within 5 s of its first byte",
     409: "The id was sent before with another content",
     413: "The body is too large",
     422: "The input does not fit its contract",
@@ -75,7 +76,7 @@ def _scoring_paths() -> dict[str, Any]:
         "description": "The same id and content again gives the same decision, not scored twice.",
         "parameters": [deadline],
         "requestBody": _body(_ref("Transaction"), TRANSACTION_EXAMPLE),
-        "responses": {"200": _ok(_ref("Decision")), **_problems(409, 413, 422, 429, 503)},
+        "responses": {"200": _ok(_ref("Decision")), **_problems(408, 409, 413, 422, 429, 503)},
     }
     many = {
         "summary": "Decide up to 1,000 transactions",
@@ -85,7 +86,7 @@ def _scoring_paths() -> dict[str, Any]:
         "requestBody": _body(batch, {"transactions": [TRANSACTION_EXAMPLE]}),
         "responses": {
             "200": _ok(_object("decisions", {"type": "array", "items": either})),
-            **_problems(413, 422, 503),
+            **_problems(408, 413, 422, 503),
         },
     }
     return {"/v1/score": {"post": score}, "/v1/score/batch": {"post": many}}
@@ -101,7 +102,7 @@ def _other_paths() -> dict[str, Any]:
             "post": {
                 "summary": "Say what a transaction turned out to be",
                 "requestBody": _body(_ref("Label"), LABEL_EXAMPLE),
-                "responses": {"202": {"description": "Recorded"}, **_problems(413, 422, 503)},
+                "responses": {"202": {"description": "Recorded"}, **_problems(408, 413, 422, 503)},
             }
         },
         "/v1/model": _get("What is served now", {"200": _ok({"type": "object"})}),

@@ -51,5 +51,6 @@ class Parts:
 
     async def close(self) -> None:
         self._stop.set()
+        self._publisher.send_held()
         await self._store.close()
         await asyncio.get_running_loop().run_in_executor(None, self._publisher.close)

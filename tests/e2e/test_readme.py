@@ -20,6 +20,7 @@ EXAMPLES = dict(re.findall(r"```python\n# example: (\w+)\n(.*?)```", README, re.
 
 def run_example(name: str, settings: Settings) -> str:
     code = EXAMPLES[name].replace("127.0.0.1:19000", settings.kafka)
+    code = code.replace("http://127.0.0.1:19003", settings.http)
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
@@ -52,6 +53,10 @@ def test_the_curl_example(running_stack: Settings) -> None:
     assert answer.status_code == 200, answer.text
     assert answer.json()["transaction_id"] == "tx-readme-b"
     assert answer.json()["decision"] in ("approve", "review", "decline")
+
+
+def test_the_client_example(running_stack: Settings) -> None:
+    assert run_example("client", running_stack).strip() in ("approve", "review", "decline")
 
 
 def test_commands_named_in_the_readme_exist() -> None:

@@ -1,0 +1,94 @@
+"""The edge's publisher: what comes alone goes at once, what follows soon goes with its set, and the queue has an end."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from services.scoring import edge_publish
+from services.scoring.edge_publish import Publisher, QueueFull
+from tests.running import STALL_S
+
+
+class Producer:
+    """librdkafka's, as far as it is used: keeps records, acknowledges when told to."""
+
+    def __init__(self) -> None:
+        self.produced: list[tuple[float, bytes, Any]] = []
+        self.settled = threading.Event()
+        self.queued = 0
+        self.full = False
+
+    def __len__(self) -> int:
+        return self.queued
+
+    def produce(self, topic: str, key: str, value: bytes, headers: Any, on_delivery: Any) -> None:
+        if self.full:
+            raise BufferError("Local: Queue full")
+        self.produced.append((asyncio.get_running_loop().time(), value, on_delivery))
+
+    def poll(self, timeout_s: float) -> None:
+        if self.settled.wait(timeout_s):
+            self.settled.clear()
+            for _, _, report in self.produced:
+                report(None, None)
+
+    def flush(self, timeout_s: float) -> None:
+        pass
+
+
+@pytest.fixture
+def producer(monkeypatch: pytest.MonkeyPatch) -> Producer:
+    made = Producer()
+    monkeypatch.setattr(edge_publish, "new_reporting_producer", lambda *_, **__: made)
+    return made
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(STALL_S):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+def test_records_go_in_sets_and_are_told_of(producer: Producer) -> None:
+    async def go() -> None:
+        publisher = Publisher("nowhere", "test", asyncio.get_running_loop())
+        told: list[str | None] = []
+        publisher.publish("t", "k", b"first", [], told.append)
+        assert producer.produced == []
+        await until(lambda: producer.produced)
+        # within the pace: all that comes waits for one set
+        for value in (b"a", b"b"):
+            publisher.publish("t", "k", value, [], told.append)
+            await asyncio.sleep(0)
+        await until(lambda: len(producer.produced) == 3)
+        times = [at for at, _, _ in producer.produced]
+        assert [value for _, value, _ in producer.produced] == [b"first", b"a", b"b"]
+        assert times[1] - times[0] >= edge_publish.PACE_S * 0.9
+        producer.settled.set()
+        await until(lambda: told == [None] * 3)
+        publisher.publish("t", "k", b"last", [], told.append)
+        publisher.send_held()
+        assert len(producer.produced) == 4
+        publisher.close()
+
+    asyncio.run(go())
+
+
+def test_a_full_queue_is_refused_at_once_or_told(producer: Producer) -> None:
+    async def go() -> None:
+        publisher = Publisher("nowhere", "test", asyncio.get_running_loop())
+        told: list[str | None] = []
+        producer.queued = edge_publish.MOST_QUEUED
+        with pytest.raises(QueueFull, match="50,000 records wait"):
+            publisher.publish("t", "k", b"v", [], told.append)
+        producer.queued, producer.full = 0, True
+        publisher.publish("t", "k", b"v", [], told.append)
+        await until(lambda: told)
+        assert told == ["Local: Queue full"]
+        publisher.close()
+
+    asyncio.run(go())
