@@ -7,10 +7,10 @@ has lost its digits, so the trees are written out here as one TreeEnsembleRegres
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import msgspec
+import numpy as np
 import xgboost
 from onnx import TensorProto, checker, helper
 
@@ -38,7 +38,7 @@ def to_onnx(booster: xgboost.Booster) -> bytes:
     width = int(learner["learner_model_param"]["num_feature"])
     node = helper.make_node(
         "TreeEnsembleRegressor", [INPUT], [OUTPUT], domain="ai.onnx.ml", n_targets=1, aggregate_function="SUM",
-        post_transform="NONE", base_values=[_base_margin(learner["learner_model_param"]["base_score"])],
+        post_transform="NONE", base_values=[base_margin(learner["learner_model_param"]["base_score"])],
         **{f"nodes_{key}": value for key, value in nodes.items()},
         **{f"target_{key}": value for key, value in leaves.items()},
     )  # fmt: skip
@@ -81,9 +81,16 @@ def _add_tree(
                 leaves[key].append(item)
 
 
-def _base_margin(base_score: str) -> float:
+def base_margin(base_score: str) -> float:
+    """What every row's margin starts from, by a model's ``base_score``.
+
+    Raises:
+        ExportError: it is not one probability.
+    """
     # "5E-1" before XGBoost 3.1, "[5E-1]" from then on; a probability for this objective
     values = [float(part) for part in base_score.strip("[]").split(",")]
     if len(values) != 1 or not 0 < values[0] < 1:
         raise ExportError(f"base_score {base_score} is not one probability")
-    return math.log(values[0] / (1 - values[0]))
+    # in float32, as XGBoost itself does: the last bit of every margin depends on it
+    one = np.float32(1)
+    return float(-np.log(one / np.float32(values[0]) - one))

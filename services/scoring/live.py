@@ -14,6 +14,8 @@ from streams.rollouts import follow_rollouts
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
+#: under the stack's home: which backend is fastest for which batch size, as measured here
+TABLES = "cache/backends"
 
 
 class LiveModel:
@@ -37,7 +39,8 @@ class LiveModel:
             return
         path = self._settings.bundles_dir / record.model / record.champion
         try:
-            scorer = Scorer(load_bundle(path, self._settings.keys_dir / "trusted"))
+            bundle = load_bundle(path, self._settings.keys_dir / "trusted")
+            scorer = Scorer(bundle, tables=self._settings.root / TABLES)
             scorer.warm()
         except BundleRefused as error:
             BUNDLE_REFUSED.labels(error.reason).inc()

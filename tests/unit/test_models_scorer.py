@@ -6,11 +6,17 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from features.catalogue import FEATURES, WIDTH
+from models.backends import ForestBackend
 from models.bundle import BundleRefused, load_bundle
+from models.forest import ForestError
+from models.onnx_export import to_onnx
 from models.scorer import TOLERANCE, Scorer
-from tests.unit.bundle_samples import publish_sample, trained
+from models.training import Parameters, fit
+from tests.unit.bundle_samples import QUICK, publish_sample, trained
 from tests.unit.models_data import make_dataset
 
 
@@ -30,20 +36,37 @@ def extreme_rows() -> np.ndarray:
     return np.concatenate([rows, mixed])
 
 
+def assert_backends_agree(scorer: Scorer, matrix: np.ndarray) -> np.ndarray:
+    scores = [scorer.bundle.calibration.apply(backend.margin(matrix)) for backend in scorer.backends]
+    assert {"forest", "onnxruntime", "xgboost"} <= {backend.name for backend in scorer.backends}
+    for other in scores[1:]:
+        assert other.shape == (len(matrix),)
+        np.testing.assert_allclose(scores[0], other, atol=TOLERANCE, rtol=0)
+    return scores[0]
+
+
 @pytest.mark.parametrize("rows", [1, 2, 15, 16, 17, 33, 300])
 def test_backends_agree(scorer: Scorer, rows: int) -> None:
     matrix = make_dataset(rows + 20, seed=rows).matrix[:rows]
-    scores = [scorer.bundle.calibration.apply(backend.margin(matrix)) for backend in scorer.backends]
-    assert len(scores) == 2 and scores[0].shape == (rows,)
-    np.testing.assert_allclose(scores[0], scores[1], atol=TOLERANCE, rtol=0)
+    assert_backends_agree(scorer, matrix)
     np.testing.assert_allclose(scorer.score(matrix), trained().score(matrix), atol=TOLERANCE, rtol=0)
 
 
 def test_backends_agree_on_extremes(scorer: Scorer) -> None:
-    matrix = extreme_rows()
-    scores = [scorer.bundle.calibration.apply(backend.margin(matrix)) for backend in scorer.backends]
-    np.testing.assert_allclose(scores[0], scores[1], atol=TOLERANCE, rtol=0)
-    assert np.isfinite(scores[0]).all() and (scores[0] >= 0).all() and (scores[0] <= 1).all()
+    scores = assert_backends_agree(scorer, extreme_rows())
+    assert np.isfinite(scores).all() and (scores >= 0).all() and (scores <= 1).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_backends_agree_on_any_row(scorer: Scorer, data: st.DataObject) -> None:
+    values = st.floats(width=32, allow_nan=True, allow_infinity=True) | st.sampled_from([0.0, -1.0, np.nan])
+    seen = data.draw(st.dictionaries(st.integers(0, WIDTH - 1), values, max_size=WIDTH))
+    fill = data.draw(values)
+    row = np.full((1, WIDTH), fill, np.float32)
+    for column, value in seen.items():
+        row[0, column] = value
+    assert_backends_agree(scorer, row)
 
 
 def test_backends_agree_where_a_value_is_a_split(scorer: Scorer) -> None:
@@ -52,8 +75,22 @@ def test_backends_agree_where_a_value_is_a_split(scorer: Scorer) -> None:
     matrix = make_dataset(len(splits) + 20).matrix[: len(splits)].copy()
     columns = splits.Feature.str.lstrip("f").astype(int).to_numpy()
     matrix[np.arange(len(splits)), columns] = splits.Split.to_numpy(np.float32)
-    scores = [scorer.bundle.calibration.apply(backend.margin(matrix)) for backend in scorer.backends]
-    np.testing.assert_allclose(scores[0], scores[1], atol=TOLERANCE, rtol=0)
+    assert_backends_agree(scorer, matrix)
+
+
+def test_a_booster_without_a_compiled_form_is_served_by_the_others(scorer: Scorer) -> None:
+    deep = fit(make_dataset(3_000), Parameters(rounds=3, max_depth=9, min_child_weight=0.1, reg_lambda=0.1))
+    ubj = bytes(deep.save_raw("ubj"))
+    with pytest.raises(ForestError, match="depth"):
+        ForestBackend(deep)
+    other = Scorer(dataclasses.replace(scorer.bundle, model_ubj=ubj, model_onnx=to_onnx(deep)), measure=False)
+    matrix = make_dataset(200, seed=4).matrix
+    assert [backend.name for backend in other.backends] == ["onnxruntime", "xgboost"]
+    np.testing.assert_allclose(
+        other.score(matrix), scorer.bundle.calibration.apply(deep.inplace_predict(matrix, predict_type="margin")),
+        atol=TOLERANCE, rtol=0,
+    )  # fmt: skip
+    assert len(other.explain(extreme_rows())) == len(extreme_rows())
 
 
 def test_a_row_scores_the_same_in_any_batch(scorer: Scorer) -> None:
@@ -93,10 +130,6 @@ def test_reasons_speak_the_catalogues_words(scorer: Scorer) -> None:
 
 def test_two_forms_that_disagree_are_refused(scorer: Scorer) -> None:
     other = make_dataset(3_000, seed=99)
-    from models.onnx_export import to_onnx
-    from models.training import fit
-    from tests.unit.bundle_samples import QUICK
-
     with pytest.raises(BundleRefused, match="differ"):
         Scorer(dataclasses.replace(scorer.bundle, model_onnx=to_onnx(fit(other, QUICK))))
 
