@@ -1,6 +1,6 @@
 # `make` alone lists what can be done. Everything is set up on the way; nothing is done twice.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo load faults replay-handbook replay-sparkov handbook-features licences clean distclean
+.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo load faults replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu
 PYTHON := .venv/bin/python
 SOURCES := features models streams services infra loadtest tests
 
@@ -50,6 +50,12 @@ bench: setup-dev ## The benchmarks of loadtest/, one after the other
 
 bench-features: setup-dev ## What features cost: kernel, processor, Redis, offline engine, and what a user would pick instead
 	@$(PYTHON) -m loadtest.bench_features --report
+
+bench-scorer: setup-dev ## What scoring and explaining a row costs, by backend and batch size
+	@$(PYTHON) -m loadtest.bench_scorer
+
+bench-gpu: setup-dev ## Scoring on a GPU against its targets; without one: what it would need (exit 0)
+	@$(PYTHON) -m loadtest.bench_gpu
 
 slo: setup ## 1,000 transactions a second for 60 s on a stack of its own: nothing missing or doubled, p99 below 100 ms
 	@home=$$(mktemp -d /tmp/tollgate-slo-XXXX) && trap '.venv/bin/tollgate down --home '$$home' --purge 2>/dev/null' EXIT && \
