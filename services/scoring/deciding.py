@@ -1,13 +1,13 @@
 """From features to decisions: one bundle, one batch, no Kafka and no HTTP. Used by the stream and by the HTTP edge.
 
 A decision is ``scored`` when everything it wanted was there, ``degraded`` when something was missing or left out
-(``degraded_by`` says what), ``not_scored`` when no model could speak; then the fallback policy decides.
+(``degraded_by`` says what): reasons, entities' features, or the score itself when a model fails on a batch, and then the
+bundle's rules speak alone. It is ``not_scored`` when there is no bundle, or the features are another catalogue's.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from features.catalogue import CATALOGUE_HASH
 from models.bundle import MODEL
 from models.policy import DECISIONS, FALLBACK
 from models.scorer import Scorer
+from services.scoring.explaining import ExplanationCost, explain_within
 from streams.events import Decision, Reason, Transaction, from_ms
 from streams.records import (
     MISSING_CARD,
@@ -34,10 +35,6 @@ MISSING_NAMES = (
     (MISSING_CARD, "card_features"), (MISSING_MERCHANT, "merchant_features"), (MISSING_DEVICE, "device_features"),
     (MISSING_IP, "ip_features"), (MISSING_CUSTOMER, "customer_features"),
 )  # fmt: skip
-#: explanations are made only while a decision has at least this left of its deadline
-EXPLANATION_RESERVE_MS = 20.0
-#: and for at most so many rows of a batch with one
-MAX_EXPLAINED = 32
 
 
 @dataclass(frozen=True)
@@ -54,22 +51,6 @@ class Case:
     def left_ms(self, now_ms: float) -> float:
         """Time left of the deadline; infinite when there is none."""
         return self.deadline_ms - (now_ms - self.received_ms) if self.deadline_ms else float("inf")
-
-
-@dataclass
-class ExplanationCost:
-    """What one explained row costs, ms: a moving mean, so that a batch knows how many it can afford."""
-
-    row_ms: float = 2.0
-
-    def affordable(self, left_ms: float) -> int:
-        """Rows that fit into the time left, keeping the reserve."""
-        if left_ms == float("inf"):
-            return 1 << 30
-        return min(MAX_EXPLAINED, max(0, int((left_ms - EXPLANATION_RESERVE_MS) / max(self.row_ms, 0.01))))
-
-    def learn(self, rows: int, took_ms: float) -> None:
-        self.row_ms = 0.8 * self.row_ms + 0.2 * took_ms / rows
 
 
 @dataclass
@@ -92,15 +73,16 @@ class Decider:
         """
         fits = [case.catalogue == CATALOGUE_HASH for case in cases]
         scores = np.full(len(cases), np.nan, dtype=np.float32)
-        reason_missing = "model"
         if scorer is not None:
             try:
                 scores = scorer.score(matrix)
-            except Exception:  # a model that fails must not silence decisions: the fallback speaks
+            except Exception:  # a model that fails must not silence decisions: its bundle's rules speak
                 logger.exception("bundle %s failed to score %d rows", scorer.version, len(cases))
-                scorer, reason_missing = None, "model_failed"
         if not all(fits):
-            scores = np.where(np.array(fits), scores, np.nan).astype(np.float32)
+            # another catalogue's columns mean something else: neither model nor rules may read them
+            known = np.array(fits)
+            scores = np.where(known, scores, np.nan).astype(np.float32)
+            matrix = np.where(known[:, None], matrix, np.nan).astype(np.float32)
         policy = scorer.policy if scorer is not None else FALLBACK
         codes, rules = policy.decide(scores, matrix)
         reasons, unexplained = self._explain(cases, matrix, scorer, codes, scores, now_ms)
@@ -110,9 +92,11 @@ class Decider:
         for i, case in enumerate(cases):
             degraded_by = [name for bit, name in MISSING_NAMES if case.missing & bit] if case.missing else []
             status: Literal["scored", "degraded", "not_scored"] = "scored"
-            if values[i] != values[i]:
+            if scorer is None or not fits[i]:
                 status = "not_scored"
-                degraded_by.append(reason_missing if fits[i] else "catalogue")
+                degraded_by.append("model" if fits[i] else "catalogue")
+            elif values[i] != values[i]:
+                degraded_by.append("model_failed")
             elif i in unexplained:
                 degraded_by.append("explanations")
             if degraded_by and status == "scored":
@@ -135,21 +119,7 @@ class Decider:
             return {}, set()
         # the most pressing decides: the whole batch leaves together
         left = min(case.left_ms(now_ms) for case in cases)
-        chosen = wanted[: self.cost.affordable(left)]
-        if not chosen:
-            return {}, set(wanted)
-        started = time.perf_counter()
-        try:
-            explained = scorer.explain(matrix[chosen])
-        except Exception:  # an explanation is worth less than the decision it belongs to
-            logger.exception("bundle %s failed to explain", scorer.version)
-            return {}, set(wanted)
-        self.cost.learn(len(chosen), (time.perf_counter() - started) * 1000)
-        reasons = {
-            i: [Reason(code, text, round(contribution, 4)) for code, text, contribution in row]
-            for i, row in zip(chosen, explained, strict=True)
-        }
-        return reasons, set(wanted) - set(chosen)
+        return explain_within(scorer, matrix, wanted, self.cost, left)
 
     def _decision(
         self,

@@ -1,0 +1,300 @@
+"""What each missing thing makes of a decision, in the stream and at the HTTP edge: status, ``degraded_by``, whose policy."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import msgspec
+import numpy as np
+import pytest
+
+from features.catalogue import INDEX
+from features.online.resp import Command, StoreUnavailable
+from models.bundle import load_bundle
+from models.policy import FALLBACK, Policy, Rule
+from models.scorer import Scorer
+from services.scoring.deciding import MISSING_NAMES
+from services.scoring.edge import Edge
+from services.scoring.edge_compute import warm_kernels
+from services.scoring.edge_limits import Limits
+from services.scoring.explaining import EXPLANATION_RESERVE_MS, EXPLANATIONS_MOST_MS, ExplanationCost
+from services.scoring.http_app import build_app
+from services.scoring.stream import StreamScorer
+from streams.events import Decision
+from streams.missing import blank
+from streams.records import MISSING_DEVICE, MISSING_MERCHANT, decode_features, encode_features
+from streams.settings import Settings
+from tests.unit.archive_samples import features
+from tests.unit.bundle_samples import publish_sample
+from tests.unit.edge_fakes import FakeModel, FakePublisher, FakeStore
+from tests.unit.test_scoring_stream import Message, Producer
+
+#: far beyond what a busy machine can take, so that only what a test forces is ever missing
+PATIENT_MS = 60_000
+ALL = [name for _, name in MISSING_NAMES]
+EVERYTHING = sum(bit for bit, _ in MISSING_NAMES)
+#: everything is looked at, so that every decision wants reasons; a rule that needs no score declines large amounts
+POLICY = Policy(
+    version="7", review=0.0, decline=1.0, rules=(Rule("large", "amount", ">", 100_000.0, "decline"),)
+)
+
+
+class Failing(Scorer):
+    """A scorer that can be told to fail, or to be slow to explain."""
+
+    fails_to_score = fails_to_explain = False
+
+    def score(self, matrix: Any) -> Any:
+        if self.fails_to_score:
+            raise MemoryError("no room for a batch")
+        return super().score(matrix)
+
+    def explain(self, matrix: Any, k: int = 3) -> Any:
+        if self.fails_to_explain:
+            raise RuntimeError("no explanation")
+        return super().explain(matrix, k)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Failing:
+    warm_kernels()
+    bundle = load_bundle(*publish_sample(tmp_path_factory.mktemp("bundle")))
+    return Failing(dataclasses.replace(bundle, policy=POLICY), measure=False)
+
+
+@pytest.fixture
+def scorer(sound: Failing) -> Failing:
+    sound.fails_to_score = sound.fails_to_explain = False
+    return sound
+
+
+Force = Callable[[Any, Failing], Scorer | None]
+
+
+def nothing(decider: Any, scorer: Failing) -> Scorer | None:
+    return scorer
+
+
+def slow_explanations(decider: Any, scorer: Failing) -> Scorer | None:
+    # an explanation costs more than a batch may spend on them
+    decider.cost.row_ms = 10 * EXPLANATIONS_MOST_MS
+    return scorer
+
+
+def failing_explanations(decider: Any, scorer: Failing) -> Scorer | None:
+    scorer.fails_to_explain = True
+    return scorer
+
+
+def failing_model(decider: Any, scorer: Failing) -> Scorer | None:
+    scorer.fails_to_score = True
+    return scorer
+
+
+def no_bundle(decider: Any, scorer: Failing) -> Scorer | None:
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One thing forced, and what it must make of the decision."""
+
+    force: Force
+    status: str
+    degraded_by: list[str]
+    missing: int = 0
+    policy: str = POLICY.version
+    score: bool = True
+    reasons: bool = True
+
+
+STEPS = {
+    "nothing is missing": Step(nothing, "scored", []),
+    "slow explanations": Step(slow_explanations, "degraded", ["explanations"], reasons=False),
+    "explanations that fail": Step(failing_explanations, "degraded", ["explanations"], reasons=False),
+    **{f"no {name}": Step(nothing, "degraded", [name], missing=bit) for bit, name in MISSING_NAMES},
+    "no merchant and device features": Step(
+        nothing, "degraded", ["merchant_features", "device_features"], missing=MISSING_MERCHANT | MISSING_DEVICE
+    ),
+    "no features": Step(nothing, "degraded", ALL, missing=EVERYTHING),
+    "no features and slow explanations": Step(
+        slow_explanations, "degraded", [*ALL, "explanations"], missing=EVERYTHING, reasons=False
+    ),
+    "a model that fails": Step(failing_model, "degraded", ["model_failed"], score=False, reasons=False),
+    "no features and a model that fails": Step(
+        failing_model, "degraded", [*ALL, "model_failed"], missing=EVERYTHING, score=False, reasons=False
+    ),
+    "no bundle": Step(no_bundle, "not_scored", ["model"], policy=FALLBACK.version, score=False, reasons=False),
+    "all gone": Step(
+        no_bundle, "not_scored", [*ALL, "model"], missing=EVERYTHING, policy=FALLBACK.version, score=False, reasons=False
+    ),
+}  # fmt: skip
+
+
+def check(step: Step, decision: dict[str, Any], more: Sequence[str] = ()) -> None:
+    assert (decision["status"], decision["degraded_by"]) == (step.status, [*step.degraded_by, *more])
+    assert decision["policy_version"] == step.policy
+    assert decision["model_version"] == ("none" if step.policy == FALLBACK.version else "1.0.0")
+    assert (decision["score"] is not None, bool(decision["reasons"])) == (step.score, step.reasons)
+    # silence is never approval
+    assert decision["decision"] != "approve"
+
+
+def stream_worker(tmp_path: Path) -> StreamScorer:
+    live: Any = SimpleNamespace(scorer=None)
+    worker = StreamScorer(Settings(home=str(tmp_path)), "test", live, threading.Event())
+    worker._last = {0: -1}
+    worker._fetched_at = time.monotonic()
+    return worker
+
+
+def record(
+    number: int = 0, *, missing: int = 0, left_ms: int = PATIENT_MS, amount: float = 1299, **fields: Any
+) -> Any:
+    """A features record as the processor makes it, just now, with ``left_ms`` of its deadline left."""
+    made = decode_features(features(number).value or b"")
+    row = np.frombuffer(made.vector, "<f4").copy()
+    row[INDEX["amount"]] = amount
+    blank(row, missing)
+    now_ms = int(time.time() * 1000)
+    changed: dict[str, Any] = {
+        "vector": row.tobytes(), "missing": missing, "appended_ms": now_ms - 50, "deadline_ms": 50 + left_ms, **fields
+    }  # fmt: skip
+    return Message(number, encode_features(msgspec.structs.replace(made, **changed)))
+
+
+def decide(worker: StreamScorer, *records: Any) -> list[dict[str, Any]]:
+    producer: Any = Producer()
+    messages: Any = list(records)
+    worker._handle(messages, producer)
+    assert not producer.letters
+    return [json.loads(value) for value in producer.decisions]
+
+
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+def test_in_the_stream(tmp_path: Path, scorer: Failing, step: Step) -> None:
+    worker = stream_worker(tmp_path)
+    worker._live.scorer = step.force(worker._decider, scorer)
+    [decision] = decide(worker, record(missing=step.missing))
+    check(step, decision)
+    msgspec.json.decode(json.dumps(decision), type=Decision)
+
+
+def test_in_the_stream_little_time_costs_the_reasons_only(tmp_path: Path, scorer: Failing) -> None:
+    worker = stream_worker(tmp_path)
+    worker._live.scorer = scorer
+    [decision] = decide(worker, record(left_ms=int(EXPLANATION_RESERVE_MS) - 40))
+    check(STEPS["slow explanations"], decision)
+
+
+def test_in_the_stream_rules_still_decline_when_the_model_fails(tmp_path: Path, scorer: Failing) -> None:
+    worker = stream_worker(tmp_path)
+    worker._live.scorer = failing_model(worker._decider, scorer)
+    small, large = decide(worker, record(0), record(1, amount=100_001))
+    assert (small["decision"], small["rules"]) == ("review", [])
+    assert (large["decision"], large["rules"]) == ("decline", ["large"])
+
+
+def test_in_the_stream_features_of_another_catalogue_are_read_by_nobody(
+    tmp_path: Path, scorer: Failing
+) -> None:
+    worker = stream_worker(tmp_path)
+    worker._live.scorer = scorer
+    other, ours = decide(worker, record(0, catalogue="another", amount=1e9), record(1))
+    assert (other["status"], other["degraded_by"], other["score"]) == ("not_scored", ["catalogue"], None)
+    assert (other["decision"], other["rules"]) == ("review", [])
+    assert ours["status"] == "scored"
+
+
+def test_in_the_stream_approved_ones_need_no_reasons(tmp_path: Path, scorer: Failing) -> None:
+    worker = stream_worker(tmp_path)
+    approving = msgspec.structs.replace(POLICY, review=1.0)
+    worker._live.scorer = slow_explanations(worker._decider, scorer)
+    scorer.policy = approving
+    try:
+        approved, declined = decide(worker, record(0), record(1, amount=100_001))
+    finally:
+        scorer.policy = POLICY
+    assert (approved["decision"], approved["status"], approved["degraded_by"]) == ("approve", "scored", [])
+    assert (declined["decision"], declined["status"]) == ("decline", "degraded")
+
+
+class SlowStore(FakeStore):
+    """Answers after ``slow_s``, or gives up when the caller has waited long enough, as the real one does."""
+
+    slow_s = 0.0
+    waited: list[float]
+
+    async def call(self, commands: Sequence[Command], timeout_s: float) -> list[Any]:
+        self.waited = [*getattr(self, "waited", []), timeout_s]
+        if self.slow_s > timeout_s:
+            raise StoreUnavailable(f"no answer within {timeout_s:.3f} s")
+        return await super().call(commands, timeout_s)
+
+
+TX: dict[str, Any] = {
+    "transaction_id": "tx-1", "event_time": "2026-11-21T10:15:30.123Z", "card_id": "card-42", "merchant_id": "m-9",
+    "amount_minor": 1299, "currency": "EUR", "device_id": "d-5", "ip": "203.0.113.7", "customer_id": "c-1",
+}  # fmt: skip
+
+
+def at_the_edge(
+    tmp_path: Path, scorer: Failing, force: Force, *, slow_s: float = 0.0, left_ms: int = 8_000, **fields: Any
+) -> tuple[dict[str, Any], SlowStore]:
+    """One request's decision while ``force`` holds and the store takes ``slow_s``."""
+
+    async def go() -> tuple[dict[str, Any], SlowStore]:
+        store, publisher, model = SlowStore(), FakePublisher(), FakeModel(scorer)
+        edge = Edge(Settings(home=str(tmp_path), deadline_ms=8_000), model, store, publisher, Limits())
+        model.scorer = force(edge._rounds._decider, scorer)
+        store.slow_s = slow_s
+        transport = httpx.ASGITransport(build_app(edge))
+        async with httpx.AsyncClient(transport=transport, base_url="http://edge") as client:
+            answer = await client.post("/v1/score", json=TX | fields, headers={"X-Deadline-Ms": str(left_ms)})
+        assert answer.status_code == 200, answer.text
+        [published] = publisher.records
+        assert published[0] == "transactions"
+        return answer.json(), store
+
+    return asyncio.run(go())
+
+
+#: at the edge one read brings all of a round's entities: none or all of them are there
+EDGE_STEPS = {name: step for name, step in STEPS.items() if step.missing in (0, EVERYTHING)}
+
+
+@pytest.mark.parametrize("step", EDGE_STEPS.values(), ids=EDGE_STEPS)
+def test_at_the_edge(tmp_path: Path, scorer: Failing, step: Step) -> None:
+    decision, store = at_the_edge(tmp_path, scorer, step.force, slow_s=9.0 if step.missing else 0.0)
+    check(step, decision, more=["idempotency"] if step.missing else [])
+    # a slow store costs a round its share and no more
+    assert max(store.waited) <= 0.04
+
+
+def test_at_the_edge_rules_still_decline_when_the_model_fails(tmp_path: Path, scorer: Failing) -> None:
+    decision, _ = at_the_edge(tmp_path, scorer, failing_model, amount_minor=100_001)
+    assert (decision["decision"], decision["rules"], decision["status"]) == ("decline", ["large"], "degraded")
+
+
+def test_explanations_have_a_budget_a_batch_and_one_stall_does_not_end_them() -> None:
+    cost = ExplanationCost(row_ms=0.5)
+    assert cost.affordable(1000) == EXPLANATIONS_MOST_MS / 0.5
+    assert cost.affordable(EXPLANATION_RESERVE_MS + 1) == 2
+    assert cost.affordable(EXPLANATION_RESERVE_MS) == cost.affordable(-5) == 0
+    assert cost.row_ms == 0.5, "no time at all says nothing about what a row costs"
+    assert cost.affordable(float("inf")) > 1e6
+    cost.learn(1, 40_000.0)
+    batches = 0
+    while not cost.affordable(100):
+        batches += 1
+        assert batches < 100
+    assert batches > 10
