@@ -40,8 +40,8 @@ class ForestBackend:
     name = "forest"
 
     def __init__(self, booster: xgboost.Booster) -> None:
-        self._forest = read_forest(booster)
-        self._shares = shares_of(self._forest)
+        self._forest, leaves = read_forest(booster)
+        self._shares = shares_of(self._forest, leaves)
         # rows read from a record cannot be written to, which to the compiler is another type
         for writeable in (True, False):
             rows = np.zeros((1, self._forest.width), np.float32)

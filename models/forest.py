@@ -40,11 +40,15 @@ class Leaf(NamedTuple):
     edges: tuple[Edge, ...]
 
 
+#: of each tree
+Leaves = list[list[Leaf]]
+
+
 @dataclass(frozen=True)
 class Forest:
     """``columns`` uint16 (trees, 2**depth - 1): where a row of two widths holds the value to compare (see
     ``forest_kernel``); ``thresholds`` float32 alike: what is below goes left; ``values`` float32 (trees, 2**depth) of the
-    leaves; ``leaves`` the trained ones of each tree."""
+    leaves."""
 
     width: int
     depth: int
@@ -52,11 +56,14 @@ class Forest:
     columns: npt.NDArray[np.uint16]
     thresholds: npt.NDArray[np.float32]
     values: npt.NDArray[np.float32]
-    leaves: tuple[tuple[Leaf, ...], ...]
 
 
-def read_forest(booster: xgboost.Booster) -> Forest:
-    """Raises: ForestError."""
+def read_forest(booster: xgboost.Booster) -> tuple[Forest, Leaves]:
+    """The trees as arrays, and their trained leaves, which only explanations are worked out from.
+
+    Raises:
+        ForestError: the booster holds what arrays cannot say.
+    """
     learner = msgspec.json.decode(bytes(booster.save_raw("json")))["learner"]
     if learner["objective"]["name"] != "binary:logistic" or learner["gradient_booster"]["name"] != "gbtree":
         raise ForestError("only binary:logistic gbtree models have a compiled form")
@@ -73,13 +80,13 @@ def read_forest(booster: xgboost.Booster) -> Forest:
     return _filled(trees, int(learner["learner_model_param"]["num_feature"]), depth, base)
 
 
-def _filled(trees: list[dict[str, Any]], width: int, depth: int, base: float) -> Forest:
+def _filled(trees: list[dict[str, Any]], width: int, depth: int, base: float) -> tuple[Forest, Leaves]:
     nodes = 2**depth - 1
     columns = np.zeros((len(trees), nodes), np.uint16)
     # below a leaf that stands higher, either way leads to its value
     thresholds = np.full((len(trees), nodes), np.inf, np.float32)
     values = np.zeros((len(trees), nodes + 1), np.float32)
-    leaves = []
+    leaves: Leaves = []
     for number, tree in enumerate(trees):
         found: list[Leaf] = []
         places: list[tuple[int, int, tuple[Edge, ...]]] = [(0, 0, ())]
@@ -101,8 +108,8 @@ def _filled(trees: list[dict[str, Any]], width: int, depth: int, base: float) ->
             for child, down, goes_right in ((left, 2 * place + 1, False), (right, 2 * place + 2, True)):
                 edge = Edge(place, feature, goes_right, cover[child] / cover[node])
                 places.append((child, down, (*path, edge)))
-        leaves.append(tuple(found))
-    return Forest(width, depth, base, columns, thresholds, values, tuple(leaves))
+        leaves.append(found)
+    return Forest(width, depth, base, columns, thresholds, values), leaves
 
 
 def _depth(tree: dict[str, Any], node: int) -> int:

@@ -91,7 +91,7 @@ class Scorer:
             for row in range(len(matrix))
         ]  # fmt: skip
 
-    def warm(self, shapes: Sequence[int] = (1, 16, 64, 256)) -> None:
+    def warm(self, shapes: Sequence[int] = (1, 16, 64, 256, 1024)) -> None:
         """Run every backend once per batch size, and one explanation, so that no live row pays for first use."""
         for rows in shapes:
             sample = self._sample(rows)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
+from typing import Any
 
-from models.bundle import MODEL, BundleRefused, load_bundle
+from models.bundle import MODEL, load_bundle
 from models.scorer import Scorer
+from services.scoring.loading import Loader
 from streams.events import RolloutRecord
 from streams.metrics import BUNDLE_REFUSED, MODEL_INFO
 from streams.process import quiet_collector
@@ -17,6 +20,8 @@ logger = logging.getLogger(__name__)
 #: under the stack's home: which backend is fastest for which batch size, as measured here
 TABLES = "cache/backends"
 
+Follow = Callable[[Settings, threading.Event, Callable[[RolloutRecord], None]], Any]
+
 
 class LiveModel:
     """The champion's scorer of one replica; None until a first bundle was rolled out.
@@ -25,31 +30,46 @@ class LiveModel:
     counted and logged, and the last good one stays.
     """
 
-    def __init__(self, settings: Settings, stop: threading.Event) -> None:
+    def __init__(
+        self, settings: Settings, stop: threading.Event, follow: Follow = follow_rollouts, **loading: float
+    ) -> None:
+        """``follow`` calls back with rollout records, as ``follow_rollouts``; ``loading``: see ``Loader``."""
         self._settings = settings
         self._sequence = -1
+        self._before: Scorer | None = None
         self.scorer: Scorer | None = None
         self.rollout: RolloutRecord | None = None
         self.problem = "no bundle was rolled out yet: publish one and approve it (`tollgate models approve`)"
-        self._thread = follow_rollouts(settings, stop, self.apply)
+        self._loader = Loader(self._load, self._serve, self._refuse, **loading)
+        self._following = follow(settings, stop, self.apply)
 
     def apply(self, record: RolloutRecord) -> None:
-        """Serve what a rollout record names; called by the following thread."""
-        if record.model != MODEL or record.sequence <= self._sequence:
-            return
+        """Have served what a rollout record names; returns at once."""
+        if record.model == MODEL and record.sequence > self._sequence:
+            self._loader.ask(record)
+
+    @property
+    def version(self) -> str:
+        """The version served now; "none" before the first."""
+        scorer = self.scorer
+        return scorer.version if scorer is not None else "none"
+
+    def _load(self, record: RolloutRecord) -> Scorer:
+        """Verified, loaded, and warm on batches as they come. Raises: BundleRefused."""
         path = self._settings.bundles_dir / record.model / record.champion
-        try:
-            bundle = load_bundle(path, self._settings.keys_dir / "trusted")
-            scorer = Scorer(bundle, tables=self._settings.root / TABLES)
-            scorer.warm()
-        except BundleRefused as error:
-            BUNDLE_REFUSED.labels(error.reason).inc()
-            self.problem = f"bundle {record.champion} was refused ({error.reason}): {error}"
-            logger.error("%s; still serving %s", self.problem, self.version)
-            return
-        quiet_collector()
+        bundle = load_bundle(path, self._settings.keys_dir / "trusted")
+        scorer = Scorer(bundle, tables=self._settings.root / TABLES)
+        scorer.warm()
+        return scorer
+
+    def _serve(self, record: RolloutRecord, scorer: Scorer) -> None:
         before = self.version
-        self.scorer, self.rollout, self._sequence = scorer, record, record.sequence
+        if self.scorer is None:
+            # a full collection stops everything: before the first bundle nobody waits
+            quiet_collector()
+        # what was served until now is kept until the next swap: a batch's thread must not be the one to take it apart
+        self._before, self.scorer = self.scorer, scorer
+        self.rollout, self._sequence = record, record.sequence
         if before != record.champion:
             MODEL_INFO.labels(before, "champion").set(0)
         MODEL_INFO.labels(record.champion, "champion").set(1)
@@ -62,7 +82,7 @@ class LiveModel:
             before,
         )
 
-    @property
-    def version(self) -> str:
-        """The version served now; "none" before the first."""
-        return self.scorer.version if self.scorer is not None else "none"
+    def _refuse(self, record: RolloutRecord, reason: str, text: str) -> None:
+        BUNDLE_REFUSED.labels(reason).inc()
+        self.problem = f"bundle {record.champion} was refused ({reason}): {text}"
+        logger.error("%s; still serving %s", self.problem, self.version)
