@@ -1,6 +1,6 @@
 # `make` alone lists what can be done. Everything is set up on the way; nothing is done twice.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo load faults replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu
+.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo load faults replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap
 PYTHON := .venv/bin/python
 SOURCES := features models streams services infra loadtest tests
 
@@ -53,6 +53,9 @@ bench-features: setup-dev ## What features cost: kernel, processor, Redis, offli
 
 bench-scorer: setup-dev ## What scoring and explaining a row costs, by backend and batch size
 	@$(PYTHON) -m loadtest.bench_scorer
+
+bench-swap: setup-dev ## What a model swap does to p99 and to the books at 1,000 and 5,000 a second, on a stack of its own
+	@$(PYTHON) -m loadtest.bench_swap
 
 bench-gpu: setup-dev ## Scoring on a GPU against its targets; without one: what it would need (exit 0)
 	@$(PYTHON) -m loadtest.bench_gpu

@@ -53,6 +53,11 @@ def test_drift_leads_to_a_model_that_a_person_approves_and_rolls_back(running_st
         "pages at the on-call receiver",
     )
 
+    decisions_from = ends_of(running_stack, "decisions", running_stack.partitions)
+
+    def decided() -> list[dict[str, Any]]:
+        return rows("decisions", decisions_from)
+
     beside = start_cli(
         running_stack,
         "simulate",
@@ -68,6 +73,11 @@ def test_drift_leads_to_a_model_that_a_person_approves_and_rolls_back(running_st
     )
     run_json(running_stack, "models", "approve", candidate, "--by", "e2e", "--why", "evidence looked at")
     until(lambda: served_version(running_stack) == candidate, 30, "the approved version to be served")
+    until(
+        lambda: any(row["model_version"] == candidate for row in decided()),
+        30,
+        "a decision by the approved version in the stream",
+    )
     run_json(running_stack, "models", "rollback", "--by", "e2e", "--why", "test of the way back")
     until(lambda: served_version(running_stack) == first, 30, "the version before to be served again")
     for run in (traffic, beside):
@@ -76,3 +86,10 @@ def test_drift_leads_to_a_model_that_a_person_approves_and_rolls_back(running_st
         summary = json.loads(out)
         assert summary["missing"] == summary["duplicated"] == 0
         assert summary["decided"]["not_scored"] == 0
+    policies: dict[str, set[str]] = {}
+    for row in decided():
+        policies.setdefault(row["model_version"], set()).add(row["policy_version"])
+    assert set(policies) == {first, candidate}
+    assert all(len(versions) == 1 for versions in policies.values()), (
+        f"a decision is made wholly by one version: {policies}"
+    )

@@ -1,0 +1,235 @@
+"""What a model swap does to latency and to the books, on a whole stack at work:
+
+    python -m loadtest.bench_swap [--rates 1000,5000] [--home DIR | --port-base N]
+
+Per rate: traffic, in which a twin of the served bundle and that bundle take turns four times. The second
+before and the second after the first decision by the other version count as the swap (loading takes 0.2 to 0.6 s), the five
+seconds before the request as quiet. Latency: from the broker's append on `transactions` to its append on `decisions`. A
+stack of its own is started and removed, unless ``--home`` names one that serves a model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from confluent_kafka import TopicPartition
+
+from loadtest.features_bench.table import Row, conditions, markdown
+from models.bundle import MODEL, load_bundle, publish
+from models.registry import VersionState, next_version, read_state, write_state
+from streams.ledger import end_of
+from streams.ledger.spans import log_reader
+from streams.settings import Settings, load_settings
+from streams.topics import DECISIONS
+
+TOLLGATE = str(Path(sys.executable).parent / "tollgate")
+#: quiet time before each request, seconds; the traffic ends after the last swap, or by itself
+BEFORE_S, SWAPS, TRAFFIC_S = 8.0, 4, 300
+QUIET_MS, AROUND_MS = 5000, 1000
+#: for a version that was asked for to be seen in a decision
+SWAP_WITHIN_S = 60.0
+
+
+class _Decided(msgspec.Struct):
+    transaction_id: str
+    model_version: str
+    policy_version: str
+    status: str
+    received_at: datetime
+
+
+@dataclass
+class Seen:
+    """Decisions as they are appended: times in ms since 1970, latencies in ms, versions."""
+
+    appended_ms: list[int] = field(default_factory=list)
+    latency_ms: list[int] = field(default_factory=list)
+    version: list[str] = field(default_factory=list)
+    policies: set[tuple[str, str]] = field(default_factory=set)
+
+    def add(self, appended_ms: int, raw: bytes) -> None:
+        decided = msgspec.json.decode(raw, type=_Decided)
+        self.appended_ms.append(appended_ms)
+        self.latency_ms.append(appended_ms - int(decided.received_at.timestamp() * 1000))
+        self.version.append(decided.model_version)
+        self.policies.add((decided.model_version, decided.policy_version))
+
+
+class BenchError(Exception):
+    """The stack did not do what is measured; the text says which step."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rates", default="1000,5000", help="transactions a second, one run each")
+    parser.add_argument("--home", help="a running stack that serves a model")
+    parser.add_argument("--port-base", type=int, default=26900, help="of the stack started here")
+    args = parser.parse_args()
+    rates = [int(rate) for rate in args.rates.split(",")]
+    if args.home:
+        rows = swap_rows(load_settings(args.home), rates)
+    else:
+        with own_stack(args.port_base) as settings:
+            rows = swap_rows(settings, rates)
+    print(markdown(rows))
+    print(f"\n{conditions()}")
+
+
+def swap_rows(settings: Settings, rates: list[int]) -> list[Row]:
+    """The table's lines for each rate; the stack must serve a model."""
+    live = [str(row["version"]) for row in _run(settings, "models", "list") if row["state"] == "live"]
+    if not live:
+        raise BenchError(
+            f"the stack in {settings.home} serves no model: `tollgate train --home {settings.home}`"
+        )
+    first, second = live[0], publish_twin(settings, live[0])
+    rows: list[Row] = []
+    for rate in rates:
+        rows += _one_run(settings, rate, first, second)
+    return rows
+
+
+def publish_twin(settings: Settings, version: str) -> str:
+    """The same model under the next version, awaiting approval, so that only the swap differs."""
+    bundle = load_bundle(settings.bundles_dir / MODEL / version, settings.keys_dir / "trusted")
+    twin = next_version(settings.bundles_dir, MODEL)
+    now = datetime.now(UTC)
+    policy = msgspec.structs.replace(bundle.policy, version=twin)
+    publish(dataclasses.replace(bundle, policy=policy), settings.bundles_dir, settings.keys_dir, model=MODEL, version=twin, created_at=now)  # fmt: skip
+    write_state(settings.bundles_dir, MODEL, twin, VersionState(state="awaiting approval", since=now, by="bench", why="bench of a swap"))  # fmt: skip
+    return twin
+
+
+def _one_run(settings: Settings, rate: int, first: str, second: str) -> list[Row]:
+    with reading(settings) as seen:
+        traffic = subprocess.Popen(
+            [TOLLGATE, "simulate", "--home", settings.home, "--rate", str(rate), "--seconds", str(TRAFFIC_S), "--seed", "5", "--json"],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            _wait_for(lambda: seen.version, "traffic", traffic)
+            swaps, turn = [], [second, first]
+            for _ in range(SWAPS):
+                time.sleep(BEFORE_S)
+                swaps.append((_ask(settings, turn[0]), turn[0]))
+                _wait_for(lambda: seen.version[-1] == turn[0], f"decisions by {turn[0]}", traffic)
+                turn.reverse()
+            time.sleep(2 * AROUND_MS / 1000)
+            # asked to stop, it waits for what it has sent and prints its summary
+            traffic.send_signal(signal.SIGTERM)
+            out, _ = traffic.communicate(timeout=180)
+        finally:
+            if traffic.poll() is None:
+                traffic.terminate()
+                traffic.wait(30)
+    return _lines(rate, seen, swaps, json.loads(out))
+
+
+def _lines(rate: int, seen: Seen, swaps: list[tuple[int, str]], summary: dict[str, Any]) -> list[Row]:
+    appended, latency = np.array(seen.appended_ms), np.array(seen.latency_ms)
+    versions = np.array(seen.version)
+    bumps, notes = [], []
+    for asked_ms, version in swaps:
+        swapped_ms = int(appended[(versions == version) & (appended >= asked_ms)].min())
+        quiet = latency[(appended >= asked_ms - QUIET_MS) & (appended < asked_ms)]
+        swap = latency[(appended >= swapped_ms - AROUND_MS) & (appended <= swapped_ms + AROUND_MS)]
+        before, during = (float(np.percentile(part, 99)) for part in (quiet, swap))
+        bumps.append(during - before)
+        notes.append(f"{before:.0f} to {during:.0f}, most {swap.max()}")
+    rows = [Row(f"{rate:,}/s, bump of p99 at a swap", bumps, "ms", "20", "0", note="; ".join(notes))]
+    lost = summary["missing"] + summary["duplicated"] + summary["decided"]["not_scored"]
+    policies = ", ".join(" with policy ".join(pair) for pair in sorted(seen.policies))
+    rows.append(
+        Row(
+            f"{rate:,}/s, missing, doubled or not scored", [lost], "", "0", "0", note=f"decided by {policies}"
+        )
+    )
+    return rows
+
+
+def _ask(settings: Settings, version: str) -> int:
+    """Ask for a version; the moment of asking, ms since 1970."""
+    now_ms = time.time_ns() // 1_000_000
+    state = read_state(settings.bundles_dir, MODEL, version)
+    verb = "approve" if state is not None and state.state == "awaiting approval" else "promote"
+    _run(settings, "models", verb, version, "--by", "bench", "--why", "bench of a swap")
+    return now_ms
+
+
+def _run(settings: Settings, *args: str) -> Any:
+    command = [TOLLGATE, *args, "--home", settings.home, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode != 0:
+        raise BenchError(f"{' '.join(command)}: exit {done.returncode}: {done.stderr[-500:]}")
+    return json.loads(done.stdout)
+
+
+def _wait_for(condition: Any, what: str, traffic: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + SWAP_WITHIN_S
+    while not condition():
+        if time.monotonic() > end or traffic.poll() is not None:
+            raise BenchError(
+                f"no {what}: the traffic ended before, or {SWAP_WITHIN_S:g} s passed; is the machine too busy?"
+            )
+        time.sleep(0.01)
+
+
+@contextmanager
+def reading(settings: Settings) -> Iterator[Seen]:
+    """Decisions from now on, read beside the run."""
+    seen, stop = Seen(), threading.Event()
+    ends = end_of(settings.kafka, [DECISIONS.name])
+    places = [TopicPartition(DECISIONS.name, p, offset) for p, offset in ends[DECISIONS.name].items()]
+
+    def read() -> None:
+        consumer = log_reader(settings.kafka)
+        try:
+            consumer.assign(places)
+            while not stop.is_set():
+                for record in consumer.consume(2_000, timeout=0.2):
+                    if record.error() is None:
+                        seen.add(record.timestamp()[1], record.value() or b"")
+        finally:
+            consumer.close()
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join(30)
+
+
+@contextmanager
+def own_stack(port_base: int) -> Iterator[Settings]:
+    """A whole stack with a first model, removed afterwards."""
+    home = tempfile.mkdtemp(prefix="tg-swap-")
+    place = ["--home", home]
+    try:
+        subprocess.run([TOLLGATE, "up", *place, "--port-base", str(port_base), "--wait", "240"], check=True)
+        yield load_settings(home)
+    finally:
+        subprocess.run([TOLLGATE, "down", *place, "--purge"], check=False)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
