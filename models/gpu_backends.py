@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 import logging
 import tempfile
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -77,25 +79,27 @@ class CupyDevice:
 
 
 class StagedRows:
-    """A page-locked host buffer and its twin on the device, both kept between batches. For one thread at a time."""
+    """A page-locked host buffer and its twin on the device, both kept between batches; one batch at a time."""
 
     def __init__(self, device: Device, width: int, rows: int = STAGED_ROWS) -> None:
-        self.device, self._width = device, width
+        self._device, self._width = device, width
+        self._lock = threading.Lock()
         self._grow(rows)
 
-    def on_device(self, matrix: FloatArray) -> Any:
-        """Rows float32 (n, width) as an array on the device; it holds until the next call."""
+    def through(self, matrix: FloatArray, predict: Callable[[Any], Any]) -> FloatArray:
+        """What ``predict`` makes of the rows (n, width) on the device, brought back as (n,)."""
         rows = len(matrix)
-        if rows > len(self._host):
-            self._grow(rows)
-        self._host[:rows] = matrix
-        target = self._there[:rows]
-        self.device.upload(self._host[:rows], target)
-        return target
+        with self._lock:
+            if rows > len(self._host):
+                self._grow(rows)
+            self._host[:rows] = matrix
+            there = self._there[:rows]
+            self._device.upload(self._host[:rows], there)
+            return self._device.download(predict(there)).reshape(-1).astype(np.float32, copy=False)
 
     def _grow(self, rows: int) -> None:
-        self._host = self.device.staging(rows, self._width)
-        self._there = self.device.allocate(rows, self._width)
+        self._host = self._device.staging(rows, self._width)
+        self._there = self._device.allocate(rows, self._width)
 
 
 class CudaXgboostBackend:
@@ -110,9 +114,10 @@ class CudaXgboostBackend:
         self._rows = StagedRows(device, self._booster.num_features())
 
     def margin(self, matrix: FloatArray) -> FloatArray:
-        there = self._rows.on_device(matrix)
-        margin = self._booster.inplace_predict(there, predict_type="margin", validate_features=False)
-        return self._rows.device.download(margin).reshape(-1)
+        return self._rows.through(matrix, self._predict)
+
+    def _predict(self, rows: Any) -> Any:
+        return self._booster.inplace_predict(rows, predict_type="margin", validate_features=False)
 
 
 class NvforestBackend:
@@ -132,8 +137,7 @@ class NvforestBackend:
         self._rows = StagedRows(device, booster.num_features())
 
     def margin(self, matrix: FloatArray) -> FloatArray:
-        margin = self._model.predict(self._rows.on_device(matrix))
-        return self._rows.device.download(margin).reshape(-1).astype(np.float32, copy=False)
+        return self._rows.through(matrix, self._model.predict)
 
 
 def as_regression(booster: xgboost.Booster) -> bytes:

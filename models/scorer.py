@@ -45,7 +45,8 @@ class Scorer:
         self._check_width()
         self._forest = _forest_or_none(self._xgboost, bundle)
         first: tuple[Backend, ...] = (self._forest,) if self._forest is not None else ()
-        self.backends: tuple[Backend, ...] = (*first, onnx, self._xgboost, *gpu_backends(bundle.model_ubj))
+        self._on_gpu = gpu_backends(bundle.model_ubj)
+        self.backends: tuple[Backend, ...] = (*first, onnx, self._xgboost, *self._on_gpu)
         self._check()
         #: batch sizes and the backend to use up to each, ascending; larger ones use the last
         self.table: list[tuple[int, Backend]] = (
@@ -66,7 +67,18 @@ class Scorer:
         matrix = self._as_rows(matrix)
         if not len(matrix):
             return np.empty(0, np.float32)
-        return self.bundle.calibration.apply(self._pick(len(matrix)).margin(matrix))
+        backend = self._pick(len(matrix))
+        try:
+            margin = backend.margin(matrix)
+        except Exception:
+            if backend not in self._on_gpu:
+                raise
+            # a device that is lost stays lost: from here on the CPU, which needs nothing but itself
+            logger.exception("%s failed; the CPU scores from here on", backend.name)
+            cpu = self.backends[0]
+            self.table = [(rows, cpu if used in self._on_gpu else used) for rows, used in self.table]
+            margin = cpu.margin(matrix)
+        return self.bundle.calibration.apply(margin)
 
     def decide(
         self, scores: FloatArray, matrix: FloatArray | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 import xgboost
 
+import models.scorer
 from features.catalogue import WIDTH
 from models.backends import FloatArray, XgboostBackend
+from models.bundle import load_bundle
 from models.gpu_backends import (
     STAGED_ROWS,
     CudaXgboostBackend,
@@ -20,7 +23,8 @@ from models.gpu_backends import (
     gpu_backends,
     what_a_gpu_needs,
 )
-from tests.unit.bundle_samples import content
+from models.scorer import Scorer
+from tests.unit.bundle_samples import content, publish_sample
 from tests.unit.models_data import make_dataset
 
 
@@ -72,6 +76,10 @@ def rows() -> FloatArray:
     return matrix
 
 
+#: XGBoost says that it finds no GPU, which is what some of these are about
+pytestmark = pytest.mark.filterwarnings("ignore:.*GPU.*:UserWarning")
+
+
 @pytest.mark.parametrize("made_by", ["xgboost", "nvforest"])
 def test_rows_go_to_the_device_once_a_batch_and_margins_are_the_same(rows: FloatArray, made_by: str) -> None:
     model, device, library = content().model_ubj, HostDevice(), FakeNvforest()
@@ -108,6 +116,40 @@ def test_without_a_gpu_nothing_is_offered_and_what_is_missing_is_said() -> None:
         return
     assert "NVIDIA GPU" in need or "CUDA" in need
     assert gpu_backends(content().model_ubj) == []
+
+
+def test_batches_of_several_threads_do_not_meet_in_the_buffers(rows: FloatArray) -> None:
+    model = content().model_ubj
+    backend, expected = CudaXgboostBackend(model, HostDevice(), "cpu"), XgboostBackend(model).margin(rows)
+    parts = [slice(start, start + 300) for start in range(0, 3000, 300)] * 4
+    with ThreadPoolExecutor(4) as pool:
+        for part, margin in zip(parts, pool.map(lambda part: backend.margin(rows[part]), parts), strict=True):
+            np.testing.assert_allclose(margin, expected[part], atol=1e-5, rtol=0)
+
+
+def test_a_gpu_that_is_lost_while_serving_leaves_the_cpu_scoring(
+    rows: FloatArray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Lost(HostDevice):
+        there = True
+
+        def upload(self, host: FloatArray, target: Any) -> None:
+            if not self.there:
+                raise RuntimeError("cudaErrorDevicesUnavailable")
+            super().upload(host, target)
+
+    device = Lost()
+    monkeypatch.setattr(
+        models.scorer, "gpu_backends", lambda model: [CudaXgboostBackend(model, device, "cpu")]
+    )
+    scorer = Scorer(load_bundle(*publish_sample(tmp_path)), measure=False)
+    scorer.table = [(64, scorer.backends[0]), (4096, scorer.backends[-1])]
+    before = scorer.score(rows[:500])
+    assert device.uploads[-1] == 500
+    device.there = False
+    np.testing.assert_allclose(scorer.score(rows[:500]), before, atol=1e-5, rtol=0)
+    assert {backend.name for _, backend in scorer.table} == {"forest"}
+    assert len(scorer.score(rows[:10])) == 10
 
 
 def test_a_gpu_that_fails_is_left_out(
