@@ -69,6 +69,10 @@ STAGE_SECONDS = Histogram(
     "tollgate_stage_seconds", "Time that a chunk takes in one stage", ["stage"], buckets=LATENCY_BUCKETS
 )
 OUTCOMES = Counter("tollgate_outcomes_total", "Decisions joined with their label", ["label", "decision"])
+MODEL_FAILURES = Counter(
+    "tollgate_model_failures_total",
+    "Batches that a model failed on, so that its bundle's rules decided alone",
+)
 BUNDLE_REFUSED = Counter("tollgate_bundle_refused_total", "Bundles a replica would not serve", ["reason"])
 DRIFT_ROWS = Counter("tollgate_drift_rows_total", "Rows emitted on `drift`", ["severity"])
 RETRAINING_REQUESTS = Counter(

@@ -21,6 +21,7 @@ from models.policy import DECISIONS, FALLBACK
 from models.scorer import Scorer
 from services.scoring.explaining import ExplanationCost, explain_within
 from streams.events import Decision, Reason, Transaction, from_ms
+from streams.metrics import MODEL_FAILURES
 from streams.records import (
     MISSING_CARD,
     MISSING_CUSTOMER,
@@ -77,6 +78,7 @@ class Decider:
             try:
                 scores = scorer.score(matrix)
             except Exception:  # a model that fails must not silence decisions: its bundle's rules speak
+                MODEL_FAILURES.inc()
                 logger.exception("bundle %s failed to score %d rows", scorer.version, len(cases))
         if not all(fits):
             # another catalogue's columns mean something else: neither model nor rules may read them

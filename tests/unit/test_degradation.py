@@ -16,6 +16,7 @@ import httpx
 import msgspec
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 
 from features.catalogue import INDEX
 from features.online.resp import Command, StoreUnavailable
@@ -199,9 +200,11 @@ def test_in_the_stream_little_time_costs_the_reasons_only(tmp_path: Path, scorer
 def test_in_the_stream_rules_still_decline_when_the_model_fails(tmp_path: Path, scorer: Failing) -> None:
     worker = stream_worker(tmp_path)
     worker._live.scorer = failing_model(worker._decider, scorer)
+    before = REGISTRY.get_sample_value("tollgate_model_failures_total") or 0.0
     small, large = decide(worker, record(0), record(1, amount=100_001))
     assert (small["decision"], small["rules"]) == ("review", [])
     assert (large["decision"], large["rules"]) == ("decline", ["large"])
+    assert REGISTRY.get_sample_value("tollgate_model_failures_total") == before + 1
 
 
 def test_in_the_stream_features_of_another_catalogue_are_read_by_nobody(
