@@ -45,8 +45,8 @@ format: setup-dev ## Format and mend what the linter can
 	.venv/bin/ruff format $(SOURCES)
 	.venv/bin/ruff check --fix $(SOURCES)
 
-bench: setup-dev ## The benchmarks of loadtest/, one after the other
-	@for file in loadtest/bench_*.py; do echo "== $$file"; $(PYTHON) -m loadtest.$$(basename $$file .py) || exit 1; done
+bench: setup-dev ## Stream, model swap, HTTP with its peer, scorer: medians of RUNS=5 beside their targets, about 45 minutes; SECONDS=60, ONLY=stream
+	@$(PYTHON) -m loadtest.bench --report --runs $(or $(RUNS),5) --seconds $(or $(SECONDS),60) $(if $(ONLY),--only $(ONLY)) $(if $(RATES),--rates $(RATES))
 
 bench-features: setup-dev ## What features cost: kernel, processor, Redis, offline engine, and what a user would pick instead
 	@$(PYTHON) -m loadtest.bench_features --report
