@@ -50,11 +50,23 @@ class _Table:
         self.clear()
 
     def clear(self) -> None:
-        self.ids: dict[str, int] = {}
+        # no id, no slot
+        self.ids: dict[str | None, int] = {None: -1, "": -1}
         self.names: list[str] = []
-        self.homes: list[int] = []
+        self.homes: npt.NDArray[np.int64] = np.full(1024, -1)
         self.missing: list[int] = []
+        #: slots of entities whose partition of `entities` another worker holds; those of the batch at hand
+        self.foreign: set[int] = set()
         self.stale: set[int] = set()
+
+    def add(self, name: str, home: int) -> int:
+        slot = self.ids[name] = len(self.names)
+        self.names.append(name)
+        if slot >= len(self.homes):
+            self.homes = np.concatenate([self.homes, np.full(len(self.homes), -1)])
+        self.homes[slot] = home
+        self.missing.append(slot)
+        return slot
 
 
 class _Read(NamedTuple):
@@ -108,22 +120,24 @@ class HotProfiles:
 
     def slots(self, entity: str, ids: Sequence[str | None]) -> Slots:
         """The slot of each entity, int64 (n,), -1 where there is no id. What is not here will be among ``reads``."""
-        table, out = self._tables[entity], []
-        known = table.ids
-        for name in ids:
-            if not name:
-                out.append(-1)
-                continue
-            slot = known.get(name)
-            if slot is None:
-                slot = known[name] = len(known)
-                table.names.append(name)
-                table.homes.append(self._home(entity, name))
-                table.missing.append(slot)
-            elif table.homes[slot] not in self._owned:
-                table.stale.add(slot)
-            out.append(slot)
-        return np.array(out, dtype=np.int64)
+        table = self._tables[entity]
+        found = list(map(table.ids.get, ids))
+        if None in found:
+            for i, name in enumerate(ids):
+                if found[i] is None and name:
+                    # it may have come a second time in this batch
+                    known = table.ids.get(name)
+                    found[i] = self._add(table, name) if known is None else known
+        if table.foreign:
+            table.stale |= table.foreign.intersection(found)
+        return np.array(found, dtype=np.int64)
+
+    def _add(self, table: _Table, name: str) -> int:
+        home = self._home(table.entity, name)
+        slot = table.add(name, home)
+        if home not in self._owned:
+            table.foreign.add(slot)
+        return slot
 
     def places(self, transactions: Sequence[HasEntities]) -> Places:
         """The slots of each transaction's entities as the kernels take them."""
@@ -188,8 +202,8 @@ class HotProfiles:
 
     def homes(self, entity: str, slots: Slots) -> npt.NDArray[np.int64]:
         """The partition of `entities` of each slot's entity, (n,), -1 where there is none."""
-        homes = self._tables[entity].homes
-        return np.array([homes[slot] if slot >= 0 else -1 for slot in slots.tolist()], dtype=np.int64)
+        homes: npt.NDArray[np.int64] = np.where(slots >= 0, self._tables[entity].homes[slots], -1)
+        return homes
 
     def _used(self, arena: str) -> int:
         return sum(len(self._tables[entity].names) for entity in _KEPT[arena]) * _DTYPES[arena].itemsize
