@@ -20,6 +20,7 @@ from features.catalogue import CATALOGUE_HASH
 from models.bundle import MODEL
 from services.scoring.edge import Edge
 from services.scoring.edge_problems import PROBLEM_JSON, Problem, invalid
+from services.scoring.http_docs import add_docs
 from services.scoring.http_openapi import document
 from services.scoring.http_scoring import PATHS, REQUEST_WITHIN_S, Headers, Scoring, too_large, too_slow
 from streams.card_numbers import find_card_number
@@ -35,6 +36,7 @@ def build_app(edge: Edge) -> Application:
     """The whole HTTP edge as an ASGI application."""
     app = Application(Scoring(edge))
     _add_routes(app, edge)
+    add_docs(app)
     app.openapi = document  # type: ignore[method-assign]
     return app
 
@@ -43,7 +45,7 @@ class Application(FastAPI):
     """Serves ``POST /v1/score`` and ``/v1/score/batch`` itself, before any middleware; all else is FastAPI's."""
 
     def __init__(self, scoring: Scoring) -> None:
-        super().__init__(title="Tollgate", openapi_url="/openapi.json", docs_url="/docs", redoc_url=None)
+        super().__init__(title="Tollgate", openapi_url="/openapi.json", docs_url=None, redoc_url=None)
         self.scoring = scoring
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -487,7 +488,11 @@ def test_documents_and_metrics(make: Callable[..., World]) -> None:
         document = (await world.client.get("/openapi.json")).json()
         assert document["paths"]["/v1/score"]["post"]["requestBody"]["content"]["application/json"]["example"]
         assert "Transaction" in document["components"]["schemas"]
-        assert (await world.client.get("/docs")).status_code == 200
+        page = (await world.client.get("/docs")).text
+        assert "http://" not in page.replace("http://edge", "")
+        assert "https://" not in page
+        for asset in re.findall(r"/docs/assets/[\w.-]+", page):
+            assert (await world.client.get(asset)).status_code == 200, asset
         metrics = (await world.client.get("/metrics")).text
         assert 'tollgate_http_requests_total{code="200",route="/v1/score"}' in metrics
 
