@@ -10,6 +10,7 @@ import pyarrow as pa
 from features.catalogue import INDEX
 from models.dataset import FloatArray
 from models.policy import DECISIONS
+from models.rules.batch import NUMBER_FIELDS, TEXT_FIELDS, TableColumns
 from models.scorer import Scorer
 
 SLICE = 4_096
@@ -26,7 +27,9 @@ def score_history(history: pa.Table, compute: Callable[[pa.Table], FloatArray], 
     scores = np.concatenate(parts) if parts else np.empty(0, np.float32)
     repeated = np.isnan(matrix[:, INDEX["amount"]])
     scores[repeated] = np.nan
-    codes, rules = scorer.decide(scores, matrix)
+    present = (NUMBER_FIELDS | TEXT_FIELDS) & set(history.column_names)
+    columns = TableColumns({name: history[name].to_pylist() for name in sorted(present)})
+    codes, rules = scorer.policy.decide(scores, matrix, columns)
     return pa.table(
         {
             "transaction_id": history["transaction_id"],

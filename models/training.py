@@ -21,7 +21,7 @@ from models.calibration import Calibration, CalibrationError, fit_platt
 from models.dataset import DAY_MS, Dataset, DatasetError, FloatArray
 from models.evaluation import compare, evaluate
 from models.onnx_export import to_onnx
-from models.policy import Policy, Rule
+from models.policy import TRAINER, Policy, Rule
 from models.reference import sample_reference
 
 MIN_FRAUDS = 20
@@ -113,7 +113,8 @@ def train(
     """Fit on the oldest 70 %, calibrate and set thresholds on the next 15 %, evaluate on the newest 15 %.
 
     Args:
-        live: the model in service, as (score function, policy), measured on the same newest rows.
+        live: the model in service, as (score function, policy), measured on the same newest rows. What people gave
+            its policy (rules, lists, thresholds by tenant and channel, expected loss) goes on in the new one.
 
     Raises:
         DatasetError: too little to learn from in one of the parts.
@@ -128,6 +129,8 @@ def train(
     except CalibrationError as error:
         raise DatasetError(f"the held-out slice does not do: {error}") from error
     policy = choose_policy(held_out, calibration.apply(held_margins), parameters, policy_version)
+    if live is not None:
+        policy = policy.with_parts_of(live[1])
     scores = calibration.apply(margins(booster, newest.matrix))
     evaluation = evaluate(newest, scores, policy)
     if live is not None:
@@ -151,14 +154,11 @@ def choose_policy(data: Dataset, scores: FloatArray, parameters: Parameters, ver
     review = min(max(review, 1e-4), decline)
     amounts = data.amount_minor()
     limit = float(np.nanquantile(amounts, 0.999)) if np.isfinite(amounts).any() else 500_000.0
+    limit = float(np.ceil(limit / 1000) * 1000)
     rule = Rule(
-        "amount-over-limit",
-        "amount",
-        ">",
-        float(np.ceil(limit / 1000) * 1000),
-        "review",
-        min_score=review / 4,
-    )
+        "amount-over-limit", f"amount > {limit:.0f} AND score >= {review / 4!r}", "review", TRAINER,
+        "far above nearly all payments, and not quite like an honest one",
+    )  # fmt: skip
     return Policy(version=version, review=review, decline=decline, rules=(rule,))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from models.bundle import MODEL
 from models.policy import DECISIONS, FALLBACK
 from models.scorer import Scorer
 from services.scoring.explaining import ExplanationCost, explain_within
+from services.scoring.rule_failures import RuleFailures
 from streams.events import Decision, Reason, Transaction, from_ms
 from streams.metrics import MODEL_FAILURES
 from streams.records import (
@@ -54,12 +56,28 @@ class Case:
         return self.deadline_ms - (now_ms - self.received_ms) if self.deadline_ms else float("inf")
 
 
+class CaseColumns:
+    """The cases' transactions by field, each made when a policy names it."""
+
+    def __init__(self, cases: Sequence[Case]) -> None:
+        self._cases = cases
+
+    def column(self, name: str) -> list[Any]:
+        """Values of one field, None where a transaction lacks it."""
+        return list(map(attrgetter("transaction." + name), self._cases))
+
+
 @dataclass
 class Decider:
     """Turns batches into decisions with the scorer that is live at the moment of the call."""
 
     arm: str = "champion"
     cost: ExplanationCost = field(default_factory=ExplanationCost)
+    failures: RuleFailures = field(default_factory=RuleFailures)
+
+    def __post_init__(self) -> None:
+        # made ready now: the first decision without a model must not wait for it
+        _ = FALLBACK.evaluation
 
     def decide(
         self, cases: Sequence[Case], matrix: npt.NDArray[np.float32], scorer: Scorer | None, now_ms: float
@@ -86,7 +104,7 @@ class Decider:
             scores = np.where(known, scores, np.nan).astype(np.float32)
             matrix = np.where(known[:, None], matrix, np.nan).astype(np.float32)
         policy = scorer.policy if scorer is not None else FALLBACK
-        codes, rules = policy.decide(scores, matrix)
+        codes, rules = policy.decide(scores, matrix, CaseColumns(cases), now_ms, self.failures)
         reasons, unexplained = self._explain(cases, matrix, scorer, codes, scores, now_ms)
         version = scorer.version if scorer is not None else "none"
         values = scores.tolist()

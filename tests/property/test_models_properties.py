@@ -57,7 +57,7 @@ def test_a_higher_score_is_never_treated_more_kindly(
 ) -> None:
     policy = Policy(
         version="1", review=min(a, b), decline=max(a, b),
-        rules=(Rule("large", "amount", ">", 1000.0, "review", min_score=min_score),),
+        rules=(Rule("large", f"amount > 1000 AND score >= {min_score!r}", "review", "fraud-ops"),),
     )  # fmt: skip
     ordered = np.sort(np.array(scores, np.float32))
     matrix = np.full((len(ordered), WIDTH), np.nan, np.float32)

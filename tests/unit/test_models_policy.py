@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 
 from features.catalogue import INDEX, WIDTH
-from models.policy import FALLBACK, Policy, PolicyError, Rule, parse_policy
+from models.policy import FALLBACK, TRAINER, Policy, PolicyError, Rule, parse_policy
+from models.rules.batch import TableColumns
+from models.rules.lists import Entry, PolicyList
+from models.rules.thresholds import Threshold
 
 POLICY = Policy(
     version="12", review=0.3, decline=0.8,
     rules=(
-        Rule("amount-over-limit", "amount", ">", 100_000.0, "review"),
-        Rule("fast-and-suspect", "card_speed_kmh", ">=", 900.0, "decline", min_score=0.2),
+        Rule("amount-over-limit", "amount > 100000", "review", "fraud-ops"),
+        Rule("fast-and-suspect", "card_speed_kmh >= 900 AND score >= 0.2", "decline", "fraud-ops"),
     ),
 )  # fmt: skip
 
@@ -47,7 +50,8 @@ def test_unknown_values_match_no_rule() -> None:
 
 def test_without_a_score_a_person_looks() -> None:
     assert POLICY.decide(np.array([np.nan], np.float32))[0].tolist() == [1]
-    codes, rules = FALLBACK.decide(np.full(2, np.nan, np.float32), rows(2, amount=[10, 10_000_000]))
+    fields = TableColumns({"amount_minor": [10, 10_000_000]})
+    codes, rules = FALLBACK.decide(np.full(2, np.nan, np.float32), rows(2), fields)
     assert codes.tolist() == [1, 1]
     assert rules == [[], ["amount-over-limit"]]
 
@@ -71,6 +75,13 @@ def test_json_there_and_back() -> None:
         {"rules": [{"name": "r", "feature": "amount", "op": "!=", "value": 1, "decision": "review"}]},
         {"rules": [{"name": "r", "feature": "amount", "op": ">", "value": 1, "decision": "approve"}]},
         {"rules": [{"name": "r", "feature": "amount", "op": ">", "value": 1, "decision": "review"}] * 2},
+        {"rules": [{"name": "r", "when": "amount > 1", "action": "approve", "owner": "a"}]},
+        {"rules": [{"name": "r", "when": "amount > 1", "action": "review"}]},
+        {"rules": [{"name": "R 1", "when": "amount > 1", "action": "review", "owner": "a"}]},
+        {"thresholds": [{"review": 0.9, "decline": 0.1, "tenant": "t"}]},
+        {"thresholds": [{"review": 0.1, "decline": 0.2}]},
+        {"thresholds": [{"review": 0.1, "decline": 0.2, "channel": "web"}]},
+        {"thresholds": [{"review": 0.1, "decline": 0.2, "tenant": "t"}] * 2},
         {"without_score": "approve"},
     ],
 )
@@ -78,3 +89,32 @@ def test_what_cannot_be_carried_out_is_refused(change: dict) -> None:
     raw = msgspec.json.decode(POLICY.to_json()) | change
     with pytest.raises(PolicyError):
         parse_policy(msgspec.json.encode(raw))
+
+
+def test_the_form_that_rules_had_first_still_parses_and_decides_the_same() -> None:
+    raw = b"""{"version": "12", "review": 0.3, "decline": 0.8, "without_score": "review", "rules": [
+        {"name": "amount-over-limit", "feature": "amount", "op": ">", "value": 100000.0, "decision": "review"},
+        {"name": "far", "feature": "card_speed_kmh", "op": ">=", "value": 9e2, "decision": "decline", "min_score": 1e-05},
+        {"name": "cold", "feature": "channel", "op": "<", "value": -1.5, "decision": "review", "min_score": 0.0}]}"""
+    policy = parse_policy(raw)
+    matrix = rows(4, amount=[5, 200_000, 5, 5], card_speed_kmh=[1000, 0, 1000, 0], channel=[0, 0, 0, -2])
+    codes, rules = policy.decide(np.array([0.1, 0.1, 0, 0], np.float32), matrix)
+    assert rules == [["far"], ["amount-over-limit"], [], ["cold"]]
+    assert codes.tolist() == [2, 1, 0, 1]
+    assert policy.version == "12" and parse_policy(policy.to_json()) == policy
+
+
+def test_a_new_model_keeps_what_people_gave_the_policy() -> None:
+    people = Policy(
+        version="3", review=0.5, decline=0.9, without_score="decline", thresholds=(Threshold(tenant="a", review=0.1, decline=0.2),),
+        rules=(Rule("mine", "amount > 5", "review", "ann"), Rule("old", "amount > 9", "review", TRAINER)),
+        lists=(PolicyList(name="watched", kind="watch", field="card_id", owner="ann", entries=(Entry("c-1"),)),),
+    )  # fmt: skip
+    trained = Policy(
+        version="4", review=0.3, decline=0.8,
+        rules=(Rule("mine", "amount > 7", "review", TRAINER), Rule("new", "amount > 8", "review", TRAINER)),
+    )  # fmt: skip
+    both = trained.with_parts_of(people)
+    assert [(rule.name, rule.when) for rule in both.rules] == [("new", "amount > 8"), ("mine", "amount > 5")]
+    assert (both.version, both.review, both.decline) == ("4", 0.3, 0.8)
+    assert (both.lists, both.thresholds, both.without_score) == (people.lists, people.thresholds, "decline")

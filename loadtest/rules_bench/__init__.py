@@ -1,0 +1,1 @@
+"""What rules cost, ours and in the libraries that could stand in their place."""

@@ -1,0 +1,93 @@
+"""One batch as rules see it: scores, features and the transactions' fields, each column made when it is first named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Mask = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[Any]
+
+#: fields of a transaction that rules may name, by kind; times are not among them (features say hour and weekday)
+NUMBER_FIELDS = frozenset({"amount_minor", "latitude", "longitude"})
+TEXT_FIELDS = frozenset(
+    {
+        "transaction_id", "card_id", "merchant_id", "customer_id", "device_id", "ip", "mcc", "channel", "country",
+        "currency", "tenant",
+    }
+)  # fmt: skip
+
+
+class Columns(Protocol):
+    """The transactions' fields, in the order of the batch's rows."""
+
+    def column(self, name: str) -> Sequence[Any] | None:
+        """Values of a field, None where a transaction lacks it; None when the field is not known at all."""
+
+
+class FieldUnknown(Exception):
+    """These rows come without that field: what names it cannot be said of them."""
+
+
+class TableColumns:
+    """Columns that are there already, for history and tests."""
+
+    def __init__(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        self._columns = columns
+
+    def column(self, name: str) -> Sequence[Any] | None:
+        return self._columns.get(name)
+
+
+class Batch:
+    """``scores`` float32 (n,), ``matrix`` float32 (n, WIDTH) or None; ``memo`` keeps what several rules share."""
+
+    __slots__ = ("columns", "matrix", "memo", "rows", "scores")
+
+    def __init__(
+        self, scores: npt.NDArray[np.float32], matrix: npt.NDArray[np.float32] | None, columns: Columns | None
+    ) -> None:
+        self.scores = scores
+        self.matrix = matrix
+        self.columns = columns
+        self.rows = len(scores)
+        self.memo: dict[Any, Any] = {}
+
+    def text(self, name: str) -> Sequence[str | None]:
+        """A text field, None where absent.
+
+        Raises:
+            FieldUnknown: these rows come without it.
+        """
+        found = self.memo.get(name)
+        if found is None:
+            found = self.columns.column(name) if self.columns is not None else None
+            if found is None:
+                raise FieldUnknown(name)
+            self.memo[name] = found
+        return found  # type: ignore[no-any-return]
+
+    def number(self, name: str) -> Numbers:
+        """A number field as float64 (n,), NaN where absent.
+
+        Raises:
+            FieldUnknown: these rows come without it.
+        """
+        key = (name, "number")
+        found = self.memo.get(key)
+        if found is None:
+            found = self.memo[key] = np.array(self.text(name), dtype=np.float64)
+        return found  # type: ignore[no-any-return]
+
+    def feature(self, index: int) -> Numbers:
+        """A feature as float32 (n,), NaN where unknown.
+
+        Raises:
+            FieldUnknown: these rows come without features.
+        """
+        if self.matrix is None:
+            raise FieldUnknown("features")
+        return self.matrix[:, index]
