@@ -46,6 +46,24 @@ def next_version(bundles_dir: Path, model: str) -> str:
     return f"{major}.{minor + 1}.0"
 
 
+def next_policy_version(bundles_dir: Path, model: str) -> str:
+    """One more than the highest number among published policies; "1" for the first."""
+    found = [
+        str(peek(bundles_dir, model, version, "policy.json").get("version", ""))
+        for version in versions(bundles_dir, model)
+    ]
+    return str(max((int(number) for number in found if number.isdigit()), default=0) + 1)
+
+
+def next_patch(bundles_dir: Path, model: str, version: str) -> str:
+    """The first version that is free after ``version`` with the same model: 1.4.1 after 1.4.0."""
+    present = set(versions(bundles_dir, model))
+    major, minor, patch = parse_version(version)
+    while f"{major}.{minor}.{patch}" in present:
+        patch += 1
+    return f"{major}.{minor}.{patch}"
+
+
 def read_state(bundles_dir: Path, model: str, version: str) -> VersionState | None:
     """The state of a version; None where none was written or it does not parse (it counts as not approved then)."""
     try:

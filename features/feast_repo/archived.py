@@ -11,12 +11,15 @@ _MS = pa.timestamp("ms", tz="UTC")
 #: folder under the archive, with one ``date=YYYY-MM-DD`` folder a day of event time
 FOLDER = "features"
 
-#: ``event_timestamp`` is event time, ``created_timestamp`` the broker's append time; unknown features are NaN. The
-#: channel as text is ``channel_name``, because the catalogue has a feature (a number) called ``channel``.
+#: ``event_timestamp`` is event time, ``created_timestamp`` the broker's append time; unknown features are NaN. Channel and
+#: merchant category as text are ``channel_name`` and ``mcc_code``: the catalogue has features (numbers) called ``channel``
+#: and ``mcc``. Files from before ``customer_id`` to ``longitude`` were kept lack them; readers name the schema.
 SCHEMA = pa.schema(
     [
         ("transaction_id", pa.string()), ("card_id", pa.string()), ("merchant_id", pa.string()), ("tenant", pa.string()),
         ("amount_minor", pa.int64()), ("currency", pa.string()), ("channel_name", pa.string()), ("country", pa.string()),
+        ("customer_id", pa.string()), ("device_id", pa.string()), ("ip", pa.string()), ("mcc_code", pa.string()),
+        ("latitude", pa.float64()), ("longitude", pa.float64()),
         ("event_timestamp", _MS), ("created_timestamp", _MS), ("partition", pa.int32()), ("offset", pa.int64()),
         ("missing", pa.int32()), *((name, pa.float32()) for name in NAMES),
     ]

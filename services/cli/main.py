@@ -67,6 +67,7 @@ COMMANDS: dict[str, Entry] = {
             "score": "Score a file with the live model.",
         },
     ),
+    **_entries("rules", {"rules": "Check rules and lists, test them against the past, publish them."}),
     **_entries("drift", {"drift": "Newest drift rows and retraining requests."}),
     **_entries(
         "features",

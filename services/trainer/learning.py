@@ -15,7 +15,7 @@ import msgspec
 from models.bundle import MODEL, Bundle, BundleRefused, bundle_path, load_bundle, publish
 from models.dataset import Dataset, DatasetError, from_archive, join, load_seed
 from models.policy import Policy
-from models.registry import State, VersionState, next_version, states, write_state
+from models.registry import State, VersionState, next_policy_version, next_version, states, write_state
 from models.scorer import Scorer
 from models.signing import ensure_keys
 from models.training import Parameters, Scoring, bundle_content, train
@@ -85,7 +85,7 @@ def learn(
     tell = progress or (lambda _text: None)
     live, live_note = _live(settings, live_version)
     tell(f"training on {len(source.data):,} rows, {source.data.frauds:,} frauds")
-    policy_version = str(int(live.policy.version) + 1) if live and live.policy.version.isdigit() else "1"
+    policy_version = next_policy_version(settings.bundles_dir, MODEL)
     trained = train(
         source.data, parameters, policy_version=policy_version, live=_scoring(live) if live else None
     )

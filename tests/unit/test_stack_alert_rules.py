@@ -52,6 +52,7 @@ def test_the_labels_that_rules_group_by_exist() -> None:
         "tollgate_dead_letters_total": {"topic", "reason"},
         "tollgate_retraining_requests_total": {"reason"},
         "tollgate_bundle_refused_total": {"reason"},
+        "tollgate_rule_errors_total": {"rule"},
         "tollgate_retraining_runs_total": {"result"},
         "tollgate_drift_rows_total": {"severity"},
     }
@@ -60,6 +61,7 @@ def test_the_labels_that_rules_group_by_exist() -> None:
         "tollgate_dead_letters_total": streams.metrics.DEAD_LETTERS_TOTAL,
         "tollgate_retraining_requests_total": streams.metrics.RETRAINING_REQUESTS,
         "tollgate_bundle_refused_total": streams.metrics.BUNDLE_REFUSED,
+        "tollgate_rule_errors_total": streams.metrics.RULE_ERRORS,
         "tollgate_retraining_runs_total": streams.metrics.RETRAINING_RUNS,
         "tollgate_drift_rows_total": streams.metrics.DRIFT_ROWS,
     }

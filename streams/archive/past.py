@@ -1,0 +1,103 @@
+"""What the archive knows of past transactions, a day at a time: fields, some features, the score, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from features.catalogue import INDEX, WIDTH
+from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
+from models.dataset import MATURITY_MS
+from models.rules.batch import NUMBER_FIELDS, TEXT_FIELDS, TableColumns
+from models.rules.comparison import PastRows
+from streams.archive.rows import DECISION_SCHEMA, OUTCOME_SCHEMA
+from streams.topics import DECISIONS, FEATURES, OUTCOMES
+
+#: fields whose column in the archive has another name
+_COLUMN = {"channel": "channel_name", "mcc": "mcc_code"}
+#: rows that are made ready at a time: a matrix of 4,096 rows takes 4 MB
+SLICE = 4_096
+
+
+@dataclass(frozen=True)
+class Span:
+    """Days with archived features that may hold rows from ``since_ms`` on; times in ms since 1970."""
+
+    days: list[str]
+    since_ms: int
+    newest_ms: int
+    rows: int
+
+
+def span(archive: Path, back_ms: int) -> Span | None:
+    """The days to look at, counted back from the newest event archived; None where nothing is."""
+    folders = sorted(path for path in (archive / FEATURES.name).glob("date=*") if any(path.glob("*.parquet")))
+    if not folders:
+        return None
+    newest_ms = int(pc.max(_read(folders[-1], FEATURE_SCHEMA, ["event_timestamp"])["event_timestamp"].cast(pa.int64())).as_py())  # fmt: skip
+    since_ms = newest_ms - back_ms
+    first = f"date={np.datetime64(since_ms, 'ms').astype('datetime64[D]')}"
+    chosen = [folder for folder in folders if folder.name >= first]
+    rows = sum(pq.read_metadata(file).num_rows for folder in chosen for file in folder.glob("*.parquet"))
+    return Span([folder.name for folder in chosen], since_ms, newest_ms, rows)
+
+
+def past_rows(archive: Path, found: Span, features: Collection[str]) -> Iterator[PastRows]:
+    """Decided transactions of a span, in slices; only the named features are read, the others are NaN."""
+    names = sorted(NUMBER_FIELDS | TEXT_FIELDS)
+    columns = [_COLUMN.get(name, name) for name in names]
+    for day in found.days:
+        table = _read(
+            archive / FEATURES.name / day, FEATURE_SCHEMA, ["event_timestamp", *columns, *features],
+            pc.field("event_timestamp") >= pa.scalar(found.since_ms, pa.timestamp("ms", tz="UTC")),
+        )  # fmt: skip
+        decisions = _read(archive / DECISIONS.name / day, DECISION_SCHEMA, ["transaction_id", "score"])
+        outcomes = _read(
+            archive / OUTCOMES.name / day, OUTCOME_SCHEMA, ["transaction_id", "label", "label_time"]
+        )
+        # the newest label of a transaction counts
+        outcomes = outcomes.sort_by([("label_time", "descending")])
+        decided = pc.index_in(table["transaction_id"], decisions["transaction_id"])
+        known = pc.is_valid(decided)
+        table, decided = table.filter(known), pc.drop_null(decided)
+        table = table.append_column("score", decisions["score"].take(decided))
+        labels = outcomes["label"].take(pc.index_in(table["transaction_id"], outcomes["transaction_id"]))
+        table = table.append_column("label", labels)
+        for start in range(0, table.num_rows, SLICE):
+            yield _rows(table.slice(start, SLICE), names, columns, features, found.newest_ms)
+
+
+def _rows(
+    table: pa.Table, names: list[str], columns: list[str], features: Collection[str], newest_ms: int
+) -> PastRows:
+    matrix = np.full((table.num_rows, WIDTH), np.nan, np.float32)
+    for name in features:
+        matrix[:, INDEX[name]] = table[name].to_numpy()
+    label = np.array(table["label"].to_pylist(), dtype=object)
+    event_ms = table["event_timestamp"].cast(pa.int64()).to_numpy()
+    fraud: npt.NDArray[Any] = label == "fraud"
+    honest = (label == "legit") | ((label == None) & (event_ms <= newest_ms - MATURITY_MS))  # noqa: E711 - an array
+    fields = {name: table[column].to_pylist() for name, column in zip(names, columns, strict=True)}
+    return PastRows(
+        scores=table["score"].to_numpy().astype(np.float32), matrix=matrix, columns=TableColumns(fields),
+        amount_minor=table["amount_minor"].to_numpy(), currency=np.array(fields["currency"], dtype=object),
+        fraud=fraud.astype(np.bool_), honest=honest.astype(np.bool_),
+    )  # fmt: skip
+
+
+def _read(folder: Path, schema: pa.Schema, names: list[str], where: Any = None) -> pa.Table:
+    wanted = pa.schema([schema.field(name) for name in dict.fromkeys(names)])
+    files = [str(path) for path in sorted(folder.glob("*.parquet"))]
+    if not files:
+        return wanted.empty_table()
+    # the schema is named, so that a column which older files lack is null there
+    return ds.dataset(files, schema=wanted, format="parquet").to_table(filter=where)

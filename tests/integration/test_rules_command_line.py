@@ -1,0 +1,235 @@
+"""``tollgate rules`` as an analyst types it: clear errors, a test against a past small enough to work out by hand."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from features.catalogue import NAMES
+from features.feast_repo.archived import SCHEMA as FEATURES
+from models.policy import TRAINER, Policy, Rule, parse_policy
+from models.registry import states
+from services.cli.main import run
+from streams.archive.rows import DECISION_SCHEMA, OUTCOME_SCHEMA
+from streams.archive.writer import write_parquet
+from tests.unit.policy_samples import publish_with
+
+NEWEST = datetime(2026, 11, 20, 12, tzinfo=UTC)
+LIVE = Policy(
+    version="7", review=0.5, decline=0.9,
+    rules=(Rule("far", "card_speed_kmh > 900", "review", TRAINER), Rule("old", "score > 0.45", "review", "bob")),
+)  # fmt: skip
+GOOD = """
+[[rules]]
+name = "dear-and-abroad"
+when = "amount_minor >= 10000 AND country <> 'FR'"
+action = "decline"
+owner = "ann"
+
+[[lists]]
+name = "stolen"
+kind = "block"
+field = "device_id"
+owner = "ann"
+expires = 2100-01-01T00:00:00Z
+entries = ["d-bad", { value = "d-other", reason = "chargebacks" }]
+
+[[lists]]
+name = "known-good"
+kind = "allow"
+field = "card_id"
+owner = "ann"
+file = "good.csv"
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    publish_with(tmp_path, LIVE)
+    return tmp_path
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    (tmp_path / "good.csv").write_text(
+        "value,expires\nc-good,2100-01-01T00:00:00Z\nc-ended,2020-01-01T00:00:00Z\n"
+    )
+    path = tmp_path / "rules.toml"
+    path.write_text(GOOD)
+    return path
+
+
+def answer(capsys: pytest.CaptureFixture[str], *args: object) -> Any:
+    assert run([*map(str, args), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+#: days ago, amount, currency, country, device, card, speed, score, label
+PAST = [
+    (1, 20_000, "EUR", "NG", "d-1", "c-1", 0.0, 0.10, "fraud"),  # dear-and-abroad: approve to decline, fraud caught
+    (1, 30_000, "USD", "DE", "d-1", "c-2", 0.0, 0.60, "legit"),  # dear-and-abroad: review to decline, a false alarm already
+    (1, 9_999, "EUR", "NG", "d-bad", "c-3", 0.0, 0.10, None),  # stolen: approve to decline, too young to know
+    (2, 500, "EUR", "FR", None, "c-good", 0.0, 0.95, "legit"),  # known-good: decline to approve, a false alarm less
+    (2, 700, "EUR", "FR", None, "c-ended", 0.0, 0.95, "fraud"),  # its entry has ended: decline stays
+    (3, 800, "EUR", None, None, "c-4", 999.0, 0.20, None),  # far, the trainer's, stays: review stays
+    (3, 900, "EUR", "FR", None, "c-5", 0.0, 0.47, "fraud"),  # old is gone: review to approve, fraud missed
+    (9, 40_000, "EUR", "NG", None, "c-6", 0.0, 0.10, None),  # only with 30 days: old enough to count as honest
+    (9, 50_000, "JPY", "NG", None, "c-7", 0.0, None, "fraud"),  # without a score: review to decline
+]  # fmt: skip
+
+
+def archive(home: Path) -> None:
+    for number, (days, amount, currency, country, device, card, speed, score, label) in enumerate(PAST):
+        at = NEWEST - timedelta(days=days)
+        _row(home, "features", FEATURES, number, at, transaction_id=f"tx-{number}", card_id=card, merchant_id="m", tenant="default",
+             amount_minor=amount, currency=currency, country=country, device_id=device,
+             **{name: float("nan") for name in NAMES} | {"card_speed_kmh": speed})  # fmt: skip
+        _row(home, "decisions", DECISION_SCHEMA, number, at, transaction_id=f"tx-{number}", score=score)
+        if label is not None:
+            # an earlier label said otherwise: the newest counts
+            for hours, said in ((1, "legit" if label == "fraud" else "fraud"), (2, label)):
+                _row(home, "outcomes", OUTCOME_SCHEMA, 10 * number + hours, at, transaction_id=f"tx-{number}", label=said,
+                     label_time=at + timedelta(hours=hours))  # fmt: skip
+    # the newest event, which sets the clock, is not decided yet
+    _row(home, "features", FEATURES, 99, NEWEST, transaction_id="tx-99", amount_minor=1, currency="EUR")
+
+
+def _row(home: Path, topic: str, schema: pa.Schema, number: int, at: datetime, **values: Any) -> None:
+    row = dict.fromkeys(schema.names) | values | {"event_timestamp": at}
+    path = (
+        home / "archive" / topic / f"date={at.date()}" / f"{topic}-0-{number}-{number}-{len(values)}.parquet"
+    )
+    write_parquet(path, pa.Table.from_pylist([row], schema))
+
+
+def test_a_file_against_the_past(home: Path, good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive(home)
+    found = answer(capsys, "rules", "test", good, "--since", "7d", "--home", home)
+    assert found["rows"] == 7
+    assert found["labels"] == {"fraud": 3, "honest": 2, "unknown": 2}
+    assert found["changed"] == {
+        "approve to decline": 2, "decline to approve": 1, "review to approve": 1, "review to decline": 1,
+    }  # fmt: skip
+    assert found["rules"] == {
+        "far": {"matched": 1, "changed": 0, "fraud": 0, "honest": 0, "unknown": 1},
+        "dear-and-abroad": {"matched": 2, "changed": 2, "fraud": 1, "honest": 1, "unknown": 0},
+        "stolen": {"matched": 1, "changed": 1, "fraud": 0, "honest": 0, "unknown": 1},
+        "known-good": {"matched": 1, "changed": 1, "fraud": 0, "honest": 1, "unknown": 0},
+    }
+    assert found["before"] == {
+        "decisions": {"approve": 2, "review": 3, "decline": 2}, "frauds_caught": 2, "frauds_missed": 1, "false_alarms": 2,
+        "caught_minor": {"EUR": 1_600}, "missed_minor": {"EUR": 20_000}, "false_alarms_minor": {"EUR": 500, "USD": 30_000},
+    }  # fmt: skip
+    assert found["after"] == {
+        "decisions": {"approve": 2, "review": 1, "decline": 4}, "frauds_caught": 2, "frauds_missed": 1, "false_alarms": 1,
+        "caught_minor": {"EUR": 20_700}, "missed_minor": {"EUR": 900}, "false_alarms_minor": {"USD": 30_000},
+    }  # fmt: skip
+    assert found["errors"] == {} and found["against"] == {"model_version": "1.0.0", "policy_version": "7"}
+
+
+def test_further_back_more_is_known(home: Path, good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive(home)
+    found = answer(capsys, "rules", "test", good, "--since", "30d", "--home", home)
+    assert (found["rows"], found["labels"]) == (9, {"fraud": 4, "honest": 3, "unknown": 2})
+    assert found["after"]["false_alarms_minor"] == {"EUR": 40_000, "USD": 30_000}
+    assert found["before"]["caught_minor"]["JPY"] == found["after"]["caught_minor"]["JPY"] == 50_000
+    assert run(["rules", "test", str(good), "--since", "36h", "--home", str(home)]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("3 transactions from 2026-11-19T00:00:00+00:00 to 2026-11-20T12:00:00")
+    assert "decisions changed: 2 approve to decline, 1 review to decline" in told
+
+
+def test_without_a_past_it_says_so(home: Path, good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["rules", "test", str(good), "--home", str(home)]) == 1
+    assert "nothing is archived" in capsys.readouterr().err
+    assert run(["rules", "test", str(good), "--since", "soon", "--home", str(home)]) == 2
+
+
+def test_publish_list_and_what_is_kept(home: Path, good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = answer(
+        capsys, "rules", "publish", good, "--by", "ann", "--why", "a wave from abroad", "--home", home
+    )
+    assert said == {
+        "version": "1.0.1", "policy_version": "8", "model_of": "1.0.0", "state": "awaiting approval",
+    }  # fmt: skip
+    assert states(home / "bundles", "fraud") == {"1.0.0": "live", "1.0.1": "awaiting approval"}
+    shown = answer(capsys, "models", "show", "1.0.1", "--home", home)
+    assert shown["signature"] == "verified" and (shown["by"], shown["why"]) == ("ann", "a wave from abroad")
+    assert shown["lineage"]["policy"]["model_and_evaluation_of"] == "1.0.0"
+    assert [rule["name"] for rule in shown["policy"]["rules"]] == ["far", "dear-and-abroad"]
+    assert (shown["policy"]["review"], shown["policy"]["version"]) == (0.5, "8")
+    assert answer(capsys, "rules", "publish", good, "--home", home)["version"] == "1.0.2"
+    # what is live is listed, not what waits
+    assert [rule["name"] for rule in answer(capsys, "rules", "list", "--home", home)["rules"]] == [
+        "far",
+        "old",
+    ]
+
+
+def test_list_shows_owners_and_expiries(
+    tmp_path: Path, good: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "other"
+    publish_with(home, LIVE)
+    answer(capsys, "rules", "publish", good, "--home", home)
+    policy = answer(capsys, "models", "show", "1.0.1", "--home", home)["policy"]
+    publish_with(home, parse_policy(json.dumps(policy).encode()), "2.0.0")
+    found = answer(capsys, "rules", "list", "--home", home)
+    assert found["lists"][1] == {
+        "name": "known-good", "kind": "allow", "field": "card_id", "owner": "ann", "reason": "", "tenants": [],
+        "entries": 2, "expired": 1, "next_expiry": "2100-01-01T00:00:00Z",
+    }  # fmt: skip
+    assert run(["rules", "list", "--home", str(home)]) == 0
+    assert "dear-and-abroad" in capsys.readouterr().out
+
+
+def test_check_says_all_that_is_good_and_what_has_expired(
+    good: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = answer(capsys, "rules", "check", good)
+    assert (found["rules"], found["lists"], found["entries"]) == (1, 2, 4)
+    assert found["expired"] == ["list known-good: 1 of 2 entries"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("country <> 'FR'", "cuontry <> 'FR'"), "rule dear-and-abroad at character 27: .*did you mean country"),
+        (('action = "decline"', 'action = "approve"'), "rule dear-and-abroad: Invalid enum value 'approve'"),
+        (('owner = "ann"\n\n', "\n"), "rule dear-and-abroad: .*missing required field `owner`"),
+        (('["d-bad"', '["4111111111111111"'), "list stolen, entry 1 holds a card number"),
+        (("country <> 'FR'", "card_id = '4111 1111 1111 1111'"), "rule dear-and-abroad holds a card number"),
+        (('field = "device_id"', 'field = "email"'), "list stolen: Invalid enum value 'email'"),
+        (("expires = 2100-01-01T00:00:00Z", ""), "list stolen: d-bad has no expiry"),
+        (("2100-01-01T00:00:00Z\n", "2100-01-01T00:00:00\n"), "list stolen: .*timezone"),
+        (('name = "stolen"', 'name = "known-good"'), "share the name known-good"),
+        (('file = "good.csv"', 'file = "../good.csv"'), "must lie in the folder"),
+        (('file = "good.csv"', 'file = "none.csv"'), "none.csv cannot be read"),
+        (("[[rules]]", "[[rules]"), "the file is no TOML"),
+        (("[[rules]]", "surprise = 1\n[[rules]]"), "unknown field `surprise`"),
+        (("[[rules]]", "[thresholds]\nreview = 0.9\ndecline = 0.1\n[[rules]]"), "0 <= review <= decline"),
+        (('name = "dear', "name = \"4111111111111111\"\n#"), "card number"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(
+    good: Path, change: tuple[str, str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good.write_text(GOOD.replace(*change, 1))
+    assert run(["rules", "check", str(good)]) == 2
+    told = capsys.readouterr().err
+    assert re.search(says, told), told
+    assert "4111" not in told
+
+
+def test_all_that_is_wrong_is_named_at_once(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = GOOD.replace("country <>", "cuontry <>").replace("expires = 2100-01-01T00:00:00Z", "")
+    good.write_text(broken)
+    assert run(["rules", "check", str(good)]) == 2
+    told = capsys.readouterr().err
+    assert "2 to mend" in told and "cuontry" in told and "d-bad" in told

@@ -1,0 +1,76 @@
+"""A policy goes from a file to live decisions: published, approved through the rollout process, taken up by a replica."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from features.catalogue import WIDTH
+from models.bundle import MODEL
+from models.policy import Policy
+from services.cli.main import run
+from services.rollout.process import Rollout
+from services.rollout.requests import approve, rollback
+from services.scoring.deciding import Case, Decider
+from services.scoring.live import LiveModel
+from streams.events import Decision, Transaction, from_ms
+from tests.integration.test_rollout_process import NOW, Stack, running, stack, until  # noqa: F401 - fixtures
+from tests.unit.policy_samples import publish_with
+
+RULES = """
+[[rules]]
+name = "from-a-new-country"
+when = "country = 'NG' AND amount_minor > 1000"
+action = "decline"
+owner = "ann"
+
+[[lists]]
+name = "watched"
+kind = "watch"
+field = "merchant_id"
+owner = "ann"
+expires = 2100-01-01T00:00:00Z
+entries = ["m-9"]
+"""
+AT_MS = 1_795_000_000_000
+
+
+def decided(live: LiveModel, country: str, merchant: str) -> Decision:
+    tx = Transaction(
+        transaction_id="tx-1", event_time=from_ms(AT_MS), card_id="c-1", merchant_id=merchant, amount_minor=5000,
+        currency="EUR", country=country,
+    )  # fmt: skip
+    case = Case(tx, AT_MS, AT_MS, 0)
+    return Decider().decide([case], np.zeros((1, WIDTH), np.float32), live.scorer, float(AT_MS))[0]
+
+
+def test_a_file_becomes_live_without_a_deploy(stack: Stack, running: Rollout, tmp_path: Path) -> None:  # noqa: F811
+    home = stack.settings.root
+    publish_with(home, Policy(version="1", review=0.999, decline=1.0), state="awaiting approval")
+    who = {"by": "ada", "why": "checked", "now": NOW}
+    approve(stack.settings, MODEL, "1.0.0", **who)
+    stop = threading.Event()
+    live = LiveModel(stack.settings, stop)
+    try:
+        until(lambda: live.version == "1.0.0")
+        before = decided(live, "NG", "m-9")
+        assert (before.decision, before.rules, before.policy_version) == ("approve", [], "1")
+        file = tmp_path / "rules.toml"
+        file.write_text(RULES)
+        assert run(["rules", "publish", str(file), "--home", str(home)]) == 0
+        assert live.version == "1.0.0"
+        approve(stack.settings, MODEL, "1.0.1", **who)
+        until(lambda: live.version == "1.0.1")
+        after = decided(live, "NG", "m-9")
+        assert (after.decision, after.rules) == ("decline", ["from-a-new-country", "watched"])
+        assert (after.policy_version, after.model_version) == ("2", "1.0.1")
+        assert after.score == before.score
+        watched = decided(live, "FR", "m-9")
+        assert (watched.decision, watched.rules) == ("review", ["watched"])
+        rollback(stack.settings, MODEL, **who)
+        until(lambda: live.version == "1.0.0")
+        assert decided(live, "NG", "m-9").decision == "approve"
+    finally:
+        stop.set()
