@@ -60,7 +60,7 @@ class Evaluation:
                 codes[rows] = np.maximum(codes[rows], REVIEW)
             else:
                 codes[rows] = APPROVE if found.kind == "allow" else DECLINE
-            for row in rows:
+            for row in rows.tolist():
                 matched[row].append(found.name)
         return codes, matched
 
@@ -86,7 +86,7 @@ class Evaluation:
             if rows is None:
                 continue
             codes[rows] = np.maximum(codes[rows], rule.code)
-            for row in rows:
+            for row in rows.tolist():
                 matched[row].append(rule.name)
 
     @staticmethod
