@@ -7,25 +7,19 @@ which it, or its opposite, is true: one NumPy operation a comparison, and NaN ne
 
 from __future__ import annotations
 
-import difflib
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sqlglot import exp
 
-from features.catalogue import INDEX, NAMES
-from models.rules.batch import NUMBER_FIELDS, TEXT_FIELDS, Batch, Mask, Numbers
+from models.rules.batch import TEXT_FIELDS, Batch, Mask
 from models.rules.language import parse, refuse
+from models.rules.numbers import Value, constant, number
 from models.rules.sharing import FeatureComparisons, Match, TextSets
 
-MAX_NUMBER = 1e15
 CHANNELS = ("pos", "ecom", "atm", "transfer", "moto")
 #: lengths that values of a field have, so that a condition that is never true is found when it is written
 _LENGTHS = {"country": 2, "currency": 3, "mcc": 4}
-_QUALIFIER = "features"
 
 
 def _differs(left: Any, right: Any) -> Mask:
@@ -45,25 +39,6 @@ _MIRRORED: dict[Any, Any] = {
     np.greater: np.less, np.less: np.greater, np.greater_equal: np.less_equal, np.less_equal: np.greater_equal,
     np.equal: np.equal, _differs: _differs,
 }  # fmt: skip
-
-
-def _divide(left: Any, right: Any) -> Any:
-    return np.where(right == 0, np.nan, left / right)
-
-
-_ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
-    exp.Add: np.add, exp.Sub: np.subtract, exp.Mul: np.multiply, exp.Div: _divide,
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Value:
-    """A number: a constant, or a column made from the batch."""
-
-    constant: float | None
-    of: Callable[[Batch], Numbers]
-    #: its place in the catalogue, where it is a feature as it stands
-    feature: int | None = None
 
 
 class Meaning:
@@ -143,7 +118,7 @@ class _Condition:
 
     def _between(self, node: exp.Expr, negated: bool) -> Match:
         value, low = self._two_numbers(node, node.this, node.args["low"])
-        high = self._number(node.args["high"])
+        high = number(self._rule, node.args["high"])
         above = self._compared(_COMPARE[exp.GTE][negated], value, low)
         below = self._compared(_COMPARE[exp.LTE][negated], value, high)
         if negated:
@@ -157,12 +132,12 @@ class _Condition:
         name = self._text_field(node.this)
         if name is not None:
             return self._members(node, name, items, negated)
-        value = self._number(node.this)
-        constants = [self._number(item).constant for item in items]
+        value = number(self._rule, node.this)
+        constants = [number(self._rule, item).constant for item in items]
         if value.constant is not None or None in constants:
             raise refuse(self._rule, node, "must ask whether a field is one of some numbers: IN (5411, 5812)")
         # as single comparisons do, each constant takes the column's precision
-        pairs = [self._compared(_COMPARE[exp.EQ][negated], value, _constant(c)) for c in constants]  # type: ignore[arg-type]
+        pairs = [self._compared(_COMPARE[exp.EQ][negated], value, constant(c)) for c in constants]  # type: ignore[arg-type]
         gather = np.logical_and if negated else np.logical_or
         return lambda batch: gather.reduce([pair(batch) for pair in pairs])
 
@@ -181,7 +156,7 @@ class _Condition:
             if negated:
                 return lambda batch: ~_absent(batch, name)
             return lambda batch: _absent(batch, name)
-        value = self._number(node.this)
+        value = number(self._rule, node.this)
         if value.constant is not None:
             raise refuse(self._rule, node, "names no field or feature")
         if negated:
@@ -230,64 +205,12 @@ class _Condition:
         return lambda batch: less(batch) | greater(batch)
 
     def _two_numbers(self, node: exp.Expr, left: exp.Expr, right: exp.Expr) -> tuple[Value, Value]:
-        values = self._number(left), self._number(right)
+        values = number(self._rule, left), number(self._rule, right)
         if values[0].constant is not None and values[1].constant is not None:
             raise refuse(
                 self._rule, node, "names no field or feature, so it is the same for every transaction"
             )
         return values
-
-    def _number(self, node: exp.Expr) -> Value:
-        if isinstance(node, exp.Paren):
-            return self._number(node.this)
-        if isinstance(node, exp.Literal) and not node.is_string:
-            return self._literal(node)
-        if isinstance(node, exp.Column):
-            return self._column(node)
-        if isinstance(node, exp.Neg):
-            return _derived(np.negative, self._number(node.this))
-        if isinstance(node, exp.Abs):
-            return _derived(np.abs, self._number(node.this))
-        if isinstance(node, exp.Coalesce):
-            return self._coalesce(node)
-        operation = _ARITHMETIC.get(type(node))
-        if operation is None:
-            hint = "; a missing value is asked for by IS NULL" if isinstance(node, exp.Null) else ""
-            raise refuse(self._rule, node, f"is no number{hint}")
-        left, right = self._number(node.this), self._number(node.expression)
-        if isinstance(node, exp.Div) and right.constant == 0:
-            raise refuse(self._rule, node, "divides by zero")
-        return _derived(operation, left, right)
-
-    def _literal(self, node: exp.Expr) -> Value:
-        try:
-            number = float(node.this)
-        except ValueError:
-            raise refuse(self._rule, node, "is no number") from None
-        if not math.isfinite(number) or abs(number) > MAX_NUMBER:
-            raise refuse(self._rule, node, f"is beyond {MAX_NUMBER:g}")
-        return _constant(number)
-
-    def _coalesce(self, node: exp.Expr) -> Value:
-        if len(node.expressions) != 1:
-            raise refuse(self._rule, node, "must have two arguments: coalesce(card_count_1h, 0)")
-        value, default = self._number(node.this), self._number(node.expressions[0])
-        return _derived(lambda known, other: np.where(np.isnan(known), other, known), value, default)
-
-    def _column(self, node: exp.Expr) -> Value:
-        name, qualifier = node.name.lower(), node.text("table").lower()
-        if qualifier not in ("", _QUALIFIER):
-            raise refuse(self._rule, node, f"is not known; only {_QUALIFIER}. may stand before a name")
-        if not qualifier and name == "score":
-            return Value(None, lambda batch: batch.scores)
-        if not qualifier and name in NUMBER_FIELDS:
-            return Value(None, lambda batch: batch.number(name))
-        if not qualifier and name in TEXT_FIELDS:
-            raise refuse(self._rule, node, "is a text: compare it with a text in single quotes")
-        if name in INDEX:
-            index = INDEX[name]
-            return Value(None, lambda batch: batch.feature(index), index)
-        raise refuse(self._rule, node, f"is neither field nor feature{_near(name)}")
 
     def _text_field(self, node: exp.Expr) -> str | None:
         while isinstance(node, exp.Paren):
@@ -323,27 +246,9 @@ def _absent(batch: Batch, name: str) -> Mask:
     return found  # type: ignore[no-any-return]
 
 
-def _constant(number: float) -> Value:
-    return Value(number, lambda batch: np.full(batch.rows, number))
-
-
-def _derived(operation: Callable[..., Any], *values: Value) -> Value:
-    """An operation on numbers, in double precision; on constants alone it is done now."""
-    if all(value.constant is not None for value in values):
-        return _constant(float(operation(*(np.float64(value.constant or 0.0) for value in values))))
-    parts = [value.of for value in values]
-    return Value(None, lambda batch: operation(*(part(batch).astype(np.float64) for part in parts)))
-
-
 def _is_text(node: exp.Expr) -> bool:
     return isinstance(node, exp.Literal) and bool(node.is_string)
 
 
 def _has_text(node: exp.Expr) -> bool:
     return any(literal.is_string for literal in node.find_all(exp.Literal))
-
-
-def _near(name: str) -> str:
-    close = difflib.get_close_matches(name, [*NUMBER_FIELDS, *TEXT_FIELDS, "score", *NAMES], 1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{hint} (`tollgate features catalogue` lists the features)"

@@ -5,20 +5,20 @@ from __future__ import annotations
 import importlib.metadata
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from models.bundle import MODEL, Bundle, BundleRefused, bundle_path, load_bundle, publish
+from models.bundle import MANIFEST, MODEL, Bundle, BundleRefused, bundle_path, load_bundle, publish
 from models.dataset import Dataset, DatasetError, from_archive, join, load_seed
 from models.policy import Policy
-from models.registry import State, VersionState, next_policy_version, next_version, states, write_state
+from models.registry import State, VersionState, next_policy_version, next_version, peek, states, write_state
 from models.scorer import Scorer
 from models.signing import ensure_keys
-from models.training import Parameters, Scoring, bundle_content, train
+from models.training import Parameters, Scoring, Trained, bundle_content, train
 from streams.events import RetrainingRequest
 from streams.settings import Settings
 
@@ -89,6 +89,8 @@ def learn(
     trained = train(
         source.data, parameters, policy_version=policy_version, live=_scoring(live) if live else None
     )
+    if live is None and live_version is not None:
+        trained, live_note = _with_rules_of(settings, live_version, trained, live_note)
     extra: dict[str, Any] = {"data": source.account, "compared_with": live_note}
     if request is not None:
         extra["request"] = msgspec.to_builtins(request)
@@ -135,6 +137,18 @@ def _live(settings: Settings, version: str | None) -> tuple[Scorer | None, str]:
         return Scorer(bundle, measure=False), version
     except BundleRefused as error:
         return None, f"{version} could not be loaded: {error}"
+
+
+def _with_rules_of(settings: Settings, version: str, trained: Trained, note: str) -> tuple[Trained, str]:
+    """What people gave the policy of a live bundle that this code cannot score with, made for another catalogue."""
+    path = bundle_path(settings.bundles_dir, MODEL, version)
+    catalogue = str(peek(settings.bundles_dir, MODEL, version, MANIFEST).get("catalogue_hash", ""))
+    try:
+        # signed all the same: only what its features are is not asked
+        policy = load_bundle(path, settings.keys_dir / "trusted", catalogue).policy
+    except BundleRefused as error:
+        return trained, f"{note}; its rules and lists are not in this version: {error}"
+    return replace(trained, policy=trained.policy.with_parts_of(policy)), note
 
 
 def _scoring(live: Scorer) -> tuple[Scoring, Policy]:
