@@ -45,7 +45,7 @@ ALL = [name for _, name in MISSING_NAMES]
 EVERYTHING = sum(bit for bit, _ in MISSING_NAMES)
 #: everything is looked at, so that every decision wants reasons; a rule that needs no score declines large amounts
 POLICY = Policy(
-    version="7", review=0.0, decline=1.0, rules=(Rule("large", "amount", ">", 100_000.0, "decline"),)
+    version="7", review=0.0, decline=1.0, rules=(Rule("large", "amount > 100000", "decline", "fraud-ops"),)
 )
 
 
