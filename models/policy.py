@@ -142,7 +142,10 @@ def _modern(rule: Any) -> Any:
     when = f"features.{old.feature} {old.op} {old.value!r}"
     if old.min_score > 0:
         when += f" AND score >= {old.min_score!r}"
-    return {"name": old.name, "when": when, "action": old.decision, "owner": TRAINER}
+    # those names were free; today's are small letters, digits and dashes
+    name = re.sub(r"[^a-z0-9]+", "-", old.name.lower()).strip("-")[:60]
+    name = name if _NAME.fullmatch(name) else f"r-{name}"
+    return {"name": name, "when": when, "action": old.decision, "owner": TRAINER}
 
 
 class _FirstRule(msgspec.Struct, forbid_unknown_fields=True):

@@ -95,11 +95,11 @@ def test_the_form_that_rules_had_first_still_parses_and_decides_the_same() -> No
     raw = b"""{"version": "12", "review": 0.3, "decline": 0.8, "without_score": "review", "rules": [
         {"name": "amount-over-limit", "feature": "amount", "op": ">", "value": 100000.0, "decision": "review"},
         {"name": "far", "feature": "card_speed_kmh", "op": ">=", "value": 9e2, "decision": "decline", "min_score": 1e-05},
-        {"name": "cold", "feature": "channel", "op": "<", "value": -1.5, "decision": "review", "min_score": 0.0}]}"""
+        {"name": "2 Cold!", "feature": "channel", "op": "<", "value": -1.5, "decision": "review", "min_score": 0.0}]}"""
     policy = parse_policy(raw)
     matrix = rows(4, amount=[5, 200_000, 5, 5], card_speed_kmh=[1000, 0, 1000, 0], channel=[0, 0, 0, -2])
     codes, rules = policy.decide(np.array([0.1, 0.1, 0, 0], np.float32), matrix)
-    assert rules == [["far"], ["amount-over-limit"], [], ["cold"]]
+    assert rules == [["far"], ["amount-over-limit"], [], ["r-2-cold"]]
     assert codes.tolist() == [2, 1, 0, 1]
     assert policy.version == "12" and parse_policy(policy.to_json()) == policy
 
