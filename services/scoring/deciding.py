@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +41,7 @@ MISSING_NAMES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(NamedTuple):
     """One transaction to decide: what is known of it beside its row of features. Times in ms since 1970."""
 
     transaction: Transaction
@@ -65,6 +65,21 @@ class CaseColumns:
     def column(self, name: str) -> list[Any]:
         """Values of one field, None where a transaction lacks it."""
         return list(map(attrgetter("transaction." + name), self._cases))
+
+
+class _Moments:
+    """Times of one batch as decisions carry them: many of its records were appended in the same millisecond."""
+
+    def __init__(self, now_ms: float) -> None:
+        self.now_ms = now_ms
+        self.now = from_ms(int(now_ms))
+        self._known: dict[int, datetime] = {}
+
+    def of(self, milliseconds: int) -> datetime:
+        known = self._known.get(milliseconds)
+        if known is None:
+            known = self._known[milliseconds] = from_ms(milliseconds)
+        return known
 
 
 @dataclass
@@ -108,6 +123,7 @@ class Decider:
         reasons, unexplained = self._explain(cases, matrix, scorer, codes, scores, now_ms)
         version = scorer.version if scorer is not None else "none"
         values = scores.tolist()
+        moments = _Moments(now_ms)
         out = []
         for i, case in enumerate(cases):
             degraded_by = [name for bit, name in MISSING_NAMES if case.missing & bit] if case.missing else []
@@ -121,7 +137,7 @@ class Decider:
                 degraded_by.append("explanations")
             if degraded_by and status == "scored":
                 status = "degraded"
-            out.append(self._decision(case, status, codes[i], values[i], rules[i], reasons.get(i, []), degraded_by, version, policy.version, now_ms))  # fmt: skip
+            out.append(self._decision(case, status, codes[i], values[i], rules[i], reasons.get(i, []), degraded_by, version, policy.version, moments))  # fmt: skip
         return out
 
     def _explain(
@@ -152,7 +168,7 @@ class Decider:
         degraded_by: list[str],
         version: str,
         policy_version: str,
-        now_ms: float,
+        moments: _Moments,
     ) -> Decision:
         tx = case.transaction
         return Decision(
@@ -169,9 +185,9 @@ class Decider:
             shadow={},
             rules=rules,
             event_time=tx.event_time,
-            received_at=from_ms(case.received_ms),
-            decided_at=from_ms(int(now_ms)),
-            latency_ms=round(max(0.0, now_ms - case.received_ms), 2),
+            received_at=moments.of(case.received_ms),
+            decided_at=moments.now,
+            latency_ms=round(max(0.0, moments.now_ms - case.received_ms), 2),
             card_id=tx.card_id,
             tenant=tx.tenant,
             degraded_by=degraded_by,
