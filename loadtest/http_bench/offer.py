@@ -143,7 +143,7 @@ def _words(status: int, body: bytes) -> list[str]:
     items = told.get("decisions", [told])
     return [
         f"{item['error']['status']} {item['error']['reason']}" if "error" in item
-        else item["status"] if "decision" in item
+        else item.get("status", item["decision"]) if "decision" in item
         else f"{status} {item.get('reason', item.get('title', ''))}"
         for item in items
     ]  # fmt: skip

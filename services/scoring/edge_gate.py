@@ -16,14 +16,14 @@ class GateRules:
     """Sizes in transactions. An answer is late once it took ``late_share`` of its caller's deadline."""
 
     first: float = 64.0
-    least: float = 8.0
+    least: float = 16.0
     most: float = 4096.0
     late_share: float = 0.5
     #: share of late answers in a window above which the gate closes
     bearable: float = 0.05
     window_s: float = 0.05
-    closing: float = 0.8
-    opening: float = 1.1
+    closing: float = 0.7
+    opening: float = 1.05
 
 
 class Gate:
@@ -52,15 +52,18 @@ class Gate:
     def leave(self, items: int, took_s: float, deadline_s: float, now_s: float) -> None:
         """Give the room back, and learn from how long it took."""
         self.in_flight -= items
+        if now_s - took_s < self._began_s:
+            # it came in under the limit before this one and says nothing of this one: a stall is answered once
+            return
         self._done += items
         if took_s > self._rules.late_share * deadline_s:
             self._late += items
         if now_s - self._began_s >= self._rules.window_s:
-            self._learn()
-            self._began_s = now_s
+            self._learn(now_s)
 
-    def _learn(self) -> None:
+    def _learn(self, now_s: float) -> None:
         rules = self._rules
+        self._began_s = now_s
         if self._late > rules.bearable * self._done:
             self.limit = max(rules.least, self.limit * rules.closing)
         elif self._was_full:

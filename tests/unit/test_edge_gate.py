@@ -84,6 +84,15 @@ def test_a_burst_after_a_quiet_time_is_let_in_up_to_the_limit() -> None:
     assert sum(gate.enter(1) for _ in range(1000)) == 64
 
 
+def test_a_stall_is_answered_once() -> None:
+    gate = Gate(GateRules(first=64))
+    assert all(gate.enter(1) for _ in range(64))
+    for number in range(64):
+        # all of them late, told of over three windows' time
+        gate.leave(1, 1.0, DEADLINE_S, 1.0 + number * 0.003)
+    assert gate.limit == 64 * 0.7
+
+
 def test_what_is_alone_may_enter_and_most_is_kept() -> None:
     gate = Gate(GateRules(first=10, most=20))
     assert gate.enter(500)
@@ -101,9 +110,9 @@ def test_callers_with_time_are_not_late() -> None:
     gate = Gate(GateRules())
     for step in range(50):
         assert gate.enter(1)
-        gate.leave(1, 2.0, 10.0, step * 0.1)
+        gate.leave(1, 2.0, 10.0, step * 10)
     assert gate.limit == 64
     for step in range(50):
         assert gate.enter(1)
-        gate.leave(1, 2.0, 1.0, 5 + step * 0.1)
-    assert gate.limit == 8
+        gate.leave(1, 2.0, 1.0, 1000 + step * 10)
+    assert gate.limit == 16
