@@ -16,7 +16,8 @@ class GateRules:
     """Sizes in transactions. An answer is late once it took ``late_share`` of its caller's deadline."""
 
     first: float = 64.0
-    least: float = 16.0
+    #: where others take the machine, every answer is late and closing further only adds refusals
+    least: float = 32.0
     most: float = 4096.0
     late_share: float = 0.5
     #: share of late answers in a window above which the gate closes

@@ -47,7 +47,7 @@ def serve(
     return out
 
 
-@pytest.mark.parametrize("capacity", [300.0, 1000.0, 4000.0])
+@pytest.mark.parametrize("capacity", [500.0, 1000.0, 4000.0])
 @pytest.mark.parametrize("factor", [1.2, 2.0, 5.0])
 def test_overload_costs_no_goodput_and_no_deadlines(capacity: float, factor: float) -> None:
     served = serve(Gate(GateRules()), factor * capacity, lambda _: capacity, 11.0)
@@ -115,4 +115,4 @@ def test_callers_with_time_are_not_late() -> None:
     for step in range(50):
         assert gate.enter(1)
         gate.leave(1, 2.0, 1.0, 1000 + step * 10)
-    assert gate.limit == 16
+    assert gate.limit == 32
