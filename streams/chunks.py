@@ -69,14 +69,18 @@ class Pacing:
     ``chunk_interval_s``: least time between two chunks; what arrives meanwhile is one. ``slow_topics``: topics that are
     looked at only every so many seconds, for what nobody waits for. ``busy_wait_ms``: once chunks follow each other
     closely, the broker gathers for so long before it answers a fetch; in quiet times it answers at once.
+    ``full_interval_s``: the least time after a chunk of FULL_RECORDS or more, when it is not latency that is short but
+    processor time.
     """
 
     chunk_interval_s: float = 0.0
+    full_interval_s: float = 0.0
     busy_wait_ms: int = 0
     slow_topics: Mapping[str, float] = field(default_factory=dict)
 
 
 AT_ONCE = Pacing()
+FULL_RECORDS = 80
 #: chunks closer than this are a busy time
 BUSY_GAP_S = 0.05
 BUSY_FETCH_BYTES = 100_000
@@ -145,6 +149,7 @@ class ChunkConsumer(driver.Consumer):
         # a fetch runs wholly before a seek or wholly after it
         self._fetching = asyncio.Lock()
         self._fetched_at = 0.0
+        self._interval_s = self.pacing.chunk_interval_s
         self._held: dict[str, Chunk] = {}
         self._held_until: dict[str, float] = {}
 
@@ -153,7 +158,7 @@ class ChunkConsumer(driver.Consumer):
 
     async def _drain_messages(self, fetcher: Any) -> None:
         while not (self.should_stop or fetcher.should_stop):
-            pause = self._fetched_at + self.pacing.chunk_interval_s - monotonic()
+            pause = self._fetched_at + self._interval_s - monotonic()
             await asyncio.sleep(max(0.0, pause))
             try:
                 records, active = await self._wait_next_records(self._patience())
@@ -165,6 +170,10 @@ class ChunkConsumer(driver.Consumer):
             if records:
                 self._adapt(now - self._fetched_at)
                 self._fetched_at = now
+                full = sum(map(len, records.values())) >= FULL_RECORDS
+                self._interval_s = max(
+                    self.pacing.chunk_interval_s, self.pacing.full_interval_s if full else 0.0
+                )
             for chunk in self._due(self._chunks(records or {}, active), now):
                 if await self._take_room(fetcher, chunk):
                     await self.callback(self._message(chunk))

@@ -41,6 +41,9 @@ def config(settings: Settings) -> str:
         # state is overwritten all the time: rewrite when the file is four times what it must be, not twice
         "auto-aof-rewrite-percentage": 300,
         "auto-aof-rewrite-min-size": "256mb",
+        # an entity's hash is five fields in one piece of memory, its profile of up to 2 KB among them: a table for five
+        # costs a miss of the cache for each. The older of the setting's two names, which later versions know too
+        "hash-max-ziplist-value": 4096,
         "tcp-backlog": 128,
         # its own title would overwrite the environment by which a stack's orphans are found
         "set-proc-title": "no",

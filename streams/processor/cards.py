@@ -14,7 +14,7 @@ from confluent_kafka import Producer
 
 from features.catalogue import CATALOGUE_HASH, INDEX, LATE_BOUND_S, WIDTH
 from features.columns import Payments, columns_of, text_hash
-from features.engine import Places, Slots, computed, entities_as_of, frauds_as_of
+from features.engine import Places, Slots, computed_beside, entities_as_of, frauds_as_of
 from features.holder_kernel import transaction_features
 from features.meeting_kernel import MEETINGS
 from features.online.claims import REBUILDING_KEY, Claims
@@ -105,7 +105,7 @@ class CardStage:
         profiles = hot.profiles()
         columns = columns_of(transactions, [a.event_ms for a in accepted], [a.offset for a in accepted])
         before_ms = profiles.cards["last_ms"][places.cards]
-        rows, seen = computed(columns, places, profiles, apply=True)
+        rows, seen = computed_beside(columns, places, profiles)
         late_ms = _late(places.cards.tolist(), columns["event_ms"].tolist(), before_ms.tolist())
         read = Read(entities_as_of(places, profiles), frauds_as_of(places, profiles), [0] * len(accepted))
         self._produce(intake, columns, rows, seen, late_ms, read, _homes(hot, places))
