@@ -69,14 +69,19 @@ class Pacing:
     ``chunk_interval_s``: least time between two chunks; what arrives meanwhile is one. ``slow_topics``: topics that are
     looked at only every so many seconds, for what nobody waits for. ``busy_wait_ms``: once chunks follow each other
     closely, the broker gathers for so long before it answers a fetch; in quiet times it answers at once.
-    ``full_interval_s``: the least time after a chunk of FULL_RECORDS or more, when it is not latency that is short but
-    processor time.
+    ``longest_interval_s``: the interval grows by itself for every FULL_RECORDS of the chunk before, up to this: then it is
+    processor time that is short, and waiting a little costs less than working in small pieces.
     """
 
     chunk_interval_s: float = 0.0
-    full_interval_s: float = 0.0
+    longest_interval_s: float = 0.0
     busy_wait_ms: int = 0
     slow_topics: Mapping[str, float] = field(default_factory=dict)
+
+    def interval_after(self, records: int) -> float:
+        """Least time between a chunk of so many records and the next, seconds."""
+        grown = self.chunk_interval_s * (1 + records // FULL_RECORDS)
+        return max(self.chunk_interval_s, min(grown, self.longest_interval_s))
 
 
 AT_ONCE = Pacing()
@@ -157,6 +162,13 @@ class ChunkConsumer(driver.Consumer):
         return ChunkConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def _drain_messages(self, fetcher: Any) -> None:
+        try:
+            await self._fetch_chunks(fetcher)
+        except Exception:  # the process edge: Faust would log it and go on without ever fetching again
+            logger.exception("fetching failed")
+            os._exit(EXIT_HANDLER_FAILED)
+
+    async def _fetch_chunks(self, fetcher: Any) -> None:
         while not (self.should_stop or fetcher.should_stop):
             pause = self._fetched_at + self._interval_s - monotonic()
             await asyncio.sleep(max(0.0, pause))
@@ -170,10 +182,7 @@ class ChunkConsumer(driver.Consumer):
             if records:
                 self._adapt(now - self._fetched_at)
                 self._fetched_at = now
-                full = sum(map(len, records.values())) >= FULL_RECORDS
-                self._interval_s = max(
-                    self.pacing.chunk_interval_s, self.pacing.full_interval_s if full else 0.0
-                )
+                self._interval_s = self.pacing.interval_after(sum(map(len, records.values())))
             for chunk in self._due(self._chunks(records or {}, active), now):
                 if await self._take_room(fetcher, chunk):
                     await self.callback(self._message(chunk))

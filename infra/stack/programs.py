@@ -80,10 +80,10 @@ def _hot_path(settings: Settings, tools: Tools) -> list[Program]:
             python(f"processor-{i}", "streams.processor.main", needed=i == 0)
             for i in range(settings.processors)
         ),
-        _behind(python("labels-0", "streams.labels.main"), 5),
+        _behind(python("labels-0", "streams.labels.main"), 10),
         python("scoring", "services.scoring.main"),
         python("rollout-0", "services.rollout.main"),
-        _behind(python("archive-0", "streams.archive.main", needed=False), 10),
+        _behind(python("archive-0", "streams.archive.main", needed=False), 19),
         Program(
             "broker-warm-up",
             (str(tools.python), "-m", "infra.stack.warm_broker", "--home", settings.home),
@@ -108,7 +108,7 @@ def _beside(settings: Settings, tools: Tools) -> list[Program]:
     out = [_behind(trainer, 15), _behind(_mlflow(settings, tools), 15)]
     if tools.drift_python is not None:
         drift = _python(settings, tools.drift_python, "drift-0", "streams.drift.main", BESIDE, start_s=5)
-        out.append(_behind(drift, 5))
+        out.append(_behind(drift, 14))
     return out
 
 

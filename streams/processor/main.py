@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 GROUP = "processor"
 #: a chunk each 10 ms at most; what merchants and devices did is applied twenty times a second
 PACING = Pacing(
-    chunk_interval_s=0.010, full_interval_s=0.020, busy_wait_ms=8, slow_topics={ENTITIES.name: 0.05}
+    chunk_interval_s=0.010, longest_interval_s=0.030, busy_wait_ms=8, slow_topics={ENTITIES.name: 0.05}
 )
 
 

@@ -210,3 +210,32 @@ def test_the_agent_leaves_out_a_chunk_of_a_session_that_is_over() -> None:
     asyncio.run(chunks._agent(seen.append)(stream()))
     assert seen == [new]
     assert finished == ["old", "new"]
+
+
+def test_a_fetch_that_fails_ends_the_process(tmp_path: Any, monkeypatch: Any) -> None:
+    """Faust would log it and never fetch again: a process that runs and does nothing."""
+    ended: list[int] = []
+    monkeypatch.setattr(chunks.os, "_exit", ended.append)
+
+    async def scenario(world: World) -> None:
+        def broken() -> float:
+            raise AttributeError("a mistake of ours")
+
+        world.consumer._patience = broken  # type: ignore[method-assign]
+        await world.until(lambda: bool(ended))
+
+    run(lambda: World(Thread([0, 1]), tmp_path), scenario)
+    assert ended == [chunks.EXIT_HANDLER_FAILED]
+
+
+def test_the_interval_grows_with_what_a_chunk_held_up_to_its_bound() -> None:
+    pacing = Pacing(chunk_interval_s=0.01, longest_interval_s=0.03)
+    assert [round(pacing.interval_after(n), 3) for n in (0, 79, 80, 160, 4096)] == [
+        0.01,
+        0.01,
+        0.02,
+        0.03,
+        0.03,
+    ]
+    assert Pacing(chunk_interval_s=0.01).interval_after(4096) == 0.01
+    assert chunks.AT_ONCE.interval_after(4096) == 0.0
