@@ -31,7 +31,7 @@ doctor: setup ## Check this machine, and how to mend what is wrong
 	@.venv/bin/tollgate doctor
 
 test: setup-dev ## Every test
-	@$(PYTHON) -m pytest --durations=10 -n 2 --dist loadgroup
+	@$(PYTHON) -m pytest --durations=10 -n 2 --no-loadscope-reorder
 
 check: setup-dev ## Formatter, linter, types, import rules, licences
 	.venv/bin/ruff format --check $(SOURCES)

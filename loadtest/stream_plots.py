@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from loadtest.bench_stream import SUSTAINED_MS, Runs
 
-#: processes below so many microseconds a transaction are one together
-SMALL_US = 2.0
+#: processes below so many microseconds a transaction at every rate are one together
+SMALL_US = 5.0
 
 
 def plot_latency(found: Sequence[Runs], path: Path) -> None:
@@ -45,9 +45,10 @@ def plot_cpu(found: Sequence[Runs], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 4.5))
     labels = [f"{runs.rate:,}/s" for runs in found]
     below = [0.0] * len(found)
-    for name in [*names, "others"]:
+    colours = matplotlib.colormaps["tab20"]
+    for place, name in enumerate([*names, "others"]):
         shares = [_share(runs.cpu_by_process(), name, names) for runs in found]
-        axes.bar(labels, shares, bottom=below, label=name)
+        axes.bar(labels, shares, bottom=below, label=name, color=colours(place % 20))
         below = [a + b for a, b in zip(below, shares, strict=True)]
     axes.set_ylabel("CPU, microseconds a transaction")
     axes.set_title("Where the time goes")

@@ -7,9 +7,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from infra import stack
 from infra.stack.ports import BLOCK, EPHEMERAL
@@ -22,16 +24,35 @@ hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.load_profile("shared machine")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the tests (``make test``): one stack for all that need one, in one of them, and whole files.
+#: files whose tests share the session's whole stack
+ON_THE_STACK = ("tests/e2e/", "tests/faults/test_kill.py", "tests/faults/test_kafka_away.py", "tests/faults/test_rebuild.py", "tests/integration/test_stack_command.py")  # fmt: skip
+
+
+class OneStack(LoadScopeScheduling):
+    """Two processes share the tests (``make test``): one of them has the stack and all who need it, else whole files.
 
     Many tests wait for something that takes its time (sessions that expire, a broker that is away); the other's work
-    fills that time. What takes longest comes first.
+    fills that time.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return "stack" if file.startswith(ON_THE_STACK) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneStack:
+    return OneStack(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first.
+
+    Raises:
+        pytest.UsageError: a test needs the stack, and its file is not among those that have it.
     """
     for item in items:
-        name = "stack" if "running_stack" in getattr(item, "fixturenames", ()) else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(name))
+        if "running_stack" in getattr(item, "fixturenames", ()) and not item.nodeid.startswith(ON_THE_STACK):
+            raise pytest.UsageError(f"{item.nodeid} needs the whole stack: add its file to ON_THE_STACK")
     longest = ("running_stack", "bench", "stack_on_a_small_disk")
     items.sort(key=lambda item: not any(name in getattr(item, "fixturenames", ()) for name in longest))
 
