@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -47,17 +48,35 @@ def up(home: Path, port_base: int | None, wait_s: float, embedded: bool, no_mode
     def progress(text: str) -> None:
         click.echo(f"[{time.monotonic() - began:5.1f} s] {text}", err=True)
 
-    # SIGTERM must clean up as Ctrl-C does
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupted = _interrupts()
     settings = _settings(home, port_base, embedded)
-    if stack.is_running(settings):
+    was_running = stack.is_running(settings)
+    if was_running:
         progress(f"a stack is running in {home} already")
     if no_model or any(settings.bundles_dir.glob("*/*")):
         settings = stack.start(settings, wait_s=wait_s, progress=progress)
     else:
         settings = _with_first_model(settings, wait_s, progress)
+    if interrupted.is_set():
+        # a library's callback has swallowed it on the way
+        if not was_running:
+            stack.stop(settings, progress=progress)
+        raise KeyboardInterrupt
     progress("ready")
     click.echo(addresses(settings))
+
+
+def _interrupts() -> threading.Event:
+    """SIGTERM must clean up as Ctrl-C does, and neither may be lost; set once one of them came."""
+    interrupted = threading.Event()
+
+    def interrupt(_number: int, _frame: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    return interrupted
 
 
 def _with_first_model(settings: Settings, wait_s: float, progress: Callable[[str], None]) -> Settings:
@@ -97,7 +116,11 @@ def _settings(home: Path, port_base: int | None, embedded: bool) -> Settings:
         return settings
     # what a person set in the file, and what topics were made with, stays
     return msgspec.structs.replace(
-        settings, partitions=known.partitions, processors=known.processors, deadline_ms=known.deadline_ms
+        settings,
+        partitions=known.partitions,
+        processors=known.processors,
+        deadline_ms=known.deadline_ms,
+        hot_profiles_mb=known.hot_profiles_mb,
     )
 
 
