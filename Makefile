@@ -67,7 +67,7 @@ slo: setup ## 1,000 transactions a second for 60 s on a stack of its own: nothin
 
 load: setup-dev ## Locust, headless: SHAPE=steady|ramp|spike|attack|soak TARGET=http|kafka USERS=20 RATE=10 (a user), REPORT=dir; on the stack in STACK, else on one of its own
 	@home=$(STACK); if [ -z "$$home" ]; then home=$$(mktemp -d /tmp/tollgate-load-XXXX) && trap '.venv/bin/tollgate down --home '$$home' --purge 2>/dev/null' EXIT && \
-	.venv/bin/tollgate up --home $$home --port-base 24800 && .venv/bin/tollgate train --home $$home; fi && \
+	.venv/bin/tollgate up --home $$home --port-base 24800; fi && \
 	$(PYTHON) -m loadtest.locust --home $$home --shape $(or $(SHAPE),steady) --target $(or $(TARGET),http) --users $(or $(USERS),20) --rate $(or $(RATE),10) \
 	--report $(or $(REPORT),loadtest/reports/load) $(if $(DURATION),--seconds $(DURATION)) $(if $(P99_MS),--p99-ms $(P99_MS))
 

@@ -15,9 +15,9 @@ from datetime import date
 from pathlib import Path
 
 from loadtest import bench_http, bench_scorer, bench_stream, bench_swap
-from loadtest.features_bench.table import Row, conditions, left_out, markdown, write_report
-from loadtest.http_bench.stack import StackError, running_stack
+from loadtest.running_stack import StackError, running_stack
 from loadtest.stream_plots import plot_cpu, plot_latency
+from loadtest.table import Row, conditions, left_out, markdown, write_report
 
 REPORTS = Path(__file__).parent / "reports"
 SECTIONS = ("stream", "swap", "http", "scorer")

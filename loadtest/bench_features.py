@@ -19,8 +19,8 @@ from loadtest.features_bench.offline import offline_row
 from loadtest.features_bench.parts import PartsError, running_parts
 from loadtest.features_bench.peers import peer_rows
 from loadtest.features_bench.processor import processor_rows
-from loadtest.features_bench.table import Row, conditions, left_out, markdown, write_report
 from loadtest.features_bench.traffic import make_traffic
+from loadtest.table import Row, conditions, left_out, markdown, write_report
 
 REPORTS = Path(__file__).parent / "reports"
 SECTIONS = ("kernel", "processor", "peers", "offline")

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from loadtest.bench_scorer import sample_model
-from loadtest.features_bench.table import Row, conditions, markdown
+from loadtest.table import Row, conditions, markdown
 from models.backends import Backend, FloatArray, XgboostBackend
 from models.gpu_backends import gpu_backends, what_a_gpu_needs
 from models.selection import machine

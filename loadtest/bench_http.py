@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from loadtest.features_bench.table import Row, conditions, left_out, markdown, write_report
 from loadtest.http_bench.measuring import highest_rate, run_offer
 from loadtest.http_bench.offer import Offer, Outcome
-from loadtest.http_bench.peer import PeerError, cpu_s, model_file, running_peer
-from loadtest.http_bench.stack import PORT_BASE, StackError, processes, running_stack
+from loadtest.http_bench.peer import PeerError, model_file, running_peer
 from loadtest.measurement import cpu_us_per_transaction
+from loadtest.processes import cpu_s
+from loadtest.running_stack import PORT_BASE, StackError, processes, running_stack
+from loadtest.table import Row, conditions, left_out, markdown, write_report
 from streams.settings import Settings
 
 REPORTS = Path(__file__).parent / "reports"

@@ -15,8 +15,8 @@ import numpy as np
 import xgboost
 
 from features.replay import replay
-from loadtest.features_bench.table import Row, conditions, markdown, times
 from loadtest.simulator import create_world, history_table
+from loadtest.table import Row, conditions, markdown, times
 from models.backends import Backend, FloatArray, ForestBackend, OnnxBackend, XgboostBackend
 from models.dataset import from_history
 from models.onnx_export import to_onnx

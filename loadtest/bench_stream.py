@@ -19,8 +19,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from loadtest.features_bench.table import Row, conditions, left_out, markdown
-from loadtest.http_bench.stack import StackError, running_stack
+from loadtest.running_stack import StackError, running_stack
+from loadtest.table import Row, conditions, left_out, markdown
 
 TOLLGATE = str(Path(sys.executable).parent / "tollgate")
 PORT_BASE = 25400

@@ -13,11 +13,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -31,12 +29,13 @@ import msgspec
 import numpy as np
 from confluent_kafka import TopicPartition
 
-from loadtest.features_bench.table import Row, conditions, markdown
+from loadtest.running_stack import running_stack
+from loadtest.table import Row, conditions, markdown
 from models.bundle import MODEL, load_bundle, publish
 from models.registry import VersionState, next_version, read_state, write_state
 from streams.ledger import end_of
 from streams.ledger.spans import log_reader
-from streams.settings import Settings, load_settings
+from streams.settings import Settings
 from streams.topics import DECISIONS
 
 TOLLGATE = str(Path(sys.executable).parent / "tollgate")
@@ -83,11 +82,8 @@ def main() -> None:
     parser.add_argument("--port-base", type=int, default=26900, help="of the stack started here")
     args = parser.parse_args()
     rates = [int(rate) for rate in args.rates.split(",")]
-    if args.home:
-        rows = swap_rows(load_settings(args.home), rates)
-    else:
-        with own_stack(args.port_base) as settings:
-            rows = swap_rows(settings, rates)
+    with running_stack(args.home, args.port_base) as settings:
+        rows = swap_rows(settings, rates)
     print(markdown(rows))
     print(f"\n{conditions()}")
 
@@ -216,19 +212,6 @@ def reading(settings: Settings) -> Iterator[Seen]:
     finally:
         stop.set()
         thread.join(30)
-
-
-@contextmanager
-def own_stack(port_base: int) -> Iterator[Settings]:
-    """A whole stack with a first model, removed afterwards."""
-    home = tempfile.mkdtemp(prefix="tg-swap-")
-    place = ["--home", home]
-    try:
-        subprocess.run([TOLLGATE, "up", *place, "--port-base", str(port_base), "--wait", "240"], check=True)
-        yield load_settings(home)
-    finally:
-        subprocess.run([TOLLGATE, "down", *place, "--purge"], check=False)
-        shutil.rmtree(home, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ class OneStack(LoadScopeScheduling):
         return "stack" if file.startswith(ON_THE_STACK) else file
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneStack:
     return OneStack(config, log)
 

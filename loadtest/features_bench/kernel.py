@@ -16,8 +16,8 @@ from features.holder_kernel import CARD_COLUMNS, CUSTOMER_COLUMNS
 from features.profiles import FRAUDS, HOLDER, MEETING, new_arena
 from loadtest.features_bench.batches import BATCH, Batch, do_batch, gathered
 from loadtest.features_bench.sparse import scattered
-from loadtest.features_bench.table import Row
 from loadtest.features_bench.traffic import SEED, Traffic, make_traffic, warm_state
+from loadtest.table import Row
 
 RUNS = 7
 DAY_MS = 86_400_000

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import redis
 
+from loadtest.processes import cpu_s
 from streams.settings import Settings, load_settings
 
 START_WITHIN_S = 180.0
@@ -41,22 +42,6 @@ class Parts:
         """CPU time that the server reports of itself."""
         info = self.store.info("cpu")
         return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
-
-
-def cpu_s(process: psutil.Process) -> float:
-    """CPU time of a process and of its threads, seconds."""
-    used = process.cpu_times()
-    return float(used.user + used.system)
-
-
-def end(process: subprocess.Popen[Any]) -> None:
-    """End a process that this benchmark started: asked first, then made to."""
-    process.terminate()
-    try:
-        process.wait(60)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(20)
 
 
 @contextmanager

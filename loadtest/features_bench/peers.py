@@ -21,13 +21,14 @@ import pyarrow as pa
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from loadtest.features_bench.backlog import send
-from loadtest.features_bench.parts import Parts, end
+from loadtest.features_bench.parts import Parts
 from loadtest.features_bench.store_only import store_row
-from loadtest.features_bench.table import Row, left_out, times
 from loadtest.features_bench.traffic import SEED, WARM_DAYS, Traffic
 from loadtest.peers.meter import SHARES
 from loadtest.peers.windows import Kept, add
+from loadtest.processes import end
 from loadtest.simulator import create_world, history_table
+from loadtest.table import Row, left_out, times
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PEERS = CHECKOUT / "loadtest" / "peers"

@@ -16,9 +16,10 @@ from features.catalogue import FEATURES as CATALOGUE
 from features.online.layout import entity_key
 from features.online.resp import RespClient
 from loadtest.features_bench.backlog import fill_store, send
-from loadtest.features_bench.parts import Parts, cpu_s, end
-from loadtest.features_bench.table import Row
+from loadtest.features_bench.parts import Parts
 from loadtest.features_bench.traffic import WARM_DAYS, Traffic, warm_state
+from loadtest.processes import cpu_s, end
+from loadtest.table import Row
 from streams import topics
 from streams.ledger import end_of
 

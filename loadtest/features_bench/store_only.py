@@ -12,8 +12,8 @@ from features.online.resp import RespClient
 from features.online.wire import pack_hset
 from loadtest.features_bench.batches import BATCH
 from loadtest.features_bench.parts import Parts
-from loadtest.features_bench.table import Row
 from loadtest.features_bench.traffic import Traffic
+from loadtest.table import Row
 from streams.events import parse_transaction
 from streams.mapping.encoding import encode_transactions
 

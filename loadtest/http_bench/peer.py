@@ -17,6 +17,7 @@ import httpx
 import psutil
 import redis
 
+from loadtest.processes import end
 from streams.settings import Settings
 
 START_WITHIN_S = 120.0
@@ -56,15 +57,9 @@ def running_peer(settings: Settings, model: Path, workers: int) -> Iterator[tupl
         yield url, psutil.Process(process.pid)
     finally:
         watchdog.cancel()
-        _end(process)
+        end(process)
         shutil.rmtree(folder, ignore_errors=True)
         _forget(settings)
-
-
-def cpu_s(process: psutil.Process) -> float:
-    """CPU seconds of a process and its children."""
-    alive = [process, *process.children(recursive=True)]
-    return sum(sum(one.cpu_times()[:2]) for one in alive)
 
 
 def _answers(url: str) -> None:
@@ -76,19 +71,6 @@ def _answers(url: str) -> None:
         except httpx.HTTPError:
             time.sleep(0.1)
     raise PeerError(f"{url} did not answer within {START_WITHIN_S:g} s")
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """Its workers end with it."""
-    workers = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-    process.terminate()
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(10)
-    for worker in psutil.wait_procs(workers, timeout=5)[1]:
-        worker.kill()
 
 
 def _forget(settings: Settings) -> None:

@@ -39,7 +39,20 @@ def numbers() -> st.SearchStrategy[tuple]:
             st.tuples(st.just("coalesce"), inner, CONSTANTS.map(lambda n: ("constant", n))),
         ),
         max_leaves=4,
-    )
+    ).filter(lambda node: not divides_by_constant_zero(node))
+
+
+def divides_by_constant_zero(node: Any) -> bool:
+    """Refused when the rule is read (tests/unit/test_rules_language.py), so no value to compare."""
+    if node[0] in ("field", "constant"):
+        return False
+    if node[0] == "/" and not has_field(node[2]) and number(node[2], {}) in (0.0, None):
+        return True
+    return any(divides_by_constant_zero(inner) for inner in node[1:])
+
+
+def has_field(node: Any) -> bool:
+    return node[0] == "field" or (node[0] != "constant" and any(has_field(inner) for inner in node[1:]))
 
 
 @st.composite

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from loadtest.features_bench.batches import BATCH, do_batch, gathered
 from loadtest.features_bench.peers import PeerError, expected, peer_traffic, run
 from loadtest.features_bench.sparse import scattered
-from loadtest.features_bench.table import Row, left_out, markdown, times
 from loadtest.features_bench.traffic import make_traffic, warm_state
 from loadtest.peers.windows import WINDOWS_MS, Kept, add
+from loadtest.table import Row, left_out, markdown, times
 
 END = datetime(2026, 11, 1, tzinfo=UTC)
 

@@ -17,7 +17,7 @@ import httpx
 from streams.settings import Settings, load_settings
 
 TOLLGATE = str(Path(sys.executable).parent / "tollgate")
-START_WITHIN_S, TRAIN_WITHIN_S, SERVED_WITHIN_S = 300.0, 400.0, 90.0
+START_WITHIN_S, SERVED_WITHIN_S = 400.0, 90.0
 PORT_BASE = 24900
 
 
@@ -27,7 +27,7 @@ class StackError(Exception):
 
 @contextmanager
 def running_stack(home: str | None, port_base: int = PORT_BASE) -> Iterator[Settings]:
-    """The stack in ``home``, which must serve a model; None: start one, train, and leave nothing behind.
+    """The stack in ``home``, which must serve a model; None: start one with a first model, and leave nothing behind.
 
     Raises:
         StackError: no model is served, or the stack did not start in time.
@@ -40,7 +40,6 @@ def running_stack(home: str | None, port_base: int = PORT_BASE) -> Iterator[Sett
     folder = tempfile.mkdtemp(prefix="tollgate-bench-")
     try:
         _tollgate(START_WITHIN_S, "up", "--home", folder, "--port-base", str(port_base))
-        _tollgate(TRAIN_WITHIN_S, "train", "--home", folder)
         settings = load_settings(folder)
         _served(settings, SERVED_WITHIN_S)
         yield settings
