@@ -140,6 +140,7 @@ class ChunkConsumer(driver.Consumer):
     start_positions: Callable[[list[tuple[str, int]]], Positions] | None = None
     fetch_min_bytes: int = 1
     pacing: Pacing = AT_ONCE
+    sample_above: int = 0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -186,11 +187,27 @@ class ChunkConsumer(driver.Consumer):
             for chunk in self._due(self._chunks(records or {}, active), now):
                 if await self._take_room(fetcher, chunk):
                     await self.callback(self._message(chunk))
+            if records and 0 < self.sample_above < sum(map(len, records.values())):
+                await self._skip_to_end(records)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         async with self._fetching:
             self._fetched_in = self._session
             return await super()._getmany(active_partitions, timeout)
+
+    async def _skip_to_end(self, partitions: Iterable[TP]) -> None:
+        """Read on at what comes from now on; what lies between is left out, and its offsets count as read with the next chunk."""
+        async with self._fetching:
+            if self._fetched_in != self._session:
+                return
+            places = [TopicPartition(tp.topic, tp.partition) for tp in partitions]
+            for place in places:
+                self._next.pop(TP(place.topic, place.partition), None)
+            try:
+                await self._thread.call_thread(self._thread._ensure_consumer().seek_to_end, *places)
+            except (KafkaError, TimeoutError) as error:
+                # partitions have moved, or the broker is away: then all is read, which is only slower
+                logger.warning("a sampler did not get to the end of its partitions: %s", error)
 
     def _adapt(self, gap_s: float) -> None:
         """Let the broker gather while it is busy, answer at once when it is quiet: a fetch costs a millisecond of CPU."""
@@ -353,6 +370,7 @@ def run_chunk_app(
     on_stop: Callable[[], None] | None = None,
     fetch_min_bytes: int = 1,
     pacing: Pacing = AT_ONCE,
+    sample_above: int = 0,
 ) -> None:
     """Run one Faust worker until SIGTERM: ``handle`` gets each chunk, ``tick`` runs between chunks every ``tick_s``.
 
@@ -361,11 +379,12 @@ def run_chunk_app(
     ``start_positions`` is asked, on every assignment, where to start each (topic, partition); those it leaves out start
     at the group's committed offset. A ``handle`` that raises ends the process (exit code 70) and the supervisor
     restarts it: nothing is committed past the failed chunk. With ``fetch_min_bytes`` above 1 a fetch waits for that much,
-    or half a second: fewer, larger chunks, for what is in no hurry.
+    or half a second: fewer, larger chunks, for what is in no hurry. Where a fetch gives more than ``sample_above`` records
+    (0: never), the next begins at the end of the log: for those who look at a sample only, so that reading costs no more.
     """
     starting = threading.Lock()
     start = _alone(start_positions, starting) if start_positions else None
-    app = _new_app(process, group, start, fetch_min_bytes, pacing)
+    app = _new_app(process, group, start, fetch_min_bytes, pacing, sample_above)
     for topic in topics:
         channel = app.topic(topic.name, key_serializer="raw", value_serializer="raw", allow_empty=True)
         app.agent(channel, name=f"{group}-{topic.name}", concurrency=1)(_agent(handle))
@@ -395,6 +414,7 @@ def _new_app(
     start: Callable[[list[tuple[str, int]]], Positions] | None,
     fetch_min_bytes: int,
     pacing: Pacing,
+    sample_above: int = 0,
 ) -> faust.App:
     app = faust.App(
         group,
@@ -419,6 +439,7 @@ def _new_app(
             "start_positions": staticmethod(start) if start else None,
             "fetch_min_bytes": fetch_min_bytes,
             "pacing": pacing,
+            "sample_above": sample_above,
         },
     )
     transport = type("Transport", (driver.Transport,), {"Consumer": consumer})

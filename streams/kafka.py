@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from streams.repeats import Repeats
 
@@ -129,6 +129,27 @@ def new_consumer(bootstrap: str, group: str, **overrides: Any) -> Consumer:
             **overrides,
         }
     )
+
+
+#: what a broker answers for a topic that was created, or moved, a moment ago; librdkafka calls neither retriable here
+NO_LEADER_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+
+
+def watermarks(consumer: Consumer, place: TopicPartition, timeout_s: float) -> tuple[int, int]:
+    """The first offset that is kept and the offset after the last one, as the broker knows them now; waits for a leader.
+
+    Raises:
+        KafkaException: the broker does not answer within ``timeout_s``, or has no such topic.
+    """
+    until = time.monotonic() + timeout_s
+    while True:
+        try:
+            found: tuple[int, int] = consumer.get_watermark_offsets(place, timeout=timeout_s)
+            return found
+        except KafkaException as error:
+            if error.args[0].code() not in NO_LEADER_YET or time.monotonic() > until:
+                raise
+            time.sleep(0.1)
 
 
 def flush(producer: Producer, timeout_s: float) -> None:

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from services.cli.options import home_option, json_option
 from streams.events import DriftRow, RetrainingRequest
-from streams.kafka import new_consumer
+from streams.kafka import new_consumer, watermarks
 from streams.settings import load_settings
 from streams.topics import DRIFT, RETRAINING
 
@@ -80,7 +80,7 @@ def newest(consumer: Consumer, topic: str, count: int, timeout_s: float = _DEADL
         KafkaException: the broker does not answer, or has no such topic.
     """
     deadline = time.monotonic() + timeout_s
-    low, high = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=timeout_s)
+    low, high = watermarks(consumer, TopicPartition(topic, 0), timeout_s)
     start = max(low, high - count)
     records: list[Any] = []
     if start >= high:

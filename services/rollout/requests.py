@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from models.rollout import Action, RolloutRequest
 from services.rollout.answers import HEADER_ACCEPTED, HEADER_REQUEST_ID, header
 from streams.events import encode
-from streams.kafka import DeliveryError, flush, new_consumer, new_producer
+from streams.kafka import DeliveryError, flush, new_consumer, new_producer, watermarks
 from streams.settings import Settings
 from streams.topics import ROLLOUT_REQUESTS, ROLLOUTS_AUDIT
 
@@ -104,9 +104,8 @@ def ask(
 
 def _seek_to_end(consumer: Consumer, deadline: float, kafka: str) -> None:
     try:
-        _, end = consumer.get_watermark_offsets(
-            TopicPartition(ROLLOUTS_AUDIT.name, 0), timeout=max(0.1, deadline - time.monotonic())
-        )
+        left_s = max(0.1, deadline - time.monotonic())
+        _, end = watermarks(consumer, TopicPartition(ROLLOUTS_AUDIT.name, 0), left_s)
     except KafkaException as error:
         raise RolloutTimeout(f"Kafka at {kafka} cannot be reached: {error}") from error
     consumer.assign([TopicPartition(ROLLOUTS_AUDIT.name, 0, end)])

@@ -23,7 +23,7 @@ from services.scoring.live import LiveModel
 from streams.card_numbers import mask_card_numbers
 from streams.dead_letters import dead_letter, send_dead_letter
 from streams.events import Decision, InvalidEvent, encode
-from streams.kafka import AcknowledgedProducer, DeliveryError, flush, new_consumer, new_producer
+from streams.kafka import AcknowledgedProducer, DeliveryError, flush, new_consumer, new_producer, watermarks
 from streams.metrics import (
     CONSUMER_LAG,
     DECISION_LATENCY,
@@ -405,9 +405,8 @@ def last_decided(settings: Settings, partition: int) -> int:
     end = time.monotonic() + TAIL_TIMEOUT_S
     consumer = new_consumer(settings.kafka, f"{GROUP}-tail", **{"fetch.wait.max.ms": 10})
     try:
-        low, high = consumer.get_watermark_offsets(
-            TopicPartition(DECISIONS_TOPIC.name, partition), timeout=TAIL_TIMEOUT_S
-        )
+        place = TopicPartition(DECISIONS_TOPIC.name, partition)
+        low, high = watermarks(consumer, place, TAIL_TIMEOUT_S)
         back = 1
         while high - low > 0 and time.monotonic() < end:
             start = max(low, high - back)

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 
-from streams.chunks import Chunk, run_chunk_app
+from streams.chunks import Chunk, Pacing, run_chunk_app
 from streams.drift.detectors import alibi_detectors
 from streams.drift.live import LiveModel
 from streams.drift.watch import DriftWatch
@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 #: off the hot path: half a second later is soon enough, and large fetches cost a third less a record
 FETCH_BYTES = 1_000_000
 GROUP = "drift"
+#: twice a second; of more than about 2,000 transactions a second a sample is read, since a sample is all that is kept
+PACING, SAMPLE_ABOVE = Pacing(chunk_interval_s=0.5), 2_000
 MODEL = "fraud"
 DELIVERY_S = 30.0
 LOOK_EVERY_S = 3.0
@@ -66,6 +68,8 @@ def main() -> None:
         tick=tick,
         on_stop=live.close,
         fetch_min_bytes=FETCH_BYTES,
+        pacing=PACING,
+        sample_above=SAMPLE_ABOVE,
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from confluent_kafka import Producer
@@ -55,6 +55,15 @@ ACKNOWLEDGE_WITHIN_S = 150.0
 #: what decoders raise for bytes that others wrote
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, TypeError, RecursionError)
 
+
+class _Decided(msgspec.Struct):
+    """What is read of every decision."""
+
+    transaction_id: str
+    decision: Literal["approve", "review", "decline"]
+
+
+_decided_decoder = msgspec.json.Decoder(_Decided)
 _decision_decoder = msgspec.json.Decoder(Decision)
 _label_decoder = msgspec.msgpack.Decoder(StoredLabel)
 _pack = msgspec.msgpack.Encoder().encode
@@ -120,28 +129,33 @@ class LabelsStage:
         self._finish(chunk, join.joined, writes)
 
     def _decisions(self, chunk: Chunk) -> None:
-        decisions: list[tuple[Any, Decision]] = []
+        decided: list[tuple[Any, _Decided]] = []
         refused: list[tuple[Any, InvalidEvent]] = []
         for record in chunk.records:
             try:
-                decisions.append((record, _decision_decoder.decode(record.value)))
+                decided.append((record, _decided_decoder.decode(record.value)))
             except _UNREADABLE as error:
-                # the text may quote a value of the record
-                text = mask_card_numbers(str(error).encode()).decode()
-                refused.append((record, InvalidEvent("poison", "", f"no decision: {text}")))
-        values = self._read(chunk, [label_key(decision.transaction_id) for _, decision in decisions])
-        self._refuse(refused)
+                refused.append((record, _poison(error)))
+        values = self._read(chunk, [label_key(decision.transaction_id) for _, decision in decided])
         known: dict[str, StoredLabel] = {}
-        for (record, decision), said in zip(decisions, values, strict=True):
+        for (record, decision), said in zip(decided, values, strict=True):
             if label := _stored_label(said, record):
                 known[decision.transaction_id] = label
         join = Join({}, known, self._partitions)
         writes: list[Command] = []
-        for record, decision in decisions:
+        for record, decision in decided:
             entities = _entities(record)
-            join.decision(KnownDecision(decision, entities), record.partition, record.offset)
+            if decision.decision == "decline" or decision.transaction_id in known:
+                # nearly all others lead to nothing now, and decoding them wholly would cost as much as all the rest
+                try:
+                    whole = _decision_decoder.decode(record.value)
+                except _UNREADABLE as error:
+                    refused.append((record, _poison(error)))
+                    continue
+                join.decision(KnownDecision(whole, entities), record.partition, record.offset)
             indexed = encode_indexed(IndexedDecision(record.value, entities))
             writes.append(("SET", decision_key(decision.transaction_id), indexed, "EX", KEEP_S))
+        self._refuse(refused)
         self._finish(chunk, join.joined, writes)
 
     def _sort_out(
@@ -206,6 +220,11 @@ class LabelsStage:
         partitions = [(tp.topic, tp.partition) for tp in chunk.positions]
         positions = {(tp.topic, tp.partition): offset for tp, offset in chunk.positions.items()}
         self._claims.commit(partitions, writes, positions)
+
+
+def _poison(error: Exception) -> InvalidEvent:
+    # the text may quote a value of the record
+    return InvalidEvent("poison", "", f"no decision: {mask_card_numbers(str(error).encode()).decode()}")
 
 
 def _header(headers: Iterable[tuple[str, bytes]] | None, name: str) -> bytes | None:

@@ -10,17 +10,13 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from streams.kafka import new_consumer
+from streams.kafka import NO_LEADER_YET, new_consumer
 
 #: partition to offset, per topic
 Span = dict[str, dict[int, int]]
 
-#: what a broker answers for a topic that was created a moment ago; librdkafka calls none of them retriable here
-_NO_LEADER_YET = (
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-)
+#: a topic that was created a moment ago may not be known everywhere either
+_NOT_THERE_YET = (*NO_LEADER_YET, KafkaError.UNKNOWN_TOPIC_OR_PART)
 
 
 class LedgerUnreachable(Exception):
@@ -80,7 +76,7 @@ def _watermarks(bootstrap: str, topics: list[str], timeout_s: float, which: int)
                     for topic in topics
                 }
             except KafkaException as error:
-                passes = error.args[0].retriable() or error.args[0].code() in _NO_LEADER_YET
+                passes = error.args[0].retriable() or error.args[0].code() in _NOT_THERE_YET
                 if time.monotonic() > until or not passes:
                     raise LedgerUnreachable(
                         f"Kafka at {bootstrap} does not answer: {error.args[0].str()}"

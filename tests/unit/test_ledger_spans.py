@@ -6,8 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from streams.kafka import NO_LEADER_YET, watermarks
 from streams.ledger import LedgerUnreachable, end_of, spans
 
 
@@ -50,3 +51,16 @@ def test_a_leader_that_never_comes_and_a_refusal_end_the_wait(monkeypatch: pytes
     with pytest.raises(LedgerUnreachable):
         end_of("nowhere:1", ["decisions"])
     assert refuses.errors == []
+
+
+@pytest.mark.parametrize("code", NO_LEADER_YET)
+def test_watermarks_wait_for_a_leader_and_not_for_what_will_not_come(code: int) -> None:
+    consumer: Any = Broker(code, code)
+    assert watermarks(consumer, TopicPartition("drift", 0), 5.0) == (3, 7)
+    never: Any = Broker(*[code] * 1_000)
+    with pytest.raises(KafkaException):
+        watermarks(never, TopicPartition("drift", 0), 0.2)
+    unknown: Any = Broker(KafkaError.UNKNOWN_TOPIC_OR_PART)
+    with pytest.raises(KafkaException):
+        watermarks(unknown, TopicPartition("drift", 0), 5.0)
+    assert unknown.errors == []
