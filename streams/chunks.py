@@ -257,7 +257,7 @@ class ChunkConsumer(driver.Consumer):
             except TimeoutError:
                 continue
             if chunk.current():
-                chunk.finish = partial(self._finished, chunk, room)
+                chunk.finish = partial(self._finished, chunk.session, chunk.positions, room)
                 return True
             room.release()
         return False
@@ -282,12 +282,11 @@ class ChunkConsumer(driver.Consumer):
         return list(by_topic.values())
 
     def _new_chunk(self, topic: str) -> Chunk:
-        chunk = Chunk(topic, [], session=self._session)
-        chunk.current = partial(self._is_current, chunk)
-        return chunk
+        # neither this nor ``finish`` may hold the chunk: in a circle, its records would wait for the garbage collector
+        return Chunk(topic, [], session=self._session, current=partial(self._is_current, self._session))
 
-    def _is_current(self, chunk: Chunk) -> bool:
-        return chunk.session == self._session
+    def _is_current(self, session: int) -> bool:
+        return session == self._session
 
     def _message(self, chunk: Chunk) -> ConsumerMessage:
         first = chunk.records[0]
@@ -297,9 +296,9 @@ class ChunkConsumer(driver.Consumer):
             None, chunk, None, 0, 0, tp, generation_id=self.app.consumer_generation_id,
         )  # fmt: skip
 
-    def _finished(self, chunk: Chunk, room: asyncio.Semaphore) -> None:
-        if chunk.current():
-            self._handled.update(chunk.positions)
+    def _finished(self, session: int, positions: Mapping[TP, int], room: asyncio.Semaphore) -> None:
+        if session == self._session:
+            self._handled.update(positions)
         room.release()
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:

@@ -94,6 +94,10 @@ def _producer_config(bootstrap: str, client_id: str, overrides: dict[str, Any]) 
     }
 
 
+#: for those who flush after every batch: it goes out whole, in one request a broker, when it is complete
+AT_FLUSH = {"linger.ms": 100}
+
+
 def new_producer(bootstrap: str, client_id: str, **overrides: Any) -> AcknowledgedProducer:
     """An idempotent producer that places keys as Java's clients do (murmur2), keeps order on retry and leaves no gap.
 

@@ -66,7 +66,7 @@ def quiet_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(200_000, 20, 50)
 
 
 def start_process(default_name: str, *, metrics: bool = True, signals: bool = True) -> Process:

@@ -40,7 +40,9 @@ def config(settings: Settings) -> str:
         "maxmemory-policy": "noeviction",
         # state is overwritten all the time: rewrite when the file is four times what it must be, not twice
         "auto-aof-rewrite-percentage": 300,
-        "auto-aof-rewrite-min-size": "256mb",
+        "auto-aof-rewrite-min-size": "1gb",
+        # profiles are packed already, and a rewrite takes its processor time from the hot path
+        "rdbcompression": "no",
         # an entity's hash is five fields in one piece of memory, its profile of up to 2 KB among them: a table for five
         # costs a miss of the cache for each. The older of the setting's two names, which later versions know too
         "hash-max-ziplist-value": 4096,

@@ -46,7 +46,7 @@ class Parts:
         # what is there now stays: the collector need not look at it again, and a full collection is a pause
         gc.collect()
         gc.freeze()
-        gc.set_threshold(20_000, 20, 50)
+        gc.set_threshold(200_000, 20, 50)
         return Edge(settings, live, self._store, self._publisher, limits_from_environment())
 
     async def close(self) -> None:

@@ -23,7 +23,15 @@ from services.scoring.live import LiveModel
 from streams.card_numbers import mask_card_numbers
 from streams.dead_letters import dead_letter, send_dead_letter
 from streams.events import Decision, InvalidEvent, encode
-from streams.kafka import AcknowledgedProducer, DeliveryError, flush, new_consumer, new_producer, watermarks
+from streams.kafka import (
+    AT_FLUSH,
+    AcknowledgedProducer,
+    DeliveryError,
+    flush,
+    new_consumer,
+    new_producer,
+    watermarks,
+)
 from streams.metrics import (
     CONSUMER_LAG,
     DECISION_LATENCY,
@@ -150,7 +158,7 @@ class StreamScorer:
     def _session(self) -> None:
         """Consume until stopped; a failed delivery ends it, and the next one starts from the log's own tail."""
         producer = new_producer(
-            self._settings.kafka, self._name, **{"message.timeout.ms": MESSAGE_TIMEOUT_MS, "linger.ms": 0.5}
+            self._settings.kafka, self._name, **{"message.timeout.ms": MESSAGE_TIMEOUT_MS, **AT_FLUSH}
         )
         consumer = new_consumer(
             self._settings.kafka,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from features.online.claims import Claims
 from features.online.resp import RespClient
 from streams.chunks import Pacing, Positions, run_chunk_app
-from streams.kafka import new_producer
+from streams.kafka import AT_FLUSH, new_producer
 from streams.labels.sent import sent_outcomes
 from streams.labels.stage import TOPICS, LabelsStage
 from streams.process import Process, start_process
@@ -21,7 +21,9 @@ def run(process: Process) -> None:
     settings = process.settings
     client = RespClient(settings.redis_address)
     claims = Claims(client, GROUP)
-    stage = LabelsStage(settings.partitions, client, new_producer(settings.kafka, process.name), claims)
+    stage = LabelsStage(
+        settings.partitions, client, new_producer(settings.kafka, process.name, **AT_FLUSH), claims
+    )
 
     def start(assigned: list[tuple[str, int]]) -> Positions:
         positions = claims.claim(assigned)

@@ -10,7 +10,7 @@ from features.online.hot import HotProfiles
 from features.online.resp import RespClient
 from features.online.warm import warm_kernels
 from streams.chunks import Chunk, Pacing, Positions, run_chunk_app
-from streams.kafka import new_producer
+from streams.kafka import AT_FLUSH, new_producer
 from streams.metrics import STATE_REBUILDING
 from streams.partitioning import entity_partition, partitions_of
 from streams.process import Process, start_process
@@ -33,7 +33,7 @@ def run(process: Process) -> None:
     settings = process.settings
     client = RespClient(settings.redis_address)
     claims = Claims(client, GROUP)
-    producer = new_producer(settings.kafka, process.name)
+    producer = new_producer(settings.kafka, process.name, **AT_FLUSH)
     home = partial(entity_partition, partitions=settings.partitions)
     hot = HotProfiles(home, settings.hot_profiles_mb << 20)
     cards = CardStage(settings, client, producer, claims, hot)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
 from functools import partial
 from types import SimpleNamespace
@@ -140,6 +142,23 @@ def test_a_chunk_that_waited_through_a_rebalance_is_dropped_and_fetched_again_in
         assert world.consumer._handled == {ZERO: 4}
 
     run(lambda: World(Thread([0, 1, 2, 3, 4]), tmp_path), scenario)
+
+
+def test_a_chunk_and_its_records_are_gone_with_their_last_user(tmp_path: Any) -> None:
+    async def scenario(world: World) -> None:
+        await world.until(lambda: world.has_handed(CHUNKS_AT_ONCE))
+        chunk = world.handed.pop(0)
+        chunk.finish()
+        trace = weakref.ref(chunk)
+        del chunk
+        # no collector comes by: a circle would keep every record that was ever read until one does
+        assert trace() is None
+
+    gc.disable()
+    try:
+        run(lambda: World(Thread([0, 1]), tmp_path), scenario)
+    finally:
+        gc.enable()
 
 
 def test_a_chunk_taken_from_this_worker_is_not_handed_on_before_the_next_assignment(tmp_path: Any) -> None:
