@@ -8,10 +8,12 @@ message per fetch and topic, carrying the records of all partitions; the offsets
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
@@ -36,7 +38,10 @@ Positions = dict[tuple[str, int], int]
 EXIT_HANDLER_FAILED = 70
 #: records of one chunk at most: bounds memory and the time that one chunk takes
 MAX_CHUNK_RECORDS = 4096
+#: one at work and one that waits, or is being ended: more would only be memory, and fetched earlier than need be
 CHUNKS_AT_ONCE = 2
+#: chunks that are handled are ended within this, or whoever takes the partitions stops them
+SETTLE_WITHIN_S = 5.0
 #: a fetch waits so long for a first record
 FETCH_WAIT_MS = 500
 
@@ -67,15 +72,16 @@ class Pacing:
     """How often chunks are taken: cycles cost, not records.
 
     ``chunk_interval_s``: least time between two chunks; what arrives meanwhile is one. ``slow_topics``: topics that are
-    looked at only every so many seconds, for what nobody waits for. ``busy_wait_ms``: once chunks follow each other
-    closely, the broker gathers for so long before it answers a fetch; in quiet times it answers at once.
+    looked at only every so many seconds, for what nobody waits for. ``at_broker``: once chunks follow each other closely, it is
+    the broker that waits out the interval before it answers; in quiet times it answers at once. Waiting here instead
+    would let records grow old twice: what a fetch brought early waits here, and what came after it waits there.
     ``longest_interval_s``: the interval grows by itself for every FULL_RECORDS of the chunk before, up to this: then it is
     processor time that is short, and waiting a little costs less than working in small pieces.
     """
 
     chunk_interval_s: float = 0.0
     longest_interval_s: float = 0.0
-    busy_wait_ms: int = 0
+    at_broker: bool = False
     slow_topics: Mapping[str, float] = field(default_factory=dict)
 
     def interval_after(self, records: int) -> float:
@@ -88,7 +94,8 @@ AT_ONCE = Pacing()
 FULL_RECORDS = 80
 #: chunks closer than this are a busy time
 BUSY_GAP_S = 0.05
-BUSY_FETCH_BYTES = 100_000
+#: no fetch gathers more than this, however long it may wait
+BUSY_FETCH_BYTES = 2_000_000
 
 
 class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
@@ -138,6 +145,7 @@ class ChunkConsumer(driver.Consumer):
 
     #: set by ``run_chunk_app`` on the subclass it makes
     start_positions: Callable[[list[tuple[str, int]]], Positions] | None = None
+    settle: Callable[[], None] | None = None
     fetch_min_bytes: int = 1
     pacing: Pacing = AT_ONCE
     sample_above: int = 0
@@ -146,7 +154,6 @@ class ChunkConsumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self._handled: dict[TP, int] = {}
         self._committed: dict[TP, int] = {}
-        # one chunk at work and one waiting: more would only be memory
         self._room = asyncio.Semaphore(CHUNKS_AT_ONCE)
         # raised whenever partitions come or go: what was fetched before is fetched again, here or elsewhere
         self._session = 0
@@ -171,8 +178,8 @@ class ChunkConsumer(driver.Consumer):
 
     async def _fetch_chunks(self, fetcher: Any) -> None:
         while not (self.should_stop or fetcher.should_stop):
-            pause = self._fetched_at + self._interval_s - monotonic()
-            await asyncio.sleep(max(0.0, pause))
+            if not self.pacing.at_broker:
+                await asyncio.sleep(max(0.0, self._fetched_at + self._interval_s - monotonic()))
             try:
                 records, active = await self._wait_next_records(self._patience())
             except self.consumer_stopped_errors:
@@ -180,10 +187,12 @@ class ChunkConsumer(driver.Consumer):
             if not self.flow_active or self._fetched_in != self._session:
                 continue
             now = monotonic()
+            gap_s = now - self._fetched_at
             if records:
-                self._adapt(now - self._fetched_at)
                 self._fetched_at = now
                 self._interval_s = self.pacing.interval_after(sum(map(len, records.values())))
+            if self.pacing.at_broker:
+                self._pace_at_broker(gap_s)
             for chunk in self._due(self._chunks(records or {}, active), now):
                 if await self._take_room(fetcher, chunk):
                     await self.callback(self._message(chunk))
@@ -209,13 +218,12 @@ class ChunkConsumer(driver.Consumer):
                 # partitions have moved, or the broker is away: then all is read, which is only slower
                 logger.warning("a sampler did not get to the end of its partitions: %s", error)
 
-    def _adapt(self, gap_s: float) -> None:
+    def _pace_at_broker(self, gap_s: float) -> None:
         """Let the broker gather while it is busy, answer at once when it is quiet: a fetch costs a millisecond of CPU."""
-        if self.pacing.busy_wait_ms:
-            fetcher = self._thread._ensure_consumer()._fetcher
-            busy = gap_s < BUSY_GAP_S
-            fetcher._fetch_min_bytes = BUSY_FETCH_BYTES if busy else self.fetch_min_bytes
-            fetcher._fetch_max_wait_ms = self.pacing.busy_wait_ms if busy else FETCH_WAIT_MS
+        fetcher = self._thread._ensure_consumer()._fetcher
+        busy = gap_s < BUSY_GAP_S
+        fetcher._fetch_min_bytes = BUSY_FETCH_BYTES if busy else self.fetch_min_bytes
+        fetcher._fetch_max_wait_ms = round(self._interval_s * 1000) if busy else FETCH_WAIT_MS
 
     def _due(self, chunks: list[Chunk], now: float) -> list[Chunk]:
         """What is handed on now: slow topics are gathered until their time has come, or until they are a full chunk.
@@ -318,9 +326,19 @@ class ChunkConsumer(driver.Consumer):
         return True
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """What was fetched and not handled yet is another worker's now, or is fetched again."""
+        """What was fetched and not handled yet is another worker's now, or is fetched again; what is handled is ended first."""
         self._session += 1
+        await self._settle()
         await super().on_partitions_revoked(revoked)
+
+    async def _settle(self) -> None:
+        settle = type(self).settle
+        if settle is not None:
+            with contextlib.suppress(TimeoutError):
+                # past it, what is not ended is stopped by whoever has the partitions then
+                await asyncio.wait_for(
+                    asyncio.get_running_loop().run_in_executor(None, settle), SETTLE_WITHIN_S
+                )
 
     async def perform_seek(self) -> None:
         """After an assignment: start where the state says, else where the group committed. Faust resumes the flow after it."""
@@ -335,6 +353,7 @@ class ChunkConsumer(driver.Consumer):
         start = type(self).start_positions
         if start is None:
             return {}
+        await self._settle()
         assigned = [(tp.topic, tp.partition) for tp in self.assignment()]
         positions = await asyncio.get_event_loop().run_in_executor(None, start, assigned)
         places = {TP(topic, partition): offset for (topic, partition), offset in positions.items()}
@@ -361,9 +380,10 @@ def run_chunk_app(
     process: Process,
     group: str,
     topics: list[Topic],
-    handle: Callable[[Chunk], None],
+    handle: Callable[[Chunk], Future[None] | None],
     start_positions: Callable[[list[tuple[str, int]]], Positions] | None = None,
     *,
+    settle: Callable[[], None] | None = None,
     tick: Callable[[], None] | None = None,
     tick_s: float = 1.0,
     on_stop: Callable[[], None] | None = None,
@@ -375,6 +395,9 @@ def run_chunk_app(
 
     ``handle`` and ``tick`` run in one thread, ``start_positions`` in another, never while one of them runs.
 
+    Where ``handle`` returns a Future, its chunk is done when that is; the next one may be handled before. ``settle`` waits until
+    all are done, before partitions are given away and before ``start_positions``.
+
     ``start_positions`` is asked, on every assignment, where to start each (topic, partition); those it leaves out start
     at the group's committed offset. A ``handle`` that raises ends the process (exit code 70) and the supervisor
     restarts it: nothing is committed past the failed chunk. With ``fetch_min_bytes`` above 1 a fetch waits for that much,
@@ -383,7 +406,7 @@ def run_chunk_app(
     """
     starting = threading.Lock()
     start = _alone(start_positions, starting) if start_positions else None
-    app = _new_app(process, group, start, fetch_min_bytes, pacing, sample_above)
+    app = _new_app(process, group, start, fetch_min_bytes, pacing, sample_above, settle)
     for topic in topics:
         channel = app.topic(topic.name, key_serializer="raw", value_serializer="raw", allow_empty=True)
         app.agent(channel, name=f"{group}-{topic.name}", concurrency=1)(_agent(handle))
@@ -414,6 +437,7 @@ def _new_app(
     fetch_min_bytes: int,
     pacing: Pacing,
     sample_above: int = 0,
+    settle: Callable[[], None] | None = None,
 ) -> faust.App:
     app = faust.App(
         group,
@@ -436,6 +460,7 @@ def _new_app(
         (ChunkConsumer,),
         {
             "start_positions": staticmethod(start) if start else None,
+            "settle": staticmethod(settle) if settle else None,
             "fetch_min_bytes": fetch_min_bytes,
             "pacing": pacing,
             "sample_above": sample_above,
@@ -446,8 +471,9 @@ def _new_app(
     return app
 
 
-def _agent(handle: Callable[[Chunk], None]) -> Callable[[Any], Any]:
+def _agent(handle: Callable[[Chunk], Future[None] | None]) -> Callable[[Any], Any]:
     async def consume(stream: Any) -> None:
+        loop = asyncio.get_running_loop()
         async for chunk in stream:
             if not chunk.current():
                 logger.info(
@@ -456,16 +482,33 @@ def _agent(handle: Callable[[Chunk], None]) -> Callable[[Any], Any]:
                 chunk.finish()
                 continue
             started = monotonic()
+            what = f"chunk of {len(chunk.records)} records from {chunk.topic}"
             try:
-                handle(chunk)
-                chunk.finish()
+                ending = handle(chunk)
             except Exception:  # the process edge: log, stop, let the supervisor restart
-                logger.exception("chunk of %d records from %s failed", len(chunk.records), chunk.topic)
+                logger.exception("%s failed", what)
                 os._exit(EXIT_HANDLER_FAILED)
+            if ending is None:
+                chunk.finish()
+            else:
+                ending.add_done_callback(partial(_ended, what, chunk.finish, loop))
             if monotonic() - started > 5:
                 logger.warning("a chunk of %d records took %.1f s", len(chunk.records), monotonic() - started)
 
     return consume
+
+
+def _ended(
+    what: str, finish: Callable[[], None], loop: asyncio.AbstractEventLoop, ending: Future[None]
+) -> None:
+    """Called in the thread that ended a chunk."""
+    error = ending.exception()
+    if error is not None:  # the process edge, as above
+        logger.error("%s was not ended", what, exc_info=error)
+        os._exit(EXIT_HANDLER_FAILED)
+    with contextlib.suppress(RuntimeError):
+        # the loop is closed: the process ends, and whoever comes next starts from the state
+        loop.call_soon_threadsafe(finish)
 
 
 def _alone(

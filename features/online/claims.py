@@ -62,6 +62,43 @@ class Claims:
         """Commands that set positions: the last step of a rebuild."""
         return [("SET", self._position_key(tp), position) for tp, position in positions.items()]
 
+    def look(self, partitions: Sequence[TopicPartition]) -> list[Command]:
+        """The command to send before a read of state whose writes come later; its reply is for ``check_look``."""
+        epochs, positions = map(self._epoch_key, partitions), map(self._position_key, partitions)
+        return [("MGET", *epochs, *positions)]
+
+    def check_look(
+        self,
+        partitions: Sequence[TopicPartition],
+        values: Sequence[bytes | None],
+        known: Mapping[TopicPartition, int],
+    ) -> None:
+        """Compare the reply of ``look`` with what this worker holds, while writes of its own may be under way.
+
+        ``known``: positions that were written when ``look`` was sent. Raises: ClaimLost, StateRegressed.
+        """
+        for index, tp in enumerate(partitions):
+            if tp not in self._epochs or values[index] != self._epochs[tp]:
+                raise ClaimLost(f"{tp[0]}[{tp[1]}] was taken by another worker")
+            stored = int(values[len(partitions) + index] or 0)
+            if stored < known[tp]:
+                raise StateRegressed(f"{tp[0]}[{tp[1]}]: state is at {stored}, this worker wrote {known[tp]}")
+
+    def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """How far each partition's state is written, as far as this worker knows; 0 for those of another."""
+        return {tp: self._positions.get(tp, 0) for tp in partitions}
+
+    def write(
+        self,
+        partitions: Sequence[TopicPartition],
+        starts: Mapping[TopicPartition, int],
+        writes: Sequence[Command],
+        positions: Mapping[TopicPartition, int],
+    ) -> None:
+        """``guard``, ``check`` and ``commit`` of a chunk. Raises: what they raise."""
+        self.check(partitions, self._client.patient(self.guard(partitions)), starts)
+        self.commit(partitions, writes, positions)
+
     def guard(self, partitions: Sequence[TopicPartition]) -> list[Command]:
         """Commands to send before reading state; two replies for ``check``."""
         keys = [self._epoch_key(tp) for tp in partitions]

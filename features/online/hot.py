@@ -80,7 +80,7 @@ class HotProfiles:
     """Profiles of one worker. For each batch: ``begin_batch``, ``slots`` (or ``places``), send ``reads``, ``load`` the replies.
 
     A slot belongs to an entity until its kind is forgotten, at ``begin_batch`` at the earliest. Whoever changes a profile
-    here must write it to the store before the next batch, or end.
+    here must write it to the store in the order of batches, or end: and before anything is read again that was forgotten.
     """
 
     def __init__(self, home: Callable[[str, str], int], budget_bytes: int = BUDGET_BYTES) -> None:
@@ -105,13 +105,15 @@ class HotProfiles:
         for table in self._tables.values():
             table.clear()
 
-    def begin_batch(self) -> None:
-        """What was read for the batch before is here; a kind that has grown too large is forgotten."""
+    def begin_batch(self) -> bool:
+        """What was read for the batch before is here; a kind that has grown too large is forgotten, and True returned."""
         self._asked = []
+        forgot = False
         while True:
             used = {name: self._used(name) for name in _KEPT}
             if sum(used.values()) <= self._budget:
-                return
+                return forgot
+            forgot = True
             largest = max(_KEPT, key=lambda name: used[name])
             for entity in _KEPT[largest]:
                 self._tables[entity].clear()

@@ -1,12 +1,15 @@
 """The card stage: a chunk of `transactions` becomes features, entity items and the cards' new state, once.
 
-Order: read state and position; compute; produce and wait for the acknowledgement; write state and position in one
-EXEC. A crash anywhere repeats at most records that carry their source offset and are dropped downstream (decision 1).
+Order: read what is not in memory; compute; produce; then, as the chunk's ending, wait for the acknowledgement and write state
+and position in one EXEC. A crash anywhere repeats at most records that carry their source offset and are dropped
+downstream (decision 1).
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +23,7 @@ from features.meeting_kernel import MEETINGS
 from features.online.claims import REBUILDING_KEY, Claims
 from features.online.hot import HotProfiles
 from features.online.layout import CARD_STATE, KEEP_AGAIN_MS
-from features.online.resp import Packed, RespClient
+from features.online.resp import Command, Packed, RespClient
 from features.online.wire import pack_hset
 from streams.chunks import Chunk
 from streams.dead_letters import dead_letter, send_dead_letter
@@ -37,6 +40,7 @@ from streams.metrics import (
 )
 from streams.missing import present
 from streams.partitioning import entity_partition
+from streams.processor.endings import ACKNOWLEDGE_WITHIN_S, Ending, Endings
 from streams.processor.intake import Accepted, Intake, sort_out
 from streams.processor.paid import pack_paid
 from streams.records import (
@@ -55,8 +59,6 @@ from streams.topics import TRANSACTIONS as TRANSACTIONS_TOPIC
 
 LATE_BOUND_MS = LATE_BOUND_S * 1000
 _COUNT_24H, _SUM_24H = INDEX["card_count_24h"], INDEX["card_sum_24h"]
-#: the broker may be away this long before the process gives up and is restarted
-ACKNOWLEDGE_WITHIN_S = 150.0
 
 
 class RebuildEnded(Exception):
@@ -75,45 +77,51 @@ class CardStage:
     """Handles chunks of `transactions` for the partitions that ``claims`` holds; ``hot`` is shared with the entity stage."""
 
     def __init__(
-        self, settings: Settings, client: RespClient, producer: Producer, claims: Claims, hot: HotProfiles
+        self,
+        settings: Settings,
+        client: RespClient,
+        producer: Producer,
+        claims: Claims,
+        hot: HotProfiles,
+        endings: Endings,
     ) -> None:
+        """``client`` is for reading: what is written goes through ``endings``."""
         self._settings = settings
         self._client = client
         self._producer = producer
         self._claims = claims
         self._hot = hot
+        self._endings = endings
         self.rebuilding = False
 
-    def handle(self, chunk: Chunk) -> None:
-        """Do one chunk wholly, or raise and leave it for the next worker."""
+    def handle(self, chunk: Chunk) -> Future[None] | None:
+        """Do one chunk, up to its ending; or raise and leave it for the next worker."""
         started = time.monotonic()
         if self.rebuilding:
             self._without_state(chunk)
-            return
+            return None
         partitions = [(tp.topic, tp.partition) for tp in chunk.positions]
         intake = sort_out(chunk.records, self._settings.partitions, self._settings.deadline_ms)
         accepted = intake.accepted
         transactions = [a.transaction for a in accepted]
         hot = self._hot
-        hot.begin_batch()
+        if hot.begin_batch():
+            # what is read again must be what was written last
+            self._endings.settled()
         places = hot.places(transactions)
-        guard = self._claims.guard(partitions)
-        replies = self._client.patient([*guard, *hot.reads()])
-        starts = {(tp.topic, tp.partition): offset for tp, offset in chunk.starts.items()}
-        self._claims.check(partitions, replies, starts)
-        hot.load(replies[len(guard) :])
+        read_missing(self._client, self._claims, partitions, hot)
         profiles = hot.profiles()
         columns = columns_of(transactions, [a.event_ms for a in accepted], [a.offset for a in accepted])
         before_ms = profiles.cards["last_ms"][places.cards]
         rows, seen = computed_beside(columns, places, profiles)
         late_ms = _late(places.cards.tolist(), columns["event_ms"].tolist(), before_ms.tolist())
         read = Read(entities_as_of(places, profiles), frauds_as_of(places, profiles), [0] * len(accepted))
+        writes = _writes(hot, places.cards, rows, seen, before_ms)
+        self._endings.acknowledged()
         self._produce(intake, columns, rows, seen, late_ms, read, _homes(hot, places))
-        flush(self._producer, ACKNOWLEDGE_WITHIN_S)
-        positions = {(tp.topic, tp.partition): offset for tp, offset in chunk.positions.items()}
-        self._claims.commit(partitions, [_writes(hot, places.cards, rows, seen, before_ms)], positions)
+        done = self._endings.end(ending_of(chunk, [writes], "processor", started))
         _count(intake, seen, late_ms)
-        STAGE_SECONDS.labels("processor").observe(time.monotonic() - started)
+        return done
 
     def _without_state(self, chunk: Chunk) -> None:
         """Features of the transactions alone, marked as such; the state is not touched: another makes it again from the log.
@@ -176,6 +184,33 @@ class CardStage:
             headers=list(headers.items()),
         )
         FORWARDED.inc()
+
+
+def read_missing(
+    client: RespClient, claims: Claims, partitions: list[tuple[str, int]], hot: HotProfiles
+) -> None:
+    """Read what a batch needs and ``hot`` has not, from a store that is not behind what this worker wrote.
+
+    Raises:
+        ClaimLost, StateRegressed: the state is not this worker's to go on from. StoreRefused, StoreUnavailable, ProfileError.
+    """
+    reads = hot.reads()
+    if reads:
+        known = claims.positions(partitions)
+        replies = client.patient([*claims.look(partitions), *reads])
+        claims.check_look(partitions, replies[0], known)
+        hot.load(replies[1:])
+
+
+def ending_of(chunk: Chunk, writes: Sequence[Command], stage: str, started: float) -> Ending:
+    """How a chunk ends; ``started``: when its stage began with it, by the monotonic clock."""
+    return Ending(
+        [(tp.topic, tp.partition) for tp in chunk.positions],
+        {(tp.topic, tp.partition): offset for tp, offset in chunk.starts.items()},
+        {(tp.topic, tp.partition): offset for tp, offset in chunk.positions.items()},
+        writes,
+        lambda: STAGE_SECONDS.labels(stage).observe(time.monotonic() - started),
+    )
 
 
 def _features(

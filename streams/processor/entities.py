@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import msgspec
@@ -29,8 +30,9 @@ from streams.chunks import Chunk
 from streams.dead_letters import dead_letter, send_dead_letter
 from streams.events import InvalidEvent
 from streams.kafka import flush
-from streams.metrics import DUPLICATES, FEATURE_STALENESS, STAGE_SECONDS
-from streams.processor.cards import ACKNOWLEDGE_WITHIN_S
+from streams.metrics import DUPLICATES, FEATURE_STALENESS
+from streams.processor.cards import ending_of, read_missing
+from streams.processor.endings import ACKNOWLEDGE_WITHIN_S, Endings
 from streams.processor.items import (
     Columns,
     Known,
@@ -51,11 +53,15 @@ Source = tuple[str, int]
 class EntityStage:
     """Handles chunks of `entities` for the partitions that ``claims`` holds; ``hot`` is shared with the card stage."""
 
-    def __init__(self, client: RespClient, producer: Producer, claims: Claims, hot: HotProfiles) -> None:
+    def __init__(
+        self, client: RespClient, producer: Producer, claims: Claims, hot: HotProfiles, endings: Endings
+    ) -> None:
+        """``client`` is for reading: what is written goes through ``endings``."""
         self._client = client
         self._producer = producer
         self._claims = claims
         self._hot = hot
+        self._endings = endings
         self._applied: dict[int, dict[Source, int]] = {}
         self.rebuilding = False
 
@@ -76,11 +82,11 @@ class EntityStage:
             pairs = zip(reply[::2], reply[1::2], strict=True)
             self._applied[partition] = {_source(name): int(offset) for name, offset in pairs}
 
-    def handle(self, chunk: Chunk) -> None:
-        """Do one chunk wholly, or raise and leave it for the next worker."""
+    def handle(self, chunk: Chunk) -> Future[None] | None:
+        """Do one chunk, up to its ending; or raise and leave it for the next worker."""
         if self.rebuilding:
             # whoever rebuilds the state reads these items from the log
-            return
+            return None
         started = time.monotonic()
         partitions = [(tp.topic, tp.partition) for tp in chunk.positions]
         applied = {tp.partition: dict(self._applied.get(tp.partition, {})) for tp in chunk.positions}
@@ -89,21 +95,19 @@ class EntityStage:
         items, said = self._news(fresh.items)
         groups = group_items(items, fresh.paid)
         hot = self._hot
-        hot.begin_batch()
+        if hot.begin_batch():
+            # what is read again must be what was written last
+            self._endings.settled()
         slots = [hot.slots(group.view.entity, group.columns.ids) for group in groups]
-        guard = self._claims.guard(partitions)
-        replies = self._client.patient([*guard, *hot.reads()])
-        starts = {(tp.topic, tp.partition): offset for tp, offset in chunk.starts.items()}
-        self._claims.check(partitions, replies, starts)
-        hot.load(replies[len(guard) :])
+        read_missing(self._client, self._claims, partitions, hot)
         writes = [self._updated(group, where) for group, where in zip(groups, slots, strict=True)]
-        positions = {(tp.topic, tp.partition): offset for tp, offset in chunk.positions.items()}
-        self._claims.commit(partitions, [*writes, *said, *applied_writes(applied)], positions)
+        ending = ending_of(chunk, [*writes, *said, *applied_writes(applied)], "entities", started)
+        done = self._endings.end(ending)
         self._applied.update(applied)
         if groups:
             newest = max(int(group.columns.payments["event_ms"].max()) for group in groups)
             FEATURE_STALENESS.labels("merchant").set(max(0.0, time.time() - newest / 1000))
-        STAGE_SECONDS.labels("entities").observe(time.monotonic() - started)
+        return done
 
     def _updated(self, group: Group, slots: Slots) -> Packed:
         """Apply a group's items; the write that follows."""
@@ -117,11 +121,13 @@ class EntityStage:
     def _news(self, items: list[Placed]) -> tuple[list[Placed], list[Command]]:
         """The items that say something new, labels with the change that they make, and the writes that remember what was said.
 
-        Read before the epochs are watched: nobody else writes it, and who has lost the partition is stopped by its epoch.
+        Nobody else writes it, and who has lost the partition is stopped by its epoch when it writes.
         """
         keys = list(dict.fromkeys(key for placed in items if (key := said_key(placed.item)) is not None))
         if not keys:
             return items, []
+        # the chunk before may have said something of the same transactions
+        self._endings.settled()
         (stored,) = self._client.patient([("MGET", *(_SAID + key for key in keys))])
         known = {key: _known(raw) for key, raw in zip(keys, stored, strict=True)}
         fresh, changed = news_in(items, known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import Future
 from functools import partial
 
 from features.online.claims import Claims
@@ -15,6 +16,7 @@ from streams.metrics import STATE_REBUILDING
 from streams.partitioning import entity_partition, partitions_of
 from streams.process import Process, start_process
 from streams.processor.cards import CardStage
+from streams.processor.endings import Behind
 from streams.processor.entities import EntityStage
 from streams.processor.lost import find_lost
 from streams.topics import ENTITIES, TRANSACTIONS
@@ -24,7 +26,7 @@ logger = logging.getLogger(__name__)
 GROUP = "processor"
 #: a chunk each 10 ms at most; what merchants and devices did is applied twenty times a second
 PACING = Pacing(
-    chunk_interval_s=0.010, longest_interval_s=0.030, busy_wait_ms=8, slow_topics={ENTITIES.name: 0.05}
+    chunk_interval_s=0.010, longest_interval_s=0.030, at_broker=True, slow_topics={ENTITIES.name: 0.05}
 )
 
 
@@ -32,16 +34,23 @@ def run(process: Process) -> None:
     """Run until asked to stop."""
     settings = process.settings
     client = RespClient(settings.redis_address)
-    claims = Claims(client, GROUP)
+    # a connection of its own: chunks are written while the next one reads
+    claims = Claims(RespClient(settings.redis_address), GROUP)
     producer = new_producer(settings.kafka, process.name, **AT_FLUSH)
     home = partial(entity_partition, partitions=settings.partitions)
     hot = HotProfiles(home, settings.hot_profiles_mb << 20)
-    cards = CardStage(settings, client, producer, claims, hot)
-    entities = EntityStage(client, producer, claims, hot)
+    endings = Behind(producer, claims)
+    cards = CardStage(settings, client, producer, claims, hot, endings)
+    entities = EntityStage(client, producer, claims, hot, endings)
     stages = {TRANSACTIONS.name: cards.handle, ENTITIES.name: entities.handle}
 
-    def handle(chunk: Chunk) -> None:
-        stages[chunk.topic](chunk)
+    def handle(chunk: Chunk) -> Future[None] | None:
+        return stages[chunk.topic](chunk)
+
+    def tick() -> None:
+        # a chunk that is being written looks by itself
+        if endings.idle:
+            claims.verify()
 
     def start(assigned: list[tuple[str, int]]) -> Positions:
         lost = find_lost(settings, client, claims, assigned)
@@ -59,7 +68,16 @@ def run(process: Process) -> None:
 
     partitions_of(["warm"], settings.partitions)
     logger.info("feature kernels ready in %.1f s", warm_kernels())
-    run_chunk_app(process, GROUP, [TRANSACTIONS, ENTITIES], handle, start, tick=claims.verify, pacing=PACING)
+    run_chunk_app(
+        process,
+        GROUP,
+        [TRANSACTIONS, ENTITIES],
+        handle,
+        start,
+        tick=tick,
+        settle=endings.settled,
+        pacing=PACING,
+    )
 
 
 if __name__ == "__main__":

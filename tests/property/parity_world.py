@@ -15,6 +15,7 @@ from features.online.resp import Command, Packed
 from streams.chunks import Chunk
 from streams.partitioning import entity_partition
 from streams.processor.cards import CardStage
+from streams.processor.endings import AtOnce
 from streams.processor.entities import EntityStage
 from streams.settings import Settings
 
@@ -136,8 +137,9 @@ class Worker:
         hot = HotProfiles(partial(entity_partition, partitions=PARTITIONS), self._budget_bytes)
         hot.begin_session(range(PARTITIONS))
         settings = Settings(home="/nowhere", partitions=PARTITIONS)
-        self._cards = CardStage(settings, client, producer, claims, hot)
-        self._entities = EntityStage(client, producer, claims, hot)
+        endings = AtOnce(producer, claims)
+        self._cards = CardStage(settings, client, producer, claims, hot, endings)
+        self._entities = EntityStage(client, producer, claims, hot, endings)
         everything = [(topic, p) for topic in ("transactions", "entities") for p in range(PARTITIONS)]
         self._next = claims.claim(everything)
         self._entities.load_applied(list(range(PARTITIONS)))

@@ -15,6 +15,7 @@ from features.profiles import FRAUDS, new_arena
 from streams.chunks import Chunk
 from streams.dead_letters import decode_dead_letter
 from streams.partitioning import entity_partition
+from streams.processor.endings import AtOnce
 from streams.processor.entities import EntityStage
 from streams.records import EntityItem, EntityItems, Said, encode_items
 from tests.property.parity_world import MemoryLog, MemoryRedis, Record
@@ -32,7 +33,7 @@ def stage_in_memory() -> tuple[EntityStage, Any, Any]:
     claims.claim([("entities", 0)])
     hot = HotProfiles(partial(entity_partition, partitions=1))
     hot.begin_session([0])
-    stage = EntityStage(redis, log, claims, hot)
+    stage = EntityStage(redis, log, claims, hot, AtOnce(log, claims))
     stage.load_applied([0])
     return stage, redis, log
 
