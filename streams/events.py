@@ -6,8 +6,9 @@ JSON in, frozen structs out. ``schema()`` gives the JSON Schema published under 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -209,20 +210,64 @@ def parse_transaction(raw: bytes | None) -> Transaction:
     return tx if _looks_fine(raw, tx) else check_transaction(tx)
 
 
+class Together(NamedTuple):
+    """Transactions that were parsed in one go; ``plain``: there is no field in them that the contract does not know."""
+
+    transactions: list[Transaction]
+    plain: bool
+
+
+def parse_together(values: Sequence[bytes | None]) -> Together | None:
+    """As ``parse_transaction`` for each, at a third of the cost; None where one of them is refused, or needs the closer look.
+
+    Each is to be one line, from brace to brace. No JSON value goes on from ``}`` over the end of a line to ``{``, so that every
+    line holds whole values, and as many values as lines means one on each.
+    """
+    if not all(values):
+        return None
+    lines: Sequence[bytes] = values  # type: ignore[assignment]
+    joined, breaks = b"\n".join(lines), len(lines) - 1
+    if not (
+        max(map(len, lines), default=0) <= MAX_TRANSACTION_BYTES
+        and joined.count(b"\n") == joined.count(b"}\n{") == breaks
+        and joined[:1] + joined[-1:] == b"{}"
+        and _nothing_to_refuse(joined)
+    ):
+        return None
+    try:
+        found: list[Transaction] = _transaction_decoder.decode_lines(joined)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    times = [tx.event_time for tx in found]
+    if not (
+        len(found) == len(lines)
+        and min(times) >= EARLIEST_EVENT
+        and max(times) < LATEST_EVENT
+        and all(currency.isalpha() and currency.isupper() for currency in {tx.currency for tx in found})
+    ):
+        return None
+    return Together(found, joined.count(b'"') <= _quotes_together(joined, found))
+
+
 _ANY_DIGIT = bytes.maketrans(b"0123456789", b"0" * 10)
 
 
-def _looks_fine(raw: bytes, tx: Transaction) -> bool:
-    """Whether nothing that ``check_transaction`` refuses can be in a record; a quarter of the cost, enough for nearly all.
-
-    ASCII without escapes, so identifiers are as they stand in the bytes; no twelve digits follow each other even where what
-    stands between those of a printed card number is left out.
+def _nothing_to_refuse(raw: bytes) -> bool:
+    """ASCII without escapes, so identifiers are as they stand in the bytes; no twelve digits follow each other even where
+    what stands between those of a printed card number is left out.
     """
     return (
         raw.isascii()
         and b"\\" not in raw
         and b"\x7f" not in raw
         and b"000000000000" not in raw.translate(_ANY_DIGIT, b" .-")
+    )
+
+
+def _looks_fine(raw: bytes, tx: Transaction) -> bool:
+    """Whether nothing that ``check_transaction`` refuses can be in a record; a quarter of the cost, enough for nearly all."""
+    return (
+        _nothing_to_refuse(raw)
         and tx.currency.isalpha()
         and tx.currency.isupper()
         and EARLIEST_EVENT <= tx.event_time < LATEST_EVENT
@@ -326,6 +371,20 @@ def _quotes(raw: bytes, tx: Transaction) -> int:
     if b"null" in raw:
         marks += 2 * (raw.count(b":null") + raw.count(b": null"))
     return marks
+
+
+def _quotes_together(joined: bytes, transactions: Sequence[Transaction]) -> int:
+    """``_quotes`` of them all. ``"tenant":`` is no value, so that nothing can stand for a field that is not there."""
+    marks = 22 * len(transactions)
+    for texts in (
+        [tx.customer_id for tx in transactions], [tx.device_id for tx in transactions], [tx.ip for tx in transactions],
+        [tx.mcc for tx in transactions], [tx.channel for tx in transactions], [tx.country for tx in transactions],
+    ):  # fmt: skip
+        marks += 4 * (len(texts) - texts.count(None))
+    for degrees in ([tx.latitude for tx in transactions], [tx.longitude for tx in transactions]):
+        marks += 2 * (len(degrees) - degrees.count(None))
+    marks += 4 * (joined.count(b'"tenant":') + joined.count(b'"tenant" :'))
+    return marks + 2 * (joined.count(b":null") + joined.count(b": null"))
 
 
 def schema() -> dict[str, Any]:

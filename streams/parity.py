@@ -92,7 +92,7 @@ class Evidence:
 
     def add_transactions(self, rows: Iterable[LogRow]) -> None:
         """Keep what the processor accepted of the sampled cards."""
-        for event in sort_out(rows, self._partitions, 0).accepted:
+        for event in sort_out(list(rows), self._partitions, 0).accepted:
             card = self._cards.get((event.partition, event.transaction.card_id))
             if card is not None:
                 card.append((event.offset, event.transaction))

@@ -29,7 +29,8 @@ from features.online.layout import (
     unpack_bytes,
 )
 from features.online.resp import Command
-from features.online.wire import pack_hmget
+from features.online.slot_table import SlotTable
+from features.online.wire import names_of, pack_hmget
 from features.profiles import FRAUDS, HOLDER, MEETING
 
 #: what profiles may take in memory between batches; beyond it the largest kind is forgotten and read again as it comes
@@ -50,8 +51,7 @@ class _Table:
         self.clear()
 
     def clear(self) -> None:
-        # no id, no slot
-        self.ids: dict[str | None, int] = {None: -1, "": -1}
+        self._slots = SlotTable()
         self.names: list[str] = []
         self.homes: npt.NDArray[np.int64] = np.full(1024, -1)
         self.missing: list[int] = []
@@ -59,14 +59,28 @@ class _Table:
         self.foreign: set[int] = set()
         self.stale: set[int] = set()
 
-    def add(self, name: str, home: int) -> int:
-        slot = self.ids[name] = len(self.names)
+    def slots(self, ids: Sequence[str | None], home: Callable[[str, str], int]) -> tuple[Slots, list[int]]:
+        """The slot of each id, -1 where there is none; and the slots that are new, which belong to this table from now on."""
+        names = names_of([name or "" for name in ids])
+        found, hashes = self._slots.find(names.text, names.ends)
+        fresh: list[int] = []
+        for i in np.flatnonzero(found == -2).tolist():
+            slot = self._slots.add(hashes[i], len(self.names))
+            if slot == len(self.names):
+                # else it came a second time in this batch
+                name = ids[i] or ""
+                self._add(name, home(self.entity, name))
+                fresh.append(slot)
+            found[i] = slot
+        return found, fresh
+
+    def _add(self, name: str, home: int) -> None:
+        slot = len(self.names)
         self.names.append(name)
         if slot >= len(self.homes):
             self.homes = np.concatenate([self.homes, np.full(len(self.homes), -1)])
         self.homes[slot] = home
         self.missing.append(slot)
-        return slot
 
 
 class _Read(NamedTuple):
@@ -123,23 +137,11 @@ class HotProfiles:
     def slots(self, entity: str, ids: Sequence[str | None]) -> Slots:
         """The slot of each entity, int64 (n,), -1 where there is no id. What is not here will be among ``reads``."""
         table = self._tables[entity]
-        found = list(map(table.ids.get, ids))
-        if None in found:
-            for i, name in enumerate(ids):
-                if found[i] is None and name:
-                    # it may have come a second time in this batch
-                    known = table.ids.get(name)
-                    found[i] = self._add(table, name) if known is None else known
+        found, fresh = table.slots(ids, self._home)
+        table.foreign.update(slot for slot in fresh if int(table.homes[slot]) not in self._owned)
         if table.foreign:
-            table.stale |= table.foreign.intersection(found)
-        return np.array(found, dtype=np.int64)
-
-    def _add(self, table: _Table, name: str) -> int:
-        home = self._home(table.entity, name)
-        slot = table.add(name, home)
-        if home not in self._owned:
-            table.foreign.add(slot)
-        return slot
+            table.stale |= table.foreign.intersection(found.tolist())
+        return found
 
     def places(self, transactions: Sequence[HasEntities]) -> Places:
         """The slots of each transaction's entities as the kernels take them."""

@@ -14,6 +14,7 @@ from streams.events import (
     InvalidEvent,
     Transaction,
     check_not_ahead,
+    parse_together,
     parse_transaction,
     unknown_fields,
 )
@@ -28,6 +29,7 @@ from streams.records import (
 
 #: a producer may ask for as much time as this
 MAX_DEADLINE_MS = 10_000
+_TRACE = "traceparent"
 _decision_decoder = msgspec.json.Decoder(Decision)
 
 
@@ -62,7 +64,7 @@ class Intake:
     unknown_fields: int = 0
 
 
-def sort_out(records: Iterable[Any], partitions: int, default_deadline_ms: int) -> Intake:
+def sort_out(records: Sequence[Any], partitions: int, default_deadline_ms: int) -> Intake:
     """Parse every record and say what becomes of it.
 
     Args:
@@ -71,15 +73,7 @@ def sort_out(records: Iterable[Any], partitions: int, default_deadline_ms: int) 
         default_deadline_ms: for records that carry none.
     """
     intake = Intake()
-    parsed: list[tuple[Any, Transaction]] = []
-    for record in records:
-        try:
-            tx = parse_transaction(record.value)
-            intake.unknown_fields += len(unknown_fields(record.value, tx))
-        except InvalidEvent as error:
-            intake.refused.append((record, error))
-            continue
-        parsed.append((record, tx))
+    parsed = _parsed(records, intake)
     if not parsed:
         return intake
     homes = partitions_of([tx.card_id for _, tx in parsed], partitions).tolist()
@@ -94,12 +88,36 @@ def sort_out(records: Iterable[Any], partitions: int, default_deadline_ms: int) 
     return intake
 
 
+def _parsed(records: Sequence[Any], intake: Intake) -> list[tuple[Any, Transaction]]:
+    """Each record with its transaction; what is refused, and what nobody knows, goes to ``intake``."""
+    together = parse_together([record.value for record in records])
+    if together is not None:
+        parsed = list(zip(records, together.transactions, strict=True))
+        if not together.plain:
+            intake.unknown_fields += sum(len(unknown_fields(record.value, tx)) for record, tx in parsed)
+        return parsed
+    parsed = []
+    for record in records:
+        try:
+            tx = parse_transaction(record.value)
+            intake.unknown_fields += len(unknown_fields(record.value, tx))
+        except InvalidEvent as error:
+            intake.refused.append((record, error))
+            continue
+        parsed.append((record, tx))
+    return parsed
+
+
 def accepted_only(records: Sequence[Any], partitions: int) -> tuple[list[Transaction], list[int], list[int]]:
     """What ``sort_out`` accepts, without all else that it finds out: transactions, event times (ms), offsets. For rebuilds."""
+    together = parse_together([record.value for record in records])
     parsed: list[tuple[Any, Transaction]] = []
-    for record in records:
-        with contextlib.suppress(InvalidEvent):
-            parsed.append((record, parse_transaction(record.value)))
+    if together is not None:
+        parsed = list(zip(records, together.transactions, strict=True))
+    else:
+        for record in records:
+            with contextlib.suppress(InvalidEvent):
+                parsed.append((record, parse_transaction(record.value)))
     transactions: list[Transaction] = []
     event_ms: list[int] = []
     offsets: list[int] = []
@@ -111,7 +129,7 @@ def accepted_only(records: Sequence[Any], partitions: int) -> tuple[list[Transac
             continue
         moment = tx.event_ms
         try:
-            if record.headers:
+            if record.headers and _says_something(record.headers):
                 _accept(record, tx, 0)
             else:
                 check_not_ahead(moment, record.timestamp)
@@ -127,7 +145,7 @@ def _accept(record: Any, tx: Transaction, default_deadline_ms: int) -> Accepted:
     """Raises: InvalidEvent when a header does not parse, or the event lies in the future."""
     event_ms = tx.event_ms
     check_not_ahead(event_ms, record.timestamp)
-    if not record.headers:
+    if not (record.headers and _says_something(record.headers)):
         return Accepted(
             tx, event_ms, record.partition, record.offset, record.timestamp, default_deadline_ms, None, None
         )
@@ -136,12 +154,23 @@ def _accept(record: Any, tx: Transaction, default_deadline_ms: int) -> Accepted:
         appended_ms = _number(headers, HEADER_APPENDED_MS, record.timestamp, record.timestamp)
         deadline_ms = _number(headers, HEADER_DEADLINE_MS, default_deadline_ms, MAX_DEADLINE_MS)
         decided = _decided(headers.get(HEADER_DECIDED), tx)
-        trace = headers.get("traceparent")
+        trace = headers.get(_TRACE)
         traced = trace.decode("ascii") if trace else None
     except (ValueError, TypeError) as error:
         # msgspec's and UnicodeDecodeError are ValueErrors too
         raise InvalidEvent("header", "headers", f"a tollgate header does not parse: {error}") from error
     return Accepted(tx, event_ms, record.partition, record.offset, appended_ms, deadline_ms, decided, traced)
+
+
+_OURS = frozenset((HEADER_APPENDED_MS, HEADER_DEADLINE_MS, HEADER_DECIDED, _TRACE))
+
+
+def _says_something(headers: Iterable[tuple[str, bytes]]) -> bool:
+    """Whether one of them means something here; producers may send what they like."""
+    for header in headers:  # noqa: SIM110 - twice as fast as any()
+        if header[0] in _OURS:
+            return True
+    return False
 
 
 def _number(headers: dict[str, Any], name: str, default: int, most: int) -> int:

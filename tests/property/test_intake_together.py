@@ -1,0 +1,101 @@
+"""A chunk parsed in one go is what its records are one by one, whatever stands beside what."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from streams.events import InvalidEvent, parse_together, parse_transaction, unknown_fields
+from streams.partitioning import partitions_of
+from streams.processor.intake import accepted_only, sort_out
+
+APPENDED = 1_795_256_200_000
+TX = {
+    "transaction_id": "tx-1", "event_time": "2026-11-21T10:15:30.123Z", "card_id": "card-42", "merchant_id": "m-9",
+    "amount_minor": 1299, "currency": "EUR",
+}  # fmt: skip
+HOME = int(partitions_of(["card-42"], 2)[0])
+CHANGES: list[dict[str, Any]] = [
+    {}, {}, {}, {"device_id": "d-1", "ip": "203.0.113.7", "channel": "ecom", "latitude": 1.5, "longitude": 2},
+    {"tenant": "bank-7", "mcc": "5411", "country": "FR", "customer_id": None, "latitude": None}, {"device_id": "tenant"},
+    {"surprise": "x"}, {"surprise": 1}, {"surprise": None, "other": {"deep": [1, "2"]}}, {"currency": "eur"}, {"currency": "E1R"},
+    {"device_id": "4111111111111111"}, {"device_id": "4111 1111 1111 1111"}, {"device_id": "123456789012"},
+    {"device_id": "d\u00e9"}, {"device_id": "d\n1"}, {"device_id": 'd"1'}, {"device_id": "a\\b"}, {"device_id": "\x7f"}, {"device_id": ":null"},
+    {"amount_minor": -1}, {"amount_minor": 1e300}, {"event_time": "1999-12-31T23:59:59Z"}, {"event_time": "2100-01-01T00:00:00Z"},
+    {"event_time": "2026-11-21T10:15:30"}, {"event_time": "2099-01-01T00:00:00Z"}, {"card_id": ""}, {"card_id": "card-7"},
+    {"transaction_id": None}, {"device_id": "x" * 17_000},
+]  # fmt: skip
+GOOD = json.dumps(TX).encode()
+ODD = [
+    None, b"", b"{}", b"null", b"[]", b"\xff", b'{"a":[{}', b"{}]}", GOOD + GOOD, GOOD + b" " + GOOD, GOOD + b"," + GOOD, GOOD + b"\n",
+    b" " + GOOD, b"\n" + GOOD, GOOD.replace(b", ", b",\n "), GOOD.replace(b":", b" : "), GOOD[:-1] + b',"k":[{}', b"{}]}",
+    GOOD[:-1] + b',"k":"}', b'{"}', GOOD + b"}", b"{" + GOOD, b"{" * 3_000 + b"}", GOOD.replace(b'"EUR"', b'"EUR","currency":"USD"'),
+]  # fmt: skip
+values = st.sampled_from(CHANGES).map(
+    lambda change: json.dumps({**TX, **change}, ensure_ascii=False).encode()
+) | st.sampled_from(ODD)
+
+
+class Record(NamedTuple):
+    value: bytes | None
+    offset: int
+    headers: Any = ()
+    topic: str = "transactions"
+    partition: int = HOME
+    timestamp: int = APPENDED
+
+
+def shown(intake: Any) -> Any:
+    return (
+        [tuple(event) for event in intake.accepted],
+        [(record, error.reason, error.field, str(error)) for record, error in intake.refused],
+        [tuple(record) for record in intake.misplaced],
+        intake.unknown_fields,
+    )
+
+
+@given(st.lists(values, min_size=1, max_size=12))
+@example([GOOD[:-1] + b',"k":[{}', b"{}]}", GOOD + GOOD])
+@example([GOOD[:-1] + b',"k":"}', b'{"}', GOOD + GOOD])
+def test_a_chunk_is_what_its_records_are(raw: list[bytes | None]) -> None:
+    records = [Record(value, offset) for offset, value in enumerate(raw)]
+    alone = [shown(sort_out([record], 2, 100)) for record in records]
+    together = shown(sort_out(records, 2, 100))
+    for kind in range(3):
+        assert sorted(together[kind], key=repr) == sorted(
+            (one for some in alone for one in some[kind]), key=repr
+        )
+    assert together[3] == sum(some[3] for some in alone)
+    transactions, event_ms, offsets = accepted_only(records, 2)
+    accepted = sort_out(records, 2, 100).accepted
+    assert (transactions, event_ms, offsets) == (
+        [event.transaction for event in accepted], [event.event_ms for event in accepted], [event.offset for event in accepted],
+    )  # fmt: skip
+
+
+@given(st.lists(values, min_size=1, max_size=6))
+def test_what_is_parsed_together_needs_no_closer_look(raw: list[bytes | None]) -> None:
+    found = parse_together(raw)
+    if found is None:
+        return
+    assert found.transactions == [parse_transaction(value) for value in raw]
+    assert found.plain == (not any(unknown_fields(value or b"") for value in raw))
+
+
+def test_ordinary_records_are_parsed_together() -> None:
+    plain = [json.dumps({**TX, **change}, separators=(",", ":")).encode() for change in CHANGES[:5]]
+    found = parse_together(plain)
+    assert found is not None and found.plain and len(found.transactions) == 5
+    with_more = parse_together([*plain, json.dumps({**TX, "surprise": "x"}).encode()])
+    assert with_more is not None and not with_more.plain
+
+
+def test_what_is_refused_is_never_parsed_together() -> None:
+    for value in [*ODD, *(json.dumps({**TX, **change}).encode() for change in CHANGES)]:
+        try:
+            parse_transaction(value)
+        except InvalidEvent:
+            assert parse_together([GOOD, value, GOOD]) is None  # type: ignore[list-item]
