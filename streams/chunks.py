@@ -12,7 +12,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -75,23 +75,33 @@ class Pacing:
     looked at only every so many seconds, for what nobody waits for. ``at_broker``: once chunks follow each other closely, it is
     the broker that waits out the interval before it answers; in quiet times it answers at once. Waiting here instead
     would let records grow old twice: what a fetch brought early waits here, and what came after it waits there.
-    ``longest_interval_s``: the interval grows by itself for every FULL_RECORDS of the chunk before, up to this: then it is
-    processor time that is short, and waiting a little costs less than working in small pieces.
+    ``longest_interval_s``: the interval grows by itself with what the chunk before held, up to this: then it is processor time
+    that is short, and waiting a little costs less than working in small pieces. ``hurried``: whether somebody waits for
+    a record of the other topics; after a fetch in which nobody does, the longest interval is waited.
     """
 
     chunk_interval_s: float = 0.0
     longest_interval_s: float = 0.0
     at_broker: bool = False
     slow_topics: Mapping[str, float] = field(default_factory=dict)
+    hurried: Callable[[Any], bool] = lambda record: True
 
-    def interval_after(self, records: int) -> float:
-        """Least time between a chunk of so many records and the next, seconds."""
-        grown = self.chunk_interval_s * (1 + records // FULL_RECORDS)
-        return max(self.chunk_interval_s, min(grown, self.longest_interval_s))
+    def interval_after(self, fetched: Iterable[Sequence[Any]]) -> float:
+        """Least time between a chunk of these records, by partition, and the next, seconds."""
+        longest_s = max(self.chunk_interval_s, self.longest_interval_s)
+        count, waited_for = 0, None
+        for records in fetched:
+            count += len(records)
+            if records and records[0].topic not in self.slow_topics:
+                waited_for = waited_for or any(map(self.hurried, records))
+        if waited_for is False:
+            return longest_s
+        return min(self.chunk_interval_s * (1 + count / DOUBLE_RECORDS), longest_s)
 
 
 AT_ONCE = Pacing()
-FULL_RECORDS = 80
+#: so many records in a chunk double the interval
+DOUBLE_RECORDS = 40
 #: chunks closer than this are a busy time
 BUSY_GAP_S = 0.05
 #: no fetch gathers more than this, however long it may wait
@@ -190,7 +200,7 @@ class ChunkConsumer(driver.Consumer):
             gap_s = now - self._fetched_at
             if records:
                 self._fetched_at = now
-                self._interval_s = self.pacing.interval_after(sum(map(len, records.values())))
+                self._interval_s = self.pacing.interval_after(records.values())
             if self.pacing.at_broker:
                 self._pace_at_broker(gap_s)
             for chunk in self._due(self._chunks(records or {}, active), now):

@@ -6,7 +6,7 @@ append time, which is what Feast joins by. Unknown features stay NaN, absent fie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ import pyarrow as pa
 from features.catalogue import CATALOGUE_HASH, WIDTH
 from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
 from streams.archive.repeats import Seen
-from streams.events import Instant, epoch_ms
+from streams.events import Instant, Transaction, epoch_ms
 from streams.labels.source import source_of
 from streams.records import FeatureRecord, decode_features, matrix
 from streams.topics import DECISIONS, FEATURES, LABELS, OUTCOMES
@@ -96,19 +96,18 @@ def feature_table(records: list[Any], refuse: Refuse, last_source: int) -> tuple
             last_source = features.offset
             kept.append(features)
             origin.append(record)
-    transactions = [features.transaction for features in kept]
     vectors = np.asfortranarray(matrix(kept, WIDTH))
+    fields = _fields(Transaction, [features.transaction for features in kept])
+    texts = ("country", "customer_id", "device_id", "ip", "mcc")
     columns = [
-        pa.array([t.transaction_id for t in transactions], pa.string()),
-        pa.array([t.card_id for t in transactions], pa.string()),
-        pa.array([t.merchant_id for t in transactions], pa.string()),
-        pa.array([t.tenant for t in transactions], pa.string()),
-        pa.array([t.amount_minor for t in transactions], pa.int64()),
-        pa.array([t.currency for t in transactions], pa.string()),
-        pa.array([t.channel for t in transactions], pa.string()),
-        *_texts(transactions, "country", "customer_id", "device_id", "ip", "mcc"),
-        pa.array([t.latitude for t in transactions], pa.float64()),
-        pa.array([t.longitude for t in transactions], pa.float64()),
+        *(
+            pa.array(fields[name], pa.string())
+            for name in ("transaction_id", "card_id", "merchant_id", "tenant")
+        ),
+        pa.array(fields["amount_minor"], pa.int64()),
+        *(pa.array(fields[name], pa.string()) for name in ("currency", "channel", *texts)),
+        pa.array(fields["latitude"], pa.float64()),
+        pa.array(fields["longitude"], pa.float64()),
         pa.array(np.array([f.event_ms for f in kept], dtype=np.int64)).cast(_MS),
         _append_times(origin),
         pa.array(np.array([f.partition for f in kept], dtype=np.int32)),
@@ -122,16 +121,16 @@ def feature_table(records: list[Any], refuse: Refuse, last_source: int) -> tuple
 def decision_table(records: list[Any], refuse: Refuse) -> pa.Table:
     """Records of `decisions` as a table; reasons stay JSON text."""
     pairs = _decoded(records, _decode_decision, refuse)
-    decisions = [decision for _, decision in pairs]
+    fields = _fields(_Decision, [decision for _, decision in pairs])
     columns = [
-        *_texts(decisions, "transaction_id", "decision", "status"),
-        pa.array([d.score for d in decisions], pa.float64()),
-        *_texts(decisions, "model_version", "policy_version", "arm"),
-        pa.array([d.latency_ms for d in decisions], pa.float64()),
-        pa.array([bytes(d.reasons).decode() for d in decisions], pa.string()),
-        _instants([d.event_time for d in decisions]),
-        _instants([d.decided_at for d in decisions]),
-        *_texts(decisions, "card_id", "tenant"),
+        *(pa.array(fields[name], pa.string()) for name in ("transaction_id", "decision", "status")),
+        pa.array(fields["score"], pa.float64()),
+        *(pa.array(fields[name], pa.string()) for name in ("model_version", "policy_version", "arm")),
+        pa.array(fields["latency_ms"], pa.float64()),
+        pa.array([bytes(reasons).decode() for reasons in fields["reasons"]], pa.string()),
+        _instants(fields["event_time"]),
+        _instants(fields["decided_at"]),
+        *(pa.array(fields[name], pa.string()) for name in ("card_id", "tenant")),
         *_places([record for record, _ in pairs]),
     ]
     return pa.Table.from_arrays(columns, schema=DECISION_SCHEMA)
@@ -198,11 +197,18 @@ def _decoded(records: list[Any], decode: Callable[[bytes], Any], refuse: Refuse)
     return out
 
 
+def _fields(kind: type[msgspec.Struct], rows: list[Any]) -> dict[str, Any]:
+    """The fields of many structs, each as a column: taken apart all at once, for a third of what asking each field of each costs."""
+    names = kind.__struct_fields__
+    columns = zip(*map(msgspec.structs.astuple, rows), strict=True) if rows else ([] for _ in names)
+    return dict(zip(names, columns, strict=True))
+
+
 def _texts(rows: list[Any], *names: str) -> list[pa.Array]:
     return [pa.array([getattr(row, name) for row in rows], pa.string()) for name in names]
 
 
-def _instants(moments: list[datetime]) -> pa.Array:
+def _instants(moments: Iterable[datetime]) -> pa.Array:
     return pa.array(np.array([epoch_ms(moment) for moment in moments], dtype=np.int64)).cast(_MS)
 
 

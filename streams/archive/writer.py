@@ -9,6 +9,8 @@ import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +62,15 @@ class Archive:
             return {place: self._expected.get(place, 0) for place in assigned}
 
     def add(self, records: list[Any], now_s: float) -> None:
-        """Buffer Kafka records; those below their partition's position are known and dropped."""
+        """Buffer Kafka records, each partition's in offset order; those below its position are known and dropped."""
         with self._lock:
-            for record in records:
-                place = (record.topic, record.partition)
-                if record.offset < self._expected.get(place, 0):
-                    continue
-                self._expected[place] = record.offset + 1
-                self._buffers.setdefault(place, []).append(record)
-                self._buffered += 1
+            for place, some in groupby(records, attrgetter("topic", "partition")):
+                expected = self._expected.get(place, 0)
+                fresh = [record for record in some if record.offset >= expected]
+                if fresh:
+                    self._expected[place] = fresh[-1].offset + 1
+                    self._buffers.setdefault(place, []).extend(fresh)
+                    self._buffered += len(fresh)
             if self._oldest_s is None and self._buffered:
                 self._oldest_s = now_s
             if self._buffered >= self._policy.rows:

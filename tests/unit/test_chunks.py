@@ -247,14 +247,29 @@ def test_a_fetch_that_fails_ends_the_process(tmp_path: Any, monkeypatch: Any) ->
     assert ended == [chunks.EXIT_HANDLER_FAILED]
 
 
+def fetched(topic: str, *headers: str) -> list[Any]:
+    """Records of one partition; each has one header, by its name."""
+    return [SimpleNamespace(topic=topic, headers=[(name, b"")]) for name in headers]
+
+
 def test_the_interval_grows_with_what_a_chunk_held_up_to_its_bound() -> None:
     pacing = Pacing(chunk_interval_s=0.01, longest_interval_s=0.03)
-    assert [round(pacing.interval_after(n), 3) for n in (0, 79, 80, 160, 4096)] == [
-        0.01,
-        0.01,
-        0.02,
-        0.03,
-        0.03,
-    ]
-    assert Pacing(chunk_interval_s=0.01).interval_after(4096) == 0.01
-    assert chunks.AT_ONCE.interval_after(4096) == 0.0
+    sizes = (0, 20, 40, 80, 4096)
+    intervals = [pacing.interval_after([fetched("transactions", *"x" * n)]) for n in sizes]
+    assert [round(interval, 3) for interval in intervals] == [0.01, 0.015, 0.02, 0.03, 0.03]
+    many = [fetched("transactions", *"x" * 4096)]
+    assert Pacing(chunk_interval_s=0.01).interval_after(many) == 0.01
+    assert chunks.AT_ONCE.interval_after(many) == 0.0
+
+
+def test_the_longest_interval_is_waited_where_nobody_waits_for_a_record() -> None:
+    pacing = Pacing(
+        chunk_interval_s=0.01, longest_interval_s=0.03, slow_topics={"entities": 1.0},
+        hurried=lambda record: record.headers[0][0] != "decided",
+    )  # fmt: skip
+    decided, open_one = fetched("transactions", "decided", "decided"), fetched("transactions", "decided", "x")
+    items = fetched("entities", "x")
+    assert pacing.interval_after([decided]) == pacing.interval_after([items, decided]) == 0.03
+    assert pacing.interval_after([decided, open_one]) < 0.02
+    # items say nothing about transactions: those that come next may be waited for
+    assert pacing.interval_after([items]) < 0.02 and pacing.interval_after([]) == 0.01
