@@ -86,13 +86,13 @@ class Pacing:
     slow_topics: Mapping[str, float] = field(default_factory=dict)
     hurried: Callable[[Any], bool] = lambda record: True
 
-    def interval_after(self, fetched: Iterable[Sequence[Any]]) -> float:
-        """Least time between a chunk of these records, by partition, and the next, seconds."""
+    def interval_after(self, fetched: Mapping[TP, Sequence[Any]]) -> float:
+        """Least time between a chunk of these records and the next, seconds."""
         longest_s = max(self.chunk_interval_s, self.longest_interval_s)
         count, waited_for = 0, None
-        for records in fetched:
+        for place, records in fetched.items():
             count += len(records)
-            if records and records[0].topic not in self.slow_topics:
+            if records and place.topic not in self.slow_topics:
                 waited_for = waited_for or any(map(self.hurried, records))
         if waited_for is False:
             return longest_s
@@ -200,7 +200,7 @@ class ChunkConsumer(driver.Consumer):
             gap_s = now - self._fetched_at
             if records:
                 self._fetched_at = now
-                self._interval_s = self.pacing.interval_after(records.values())
+                self._interval_s = self.pacing.interval_after(records)
             if self.pacing.at_broker:
                 self._pace_at_broker(gap_s)
             for chunk in self._due(self._chunks(records or {}, active), now):

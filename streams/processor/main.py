@@ -33,7 +33,7 @@ def hurried(record: Any) -> bool:
     return not any(name == HEADER_DECIDED for name, _ in record.headers)
 
 
-#: a chunk each 5 ms at most; what merchants and devices did is applied twenty times a second
+#: a chunk each 4 ms at most; what merchants and devices did is applied twenty times a second
 PACING = Pacing(
     chunk_interval_s=0.005,
     longest_interval_s=0.030,

@@ -247,17 +247,16 @@ def test_a_fetch_that_fails_ends_the_process(tmp_path: Any, monkeypatch: Any) ->
     assert ended == [chunks.EXIT_HANDLER_FAILED]
 
 
-def fetched(topic: str, *headers: str) -> list[Any]:
+def fetched(*headers: str) -> list[Any]:
     """Records of one partition; each has one header, by its name."""
-    return [SimpleNamespace(topic=topic, headers=[(name, b"")]) for name in headers]
+    return [SimpleNamespace(headers=[(name, b"")]) for name in headers]
 
 
 def test_the_interval_grows_with_what_a_chunk_held_up_to_its_bound() -> None:
     pacing = Pacing(chunk_interval_s=0.01, longest_interval_s=0.03)
-    sizes = (0, 20, 40, 80, 4096)
-    intervals = [pacing.interval_after([fetched("transactions", *"x" * n)]) for n in sizes]
+    intervals = [pacing.interval_after({ZERO: fetched(*"x" * n)}) for n in (0, 20, 40, 80, 4096)]
     assert [round(interval, 3) for interval in intervals] == [0.01, 0.015, 0.02, 0.03, 0.03]
-    many = [fetched("transactions", *"x" * 4096)]
+    many = {ZERO: fetched(*"x" * 4096)}
     assert Pacing(chunk_interval_s=0.01).interval_after(many) == 0.01
     assert chunks.AT_ONCE.interval_after(many) == 0.0
 
@@ -267,9 +266,8 @@ def test_the_longest_interval_is_waited_where_nobody_waits_for_a_record() -> Non
         chunk_interval_s=0.01, longest_interval_s=0.03, slow_topics={"entities": 1.0},
         hurried=lambda record: record.headers[0][0] != "decided",
     )  # fmt: skip
-    decided, open_one = fetched("transactions", "decided", "decided"), fetched("transactions", "decided", "x")
-    items = fetched("entities", "x")
-    assert pacing.interval_after([decided]) == pacing.interval_after([items, decided]) == 0.03
-    assert pacing.interval_after([decided, open_one]) < 0.02
+    items, decided, open_one = {TP("entities", 0): fetched("x")}, fetched("decided"), fetched("decided", "x")
+    assert pacing.interval_after({ZERO: decided}) == pacing.interval_after({**items, ZERO: decided}) == 0.03
+    assert pacing.interval_after({ZERO: open_one}) < 0.02
     # items say nothing about transactions: those that come next may be waited for
-    assert pacing.interval_after([items]) < 0.02 and pacing.interval_after([]) == 0.01
+    assert pacing.interval_after(items) < 0.02 and pacing.interval_after({}) == 0.01
