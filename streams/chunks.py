@@ -516,6 +516,7 @@ def _ended(
     if error is not None:  # the process edge, as above
         logger.error("%s was not ended", what, exc_info=error)
         os._exit(EXIT_HANDLER_FAILED)
+        return
     with contextlib.suppress(RuntimeError):
         # the loop is closed: the process ends, and whoever comes next starts from the state
         loop.call_soon_threadsafe(finish)

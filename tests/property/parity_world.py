@@ -15,7 +15,7 @@ from features.online.resp import Command, Packed
 from streams.chunks import Chunk
 from streams.partitioning import entity_partition
 from streams.processor.cards import CardStage
-from streams.processor.endings import AtOnce
+from streams.processor.endings import AtOnce, Behind
 from streams.processor.entities import EntityStage
 from streams.settings import Settings
 
@@ -123,8 +123,11 @@ class MemoryRedis:
 class Worker:
     """One processor: takes its partitions, handles chunks, starts again from the store after a crash."""
 
-    def __init__(self, log: MemoryLog, redis: MemoryRedis, budget_bytes: int = BUDGET_BYTES) -> None:
-        """``budget_bytes``: of the profiles that it keeps between chunks."""
+    def __init__(
+        self, log: MemoryLog, redis: MemoryRedis, budget_bytes: int = BUDGET_BYTES, *, behind: bool = False
+    ) -> None:
+        """``budget_bytes``: of the profiles that it keeps between chunks. ``behind``: chunks end in a thread, as in a real one."""
+        self._ends_behind = behind
         self._log = log
         self._redis = redis
         self._budget_bytes = budget_bytes
@@ -137,7 +140,8 @@ class Worker:
         hot = HotProfiles(partial(entity_partition, partitions=PARTITIONS), self._budget_bytes)
         hot.begin_session(range(PARTITIONS))
         settings = Settings(home="/nowhere", partitions=PARTITIONS)
-        endings = AtOnce(producer, claims)
+        endings = Behind(producer, claims) if self._ends_behind else AtOnce(producer, claims)
+        self.settle = endings.settled
         self._cards = CardStage(settings, client, producer, claims, hot, endings)
         self._entities = EntityStage(client, producer, claims, hot, endings)
         everything = [(topic, p) for topic in ("transactions", "entities") for p in range(PARTITIONS)]
