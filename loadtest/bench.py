@@ -1,8 +1,8 @@
 """The whole table: stream, model swap, HTTP edge with its peer, scorer; medians, with targets beside. ``make bench``
 
-    python -m loadtest.bench [--runs 5] [--seconds 60] [--rates 1000,10000,20000] [--only stream,swap,http,scorer] [--report]
+    python -m loadtest.bench [--runs 5] [--seconds 60] [--rates 1000,10000,20000] [--only stream,swap,http,scorer,profile] [--report]
 
-One stack of its own for each of stream, swap and HTTP, one after the other. With ``--report`` the table is written to
+One stack of its own for each of stream, swap, HTTP and profile, one after the other. With ``--report`` the table is written to
 ``loadtest/reports/<date>-scoring.md`` with plots of what the stream did. ``make bench-features`` and ``make bench-gpu`` have tables of their own.
 """
 
@@ -14,16 +14,18 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from loadtest import bench_http, bench_scorer, bench_stream, bench_swap
+from loadtest import bench_http, bench_scorer, bench_stream, bench_swap, profiling
 from loadtest.running_stack import StackError, running_stack
 from loadtest.stream_plots import plot_cpu, plot_latency
 from loadtest.table import Row, conditions, left_out, markdown, write_report
 
 REPORTS = Path(__file__).parent / "reports"
-SECTIONS = ("stream", "swap", "http", "scorer")
+SECTIONS = ("stream", "swap", "http", "scorer", "profile")
 SWAP_RATES = (1_000, 5_000)
 #: of each offer to the HTTP edge
 HTTP_SECONDS = 5.0
+#: at which processes are looked into, and for how long each
+PROFILED_RATE, PROFILE_SECONDS = 8_000, 6.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def main() -> None:
 
 def measure(chosen: list[str], size: Size, streamed: list[bench_stream.Runs]) -> Iterator[Row]:
     """The rows of the chosen sections as they are measured; ``streamed`` gets what the stream's runs said."""
-    sections = {"stream": _stream, "swap": _swap, "http": _http, "scorer": _scorer}
+    sections = {"stream": _stream, "swap": _swap, "http": _http, "scorer": _scorer, "profile": _profile}
     for name in SECTIONS:
         if name not in chosen:
             continue
@@ -92,6 +94,11 @@ def _http(size: Size, _streamed: list[bench_stream.Runs]) -> Iterator[Row]:
 
 def _scorer(_size: Size, _streamed: list[bench_stream.Runs]) -> Iterator[Row]:
     yield from bench_scorer.scorer_rows()
+
+
+def _profile(_size: Size, _streamed: list[bench_stream.Runs]) -> Iterator[Row]:
+    with running_stack(None, profiling.PORT_BASE) as settings:
+        yield from profiling.profile_rows(settings, PROFILED_RATE, PROFILE_SECONDS)
 
 
 def _add_plots(report: Path, streamed: list[bench_stream.Runs]) -> None:
