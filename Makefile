@@ -1,6 +1,6 @@
 # `make` alone lists what can be done. Everything is set up on the way; nothing is done twice.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo load faults replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap
+.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo load faults replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling
 PYTHON := .venv/bin/python
 SOURCES := features models streams services infra loadtest tests
 
@@ -45,8 +45,11 @@ format: setup-dev ## Format and mend what the linter can
 	.venv/bin/ruff format $(SOURCES)
 	.venv/bin/ruff check --fix $(SOURCES)
 
-bench: setup-dev ## Stream, model swap, HTTP with its peer, scorer: medians of RUNS=5 beside their targets, about 45 minutes; SECONDS=60, ONLY=stream
+bench: setup-dev ## Stream, model swap, HTTP with its peer, scorer, profile: medians of RUNS=5 beside their targets, about 45 minutes; SECONDS=60, ONLY=stream
 	@$(PYTHON) -m loadtest.bench --report --runs $(or $(RUNS),5) --seconds $(or $(SECONDS),60) $(if $(ONLY),--only $(ONLY)) $(if $(RATES),--rates $(RATES))
+
+bench-scaling: setup-dev ## One and two processors, 2 to 16 partitions: what each costs at RATE=5000 on this machine
+	@$(PYTHON) -m loadtest.bench_scaling --rate $(or $(RATE),5000)
 
 bench-features: setup-dev ## What features cost: kernel, processor, Redis, offline engine, and what a user would pick instead
 	@$(PYTHON) -m loadtest.bench_features --report

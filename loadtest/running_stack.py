@@ -26,8 +26,12 @@ class StackError(Exception):
 
 
 @contextmanager
-def running_stack(home: str | None, port_base: int = PORT_BASE) -> Iterator[Settings]:
+def running_stack(
+    home: str | None, port_base: int = PORT_BASE, *, folder: str | None = None
+) -> Iterator[Settings]:
     """The stack in ``home``, which must serve a model; None: start one with a first model, and leave nothing behind.
+
+    ``folder``: where that one is to be; it may hold settings.
 
     Raises:
         StackError: no model is served, or the stack did not start in time.
@@ -37,7 +41,7 @@ def running_stack(home: str | None, port_base: int = PORT_BASE) -> Iterator[Sett
         _served(settings, 1.0)
         yield settings
         return
-    folder = tempfile.mkdtemp(prefix="tollgate-bench-")
+    folder = folder or tempfile.mkdtemp(prefix="tollgate-bench-")
     try:
         _tollgate(START_WITHIN_S, "up", "--home", folder, "--port-base", str(port_base))
         settings = load_settings(folder)

@@ -1,0 +1,60 @@
+"""Whether more partitions and a second processor cost or bring anything, on this machine:
+
+    python -m loadtest.bench_scaling [--rate 5000] [--seconds 20]
+
+For each number of processors and partitions a stack of its own; on two cores, which are shared by everything, a second processor can
+only show what the protocol costs (entities of the other one are read with every chunk), not what a second machine brings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from infra import stack
+from loadtest.bench_stream import WARM_S, RunFailed, Runs, simulate, stream_rows
+from loadtest.running_stack import StackError, running_stack
+from loadtest.table import Row, conditions, left_out, markdown
+
+PORT_BASE = 26600
+#: processors, partitions
+SHAPES = ((1, 2), (1, 4), (1, 16), (2, 2), (2, 4), (2, 16))
+
+
+def scaling_rows(rate: int, seconds: float) -> Iterator[Row]:
+    """Latency and CPU of each shape."""
+    for processors, partitions in SHAPES:
+        name = f"{processors} processor{'s' * (processors > 1)}, {partitions} partitions"
+        with tempfile.TemporaryDirectory(prefix="tollgate-scaling-") as folder:
+            settings = stack.settings_for(Path(folder) / "s", PORT_BASE)
+            msgspec.structs.replace(settings, processors=processors, partitions=partitions).save()
+            try:
+                with running_stack(None, PORT_BASE, folder=settings.home):
+                    found = Runs(rate)
+                    simulate(settings.home, rate, WARM_S, 1)
+                    found.summaries.append(simulate(settings.home, rate, seconds, 1))
+                    for row in stream_rows(found, seconds):
+                        yield replace(row, what=f"{name}; {row.what}", at_least="", then="")
+            except (StackError, RunFailed) as error:
+                yield left_out(name, str(error))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rate", type=int, default=5_000)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    args = parser.parse_args()
+    rows = []
+    for row in scaling_rows(args.rate, args.seconds):
+        print(markdown([row]).splitlines()[-1], flush=True)
+        rows.append(row)
+    print(f"\n{markdown(rows)}\n\n{conditions()}")
+
+
+if __name__ == "__main__":
+    main()
