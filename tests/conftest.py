@@ -19,9 +19,11 @@ from streams.settings import Settings
 from tests.running import start_whole_stack
 
 FIRST_PORT = 20_000
-# beside other tests on a shared machine an example may take any time
-hypothesis.settings.register_profile("shared machine", deadline=None)
-hypothesis.settings.load_profile("shared machine")
+# beside other tests on a shared machine an example may take any time. The same examples each time, so that a change is judged
+# by what it changes; `--hypothesis-profile=search` looks for others
+hypothesis.settings.register_profile("search", deadline=None)
+hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("same")
 
 
 #: files whose tests share the session's whole stack
