@@ -338,17 +338,20 @@ class ChunkConsumer(driver.Consumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """What was fetched and not handled yet is another worker's now, or is fetched again; what is handled is ended first."""
         self._session += 1
-        await self._settle()
+        # what is not ended by then is stopped by whoever has the partitions next
+        await self._settled()
         await super().on_partitions_revoked(revoked)
 
-    async def _settle(self) -> None:
+    async def _settled(self) -> bool:
+        """Wait until all that was handled is ended; whether it is, after SETTLE_WITHIN_S."""
         settle = type(self).settle
-        if settle is not None:
-            with contextlib.suppress(TimeoutError):
-                # past it, what is not ended is stopped by whoever has the partitions then
-                await asyncio.wait_for(
-                    asyncio.get_running_loop().run_in_executor(None, settle), SETTLE_WITHIN_S
-                )
+        if settle is None:
+            return True
+        try:
+            await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(None, settle), SETTLE_WITHIN_S)
+        except TimeoutError:
+            return False
+        return True
 
     async def perform_seek(self) -> None:
         """After an assignment: start where the state says, else where the group committed. Faust resumes the flow after it."""
@@ -363,7 +366,12 @@ class ChunkConsumer(driver.Consumer):
         start = type(self).start_positions
         if start is None:
             return {}
-        await self._settle()
+        if not await self._settled():
+            # what is still being written would take the session that begins here for its own
+            logger.error(
+                "chunks from before an assignment are not ended within %g s: starting again", SETTLE_WITHIN_S
+            )
+            os._exit(EXIT_HANDLER_FAILED)
         assigned = [(tp.topic, tp.partition) for tp in self.assignment()]
         positions = await asyncio.get_event_loop().run_in_executor(None, start, assigned)
         places = {TP(topic, partition): offset for (topic, partition), offset in positions.items()}

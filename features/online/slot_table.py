@@ -17,7 +17,7 @@ import numpy.typing as npt
 from numba import njit
 
 #: entries are 2 ** k, and at most half of them are used
-_FIRST_SIZE = 1 << 12
+FIRST_SIZE = 1 << 12
 #: which key slot says that an entry is free
 _FREE = -1
 _C1, _C2 = np.uint64(0x736F6D6570736575), np.uint64(0x646F72616E646F6D ^ 0xEE)
@@ -36,7 +36,7 @@ class SlotTable:
         first, second = key or (secrets.randbits(64), secrets.randbits(64))
         self._key = np.array([first, second], dtype=np.uint64)
         self._used = 0
-        self._hashes, self._slots = _empty(_FIRST_SIZE)
+        self._hashes, self._slots = _empty(FIRST_SIZE)
 
     def find(self, text: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]) -> tuple[Slots, Hashes]:
         """The slot of each id, int64 (n,): -1 where the id is empty, -2 where it is not known; and its hash, (n, 2), for ``add``."""

@@ -21,8 +21,8 @@ from streams.kafka import flush
 
 #: the broker may be away this long before the process gives up and is restarted
 ACKNOWLEDGE_WITHIN_S = 150.0
-#: longer than an ending may take by its own deadlines: the broker's, then the store's
-END_WITHIN_S = 400.0
+#: longer than two endings may take by their own deadlines: the broker's once, the store's twice
+END_WITHIN_S = 1_000.0
 
 
 class Ending(NamedTuple):

@@ -69,6 +69,8 @@ class EntityStage:
         """Poison records are kept for a person before the chunk counts as done."""
         if not poison:
             return
+        # a failure is told to one who waits only: it must be the one whose records failed
+        self._endings.acknowledged()
         now_ms = int(time.time() * 1000)
         for record, error in poison:
             send_dead_letter(self._producer, dead_letter(record, error, now_ms))

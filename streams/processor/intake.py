@@ -93,9 +93,12 @@ def _parsed(records: Sequence[Any], intake: Intake) -> list[tuple[Any, Transacti
     together = parse_together([record.value for record in records])
     if together is not None:
         parsed = list(zip(records, together.transactions, strict=True))
-        if not together.plain:
+        if together.plain:
+            return parsed
+        # the exact look may refuse what the typed one passed over, such as a depth that is just too much for it
+        with contextlib.suppress(InvalidEvent):
             intake.unknown_fields += sum(len(unknown_fields(record.value, tx)) for record, tx in parsed)
-        return parsed
+            return parsed
     parsed = []
     for record in records:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from concurrent.futures import Future
 from functools import partial
@@ -17,7 +18,7 @@ from streams.metrics import STATE_REBUILDING
 from streams.partitioning import entity_partition, partitions_of
 from streams.process import Process, start_process
 from streams.processor.cards import CardStage
-from streams.processor.endings import Behind
+from streams.processor.endings import Behind, EndingFailed
 from streams.processor.entities import EntityStage
 from streams.processor.lost import find_lost
 from streams.records import HEADER_DECIDED
@@ -33,7 +34,7 @@ def hurried(record: Any) -> bool:
     return not any(name == HEADER_DECIDED for name, _ in record.headers)
 
 
-#: a chunk each 4 ms at most; what merchants and devices did is applied twenty times a second
+#: a chunk each 5 ms at most; what merchants and devices did is applied twenty times a second
 PACING = Pacing(
     chunk_interval_s=0.005,
     longest_interval_s=0.030,
@@ -65,6 +66,11 @@ def run(process: Process) -> None:
         if endings.idle:
             claims.verify()
 
+    def stop() -> None:
+        # a planned restart repeats nothing; a failure has been told already
+        with contextlib.suppress(EndingFailed):
+            endings.settled()
+
     def start(assigned: list[tuple[str, int]]) -> Positions:
         lost = find_lost(settings, client, claims, assigned)
         cards.rebuilding = entities.rebuilding = lost is not None
@@ -89,6 +95,7 @@ def run(process: Process) -> None:
         start,
         tick=tick,
         settle=endings.settled,
+        on_stop=stop,
         pacing=PACING,
     )
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-drift" / "bin" / "python"
 
 pytestmark = pytest.mark.skipif(
-    not PYTHON.exists(), reason="no .venv-drift: the drift stream's environment is not installed"
+    not PYTHON.exists(), reason="no .venv-drift: `make setup` brings the drift stream's environment"
 )
 
 

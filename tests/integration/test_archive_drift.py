@@ -168,7 +168,7 @@ def publish_bundle(settings: Settings, producer: Producer) -> None:
 
 
 @pytest.mark.skipif(
-    not DRIFT_PYTHON.exists(), reason="no .venv-drift: the drift stream's environment is not installed"
+    not DRIFT_PYTHON.exists(), reason="no .venv-drift: `make setup` brings the drift stream's environment"
 )
 def test_drift_becomes_rows_and_one_request_with_evidence(
     broker: Settings, capsys: pytest.CaptureFixture[str]

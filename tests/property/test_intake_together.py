@@ -100,3 +100,15 @@ def test_what_is_refused_is_never_parsed_together() -> None:
             parse_transaction(value)
         except InvalidEvent:
             assert parse_together([GOOD, value, GOOD]) is None  # type: ignore[list-item]
+
+
+def test_no_depth_is_more_than_one_refused_record() -> None:
+    """The exact look for unknown fields has less room for depth than the typed one: what passes one may not pass the other."""
+    outcomes = set()
+    for depth in range(850, 1_050):
+        deep = GOOD[:-1] + b',"x":' + b"[" * depth + b"]" * depth + b"}"
+        intake = sort_out([Record(GOOD, 0), Record(deep, 1)], 2, 100)
+        assert len(intake.accepted) + len(intake.refused) == 2
+        outcomes.add((len(intake.accepted), intake.unknown_fields))
+    # somewhere in between it becomes too deep, for which record it is only itself to blame
+    assert outcomes == {(2, 1), (1, 0)}

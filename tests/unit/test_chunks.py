@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import weakref
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -245,6 +246,35 @@ def test_a_fetch_that_fails_ends_the_process(tmp_path: Any, monkeypatch: Any) ->
 
     run(lambda: World(Thread([0, 1]), tmp_path), scenario)
     assert ended == [chunks.EXIT_HANDLER_FAILED]
+
+
+def test_partitions_are_given_away_and_taken_only_when_what_was_handled_is_ended(
+    tmp_path: Any, monkeypatch: Any
+) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(chunks.os, "_exit", ended.append)
+    monkeypatch.setattr(chunks, "SETTLE_WITHIN_S", 0.05)
+    writing = threading.Event()
+    waited: list[bool] = []
+
+    def settle() -> None:
+        waited.append(writing.wait(1.0))
+
+    async def scenario(world: World) -> None:
+        type(world.consumer).settle = staticmethod(settle)
+        writing.set()
+        await world.revoke()
+        await world.assign()
+        assert waited == [True, True] and ended == []
+        # it does not end: partitions go all the same (their next owner's epoch stops it), but none are taken
+        writing.clear()
+        await world.revoke()
+        assert ended == []
+        await world.assign()
+        assert ended == [chunks.EXIT_HANDLER_FAILED]
+        writing.set()
+
+    run(lambda: World(Thread([0, 1]), tmp_path), scenario)
 
 
 def fetched(*headers: str) -> list[Any]:
