@@ -19,7 +19,7 @@ class GateRules:
     #: where others take the machine, every answer is late and closing further only adds refusals
     least: float = 32.0
     most: float = 4096.0
-    late_share: float = 0.5
+    late_share: float = 0.35
     #: share of late answers in a window above which the gate closes
     bearable: float = 0.05
     window_s: float = 0.05
