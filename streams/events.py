@@ -246,7 +246,7 @@ def parse_together(values: Sequence[bytes | None]) -> Together | None:
         and all(currency.isalpha() and currency.isupper() for currency in {tx.currency for tx in found})
     ):
         return None
-    return Together(found, joined.count(b'"') <= _quotes_together(joined, found))
+    return Together(found, joined.count(b'"') <= _quotes(joined, found))
 
 
 _ANY_DIGIT = bytes.maketrans(b"0123456789", b"0" * 10)
@@ -350,7 +350,7 @@ def unknown_fields(raw: bytes, tx: Transaction | None = None) -> list[str]:
     Raises:
         InvalidEvent: ``not_utf8``, when such a name is no text; the typed parser passes over it.
     """
-    if tx is not None and raw.count(b'"') <= _quotes(raw, tx):
+    if tx is not None and raw.count(b'"') <= _quotes(raw, [tx]):
         return []
     try:
         return [name for name in _object_decoder.decode(raw) if name not in _KNOWN]
@@ -358,23 +358,12 @@ def unknown_fields(raw: bytes, tx: Transaction | None = None) -> list[str]:
         raise InvalidEvent("not_utf8", "", "the name of an unknown field is not UTF-8") from None
 
 
-def _quotes(raw: bytes, tx: Transaction) -> int:
-    """How many quotation marks the known fields of a record have: one more, and the exact look is needed."""
+def _quotes(raw: bytes, transactions: Sequence[Transaction]) -> int:
+    """How many quotation marks the known fields of records have: one more, and the exact look is needed.
+
+    ``"tenant":`` is no value, so that nothing can stand for a field that is not there.
+    """
     # the required ones: six names and five texts
-    marks = 22
-    for text in (tx.customer_id, tx.device_id, tx.ip, tx.mcc, tx.channel, tx.country):
-        if text is not None:
-            marks += 4
-    marks += 2 * ((tx.latitude is not None) + (tx.longitude is not None))
-    if b'"tenant"' in raw:
-        marks += 4
-    if b"null" in raw:
-        marks += 2 * (raw.count(b":null") + raw.count(b": null"))
-    return marks
-
-
-def _quotes_together(joined: bytes, transactions: Sequence[Transaction]) -> int:
-    """``_quotes`` of them all. ``"tenant":`` is no value, so that nothing can stand for a field that is not there."""
     marks = 22 * len(transactions)
     for texts in (
         [tx.customer_id for tx in transactions], [tx.device_id for tx in transactions], [tx.ip for tx in transactions],
@@ -383,8 +372,8 @@ def _quotes_together(joined: bytes, transactions: Sequence[Transaction]) -> int:
         marks += 4 * (len(texts) - texts.count(None))
     for degrees in ([tx.latitude for tx in transactions], [tx.longitude for tx in transactions]):
         marks += 2 * (len(degrees) - degrees.count(None))
-    marks += 4 * (joined.count(b'"tenant":') + joined.count(b'"tenant" :'))
-    return marks + 2 * (joined.count(b":null") + joined.count(b": null"))
+    marks += 4 * (raw.count(b'"tenant":') + raw.count(b'"tenant" :'))
+    return marks + 2 * (raw.count(b":null") + raw.count(b": null"))
 
 
 def schema() -> dict[str, Any]:

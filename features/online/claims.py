@@ -78,11 +78,7 @@ class Claims:
         ``known``: positions that were written when ``look`` was sent. Raises: ClaimLost, StateRegressed.
         """
         for index, tp in enumerate(partitions):
-            if tp not in self._epochs or values[index] != self._epochs[tp]:
-                raise ClaimLost(f"{tp[0]}[{tp[1]}] was taken by another worker")
-            stored = int(values[len(partitions) + index] or 0)
-            if stored < known[tp]:
-                raise StateRegressed(f"{tp[0]}[{tp[1]}]: state is at {stored}, this worker wrote {known[tp]}")
+            self._compare(tp, values[index], int(values[len(partitions) + index] or 0), known[tp])
 
     def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """How far each partition's state is written, as far as this worker knows; 0 for those of another."""
@@ -121,13 +117,8 @@ class Claims:
         """
         values = replies[1]
         for index, tp in enumerate(partitions):
-            if tp not in self._epochs or values[index] != self._epochs[tp]:
-                raise ClaimLost(f"{tp[0]}[{tp[1]}] was taken by another worker")
             stored = int(values[len(partitions) + index] or 0)
-            if stored < self._positions[tp]:
-                raise StateRegressed(
-                    f"{tp[0]}[{tp[1]}]: state is at {stored}, this worker wrote {self._positions[tp]}"
-                )
+            self._compare(tp, values[index], stored, self._positions.get(tp, 0))
             if stored > self._positions[tp]:
                 raise ClaimLost(
                     f"{tp[0]}[{tp[1]}]: state is at {stored}, beyond {self._positions[tp]} that this worker wrote"
@@ -137,6 +128,13 @@ class Claims:
                 raise ChunkOutOfOrder(
                     f"{tp[0]}[{tp[1]}]: a chunk begins at {start}, the state ends at {self._positions[tp]}"
                 )
+
+    def _compare(self, tp: TopicPartition, epoch: bytes | None, stored: int, written: int) -> None:
+        """Raises: ClaimLost, StateRegressed: ``stored`` is behind what this worker has ``written``."""
+        if tp not in self._epochs or epoch != self._epochs[tp]:
+            raise ClaimLost(f"{tp[0]}[{tp[1]}] was taken by another worker")
+        if stored < written:
+            raise StateRegressed(f"{tp[0]}[{tp[1]}]: state is at {stored}, this worker wrote {written}")
 
     def verify(self) -> None:
         """Look, between chunks, whether the store still holds what this worker wrote: in quiet times no chunk would ask.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import threading
 from functools import partial
@@ -16,6 +15,7 @@ from services.scoring.edge_limits import limits_from_environment
 from services.scoring.edge_publish import Publisher
 from services.scoring.edge_store import EdgeStore
 from services.scoring.live import LiveModel
+from streams.process import quiet_collector
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -44,9 +44,7 @@ class Parts:
         warm_kernels()
         live = LiveModel(settings, self._stop)
         # what is there now stays: the collector need not look at it again, and a full collection is a pause
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(200_000, 20, 50)
+        quiet_collector()
         return Edge(settings, live, self._store, self._publisher, limits_from_environment())
 
     async def close(self) -> None:
