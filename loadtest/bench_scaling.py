@@ -14,12 +14,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
-
-from infra import stack
 from loadtest.bench_stream import WARM_S, RunFailed, Runs, simulate, stream_rows
 from loadtest.running_stack import StackError, running_stack
 from loadtest.table import Row, conditions, left_out, markdown
+from streams.settings import Settings
 
 PORT_BASE = 26600
 #: processors, partitions
@@ -31,8 +29,9 @@ def scaling_rows(rate: int, seconds: float) -> Iterator[Row]:
     for processors, partitions in SHAPES:
         name = f"{processors} processor{'s' * (processors > 1)}, {partitions} partitions"
         with tempfile.TemporaryDirectory(prefix="tollgate-scaling-") as folder:
-            settings = stack.settings_for(Path(folder) / "s", PORT_BASE)
-            msgspec.structs.replace(settings, processors=processors, partitions=partitions).save()
+            # what a person would write there before `tollgate up`; the addresses follow from the ports
+            settings = Settings(home=str(Path(folder) / "s"), processors=processors, partitions=partitions)
+            settings.save()
             try:
                 with running_stack(None, PORT_BASE, folder=settings.home):
                     found = Runs(rate)
