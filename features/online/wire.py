@@ -30,6 +30,7 @@ _EXPIRE_END = np.frombuffer(b"$%d\r\n%d\r\n" % (len(str(KEEP_S)), KEEP_S), dtype
 _SUFFIX = np.frombuffer(KEY_SUFFIX, dtype=np.uint8)
 #: bytes of a command beside its key and profile: heads, fields, numbers
 _OVERHEAD = 512
+_LINE = 10
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -42,10 +43,23 @@ class Names(NamedTuple):
 
 def names_of(ids: Sequence[str]) -> Names:
     """Ids as bytes, in their order."""
+    # encoded in one go, at half the cost; an id that holds a line's end itself shows in their number
+    lines = np.frombuffer(bytearray("\n".join(ids).encode()), dtype=np.uint8)
+    breaks = np.flatnonzero(lines == _LINE)
+    if len(breaks) != len(ids) - 1:
+        return _names_one_by_one(ids)
+    ends = np.zeros(len(ids) + 1, dtype=np.int64)
+    ends[1:-1] = breaks - np.arange(len(breaks))
+    ends[-1] = len(lines) - len(breaks)
+    return Names(lines[lines != _LINE], ends)
+
+
+def _names_one_by_one(ids: Sequence[str]) -> Names:
     encoded = [name.encode() for name in ids]
     ends = np.zeros(len(encoded) + 1, dtype=np.int64)
     np.cumsum([len(name) for name in encoded], out=ends[1:])
-    return Names(np.frombuffer(b"".join(encoded) or b"-", dtype=np.uint8), ends)
+    # of the same type as above: arrays that cannot be written to would be compiled for once more
+    return Names(np.frombuffer(bytearray(b"".join(encoded)), dtype=np.uint8), ends)
 
 
 def pack_hmget(ids: Sequence[str], *views: View) -> Packed:
