@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from features.online.claims import Claims, TopicPartition
+from features.online.claims import REBUILDING_KEY, Claims, TopicPartition
 from features.online.resp import Command, RespClient
 from features.profiles import STATE_VERSION
 
@@ -84,6 +84,16 @@ def forgotten(client: RespClient, version: int, places: Sequence[TopicPartition]
     claims.claim(places)
     applied = {applied_key(partition, group_of(version)) for _, partition in places}
     return [*claims.forget(places), ("DEL", *sorted(applied))]
+
+
+#: goes before a read of state by who does not write it; its reply is for ``is_whole``
+ASK_WHOLE: Command = ("MGET", REBUILDING_KEY, unfinished_key(STATE_VERSION), SERVING_KEY)
+
+
+def is_whole(reply: Sequence[bytes | None]) -> bool:
+    """Whether the state that this code reads is there and kept up to date."""
+    rebuilding, half, at_work = reply
+    return rebuilding is None and half is None and int(at_work or 1) == STATE_VERSION
 
 
 def furthest_elsewhere(
