@@ -110,14 +110,16 @@ def _work_out(count, value, share, weights, given):  # type: ignore[no-untyped-d
 
 @njit(cache=True, nogil=True)
 def _add_up(matrix, columns, thresholds, first, count, feature, asked, wanted, given, out):  # type: ignore[no-untyped-def]
+    # all rows of a tree before the next tree: a model's cases are more than a core's nearer caches hold, a tree's are not
     trees, nodes = columns.shape
-    both = np.empty(2 * matrix.shape[1], np.float32)
+    both = np.empty((len(matrix), 2 * matrix.shape[1]), np.float32)
     for row in range(len(matrix)):
-        lay_out(matrix[row], both)
-        for tree in range(trees):
+        lay_out(matrix[row], both[row])
+    for tree in range(trees):
+        for row in range(len(matrix)):
             outcomes = np.uint64(0)
             for node in range(nodes):
-                right = both[columns[tree, node]] >= thresholds[tree, node]
+                right = both[row, columns[tree, node]] >= thresholds[tree, node]
                 outcomes |= np.uint64(right) << np.uint64(node)
             for leaf in range(first[tree], first[tree + 1]):
                 case = 0

@@ -193,16 +193,7 @@ class DecidedEntities(msgspec.Struct, array_like=True, frozen=True):
     customer_id: str | None
 
 
-class IndexedDecision(msgspec.Struct, array_like=True, frozen=True):
-    """What the ledger index in Redis keeps of one decision: its JSON and whom it belongs to."""
-
-    decision: bytes
-    entities: DecidedEntities | None
-
-
 _entities_decoder = msgspec.msgpack.Decoder(DecidedEntities)
-_indexed_decoder = msgspec.msgpack.Decoder(IndexedDecision)
-encode_indexed = _feature_encoder.encode
 encode_entities = _feature_encoder.encode
 
 
@@ -210,14 +201,3 @@ def decode_entities(raw: bytes) -> DecidedEntities:
     """Raises: msgspec.DecodeError."""
     entities: DecidedEntities = _entities_decoder.decode(raw)
     return entities
-
-
-def decode_indexed(raw: bytes) -> IndexedDecision:
-    """Raises: msgspec.DecodeError."""
-    indexed: IndexedDecision = _indexed_decoder.decode(raw)
-    return indexed
-
-
-def decision_key(transaction_id: str) -> str:
-    """Redis key of the ledger index: where a decision is found by its transaction."""
-    return f"tollgate:decision:{transaction_id}"

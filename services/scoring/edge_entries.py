@@ -10,8 +10,9 @@ import msgspec
 
 from features.online.resp import Command
 from services.scoring.edge_problems import conflict
+from streams.decision_index import IndexedDecision, entry_key
 from streams.events import Decision, Transaction, encode, epoch_ms
-from streams.records import IndexedDecision, decision_key
+from streams.records import decode_entities
 
 #: the labels worker's index takes over within seconds and keeps decisions for 60 days
 KEEP_S = 3600
@@ -86,7 +87,7 @@ class Entry:
         key = edge_key(self.id)
         return [
             ("SET", key, _pack(EdgeRecord(self.digest)), "NX", "PX", self.deadline_ms + OPEN_BEYOND_MS),
-            ("MGET", key, decision_key(self.id)),
+            ("MGET", key, entry_key(self.id)),
         ]
 
     def unclaim(self) -> Command:
@@ -106,7 +107,7 @@ class Entry:
         """Hold this transaction against one that the stream decided; its amount is not in the index.
 
         Raises:
-            Problem: 409, card, time, tenant, or an entity differs.
+            Problem: 409, card, time, tenant, or an entity differs. msgspec.MsgspecError: what is stored is no decision.
         """
         tx = self.transaction
         decided = _decision_decoder.decode(indexed.decision)
@@ -115,8 +116,8 @@ class Entry:
             self.event_ms,
             tx.tenant,
         )
-        who = indexed.entities
-        if who is not None:
+        if indexed.entities:
+            who = decode_entities(indexed.entities)
             same = same and (who.merchant_id, who.device_id, who.ip, who.customer_id) == (
                 tx.merchant_id,
                 tx.device_id,

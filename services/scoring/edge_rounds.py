@@ -25,12 +25,12 @@ from features.online.versions import ASK_WHOLE, is_whole
 from services.scoring.deciding import Case, Decider
 from services.scoring.edge_compute import Computed, compute
 from services.scoring.edge_entries import Entry, decode_record
-from services.scoring.edge_parts import Model, Store, find_decision
+from services.scoring.edge_parts import Model, Store, find_decision, read_indexed
 from services.scoring.edge_problems import Problem, conflict, unavailable
 from services.scoring.edge_publish import Publishing, QueueFull
 from streams.events import Decision
 from streams.metrics import DECISION_LATENCY, DECISIONS, STAGE_SECONDS
-from streams.records import HEADER_DECIDED, decode_indexed
+from streams.records import HEADER_DECIDED
 from streams.topics import TRANSACTIONS
 
 logger = logging.getLogger(__name__)
@@ -184,16 +184,33 @@ class Rounds:
                 self._release(entry)
                 self._fail(entry, problem)
             except msgspec.MsgspecError as error:
-                logger.error("the record of transaction %s does not parse: %s", entry.id, error)
-                self._release(entry)
-                self._fail(entry, Problem(500, "internal", "what is remembered of this id does not parse"))
+                self._unreadable(entry, error)
         return chosen
 
-    def _known(self, entry: Entry, stored: bytes) -> None:
-        indexed = decode_indexed(stored)
-        entry.check_same_as_decided(indexed)
+    def _known(self, entry: Entry, indexed: bytes) -> None:
+        """The stream has decided this id: its page of the ledger's index is read beside the round."""
+        task = asyncio.get_running_loop().create_task(self._give_known(entry, indexed))
+        entry.future.add_done_callback(lambda _, kept=task: kept.cancel())  # type: ignore[misc]
+
+    async def _give_known(self, entry: Entry, stored: bytes) -> None:
+        try:
+            indexed = await read_indexed(self._store, entry.id, stored)
+            if indexed is None:
+                raise unavailable("store", "this id was decided, and its decision is not there any more")
+            entry.check_same_as_decided(indexed)
+        except Problem as problem:
+            self._release(entry)
+            self._fail(entry, problem)
+        except msgspec.MsgspecError as error:
+            self._unreadable(entry, error)
+        else:
+            self._release(entry)
+            self._succeed(entry, indexed.decision)
+
+    def _unreadable(self, entry: Entry, error: Exception) -> None:
+        logger.error("the record of transaction %s does not parse: %s", entry.id, error)
         self._release(entry)
-        self._succeed(entry, indexed.decision)
+        self._fail(entry, Problem(500, "internal", "what is remembered of this id does not parse"))
 
     def _decide(self, batch: list[Entry], chosen: list[int], gather: Gather, *, stateless: bool) -> None:
         computed = compute(batch, gather, stateless=stateless)

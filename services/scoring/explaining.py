@@ -1,7 +1,7 @@
 """Reasons of reviewed and declined rows, within what a batch can spare; what goes without them is named.
 
 An explanation is worth less than the decision it belongs to, and the whole batch leaves together: approved transactions
-wait at most ``EXPLANATIONS_MOST_MS`` for the reasons of the others.
+wait at most ``EXPLANATIONS_MOST_MS`` for the reasons of the others, and less when the batch is late already.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 EXPLANATION_RESERVE_MS = 20.0
 #: and may take so long for a whole batch that has a deadline
 EXPLANATIONS_MOST_MS = 5.0
+#: of the time left: a worker that is behind has later batches waiting for this one
+EXPLANATIONS_SHARE = 0.05
 #: what a row is taken to cost is less each time that none could be afforded: one stall is no reason to explain no more
 FORGET = 0.9
 
@@ -36,7 +38,7 @@ class ExplanationCost:
         """Rows that fit into the time left, keeping the reserve."""
         if left_ms == float("inf"):
             return 1 << 30
-        spare_ms = min(left_ms - EXPLANATION_RESERVE_MS, EXPLANATIONS_MOST_MS)
+        spare_ms = min(left_ms - EXPLANATION_RESERVE_MS, left_ms * EXPLANATIONS_SHARE, EXPLANATIONS_MOST_MS)
         rows = max(0, int(spare_ms / max(self.row_ms, 0.001)))
         if spare_ms > 0 and not rows:
             self.row_ms *= FORGET

@@ -28,7 +28,8 @@ def run(process: Process) -> None:
     def start(assigned: list[tuple[str, int]]) -> Positions:
         positions = claims.claim(assigned)
         # after the claim: what another worker of these partitions has sent is there by now
-        stage.remember(sent_outcomes(settings.kafka, {partition for _, partition in assigned}))
+        owned = {partition for _, partition in assigned}
+        stage.remember(sent_outcomes(settings.kafka, owned), owned)
         return positions
 
     run_chunk_app(

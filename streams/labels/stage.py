@@ -21,9 +21,12 @@ from features.online.resp import Command, RespClient
 from streams.card_numbers import mask_card_numbers
 from streams.chunks import Chunk
 from streams.dead_letters import dead_letter, send_dead_letter
-from streams.events import Decision, InvalidEvent, Label, encode, parse_label
+from streams.decision_index import KEEP_S, IndexedDecision, Row, entry_key, index_writes
+from streams.events import InvalidEvent, Label, encode, parse_label
 from streams.kafka import flush
+from streams.labels.early import EarlyLabels
 from streams.labels.join import Join, Joined, KnownDecision, StoredLabel
+from streams.labels.known import UNREADABLE, Asked, known_decision, known_decisions, stored_label
 from streams.labels.sent import key_of
 from streams.labels.source import OutcomeSource, source_header
 from streams.metrics import DUPLICATES, FORWARDED, STAGE_SECONDS
@@ -33,13 +36,7 @@ from streams.records import (
     HEADER_APPENDED_MS,
     HEADER_ENTITIES,
     HEADER_FORWARDED,
-    DecidedEntities,
     EntityItems,
-    IndexedDecision,
-    decision_key,
-    decode_entities,
-    decode_indexed,
-    encode_indexed,
     encode_items,
 )
 from streams.topics import DECISIONS, ENTITIES, OUTCOMES
@@ -47,13 +44,7 @@ from streams.topics import LABELS as LABELS_TOPIC
 
 logger = logging.getLogger(__name__)
 
-#: how long a decision waits for its label, and a label for its decision
-KEEP_S = 60 * 86_400
 ACKNOWLEDGE_WITHIN_S = 150.0
-
-
-#: what decoders raise for bytes that others wrote
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, TypeError, RecursionError)
 
 
 class _Decided(msgspec.Struct):
@@ -64,8 +55,6 @@ class _Decided(msgspec.Struct):
 
 
 _decided_decoder = msgspec.json.Decoder(_Decided)
-_decision_decoder = msgspec.json.Decoder(Decision)
-_label_decoder = msgspec.msgpack.Decoder(StoredLabel)
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -83,10 +72,12 @@ class LabelsStage:
         self._producer = producer
         self._claims = claims
         self._sent: set[int] = set()
+        self._early = EarlyLabels()
 
-    def remember(self, sent: set[int]) -> None:
-        """After an assignment: outcomes (``sent.key_of``) that are on the log already and are not sent again."""
+    def remember(self, sent: set[int], partitions: Iterable[int]) -> None:
+        """After an assignment of ``partitions``: outcomes (``sent.key_of``) that are on the log already and are not sent again."""
         self._sent = sent
+        self._early.load(self._client, partitions, time.time())
 
     def handle(self, chunk: Chunk) -> None:
         """Do one chunk wholly, or raise and leave it for the next worker."""
@@ -106,17 +97,7 @@ class LabelsStage:
             except InvalidEvent as error:
                 refused.append((record, error))
         labels, misplaced = self._sort_out(parsed)
-        ids = [label.transaction_id for _, label in labels]
-        values = self._read(chunk, [*map(decision_key, ids), *map(label_key, ids)])
-        decisions: dict[str, KnownDecision] = {}
-        known: dict[str, StoredLabel] = {}
-        for (record, label), decided, said in zip(
-            labels, values[: len(ids)], values[len(ids) :], strict=True
-        ):
-            if decision := _stored_decision(decided, record):
-                decisions[label.transaction_id] = decision
-            if before := _stored_label(said, record):
-                known[label.transaction_id] = before
+        decisions, known = self._known(chunk, labels)
         self._refuse(refused)
         for record, label, home in misplaced:
             self._forward(record, label.card_id, home)
@@ -126,7 +107,27 @@ class LabelsStage:
         writes: list[Command] = [
             ("SET", label_key(i), _pack(stored), "EX", KEEP_S) for i, stored in join.joined.labels.items()
         ]
+        early: dict[int, list[str]] = {}
+        for record, label in labels:
+            if label.transaction_id not in decisions:
+                early.setdefault(record.partition, []).append(label.transaction_id)
+        for partition, ids in early.items():
+            writes += self._early.came(partition, ids, time.time())
         self._finish(chunk, join.joined, writes)
+
+    def _known(
+        self, chunk: Chunk, labels: list[tuple[Any, Label]]
+    ) -> tuple[dict[str, KnownDecision], dict[str, StoredLabel]]:
+        """Of a chunk's labels, by transaction: decisions, and what was said before."""
+        ids = [label.transaction_id for _, label in labels]
+        values = self._read(chunk, [*map(entry_key, ids), *map(label_key, ids)])
+        records = [record for record, _ in labels]
+        known = {}
+        for record, transaction_id, said in zip(records, ids, values[len(ids) :], strict=True):
+            if before := stored_label(said, record):
+                known[transaction_id] = before
+        asked = map(Asked, records, ids, values[: len(ids)])
+        return known_decisions(self._client, list(asked)), known
 
     def _decisions(self, chunk: Chunk) -> None:
         decided: list[tuple[Any, _Decided]] = []
@@ -134,28 +135,38 @@ class LabelsStage:
         for record in chunk.records:
             try:
                 decided.append((record, _decided_decoder.decode(record.value)))
-            except _UNREADABLE as error:
+            except UNREADABLE as error:
                 refused.append((record, _poison(error)))
-        values = self._read(chunk, [label_key(decision.transaction_id) for _, decision in decided])
+        early = {
+            decision.transaction_id: record
+            for record, decision in decided
+            if (record.partition, decision.transaction_id) in self._early
+        }
+        values = self._read(chunk, [label_key(transaction_id) for transaction_id in early])
         known: dict[str, StoredLabel] = {}
-        for (record, decision), said in zip(decided, values, strict=True):
-            if label := _stored_label(said, record):
-                known[decision.transaction_id] = label
+        for (transaction_id, record), said in zip(early.items(), values, strict=True):
+            if label := stored_label(said, record):
+                known[transaction_id] = label
         join = Join({}, known, self._partitions)
-        writes: list[Command] = []
+        rows: dict[int, list[Row]] = {}
         for record, decision in decided:
-            entities = _entities(record)
+            entities = _header(record.headers, HEADER_ENTITIES)
             if decision.decision == "decline" or decision.transaction_id in known:
                 # nearly all others lead to nothing now, and decoding them wholly would cost as much as all the rest
                 try:
-                    whole = _decision_decoder.decode(record.value)
-                except _UNREADABLE as error:
+                    whole = known_decision(record.value, entities, record)
+                except UNREADABLE as error:
                     refused.append((record, _poison(error)))
                     continue
-                join.decision(KnownDecision(whole, entities), record.partition, record.offset)
-            indexed = encode_indexed(IndexedDecision(record.value, entities))
-            writes.append(("SET", decision_key(decision.transaction_id), indexed, "EX", KEEP_S))
+                join.decision(whole, record.partition, record.offset)
+            indexed = IndexedDecision(record.value, entities)
+            rows.setdefault(record.partition, []).append(Row(record.offset, decision.transaction_id, indexed))
         self._refuse(refused)
+        writes: list[Command] = []
+        for partition, some in rows.items():
+            writes += index_writes(partition, some)
+            if met := [row.transaction_id for row in some if row.transaction_id in early]:
+                writes += self._early.met(partition, met)
         self._finish(chunk, join.joined, writes)
 
     def _sort_out(
@@ -232,53 +243,6 @@ def _header(headers: Iterable[tuple[str, bytes]] | None, name: str) -> bytes | N
         if key == name:
             return value
     return None
-
-
-def _stored_decision(raw: bytes | None, record: Any) -> KnownDecision | None:
-    """What the index holds for a label's transaction; None where it holds nothing that can be read."""
-    if not raw:
-        return None
-    try:
-        indexed = decode_indexed(raw)
-        return KnownDecision(_decision_decoder.decode(indexed.decision), indexed.entities)
-    except _UNREADABLE as error:
-        _log_unreadable("stored decision", record, error)
-        return None
-
-
-def _stored_label(raw: bytes | None, record: Any) -> StoredLabel | None:
-    """The newest label that the index holds for a record's transaction, as above."""
-    if not raw:
-        return None
-    try:
-        stored: StoredLabel = _label_decoder.decode(raw)
-    except _UNREADABLE as error:
-        _log_unreadable("stored label", record, error)
-        return None
-    if stored.label.label == "fraud" and not stored.ever_fraud:
-        # written before this was kept
-        return msgspec.structs.replace(stored, ever_fraud=True)
-    return stored
-
-
-def _entities(record: Any) -> DecidedEntities | None:
-    """Whom a decision names in its header; None where it names nobody, or the header cannot be read."""
-    raw = _header(record.headers, HEADER_ENTITIES)
-    if not raw:
-        return None
-    try:
-        return decode_entities(raw)
-    except _UNREADABLE as error:
-        _log_unreadable(HEADER_ENTITIES, record, error)
-        return None
-
-
-def _log_unreadable(what: str, record: Any, error: Exception) -> None:
-    # the error's text may quote a value, which belongs in no log
-    logger.warning(
-        "the %s of %s[%d] offset %d does not decode (%s): taken as unknown",
-        what, record.topic, record.partition, record.offset, type(error).__name__,
-    )  # fmt: skip
 
 
 #: what the labels worker reads

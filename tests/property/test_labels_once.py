@@ -41,13 +41,13 @@ class LossyRedis(MemoryRedis):
     def call(self, commands: Any) -> list[Any]:
         replies = super().call(commands)
         if ("EXEC",) in commands:
-            self._before = [*self._before[-4:], copy.deepcopy((self.values, self.hashes))]
+            self._before = [*self._before[-4:], copy.deepcopy((self.values, self.hashes, self.scores))]
         return replies
 
     def lose(self, pick: random.Random) -> None:
         if self._before:
             kept = pick.randrange(len(self._before))
-            self.values, self.hashes = copy.deepcopy(self._before[kept])
+            self.values, self.hashes, self.scores = copy.deepcopy(self._before[kept])
             self._before = self._before[: kept + 1]
 
 
@@ -68,8 +68,8 @@ class LabelsWorker:
         said = [
             record.value for p in range(PARTITIONS) for record in self._log.topics.get(("outcomes", p), [])
         ]
-        self._stage.remember(keys_of(said))
         self._next = claims.claim([(topic, p) for topic in self.topics for p in range(PARTITIONS)])
+        self._stage.remember(keys_of(said), range(PARTITIONS))
 
     def step(self, topic: str, most: int, *, crash: bool = False) -> None:
         records: list[Any] = []

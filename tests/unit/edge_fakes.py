@@ -39,6 +39,8 @@ class FakeStore:
         name, *arguments = command
         if isinstance(name, bytes):
             name = name.decode()
+        if name in ("SET", "GET") and isinstance(arguments[0], bytes):
+            arguments[0] = arguments[0].decode()
         if name == "SET":
             if "NX" in arguments and arguments[0] in self.values:
                 return None

@@ -27,7 +27,12 @@ from services.scoring.deciding import MISSING_NAMES
 from services.scoring.edge import Edge
 from services.scoring.edge_compute import warm_kernels
 from services.scoring.edge_limits import Limits
-from services.scoring.explaining import EXPLANATION_RESERVE_MS, EXPLANATIONS_MOST_MS, ExplanationCost
+from services.scoring.explaining import (
+    EXPLANATION_RESERVE_MS,
+    EXPLANATIONS_MOST_MS,
+    EXPLANATIONS_SHARE,
+    ExplanationCost,
+)
 from services.scoring.http_app import build_app
 from services.scoring.stream import StreamScorer
 from streams.events import Decision
@@ -291,6 +296,7 @@ def test_at_the_edge_rules_still_decline_when_the_model_fails(tmp_path: Path, sc
 def test_explanations_have_a_budget_a_batch_and_one_stall_does_not_end_them() -> None:
     cost = ExplanationCost(row_ms=0.5)
     assert cost.affordable(1000) == EXPLANATIONS_MOST_MS / 0.5
+    assert cost.affordable(40) == 40 * EXPLANATIONS_SHARE / 0.5
     assert cost.affordable(EXPLANATION_RESERVE_MS + 1) == 2
     assert cost.affordable(EXPLANATION_RESERVE_MS) == cost.affordable(-5) == 0
     assert cost.row_ms == 0.5, "no time at all says nothing about what a row costs"

@@ -27,14 +27,13 @@ from services.scoring.edge import Edge
 from services.scoring.edge_compute import warm_kernels
 from services.scoring.edge_limits import Limits
 from services.scoring.http_app import build_app
+from streams.decision_index import IndexedDecision, Row, entry_key, index_writes, page_key
 from streams.events import encode, parse_transaction
 from streams.records import (
     HEADER_DECIDED,
     DecidedEntities,
-    IndexedDecision,
-    decision_key,
     decode_edge_decision,
-    encode_indexed,
+    encode_entities,
 )
 from streams.settings import Settings
 from tests.unit.bundle_samples import publish_sample
@@ -272,12 +271,38 @@ def test_what_the_stream_decided_is_given(make: Callable[..., World]) -> None:
         source, world = make(), make()
         decided = (await source.score(TX)).content
         entities = DecidedEntities("m-9", "d-5", None, None)
-        world.store.values[decision_key("tx-1")] = encode_indexed(IndexedDecision(decided, entities))
+        indexed = IndexedDecision(decided, encode_entities(entities))
+        world.store._run(index_writes(0, [Row(7, "tx-1", indexed)]))
         assert (await world.score(TX)).content == decided
         assert (await world.client.get("/v1/decisions/tx-1")).content == decided
         assert (await world.score(TX | {"merchant_id": "m-10"})).status_code == 409
         assert (await world.score(TX | {"card_id": "card-43"})).status_code == 409
+        batch = (
+            await world.client.post(
+                "/v1/score/batch", json={"transactions": [TX, TX | {"card_id": "card-43"}]}
+            )
+        ).json()
+        assert batch["decisions"][0] == json.loads(decided)
+        assert batch["decisions"][1]["error"]["status"] == 409
         assert world.publisher.records == []
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    ("entry", "page", "status"), [(b"?", None, 500), (b"0:7-7:0", b"?", 500), (b"0:7-7:0", None, 503)]
+)  # fmt: skip
+def test_an_index_that_cannot_be_read_decides_nothing_twice(
+    make: Callable[..., World], entry: bytes, page: bytes | None, status: int
+) -> None:
+    async def go() -> None:
+        world = make()
+        world.store.values[entry_key("tx-1")] = entry
+        if page is not None:
+            world.store.values[page_key("0:7-7")] = page
+        assert (await world.score(TX)).status_code == status
+        assert world.publisher.records == []
+        assert [key for key in world.store.values if "edge" in key] == []
 
     asyncio.run(go())
 

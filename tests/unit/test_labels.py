@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,7 +16,17 @@ from features.online.claims import Claims
 from streams.archive.writer import Archive
 from streams.chunks import Chunk
 from streams.dead_letters import DeadLetter, decode_dead_letter
+from streams.decision_index import (
+    KEEP_S,
+    IndexedDecision,
+    encode_page,
+    entry_key,
+    find_indexed,
+    page_key,
+    parse_entry,
+)
 from streams.events import Label, Outcome, encode, from_ms
+from streams.labels.early import EarlyLabels, early_key
 from streams.labels.sent import keys_of
 from streams.labels.stage import LabelsStage, label_key
 from streams.metrics import FORWARDED
@@ -23,13 +34,10 @@ from streams.partitioning import partitions_of
 from streams.records import (
     HEADER_ENTITIES,
     DecidedEntities,
-    IndexedDecision,
-    decision_key,
-    decode_indexed,
     decode_items,
     encode_entities,
-    encode_indexed,
 )
+from tests.property.parity_world import MemoryRedis, plain, sorted_set
 from tests.unit.archive_samples import START_MS, Record, decision
 
 PARTITIONS = 2
@@ -50,10 +58,13 @@ class Store:
     """The commands that the stage and its claims send; with ``crash_next`` the next EXEC never happens."""
 
     values: dict[str, bytes] = field(default_factory=dict)
+    scores: dict[str, dict[bytes, float]] = field(default_factory=dict)
+    sent: list[tuple[Any, ...]] = field(default_factory=list)
     crash_next: bool = False
 
     def patient(self, commands: Sequence[Any]) -> list[Any]:
-        return [self._one(*command) for command in commands]
+        self.sent += plain(commands)
+        return [self._one(*command) for command in plain(commands)]
 
     def call(self, commands: Sequence[Any]) -> list[Any]:
         if self.crash_next:
@@ -61,7 +72,13 @@ class Store:
             raise Crash
         return self.patient(commands)
 
-    def _one(self, name: str, *parts: Any) -> Any:
+    def _one(self, name: Any, *parts: Any) -> Any:
+        name, *parts = (
+            part.decode() if i < 2 and isinstance(part, bytes) else part
+            for i, part in enumerate((name, *parts))
+        )  # type: ignore[assignment]
+        if name.startswith("Z"):
+            return sorted_set(name, self.scores.setdefault(parts[0], {}), parts[1:])
         if name == "MGET":
             return [self.values.get(key) for key in parts]
         if name == "GET":
@@ -117,6 +134,7 @@ class World:
         claims = Claims(store, "labels")
         claims.claim([(topic, p) for topic in ("labels", "decisions") for p in range(PARTITIONS)])
         self.stage = LabelsStage(PARTITIONS, store, log, claims)
+        self.stage.remember(set(), range(PARTITIONS))
 
     def handle(self, *records: Record, crash: bool = False) -> None:
         positions = {TP(r.topic, r.partition): r.offset + 1 for r in records}
@@ -189,7 +207,7 @@ def test_a_decision_that_does_not_parse_is_a_dead_letter_and_the_next_one_counts
     (letter,) = world.dead_letters()
     assert (letter.reason, letter.source_topic, letter.source_offset) == ("poison", "decisions", 0)
     assert world.position("decisions") == 2
-    assert decision_key("tx-1") not in world.store.values
+    assert entry_key("tx-1") not in world.store.values
     world.handle(label(0, 1), label(1, 2))
     assert [outcome.decision.transaction_id for outcome in world.outcomes()] == ["tx-2"]
 
@@ -205,30 +223,98 @@ def test_a_dead_letter_quotes_no_card_number():
 def test_entities_that_do_not_decode_are_unknown_entities(header, caplog):
     world = World()
     world.handle(decided(0, 1, (HEADER_ENTITIES, header)))
-    assert decode_indexed(world.store.values[decision_key("tx-1")]).entities is None
-    assert "decisions[0] offset 0" in caplog.text
     world.handle(label(0, 1))
+    assert "labels[0] offset 0" in caplog.text
     assert len(world.outcomes()) == 1
     assert world.counted() == [("card", CARDS[0], 1), ("merchant", "m-1", 1)]
 
 
 @pytest.mark.parametrize(
-    "stored",
-    [b"\xc1", b"null", encode_indexed(IndexedDecision(b"null", None)), encode_indexed(IndexedDecision(b"\xff", None))],
+    ("entry", "page"),
+    [
+        (b"\xc1", b""), (b"0:1-2", b""), (b"0:1-2:" + b"9" * 400, b""), (b"0:1-2:0", None), (b"0:1-2:0", b"\xc1"),
+        (b"0:1-2:1", encode_page([IndexedDecision(encode(decision(1)), None)])),
+        (b"0:1-2:0", encode_page([IndexedDecision(b"null", None)])),
+        (b"0:1-2:0", encode_page([IndexedDecision(b"\xff", None)])),
+    ],
 )  # fmt: skip
-def test_a_stored_decision_that_does_not_decode_is_an_unknown_decision(stored, caplog):
+def test_a_stored_decision_that_does_not_decode_is_an_unknown_decision(entry, page, caplog):
     world = World()
-    world.store.values[decision_key("tx-1")] = stored
+    world.store.values[entry_key("tx-1")] = entry
+    if page is not None:
+        world.store.values[page_key("0:1-2")] = page
     world.handle(label(0, 1))
     assert world.outcomes() == [] and world.position("labels") == 1
     assert world.counted() == [("card", CARDS[0], 1), ("merchant", "m-1", 1)]
     assert "labels[0] offset 0" in caplog.text
 
 
+def test_decisions_of_a_chunk_are_pages_and_each_is_found_by_its_entry():
+    world = World()
+    records = [decided(offset, offset) for offset in range(600)]
+    world.handle(*records[:300])
+    world.handle(*records[300:])
+    pages = sorted(key for key in world.store.values if key.startswith("tollgate:decisions:"))
+    assert pages == sorted(page_key(f"0:{span}") for span in ("0-255", "256-299", "300-555", "556-599"))
+    assert sum(len(world.store.values[page]) for page in pages) < 0.2 * sum(
+        len(r.value or b"") for r in records
+    )
+    for number in (0, 255, 256, 299, 300, 555, 556, 599):
+        place = parse_entry(world.store.values[entry_key(f"tx-{number}")])
+        found = find_indexed(world.store.values[page_key(place.page)], place)
+        assert found is not None and found.decision == records[number].value
+    assert find_indexed(None, place) is None
+
+
+def test_labels_of_many_pages_are_joined_in_one_chunk():
+    world = World()
+    for offset in range(150):
+        world.handle(decided(offset, offset))
+    world.handle(*(label(offset, offset) for offset in range(150)))
+    assert sorted(o.decision.transaction_id for o in world.outcomes()) == sorted(
+        f"tx-{n}" for n in range(150)
+    )
+
+
+def test_a_decision_is_looked_up_only_where_its_label_came_first():
+    world = World()
+    world.handle(label(0, 1))
+    world.start()
+    world.store.sent.clear()
+    world.handle(*(decided(number, number) for number in range(1, 9)))
+    (asked,) = [
+        command[1:] for command in world.store.sent if command[0] == "MGET" and label_key("tx-1") in command
+    ]
+    assert asked == (label_key("tx-1"),)
+    assert [outcome.decision.transaction_id for outcome in world.outcomes()] == ["tx-1"]
+    # and never again
+    world.store.sent.clear()
+    world.start()
+    world.handle(decided(9, 1))
+    assert not [command for command in world.store.sent if label_key("tx-1") in command]
+
+
+def test_an_early_label_that_nothing_came_for_in_sixty_days_is_forgotten():
+    redis = MemoryRedis()
+    store: Any = redis
+    early = EarlyLabels()
+    early.load(store, range(PARTITIONS), 0.0)
+    store.call(early.came(0, ["tx-1"], 1_000.0))
+    store.call(early.came(0, ["tx-2"], 1_000.0 + KEEP_S))
+    assert (0, "tx-1") in early and (1, "tx-1") not in early
+    assert set(redis.scores[early_key(0)]) == {b"tx-1", b"tx-2"}
+    store.call(early.came(0, ["tx-3"], 1_001.0 + KEEP_S))
+    assert set(redis.scores[early_key(0)]) == {b"tx-2", b"tx-3"}
+    early.load(store, range(PARTITIONS), 1_001.0 + 2 * KEEP_S)
+    assert (0, "tx-2") not in early and (0, "tx-3") in early
+
+
 @pytest.mark.parametrize("stored", [b"\xc1", b"\x91\xc0", b"\x91\x81\xa1\xff\x01"])
 def test_a_stored_label_that_does_not_decode_is_an_unknown_label(stored):
     world = World()
     world.store.values[label_key("tx-1")] = stored
+    world.store.scores[early_key(0)] = {b"tx-1": time.time()}
+    world.stage.remember(set(), range(PARTITIONS))
     world.handle(decided(0, 1))
     assert world.outcomes() == []
     world.handle(label(0, 1))
@@ -262,7 +348,7 @@ def test_an_outcome_that_is_on_the_log_is_not_sent_again_when_the_other_side_com
     # the store loses all that it was told; now the label is read first
     world.store.values.clear()
     world.start()
-    world.stage.remember(keys_of([*sent, None, b"", b"no outcome", b'{"label":"\xff"}']))
+    world.stage.remember(keys_of([*sent, None, b"", b"no outcome", b'{"label":"\xff"}']), range(PARTITIONS))
     world.handle(label(0, 1))
     world.handle(decided(0, 1), decided(1, 2))
     assert len(world.outcomes()) == 1
