@@ -49,7 +49,6 @@ WRAP = 65_535
 _LN = np.array([-BUCKETS * math.log(1 - k / BUCKETS) if k < BUCKETS else 621.0 for k in range(BUCKETS + 1)])
 
 
-@njit(cache=True, nogil=True)
 def meeting_features(payments: Any, slots: Any, arena: Any, out: Any) -> None:
     """Fill the columns of merchants, devices and ips; reads only.
 
@@ -59,23 +58,38 @@ def meeting_features(payments: Any, slots: Any, arena: Any, out: Any) -> None:
         arena: ``features.profiles.MEETING`` records.
         out: float32 (n, WIDTH), the transaction's columns already filled.
     """
-    for i in range(payments.shape[0]):
-        for kind in range(3):
-            if slots[i, kind] >= 0:
-                _row(payments[i].event_ms, arena[slots[i, kind]], out[i, FIRST[kind] :], out[i, _AMOUNT])
+    meeting_columns(payments, slots, arena, FIRST, _AMOUNT, out)
+
+
+def fraud_features(payments: Any, slots: Any, arena: Any, out: Any) -> None:
+    """Fill frauds and declines of cards and customers; ``slots`` int64 (n, 2), -1 where there is none."""
+    fraud_columns(payments, slots, arena, _FRAUDS, _DECLINED, out)
+
+
+# Columns are arguments: compiled code is kept with its file and freezes what it reads of other modules, so a catalogue
+# that grew in its own file alone would have it write where its columns were before.
 
 
 @njit(cache=True, nogil=True)
-def fraud_features(payments: Any, slots: Any, arena: Any, out: Any) -> None:
-    """Fill frauds and declines of cards and customers; ``slots`` int64 (n, 2), -1 where there is none."""
+def meeting_columns(payments: Any, slots: Any, arena: Any, first: Any, amount: int, out: Any) -> None:
+    """``meeting_features``; ``first`` int64 (3,): where each kind's entries begin in a row."""
+    for i in range(payments.shape[0]):
+        for kind in range(3):
+            if slots[i, kind] >= 0:
+                _row(payments[i].event_ms, arena[slots[i, kind]], out[i, first[kind] :], out[i, amount])
+
+
+@njit(cache=True, nogil=True)
+def fraud_columns(payments: Any, slots: Any, arena: Any, frauds: Any, declined: Any, out: Any) -> None:
+    """``fraud_features``; ``frauds`` and ``declined`` int64 (2,): the columns of card and customer."""
     for i in range(payments.shape[0]):
         for kind in range(2):
             if slots[i, kind] < 0:
                 continue
             p = arena[slots[i, kind]]
             day, five = payments[i].event_ms // DAY_MS, payments[i].event_ms // FIVE_MS
-            out[i, _FRAUDS[kind]] = _total(p.day_fraud, p.day, day - 29, day)
-            out[i, _DECLINED[kind]] = _total(p.declined, p.five, five - 11, five)
+            out[i, frauds[kind]] = _total(p.day_fraud, p.day, day - 29, day)
+            out[i, declined[kind]] = _total(p.declined, p.five, five - 11, five)
 
 
 @njit(cache=True, nogil=True)

@@ -4,12 +4,19 @@ device, ip), the frauds and declines of a holder.
 Many records are an arena that the kernels work on; ``features.codec`` turns a record into the bytes that are stored.
 Little-endian, aligned, sizes in whole words of 8 bytes. New fields are appended at the end: what an older record lacks is
 zero. Any other change is a new layout (``features.codec``).
+
+A field that says something of the past is zero for what was stored before, so what is read from it is wrong until its window
+has passed. Whoever appends such a field, or changes what a kernel keeps in one, raises STATE_VERSION: the new state is then made from the log
+beside the old one (``tollgate features prepare``, decision 16).
 """
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+
+#: which state this code reads and writes; others may lie beside it in the same store
+STATE_VERSION = 1
 
 #: newest payments of a holder, kept as they are; older ones keep time and amount, in groups once there are too many
 RECENT = 40

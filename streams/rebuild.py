@@ -30,27 +30,42 @@ from streams.processor.entities import (
 )
 from streams.processor.intake import accepted_only
 from streams.processor.items import Known, apply_columns, dtype_of, news_in
+from streams.topics import TRANSACTIONS
 
 #: entities written to Redis in one round
 ROUND = 500
 
 
 class Arena:
-    """Profiles that grow in number, by name."""
+    """Profiles that grow in number, by name, and which of them changed since they were last written."""
 
     def __init__(self, dtype: np.dtype) -> None:
         self.slots: dict[str, int] = {}
         self.records = new_arena(dtype, 1024)
+        self._changed = np.zeros(1024, dtype=np.bool_)
 
     def places(self, names: Sequence[str]) -> npt.NDArray[np.int64]:
-        """The slots of names, new ones where they are not known."""
+        """The slots of names that are about to change, new ones where they are not known."""
         slots = self.slots
         found = np.array([slots.setdefault(name, len(slots)) for name in names], dtype=np.int64)
         if len(slots) > len(self.records):
             grown = new_arena(self.records.dtype, max(len(slots), 2 * len(self.records)))
             grown[: len(self.records)] = self.records
             self.records = grown
+            self._changed = np.concatenate(
+                [self._changed, np.zeros(len(grown) - len(self._changed), np.bool_)]
+            )
+        self._changed[found] = True
         return found
+
+    def changed(self) -> Iterator[tuple[list[str], npt.NDArray[np.int64]]]:
+        """Names and slots of what changed since the last time, a round at a time."""
+        slots = np.flatnonzero(self._changed)
+        self._changed[:] = False
+        names = list(self.slots)
+        for start in range(0, len(slots), ROUND):
+            part = slots[start : start + ROUND]
+            yield [names[slot] for slot in part.tolist()], part
 
 
 class CardBuilder:
@@ -68,11 +83,8 @@ class CardBuilder:
         apply_payments(payments, slots, self.cards.records)
 
     def writes(self) -> Iterator[Packed]:
-        """The cards' HSETs, a round at a time."""
-        names = list(self.cards.slots)
-        for start in range(0, len(names), ROUND):
-            part = names[start : start + ROUND]
-            slots = np.arange(start, start + len(part), dtype=np.int64)
+        """The HSETs of cards that changed since the last time, a round at a time."""
+        for part, slots in self.cards.changed():
             moments = self.cards.records["last_ms"][slots]
             scalars = np.column_stack([moments, *sums_24h(self.cards.records, slots)])
             expire = np.ones(len(part), dtype=np.bool_)
@@ -98,12 +110,9 @@ class EntityBuilder:
             apply_columns(group.columns, slots, arena.records)
 
     def writes(self) -> Iterator[Packed]:
-        """The entities' HSETs, a round at a time."""
+        """The HSETs of entities that changed since the last time, a round at a time."""
         for view, arena in self.views.values():
-            names = list(arena.slots)
-            for start in range(0, len(names), ROUND):
-                part = names[start : start + ROUND]
-                slots = np.arange(start, start + len(part), dtype=np.int64)
+            for part, slots in arena.changed():
                 before = np.zeros(len(part), dtype=np.int64)
                 yield profile_writes(view, part, arena.records, slots, before)
 
@@ -116,10 +125,18 @@ class EntityBuilder:
         return applied_writes(self.applied)
 
 
+def new_builder(topic: str, partition: int, partitions: int) -> CardBuilder | EntityBuilder:
+    """The builder of one partition of `transactions` or `entities`."""
+    return CardBuilder(partitions) if topic == TRANSACTIONS.name else EntityBuilder(partition)
+
+
 class Done(NamedTuple):
-    """One partition that was read to its end and written."""
+    """One partition that was read to its end and written; ``applied``: what is to be written with its position."""
 
     topic: str
     partition: int
     records: int
     entities: int
+    applied: list[Command]
+    #: of those who follow a position that moves: the one that they came to
+    position: int = 0

@@ -7,12 +7,9 @@ partition is read by a process of its own, which writes its profiles; positions 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import queue
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,19 +18,14 @@ from typing import Any
 from features.online.claims import REBUILDING_KEY, Claims
 from features.online.layout import JOIN_KEYS, key_prefix
 from features.online.resp import Command, Packed, RespClient, StoreUnavailable
-from streams.ledger.spans import Span, read_span, whole_log
-from streams.parity import LogRow
-from streams.processor.entities import applied_key
-from streams.processor.lost import GROUP, committed
-from streams.rebuild import ROUND, CardBuilder, Done, EntityBuilder
+from features.online.versions import GROUP, applied_key, forgotten, others, took_over, unfinished_key
+from features.profiles import STATE_VERSION
+from streams.ledger.spans import whole_log
+from streams.processor.lost import committed
+from streams.rebuild import ROUND, Done, EntityBuilder, new_builder
+from streams.rebuild_work import Say, Total, by_partition, feed, warn_truncated
 from streams.settings import Settings, load_settings
 from streams.topics import ENTITIES, TRANSACTIONS
-
-Say = Callable[[str], None]
-SAY_EVERY_S = 2.0
-#: a worker that says nothing for so long is taken for dead
-STALL_S = 300.0
-_told: Any = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +58,9 @@ def rebuild(settings: Settings, say: Say, *, clear: bool = False) -> Rebuilt:
     # from here on nobody who was at work can write: their epochs are old
     claims.claim(places)
     if clear:
+        # of every version: what is gone must not look as if it were there
+        for version in others(client):
+            client.patient(forgotten(client, version, places))
         say(f"taking away stored profiles: {_clear(client):,} are gone")
     # up to here every transaction has its features; the processor goes on from here
     handled = committed(settings, [place for place in places if place[0] == TRANSACTIONS.name])
@@ -73,118 +68,36 @@ def rebuild(settings: Settings, say: Say, *, clear: bool = False) -> Rebuilt:
         place: min(handled[place], end[place[0]][place[1]]) if place in handled else end[place[0]][place[1]]
         for place in places
     }
-    _warn_truncated(first, say)
-    writes, total = _work(settings, first, ends, say)
+    warn_truncated(first, say)
+    spans = [(topic, p, first[topic][p], end_) for (topic, p), end_ in ends.items()]
+    done = by_partition(rebuild_partition, settings.home, spans, say, processes=os.cpu_count() or 1)
+    total = Total(done)
     block: list[Command] = [("MULTI",), *(("DEL", applied_key(p)) for p in end[ENTITIES.name])]
-    block += [*writes, *claims.place(ends), ("DEL", REBUILDING_KEY), ("EXEC",)]
+    block += [command for part in done for command in part.applied]
+    block += [*claims.place(ends), *took_over(STATE_VERSION)]
+    block += [("DEL", unfinished_key(STATE_VERSION)), ("DEL", REBUILDING_KEY), ("EXEC",)]
     # refused, nothing of the block is done: decisions stay without state, and say so
     _accepted(client.patient(block))
     client.close()
-    return Rebuilt(
-        total[TRANSACTIONS.name], total[ENTITIES.name], total["written"], time.monotonic() - started
-    )
+    return Rebuilt(total.transactions, total.items, total.entities, time.monotonic() - started)
 
 
-def _warn_truncated(first: Span, say: Say) -> None:
-    kept = [
-        f"{topic}[{p}] from offset {offset:,}"
-        for topic, ps in first.items()
-        for p, offset in ps.items()
-        if offset
-    ]
-    if kept:
-        say(
-            "the log does not go back to its beginning: windows know what it still holds ("
-            + ", ".join(kept)
-            + ")"
-        )
-
-
-def _work(
-    settings: Settings, first: Span, ends: dict[tuple[str, int], int], say: Say
-) -> tuple[list[Command], dict[str, int]]:
-    """Every partition in a process of its own, as many at once as there are cores."""
-    context = multiprocessing.get_context("spawn")
-    told = context.Queue()
-    wanted = sum(max(0, last - first[topic][partition]) for (topic, partition), last in ends.items())
-    writes: list[Command] = []
-    total = {TRANSACTIONS.name: 0, ENTITIES.name: 0, "written": 0}
-    with ProcessPoolExecutor(
-        os.cpu_count(), mp_context=context, initializer=_listen, initargs=(told,)
-    ) as pool:
-        # transactions first: they take longest
-        order = sorted(ends, key=lambda place: place[0] != TRANSACTIONS.name)
-        futures = [
-            pool.submit(rebuild_partition, settings.home, topic, p, first[topic][p], ends[topic, p])
-            for topic, p in order
-        ]
-        _follow(futures, told, wanted, say)
-        for future in futures:
-            done, applied = future.result()
-            total[done.topic] += done.records
-            total["written"] += done.entities
-            writes += applied
-    return writes, total
-
-
-def _follow(futures: list[Future[Any]], told: Any, wanted: int, say: Say) -> None:
-    """Say how far it is until all is done.
-
-    Raises:
-        TimeoutError: no worker read a record for STALL_S, and none ended.
+def rebuild_partition(home: str, topic: str, partition: int, start: int, stop: int) -> Done:
+    """Read one partition and write its profiles; how far items are applied is left to be written with the positions. Runs in
+    a process.
     """
-    read, began = 0, time.monotonic()
-    said = moved = began
-    while not all(future.done() for future in futures):
-        try:
-            read += told.get(timeout=0.2)
-            moved = time.monotonic()
-        except queue.Empty:
-            if time.monotonic() - moved > STALL_S:
-                raise TimeoutError(f"no record was read for {STALL_S:g} s") from None
-        if any(future.done() and future.exception() for future in futures):
-            return
-        if time.monotonic() - said > SAY_EVERY_S:
-            said = time.monotonic()
-            say(f"{read:,} of {wanted:,} records, {read / (said - began):,.0f} a second")
-
-
-def _listen(told: Any) -> None:
-    global _told
-    _told = told
-
-
-def rebuild_partition(
-    home: str, topic: str, partition: int, start: int, stop: int
-) -> tuple[Done, list[Command]]:
-    """Read one partition, write its profiles; returns what was done and how far items are applied. Runs in a process."""
     settings = load_settings(Path(home))
-    cards = topic == TRANSACTIONS.name
-    builder: CardBuilder | EntityBuilder = (
-        CardBuilder(settings.partitions) if cards else EntityBuilder(partition)
-    )
-    count = 0
-
-    def take(records: list[Any]) -> None:
-        nonlocal count
-        builder.add(
-            [LogRow(r.partition(), r.offset(), r.timestamp()[1], r.value(), r.headers()) for r in records]
-        )
-        count += len(records)
-        if _told is not None:
-            _told.put(len(records))
-
-    if stop > start:
-        read_span(settings.kafka, {topic: {partition: start}}, {topic: {partition: stop}}, take)
+    builder = new_builder(topic, partition, settings.partitions)
+    count = feed(settings, builder, topic, partition, start, stop)
     written = _write(settings, builder.writes())
     if not isinstance(builder, EntityBuilder):
-        return Done(topic, partition, count, written), []
+        return Done(topic, partition, count, written, [])
     said = builder.said()
     client = RespClient(settings.redis_address)
     for begin in range(0, len(said), ROUND):
         _accepted(client.patient(said[begin : begin + ROUND]))
     client.close()
-    return Done(topic, partition, count, written), builder.applied_writes()
+    return Done(topic, partition, count, written, builder.applied_writes())
 
 
 def _write(settings: Settings, rounds: Iterator[Packed]) -> int:

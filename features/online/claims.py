@@ -8,7 +8,7 @@ are never apart.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import hiredis
 
@@ -34,6 +34,14 @@ class StateRegressed(Exception):
 REBUILDING_KEY = "tollgate:state:rebuilding"
 
 
+class Shared(NamedTuple):
+    """Claims on their way to another process."""
+
+    group: str
+    epochs: dict[TopicPartition, bytes]
+    positions: dict[TopicPartition, int]
+
+
 class Claims:
     """The partitions that one worker holds in one group."""
 
@@ -55,12 +63,33 @@ class Claims:
 
     def known(self, partitions: Sequence[TopicPartition]) -> bool:
         """Whether the store holds a position of any of these partitions; False for a store that lost everything."""
-        replies = self._client.patient([("MGET", *(self._position_key(tp) for tp in partitions))])
-        return any(value is not None for value in replies[0])
+        return any(position is not None for position in self.stored(partitions).values())
+
+    def stored(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int | None]:
+        """How far the store says that each partition is applied, whoever holds it; None where nothing is known."""
+        (values,) = self._client.patient([("MGET", *(self._position_key(tp) for tp in partitions))])
+        return {
+            tp: None if value is None else int(value) for tp, value in zip(partitions, values, strict=True)
+        }
+
+    def share(self) -> Shared:
+        """What was claimed, for other processes that write for this one: they hold it as ``Claims.shared``."""
+        return Shared(self._group, dict(self._epochs), dict(self._positions))
+
+    @classmethod
+    def shared(cls, client: RespClient, what: Shared) -> Claims:
+        """The claims of another process of the same work; whoever claims next shuts out both."""
+        claims = cls(client, what.group)
+        claims._epochs, claims._positions = dict(what.epochs), dict(what.positions)
+        return claims
 
     def place(self, positions: Mapping[TopicPartition, int]) -> list[Command]:
         """Commands that set positions: the last step of a rebuild."""
         return [("SET", self._position_key(tp), position) for tp, position in positions.items()]
+
+    def forget(self, partitions: Sequence[TopicPartition]) -> list[Command]:
+        """Commands that take positions away. Epochs stay: a worker of before must never hold one that counts again."""
+        return [("DEL", *(self._position_key(tp) for tp in partitions))]
 
     def look(self, partitions: Sequence[TopicPartition]) -> list[Command]:
         """The command to send before a read of state whose writes come later; its reply is for ``check_look``."""
@@ -198,7 +227,10 @@ class Claims:
         def attempt() -> list[Any]:
             replies = self._client.call(self.guard(partitions))
             values = replies[1][len(partitions) :]
-            if all(int(value or 0) >= positions[tp] for tp, value in zip(partitions, values, strict=True)):
+            # where no position is written nothing tells
+            if positions and all(
+                int(value or 0) >= positions[tp] for tp, value in zip(partitions, values, strict=True)
+            ):
                 return [[]]
             self.check(partitions, replies)
             return self._client.call(block)

@@ -13,6 +13,8 @@ from typing import Literal
 
 import mmh3
 
+from features.profiles import STATE_VERSION
+
 PROJECT = "tollgate"
 #: state of an entity that is silent for so long goes: the longest window, its label's delay, and a margin
 KEEP_S = 60 * 86_400
@@ -45,17 +47,27 @@ _FIELDS: tuple[tuple[str, Kind], ...] = (
     ("count_24h", "int64"),
 )
 _FRAUD_FIELDS: tuple[tuple[str, Kind], ...] = (("profile", "bytes"), ("frauds_30d", "int64"))
-CARD_STATE = View("card_state", "card", (*_FIELDS, ("sum_24h_minor", "int64")))
-#: frauds and declines of cards: another writer than CARD_STATE, so another view of the same entity
-CARD_FRAUDS = View("card_frauds", "card", _FRAUD_FIELDS)
-MERCHANT_STATE = View("merchant_state", "merchant", _FIELDS)
-DEVICE_STATE = View("device_state", "device", _FIELDS)
-IP_STATE = View("ip_state", "ip", _FIELDS)
-CUSTOMER_STATE = View("customer_state", "customer", _FIELDS)
-CUSTOMER_FRAUDS = View("customer_frauds", "customer", _FRAUD_FIELDS)
-VIEWS: tuple[View, ...] = (
-    CARD_STATE, CARD_FRAUDS, MERCHANT_STATE, DEVICE_STATE, IP_STATE, CUSTOMER_STATE, CUSTOMER_FRAUDS,
-)  # fmt: skip
+
+
+def views_of(version: int) -> tuple[View, ...]:
+    """The views of one version of the state, in the order of VIEWS. Other versions have other names, so other fields of
+    the same hashes: they lie side by side.
+    """
+    end = "" if version == 1 else f"_v{version}"
+    return (
+        View(f"card_state{end}", "card", (*_FIELDS, ("sum_24h_minor", "int64"))),
+        # frauds and declines of cards: another writer than that of their payments, so another view of the same entity
+        View(f"card_frauds{end}", "card", _FRAUD_FIELDS),
+        View(f"merchant_state{end}", "merchant", _FIELDS),
+        View(f"device_state{end}", "device", _FIELDS),
+        View(f"ip_state{end}", "ip", _FIELDS),
+        View(f"customer_state{end}", "customer", _FIELDS),
+        View(f"customer_frauds{end}", "customer", _FRAUD_FIELDS),
+    )
+
+
+VIEWS: tuple[View, ...] = views_of(STATE_VERSION)
+CARD_STATE, CARD_FRAUDS, MERCHANT_STATE, DEVICE_STATE, IP_STATE, CUSTOMER_STATE, CUSTOMER_FRAUDS = VIEWS
 #: entity -> the view of its payments, and of a holder's frauds and declines
 PAYMENTS_OF = {
     "card": CARD_STATE, "customer": CUSTOMER_STATE, "merchant": MERCHANT_STATE, "device": DEVICE_STATE, "ip": IP_STATE,
@@ -91,6 +103,11 @@ def hash_field(view: str, feature: str) -> bytes:
 def timestamp_field(view: str) -> bytes:
     """The hash field of a view's event timestamp."""
     return f"_ts:{view}".encode()
+
+
+def fields_of(view: View) -> tuple[bytes, ...]:
+    """Every hash field that a view writes."""
+    return (*(hash_field(view.name, name) for name, _ in view.fields), timestamp_field(view.name))
 
 
 def _bulk(value: bytes) -> bytes:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from features.catalogue import FEATURES as CATALOGUE
 from features.online.layout import entity_key
 from features.online.resp import RespClient
+from features.online.versions import GROUP
 from loadtest.features_bench.backlog import fill_store, send
 from loadtest.features_bench.parts import Parts
 from loadtest.features_bench.traffic import WARM_DAYS, Traffic, warm_state
@@ -100,7 +101,7 @@ def _sample(parts: Parts, processor: psutil.Process) -> Sample:
 def _positions(parts: Parts) -> dict[str, dict[int, int]]:
     """How far the processor has applied each partition: topic -> partition -> next offset."""
     every = [(topic, p) for topic in (TRANSACTIONS, ENTITIES) for p in range(parts.settings.partitions)]
-    found = parts.store.mget([f"tollgate:processor:position:{topic}:{p}" for topic, p in every])
+    found = parts.store.mget([f"tollgate:{GROUP}:position:{topic}:{p}" for topic, p in every])
     out: dict[str, dict[int, int]] = {TRANSACTIONS: {}, ENTITIES: {}}
     for (topic, p), value in zip(every, found, strict=True):
         out[topic][p] = int(value or 0)

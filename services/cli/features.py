@@ -19,6 +19,7 @@ from features.online.layout import FRAUDS_OF, JOIN_KEYS, PAYMENTS_OF, hmget, unp
 from features.online.resp import RespClient, StoreUnavailable
 from features.profiles import FRAUDS, HOLDER, MEETING, new_arena
 from services.cli.options import home_option, json_option
+from services.cli.state_versions import drop_version, prepare
 from streams.events import epoch_ms
 from streams.parity_sample import check_parity
 from streams.settings import Settings, load_settings
@@ -41,6 +42,10 @@ class Unreachable(click.ClickException):
 @click.group()
 def features() -> None:
     """Show an entity's features, or the catalogue."""
+
+
+features.add_command(prepare)
+features.add_command(drop_version)
 
 
 @features.command()

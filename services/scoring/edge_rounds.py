@@ -19,9 +19,9 @@ import msgspec
 from prometheus_client import Counter
 
 from features.codec import ProfileError
-from features.online.claims import REBUILDING_KEY
 from features.online.gather import Gather, StoreRefused
 from features.online.resp import Command, StoreUnavailable
+from features.online.versions import ASK_WHOLE, is_whole
 from services.scoring.deciding import Case, Decider
 from services.scoring.edge_compute import Computed, compute
 from services.scoring.edge_entries import Entry, decode_record
@@ -130,20 +130,20 @@ class Rounds:
         started = time.perf_counter()
         gather = Gather([entry.transaction for entry in batch])
         claims = [command for entry in batch for command in entry.claim()]
-        marker: list[Command] = [("GET", REBUILDING_KEY)]
+        marker: list[Command] = [ASK_WHOLE]
         # what was remembered before must be there when these ids are looked up
         self._send_posts()
         try:
             wanted = [*claims, *marker, *gather.commands()]
             replies = await self._store.call(wanted, self._store_share_s(batch))
-            rebuilding = replies[len(claims)] is not None
             gather.load(replies[len(claims) + 1 :])
+            whole = is_whole(replies[len(claims)])
         except (StoreUnavailable, StoreRefused, ProfileError) as error:
             self._warn(f"transactions are decided without state: {error}")
             chosen, stateless = list(range(len(batch))), True
         else:
-            # what is stored while the state is being made again is not the whole of it
-            chosen, stateless = self._fresh(batch, replies), rebuilding
+            # what is stored while the state is being made, or while another version is at work, is not the whole of it
+            chosen, stateless = self._fresh(batch, replies), not whole
         for i in chosen:
             if batch[i].future.done():
                 self._release(batch[i])

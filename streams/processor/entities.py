@@ -24,6 +24,7 @@ from features.online.claims import Claims
 from features.online.hot import HotProfiles
 from features.online.layout import KEEP_AGAIN_MS, PAYMENTS_OF, View
 from features.online.resp import Command, Packed, RespClient
+from features.online.versions import GROUP, applied_key, said_prefix
 from features.online.wire import pack_hset
 from features.profiles import FRAUDS
 from streams.chunks import Chunk
@@ -64,10 +65,12 @@ class EntityStage:
         self._endings = endings
         self._applied: dict[int, dict[Source, int]] = {}
         self.rebuilding = False
+        #: only the state is written: poison is kept already
+        self.silent = False
 
     def _keep(self, poison: list[tuple[Any, InvalidEvent]]) -> None:
         """Poison records are kept for a person before the chunk counts as done."""
-        if not poison:
+        if not poison or self.silent:
             return
         # a failure is told to one who waits only: it must be the one whose records failed
         self._endings.acknowledged()
@@ -130,7 +133,7 @@ class EntityStage:
             return items, []
         # the chunk before may have said something of the same transactions
         self._endings.settled()
-        (stored,) = self._client.patient([("MGET", *(_SAID + key for key in keys))])
+        (stored,) = self._client.patient([("MGET", *(SAID + key for key in keys))])
         known = {key: _known(raw) for key, raw in zip(keys, stored, strict=True)}
         fresh, changed = news_in(items, known)
         if len(fresh) < len(items):
@@ -140,13 +143,13 @@ class EntityStage:
 
 #: what was said of a transaction is remembered as long as the labels worker's index remembers it
 SAID_FOR_S = 60 * 86_400
-_SAID = "tollgate:processor:said:"
+SAID = said_prefix(GROUP)
 
 
 def said_writes(changed: dict[str, Known]) -> list[Command]:
     """Commands that remember what labels said."""
     return [
-        ("SET", _SAID + key, f"{k.label_time_ms}:{k.offset}:{k.frauds}", "EX", SAID_FOR_S)
+        ("SET", SAID + key, f"{k.label_time_ms}:{k.offset}:{k.frauds}", "EX", SAID_FOR_S)
         for key, k in changed.items()
     ]
 
@@ -280,11 +283,6 @@ def profile_writes(view: View, names: list[str], arena: Any, places: Slots, befo
         scalars = np.column_stack([moments, counts_24h(arena, places)])
     expire = before // KEEP_AGAIN_MS != moments // KEEP_AGAIN_MS
     return pack_hset(view, names, arena, places, moments, scalars, expire)
-
-
-def applied_key(partition: int) -> str:
-    """Redis key of how far each source is applied on a partition of `entities`."""
-    return f"tollgate:processor:applied:entities:{partition}"
 
 
 def applied_writes(applied: dict[int, dict[Source, int]]) -> list[Command]:

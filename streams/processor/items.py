@@ -12,7 +12,7 @@ import numpy.typing as npt
 from features.columns import NAN, PAYMENT, Payments
 from features.holder_kernel import apply_payments
 from features.meeting_kernel import DECLINED, LABEL, PAID, apply_frauds, apply_items
-from features.online.layout import CUSTOMER_STATE, FRAUDS_OF, PAYMENTS_OF, View
+from features.online.layout import CARD_STATE, CUSTOMER_STATE, FRAUDS_OF, PAYMENTS_OF, View
 from features.profiles import FRAUDS, HOLDER, MEETING
 from streams.processor.paid import Paid
 from streams.records import EntityItem
@@ -94,7 +94,7 @@ def news_in(items: Sequence[Placed], known: dict[str, Known | None]) -> tuple[li
 
 def dtype_of(view: View) -> np.dtype:
     """The profile that a view keeps."""
-    if view.name in ("card_state", CUSTOMER_STATE.name):
+    if view in (CARD_STATE, CUSTOMER_STATE):
         return HOLDER
     return FRAUDS if view in FRAUDS_OF.values() else MEETING
 

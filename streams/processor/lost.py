@@ -15,6 +15,7 @@ from confluent_kafka import TopicPartition
 
 from features.online.claims import REBUILDING_KEY, Claims
 from features.online.resp import RespClient
+from features.online.versions import furthest_elsewhere
 from streams.ledger.spans import log_reader
 from streams.settings import Settings
 
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 #: a log of so many records is read again by the processor itself, at 10,000 and more a second; a longer one is rebuilt
 READ_AGAIN_AT_MOST = 100_000
+#: of Kafka, for every version of the state: two versions must not read the same partition at once
 GROUP = "processor"
 
 
@@ -34,7 +36,7 @@ def find_lost(
         StoreUnavailable: Redis did not come back in time. KafkaException: the broker does not answer.
     """
     marker = client.patient([("GET", REBUILDING_KEY)])[0]
-    if marker is None and assigned and not claims.known(assigned):
+    if marker is None and assigned and not (claims.known(assigned) or furthest_elsewhere(client, assigned)):
         behind = sum(committed(settings, assigned).values())
         if behind > READ_AGAIN_AT_MOST:
             why = f"Redis holds no state, and {behind:,} records were handled before"

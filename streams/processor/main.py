@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import sys
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -11,8 +13,9 @@ from typing import Any
 from features.online.claims import Claims
 from features.online.hot import HotProfiles
 from features.online.resp import RespClient
+from features.online.versions import GROUP as STATE_GROUP
 from features.online.warm import warm_kernels
-from streams.chunks import Chunk, Pacing, Positions, run_chunk_app
+from streams.chunks import EXIT_HANDLER_FAILED, Chunk, Pacing, Positions, run_chunk_app
 from streams.kafka import AT_FLUSH, new_producer
 from streams.metrics import STATE_REBUILDING
 from streams.partitioning import entity_partition, partitions_of
@@ -20,13 +23,15 @@ from streams.process import Process, start_process
 from streams.processor.cards import CardStage
 from streams.processor.endings import Behind, EndingFailed
 from streams.processor.entities import EntityStage
-from streams.processor.lost import find_lost
+from streams.processor.lost import GROUP, find_lost
+from streams.processor.takeover import NotPrepared, Takeover
 from streams.records import HEADER_DECIDED
 from streams.topics import ENTITIES, TRANSACTIONS
 
 logger = logging.getLogger(__name__)
 
-GROUP = "processor"
+#: the state that this code needs is not there: only a person can say what to do
+EXIT_NOT_PREPARED = 78
 
 
 def hurried(record: Any) -> bool:
@@ -49,7 +54,7 @@ def run(process: Process) -> None:
     settings = process.settings
     client = RespClient(settings.redis_address)
     # a connection of its own: chunks are written while the next one reads
-    claims = Claims(RespClient(settings.redis_address), GROUP)
+    claims = Claims(RespClient(settings.redis_address), STATE_GROUP)
     producer = new_producer(settings.kafka, process.name, **AT_FLUSH)
     home = partial(entity_partition, partitions=settings.partitions)
     hot = HotProfiles(home, settings.hot_profiles_mb << 20)
@@ -57,6 +62,7 @@ def run(process: Process) -> None:
     cards = CardStage(settings, client, producer, claims, hot, endings)
     entities = EntityStage(client, producer, claims, hot, endings)
     stages = {TRANSACTIONS.name: cards.handle, ENTITIES.name: entities.handle}
+    takeover = Takeover(settings, client, claims, cards, entities, endings)
 
     def handle(chunk: Chunk) -> Future[None] | None:
         return stages[chunk.topic](chunk)
@@ -72,6 +78,13 @@ def run(process: Process) -> None:
             endings.settled()
 
     def start(assigned: list[tuple[str, int]]) -> Positions:
+        try:
+            return take(assigned)
+        except Exception:  # the process edge: Faust would go on without ever fetching
+            logger.exception("partitions could not be taken")
+            os._exit(EXIT_HANDLER_FAILED)
+
+    def take(assigned: list[tuple[str, int]]) -> Positions:
         lost = find_lost(settings, client, claims, assigned)
         cards.rebuilding = entities.rebuilding = lost is not None
         STATE_REBUILDING.set(lost is not None)
@@ -79,12 +92,15 @@ def run(process: Process) -> None:
             logger.error("decisions go on without state, as degraded: %s", lost)
             # from where the group is on: what came before has its features already
             return {}
-        positions = claims.claim(assigned)
+        produced = takeover.shut_out(assigned)
+        claims.claim(assigned)
         owned = [partition for topic, partition in assigned if topic == ENTITIES.name]
         entities.load_applied(owned)
         hot.begin_session(owned)
-        return positions
+        takeover.catch_up(produced)
+        return claims.positions(assigned)
 
+    takeover.check()
     partitions_of(["warm"], settings.partitions)
     logger.info("feature kernels ready in %.1f s", warm_kernels())
     run_chunk_app(
@@ -100,5 +116,15 @@ def run(process: Process) -> None:
     )
 
 
+def main() -> int:
+    """Run one worker; returns the exit code."""
+    try:
+        run(start_process("processor-0", signals=False))
+    except NotPrepared as error:
+        logger.error("%s", error)
+        return EXIT_NOT_PREPARED
+    return 0
+
+
 if __name__ == "__main__":
-    run(start_process("processor-0", signals=False))
+    sys.exit(main())

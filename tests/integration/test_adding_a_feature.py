@@ -54,6 +54,24 @@ print(json.dumps({
 """
 
 
+COMPILED = """
+import numpy as np
+from features.catalogue import INDEX, WIDTH
+from features.columns import PAYMENT
+from features.meeting_kernel import fraud_features, meeting_features
+from features.profiles import FRAUDS, MEETING, new_arena
+
+payments = np.zeros(2, PAYMENT)
+payments["event_ms"] = 1_760_000_000_000
+out = np.full((2, WIDTH), np.nan, np.float32)
+out[:, INDEX["amount"]] = 100
+meeting_features(payments, np.zeros((2, 3), np.int64), new_arena(MEETING, 2), out)
+fraud_features(payments, np.zeros((2, 2), np.int64), new_arena(FRAUDS, 2), out)
+filled = [name for name, column in INDEX.items() if not np.isnan(out[0, column])]
+print(sorted({name.split("_")[0] for name in filled}), len(filled))
+"""
+
+
 def apply(page: str, root: Path) -> int:
     """Apply the page's lines: each hunk's own lines, found by what stands around them. Returns how many hunks there were."""
     block = re.search(r"```diff\n(.*?)```", page, re.S)
@@ -100,3 +118,23 @@ def test_the_example_does_what_it_says(tmp_path: Path) -> None:
     )  # fmt: skip
     names = [feature["name"] for feature in json.loads(listed.stdout)["features"]]
     assert {"card_whole_24h", "customer_whole_24h"} <= set(names), listed.stderr
+
+
+def test_kernels_that_were_compiled_before_write_where_the_columns_are_now(tmp_path: Path) -> None:
+    """An installation grows in place, and keeps what it compiled."""
+    shutil.copytree(ROOT / "features", tmp_path / "features", ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
+
+    def filled() -> str:
+        command = [sys.executable, "-c", COMPILED]
+        ran = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    before = filled()
+    apply((ROOT / "features" / "ADDING.md").read_text(), tmp_path)
+    assert filled() == before
+    assert before.startswith("['amount', 'card', 'customer', 'device', 'ip', 'merchant']")
+    assert list((tmp_path / "features" / "__pycache__").glob("meeting_kernel.meeting_columns*.nbi"))

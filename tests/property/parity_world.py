@@ -12,11 +12,13 @@ from faust.types import TP
 from features.online.claims import Claims
 from features.online.hot import BUDGET_BYTES, HotProfiles
 from features.online.resp import Command, Packed
+from features.online.versions import GROUP
 from streams.chunks import Chunk
 from streams.partitioning import entity_partition
 from streams.processor.cards import CardStage
 from streams.processor.endings import AtOnce, Behind
 from streams.processor.entities import EntityStage
+from streams.processor.takeover import Takeover
 from streams.settings import Settings
 
 PARTITIONS = 2
@@ -110,6 +112,7 @@ class MemoryRedis:
     def __init__(self) -> None:
         self.values: dict[str, bytes] = {}
         self.hashes: dict[Any, dict[Any, bytes]] = {}
+        self.sets: dict[Any, set[bytes]] = {}
         self.scores: dict[Any, dict[bytes, float]] = {}
         self.crash_next = False
 
@@ -144,6 +147,14 @@ class MemoryRedis:
             self.hashes.setdefault(key, {}).update(zip(fields[::2], fields[1::2], strict=True))
         if name == "HMGET":
             return [self.hashes.get(key, {}).get(field) for field in command[2:]]
+        if name == "SADD":
+            self.sets.setdefault(key, set()).add(str(command[2]).encode())
+        if name == "SMEMBERS":
+            return sorted(self.sets.get(key, ()))
+        if name == "DEL":
+            for gone in command[1:]:
+                self.values.pop(gone, None)
+                self.hashes.pop(gone, None)
         if name == "HGETALL":
             return [part for pair in self.hashes.get(key, {}).items() for part in pair]
         return [] if name == "EXEC" else b"OK"
@@ -165,17 +176,21 @@ class Worker:
     def _start(self) -> None:
         client: Any = self._redis
         producer: Any = self._log
-        claims = Claims(client, "processor")
+        claims = Claims(client, GROUP)
         hot = HotProfiles(partial(entity_partition, partitions=PARTITIONS), self._budget_bytes)
-        hot.begin_session(range(PARTITIONS))
         settings = Settings(home="/nowhere", partitions=PARTITIONS)
         endings = Behind(producer, claims) if self._ends_behind else AtOnce(producer, claims)
         self.settle = endings.settled
         self._cards = CardStage(settings, client, producer, claims, hot, endings)
         self._entities = EntityStage(client, producer, claims, hot, endings)
         everything = [(topic, p) for topic in ("transactions", "entities") for p in range(PARTITIONS)]
-        self._next = claims.claim(everything)
+        takeover = Takeover(settings, client, claims, self._cards, self._entities, endings)
+        produced = takeover.shut_out(everything)
+        claims.claim(everything)
         self._entities.load_applied(list(range(PARTITIONS)))
+        hot.begin_session(range(PARTITIONS))
+        takeover.catch_up(produced)
+        self._next = claims.positions(everything)
 
     def step(self, topic: str, most: int, *, crash: bool = False) -> None:
         """Handle one chunk of up to ``most`` records of each partition."""

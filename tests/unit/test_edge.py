@@ -19,6 +19,8 @@ from features.columns import columns_of
 from features.online.claims import REBUILDING_KEY
 from features.online.gather import Gather
 from features.online.layout import CARD_STATE, hset
+from features.online.versions import SERVING_KEY, unfinished_key
+from features.profiles import STATE_VERSION
 from models.bundle import load_bundle
 from models.scorer import Scorer
 from services.scoring.edge import Edge
@@ -129,16 +131,30 @@ def test_state_is_read_and_not_written(make: Callable[..., World]) -> None:
     asyncio.run(go())
 
 
-def test_while_state_is_rebuilt_decisions_say_that_they_lack_it(make: Callable[..., World]) -> None:
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (REBUILDING_KEY, b"{}"),
+        # half made, or half taken away
+        (unfinished_key(STATE_VERSION), b"{}"),
+        # another version is at work: what this code would read is not kept up to date
+        (SERVING_KEY, b"%d" % (STATE_VERSION + 1)),
+    ],
+)
+def test_while_state_is_not_whole_decisions_say_that_they_lack_it(
+    make: Callable[..., World], key: str, value: bytes
+) -> None:
     async def go() -> None:
         world = make()
-        world.store.values[REBUILDING_KEY] = b"{}"
+        world.store.values[key] = value
         answer = (await world.score(TX)).json()
         assert answer["status"] == "degraded"
         assert {"card_features", "merchant_features", "device_features"} <= set(answer["degraded_by"])
         carried = decode_edge_decision(world.publisher.records[0][3][HEADER_DECIDED])
         assert np.isnan(np.frombuffer(carried.vector, "<f4")[INDEX["card_count_24h"]])
-        del world.store.values[REBUILDING_KEY]
+        world.store.values[SERVING_KEY] = b"%d" % STATE_VERSION
+        if key != SERVING_KEY:
+            del world.store.values[key]
         again = (await world.score(TX | {"transaction_id": "tx-later"})).json()
         assert again["status"] == "scored"
 

@@ -10,7 +10,7 @@ import pytest
 from features.codec import _pack, _unpack, encode_profiles, load_into
 from features.columns import columns_of
 from features.holder_kernel import apply_payments, holder_features, transaction_features
-from features.meeting_kernel import apply_frauds, apply_items, fraud_features, meeting_features
+from features.meeting_kernel import apply_frauds, apply_items, fraud_columns, meeting_columns
 from features.online.gather import Gather
 from features.online.layout import MERCHANT_STATE
 from features.online.resp import replies_to
@@ -19,7 +19,7 @@ from features.online.wire import _hmget, _hset, pack_hset
 from features.profiles import MEETING, new_arena
 
 KERNELS = (
-    holder_features, transaction_features, fraud_features, meeting_features, apply_payments, apply_items, apply_frauds,
+    holder_features, transaction_features, fraud_columns, meeting_columns, apply_payments, apply_items, apply_frauds,
     _pack, _unpack, _hset, _hmget,
 )  # fmt: skip
 

@@ -1,0 +1,102 @@
+"""``tollgate features drop-version``: a version of the state that nobody needs any more is taken out of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from features.online.claims import Claims
+from features.online.layout import JOIN_KEYS, fields_of, key_prefix, views_of
+from features.online.resp import Command, RespClient, StoreUnavailable
+from features.online.versions import (
+    VERSIONS_KEY,
+    begin,
+    forgotten,
+    group_of,
+    others,
+    said_prefix,
+    serving,
+    unfinished_key,
+)
+from features.profiles import STATE_VERSION
+from streams.processor.takeover import places_of
+from streams.rebuild_work import Say
+from streams.settings import Settings
+
+#: keys looked at in one step, a few milliseconds of the store's time
+STEP = 500
+SAY_EVERY_KEYS = 100_000
+
+
+class VersionInUse(Exception):
+    """The version is the one that decides, or that this code would decide with."""
+
+
+def drop_version(settings: Settings, version: int, say: Say) -> int:
+    """Take a version's fields and keys away; returns from how many entities. May be broken off and repeated.
+
+    Raises:
+        VersionInUse. StoreUnavailable: run it again.
+    """
+    client = RespClient(settings.redis_address)
+    if version == STATE_VERSION:
+        raise VersionInUse(f"this code reads state version {version}")
+    if version == serving(client):
+        raise VersionInUse(
+            f"state version {version} is at work: start the processor of this code (version {STATE_VERSION}) first"
+        )
+    if version not in others(client):
+        return 0
+    _check_caught_up(client, settings, version)
+    # from here on it is not whole, and nobody takes it for that
+    client.patient(begin(version, "it is being dropped, or that was broken off"))
+    client.patient(forgotten(client, version, places_of(settings)))
+    gone = _drop_profiles(client, version, say)
+    for keys in _scanned(client, "MATCH", f"{said_prefix(group_of(version))}*"):
+        client.patient([("UNLINK", *keys)])
+    client.patient([("SREM", VERSIONS_KEY, version), ("DEL", unfinished_key(version))])
+    client.close()
+    return gone
+
+
+def _check_caught_up(client: RespClient, settings: Settings, version: int) -> None:
+    """Raises: VersionInUse where positions of the version still say up to where this one has to catch up."""
+    places = places_of(settings)
+    theirs, own = (Claims(client, group_of(v)).stored(places) for v in (version, serving(client)))
+    behind = [f"{t}[{p}]" for t, p in places if (own[t, p] or 0) < (theirs[t, p] or 0)]
+    if behind:
+        raise VersionInUse(
+            f"state version {serving(client)} is still behind version {version} on {', '.join(behind)}: when it has caught up"
+        )
+
+
+def _drop_profiles(client: RespClient, version: int, say: Say) -> int:
+    fields: dict[bytes, list[bytes]] = {key_prefix(entity): [] for entity in JOIN_KEYS}
+    for view in views_of(version):
+        fields[key_prefix(view.entity)] += fields_of(view)
+    gone = looked = told = 0
+    for keys in _scanned(client, "TYPE", "hash"):
+        # a hash without fields is no key any more: entities that only this version knew go wholly
+        commands: list[Command] = [
+            ("HDEL", key, *own) for key in keys for prefix, own in fields.items() if key.startswith(prefix)
+        ]
+        looked += len(keys)
+        replies = client.patient(commands)
+        refused = [str(reply) for reply in replies if isinstance(reply, Exception)]
+        if refused:
+            raise StoreUnavailable(f"the store refused: {refused[0]}")
+        gone += sum(1 for reply in replies if reply)
+        if looked - told >= SAY_EVERY_KEYS:
+            told = looked
+            say(f"{looked:,} entities looked at, {gone:,} had state of version {version}")
+    return gone
+
+
+def _scanned(client: RespClient, option: str, value: str) -> Iterator[list[bytes]]:
+    """Keys, a bounded step at a time. What SCAN gives twice is twice here."""
+    cursor = b"0"
+    while True:
+        cursor, keys = client.patient([("SCAN", cursor, option, value, "COUNT", STEP)])[0]
+        if keys:
+            yield keys
+        if cursor == b"0":
+            return

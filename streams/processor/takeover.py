@@ -1,0 +1,170 @@
+"""One version of the state takes over from another: the other is shut out, what it has done since is applied silently.
+
+What the other version has applied, it has produced (decision 1): its features and items are on the log, and decided. So up
+to its positions this one only writes state; from there on it goes on like after any restart. Nothing is repeated and
+nothing is decided by two catalogues, whether the new code comes after the old or the old after the new.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from faust.types import TP
+
+from features.online.claims import REBUILDING_KEY, Claims, TopicPartition
+from features.online.resp import RespClient
+from features.online.versions import furthest_elsewhere, took_over, unfinished
+from features.profiles import STATE_VERSION
+from streams.chunks import MAX_CHUNK_RECORDS, Chunk
+from streams.ledger.spans import read_span, whole_log
+from streams.parity import LogRow
+from streams.processor.cards import CardStage
+from streams.processor.endings import Ending, Endings
+from streams.processor.entities import EntityStage
+from streams.processor.lost import READ_AGAIN_AT_MOST
+from streams.settings import Settings
+from streams.topics import ENTITIES, TRANSACTIONS
+
+logger = logging.getLogger(__name__)
+#: nothing is decided meanwhile: a broker that gives nothing for so long is told of by ending the process
+STALL_S = 60.0
+
+
+class NotPrepared(Exception):
+    """The state that this code reads cannot be had by reading on; the text says what to do."""
+
+
+class Takeover:
+    """What a processor does about other versions of the state: ``check`` before it joins, the rest on each assignment."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: RespClient,
+        claims: Claims,
+        cards: CardStage,
+        entities: EntityStage,
+        endings: Endings,
+    ) -> None:
+        self._settings = settings
+        self._client = client
+        self._claims = claims
+        self._cards = cards
+        self._entities = entities
+        self._endings = endings
+
+    def check(self) -> None:
+        """Before the group is joined: who is at work is not disturbed by code that cannot take over from it.
+
+        Raises:
+            NotPrepared: this version's state is not there. StoreUnavailable, LedgerUnreachable.
+        """
+        if self._client.patient([("GET", REBUILDING_KEY)])[0] is not None:
+            # a rebuild makes this version's state as any
+            return
+        self._check(furthest_elsewhere(self._client, places_of(self._settings)))
+
+    def shut_out(self, assigned: list[TopicPartition]) -> dict[TopicPartition, int]:
+        """Stop whoever works on another version; returns how far those versions are applied, of ``assigned``.
+
+        All partitions are shut out: a worker that kept some would compute with entities that nobody of its version writes any more.
+
+        Raises:
+            NotPrepared: as ``check``; then nobody is shut out. StoreUnavailable, LedgerUnreachable.
+        """
+        self._check(furthest_elsewhere(self._client, places_of(self._settings)))
+        everywhere = furthest_elsewhere(self._client, places_of(self._settings), shut_out=True)
+        return {place: everywhere[place] for place in assigned if place in everywhere}
+
+    def catch_up(self, produced: Mapping[TopicPartition, int]) -> None:
+        """Apply, silently, what lies between this version's positions and ``produced``; then this version is at work.
+
+        Entities first: features are made only once everything that they are made from is there.
+
+        Raises:
+            EndingFailed: another worker has taken a partition, or the store or the broker is gone. LedgerUnreachable.
+        """
+        for topic in (ENTITIES.name, TRANSACTIONS.name):
+            self._catch_up(topic, {place: end for place, end in produced.items() if place[0] == topic})
+        self._client.patient(took_over(STATE_VERSION))
+
+    def _check(self, produced: Mapping[TopicPartition, int]) -> None:
+        half = unfinished(self._client, STATE_VERSION)
+        if half is not None:
+            raise NotPrepared(
+                f"state version {STATE_VERSION} is not whole, {half}: run `tollgate features prepare` to its end"
+            )
+        if not produced:
+            return
+        stored = self._claims.stored(list(produced))
+        unknown = sum(end for place, end in produced.items() if stored[place] is None)
+        if unknown > READ_AGAIN_AT_MOST:
+            raise NotPrepared(
+                f"this code reads state version {STATE_VERSION}, which is not there, and {unknown:,} records were handled "
+                "before: run this code's `tollgate features prepare` beside the code that was at work, then start it again"
+            )
+        behind = {place: at for place, at in stored.items() if at is not None and at < produced[place]}
+        if behind:
+            self._check_kept(behind)
+
+    def _check_kept(self, behind: Mapping[TopicPartition, int]) -> None:
+        first, _ = whole_log(self._settings.kafka, sorted({topic for topic, _ in behind}))
+        gone = [f"{t}[{p}] from {at:,} on" for (t, p), at in behind.items() if at < first[t].get(p, 0)]
+        if gone:
+            raise NotPrepared(
+                f"state version {STATE_VERSION} is so old that the log does not hold what came after it ({', '.join(gone)}): "
+                "run `tollgate features prepare`, then start again"
+            )
+
+    def _catch_up(self, topic: str, produced: Mapping[TopicPartition, int]) -> None:
+        own = self._claims.positions(list(produced))
+        behind = {place: end for place, end in produced.items() if own[place] < end}
+        if not behind:
+            return
+        count = sum(end - own[place] for place, end in behind.items())
+        logger.warning("state version %d: %d records of %s are applied silently", STATE_VERSION, count, topic)
+        starts = {topic: {partition: own[topic, partition] for _, partition in behind}}
+        ends = {topic: {partition: end for (_, partition), end in behind.items()}}
+        at = {TP(*place): own[place] for place in behind}
+        with self._silently():
+            read_span(
+                self._settings.kafka, starts, ends, lambda r: self._apply(topic, r, at), stall_s=STALL_S
+            )
+            # what may lie last is no record: a position is behind it, an offset is not
+            left = {place: end for place, end in behind.items() if at[TP(*place)] < end}
+            if left:
+                begun = {place: at[TP(*place)] for place in left}
+                self._endings.end(Ending(list(left), begun, left, [], lambda: None))
+            self._endings.settled()
+
+    def _apply(self, topic: str, records: list[Any], at: dict[TP, int]) -> None:
+        """Hand records on as chunks that go on from ``at``, which moves."""
+        handle = self._cards.handle if topic == TRANSACTIONS.name else self._entities.handle
+        for first in range(0, len(records), MAX_CHUNK_RECORDS):
+            part = records[first : first + MAX_CHUNK_RECORDS]
+            ends = {TP(topic, record.partition()): record.offset() + 1 for record in part}
+            rows: list[Any] = [
+                LogRow(r.partition(), r.offset(), r.timestamp()[1], r.value(), r.headers()) for r in part
+            ]
+            handle(Chunk(topic, rows, ends, {place: at[place] for place in ends}))
+            at.update(ends)
+
+    @contextlib.contextmanager
+    def _silently(self) -> Iterator[None]:
+        self._cards.silent = self._entities.silent = True
+        try:
+            yield
+        finally:
+            self._cards.silent = self._entities.silent = False
+
+
+def places_of(settings: Settings) -> list[TopicPartition]:
+    """Every partition that state is made from."""
+    return [
+        (topic, partition)
+        for topic in (TRANSACTIONS.name, ENTITIES.name)
+        for partition in range(settings.partitions)
+    ]

@@ -1,0 +1,126 @@
+"""Partitions of the log worked off side by side, each in a process of its own, with words about how far it is."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any
+
+from streams.ledger.spans import Span, read_span
+from streams.parity import LogRow
+from streams.rebuild import CardBuilder, Done, EntityBuilder
+from streams.settings import Settings
+from streams.topics import ENTITIES, TRANSACTIONS
+
+Say = Callable[[str], None]
+SAY_EVERY_S = 2.0
+#: a worker that says nothing for so long is taken for dead
+STALL_S = 300.0
+_told: Any = None
+
+
+class Total:
+    """Sums over partitions."""
+
+    def __init__(self, done: Sequence[Done]) -> None:
+        self.transactions = sum(part.records for part in done if part.topic == TRANSACTIONS.name)
+        self.items = sum(part.records for part in done if part.topic == ENTITIES.name)
+        self.entities = sum(part.entities for part in done)
+
+
+def warn_truncated(first: Span, say: Say) -> None:
+    """Say so where the log does not go back to its beginning."""
+    kept = [
+        f"{topic}[{p}] from offset {offset:,}"
+        for topic, ps in first.items()
+        for p, offset in ps.items()
+        if offset
+    ]
+    if kept:
+        say(
+            "the log does not go back to its beginning: windows know what it still holds ("
+            + ", ".join(kept)
+            + ")"
+        )
+
+
+def by_partition(
+    work: Callable[..., Done],
+    home: str,
+    spans: Sequence[tuple[str, int, int, int]],
+    say: Say,
+    *more: Any,
+    processes: int,
+    niceness: int = 0,
+) -> list[Done]:
+    """``work(home, topic, partition, start, stop, *more)`` for each span, in processes.
+
+    Raises:
+        TimeoutError: a worker stood still. What ``work`` raises.
+    """
+    context = multiprocessing.get_context("spawn")
+    told = context.Queue()
+    wanted = sum(max(0, stop - start) for _, _, start, stop in spans)
+    with ProcessPoolExecutor(
+        processes, mp_context=context, initializer=_begin, initargs=(told, niceness)
+    ) as pool:
+        # transactions first: they take longest
+        order = sorted(spans, key=lambda span: span[0] != TRANSACTIONS.name)
+        futures = [pool.submit(work, home, *span, *more) for span in order]
+        _follow(futures, told, wanted, say)
+        return [future.result() for future in futures]
+
+
+def feed(
+    settings: Settings,
+    builder: CardBuilder | EntityBuilder,
+    topic: str,
+    partition: int,
+    start: int,
+    stop: int,
+) -> int:
+    """Give a builder the records of one partition, ``start`` up to but without ``stop``; returns how many."""
+
+    def take(records: list[Any]) -> None:
+        builder.add(
+            [LogRow(r.partition(), r.offset(), r.timestamp()[1], r.value(), r.headers()) for r in records]
+        )
+        if _told is not None:
+            _told.put(len(records))
+
+    if stop <= start:
+        return 0
+    return read_span(settings.kafka, {topic: {partition: start}}, {topic: {partition: stop}}, take)
+
+
+def _follow(futures: list[Future[Any]], told: Any, wanted: int, say: Say) -> None:
+    """Say how far it is until all is done.
+
+    Raises:
+        TimeoutError: no worker read a record for STALL_S, and none ended.
+    """
+    read, began = 0, time.monotonic()
+    said = moved = began
+    while not all(future.done() for future in futures):
+        try:
+            read += told.get(timeout=0.2)
+            moved = time.monotonic()
+        except queue.Empty:
+            if time.monotonic() - moved > STALL_S:
+                raise TimeoutError(f"no record was read for {STALL_S:g} s") from None
+        if any(future.done() and future.exception() for future in futures):
+            return
+        if time.monotonic() - said > SAY_EVERY_S:
+            said = time.monotonic()
+            # who follows a log that grows reads more than there was at first
+            say(f"{read:,} of {max(read, wanted):,} records, {read / (said - began):,.0f} a second")
+
+
+def _begin(told: Any, niceness: int) -> None:
+    global _told
+    _told = told
+    os.nice(niceness)
