@@ -20,6 +20,8 @@ from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
 BROKER_WITHIN_S = 5.0
+#: a new bundle is loaded when the stream replica has it (0.2 to 0.6 s): both at once would take both cores of a small machine
+LOAD_AFTER_S = 2.0
 
 
 class Parts:
@@ -42,7 +44,7 @@ class Parts:
         except KafkaException as error:
             logger.warning("the broker does not answer yet: %s", error)
         warm_kernels()
-        live = LiveModel(settings, self._stop)
+        live = LiveModel(settings, self._stop, after_s=LOAD_AFTER_S)
         # what is there now stays: the collector need not look at it again, and a full collection is a pause
         quiet_collector()
         return Edge(settings, live, self._store, self._publisher, limits_from_environment())

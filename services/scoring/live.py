@@ -31,10 +31,21 @@ class LiveModel:
     """
 
     def __init__(
-        self, settings: Settings, stop: threading.Event, follow: Follow = follow_rollouts, **loading: float
+        self,
+        settings: Settings,
+        stop: threading.Event,
+        follow: Follow = follow_rollouts,
+        *,
+        after_s: float = 0.0,
+        **loading: float,
     ) -> None:
-        """``follow`` calls back with rollout records, as ``follow_rollouts``; ``loading``: see ``Loader``."""
+        """``follow`` calls back with rollout records, as ``follow_rollouts``; ``loading``: see ``Loader``.
+
+        ``after_s``: what replaces a bundle in service is loaded so much later, so that the replicas of one machine do not all take a
+        core for it at once.
+        """
         self._settings = settings
+        self._stop, self._after_s = stop, after_s
         self._sequence = -1
         self._before: Scorer | None = None
         self.scorer: Scorer | None = None
@@ -56,6 +67,8 @@ class LiveModel:
 
     def _load(self, record: RolloutRecord) -> Scorer:
         """Verified, loaded, and warm on batches as they come. Raises: BundleRefused."""
+        if self.scorer is not None:
+            self._stop.wait(self._after_s)
         path = self._settings.bundles_dir / record.model / record.champion
         bundle = load_bundle(path, self._settings.keys_dir / "trusted")
         scorer = Scorer(bundle, tables=self._settings.root / TABLES)

@@ -263,6 +263,19 @@ def test_while_a_bundle_loads_other_threads_get_the_interpreter_sooner(home: Pat
     until(lambda: live.version == "2.0.0" and sys.getswitchinterval() == USUAL_TURN_S, "usual turns again")
 
 
+def test_a_replica_that_serves_loads_a_little_later_and_one_that_does_not_at_once(home: Path) -> None:
+    publish_sample(home, "2.0.0")
+    stop = threading.Event()
+    live = LiveModel(Settings(home=str(home)), stop, lambda *_: None, after_s=FOREVER_S)
+    live.apply(rollout("1.0.0", 1))
+    until(lambda: live.version == "1.0.0", "the first bundle, at once")
+    live.apply(rollout("2.0.0", 2))
+    until(lambda: live._loader._loading, "the second, under way")
+    assert live.version == "1.0.0"
+    stop.set()
+    until(lambda: live.version == "2.0.0", "the second")
+
+
 def test_each_decision_is_made_wholly_by_one_version(home: Path) -> None:
     """Batches are decided while another thread swaps without pause; version, policy and score must belong together."""
     first = Scorer(load_bundle(home / "bundles/fraud/1.0.0", home / "keys/trusted"), measure=False)
