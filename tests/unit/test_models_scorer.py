@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.catalogue import FEATURES, WIDTH
+from features.catalogue import FEATURES, INDEX, NAMES, WIDTH
+from features.definitions import OWN
 from models.backends import ForestBackend
 from models.bundle import BundleRefused, load_bundle
 from models.forest import ForestError
@@ -17,6 +18,7 @@ from models.onnx_export import to_onnx
 from models.scorer import TOLERANCE, Scorer
 from models.training import Parameters, fit
 from tests.unit.bundle_samples import QUICK, publish_sample, trained
+from tests.unit.catalogue_samples import AFTER, BEFORE, NEW, bundle_before, margins_before
 from tests.unit.models_data import make_dataset
 
 
@@ -138,3 +140,42 @@ def test_two_forms_that_disagree_are_refused(scorer: Scorer) -> None:
 def test_a_model_that_does_not_load_is_refused(scorer: Scorer, name: str) -> None:
     with pytest.raises(BundleRefused):
         Scorer(dataclasses.replace(scorer.bundle, **{name: b"nonsense"}))
+
+
+@pytest.fixture(scope="module")
+def scorer_before(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+    made = Scorer(bundle_before(tmp_path_factory.mktemp("before")), measure=False)
+    made.warm((1, 32))
+    return made
+
+
+def test_a_model_of_an_older_catalogue_takes_its_columns_out_of_todays_vector(scorer_before: Scorer) -> None:
+    matrix = make_dataset(30, seed=8).matrix
+    expected = scorer_before.bundle.calibration.apply(margins_before(matrix))
+    found = scorer_before.score(matrix)
+    assert (found.view(np.uint32) == expected.view(np.uint32)).all()
+    # what it never learnt from changes nothing
+    new = [INDEX[name] for name in NEW]
+    changed = matrix.copy()
+    changed[:, new] = 1e6
+    assert (scorer_before.score(changed) == found).all()
+    assert len(scorer_before.columns) == WIDTH - len(NEW) and not set(new) & set(scorer_before.columns)
+
+
+def test_reasons_of_an_older_model_name_the_entries_it_read(scorer_before: Scorer) -> None:
+    data = make_dataset(3_000, seed=21)
+    worst = data.matrix[np.argsort(-scorer_before.score(data.matrix))[:5]]
+    found = {code for reasons in scorer_before.explain(worst) for code, _, _ in reasons}
+    assert found & {"AMOUNT", "CARD_COUNT_1H"}
+    # card_count_1h stands after the entry that is new: by place alone it would have another name
+    assert NAMES.index("card_count_1h") > NAMES.index(NEW[0])
+    assert "CARD_COUNT_1H" in {
+        code for reasons in scorer_before.explain(data.matrix[:300]) for code, _, _ in reasons
+    }
+
+
+def test_a_model_that_reads_what_this_code_has_not_is_refused(scorer: Scorer) -> None:
+    for other in (AFTER, dataclasses.replace(BEFORE, catalogue=OWN.catalogue)):
+        with pytest.raises(BundleRefused) as caught:
+            Scorer(dataclasses.replace(scorer.bundle, layout=other), measure=False)
+        assert caught.value.reason == "catalogue"
