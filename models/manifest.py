@@ -33,7 +33,7 @@ def layout_of(manifest: Manifest) -> Layout:
         ValueError: a name stands twice.
     """
     names = tuple(manifest.feature_names)
-    if not manifest.definitions and (manifest.catalogue_hash, names) == (OWN.catalogue, OWN.names):
+    if (manifest.catalogue_hash, names) == (OWN.catalogue, OWN.names):
         return OWN
     return Layout(manifest.catalogue_hash, names, tuple(manifest.definitions.get(name, "") for name in names))
 
