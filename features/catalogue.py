@@ -1,7 +1,7 @@
 """The catalogue: the only place where a feature is defined. Names, order, units, defaults, reason texts.
 
 The kernel fills a row in this order; training columns, Feast views, reason codes and docs follow from it. The hash
-travels in every features record and every bundle: a model never meets features of another catalogue.
+travels in every features record and every bundle; how records and bundles of another catalogue are read is decision 16.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A bundle: model, catalogue hash, policy, calibration, drift reference, evaluation and lineage, in one signed folder.
+"""A bundle: model, layout of its features, policy, calibration, drift reference, evaluation and lineage, in one signed folder.
 
 ``<bundles>/<model>/<version>/`` holds the files below; ``manifest.json`` names each with its SHA-256 and
 ``manifest.sig`` signs the manifest. Whatever does not fit is refused as a whole (invariant 7), and what was checked is
@@ -19,8 +19,9 @@ from typing import Any
 
 import msgspec
 
-from features.catalogue import CATALOGUE_HASH, NAMES
+from features.definitions import OWN, Layout
 from models.calibration import Calibration, CalibrationError
+from models.manifest import MANIFEST, Manifest, definitions_of, layout_of
 from models.policy import Policy, PolicyError, parse_policy
 from models.reference import Reference, load_reference, reference_bytes
 from models.signing import KeyProblem, is_signed, sign
@@ -29,7 +30,7 @@ MODEL = "fraud"
 FILES = (
     "model.ubj", "model.onnx", "calibration.json", "policy.json", "reference.npz", "evaluation.json", "lineage.json",
 )  # fmt: skip
-MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
+SIGNATURE = "manifest.sig"
 _VERSION = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
 #: a bundle's file beyond this is a mistake, and is not read into memory
@@ -54,18 +55,12 @@ class BundleExists(Exception):
     """That version is published already; versions are never overwritten."""
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    model: str
-    version: str
-    catalogue_hash: str
-    feature_names: list[str]
-    created_at: datetime
-    files: dict[str, str]
-
-
 @dataclass(frozen=True)
 class BundleContent:
-    """What is published: the model in both forms and all that travels with it."""
+    """What is published: the model in both forms and all that travels with it.
+
+    The model takes vectors of ``layout``; so has the reference its columns.
+    """
 
     model_ubj: bytes
     model_onnx: bytes
@@ -74,6 +69,7 @@ class BundleContent:
     reference: Reference
     evaluation: dict[str, Any]
     lineage: dict[str, Any]
+    layout: Layout
 
 
 @dataclass(frozen=True)
@@ -83,8 +79,11 @@ class Bundle(BundleContent):
     model: str
     version: str
     path: Path
-    feature_names: tuple[str, ...]
     created_at: datetime
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return self.layout.names
 
 
 def parse_version(version: str) -> tuple[int, int, int]:
@@ -129,7 +128,8 @@ def publish(
     target = bundle_path(bundles_dir, model, version)
     files = _encode(content)
     manifest = Manifest(
-        model=model, version=version, catalogue_hash=CATALOGUE_HASH, feature_names=list(NAMES), created_at=created_at,
+        model=model, version=version, catalogue_hash=content.layout.catalogue, created_at=created_at,
+        feature_names=list(content.layout.names), definitions=definitions_of(content.layout),
         files={name: hashlib.sha256(raw).hexdigest() for name, raw in files.items()},
     )  # fmt: skip
     files[MANIFEST] = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
@@ -153,13 +153,13 @@ def publish(
     return target
 
 
-def load_bundle(path: Path, trusted_keys_dir: Path, catalogue_hash: str = CATALOGUE_HASH) -> Bundle:
-    """Read and check a bundle.
+def load_bundle(path: Path, trusted_keys_dir: Path, running: Layout | None = OWN) -> Bundle:
+    """Read and check a bundle. It fits when each of its features is there with the same definition.
 
     Args:
         path: the version's folder.
         trusted_keys_dir: folder of ``*.pub`` files (Ed25519, PEM).
-        catalogue_hash: the catalogue that features will be made with.
+        running: the columns that features will be made with; None: what it fits is not asked.
 
     Raises:
         BundleRefused: with its reason; nothing of the bundle may be used then.
@@ -180,12 +180,30 @@ def load_bundle(path: Path, trusted_keys_dir: Path, catalogue_hash: str = CATALO
         raise BundleRefused("unparsable", f"{path / MANIFEST}: {error}") from error
     if (manifest.model, manifest.version) != (path.parent.name, path.name):
         raise BundleRefused("signature", f"{path} holds the bundle of {manifest.model} {manifest.version}")
-    if manifest.catalogue_hash != catalogue_hash:
+    layout = _layout(path, manifest)
+    if running is not None:
+        check_fits(path, layout, running)
+    return _decode(path, manifest, layout, {name: _checked(path, manifest, name) for name in FILES})
+
+
+def check_fits(path: Path, layout: Layout, running: Layout) -> None:
+    """Raises: BundleRefused, naming the entries that ``running`` lacks or defines otherwise."""
+    if layout.catalogue == running.catalogue:
+        return
+    why = "its manifest does not define them" if "" in layout.definitions else layout.misfit(running)
+    if why:
         raise BundleRefused(
             "catalogue",
-            f"{path} was trained on catalogue {manifest.catalogue_hash}, not on {catalogue_hash}: train anew",
+            f"{path} was trained on features of catalogue {layout.catalogue}, which {running.catalogue} does not give "
+            f"({why}): train anew",
         )
-    return _decode(path, manifest, {name: _checked(path, manifest, name) for name in FILES})
+
+
+def _layout(path: Path, manifest: Manifest) -> Layout:
+    try:
+        return layout_of(manifest)
+    except ValueError as error:
+        raise BundleRefused("unparsable", f"{path / MANIFEST}: {error}") from error
 
 
 def _checked(path: Path, manifest: Manifest, name: str) -> bytes:
@@ -209,7 +227,7 @@ def _encode(content: BundleContent) -> dict[str, bytes]:
     }
 
 
-def _decode(path: Path, manifest: Manifest, raw: dict[str, bytes]) -> Bundle:
+def _decode(path: Path, manifest: Manifest, layout: Layout, raw: dict[str, bytes]) -> Bundle:
     name = ""
     try:
         name = "calibration.json"
@@ -235,7 +253,7 @@ def _decode(path: Path, manifest: Manifest, raw: dict[str, bytes]) -> Bundle:
     return Bundle(
         model_ubj=raw["model.ubj"], model_onnx=raw["model.onnx"], calibration=calibration, policy=policy,
         reference=reference, evaluation=evaluation, lineage=lineage, model=manifest.model, version=manifest.version,
-        path=path, feature_names=tuple(manifest.feature_names), created_at=manifest.created_at,
+        layout=layout, path=path, created_at=manifest.created_at,
     )  # fmt: skip
 
 

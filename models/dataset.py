@@ -3,13 +3,14 @@
 From a history table (the engine's replay computes the features) or from the archive (the features that were served).
 Frauds are reported, honest payments mostly are not: a row counts once it is old enough for its fraud to have been
 reported (``MATURITY_MS``), and is honest if none was. Younger rows are left out, reported or not, so that the share of
-frauds is a true one.
+frauds is a true one. Rows from before an entry was in the catalogue have it unknown (NaN).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from features.catalogue import CATALOGUE_HASH, INDEX, LABEL_DELAY_S, NAMES, WIDTH
+from features.definitions import OWN, Layout
+from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
 
 FloatArray = npt.NDArray[np.float32]
 DAY_MS = 86_400_000
@@ -125,7 +128,14 @@ def save_seed(table: pa.Table, matrix: FloatArray, folder: Path, as_of_ms: int) 
         "label": pc.cast(table["label"], pa.string()), "label_time": pc.cast(table["label_time"], _MS),
         **{name: pa.array(matrix[:, index]) for index, name in enumerate(NAMES)},
     }  # fmt: skip
-    seed = pa.table(columns).replace_schema_metadata({"catalogue": CATALOGUE_HASH, "as_of_ms": str(as_of_ms)})
+    seed = pa.table(columns).replace_schema_metadata(
+        {
+            "catalogue": CATALOGUE_HASH,
+            "definitions": json.dumps(OWN.definitions),
+            "names": json.dumps(OWN.names),
+            "as_of_ms": str(as_of_ms),
+        }
+    )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "seed.parquet"
     tmp = path.with_suffix(".tmp")
@@ -135,17 +145,23 @@ def save_seed(table: pa.Table, matrix: FloatArray, folder: Path, as_of_ms: int) 
 
 
 def load_seed(folder: Path) -> Dataset | None:
-    """The saved seed as of its own cut-off; None where there is none or it was made with another catalogue."""
+    """The saved seed as of its own cut-off. Of one made with another catalogue, the entries that are the same today.
+
+    None where there is none, or nothing says what its entries meant.
+    """
     path = folder / "seed.parquet"
     if not path.exists():
         return None
     table = pq.read_table(path)
     metadata = table.schema.metadata or {}
+    known = NAMES
     if metadata.get(b"catalogue", b"").decode() != CATALOGUE_HASH:
-        return None
+        known = _same_today(metadata)
+        if "amount" not in known:
+            return None
     as_of_ms = int(metadata[b"as_of_ms"])
     return _matured(
-        _matrix(table),
+        _matrix(table, known),
         table["label"],
         table["label_time"],
         table["event_timestamp"],
@@ -165,14 +181,16 @@ def from_archive(archive: Path, *, as_of_ms: int | None = None, newest: int = 2_
     """
     if not any((archive / "features").glob("date=*/*.parquet")):
         return None
-    features = _dataset(archive / "features")
+    names = ["transaction_id", "card_id", "event_timestamp", *NAMES]
+    # named, because files from before an entry was there lack its column
+    features = _dataset(archive / "features", pa.schema([FEATURE_SCHEMA.field(name) for name in names]))
     if as_of_ms is None:
         newest_event = pc.max(
             features.to_table(["event_timestamp"])["event_timestamp"].cast(_MS).cast(pa.int64())
         ).as_py()
         as_of_ms = int(newest_event or 0)
     old_enough = ds.field("event_timestamp") <= pa.scalar(as_of_ms - MATURITY_MS, pa.int64()).cast(_MS)
-    rows = features.to_table(["transaction_id", "card_id", "event_timestamp", *NAMES], filter=old_enough)
+    rows = features.to_table(names, filter=old_enough)
     if not rows.num_rows:
         return None
     # an archive written at least once may repeat a row; the newest label of a transaction counts
@@ -233,16 +251,26 @@ def _matured(
     )
 
 
-def _dataset(folder: Path) -> Any:
+def _dataset(folder: Path, schema: pa.Schema | None = None) -> Any:
     # files are named one by one: a writer's temporary file beside them is not data
-    return ds.dataset([str(path) for path in sorted(folder.glob("date=*/*.parquet"))], format="parquet")
+    files = [str(path) for path in sorted(folder.glob("date=*/*.parquet"))]
+    return ds.dataset(files, schema=schema, format="parquet")
 
 
-def _matrix(table: pa.Table) -> FloatArray:
-    out = np.empty((table.num_rows, WIDTH), np.float32)
-    for index, name in enumerate(NAMES):
-        out[:, index] = table[name].to_numpy()
+def _matrix(table: pa.Table, known: Iterable[str] = NAMES) -> FloatArray:
+    out = np.full((table.num_rows, WIDTH), np.nan, np.float32)
+    for name in known:
+        out[:, INDEX[name]] = table[name].to_numpy()
     return out
+
+
+def _same_today(metadata: Mapping[bytes, bytes]) -> tuple[str, ...]:
+    """Names of a table's entries that this catalogue has with the same definition."""
+    if b"definitions" not in metadata:
+        return ()
+    names, definitions = (tuple(json.loads(metadata[key])) for key in (b"names", b"definitions"))
+    there = OWN.places_in(Layout(metadata[b"catalogue"].decode(), names, definitions))
+    return tuple(name for name, place in zip(NAMES, there, strict=True) if place >= 0)
 
 
 def _milliseconds(column: Any) -> npt.NDArray[np.int64]:

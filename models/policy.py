@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from features.catalogue import INDEX
 from models.rules.batch import Columns
 from models.rules.evaluation import Evaluation, Failed, log_failure
 from models.rules.lists import PolicyList, activate
@@ -74,6 +75,13 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
         by_score = ScoreDecision(self.review, self.decline, self.thresholds, self.expected_loss)
         return Evaluation(
             by_score, CODES[self.without_score], activate_rules(self.rules), activate(self.lists)
+        )
+
+    @cached_property
+    def features(self) -> frozenset[str]:
+        """Features that its rules may read: every word of a condition that is one."""
+        return frozenset(
+            word for rule in self.rules for word in re.findall(r"\w+", rule.when.lower()) if word in INDEX
         )
 
     def decide(

@@ -12,7 +12,8 @@ from typing import Literal
 
 import msgspec
 
-from models.bundle import MANIFEST, Manifest, bundle_path, parse_version
+from models.bundle import bundle_path, parse_version
+from models.manifest import MANIFEST, Manifest
 
 State = Literal["published", "awaiting approval", "approved", "live", "superseded", "rejected", "rolled back"]
 

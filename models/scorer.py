@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from features.catalogue import FEATURES, WIDTH
+from features.definitions import OWN, laid_out
 from models.backends import Backend, FloatArray, ForestBackend, OnnxBackend, XgboostBackend
-from models.bundle import Bundle, BundleRefused
+from models.bundle import Bundle, BundleRefused, check_fits
 from models.forest import ForestError
 from models.gpu_backends import gpu_backends
 from models.selection import table_for
@@ -27,7 +28,7 @@ class Scorer:
     """Scores with whichever backend is fastest for the batch at hand, by a table measured on this machine.
 
     Raises:
-        BundleRefused: the model does not load, has another width, or two of its forms disagree.
+        BundleRefused: the model does not load, reads features that this code has not, or two of its forms disagree.
     """
 
     def __init__(
@@ -37,12 +38,16 @@ class Scorer:
         self.bundle = bundle
         self.version = bundle.version
         self.policy = bundle.policy
+        #: the model's columns as places in this code's vectors, int64 (width of the model,)
+        self.columns = bundle.layout.places_in(OWN)
+        # of the same catalogue: vectors go to the model as they are
+        self._as_it_is = np.array_equal(self.columns, np.arange(WIDTH))
         try:
             self._xgboost = XgboostBackend(bundle.model_ubj, threads)
             onnx = OnnxBackend(bundle.model_onnx, threads)
         except Exception as error:  # both libraries raise types of their own for bad bytes
             raise BundleRefused("unparsable", f"{bundle.path}: the model does not load: {error}") from error
-        self._check_width()
+        self._check_columns()
         self._forest = _forest_or_none(self._xgboost, bundle)
         first: tuple[Backend, ...] = (self._forest,) if self._forest is not None else ()
         self._on_gpu = gpu_backends(bundle.model_ubj)
@@ -59,7 +64,7 @@ class Scorer:
         """Probability of fraud.
 
         Args:
-            matrix: float32 (n, WIDTH) in catalogue order, NaN for unknown.
+            matrix: float32 (n, WIDTH) in this code's catalogue order, NaN for unknown.
 
         Raises:
             ValueError: another width.
@@ -67,6 +72,8 @@ class Scorer:
         matrix = self._as_rows(matrix)
         if not len(matrix):
             return np.empty(0, np.float32)
+        if not self._as_it_is:
+            matrix = laid_out(matrix, self.columns)
         backend = self._pick(len(matrix))
         try:
             margin = backend.margin(matrix)
@@ -94,11 +101,13 @@ class Scorer:
         matrix = self._as_rows(matrix)
         if not len(matrix):
             return []
+        if not self._as_it_is:
+            matrix = laid_out(matrix, self.columns)
         explainer = self._forest or self._xgboost
         shap = explainer.contributions(matrix) * np.float32(self.bundle.calibration.slope)
         top = np.argsort(-shap, axis=1, kind="stable")[:, :k]
         return [
-            [_reason(int(column), float(matrix[row, column]), float(shap[row, column]))
+            [_reason(int(self.columns[column]), float(matrix[row, column]), float(shap[row, column]))
              for column in top[row] if shap[row, column] > 0]
             for row in range(len(matrix))
         ]  # fmt: skip
@@ -109,8 +118,9 @@ class Scorer:
             sample = self._sample(rows)
             for backend in self.backends:
                 backend.margin(sample)
-            self.decide(self.score(sample), sample)
-        self.explain(self._sample(1))
+            whole = self._whole(sample)
+            self.decide(self.score(whole), whole)
+        self.explain(self._whole(self._sample(1)))
 
     def _pick(self, rows: int) -> Backend:
         for size, backend in self.table:
@@ -119,10 +129,19 @@ class Scorer:
         return self.table[-1][1]
 
     def _sample(self, rows: int) -> FloatArray:
-        reference = self.bundle.reference.matrix
+        """Rows of the reference, in the model's columns."""
+        reference, width = self.bundle.reference.matrix, len(self.columns)
         if not len(reference):
-            return np.full((rows, WIDTH), np.nan, np.float32)
-        return np.ascontiguousarray(np.resize(reference, (rows, WIDTH)))
+            return np.full((rows, width), np.nan, np.float32)
+        return np.ascontiguousarray(np.resize(reference, (rows, width)))
+
+    def _whole(self, sample: FloatArray) -> FloatArray:
+        """The same rows in this code's columns."""
+        if self._as_it_is:
+            return sample
+        out = np.full((len(sample), WIDTH), np.nan, np.float32)
+        out[:, self.columns] = sample
+        return out
 
     def _measured(self, folder: Path | None) -> list[tuple[int, Backend]]:
         digest = hashlib.sha256(self.bundle.model_ubj).hexdigest()
@@ -130,13 +149,18 @@ class Scorer:
         by_name = {backend.name: backend for backend in self.backends}
         return [(entry.rows, by_name[entry.backend]) for entry in table.entries]
 
-    def _check_width(self) -> None:
-        if self.bundle.reference.matrix.shape[1] != WIDTH or self._xgboost.booster.num_features() != WIDTH:
-            raise BundleRefused("catalogue", f"{self.bundle.path}: the model is not {WIDTH} features wide")
+    def _check_columns(self) -> None:
+        check_fits(self.bundle.path, self.bundle.layout, OWN)
+        width = len(self.columns)
+        if (self.columns < 0).any() or self.bundle.reference.matrix.shape[1] != width:
+            raise BundleRefused("catalogue", f"{self.bundle.path}: its manifest's features are not its own")
+        if self._xgboost.booster.num_features() != width:
+            raise BundleRefused("catalogue", f"{self.bundle.path}: the model is not {width} features wide")
 
     def _check(self) -> None:
+        width = len(self.columns)
         rows = np.concatenate(
-            [self._sample(64), np.full((1, WIDTH), np.nan, np.float32), np.zeros((1, WIDTH), np.float32)]
+            [self._sample(64), np.full((1, width), np.nan, np.float32), np.zeros((1, width), np.float32)]
         )
         expected = self.bundle.calibration.apply(self._xgboost.margin(rows))
         for backend in self.backends:

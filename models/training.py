@@ -16,6 +16,7 @@ import numpy.typing as npt
 import xgboost
 
 from features.catalogue import CATALOGUE_HASH, NAMES, WIDTH
+from features.definitions import OWN
 from models.bundle import BundleContent
 from models.calibration import Calibration, CalibrationError, fit_platt
 from models.dataset import DAY_MS, Dataset, DatasetError, FloatArray
@@ -188,7 +189,7 @@ def bundle_content(
     return BundleContent(
         model_ubj=bytes(trained.booster.save_raw("ubj")), model_onnx=to_onnx(trained.booster),
         calibration=trained.calibration, policy=trained.policy, reference=reference_rows,
-        evaluation=trained.evaluation, lineage=lineage,
+        evaluation=trained.evaluation, lineage=lineage, layout=OWN,
     )  # fmt: skip
 
 

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from features.catalogue import CATALOGUE_HASH, LATE_BOUND_S, WIDTH
+from features.catalogue import LATE_BOUND_S, WIDTH
 from features.columns import columns_of
 from features.holder_kernel import APPLY, CARD_COLUMNS, CUSTOMER_COLUMNS, holder_features
 from features.profiles import HOLDER, new_arena
 from models.scorer import Scorer
+from streams.layouts import Layouts, readable_rows
 from streams.records import MISSING_CARD, FeatureRecord
 
 #: records of cards with late events that are held at most: bounds memory, and is said when it is reached
@@ -82,17 +83,19 @@ class Hindsight:
     decisions_changed: int
 
 
-def in_hindsight(records: Sequence[FeatureRecord], scorer: Scorer) -> Hindsight:
+def in_hindsight(records: Sequence[FeatureRecord], scorer: Scorer, layouts: Layouts) -> Hindsight:
     """Score what was served and what would have been served had every payment of these cards come in order.
 
     Args:
-        records: all records of some cards, repetitions left out, in offset order per partition. Those made with another
-            catalogue, or without the card's state, are not compared.
+        records: all records of some cards, repetitions left out, in offset order per partition. Those made with a
+            catalogue that has not all that the model reads, or without the card's state, are not compared.
     """
-    comparable = [r for r in records if r.catalogue == CATALOGUE_HASH and not r.missing & MISSING_CARD]
+    needed = np.zeros(WIDTH, bool)
+    needed[scorer.columns] = True
+    stateful = [r for r in records if not r.missing & MISSING_CARD]
+    comparable, served, foreign = readable_rows(stateful, layouts, needed)
     if not comparable:
         return Hindsight(0, 0, 0)
-    served = np.stack([np.frombuffer(r.vector, dtype="<f4") for r in comparable])
     ideal = served.copy()
     places = {(r.partition, r.offset): i for i, r in enumerate(comparable)}
     own = slice(CARD_COLUMNS, CARD_COLUMNS + _holder_width())
@@ -100,6 +103,10 @@ def in_hindsight(records: Sequence[FeatureRecord], scorer: Scorer) -> Hindsight:
         place = places.get((record.partition, record.offset))
         if place is not None:
             ideal[place, own] = row[own]
+    for place, known in foreign.items():
+        # what the catalogue of the time had not would not have been there in order either
+        if known is not None:
+            ideal[place, ~known] = np.nan
     both_nan = np.isnan(served) & np.isnan(ideal)
     changed = (served.view(np.uint32) != ideal.view(np.uint32)) & ~both_nan
     before, _ = scorer.decide(scorer.score(served), served)

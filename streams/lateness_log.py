@@ -7,10 +7,12 @@ from typing import Any
 
 import msgspec
 
+from features.online.resp import RespClient
 from models.bundle import MODEL, BundleRefused, bundle_path, load_bundle
 from models.registry import states
 from models.scorer import Scorer
 from streams.lateness import MOST_RECORDS, Lateness, in_hindsight
+from streams.layouts import Layouts, stored_in
 from streams.ledger.spans import read_span, whole_log
 from streams.records import FeatureRecord, decode_features
 from streams.settings import Settings
@@ -53,7 +55,7 @@ def report_lateness(settings: Settings, say: Callable[[str], None]) -> dict[str,
     read_span(settings.kafka, first, end, lambda raw: _each(raw, keep))
     if len(kept) == MOST_RECORDS:
         say(f"only the first {MOST_RECORDS:,} of them are scored again")
-    found = in_hindsight(kept, scorer)
+    found = in_hindsight(kept, scorer, Layouts(stored_in(RespClient(settings.redis_address))))
     return {
         **out, "decisions_compared": found.compared, "features_changed": found.features_changed,
         "decisions_changed": found.decisions_changed, "model_version": scorer.version,

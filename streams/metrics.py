@@ -69,6 +69,11 @@ TOO_LATE_EVENTS = Counter(
     "tollgate_too_late_events_total",
     "Of these, those behind by more than the stated bound (24 h): sent on, marked",
 )
+VECTORS_CONVERTED = Counter(
+    "tollgate_vectors_converted_total",
+    "Feature vectors of another catalogue put into this code's layout",
+    ["catalogue"],
+)
 STAGE_SECONDS = Histogram(
     "tollgate_stage_seconds", "Time that a chunk takes in one stage", ["stage"], buckets=LATENCY_BUCKETS
 )

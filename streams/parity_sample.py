@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from features.online.resp import RespClient
+from streams.layouts import Layouts, stored_in
 from streams.ledger.spans import Span, read_span, whole_log
 from streams.parity import Evidence, LogRow, Verdict, entities_of, judge
 from streams.partitioning import entity_partition
@@ -86,7 +88,8 @@ def check_parity(settings: Settings, sample: int, *, seed: int | None = None, sa
     say(f"reading the log behind {len(samples)} decisions")
     read_span(settings.kafka, first, needed, lambda records: _collect(evidence, records))
     say("recomputing")
-    return judge(samples, evidence, partitions, first[TRANSACTIONS.name], first[ENTITIES.name])
+    layouts = Layouts(stored_in(RespClient(settings.redis_address)))
+    return judge(samples, evidence, partitions, first[TRANSACTIONS.name], first[ENTITIES.name], layouts)
 
 
 def _only(span: Span, topic: str) -> Span:

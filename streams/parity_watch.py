@@ -13,11 +13,13 @@ from zlib import crc32
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from features.catalogue import CATALOGUE_HASH, INDEX, NAMES, WIDTH
+from features.catalogue import INDEX, NAMES, WIDTH
 from features.columns import columns_of, text_hash
 from features.holder_kernel import APPLY, CARD_COLUMNS, CUSTOMER_COLUMNS, holder_features
 from features.profiles import HOLDER, new_arena
+from streams.layouts import Known, Layouts, own_rows
 from streams.metrics import PARITY_COMPARED, PARITY_DIFFERENT
 from streams.records import MISSING_CARD, FeatureRecord, decode_features
 
@@ -30,14 +32,21 @@ MOST_SEEN, SETTLE_MS = 200_000, 600_000
 _COUNT, _SINCE, _AGE = INDEX["card_count_30d"], INDEX["card_seconds_since_last"], INDEX["card_age_days"]
 #: what a card's own payments give: all but its frauds and declines, which are another profile's
 _OWN = slice(CARD_COLUMNS, CUSTOMER_COLUMNS - 2)
+_ALL = np.ones(WIDTH, bool)
+Row = npt.NDArray[np.float32]
 
 
 class ParityWatch:
     """Follows cards through `features`, in offset order per partition; counts what it compared and what differed."""
 
     def __init__(
-        self, most_cards: int = MOST_CARDS, one_in: int = ONE_IN, settle_ms: int = SETTLE_MS
+        self,
+        layouts: Layouts,
+        most_cards: int = MOST_CARDS,
+        one_in: int = ONE_IN,
+        settle_ms: int = SETTLE_MS,
     ) -> None:
+        self._layouts = layouts
         self._one_in = one_in
         self._settle_ms = settle_ms
         self._began_ms: int | None = None
@@ -48,24 +57,26 @@ class ParityWatch:
 
     def add(self, records: Sequence[FeatureRecord]) -> int:
         """Take records in; returns how many differed."""
-        different = 0
+        fresh = []
         for record in records:
-            if record.offset <= self._last.get(record.partition, -1):
-                continue
-            self._last[record.partition] = record.offset
-            if record.catalogue != CATALOGUE_HASH or len(record.vector) != 4 * WIDTH:
-                continue
-            slot = self._slot(record)
+            if record.offset > self._last.get(record.partition, -1):
+                self._last[record.partition] = record.offset
+                fresh.append(record)
+        rows, foreign = own_rows(fresh, self._layouts)
+        different = 0
+        for place, (record, served) in enumerate(zip(fresh, rows, strict=True)):
+            known = foreign[place] if place in foreign else _whole(record)
+            slot = self._slot(record, served)
             if slot is not None:
-                different += self._compare(record, slot)
+                different += self._compare(record, slot, served, known)
         return different
 
-    def _slot(self, record: FeatureRecord) -> int | None:
+    def _slot(self, record: FeatureRecord, served: Row) -> int | None:
         """The followed card's slot; a card is taken up with its very first payment."""
         card = record.transaction.card_id
-        known = self._slots.get(card)
-        if known is not None:
-            return known
+        followed = self._slots.get(card)
+        if followed is not None:
+            return followed
         name = text_hash(card)
         if name % self._one_in or len(self._slots) >= len(self._arena) or len(self._seen) >= MOST_SEEN:
             return None
@@ -76,22 +87,26 @@ class ParityWatch:
         self._seen.add(name)
         if not fresh or record.missing & MISSING_CARD or record.decided:
             return None
-        served = np.frombuffer(record.vector, dtype="<f4")
+        # what is unknown of a vector is NaN, and no card's first
         if not (served[_COUNT] == 1 and np.isnan(served[_SINCE]) and served[_AGE] == 0):
             return None
         return self._slots.setdefault(card, len(self._slots))
 
-    def _compare(self, record: FeatureRecord, slot: int) -> int:
+    def _compare(self, record: FeatureRecord, slot: int, served: Row, known: Known | None) -> int:
         known_to = int(self._arena[slot]["offset"])
         payment = columns_of([record.transaction], [record.event_ms], [record.offset])
         row = np.full((1, WIDTH), np.nan, dtype=np.float32)
         seen = np.zeros(1, dtype=np.uint8)
         holder_features(payment, np.array([slot]), self._arena, APPLY, CARD_COLUMNS, row, seen)
+        if known is None:
+            # its payment counts for the next ones all the same
+            return 0
         if record.missing & MISSING_CARD or seen[0] or (record.decided and record.as_of[0] != known_to):
             # made without the card's state, or by the HTTP edge from a state that was younger or older than this
             return 0
-        served, own = np.frombuffer(record.vector, dtype="<f4")[_OWN], row[0, _OWN]
+        served, own = served[_OWN], row[0, _OWN]
         differs = (served.view(np.uint32) != own.view(np.uint32)) & ~(np.isnan(served) & np.isnan(own))
+        differs &= known[_OWN]
         PARITY_COMPARED.inc()
         if not differs.any():
             return 0
@@ -102,6 +117,11 @@ class ParityWatch:
             record.partition, record.offset, names,
         )  # fmt: skip
         return 1
+
+
+def _whole(record: FeatureRecord) -> Known | None:
+    """What is known of a vector of this code's own catalogue: all, or nothing when it is cut short."""
+    return _ALL if len(record.vector) == 4 * WIDTH else None
 
 
 def readable(records: Sequence[Any], one_in: int = ONE_IN) -> list[FeatureRecord]:

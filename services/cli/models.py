@@ -14,6 +14,7 @@ import msgspec
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from features.definitions import OWN, Layout
 from features.replay import replay
 from models.batch import score_history
 from models.bundle import MODEL
@@ -98,6 +99,7 @@ def show(home: Path, as_json: bool, version: str | None) -> None:
     full = {
         **_row(settings.bundles_dir, bundle.version),
         "signature": "verified",
+        "catalogue": _catalogue(bundle.layout),
         "policy": msgspec.to_builtins(bundle.policy),
         "calibration": msgspec.to_builtins(bundle.calibration),
         "evaluation": bundle.evaluation,
@@ -270,6 +272,15 @@ def _row(bundles: Path, version: str) -> dict[str, Any]:
         "by": state.by if state else "", "why": state.why if state else "",
         "since": state.since.isoformat() if state else None, "created_at": made.isoformat() if made else None,
         **{name: evaluation.get(name) for name in ("auc_roc", "average_precision", "card_precision_at_100", "rows")},
+    }  # fmt: skip
+
+
+def _catalogue(layout: Layout) -> dict[str, Any]:
+    """The catalogue that a bundle was trained on, and which of the running one's entries it does not use."""
+    unused = [name for name, place in zip(OWN.names, OWN.places_in(layout), strict=True) if place < 0]
+    return {
+        "trained_on": layout.catalogue, "running": OWN.catalogue, "same": layout.catalogue == OWN.catalogue,
+        "does_not_use": unused,
     }  # fmt: skip
 
 

@@ -12,8 +12,6 @@ from typing import Any
 
 import click
 
-from features.catalogue import INDEX
-from models.policy import Policy
 from models.rules.comparison import Comparison
 from models.rules.file import PolicyFile
 from services.cli.model_files import CheckFailed, pick_version, settings_of, verified
@@ -69,7 +67,7 @@ def test(file: Path, since: str, home: Path, as_json: bool) -> None:
         )
     comparison = Comparison(live.policy, after, time.time() * 1000)
     done, told_s = 0, time.monotonic()
-    for rows in past_rows(settings.archive_dir, past, _features(live.policy, after)):
+    for rows in past_rows(settings.archive_dir, past, sorted(live.policy.features | after.features)):
         comparison.add(rows)
         done += len(rows.scores)
         if time.monotonic() - told_s >= _TELL_EVERY_S:
@@ -119,14 +117,6 @@ def _expired(file: PolicyFile, now: datetime) -> list[str]:
         if past:
             out.append(f"list {found.name}: {past} of {len(ends)} entries")
     return out
-
-
-def _features(*policies: Policy) -> list[str]:
-    """Features that conditions may name: every word that is one."""
-    words = {
-        word.lower() for policy in policies for rule in policy.rules for word in re.findall(r"\w+", rule.when)
-    }
-    return sorted(words & INDEX.keys())
 
 
 def _moment(ms: int) -> str:

@@ -1,14 +1,15 @@
 """From features to decisions: one bundle, one batch, no Kafka and no HTTP. Used by the stream and by the HTTP edge.
 
 A decision is ``scored`` when everything it wanted was there, ``degraded`` when something was missing or left out
-(``degraded_by`` says what): reasons, entities' features, or the score itself when a model fails on a batch, and then the
-bundle's rules speak alone. It is ``not_scored`` when there is no bundle, or the features are another catalogue's.
+(``degraded_by`` says what): reasons, entities' features, entries that rules read and the record's catalogue has not, or the
+score itself when a model fails on a batch, and then the bundle's rules speak alone. It is ``not_scored`` when there is no
+bundle, or the record's catalogue has not all that the model reads.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
@@ -17,13 +18,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from features.catalogue import CATALOGUE_HASH
+from features.catalogue import CATALOGUE_HASH, INDEX
 from models.bundle import MODEL
 from models.policy import DECISIONS, FALLBACK
 from models.scorer import Scorer
 from services.scoring.explaining import ExplanationCost, explain_within
 from services.scoring.rule_failures import RuleFailures
 from streams.events import Decision, Reason, Transaction, from_ms
+from streams.layouts import Foreign, Known, has_all
 from streams.metrics import MODEL_FAILURES
 from streams.records import (
     MISSING_CARD,
@@ -42,7 +44,10 @@ MISSING_NAMES = (
 
 
 class Case(NamedTuple):
-    """One transaction to decide: what is known of it beside its row of features. Times in ms since 1970."""
+    """One transaction to decide: what is known of it beside its row of features. Times in ms since 1970.
+
+    ``catalogue`` is the one that its features were made with, whatever this code's is.
+    """
 
     transaction: Transaction
     event_ms: int
@@ -95,17 +100,23 @@ class Decider:
         _ = FALLBACK.evaluation
 
     def decide(
-        self, cases: Sequence[Case], matrix: npt.NDArray[np.float32], scorer: Scorer | None, now_ms: float
+        self,
+        cases: Sequence[Case],
+        matrix: npt.NDArray[np.float32],
+        scorer: Scorer | None,
+        now_ms: float,
+        foreign: Foreign | None = None,
     ) -> list[Decision]:
         """Decide a batch wholly with one scorer.
 
         Args:
             cases: n transactions.
-            matrix: float32 (n, WIDTH), their features in catalogue order.
+            matrix: float32 (n, WIDTH), their features in this code's catalogue order.
             scorer: None while there is no bundle.
             now_ms: for the deadline and ``decided_at``.
+            foreign: which rows are of other catalogues, and what is known of them (``streams.layouts.own_rows``).
         """
-        fits = [case.catalogue == CATALOGUE_HASH for case in cases]
+        lacking = _lacking(foreign, scorer) if foreign else {}
         scores = np.full(len(cases), np.nan, dtype=np.float32)
         if scorer is not None:
             try:
@@ -113,11 +124,11 @@ class Decider:
             except Exception:  # a model that fails must not silence decisions: its bundle's rules speak
                 MODEL_FAILURES.inc()
                 logger.exception("bundle %s failed to score %d rows", scorer.version, len(cases))
-        if not all(fits):
-            # another catalogue's columns mean something else: neither model nor rules may read them
-            known = np.array(fits)
-            scores = np.where(known, scores, np.nan).astype(np.float32)
-            matrix = np.where(known[:, None], matrix, np.nan).astype(np.float32)
+        unfit = [row for row, what in lacking.items() if what == "model"]
+        if unfit:
+            # a model that misses what it learnt from says nothing; rules go on, they know what is unknown
+            scores = scores.copy()
+            scores[unfit] = np.nan
         policy = scorer.policy if scorer is not None else FALLBACK
         codes, rules = policy.decide(scores, matrix, CaseColumns(cases), now_ms, self.failures)
         reasons, unexplained = self._explain(cases, matrix, scorer, codes, scores, now_ms)
@@ -128,9 +139,13 @@ class Decider:
         for i, case in enumerate(cases):
             degraded_by = [name for bit, name in MISSING_NAMES if case.missing & bit] if case.missing else []
             status: Literal["scored", "degraded", "not_scored"] = "scored"
-            if scorer is None or not fits[i]:
+            lacks = lacking.get(i) if lacking else None
+            if lacks is not None:
+                degraded_by.append("catalogue")
+            if scorer is None or lacks == "model":
                 status = "not_scored"
-                degraded_by.append("model" if fits[i] else "catalogue")
+                if lacks is None:
+                    degraded_by.append("model")
             elif values[i] != values[i]:
                 degraded_by.append("model_failed")
             elif i in unexplained:
@@ -180,7 +195,7 @@ class Decider:
             model=MODEL,
             model_version=version,
             policy_version=policy_version,
-            features_version=CATALOGUE_HASH,
+            features_version=case.catalogue,
             arm=self.arm,
             shadow={},
             rules=rules,
@@ -192,3 +207,26 @@ class Decider:
             tenant=tx.tenant,
             degraded_by=degraded_by,
         )
+
+
+def _lacking(
+    foreign: Mapping[int, Known | None], scorer: Scorer | None
+) -> dict[int, Literal["model", "rules"]]:
+    """Which rows of other catalogues lack entries that the model or, short of that, only its policy's rules read."""
+    needed = np.zeros(len(INDEX), bool)
+    named = np.zeros(len(INDEX), bool)
+    if scorer is not None:
+        needed[scorer.columns] = True
+        named[[INDEX[name] for name in scorer.policy.features]] = True
+    # one answer for each catalogue: its rows share what is known of them
+    answers: dict[int, Literal["model", "rules"] | None] = {}
+    out: dict[int, Literal["model", "rules"]] = {}
+    for row, known in foreign.items():
+        if id(known) not in answers:
+            answers[id(known)] = (
+                "model" if not has_all(known, needed) else None if has_all(known, named) else "rules"
+            )
+        lacks = answers[id(known)]
+        if lacks is not None:
+            out[row] = lacks
+    return out

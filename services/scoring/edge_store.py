@@ -89,8 +89,9 @@ class _Connection(asyncio.Protocol):
 class EdgeStore:
     """A pipelined Redis connection that is made again when it breaks. For one event loop."""
 
-    def __init__(self, address: str) -> None:
-        """``address``: ``unix:///path`` or ``redis://host:port``."""
+    def __init__(self, address: str, greeting: Sequence[Command] = ()) -> None:
+        """``address``: ``unix:///path`` or ``redis://host:port``; ``greeting``: sent first on each connection."""
+        self._greeting = greeting
         self._url = urlparse(address)
         self._connection: _Connection | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -185,9 +186,12 @@ class EdgeStore:
 
     async def _answers(self) -> None:
         """A server that is loading its data refuses reads: it counts as away."""
-        reply = (await self.call([("EXISTS", "tollgate:edge")], CONNECT_WITHIN_S))[0]
+        reply, *greeted = await self.call([("EXISTS", "tollgate:edge"), *self._greeting], CONNECT_WITHIN_S)
         if isinstance(reply, hiredis.ReplyError):
             raise StoreUnavailable(str(reply))
+        # a store that takes no writes can still be read
+        for refused in (answer for answer in greeted if isinstance(answer, hiredis.ReplyError)):
+            logger.warning("the store refused what is said to it first: %s", refused)
 
     def _forget(self) -> None:
         if self._connection is not None:

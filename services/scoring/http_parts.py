@@ -15,6 +15,7 @@ from services.scoring.edge_limits import limits_from_environment
 from services.scoring.edge_publish import Publisher
 from services.scoring.edge_store import EdgeStore
 from services.scoring.live import LiveModel
+from streams.layouts import announcement
 from streams.process import quiet_collector
 from streams.settings import Settings
 
@@ -36,7 +37,7 @@ class Parts:
         """Connect, and return the edge. A part that is away is waited for in the background, not here."""
         settings = self._settings
         loop = asyncio.get_running_loop()
-        self._store = EdgeStore(settings.redis_address)
+        self._store = EdgeStore(settings.redis_address, [announcement()])
         await self._store.start()
         self._publisher = Publisher(settings.kafka, self._name, loop)
         try:

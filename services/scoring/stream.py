@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from features.catalogue import WIDTH
 from services.scoring.deciding import Case, Decider
 from services.scoring.live import LiveModel
 from streams.card_numbers import mask_card_numbers
@@ -32,6 +31,7 @@ from streams.kafka import (
     new_producer,
     watermarks,
 )
+from streams.layouts import Layouts, own_rows
 from streams.metrics import (
     CONSUMER_LAG,
     DECISION_LATENCY,
@@ -46,7 +46,6 @@ from streams.records import (
     FeatureRecord,
     decode_features,
     encode_entities,
-    matrix,
 )
 from streams.settings import Settings
 from streams.topics import DECISIONS as DECISIONS_TOPIC
@@ -101,10 +100,13 @@ class Fetched(NamedTuple):
 class StreamScorer:
     """One replica's worker thread. ``alive`` is what the replica's health check looks at."""
 
-    def __init__(self, settings: Settings, name: str, live: LiveModel, stop: threading.Event) -> None:
+    def __init__(
+        self, settings: Settings, name: str, live: LiveModel, layouts: Layouts, stop: threading.Event
+    ) -> None:
         self._settings = settings
         self._name = name
         self._live = live
+        self._layouts = layouts
         self._stop = stop
         self._decider = Decider()
         self._last: dict[int, int] = {}
@@ -299,12 +301,12 @@ class StreamScorer:
         open_records = [record for record in records if record.decided is None]
         values: dict[int, bytes] = {}
         if open_records:
-            rows = matrix(open_records, WIDTH)
+            rows, foreign = own_rows(open_records, self._layouts)
             cases = [
                 Case(r.transaction, r.event_ms, r.appended_ms, r.deadline_ms, r.missing, r.catalogue)
                 for r in open_records
             ]
-            decisions = self._decider.decide(cases, rows, self._live.scorer, time.time() * 1000)
+            decisions = self._decider.decide(cases, rows, self._live.scorer, time.time() * 1000, foreign)
             for record, decision in zip(open_records, decisions, strict=True):
                 values[id(record)] = encode(decision)
             _count(decisions)

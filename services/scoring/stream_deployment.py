@@ -7,9 +7,11 @@ import threading
 from prometheus_client import start_http_server
 from ray import serve
 
+from features.online.resp import RespClient
 from services.scoring.live import LiveModel
 from services.scoring.replica_names import take_name
 from services.scoring.stream import StreamScorer
+from streams.layouts import LOOK_WITHIN_S, Layouts, stored_in
 from streams.process import log_json_lines
 from streams.settings import load_settings
 
@@ -38,7 +40,8 @@ class StreamScoring:
         start_http_server(settings.metrics_port(self._name.name), addr="127.0.0.1")
         self._stop = threading.Event()
         self._live = LiveModel(settings, self._stop)
-        self._worker = StreamScorer(settings, self._name.name, self._live, self._stop)
+        layouts = Layouts(stored_in(RespClient(settings.redis_address, LOOK_WITHIN_S)))
+        self._worker = StreamScorer(settings, self._name.name, self._live, layouts, self._stop)
         self._worker.start()
 
     def check_health(self) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from models.bundle import MANIFEST, MODEL, Bundle, BundleRefused, bundle_path, load_bundle, publish
+from models.bundle import MODEL, Bundle, BundleRefused, bundle_path, load_bundle, publish
 from models.dataset import Dataset, DatasetError, from_archive, join, load_seed
 from models.policy import Policy
-from models.registry import State, VersionState, next_policy_version, next_version, peek, states, write_state
+from models.registry import State, VersionState, next_policy_version, next_version, states, write_state
 from models.scorer import Scorer
 from models.signing import ensure_keys
 from models.training import Parameters, Scoring, Trained, bundle_content, train
@@ -142,10 +142,9 @@ def _live(settings: Settings, version: str | None) -> tuple[Scorer | None, str]:
 def _with_rules_of(settings: Settings, version: str, trained: Trained, note: str) -> tuple[Trained, str]:
     """What people gave the policy of a live bundle that this code cannot score with, made for another catalogue."""
     path = bundle_path(settings.bundles_dir, MODEL, version)
-    catalogue = str(peek(settings.bundles_dir, MODEL, version, MANIFEST).get("catalogue_hash", ""))
     try:
         # signed all the same: only what its features are is not asked
-        policy = load_bundle(path, settings.keys_dir / "trusted", catalogue).policy
+        policy = load_bundle(path, settings.keys_dir / "trusted", running=None).policy
     except BundleRefused as error:
         return trained, f"{note}; its rules and lists are not in this version: {error}"
     return replace(trained, policy=trained.policy.with_parts_of(policy)), note
@@ -162,7 +161,6 @@ def _unpublished(content: Any, version: str, path: Path, now: datetime) -> Bundl
         model=MODEL,
         version=version,
         path=path,
-        feature_names=content.reference.names,
         created_at=now,
     )
 

@@ -12,10 +12,12 @@ import logging
 from time import monotonic
 from typing import Any
 
+from features.online.resp import RespClient
 from streams.archive.writer import Archive, ensure_schema_files
 from streams.chunks import Chunk, run_chunk_app
 from streams.dead_letters import DeadLetters
 from streams.events import InvalidEvent
+from streams.layouts import Layouts, stored_in
 from streams.parity_watch import ParityWatch, readable
 from streams.process import start_process
 from streams.topics import DECISIONS, FEATURES, OUTCOMES
@@ -37,9 +39,11 @@ def main() -> None:
     def refuse(record: Any, text: str) -> None:
         refused.send(record, InvalidEvent("unreadable", "", text))
 
-    archive = Archive(root, refuse)
-
-    watch = ParityWatch()
+    # a record that could not be looked up while Redis was away would go to dead letters: this process can wait
+    client = RespClient(process.settings.redis_address)
+    layouts = Layouts(stored_in(client, patient=True), must_know=True)
+    archive = Archive(root, refuse, layouts=layouts)
+    watch = ParityWatch(layouts)
 
     def handle(chunk: Chunk) -> None:
         archive.add(chunk.records, monotonic())

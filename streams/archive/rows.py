@@ -19,7 +19,8 @@ from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
 from streams.archive.repeats import Seen
 from streams.events import Instant, Transaction, epoch_ms
 from streams.labels.source import source_of
-from streams.records import FeatureRecord, decode_features, matrix
+from streams.layouts import Layouts, own_rows
+from streams.records import FeatureRecord, decode_features
 from streams.topics import DECISIONS, FEATURES, LABELS, OUTCOMES
 
 _MS = pa.timestamp("ms", tz="UTC")
@@ -81,22 +82,24 @@ _decision_decoder = msgspec.json.Decoder(_Decision)
 _outcome_decoder = msgspec.json.Decoder(_Outcome)
 
 
-def feature_table(records: list[Any], refuse: Refuse, last_source: int) -> tuple[pa.Table, int]:
+def feature_table(
+    records: list[Any], refuse: Refuse, last_source: int, layouts: Layouts
+) -> tuple[pa.Table, int]:
     """Records of one partition of `features` as a table, and the last source offset now seen.
 
     A record whose source offset is not above ``last_source`` repeats one from before a processor's crash
-    (decision 1) and is left out. Vectors of another catalogue are refused: their columns mean something else.
+    (decision 1) and is left out. Vectors of another catalogue are kept by name, NaN where it had no such entry; they
+    are refused when nobody knows their layout.
     """
+    readable = _readable(records, refuse, layouts)
     kept: list[FeatureRecord] = []
     origin: list[Any] = []
-    for record, features in _decoded(records, decode_features, refuse):
-        if features.catalogue != CATALOGUE_HASH or len(features.vector) != 4 * WIDTH:
-            refuse(record, f"features of catalogue {features.catalogue}, this archive keeps {CATALOGUE_HASH}")
-        elif features.offset > last_source:
+    for record, features in readable:
+        if features.offset > last_source:
             last_source = features.offset
             kept.append(features)
             origin.append(record)
-    vectors = np.asfortranarray(matrix(kept, WIDTH))
+    vectors = np.asfortranarray(own_rows(kept, layouts)[0])
     fields = _fields(Transaction, [features.transaction for features in kept])
     texts = ("country", "customer_id", "device_id", "ip", "mcc")
     columns = [
@@ -116,6 +119,21 @@ def feature_table(records: list[Any], refuse: Refuse, last_source: int) -> tuple
         *(pa.array(vectors[:, column]) for column in range(WIDTH)),
     ]
     return pa.Table.from_arrays(columns, schema=FEATURE_SCHEMA), last_source
+
+
+def _readable(records: list[Any], refuse: Refuse, layouts: Layouts) -> list[tuple[Any, FeatureRecord]]:
+    """Records with their features, where these have the width of a catalogue that is known."""
+    out = []
+    for record, features in _decoded(records, decode_features, refuse):
+        width = WIDTH
+        if features.catalogue != CATALOGUE_HASH:
+            found = layouts.of(features.catalogue)
+            width = found.width if found is not None else -1
+        if len(features.vector) == 4 * width:
+            out.append((record, features))
+        else:
+            refuse(record, f"features of catalogue {features.catalogue}, this archive keeps {CATALOGUE_HASH}")
+    return out
 
 
 def decision_table(records: list[Any], refuse: Refuse) -> pa.Table:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from streams.archive.manifest import Manifest, Position, temporary
 from streams.archive.rows import SCHEMAS, Refuse, decision_table, feature_table, outcome_table
+from streams.layouts import Layouts
 from streams.metrics import ARCHIVED_ROWS
 from streams.topics import DECISIONS, FEATURES
 
@@ -37,10 +38,13 @@ class FlushPolicy:
 class Archive:
     """What the archive process does with records; its thread safety lets a rebalance ask for positions at any time."""
 
-    def __init__(self, root: Path, refuse: Refuse, policy: FlushPolicy | None = None) -> None:
-        """Raises: ManifestError when ``root`` cannot be used."""
+    def __init__(
+        self, root: Path, refuse: Refuse, policy: FlushPolicy | None = None, layouts: Layouts | None = None
+    ) -> None:
+        """``layouts``: of other catalogues; None: none is known. Raises: ManifestError when ``root`` cannot be used."""
         self._root = root
         self._refuse = refuse
+        self._layouts = layouts or Layouts(lambda _: None)
         self._policy = policy or FlushPolicy()
         self._manifest = Manifest(root)
         self._positions = self._manifest.positions()
@@ -112,7 +116,7 @@ class Archive:
         at = self._positions.get(place, Position(0))
         after = records[-1].offset + 1
         if place[0] == FEATURES.name:
-            table, last_source = feature_table(records, self._refuse, at.last_source)
+            table, last_source = feature_table(records, self._refuse, at.last_source, self._layouts)
             return table, Position(after, last_source)
         if place[0] == DECISIONS.name:
             return decision_table(records, self._refuse), Position(after)
@@ -151,8 +155,11 @@ def write_parquet(path: Path, table: pa.Table) -> None:
 
 
 def ensure_schema_files(root: Path, schemas: Mapping[str, pa.Schema] = SCHEMAS) -> None:
-    """One empty file per topic, so that readers of a young archive find the columns and no rows."""
+    """One empty file per topic, first by name, so that readers of a young archive find the columns and no rows.
+
+    Written again when columns have been added: who takes the schema of the first file then knows them all.
+    """
     for topic, schema in schemas.items():
         path = root / topic / "date=1970-01-01" / f"{topic}-empty.parquet"
-        if not path.exists():
+        if not path.exists() or pq.read_schema(path) != schema:
             write_parquet(path, schema.empty_table())

@@ -6,7 +6,10 @@ import logging
 import threading
 from pathlib import Path
 
-from features.catalogue import NAMES
+import msgspec
+
+from features.definitions import OWN, laid_out
+from models.manifest import MANIFEST, Manifest, layout_of
 from models.reference import Reference, load_reference
 from streams.events import RolloutRecord
 from streams.rollouts import follow_rollouts
@@ -32,7 +35,7 @@ class LiveModel:
         if champion == self._seen:
             return None
         self._seen = champion
-        reference = _read(self._bundles / champion / "reference.npz")
+        reference = read_reference(self._bundles / champion)
         return None if reference is None else (champion, reference)
 
     def close(self) -> None:
@@ -44,13 +47,17 @@ class LiveModel:
             self._champion = record.champion
 
 
-def _read(path: Path) -> Reference | None:
+def read_reference(bundle: Path) -> Reference | None:
+    """The reference of a bundle's folder in this code's columns, NaN where the bundle's catalogue had no such entry."""
+    path = bundle / "reference.npz"
     try:
         reference = load_reference(path)
+        layout = layout_of(msgspec.json.decode((bundle / MANIFEST).read_bytes(), type=Manifest))
     except (OSError, ValueError) as error:
         logger.error("no drift tests of this bundle: its reference %s cannot be read (%s)", path, error)
         return None
-    if reference.names != NAMES:
+    places = OWN.places_in(layout)
+    if reference.names != layout.names or (places < 0).all():
         logger.error("no drift tests of this bundle: its reference %s is of another feature catalogue", path)
         return None
-    return reference
+    return Reference(laid_out(reference.matrix, places), reference.scores, OWN.names)

@@ -6,12 +6,14 @@ import logging
 import os
 import time
 
+from features.online.resp import RespClient
 from streams.chunks import Chunk, Pacing, run_chunk_app
 from streams.drift.detectors import alibi_detectors
 from streams.drift.live import LiveModel
 from streams.drift.watch import DriftWatch
 from streams.events import DriftRow, RetrainingRequest, encode
 from streams.kafka import flush, new_producer
+from streams.layouts import Layouts, stored_in
 from streams.process import start_process
 from streams.topics import DECISIONS, DRIFT, FEATURES, RETRAINING
 
@@ -24,6 +26,7 @@ GROUP = "drift"
 PACING, SAMPLE_ABOVE = Pacing(chunk_interval_s=0.5), 2_000
 MODEL = "fraud"
 DELIVERY_S = 30.0
+STORE_WITHIN_S = 1.0
 LOOK_EVERY_S = 3.0
 
 
@@ -42,7 +45,10 @@ def main() -> None:
             producer.produce(RETRAINING.name, key=request.model, value=encode(request))
         flush(producer, DELIVERY_S)
 
-    watch = DriftWatch(MODEL, alibi_detectors(), publish, process.settings.root / "drift" / "requests.json")
+    layouts = Layouts(stored_in(RespClient(process.settings.redis_address, STORE_WITHIN_S)))
+    watch = DriftWatch(
+        MODEL, alibi_detectors(), publish, process.settings.root / "drift" / "requests.json", layouts
+    )
     looked_s = 0.0
 
     def handle(chunk: Chunk) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from features.catalogue import CATALOGUE_HASH, WIDTH
+from features.catalogue import INDEX, WIDTH
 from models.drift import (
     RetrainingPolicy,
     RetrainingState,
@@ -29,13 +29,21 @@ from models.drift import (
     round_due,
 )
 from models.reference import Reference
+from streams.drift.comparable import COMPARABLE
 from streams.drift.detectors import Detector, Finding
 from streams.drift.rounds import Round, judge
 from streams.events import DriftRow, RetrainingRequest, from_ms
+from streams.layouts import Layouts, readable_rows
 from streams.metrics import DRIFT_ROWS, DRIFT_STATISTIC, RETRAINING_REQUESTS
-from streams.records import decode_features, matrix
+from streams.records import decode_features
 
 logger = logging.getLogger(__name__)
+
+#: columns without which a row says nothing: those that are tested, and what tells which rows may be
+NEEDED = np.zeros(WIDTH, bool)
+NEEDED[[INDEX[c.name] for c in COMPARABLE if c.name in INDEX] + [INDEX["hour"], INDEX["card_age_days"]]] = (
+    True
+)
 
 Publish = Callable[[list[DriftRow], RetrainingRequest | None], None]
 
@@ -87,10 +95,12 @@ class DriftWatch:
         detectors: list[Detector],
         publish: Publish,
         memory: Path,
+        layouts: Layouts,
         policy: DriftPolicy | None = None,
     ) -> None:
         """Raises: msgspec.MsgspecError when the memory file is not what this class wrote."""
         self._model, self._detectors, self._publish, self._memory = model, detectors, publish, memory
+        self._layouts = layouts
         self._policy = policy or DriftPolicy()
         self._window = Window(self._policy.window.rows, WIDTH)
         self._features = Sampler(self._policy.window.rows_per_s)
@@ -109,11 +119,11 @@ class DriftWatch:
         self._state = replace(self._state, streaks={})
 
     def add_features(self, records: list[Any], now_s: float) -> None:
-        """Kafka records of `features`. Those of another catalogue are no sample of this one's columns."""
+        """Kafka records of `features`. Those of a catalogue without the columns that are tested are no sample of them."""
         decoded = _decoded(self._features.take(records, now_s), decode_features)
-        decoded = [record for record in decoded if record.catalogue == CATALOGUE_HASH]
-        if decoded:
-            self._window.add(matrix(decoded, WIDTH), np.array([record.event_ms for record in decoded]))
+        kept, rows, _ = readable_rows(decoded, self._layouts, NEEDED)
+        if kept:
+            self._window.add(rows, np.array([record.event_ms for record in kept]))
 
     def add_decisions(self, records: list[Any], now_s: float) -> None:
         """Kafka records of `decisions`: the full scores of the live model."""

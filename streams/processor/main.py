@@ -17,6 +17,7 @@ from features.online.versions import GROUP as STATE_GROUP
 from features.online.warm import warm_kernels
 from streams.chunks import EXIT_HANDLER_FAILED, Chunk, Pacing, Positions, run_chunk_app
 from streams.kafka import AT_FLUSH, new_producer
+from streams.layouts import announcement
 from streams.metrics import STATE_REBUILDING
 from streams.partitioning import entity_partition, partitions_of
 from streams.process import Process, start_process
@@ -85,6 +86,8 @@ def run(process: Process) -> None:
             os._exit(EXIT_HANDLER_FAILED)
 
     def take(assigned: list[tuple[str, int]]) -> Positions:
+        # before the first vector, and again after a store that forgot
+        client.patient([announcement()])
         lost = find_lost(settings, client, claims, assigned)
         cards.rebuilding = entities.rebuilding = lost is not None
         STATE_REBUILDING.set(lost is not None)

@@ -20,7 +20,9 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from features.catalogue import CATALOGUE_HASH, INDEX, NAMES, WIDTH
+from features.definitions import OWN
 from infra import stack
+from models.manifest import MANIFEST, Manifest, definitions_of
 from models.reference import Reference, reference_bytes
 from services.cli.main import run
 from streams.dead_letters import DeadLetter, decode_dead_letter
@@ -159,6 +161,11 @@ def publish_bundle(settings: Settings, producer: Producer) -> None:
     folder.mkdir(parents=True)
     reference = Reference(traffic(np.random.default_rng(1), 2000), np.zeros(2000, np.float32), NAMES)
     (folder / "reference.npz").write_bytes(reference_bytes(reference))
+    manifest = Manifest(
+        model="fraud", version="1.0.0", catalogue_hash=CATALOGUE_HASH, feature_names=list(NAMES), files={},
+        created_at=datetime.now(UTC), definitions=definitions_of(OWN),
+    )  # fmt: skip
+    (folder / MANIFEST).write_bytes(msgspec.json.encode(manifest))
     record = RolloutRecord(
         model="fraud", champion="1.0.0", previous=None, arms={"champion": "1.0.0"}, traffic={"champion": 1.0}, state="live",
         approved_by="test", why="test", since=datetime.now(UTC), sequence=1,

@@ -17,10 +17,13 @@ import httpx
 import pytest
 from confluent_kafka import TopicPartition
 
+from features.definitions import OWN
+from features.online.resp import RespClient
 from services.cli.main import run
 from services.scoring.http_app import build_app
 from services.scoring.http_parts import Parts
 from streams.kafka import flush, new_consumer, new_producer
+from streams.layouts import layout_key, stored_in
 from streams.records import FeatureRecord, decode_features
 from streams.settings import Settings
 from streams.topics import FEATURES, TRANSACTIONS
@@ -115,8 +118,14 @@ def test_decisions_travel_and_parity_holds(processor: Settings, capsys: pytest.C
         producer.produce(TRANSACTIONS.name, key=body["card_id"], value=json.dumps(body).encode())
     flush(producer, 30)
     assert len(served(processor, prefix, 60)) == 60
+    # who makes vectors has put their layout on record first: the processor, and the edge for itself
+    redis = RespClient(processor.redis_address)
+    on_record = stored_in(redis)
+    assert on_record(OWN.catalogue) == OWN
+    redis.call([("DEL", layout_key(OWN.catalogue))])
     bodies = [transaction(prefix, number) for number in range(100, 140)]
     answers = asyncio.run(score_over_http(processor, bodies))
+    assert on_record(OWN.catalogue) == OWN
     records = served(processor, prefix, 100)
     assert len(records) == 100
     for body, answer in zip(bodies, answers, strict=True):

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -128,5 +129,38 @@ def test_starting_without_a_server_does_not_wait_for_it(tmp_path: Path) -> None:
         with pytest.raises(StoreUnavailable, match="not connected"):
             await store.call([("PING",)], 1.0)
         await store.close()
+
+    asyncio.run(go())
+
+
+def test_what_is_said_first_is_said_again_to_a_server_that_forgot_it(server: Server) -> None:
+    async def known(store: EdgeStore) -> list[Any]:
+        return await store.call([("GET", "greeting")], 5.0)
+
+    async def go() -> None:
+        store = EdgeStore(server.address, [("SET", "greeting", "hello")])
+        await store.start()
+        try:
+            await answers(store)
+            assert await known(store) == [b"hello"]
+            server.kill()
+            # it keeps nothing on disk
+            server.start()
+            await answers(store)
+            assert await known(store) == [b"hello"]
+        finally:
+            await store.close()
+
+    asyncio.run(go())
+
+
+def test_a_server_that_takes_no_writes_is_still_read(server: Server) -> None:
+    async def go() -> None:
+        store = EdgeStore(server.address, [("NOSUCHCOMMAND", "greeting")])
+        await store.start()
+        try:
+            await answers(store)
+        finally:
+            await store.close()
 
     asyncio.run(go())

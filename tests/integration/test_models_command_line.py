@@ -11,9 +11,12 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from features.catalogue import CATALOGUE_HASH
 from loadtest.simulator.generate import history_table
 from loadtest.simulator.world import create_world
 from services.cli.main import run
+from tests.unit.bundle_samples import publish_sample
+from tests.unit.catalogue_samples import BEFORE, NEW, layout, publish_before
 
 END = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -110,3 +113,25 @@ def test_train_from_nothing_simulates_a_history_for_a_first_model(
     # with a model there, another one needs labels of this stack; the first one's data set is there to learn from
     assert run(["models", "list", *home, "--json"]) == 0
     assert [row["version"] for row in json.loads(capsys.readouterr().out)] == ["1.0.0"]
+
+
+def test_show_says_which_entries_an_older_bundle_does_not_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish_before(tmp_path, "1.0.0")
+    publish_sample(tmp_path, "1.1.0")
+    older = answer(capsys, "models", "show", "1.0.0", "--home", str(tmp_path))["catalogue"]
+    assert older == {
+        "trained_on": BEFORE.catalogue,
+        "running": CATALOGUE_HASH,
+        "same": False,
+        "does_not_use": list(NEW),
+    }
+    same = answer(capsys, "models", "show", "1.1.0", "--home", str(tmp_path))["catalogue"]
+    assert (same["same"], same["does_not_use"]) == (True, [])
+
+
+def test_what_does_not_fit_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    publish_before(tmp_path, layout=layout("ca" * 8, BEFORE.names, changed=["card_sum_7d"]))
+    assert run(["models", "show", "1.0.0", "--home", str(tmp_path)]) == 1
+    assert "another definition of card_sum_7d" in capsys.readouterr().err

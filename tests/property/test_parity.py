@@ -17,6 +17,7 @@ from services.scoring.deciding import Case, Decider
 from services.scoring.edge_compute import compute
 from services.scoring.edge_entries import Entry
 from streams.events import Transaction, encode
+from streams.layouts import Layouts
 from streams.parity import Evidence, LogRow, Verdict, judge
 from streams.parity_sample import Reservoir
 from streams.partitioning import entity_partition, partitions_of
@@ -31,8 +32,11 @@ from streams.records import (
     encode_items,
 )
 from tests.property.parity_world import PARTITIONS, MemoryLog, MemoryRedis, Worker
+from tests.unit.catalogue_samples import BEFORE, as_written_by
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
+#: no other catalogue is on record
+UNKNOWN = Layouts({}.get)
 
 
 class Stage:
@@ -131,7 +135,7 @@ class Stage:
             reservoir.add(record.value)
         return [decode_features(value) for value in reservoir.values]
 
-    def judged(self, samples: list[FeatureRecord], skip: int = 0) -> Verdict:
+    def judged(self, samples: list[FeatureRecord], skip: int = 0, layouts: Layouts = UNKNOWN) -> Verdict:
         evidence = Evidence(samples, PARTITIONS)
         evidence.add_transactions(
             LogRow(r.partition, r.offset, r.timestamp, r.value, r.headers)
@@ -140,7 +144,7 @@ class Stage:
         )
         for record in self.log.records("entities"):
             evidence.add_entities(record.partition, record.offset, record.value)
-        return judge(samples, evidence, PARTITIONS, dict.fromkeys(range(PARTITIONS), skip), {})
+        return judge(samples, evidence, PARTITIONS, dict.fromkeys(range(PARTITIONS), skip), {}, layouts)
 
 
 @settings(max_examples=30, deadline=None)
@@ -221,3 +225,19 @@ def test_a_reservoir_holds_each_source_offset_once() -> None:
     reservoir.add(b"not a record")
     kept = [decode_features(value) for value in reservoir.values]
     assert len({(record.partition, record.offset) for record in kept}) == 5
+
+
+def test_of_another_catalogue_is_compared_what_both_know() -> None:
+    stage = Stage(13)
+    stage.run(60)
+    layouts = Layouts({BEFORE.catalogue: BEFORE}.get)
+    samples = [as_written_by(BEFORE, sample) for sample in stage.samples()]
+    verdict = stage.judged(samples, layouts=layouts)
+    assert (verdict.identical, verdict.explained, verdict.unexplained) == (len(samples), {}, 0)
+    place = next(n for n, sample in enumerate(samples) if not sample.missing)
+    vector = np.frombuffer(samples[place].vector, "<u4").copy()
+    vector[BEFORE.names.index("card_sum_24h")] ^= 1
+    samples[place] = _corrupted(samples[place], vector=vector.tobytes())
+    verdict = stage.judged(samples, layouts=layouts)
+    assert verdict.unexplained == 1
+    assert verdict.differing[0][2] == [INDEX["card_sum_24h"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from features.definitions import OWN, Layout
 from models.bundle import publish
 from models.policy import Policy
 from models.registry import VersionState, write_state
@@ -12,11 +13,13 @@ from models.signing import ensure_keys
 from tests.unit.bundle_samples import CREATED, content
 
 
-def publish_with(home: Path, policy: Policy, version: str = "1.0.0", state: str = "live") -> None:
+def publish_with(
+    home: Path, policy: Policy, version: str = "1.0.0", state: str = "live", layout: Layout = OWN
+) -> None:
     """Publish the sample model with a policy."""
     ensure_keys(home / "keys")
     publish(
-        replace(content(), policy=policy), home / "bundles", home / "keys", model="fraud", version=version,
+        replace(content(), policy=policy, layout=layout), home / "bundles", home / "keys", model="fraud", version=version,
         created_at=CREATED,
     )  # fmt: skip
     told = VersionState(state=state, since=CREATED, by="ada", why="test")  # type: ignore[arg-type]

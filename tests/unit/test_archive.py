@@ -12,17 +12,23 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from features.catalogue import NAMES
+from features.definitions import Layout
+from features.online.resp import StoreUnavailable
 from streams.archive import writer
 from streams.archive.manifest import Manifest, ManifestError
 from streams.archive.repeats import WINDOW, Seen
 from streams.archive.writer import Archive, FlushPolicy, ensure_schema_files
+from streams.layouts import Layouts
 from tests.unit.archive_samples import START_MS, Record, decisions, features, outcomes
+from tests.unit.catalogue_samples import AFTER, BEFORE, NEW, kafka_record_of
 
 DAY_MS = 86_400_000
 
@@ -310,3 +316,58 @@ def test_a_file_that_is_no_manifest_is_named(tmp_path):
     (tmp_path / "manifest.sqlite").write_bytes(b"not a database" * 100)
     with pytest.raises(ManifestError, match=r"manifest\.sqlite"):
         Manifest(tmp_path)
+
+
+def test_rows_of_another_catalogue_are_kept_by_name(tmp_path):
+    """Older code's rows lack what is new, newer code's lose what this archive does not know; the others are as ever."""
+    archive = Archive(
+        tmp_path, no_refusal, layouts=Layouts({made.catalogue: made for made in (BEFORE, AFTER)}.get)
+    )
+    archive.add(
+        [features(0), kafka_record_of(BEFORE, features(1)), kafka_record_of(AFTER, features(2)), features(3)],
+        0.0,
+    )
+    archive.close()
+    found = rows(tmp_path, "features")
+    assert found["transaction_id"] == [f"tx-{n}" for n in range(4)]
+    for place, name in enumerate(NAMES):
+        if place == 3:
+            continue
+        expected = [float(place + number) for number in range(4)]
+        if name in NEW:
+            assert np.isnan(found[name][1])
+            expected[1] = found[name][1] = 0.0
+        assert found[name] == expected, name
+
+
+def test_while_nobody_can_be_asked_no_row_is_refused(tmp_path):
+    """The layout is looked up patiently: an error ends the process, which goes on from its manifest."""
+
+    def away(_: str) -> Layout | None:
+        raise StoreUnavailable("for too long")
+
+    archive = Archive(tmp_path, no_refusal, layouts=Layouts(away, must_know=True))
+    archive.add([features(0), kafka_record_of(BEFORE, features(1))], 0.0)
+    with pytest.raises(StoreUnavailable):
+        archive.close()
+    again = Archive(tmp_path, no_refusal, layouts=Layouts({BEFORE.catalogue: BEFORE}.get))
+    assert again.start_positions([("features", 0)]) == {("features", 0): 0}
+
+
+def test_the_schema_file_follows_the_catalogue(tmp_path):
+    """Who takes the first file's columns for all finds new ones, and nulls where older files lack them."""
+    ensure_schema_files(tmp_path)
+    empty = tmp_path / "features/date=1970-01-01/features-empty.parquet"
+    whole = pq.read_schema(empty)
+    older = pa.schema([field for field in whole if field.name not in NEW])
+    pq.write_table(older.empty_table(), empty)
+    archived = tmp_path / "features/date=2026-01-01"
+    archived.mkdir()
+    pq.write_table(pa.table({"offset": pa.array([1], pa.int64())}), archived / "a.parquet")
+    before = empty.stat().st_mtime_ns
+    ensure_schema_files(tmp_path)
+    assert pq.read_schema(empty) == whole and empty.stat().st_mtime_ns != before
+    assert rows(tmp_path, "features")[NEW[0]] == [None]
+    before = empty.stat().st_mtime_ns
+    ensure_schema_files(tmp_path)
+    assert empty.stat().st_mtime_ns == before

@@ -36,6 +36,7 @@ from services.scoring.explaining import (
 from services.scoring.http_app import build_app
 from services.scoring.stream import StreamScorer
 from streams.events import Decision
+from streams.layouts import Layouts
 from streams.missing import blank
 from streams.records import MISSING_DEVICE, MISSING_MERCHANT, decode_features, encode_features
 from streams.settings import Settings
@@ -157,7 +158,7 @@ def check(step: Step, decision: dict[str, Any], more: Sequence[str] = ()) -> Non
 
 def stream_worker(tmp_path: Path) -> StreamScorer:
     live: Any = SimpleNamespace(scorer=None)
-    worker = StreamScorer(Settings(home=str(tmp_path)), "test", live, threading.Event())
+    worker = StreamScorer(Settings(home=str(tmp_path)), "test", live, Layouts({}.get), threading.Event())
     worker._last = {0: -1}
     worker._fetched_at = time.monotonic()
     return worker

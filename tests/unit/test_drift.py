@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import msgspec
@@ -31,8 +32,11 @@ from models.drift import (
 from models.reference import Reference
 from streams.drift.comparable import COMPARABLE, SCORE
 from streams.drift.detectors import Finding
+from streams.drift.live import read_reference
 from streams.drift.watch import DriftPolicy, DriftWatch, Sampler
+from streams.layouts import Layouts
 from tests.unit.archive_samples import START_MS, Record, decisions, features
+from tests.unit.catalogue_samples import BEFORE, NEW, content_before, kafka_record_of, layout, publish_before
 
 LIMITS = Thresholds()
 POLICY = RetrainingPolicy(confirm_rounds=2, cooldown_s=100.0)
@@ -171,9 +175,11 @@ class Told:
 
     def __init__(self) -> None:
         self.distance = 0.0
+        self.windows: list = []
 
     def test(self, reference, window):
         assert len(window["amount"]) <= 2000
+        self.windows.append(window)
         p = 1e-9 if self.distance else 0.9
         return [
             Finding("ks", "amount", self.distance, p, self.distance, 0.0),
@@ -189,7 +195,12 @@ def watched(tmp_path, published):
     )
     detector = Told()
     watch = DriftWatch(
-        "fraud", [detector], lambda *said: published.append(said), tmp_path / "requests.json", policy
+        "fraud",
+        [detector],
+        lambda *said: published.append(said),
+        tmp_path / "requests.json",
+        Layouts({}.get),
+        policy,
     )
     return watch, detector
 
@@ -298,3 +309,38 @@ def test_a_memory_that_does_not_parse_is_an_error(tmp_path):
     (tmp_path / "requests.json").write_text("no JSON")
     with pytest.raises(msgspec.MsgspecError):
         watched(tmp_path, [])
+
+
+def test_rows_of_another_catalogue_count_where_they_have_what_is_tested(tmp_path):
+    published: list = []
+    watch, detector = watched(tmp_path, published)
+    blind = layout("b1" * 8, [name for name in NAMES if name != "card_cross_border"])
+    watch._layouts = Layouts({made.catalogue: made for made in (BEFORE, blind)}.get)
+    watch.use_model("1.0.0", REFERENCE)
+    older = [kafka_record_of(BEFORE, features(n)) for n in range(20)]
+    watch.add_features([*older, *(kafka_record_of(blind, features(n)) for n in range(20, 40))], 1000.0)
+    watch.tick(1000.0)
+    (window,) = detector.windows
+    assert window["amount"].tolist() == [float(n) for n in range(20)]
+    place = NAMES.index("card_cross_border")
+    assert window["card_cross_border"].tolist() == [float(place + n) for n in range(20)]
+
+
+def test_a_reference_of_an_older_catalogue_is_laid_out_for_this_one(tmp_path):
+    path, _ = publish_before(tmp_path)
+    found = read_reference(path)
+    before = content_before().reference
+    assert found is not None and found.names == NAMES and (found.scores == before.scores).all()
+    for name in ("amount", "card_cross_border", NAMES[-2]):
+        column = before.matrix[:, BEFORE.names.index(name)]
+        np.testing.assert_array_equal(found.matrix[:, INDEX[name]], column)
+    assert np.isnan(found.matrix[:, [INDEX[name] for name in NEW]]).all()
+
+
+def test_a_reference_that_nothing_says_the_meaning_of_is_not_used(tmp_path, caplog):
+    path, _ = publish_before(tmp_path)
+    manifest = json.loads((path / "manifest.json").read_bytes())
+    (path / "manifest.json").write_text(json.dumps(manifest | {"definitions": {}}))
+    assert read_reference(path) is None and "another feature catalogue" in caplog.text
+    (path / "manifest.json").unlink()
+    assert read_reference(path) is None

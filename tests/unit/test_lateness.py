@@ -8,19 +8,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from features.catalogue import INDEX
+from features.catalogue import INDEX, NAMES
 from streams.events import Transaction, encode
 from streams.lateness import Lateness, in_hindsight
+from streams.layouts import Layouts
 from streams.partitioning import partitions_of
 from streams.records import FeatureRecord, decode_features
 from tests.property.parity_world import PARTITIONS, MemoryLog, MemoryRedis, Worker
+from tests.unit.catalogue_samples import as_written_by, layout
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR_MS = 3_600_000
+#: no other catalogue is on record
+UNKNOWN = Layouts({}.get)
 
 
 class CountsPayments:
     """A model that declines the third payment within an hour, and nothing else."""
+
+    columns = np.array([INDEX["card_count_1h"]])
 
     def score(self, matrix: Any) -> Any:
         return (matrix[:, INDEX["card_count_1h"]] >= 3).astype(np.float32)
@@ -48,7 +54,9 @@ def judged(records: list[FeatureRecord]) -> tuple[Lateness, Any]:
     for record in records:
         lateness.add(record)
     scorer: Any = CountsPayments()
-    return lateness, in_hindsight([r for r in records if r.transaction.card_id in lateness.cards], scorer)
+    return lateness, in_hindsight(
+        [r for r in records if r.transaction.card_id in lateness.cards], scorer, UNKNOWN
+    )
 
 
 def test_a_late_payment_would_have_declined_one() -> None:
@@ -69,7 +77,7 @@ def test_in_order_nothing_is_late() -> None:
 def test_hindsight_of_what_came_in_order_is_what_was_served() -> None:
     records = served([0, 5, 20, 20, 300])
     scorer: Any = CountsPayments()
-    found = in_hindsight(records, scorer)
+    found = in_hindsight(records, scorer, UNKNOWN)
     assert (found.compared, found.features_changed, found.decisions_changed) == (5, 0, 0)
 
 
@@ -86,3 +94,20 @@ def test_a_repeated_record_counts_once() -> None:
     lateness = Lateness()
     assert [lateness.add(record) for record in [*records, *records]] == [True] * 3 + [False] * 3
     assert (lateness.transactions, len(lateness.late)) == (3, 1)
+
+
+def test_what_an_older_catalogue_had_not_would_not_have_been_there_in_order_either() -> None:
+    lacks = layout("la" * 8, [name for name in NAMES if name != "card_count_10m"])
+    layouts = Layouts({lacks.catalogue: lacks}.get)
+    scorer: Any = CountsPayments()
+    older = [as_written_by(lacks, record) for record in served([0, 5, 20, 20, 300])]
+    in_order = in_hindsight(older, scorer, layouts)
+    assert (in_order.compared, in_order.features_changed) == (5, 0)
+    late = [as_written_by(lacks, record) for record in served([0, 20, 5, 200])]
+    assert in_hindsight(late, scorer, layouts) == in_hindsight(served([0, 20, 5, 200]), scorer, UNKNOWN)
+    # without what the model reads there is nothing to compare
+    blind = layout("b1" * 8, [name for name in NAMES if name != "card_count_1h"])
+    mixed = [
+        as_written_by(blind, record) if n == 0 else record for n, record in enumerate(served([0, 20, 5, 200]))
+    ]
+    assert in_hindsight(mixed, scorer, Layouts({blind.catalogue: blind}.get)).compared == 3

@@ -18,7 +18,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from features.catalogue import CATALOGUE_HASH
-from models.bundle import MANIFEST, SIGNATURE, load_bundle, publish
+from models.bundle import SIGNATURE, load_bundle, publish
+from models.manifest import MANIFEST
 from models.scorer import Scorer
 from models.signing import ensure_keys, sign
 from services.scoring.deciding import Case, Decider
@@ -136,7 +137,7 @@ def hash_of_another(path: Path) -> None:
 
 
 def other_catalogue(path: Path) -> None:
-    signed_again(path, catalogue_hash="0" * len(CATALOGUE_HASH))
+    signed_again(path, catalogue_hash="0" * len(CATALOGUE_HASH), definitions={})
 
 
 def bundle_of_another_version(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import stat
 import subprocess
@@ -13,9 +14,9 @@ import numpy as np
 import pytest
 
 from features.catalogue import NAMES
+from features.definitions import OWN, Layout
 from models.bundle import (
     FILES,
-    MANIFEST,
     SIGNATURE,
     BundleExists,
     BundleRefused,
@@ -23,11 +24,13 @@ from models.bundle import (
     load_bundle,
     publish,
 )
+from models.manifest import MANIFEST
 from models.signing import KeyProblem, ensure_keys, sign
 from tests.unit.bundle_samples import CREATED, content, publish_sample
+from tests.unit.catalogue_samples import BEFORE, NEW, bundle_before, layout, publish_before
 
 
-def refused(path: Path, trusted: Path, **more: str) -> str:
+def refused(path: Path, trusted: Path, **more: Layout) -> str:
     with pytest.raises(BundleRefused) as caught:
         load_bundle(path, trusted, **more)
     return caught.value.reason
@@ -108,9 +111,48 @@ def test_a_good_bundle_under_another_version(tmp_path: Path) -> None:
     assert refused(path.parent / "1.1.0", trusted) == "signature"
 
 
-def test_another_catalogue(tmp_path: Path) -> None:
+def text_of_refusal(path: Path, trusted: Path, running: Layout = OWN) -> str:
+    with pytest.raises(BundleRefused) as caught:
+        load_bundle(path, trusted, running)
+    assert caught.value.reason == "catalogue"
+    return str(caught.value)
+
+
+def test_a_bundle_of_an_older_catalogue_fits_where_all_its_features_are(tmp_path: Path) -> None:
+    bundle = bundle_before(tmp_path)
+    assert bundle.layout == BEFORE
+    assert bundle.feature_names == BEFORE.names == bundle.reference.names
+
+
+def test_a_bundle_of_a_newer_catalogue_is_refused_by_older_code_and_names_what_lacks(tmp_path: Path) -> None:
     path, trusted = publish_sample(tmp_path)
-    assert refused(path, trusted, catalogue_hash="0" * 16) == "catalogue"
+    said = text_of_refusal(path, trusted, BEFORE)
+    assert all(name in said for name in NEW) and "train anew" in said
+
+
+def test_a_bundle_with_a_changed_entry_is_refused_and_names_it(tmp_path: Path) -> None:
+    path, trusted = publish_before(tmp_path)
+    running = layout("c" * 16, NAMES, changed=["card_sum_7d"])
+    assert "another definition of card_sum_7d" in text_of_refusal(path, trusted, running)
+    # one that the bundle does not use may change
+    assert load_bundle(path, trusted, layout("c" * 16, NAMES, changed=NEW)).layout == BEFORE
+
+
+def test_a_manifest_from_before_definitions_fits_its_own_catalogue_only(tmp_path: Path) -> None:
+    path, trusted = publish_sample(tmp_path)
+    manifest = json.loads((path / MANIFEST).read_bytes())
+    assert len(manifest.pop("definitions")) == len(NAMES)
+    resign(path, manifest)
+    assert load_bundle(path, trusted).layout == OWN
+    resign(path, manifest | {"catalogue_hash": "0" * 16})
+    assert "does not define" in text_of_refusal(path, trusted)
+    assert load_bundle(path, trusted, running=None).policy == content().policy
+
+
+def test_an_older_bundle_published_again_keeps_its_layout(tmp_path: Path) -> None:
+    publish_before(tmp_path)
+    again, trusted = publish_before(tmp_path, "1.0.1", policy=content().policy)
+    assert load_bundle(again, trusted).layout == BEFORE
 
 
 @pytest.mark.parametrize("name", ["calibration.json", "policy.json", "reference.npz", "evaluation.json"])

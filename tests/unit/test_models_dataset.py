@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +22,10 @@ from models.dataset import (
     load_seed,
     save_seed,
 )
+from models.training import train
+from tests.unit.bundle_samples import QUICK
+from tests.unit.catalogue_samples import BEFORE, NEW
+from tests.unit.models_data import make_dataset
 
 T0 = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1000)
 MS = pa.timestamp("ms", tz="UTC")
@@ -134,3 +139,64 @@ def test_joining_keeps_the_order_of_time() -> None:
     assert [len(part) for part in join([late, early]).split(0.5, 0.25)] == [2, 1, 1]
     with pytest.raises(DatasetError):
         join([])
+
+
+def test_days_from_before_an_entry_was_there_have_it_unknown(tmp_path: Path) -> None:
+    """Older files lack the column, whichever comes first; the data set still trains."""
+    rows = [(f"t{n}", n % 3) for n in range(30)]
+    archive(tmp_path, rows, [("t3", "fraud")])
+    features = tmp_path / "features/date=2026-01-01"
+    whole = pq.read_table(features / "a.parquet")
+    older = whole.drop_columns(list(NEW)).slice(0, 20)
+    pq.write_table(older, features / "a.parquet")
+    pq.write_table(whole.slice(20), features / "b.parquet")
+    archive_young(tmp_path)
+    data = from_archive(tmp_path)
+    assert data is not None and len(data) == 30 and data.frauds == 1
+    new, others = [INDEX[name] for name in NEW], [INDEX[name] for name in NAMES if name not in NEW]
+    assert np.isnan(data.matrix[:, new]).all(axis=1).sum() == 20
+    assert (data.matrix[:, others] == 1).all()
+
+
+def archive_young(folder: Path) -> None:
+    """A row that moves the cut-off on."""
+    features = pq.read_table(folder / "features/date=2026-01-01/b.parquet").slice(0, 1)
+    moment = pa.array([T0 + 20 * DAY_MS], MS)
+    young = features.set_column(features.schema.get_field_index("event_timestamp"), "event_timestamp", moment)
+    young = young.set_column(0, "transaction_id", pa.array(["young"]))
+    (folder / "features/date=2026-01-21").mkdir()
+    pq.write_table(young, folder / "features/date=2026-01-21/a.parquet")
+
+
+def test_an_entry_that_is_unknown_for_all_older_rows_trains() -> None:
+    data = make_dataset()
+    new = [INDEX[name] for name in NEW]
+    data.matrix[: len(data) // 2, new] = np.nan
+    trained = train(data, QUICK, policy_version="1")
+    assert trained.evaluation["auc_roc"] > 0.8
+    everywhere = make_dataset()
+    everywhere.matrix[:, new] = np.nan
+    assert train(everywhere, QUICK, policy_version="1").evaluation["auc_roc"] > 0.8
+
+
+def test_a_seed_of_another_catalogue_gives_the_entries_that_are_the_same(tmp_path: Path) -> None:
+    table = history(ROWS)
+    path = save_seed(table, numbered(table) + 5, tmp_path, T0 + 20 * DAY_MS)
+    whole = load_seed(tmp_path)
+    seed = pq.read_table(path)
+    metadata = dict(seed.schema.metadata) | {
+        b"catalogue": BEFORE.catalogue.encode(), b"names": json.dumps(BEFORE.names).encode(),
+        b"definitions": json.dumps(BEFORE.definitions).encode(),
+    }  # fmt: skip
+    pq.write_table(seed.drop_columns(list(NEW)).replace_schema_metadata(metadata), path)
+    found = load_seed(tmp_path)
+    assert whole is not None and found is not None
+    new = [INDEX[name] for name in NEW]
+    expected = whole.matrix.copy()
+    expected[:, new] = np.nan
+    np.testing.assert_array_equal(found.matrix, expected)
+    assert (found.fraud == whole.fraud).all()
+    # nothing says what its entries meant
+    del metadata[b"definitions"]
+    pq.write_table(seed.replace_schema_metadata(metadata), path)
+    assert load_seed(tmp_path) is None

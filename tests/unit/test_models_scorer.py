@@ -9,14 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.catalogue import FEATURES, WIDTH
-from models.backends import ForestBackend
+from features.catalogue import FEATURES, INDEX, NAMES, WIDTH
+from features.definitions import OWN
+from models.backends import ForestBackend, XgboostBackend
 from models.bundle import BundleRefused, load_bundle
 from models.forest import ForestError
 from models.onnx_export import to_onnx
 from models.scorer import TOLERANCE, Scorer
 from models.training import Parameters, fit
 from tests.unit.bundle_samples import QUICK, publish_sample, trained
+from tests.unit.catalogue_samples import AFTER, BEFORE, NEW, bundle_before, margins_before
 from tests.unit.models_data import make_dataset
 
 
@@ -138,3 +140,44 @@ def test_two_forms_that_disagree_are_refused(scorer: Scorer) -> None:
 def test_a_model_that_does_not_load_is_refused(scorer: Scorer, name: str) -> None:
     with pytest.raises(BundleRefused):
         Scorer(dataclasses.replace(scorer.bundle, **{name: b"nonsense"}))
+
+
+@pytest.fixture(scope="module")
+def scorer_before(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+    made = Scorer(bundle_before(tmp_path_factory.mktemp("before")), measure=False)
+    made.warm((1, 32))
+    return made
+
+
+def test_a_model_of_an_older_catalogue_takes_its_columns_out_of_todays_vector(scorer_before: Scorer) -> None:
+    matrix = make_dataset(30, seed=8).matrix
+    expected = scorer_before.bundle.calibration.apply(margins_before(matrix))
+    found = scorer_before.score(matrix)
+    assert (found.view(np.uint32) == expected.view(np.uint32)).all()
+    # what it never learnt from changes nothing
+    new = [INDEX[name] for name in NEW]
+    changed = matrix.copy()
+    changed[:, new] = 1e6
+    assert (scorer_before.score(changed) == found).all()
+    assert len(scorer_before.columns) == WIDTH - len(NEW) and not set(new) & set(scorer_before.columns)
+
+
+def test_reasons_of_an_older_model_name_the_entries_it_read(scorer_before: Scorer) -> None:
+    matrix = make_dataset(300, seed=21).matrix
+    columns = [NAMES.index(name) for name in BEFORE.names]
+    shap = XgboostBackend(scorer_before.bundle.model_ubj).contributions(matrix[:, columns])
+    codes = {feature.name: feature.reason_code for feature in FEATURES}
+    checked = 0
+    for row, reasons in enumerate(scorer_before.explain(matrix, k=1)):
+        strongest, second = np.sort(shap[row])[[-1, -2]]
+        if reasons and strongest > second + 1e-4:
+            assert reasons[0][0] == codes[BEFORE.names[int(np.argmax(shap[row]))]]
+            checked += 1
+    assert checked > 100
+
+
+def test_a_model_that_reads_what_this_code_has_not_is_refused(scorer: Scorer) -> None:
+    for other in (AFTER, dataclasses.replace(BEFORE, catalogue=OWN.catalogue)):
+        with pytest.raises(BundleRefused) as caught:
+            Scorer(dataclasses.replace(scorer.bundle, layout=other), measure=False)
+        assert caught.value.reason == "catalogue"

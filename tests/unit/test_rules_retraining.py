@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import models.bundle
+from features.catalogue import NAMES
+from features.definitions import Layout
 from models.bundle import BundleRefused, load_bundle
 from models.policy import TRAINER, Policy, Rule
 from models.registry import next_patch, next_policy_version
@@ -41,10 +42,9 @@ def test_a_new_model_goes_on_with_them() -> None:
     assert (found.policy.lists, found.policy.thresholds) == (PEOPLE.lists, PEOPLE.thresholds)
 
 
-def test_so_does_one_of_another_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_so_does_one_of_another_catalogue(tmp_path: Path) -> None:
     settings = Settings(home=str(tmp_path))
-    monkeypatch.setattr(models.bundle, "CATALOGUE_HASH", "0" * 16)
-    publish_with(tmp_path, PEOPLE)
+    publish_with(tmp_path, PEOPLE, layout=Layout("0" * 16, NAMES, ("00000000",) * len(NAMES)))
     with pytest.raises(BundleRefused, match="train anew"):
         load_bundle(tmp_path / "bundles" / "fraud" / "1.0.0", tmp_path / "keys" / "trusted")
     found, note = _with_rules_of(settings, "1.0.0", trained(), "note")

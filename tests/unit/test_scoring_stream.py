@@ -28,6 +28,7 @@ from services.scoring.stream import (
 from streams.dead_letters import DeadLetter, decode_dead_letter
 from streams.events import Decision
 from streams.kafka import DeliveryError, flush, new_producer
+from streams.layouts import Layouts
 from streams.records import HEADER_SOURCE_OFFSET, decode_features, encode_features
 from streams.settings import Settings
 from tests.unit.archive_samples import features
@@ -101,7 +102,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def scorer(clock: Clock, tmp_path: Path) -> StreamScorer:
     live: Any = SimpleNamespace(scorer=None)
-    made = StreamScorer(Settings(home=str(tmp_path)), "test", live, threading.Event())
+    made = StreamScorer(Settings(home=str(tmp_path)), "test", live, Layouts({}.get), threading.Event())
     made._last = {0: -1, 1: -1}
     made._fetched_at = clock.now
     return made
