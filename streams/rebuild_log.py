@@ -114,8 +114,8 @@ def _work(
     with ProcessPoolExecutor(
         os.cpu_count(), mp_context=context, initializer=_listen, initargs=(told,)
     ) as pool:
-        # transactions first: they take longest
-        order = sorted(ends, key=lambda place: place[0] != TRANSACTIONS.name)
+        # what takes longest first, so that no core ends up with it alone: transactions, then whatever has most records
+        order = sorted(ends, key=lambda at: (at[0] != TRANSACTIONS.name, first[at[0]][at[1]] - ends[at]))
         futures = [
             pool.submit(rebuild_partition, settings.home, topic, p, first[topic][p], ends[topic, p])
             for topic, p in order
