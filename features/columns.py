@@ -81,7 +81,9 @@ def currency_number(currency: str) -> float:
 
 
 def columns_of(
-    transactions: Sequence[TransactionLike], event_ms: Sequence[int], offsets: Sequence[int]
+    transactions: Sequence[TransactionLike],
+    event_ms: Sequence[int] | npt.NDArray[np.int64],
+    offsets: Sequence[int] | npt.NDArray[np.int64],
 ) -> Payments:
     """Parsed transactions as PAYMENT (n,), in the order in which they are applied."""
     out = np.zeros(len(transactions), dtype=PAYMENT)

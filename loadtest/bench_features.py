@@ -1,6 +1,6 @@
 """What features cost, in one table: the kernel, the processor's process, Redis, the offline engine, and what others take.
 
-    python -m loadtest.bench_features [--quick] [--only kernel,processor,offline,peers] [--report]
+    python -m loadtest.bench_features [--quick] [--only kernel,processor,offline,peers,hot] [--report]
 
 CPU time, not wall time: a busy machine makes it worse by some tenths, not by multiples. Nothing is asserted here; the
 targets stand beside the figures. Parts that cannot run on this machine say so in the table.
@@ -9,21 +9,23 @@ targets stand beside the figures. Parts that cannot run on this machine say so i
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
+from loadtest.features_bench.hot import MIXES, hot_rows
 from loadtest.features_bench.kernel import kernel_rows
 from loadtest.features_bench.offline import offline_row
-from loadtest.features_bench.parts import PartsError, running_parts
+from loadtest.features_bench.parts import Parts, PartsError, running_parts
 from loadtest.features_bench.peers import peer_rows
 from loadtest.features_bench.processor import processor_rows
-from loadtest.features_bench.traffic import make_traffic
+from loadtest.features_bench.traffic import Traffic, make_traffic
 from loadtest.table import Row, conditions, left_out, markdown, write_report
 
 REPORTS = Path(__file__).parent / "reports"
-SECTIONS = ("kernel", "processor", "peers", "offline")
+SECTIONS = ("kernel", "processor", "peers", "offline", "hot")
 
 
 @dataclass(frozen=True)
@@ -76,22 +78,43 @@ def measure(chosen: list[str], size: Size, port_base: int) -> Iterator[Row]:
     if "offline" in chosen:
         yield offline_row(size.replays)
     if "processor" in chosen or "peers" in chosen:
-        yield from _with_parts(chosen, size, port_base)
+        yield from _with_parts(
+            "processor and peers", 2 * size.transactions, size, port_base, partial(_mixes, "peers" in chosen)
+        )
+    if "hot" in chosen:
+        yield from _with_parts(
+            "hot keys",
+            MIXES * size.transactions,
+            size,
+            port_base,
+            lambda parts, traffic, _: hot_rows(parts, traffic),
+        )
 
 
-def _with_parts(chosen: list[str], size: Size, port_base: int) -> Iterator[Row]:
-    traffic = make_traffic(size.cards, 2 * size.transactions, datetime.now(UTC))
+def _mixes(peers: bool, parts: Parts, traffic: Traffic, size: Size) -> Iterator[Row]:
+    rows, ours = processor_rows(parts, traffic)
+    yield from rows
+    if peers:
+        yield from peer_rows(parts, traffic, size.peer_transactions, ours)
+
+
+def _with_parts(
+    what: str,
+    transactions: int,
+    size: Size,
+    port_base: int,
+    rows: Callable[[Parts, Traffic, Size], Iterator[Row]],
+) -> Iterator[Row]:
+    """The rows of a section that needs Kafka, Redis and so much traffic."""
+    traffic = make_traffic(size.cards, transactions, datetime.now(UTC))
     try:
         with running_parts(port_base) as parts:
             if parts.embedded:
-                yield left_out("processor and peers", "no Kafka here, only its mock")
+                yield left_out(what, "no Kafka here, only its mock")
                 return
-            rows, ours = processor_rows(parts, traffic)
-            yield from rows
-            if "peers" in chosen:
-                yield from peer_rows(parts, traffic, size.peer_transactions, ours)
+            yield from rows(parts, traffic, size)
     except PartsError as error:
-        yield left_out("processor and peers", str(error))
+        yield left_out(what, str(error))
 
 
 if __name__ == "__main__":

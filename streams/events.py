@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 from msgspec import Meta
 
 from streams.card_numbers import find_card_number
@@ -181,6 +182,15 @@ def epoch_ms(moment: datetime) -> int:
     return delta.days * 86_400_000 + delta.seconds * 1000 + delta.microseconds // 1000
 
 
+def epochs_ms(moments: Sequence[datetime]) -> npt.NDArray[np.int64]:
+    """``epoch_ms`` of many, for a third of the cost; shape (n,).
+
+    Seconds as a double miss a microsecond between 2000 and 2100 by less than half of one, so that rounding finds it again.
+    """
+    microseconds = np.rint(np.array([moment.timestamp() for moment in moments]) * 1e6)
+    return microseconds.astype(np.int64) // 1000
+
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -219,7 +229,22 @@ class Together(NamedTuple):
 
 
 def parse_together(values: Sequence[bytes | None]) -> Together | None:
-    """As ``parse_transaction`` for each, at a third of the cost; None where one of them is refused, or needs the closer look.
+    """As ``parse_transaction`` for each, at a third of the cost; None where one of them is refused, or needs the closer look."""
+    parsed = _parsed_together(values)
+    if parsed is None:
+        return None
+    joined, found = parsed
+    return Together(found, _marks(joined) <= _quotes(joined, found))
+
+
+def transactions_together(values: Sequence[bytes | None]) -> list[Transaction] | None:
+    """As ``parse_together``, for whom unknown fields are nothing."""
+    parsed = _parsed_together(values)
+    return None if parsed is None else parsed[1]
+
+
+def _parsed_together(values: Sequence[bytes | None]) -> tuple[bytes, list[Transaction]] | None:
+    """All values in one, and what they hold.
 
     Each is to be one line, from brace to brace. No JSON value goes on from ``}`` over the end of a line to ``{``, so that every
     line holds whole values, and as many values as lines means one on each.
@@ -246,7 +271,7 @@ def parse_together(values: Sequence[bytes | None]) -> Together | None:
         and all(currency.isalpha() and currency.isupper() for currency in {tx.currency for tx in found})
     ):
         return None
-    return Together(found, _marks(joined) <= _quotes(joined, found))
+    return joined, found
 
 
 def _one_object_a_line(joined: bytes, lines: int) -> bool:

@@ -28,7 +28,7 @@ from streams.processor.entities import (
     said_writes,
     sort_items,
 )
-from streams.processor.intake import accepted_only
+from streams.processor.intake import Stretch, accepted_only
 from streams.processor.items import Known, apply_columns, dtype_of, news_in
 from streams.topics import TRANSACTIONS
 
@@ -75,9 +75,9 @@ class CardBuilder:
         self._partitions = partitions
         self.cards = Arena(HOLDER)
 
-    def add(self, rows: Sequence[LogRow]) -> None:
+    def add(self, stretch: Stretch) -> None:
         """Apply what the processor would have accepted."""
-        transactions, event_ms, offsets = accepted_only(rows, self._partitions)
+        transactions, event_ms, offsets = accepted_only(stretch, self._partitions)
         payments = columns_of(transactions, event_ms, offsets)
         slots = self.cards.places([tx.card_id for tx in transactions])
         apply_payments(payments, slots, self.cards.records)

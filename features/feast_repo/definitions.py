@@ -23,11 +23,15 @@ from features.online.layout import JOIN_KEYS, VIEWS, View
 _STATE_TTL = timedelta(days=60)
 _TYPES: dict[str, FeastType] = {"bytes": Bytes, "int64": Int64}
 #: columns of the archive beside the catalogue's that a point-in-time join may bring along
-_FACTS: dict[str, FeastType] = {"transaction_id": String, "amount_minor": Int64, "missing": Int32}
+_FACTS: dict[str, FeastType] = {"amount_minor": Int64, "missing": Int32}
+_TRANSACTION_KEY = "transaction_id"
 
 HISTORY_VIEW = "transaction_features"
+#: by transaction, not by card: of a card's payments with one event time Feast's Dask store takes any
+SERVED_VIEW = "served_features"
 ONLINE_SERVICE = "online_state"
 HISTORY_SERVICE = "fraud_history"
+SERVED_SERVICE = "served_features"
 
 
 @dataclass(frozen=True)
@@ -52,20 +56,22 @@ def definitions(archive_dir: Path) -> Definitions:
     pushes = {view.name: _push_source(view, archive_dir) for view in VIEWS}
     online = [_online_view(view, entities[view.entity], pushes[view.name]) for view in VIEWS]
     source = _file_source(HISTORY_VIEW, archive_dir / FOLDER)
-    history = _history_view(entities["card"], source)
-    tags = {"catalogue": CATALOGUE_HASH}
+    entities["transaction"] = Entity(
+        name="transaction", join_keys=[_TRANSACTION_KEY], value_type=ValueType.STRING, description="one transaction"
+    )  # fmt: skip
+    history, served = _history_view(entities["card"], source), _served_view(entities["transaction"], source)
     services = (
-        FeatureService(
-            name=ONLINE_SERVICE,
-            features=list(online),
-            tags=tags,
-            description="state that features are made of",
-        ),
-        FeatureService(
-            name=HISTORY_SERVICE, features=[history], tags=tags, description="features as they were served"
-        ),
+        _service(ONLINE_SERVICE, online, "state that features are made of"),
+        _service(HISTORY_SERVICE, [history], "features of cards' newest transactions, as they were served"),
+        _service(SERVED_SERVICE, [served], "features that decisions were made with"),
     )
-    return Definitions(tuple(entities.values()), (*pushes.values(), source), (*online, history), services)
+    views = (*online, history, served)
+    return Definitions(tuple(entities.values()), (*pushes.values(), source), views, services)
+
+
+def _service(name: str, views: list[FeatureView], description: str) -> FeatureService:
+    tags = {"catalogue": CATALOGUE_HASH}
+    return FeatureService(name=name, features=list(views), tags=tags, description=description)
 
 
 def _push_source(view: View, archive_dir: Path) -> PushSource:
@@ -95,12 +101,21 @@ def _online_view(view: View, entity: Entity, source: PushSource) -> FeatureView:
 
 
 def _history_view(card: Entity, source: FileSource) -> FeatureView:
-    schema = [Field(name=JOIN_KEYS["card"], dtype=String)]
-    schema += [Field(name=name, dtype=kind) for name, kind in _FACTS.items()]
-    schema += [
-        Field(name=feature.name, dtype=Float32, description=feature.reason_text) for feature in FEATURES
-    ]
+    keys = [Field(name=name, dtype=String) for name in (JOIN_KEYS["card"], _TRANSACTION_KEY)]
     return FeatureView(
-        name=HISTORY_VIEW, entities=[card], ttl=timedelta(0), schema=schema, online=False, source=source,
+        name=HISTORY_VIEW, entities=[card], ttl=timedelta(0), schema=[*keys, *_archived()], online=False, source=source,
         description="features of a card's newest transaction at a moment, as they were served",
     )  # fmt: skip
+
+
+def _served_view(transaction: Entity, source: FileSource) -> FeatureView:
+    schema = [Field(name=_TRANSACTION_KEY, dtype=String), *_archived()]
+    return FeatureView(
+        name=SERVED_VIEW, entities=[transaction], ttl=timedelta(0), schema=schema, online=False, source=source,
+        description="features that one transaction was decided with",
+    )  # fmt: skip
+
+
+def _archived() -> list[Field]:
+    facts = [Field(name=name, dtype=kind) for name, kind in _FACTS.items()]
+    return facts + [Field(name=f.name, dtype=Float32, description=f.reason_text) for f in FEATURES]

@@ -43,6 +43,10 @@ class Parts:
         info = self.store.info("cpu")
         return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
 
+    def redis_in_bytes(self) -> float:
+        """Bytes that the server has been sent."""
+        return float(self.store.info("stats")["total_net_input_bytes"])
+
 
 @contextmanager
 def running_parts(port_base: int) -> Iterator[Parts]:

@@ -40,12 +40,13 @@ class ProcessorStuck(Exception):
 
 @dataclass(frozen=True)
 class Sample:
-    """Transactions handled so far, and the CPU seconds used so far."""
+    """Transactions handled so far, the CPU seconds used so far, and the bytes that Redis was sent."""
 
     done: int
     processor_s: float
     redis_s: float
     kafka_s: float
+    redis_in_bytes: float
 
 
 def processor_rows(parts: Parts, traffic: Traffic) -> tuple[list[Row], Row]:
@@ -95,7 +96,7 @@ def run_backlog(parts: Parts, table: pa.Table) -> list[tuple[Sample, Sample]]:
 
 def _sample(parts: Parts, processor: psutil.Process) -> Sample:
     done = sum(_positions(parts)[TRANSACTIONS].values())
-    return Sample(done, cpu_s(processor), parts.redis_cpu_s(), parts.kafka_cpu_s())
+    return Sample(done, cpu_s(processor), parts.redis_cpu_s(), parts.kafka_cpu_s(), parts.redis_in_bytes())
 
 
 def _positions(parts: Parts) -> dict[str, dict[int, int]]:
@@ -133,12 +134,18 @@ def _until_done(parts: Parts, process: subprocess.Popen[bytes]) -> None:
         time.sleep(POLL_S)
 
 
-def _us(pairs: list[tuple[Sample, Sample]], name: str) -> list[float]:
-    return [(getattr(b, name) - getattr(a, name)) * 1e6 / (b.done - a.done) for a, b in pairs]
+def each(pairs: list[tuple[Sample, Sample]], name: str) -> list[float]:
+    """What a transaction took of one of ``Sample``'s sums, in each share; in its unit."""
+    return [(getattr(b, name) - getattr(a, name)) / (b.done - a.done) for a, b in pairs]
+
+
+def us_each(pairs: list[tuple[Sample, Sample]], name: str) -> list[float]:
+    """``each`` of CPU seconds, in microseconds."""
+    return [seconds * 1e6 for seconds in each(pairs, name)]
 
 
 def _rows(mix: str, pairs: list[tuple[Sample, Sample]], rows: list[Row]) -> Row:
-    processor, redis, kafka = (_us(pairs, name) for name in ("processor_s", "redis_s", "kafka_s"))
+    processor, redis, kafka = (us_each(pairs, name) for name in ("processor_s", "redis_s", "kafka_s"))
     rate = [1e6 / cost for cost in processor]
     rows += [
         Row(

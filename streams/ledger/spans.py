@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -15,6 +14,8 @@ from streams.kafka import NO_LEADER_YET, new_consumer
 #: partition to offset, per topic
 Span = dict[str, dict[int, int]]
 
+#: records handed on at once, at most
+BATCH = 10_000
 #: a topic that was created a moment ago may not be known everywhere either
 _NOT_THERE_YET = (*NO_LEADER_YET, KafkaError.UNKNOWN_TOPIC_OR_PART)
 
@@ -35,6 +36,8 @@ def log_reader(bootstrap: str, **overrides: Any) -> Consumer:
             "fetch.wait.max.ms": 100,
             "queued.min.messages": 100_000,
             "queued.max.messages.kbytes": 65_536,
+            # a full queue stops the fetching for so long: with the default of a second a quick reader empties it and waits
+            "fetch.queue.backoff.ms": 10,
             **overrides,
         },
     )
@@ -97,43 +100,45 @@ def read_span(
     left = {(t, p): last for t, ends in end.items() for p, last in ends.items() if last > start[t].get(p, 0)}
     if not left:
         return 0
+    reached = {(t, p): start[t].get(p, 0) for t, p in left}
     # the end may be a control record, which no reader sees: the end-of-partition event tells
     consumer = log_reader(bootstrap, **{"enable.partition.eof": True})
     count = 0
     try:
-        consumer.assign([TopicPartition(t, p, start[t].get(p, 0)) for t, p in left])
+        consumer.assign([TopicPartition(t, p, offset) for (t, p), offset in reached.items()])
         progress = time.monotonic()
         while left:
-            batch = consumer.consume(10_000, timeout=0.2)
-            wanted = [record for record in batch if _inside(record, left)]
+            # asked for more than there is, it waits for more
+            behind = sum(last - reached[place] for place, last in left.items())
+            wanted = _wanted(consumer.consume(min(BATCH, behind), timeout=0.2), left, reached)
             if wanted:
                 handle(wanted)
                 count += len(wanted)
                 progress = time.monotonic()
-            for record in batch:
-                _settle(record, left)
+            left = {place: last for place, last in left.items() if reached[place] < last}
             if time.monotonic() - progress > stall_s:
-                behind = ", ".join(f"{t}[{p}]" for t, p in sorted(left))
-                raise LedgerUnreachable(f"nothing came from {behind} for {stall_s:g} s")
+                behind_at = ", ".join(f"{t}[{p}]" for t, p in sorted(left))
+                raise LedgerUnreachable(f"nothing came from {behind_at} for {stall_s:g} s")
         return count
     finally:
         consumer.close()
 
 
-def _inside(record: Any, left: dict[tuple[str, int], int]) -> bool:
-    if record.error() is not None:
-        return False
-    last = left.get((record.topic(), record.partition()))
-    return last is not None and record.offset() < last
-
-
-def _settle(record: Any, left: dict[tuple[str, int], int]) -> None:
-    """Take a partition out once its end was reached."""
-    place = (record.topic(), record.partition())
-    error = record.error()
-    if error is not None and error.code() != KafkaError._PARTITION_EOF:
-        return
-    # an end-of-partition event is at the offset that would come next
-    reached = record.offset() if error is not None else record.offset() + 1
-    if reached >= left.get(place, sys.maxsize):
-        del left[place]
+def _wanted(
+    batch: list[Any], left: dict[tuple[str, int], int], reached: dict[tuple[str, int], int]
+) -> list[Any]:
+    """The records that lie before the ends of what is ``left``; ``reached``, the offset that comes next, moves on."""
+    wanted = []
+    for record in batch:
+        place = (record.topic(), record.partition())
+        last = left.get(place)
+        if last is None:
+            continue
+        error, offset = record.error(), record.offset()
+        if error is None:
+            reached[place] = offset + 1
+            if offset < last:
+                wanted.append(record)
+        elif error.code() == KafkaError._PARTITION_EOF:
+            reached[place] = offset
+    return wanted

@@ -8,14 +8,19 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from streams.events import (
+    MAX_AHEAD_MS,
     Decision,
     InvalidEvent,
     Transaction,
     check_not_ahead,
+    epochs_ms,
     parse_together,
     parse_transaction,
+    transactions_together,
     unknown_fields,
 )
 from streams.partitioning import partitions_of
@@ -111,58 +116,91 @@ def _parsed(records: Sequence[Any], intake: Intake) -> list[tuple[Any, Transacti
     return parsed
 
 
-def accepted_only(records: Sequence[Any], partitions: int) -> tuple[list[Transaction], list[int], list[int]]:
+class Stretch(NamedTuple):
+    """Records of one partition of `transactions` in offset order, a column for each thing that they hold; times in ms."""
+
+    partition: int
+    offsets: Sequence[int]
+    appended_ms: Sequence[int]
+    values: Sequence[bytes | None]
+    headers: Sequence[Any]
+
+
+Int64s = npt.NDArray[np.int64]
+
+
+def accepted_only(stretch: Stretch, partitions: int) -> tuple[list[Transaction], Int64s, Int64s]:
     """What ``sort_out`` accepts, without all else that it finds out: transactions, event times (ms), offsets. For rebuilds."""
-    together = parse_together([record.value for record in records])
-    parsed: list[tuple[Any, Transaction]] = []
-    if together is not None:
-        parsed = list(zip(records, together.transactions, strict=True))
-    else:
-        for record in records:
-            with contextlib.suppress(InvalidEvent):
-                parsed.append((record, parse_transaction(record.value)))
-    transactions: list[Transaction] = []
-    event_ms: list[int] = []
-    offsets: list[int] = []
-    if not parsed:
-        return transactions, event_ms, offsets
-    homes = partitions_of([tx.card_id for _, tx in parsed], partitions).tolist()
-    for (record, tx), home in zip(parsed, homes, strict=True):
-        if home != record.partition:
-            continue
-        moment = tx.event_ms
-        try:
-            if record.headers and _says_something(record.headers):
-                _accept(record, tx, 0)
-            else:
-                check_not_ahead(moment, record.timestamp)
-        except InvalidEvent:
-            continue
-        transactions.append(tx)
-        event_ms.append(moment)
-        offsets.append(record.offset)
-    return transactions, event_ms, offsets
+    rows, parsed = _together_or_apart(stretch.values)
+    where = np.array(rows, dtype=np.int64)
+    homes = partitions_of([tx.card_id for tx in parsed], partitions)
+    event_ms = epochs_ms([tx.event_time for tx in parsed])
+    keep = homes == stretch.partition
+    keep &= event_ms <= np.array(stretch.appended_ms, dtype=np.int64)[where] + MAX_AHEAD_MS
+    if any(stretch.headers):
+        for i in np.flatnonzero(keep).tolist():
+            try:
+                _said_beside(stretch.headers[rows[i]], parsed[i], stretch.appended_ms[rows[i]], 0)
+            except InvalidEvent:
+                keep[i] = False
+    offsets = np.array(stretch.offsets, dtype=np.int64)[where]
+    if not keep.all():
+        parsed = [tx for tx, kept in zip(parsed, keep.tolist(), strict=True) if kept]
+    return parsed, event_ms[keep], offsets[keep]
+
+
+#: fewer values than these are looked at one by one
+_FEW = 64
+
+
+def _together_or_apart(values: Sequence[bytes | None], first: int = 0) -> tuple[list[int], list[Transaction]]:
+    """Transactions that fit and their places, counted from ``first``. One that does not costs its neighbours a closer look, not all."""
+    found = transactions_together(values)
+    if found is not None:
+        return list(range(first, first + len(found))), found
+    if len(values) > _FEW:
+        half = len(values) // 2
+        rows, transactions = _together_or_apart(values[:half], first)
+        more_rows, more = _together_or_apart(values[half:], first + half)
+        return rows + more_rows, transactions + more
+    rows, transactions = [], []
+    for row, value in enumerate(values, first):
+        with contextlib.suppress(InvalidEvent):
+            transactions.append(parse_transaction(value))
+            rows.append(row)
+    return rows, transactions
 
 
 def _accept(record: Any, tx: Transaction, default_deadline_ms: int) -> Accepted:
     """Raises: InvalidEvent when a header does not parse, or the event lies in the future."""
     event_ms = tx.event_ms
     check_not_ahead(event_ms, record.timestamp)
-    if not (record.headers and _says_something(record.headers)):
-        return Accepted(
-            tx, event_ms, record.partition, record.offset, record.timestamp, default_deadline_ms, None, None
-        )
-    headers = dict(record.headers)
+    beside = _said_beside(record.headers, tx, record.timestamp, default_deadline_ms)
+    return Accepted(tx, event_ms, record.partition, record.offset, *beside)
+
+
+def _said_beside(
+    given: Any, tx: Transaction, appended_ms: int, deadline_ms: int
+) -> tuple[int, int, EdgeDecision | None, str | None]:
+    """What headers say: append time (ms), deadline (ms), the edge's decision, trace; ``appended_ms`` and ``deadline_ms``: without them.
+
+    Raises:
+        InvalidEvent: one does not parse.
+    """
+    if not (given and _says_something(given)):
+        return appended_ms, deadline_ms, None, None
+    headers = dict(given)
     try:
-        appended_ms = _number(headers, HEADER_APPENDED_MS, record.timestamp, record.timestamp)
-        deadline_ms = _number(headers, HEADER_DEADLINE_MS, default_deadline_ms, MAX_DEADLINE_MS)
-        decided = _decided(headers.get(HEADER_DECIDED), tx)
         trace = headers.get(_TRACE)
-        traced = trace.decode("ascii") if trace else None
+        return (
+            _number(headers, HEADER_APPENDED_MS, appended_ms, appended_ms),
+            _number(headers, HEADER_DEADLINE_MS, deadline_ms, MAX_DEADLINE_MS),
+            _decided(headers.get(HEADER_DECIDED), tx),
+            trace.decode("ascii") if trace else None,
+        )
     except (ValueError, TypeError) as error:
         # msgspec's and UnicodeDecodeError are ValueErrors too
         raise InvalidEvent("header", "headers", f"a tollgate header does not parse: {error}") from error
-    return Accepted(tx, event_ms, record.partition, record.offset, appended_ms, deadline_ms, decided, traced)
 
 
 _OURS = frozenset((HEADER_APPENDED_MS, HEADER_DEADLINE_MS, HEADER_DECIDED, _TRACE))

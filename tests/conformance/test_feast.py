@@ -12,11 +12,13 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import redis
 
 from features.catalogue import NAMES
+from features.codec import decode_profiles, encode_profiles
 from features.feast_repo.apply import FeastError, apply_repo, open_store
 from features.feast_repo.definitions import HISTORY_SERVICE, HISTORY_VIEW, ONLINE_SERVICE
 from features.online.layout import (
@@ -29,7 +31,11 @@ from features.online.layout import (
     timestamp_field,
     unpack_bytes,
 )
+from features.online.resp import RespClient
+from features.online.wire import pack_hmget, pack_hset
+from features.profiles import new_arena
 from streams.archive.writer import Archive
+from streams.processor.items import dtype_of
 from tests.unit.archive_samples import START_MS, features
 
 EVENT = datetime(2026, 11, 21, 10, 15, 30, 123000, tzinfo=UTC)
@@ -112,6 +118,55 @@ def test_the_hot_path_reads_what_the_sdk_writes(server, store, view):
         ours = hset(view, entity_id, EVENT_MS, PROFILE, *_scalars(view))[2:]
         assert {field: theirs[field] for field in ours[::2]} == dict(zip(ours[::2], ours[1::2], strict=True))
         assert timestamp_field(view.name) in theirs
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
+def test_the_sdk_reads_what_the_processor_packs(server, store, view):
+    """The compiled commands themselves, with expiry: values at the ends of their types, and the view's timestamp."""
+    numbers = [0, -1, 2**63 - 1, -(2**63)]
+    names, key = [f"packed-{number}" for number in numbers], JOIN_KEYS[view.entity]
+    arena = _profiles(view, len(names))
+    scalars = np.repeat(np.array(numbers, dtype=np.int64)[:, None], len(view.fields) - 1, axis=1)
+    moments = EVENT_MS + np.array([0, 877, 1_000, 60_000])
+    packed = pack_hset(view, names, arena, np.arange(4), moments, scalars, np.array([True, False] * 2))
+    client = RespClient(f"redis://127.0.0.1:{server[1]}")
+    assert not [reply for reply in client.call([packed]) if isinstance(reply, Exception)]
+    client.close()
+    asked = [f"{view.name}:{name}" for name, _ in view.fields]
+    found = store[0].get_online_features(features=asked, entity_rows=[{key: name} for name in names])
+    answer = found.to_dict()
+    assert answer["profile"] == encode_profiles(arena, np.arange(4))
+    for name, _ in view.fields[1:]:
+        assert answer[name] == numbers
+    for timestamps in (result.event_timestamps for result in found.proto.results[1:]):
+        assert [moment.ToMilliseconds() for moment in timestamps] == moments.tolist()
+    assert [server[0].ttl(entity_key(view.entity, name)) > 0 for name in names] == [True, False] * 2
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
+def test_the_processor_reads_profiles_that_the_sdk_pushes(server, store, view):
+    names, key = [f"pushed-{i}" for i in range(3)], JOIN_KEYS[view.entity]
+    arena = _profiles(view, len(names))
+    values = {name: [0, -(2**63), 2**63 - 1] for name, _ in view.fields[1:]}
+    frame = pd.DataFrame(
+        {key: names, "profile": encode_profiles(arena, np.arange(3)), **values, "event_timestamp": EVENT, "created_timestamp": EVENT}
+    )  # fmt: skip
+    store[0].push(f"{view.name}_push", frame)
+    client = RespClient(f"redis://127.0.0.1:{server[1]}")
+    replies = client.call([pack_hmget([*names, "nobody"], view)])
+    client.close()
+    assert replies.pop() == [None]
+    again = new_arena(arena.dtype, len(names))
+    decode_profiles(again, range(len(names)), [unpack_bytes(reply[0]) for reply in replies])
+    assert again.tobytes() == arena.tobytes()
+
+
+def _profiles(view: View, count: int) -> np.ndarray:
+    """Profiles of a view's kind: the first short, the last with every word used."""
+    arena = new_arena(dtype_of(view), count)
+    for i, record in enumerate(arena.view(np.uint8).reshape(count, -1)):
+        record[:: 400 // (i + 1) ** 4 or 1] = i + 1
+    return arena
 
 
 def test_views_of_one_entity_do_not_touch_each_other(server, store):

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from streams.events import InvalidEvent, parse_together, parse_transaction, unknown_fields
+from streams.events import (
+    EARLIEST_EVENT,
+    LATEST_EVENT,
+    InvalidEvent,
+    epoch_ms,
+    epochs_ms,
+    parse_together,
+    parse_transaction,
+    unknown_fields,
+)
 from streams.partitioning import partitions_of
-from streams.processor.intake import accepted_only, sort_out
+from streams.processor.intake import Stretch, accepted_only, sort_out
+from streams.records import HEADER_APPENDED_MS, HEADER_DEADLINE_MS, HEADER_DECIDED
 
 APPENDED = 1_795_256_200_000
 TX = {
@@ -37,6 +48,7 @@ ODD = [
 values = st.sampled_from(CHANGES).map(
     lambda change: json.dumps({**TX, **change}, ensure_ascii=False).encode()
 ) | st.sampled_from(ODD)
+zones = st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=45)), timezone(-timedelta(hours=11))])
 
 
 class Record(NamedTuple):
@@ -69,11 +81,49 @@ def test_a_chunk_is_what_its_records_are(raw: list[bytes | None]) -> None:
             (one for some in alone for one in some[kind]), key=repr
         )
     assert together[3] == sum(some[3] for some in alone)
-    transactions, event_ms, offsets = accepted_only(records, 2)
+    assert_accepted_only(records)
+
+
+def assert_accepted_only(records: list[Record]) -> None:
+    columns = zip(*((r.offset, r.timestamp, r.value, r.headers) for r in records), strict=True)
+    transactions, event_ms, offsets = accepted_only(Stretch(HOME, *columns), 2)
     accepted = sort_out(records, 2, 100).accepted
-    assert (transactions, event_ms, offsets) == (
+    assert (transactions, event_ms.tolist(), offsets.tolist()) == (
         [event.transaction for event in accepted], [event.event_ms for event in accepted], [event.offset for event in accepted],
     )  # fmt: skip
+
+
+#: whatever a producer may put beside a record
+headers = st.sampled_from([
+    None, (), [("trace", b"x")], [("traceparent", b"00-1")], [("traceparent", b"\xff")], [(HEADER_DEADLINE_MS, b"50")],
+    [(HEADER_DEADLINE_MS, b"-1")], [(HEADER_DEADLINE_MS, None)], [(HEADER_APPENDED_MS, b"%d" % APPENDED)],
+    [(HEADER_APPENDED_MS, b"%d" % (APPENDED + 1))], [(HEADER_DECIDED, b"not one")],
+])  # fmt: skip
+appended = st.sampled_from(
+    [APPENDED, APPENDED - 2 * 86_400_000, 1_795_256_130_123 - 86_400_000, 1_795_256_130_122 - 86_400_000]
+)
+
+
+@given(st.lists(st.tuples(values, headers, appended), min_size=1, max_size=8), st.integers(1, 40))
+def test_a_rebuild_accepts_what_the_processor_accepts(told: list[Any], times: int) -> None:
+    # more than are looked at one by one, of which some do not fit
+    told = told * times
+    assert_accepted_only(
+        [Record(value, i, beside, timestamp=at) for i, (value, beside, at) in enumerate(told)]
+    )
+
+
+@given(
+    st.lists(
+        st.datetimes(datetime(2000, 1, 1), datetime(2099, 12, 31, 23, 59, 59, 999_999), timezones=zones),
+        max_size=20,
+    )
+)
+@example([LATEST_EVENT - timedelta(microseconds=n) for n in range(1, 3_000)])
+@example([EARLIEST_EVENT + timedelta(microseconds=n) for n in range(3_000)])
+def test_many_moments_are_what_each_is(moments: list[datetime]) -> None:
+    moments = [moment for moment in moments if EARLIEST_EVENT <= moment < LATEST_EVENT]
+    assert epochs_ms(moments).tolist() == [epoch_ms(moment) for moment in moments]
 
 
 @given(st.lists(values, min_size=1, max_size=6))

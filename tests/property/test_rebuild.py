@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from features.online.layout import VIEWS, entity_key, hash_field
 from features.online.resp import StoreUnavailable
 from streams.parity import LogRow
+from streams.processor.intake import Stretch
 from streams.rebuild import CardBuilder, EntityBuilder
 from streams.rebuild_log import _accepted
 from tests.property.parity_world import PARTITIONS, MemoryLog, MemoryRedis
@@ -22,25 +23,29 @@ FIELDS = [hash_field(view.name, name) for view in VIEWS for name, _ in view.fiel
 PUBLISHED = {hash_field("card_state", "count_24h"), hash_field("card_state", "sum_24h_minor")}
 
 
-def rows(log: MemoryLog, topic: str, partition: int) -> list[LogRow]:
-    return [
-        LogRow(r.partition, r.offset, r.timestamp, r.value, r.headers)
-        for r in log.topics.get((topic, partition), [])
-    ]
+def stretch_of(records: list[Any], partition: int) -> Stretch:
+    return Stretch(
+        partition, [r.offset for r in records], [r.timestamp for r in records], [r.value for r in records],
+        [r.headers or None for r in records],
+    )  # fmt: skip
+
+
+def rows_of(records: list[Any], partition: int) -> list[LogRow]:
+    return [LogRow(partition, r.offset, r.timestamp, r.value, None) for r in records]
 
 
 def rebuilt(log: MemoryLog, most: int) -> MemoryRedis:
     """A store that only the builders wrote to, fed ``most`` records at a time."""
     redis = MemoryRedis()
     for partition in range(PARTITIONS):
-        builders: list[tuple[str, Any]] = [
-            ("transactions", CardBuilder(PARTITIONS)),
-            ("entities", EntityBuilder(partition)),
+        builders: list[tuple[str, Any, Any]] = [
+            ("transactions", CardBuilder(PARTITIONS), stretch_of),
+            ("entities", EntityBuilder(partition), rows_of),
         ]
-        for topic, builder in builders:
-            records = rows(log, topic, partition)
+        for topic, builder, form in builders:
+            records = log.topics.get((topic, partition), [])
             for start in range(0, len(records), most):
-                builder.add(records[start : start + most])
+                builder.add(form(records[start : start + most], partition))
             redis.call([*builder.writes()])
             if isinstance(builder, EntityBuilder):
                 redis.call([*builder.said(), *builder.applied_writes()])

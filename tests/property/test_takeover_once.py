@@ -22,7 +22,7 @@ from streams.records import decode_features
 from tests.property.mirror import Mirror
 from tests.property.parity_world import PARTITIONS, MemoryLog, MemoryRedis, Worker
 from tests.property.test_parity import Stage
-from tests.property.test_rebuild import rebuilt, rows
+from tests.property.test_rebuild import rebuilt, rows_of, stretch_of
 
 PLACES = [(topic, p) for topic in ("transactions", "entities") for p in range(PARTITIONS)]
 
@@ -104,7 +104,11 @@ class TwoVersions(Stage):
             return
         for (topic, partition), end in done.items():
             builder = new_builder(topic, partition, PARTITIONS)
-            builder.add(rows(self.log, topic, partition)[: end or 0])
+            applied = self.log.topics.get((topic, partition), [])[: end or 0]
+            if isinstance(builder, EntityBuilder):
+                builder.add(rows_of(applied, partition))
+            else:
+                builder.add(stretch_of(applied, partition))
             store.call([*builder.writes()])
             if isinstance(builder, EntityBuilder):
                 store.call([*builder.said(), *builder.applied_writes()])

@@ -6,14 +6,16 @@ import sys
 from datetime import UTC, datetime
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.features_bench.batches import BATCH, do_batch, gathered
+from loadtest.features_bench.hot import EVEN, HOT, HOT_SHARE, WORST, payments_at
 from loadtest.features_bench.peers import PeerError, expected, peer_traffic, run
 from loadtest.features_bench.sparse import scattered
-from loadtest.features_bench.traffic import make_traffic, warm_state
+from loadtest.features_bench.traffic import MEETING_COLUMNS, make_traffic, warm_state
 from loadtest.peers.windows import WINDOWS_MS, Kept, add
 from loadtest.table import Row, left_out, markdown, times
 
@@ -58,6 +60,22 @@ def test_gathered_and_scattered_batches_do_the_same_work() -> None:
     assert np.array_equal(do_batch(few, apart), do_batch(moved, far), equal_nan=True)
     # scattered over a million nobody pays twice in a batch
     assert len(own.cards) < len(apart.cards) == BATCH
+
+
+def test_hot_traffic_is_the_same_payments_at_other_places() -> None:
+    traffic = make_traffic(200, 3_000, END)
+    table = traffic.measured
+    first = [names[0] for names in traffic.meeting_names]
+    chance = [1 / len(names) for names in traffic.meeting_names]
+    hot = HOT_SHARE + (1 - HOT_SHARE) * chance[0]
+    for mix, wanted in ((EVEN, chance), (HOT, [hot, *chance[1:]]), (WORST, [1.0] * 3)):
+        moved = payments_at(table, traffic, mix)
+        assert moved.drop_columns(list(MEETING_COLUMNS)).equals(table.drop_columns(list(MEETING_COLUMNS)))
+        at = [
+            pc.mean(pc.equal(moved[name], one).cast("int8")).as_py()
+            for name, one in zip(MEETING_COLUMNS, first, strict=True)
+        ]
+        assert at == pytest.approx(wanted, abs=0.03)
 
 
 def test_the_table_says_medians_ratios_and_what_was_left_out() -> None:
