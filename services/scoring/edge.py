@@ -10,22 +10,17 @@ from functools import partial
 import hiredis
 
 from features.online.resp import StoreUnavailable
+from services.scoring.edge_calls import Answer, Call, SingleCall
 from services.scoring.edge_entries import Entry
 from services.scoring.edge_gate import Gate, GateRules
-from services.scoring.edge_limits import Limits, Quotas
-from services.scoring.edge_parts import LOOKUP_WITHIN_S, Model, Store, find_decision
+from services.scoring.edge_intake import Intake
+from services.scoring.edge_limits import Limits
+from services.scoring.edge_lookup import find_decision
+from services.scoring.edge_parts import LOOKUP_WITHIN_S, Model, Store
 from services.scoring.edge_problems import Problem, invalid, unavailable
 from services.scoring.edge_publish import Publishing, QueueFull
 from services.scoring.edge_rounds import Rounds
-from streams.events import (
-    InvalidEvent,
-    check_not_ahead,
-    encode,
-    parse_label,
-    parse_transaction,
-    unknown_fields,
-)
-from streams.metrics import UNKNOWN_FIELDS
+from streams.events import InvalidEvent, encode, parse_label
 from streams.settings import Settings
 from streams.topics import LABELS
 
@@ -45,24 +40,23 @@ class Edge:
         publisher: Publishing,
         limits: Limits,
         clock: Callable[[], float] = time.time,
+        bulk: Store | None = None,
     ) -> None:
-        """``clock`` gives seconds since 1970."""
+        """``clock`` gives seconds since 1970; ``bulk``: another way to the same store, for large reads."""
         self.settings = settings
         self.limits = limits
         self.model = model
         self._store = store
         self._publisher = publisher
         self._clock = clock
-        self._quotas = Quotas(limits)
+        self._intake = Intake(limits)
         # a batch takes as long as many singles: each kind learns from its own
         self._singles = Gate(GateRules(most=limits.in_flight))
         self._batches = Gate(GateRules(first=FIRST_BATCH_ROWS, least=LEAST_BATCH_ROWS, most=limits.in_flight))
-        self._rounds = Rounds(model, store, publisher, clock)
+        self._rounds = Rounds(model, store, publisher, clock, bulk)
 
     def begin(self, raw: bytes, deadline_ms: int, trace: str | None = None) -> asyncio.Future[bytes]:
         """Put one transaction to work; the future gives its decision as JSON, or raises Problem.
-
-        Await it shielded: others may wait for the same one.
 
         Raises:
             Problem: 422, 429 or 503 at once, see design section 2.
@@ -70,18 +64,17 @@ class Edge:
         received_s = self._clock()
         self._enter(self._singles, 1)
         try:
-            entry = self._entry(raw, received_s * 1000, deadline_ms, trace)
-            answer = self._rounds.submit([entry], self._left_s(received_s * 1000, deadline_ms))[0]
-        except Problem as problem:
-            answer = problem
-        if isinstance(answer, Problem):
+            entry = self._intake.one(raw, received_s * 1000, deadline_ms, trace)
+        except Problem:
             # refused input took no time: nothing to learn from
             self._singles.give_back(1)
-            raise answer
-        answer.add_done_callback(partial(self._left, self._singles, 1, received_s, deadline_ms))
-        return answer
+            raise
+        call = SingleCall()
+        self._rounds.submit([entry], [0], call, self._left_s(received_s * 1000, deadline_ms))
+        call.future.add_done_callback(partial(self._left, self._singles, 1, received_s, deadline_ms))
+        return call.future
 
-    async def score_batch(self, items: Sequence[bytes], deadline_ms: int) -> list[bytes | Problem]:
+    async def score_batch(self, items: Sequence[bytes], deadline_ms: int) -> list[Answer]:
         """Decide many transactions, each on its own: a decision's JSON or the item's problem, in order.
 
         Raises:
@@ -90,16 +83,18 @@ class Edge:
         received_s = self._clock()
         self._enter(self._batches, len(items))
         try:
-            parsed = [self._entry_or_problem(raw, received_s * 1000, deadline_ms) for raw in items]
-            entries = [entry for entry in parsed if isinstance(entry, Entry)]
-            answers = self._rounds.submit(entries, self._left_s(received_s * 1000, deadline_ms))
-            pending = {answer for answer in answers if not isinstance(answer, Problem)}
-            if pending:
-                await asyncio.wait(pending)
+            call = Call(len(items))
+            parsed = self._intake.many(items, received_s * 1000, deadline_ms)
+            places = [place for place, item in enumerate(parsed) if isinstance(item, Entry)]
+            entries = [item for item in parsed if isinstance(item, Entry)]
+            for place, item in enumerate(parsed):
+                if isinstance(item, Problem):
+                    call.put(place, item)
+            self._rounds.submit(entries, places, call, self._left_s(received_s * 1000, deadline_ms))
+            answers: list[Answer] = await call.future
+            return answers
         finally:
             self._left(self._batches, len(items), received_s, deadline_ms)
-        decided = iter(answers)
-        return [item if isinstance(item, Problem) else _settled(next(decided)) for item in parsed]
 
     def _enter(self, gate: Gate, items: int) -> None:
         if not gate.enter(items):
@@ -111,12 +106,6 @@ class Edge:
 
     def _left_s(self, started_ms: float, deadline_ms: int) -> float:
         return (deadline_ms + started_ms) / 1000 - self._clock()
-
-    def _entry_or_problem(self, raw: bytes, started_ms: float, deadline_ms: int) -> Entry | Problem:
-        try:
-            return self._entry(raw, started_ms, deadline_ms, None)
-        except Problem as problem:
-            return problem
 
     async def find(self, transaction_id: str) -> bytes | None:
         """The decision of a transaction as JSON; None where none is known yet.
@@ -167,28 +156,3 @@ class Edge:
         except StoreUnavailable as error:
             return str(error)
         return str(reply) if isinstance(reply, hiredis.ReplyError) else None
-
-    def _entry(self, raw: bytes, received_ms: float, deadline_ms: int, trace: str | None) -> Entry:
-        try:
-            transaction = parse_transaction(raw)
-            check_not_ahead(transaction.event_ms, int(received_ms))
-            # what goes on to the topic is the known fields only: unknown ones can be counted nowhere but here
-            unknown = len(unknown_fields(raw, transaction))
-        except InvalidEvent as error:
-            raise invalid(error) from None
-        self._quotas.spend(transaction.tenant, received_ms / 1000)
-        if unknown:
-            UNKNOWN_FIELDS.inc(unknown)
-        return Entry(transaction, received_ms, deadline_ms, trace)
-
-
-def _settled(answer: asyncio.Future[bytes] | Problem) -> bytes | Problem:
-    """What a future that is done holds."""
-    if isinstance(answer, Problem):
-        return answer
-    error = answer.exception()
-    if error is None:
-        return answer.result()
-    if isinstance(error, Problem):
-        return error
-    raise error

@@ -1,24 +1,25 @@
-"""A round's features at the edge: the kernels that serve the stream, on state that is read and never written."""
+"""A round at the edge, from state to decisions: the kernels that serve the stream, on state that is read and never written."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from features.catalogue import CATALOGUE_HASH
+from features.codec import ProfileError
 from features.columns import columns_of
-from features.online.gather import Gather
-from services.scoring.edge_entries import Entry
-from streams.events import Transaction
+from features.online.gather import Gather, StoreRefused
+from features.online.versions import is_whole
+from models.scorer import Scorer
+from services.scoring.deciding import Case, Decider
+from services.scoring.edge_entries import Entry, entries_of
+from streams.events import Transaction, encode_many
 from streams.missing import blank, present
-from streams.records import (
-    EdgeDecision,
-    encode_edge_decision,
-)
+from streams.records import encode_edge_decision
 
 
 class Computed(NamedTuple):
@@ -30,19 +31,77 @@ class Computed(NamedTuple):
     as_of: list[list[int]]
     frauds_as_of: list[int]
 
-    def header(self, i: int, decision_json: bytes) -> bytes:
-        """What travels with the published transaction: its decision and what it was made from."""
-        card, merchant, device, ip, customer = self.as_of[i]
-        return encode_edge_decision(
-            EdgeDecision(
-                decision_json,
-                CATALOGUE_HASH,
-                self.rows[i].tobytes(),
-                (card, merchant, device, ip, customer),
-                self.missing[i],
-                self.frauds_as_of[i],
+    def headers(self, rows: Sequence[int], decisions: Sequence[bytes]) -> list[bytes]:
+        """What travels with published transactions: their decisions (JSON) and what those were made from.
+
+        ``rows``: which ones.
+        """
+        size = 4 * self.rows.shape[1]
+        vectors = self.rows.tobytes()
+        # as EdgeDecision, whose bytes are those of its fields in order
+        return [
+            encode_edge_decision(
+                (
+                    decision, CATALOGUE_HASH, vectors[i * size : (i + 1) * size], self.as_of[i], self.missing[i],
+                    self.frauds_as_of[i],
+                )
             )
-        )
+            for i, decision in zip(rows, decisions, strict=True)
+        ]  # fmt: skip
+
+
+class Round(NamedTuple):
+    """What one round is decided from: n entries, which of them are to be decided, and what Redis said of their entities."""
+
+    entries: Sequence[Entry]
+    chosen: Sequence[int]
+    gather: Gather
+    #: replies to ASK_WHOLE and the gather's commands; None where there are none
+    state: Sequence[Any] | None
+    #: of all ids; without them a second copy cannot be recognised
+    claimed: bool
+
+
+class Decided(NamedTuple):
+    """What became of a round: entries with decision and header, those that the stream has already, and what was in the way."""
+
+    entries: list[Entry]
+    seen: list[Entry]
+    trouble: Exception | None
+
+
+def decide_round(work: Round, decider: Decider, scorer: Scorer | None, now_ms: float) -> Decided:
+    """Compute and decide a round; touches nothing but its entries, so that it may run beside the event loop."""
+    trouble: Exception | None = None
+    stateless = True
+    if work.state is not None:
+        try:
+            work.gather.load(work.state[1:])
+            # what is stored while the state is being made, or while another version is at work, is not the whole of it
+            stateless = not is_whole(work.state[0])
+        except (StoreRefused, ProfileError) as error:
+            trouble = error
+    computed = compute(work.entries, work.gather, stateless=stateless)
+    chosen, seen = list(work.chosen), []
+    if not stateless and computed.seen.any():
+        seen = [work.entries[i] for i in chosen if computed.seen[i]]
+        chosen = [i for i in chosen if not computed.seen[i]]
+    entries = [work.entries[i] for i in chosen]
+    if entries:
+        cases = [
+            Case(entry.transaction, entry.event_ms, int(entry.received_ms), entry.deadline_ms, computed.missing[i])
+            for i, entry in zip(chosen, entries, strict=True)
+        ]  # fmt: skip
+        decisions = decider.decide(cases, computed.rows[chosen], scorer, now_ms)
+        if stateless or not work.claimed:
+            for decision in decisions:
+                # a second copy of the id cannot be recognised here; the card's ring still drops it later
+                decision.degraded_by.append("idempotency")
+        documents = encode_many(decisions)
+        headers = computed.headers(chosen, documents)
+        for entry, decision, document, header in zip(entries, decisions, documents, headers, strict=True):
+            entry.decision, entry.decision_json, entry.header = decision, document, header
+    return Decided(entries, seen, trouble)
 
 
 def compute(entries: Sequence[Entry], gather: Gather, *, stateless: bool) -> Computed:
@@ -51,9 +110,11 @@ def compute(entries: Sequence[Entry], gather: Gather, *, stateless: bool) -> Com
         [entry.transaction for entry in entries], [entry.event_ms for entry in entries], [-1] * len(entries)
     )
     rows, seen = gather.compute(columns, apply=False)
-    missing = [present(entry.transaction) if stateless else 0 for entry in entries]
-    for row, bits in zip(rows, missing, strict=True):
-        blank(row, bits)
+    missing = [0] * len(entries)
+    if stateless:
+        missing = [present(entry.transaction) for entry in entries]
+        for row, bits in zip(rows, missing, strict=True):
+            blank(row, bits)
     as_of = np.column_stack([gather.cards["offset"][gather.card_slots], gather.entity_as_of()])
     return Computed(rows, seen, missing, as_of.tolist(), gather.frauds_as_of().tolist())
 
@@ -64,4 +125,4 @@ def warm_kernels() -> None:
         transaction_id="warm", event_time=datetime(2026, 1, 1, tzinfo=UTC), card_id="warm", merchant_id="warm",
         amount_minor=1, currency="EUR",
     )  # fmt: skip
-    compute([Entry(transaction, 0.0, 1, None)], Gather([transaction]), stateless=True)
+    compute(entries_of([transaction], [transaction.event_ms], 0.0, 1), Gather([transaction]), stateless=True)

@@ -1,106 +1,63 @@
-"""One request on its way through the HTTP edge, and what Redis remembers of it so that the same id is decided once."""
+"""One transaction on its way through the HTTP edge: what it says, who waits for it, and how far it has come."""
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Sequence
 from datetime import UTC
 from hashlib import blake2b
 
 import msgspec
 
-from features.online.resp import Command
+from services.scoring.edge_calls import Answer, Call
 from services.scoring.edge_problems import conflict
-from streams.decision_index import IndexedDecision, entry_key
-from streams.events import Decision, Transaction, encode, epoch_ms
+from services.scoring.edge_sets import SentSet
+from streams.decision_index import IndexedDecision
+from streams.events import Decision, Transaction, encode_many, epoch_ms
 from streams.records import decode_entities
 
-#: the labels worker's index takes over within seconds and keeps decisions for 60 days
-KEEP_S = 3600
-#: an open claim outlives its request's deadline by this, so that a crashed edge blocks no id for long
-OPEN_BEYOND_MS = 2000
-
-
-class EdgeRecord(msgspec.Struct, array_like=True, frozen=True):
-    """What Redis holds of an id. No ``decision``: being decided. ``header``: decided and sent, not yet acknowledged."""
-
-    digest: bytes
-    decision: bytes | None = None
-    header: bytes | None = None
-
-
-_record_decoder = msgspec.msgpack.Decoder(EdgeRecord)
 _decision_decoder = msgspec.json.Decoder(Decision)
-_pack = msgspec.msgpack.Encoder().encode
 
 
-def edge_key(transaction_id: str) -> str:
-    """Redis key of the edge's record of one id."""
-    return f"tollgate:edge:{transaction_id}"
+class Entry(msgspec.Struct, eq=False):
+    """One transaction at work. Times in ms since 1970."""
 
+    id: str
+    transaction: Transaction
+    event_ms: int
+    #: canonical JSON, and what tells it from another's
+    body: bytes
+    digest: bytes
+    received_ms: float
+    deadline_ms: int
+    trace: str | None = None
+    #: the request whose deadline holds, its place there, and those that came while it was at work
+    call: Call | None = None
+    place: int = 0
+    joined: list[tuple[Call, int]] | None = None
+    settled: bool = False
+    claimed: bool = False
+    published: bool = False
+    acknowledged: bool = False
+    decision: Decision | None = None
+    decision_json: bytes = b""
+    header: bytes | None = None
+    #: what it was published with
+    sent: SentSet | None = None
 
-def decode_record(raw: bytes) -> EdgeRecord:
-    """Raises: msgspec.DecodeError."""
-    record: EdgeRecord = _record_decoder.decode(raw)
-    return record
+    def settle(self, answer: Answer) -> None:
+        """Answer everybody who waits, once."""
+        if self.settled:
+            return
+        self.settled = True
+        if self.call is not None:
+            self.call.put(self.place, answer)
+        joined, self.joined = self.joined, None
+        for call, place in joined or ():
+            call.put(place, answer)
 
-
-class Entry:
-    """One transaction at work. Times in ms since 1970; ``future`` gives the decision's JSON or raises a Problem."""
-
-    __slots__ = (
-        "body", "claimed", "deadline_ms", "decision", "decision_json", "digest", "event_ms", "future", "header",
-        "published", "received_ms", "trace", "transaction",
-    )  # fmt: skip
-
-    def __init__(
-        self, transaction: Transaction, received_ms: float, deadline_ms: int, trace: str | None
-    ) -> None:
-        if transaction.event_time.tzinfo is not UTC:
-            # the same moment in another zone is the same content
-            transaction = msgspec.structs.replace(
-                transaction, event_time=transaction.event_time.astimezone(UTC)
-            )
-        self.transaction = transaction
-        self.body = encode(transaction)
-        self.digest = blake2b(self.body, digest_size=16).digest()
-        self.event_ms = epoch_ms(transaction.event_time)
-        self.received_ms = received_ms
-        self.deadline_ms = deadline_ms
-        self.trace = trace
-        self.future: asyncio.Future[bytes]
-        self.decision: Decision | None = None
-        self.decision_json = b""
-        self.header: bytes | None = None
-        self.claimed = False
-        self.published = False
-
-    @property
-    def id(self) -> str:
-        return self.transaction.transaction_id
-
-    def decide(self, decision: Decision) -> None:
-        self.decision = decision
-        self.decision_json = encode(decision)
-
-    def claim(self) -> list[Command]:
-        """Take the id, and see what is known of it: two replies (``OK`` or None; record and index entry)."""
-        key = edge_key(self.id)
-        return [
-            ("SET", key, _pack(EdgeRecord(self.digest)), "NX", "PX", self.deadline_ms + OPEN_BEYOND_MS),
-            ("MGET", key, entry_key(self.id)),
-        ]
-
-    def unclaim(self) -> Command:
-        return ("DEL", edge_key(self.id))
-
-    def remember(self, *, acknowledged: bool) -> Command:
-        """Keep the decision; one that is not acknowledged is kept to be sent again, not to be given."""
-        record = EdgeRecord(self.digest, self.decision_json, None if acknowledged else self.header)
-        return ("SET", edge_key(self.id), _pack(record), "EX", KEEP_S)
-
-    def check_same(self, record: EdgeRecord) -> None:
-        """Raises: Problem 409 when the id's record is of another content."""
-        if record.digest != self.digest:
+    def check_same(self, digest: bytes) -> None:
+        """Raises: Problem 409 when the id was claimed with another content."""
+        if digest != self.digest:
             raise conflict(self.id)
 
     def check_same_as_decided(self, indexed: IndexedDecision) -> None:
@@ -126,3 +83,25 @@ class Entry:
             )
         if not same:
             raise conflict(self.id)
+
+
+def entries_of(
+    transactions: Sequence[Transaction],
+    event_ms: Sequence[int],
+    received_ms: float,
+    deadline_ms: int,
+    trace: str | None = None,
+) -> list[Entry]:
+    """Entries of transactions that came together. ``event_ms``: their event times."""
+    moved = [_in_utc(tx) if tx.event_time.tzinfo is not UTC else tx for tx in transactions]
+    return [
+        Entry(
+            tx.transaction_id, tx, moment, body, blake2b(body, digest_size=16).digest(), received_ms, deadline_ms, trace
+        )
+        for tx, moment, body in zip(moved, event_ms, encode_many(moved), strict=True)
+    ]  # fmt: skip
+
+
+def _in_utc(tx: Transaction) -> Transaction:
+    """The same moment in another zone is the same content."""
+    return msgspec.structs.replace(tx, event_time=tx.event_time.astimezone(UTC))

@@ -53,20 +53,28 @@ class Quotas:
         Raises:
             Problem: 429, the tenant's rate is used up.
         """
+        if not self.take(tenant, 1, now_s):
+            raise self.refusal()
+
+    def take(self, tenant: str, count: int, now_s: float) -> int:
+        """Take up to ``count`` tokens of a tenant; how many there were."""
         tokens, counted_s = self._buckets.pop(tenant, (self._burst, now_s))
         tokens = min(self._burst, tokens + max(0.0, now_s - counted_s) * self._limits.tenant_rate)
-        allowed = tokens >= 1
-        self._buckets[tenant] = (tokens - 1 if allowed else tokens, now_s)
+        taken = min(count, int(tokens))
+        self._buckets[tenant] = (tokens - taken, now_s)
         if len(self._buckets) > MAX_TENANTS:
             self._buckets.popitem(last=False)
-        if not allowed:
-            raise Problem(
-                429,
-                "over_quota",
-                f"the tenant is over {self._limits.tenant_rate:g} transactions a second",
-                "tenant",
-                retry_after_s=1,
-            )
+        return taken
+
+    def refusal(self) -> Problem:
+        """429: the tenant's rate is used up."""
+        return Problem(
+            429,
+            "over_quota",
+            f"the tenant is over {self._limits.tenant_rate:g} transactions a second",
+            "tenant",
+            retry_after_s=1,
+        )
 
 
 def parse_deadline(header: str) -> int:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from confluent_kafka import Producer
 
+from services.scoring.edge_sets import SentSet
 from streams.kafka import new_reporting_producer
 
 #: below the time that clients usually repeat a request after: what was not sent by then is not sent late
@@ -21,6 +24,9 @@ PACE_S = 0.004
 MOST_HELD, MOST_QUEUED = 20_000, 50_000
 #: called on the event loop with None when the broker has the record, else with what went wrong
 Done = Callable[[str | None], None]
+Headers = list[tuple[str, bytes]]
+#: called on the thread of acknowledgements, as librdkafka does: error, message
+Report = Callable[[Any, Any], None]
 
 
 class QueueFull(Exception):
@@ -30,8 +36,9 @@ class QueueFull(Exception):
 class Publishing(Protocol):
     """What the edge needs of Kafka."""
 
-    def publish(
-        self, topic: str, key: str, value: bytes, headers: list[tuple[str, bytes]], done: Done
+    def publish(self, topic: str, key: str, value: bytes, headers: Headers, done: Done) -> None: ...
+    def publish_set(
+        self, topic: str, records: Sequence[tuple[str, bytes, Headers]], sent: SentSet
     ) -> None: ...
 
 
@@ -46,24 +53,37 @@ class Publisher:
         )
         self._loop = loop
         self._stop = threading.Event()
-        self._held: list[tuple[str, str, bytes, list[tuple[str, bytes]], Done]] = []
+        self._held: list[tuple[str, str, bytes, Headers, Report]] = []
         self._sent_s = float("-inf")
-        self._settled: deque[tuple[Done, str | None]] = deque()
+        # what the event loop is to be told: whom, and what
+        self._settled: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._thread = threading.Thread(target=self._collect, name="edge-acknowledgements", daemon=True)
         self._thread.start()
 
-    def publish(
-        self, topic: str, key: str, value: bytes, headers: list[tuple[str, bytes]], done: Done
-    ) -> None:
+    def publish(self, topic: str, key: str, value: bytes, headers: Headers, done: Done) -> None:
         """Hand one record over; ``done`` is called later, once.
 
         Raises:
             QueueFull: the broker has been away for too long.
         """
-        if len(self._held) >= MOST_HELD or len(self._producer) >= MOST_QUEUED:
+        self._hold([(topic, key, value, headers, partial(self._report, done))])
+
+    def publish_set(self, topic: str, records: Sequence[tuple[str, bytes, Headers]], sent: SentSet) -> None:
+        """Hand records over together (key, value, headers); ``sent`` learns of each, and is done on the event loop.
+
+        Raises:
+            QueueFull: the broker has been away for too long, or they are too many; none was taken.
+        """
+        tell = sent.done
+        sent.done = lambda done: self._settled.append((tell, done))
+        self._hold([(topic, *record, partial(_report_of_set, sent, i)) for i, record in enumerate(records)])
+
+    def _hold(self, records: list[tuple[str, str, bytes, Headers, Report]]) -> None:
+        if len(self._held) + len(records) > MOST_HELD or len(self._producer) + len(records) > MOST_QUEUED:
             raise QueueFull(f"{len(self._producer):,} records wait for the broker")
-        self._held.append((topic, key, value, headers, done))
-        if len(self._held) == 1:
+        first = not self._held
+        self._held += records
+        if first:
             # what comes alone goes with this turn of the loop, what follows soon with its set
             wait_s = self._sent_s + PACE_S - self._loop.time()
             if wait_s <= 0:
@@ -75,19 +95,28 @@ class Publisher:
         """Give the producer what waits for its set now; on the event loop."""
         self._sent_s = self._loop.time()
         held, self._held = self._held, []
-        for topic, key, value, headers, done in held:
+        produce = self._producer.produce
+        refused = []
+        for topic, key, value, headers, report in held:
             try:
-                self._producer.produce(
-                    topic, key=key, value=value, headers=headers, on_delivery=self._reporter(done)
-                )
+                produce(topic, key=key, value=value, headers=headers, on_delivery=report)
             except BufferError as error:
-                done(str(error))
+                refused.append((report, str(error)))
+        for report, text in refused:
+            report(text, None)
+        if refused:
+            _tell(self._all_settled())
 
-    def _reporter(self, done: Done) -> Callable[[Any, Any], None]:
-        def report(error: Any, _: Any) -> None:
-            self._settled.append((done, None if error is None else error.str()))
+    def _report(self, done: Done, error: Any, _: Any) -> None:
+        self._settled.append((done, _text(error)))
 
-        return report
+    def _all_settled(self) -> list[tuple[Callable[[Any], None], Any]]:
+        settled = []
+        # the other thread takes from it too
+        with contextlib.suppress(IndexError):
+            while True:
+                settled.append(self._settled.popleft())
+        return settled
 
     def warm(self, timeout_s: float) -> None:
         """Fetch the cluster's addresses, so that no first request pays for it; blocking.
@@ -106,13 +135,20 @@ class Publisher:
     def _collect(self) -> None:
         while not self._stop.is_set():
             self._producer.poll(0.2)
-            settled = []
-            while self._settled:
-                settled.append(self._settled.popleft())
+            settled = self._all_settled()
             if settled and not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(_tell, settled)
 
 
-def _tell(settled: list[tuple[Done, str | None]]) -> None:
-    for done, error in settled:
-        done(error)
+def _tell(settled: list[tuple[Callable[[Any], None], Any]]) -> None:
+    for tell, what in settled:
+        tell(what)
+
+
+def _report_of_set(sent: SentSet, place: int, error: Any, _: Any) -> None:
+    sent.report(place, _text(error))
+
+
+def _text(error: Any) -> str | None:
+    """What librdkafka, or Python, says went wrong."""
+    return None if error is None else error if isinstance(error, str) else str(error.str())

@@ -10,366 +10,223 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
 import hiredis
 import msgspec
-from prometheus_client import Counter
 
-from features.codec import ProfileError
-from features.online.gather import Gather, StoreRefused
-from features.online.resp import Command, StoreUnavailable
-from features.online.versions import ASK_WHOLE, is_whole
-from services.scoring.deciding import Case, Decider
-from services.scoring.edge_compute import Computed, compute
-from services.scoring.edge_entries import Entry, decode_record
-from services.scoring.edge_parts import Model, Store, find_decision, read_indexed
-from services.scoring.edge_problems import Problem, conflict, unavailable
-from services.scoring.edge_publish import Publishing, QueueFull
-from streams.events import Decision
-from streams.metrics import DECISION_LATENCY, DECISIONS, STAGE_SECONDS
-from streams.records import HEADER_DECIDED
-from streams.topics import TRANSACTIONS
+from features.online.gather import Gather
+from features.online.resp import StoreUnavailable
+from features.online.versions import ASK_WHOLE
+from services.scoring.deciding import Decider
+from services.scoring.edge_calls import Call
+from services.scoring.edge_compute import Decided, Round, decide_round
+from services.scoring.edge_entries import Entry
+from services.scoring.edge_giving import Giving
+from services.scoring.edge_lookup import unreadable
+from services.scoring.edge_memory import EdgeRecord, claims, decode_record
+from services.scoring.edge_open import OpenIds
+from services.scoring.edge_others import Others
+from services.scoring.edge_parts import Model, Store
+from services.scoring.edge_problems import Problem, unavailable
+from services.scoring.edge_publish import Publishing
+from streams.metrics import STAGE_SECONDS
 
 logger = logging.getLogger(__name__)
 
 #: transactions of one round at most: bounds how long one round holds the event loop
 MAX_ROUND = 1000
-#: share of the shortest time left that reading state may take, and its bounds, seconds
-STORE_SHARE, STORE_LEAST_S, STORE_MOST_S = 0.4, 0.002, 0.04
-POLL_EVERY_S = 0.005
-#: rounds of so many rows are decided beside the event loop
+#: share of the shortest time left that reading state may take, and its bounds, seconds: a large read takes longer
+#: than a small one, and where there is time left for it nobody is served by going on without
+STORE_SHARE, STORE_LEAST_S, STORE_MOST_S, STORE_MOST_S_A_ROW = 0.4, 0.002, 0.04, 0.0005
+#: rounds of so many rows are read and decided beside the others
 ASIDE_FROM = 64
-WARN_EVERY_S = 1.0
 
 
 class Rounds:
     """Entries in, decisions out, for one event loop."""
 
-    def __init__(self, model: Model, store: Store, publisher: Publishing, clock: Callable[[], float]) -> None:
-        """``clock`` gives seconds since 1970."""
+    def __init__(
+        self,
+        model: Model,
+        store: Store,
+        publisher: Publishing,
+        clock: Callable[[], float],
+        bulk: Store | None = None,
+    ) -> None:
+        """``bulk``: another way to the same store, for large reads; ``clock`` gives seconds since 1970."""
         self._model = model
         self._store = store
-        self._publisher = publisher
+        self._bulk = bulk or store
         self._clock = clock
         self._decider = Decider()
-        self._open: dict[str, Entry] = {}
+        self._open = OpenIds(store, clock)
+        self._others = Others(self._open)
+        self._giving = Giving(self._open, publisher, clock)
         self._waiting: list[Entry] = []
         self._drainer: asyncio.Task[None] | None = None
-        self._warned_s = 0.0
-        self._unposted: list[Command] = []
         self._aside: set[asyncio.Task[None]] = set()
-        # looking a labelled counter up costs more than counting
-        self._counters: dict[tuple[str, ...], Counter] = {}
 
-    def submit(self, entries: Sequence[Entry], left_s: float) -> list[asyncio.Future[bytes] | Problem]:
-        """Put entries to work together; each has a future of its decision's JSON (or of a Problem), or fails at once.
+    def submit(self, entries: Sequence[Entry], places: Sequence[int], call: Call, left_s: float) -> None:
+        """Put a request's entries to work: each is answered at its place of ``call``, or fails at once.
 
         An entry whose id is at work already joins that one. ``left_s``: the time left of their common deadline.
-        Await the futures shielded: others may wait for the same.
         """
         loop = asyncio.get_running_loop()
-        answers: list[asyncio.Future[bytes] | Problem] = []
-        timed: list[Entry] = []
-        for entry in entries:
-            known = self._open.get(entry.id)
-            if known is None:
-                self._open[entry.id] = known = entry
-                entry.future = loop.create_future()
-                self._waiting.append(entry)
-                timed.append(entry)
-            elif known.digest != entry.digest:
-                answers.append(conflict(entry.id))
-                continue
-            elif known.future.done():
-                # its first caller has given up, the broker has not: wait for it once more
-                known.future = loop.create_future()
-                known.received_ms, known.deadline_ms = entry.received_ms, entry.deadline_ms
-                timed.append(known)
-            answers.append(known.future)
+        new, timed = self._open.enter(entries, places, call)
         if timed:
-            loop.call_later(max(0.0, left_s), self._expire, [(entry, entry.future) for entry in timed])
+            call.timer = loop.call_later(max(0.0, left_s), self._expire, call, timed)
+        if len(new) >= ASIDE_FROM:
+            # single requests do not wait behind it, and it has rows enough of its own
+            self._beside(self._guarded(new, self._round(new, together=True)))
+            return
+        self._waiting += new
         if self._waiting and self._drainer is None:
             self._drainer = loop.create_task(self._drain())
-        return answers
 
-    def _expire(self, timed: list[tuple[Entry, asyncio.Future[bytes]]]) -> None:
-        for entry, future in timed:
-            if future.done():
-                continue
-            if entry.published:
-                self._post([entry.remember(acknowledged=False)])
-                text = "the broker has not acknowledged the transaction in time; send it again, its decision stands"
-                self._fail(entry, unavailable("unacknowledged", text), forget=False)
-            else:
-                self._fail(
-                    entry, unavailable("deadline", "the deadline passed before a decision was recorded")
-                )
+    def _expire(self, call: Call, timed: list[Entry]) -> None:
+        self._giving.expire([entry for entry in timed if entry.call is call])
 
     async def _drain(self) -> None:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:MAX_ROUND], self._waiting[MAX_ROUND:]
-                try:
-                    await self._round(batch)
-                except Exception as error:  # noqa: BLE001 - the process edge: callers get an answer, the log the rest
-                    self._broken(batch, error)
+                await self._guarded(batch, self._round(batch, together=False))
         finally:
             self._drainer = None
 
-    def _broken(self, batch: list[Entry], error: Exception) -> None:
-        logger.error("a round of %d transactions failed", len(batch), exc_info=error)
-        for entry in batch:
-            if not entry.published:
-                self._fail(entry, Problem(500, "internal", type(error).__name__))
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
 
-    async def _round(self, batch: list[Entry]) -> None:
-        """Read, classify, compute, decide, publish; acknowledgements come later."""
+    async def _guarded(self, batch: list[Entry], work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:  # the process edge: callers get an answer, the log the rest
+            logger.exception("a round of %d transactions failed", len(batch))
+            for entry in batch:
+                if not entry.published:
+                    self._open.fail(entry, Problem(500, "internal", type(error).__name__))
+
+    async def _round(self, batch: list[Entry], *, together: bool) -> None:
+        """Read, classify, compute, decide, publish; acknowledgements come later. ``together``: it is one request's."""
         started = time.perf_counter()
         gather = Gather([entry.transaction for entry in batch])
-        claims = [command for entry in batch for command in entry.claim()]
-        marker: list[Command] = [ASK_WHOLE]
-        # what was remembered before must be there when these ids are looked up
-        self._send_posts()
-        try:
-            wanted = [*claims, *marker, *gather.commands()]
-            replies = await self._store.call(wanted, self._store_share_s(batch))
-            gather.load(replies[len(claims) + 1 :])
-            whole = is_whole(replies[len(claims)])
-        except (StoreUnavailable, StoreRefused, ProfileError) as error:
-            self._warn(f"transactions are decided without state: {error}")
-            chosen, stateless = list(range(len(batch))), True
-        else:
-            # what is stored while the state is being made, or while another version is at work, is not the whole of it
-            chosen, stateless = self._fresh(batch, replies), not whole
+        known, state = await self._read(batch, gather)
+        chosen = self._fresh(batch, known) if known is not None else range(len(batch))
         for i in chosen:
-            if batch[i].future.done():
-                self._release(batch[i])
-        chosen = [i for i in chosen if not batch[i].future.done()]
+            if batch[i].settled:
+                self._open.release(batch[i])
+        chosen = [i for i in chosen if not batch[i].settled]
         if chosen:
-            self._decide(batch, chosen, gather, stateless=stateless)
+            work = Round(batch, chosen, gather, state, known is not None)
+            decide = partial(decide_round, work, self._decider, self._model.scorer, self._clock() * 1000)
+            if len(batch) < ASIDE_FROM:
+                self._give(decide(), together=False)
+            else:
+                decided = self._decide_aside(decide, together=together)
+                if together:
+                    await decided
+                else:
+                    # the next round does not wait for this one's explanations
+                    self._beside(self._guarded(batch, decided))
         STAGE_SECONDS.labels("edge").observe(time.perf_counter() - started)
+
+    async def _decide_aside(self, decide: Callable[[], Decided], *, together: bool) -> None:
+        decided = await asyncio.get_running_loop().run_in_executor(None, decide)
+        self._give(decided, together=together)
+
+    async def _read(self, batch: list[Entry], gather: Gather) -> tuple[list[Any] | None, list[Any] | None]:
+        """Replies to the round's claims, and to the question for its state and the reads of it; None where there are none."""
+        # what was remembered before must be there when these ids are looked up
+        self._open.send_posts()
+        claiming, reading = claims(batch), [ASK_WHOLE, *gather.commands()]
+        share_s = self._store_share_s(batch)
+        if len(batch) < ASIDE_FROM:
+            replies = await self._call(self._store, [*claiming, *reading], share_s)
+            ends = len(batch) + 1
+            return (None, None) if replies is None else (replies[:ends], replies[ends:])
+        # a claim is short, and its order counts; a large read would hold up whatever comes behind it
+        known, state = await asyncio.gather(
+            self._call(self._store, claiming, share_s), self._call(self._bulk, reading, share_s)
+        )
+        return known, state
+
+    async def _call(self, store: Store, commands: Sequence[Any], share_s: float) -> list[Any] | None:
+        try:
+            return await store.call(commands, share_s)
+        except StoreUnavailable as error:
+            self._open.warn(f"transactions are decided without state: {error}")
+            return None
 
     def _store_share_s(self, batch: list[Entry]) -> float:
         now_ms = self._clock() * 1000
         left_ms = min(entry.deadline_ms - (now_ms - entry.received_ms) for entry in batch)
-        return min(max(left_ms / 1000 * STORE_SHARE, STORE_LEAST_S), STORE_MOST_S)
+        most_s = STORE_MOST_S + STORE_MOST_S_A_ROW * len(batch)
+        return min(max(left_ms / 1000 * STORE_SHARE, STORE_LEAST_S), most_s)
 
     def _fresh(self, batch: list[Entry], replies: list[Any]) -> list[int]:
         """Which entries are to be decided now; the others are answered, refused or made to wait."""
-        chosen = []
+        chosen: list[int] = []
+        indexed: list[tuple[Entry, bytes]] = []
+        remembered: list[tuple[Entry, EdgeRecord]] = []
+        n, known = len(batch), replies[-1]
         for i, entry in enumerate(batch):
-            claimed, known = replies[2 * i], replies[2 * i + 1]
+            claimed = replies[i]
             if isinstance(claimed, hiredis.ReplyError) or isinstance(known, hiredis.ReplyError):
-                self._fail(entry, unavailable("store", f"the store refused: {claimed or known}"))
+                refused = claimed if isinstance(claimed, hiredis.ReplyError) else known
+                self._open.fail(entry, unavailable("store", f"the store refused: {refused}"))
                 continue
             entry.claimed = claimed is not None
+            if entry.claimed and known[n + i] is None:
+                chosen.append(i)
+                continue
             try:
-                record = decode_record(known[0]) if known[0] and not entry.claimed else None
+                record = decode_record(known[i]) if known[i] and not entry.claimed else None
                 if record is not None:
-                    entry.check_same(record)
-                if known[1]:
-                    self._known(entry, known[1])
+                    entry.check_same(record.digest)
+                if known[n + i]:
+                    indexed.append((entry, known[n + i]))
                 elif record is None:
                     chosen.append(i)
-                elif record.decision is None:
-                    self._wait_for_other(entry)
-                elif record.header is None:
-                    self._succeed(entry, record.decision)
+                elif record.page is not None:
+                    remembered.append((entry, record))
                 else:
-                    self._publish_again(entry, record.decision, record.header)
+                    self._repeat(entry, record)
             except Problem as problem:
-                self._release(entry)
-                self._fail(entry, problem)
+                self._open.give_up(entry, problem)
             except msgspec.MsgspecError as error:
-                self._unreadable(entry, error)
+                self._open.give_up(entry, unreadable(error))
+        self._others.give_indexed(indexed)
+        self._others.give_remembered(remembered)
         return chosen
 
-    def _known(self, entry: Entry, indexed: bytes) -> None:
-        """The stream has decided this id: its page of the ledger's index is read beside the round."""
-        task = asyncio.get_running_loop().create_task(self._give_known(entry, indexed))
-        entry.future.add_done_callback(lambda _, kept=task: kept.cancel())  # type: ignore[misc]
-
-    async def _give_known(self, entry: Entry, stored: bytes) -> None:
-        try:
-            indexed = await read_indexed(self._store, entry.id, stored)
-            if indexed is None:
-                raise unavailable("store", "this id was decided, and its decision is not there any more")
-            entry.check_same_as_decided(indexed)
-        except Problem as problem:
-            self._release(entry)
-            self._fail(entry, problem)
-        except msgspec.MsgspecError as error:
-            self._unreadable(entry, error)
+    def _repeat(self, entry: Entry, record: EdgeRecord) -> None:
+        """An id whose own record says how far it came before."""
+        if record.decision is None:
+            self._others.wait(entry)
+        elif record.header is None:
+            self._open.succeed(entry, record.decision)
         else:
-            self._release(entry)
-            self._succeed(entry, indexed.decision)
+            entry.decision_json, entry.header = record.decision, record.header
+            self._giving.publish(entry)
 
-    def _unreadable(self, entry: Entry, error: Exception) -> None:
-        logger.error("the record of transaction %s does not parse: %s", entry.id, error)
-        self._release(entry)
-        self._fail(entry, Problem(500, "internal", "what is remembered of this id does not parse"))
-
-    def _decide(self, batch: list[Entry], chosen: list[int], gather: Gather, *, stateless: bool) -> None:
-        computed = compute(batch, gather, stateless=stateless)
-        if computed.seen.any() and not stateless:
-            chosen = self._without_seen(batch, chosen, computed.seen)
-            if not chosen:
-                return
-        cases = [
-            Case(
-                batch[i].transaction,
-                batch[i].event_ms,
-                int(batch[i].received_ms),
-                batch[i].deadline_ms,
-                computed.missing[i],
-            )
-            for i in chosen
-        ]
-        decide = partial(
-            self._decider.decide, cases, computed.rows[chosen], self._model.scorer, self._clock() * 1000
-        )
-        give = partial(self._give, batch, chosen, computed, stateless)
-        if len(chosen) < ASIDE_FROM:
-            give(decide())
+    def _give(self, decided: Decided, *, together: bool) -> None:
+        if decided.trouble is not None:
+            self._open.warn(f"transactions are decided without state: {decided.trouble}")
+        for entry in decided.seen:
+            # the card's ring holds it: the stream has it, and its decision is on the way
+            self._open.release(entry)
+            self._others.wait(entry)
+        for entry in decided.entries:
+            if entry.settled:
+                self._open.release(entry)
+        entries = [entry for entry in decided.entries if not entry.settled]
+        if together and entries:
+            self._giving.publish_together(entries)
             return
-        # the explanations of a large round take tens of milliseconds: single requests do not wait for them
-        task = asyncio.get_running_loop().create_task(self._decide_aside(batch, decide, give))
-        self._aside.add(task)
-        task.add_done_callback(self._aside.discard)
-
-    async def _decide_aside(
-        self,
-        batch: list[Entry],
-        decide: Callable[[], list[Decision]],
-        give: Callable[[list[Decision]], None],
-    ) -> None:
-        try:
-            give(await asyncio.get_running_loop().run_in_executor(None, decide))
-        except Exception as error:  # noqa: BLE001 - the process edge, as in _drain
-            self._broken(batch, error)
-
-    def _give(
-        self,
-        batch: list[Entry],
-        chosen: list[int],
-        computed: Computed,
-        stateless: bool,
-        decisions: list[Decision],
-    ) -> None:
-        for i, decision in zip(chosen, decisions, strict=True):
-            entry = batch[i]
-            if entry.future.done():
-                self._release(entry)
-                continue
-            if stateless:
-                # a second copy of the id cannot be recognised here; the card's ring still drops it later
-                decision.degraded_by.append("idempotency")
-            entry.decide(decision)
-            entry.header = computed.header(i, entry.decision_json)
-            self._publish(entry)
-
-    def _without_seen(self, batch: list[Entry], chosen: list[int], seen: Any) -> list[int]:
-        """Leave out what the card's ring holds already: the stream has it, and its decision is on the way."""
-        for i in chosen:
-            if seen[i]:
-                self._release(batch[i])
-                self._wait_for_other(batch[i])
-        return [i for i in chosen if not seen[i]]
-
-    def _publish_again(self, entry: Entry, decision: bytes, header: bytes) -> None:
-        entry.decision_json, entry.header = decision, header
-        self._publish(entry)
-
-    def _publish(self, entry: Entry) -> None:
-        assert entry.header is not None
-        headers = [(HEADER_DECIDED, entry.header)]
-        if entry.trace:
-            headers.append(("traceparent", entry.trace.encode()))
-
-        def done(error: str | None) -> None:
-            self._acknowledged(entry, error)
-
-        try:
-            self._publisher.publish(TRANSACTIONS.name, entry.transaction.card_id, entry.body, headers, done)
-        except QueueFull as error:
-            self._release(entry)
-            self._fail(entry, unavailable("broker", f"transactions cannot be recorded now: {error}"))
-            return
-        entry.published = True
-
-    def _acknowledged(self, entry: Entry, error: str | None) -> None:
-        if error is not None:
-            self._post([entry.remember(acknowledged=False)])
-            self._fail(entry, unavailable("broker", f"the transaction was not recorded: {error}"))
-            return
-        self._post([entry.remember(acknowledged=True)])
-        decision = entry.decision
-        if decision is not None:
-            counted = (decision.status, decision.decision, decision.arm, decision.model_version)
-            if counted not in self._counters:
-                self._counters[counted] = DECISIONS.labels(*counted)
-            self._counters[counted].inc()
-            DECISION_LATENCY.observe(max(0.0, self._clock() - entry.received_ms / 1000))
-        self._succeed(entry, entry.decision_json)
-
-    def _wait_for_other(self, entry: Entry) -> None:
-        """Somebody else is deciding this id: look again and again until the deadline answers for us."""
-        task = asyncio.get_running_loop().create_task(self._poll(entry))
-        # the loop keeps only weak references to tasks; the entry's own future keeps this one
-        entry.future.add_done_callback(lambda _, kept=task: kept.cancel())  # type: ignore[misc]
-
-    async def _poll(self, entry: Entry) -> None:
-        while not entry.future.done():
-            await asyncio.sleep(POLL_EVERY_S)
-            try:
-                decision = await find_decision(self._store, entry.id)
-            except Problem as problem:
-                self._fail(entry, problem)
-                return
-            if decision is not None:
-                self._succeed(entry, decision)
-
-    def _succeed(self, entry: Entry, decision: bytes) -> None:
-        self._forget(entry)
-        if not entry.future.done():
-            entry.future.set_result(decision)
-
-    def _fail(self, entry: Entry, problem: Problem, *, forget: bool = True) -> None:
-        if forget:
-            self._forget(entry)
-        if not entry.future.done():
-            entry.future.set_exception(problem)
-            # several may wait, or nobody any more: then nobody retrieves it, and that is in order
-            entry.future.exception()
-
-    def _forget(self, entry: Entry) -> None:
-        if self._open.get(entry.id) is entry:
-            del self._open[entry.id]
-
-    def _release(self, entry: Entry) -> None:
-        if entry.claimed:
-            entry.claimed = False
-            self._post([entry.unclaim()])
-
-    def _post(self, commands: list[Command]) -> None:
-        """Send commands with all others of this turn of the loop: one write, not one per acknowledgement."""
-        if not self._unposted:
-            asyncio.get_running_loop().call_soon(self._send_posts)
-        self._unposted += commands
-
-    def _send_posts(self) -> None:
-        commands, self._unposted = self._unposted, []
-        try:
-            self._store.post(commands)
-        except StoreUnavailable as error:
-            self._warn(f"what was decided is not remembered by its id: {error}")
-
-    def _warn(self, text: str) -> None:
-        """Say what would be said thousands of times a second at most once."""
-        now_s = self._clock()
-        if now_s - self._warned_s >= WARN_EVERY_S:
-            self._warned_s = now_s
-            logger.warning(text)
+        for entry in entries:
+            self._giving.publish(entry)

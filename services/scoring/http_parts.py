@@ -38,7 +38,8 @@ class Parts:
         settings = self._settings
         loop = asyncio.get_running_loop()
         self._store = EdgeStore(settings.redis_address, [announcement()])
-        await self._store.start()
+        self._bulk = EdgeStore(settings.redis_address)
+        await asyncio.gather(self._store.start(), self._bulk.start())
         self._publisher = Publisher(settings.kafka, self._name, loop)
         try:
             await loop.run_in_executor(None, partial(self._publisher.warm, BROKER_WITHIN_S))
@@ -48,10 +49,11 @@ class Parts:
         live = LiveModel(settings, self._stop, after_s=LOAD_AFTER_S)
         # what is there now stays: the collector need not look at it again, and a full collection is a pause
         quiet_collector()
-        return Edge(settings, live, self._store, self._publisher, limits_from_environment())
+        limits = limits_from_environment()
+        return Edge(settings, live, self._store, self._publisher, limits, bulk=self._bulk)
 
     async def close(self) -> None:
         self._stop.set()
         self._publisher.send_held()
-        await self._store.close()
+        await asyncio.gather(self._store.close(), self._bulk.close())
         await asyncio.get_running_loop().run_in_executor(None, self._publisher.close)

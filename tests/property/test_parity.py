@@ -15,7 +15,7 @@ from features.catalogue import INDEX, WIDTH
 from features.online.gather import Gather
 from services.scoring.deciding import Case, Decider
 from services.scoring.edge_compute import compute
-from services.scoring.edge_entries import Entry
+from services.scoring.edge_entries import entries_of
 from streams.events import Transaction, encode
 from streams.layouts import Layouts
 from streams.parity import Evidence, LogRow, Verdict, judge
@@ -98,14 +98,14 @@ class Stage:
 
     def _decided(self, tx: Transaction) -> bytes:
         """The edge's own computation on the store as it is now; sometimes without the store."""
-        entry, gather = Entry(tx, 0.0, 100, None), Gather([tx])
+        entries, gather = entries_of([tx], [tx.event_ms], 0.0, 100), Gather([tx])
         stateless = self.random.random() < 0.2
         if not stateless:
             gather.load(self.redis.call(gather.commands()))
         decision = Decider().decide(
             [Case(tx, tx.event_ms, 0, 0)], np.zeros((1, WIDTH), np.float32), None, 0.0
         )[0]
-        return compute([entry], gather, stateless=stateless).header(0, encode(decision))
+        return compute(entries, gather, stateless=stateless).headers([0], [encode(decision)])[0]
 
     def _transaction(self) -> Transaction:
         pick = self.random

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import hiredis
 
 from features.online.resp import Command, StoreUnavailable
 from models.scorer import Scorer
-from services.scoring.edge_publish import Done, QueueFull
+from services.scoring.edge_publish import Done, Headers, QueueFull
+from services.scoring.edge_sets import SentSet
 from streams.events import RolloutRecord
 from tests.property.parity_world import plain
 
@@ -41,6 +43,8 @@ class FakeStore:
             name = name.decode()
         if name in ("SET", "GET") and isinstance(arguments[0], bytes):
             arguments[0] = arguments[0].decode()
+        if name == "SET":
+            arguments[2:] = [word.decode() if isinstance(word, bytes) else word for word in arguments[2:]]
         if name == "SET":
             if "NX" in arguments and arguments[0] in self.values:
                 return None
@@ -83,6 +87,10 @@ class FakePublisher:
             self.waiting.append(done)
         else:
             done(self.error)
+
+    def publish_set(self, topic: str, records: Sequence[tuple[str, bytes, Headers]], sent: SentSet) -> None:
+        for place, record in enumerate(records):
+            self.publish(topic, *record, partial(sent.report, place))
 
 
 class FakeModel:

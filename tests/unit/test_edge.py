@@ -251,7 +251,7 @@ def test_a_claim_of_another_replica_is_waited_for(make: Callable[..., World]) ->
         world = make()
         other = make()
         other.store = world.store
-        other.edge._rounds._store = world.store  # two replicas, one Redis
+        other.edge._rounds._store = other.edge._rounds._open.store = world.store  # two replicas, one Redis
         world.publisher.silent = True
         first = asyncio.create_task(world.score(TX))
         while not world.publisher.waiting:
@@ -318,7 +318,7 @@ def test_unacknowledged_is_503_and_its_decision_stands(make: Callable[..., World
         # a restarted edge knows of it from the store alone, and sends the same decision again
         carried = decode_edge_decision(world.publisher.records[0][3][HEADER_DECIDED]).decision
         restarted = make()
-        restarted.edge._rounds._store = world.store
+        restarted.edge._rounds._store = restarted.edge._rounds._open.store = world.store
         again = await restarted.score(TX)
         assert (again.status_code, again.content) == (200, carried)
         assert restarted.publisher.records[0][3] == world.publisher.records[0][3]
