@@ -100,21 +100,17 @@ class Giving:
             self._give([entries[row] for row in rows])
 
     def _give(self, entries: Sequence[Entry]) -> None:
-        now_s = self._clock()
+        # one that is sent again was counted by the edge that made it
+        made = [(entry, entry.decision) for entry in entries if entry.decision is not None]
         # looking a labelled counter up costs more than counting
-        counts: Counter[tuple[str, str, str, str]] = Counter()
-        late_s = []
+        kinds = Counter([(told.status, told.decision, told.arm, told.model_version) for _, told in made])
+        for kind, count in kinds.items():
+            DECISIONS.labels(*kind).inc(count)
+        now_s = self._clock()
+        observe_many(DECISION_LATENCY, [max(0.0, now_s - entry.received_ms / 1000) for entry, _ in made])
         for entry in entries:
             entry.acknowledged = True
-            made = entry.decision
-            # one that is sent again was counted by the edge that made it
-            if made is not None:
-                counts[made.status, made.decision, made.arm, made.model_version] += 1
-                late_s.append(max(0.0, now_s - entry.received_ms / 1000))
             self._open.succeed(entry, entry.decision_json)
-        for kind, count in counts.items():
-            DECISIONS.labels(*kind).inc(count)
-        observe_many(DECISION_LATENCY, late_s)
 
 
 def _no_room(error: QueueFull) -> Problem:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -25,6 +25,8 @@ MOST_HELD, MOST_QUEUED = 20_000, 50_000
 #: called on the event loop with None when the broker has the record, else with what went wrong
 Done = Callable[[str | None], None]
 Headers = list[tuple[str, bytes]]
+#: key, value, headers
+SetRecord = tuple[str, bytes, Headers]
 #: called on the thread of acknowledgements, as librdkafka does: error, message
 Report = Callable[[Any, Any], None]
 
@@ -37,9 +39,7 @@ class Publishing(Protocol):
     """What the edge needs of Kafka."""
 
     def publish(self, topic: str, key: str, value: bytes, headers: Headers, done: Done) -> None: ...
-    def publish_set(
-        self, topic: str, records: Sequence[tuple[str, bytes, Headers]], sent: SentSet
-    ) -> None: ...
+    def publish_set(self, topic: str, records: Sequence[SetRecord], sent: SentSet) -> None: ...
 
 
 class Publisher:
@@ -55,6 +55,8 @@ class Publisher:
         self._stop = threading.Event()
         self._held: list[tuple[str, str, bytes, Headers, Report]] = []
         self._sent_s = float("-inf")
+        # records of sets that this turn of the loop will send
+        self._in_sets = 0
         # what the event loop is to be told: whom, and what
         self._settled: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._thread = threading.Thread(target=self._collect, name="edge-acknowledgements", daemon=True)
@@ -66,24 +68,9 @@ class Publisher:
         Raises:
             QueueFull: the broker has been away for too long.
         """
-        self._hold([(topic, key, value, headers, partial(self._report, done))])
-
-    def publish_set(self, topic: str, records: Sequence[tuple[str, bytes, Headers]], sent: SentSet) -> None:
-        """Hand records over together (key, value, headers); ``sent`` learns of each, and is done on the event loop.
-
-        Raises:
-            QueueFull: the broker has been away for too long, or they are too many; none was taken.
-        """
-        tell = sent.done
-        sent.done = lambda done: self._settled.append((tell, done))
-        self._hold([(topic, *record, partial(_report_of_set, sent, i)) for i, record in enumerate(records)])
-
-    def _hold(self, records: list[tuple[str, str, bytes, Headers, Report]]) -> None:
-        if len(self._held) + len(records) > MOST_HELD or len(self._producer) + len(records) > MOST_QUEUED:
-            raise QueueFull(f"{len(self._producer):,} records wait for the broker")
-        first = not self._held
-        self._held += records
-        if first:
+        self._check_room(1)
+        self._held.append((topic, key, value, headers, partial(self._report, done)))
+        if len(self._held) == 1:
             # what comes alone goes with this turn of the loop, what follows soon with its set
             wait_s = self._sent_s + PACE_S - self._loop.time()
             if wait_s <= 0:
@@ -91,15 +78,42 @@ class Publisher:
             else:
                 self._loop.call_later(wait_s, self.send_held)
 
+    def publish_set(self, topic: str, records: Sequence[SetRecord], sent: SentSet) -> None:
+        """Hand records over together; ``sent`` learns of each, and is done on the event loop.
+
+        Raises:
+            QueueFull: the broker has been away for too long; none was taken.
+        """
+        self._check_room(len(records))
+        told = sent.done
+        sent.done = lambda done: self._settled.append((told, done))
+        self._in_sets += len(records)
+        # it is a set already and waits for no other; what else this turn of the loop has to do comes first
+        self._loop.call_soon(self._send_set, topic, records, sent)
+
+    def _check_room(self, records: int) -> None:
+        waiting = len(self._producer) + self._in_sets
+        if len(self._held) + records > MOST_HELD or waiting + records > MOST_QUEUED:
+            raise QueueFull(f"{waiting:,} records wait for the broker")
+
     def send_held(self) -> None:
         """Give the producer what waits for its set now; on the event loop."""
         self._sent_s = self._loop.time()
         held, self._held = self._held, []
-        produce = self._producer.produce
+        self._produce(held)
+
+    def _send_set(self, topic: str, records: Sequence[SetRecord], sent: SentSet) -> None:
+        self._in_sets -= len(records)
+        self._produce(
+            (topic, key, value, headers, partial(_report_of_set, sent, place))
+            for place, (key, value, headers) in enumerate(records)
+        )
+
+    def _produce(self, records: Iterable[tuple[str, str, bytes, Headers, Report]]) -> None:
         refused = []
-        for topic, key, value, headers, report in held:
+        for topic, key, value, headers, report in records:
             try:
-                produce(topic, key=key, value=value, headers=headers, on_delivery=report)
+                self._producer.produce(topic, key=key, value=value, headers=headers, on_delivery=report)
             except BufferError as error:
                 refused.append((report, str(error)))
         for report, text in refused:

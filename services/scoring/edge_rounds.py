@@ -32,6 +32,7 @@ from services.scoring.edge_others import Others
 from services.scoring.edge_parts import Model, Store
 from services.scoring.edge_problems import Problem, unavailable
 from services.scoring.edge_publish import Publishing
+from services.scoring.explaining import ExplanationCost
 from streams.metrics import STAGE_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -40,9 +41,11 @@ logger = logging.getLogger(__name__)
 MAX_ROUND = 1000
 #: share of the shortest time left that reading state may take, and its bounds, seconds: a large read takes longer
 #: than a small one, and where there is time left for it nobody is served by going on without
-STORE_SHARE, STORE_LEAST_S, STORE_MOST_S, STORE_MOST_S_A_ROW = 0.4, 0.002, 0.04, 0.0005
+STORE_SHARE, STORE_LEAST_S, STORE_MOST_S, STORE_MOST_S_A_ROW = 0.4, 0.002, 0.04, 0.0008
 #: rounds of so many rows are read and decided beside the others
 ASIDE_FROM = 64
+#: nobody else waits for their reasons, and they have a second: the share of their time left bounds them
+EXPLANATIONS_MOST_MS = 50.0
 
 
 class Rounds:
@@ -62,12 +65,15 @@ class Rounds:
         self._bulk = bulk or store
         self._clock = clock
         self._decider = Decider()
+        self._aside_decider = Decider(
+            cost=ExplanationCost(most_ms=EXPLANATIONS_MOST_MS), failures=self._decider.failures
+        )
         self._open = OpenIds(store, clock)
         self._others = Others(self._open)
         self._giving = Giving(self._open, publisher, clock)
         self._waiting: list[Entry] = []
         self._drainer: asyncio.Task[None] | None = None
-        self._aside: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def submit(self, entries: Sequence[Entry], places: Sequence[int], call: Call, left_s: float) -> None:
         """Put a request's entries to work: each is answered at its place of ``call``, or fails at once.
@@ -99,10 +105,10 @@ class Rounds:
 
     def _beside(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        self._aside.add(task)
-        task.add_done_callback(self._aside.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def _guarded(self, batch: list[Entry], work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, batch: Sequence[Entry], work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         except Exception as error:  # the process edge: callers get an answer, the log the rest
@@ -122,18 +128,21 @@ class Rounds:
                 self._open.release(batch[i])
         chosen = [i for i in chosen if not batch[i].settled]
         if chosen:
-            work = Round(batch, chosen, gather, state, known is not None)
-            decide = partial(decide_round, work, self._decider, self._model.scorer, self._clock() * 1000)
-            if len(batch) < ASIDE_FROM:
-                self._give(decide(), together=False)
-            else:
-                decided = self._decide_aside(decide, together=together)
-                if together:
-                    await decided
-                else:
-                    # the next round does not wait for this one's explanations
-                    self._beside(self._guarded(batch, decided))
+            await self._decide(Round(batch, chosen, gather, state, known is not None), together=together)
         STAGE_SECONDS.labels("edge").observe(time.perf_counter() - started)
+
+    async def _decide(self, work: Round, *, together: bool) -> None:
+        """Decide and publish: a small round now, a large one beside the loop."""
+        large = len(work.entries) >= ASIDE_FROM
+        decider = self._aside_decider if large else self._decider
+        decide = partial(decide_round, work, decider, self._model.scorer, self._clock() * 1000)
+        if not large:
+            self._give(decide(), together=False)
+        elif together:
+            await self._decide_aside(decide, together=True)
+        else:
+            # the next round of single requests does not wait for this one's explanations
+            self._beside(self._guarded(work.entries, self._decide_aside(decide, together=False)))
 
     async def _decide_aside(self, decide: Callable[[], Decided], *, together: bool) -> None:
         decided = await asyncio.get_running_loop().run_in_executor(None, decide)
@@ -165,7 +174,7 @@ class Rounds:
     def _store_share_s(self, batch: list[Entry]) -> float:
         now_ms = self._clock() * 1000
         left_ms = min(entry.deadline_ms - (now_ms - entry.received_ms) for entry in batch)
-        most_s = STORE_MOST_S + STORE_MOST_S_A_ROW * len(batch)
+        most_s = max(STORE_MOST_S, STORE_MOST_S_A_ROW * len(batch))
         return min(max(left_ms / 1000 * STORE_SHARE, STORE_LEAST_S), most_s)
 
     def _fresh(self, batch: list[Entry], replies: list[Any]) -> list[int]:

@@ -1,7 +1,7 @@
 """Reasons of reviewed and declined rows, within what a batch can spare; what goes without them is named.
 
 An explanation is worth less than the decision it belongs to, and the whole batch leaves together: approved transactions
-wait at most ``EXPLANATIONS_MOST_MS`` for the reasons of the others, and less when the batch is late already.
+wait at most ``most_ms`` for the reasons of the others, and less when the batch is late already.
 """
 
 from __future__ import annotations
@@ -33,12 +33,14 @@ class ExplanationCost:
     """What one explained row costs, ms: a moving mean, so that a batch knows how many it can afford."""
 
     row_ms: float = 0.1
+    #: what they may take of a batch that has a deadline
+    most_ms: float = EXPLANATIONS_MOST_MS
 
     def affordable(self, left_ms: float) -> int:
         """Rows that fit into the time left, keeping the reserve."""
         if left_ms == float("inf"):
             return 1 << 30
-        spare_ms = min(left_ms - EXPLANATION_RESERVE_MS, left_ms * EXPLANATIONS_SHARE, EXPLANATIONS_MOST_MS)
+        spare_ms = min(left_ms - EXPLANATION_RESERVE_MS, left_ms * EXPLANATIONS_SHARE, self.most_ms)
         rows = max(0, int(spare_ms / max(self.row_ms, 0.001)))
         if spare_ms > 0 and not rows:
             self.row_ms *= FORGET
