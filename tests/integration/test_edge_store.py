@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from features.online.resp import StoreUnavailable
-from services.scoring.edge_store import EdgeStore
+from services.scoring.edge_store import SILENT_S, EdgeStore
 
 WITHIN_S = 15.0
 
@@ -154,6 +155,53 @@ def test_what_is_said_first_is_said_again_to_a_server_that_forgot_it(server: Ser
     asyncio.run(go())
 
 
+class Dripping(asyncio.Protocol):
+    """A server whose answer comes in pieces: each when told."""
+
+    made: list[Dripping]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport, self.asked = transport, b""
+        self.made.append(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.asked += data
+        if b"EXISTS" in data:
+            self.transport.write(b":0\r\n")
+
+
+def test_an_answer_that_keeps_coming_is_no_silence(tmp_path: Path) -> None:
+    async def go() -> None:
+        Dripping.made = []
+        loop = asyncio.get_running_loop()
+        address = str(tmp_path / "drip.sock")
+        listening = await loop.create_unix_server(Dripping, address)
+        store = EdgeStore(f"unix://{address}")
+        await store.start()
+        (server,) = Dripping.made
+        large = asyncio.create_task(store.call([("MGET", *"abcdefgh")], WITHIN_S))
+        began = time.monotonic()
+        async with asyncio.timeout(WITHIN_S):
+            while b"MGET" not in server.asked:
+                await asyncio.sleep(0)
+            server.transport.write(b"*8\r\n")
+            for _ in range(8):
+                await asyncio.sleep(SILENT_S / 2)
+                server.transport.write(b"$1\r\nx\r\n")
+                # what is asked meanwhile is asked: nobody calls the store silent
+                await asyncio.sleep(0.01)
+                small = asyncio.create_task(store.call([("GET", "k")], WITHIN_S))
+                await asyncio.sleep(0)
+                assert not small.done()
+            assert time.monotonic() - began > 2 * SILENT_S
+            assert await large == [[b"x"] * 8]
+        listening.close()
+        await store.close()
+
+    asyncio.run(go())
+
+
 def test_a_server_that_takes_no_writes_is_still_read(server: Server) -> None:
     async def go() -> None:
         store = EdgeStore(server.address, [("NOSUCHCOMMAND", "greeting")])
@@ -164,3 +212,15 @@ def test_a_server_that_takes_no_writes_is_still_read(server: Server) -> None:
             await store.close()
 
     asyncio.run(go())
+=======
+def test_a_loop_that_was_late_takes_the_answer_that_is_there(server: Server) -> None:
+    async def go() -> None:
+        async with connected(server) as store:
+            asked = asyncio.create_task(store.call([("ECHO", "here")], 0.05))
+            await asyncio.sleep(0)
+            # the loop stands still, the store does not
+            time.sleep(0.3)
+            assert await asked == [b"here"]
+
+    asyncio.run(go())
+    uvloop.run(go())

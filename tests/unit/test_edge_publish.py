@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from services.scoring import edge_publish
-from services.scoring.edge_publish import Publisher, QueueFull
+from services.scoring.edge_publish import Publisher, QueueFull, SetRecord
+from services.scoring.edge_sets import SentSet
 from tests.running import STALL_S
 
 
@@ -89,6 +90,47 @@ def test_a_full_queue_is_refused_at_once_or_told(producer: Producer) -> None:
         publisher.publish("t", "k", b"v", [], told.append)
         await until(lambda: told)
         assert told == ["Local: Queue full"]
+        publisher.close()
+
+    asyncio.run(go())
+
+
+def test_a_set_is_told_of_record_by_record_and_done_once(producer: Producer) -> None:
+    async def go() -> None:
+        publisher = Publisher("nowhere", "test", asyncio.get_running_loop())
+        ends: list[tuple[SentSet, int]] = []
+        loop_thread = threading.get_ident()
+        sent = SentSet(3, lambda done: ends.append((done, threading.get_ident())))
+        publisher.publish_set("t", [("k", value, []) for value in (b"a", b"b", b"c")], sent)
+        await until(lambda: len(producer.produced) == 3)
+        assert [value for _, value, _ in producer.produced] == [b"a", b"b", b"c"]
+        producer.produced[1][2](None, None)
+        assert (list(sent.acknowledged), ends) == ([0, 1, 0], [])
+        for place in (0, 2):
+            producer.produced[place][2](None, None)
+        producer.produced.clear()
+        producer.settled.set()
+        await until(lambda: ends)
+        assert ends == [(sent, loop_thread)]
+        assert (list(sent.acknowledged), sent.errors) == ([1, 1, 1], {})
+        publisher.close()
+
+    asyncio.run(go())
+
+
+def test_a_set_without_room_is_refused_whole_and_a_record_by_itself(producer: Producer) -> None:
+    async def go() -> None:
+        publisher = Publisher("nowhere", "test", asyncio.get_running_loop())
+        ends: list[SentSet] = []
+        records: list[SetRecord] = [("k", b"a", []), ("k", b"b", [])]
+        producer.queued = edge_publish.MOST_QUEUED - 1
+        with pytest.raises(QueueFull):
+            publisher.publish_set("t", records, SentSet(2, ends.append))
+        producer.queued, producer.full = 0, True
+        publisher.publish_set("t", records, SentSet(2, ends.append))
+        await until(lambda: ends)
+        assert ends[0].errors == dict.fromkeys((0, 1), "Local: Queue full")
+        assert producer.produced == []
         publisher.close()
 
     asyncio.run(go())
