@@ -32,8 +32,8 @@ SILENT_S = 0.1
 #: and after this long the connection is given up
 DEAD_S = 2.0
 CONNECT_WITHIN_S = 2.0
-#: turns of the loop that an answer may still take to be read when its time is over
-LATE_TURNS = 4
+#: before an answer is called missing, what has come in is read for so long
+LISTEN_LEAST_S = 0.001
 MAX_ROUNDS = 20_000
 
 
@@ -123,12 +123,14 @@ class EdgeStore:
             return []
         future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._send(commands, future)
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + timeout_s
         await asyncio.wait((future,), timeout=timeout_s)
-        # the loop may have been late, not the store: its answer is there, and timers come before what is to be read
-        for _ in range(LATE_TURNS):
-            if future.done():
-                return future.result()
-            await asyncio.sleep(0)
+        if not future.done():
+            # where the loop was late the answer may be there, unread: the store gets the time in which nobody listened
+            await asyncio.wait((future,), timeout=max(LISTEN_LEAST_S, loop.time() - until_s))
+        if future.done():
+            return future.result()
         future.cancel()
         raise StoreUnavailable(f"Redis did not answer within {timeout_s * 1000:.0f} ms")
 

@@ -216,11 +216,13 @@ def test_a_server_that_takes_no_writes_is_still_read(server: Server) -> None:
 def test_a_loop_that_was_late_takes_the_answer_that_is_there(server: Server) -> None:
     async def go() -> None:
         async with connected(server) as store:
-            asked = asyncio.create_task(store.call([("ECHO", "here")], 0.05))
+            # more than one read brings
+            said = b"here" * 50_000
+            asked = asyncio.create_task(store.call([("SET", "k", said), *[("GET", "k")] * 2], 0.05))
             await asyncio.sleep(0)
             # the loop stands still, the store does not
             time.sleep(0.3)
-            assert await asked == [b"here"]
+            assert await asked == [b"OK", said, said]
 
     asyncio.run(go())
     uvloop.run(go())

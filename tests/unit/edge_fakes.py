@@ -23,7 +23,7 @@ class FakeStore:
         self.values: dict[str, bytes] = {}
         self.hashes: dict[bytes, dict[bytes, bytes]] = {}
         self.away = False
-        self.reads = 0
+        self.reads = self.looks = 0
 
     async def call(self, commands: Sequence[Command], timeout_s: float) -> list[Any]:
         assert timeout_s > 0
@@ -53,6 +53,7 @@ class FakeStore:
         if name == "GET":
             return self.values.get(arguments[0])
         if name == "MGET":
+            self.looks += 1
             return [self.values.get(key) for key in arguments]
         if name == "DEL":
             return int(self.values.pop(arguments[0], None) is not None)

@@ -292,6 +292,9 @@ def test_a_batch_that_another_replica_decides_is_waited_for(make: Make) -> None:
         other = make(first.store)
         waiting = asyncio.create_task(other.batch(ITEMS))
         await until(lambda: len(other.edge._rounds._others._waiting) == ROWS)
+        looks = first.store.looks
+        await until(lambda: first.store.looks > looks + 6)
+        assert not waiting.done()
         for told in first.publisher.waiting:
             told(None)
         assert await waiting == await deciding
