@@ -1,6 +1,6 @@
 """What features cost, in one table: the kernel, the processor's process, Redis, the offline engine, and what others take.
 
-    python -m loadtest.bench_features [--quick] [--only kernel,processor,offline,peers,hot] [--report]
+    python -m loadtest.bench_features [--quick] [--only kernel,processor,offline,peers,hot,rebuild] [--report]
 
 CPU time, not wall time: a busy machine makes it worse by some tenths, not by multiples. Nothing is asserted here; the
 targets stand beside the figures. Parts that cannot run on this machine say so in the table.
@@ -21,11 +21,12 @@ from loadtest.features_bench.offline import offline_row
 from loadtest.features_bench.parts import Parts, PartsError, running_parts
 from loadtest.features_bench.peers import peer_rows
 from loadtest.features_bench.processor import processor_rows
+from loadtest.features_bench.rebuilding import rebuild_rows
 from loadtest.features_bench.traffic import Traffic, make_traffic
 from loadtest.table import Row, conditions, left_out, markdown, write_report
 
 REPORTS = Path(__file__).parent / "reports"
-SECTIONS = ("kernel", "processor", "peers", "offline", "hot")
+SECTIONS = ("kernel", "processor", "peers", "offline", "hot", "rebuild")
 
 
 @dataclass(frozen=True)
@@ -78,41 +79,32 @@ def measure(chosen: list[str], size: Size, port_base: int) -> Iterator[Row]:
     if "offline" in chosen:
         yield offline_row(size.replays)
     if "processor" in chosen or "peers" in chosen:
-        yield from _with_parts(
-            "processor and peers", 2 * size.transactions, size, port_base, partial(_mixes, "peers" in chosen)
-        )
+        mixes = partial(_mixes, size.peer_transactions if "peers" in chosen else 0)
+        yield from _with_parts("processor and peers", (size.cards, 2 * size.transactions), port_base, mixes)
     if "hot" in chosen:
-        yield from _with_parts(
-            "hot keys",
-            MIXES * size.transactions,
-            size,
-            port_base,
-            lambda parts, traffic, _: hot_rows(parts, traffic),
-        )
+        yield from _with_parts("hot keys", (size.cards, MIXES * size.transactions), port_base, hot_rows)
+    if "rebuild" in chosen:
+        yield from _with_parts("rebuild", (size.cards, 2 * size.transactions), port_base, rebuild_rows)
 
 
-def _mixes(peers: bool, parts: Parts, traffic: Traffic, size: Size) -> Iterator[Row]:
+def _mixes(peer_transactions: int, parts: Parts, traffic: Traffic) -> Iterator[Row]:
     rows, ours = processor_rows(parts, traffic)
     yield from rows
-    if peers:
-        yield from peer_rows(parts, traffic, size.peer_transactions, ours)
+    if peer_transactions:
+        yield from peer_rows(parts, traffic, peer_transactions, ours)
 
 
 def _with_parts(
-    what: str,
-    transactions: int,
-    size: Size,
-    port_base: int,
-    rows: Callable[[Parts, Traffic, Size], Iterator[Row]],
+    what: str, world: tuple[int, int], port_base: int, rows: Callable[[Parts, Traffic], Iterator[Row]]
 ) -> Iterator[Row]:
-    """The rows of a section that needs Kafka, Redis and so much traffic."""
-    traffic = make_traffic(size.cards, transactions, datetime.now(UTC))
+    """The rows of a section that needs Kafka, Redis and traffic; ``world``: so many cards and transactions."""
+    traffic = make_traffic(*world, datetime.now(UTC))
     try:
         with running_parts(port_base) as parts:
             if parts.embedded:
                 yield left_out(what, "no Kafka here, only its mock")
                 return
-            yield from rows(parts, traffic, size)
+            yield from rows(parts, traffic)
     except PartsError as error:
         yield left_out(what, str(error))
 

@@ -23,8 +23,8 @@ EVEN = "evenly spread"
 HOT = f"one merchant has {HOT_SHARE:.0%}"
 WORST = "all at one merchant, device and address"
 MIXES = 3
-#: there and back, so that profiles which fill up meanwhile, and what else the machine does, count for all of them
-ORDER = (EVEN, HOT, WORST, WORST, HOT, EVEN)
+#: profiles fill up meanwhile: the places of each in the order have one mean, and those of the first two one mean of squares
+ORDER = (EVEN, HOT, WORST, WORST, HOT, EVEN, HOT, EVEN, WORST, WORST, EVEN, HOT)
 
 
 def hot_rows(parts: Parts, traffic: Traffic) -> Iterator[Row]:
