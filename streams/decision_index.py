@@ -13,7 +13,7 @@ from typing import NamedTuple
 import cramjam
 import msgspec
 
-from features.online.resp import Command, Packed
+from features.online.resp import Command, Packed, pack_sets
 
 #: how long a decision waits for its label
 KEEP_S = 60 * 86_400
@@ -22,11 +22,6 @@ KEEP_PAGE_S = KEEP_S + 3600
 LEVEL = 1
 #: more would compress little better, and one decision is read by decompressing them all (0.1 ms)
 PAGE_ROWS = 256
-#: SET key value EX KEEP_S, with room for key and value
-_ENTRY = b"*5\r\n$3\r\nSET\r\n$%%d\r\n%%b\r\n$%%d\r\n%%b\r\n$2\r\nEX\r\n$%d\r\n%d\r\n" % (
-    len(str(KEEP_S)),
-    KEEP_S,
-)
 
 
 class PageError(Exception):
@@ -112,20 +107,9 @@ def row_of(page: Sequence[IndexedDecision], place: Place) -> IndexedDecision:
     return page[place.row]
 
 
-def find_indexed(stored: bytes | None, place: Place) -> IndexedDecision | None:
-    """The decision at ``place`` of a page as it came from Redis; None where the page is gone.
-
-    Raises:
-        PageError: it cannot be read.
-    """
-    return None if stored is None else row_of(decode_page(stored), place)
-
-
 def _entries(page: str, transaction_ids: Sequence[str]) -> Packed:
-    """A SET for each transaction, packed in one go: as commands of their own they cost five times as much."""
-    out = []
+    """A SET for each transaction."""
     name = page.encode()
-    for row, transaction_id in enumerate(transaction_ids):
-        key, value = entry_key(transaction_id).encode(), b"%b:%d" % (name, row)
-        out.append(_ENTRY % (len(key), key, len(value), value))
-    return Packed(b"".join(out), len(out))
+    return pack_sets(
+        [(entry_key(i).encode(), b"%b:%d" % (name, row)) for row, i in enumerate(transaction_ids)], KEEP_S
+    )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from features.online.claims import Claims
 from features.online.layout import JOIN_KEYS, fields_of, key_prefix, views_of
-from features.online.resp import Command, RespClient, StoreUnavailable
+from features.online.resp import Command, RespClient, accepted, scanned
 from features.online.versions import (
     VERSIONS_KEY,
     begin,
@@ -51,7 +49,7 @@ def drop_version(settings: Settings, version: int, say: Say) -> int:
     client.patient(begin(version, "it is being dropped, or that was broken off"))
     client.patient(forgotten(client, version, places_of(settings)))
     gone = _drop_profiles(client, version, say)
-    for keys in _scanned(client, "MATCH", f"{said_prefix(group_of(version))}*"):
+    for keys in scanned(client, "MATCH", f"{said_prefix(group_of(version))}*", STEP):
         client.patient([("UNLINK", *keys)])
     client.patient([("SREM", VERSIONS_KEY, version), ("DEL", unfinished_key(version))])
     client.close()
@@ -74,29 +72,14 @@ def _drop_profiles(client: RespClient, version: int, say: Say) -> int:
     for view in views_of(version):
         fields[key_prefix(view.entity)] += fields_of(view)
     gone = looked = told = 0
-    for keys in _scanned(client, "TYPE", "hash"):
+    for keys in scanned(client, "TYPE", "hash", STEP):
         # a hash without fields is no key any more: entities that only this version knew go wholly
         commands: list[Command] = [
             ("HDEL", key, *own) for key in keys for prefix, own in fields.items() if key.startswith(prefix)
         ]
         looked += len(keys)
-        replies = client.patient(commands)
-        refused = [str(reply) for reply in replies if isinstance(reply, Exception)]
-        if refused:
-            raise StoreUnavailable(f"the store refused: {refused[0]}")
-        gone += sum(1 for reply in replies if reply)
+        gone += sum(1 for reply in accepted(client.patient(commands)) if reply)
         if looked - told >= SAY_EVERY_KEYS:
             told = looked
             say(f"{looked:,} entities looked at, {gone:,} had state of version {version}")
     return gone
-
-
-def _scanned(client: RespClient, option: str, value: str) -> Iterator[list[bytes]]:
-    """Keys, a bounded step at a time. What SCAN gives twice is twice here."""
-    cursor = b"0"
-    while True:
-        cursor, keys = client.patient([("SCAN", cursor, option, value, "COUNT", STEP)])[0]
-        if keys:
-            yield keys
-        if cursor == b"0":
-            return

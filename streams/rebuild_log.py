@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from features.online.claims import REBUILDING_KEY, Claims
 from features.online.layout import JOIN_KEYS, key_prefix
-from features.online.resp import Command, Packed, RespClient, StoreUnavailable
+from features.online.resp import Command, Packed, RespClient, accepted, scanned
 from features.online.versions import GROUP, applied_key, forgotten, others, took_over, unfinished_key
 from features.profiles import STATE_VERSION
 from streams.ledger.spans import whole_log
@@ -26,6 +25,8 @@ from streams.rebuild import ROUND, Done, EntityBuilder, new_builder
 from streams.rebuild_work import Say, Total, by_partition, feed, warn_truncated
 from streams.settings import Settings, load_settings
 from streams.topics import ENTITIES, TRANSACTIONS
+
+AGAIN = "run the rebuild again"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def rebuild(settings: Settings, say: Say, *, clear: bool = False) -> Rebuilt:
     block += [*claims.place(ends), *took_over(STATE_VERSION)]
     block += [("DEL", unfinished_key(STATE_VERSION)), ("DEL", REBUILDING_KEY), ("EXEC",)]
     # refused, nothing of the block is done: decisions stay without state, and say so
-    _accepted(client.patient(block))
+    accepted(client.patient(block), AGAIN)
     client.close()
     return Rebuilt(total.transactions, total.items, total.entities, time.monotonic() - started)
 
@@ -95,7 +96,7 @@ def rebuild_partition(home: str, topic: str, partition: int, start: int, stop: i
     said = builder.said()
     client = RespClient(settings.redis_address)
     for begin in range(0, len(said), ROUND):
-        _accepted(client.patient(said[begin : begin + ROUND]))
+        accepted(client.patient(said[begin : begin + ROUND]), AGAIN)
     client.close()
     return Done(topic, partition, count, written, builder.applied_writes())
 
@@ -104,18 +105,11 @@ def _write(settings: Settings, rounds: Iterator[Packed]) -> int:
     client = RespClient(settings.redis_address)
     written = 0
     for packed in rounds:
-        _accepted(client.patient([packed]))
+        accepted(client.patient([packed]), AGAIN)
         # an EXPIRE follows each HSET
         written += packed.commands // 2
     client.close()
     return written
-
-
-def _accepted(replies: list[Any]) -> None:
-    """Raises: StoreUnavailable when one of the replies is an error."""
-    refused = [str(reply) for reply in replies if isinstance(reply, Exception)]
-    if refused:
-        raise StoreUnavailable(f"the store refused a write, run the rebuild again: {refused[0]}")
 
 
 def _clear(client: RespClient) -> int:
@@ -127,11 +121,6 @@ def _clear(client: RespClient) -> int:
             )
             + b"*"
         )
-        cursor = b"0"
-        while True:
-            cursor, keys = client.patient([("SCAN", cursor, "MATCH", pattern, "COUNT", 5000)])[0]
-            if keys:
-                gone += client.patient([("UNLINK", *keys)])[0]
-            if cursor == b"0":
-                break
+        for keys in scanned(client, "MATCH", pattern, 5000):
+            gone += client.patient([("UNLINK", *keys)])[0]
     return gone

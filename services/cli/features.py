@@ -18,6 +18,7 @@ from features.describe import describe_holder, describe_meeting, instant, last_e
 from features.online.layout import FRAUDS_OF, JOIN_KEYS, PAYMENTS_OF, hmget, unpack_bytes
 from features.online.resp import RespClient, StoreUnavailable
 from features.profiles import FRAUDS, HOLDER, MEETING, new_arena
+from services.cli.exits import Unreachable
 from services.cli.options import home_option, json_option
 from services.cli.state_versions import drop_version, prepare
 from streams.events import epoch_ms
@@ -31,12 +32,6 @@ class NotFound(click.ClickException):
     """Nothing is known of the entity."""
 
     exit_code = 1
-
-
-class Unreachable(click.ClickException):
-    """The store does not answer."""
-
-    exit_code = 3
 
 
 @click.group()

@@ -11,15 +11,10 @@ from confluent_kafka import KafkaException
 
 from features.online.claims import ClaimLost
 from features.online.resp import StoreUnavailable
+from services.cli.exits import Unreachable
 from services.cli.options import home_option, json_option
 from streams.ledger.spans import LedgerUnreachable
 from streams.settings import load_settings
-
-
-class Unreachable(click.ClickException):
-    """The store or the broker does not answer."""
-
-    exit_code = 3
 
 
 class Taken(click.ClickException):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from features.online.resp import Command, Packed
+from features.online.resp import Command, Packed, pack_sets
 from services.scoring.edge_entries import Entry
 from streams.decision_index import IndexedDecision, Place, encode_page, entry_key
 
@@ -18,10 +18,6 @@ KEEP_PAGE_S = KEEP_S + 60
 #: an open claim outlives its request's deadline by this, so that a crashed edge blocks no id for long
 OPEN_BEYOND_MS = 2000
 _CLAIM = b"*6\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$2\r\nNX\r\n$2\r\nPX\r\n$%d\r\n%b\r\n"
-_KEEP = b"*5\r\n$3\r\nSET\r\n$%%d\r\n%%b\r\n$%%d\r\n%%b\r\n$2\r\nEX\r\n$%d\r\n%d\r\n" % (
-    len(str(KEEP_S)),
-    KEEP_S,
-)
 
 
 class EdgeRecord(msgspec.Struct, array_like=True, frozen=True):
@@ -100,10 +96,9 @@ def remember_together(entries: Sequence[Entry], rows: Sequence[int], page: bytes
         rows: of ``entries`` and of the page alike.
     """
     name = secrets.token_hex(8)
-    out = []
-    for row in rows:
-        entry = entries[row]
-        key, value = edge_key(entry.id).encode(), _pack((entry.digest, None, None, name, row))
-        out.append(_KEEP % (len(key), key, len(value), value))
+    records = [
+        (edge_key(entries[row].id).encode(), _pack((entries[row].digest, None, None, name, row)))
+        for row in rows
+    ]
     # in this order: whoever finds a record finds the page
-    return [("SET", edge_page_key(name), page, "EX", KEEP_PAGE_S), Packed(b"".join(out), len(out))]
+    return [("SET", edge_page_key(name), page, "EX", KEEP_PAGE_S), pack_sets(records, KEEP_S)]

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.online.layout import VIEWS, entity_key, hash_field
-from features.online.resp import StoreUnavailable
+from features.online.resp import StoreUnavailable, accepted
 from streams.parity import LogRow
 from streams.processor.intake import Stretch
 from streams.rebuild import CardBuilder, EntityBuilder
-from streams.rebuild_log import _accepted
+from streams.rebuild_log import AGAIN
 from tests.property.parity_world import PARTITIONS, MemoryLog, MemoryRedis
 from tests.property.test_parity import Stage
 
@@ -78,5 +78,5 @@ def test_the_comparison_sees_profiles() -> None:
 
 def test_a_refused_write_ends_the_rebuild_in_words() -> None:
     with pytest.raises(StoreUnavailable, match="run the rebuild again: OOM"):
-        _accepted([b"OK", hiredis.ReplyError("OOM command not allowed")])
-    _accepted([b"OK", [1, 2]])
+        accepted([b"OK", hiredis.ReplyError("OOM command not allowed")], AGAIN)
+    accepted([b"OK", [1, 2]], AGAIN)

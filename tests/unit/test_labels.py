@@ -19,11 +19,12 @@ from streams.dead_letters import DeadLetter, decode_dead_letter
 from streams.decision_index import (
     KEEP_S,
     IndexedDecision,
+    decode_page,
     encode_page,
     entry_key,
-    find_indexed,
     page_key,
     parse_entry,
+    row_of,
 )
 from streams.events import Label, Outcome, encode, from_ms
 from streams.labels.early import EarlyLabels, early_key
@@ -261,9 +262,8 @@ def test_decisions_of_a_chunk_are_pages_and_each_is_found_by_its_entry():
     )
     for number in (0, 255, 256, 299, 300, 555, 556, 599):
         place = parse_entry(world.store.values[entry_key(f"tx-{number}")])
-        found = find_indexed(world.store.values[page_key(place.page)], place)
-        assert found is not None and found.decision == records[number].value
-    assert find_indexed(None, place) is None
+        found = row_of(decode_page(world.store.values[page_key(place.page)]), place)
+        assert found.decision == records[number].value
 
 
 def test_labels_of_many_pages_are_joined_in_one_chunk():
