@@ -29,7 +29,7 @@ PROGRESS_S = 0.1
 
 
 class Begin(msgspec.Struct):
-    """First line in. Ours are transactions whose id begins with ``id_prefix``, or whose run header is ``run``."""
+    """First line in. Ours are transactions whose id is ``id_prefix``, two letters and a number, or whose run header is ``run``."""
 
     bootstrap: str
     start: Span
@@ -85,10 +85,15 @@ def main() -> None:
 
 def _mine(begin: Begin) -> Any:
     if begin.id_prefix is not None:
-        mark = f'"transaction_id":"{begin.id_prefix}-'.encode()
-        return lambda record: mark in (record.value() or b"")
+        mark = f'"transaction_id":"{begin.id_prefix}'.encode()
+        return lambda record: _is_marked(record.value() or b"", mark)
     header = (HEADER_RUN, (begin.run or "").encode())
     return lambda record: header in (record.headers() or ())
+
+
+def _is_marked(value: bytes, mark: bytes) -> bool:
+    found = value.find(mark)
+    return found >= 0 and value[found + len(mark) + 2 :][:1] == b"-"
 
 
 def _lines() -> Iterator[bytes]:

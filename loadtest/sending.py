@@ -26,17 +26,10 @@ class Sender:
 
     def __init__(self, bootstrap: str, client_id: str, patience_s: float = 60.0) -> None:
         self._producer: Producer = new_producer(
-            bootstrap, client_id, **{"queue.buffering.max.messages": 100_000, "linger.ms": 5}
+            bootstrap, client_id, **{"queue.buffering.max.messages": 100_000, "linger.ms": 10}
         )
         self._patience_s = patience_s
         self._closed = False
-
-    def send(self, topic: str, key: bytes | None, value: bytes, headers: Headers | None = None) -> None:
-        """Raises: SendError when the queue stays full for ``patience_s``."""
-        try:
-            self._produce(topic, key, value, headers)
-        except BufferError:
-            self._wait_for_room(topic, key, value, headers)
 
     def send_all(
         self,
@@ -45,12 +38,13 @@ class Sender:
         values: Sequence[bytes],
         headers: Headers | None = None,
     ) -> None:
-        """Many records, as ``send``."""
+        """Send records in order. Raises: SendError when the queue stays full for ``patience_s``."""
+        produce, more = self._producer.produce, {} if headers is None else {"headers": headers}
         for key, value in zip(keys, values, strict=True):
-            self.send(topic, key, value, headers)
-        self._producer.poll(0)
-
-    def poll(self) -> None:
+            try:
+                produce(topic, value, key, **more)
+            except BufferError:
+                self._wait_for_room(topic, key, value, headers)
         self._producer.poll(0)
 
     def finish(self) -> None:
@@ -102,7 +96,7 @@ def pace(
     send: Callable[[int, int], None],
     stop: Callable[[], bool],
     *,
-    slice_s: float = 0.004,
+    slice_s: float = 0.01,
 ) -> int:
     """Open loop: by the time t, ``rate * t`` rows have been handed to ``send(begin, end)``, however slow others are.
 

@@ -31,6 +31,8 @@ from streams.mapping.encoding import (
 
 SEGMENT_ROWS = 500_000
 BLOCK_ROWS = 20_000
+#: so many are ready before the clock starts (0.4 GB at most), so that making them takes no time from what is measured
+READY_ROWS = 600_000
 #: spans of live traffic are numbered from here; histories take the numbers below
 LIVE_STREAM = 1_000
 Look = Callable[[], list[dict[str, Any]]]
@@ -128,10 +130,13 @@ def blocks(run: Run, world: World, start_ms: int, prefix: str) -> Iterator[Block
             yield Block(encode_keys(part["card_id"]), encode(part), event_ms, part)
 
 
-def ahead(source: Iterator[Block], depth: int = 4) -> Iterator[Block]:
-    """The same blocks, made in a thread at most ``depth`` ahead. Closing the iterator ends the thread."""
+def ahead(source: Iterator[Block], depth: int = READY_ROWS // BLOCK_ROWS) -> Iterator[Block]:
+    """The same blocks, made in a thread at most ``depth`` ahead; the first comes when that many are ready, or all.
+
+    Closing the iterator ends the thread.
+    """
     ready: queue.Queue[Block | BaseException | None] = queue.Queue(maxsize=depth)
-    closed = threading.Event()
+    closed, filled = threading.Event(), threading.Event()
 
     def put(item: Block | BaseException | None) -> bool:
         while not closed.is_set():
@@ -139,7 +144,7 @@ def ahead(source: Iterator[Block], depth: int = 4) -> Iterator[Block]:
                 ready.put(item, timeout=0.1)
                 return True
             except queue.Full:
-                continue
+                filled.set()
         return False
 
     def work() -> None:
@@ -150,9 +155,12 @@ def ahead(source: Iterator[Block], depth: int = 4) -> Iterator[Block]:
             put(None)
         except BaseException as error:  # noqa: BLE001 - handed to the reader, who raises it
             put(error)
+        finally:
+            filled.set()
 
     threading.Thread(target=work, daemon=True).start()
     try:
+        filled.wait(timeout=120.0)
         while (item := ready.get(timeout=120.0)) is not None:
             if isinstance(item, BaseException):
                 raise item
@@ -216,8 +224,8 @@ def simulate(
     start_ms, end_ms = run.span_ms(time.time_ns() // 1_000_000)
     source = ahead(blocks(run, world, start_ms, prefix))
     sender, sent = Sender(bootstrap, "tollgate-simulate"), Sent(clock_ms=start_ms)
-    block = next(source)  # before the clock starts: making the first rows takes a moment
-    with Measurement(bootstrap, id_prefix=None, run=prefix) as measurement:
+    block = next(source)  # before the clock starts: it waits until many are made
+    with Measurement(bootstrap, id_prefix=prefix) as measurement:
         before = look()
         try:
             _send_paced(run, sender, sent, block, source, measurement, stop, watch, on_block, prefix, end_ms)
@@ -237,7 +245,6 @@ def _send_paced(
     stop: Callable[[], bool], watch: Callable[[Sent, Measurement], None], on_block: Callable[[Block], None], prefix: str, end_ms: int,
 ) -> None:  # fmt: skip
     labels, place, live = DueLabels(), 0, run.scale == 0
-    headers = [("tollgate-run", prefix)]
     watched = looked = time.monotonic()
     on_block(block)
     labels.add(block.table, end_ms)
@@ -245,16 +252,17 @@ def _send_paced(
     def send(begin: int, end: int) -> None:
         nonlocal block, place, watched, looked
         head = LIVE_HEAD + _now() if live else b""
-        for _ in range(begin, end):
+        while begin < end:
             if place == len(block.values):
                 block, place = next(source), 0
                 on_block(block)
                 labels.add(block.table, end_ms)
-            sender.send(TRANSACTIONS, block.keys[place], head + block.values[place], headers)
-            place += 1
+            rows = slice(place, min(place + end - begin, len(block.values)))
+            sender.send_all(TRANSACTIONS, block.keys[rows], [head + value for value in block.values[rows]])
+            begin += rows.stop - place
+            place = rows.stop
         sent.produced = end
         sent.clock_ms = int(block.event_ms[place - 1])
-        sender.poll()
         now = time.monotonic()
         if run.labels and now - looked > 0.05:
             looked = now

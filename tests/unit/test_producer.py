@@ -31,7 +31,7 @@ def test_a_producer_closes_though_what_it_holds_can_never_be_delivered() -> None
 
 def test_a_sender_gives_up_when_its_patience_is_over() -> None:
     sender = Sender(NOBODY, "test", patience_s=0.1)
-    sender.send("transactions", b"card", b"held")
+    sender.send_all("transactions", [b"card"], [b"held"])
     said: list[str] = []
 
     def finish() -> None:
