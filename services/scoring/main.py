@@ -44,7 +44,7 @@ def run(process: Process) -> None:
         _node_ip_address="127.0.0.1",
         log_to_driver=True,
         logging_level=logging.WARNING,
-        _system_config={"metrics_report_interval_ms": 30_000},
+        _system_config={"metrics_report_interval_ms": 30_000, "enable_metrics_collection": False},
     )
     try:
         if process.stop.is_set():
