@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,10 +19,12 @@ from streams.decision_index import (
     PageError,
     Place,
     decode_page,
-    entry_key,
+    entries_in,
+    lookups,
     page_key,
     parse_entry,
     row_of,
+    single_key,
 )
 
 logger = logging.getLogger(__name__)
@@ -48,11 +51,14 @@ async def find_decisions(store: Store, transaction_ids: Sequence[str]) -> list[b
         Problem: 503, the store cannot be reached.
     """
     n = len(transaction_ids)
-    keys = [*map(edge_key, transaction_ids), *map(entry_key, transaction_ids)]
-    known = await _ask(store, ("MGET", *keys))
+    keys = [*map(edge_key, transaction_ids), *map(single_key, transaction_ids)]
+    now_s = time.time()
+    known, *hashed = await _ask_all(store, [("MGET", *keys), lookups(transaction_ids, now_s)])
+    # none of the replies is an error
+    entries = [new or old for new, old in zip(entries_in(hashed, now_s), known[n:], strict=True)]
     indexed: Sequence[Found] = [None] * n
-    if any(known[n:]):
-        indexed = await read_indexed(store, known[n:])
+    if any(entries):
+        indexed = await read_indexed(store, entries)
     out: list[bytes | Problem | None] = []
     places: dict[int, Place] = {}
     for i, (found, raw) in enumerate(zip(indexed, known[:n], strict=True)):
@@ -129,10 +135,15 @@ def unreadable(error: Exception) -> Problem:
 
 
 async def _ask(store: Store, command: Command) -> Any:
+    return (await _ask_all(store, [command]))[0]
+
+
+async def _ask_all(store: Store, commands: Sequence[Command]) -> list[Any]:
     try:
-        (reply,) = await store.call([command], LOOKUP_WITHIN_S)
+        replies = await store.call(commands, LOOKUP_WITHIN_S)
     except StoreUnavailable as error:
         raise unavailable("store", str(error)) from error
-    if isinstance(reply, hiredis.ReplyError):
-        raise unavailable("store", str(reply))
-    return reply
+    for reply in replies:
+        if isinstance(reply, hiredis.ReplyError):
+            raise unavailable("store", str(reply))
+    return replies

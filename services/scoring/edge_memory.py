@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import hiredis
 import msgspec
 
-from features.online.resp import Command, Packed, pack_sets
+from features.online.resp import Command, Packed, StoreUnavailable, pack_sets
 from services.scoring.edge_entries import Entry
-from streams.decision_index import IndexedDecision, Place, encode_page, entry_key
+from streams.decision_index import (
+    WINDOWS,
+    IndexedDecision,
+    Place,
+    encode_page,
+    entries_in,
+    lookups,
+    single_key,
+)
 
 #: the labels worker's index takes over within seconds and keeps decisions for 60 days
 KEEP_S = 3600
@@ -58,19 +68,43 @@ def decode_record(raw: bytes) -> EdgeRecord:
     return record
 
 
-def claims(entries: Sequence[Entry]) -> list[Command]:
-    """Take n ids, and see what is known of them.
-
-    Replies: ``OK`` or None for each; then one list, n records and n entries of the ledger's index.
-    """
+def claims(entries: Sequence[Entry], now_s: float) -> list[Command]:
+    """Take n ids, and see what is known of them; ``what_is_known`` reads the replies."""
     keys = [edge_key(entry.id) for entry in entries]
     out = []
     for entry, key in zip(entries, keys, strict=True):
         name, value = key.encode(), _pack((entry.digest,))
         until = b"%d" % (entry.deadline_ms + OPEN_BEYOND_MS)
         out.append(_CLAIM % (len(name), name, len(value), value, len(until), until))
-    look = ("MGET", *keys, *[entry_key(entry.id) for entry in entries])
-    return [Packed(b"".join(out), len(out)), look]
+    ids = [entry.id for entry in entries]
+    return [Packed(b"".join(out), len(out)), ("MGET", *keys, *map(single_key, ids)), lookups(ids, now_s)]
+
+
+class Known(NamedTuple):
+    """What is known of n ids: replies to their claims (None: another has it), their records, their entries of the ledger's index."""
+
+    claimed: Sequence[Any]
+    records: Sequence[bytes | None]
+    entries: Sequence[bytes | None]
+
+
+def claim_replies(n: int) -> int:
+    """How many replies ``claims`` of n ids have."""
+    return n + 1 + WINDOWS * n
+
+
+def what_is_known(replies: Sequence[Any], now_s: float) -> Known:
+    """Replies to ``claims``.
+
+    Raises:
+        StoreUnavailable: the store does not say what is known. A claim that it refused is an error among those claimed.
+    """
+    n = (len(replies) - 1) // (1 + WINDOWS)
+    looked = replies[n]
+    if isinstance(looked, hiredis.ReplyError):
+        raise StoreUnavailable(f"the store refused: {looked}")
+    found = entries_in(replies[n + 1 :], now_s)
+    return Known(replies[:n], looked[:n], [new or old for new, old in zip(found, looked[n:], strict=True)])
 
 
 def unclaim(entry: Entry) -> Command:

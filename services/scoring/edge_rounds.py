@@ -26,7 +26,7 @@ from services.scoring.edge_compute import Decided, Round, decide_round
 from services.scoring.edge_entries import Entry
 from services.scoring.edge_giving import Giving
 from services.scoring.edge_lookup import unreadable
-from services.scoring.edge_memory import EdgeRecord, claims, decode_record
+from services.scoring.edge_memory import EdgeRecord, claim_replies, claims, decode_record, what_is_known
 from services.scoring.edge_open import OpenIds
 from services.scoring.edge_others import Others
 from services.scoring.edge_parts import Model, Store
@@ -152,11 +152,11 @@ class Rounds:
         """Replies to the round's claims, and to the question for its state and the reads of it; None where there are none."""
         # what was remembered before must be there when these ids are looked up
         self._open.send_posts()
-        claiming, reading = claims(batch), [ASK_WHOLE, *gather.commands()]
+        claiming, reading = claims(batch, self._clock()), [ASK_WHOLE, *gather.commands()]
         share_s = self._store_share_s(batch)
         if len(batch) < ASIDE_FROM:
             replies = await self._call(self._store, [*claiming, *reading], share_s)
-            ends = len(batch) + 1
+            ends = claim_replies(len(batch))
             return (None, None) if replies is None else (replies[:ends], replies[ends:])
         # a claim is short, and its order counts; a large read would hold up whatever comes behind it
         known, state = await asyncio.gather(
@@ -182,23 +182,27 @@ class Rounds:
         chosen: list[int] = []
         indexed: list[tuple[Entry, bytes]] = []
         remembered: list[tuple[Entry, EdgeRecord]] = []
-        n, known = len(batch), replies[-1]
+        try:
+            known = what_is_known(replies, self._clock())
+        except StoreUnavailable as error:
+            for entry in batch:
+                self._open.fail(entry, unavailable("store", str(error)))
+            return []
         for i, entry in enumerate(batch):
-            claimed = replies[i]
-            if isinstance(claimed, hiredis.ReplyError) or isinstance(known, hiredis.ReplyError):
-                refused = claimed if isinstance(claimed, hiredis.ReplyError) else known
-                self._open.fail(entry, unavailable("store", f"the store refused: {refused}"))
+            claimed, stored = known.claimed[i], known.entries[i]
+            if isinstance(claimed, hiredis.ReplyError):
+                self._open.fail(entry, unavailable("store", f"the store refused: {claimed}"))
                 continue
             entry.claimed = claimed is not None
-            if entry.claimed and known[n + i] is None:
+            if entry.claimed and stored is None:
                 chosen.append(i)
                 continue
             try:
-                record = decode_record(known[i]) if known[i] and not entry.claimed else None
+                record = decode_record(raw) if (raw := known.records[i]) and not entry.claimed else None
                 if record is not None:
                     entry.check_same(record.digest)
-                if known[n + i]:
-                    indexed.append((entry, known[n + i]))
+                if stored is not None:
+                    indexed.append((entry, stored))
                 elif record is None:
                     chosen.append(i)
                 elif record.page is not None:

@@ -17,11 +17,11 @@ import msgspec
 from confluent_kafka import Producer
 
 from features.online.claims import Claims
-from features.online.resp import Command, RespClient
+from features.online.resp import Command, Packed, RespClient
 from streams.card_numbers import mask_card_numbers
 from streams.chunks import Chunk
 from streams.dead_letters import dead_letter, send_dead_letter
-from streams.decision_index import KEEP_S, IndexedDecision, Row, entry_key, index_writes
+from streams.decision_index import KEEP_S, IndexedDecision, IndexWriter, Row, entries_in, lookups, single_key
 from streams.events import InvalidEvent, Label, encode, parse_label
 from streams.kafka import flush
 from streams.labels.early import EarlyLabels
@@ -73,6 +73,7 @@ class LabelsStage:
         self._claims = claims
         self._sent: set[int] = set()
         self._early = EarlyLabels()
+        self._index = IndexWriter()
 
     def remember(self, sent: set[int], partitions: Iterable[int]) -> None:
         """After an assignment of ``partitions``: outcomes (``sent.key_of``) that are on the log already and are not sent again."""
@@ -120,13 +121,15 @@ class LabelsStage:
     ) -> tuple[dict[str, KnownDecision], dict[str, StoredLabel]]:
         """Of a chunk's labels, by transaction: decisions, and what was said before."""
         ids = [label.transaction_id for _, label in labels]
-        values = self._read(chunk, [*map(entry_key, ids), *map(label_key, ids)])
+        now_s = time.time()
+        values, found = self._read(chunk, [*map(single_key, ids), *map(label_key, ids)], lookups(ids, now_s))
+        entries = [new or old for new, old in zip(entries_in(found, now_s), values[: len(ids)], strict=True)]
         records = [record for record, _ in labels]
         known = {}
         for record, transaction_id, said in zip(records, ids, values[len(ids) :], strict=True):
             if before := stored_label(said, record):
                 known[transaction_id] = before
-        asked = map(Asked, records, ids, values[: len(ids)])
+        asked = map(Asked, records, ids, entries)
         return known_decisions(self._client, list(asked)), known
 
     def _decisions(self, chunk: Chunk) -> None:
@@ -142,7 +145,7 @@ class LabelsStage:
             for record, decision in decided
             if (record.partition, decision.transaction_id) in self._early
         }
-        values = self._read(chunk, [label_key(transaction_id) for transaction_id in early])
+        values, _ = self._read(chunk, [label_key(transaction_id) for transaction_id in early])
         known: dict[str, StoredLabel] = {}
         for (transaction_id, record), said in zip(early.items(), values, strict=True):
             if label := stored_label(said, record):
@@ -164,7 +167,7 @@ class LabelsStage:
         self._refuse(refused)
         writes: list[Command] = []
         for partition, some in rows.items():
-            writes += index_writes(partition, some)
+            writes += self._index.writes(partition, some, time.time())
             if met := [row.transaction_id for row in some if row.transaction_id in early]:
                 writes += self._early.met(partition, met)
         self._finish(chunk, join.joined, writes)
@@ -197,14 +200,18 @@ class LabelsStage:
         )
         FORWARDED.inc()
 
-    def _read(self, chunk: Chunk, keys: list[str]) -> list[Any]:
+    def _read(self, chunk: Chunk, keys: list[str], also: Packed | None = None) -> tuple[list[Any], list[Any]]:
+        """Values of ``keys`` and replies to ``also``, from a store that is not behind what this worker wrote."""
         partitions = [(tp.topic, tp.partition) for tp in chunk.positions]
         guard = self._claims.guard(partitions)
         reads: list[Command] = [("MGET", *keys)] if keys else []
+        if also is not None:
+            reads.append(also)
         replies = self._client.patient([*guard, *reads])
         starts = {(tp.topic, tp.partition): offset for tp, offset in chunk.starts.items()}
         self._claims.check(partitions, replies, starts)
-        return list(replies[len(guard)]) if keys else []
+        found = list(replies[len(guard) :])
+        return (list(found[0]), found[1:]) if keys else ([], [])
 
     def _finish(self, chunk: Chunk, joined: Joined, writes: list[Command]) -> None:
         for paired in joined.outcomes:

@@ -147,6 +147,8 @@ class MemoryRedis:
             self.hashes.setdefault(key, {}).update(zip(fields[::2], fields[1::2], strict=True))
         if name == "HMGET":
             return [self.hashes.get(key, {}).get(field) for field in command[2:]]
+        if name == "HGET":
+            return self.hashes.get(key, {}).get(command[2])
         if name == "SADD":
             self.sets.setdefault(key, set()).add(str(command[2]).encode())
         if name == "SMEMBERS":

@@ -60,6 +60,10 @@ class FakeStore:
         if name == "HMGET":
             self.reads += 1
             return [self.hashes.get(arguments[0], {}).get(field) for field in arguments[1:]]
+        if name == "HGET":
+            return self.hashes.get(arguments[0], {}).get(arguments[1])
+        if name == "EXPIREAT":
+            return int(arguments[0] in self.hashes)
         if name == "HSET":
             self.hashes.setdefault(arguments[0], {}).update(
                 zip(arguments[1::2], arguments[2::2], strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from services.scoring.edge import Edge
 from services.scoring.edge_compute import warm_kernels
 from services.scoring.edge_limits import Limits
 from services.scoring.http_app import build_app
-from streams.decision_index import IndexedDecision, Row, entry_key, index_writes, page_key
+from streams.decision_index import IndexedDecision, IndexWriter, Row, page_key, single_key
 from streams.events import encode, parse_transaction
 from streams.records import (
     HEADER_DECIDED,
@@ -272,7 +273,7 @@ def test_what_the_stream_decided_is_given(make: Callable[..., World]) -> None:
         decided = (await source.score(TX)).content
         entities = DecidedEntities("m-9", "d-5", None, None)
         indexed = IndexedDecision(decided, encode_entities(entities))
-        world.store._run(index_writes(0, [Row(7, "tx-1", indexed)]))
+        world.store._run(IndexWriter().writes(0, [Row(7, "tx-1", indexed)], time.time()))
         assert (await world.score(TX)).content == decided
         assert (await world.client.get("/v1/decisions/tx-1")).content == decided
         assert (await world.score(TX | {"merchant_id": "m-10"})).status_code == 409
@@ -297,7 +298,7 @@ def test_an_index_that_cannot_be_read_decides_nothing_twice(
 ) -> None:
     async def go() -> None:
         world = make()
-        world.store.values[entry_key("tx-1")] = entry
+        world.store.values[single_key("tx-1")] = entry
         if page is not None:
             world.store.values[page_key("0:7-7")] = page
         assert (await world.score(TX)).status_code == status

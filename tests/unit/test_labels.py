@@ -21,10 +21,12 @@ from streams.decision_index import (
     IndexedDecision,
     decode_page,
     encode_page,
-    entry_key,
+    entries_in,
+    lookups,
     page_key,
     parse_entry,
     row_of,
+    single_key,
 )
 from streams.events import Label, Outcome, encode, from_ms
 from streams.labels.early import EarlyLabels, early_key
@@ -59,6 +61,7 @@ class Store:
     """The commands that the stage and its claims send; with ``crash_next`` the next EXEC never happens."""
 
     values: dict[str, bytes] = field(default_factory=dict)
+    hashes: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
     scores: dict[str, dict[bytes, float]] = field(default_factory=dict)
     sent: list[tuple[Any, ...]] = field(default_factory=list)
     crash_next: bool = False
@@ -84,6 +87,10 @@ class Store:
             return [self.values.get(key) for key in parts]
         if name == "GET":
             return self.values.get(parts[0])
+        if name == "HSET":
+            self.hashes.setdefault(parts[0], {})[parts[1]] = parts[2]
+        if name == "HGET":
+            return self.hashes.get(parts[0], {}).get(parts[1])
         if name == "INCR":
             self.values[parts[0]] = str(int(self.values.get(parts[0], b"0")) + 1).encode()
             return int(self.values[parts[0]])
@@ -151,6 +158,10 @@ class World:
     def position(self, topic: str, partition: int = 0) -> int:
         return int(self.store.values[f"tollgate:labels:position:{topic}:{partition}"])
 
+    def entry(self, transaction_id: str) -> bytes | None:
+        now_s = time.time()
+        return entries_in(self.store.patient([lookups([transaction_id], now_s)]), now_s)[0]
+
     def dead_letters(self) -> list[DeadLetter]:
         return [decode_dead_letter(record.value or b"") for record in self.log.of("dead-letters")]
 
@@ -208,7 +219,7 @@ def test_a_decision_that_does_not_parse_is_a_dead_letter_and_the_next_one_counts
     (letter,) = world.dead_letters()
     assert (letter.reason, letter.source_topic, letter.source_offset) == ("poison", "decisions", 0)
     assert world.position("decisions") == 2
-    assert entry_key("tx-1") not in world.store.values
+    assert world.entry("tx-1") is None
     world.handle(label(0, 1), label(1, 2))
     assert [outcome.decision.transaction_id for outcome in world.outcomes()] == ["tx-2"]
 
@@ -241,7 +252,7 @@ def test_entities_that_do_not_decode_are_unknown_entities(header, caplog):
 )  # fmt: skip
 def test_a_stored_decision_that_does_not_decode_is_an_unknown_decision(entry, page, caplog):
     world = World()
-    world.store.values[entry_key("tx-1")] = entry
+    world.store.values[single_key("tx-1")] = entry
     if page is not None:
         world.store.values[page_key("0:1-2")] = page
     world.handle(label(0, 1))
@@ -261,7 +272,7 @@ def test_decisions_of_a_chunk_are_pages_and_each_is_found_by_its_entry():
         len(r.value or b"") for r in records
     )
     for number in (0, 255, 256, 299, 300, 555, 556, 599):
-        place = parse_entry(world.store.values[entry_key(f"tx-{number}")])
+        place = parse_entry(world.entry(f"tx-{number}") or b"")
         found = row_of(decode_page(world.store.values[page_key(place.page)]), place)
         assert found.decision == records[number].value
 
