@@ -15,7 +15,8 @@ from dataclasses import dataclass
 class GateRules:
     """Sizes in transactions. An answer is late once it took ``late_share`` of its caller's deadline."""
 
-    first: float = 64.0
+    #: where it begins, and where it comes back to when nobody pushes: room for what arrives while the machine stands still for a moment
+    first: float = 128.0
     #: where others take the machine, every answer is late and closing further only adds refusals
     least: float = 32.0
     most: float = 4096.0
@@ -67,8 +68,9 @@ class Gate:
         self._began_s = now_s
         if self._late > rules.bearable * self._done:
             self.limit = max(rules.least, self.limit * rules.closing)
-        elif self._was_full:
-            # an open gate that nobody pushes against has taught nothing
-            self.limit = min(rules.most, self.limit * rules.opening + 1)
+        elif self._was_full or self.limit < rules.first:
+            # beyond where it began, an open gate that nobody pushes against has taught nothing
+            most = rules.most if self._was_full else rules.first
+            self.limit = min(most, self.limit * rules.opening + 1)
         self._done = self._late = 0
         self._was_full = False

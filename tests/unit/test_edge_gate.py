@@ -67,6 +67,26 @@ def test_below_capacity_nobody_is_refused() -> None:
     assert served.refused == 0
 
 
+@pytest.mark.parametrize("stall_s", [0.05, 0.08])
+def test_a_machine_that_stands_still_now_and_then_is_no_overload(stall_s: float) -> None:
+    """Below capacity, nothing is served for a moment every half second: nobody is refused for it."""
+    gate = Gate(GateRules())
+    draw = random.Random(7)
+    now_s = free_s = 0.0
+    leaving: list[tuple[float, float]] = []
+    while now_s < 20:
+        now_s += draw.expovariate(600)
+        while leaving and leaving[0][0] <= now_s:
+            done_s, came_s = heapq.heappop(leaving)
+            gate.leave(1, done_s - came_s, DEADLINE_S, done_s)
+        assert gate.enter(1), f"refused at {now_s:.2f} s with room for {gate.limit:.0f}"
+        free_s = max(free_s, now_s)
+        if free_s % 0.5 < stall_s:
+            free_s += stall_s - free_s % 0.5
+        free_s += 1 / 2000
+        heapq.heappush(leaving, (free_s, now_s))
+
+
 def test_a_server_that_slows_down_is_followed_and_comes_back() -> None:
     def capacity(now_s: float) -> float:
         return 500.0 if 4 <= now_s < 8 else 2000.0
@@ -107,7 +127,7 @@ def test_what_is_alone_may_enter_and_most_is_kept() -> None:
 
 
 def test_callers_with_time_are_not_late() -> None:
-    gate = Gate(GateRules())
+    gate = Gate(GateRules(first=64))
     for step in range(50):
         assert gate.enter(1)
         gate.leave(1, 2.0, 10.0, step * 10)
