@@ -20,7 +20,7 @@ from infra.stack import ports, tools
 Verdict = Literal["ok", "warning", "wrong"]
 
 NEEDED_MEMORY_MB = 6_000
-NEEDED_DISK_MB = 4_000
+NEEDED_DISK_MB = 8_000
 MAVEN_ADVICE = "apt-get install maven, then `make setup`"
 #: what the main environment cannot do without
 PACKAGES = (

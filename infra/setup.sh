@@ -68,6 +68,8 @@ kafka_jars() {
 
 # --- Python ----------------------------------------------------------------------------------------------------
 is_python() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; }
+# built by hand it may lack some of these, and our wheels are for CPython
+is_whole() { "$1" -c 'import bz2, ctypes, lzma, sqlite3, ssl, sys, zlib; sys.exit(sys.implementation.name != "cpython")' 2>/dev/null; }
 
 find_python() {
   local candidate
@@ -96,7 +98,7 @@ quickest_python() {
   local candidate took best=$PYTHON
   for _ in 1 2 3 4; do
     for candidate in "$PYTHON" $(type -ap python3.11) /usr/bin/python3.11; do
-      is_python "$candidate" || continue
+      is_python "$candidate" && { [ "$candidate" = "$PYTHON" ] || is_whole "$candidate"; } || continue
       took=$(pace "$candidate")
       if [ -z "${least[$candidate]:-}" ] || [ "$took" -lt "${least[$candidate]}" ]; then least[$candidate]=$took; fi
     done
@@ -223,8 +225,11 @@ fi
 if ! main_is_fresh || ! fresh .venv-drift/.stamp "$DRIFT_WANTED"; then
   installer
   UV=$PWD/$CACHE/tools/bin/uv
-  PYTHON=$(quickest_python)
-  say "Python: $PYTHON"
+  # an environment that is there keeps its own
+  if [ ! -x .venv/bin/python ] || [ ! -x .venv-drift/bin/python ]; then
+    PYTHON=$(quickest_python)
+    say "Python: $PYTHON"
+  fi
   main_is_fresh || { begin main_environment "main environment (.venv, $REQUIREMENTS)"; todo=1; }
   fresh .venv-drift/.stamp "$DRIFT_WANTED" || { begin drift_environment "drift environment (.venv-drift)"; todo=1; }
 fi

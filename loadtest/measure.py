@@ -67,10 +67,11 @@ class Result(msgspec.Struct, tag="result"):
 
 def main() -> None:
     """Serve one run."""
-    # what it measures is the log's own times: it may be late, and must not take time from what it watches
-    os.nice(10)
     lines = _lines()
     begin = msgspec.json.decode(next(lines), type=Begin)
+    if begin.id_prefix is not None:
+        # nobody waits for it: what it measures is the log's own times, and it must not take time from what it watches
+        os.nice(10)
     told: list[Produced] = []
     closed = threading.Event()
     threading.Thread(target=_listen, args=(lines, told, closed), daemon=True).start()

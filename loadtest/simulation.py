@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import secrets
 import threading
@@ -33,6 +34,8 @@ SEGMENT_ROWS = 500_000
 BLOCK_ROWS = 20_000
 #: so many are ready before the clock starts (0.4 GB at most), so that making them takes no time from what is measured
 READY_ROWS = 600_000
+#: and no more than are sent in this time
+READY_S = 60.0
 #: spans of live traffic are numbered from here; histories take the numbers below
 LIVE_STREAM = 1_000
 Look = Callable[[], list[dict[str, Any]]]
@@ -130,10 +133,10 @@ def blocks(run: Run, world: World, start_ms: int, prefix: str) -> Iterator[Block
             yield Block(encode_keys(part["card_id"]), encode(part), event_ms, part)
 
 
-def ahead(source: Iterator[Block], depth: int = READY_ROWS // BLOCK_ROWS) -> Iterator[Block]:
+def ahead(source: Iterator[Block], depth: int, stop: Callable[[], bool] = lambda: False) -> Iterator[Block]:
     """The same blocks, made in a thread at most ``depth`` ahead; the first comes when that many are ready, or all.
 
-    Closing the iterator ends the thread.
+    ``stop`` ends that wait. Closing the iterator ends the thread.
     """
     ready: queue.Queue[Block | BaseException | None] = queue.Queue(maxsize=depth)
     closed, filled = threading.Event(), threading.Event()
@@ -160,7 +163,9 @@ def ahead(source: Iterator[Block], depth: int = READY_ROWS // BLOCK_ROWS) -> Ite
 
     threading.Thread(target=work, daemon=True).start()
     try:
-        filled.wait(timeout=120.0)
+        until = time.monotonic() + 120.0
+        while not (filled.wait(timeout=0.1) or stop() or time.monotonic() > until):
+            pass
         while (item := ready.get(timeout=120.0)) is not None:
             if isinstance(item, BaseException):
                 raise item
@@ -222,7 +227,8 @@ def simulate(
     prefix = run.id_prefix or letters(secrets.randbelow(19**8), 8)
     world = create_world(run.seed, run.cards)
     start_ms, end_ms = run.span_ms(time.time_ns() // 1_000_000)
-    source = ahead(blocks(run, world, start_ms, prefix))
+    depth = math.ceil(min(READY_ROWS, run.rate * READY_S) / BLOCK_ROWS)
+    source = ahead(blocks(run, world, start_ms, prefix), depth, stop)
     sender, sent = Sender(bootstrap, "tollgate-simulate"), Sent(clock_ms=start_ms)
     block = next(source)  # before the clock starts: it waits until many are made
     with Measurement(bootstrap, id_prefix=prefix) as measurement:

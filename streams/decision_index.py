@@ -28,7 +28,9 @@ KEEP_PAGE_S = KEEP_S + DAY_S + 3600
 WINDOW_S = KEEP_S
 #: where an entry may be: in the hashes of this window, or of the one before
 WINDOWS = 2
-#: hashes of a window. With up to 512 entries one is a single piece of memory, so this is for 33 million decisions
+#: the clocks of who writes and who looks may differ by this
+CLOCKS_APART_S = 300
+#: hashes of a window. With up to 512 entries one is a single piece of memory (``infra.stack.redis``), beyond that a table
 BUCKETS = 1 << 16
 LEVEL = 1
 #: more would compress little better, and one decision is read by decompressing them all (0.1 ms)
@@ -71,7 +73,7 @@ def bucket_key(transaction_id: str, window: int) -> bytes:
 
 
 def single_key(transaction_id: str) -> str:
-    """Redis key of an entry as older code wrote them; they are all over on 2027-01-22."""
+    """Redis key of an entry as older code wrote them: to be read until 60 days after the last of it has run."""
     return f"tollgate:decided:{transaction_id}"
 
 
@@ -104,7 +106,7 @@ class IndexWriter:
         window = _window(now_s)
         if window != self._window:
             self._window, self._buckets = window, {}
-        until = b"%d" % ((window + WINDOWS) * WINDOW_S)
+        until = (window + WINDOWS) * WINDOW_S
         day = int(now_s // DAY_S)
         entries: list[bytes] = []
         expiries: list[bytes] = []
@@ -114,8 +116,8 @@ class IndexWriter:
             key = self._buckets.get(bucket)
             if key is None:
                 key = self._buckets[bucket] = _bulk(_bucket_key(bucket, window))
-                # after the HSETs: what is not there cannot expire
-                expiries.append(b"*3\r\n$8\r\nEXPIREAT\r\n%b%b" % (key, _bulk(until)))
+                # after the HSETs: what is not there cannot expire. And not all in the same second
+                expiries.append(b"*3\r\n$8\r\nEXPIREAT\r\n%b%b" % (key, _bulk(b"%d" % (until + bucket))))
             value = b"%b:%d@%d" % (page, row, day)
             entries.append(
                 b"*4\r\n$4\r\nHSET\r\n%b$%d\r\n%b\r\n$%d\r\n%b\r\n"
@@ -127,7 +129,7 @@ class IndexWriter:
 def lookups(transaction_ids: Sequence[str], now_s: float) -> Packed:
     """The commands that ask for transactions' entries: ``WINDOWS`` for each, whose replies ``entries_in`` reads."""
     out = []
-    newest = _window(now_s)
+    newest = _window(now_s + CLOCKS_APART_S)
     for transaction_id in transaction_ids:
         name = transaction_id.encode()
         bucket, field = crc32(name) % BUCKETS, _bulk(name)
@@ -154,9 +156,15 @@ def entries_in(replies: Sequence[Any], now_s: float) -> list[bytes | None]:
         if stored is not None:
             entry, _, day = stored.rpartition(b"@")
             # what is no entry is left for ``parse_entry`` to refuse
-            stored = stored if not day.isdigit() else entry if today - int(day) <= KEEP_S // DAY_S else None
+            if entry and day.isdigit():
+                stored = entry if today - int(day) <= KEEP_S // DAY_S else None
         out.append(stored)
     return out
+
+
+def newest_of(entries: Sequence[bytes | None], older: Sequence[bytes | None]) -> list[bytes | None]:
+    """Each entry, or where there is none the one that older code wrote (``single_key``)."""
+    return [old if entry is None else entry for entry, old in zip(entries, older, strict=True)]
 
 
 def encode_page(decisions: Sequence[IndexedDecision]) -> bytes:

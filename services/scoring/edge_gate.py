@@ -33,7 +33,8 @@ class Gate:
 
     def __init__(self, rules: GateRules) -> None:
         self._rules = rules
-        self.limit = min(rules.first, rules.most)
+        self._first = min(rules.first, rules.most)
+        self.limit = self._first
         self.in_flight = 0
         self._began_s = float("-inf")
         self._done = self._late = 0
@@ -68,9 +69,9 @@ class Gate:
         self._began_s = now_s
         if self._late > rules.bearable * self._done:
             self.limit = max(rules.least, self.limit * rules.closing)
-        elif self._was_full or self.limit < rules.first:
+        elif self._was_full or self.limit < self._first:
             # beyond where it began, an open gate that nobody pushes against has taught nothing
-            most = rules.most if self._was_full else rules.first
+            most = rules.most if self._was_full else self._first
             self.limit = min(most, self.limit * rules.opening + 1)
         self._done = self._late = 0
         self._was_full = False

@@ -21,6 +21,7 @@ from streams.decision_index import (
     decode_page,
     entries_in,
     lookups,
+    newest_of,
     page_key,
     parse_entry,
     row_of,
@@ -55,7 +56,7 @@ async def find_decisions(store: Store, transaction_ids: Sequence[str]) -> list[b
     now_s = time.time()
     known, *hashed = await _ask_all(store, [("MGET", *keys), lookups(transaction_ids, now_s)])
     # none of the replies is an error
-    entries = [new or old for new, old in zip(entries_in(hashed, now_s), known[n:], strict=True)]
+    entries = newest_of(entries_in(hashed, now_s), known[n:])
     indexed: Sequence[Found] = [None] * n
     if any(entries):
         indexed = await read_indexed(store, entries)

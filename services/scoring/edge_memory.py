@@ -18,6 +18,7 @@ from streams.decision_index import (
     encode_page,
     entries_in,
     lookups,
+    newest_of,
     single_key,
 )
 
@@ -104,7 +105,7 @@ def what_is_known(replies: Sequence[Any], now_s: float) -> Known:
     if isinstance(looked, hiredis.ReplyError):
         raise StoreUnavailable(f"the store refused: {looked}")
     found = entries_in(replies[n + 1 :], now_s)
-    return Known(replies[:n], looked[:n], [new or old for new, old in zip(found, looked[n:], strict=True)])
+    return Known(replies[:n], looked[:n], newest_of(found, looked[n:]))
 
 
 def unclaim(entry: Entry) -> Command:

@@ -21,7 +21,16 @@ from features.online.resp import Command, Packed, RespClient
 from streams.card_numbers import mask_card_numbers
 from streams.chunks import Chunk
 from streams.dead_letters import dead_letter, send_dead_letter
-from streams.decision_index import KEEP_S, IndexedDecision, IndexWriter, Row, entries_in, lookups, single_key
+from streams.decision_index import (
+    KEEP_S,
+    IndexedDecision,
+    IndexWriter,
+    Row,
+    entries_in,
+    lookups,
+    newest_of,
+    single_key,
+)
 from streams.events import InvalidEvent, Label, encode, parse_label
 from streams.kafka import flush
 from streams.labels.early import EarlyLabels
@@ -78,6 +87,8 @@ class LabelsStage:
     def remember(self, sent: set[int], partitions: Iterable[int]) -> None:
         """After an assignment of ``partitions``: outcomes (``sent.key_of``) that are on the log already and are not sent again."""
         self._sent = sent
+        # what a store that forgot had been told is told again
+        self._index = IndexWriter()
         self._early.load(self._client, partitions, time.time())
 
     def handle(self, chunk: Chunk) -> None:
@@ -123,7 +134,7 @@ class LabelsStage:
         ids = [label.transaction_id for _, label in labels]
         now_s = time.time()
         values, found = self._read(chunk, [*map(single_key, ids), *map(label_key, ids)], lookups(ids, now_s))
-        entries = [new or old for new, old in zip(entries_in(found, now_s), values[: len(ids)], strict=True)]
+        entries = newest_of(entries_in(found, now_s), values[: len(ids)])
         records = [record for record, _ in labels]
         known = {}
         for record, transaction_id, said in zip(records, ids, values[len(ids) :], strict=True):

@@ -126,6 +126,14 @@ def test_what_is_alone_may_enter_and_most_is_kept() -> None:
     assert gate.in_flight == 0
 
 
+def test_a_gate_that_nobody_pushes_keeps_to_the_most() -> None:
+    gate = Gate(GateRules(most=50))
+    for step in range(100):
+        assert gate.enter(1)
+        gate.leave(1, 0.001, DEADLINE_S, step * 0.1)
+    assert gate.limit == 50
+
+
 def test_callers_with_time_are_not_late() -> None:
     gate = Gate(GateRules(first=64))
     for step in range(50):
