@@ -30,7 +30,7 @@ WINDOW_S = KEEP_S
 WINDOWS = 2
 #: the clocks of who writes and who looks may differ by this
 CLOCKS_APART_S = 300
-#: hashes of a window. With up to 512 entries one is a single piece of memory (``infra.stack.redis``), beyond that a table
+#: hashes of a window. With up to 128 entries one is a single piece of memory (``infra.stack.redis``), beyond that a table
 BUCKETS = 1 << 16
 LEVEL = 1
 #: more would compress little better, and one decision is read by decompressing them all (0.1 ms)

@@ -48,8 +48,9 @@ def config(settings: Settings) -> str:
         # an entity's hash is five fields in one piece of memory, its profile of up to 2 KB among them: a table for five
         # costs a miss of the cache for each. The older of the setting's two names, which later versions know too
         "hash-max-ziplist-value": 4096,
-        # 65,536 hashes hold the ledger index' entries of 60 days
-        "hash-max-ziplist-entries": 512,
+        # 65,536 hashes hold the ledger index' entries of 60 days. One piece is searched from its beginning: at 500 entries that takes
+        # 6 us, a table 2
+        "hash-max-ziplist-entries": 128,
         "lazyfree-lazy-expire": "yes",
         "tcp-backlog": 128,
         # its own title would overwrite the environment by which a stack's orphans are found
