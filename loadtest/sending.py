@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from confluent_kafka import Producer
@@ -44,7 +45,7 @@ class Sender:
             try:
                 produce(topic, value, key, **more)
             except BufferError:
-                self._wait_for_room(topic, key, value, headers)
+                self._wait_for_room(partial(produce, topic, value, key, **more))
         self._producer.poll(0)
 
     def finish(self) -> None:
@@ -72,18 +73,12 @@ class Sender:
         self._closed = True
         self._producer.close()
 
-    def _produce(self, topic: str, key: bytes | None, value: bytes, headers: Headers | None) -> None:
-        if headers is None:
-            self._producer.produce(topic, value, key)
-        else:
-            self._producer.produce(topic, value, key, headers=headers)
-
-    def _wait_for_room(self, topic: str, key: bytes | None, value: bytes, headers: Headers | None) -> None:
+    def _wait_for_room(self, produce: Callable[[], object]) -> None:
         until = time.monotonic() + self._patience_s
         while time.monotonic() < until:
             self._producer.poll(0.01)
             try:
-                self._produce(topic, key, value, headers)
+                produce()
                 return
             except BufferError:
                 continue

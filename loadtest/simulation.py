@@ -234,7 +234,7 @@ def simulate(
     with Measurement(bootstrap, id_prefix=prefix) as measurement:
         before = look()
         try:
-            _send_paced(run, sender, sent, block, source, measurement, stop, watch, on_block, prefix, end_ms)
+            _send_paced(run, sender, sent, block, source, measurement, stop, watch, on_block, end_ms)
             sender.finish()
         except BaseException:
             sender.abandon()
@@ -248,7 +248,7 @@ def simulate(
 
 def _send_paced(
     run: Run, sender: Sender, sent: Sent, block: Block, source: Iterator[Block], measurement: Measurement,
-    stop: Callable[[], bool], watch: Callable[[Sent, Measurement], None], on_block: Callable[[Block], None], prefix: str, end_ms: int,
+    stop: Callable[[], bool], watch: Callable[[Sent, Measurement], None], on_block: Callable[[Block], None], end_ms: int,
 ) -> None:  # fmt: skip
     labels, place, live = DueLabels(), 0, run.scale == 0
     watched = looked = time.monotonic()

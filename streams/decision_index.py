@@ -24,7 +24,7 @@ KEEP_S = 60 * 86_400
 DAY_S = 86_400
 #: a page outlives what its entries count for, by days
 KEEP_PAGE_S = KEEP_S + DAY_S + 3600
-#: the hashes of so long expire together, when the newest of their entries is over
+#: the hashes of so long expire within a day of each other, when the newest of their entries is over
 WINDOW_S = KEEP_S
 #: where an entry may be: in the hashes of this window, or of the one before
 WINDOWS = 2

@@ -5,7 +5,6 @@ A Feast release that changes its layout fails here before it can lose anybody's 
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 import time
@@ -34,6 +33,7 @@ from features.online.layout import (
 from features.online.resp import RespClient
 from features.online.wire import pack_hmget, pack_hset
 from features.profiles import new_arena
+from infra.stack.tools import find_tools
 from streams.archive.writer import Archive
 from streams.processor.items import dtype_of
 from tests.unit.archive_samples import START_MS, features
@@ -42,8 +42,6 @@ EVENT = datetime(2026, 11, 21, 10, 15, 30, 123000, tzinfo=UTC)
 EVENT_MS = 1_795_256_130_123
 IDS = ("x", "card-42", "客户-7 é", "a" * 64, "203.0.113.7")
 PROFILE = bytes(range(256)) * 8
-
-pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
 
 
 def _free_port() -> int:
@@ -57,7 +55,9 @@ def _free_port() -> int:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     port, folder = _free_port(), tmp_path_factory.mktemp("redis")
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    program = find_tools().redis_server
+    assert program is not None, "the system's or the one from a wheel: `make setup` brings either"
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     client = redis.Redis(port=port, socket_timeout=5)
     try:

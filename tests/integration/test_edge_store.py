@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import signal
 import subprocess
 import time
@@ -16,6 +15,7 @@ import pytest
 import uvloop
 
 from features.online.resp import StoreUnavailable
+from infra.stack.tools import find_tools
 from services.scoring.edge_store import SILENT_S, EdgeStore
 
 WITHIN_S = 15.0
@@ -25,9 +25,8 @@ class Server:
     """A redis-server on a unix socket of its own."""
 
     def __init__(self, folder: Path) -> None:
-        program = shutil.which("redis-server")
-        if program is None:
-            pytest.skip("redis-server is not installed (`make setup` installs it where it may)")
+        program = find_tools().redis_server
+        assert program is not None, "the system's or the one from a wheel: `make setup` brings either"
         self.address = f"unix://{folder / 'redis.sock'}"
         self._command = [
             program, "--port", "0", "--unixsocket", str(folder / "redis.sock"), "--save", "", "--dir", str(folder),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from features.online.gather import Gather
 from features.online.layout import CARD_STATE, MERCHANT_STATE, hset
 from features.online.resp import RespClient, StoreUnavailable
 from features.profiles import FRAUDS, MEETING, new_arena
+from infra.stack.tools import find_tools
 from services.cli.main import run
 from streams.events import Transaction, epoch_ms
 from streams.settings import Settings
@@ -88,9 +88,8 @@ def test_a_merchant_shows_what_the_kernel_reads() -> None:
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A stack's folder with a Redis behind it that knows one card and one merchant."""
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("redis-server is not installed (`make setup` installs it where it may)")
+    program = find_tools().redis_server
+    assert program is not None, "the system's or the one from a wheel: `make setup` brings either"
     home = tmp_path_factory.mktemp("home")
     path = home / "redis.sock"
     process = subprocess.Popen(
