@@ -86,7 +86,7 @@ class CardBuilder:
         """The HSETs of cards that changed since the last time, a round at a time."""
         for part, slots in self.cards.changed():
             moments = self.cards.records["last_ms"][slots]
-            scalars = np.column_stack([moments, *sums_24h(self.cards.records, slots)])
+            scalars = np.column_stack(sums_24h(self.cards.records, slots))
             expire = np.ones(len(part), dtype=np.bool_)
             yield pack_hset(CARD_STATE, part, self.cards.records, slots, moments, scalars, expire)
 

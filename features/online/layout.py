@@ -41,11 +41,8 @@ class View:
     fields: tuple[tuple[str, Kind], ...]
 
 
-_FIELDS: tuple[tuple[str, Kind], ...] = (
-    ("profile", "bytes"),
-    ("last_event_ms", "int64"),
-    ("count_24h", "int64"),
-)
+#: when an entity's last event was is its view's timestamp; a field that said so again would cost Redis 1 us with every write
+_FIELDS: tuple[tuple[str, Kind], ...] = (("profile", "bytes"), ("count_24h", "int64"))
 _FRAUD_FIELDS: tuple[tuple[str, Kind], ...] = (("profile", "bytes"), ("frauds_30d", "int64"))
 
 

@@ -90,7 +90,12 @@ def pack_hset(
     Args:
         slots: (n,) of ``arena``, in the order of ``ids``.
         moments: (n,) milliseconds. scalars: (n, fields of the view less the profile). expire: (n,).
+
+    Raises:
+        ValueError: the scalars are not the view's: such a command would be another one.
     """
+    if scalars.shape != (len(ids), len(view.fields) - 1):
+        raise ValueError(f"scalars of {view.name} have shape {scalars.shape}")
     n = len(ids)
     if not n:
         return Packed(b"", 0)

@@ -55,6 +55,6 @@ def _write(client: RespClient, view: View, names: list[str], arena: Arena, first
         if not present:
             continue
         last_ms = arena["last_ms"][slots]
-        scalars = [last_ms, counts_24h(arena, slots), np.zeros(len(slots), np.int64)]
+        scalars = [counts_24h(arena, slots), np.zeros(len(slots), np.int64)]
         wanted = np.column_stack(scalars[: len(view.fields) - 1])
         client.call([pack_hset(view, present, arena, slots, last_ms, wanted, np.zeros(len(slots), np.bool_))])

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any
 
 from features.online.resp import RespClient
+from streams.archive.plain import warm
 from streams.archive.writer import Archive, ensure_schema_files
 from streams.chunks import Chunk, run_chunk_app
 from streams.dead_letters import DeadLetters
@@ -34,6 +35,7 @@ def main() -> None:
     process = start_process("archive-0", signals=False)
     root = process.settings.archive_dir
     ensure_schema_files(root)
+    warm()
     refused = DeadLetters(process.settings.kafka, process.name)
 
     def refuse(record: Any, text: str) -> None:

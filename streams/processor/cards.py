@@ -283,9 +283,8 @@ def _writes(hot: HotProfiles, card_slots: Slots, rows: Any, seen: Any, before_ms
     row = np.fromiter(last_row.values(), dtype=np.int64, count=len(last_row))
     arena, places = hot.profiles_of(CARD_STATE, slots)
     last_ms = arena["last_ms"][places]
-    counted = rows[row][:, [_COUNT_24H, _SUM_24H]].astype(np.int64)
+    scalars = rows[row][:, [_COUNT_24H, _SUM_24H]].astype(np.int64)
     expire = before_ms[row] // KEEP_AGAIN_MS != last_ms // KEEP_AGAIN_MS
-    scalars = np.column_stack([last_ms, counted])
     return pack_hset(CARD_STATE, hot.names("card", last_row), arena, places, last_ms, scalars, expire)
 
 

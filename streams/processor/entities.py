@@ -280,7 +280,7 @@ def profile_writes(view: View, names: list[str], arena: Any, places: Slots, befo
     if arena.dtype == FRAUDS:
         scalars = arena["day_fraud"][places].sum(axis=1, dtype=np.int64)[:, None]
     else:
-        scalars = np.column_stack([moments, counts_24h(arena, places)])
+        scalars = counts_24h(arena, places)[:, None]
     expire = before // KEEP_AGAIN_MS != moments // KEEP_AGAIN_MS
     return pack_hset(view, names, arena, places, moments, scalars, expire)
 

@@ -40,17 +40,17 @@ KEYS = {
 #: view -> its features' hash fields, murmur3 of "view:feature", and the field of its event timestamp
 FIELDS = {
     "card_state": (
-        {"profile": "69ab5b5c", "last_event_ms": "cfd354b2", "count_24h": "ca00ac67", "sum_24h_minor": "bee523e7"},
+        {"profile": "69ab5b5c", "count_24h": "ca00ac67", "sum_24h_minor": "bee523e7"},
         b"_ts:card_state",
     ),
     "card_frauds": ({"profile": "a1044abe", "frauds_30d": "25aa17bb"}, b"_ts:card_frauds"),
     "merchant_state": (
-        {"profile": "6ba9fb7b", "last_event_ms": "149fefbd", "count_24h": "25bef297"}, b"_ts:merchant_state",
+        {"profile": "6ba9fb7b", "count_24h": "25bef297"}, b"_ts:merchant_state",
     ),
-    "device_state": ({"profile": "0e96e2ee", "last_event_ms": "61502e11", "count_24h": "68689fd2"}, b"_ts:device_state"),
-    "ip_state": ({"profile": "e767dea7", "last_event_ms": "02d5984f", "count_24h": "20fb8926"}, b"_ts:ip_state"),
+    "device_state": ({"profile": "0e96e2ee", "count_24h": "68689fd2"}, b"_ts:device_state"),
+    "ip_state": ({"profile": "e767dea7", "count_24h": "20fb8926"}, b"_ts:ip_state"),
     "customer_state": (
-        {"profile": "6fbd1b97", "last_event_ms": "265e7f85", "count_24h": "ebb42578"}, b"_ts:customer_state",
+        {"profile": "6fbd1b97", "count_24h": "ebb42578"}, b"_ts:customer_state",
     ),
     "customer_frauds": ({"profile": "fc43adda", "frauds_30d": "6a8b96f8"}, b"_ts:customer_frauds"),
 }  # fmt: skip

@@ -86,7 +86,7 @@ def _store_with_history(count: int) -> CountingRedis:
 
 def _write(redis: MemoryRedis, view: View, name: str, arena: Any, scalars: tuple[int, ...]) -> None:
     profile = encode_profiles(arena, np.zeros(1, dtype=np.int64))[0]
-    redis.call([hset(view, name, NOW_MS, profile, NOW_MS, *scalars)])
+    redis.call([hset(view, name, NOW_MS, profile, *scalars)])
 
 
 def _log(transactions: int) -> MemoryLog:

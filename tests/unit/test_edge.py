@@ -120,7 +120,7 @@ def test_state_is_read_and_not_written(make: Callable[..., World]) -> None:
         gather = Gather([earlier])
         gather.compute(columns_of([earlier], [earlier.event_ms], [17]), apply=True)
         world.store._run(
-            [hset(CARD_STATE, "card-42", 0, encode_profiles(gather.cards, np.array([0]))[0], 0, 0, 0)]
+            [hset(CARD_STATE, "card-42", 0, encode_profiles(gather.cards, np.array([0]))[0], 0, 0)]
         )
         before = {key: dict(fields) for key, fields in world.store.hashes.items()}
         assert (await world.score(TX)).status_code == 200

@@ -109,9 +109,9 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 assert time.monotonic() < end, "redis-server did not start"
                 time.sleep(0.02)
         card = encode_profiles(card_profile([0, 0.5]).cards, np.array([0]))[0]
-        client.call([hset(CARD_STATE, "card-1", 0, card, 0, 0, 0)])
+        client.call([hset(CARD_STATE, "card-1", 0, card, 0, 0)])
         client.call(
-            [hset(MERCHANT_STATE, "m-1", 0, encode_profiles(merchant_profile(), np.array([0]))[0], 0, 0)]
+            [hset(MERCHANT_STATE, "m-1", 0, encode_profiles(merchant_profile(), np.array([0]))[0], 0)]
         )
         client.close()
         yield home

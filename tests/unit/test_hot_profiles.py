@@ -61,7 +61,7 @@ def test_what_another_worker_writes_is_read_with_every_batch() -> None:
     profile["offset"] = 77
     from features.codec import encode_profiles
 
-    redis.call([hset(MERCHANT_STATE, "m-1", 1, encode_profiles(profile, np.array([0]))[0], 1, 1)])
+    redis.call([hset(MERCHANT_STATE, "m-1", 1, encode_profiles(profile, np.array([0]))[0], 1)])
     # only the merchant's; the card and its frauds are this worker's own
     assert read(hot, redis, card) == ["HMGET"]
     assert arena["offset"][places].tolist() == [77]

@@ -53,7 +53,7 @@ def test_no_batch_compiles_a_kernel_again(cards: int, apply: bool) -> None:
     arena = new_arena(MEETING, cards)
     one = np.arange(cards)
     apply_items(one, one, one * 0, one + 1_700_000_000_000, one, one.astype(np.uint32), one, arena)
-    scalars = np.zeros((cards, 2), dtype=np.int64)
+    scalars = np.zeros((cards, 1), dtype=np.int64)
     pack_hset(MERCHANT_STATE, [str(name) for name in one], arena, one, one, scalars, one > 0)
     for slot, stored in enumerate(encode_profiles(arena, one)):
         assert load_into(arena, slot, stored)
