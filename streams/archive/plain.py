@@ -64,7 +64,9 @@ def plain_columns(values: Sequence[bytes | None]) -> PlainColumns | None:
     if not _plausible(numbers, degrees):
         return None
     try:
-        texts = {name: _texts(joined, spans[k, 0], spans[k, 1], k < _REQUIRED) for k, name in enumerate(TEXTS)}
+        texts = {
+            name: _texts(joined, spans[k, 0], spans[k, 1], k < _REQUIRED) for k, name in enumerate(TEXTS)
+        }
     except pa.ArrowInvalid:
         # bytes that are no UTF-8
         return None
