@@ -32,9 +32,18 @@ class Scorer:
     """
 
     def __init__(
-        self, bundle: Bundle, threads: int = 1, *, measure: bool = True, tables: Path | None = None
+        self,
+        bundle: Bundle,
+        threads: int = 1,
+        *,
+        measure: bool = True,
+        tables: Path | None = None,
+        like: Scorer | None = None,
     ) -> None:
-        """``tables``: folder where measured tables are kept; ``measure`` off: the usual order, unmeasured."""
+        """``tables``: folder where measured tables are kept; ``measure`` off: the usual order, unmeasured.
+
+        ``like``: one that is at work, whose table is taken over: measuring beside it would slow it down, and measure it too.
+        """
         self.bundle = bundle
         self.version = bundle.version
         self.policy = bundle.policy
@@ -54,11 +63,19 @@ class Scorer:
         self.backends: tuple[Backend, ...] = (*first, onnx, self._xgboost, *self._on_gpu)
         self._check()
         #: batch sizes and the backend to use up to each, ascending; larger ones use the last
-        self.table: list[tuple[int, Backend]] = (
-            self._measured(tables)
-            if measure
-            else [(48, self.backends[0]), (1024, (*first, self._xgboost)[0])]
-        )
+        self.table: list[tuple[int, Backend]]
+        if like is not None and like.backend_names == self.backend_names:
+            by_name = {backend.name: backend for backend in self.backends}
+            self.table = [(rows, by_name[used.name]) for rows, used in like.table]
+        elif measure:
+            self.table = self._measured(tables)
+        else:
+            self.table = [(48, self.backends[0]), (1024, (*first, self._xgboost)[0])]
+
+    @property
+    def backend_names(self) -> list[str]:
+        """What this model can be scored with on this machine."""
+        return [backend.name for backend in self.backends]
 
     def score(self, matrix: FloatArray) -> FloatArray:
         """Probability of fraud.

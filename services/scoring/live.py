@@ -71,7 +71,7 @@ class LiveModel:
             self._stop.wait(self._after_s)
         path = self._settings.bundles_dir / record.model / record.champion
         bundle = load_bundle(path, self._settings.keys_dir / "trusted")
-        scorer = Scorer(bundle, tables=self._settings.root / TABLES)
+        scorer = Scorer(bundle, tables=self._settings.root / TABLES, like=self.scorer)
         scorer.warm()
         return scorer
 

@@ -16,6 +16,7 @@ from models.bundle import BundleRefused, load_bundle
 from models.forest import ForestError
 from models.onnx_export import to_onnx
 from models.scorer import TOLERANCE, Scorer
+from models.selection import SIZES
 from models.training import Parameters, fit
 from tests.unit.bundle_samples import QUICK, publish_sample, trained
 from tests.unit.catalogue_samples import AFTER, BEFORE, NEW, bundle_before, margins_before
@@ -93,6 +94,25 @@ def test_a_booster_without_a_compiled_form_is_served_by_the_others(scorer: Score
         atol=TOLERANCE, rtol=0,
     )  # fmt: skip
     assert len(other.explain(extreme_rows())) == len(extreme_rows())
+
+
+def test_a_scorer_like_the_one_at_work_measures_nothing(
+    scorer: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.scorer.table_for", lambda *_, **__: pytest.fail("measured beside traffic"))
+    made = Scorer(scorer.bundle, like=scorer)
+    assert [(rows, used.name) for rows, used in made.table] == [
+        (rows, used.name) for rows, used in scorer.table
+    ]
+    assert all(used in made.backends for _, used in made.table)
+
+
+def test_with_other_backends_than_the_one_at_work_it_is_measured(scorer: Scorer) -> None:
+    deep = fit(make_dataset(3_000), Parameters(rounds=3, max_depth=9, min_child_weight=0.1, reg_lambda=0.1))
+    bundle = dataclasses.replace(
+        scorer.bundle, model_ubj=bytes(deep.save_raw("ubj")), model_onnx=to_onnx(deep)
+    )
+    assert [rows for rows, _ in Scorer(bundle, like=scorer).table] == list(SIZES)
 
 
 def test_a_row_scores_the_same_in_any_batch(scorer: Scorer) -> None:
