@@ -15,6 +15,7 @@ from features.definitions import OWN, laid_out
 from models.backends import Backend, FloatArray, ForestBackend, OnnxBackend, XgboostBackend
 from models.bundle import Bundle, BundleRefused, check_fits
 from models.forest import ForestError
+from models.forest_shap import strongest
 from models.gpu_backends import gpu_backends
 from models.selection import table_for
 
@@ -122,11 +123,10 @@ class Scorer:
             matrix = laid_out(matrix, self.columns)
         explainer = self._forest or self._xgboost
         shap = explainer.contributions(matrix) * np.float32(self.bundle.calibration.slope)
-        top = np.argsort(-shap, axis=1, kind="stable")[:, :k]
         return [
             [_reason(int(self.columns[column]), float(matrix[row, column]), float(shap[row, column]))
-             for column in top[row] if shap[row, column] > 0]
-            for row in range(len(matrix))
+             for column in columns if column >= 0]
+            for row, columns in enumerate(strongest(shap, k).tolist())
         ]  # fmt: skip
 
     def warm(self, shapes: Sequence[int] = (1, 16, 64, 256, 1024)) -> None:

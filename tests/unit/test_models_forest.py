@@ -9,7 +9,7 @@ import xgboost
 from models.backends import ForestBackend, XgboostBackend
 from models.forest import MAX_DEPTH, ForestError, read_forest
 from models.forest_kernel import _walk
-from models.forest_shap import _add_up
+from models.forest_shap import _add_up, strongest
 
 COLUMNS = 7
 
@@ -81,3 +81,14 @@ def test_what_has_no_compiled_form_is_said() -> None:
     )
     with pytest.raises(ForestError, match="binary:logistic"):
         read_forest(regression)
+
+
+def test_the_strongest_contributions_are_those_of_a_stable_sort() -> None:
+    rng = np.random.default_rng(7)
+    # few values, so that many are equal; columns above zero may be fewer than are asked for
+    for level in (-3, 0, 3):
+        given = (rng.integers(-3, 4, (400, 9)) + level).astype(np.float32)
+        sorted_columns = np.argsort(-given, axis=1, kind="stable")[:, :4]
+        wanted = np.where(np.take_along_axis(given, sorted_columns, axis=1) > 0, sorted_columns, -1)
+        np.testing.assert_array_equal(strongest(given, 4), wanted)
+    assert strongest(np.zeros((0, 9), np.float32), 3).shape == (0, 3)
