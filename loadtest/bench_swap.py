@@ -4,8 +4,9 @@
 
 Per rate: traffic, in which a twin of the served bundle and that bundle take turns four times. The second
 before and the second after the first decision by the other version count as the swap (loading takes 0.2 to 0.6 s), the five
-seconds before the request as quiet. Latency: from the broker's append on `transactions` to its append on `decisions`. A
-stack of its own is started and removed, unless ``--home`` names one that serves a model.
+seconds before the request as quiet. Whoever asks, and what measures, runs at low priority. Latency: from the broker's append
+on `transactions` to its append on `decisions`. A stack of its own is started and removed, unless ``--home`` names one that
+serves a model.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -170,7 +172,8 @@ def _ask(settings: Settings, version: str) -> int:
 
 
 def _run(settings: Settings, *args: str) -> Any:
-    command = [TOLLGATE, *args, "--home", settings.home, "--json"]
+    # who asks for a swap sits elsewhere: the second of CPU that the command takes is not the swap's
+    command = ["nice", "-n", "19", TOLLGATE, *args, "--home", settings.home, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode != 0:
         raise BenchError(f"{' '.join(command)}: exit {done.returncode}: {done.stderr[-500:]}")
@@ -195,6 +198,8 @@ def reading(settings: Settings) -> Iterator[Seen]:
     places = [TopicPartition(DECISIONS.name, p, offset) for p, offset in ends[DECISIONS.name].items()]
 
     def read() -> None:
+        # of this thread alone: what measures must not slow down what is measured
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         consumer = log_reader(settings.kafka)
         try:
             consumer.assign(places)
