@@ -1,7 +1,9 @@
-"""A profile as stored: kind, layout, length, then its words of 8 bytes that are not zero, with a bit mask of where they go.
+"""A profile as stored: kind, layout, length, a bit mask of which of its words of 8 bytes are not zero, and those words: each as
+a bit mask of which of its bytes are not zero, and those bytes.
 
-A young profile is mostly zeros: a card with ten payments takes about 400 of 2,000 bytes. Forward and backward: the
-length says how many words the writer knew. A reader with more takes the rest as zero, a reader with fewer leaves the
+A young profile is mostly zeros, and most of its numbers are small: a card with ten payments takes about 400 of 2,000 bytes, a device 100.
+Words as they are (layout 2, all that older code writes) are read too, and written where that is shorter, which bounds the
+size. Forward and backward: the length says how many words the writer knew. A reader with more takes the rest as zero, a reader with fewer leaves the
 rest out (a profile that it writes then lacks them until the newer code writes it again); so fields are only ever appended.
 A change that this does not cover raises the layout's number, and old layouts are either converted here or refused.
 """
@@ -19,8 +21,10 @@ from numba import njit
 from features.profiles import FRAUDS, HOLDER, MEETING
 
 HEADER = 4
-#: layout of each kind that this code writes; 1 was the fixed records before the first release
-LAYOUT = 2
+#: what this code writes; 1 was the fixed records before the first release
+LAYOUT = 3
+#: the layout before, which is written where it is shorter
+WHOLE_WORDS = 2
 KINDS = {HOLDER: 1, MEETING: 2, FRAUDS: 3}
 _NAMES = {1: "holder", 2: "meeting place", 3: "frauds"}
 
@@ -32,9 +36,9 @@ class ProfileError(Exception):
 def encode_profiles(arena: npt.NDArray[np.void], slots: npt.NDArray[np.int64]) -> list[bytes]:
     """The stored form of some profiles of an arena, at most ``itemsize * 65 / 64 + 5`` bytes each."""
     words = words_of(arena)
-    out = np.empty(len(slots) * (HEADER + _mask_bytes(words.shape[1]) + 8 * words.shape[1]), dtype=np.uint8)
+    out = np.empty(len(slots) * most_bytes(words.shape[1]) + 8, dtype=np.uint8)
     ends = np.empty(len(slots) + 1, dtype=np.int64)
-    _pack(words, np.ascontiguousarray(slots, dtype=np.int64), KINDS[arena.dtype], LAYOUT, out, ends)
+    _pack(words, np.ascontiguousarray(slots, dtype=np.int64), KINDS[arena.dtype], out, ends)
     whole = out[: ends[-1]].tobytes()
     bounds = ends.tolist()
     return [whole[start:end] for start, end in pairwise(bounds)]
@@ -54,7 +58,7 @@ def decode_profiles(
     sizes = np.array([len(raw) for _, raw in some], dtype=np.int64)
     joined = np.frombuffer(b"".join([raw for _, raw in some]), dtype=np.uint8)
     where = np.array([slot for slot, _ in some], dtype=np.int64)
-    bad = _unpack(joined, sizes, where, KINDS[arena.dtype], LAYOUT, words_of(arena))
+    bad = _unpack(joined, sizes, where, KINDS[arena.dtype], words_of(arena))
     if bad >= 0:
         raise ProfileError(_complaint(some[bad][1], KINDS[arena.dtype]))
 
@@ -75,54 +79,68 @@ def words_of(arena: npt.NDArray[np.void]) -> npt.NDArray[np.uint64]:
     return words
 
 
-def _mask_bytes(words: int) -> int:
-    return (words + 7) // 8
+@njit(cache=True, nogil=True)
+def most_bytes(words: int) -> int:
+    """What ``put_profile`` may need to try what is shorter, for a profile of so many words."""
+    return HEADER + (words + 7) // 8 + 9 * words + 8
 
 
 def _complaint(stored: bytes, kind: int) -> str:
     if len(stored) < HEADER:
         return f"a stored profile has {len(stored)} bytes: too few"
     found, layout = stored[0], stored[1]
-    if (found, layout) == (kind, LAYOUT):
+    if found == kind and layout in (LAYOUT, WHOLE_WORDS):
         return f"a stored profile ({_NAMES[kind]}) of {len(stored)} bytes has not the length that it says"
     return (
-        f"a stored profile is of kind {found}, layout {layout}; this code reads kind {kind} ({_NAMES[kind]}), layout {LAYOUT}."
+        f"a stored profile is of kind {found}, layout {layout}; this code reads kind {kind} ({_NAMES[kind]}), layouts {WHOLE_WORDS} and {LAYOUT}."
         " `tollgate features rebuild --clear` makes it again from the log"
     )
 
 
 @njit(cache=True, nogil=True)
-def _pack(words: Any, slots: Any, kind: int, layout: int, out: Any, ends: Any) -> None:
+def _pack(words: Any, slots: Any, kind: int, out: Any, ends: Any) -> None:
     ends[0] = 0
     for i in range(slots.shape[0]):
-        ends[i + 1] = put_profile(words, slots[i], kind, layout, out, ends[i])
+        ends[i + 1] = put_profile(words, slots[i], kind, out, ends[i])
 
 
 @njit(cache=True, nogil=True)
-def stored_size(words: Any, slot: int) -> Any:
-    """Bytes of a profile's stored form."""
-    used = 0
-    for w in range(words.shape[1]):
-        used += words[slot, w] != 0
-    return HEADER + (words.shape[1] + 7) // 8 + 8 * used
-
-
-@njit(cache=True, nogil=True)
-def put_profile(words: Any, slot: int, kind: int, layout: int, out: Any, start: int) -> Any:
-    """Write a profile's stored form into ``out`` from ``start`` on; returns where it ends."""
+def put_profile(words: Any, slot: int, kind: int, out: Any, start: int) -> Any:
+    """Write a profile's stored form into ``out`` (``most_bytes``) from ``start`` on; returns where it ends."""
     width = words.shape[1]
     out[start] = kind
-    out[start + 1] = layout
+    out[start + 1] = LAYOUT
     out[start + 2] = width & 0xFF
     out[start + 3] = width >> 8
     mask = start + HEADER
-    end = mask + (width + 7) // 8
-    for m in range(mask, end):
+    first = mask + (width + 7) // 8
+    for m in range(mask, first):
         out[m] = 0
+    end, used = first, 0
+    for w in range(width):
+        word = words[slot, w]
+        if word == 0:
+            continue
+        out[mask + (w >> 3)] |= np.uint8(1 << (w & 7))
+        used += 1
+        there = end
+        end += 1
+        held = 0
+        for b in range(8):
+            # no branch: a byte that is zero is written over by the next
+            byte = (word >> np.uint64(8 * b)) & np.uint64(0xFF)
+            out[end] = byte
+            some = np.int64(byte != 0)
+            end += some
+            held |= some << b
+        out[there] = held
+    if end - first <= 8 * used:
+        return end
+    out[start + 1] = WHOLE_WORDS
+    end = first
     for w in range(width):
         word = words[slot, w]
         if word != 0:
-            out[mask + (w >> 3)] |= np.uint8(1 << (w & 7))
             for b in range(8):
                 out[end + b] = (word >> np.uint64(8 * b)) & np.uint64(0xFF)
             end += 8
@@ -130,26 +148,36 @@ def put_profile(words: Any, slot: int, kind: int, layout: int, out: Any, start: 
 
 
 @njit(cache=True, nogil=True)
-def _unpack(stored: Any, sizes: Any, slots: Any, kind: int, layout: int, words: Any) -> int:
+def _unpack(stored: Any, sizes: Any, slots: Any, kind: int, words: Any) -> int:
     """Index of the first profile that cannot be read, or -1."""
     start = 0
     for i in range(sizes.shape[0]):
         stop = start + sizes[i]
-        if sizes[i] < 4 or stored[start] != kind or stored[start + 1] != layout:
+        if sizes[i] < HEADER or stored[start] != kind:
+            return i
+        layout = stored[start + 1]
+        if layout != LAYOUT and layout != WHOLE_WORDS:
             return i
         written = np.int64(stored[start + 2]) + (np.int64(stored[start + 3]) << 8)
-        mask = start + 4
+        mask = start + HEADER
         at = mask + (written + 7) // 8
         if at > stop:
             return i
         for w in range(written):
             word = np.uint64(0)
             if stored[mask + (w >> 3)] >> (w & 7) & 1:
-                if at + 8 > stop:
-                    return i
+                held = np.int64(0xFF)
+                if layout == LAYOUT:
+                    if at >= stop:
+                        return i
+                    held = np.int64(stored[at])
+                    at += 1
                 for b in range(8):
-                    word |= np.uint64(stored[at + b]) << np.uint64(8 * b)
-                at += 8
+                    if (held >> b) & 1:
+                        if at >= stop:
+                            return i
+                        word |= np.uint64(stored[at]) << np.uint64(8 * b)
+                        at += 1
             if w < words.shape[1]:
                 words[slots[i], w] = word
         if at != stop:

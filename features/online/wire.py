@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from features.codec import HEADER, KINDS, LAYOUT, put_profile, stored_size, words_of
+from features.codec import KINDS, most_bytes, put_profile, words_of
 from features.online.layout import (
     KEEP_S,
     KEY_SUFFIX,
@@ -107,12 +107,12 @@ def pack_hset(
     np.cumsum([len(part) for part in parts], out=ends[1:])
     joined = np.frombuffer(b"".join(parts), dtype=np.uint8)
     words = words_of(arena)
-    each = int(ends[-1]) + _OVERHEAD + HEADER + words.shape[1] * 9
+    each = int(ends[-1]) + _OVERHEAD + most_bytes(words.shape[1])
     out = np.empty(2 * int(names.ends[-1]) + n * each, dtype=np.uint8)
     prefix = np.frombuffer(key_prefix(view.entity), dtype=np.uint8)
     end = _hset(
         names.text, names.ends, prefix, _SUFFIX, joined, ends, words, np.ascontiguousarray(slots, dtype=np.int64),
-        KINDS[arena.dtype], LAYOUT, np.ascontiguousarray(moments, dtype=np.int64),
+        KINDS[arena.dtype], np.ascontiguousarray(moments, dtype=np.int64),
         np.ascontiguousarray(scalars, dtype=np.int64), np.ascontiguousarray(expire, dtype=np.bool_), _EXPIRE,
         _EXPIRE_END, out,
     )  # fmt: skip
@@ -132,21 +132,22 @@ def _hmget(text: Any, ends: Any, prefix: Any, suffix: Any, head: Any, tail: Any,
 @njit(cache=True, nogil=True)
 def _hset(
     text: Any, ends: Any, prefix: Any, suffix: Any, parts: Any, part_ends: Any, words: Any, slots: Any, kind: int,
-    layout: int, moments: Any, scalars: Any, expire: Any, expire_head: Any, expire_end: Any, out: Any,
+    moments: Any, scalars: Any, expire: Any, expire_head: Any, expire_end: Any, out: Any,
 ) -> int:  # fmt: skip
     value = np.empty(32, dtype=np.uint8)
+    profile = np.empty(most_bytes(words.shape[1]), dtype=np.uint8)
     at = 0
     for i in range(slots.shape[0]):
         at = _put(parts, 0, part_ends[1], out, at)
         at = _put_key(text, ends[i], ends[i + 1], prefix, suffix, out, at)
         at = _put(parts, part_ends[1], part_ends[2], out, at)
-        # protobuf Value with bytes_val
-        size = stored_size(words, slots[i])
+        # protobuf Value with bytes_val; its size stands before it
+        size = put_profile(words, slots[i], kind, profile, 0)
         value[0] = 0x0A
         begun = _put_varint(size, value, 1)
         at = _put_length(begun + size, out, at)
         at = _put(value, 0, begun, out, at)
-        at = _end_line(put_profile(words, slots[i], kind, layout, out, at), out)
+        at = _end_line(_put(profile, 0, size, out, at), out)
         for k in range(scalars.shape[1]):
             # protobuf Value with int64_val
             at = _put(parts, part_ends[2 + k], part_ends[3 + k], out, at)

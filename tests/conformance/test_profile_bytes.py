@@ -10,8 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from features.codec import HEADER, KINDS, LAYOUT, ProfileError, decode_profiles, encode_profiles, load_into
+from features.codec import (
+    HEADER,
+    KINDS,
+    LAYOUT,
+    WHOLE_WORDS,
+    ProfileError,
+    decode_profiles,
+    encode_profiles,
+    load_into,
+)
 from features.columns import columns_of, text_hash
 from features.holder_kernel import apply_payments
 from features.meeting_kernel import DECLINED, LABEL, PAID, apply_frauds, apply_items
@@ -19,6 +30,7 @@ from features.profiles import FRAUDS, HOLDER, MEETING, new_arena
 from tests.property.oracle import DAY, HOUR, Event
 
 GOLDEN = Path(__file__).parent / "golden"
+LAYOUTS = (WHOLE_WORDS, LAYOUT)
 DTYPES = {"holder": HOLDER, "meeting": MEETING, "frauds": FRAUDS}
 START = 1_760_000_000_000
 
@@ -71,30 +83,52 @@ def test_the_kernels_still_write_the_golden_bytes(kind: str) -> None:
     assert encode_profiles(profile(kind), np.array([0]))[0] == golden(kind, LAYOUT)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", DTYPES)
-def test_golden_bytes_are_read(kind: str) -> None:
+def test_golden_bytes_are_read(kind: str, layout: int) -> None:
     arena = new_arena(DTYPES[kind], 1)
-    assert load_into(arena, 0, golden(kind, LAYOUT))
+    assert load_into(arena, 0, golden(kind, layout))
     assert arena[0].tobytes() == profile(kind)[0].tobytes()
-    assert len(golden(kind, LAYOUT)) <= 2048
+    assert len(golden(kind, layout)) <= 2048
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.sampled_from([0, 1, 255, 256, 2**32, 2**63, 2**64 - 1]), min_size=8, max_size=8),
+    st.integers(0, 249),
+)
+def test_any_profile_is_stored_in_no_more_than_its_words_and_comes_back(words: list[int], place: int) -> None:
+    """From a profile of zeros to one in which no byte is zero."""
+    whole = np.resize(np.array(words, dtype=np.uint64), 2 * HOLDER.itemsize // 8)
+    whole[place:249] = 0
+    arena = whole.view(HOLDER)
+    stored = encode_profiles(arena, np.arange(2))
+    for each, raw in zip(arena.view(np.uint64).reshape(2, -1), stored, strict=True):
+        assert len(raw) <= HEADER + (len(each) + 7) // 8 + 8 * np.count_nonzero(each) <= 2048
+    back = new_arena(HOLDER, 2)
+    decode_profiles(back, [0, 1], stored)
+    assert back.tobytes() == arena.tobytes()
 
 
 def longer(stored: bytes, words: int) -> bytes:
     """The same profile as a writer would store it that knows one more word at the end, which is not zero."""
+    layout = stored[1]
     mask_end = HEADER + (words + 7) // 8
     mask = bytearray(stored[HEADER:mask_end])
     if words % 8 == 0:
         mask.append(0)
     mask[words // 8] |= 1 << (words % 8)
     length = (words + 1).to_bytes(2, "little")
-    return stored[:2] + length + bytes(mask) + stored[mask_end:] + b"appended"
+    word = b"appended" if layout == WHOLE_WORDS else b"\x81ad"
+    return stored[:2] + length + bytes(mask) + stored[mask_end:] + word
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", DTYPES)
-def test_a_reader_that_knows_less_leaves_out_what_it_does_not_know(kind: str) -> None:
+def test_a_reader_that_knows_less_leaves_out_what_it_does_not_know(kind: str, layout: int) -> None:
     words = DTYPES[kind].itemsize // 8
     arena = new_arena(DTYPES[kind], 1)
-    load_into(arena, 0, longer(golden(kind, LAYOUT), words))
+    load_into(arena, 0, longer(golden(kind, layout), words))
     assert arena[0].tobytes() == profile(kind)[0].tobytes()
 
 
@@ -120,13 +154,14 @@ def test_a_reader_that_knows_more_takes_the_rest_as_zero(kind: str) -> None:
         (lambda raw: raw[:-5], "not the length"),
         (lambda raw: raw + b"x", "not the length"),
         (lambda raw: bytes([raw[0] % 3 + 1]) + raw[1:], "this code reads kind"),
-        (lambda raw: raw[:1] + bytes([raw[1] + 1]) + raw[2:], "features rebuild"),
+        (lambda raw: raw[:1] + bytes([LAYOUT + 1]) + raw[2:], "features rebuild"),
         (lambda _raw: np.zeros(1952, np.uint8).tobytes(), "this code reads kind"),
     ],
 )
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", DTYPES)
-def test_what_is_no_profile_is_refused_in_words(kind: str, spoil, said: str) -> None:
-    good = golden(kind, LAYOUT)
+def test_what_is_no_profile_is_refused_in_words(kind: str, layout: int, spoil, said: str) -> None:
+    good = golden(kind, layout)
     arena = new_arena(DTYPES[kind], 3)
     with pytest.raises(ProfileError, match=said):
         decode_profiles(arena, [0, 1], [good, spoil(good)])
