@@ -125,7 +125,7 @@ def put_profile(words: Any, slot: int, kind: int, out: Any, start: int) -> Any:
         used += 1
         there = end
         end += 1
-        held = 0
+        held: Any = 0
         for b in range(8):
             # no branch: a byte that is zero is written over by the next
             byte = (word >> np.uint64(8 * b)) & np.uint64(0xFF)
