@@ -35,6 +35,10 @@ class EarlyLabels:
         )
         self._ids = {p: {raw.decode() for raw in reply} for p, reply in zip(wanted, replies, strict=True)}
 
+    def __bool__(self) -> bool:
+        """Whether any label came first; nearly always none did, and then no decision need be asked about."""
+        return any(self._ids.values())
+
     def __contains__(self, place: tuple[int, str]) -> bool:
         """Whether the label of a (partition, transaction) came first."""
         partition, transaction_id = place

@@ -153,7 +153,7 @@ class LabelsStage:
                 refused.append((record, _poison(error)))
         early = {
             decision.transaction_id: record
-            for record, decision in decided
+            for record, decision in (decided if self._early else ())
             if (record.partition, decision.transaction_id) in self._early
         }
         values, _ = self._read(chunk, [label_key(transaction_id) for transaction_id in early])
