@@ -1,7 +1,7 @@
 """A profile as stored: kind, layout, length, a bit mask of which of its words of 8 bytes are not zero, and those words: each as
 a bit mask of which of its bytes are not zero, and those bytes.
 
-A young profile is mostly zeros, and most of its numbers are small: a card with ten payments takes about 400 of 2,000 bytes, a device 100.
+A young profile is mostly zeros, and most of its numbers are small: a card with ten payments takes about 300 of 2,000 bytes, a device 100.
 Words as they are (layout 2, all that older code writes) are read too, and written where that is shorter, which bounds the
 size. Forward and backward: the length says how many words the writer knew. A reader with more takes the rest as zero, a reader with fewer leaves the
 rest out (a profile that it writes then lacks them until the newer code writes it again); so fields are only ever appended.
@@ -33,12 +33,14 @@ class ProfileError(Exception):
     """Stored bytes are not a profile of a kind and layout that this code reads."""
 
 
-def encode_profiles(arena: npt.NDArray[np.void], slots: npt.NDArray[np.int64]) -> list[bytes]:
+def encode_profiles(
+    arena: npt.NDArray[np.void], slots: npt.NDArray[np.int64], layout: int = LAYOUT
+) -> list[bytes]:
     """The stored form of some profiles of an arena, at most ``itemsize * 65 / 64 + 5`` bytes each."""
     words = words_of(arena)
     out = np.empty(len(slots) * most_bytes(words.shape[1]) + 8, dtype=np.uint8)
     ends = np.empty(len(slots) + 1, dtype=np.int64)
-    _pack(words, np.ascontiguousarray(slots, dtype=np.int64), KINDS[arena.dtype], out, ends)
+    _pack(words, np.ascontiguousarray(slots, dtype=np.int64), KINDS[arena.dtype], layout, out, ends)
     whole = out[: ends[-1]].tobytes()
     bounds = ends.tolist()
     return [whole[start:end] for start, end in pairwise(bounds)]
@@ -98,15 +100,18 @@ def _complaint(stored: bytes, kind: int) -> str:
 
 
 @njit(cache=True, nogil=True)
-def _pack(words: Any, slots: Any, kind: int, out: Any, ends: Any) -> None:
+def _pack(words: Any, slots: Any, kind: int, layout: int, out: Any, ends: Any) -> None:
     ends[0] = 0
     for i in range(slots.shape[0]):
-        ends[i + 1] = put_profile(words, slots[i], kind, out, ends[i])
+        ends[i + 1] = put_profile(words, slots[i], kind, layout, out, ends[i])
 
 
 @njit(cache=True, nogil=True)
-def put_profile(words: Any, slot: int, kind: int, out: Any, start: int) -> Any:
-    """Write a profile's stored form into ``out`` (``most_bytes``) from ``start`` on; returns where it ends."""
+def put_profile(words: Any, slot: int, kind: int, layout: int, out: Any, start: int) -> Any:
+    """Write a profile's stored form into ``out`` (``most_bytes``) from ``start`` on; returns where it ends.
+
+    ``layout``: LAYOUT, or WHOLE_WORDS for those who read no other.
+    """
     width = words.shape[1]
     out[start] = kind
     out[start + 1] = LAYOUT
@@ -134,7 +139,7 @@ def put_profile(words: Any, slot: int, kind: int, out: Any, start: int) -> Any:
             end += some
             held |= some << b
         out[there] = held
-    if end - first <= 8 * used:
+    if layout == LAYOUT and end - first <= 8 * used:
         return end
     out[start + 1] = WHOLE_WORDS
     end = first

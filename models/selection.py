@@ -1,4 +1,5 @@
-"""Which backend for which batch size: measured once per machine and model, kept on disk, read by every later replica."""
+"""Which backend for which batch size: measured when a replica starts, once per machine and model, kept on disk, read by every
+later replica. A model that replaces another in service takes over its table."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from features.online.claims import Claims
-from features.online.layout import JOIN_KEYS, fields_of, key_prefix, views_of
+from features.online.layout import JOIN_KEYS, fields_ever_of, key_prefix, views_of
 from features.online.resp import Command, RespClient, accepted, scanned
 from features.online.versions import (
     VERSIONS_KEY,
@@ -70,7 +70,7 @@ def _check_caught_up(client: RespClient, settings: Settings, version: int) -> No
 def _drop_profiles(client: RespClient, version: int, say: Say) -> int:
     fields: dict[bytes, list[bytes]] = {key_prefix(entity): [] for entity in JOIN_KEYS}
     for view in views_of(version):
-        fields[key_prefix(view.entity)] += fields_of(view)
+        fields[key_prefix(view.entity)] += fields_ever_of(view)
     gone = looked = told = 0
     for keys in scanned(client, "TYPE", "hash", STEP):
         # a hash without fields is no key any more: entities that only this version knew go wholly

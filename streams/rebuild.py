@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from features.codec import LAYOUT
 from features.columns import columns_of
 from features.day_totals import sums_24h
 from features.holder_kernel import apply_payments
@@ -82,13 +83,13 @@ class CardBuilder:
         slots = self.cards.places([tx.card_id for tx in transactions])
         apply_payments(payments, slots, self.cards.records)
 
-    def writes(self) -> Iterator[Packed]:
-        """The HSETs of cards that changed since the last time, a round at a time."""
+    def writes(self, layout: int = LAYOUT) -> Iterator[Packed]:
+        """The HSETs of cards that changed since the last time, a round at a time; ``layout``: see ``features.codec.put_profile``."""
         for part, slots in self.cards.changed():
             moments = self.cards.records["last_ms"][slots]
             scalars = np.column_stack(sums_24h(self.cards.records, slots))
             expire = np.ones(len(part), dtype=np.bool_)
-            yield pack_hset(CARD_STATE, part, self.cards.records, slots, moments, scalars, expire)
+            yield pack_hset(CARD_STATE, part, self.cards.records, slots, moments, scalars, expire, layout)
 
 
 class EntityBuilder:
@@ -109,12 +110,12 @@ class EntityBuilder:
             slots = arena.places(group.columns.ids)
             apply_columns(group.columns, slots, arena.records)
 
-    def writes(self) -> Iterator[Packed]:
-        """The HSETs of entities that changed since the last time, a round at a time."""
+    def writes(self, layout: int = LAYOUT) -> Iterator[Packed]:
+        """The HSETs of entities that changed since the last time, a round at a time; ``layout`` as above."""
         for view, arena in self.views.values():
             for part, slots in arena.changed():
                 before = np.zeros(len(part), dtype=np.int64)
-                yield profile_writes(view, part, arena.records, slots, before)
+                yield profile_writes(view, part, arena.records, slots, before, layout)
 
     def said(self) -> list[Command]:
         """What labels said, to be remembered before the position is written."""

@@ -14,7 +14,7 @@ import hiredis
 import numpy as np
 import numpy.typing as npt
 
-from features.codec import decode_profiles
+from features.codec import LAYOUT, decode_profiles
 from features.engine import Arena, Places, Profiles, Slots
 from features.online.gather import HasEntities, StoreRefused
 from features.online.layout import (
@@ -97,8 +97,11 @@ class HotProfiles:
     here must write it to the store in the order of batches, or end: and before anything is read again that was forgotten.
     """
 
-    def __init__(self, home: Callable[[str, str], int], budget_bytes: int = BUDGET_BYTES) -> None:
-        """``home``: the partition of `entities` on which (entity, id) lives."""
+    def __init__(
+        self, home: Callable[[str, str], int], budget_bytes: int = BUDGET_BYTES, layout: int = LAYOUT
+    ) -> None:
+        """``home``: the partition of `entities` on which (entity, id) lives; ``layout``: in which what is kept here is written."""
+        self.layout = layout
         self._home = home
         self._budget = budget_bytes
         self._tables = {

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from features.codec import KINDS, most_bytes, put_profile, words_of
+from features.codec import KINDS, LAYOUT, most_bytes, put_profile, words_of
 from features.online.layout import (
     KEEP_S,
     KEY_SUFFIX,
@@ -84,12 +84,14 @@ def pack_hset(
     moments: npt.NDArray[np.int64],
     scalars: npt.NDArray[np.int64],
     expire: npt.NDArray[np.bool_],
+    layout: int = LAYOUT,
 ) -> Packed:
     """One HSET per id: its profile, the view's scalars, the view's timestamp; and an EXPIRE where asked for.
 
     Args:
         slots: (n,) of ``arena``, in the order of ``ids``.
         moments: (n,) milliseconds. scalars: (n, fields of the view less the profile). expire: (n,).
+        layout: of the profiles, see ``features.codec.put_profile``.
 
     Raises:
         ValueError: the scalars are not the view's: such a command would be another one.
@@ -112,7 +114,7 @@ def pack_hset(
     prefix = np.frombuffer(key_prefix(view.entity), dtype=np.uint8)
     end = _hset(
         names.text, names.ends, prefix, _SUFFIX, joined, ends, words, np.ascontiguousarray(slots, dtype=np.int64),
-        KINDS[arena.dtype], np.ascontiguousarray(moments, dtype=np.int64),
+        KINDS[arena.dtype], layout, np.ascontiguousarray(moments, dtype=np.int64),
         np.ascontiguousarray(scalars, dtype=np.int64), np.ascontiguousarray(expire, dtype=np.bool_), _EXPIRE,
         _EXPIRE_END, out,
     )  # fmt: skip
@@ -132,7 +134,7 @@ def _hmget(text: Any, ends: Any, prefix: Any, suffix: Any, head: Any, tail: Any,
 @njit(cache=True, nogil=True)
 def _hset(
     text: Any, ends: Any, prefix: Any, suffix: Any, parts: Any, part_ends: Any, words: Any, slots: Any, kind: int,
-    moments: Any, scalars: Any, expire: Any, expire_head: Any, expire_end: Any, out: Any,
+    layout: int, moments: Any, scalars: Any, expire: Any, expire_head: Any, expire_end: Any, out: Any,
 ) -> int:  # fmt: skip
     value = np.empty(32, dtype=np.uint8)
     profile = np.empty(most_bytes(words.shape[1]), dtype=np.uint8)
@@ -142,7 +144,7 @@ def _hset(
         at = _put_key(text, ends[i], ends[i + 1], prefix, suffix, out, at)
         at = _put(parts, part_ends[1], part_ends[2], out, at)
         # protobuf Value with bytes_val; its size stands before it
-        size = put_profile(words, slots[i], kind, profile, 0)
+        size = put_profile(words, slots[i], kind, layout, profile, 0)
         value[0] = 0x0A
         begun = _put_varint(size, value, 1)
         at = _put_length(begun + size, out, at)

@@ -45,7 +45,7 @@ def config(settings: Settings) -> str:
         "auto-aof-rewrite-min-size": "3gb",
         # profiles are packed already, and a rewrite takes its processor time from the hot path
         "rdbcompression": "no",
-        # an entity's hash is five fields in one piece of memory, its profile of up to 2 KB among them: a table for five
+        # an entity's hash is a few fields in one piece of memory, its profile of up to 2 KB among them: a table for them
         # costs a miss of the cache for each. The older of the setting's two names, which later versions know too
         "hash-max-ziplist-value": 4096,
         # 65,536 hashes hold the ledger index' entries of 60 days. One piece is searched from its beginning: at 500 entries that takes

@@ -121,6 +121,7 @@ def _settings(home: Path, port_base: int | None, embedded: bool) -> Settings:
         processors=known.processors,
         deadline_ms=known.deadline_ms,
         hot_profiles_mb=known.hot_profiles_mb,
+        profile_layout=known.profile_layout,
     )
 
 

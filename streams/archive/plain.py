@@ -8,7 +8,7 @@ other catalogues and says what is wrong with a record. The bytes' layout: Messag
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import pyarrow as pa
 from numba import njit
 
 from features.catalogue import CATALOGUE_HASH, WIDTH
-from streams.events import Transaction
+from streams.events import Channel, Transaction
 
 #: the transaction's fields by the way they are kept
 TEXTS = (
@@ -70,12 +70,14 @@ def plain_columns(values: Sequence[bytes | None]) -> PlainColumns | None:
     except pa.ArrowInvalid:
         # bytes that are no UTF-8
         return None
+    if not set(texts["channel"].unique().to_pylist()) <= _CHANNELS:
+        return None
     kept = {name: pa.array(degrees[k], pa.float64(), mask=~present[k]) for k, name in enumerate(PLACES)}
     return PlainColumns(texts, kept, dict(zip(_NUMBERS, numbers, strict=True)), vectors.view("<f4"))
 
 
 def warm() -> None:
-    """Compile the loops, or load what was compiled before, so that no batch waits for it: a second or a few."""
+    """Compile the loops (seven seconds), or load what was compiled before, so that no batch waits for it."""
     plain_columns([b"\x90"])
     _texts(np.frombuffer(b"-", dtype=np.uint8), np.zeros(1, np.int64), np.ones(1, np.int64), True)
 
@@ -111,16 +113,21 @@ def _joined(names: Sequence[str]) -> tuple[Bytes, npt.NDArray[np.int64]]:
 
 
 _CATALOGUE = np.frombuffer(bytearray(CATALOGUE_HASH.encode()), dtype=np.uint8)
-_KEPT = (*TEXTS, *PLACES, _AMOUNT)
+_KEPT = (*TEXTS, *PLACES, _AMOUNT, "event_time")
 #: the transaction's fields that are kept, in the order in which they are written, and the place of each in _KEPT
 _ORDER = [name for name in Transaction.__struct_fields__ if name in _KEPT]
 _KEYS, _KEY_ENDS = _joined(_ORDER)
 _SLOTS = np.array([_KEPT.index(name) for name in _ORDER])
 _TEXTS, _PLACES = len(TEXTS), len(PLACES)
-_VECTOR = 4 * WIDTH
-#: fields of a record; a newer code may append more
-_FIELDS = 9
+_AMOUNT_AT = _TEXTS + _PLACES
+#: fields that every record has; a newer code may append more
+_FIELDS = 10
+#: fields up to the vector
+_READ = 9
+#: a text that is longer is none that the processor accepts; it bounds the columns too
+_MOST_TEXT = 256
 _NIL = 0xC0
+_CHANNELS = {None, *get_args(Channel)}
 
 
 @njit(cache=True, nogil=True)
@@ -148,11 +155,12 @@ def _read(
         at = _transaction(data, at, end, keys, key_ends, slots, i, numbers, places, present, spans)
         numbers[3, i], at = _integer(data, at, end)
         start, size, at = _blob(data, at, end)
-        if at < 0 or size != _VECTOR:
+        # not a constant: compiled code is kept with this file, and the catalogue grows in its own
+        if at < 0 or size != vectors.shape[1]:
             return False
         vectors[i] = data[start : start + size]
         # what follows is not kept, but the record must be whole
-        for _ in range(count - _FIELDS):
+        for _ in range(count - _READ):
             at = _skip(data, at, end)
         if at != end:
             return False
@@ -176,7 +184,7 @@ def _transaction(
         places[k, i] = 0
     numbers[4, i] = -1
     # fields come in their order: the next one is looked for where the last one was found
-    after = 0
+    after, found = 0, 0
     for _ in range(pairs):
         start, size, at = _text(data, at, end)
         if at < 0 or at >= end:
@@ -188,18 +196,25 @@ def _transaction(
                 field = slots[k]
                 after = k + 1
                 break
-        if field < 0 or (data[at] == _NIL and field >= _REQUIRED and field != _TEXTS + _PLACES):
+        if field >= 0:
+            if (found >> field) & 1:
+                # which of the two counts is for structs to say
+                return -1
+            found |= 1 << field
+        if field < 0 or field > _AMOUNT_AT or (data[at] == _NIL and _REQUIRED <= field < _AMOUNT_AT):
             at = _skip(data, at, end)
         elif field < _TEXTS:
             spans[field, 0, i], spans[field, 1, i], at = _text(data, at, end)
-        elif field < _TEXTS + _PLACES:
+            if spans[field, 1, i] > _MOST_TEXT:
+                return -1
+        elif field < _AMOUNT_AT:
             places[field - _TEXTS, i], at = _double(data, at, end)
             present[field - _TEXTS, i] = True
         else:
             numbers[4, i], at = _integer(data, at, end)
         if at < 0:
             return -1
-    if numbers[4, i] < 0:
+    if numbers[4, i] < 0 or not (found >> (_AMOUNT_AT + 1)) & 1:
         return -1
     for k in range(_REQUIRED):
         if spans[k, 0, i] < 0:

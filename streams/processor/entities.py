@@ -121,7 +121,7 @@ class EntityStage:
         before = moments_of(arena, places)
         apply_columns(group.columns, self._hot.profiles_of(group.view, slots)[1], arena)
         names = self._hot.names(group.view.entity, touched.tolist())
-        return profile_writes(group.view, names, arena, places, before)
+        return profile_writes(group.view, names, arena, places, before, self._hot.layout)
 
     def _news(self, items: list[Placed]) -> tuple[list[Placed], list[Command]]:
         """The items that say something new, labels with the change that they make, and the writes that remember what was said.
@@ -270,11 +270,14 @@ def moments_of(arena: Any, places: Slots) -> Any:
     return arena["last_ms"][places]
 
 
-def profile_writes(view: View, names: list[str], arena: Any, places: Slots, before: Any) -> Packed:
+def profile_writes(
+    view: View, names: list[str], arena: Any, places: Slots, before: Any, layout: int
+) -> Packed:
     """One HSET per entity.
 
     Args:
         places: where in the arena each of ``names`` lies. before: their ``moments_of`` before anything was applied.
+        layout: see ``features.codec.put_profile``.
     """
     moments = moments_of(arena, places)
     if arena.dtype == FRAUDS:
@@ -282,7 +285,7 @@ def profile_writes(view: View, names: list[str], arena: Any, places: Slots, befo
     else:
         scalars = counts_24h(arena, places)[:, None]
     expire = before // KEEP_AGAIN_MS != moments // KEEP_AGAIN_MS
-    return pack_hset(view, names, arena, places, moments, scalars, expire)
+    return pack_hset(view, names, arena, places, moments, scalars, expire, layout)
 
 
 def applied_writes(applied: dict[int, dict[Source, int]]) -> list[Command]:

@@ -27,6 +27,7 @@ from features.columns import columns_of, text_hash
 from features.holder_kernel import apply_payments
 from features.meeting_kernel import DECLINED, LABEL, PAID, apply_frauds, apply_items
 from features.profiles import FRAUDS, HOLDER, MEETING, new_arena
+from streams.settings import Settings
 from tests.property.oracle import DAY, HOUR, Event
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -81,6 +82,15 @@ def golden(kind: str, layout: int) -> bytes:
 @pytest.mark.parametrize("kind", DTYPES)
 def test_the_kernels_still_write_the_golden_bytes(kind: str) -> None:
     assert encode_profiles(profile(kind), np.array([0]))[0] == golden(kind, LAYOUT)
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+def test_for_code_of_before_the_layout_of_before_is_written(kind: str) -> None:
+    """While it runs beside (``profile_layout`` of the settings)."""
+    assert encode_profiles(profile(kind), np.array([0]), WHOLE_WORDS)[0] == golden(kind, WHOLE_WORDS)
+    assert Settings(home="unused").profile_layout == LAYOUT
+    with pytest.raises(ValueError, match="2 or 3"):
+        Settings(home="unused", profile_layout=1)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -13,8 +14,8 @@ from streams.archive import rows
 from streams.archive.plain import plain_columns
 from streams.events import Transaction, from_ms
 from streams.layouts import Layouts
-from streams.records import FeatureRecord, encode_features
-from tests.unit.archive_samples import START_MS, Record
+from streams.records import FeatureRecord, decode_features, encode_features
+from tests.unit.archive_samples import START_MS, Record, features
 
 ids = st.text(st.characters(categories=("L", "N", "P", "S")), min_size=1, max_size=64)
 moments = st.integers(946_684_800_000, 4_102_444_799_000)
@@ -59,6 +60,10 @@ records = st.builds(
 )
 
 
+replace = msgspec.structs.replace
+ONE = decode_features(features(1).value or b"")
+
+
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(records, min_size=1, max_size=8), st.integers(-1, 2**40))
 def test_columns_are_what_structs_give(batch, last_source):
@@ -86,6 +91,11 @@ def test_no_bytes_are_misread(record, place, byte):
         b"",
         b"\x90",
         encode_features([CATALOGUE_HASH] + [0] * 8),
+        encode_features([*msgspec.structs.astuple(ONE)[:9]]),
+        encode_features(replace(ONE, transaction=replace(ONE.transaction, card_id="c" * 257))),
+        encode_features(replace(ONE, transaction=replace(ONE.transaction, channel="zzz"))),
+        encode_features(ONE).replace(b"\xaaevent_time", b"\xaaevent_tine"),
+        encode_features(ONE).replace(b"\xa8latitude", b"\xa9longitude"),
         encode_features(["other"] + [0] * 8),
         b"\xdd" + b"\xff" * 400,
         b"\x9e" + b"\xd9\xff",
@@ -93,6 +103,10 @@ def test_no_bytes_are_misread(record, place, byte):
 )
 def test_what_is_no_record_is_left_to_structs(value):
     assert plain_columns([value]) is None
+
+
+def test_the_record_that_these_spoil_is_plain():
+    assert plain_columns([encode_features(ONE)]) is not None
 
 
 def _both_ways(values: list[bytes], last_source: int) -> tuple[tuple[pa.Table, int], tuple[pa.Table, int]]:

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.codec import encode_profiles
+from features.codec import LAYOUT, WHOLE_WORDS, encode_profiles
 from features.online.layout import (
     CARD_FRAUDS,
     CARD_STATE,
@@ -30,9 +30,9 @@ ids = st.text(min_size=1, max_size=64)
 @settings(deadline=None)
 @given(
     st.sampled_from(VIEWS), st.lists(ids, min_size=1, max_size=5), st.integers(0, 2**42), st.integers(-5, 2**62),
-    st.integers(0, 2**32), st.booleans(),
+    st.integers(0, 2**32), st.booleans(), st.sampled_from([WHOLE_WORDS, LAYOUT]),
 )  # fmt: skip
-def test_packed_hset_is_hset(view, names, event_ms, scalar, seed, expire):
+def test_packed_hset_is_hset(view, names, event_ms, scalar, seed, expire, layout):
     arena = new_arena(dtype_of(view), len(names))
     chance = np.random.default_rng(seed)
     for record in arena.view(np.uint8).reshape(len(arena), -1):
@@ -40,9 +40,11 @@ def test_packed_hset_is_hset(view, names, event_ms, scalar, seed, expire):
     slots = np.arange(len(names))[::-1]
     scalars = np.full((len(names), len(view.fields) - 1), scalar)
     moments = event_ms + np.arange(len(names))
-    packed = pack_hset(view, names, arena, slots, moments, scalars, np.full(len(names), expire))
+    packed = pack_hset(view, names, arena, slots, moments, scalars, np.full(len(names), expire), layout)
     wanted = b""
-    for name, profile, moment in zip(names, encode_profiles(arena, slots), moments.tolist(), strict=True):
+    stored = encode_profiles(arena, slots, layout)
+    assert layout == LAYOUT or {raw[1] for raw in stored} == {WHOLE_WORDS}
+    for name, profile, moment in zip(names, stored, moments.tolist(), strict=True):
         wanted += hiredis.pack_command(hset(view, name, moment, profile, *scalars[0].tolist()))
         if expire:
             wanted += hiredis.pack_command(("EXPIRE", entity_key(view.entity, name), KEEP_S))

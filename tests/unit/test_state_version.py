@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from features.codec import LAYOUT
-from features.online.layout import PROFILE_FIELD, VIEWS, entity_key, fields_of, hset, views_of
+from features.online.layout import PROFILE_FIELD, VIEWS, entity_key, fields_ever_of, fields_of, hset, views_of
 from features.online.versions import applied_key, group_of, said_prefix, unfinished_key
 from features.profiles import FRAUDS, HOLDER, MEETING, STATE_VERSION
 
@@ -56,3 +56,11 @@ def test_a_views_fields_are_those_that_are_written() -> None:
         assert written[1] == entity_key(view.entity, "id")
         assert fields_of(view) == written[2::2]
         assert PROFILE_FIELD[view.name] == fields_of(view)[0]
+
+
+def test_what_older_code_wrote_goes_with_its_version() -> None:
+    """Else a hash of which only this is left would stay."""
+    card, frauds = VIEWS[:2]
+    # murmur3 of "card_state:last_event_ms", as Feast had it
+    assert fields_ever_of(card) == (*fields_of(card), bytes.fromhex("cfd354b2"))
+    assert fields_ever_of(frauds) == fields_of(frauds)
