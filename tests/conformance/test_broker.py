@@ -30,7 +30,7 @@ from streams.partitioning import partitions_of
 from streams.records import HEADER_SOURCE_OFFSET
 from streams.settings import Settings
 from streams.topics import ALL, DECISIONS, FEATURES, LABELS, OUTCOMES, TRANSACTIONS, TopicError, ensure_topics
-from tests.running import ends_of, pid_of, read_topic, until
+from tests.running import ends_of, pid_of, read_topic, stand_still, until
 
 PARTITIONS = 3
 #: for whatever needs the broker, a group or a process, on a machine that does other things as well
@@ -541,45 +541,23 @@ class Watched:
         self._timeouts = sum(each["req_timeouts"] for each in brokers)
 
 
-#: how often a broker is stopped until a request stays without an answer; and how long it is waited for, each time
-ATTEMPTS, NOTICED_S = 5, 20.0
-
-
-def sent_to_a_frozen_broker(broker: Settings, producer_of: Callable[[], Watched]) -> list[bytes]:
-    """What lies on a partition after the broker stood still, so that its client sent again what lay there unread.
-
-    Now and then, on a busy machine, a client has no request under way while the broker stands still, and counts none; then nothing
-    lay there unread, and it is tried again with another one.
-    """
-    for _ in range(ATTEMPTS):
-        found = _sent_while_it_stood_still(broker, producer_of())
-        if found is not None:
-            return found
-    pytest.fail(f"{ATTEMPTS} times no request stayed without an answer while the broker stood still")
-
-
-def _sent_while_it_stood_still(broker: Settings, watched: Watched) -> list[bytes] | None:
-    """None: no request had to wait."""
+def sent_to_a_frozen_broker(broker: Settings, watched: Watched) -> list[bytes]:
+    """What lies on a partition after the broker stood still, so that its client sent again what lay there unread."""
     producer = watched.producer
     producer.produce(OUTCOMES.name, b"connected", partition=0)
     flush(producer, SOON_S)
     start = ends(broker, OUTCOMES.name)
     pid = until(lambda: pid_of(broker, "kafka"), SOON_S, "the broker's pid")
-    before = watched.timeouts()
-    os.kill(pid, signal.SIGSTOP)
     try:
+        stand_still(pid)
         for number in range(10):
             producer.produce(OUTCOMES.name, b"%d" % number, partition=0)
-        end = time.monotonic() + NOTICED_S
-        while watched.timeouts() == before and time.monotonic() < end:
-            # it waits for the client's statistics
-            continue
-        noticed = watched.timeouts() > before
+        until(watched.timeouts, SOON_S, "a request without an answer")
     finally:
         os.kill(pid, signal.SIGCONT)
     flush(producer, SOON_S)
     producer.close()
-    return [record.value() for record in since(broker, OUTCOMES.name, start)] if noticed else None
+    return [record.value() for record in since(broker, OUTCOMES.name, start)]
 
 
 ONCE = [b"%d" % number for number in range(10)]
@@ -591,7 +569,7 @@ def test_what_was_sent_again_lies_there_once_and_on_the_mock_twice(broker: Setti
     What copes with it: a transaction counts once by its id, scoring and labels drop what carries a source offset that
     they have seen. What does not: counts of records in the embedded form after a broker that stood still.
     """
-    found = sent_to_a_frozen_broker(broker, lambda: Watched(new_producer, broker))
+    found = sent_to_a_frozen_broker(broker, Watched(new_producer, broker))
     if broker.embedded:
         assert set(found) == set(ONCE) and len(found) > len(ONCE)
     else:
@@ -600,7 +578,6 @@ def test_what_was_sent_again_lies_there_once_and_on_the_mock_twice(broker: Setti
 
 def test_a_producer_that_is_not_idempotent_doubles_what_it_sends_again(broker: Settings) -> None:
     """So the test above can fail."""
-    found = sent_to_a_frozen_broker(
-        broker, lambda: Watched(new_reporting_producer, broker, **{"enable.idempotence": False})
-    )
+    careless = Watched(new_reporting_producer, broker, **{"enable.idempotence": False})
+    found = sent_to_a_frozen_broker(broker, careless)
     assert set(found) == set(ONCE) and len(found) > len(ONCE)

@@ -18,7 +18,7 @@ from infra import stack
 from infra.stack.supervisor import Supervisor
 from streams.settings import Settings
 from streams.topics import DECISIONS
-from tests.running import ends_of, pid_of, run_json, start_cli, until
+from tests.running import ends_of, pid_of, run_json, stand_still, start_cli, until
 
 pytestmark = pytest.mark.stack
 RATE, SECONDS, AWAY_S = 300, 36, 30.0
@@ -28,7 +28,7 @@ MOST_LOG_BYTES = 100_000
 
 def freeze(settings: Settings, pid: int) -> Callable[[], None]:
     """It takes connections and answers nothing; returns what ends that."""
-    os.kill(pid, signal.SIGSTOP)
+    stand_still(pid)
     return lambda: os.kill(pid, signal.SIGCONT)
 
 

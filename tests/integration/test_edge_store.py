@@ -17,6 +17,7 @@ import uvloop
 from features.online.resp import StoreUnavailable
 from infra.stack.tools import find_tools
 from services.scoring.edge_store import SILENT_S, EdgeStore
+from tests.running import stand_still
 
 WITHIN_S = 15.0
 
@@ -88,7 +89,7 @@ def test_rounds_of_many_callers_keep_their_replies(server: Server) -> None:
 def test_a_frozen_server_costs_one_wait_and_then_none(server: Server) -> None:
     async def go() -> None:
         async with connected(server) as store:
-            server.process.send_signal(signal.SIGSTOP)
+            stand_still(server.process.pid)
             started = time.monotonic()
             with pytest.raises(StoreUnavailable, match="did not answer within 200 ms"):
                 await store.call([("GET", "k")], 0.2)
