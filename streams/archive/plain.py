@@ -263,12 +263,17 @@ def _items(data: Any, at: Any, end: Any, small: Any, large: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _sized(data: Any, at: Any, end: Any, head: Any) -> Any:
-    """(start, size, next) of what begins with its kind and ``head`` bytes of size."""
-    if at + 1 + head > end:
+def _sized(data: Any, at: Any, end: Any, kind: Any) -> Any:
+    """(start, size, next) of what says its size in one, two or four bytes: its kind is ``kind`` or one of the two after it."""
+    if at < 0 or at >= end:
         return -1, 0, -1
-    start = at + 1 + head
-    size = np.int64(_big_endian(data, at + 1, head))
+    head = np.int64(data[at]) - kind
+    if not 0 <= head <= 2:
+        return -1, 0, -1
+    start = at + 1 + (1 << head)
+    if start > end:
+        return -1, 0, -1
+    size = np.int64(_big_endian(data, at + 1, 1 << head))
     if start + size > end:
         return -1, 0, -1
     return start, size, start + size
@@ -277,28 +282,18 @@ def _sized(data: Any, at: Any, end: Any, head: Any) -> Any:
 @njit(cache=True, nogil=True)
 def _text(data: Any, at: Any, end: Any) -> Any:
     """(start, size, next) of a string."""
-    if at < 0 or at >= end:
+    if at < 0 or at >= end or data[at] & 0xE0 != 0xA0:
+        return _sized(data, at, end, 0xD9)
+    size = np.int64(data[at]) & 0x1F
+    if at + 1 + size > end:
         return -1, 0, -1
-    head = np.int64(data[at])
-    if head & 0xE0 == 0xA0:
-        size = head & 0x1F
-        if at + 1 + size > end:
-            return -1, 0, -1
-        return at + 1, size, at + 1 + size
-    if 0xD9 <= head <= 0xDB:
-        return _sized(data, at, end, 1 << (head - 0xD9))
-    return -1, 0, -1
+    return at + 1, size, at + 1 + size
 
 
 @njit(cache=True, nogil=True)
 def _blob(data: Any, at: Any, end: Any) -> Any:
     """(start, size, next) of bytes."""
-    if at < 0 or at >= end:
-        return -1, 0, -1
-    head = np.int64(data[at])
-    if 0xC4 <= head <= 0xC6:
-        return _sized(data, at, end, 1 << (head - 0xC4))
-    return -1, 0, -1
+    return _sized(data, at, end, 0xC4)
 
 
 @njit(cache=True, nogil=True)

@@ -56,8 +56,8 @@ _TEXTS = ("country", "customer_id", "device_id", "ip", "mcc")
 Refuse = Callable[[Any, str], None]
 
 
-class _Decision(msgspec.Struct, gc=False):
-    """What the archive keeps of a decision; typed, so that a bad value is refused with its record, not in the flush."""
+class _Kept(msgspec.Struct, gc=False):
+    """What the archive keeps of a decision but its times; typed, so that a bad value is refused with its record, not in the flush."""
 
     transaction_id: str
     decision: str
@@ -68,28 +68,20 @@ class _Decision(msgspec.Struct, gc=False):
     arm: str
     latency_ms: float
     reasons: msgspec.Raw
+    card_id: str
+    tenant: str
+
+
+class _Decision(_Kept, gc=False):
     event_time: Instant
     decided_at: Instant
-    card_id: str
-    tenant: str
 
 
-class _Spelt(msgspec.Struct, gc=False):
-    """As ``_Decision``, its times as they are spelt: Arrow reads a column of them for a tenth of what a datetime each costs."""
+class _Spelt(_Kept, gc=False):
+    """Its times as they are spelt: Arrow reads a column of them for a tenth of what a datetime each costs."""
 
-    transaction_id: str
-    decision: str
-    status: str
-    score: float | None
-    model_version: str
-    policy_version: str
-    arm: str
-    latency_ms: float
-    reasons: msgspec.Raw
     event_time: str
     decided_at: str
-    card_id: str
-    tenant: str
 
 
 class _Outcome(msgspec.Struct):
@@ -183,13 +175,17 @@ def _readable(records: list[Any], refuse: Refuse, layouts: Layouts) -> list[tupl
 
 def decision_table(records: list[Any], refuse: Refuse) -> pa.Table:
     """Records of `decisions` as a table; reasons stay JSON text."""
-    pairs = _decoded(records, _spelt_decoder.decode, refuse)
+    refused: list[tuple[Any, str]] = []
+    pairs = _decoded(records, _spelt_decoder.decode, lambda *what: refused.append(what))
     try:
-        return _decision_columns(pairs, _Spelt, _spelt_times)
+        table = _decision_columns(pairs, _Spelt, _spelt_times)
     except pa.ArrowInvalid:
-        # a time or a text among them that Arrow cannot read: one by one, to refuse it alone if it is none
-        pairs = _decoded([record for record, _ in pairs], _decode_decision, refuse)
+        # a time or a text among them that Arrow cannot read: all again, one by one, to refuse it alone if it is none
+        pairs = _decoded(records, _decode_decision, refuse)
         return _decision_columns(pairs, _Decision, _instants)
+    for record, reason in refused:
+        refuse(record, reason)
+    return table
 
 
 def _decision_columns(
