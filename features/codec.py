@@ -1,11 +1,14 @@
-"""A profile as stored: kind, layout, length, a bit mask of which of its words of 8 bytes are not zero, and those words: each as
-a bit mask of which of its bytes are not zero, and those bytes.
+"""A profile as stored: kind, layout, length, a mask of which of its words of 8 bytes are not zero, and those words: of each
+a mask of which of its bytes are not zero, and those bytes.
 
-A young profile is mostly zeros, and most of its numbers are small: a card with ten payments takes about 300 of 2,000 bytes, a device 100.
-Words as they are (layout 2, all that older code writes) are read too, and written where that is shorter, which bounds the
-size. Forward and backward: the length says how many words the writer knew. A reader with more takes the rest as zero, a reader with fewer leaves the
-rest out (a profile that it writes then lacks them until the newer code writes it again); so fields are only ever appended.
-A change that this does not cover raises the layout's number, and old layouts are either converted here or refused.
+A young profile is mostly zeros, and most of its numbers are small: a card with ten payments takes about 300 of 2,000
+bytes, a device 100. Words as they are (layout 2, all that older code writes) are read too, and written where that is
+shorter, which bounds the size.
+
+Forward and backward: the length says how many words the writer knew. A reader with more takes the rest as zero, a reader
+with fewer leaves the rest out (a profile that it writes then lacks them until the newer code writes it again); so fields
+are only ever appended. A change that this does not cover raises the layout's number, and old layouts are either converted
+here or refused.
 """
 
 from __future__ import annotations
@@ -114,20 +117,34 @@ def put_profile(words: Any, slot: int, kind: int, layout: int, out: Any, start: 
     """
     width = words.shape[1]
     out[start] = kind
-    out[start + 1] = LAYOUT
     out[start + 2] = width & 0xFF
     out[start + 3] = width >> 8
     mask = start + HEADER
     first = mask + (width + 7) // 8
     for m in range(mask, first):
         out[m] = 0
-    end, used = first, 0
+    used = 0
     for w in range(width):
+        if words[slot, w] != 0:
+            out[mask + (w >> 3)] |= np.uint8(1 << (w & 7))
+            used += 1
+    if layout == LAYOUT:
+        end = _put_bytes(words, slot, out, first)
+        if end - first <= 8 * used:
+            out[start + 1] = LAYOUT
+            return end
+    out[start + 1] = WHOLE_WORDS
+    return _put_words(words, slot, out, first)
+
+
+@njit(cache=True, nogil=True)
+def _put_bytes(words: Any, slot: int, out: Any, start: int) -> Any:
+    """Of each word that is not zero: which of its bytes are not, and those; returns where they end."""
+    end: Any = start
+    for w in range(words.shape[1]):
         word = words[slot, w]
         if word == 0:
             continue
-        out[mask + (w >> 3)] |= np.uint8(1 << (w & 7))
-        used += 1
         there = end
         end += 1
         held: Any = 0
@@ -139,11 +156,14 @@ def put_profile(words: Any, slot: int, kind: int, layout: int, out: Any, start: 
             end += some
             held |= some << b
         out[there] = held
-    if layout == LAYOUT and end - first <= 8 * used:
-        return end
-    out[start + 1] = WHOLE_WORDS
-    end = first
-    for w in range(width):
+    return end
+
+
+@njit(cache=True, nogil=True)
+def _put_words(words: Any, slot: int, out: Any, start: int) -> Any:
+    """The words that are not zero; returns where they end."""
+    end: Any = start
+    for w in range(words.shape[1]):
         word = words[slot, w]
         if word != 0:
             for b in range(8):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import hiredis
 from faust.types import TP
 
+from features.codec import LAYOUT
 from features.online.claims import Claims
 from features.online.hot import BUDGET_BYTES, HotProfiles
 from features.online.resp import Command, Packed
@@ -166,20 +167,25 @@ class Worker:
     """One processor: takes its partitions, handles chunks, starts again from the store after a crash."""
 
     def __init__(
-        self, log: MemoryLog, redis: MemoryRedis, budget_bytes: int = BUDGET_BYTES, *, behind: bool = False
-    ) -> None:
-        """``budget_bytes``: of the profiles that it keeps between chunks. ``behind``: chunks end in a thread, as in a real one."""
+        self, log: MemoryLog, redis: MemoryRedis, budget_bytes: int = BUDGET_BYTES, *,
+        behind: bool = False, layout: int = LAYOUT,
+    ) -> None:  # fmt: skip
+        """``budget_bytes``: of the profiles that it keeps between chunks. ``behind``: chunks end in a thread, as in a real one.
+
+        ``layout``: of the profiles that it stores.
+        """
         self._ends_behind = behind
         self._log = log
         self._redis = redis
         self._budget_bytes = budget_bytes
+        self._layout = layout
         self._start()
 
     def _start(self) -> None:
         client: Any = self._redis
         producer: Any = self._log
         claims = Claims(client, GROUP)
-        hot = HotProfiles(partial(entity_partition, partitions=PARTITIONS), self._budget_bytes)
+        hot = HotProfiles(partial(entity_partition, partitions=PARTITIONS), self._budget_bytes, self._layout)
         settings = Settings(home="/nowhere", partitions=PARTITIONS)
         endings = Behind(producer, claims) if self._ends_behind else AtOnce(producer, claims)
         self.settle = endings.settled
