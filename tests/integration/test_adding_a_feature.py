@@ -120,6 +120,15 @@ def test_the_example_does_what_it_says(tmp_path: Path) -> None:
     assert {"card_whole_24h", "customer_whole_24h"} <= set(names), listed.stderr
 
 
+def printed(script: str, root: Path) -> str:
+    """What a script says with the code under ``root``, compiled code kept there."""
+    environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": ""}
+    command = [sys.executable, "-c", script]
+    ran = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=200)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
 READS = """
 import numpy as np
 from features.catalogue import WIDTH
@@ -135,37 +144,17 @@ print(WIDTH)
 def test_an_archive_that_was_compiled_before_reads_a_grown_catalogue(tmp_path: Path) -> None:
     for part in ("features", "streams", "tests"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
-
-    def width() -> int:
-        command = [sys.executable, "-c", READS]
-        ran = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200
-        )
-        assert ran.returncode == 0, ran.stderr
-        return int(ran.stdout)
-
-    before = width()
+    before = printed(READS, tmp_path)
     assert list((tmp_path / "streams" / "archive" / "__pycache__").glob("plain._read*.nbi"))
     apply((ROOT / "features" / "ADDING.md").read_text(), tmp_path)
-    assert width() > before
+    assert int(printed(READS, tmp_path)) > int(before)
 
 
 def test_kernels_that_were_compiled_before_write_where_the_columns_are_now(tmp_path: Path) -> None:
     """An installation grows in place, and keeps what it compiled."""
     shutil.copytree(ROOT / "features", tmp_path / "features", ignore=shutil.ignore_patterns("__pycache__"))
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
-
-    def filled() -> str:
-        command = [sys.executable, "-c", COMPILED]
-        ran = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200
-        )
-        assert ran.returncode == 0, ran.stderr
-        return ran.stdout
-
-    before = filled()
+    before = printed(COMPILED, tmp_path)
     apply((ROOT / "features" / "ADDING.md").read_text(), tmp_path)
-    assert filled() == before
+    assert printed(COMPILED, tmp_path) == before
     assert before.startswith("['amount', 'card', 'customer', 'device', 'ip', 'merchant']")
     assert list((tmp_path / "features" / "__pycache__").glob("meeting_kernel.meeting_columns*.nbi"))
