@@ -53,7 +53,7 @@ class ForestBackend:
         return forest_margins(self._forest, matrix)
 
     def contributions(self, matrix: FloatArray) -> FloatArray:
-        """TreeSHAP (n, width) in log-odds, as XGBoost's own: about 25 us a row."""
+        """TreeSHAP (n, width) in log-odds, as XGBoost's own: about 5 us a row in batches of 30."""
         return forest_contributions(self._forest, self._shares, matrix)
 
 

@@ -43,7 +43,8 @@ class Scorer:
     ) -> None:
         """``tables``: folder where measured tables are kept; ``measure`` off: the usual order, unmeasured.
 
-        ``like``: one that is at work, whose table is taken over: measuring beside it would slow it down, and measure it too.
+        ``like``: one that is at work, whose table is taken over where both have the same backends: measuring beside it would
+        slow it down, and measure it too.
         """
         self.bundle = bundle
         self.version = bundle.version

@@ -1,5 +1,5 @@
 """Which backend for which batch size: measured when a replica starts, once per machine and model, kept on disk, read by every
-later replica. A model that replaces another in service takes over its table."""
+later replica. A model that replaces another in service takes over its table where both have the same backends."""
 
 from __future__ import annotations
 

@@ -28,7 +28,8 @@ KEEP_PAGE_S = KEEP_S + DAY_S + 3600
 WINDOW_S = KEEP_S
 #: where an entry may be: in the hashes of this window, or of the one before
 WINDOWS = 2
-#: the clocks of who writes and who looks may differ by this
+#: the clocks of who writes and who looks may differ by this; what is written in the last five minutes of a window is
+#: found for five minutes less than KEEP_S, for a look-up then already asks the next window's hashes
 CLOCKS_APART_S = 300
 #: hashes of a window. With up to 128 entries one is a single piece of memory (``infra.stack.redis``), beyond that a table
 BUCKETS = 1 << 16

@@ -101,7 +101,11 @@ def stand_still(pid: int) -> None:
     another of its threads to answer what was sent after the signal.
     """
     os.kill(pid, signal.SIGSTOP)
-    until(lambda: _stopped(pid), STALL_S, f"process {pid} to stand still")
+    try:
+        until(lambda: _stopped(pid), STALL_S, f"process {pid} to stand still")
+    except BaseException:
+        os.kill(pid, signal.SIGCONT)
+        raise
 
 
 def _stopped(pid: int) -> bool:
