@@ -161,7 +161,7 @@ def decode_edge_decision(raw: bytes) -> EdgeDecision:
 
 
 def decode_features(raw: bytes) -> FeatureRecord:
-    """Raises: msgspec.DecodeError when the bytes are not a features record."""
+    """Raises: msgspec.DecodeError or UnicodeDecodeError when the bytes are not a features record."""
     record: FeatureRecord = _feature_decoder.decode(raw)
     return record
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, get_args
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from msgspec.inspect import StrType, StructType, UnionType
 from numba import njit
 
 from features.catalogue import CATALOGUE_HASH, WIDTH
+from features.online.wire import names_of
 from streams.events import Channel, Transaction
 
 #: the transaction's fields by the way they are kept
@@ -53,11 +56,11 @@ def plain_columns(values: Sequence[bytes | None]) -> PlainColumns | None:
     # the bits of doubles
     places = np.empty((len(PLACES), n), dtype=np.uint64)
     present = np.empty((len(PLACES), n), dtype=np.bool_)
-    # where each text begins (-1: there is none), and how long it is
-    spans = np.empty((len(TEXTS), 2, n), dtype=np.int64)
+    # where each text begins (-1: there is none), and how long it is; the last one is the trace, which is only looked at
+    spans = np.empty((len(TEXTS) + 1, 2, n), dtype=np.int64)
     vectors = np.empty((n, 4 * WIDTH), dtype=np.uint8)
     if not _read(
-        joined, ends, _CATALOGUE, _KEYS, _KEY_ENDS, _SLOTS, numbers, places, present, spans, vectors
+        joined, ends, _CATALOGUE, _KEYS, _KEY_ENDS, _SLOTS, _LENGTHS, numbers, places, present, spans, vectors
     ):
         return None
     degrees = places.view(np.float64)
@@ -67,6 +70,7 @@ def plain_columns(values: Sequence[bytes | None]) -> PlainColumns | None:
         texts = {
             name: _texts(joined, spans[k, 0], spans[k, 1], k < _REQUIRED) for k, name in enumerate(TEXTS)
         }
+        _texts(joined, spans[-1, 0], spans[-1, 1], False)
     except pa.ArrowInvalid:
         # bytes that are no UTF-8
         return None
@@ -106,34 +110,44 @@ def _texts(joined: Bytes, starts: Any, sizes: Any, required: bool) -> pa.Array:
     return array
 
 
-def _joined(names: Sequence[str]) -> tuple[Bytes, npt.NDArray[np.int64]]:
-    ends = np.zeros(len(names) + 1, dtype=np.int64)
-    np.cumsum([len(name) for name in names], out=ends[1:])
-    return np.frombuffer(bytearray("".join(names).encode()), dtype=np.uint8), ends
+def _lengths() -> npt.NDArray[np.int64]:
+    """The least and the most characters of each text, (texts, 2), as the transaction's own fields say."""
+    described = msgspec.inspect.type_info(Transaction)
+    assert isinstance(described, StructType)
+    types = {field.name: field.type for field in described.fields}
+    out = np.zeros((len(TEXTS), 2), dtype=np.int64)
+    for row, name in zip(out, TEXTS, strict=True):
+        kind = types[name]
+        kinds = kind.types if isinstance(kind, UnionType) else (kind,)
+        texts = [each for each in kinds if isinstance(each, StrType)]
+        # a channel is one of a few words, which are looked at afterwards
+        row[1] = (texts[0].max_length if texts else None) or _LONGEST_WORD
+        row[0] = (texts[0].min_length if texts else None) or 0
+    return out
 
 
 _CATALOGUE = np.frombuffer(bytearray(CATALOGUE_HASH.encode()), dtype=np.uint8)
 _KEPT = (*TEXTS, *PLACES, _AMOUNT, "event_time")
 #: the transaction's fields that are kept, in the order in which they are written, and the place of each in _KEPT
 _ORDER = [name for name in Transaction.__struct_fields__ if name in _KEPT]
-_KEYS, _KEY_ENDS = _joined(_ORDER)
+_KEYS, _KEY_ENDS = names_of(_ORDER)
 _SLOTS = np.array([_KEPT.index(name) for name in _ORDER])
 _TEXTS, _PLACES = len(TEXTS), len(PLACES)
 _AMOUNT_AT = _TEXTS + _PLACES
 #: fields that every record has; a newer code may append more
 _FIELDS = 10
-#: fields up to the vector
-_READ = 9
-#: a text that is longer is none that the processor accepts; it bounds the columns too
-_MOST_TEXT = 256
+#: fields that this code knows
+_KNOWN = 14
 _NIL = 0xC0
 _CHANNELS = {None, *get_args(Channel)}
+_LONGEST_WORD = max(map(len, get_args(Channel)))
+_LENGTHS = _lengths()
 
 
 @njit(cache=True, nogil=True)
 def _read(
-    data: Any, ends: Any, catalogue: Any, keys: Any, key_ends: Any, slots: Any, numbers: Any, places: Any, present: Any,
-    spans: Any, vectors: Any,
+    data: Any, ends: Any, catalogue: Any, keys: Any, key_ends: Any, slots: Any, lengths: Any, numbers: Any, places: Any,
+    present: Any, spans: Any, vectors: Any,
 ) -> bool:  # fmt: skip
     """Fill the columns; False: one of the records is not as the processor writes it.
 
@@ -150,18 +164,17 @@ def _read(
         numbers[0, i], at = _integer(data, at, end)
         numbers[1, i], at = _integer(data, at, end)
         for _ in range(2):
-            at = _skip(data, at, end)
+            _, at = _integer(data, at, end)
         numbers[2, i], at = _integer(data, at, end)
-        at = _transaction(data, at, end, keys, key_ends, slots, i, numbers, places, present, spans)
+        at = _transaction(data, at, end, keys, key_ends, slots, lengths, i, numbers, places, present, spans)
         numbers[3, i], at = _integer(data, at, end)
         start, size, at = _blob(data, at, end)
         # not a constant: compiled code is kept with this file, and the catalogue grows in its own
         if at < 0 or size != vectors.shape[1]:
             return False
         vectors[i] = data[start : start + size]
-        # what follows is not kept, but the record must be whole
-        for _ in range(count - _READ):
-            at = _skip(data, at, end)
+        # what follows is not kept, but must be what structs take
+        spans[_TEXTS, 0, i], spans[_TEXTS, 1, i], at = _rest(data, at, end, count)
         if at != end:
             return False
     return True
@@ -169,8 +182,8 @@ def _read(
 
 @njit(cache=True, nogil=True)
 def _transaction(
-    data: Any, at: Any, end: Any, keys: Any, key_ends: Any, slots: Any, i: Any, numbers: Any, places: Any, present: Any,
-    spans: Any,
+    data: Any, at: Any, end: Any, keys: Any, key_ends: Any, slots: Any, lengths: Any, i: Any, numbers: Any, places: Any,
+    present: Any, spans: Any,
 ) -> Any:  # fmt: skip
     pairs, at = _items(data, at, end, 0x80, 0xDE)
     if at < 0:
@@ -201,12 +214,15 @@ def _transaction(
                 # which of the two counts is for structs to say
                 return -1
             found |= 1 << field
-        if field < 0 or field > _AMOUNT_AT or (data[at] == _NIL and _REQUIRED <= field < _AMOUNT_AT):
+        if field < 0 or (data[at] == _NIL and _REQUIRED <= field < _AMOUNT_AT):
             at = _skip(data, at, end)
         elif field < _TEXTS:
-            spans[field, 0, i], spans[field, 1, i], at = _text(data, at, end)
-            if spans[field, 1, i] > _MOST_TEXT:
+            start, size, at = _text(data, at, end)
+            if at < 0 or not lengths[field, 0] <= _characters(data, start, size) <= lengths[field, 1]:
                 return -1
+            spans[field, 0, i], spans[field, 1, i] = start, size
+        elif field > _AMOUNT_AT:
+            at = _moment(data, at, end)
         elif field < _AMOUNT_AT:
             places[field - _TEXTS, i], at = _double(data, at, end)
             present[field - _TEXTS, i] = True
@@ -220,6 +236,50 @@ def _transaction(
         if spans[k, 0, i] < 0:
             return -1
     return at
+
+
+@njit(cache=True, nogil=True)
+def _rest(data: Any, at: Any, end: Any, count: Any) -> Any:
+    """(start and size of the trace, -1 where there is none; next) of a record's fields after its vector."""
+    places, at = _items(data, at, end, 0x90, 0xDC)
+    if at < 0 or places != 5:
+        return -1, 0, -1
+    for _ in range(places):
+        _, at = _integer(data, at, end)
+    start, size = np.int64(-1), np.int64(0)
+    for field in range(_FIELDS, count):
+        if at < 0 or at >= end:
+            return -1, 0, -1
+        if field >= _KNOWN or (field < _FIELDS + 2 and data[at] == _NIL):
+            at = _skip(data, at, end)
+        elif field == _FIELDS:
+            _, _, at = _blob(data, at, end)
+        elif field == _FIELDS + 1:
+            start, size, at = _text(data, at, end)
+        else:
+            _, at = _integer(data, at, end)
+    return start, size, at
+
+
+@njit(cache=True, nogil=True)
+def _moment(data: Any, at: Any, end: Any) -> Any:
+    """Where the value after a moment begins; one of 1970 to 2514, which is of no other kind."""
+    if at < 0 or at + 6 > end or data[at + 1] != 0xFF:
+        return -1
+    if data[at] == 0xD6:
+        return at + 6
+    if data[at] != 0xD7 or at + 10 > end or (_big_endian(data, at + 2, 4) >> np.uint64(2)) > 999_999_999:
+        return -1
+    return at + 10
+
+
+@njit(cache=True, nogil=True)
+def _characters(data: Any, start: Any, size: Any) -> Any:
+    """Of a text in UTF-8."""
+    found = 0
+    for j in range(size):
+        found += (data[start + j] & 0xC0) != 0x80
+    return found
 
 
 @njit(cache=True, nogil=True)

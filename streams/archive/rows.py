@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from features.catalogue import CATALOGUE_HASH, WIDTH
 from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
-from streams.archive.plain import PLACES, PlainColumns, plain_columns
+from streams.archive.plain import PLACES, TEXTS, PlainColumns, plain_columns
 from streams.archive.repeats import Seen
 from streams.events import Instant, Transaction, epoch_ms
 from streams.labels.source import source_of
@@ -49,8 +50,11 @@ SCHEMAS = {FEATURES.name: FEATURE_SCHEMA, DECISIONS.name: DECISION_SCHEMA, OUTCO
 #: what completes an outcome
 _OUTCOME_SOURCES = (LABELS.name, DECISIONS.name)
 
-#: texts of a transaction that may be absent, in the order of their columns
-_TEXTS = ("country", "customer_id", "device_id", "ip", "mcc")
+#: numbers of a features record that are kept, and the most that each column holds
+_COUNTS = {"partition": 2**31 - 1, "offset": 2**63 - 1, "missing": 2**31 - 1, "event_ms": 2**63 - 1}
+
+#: spellings of a moment that Arrow reads as msgspec does; the rest goes one by one
+_PLAIN_TIME = r"^[2-9]\d{3}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:?\d\d)$"
 
 #: called with a Kafka record that cannot be read and the reason in words
 Refuse = Callable[[Any, str], None]
@@ -117,59 +121,59 @@ def feature_table(
             last_source = features.offset
             kept.append(features)
             origin.append(record)
-    vectors = np.asfortranarray(own_rows(kept, layouts)[0])
     fields = _fields(Transaction, [features.transaction for features in kept])
-    columns = [
-        *(
-            pa.array(fields[name], pa.string())
-            for name in ("transaction_id", "card_id", "merchant_id", "tenant")
-        ),
-        pa.array(fields["amount_minor"], pa.int64()),
-        *(pa.array(fields[name], pa.string()) for name in ("currency", "channel", *_TEXTS)),
-        *(pa.array(fields[name], pa.float64()) for name in PLACES),
-        pa.array(np.array([f.event_ms for f in kept], dtype=np.int64)).cast(_MS),
-        _append_times(origin),
-        pa.array(np.array([f.partition for f in kept], dtype=np.int32)),
-        pa.array(np.array([f.offset for f in kept], dtype=np.int64)),
-        pa.array(np.array([f.missing for f in kept], dtype=np.int32)),
-        *(pa.array(vectors[:, column]) for column in range(WIDTH)),
-    ]
-    return pa.Table.from_arrays(columns, schema=FEATURE_SCHEMA), last_source
+    texts = {name: pa.array(fields[name], pa.string()) for name in TEXTS}
+    places = {name: pa.array(fields[name], pa.float64()) for name in PLACES}
+    numbers = {
+        "amount_minor": np.array(fields["amount_minor"], dtype=np.int64),
+        **{name: np.array([getattr(f, name) for f in kept], dtype=np.int64) for name in _COUNTS},
+    }
+    vectors = own_rows(kept, layouts)[0]
+    return _feature_columns(PlainColumns(texts, places, numbers, vectors), origin), last_source
 
 
 def _plain_table(plain: PlainColumns, records: list[Any], last_source: int) -> tuple[pa.Table, int]:
     offsets = plain.numbers["offset"]
     known = np.maximum.accumulate(np.concatenate([[last_source], offsets]))
-    vectors = np.asfortranarray(plain.vectors)
-    columns = [
-        *(plain.texts[name] for name in ("transaction_id", "card_id", "merchant_id", "tenant")),
-        pa.array(plain.numbers["amount_minor"]),
-        *(plain.texts[name] for name in ("currency", "channel", *_TEXTS)),
-        *(plain.places[name] for name in PLACES),
-        pa.array(plain.numbers["event_ms"]).cast(_MS),
-        _append_times(records),
-        pa.array(plain.numbers["partition"].astype(np.int32)),
-        pa.array(offsets),
-        pa.array(plain.numbers["missing"].astype(np.int32)),
-        *(pa.array(vectors[:, column]) for column in range(WIDTH)),
-    ]
-    table = pa.Table.from_arrays(columns, schema=FEATURE_SCHEMA)
-    fresh = offsets > known[:-1]
+    table, fresh = _feature_columns(plain, records), offsets > known[:-1]
     return (table if fresh.all() else table.filter(pa.array(fresh))), int(known[-1])
 
 
+def _feature_columns(of: PlainColumns, records: list[Any]) -> pa.Table:
+    vectors = np.asfortranarray(of.vectors)
+    kept = {
+        **of.texts,
+        "channel_name": of.texts["channel"],
+        "mcc_code": of.texts["mcc"],
+        **of.places,
+        "amount_minor": pa.array(of.numbers["amount_minor"]),
+        "event_timestamp": pa.array(of.numbers["event_ms"]).cast(_MS),
+        "created_timestamp": _append_times(records),
+        "partition": pa.array(of.numbers["partition"].astype(np.int32)),
+        "offset": pa.array(of.numbers["offset"]),
+        "missing": pa.array(of.numbers["missing"].astype(np.int32)),
+    }
+    features = (pa.array(vectors[:, column]) for column in range(WIDTH))
+    columns = [*(kept[name] for name in FEATURE_SCHEMA.names[:-WIDTH]), *features]
+    return pa.Table.from_arrays(columns, schema=FEATURE_SCHEMA)
+
+
 def _readable(records: list[Any], refuse: Refuse, layouts: Layouts) -> list[tuple[Any, FeatureRecord]]:
-    """Records with their features, where these have the width of a catalogue that is known."""
+    """Records with their features, where these have the width of a catalogue that is known and the columns hold them."""
     out = []
     for record, features in _decoded(records, decode_features, refuse):
         width = WIDTH
         if features.catalogue != CATALOGUE_HASH:
             found = layouts.of(features.catalogue)
             width = found.width if found is not None else -1
-        if len(features.vector) == 4 * width:
-            out.append((record, features))
-        else:
+        if len(features.vector) != 4 * width:
             refuse(record, f"features of catalogue {features.catalogue}, this archive keeps {CATALOGUE_HASH}")
+        elif beyond := [
+            name for name, most in _COUNTS.items() if not -most - 1 <= getattr(features, name) <= most
+        ]:
+            refuse(record, f"{beyond[0]} {getattr(features, beyond[0])} is more than its column holds")
+        else:
+            out.append((record, features))
     return out
 
 
@@ -285,8 +289,11 @@ def _instants(moments: Iterable[datetime]) -> pa.Array:
 
 
 def _spelt_times(texts: Iterable[str]) -> pa.Array:
-    """Raises: pa.ArrowInvalid when one is not in RFC 3339's usual spelling, or more exact than microseconds."""
-    return pa.array(texts, pa.string()).cast(_US).cast(_MS, safe=False)
+    """Raises: pa.ArrowInvalid when one is not in RFC 3339's usual spelling, of before 2000, or more exact than microseconds."""
+    spelt = pa.array(texts, pa.string())
+    if not pc.all(pc.match_substring_regex(spelt, _PLAIN_TIME), min_count=0).as_py():
+        raise pa.ArrowInvalid("a time in another spelling")
+    return spelt.cast(_US).cast(_MS, safe=False)
 
 
 def _append_times(records: list[Any]) -> pa.Array:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -27,6 +28,7 @@ from streams.archive.manifest import Manifest, ManifestError
 from streams.archive.repeats import WINDOW, Seen
 from streams.archive.writer import Archive, FlushPolicy, ensure_schema_files
 from streams.layouts import Layouts
+from streams.records import decode_features, encode_features
 from tests.unit.archive_samples import START_MS, Record, decisions, features, outcomes
 from tests.unit.catalogue_samples import AFTER, BEFORE, NEW, kafka_record_of
 
@@ -227,6 +229,39 @@ def test_a_time_that_is_none_is_refused_with_its_record_alone(tmp_path, make, fi
     archive.close()
     assert rows(tmp_path, record.topic)["offset"] == [0, 2]
     assert [record.offset for record, _ in refused] == [1]
+
+
+@pytest.mark.parametrize("name", ["event_time", "decided_at"])
+@pytest.mark.parametrize(
+    "odd", ["2026-11-21T10Z", "2026-11-21T10:15Z", "2026-11-21T10:15:30+02", "0000-01-01T00:00:00Z"]
+)
+def test_what_is_a_time_to_one_reader_only_is_refused_whatever_lies_beside_it(tmp_path, name, odd):
+    for batch in ([1], [0, 1, 2]):
+        refused: list[Record] = []
+        archive = Archive(tmp_path / str(len(batch)), lambda record, _, to=refused: to.append(record))
+        given = [decisions(k) for k in batch]
+        value = re.sub(
+            rb'"%s":"[^"]*"' % name.encode(), b'"%s":"%s"' % (name.encode(), odd.encode()), decisions(1).value
+        )
+        given[batch.index(1)] = dataclasses.replace(decisions(1), value=value)
+        archive.add(given, 0.0)
+        archive.close()
+        assert [record.offset for record in refused] == [1]
+
+
+@pytest.mark.parametrize(
+    ("name", "beyond"), [("partition", 2**31), ("missing", 2**31), ("offset", 2**63), ("event_ms", 2**63)]
+)
+def test_numbers_that_no_column_holds_are_refused_with_their_record_alone(tmp_path, name, beyond):
+    refused: list[tuple[Record, str]] = []
+    archive = Archive(tmp_path, lambda record, reason: refused.append((record, reason)))
+    spoilt = msgspec.structs.replace(decode_features(features(1).value), **{name: beyond})
+    archive.add(
+        [features(0), dataclasses.replace(features(1), value=encode_features(spoilt)), features(2)], 0.0
+    )
+    archive.close()
+    assert rows(tmp_path, "features")["offset"] == [0, 2]
+    assert [(record.offset, name in reason) for record, reason in refused] == [(1, True)]
 
 
 def test_reasons_that_are_no_text_are_refused_with_their_record_alone(tmp_path):
