@@ -28,8 +28,8 @@ KEEP_PAGE_S = KEEP_S + DAY_S + 3600
 WINDOW_S = KEEP_S
 #: where an entry may be: in the hashes of this window, or of the one before
 WINDOWS = 2
-#: the clocks of who writes and who looks may differ by this; what is written in the last five minutes of a window is
-#: found for five minutes less than KEEP_S, for a look-up then already asks the next window's hashes
+#: the clocks of who writes and who looks may differ by this: so long before a window's end look-ups already ask the next
+#: window's hashes in place of the last one's, and what is written then is written to both, to be found for all its days
 CLOCKS_APART_S = 300
 #: hashes of a window. With up to 128 entries one is a single piece of memory (``infra.stack.redis``), beyond that a table
 BUCKETS = 1 << 16
@@ -87,26 +87,25 @@ class IndexWriter:
     """Makes the commands that index decisions. It remembers which hashes it has told when to expire: each once, not each time."""
 
     def __init__(self) -> None:
-        self._window = -1
-        self._buckets: dict[int, bytes] = {}
+        # by window
+        self._buckets: dict[int, dict[int, bytes]] = {}
 
     def writes(self, partition: int, rows: Sequence[Row], now_s: float) -> list[Command]:
         """The commands that index some decisions of one partition, in the order of their offsets; seconds since 1970."""
+        windows = sorted({_window(now_s), _window(now_s + CLOCKS_APART_S)})
+        self._buckets = {window: self._buckets.get(window, {}) for window in windows}
         out: list[Command] = []
         for start in range(0, len(rows), PAGE_ROWS):
             some = rows[start : start + PAGE_ROWS]
             name = f"{partition}:{some[0].offset}-{some[-1].offset}"
             page = encode_page([row.indexed for row in some])
-            out += [
-                ("SET", page_key(name), page, "EX", KEEP_PAGE_S),
-                self._entries(name.encode(), [row.transaction_id for row in some], now_s),
-            ]
+            ids = [row.transaction_id for row in some]
+            out.append(("SET", page_key(name), page, "EX", KEEP_PAGE_S))
+            out += [self._entries(name.encode(), ids, now_s, window) for window in windows]
         return out
 
-    def _entries(self, page: bytes, transaction_ids: Sequence[str], now_s: float) -> Packed:
-        window = _window(now_s)
-        if window != self._window:
-            self._window, self._buckets = window, {}
+    def _entries(self, page: bytes, transaction_ids: Sequence[str], now_s: float, window: int) -> Packed:
+        buckets = self._buckets[window]
         until = (window + WINDOWS) * WINDOW_S
         day = int(now_s // DAY_S)
         entries: list[bytes] = []
@@ -114,9 +113,9 @@ class IndexWriter:
         for row, transaction_id in enumerate(transaction_ids):
             name = transaction_id.encode()
             bucket = crc32(name) % BUCKETS
-            key = self._buckets.get(bucket)
+            key = buckets.get(bucket)
             if key is None:
-                key = self._buckets[bucket] = _bulk(_bucket_key(bucket, window))
+                key = buckets[bucket] = _bulk(_bucket_key(bucket, window))
                 # after the HSETs: what is not there cannot expire. And not all in the same second
                 expiries.append(b"*3\r\n$8\r\nEXPIREAT\r\n%b%b" % (key, _bulk(b"%d" % (until + bucket))))
             value = b"%b:%d@%d" % (page, row, day)

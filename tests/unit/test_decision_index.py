@@ -51,12 +51,14 @@ class Index:
         return parse_entry(entry) if entry else None
 
 
-@pytest.mark.parametrize("into_window", [0, 1, 3600, WINDOW_S // 2, WINDOW_S - 1])
+@pytest.mark.parametrize(
+    "into_window",
+    [0, 1, 3600, WINDOW_S // 2, WINDOW_S - CLOCKS_APART_S - 1, WINDOW_S - CLOCKS_APART_S, WINDOW_S - 1],
+)
 def test_an_entry_is_found_for_sixty_days_and_not_longer(into_window):
     index, written = Index(), BEGIN_S + into_window
     index.write(written, "tx-1")
-    at_the_end = CLOCKS_APART_S if into_window >= WINDOW_S - CLOCKS_APART_S else 0
-    for later in (0, 1, DAY_S, KEEP_S // 2, KEEP_S - at_the_end):
+    for later in (0, 1, DAY_S, KEEP_S // 2, KEEP_S):
         assert index.find("tx-1", written + later) == Place("0:7-7", 0)
     assert index.find("tx-1", written + KEEP_S + DAY_S) is None
     assert index.find("tx-2", written) is None
@@ -96,6 +98,16 @@ def test_a_hash_is_told_once_when_to_expire_and_after_it_is_there():
     again = index.write(BEGIN_S + WINDOW_S, "tx-1")
     assert [c[0] for c in again] == ["SET", b"HSET", b"EXPIREAT"]
     assert again[1][1] == bucket_key("tx-1", 346)
+
+
+def test_the_hashes_of_two_windows_are_each_told_once():
+    index = Index()
+    first = index.write(BEGIN_S - 2, "tx-1")
+    assert [(c[0], c[1]) for c in first[1:]] == [
+        (name, bucket_key("tx-1", window)) for window in (344, 345) for name in (b"HSET", b"EXPIREAT")
+    ]
+    assert [c[0] for c in index.write(BEGIN_S - 1, "tx-1")] == ["SET", b"HSET", b"HSET"]
+    assert [c[0] for c in index.write(BEGIN_S, "tx-1")] == ["SET", b"HSET"]
 
 
 def test_many_ids_share_the_hashes():
