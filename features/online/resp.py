@@ -33,6 +33,8 @@ BACK_OFF_FIRST_S, BACK_OFF_LAST_S = 0.02, 1.0
 #: Redis may be away, or its disk full, this long before the caller gives up and its process is restarted
 GIVE_UP_S = 150.0
 SAY_EVERY_S = 10.0
+#: a reader moves what it holds to the front with each reply it gives: fed with all of a large answer it moves megabytes
+FEED_BYTES = 16_384
 #: error replies that mean "not now"; MISCONF: its append-only file cannot be written, nearly always a full disk
 NOT_NOW = ("LOADING", "MASTERDOWN", "READONLY", "MISCONF")
 
@@ -56,6 +58,18 @@ def pack_sets(pairs: Iterable[tuple[bytes, bytes]], keep_s: int) -> Packed:
     )
     out = [line % (len(key), key, len(value), value) for key, value in pairs]
     return Packed(b"".join(out), len(out))
+
+
+def replies_in(reader: hiredis.Reader, data: bytes) -> Iterator[Any]:
+    """The replies that are whole now that ``data`` has come in; what is left of it stays in the reader.
+
+    Raises:
+        hiredis.ProtocolError: this is no Redis.
+    """
+    for start in range(0, len(data), FEED_BYTES):
+        reader.feed(data, start, min(FEED_BYTES, len(data) - start))
+        while (reply := reader.gets()) is not False:
+            yield reply
 
 
 class StoreUnavailable(Exception):
@@ -160,19 +174,17 @@ class RespClient:
         connection = self._socket or self._connect()
         connection.sendall(pack(commands))
         replies: list[Any] = []
-        reader = self._reader
         wanted = replies_to(commands)
         while len(replies) < wanted:
-            reply = reader.gets()
-            if reply is False:
-                data = connection.recv(1 << 20)
-                if not data:
-                    raise ConnectionResetError("closed by the server")
-                reader.feed(data)
-                continue
-            if isinstance(reply, hiredis.ReplyError) and str(reply).startswith(NOT_NOW):
-                raise ConnectionRefusedError(str(reply))
-            replies.append(reply)
+            data = connection.recv(1 << 20)
+            if not data:
+                raise ConnectionResetError("closed by the server")
+            for reply in replies_in(self._reader, data):
+                if isinstance(reply, hiredis.ReplyError) and str(reply).startswith(NOT_NOW):
+                    raise ConnectionRefusedError(str(reply))
+                replies.append(reply)
+        if len(replies) > wanted:
+            raise hiredis.ProtocolError(f"{len(replies)} answers to {wanted} commands")
         return replies
 
     def _connect(self) -> socket.socket:

@@ -22,6 +22,7 @@ from features.online.resp import (
     Command,
     StoreUnavailable,
     pack,
+    replies_in,
     replies_to,
 )
 
@@ -63,10 +64,11 @@ class _Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        self._reader.feed(data)
         self.heard_s = asyncio.get_running_loop().time()
         try:
-            while self.rounds and (reply := self._reader.gets()) is not False:
+            for reply in replies_in(self._reader, data):
+                if not self.rounds:
+                    raise hiredis.ProtocolError("it answers what was not asked")
                 head = self.rounds[0]
                 head.replies.append(reply)
                 head.left -= 1
