@@ -28,6 +28,8 @@ BASE_BEHIND_MS = 40 * DAY_MS
 FORGET_MS = 31 * DAY_MS
 U32 = 1 << 32
 NEW, DUPLICATE = 0, 1
+#: of a value that no payment of the last week has
+_NO_SPAN = 3
 #: what to do with a payment that the profile holds already, and with the profile
 READ, APPLY, CONSULT = 0, 1, 2
 
@@ -95,8 +97,9 @@ def holder_features(
         out: float32 (n, WIDTH), NaN-filled.
         seen: uint8 (n,), set to DUPLICATE where the payment was applied before; such rows are passed over from the start.
     """
-    ages = np.empty(RECENT + 1, dtype=np.int64)
-    values = np.empty((4, RECENT + 1), dtype=np.int64)
+    values = np.empty((3, RECENT + 1), dtype=np.uint16)
+    spans = np.empty(RECENT + 1, dtype=np.uint8)
+    youngest = np.full(1 << 16, _NO_SPAN, dtype=np.uint8)
     totals = np.empty((5, 6), dtype=np.int64)
     squares = np.empty(6, dtype=np.float64)
     for i in range(slots.shape[0]):
@@ -108,7 +111,7 @@ def holder_features(
             seen[i] = DUPLICATE
             continue
         row = out[i, first:]
-        _windows(tx, p, row, totals, squares, ages, values)
+        _windows(tx, p, row, totals, squares, values, spans, youngest)
         _tables(tx, p, row)
         _habits(tx, p, row)
         if mode == APPLY:
@@ -127,7 +130,8 @@ def apply_payments(payments: Any, slots: Any, arena: Any) -> None:
 def _held(tx: Any, p: Any) -> bool:
     """Whether the profile holds this very payment: same id, time and amount; of old ones, same time and amount."""
     relative = tx.event_ms - p.base_ms
-    if p.n == 0 or relative < 0 or relative >= U32:
+    # nothing that is held is newer than the newest: who comes in order need not be looked for
+    if p.n == 0 or tx.event_ms > p.last_ms or relative < 0 or relative >= U32:
         return False
     low, high = tx.amount & 0xFFFFFFFF, tx.amount >> 32
     own = tx.id_hash & 0xFFFF
@@ -169,9 +173,12 @@ def _window_of(age: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _windows(tx: Any, p: Any, row: Any, totals: Any, squares: Any, ages: Any, values: Any) -> None:
+def _windows(
+    tx: Any, p: Any, row: Any, totals: Any, squares: Any, values: Any, spans: Any, youngest: Any
+) -> None:
     """Statistics of the windows. ``totals`` (5, 6) and ``squares`` (6,): of the payments in each window and in no shorter one
     the count, sum, largest, sum of differences from a pivot and of their squares; the pivot, last, is one of the amounts.
+    ``values`` (3, RECENT + 1), ``spans`` (RECENT + 1,) and ``youngest``: see ``_distinct``.
     """
     t, amount = tx.event_ms, tx.amount
     totals[:] = 0
@@ -212,8 +219,8 @@ def _windows(tx: Any, p: Any, row: Any, totals: Any, squares: Any, ages: Any, va
         if w <= 2 and value <= SMALL_AMOUNT:
             small += 1
         if w <= 4:
-            ages[week] = age
-            values[0, week] = merchant + 1
+            spans[week] = 0 if w <= 2 else w - 2
+            values[0, week] = merchant
             values[1, week] = p.recent[j].country
             values[2, week] = p.recent[j].device
             week += 1
@@ -223,12 +230,12 @@ def _windows(tx: Any, p: Any, row: Any, totals: Any, squares: Any, ages: Any, va
     if last_age >= 0:
         row[_SINCE] = last_age / 1000.0
     _write_windows(row, totals, squares, amount)
-    ages[week] = 0
-    values[0, week] = own_merchant + 1
+    spans[week] = 0
+    values[0, week] = own_merchant
     values[1, week] = tx.country % 255 + 1 if tx.country != 0 else 0
     values[2, week] = tx.device_hash % 255 + 1 if tx.device_hash != 0 else 0
     for kind in range(3):
-        _distinct(values[kind], ages, values[3], week + 1, row[_DISTINCT[kind] :])
+        _distinct(values[kind], spans, week + 1, kind > 0, youngest, row[_DISTINCT[kind] :])
 
 
 @njit(cache=True, nogil=True)
@@ -290,35 +297,27 @@ def _add(
 
 
 @njit(cache=True, nogil=True)
-def _distinct(values: Any, ages: Any, youngest: Any, n: int, row: Any) -> None:
-    """Different values (0: absent) of the last hour, day and week; each counts where its youngest age falls.
+def _distinct(values: Any, spans: Any, n: int, sparse: bool, youngest: Any, row: Any) -> None:
+    """Different values of the last hour, day and week; each counts where its youngest payment falls.
 
-    ``values`` is packed in place; ``youngest`` is scratch.
+    Args:
+        values: uint16, of n payments; with ``sparse`` 0 is none.
+        spans: uint8, where each payment falls: 0 the hour, 1 the day, 2 the week.
+        youngest: uint8, the span of each value's youngest payment, _NO_SPAN everywhere before and after.
     """
-    found, bits = 0, np.int64(0)
+    # two passes without a branch: whether a value was there before is a coin that nobody can guess
     for a in range(n):
-        value = values[a]
-        if value == 0:
-            continue
-        bit = np.int64(1) << (value & 63)
-        known = -1
-        if bits & bit:
-            for k in range(found):
-                if values[k] == value:
-                    known = k
-                    break
-        if known >= 0:
-            youngest[known] = min(youngest[known], ages[a])
-            continue
-        bits |= bit
-        values[found] = value
-        youngest[found] = ages[a]
-        found += 1
-    in_hour, in_day = 0, 0
-    for k in range(found):
-        in_hour += youngest[k] < WINDOWS_MS[2]
-        in_day += youngest[k] < WINDOWS_MS[3]
-    row[0], row[1], row[2] = in_hour, in_day, found
+        youngest[values[a]] = min(youngest[values[a]], spans[a])
+    if sparse:
+        youngest[0] = _NO_SPAN
+    in_hour, in_day, in_week = 0, 0, 0
+    for a in range(n):
+        span = youngest[values[a]]
+        in_hour += span < 1
+        in_day += span < 2
+        in_week += span < _NO_SPAN
+        youngest[values[a]] = _NO_SPAN
+    row[0], row[1], row[2] = in_hour, in_day, in_week
 
 
 @njit(cache=True, nogil=True)
@@ -329,6 +328,11 @@ def _write_windows(row: Any, totals: Any, squares: Any, amount: int) -> None:
     mean, apart = 0.0, 0.0
     for w in range(6):
         inside = totals[0, w]
+        if inside == 0 and w > 0:
+            # nothing but what is in the shorter one already
+            for k in (_COUNT, _SUM, _MEAN, _MAX, _STD):
+                row[k + w] = row[k + w - 1]
+            continue
         if inside > 0:
             shift = totals[3, w] / inside
             here = totals[4, w] + shift

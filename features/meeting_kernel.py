@@ -15,8 +15,12 @@ from numba import njit
 from features.catalogue import INDEX, LABEL_DELAY_S
 from features.profiles import (
     BUCKETS,
+    DAY_TILES,
     DECLINED_TILES,
+    FIVE_TILES,
     FRAUD_DAYS,
+    HOUR_TILES,
+    MINUTE_TILES,
     THIRD_TILES,
 )
 
@@ -88,28 +92,32 @@ def fraud_columns(payments: Any, slots: Any, arena: Any, frauds: Any, declined: 
                 continue
             p = arena[slots[i, kind]]
             day, five = payments[i].event_ms // DAY_MS, payments[i].event_ms // FIVE_MS
-            out[i, frauds[kind]] = _total(p.day_fraud, p.day, day - 29, day)
-            out[i, declined[kind]] = _total(p.declined, p.five, five - 11, five)
+            out[i, frauds[kind]] = _total(p.day_fraud, p.day, p.day % FRAUD_DAYS, day - 29, day)
+            out[i, declined[kind]] = _total(p.declined, p.five, p.five % DECLINED_TILES, five - 11, five)
 
 
 @njit(cache=True, nogil=True)
-def _total(ring: Any, newest: int, first: int, last: int) -> Any:
-    """Sum of the tiles first..last that the ring still holds."""
+def _total(ring: Any, newest: int, end: int, first: int, last: int) -> Any:
+    """Sum of the tiles first..last that the ring still holds; ``newest`` is the newest of them and lies at ``end``."""
     size = ring.shape[0]
     held: Any = np.int64(newest)
     first, last = max(first, held - size + 1), min(last, held)
     total: Any = np.int64(0)
     if last < first:
         return total
-    # the ring's two straight pieces: loops that compile to vector instructions
-    start, end = first % size, last % size
-    if start <= end:
-        for j in range(start, end + 1):
+    # found from the newest one's place: a division for each sum would cost more than the sum
+    stop = end - (held - last)
+    start = stop - (last - first)
+    if stop < 0:
+        start, stop = start + size, stop + size
+    # the ring's straight pieces: loops that compile to vector instructions
+    if start >= 0:
+        for j in range(start, stop + 1):
             total += np.int64(ring[j])
         return total
-    for j in range(start, size):
+    for j in range(start + size, size):
         total += np.int64(ring[j])
-    for j in range(end + 1):
+    for j in range(stop + 1):
         total += np.int64(ring[j])
     return total
 
@@ -117,32 +125,42 @@ def _total(ring: Any, newest: int, first: int, last: int) -> Any:
 @njit(cache=True, nogil=True)
 def _row(t: int, p: Any, row: Any, amount: float) -> None:
     minute, five, hour, third, day = t // MINUTE_MS, t // FIVE_MS, t // HOUR_MS, t // THIRD_MS, t // DAY_MS
-    row[_COUNT] = _total(p.minute_count, p.minute, minute - 9, minute)
-    in_hour = _total(p.five_count, p.five, five - 11, five)
+    end = p.minute % MINUTE_TILES
+    row[_COUNT] = _total(p.minute_count, p.minute, end, minute - 9, minute)
+    row[_SUM] = _total(p.minute_sum, p.minute, end, minute - 9, minute)
+    end = p.five % FIVE_TILES
+    in_hour = _total(p.five_count, p.five, end, five - 11, five)
     row[_COUNT + 1] = in_hour
-    row[_COUNT + 2] = _total(p.hour_count, p.hour, hour - 23, hour)
-    newest = p.third
-    in_week = _total(p.third_count, newest, third - 20, third)
-    row[_COUNT + 3] = in_week
-    row[_COUNT + 4] = in_week + _total(p.third_count, newest, third - 89, third - 21)
-    row[_SUM] = _total(p.minute_sum, p.minute, minute - 9, minute)
-    row[_SUM + 1] = _total(p.five_sum, p.five, five - 11, five)
-    row[_SUM + 2] = _total(p.hour_sum, p.hour, hour - 23, hour)
-    week = _total(p.day_sum, p.day, day - 6, day)
+    row[_SUM + 1] = _total(p.five_sum, p.five, end, five - 11, five)
+    end = p.hour % HOUR_TILES
+    row[_COUNT + 2] = _total(p.hour_count, p.hour, end, hour - 23, hour)
+    row[_SUM + 2] = _total(p.hour_sum, p.hour, end, hour - 23, hour)
+    end = p.day % DAY_TILES
+    week = _total(p.day_sum, p.day, end, day - 6, day)
     row[_SUM + 3] = week
-    count = _total(p.day_count, p.day, day - 29, day)
+    count = _total(p.day_count, p.day, end, day - 29, day)
     if count > 0:
-        mean = (week + _total(p.day_sum, p.day, day - 29, day - 7)) / count
+        mean = (week + _total(p.day_sum, p.day, end, day - 29, day - 7)) / count
         row[_MEAN] = mean
         row[_RATIO] = amount / max(mean, 1.0)
+    newest, end = p.third, p.third % THIRD_TILES
+    matured = third - DELAY_THIRDS - 1
+    in_week = _total(p.third_count, newest, end, third - 20, third)
+    # both months end a week apart: what they have in common is summed once
+    between = _total(p.third_count, newest, end, matured + 1, third - 21)
+    day_old = _total(p.third_count, newest, end, matured - 2, matured)
+    week_old = day_old + _total(p.third_count, newest, end, matured - 20, matured - 3)
+    common = week_old + _total(p.third_count, newest, end, third - 89, matured - 21)
+    row[_COUNT + 3] = in_week
+    row[_COUNT + 4] = in_week + between + common
     row[_BURST] = in_hour / max(in_week / 168.0, 1.0)
     _cards(minute, p.last_ms // MINUTE_MS, p.card_minute, row)
-    matured = third - DELAY_THIRDS - 1
-    count, frauds, last = 0, 0, matured
+    month_old = common + _total(p.third_count, newest, end, matured - 89, third - 90)
+    frauds, last = 0, matured
     for k in range(3):
         first = matured - (2 if k == 0 else 20 if k == 1 else 89)
-        count += _total(p.third_count, newest, first, last)
-        frauds += _total(p.third_fraud, newest, first, last)
+        count = day_old if k == 0 else week_old if k == 1 else month_old
+        frauds += _total(p.third_fraud, newest, end, first, last)
         row[_DELAYED + 2 * k] = count
         row[_DELAYED + 2 * k + 1] = frauds / count if count > 0 else 0.0
         last = first - 1
@@ -157,15 +175,16 @@ def _cards(minute: int, newest: int, stamps: Any, row: Any) -> None:
         for k in range(4):
             row[_CARDS + k] = 0.0
         return
-    used_0, used_1, used_2, used_3 = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
+    top = np.uint16(own + 1)
+    used_0, used_1, used_2, used_3 = np.uint16(0), np.uint16(0), np.uint16(0), np.uint16(0)
     for j in range(BUCKETS):
-        # no branches, and 32 bits: vector instructions again
-        age = np.int32(own) - np.int32(stamps[j]) + np.int32(1)
-        age += np.int32(WRAP) * np.int32(age < 0) + np.int32(WRAP) * np.int32(stamps[j] == 0)
-        used_0 += np.int32(age < 10)
-        used_1 += np.int32(age < 60)
-        used_2 += np.int32(age < 1440)
-        used_3 += np.int32(age < 10080)
+        # no branches, and 16 bits: vector instructions again. Minutes come round at WRAP, one less than 16 bits do
+        age = np.uint16(np.uint16(top - stamps[j]) - np.uint16(stamps[j] > top))
+        there = np.uint16(stamps[j] != 0)
+        used_0 = np.uint16(used_0 + (there & np.uint16(age < np.uint16(10))))
+        used_1 = np.uint16(used_1 + (there & np.uint16(age < np.uint16(60))))
+        used_2 = np.uint16(used_2 + (there & np.uint16(age < np.uint16(1440))))
+        used_3 = np.uint16(used_3 + (there & np.uint16(age < np.uint16(WEEK_MINUTES))))
     row[_CARDS] = round(_LN[used_0])
     row[_CARDS + 1] = round(_LN[used_1])
     row[_CARDS + 2] = round(_LN[used_2])
@@ -244,9 +263,16 @@ def _advance(tile: int, newest: int, ring: Any, second: Any) -> Any:
     size = ring.shape[0]
     if tile <= newest:
         return np.int64(newest)
-    for k in range(max(np.int64(newest) + 1, tile - size + 1), tile + 1):
-        ring[k % size] = 0
-        second[k % size] = 0
+    if tile - newest >= size:
+        ring[:] = 0
+        second[:] = 0
+        return np.int64(tile)
+    # a step, not a division, for each tile: where places are quiet there are many
+    place = (np.int64(newest) + 1) % size
+    for _ in range(tile - newest):
+        ring[place] = 0
+        second[place] = 0
+        place = place + 1 if place + 1 < size else 0
     return np.int64(tile)
 
 
