@@ -30,6 +30,35 @@ LAYOUT = 3
 WHOLE_WORDS = 2
 KINDS = {HOLDER: 1, MEETING: 2, FRAUDS: 3}
 _NAMES = {1: "holder", 2: "meeting place", 3: "frauds"}
+#: bytes of a word are looked at together: its low seven bits of each byte, their tops, and what gathers the tops to one byte
+_SEVEN, _TOPS, _GATHER = (
+    np.uint64(0x7F7F7F7F7F7F7F7F),
+    np.uint64(0x8080808080808080),
+    np.uint64(0x0102040810204080),
+)
+#: more bytes than one word has lie behind what is read, so that a word can be taken in one go
+_BEHIND = bytes(8)
+
+
+def _moves() -> npt.NDArray[np.uint64]:
+    """How the bytes of a word that are not zero move together, by which they are: for each the bytes that move by 1, then by 2,
+    then by 4 places, as masks, uint64 (256, 3) (Warren, Hacker's Delight, 7-4).
+    """
+    masks = np.zeros((256, 3), dtype=np.uint64)
+    for held in range(256):
+        # where each byte is now, and how far it has to go
+        ways = [(b, b - (held & ((1 << b) - 1)).bit_count()) for b in range(8) if held >> b & 1]
+        for step in range(3):
+            masks[held, step] = sum(0xFF << 8 * at for at, far in ways if far >> step & 1)
+            ways = [(at - (far & 1 << step), far) for at, far in ways]
+    return masks
+
+
+_MOVED = _moves()
+_BITS = np.array([bits.bit_count() for bits in range(256)], dtype=np.uint8)
+_LOWEST = np.array([0, *((bits & -bits).bit_length() - 1 for bits in range(1, 256))], dtype=np.uint8)
+#: the lowest n bytes of a word
+_LOW = np.array([(1 << 8 * n) - 1 for n in range(9)], dtype=np.uint64)
 
 
 class ProfileError(Exception):
@@ -61,7 +90,7 @@ def decode_profiles(
     if not some:
         return
     sizes = np.array([len(raw) for _, raw in some], dtype=np.int64)
-    joined = np.frombuffer(b"".join([raw for _, raw in some]), dtype=np.uint8)
+    joined = np.frombuffer(b"".join([*[raw for _, raw in some], _BEHIND]), dtype=np.uint8)
     where = np.array([slot for slot, _ in some], dtype=np.int64)
     bad = _unpack(joined, sizes, where, KINDS[arena.dtype], words_of(arena))
     if bad >= 0:
@@ -121,60 +150,85 @@ def put_profile(words: Any, slot: int, kind: int, layout: int, out: Any, start: 
     out[start + 3] = width >> 8
     mask = start + HEADER
     first = mask + (width + 7) // 8
-    for m in range(mask, first):
-        out[m] = 0
-    used = 0
-    for w in range(width):
-        if words[slot, w] != 0:
-            out[mask + (w >> 3)] |= np.uint8(1 << (w & 7))
-            used += 1
+    used = _put_mask(words[slot], out, mask)
     if layout == LAYOUT:
-        end = _put_bytes(words, slot, out, first)
+        end = _put_bytes(words[slot], out, mask, first)
         if end - first <= 8 * used:
             out[start + 1] = LAYOUT
             return end
     out[start + 1] = WHOLE_WORDS
-    return _put_words(words, slot, out, first)
+    return _put_words(words[slot], out, first)
 
 
 @njit(cache=True, nogil=True)
-def _put_bytes(words: Any, slot: int, out: Any, start: int) -> Any:
-    """Of each word that is not zero: which of its bytes are not, and those; returns where they end."""
-    end: Any = start
-    for w in range(words.shape[1]):
-        word = words[slot, w]
-        if word == 0:
-            continue
-        there = end
-        end += 1
-        held: Any = 0
+def _put_mask(row: Any, out: Any, start: int) -> Any:
+    """Which words are not zero, eight to a byte; returns how many they are."""
+    used = 0
+    whole = row.shape[0] >> 3
+    for m in range(whole):
+        some = np.uint8(0)
         for b in range(8):
-            # no branch: a byte that is zero is written over by the next
-            byte = (word >> np.uint64(8 * b)) & np.uint64(0xFF)
-            out[end] = byte
-            some = np.int64(byte != 0)
-            end += some
-            held |= some << b
-        out[there] = held
-    return end
+            some |= np.uint8(np.uint8(row[8 * m + b] != 0) << np.uint8(b))
+        out[start + m] = some
+        used += _BITS[some]
+    some = np.uint8(0)
+    for w in range(8 * whole, row.shape[0]):
+        some |= np.uint8(np.uint8(row[w] != 0) << np.uint8(w & 7))
+    if row.shape[0] > 8 * whole:
+        out[start + whole] = some
+    return used + _BITS[some]
 
 
 @njit(cache=True, nogil=True)
-def _put_words(words: Any, slot: int, out: Any, start: int) -> Any:
+def _put_bytes(row: Any, out: Any, mask: int, start: int) -> Any:
+    """Of each word that is not zero, as ``mask`` in ``out`` says: which of its bytes are not, and those; returns where they end."""
+    # unsigned: a place that might be negative is looked at again with each byte
+    end = np.uint64(start)
+    for m in range((row.shape[0] + 7) >> 3):
+        some = out[mask + m]
+        while some:
+            word = row[8 * m + _LOWEST[some]]
+            some &= np.uint8(some - np.uint8(1))
+            held = _held(word)
+            out[end] = held
+            # the bytes that are not zero move together; what is left behind them the next word writes over
+            for step in range(3):
+                moved = word & _MOVED[held, step]
+                word = (word ^ moved) | (moved >> np.uint64(8 << step))
+            end += np.uint64(1)
+            _put_word(word, out, end)
+            end += np.uint64(_BITS[held])
+    return np.int64(end)
+
+
+@njit(cache=True, nogil=True)
+def _held(word: int) -> Any:
+    """Which bytes of a word are not zero, a bit for each."""
+    tops = (((word & _SEVEN) + _SEVEN) | word) & _TOPS
+    return np.uint8(((tops >> np.uint64(7)) * _GATHER) >> np.uint64(56))
+
+
+@njit(cache=True, nogil=True)
+def _put_word(word: int, out: Any, at: int) -> None:
+    # compiled to one store
+    for b in range(8):
+        out[at + np.uint64(b)] = np.uint8((word >> np.uint64(8 * b)) & np.uint64(0xFF))
+
+
+@njit(cache=True, nogil=True)
+def _put_words(row: Any, out: Any, start: int) -> Any:
     """The words that are not zero; returns where they end."""
-    end: Any = start
-    for w in range(words.shape[1]):
-        word = words[slot, w]
-        if word != 0:
-            for b in range(8):
-                out[end + b] = (word >> np.uint64(8 * b)) & np.uint64(0xFF)
-            end += 8
-    return end
+    end = np.uint64(start)
+    for w in range(row.shape[0]):
+        if row[w] != 0:
+            _put_word(row[w], out, end)
+            end += np.uint64(8)
+    return np.int64(end)
 
 
 @njit(cache=True, nogil=True)
 def _unpack(stored: Any, sizes: Any, slots: Any, kind: int, words: Any) -> int:
-    """Index of the first profile that cannot be read, or -1."""
+    """Index of the first profile that cannot be read, or -1. Behind the last one lie _BEHIND."""
     start = 0
     for i in range(sizes.shape[0]):
         stop = start + sizes[i]
@@ -188,24 +242,40 @@ def _unpack(stored: Any, sizes: Any, slots: Any, kind: int, words: Any) -> int:
         at = mask + (written + 7) // 8
         if at > stop:
             return i
-        for w in range(written):
-            word = np.uint64(0)
-            if stored[mask + (w >> 3)] >> (w & 7) & 1:
-                held = np.int64(0xFF)
+        row = words[slots[i]]
+        row[:written] = 0
+        for m in range((written + 7) >> 3):
+            some = stored[mask + m]
+            while some:
+                w = 8 * m + _LOWEST[some]
+                some &= np.uint8(some - np.uint8(1))
+                held = np.uint8(0xFF)
                 if layout == LAYOUT:
                     if at >= stop:
                         return i
-                    held = np.int64(stored[at])
+                    held = stored[at]
                     at += 1
-                for b in range(8):
-                    if (held >> b) & 1:
-                        if at >= stop:
-                            return i
-                        word |= np.uint64(stored[at]) << np.uint64(8 * b)
-                        at += 1
-            if w < words.shape[1]:
-                words[slots[i], w] = word
+                if at + _BITS[held] > stop or w >= written:
+                    return i
+                if w < row.shape[0]:
+                    row[w] = _word_of(stored, np.uint64(at), held)
+                at += _BITS[held]
         if at != stop:
             return i
         start = stop
     return -1
+
+
+@njit(cache=True, nogil=True)
+def _word_of(stored: Any, at: int, held: int) -> Any:
+    """The word of the bytes that ``_put_bytes`` moved together."""
+    word = np.uint64(0)
+    # compiled to one load
+    for b in range(8):
+        word |= np.uint64(stored[at + np.uint64(b)]) << np.uint64(8 * b)
+    word &= _LOW[_BITS[held]]
+    for step in range(2, -1, -1):
+        shift = np.uint64(8 << step)
+        there = _MOVED[held, step]
+        word = (word & ~(there >> shift)) | ((word << shift) & there)
+    return word

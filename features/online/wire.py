@@ -179,8 +179,10 @@ def _hset(
 
 @njit(cache=True, nogil=True)
 def _put(source: Any, start: int, stop: int, out: Any, at: int) -> int:
-    for j in range(start, stop):
-        out[at + j - start] = source[j]
+    # unsigned: places that might be negative are looked at again with each byte
+    begin, end = np.uint64(start), np.uint64(at)
+    for j in range(stop - start):
+        out[end + np.uint64(j)] = source[begin + np.uint64(j)]
     return at + stop - start
 
 
