@@ -43,6 +43,9 @@ MISSING_NAMES = (
 )  # fmt: skip
 
 
+Status = Literal["scored", "degraded", "not_scored"]
+
+
 class Case(NamedTuple):
     """One transaction to decide: what is known of it beside its row of features. Times in ms since 1970.
 
@@ -76,14 +79,16 @@ class _Moments:
     """Times of one batch as decisions carry them: many of its records were appended in the same millisecond."""
 
     def __init__(self, now_ms: float) -> None:
-        self.now_ms = now_ms
         self.now = from_ms(int(now_ms))
-        self._known: dict[int, datetime] = {}
+        self._now_ms = now_ms
+        self._known: dict[int, tuple[datetime, float]] = {}
 
-    def of(self, milliseconds: int) -> datetime:
-        known = self._known.get(milliseconds)
+    def of(self, received_ms: int) -> tuple[datetime, float]:
+        """A time of receipt (ms), and how long ago that is in ms."""
+        known = self._known.get(received_ms)
         if known is None:
-            known = self._known[milliseconds] = from_ms(milliseconds)
+            latency_ms = round(max(0.0, self._now_ms - received_ms), 2)
+            known = self._known[received_ms] = from_ms(received_ms), latency_ms
         return known
 
 
@@ -132,27 +137,29 @@ class Decider:
         policy = scorer.policy if scorer is not None else FALLBACK
         codes, rules = policy.decide(scores, matrix, CaseColumns(cases), now_ms, self.failures)
         reasons, unexplained = self._explain(cases, matrix, scorer, codes, scores, now_ms)
-        version = scorer.version if scorer is not None else "none"
-        values = scores.tolist()
+        whole = scorer is not None and not lacking
         moments = _Moments(now_ms)
+        version = scorer.version if scorer is not None else "none"
         out = []
-        for i, case in enumerate(cases):
-            degraded_by = [name for bit, name in MISSING_NAMES if case.missing & bit] if case.missing else []
-            status: Literal["scored", "degraded", "not_scored"] = "scored"
-            lacks = lacking.get(i) if lacking else None
-            if lacks is not None:
-                degraded_by.append("catalogue")
-            if scorer is None or lacks == "model":
-                status = "not_scored"
-                if lacks is None:
-                    degraded_by.append("model")
-            elif values[i] != values[i]:
-                degraded_by.append("model_failed")
-            elif i in unexplained:
-                degraded_by.append("explanations")
-            if degraded_by and status == "scored":
-                status = "degraded"
-            out.append(self._decision(case, status, codes[i], values[i], rules[i], reasons.get(i, []), degraded_by, version, policy.version, moments))  # fmt: skip
+        for i, (case, code, score, found) in enumerate(
+            zip(cases, codes.tolist(), scores.tolist(), rules, strict=True)
+        ):
+            status: Status = "scored"
+            degraded_by: list[str] = []
+            # as nearly all are: nothing is missing, nothing failed
+            if not (whole and not case.missing and score == score and i not in unexplained):
+                status, degraded_by = _degradation(case, lacking.get(i), scorer, score, i in unexplained)
+            tx = case.transaction
+            received_at, latency_ms = moments.of(case.received_ms)
+            out.append(
+                Decision(
+                    transaction_id=tx.transaction_id, decision=DECISIONS[code], status=status,
+                    score=round(score, 6) if score == score else None, reasons=reasons.get(i, []), model=MODEL,
+                    model_version=version, policy_version=policy.version, features_version=case.catalogue, arm=self.arm,
+                    shadow={}, rules=found, event_time=tx.event_time, received_at=received_at, decided_at=moments.now,
+                    latency_ms=latency_ms, card_id=tx.card_id, tenant=tx.tenant, degraded_by=degraded_by,
+                )
+            )  # fmt: skip
         return out
 
     def _explain(
@@ -172,41 +179,28 @@ class Decider:
         left = min(case.left_ms(now_ms) for case in cases)
         return explain_within(scorer, matrix, wanted, self.cost, left)
 
-    def _decision(
-        self,
-        case: Case,
-        status: Literal["scored", "degraded", "not_scored"],
-        code: Any,
-        score: float,
-        rules: list[str],
-        reasons: list[Reason],
-        degraded_by: list[str],
-        version: str,
-        policy_version: str,
-        moments: _Moments,
-    ) -> Decision:
-        tx = case.transaction
-        return Decision(
-            transaction_id=tx.transaction_id,
-            decision=DECISIONS[code],
-            status=status,
-            score=round(score, 6) if score == score else None,
-            reasons=reasons,
-            model=MODEL,
-            model_version=version,
-            policy_version=policy_version,
-            features_version=case.catalogue,
-            arm=self.arm,
-            shadow={},
-            rules=rules,
-            event_time=tx.event_time,
-            received_at=moments.of(case.received_ms),
-            decided_at=moments.now,
-            latency_ms=round(max(0.0, moments.now_ms - case.received_ms), 2),
-            card_id=tx.card_id,
-            tenant=tx.tenant,
-            degraded_by=degraded_by,
-        )
+
+def _degradation(
+    case: Case,
+    lacks: Literal["model", "rules"] | None,
+    scorer: Scorer | None,
+    score: float,
+    unexplained: bool,
+) -> tuple[Status, list[str]]:
+    """How well founded a decision is, and what it went without."""
+    degraded_by = [name for bit, name in MISSING_NAMES if case.missing & bit]
+    status: Status = "scored"
+    if lacks is not None:
+        degraded_by.append("catalogue")
+    if scorer is None or lacks == "model":
+        status = "not_scored"
+        if lacks is None:
+            degraded_by.append("model")
+    elif score != score:
+        degraded_by.append("model_failed")
+    elif unexplained:
+        degraded_by.append("explanations")
+    return "degraded" if degraded_by and status == "scored" else status, degraded_by
 
 
 def _lacking(

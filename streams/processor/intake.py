@@ -20,7 +20,6 @@ from streams.events import (
     epochs_ms,
     parse_together,
     parse_transaction,
-    transactions_together,
     unknown_fields,
 )
 from streams.partitioning import partitions_of
@@ -163,8 +162,9 @@ _FEW = 64
 
 def _together_or_apart(values: Sequence[bytes | None], first: int = 0) -> tuple[list[int], list[Transaction]]:
     """Transactions that fit and their places, counted from ``first``. One that does not costs its neighbours a closer look, not all."""
-    found = transactions_together(values)
-    if found is not None:
+    together = parse_together(values)
+    if together is not None:
+        found = together.transactions
         return list(range(first, first + len(found))), found
     if len(values) > _FEW:
         half = len(values) // 2
