@@ -94,7 +94,7 @@ def sort_out(records: Sequence[Any], partitions: int, default_deadline_ms: int) 
             )
             continue
         try:
-            intake.accepted.append(_accept(record, tx, default_deadline_ms))
+            intake.accepted.append(_accept(record, tx, event_ms, default_deadline_ms))
         except InvalidEvent as error:
             intake.refused.append((record, error))
     return intake
@@ -179,9 +179,8 @@ def _together_or_apart(values: Sequence[bytes | None], first: int = 0) -> tuple[
     return rows, transactions
 
 
-def _accept(record: Any, tx: Transaction, default_deadline_ms: int) -> Accepted:
+def _accept(record: Any, tx: Transaction, event_ms: int, default_deadline_ms: int) -> Accepted:
     """Raises: InvalidEvent when a header does not parse, or the event lies in the future."""
-    event_ms = tx.event_ms
     check_not_ahead(event_ms, record.timestamp)
     beside = _said_beside(record.headers, tx, record.timestamp, default_deadline_ms)
     return Accepted(tx, event_ms, record.partition, record.offset, *beside)
