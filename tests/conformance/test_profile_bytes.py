@@ -177,6 +177,15 @@ def test_what_is_no_profile_is_refused_in_words(kind: str, layout: int, spoil, s
         decode_profiles(arena, [0, 1], [good, spoil(good)])
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", [kind for kind, of in DTYPES.items() if of.itemsize // 8 % 8])
+def test_a_word_beyond_the_length_that_is_said_is_refused(kind: str, layout: int) -> None:
+    words = DTYPES[kind].itemsize // 8
+    more = longer(golden(kind, layout), words)
+    with pytest.raises(ProfileError, match="not the length"):
+        decode_profiles(new_arena(DTYPES[kind], 1), [0], [more[:2] + words.to_bytes(2, "little") + more[4:]])
+
+
 if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
     for name in DTYPES:

@@ -132,7 +132,6 @@ def test_what_is_parsed_together_needs_no_closer_look(raw: list[bytes | None]) -
     if found is None:
         return
     assert found.transactions == [parse_transaction(value) for value in raw]
-    # a field given twice has it looked at again, too
     assert not (found.plain and any(unknown_fields(value or b"") for value in raw))
 
 

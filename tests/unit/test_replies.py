@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 
 import hiredis
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.online.resp import FEED_BYTES, RespClient, StoreUnavailable, replies_in
+from services.scoring.edge_store import _Connection
 
 _VALUES = st.lists(
     st.one_of(
@@ -58,3 +60,20 @@ def test_an_answer_to_nothing_ends_the_connection_so_that_no_later_command_takes
     with pytest.raises(StoreUnavailable, match="2 answers to 1 commands"):
         client.call([("PING",)])
     assert client._socket is None
+
+
+class _Transport:
+    aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def test_an_answer_to_nothing_ends_the_edges_connection_too() -> None:
+    async def heard() -> bool:
+        transport, connection = _Transport(), _Connection(asyncio.Event())
+        connection.connection_made(transport)  # type: ignore[arg-type]
+        connection.data_received(b"+OK\r\n")
+        return transport.aborted
+
+    assert asyncio.run(heard())
