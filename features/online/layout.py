@@ -18,9 +18,8 @@ from features.profiles import STATE_VERSION
 PROJECT = "tollgate"
 #: state of an entity that is silent for so long goes: the longest window, its label's delay, and a margin
 KEEP_S = 60 * 86_400
-#: that time begins anew once in so long of event time, not with every write: nobody goes before the longest window and its label's
-#: delay (37 days) are over
-KEEP_AGAIN_MS = 21 * 86_400_000
+#: that time begins anew once a week of event time, not with every write
+KEEP_AGAIN_MS = 7 * 86_400_000
 Kind = Literal["bytes", "int64"]
 _STRING = 2
 #: entity -> its join key, which is also the transaction's field
