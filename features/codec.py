@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +24,16 @@ from numba import njit
 from features.profiles import FRAUDS, HOLDER, MEETING
 
 HEADER = 4
-#: what this code writes; 1 was the fixed records before the first release
+#: in parts; 1 was the fixed records before the first release
+IN_PARTS = 4
+#: whole
 LAYOUT = 3
 #: the layout before, which is written where it is shorter
 WHOLE_WORDS = 2
+#: what came since says behind its header of which profile: the low half of its first word, the offset
+MARK = 4
+#: a profile and what came since together
+MOST_BYTES = 2048
 KINDS = {HOLDER: 1, MEETING: 2, FRAUDS: 3}
 _NAMES = {1: "holder", 2: "meeting place", 3: "frauds"}
 #: bytes of a word are looked at together: its low seven bits of each byte, their tops, and what gathers the tops to one byte
@@ -78,33 +84,76 @@ def encode_profiles(
     return [whole[start:end] for start, end in pairwise(bounds)]
 
 
+class Stored(NamedTuple):
+    """What is stored of n profiles, one behind the other in ``text``: where each begins and how long it is, int64 (n,); 0: nothing."""
+
+    text: npt.NDArray[np.uint8]
+    starts: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+
+
+def stored_of(raws: Sequence[bytes | None]) -> Stored:
+    """Profiles, or what came since, as they were stored."""
+    sizes = np.array([len(raw) if raw else 0 for raw in raws], dtype=np.int64)
+    return Stored(joined([raw for raw in raws if raw]), np.cumsum(sizes) - sizes, sizes)
+
+
+def joined(raws: Sequence[bytes]) -> npt.NDArray[np.uint8]:
+    """Stored bytes one behind the other, and what must lie behind the last one to read it."""
+    return np.frombuffer(b"".join([*raws, _BEHIND]), dtype=np.uint8)
+
+
 def decode_profiles(
     arena: npt.NDArray[np.void], slots: Sequence[int], stored: Sequence[bytes | None]
 ) -> None:
-    """Put stored profiles into slots of an arena; where there is none, the slot keeps its empty profile.
+    """Put profiles that are stored whole into slots of an arena; where there is none, the slot keeps its empty profile.
 
     Raises:
         ProfileError: another kind or layout, or bytes that end too early.
     """
-    some = [(slot, raw) for slot, raw in zip(slots, stored, strict=True) if raw]
-    if not some:
-        return
-    sizes = np.array([len(raw) for _, raw in some], dtype=np.int64)
-    joined = np.frombuffer(b"".join([*[raw for _, raw in some], _BEHIND]), dtype=np.uint8)
-    where = np.array([slot for slot, _ in some], dtype=np.int64)
-    bad = _unpack(joined, sizes, where, KINDS[arena.dtype], words_of(arena))
-    if bad >= 0:
-        raise ProfileError(_complaint(some[bad][1], KINDS[arena.dtype]))
+    unpack_profiles(arena, np.array(slots, dtype=np.int64), stored_of(stored))
 
 
-def load_into(arena: npt.NDArray[np.void], slot: int, stored: bytes | None) -> bool:
-    """Put one stored profile into a slot; False when there is none.
+def unpack_profiles(
+    arena: npt.NDArray[np.void], slots: npt.NDArray[np.int64], stored: Stored
+) -> npt.NDArray[np.int64]:
+    """As ``decode_profiles``. Returns how many words each has for which what came since is to be put in too, (n,); 0: it is whole.
 
     Raises:
         ProfileError: as ``decode_profiles``.
     """
-    decode_profiles(arena, [slot], [stored])
-    return bool(stored)
+    in_parts = np.zeros(len(slots), dtype=np.int64)
+    bad = _unpack(
+        stored.text, stored.starts, stored.sizes, slots, KINDS[arena.dtype], words_of(arena), in_parts
+    )
+    if bad >= 0:
+        raise ProfileError(_complaint(_bytes_of(stored, bad), KINDS[arena.dtype]))
+    return in_parts
+
+
+def unpack_since(
+    arena: npt.NDArray[np.void], slots: npt.NDArray[np.int64], in_parts: npt.NDArray[np.int64], since: Stored
+) -> None:
+    """Put what came since into profiles just read by ``unpack_profiles``, which says ``in_parts``; others stay as they are.
+
+    Raises:
+        ProfileError: it is no such thing, or belongs to another profile than the one that was read.
+    """
+    if not in_parts.any():
+        return
+    bad = _unpack_since(
+        since.text, since.starts, since.sizes, slots, KINDS[arena.dtype], words_of(arena), in_parts
+    )
+    if bad >= 0:
+        raise ProfileError(
+            f"what came since a stored profile ({_NAMES[KINDS[arena.dtype]]}) was written does not belong to it."
+            " `tollgate features rebuild --clear` makes it again from the log"
+        )
+
+
+def _bytes_of(stored: Stored, index: int) -> bytes:
+    start = int(stored.starts[index])
+    return stored.text[start : start + int(stored.sizes[index])].tobytes()
 
 
 def words_of(arena: npt.NDArray[np.void]) -> npt.NDArray[np.uint64]:
@@ -123,10 +172,10 @@ def _complaint(stored: bytes, kind: int) -> str:
     if len(stored) < HEADER:
         return f"a stored profile has {len(stored)} bytes: too few"
     found, layout = stored[0], stored[1]
-    if found == kind and layout in (LAYOUT, WHOLE_WORDS):
+    if found == kind and WHOLE_WORDS <= layout <= IN_PARTS:
         return f"a stored profile ({_NAMES[kind]}) of {len(stored)} bytes has not the length that it says"
     return (
-        f"a stored profile is of kind {found}, layout {layout}; this code reads kind {kind} ({_NAMES[kind]}), layouts {WHOLE_WORDS} and {LAYOUT}."
+        f"a stored profile is of kind {found}, layout {layout}; this code reads kind {kind} ({_NAMES[kind]}), layouts {WHOLE_WORDS} to {IN_PARTS}."
         " `tollgate features rebuild --clear` makes it again from the log"
     )
 
@@ -142,7 +191,8 @@ def _pack(words: Any, slots: Any, kind: int, layout: int, out: Any, ends: Any) -
 def put_profile(words: Any, slot: int, kind: int, layout: int, out: Any, start: int) -> Any:
     """Write a profile's stored form into ``out`` (``most_bytes``) from ``start`` on; returns where it ends.
 
-    ``layout``: LAYOUT, or WHOLE_WORDS for those who read no other.
+    ``layout``: IN_PARTS, for one beside which will stand what came since; LAYOUT; or WHOLE_WORDS for those who read no other. Where
+    whole words are shorter it is WHOLE_WORDS.
     """
     width = words.shape[1]
     out[start] = kind
@@ -151,13 +201,32 @@ def put_profile(words: Any, slot: int, kind: int, layout: int, out: Any, start: 
     mask = start + HEADER
     first = mask + (width + 7) // 8
     used = _put_mask(words[slot], out, mask)
-    if layout == LAYOUT:
+    if layout != WHOLE_WORDS:
         end = _put_bytes(words[slot], out, mask, first)
         if end - first <= 8 * used:
-            out[start + 1] = LAYOUT
+            out[start + 1] = layout
             return end
     out[start + 1] = WHOLE_WORDS
     return _put_words(words[slot], out, first)
+
+
+@njit(cache=True, nogil=True)
+def put_since(row: Any, base: Any, kind: int, changed: Any, out: Any, start: int) -> Any:
+    """Write what came since ``base`` was written whole into ``out`` (``most_bytes``) from ``start`` on; returns where it ends.
+
+    ``changed``: room for a row.
+    """
+    for w in range(row.shape[0]):
+        changed[w] = row[w] ^ base[w]
+    out[start] = kind
+    out[start + 1] = IN_PARTS
+    out[start + 2] = row.shape[0] & 0xFF
+    out[start + 3] = row.shape[0] >> 8
+    for b in range(MARK):
+        out[start + HEADER + b] = np.uint8((base[0] >> np.uint64(8 * b)) & np.uint64(0xFF))
+    mask = start + HEADER + MARK
+    _put_mask(changed, out, mask)
+    return _put_bytes(changed, out, mask, mask + (row.shape[0] + 7) // 8)
 
 
 @njit(cache=True, nogil=True)
@@ -227,43 +296,72 @@ def _put_words(row: Any, out: Any, start: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _unpack(stored: Any, sizes: Any, slots: Any, kind: int, words: Any) -> int:
+def _unpack(text: Any, starts: Any, sizes: Any, slots: Any, kind: int, words: Any, in_parts: Any) -> int:
     """Index of the first profile that cannot be read, or -1. Behind the last one lie _BEHIND."""
-    start = 0
     for i in range(sizes.shape[0]):
-        stop = start + sizes[i]
-        if sizes[i] < HEADER or stored[start] != kind:
+        if sizes[i] == 0:
+            continue
+        start = starts[i]
+        if sizes[i] < HEADER or text[start] != kind:
             return i
-        layout = stored[start + 1]
-        if layout != LAYOUT and layout != WHOLE_WORDS:
+        layout = text[start + 1]
+        if layout < WHOLE_WORDS or layout > IN_PARTS:
             return i
-        written = np.int64(stored[start + 2]) + (np.int64(stored[start + 3]) << 8)
-        mask = start + HEADER
-        at = mask + (written + 7) // 8
-        if at > stop:
-            return i
+        written = np.int64(text[start + 2]) + (np.int64(text[start + 3]) << 8)
         row = words[slots[i]]
         row[:written] = 0
-        for m in range((written + 7) >> 3):
-            some = stored[mask + m]
-            while some:
-                w = 8 * m + _LOWEST[some]
-                some &= np.uint8(some - np.uint8(1))
-                held = np.uint8(0xFF)
-                if layout == LAYOUT:
-                    if at >= stop:
-                        return i
-                    held = stored[at]
-                    at += 1
-                if at + _BITS[held] > stop or w >= written:
-                    return i
-                if w < row.shape[0]:
-                    row[w] = _word_of(stored, np.uint64(at), held)
-                at += _BITS[held]
-        if at != stop:
+        if not _put_in(text, start + HEADER, start + sizes[i], written, layout != WHOLE_WORDS, row):
             return i
-        start = stop
+        in_parts[i] = written if layout == IN_PARTS else 0
     return -1
+
+
+@njit(cache=True, nogil=True)
+def _unpack_since(
+    text: Any, starts: Any, sizes: Any, slots: Any, kind: int, words: Any, in_parts: Any
+) -> int:
+    """As ``_unpack``, for what came since."""
+    for i in range(sizes.shape[0]):
+        if sizes[i] == 0 or in_parts[i] == 0:
+            continue
+        start = starts[i]
+        if sizes[i] < HEADER + MARK or text[start] != kind or text[start + 1] != IN_PARTS:
+            return i
+        written = np.int64(text[start + 2]) + (np.int64(text[start + 3]) << 8)
+        row = words[slots[i]]
+        for b in range(MARK):
+            if text[start + HEADER + b] != np.uint8((row[0] >> np.uint64(8 * b)) & np.uint64(0xFF)):
+                return i
+        if written != in_parts[i]:
+            return i
+        if not _put_in(text, start + HEADER + MARK, start + sizes[i], written, True, row):
+            return i
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def _put_in(text: Any, mask: int, stop: int, written: int, in_bytes: bool, row: Any) -> bool:
+    """XOR the words that stand from ``mask`` to ``stop`` into a row; False where they end too early or too late."""
+    at = mask + (written + 7) // 8
+    if at > stop:
+        return False
+    for m in range((written + 7) >> 3):
+        some = text[mask + m]
+        while some:
+            w = 8 * m + _LOWEST[some]
+            some &= np.uint8(some - np.uint8(1))
+            held = np.uint8(0xFF)
+            if in_bytes:
+                if at >= stop:
+                    return False
+                held = text[at]
+                at += 1
+            if at + _BITS[held] > stop or w >= written:
+                return False
+            if w < row.shape[0]:
+                row[w] ^= _word_of(text, np.uint64(at), held)
+            at += _BITS[held]
+    return bool(at == stop)
 
 
 @njit(cache=True, nogil=True)

@@ -42,8 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     processors: int = 1
     #: what one processor keeps of profiles in memory, MiB; what it has not it reads from Redis
     hot_profiles_mb: int = 1024
-    #: how profiles are written: 2 for as long as code runs beside that reads no 3 (``features.codec``)
-    profile_layout: int = 3
+    #: how profiles are written: 2 or 3 for as long as code runs beside that reads no 3 or 4 (``features.codec``)
+    profile_layout: int = 4
     deadline_ms: int = 100
     #: True when Kafka is librdkafka's mock cluster and nothing is durable
     embedded: bool = False
@@ -53,8 +53,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"processors is 1 or 2, not {self.processors}")
         if self.hot_profiles_mb < 0:
             raise ValueError(f"hot_profiles_mb is 0 or more, not {self.hot_profiles_mb}")
-        if self.profile_layout not in (2, 3):
-            raise ValueError(f"profile_layout is 2 or 3, not {self.profile_layout}")
+        if self.profile_layout not in (2, 3, 4):
+            raise ValueError(f"profile_layout is 2, 3 or 4, not {self.profile_layout}")
 
     @property
     def root(self) -> Path:

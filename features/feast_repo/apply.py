@@ -83,7 +83,8 @@ def _ensure_columns(archive: Path) -> None:
 
 
 def _empty_file(path: Path, schema: pa.Schema) -> None:
-    if path.exists():
+    # one of before lacks the columns that have come since
+    if path.exists() and pq.read_schema(path).equals(schema):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     waiting = path.with_name(f".{path.name}.apply")

@@ -96,7 +96,7 @@ def _online_view(view: View, entity: Entity, source: PushSource) -> FeatureView:
     schema += [Field(name=name, dtype=_TYPES[kind]) for name, kind in view.fields]
     return FeatureView(
         name=view.name, entities=[entity], ttl=_STATE_TTL, schema=schema, online=True, source=source,
-        description=f"state of a {view.entity}, written by the stream as one value",
+        description=f"state of a {view.entity}, as the stream writes it",
     )  # fmt: skip
 
 

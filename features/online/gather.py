@@ -9,7 +9,6 @@ import hiredis
 import numpy as np
 import numpy.typing as npt
 
-from features.codec import decode_profiles
 from features.columns import Payments
 from features.engine import Places, Profiles, computed, entities_as_of, frauds_as_of
 from features.online.layout import (
@@ -20,9 +19,10 @@ from features.online.layout import (
     DEVICE_STATE,
     IP_STATE,
     MERCHANT_STATE,
-    unpack_bytes,
+    View,
 )
 from features.online.resp import Command
+from features.online.stored import columns_in, read_profiles
 from features.online.wire import pack_hmget
 from features.profiles import (
     FRAUDS,
@@ -51,6 +51,7 @@ class StoreRefused(Exception):
     """The store answered a read with an error."""
 
 
+_Arena = npt.NDArray[np.void]
 MEETING_VIEWS = (MERCHANT_STATE, DEVICE_STATE, IP_STATE)
 
 
@@ -108,12 +109,21 @@ class Gather:
         for reply in replies:
             if isinstance(reply, hiredis.ReplyError):
                 raise StoreRefused(str(reply))
-        cards, holders = len(self.card_ids), len(self.card_ids) + len(self.customer_ids)
-        state = [unpack_bytes(reply[0]) for reply in replies]
-        decode_profiles(self.cards, range(cards), state[:cards])
-        decode_profiles(self.customers, range(holders - cards), state[cards:holders])
-        decode_profiles(self.meetings, range(len(state) - holders), state[holders:])
-        decode_profiles(self.frauds, range(holders), [unpack_bytes(reply[1]) for reply in replies[:holders]])
+        cards, customers = len(self.card_ids), len(self.customer_ids)
+        merchants, devices, ips = (len(known) for known in self._meetings.values())
+        reads: list[tuple[int, tuple[tuple[View, _Arena, int], ...]]] = [
+            (cards, ((CARD_STATE, self.cards, 0), (CARD_FRAUDS, self.frauds, 0))),
+            (customers, ((CUSTOMER_STATE, self.customers, 0), (CUSTOMER_FRAUDS, self.frauds, cards))),
+            (merchants, ((MERCHANT_STATE, self.meetings, 0),)),
+            (devices, ((DEVICE_STATE, self.meetings, merchants),)),
+            (ips, ((IP_STATE, self.meetings, merchants + devices),)),
+        ]
+        start = 0
+        for count, into in reads:
+            part, start = replies[start : start + count], start + count
+            columns = columns_in(part, [view for view, _, _ in into])
+            for (_, arena, first), (profiles, since) in zip(into, columns, strict=True):
+                read_profiles(arena, np.arange(first, first + count), profiles, since)
 
     def compute(
         self, columns: Payments, *, apply: bool

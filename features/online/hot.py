@@ -14,7 +14,7 @@ import hiredis
 import numpy as np
 import numpy.typing as npt
 
-from features.codec import LAYOUT, decode_profiles
+from features.codec import IN_PARTS, words_of
 from features.engine import Arena, Places, Profiles, Slots
 from features.online.gather import HasEntities, StoreRefused
 from features.online.layout import (
@@ -26,14 +26,14 @@ from features.online.layout import (
     IP_STATE,
     MERCHANT_STATE,
     View,
-    unpack_bytes,
 )
 from features.online.resp import Command
 from features.online.slot_table import SlotTable
-from features.online.wire import names_of, pack_hmget
+from features.online.stored import Read, columns_in, read_profiles
+from features.online.wire import Parts, names_of, pack_hmget
 from features.profiles import FRAUDS, HOLDER, MEETING
 
-#: what profiles may take in memory between batches; beyond it the largest kind is forgotten and read again as it comes
+#: what profiles may take in memory between batches, and those of them again that are written in parts; beyond it the largest kind is forgotten and read again as it comes
 BUDGET_BYTES = 1 << 30
 #: room beside it for what one batch brings; more than that makes an arena grow
 BATCH_ROOM = 8_192
@@ -90,6 +90,26 @@ class _Read(NamedTuple):
     views: tuple[View, ...]
 
 
+class _Bases:
+    """What was last written whole of one entity's profiles, by its table's slots, and what was written since (``wire.Parts``)."""
+
+    def __init__(self, dtype: np.dtype, size: int) -> None:
+        self.records: Arena = np.zeros(size, dtype)
+        self.book: npt.NDArray[np.int64] = np.zeros((size, 3), dtype=np.int64)
+
+    def larger(self, size: int) -> _Bases:
+        """The same with more room."""
+        more, old = _Bases(self.records.dtype, size), len(self.records)
+        words_of(more.records)[:old], more.book[:old] = words_of(self.records), self.book
+        return more
+
+    def take(self, slots: Slots, records: Arena, read: Read) -> None:
+        """Profiles just read; one that is not there in parts, or of other code's length, is written whole the next time."""
+        words_of(self.records)[slots] = words_of(records)
+        usable = read.in_parts == words_of(records).shape[1]
+        self.book[slots] = np.where(usable[:, None], np.column_stack([usable, read.sizes, read.sizes]), 0)
+
+
 class HotProfiles:
     """Profiles of one worker. For each batch: ``begin_batch``, ``slots`` (or ``places``), send ``reads``, ``load`` the replies.
 
@@ -98,7 +118,7 @@ class HotProfiles:
     """
 
     def __init__(
-        self, home: Callable[[str, str], int], budget_bytes: int = BUDGET_BYTES, layout: int = LAYOUT
+        self, home: Callable[[str, str], int], budget_bytes: int = BUDGET_BYTES, layout: int = IN_PARTS
     ) -> None:
         """``home``: the partition of `entities` on which (entity, id) lives; ``layout``: in which what is kept here is written."""
         self.layout = layout
@@ -115,6 +135,7 @@ class HotProfiles:
         self._asked: list[_Read] = []
         self._arenas = {name: self._new_arena(name) for name in _KEPT}
         self._arenas["frauds"] = np.zeros(len(self._arenas["card"]) + len(self._arenas["customer"]), FRAUDS)
+        self._bases = {entity: self._new_bases(entity) for entity in self._written_in_parts()}
 
     def begin_session(self, owned: Iterable[int]) -> None:
         """Forget everything; from now on this worker writes these partitions of `entities` and nobody else does."""
@@ -134,6 +155,8 @@ class HotProfiles:
             largest = max(_KEPT, key=lambda name: used[name])
             for entity in _KEPT[largest]:
                 self._tables[entity].clear()
+                if entity in self._bases:
+                    self._bases[entity] = self._new_bases(entity)
             # a new one, so that the machine gets its memory back
             self._arenas[largest] = self._new_arena(largest)
 
@@ -184,11 +207,17 @@ class HotProfiles:
             for reply in part:
                 if isinstance(reply, hiredis.ReplyError):
                     raise StoreRefused(str(reply))
-            for k, view in enumerate(views):
-                arena, places = self.profiles_of(view, np.array(slots, dtype=np.int64))
+            where = np.array(slots, dtype=np.int64)
+            for view, (profiles, since) in zip(views, columns_in(part, views), strict=True):
+                arena, places = self.profiles_of(view, where)
                 arena[places] = np.zeros((), arena.dtype)
                 arena["offset"][places] = -1
-                decode_profiles(arena, places.tolist(), [unpack_bytes(reply[k]) for reply in part])
+                bases = self._bases.get(view.entity) if view.in_parts else None
+                if bases is None:
+                    read_profiles(arena, places, profiles, since)
+                else:
+                    whole = np.zeros(len(where), arena.dtype)
+                    bases.take(where, whole, read_profiles(arena, places, profiles, since, whole))
 
     def profiles_of(self, view: View, slots: Slots) -> tuple[Arena, Slots]:
         """The arena that holds a view's profiles, and where in it each slot's profile lies."""
@@ -197,6 +226,11 @@ class HotProfiles:
         if view in (CARD_FRAUDS, CUSTOMER_FRAUDS):
             return self._arenas["frauds"], _interleaved(slots, int(view is CUSTOMER_FRAUDS), 2)
         return self._arenas["meeting"], _interleaved(slots, _MEETINGS[view.entity], 3)
+
+    def parts_of(self, view: View, slots: Slots) -> Parts | None:
+        """For ``wire.pack_hset``, where the profiles of a view are written in parts."""
+        bases = self._bases.get(view.entity) if view.in_parts else None
+        return None if bases is None else Parts(bases.records, slots, bases.book)
 
     def profiles(self) -> Profiles:
         """All arenas, as the kernels take them."""
@@ -213,7 +247,18 @@ class HotProfiles:
         return homes
 
     def _used(self, arena: str) -> int:
-        return sum(len(self._tables[entity].names) for entity in _KEPT[arena]) * _DTYPES[arena].itemsize
+        records = sum(
+            len(self._tables[entity].names) * (1 + (entity in self._bases)) for entity in _KEPT[arena]
+        )
+        return records * _DTYPES[arena].itemsize
+
+    def _written_in_parts(self) -> list[str]:
+        tables = self._tables.values() if self.layout == IN_PARTS else []
+        return [table.entity for table in tables if table.views[0].in_parts]
+
+    def _new_bases(self, entity: str) -> _Bases:
+        dtype = next(_DTYPES[name] for name, entities in _KEPT.items() if entity in entities)
+        return _Bases(dtype, self._budget // dtype.itemsize + BATCH_ROOM)
 
     def _new_arena(self, name: str) -> Arena:
         # pages are taken from the machine only when they are first written
@@ -227,6 +272,9 @@ class HotProfiles:
                 name = next(key for key, known in self._arenas.items() if known is arena)
                 self._arenas[name] = np.zeros(max(int(last[0]) + 1, 2 * len(arena)), arena.dtype)
                 self._arenas[name][: len(arena)] = arena
+        bases = self._bases.get(table.entity)
+        if bases is not None and len(table.names) > len(bases.records):
+            self._bases[table.entity] = bases.larger(max(len(table.names), 2 * len(bases.records)))
 
 
 _MEETINGS = {"merchant": 0, "device": 1, "ip": 2}

@@ -40,9 +40,25 @@ class View:
     entity: str
     fields: tuple[tuple[str, Kind], ...]
 
+    @property
+    def in_parts(self) -> bool:
+        """Whether what came since a profile was written whole may stand beside it (``features.codec``)."""
+        return ("since", "bytes") in self.fields
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The fields that are published for others, in their order."""
+        return tuple(name for name, kind in self.fields if kind == "int64")
+
 
 #: when an entity's last event was is its view's timestamp; a field that said so again would cost Redis 1 us with every write
 _FIELDS: tuple[tuple[str, Kind], ...] = (("profile", "bytes"), ("count_24h", "int64"))
+#: of entities whose profiles are large: devices and addresses take 200 bytes, of which half change
+_PARTS_FIELDS: tuple[tuple[str, Kind], ...] = (
+    ("profile", "bytes"),
+    ("since", "bytes"),
+    ("count_24h", "int64"),
+)
 _FRAUD_FIELDS: tuple[tuple[str, Kind], ...] = (("profile", "bytes"), ("frauds_30d", "int64"))
 
 
@@ -52,13 +68,13 @@ def views_of(version: int) -> tuple[View, ...]:
     """
     end = "" if version == 1 else f"_v{version}"
     return (
-        View(f"card_state{end}", "card", (*_FIELDS, ("sum_24h_minor", "int64"))),
+        View(f"card_state{end}", "card", (*_PARTS_FIELDS, ("sum_24h_minor", "int64"))),
         # frauds and declines of cards: another writer than that of their payments, so another view of the same entity
         View(f"card_frauds{end}", "card", _FRAUD_FIELDS),
-        View(f"merchant_state{end}", "merchant", _FIELDS),
+        View(f"merchant_state{end}", "merchant", _PARTS_FIELDS),
         View(f"device_state{end}", "device", _FIELDS),
         View(f"ip_state{end}", "ip", _FIELDS),
-        View(f"customer_state{end}", "customer", _FIELDS),
+        View(f"customer_state{end}", "customer", _PARTS_FIELDS),
         View(f"customer_frauds{end}", "customer", _FRAUD_FIELDS),
     )
 
@@ -123,8 +139,15 @@ def _bulk(value: bytes) -> bytes:
 
 
 PROFILE_FIELD = {view.name: hash_field(view.name, "profile") for view in VIEWS}
-_FIELDS_OF_VIEW = {view.name: tuple(hash_field(view.name, name) for name, _ in view.fields) for view in VIEWS}
+SINCE_FIELD = {view.name: hash_field(view.name, "since") for view in VIEWS if view.in_parts}
+_NUMBERS_OF_VIEW = {view.name: tuple(hash_field(view.name, name) for name in view.numbers) for view in VIEWS}
 _TIMESTAMP_OF_VIEW = {view.name: timestamp_field(view.name) for view in VIEWS}
+
+
+def read_fields(view: View) -> tuple[bytes, ...]:
+    """The hash fields from which a view's profile is read: the profile, and what came since it was written whole."""
+    since = SINCE_FIELD.get(view.name)
+    return (PROFILE_FIELD[view.name],) if since is None else (PROFILE_FIELD[view.name], since)
 
 
 def profile_bulk(view: View) -> bytes:
@@ -132,9 +155,14 @@ def profile_bulk(view: View) -> bytes:
     return _bulk(PROFILE_FIELD[view.name])
 
 
+def since_bulk(view: View) -> bytes:
+    """As ``profile_bulk``, of what came since; empty where a view has no such field."""
+    return _bulk(SINCE_FIELD[view.name]) if view.in_parts else b""
+
+
 def scalar_bulks(view: View) -> list[bytes]:
-    """As ``profile_bulk``, the view's other fields in order."""
-    return [_bulk(field) for field in _FIELDS_OF_VIEW[view.name][1:]]
+    """As ``profile_bulk``, the view's numbers in order."""
+    return [_bulk(field) for field in _NUMBERS_OF_VIEW[view.name]]
 
 
 def timestamp_bulk(view: View) -> bytes:
@@ -198,16 +226,32 @@ def unpack_bytes(stored: bytes | None) -> bytes | None:
     return stored[position : position + size]
 
 
-def hset(view: View, entity_id: str, event_ms: int, profile: bytes, *scalars: int) -> tuple[bytes, ...]:
-    """The HSET that writes one entity's view: profile, then ``view``'s int64 fields in order, then the event timestamp."""
-    fields = _FIELDS_OF_VIEW[view.name]
-    command = [b"HSET", entity_key(view.entity, entity_id), fields[0], pack_bytes(profile)]
-    for name, value in zip(fields[1:], scalars, strict=True):
+def hset(
+    view: View,
+    entity_id: str,
+    event_ms: int,
+    profile: bytes | None,
+    *scalars: int,
+    since: bytes | None = None,
+) -> tuple[bytes, ...]:
+    """The HSET that writes one entity's view: profile, what came ``since``, the view's int64 fields in order, then the event
+    timestamp. A part that is None stays as it is.
+    """
+    command = [b"HSET", entity_key(view.entity, entity_id)]
+    if profile is not None:
+        command += [PROFILE_FIELD[view.name], pack_bytes(profile)]
+    if since is not None:
+        command += [SINCE_FIELD[view.name], pack_bytes(since)]
+    for name, value in zip(_NUMBERS_OF_VIEW[view.name], scalars, strict=True):
         command += [name, pack_int64(value)]
     command += [_TIMESTAMP_OF_VIEW[view.name], pack_timestamp(event_ms)]
     return tuple(command)
 
 
 def hmget(entity: str, entity_id: str, *views: View) -> tuple[bytes, ...]:
-    """The HMGET that reads the profiles of one entity from some views."""
-    return (b"HMGET", entity_key(entity, entity_id), *(PROFILE_FIELD[view.name] for view in views))
+    """The HMGET that reads ``read_fields`` of some views of one entity, in their order."""
+    return (
+        b"HMGET",
+        entity_key(entity, entity_id),
+        *(field for view in views for field in read_fields(view)),
+    )

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from features.codec import decode_profiles, encode_profiles
+from features.codec import IN_PARTS, encode_profiles
 from features.columns import columns_of
 from features.day_totals import counts_24h
 from features.holder_kernel import apply_payments
 from features.meeting_kernel import DECLINED, LABEL, PAID, apply_frauds, apply_items
 from features.online.gather import Gather
-from features.online.layout import CARD_FRAUDS, CARD_STATE
+from features.online.layout import CARD_FRAUDS, CARD_STATE, pack_bytes
 from features.online.slot_table import FIRST_SIZE, SlotTable
+from features.online.stored import read_profiles
 from features.online.wire import names_of, pack_hset
 from features.profiles import FRAUDS
 
@@ -55,12 +56,13 @@ def warm_kernels() -> float:
     )  # fmt: skip
     apply_frauds(both, both, np.array([DECLINED, LABEL]), moments, both, gather.frauds)
     for arena in (gather.cards, gather.meetings, gather.frauds):
-        decode_profiles(arena, [0, 1], encode_profiles(arena, both))
+        stored = [pack_bytes(raw) for raw in encode_profiles(arena, both, IN_PARTS)]
+        read_profiles(arena, both, stored, [None, None])
         if arena.dtype != FRAUDS:
             counts_24h(arena, both)
     scalars = np.array([[1], [2]])
     for view, arena in ((CARD_FRAUDS, gather.frauds), (CARD_STATE, gather.cards)):
-        fields = np.repeat(scalars, len(view.fields) - 1, axis=1)
+        fields = np.repeat(scalars, len(view.numbers), axis=1)
         pack_hset(view, ["a", "b"], arena, both, moments, fields, both > 0)
     gather.commands()
     # more than it has room for at first: growing is a kernel too

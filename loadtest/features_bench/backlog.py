@@ -56,5 +56,5 @@ def _write(client: RespClient, view: View, names: list[str], arena: Arena, first
             continue
         last_ms = arena["last_ms"][slots]
         scalars = [counts_24h(arena, slots), np.zeros(len(slots), np.int64)]
-        wanted = np.column_stack(scalars[: len(view.fields) - 1])
+        wanted = np.column_stack(scalars[: len(view.numbers)])
         client.call([pack_hset(view, present, arena, slots, last_ms, wanted, np.zeros(len(slots), np.bool_))])

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 from confluent_kafka import KafkaException
 
 from features.catalogue import CATALOGUE_HASH, FEATURES, NAMES
-from features.codec import load_into
 from features.describe import describe_holder, describe_meeting, instant, last_event_ms
-from features.online.layout import FRAUDS_OF, JOIN_KEYS, PAYMENTS_OF, hmget, unpack_bytes
+from features.online.layout import FRAUDS_OF, JOIN_KEYS, PAYMENTS_OF, hmget
 from features.online.resp import RespClient, StoreUnavailable
+from features.online.stored import columns_in, read_profiles
 from features.profiles import FRAUDS, HOLDER, MEETING, new_arena
 from services.cli.exits import Unreachable
 from services.cli.options import home_option, json_option
@@ -165,9 +166,10 @@ def read_profile(settings: Settings, entity: str, entity_id: str, at_ms: int | N
     if isinstance(reply, Exception):
         raise Unreachable(f"Redis refused the read: {reply}")
     main, frauds = new_arena(HOLDER if is_holder else MEETING, 1), new_arena(FRAUDS, 1)
-    if not load_into(main, 0, unpack_bytes(reply[0])):
+    if not reply[0]:
         raise NotFound(f"nothing is known of {entity} {entity_id}")
-    load_into(frauds, 0, unpack_bytes(reply[1]) if is_holder else None)
+    for view, (profiles, since) in zip(views, columns_in([reply], views), strict=True):
+        read_profiles(frauds if view in FRAUDS_OF.values() else main, np.array([0]), profiles, since)
     moment = last_event_ms(main) if at_ms is None else at_ms
     known = describe_holder(main, frauds, moment) if is_holder else describe_meeting(main, entity, moment)
     return {"entity": entity, "id": entity_id, "at": instant(moment), **known}

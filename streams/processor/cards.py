@@ -286,7 +286,8 @@ def _writes(hot: HotProfiles, card_slots: Slots, rows: Any, seen: Any, before_ms
     scalars = rows[row][:, [_COUNT_24H, _SUM_24H]].astype(np.int64)
     expire = before_ms[row] // KEEP_AGAIN_MS != last_ms // KEEP_AGAIN_MS
     names = hot.names("card", last_row)
-    return pack_hset(CARD_STATE, names, arena, places, last_ms, scalars, expire, hot.layout)
+    parts = hot.parts_of(CARD_STATE, slots)
+    return pack_hset(CARD_STATE, names, arena, places, last_ms, scalars, expire, hot.layout, parts)
 
 
 def _count(intake: Intake, seen: Any, late_ms: list[int]) -> None:

@@ -25,7 +25,7 @@ from features.online.hot import HotProfiles
 from features.online.layout import KEEP_AGAIN_MS, PAYMENTS_OF, View
 from features.online.resp import Command, Packed, RespClient
 from features.online.versions import GROUP, applied_key, said_prefix
-from features.online.wire import pack_hset
+from features.online.wire import Parts, pack_hset
 from features.profiles import FRAUDS
 from streams.chunks import Chunk
 from streams.dead_letters import dead_letter, send_dead_letter
@@ -121,7 +121,8 @@ class EntityStage:
         before = moments_of(arena, places)
         apply_columns(group.columns, self._hot.profiles_of(group.view, slots)[1], arena)
         names = self._hot.names(group.view.entity, touched.tolist())
-        return profile_writes(group.view, names, arena, places, before, self._hot.layout)
+        parts = self._hot.parts_of(group.view, touched)
+        return profile_writes(group.view, names, arena, places, before, self._hot.layout, parts)
 
     def _news(self, items: list[Placed]) -> tuple[list[Placed], list[Command]]:
         """The items that say something new, labels with the change that they make, and the writes that remember what was said.
@@ -271,13 +272,19 @@ def moments_of(arena: Any, places: Slots) -> Any:
 
 
 def profile_writes(
-    view: View, names: list[str], arena: Any, places: Slots, before: Any, layout: int
+    view: View,
+    names: list[str],
+    arena: Any,
+    places: Slots,
+    before: Any,
+    layout: int,
+    parts: Parts | None = None,
 ) -> Packed:
     """One HSET per entity.
 
     Args:
         places: where in the arena each of ``names`` lies. before: their ``moments_of`` before anything was applied.
-        layout: see ``features.codec.put_profile``.
+        layout, parts: see ``features.online.wire.pack_hset``.
     """
     moments = moments_of(arena, places)
     if arena.dtype == FRAUDS:
@@ -285,7 +292,7 @@ def profile_writes(
     else:
         scalars = counts_24h(arena, places)[:, None]
     expire = before // KEEP_AGAIN_MS != moments // KEEP_AGAIN_MS
-    return pack_hset(view, names, arena, places, moments, scalars, expire, layout)
+    return pack_hset(view, names, arena, places, moments, scalars, expire, layout, parts)
 
 
 def applied_writes(applied: dict[int, dict[Source, int]]) -> list[Command]:

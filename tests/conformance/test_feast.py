@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from features.catalogue import NAMES
-from features.codec import decode_profiles, encode_profiles
+from features.codec import encode_profiles
 from features.feast_repo.apply import FeastError, apply_repo, open_store
 from features.feast_repo.definitions import HISTORY_SERVICE, HISTORY_VIEW, ONLINE_SERVICE
 from features.online.layout import (
@@ -31,6 +31,7 @@ from features.online.layout import (
     unpack_bytes,
 )
 from features.online.resp import RespClient
+from features.online.stored import columns_in, read_profiles
 from features.online.wire import pack_hmget, pack_hset
 from features.profiles import new_arena
 from infra.stack.tools import find_tools
@@ -42,6 +43,7 @@ EVENT = datetime(2026, 11, 21, 10, 15, 30, 123000, tzinfo=UTC)
 EVENT_MS = 1_795_256_130_123
 IDS = ("x", "card-42", "客户-7 é", "a" * 64, "203.0.113.7")
 PROFILE = bytes(range(256)) * 8
+SINCE = b"\xff\x00since"
 
 
 def _free_port() -> int:
@@ -85,18 +87,28 @@ def store(server, tmp_path_factory):
 
 
 def _scalars(view: View) -> list[int]:
-    return [-3, 2**40][: len(view.fields) - 1]
+    return [-3, 2**40][: len(view.numbers)]
+
+
+def _values(view: View) -> dict[str, bytes | int]:
+    """Of every field."""
+    since = {"since": SINCE} if view.in_parts else {}
+    return {"profile": PROFILE, **since, **dict(zip(view.numbers, _scalars(view), strict=True))}
+
+
+def _hset(view: View, entity_id: str) -> tuple[bytes, ...]:
+    return hset(view, entity_id, EVENT_MS, PROFILE, *_scalars(view), since=SINCE if view.in_parts else None)
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
 def test_the_sdk_reads_what_the_hot_path_writes(server, store, view):
     client, key = server[0], JOIN_KEYS[view.entity]
     for entity_id in IDS:
-        client.execute_command(*hset(view, entity_id, EVENT_MS, PROFILE, *_scalars(view)))
+        client.execute_command(*_hset(view, entity_id))
     asked = [f"{view.name}:{name}" for name, _ in view.fields]
     rows = [{key: entity_id} for entity_id in (*IDS, "nobody")]
     found = store[0].get_online_features(features=asked, entity_rows=rows).to_dict()
-    for (name, _), value in zip(view.fields, [PROFILE, *_scalars(view)], strict=True):
+    for name, value in _values(view).items():
         assert found[name] == [value] * len(IDS) + [None]
 
 
@@ -104,18 +116,15 @@ def test_the_sdk_reads_what_the_hot_path_writes(server, store, view):
 def test_the_hot_path_reads_what_the_sdk_writes(server, store, view):
     client, key = server[0], JOIN_KEYS[view.entity]
     ids = [f"sdk-{entity_id}"[:64] for entity_id in IDS]
-    values = {
-        name: [value] * len(ids)
-        for (name, _), value in zip(view.fields, [PROFILE, *_scalars(view)], strict=True)
-    }
+    values = {name: [value] * len(ids) for name, value in _values(view).items()}
     frame = pd.DataFrame({key: ids, **values, "event_timestamp": EVENT, "created_timestamp": EVENT})
     store[0].write_to_online_store(view.name, frame)
     for entity_id in ids:
-        (stored,) = client.execute_command(*hmget(view.entity, entity_id, view))
-        assert unpack_bytes(stored) == PROFILE
+        stored = client.execute_command(*hmget(view.entity, entity_id, view))
+        assert [unpack_bytes(value) for value in stored] == [PROFILE, SINCE][: len(stored)]
         # and every other byte: the hot path writes the very hash that the SDK wrote
         theirs = client.hgetall(entity_key(view.entity, entity_id))
-        ours = hset(view, entity_id, EVENT_MS, PROFILE, *_scalars(view))[2:]
+        ours = _hset(view, entity_id)[2:]
         assert {field: theirs[field] for field in ours[::2]} == dict(zip(ours[::2], ours[1::2], strict=True))
         assert timestamp_field(view.name) in theirs
 
@@ -126,7 +135,7 @@ def test_the_sdk_reads_what_the_processor_packs(server, store, view):
     numbers = [0, -1, 2**63 - 1, -(2**63)]
     names, key = [f"packed-{number}" for number in numbers], JOIN_KEYS[view.entity]
     arena = _profiles(view, len(names))
-    scalars = np.repeat(np.array(numbers, dtype=np.int64)[:, None], len(view.fields) - 1, axis=1)
+    scalars = np.repeat(np.array(numbers, dtype=np.int64)[:, None], len(view.numbers), axis=1)
     moments = EVENT_MS + np.array([0, 877, 1_000, 60_000])
     packed = pack_hset(view, names, arena, np.arange(4), moments, scalars, np.array([True, False] * 2))
     client = RespClient(f"redis://127.0.0.1:{server[1]}")
@@ -136,7 +145,7 @@ def test_the_sdk_reads_what_the_processor_packs(server, store, view):
     found = store[0].get_online_features(features=asked, entity_rows=[{key: name} for name in names])
     answer = found.to_dict()
     assert answer["profile"] == encode_profiles(arena, np.arange(4))
-    for name, _ in view.fields[1:]:
+    for name in view.numbers:
         assert answer[name] == numbers
     for timestamps in (result.event_timestamps for result in found.proto.results[1:]):
         assert [moment.ToMilliseconds() for moment in timestamps] == moments.tolist()
@@ -147,17 +156,23 @@ def test_the_sdk_reads_what_the_processor_packs(server, store, view):
 def test_the_processor_reads_profiles_that_the_sdk_pushes(server, store, view):
     names, key = [f"pushed-{i}" for i in range(3)], JOIN_KEYS[view.entity]
     arena = _profiles(view, len(names))
-    values = {name: [0, -(2**63), 2**63 - 1] for name, _ in view.fields[1:]}
+    values = {name: [0, -(2**63), 2**63 - 1] for name in view.numbers}
+    # whole profiles: whatever stood beside one of before does not count
+    since = {"since": [SINCE] * 3} if view.in_parts else {}
     frame = pd.DataFrame(
-        {key: names, "profile": encode_profiles(arena, np.arange(3)), **values, "event_timestamp": EVENT, "created_timestamp": EVENT}
+        {
+            key: names, "profile": encode_profiles(arena, np.arange(3)), **since, **values, "event_timestamp": EVENT,
+            "created_timestamp": EVENT,
+        }
     )  # fmt: skip
     store[0].push(f"{view.name}_push", frame)
     client = RespClient(f"redis://127.0.0.1:{server[1]}")
     replies = client.call([pack_hmget([*names, "nobody"], view)])
     client.close()
-    assert replies.pop() == [None]
+    assert set(replies.pop()) == {None}
     again = new_arena(arena.dtype, len(names))
-    decode_profiles(again, range(len(names)), [unpack_bytes(reply[0]) for reply in replies])
+    ((profiles, stale),) = columns_in(replies, [view])
+    read_profiles(again, np.arange(len(names)), profiles, stale)
     assert again.tobytes() == arena.tobytes()
 
 
@@ -176,7 +191,7 @@ def test_views_of_one_entity_do_not_touch_each_other(server, store):
     client.execute_command(*hset(state, "both", EVENT_MS, b"state", *_scalars(state)))
     client.execute_command(*hset(frauds, "both", EVENT_MS, b"frauds", *_scalars(frauds)))
     stored = client.execute_command(*hmget("card", "both", state, frauds))
-    assert [unpack_bytes(value) for value in stored] == [b"state", b"frauds"]
+    assert [unpack_bytes(value) for value in stored] == [b"state", None, b"frauds"]
     service = store[0].get_feature_service(ONLINE_SERVICE)
     row = {"card_id": "both", "merchant_id": "m", "device_id": "d", "ip": "i", "customer_id": "c"}
     found = store[0].get_online_features(service, [row], full_feature_names=True).to_dict()
@@ -221,7 +236,7 @@ def test_applying_again_changes_nothing_and_keeps_what_was_written(server, store
     started = time.monotonic()
     apply_repo(feast_dir, f"127.0.0.1:{server[1]}", store[1])
     assert time.monotonic() - started < 10
-    (stored,) = server[0].execute_command(*hmget("card", "kept", view))
+    stored, _ = server[0].execute_command(*hmget("card", "kept", view))
     assert unpack_bytes(stored) == b"here"
     with pytest.raises(FeastError, match="another project"):
         apply_repo(tmp_path, "127.0.0.1:1", tmp_path, project="other")

@@ -40,17 +40,17 @@ KEYS = {
 #: view -> its features' hash fields, murmur3 of "view:feature", and the field of its event timestamp
 FIELDS = {
     "card_state": (
-        {"profile": "69ab5b5c", "count_24h": "ca00ac67", "sum_24h_minor": "bee523e7"},
+        {"profile": "69ab5b5c", "since": "eaaa49e3", "count_24h": "ca00ac67", "sum_24h_minor": "bee523e7"},
         b"_ts:card_state",
     ),
     "card_frauds": ({"profile": "a1044abe", "frauds_30d": "25aa17bb"}, b"_ts:card_frauds"),
     "merchant_state": (
-        {"profile": "6ba9fb7b", "count_24h": "25bef297"}, b"_ts:merchant_state",
+        {"profile": "6ba9fb7b", "since": "3f384a8d", "count_24h": "25bef297"}, b"_ts:merchant_state",
     ),
     "device_state": ({"profile": "0e96e2ee", "count_24h": "68689fd2"}, b"_ts:device_state"),
     "ip_state": ({"profile": "e767dea7", "count_24h": "20fb8926"}, b"_ts:ip_state"),
     "customer_state": (
-        {"profile": "6fbd1b97", "count_24h": "ebb42578"}, b"_ts:customer_state",
+        {"profile": "6fbd1b97", "since": "5bb7b726", "count_24h": "ebb42578"}, b"_ts:customer_state",
     ),
     "customer_frauds": ({"profile": "fc43adda", "frauds_30d": "6a8b96f8"}, b"_ts:customer_frauds"),
 }  # fmt: skip
@@ -136,6 +136,12 @@ def _write(store: FeatureStore, view: View, event_ms: int, profile: bytes | None
     store.write_to_online_store(view.name, pd.DataFrame([row]).astype(dict.fromkeys(values, object)))
 
 
+def _hset(view: View, event_ms: int, text: bytes, number: int) -> tuple[bytes, ...]:
+    """As ``_write``: one value for each type."""
+    since = text if view.in_parts else None
+    return hset(view, ID, event_ms, text, *[number] * len(view.numbers), since=since)
+
+
 def _stored(view: View, profile: bytes, number: bytes, moment: bytes) -> dict[bytes, bytes]:
     names, timestamp = FIELDS[view.name]
     values = {"bytes": profile, "int64": number}
@@ -164,7 +170,7 @@ def test_feast_and_the_hot_path_write_these_bytes(store: FeatureStore, redis: Re
         _write(store, view, event_ms, profile, number)
         wanted = _stored(view, text, digits, moment)
         assert redis.hashes == {KEYS[view.entity]: wanted}, WHAT_TO_DO
-        ours = hset(view, ID, event_ms, profile, *[number] * (len(view.fields) - 1))
+        ours = _hset(view, event_ms, profile, number)
         assert (ours[1], dict(zip(ours[2::2], ours[3::2], strict=True))) == (KEYS[view.entity], wanted)
 
 
@@ -178,7 +184,7 @@ def test_values_of_every_type_and_size_are_these_bytes(
         _write(store, view, event_ms, profile, number)
         wanted = _stored(view, text, digits, moment)
         assert redis.hashes == {KEYS[view.entity]: wanted}, WHAT_TO_DO
-        ours = hset(view, ID, event_ms, profile, *[number] * (len(view.fields) - 1))
+        ours = _hset(view, event_ms, profile, number)
         assert dict(zip(ours[2::2], ours[3::2], strict=True)) == wanted
         assert unpack_bytes(text) == profile
         assert _read(store, view) == {n: profile if kind == "bytes" else number for n, kind in view.fields}

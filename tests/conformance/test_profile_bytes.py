@@ -15,13 +15,20 @@ from hypothesis import strategies as st
 
 from features.codec import (
     HEADER,
+    IN_PARTS,
     KINDS,
     LAYOUT,
+    MARK,
     WHOLE_WORDS,
     ProfileError,
     decode_profiles,
     encode_profiles,
-    load_into,
+    most_bytes,
+    put_since,
+    stored_of,
+    unpack_profiles,
+    unpack_since,
+    words_of,
 )
 from features.columns import columns_of, text_hash
 from features.holder_kernel import apply_payments
@@ -31,8 +38,9 @@ from streams.settings import Settings
 from tests.property.oracle import DAY, HOUR, Event
 
 GOLDEN = Path(__file__).parent / "golden"
-LAYOUTS = (WHOLE_WORDS, LAYOUT)
+LAYOUTS = (WHOLE_WORDS, LAYOUT, IN_PARTS)
 DTYPES = {"holder": HOLDER, "meeting": MEETING, "frauds": FRAUDS}
+WHOLE_AFTER = 294
 START = 1_760_000_000_000
 
 
@@ -46,9 +54,9 @@ def payments() -> list[Event]:
     ]  # fmt: skip
 
 
-def profile(kind: str) -> np.ndarray:
-    """The golden profile of a kind, made by this code's kernels."""
-    arena, events = new_arena(DTYPES[kind], 1), payments()
+def profile(kind: str, first: int = 300) -> np.ndarray:
+    """The golden profile of a kind after its ``first`` events, made by this code's kernels."""
+    arena, events = new_arena(DTYPES[kind], 1), payments()[:first]
     n = len(events)
     zeros = np.zeros(n, dtype=np.int64)
     moments = np.array([e.event_ms for e in events])
@@ -79,17 +87,39 @@ def golden(kind: str, layout: int) -> bytes:
     return (GOLDEN / f"{kind}-{layout}.bin").read_bytes()
 
 
-@pytest.mark.parametrize("kind", DTYPES)
-def test_the_kernels_still_write_the_golden_bytes(kind: str) -> None:
-    assert encode_profiles(profile(kind), np.array([0]))[0] == golden(kind, LAYOUT)
+def golden_since(kind: str) -> bytes:
+    """What came since the first ``WHOLE_AFTER`` events."""
+    return (GOLDEN / f"{kind}-{IN_PARTS}-since.bin").read_bytes()
 
 
+def since(kind: str) -> bytes:
+    """As ``golden_since``, made by this code."""
+    now, then = words_of(profile(kind)), words_of(profile(kind, WHOLE_AFTER))
+    out = np.empty(most_bytes(now.shape[1]) + MARK, dtype=np.uint8)
+    end = put_since(now[0], then[0], KINDS[DTYPES[kind]], np.empty(now.shape[1], dtype=np.uint64), out, 0)
+    return out[:end].tobytes()
+
+
+def in_parts(kind: str, came_since: bytes) -> np.ndarray:
+    """A profile that was written whole after ``WHOLE_AFTER`` events, and what came since, as it is read."""
+    whole = encode_profiles(profile(kind, WHOLE_AFTER), np.array([0]), IN_PARTS)
+    arena, where = new_arena(DTYPES[kind], 1), np.array([0])
+    unpack_since(arena, where, unpack_profiles(arena, where, stored_of(whole)), stored_of([came_since]))
+    return arena
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", DTYPES)
-def test_for_code_of_before_the_layout_of_before_is_written(kind: str) -> None:
-    """While it runs beside (``profile_layout`` of the settings)."""
-    assert encode_profiles(profile(kind), np.array([0]), WHOLE_WORDS)[0] == golden(kind, WHOLE_WORDS)
-    assert Settings(home="unused").profile_layout == LAYOUT
-    with pytest.raises(ValueError, match="2 or 3"):
+def test_the_kernels_still_write_the_golden_bytes(kind: str, layout: int) -> None:
+    """Those of the layouts of before while code of before runs beside (``profile_layout`` of the settings)."""
+    assert encode_profiles(profile(kind), np.array([0]), layout)[0] == golden(kind, layout)
+
+
+def test_layouts_can_be_chosen_and_no_other() -> None:
+    assert Settings(home="unused").profile_layout == IN_PARTS
+    for layout in LAYOUTS:
+        assert Settings(home="unused", profile_layout=layout).profile_layout == layout
+    with pytest.raises(ValueError, match="2, 3 or 4"):
         Settings(home="unused", profile_layout=1)
 
 
@@ -97,7 +127,7 @@ def test_for_code_of_before_the_layout_of_before_is_written(kind: str) -> None:
 @pytest.mark.parametrize("kind", DTYPES)
 def test_golden_bytes_are_read(kind: str, layout: int) -> None:
     arena = new_arena(DTYPES[kind], 1)
-    assert load_into(arena, 0, golden(kind, layout))
+    decode_profiles(arena, [0], [golden(kind, layout)])
     assert arena[0].tobytes() == profile(kind)[0].tobytes()
     assert len(golden(kind, layout)) <= 2048
 
@@ -138,7 +168,7 @@ def longer(stored: bytes, words: int) -> bytes:
 def test_a_reader_that_knows_less_leaves_out_what_it_does_not_know(kind: str, layout: int) -> None:
     words = DTYPES[kind].itemsize // 8
     arena = new_arena(DTYPES[kind], 1)
-    load_into(arena, 0, longer(golden(kind, layout), words))
+    decode_profiles(arena, [0], [longer(golden(kind, layout), words)])
     assert arena[0].tobytes() == profile(kind)[0].tobytes()
 
 
@@ -149,7 +179,7 @@ def test_a_reader_that_knows_more_takes_the_rest_as_zero(kind: str) -> None:
     arena = np.full(2, 7, dtype=new)
     KINDS[new] = KINDS[old]
     try:
-        load_into(arena, 0, golden(kind, LAYOUT))
+        decode_profiles(arena, [0], [golden(kind, LAYOUT)])
     finally:
         del KINDS[new]
     assert arena[0]["old"].tobytes() == profile(kind)[0].tobytes()
@@ -164,7 +194,8 @@ def test_a_reader_that_knows_more_takes_the_rest_as_zero(kind: str) -> None:
         (lambda raw: raw[:-5], "not the length"),
         (lambda raw: raw + b"x", "not the length"),
         (lambda raw: bytes([raw[0] % 3 + 1]) + raw[1:], "this code reads kind"),
-        (lambda raw: raw[:1] + bytes([LAYOUT + 1]) + raw[2:], "features rebuild"),
+        (lambda raw: raw[:1] + bytes([IN_PARTS + 1]) + raw[2:], "features rebuild"),
+        (lambda raw: raw[:1] + bytes([WHOLE_WORDS - 1]) + raw[2:], "features rebuild"),
         (lambda _raw: np.zeros(1952, np.uint8).tobytes(), "this code reads kind"),
     ],
 )
@@ -186,10 +217,64 @@ def test_a_word_beyond_the_length_that_is_said_is_refused(kind: str, layout: int
         decode_profiles(new_arena(DTYPES[kind], 1), [0], [more[:2] + words.to_bytes(2, "little") + more[4:]])
 
 
+@pytest.mark.parametrize("kind", DTYPES)
+def test_what_came_since_is_written_and_read_as_it_was_first(kind: str) -> None:
+    assert since(kind) == golden_since(kind)
+    assert in_parts(kind, golden_since(kind))[0].tobytes() == profile(kind)[0].tobytes()
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+def test_a_reader_that_knows_less_leaves_it_out_of_both(kind: str) -> None:
+    """As ``test_a_reader_that_knows_less_leaves_out_what_it_does_not_know``, of a profile in parts."""
+    words, where = DTYPES[kind].itemsize // 8, np.array([0])
+    (whole,) = encode_profiles(profile(kind, WHOLE_AFTER), where, IN_PARTS)
+    marked = golden_since(kind)
+    # its mark taken out, what came since is like a profile
+    more = longer(marked[:HEADER] + marked[HEADER + MARK :], words)
+    more = more[:HEADER] + marked[HEADER : HEADER + MARK] + more[HEADER:]
+    arena = new_arena(DTYPES[kind], 1)
+    known = unpack_profiles(arena, where, stored_of([longer(whole, words)]))
+    assert known.tolist() == [words + 1]
+    unpack_since(arena, where, known, stored_of([more]))
+    assert arena[0].tobytes() == profile(kind)[0].tobytes()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda raw: raw[: HEADER + MARK - 1],
+        lambda raw: raw[:-1],
+        lambda raw: raw + b"x",
+        lambda raw: bytes([raw[0] % 3 + 1]) + raw[1:],
+        lambda raw: raw[:1] + bytes([LAYOUT]) + raw[2:],
+        # of a writer of other code, and of another whole profile
+        lambda raw: raw[:2] + bytes([raw[2] ^ 1]) + raw[3:],
+        lambda raw: raw[:HEADER] + bytes([raw[HEADER] ^ 1]) + raw[HEADER + 1 :],
+    ],
+)
+@pytest.mark.parametrize("kind", DTYPES)
+def test_what_did_not_come_since_is_refused_in_words(kind: str, spoil) -> None:
+    with pytest.raises(ProfileError, match=r"does not belong to it.*features rebuild"):
+        in_parts(kind, spoil(golden_since(kind)))
+
+
+@pytest.mark.parametrize("layout", [WHOLE_WORDS, LAYOUT])
+@pytest.mark.parametrize("kind", DTYPES)
+def test_beside_a_whole_profile_nothing_that_came_since_counts(kind: str, layout: int) -> None:
+    arena, where = new_arena(DTYPES[kind], 1), np.array([0])
+    known = unpack_profiles(arena, where, stored_of([golden(kind, layout)]))
+    unpack_since(arena, where, known, stored_of([golden_since(kind)]))
+    assert arena[0].tobytes() == profile(kind)[0].tobytes()
+
+
 if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
     for name in DTYPES:
-        path = GOLDEN / f"{name}-{LAYOUT}.bin"
-        if not path.exists():
-            path.write_bytes(encode_profiles(profile(name), np.array([0]))[0])
-            print(path, path.stat().st_size)
+        (made,) = encode_profiles(profile(name), np.array([0]), IN_PARTS)
+        for path, stored in (
+            (GOLDEN / f"{name}-{IN_PARTS}.bin", made),
+            (GOLDEN / f"{name}-{IN_PARTS}-since.bin", since(name)),
+        ):
+            if not path.exists():
+                path.write_bytes(stored)
+                print(path, len(stored))

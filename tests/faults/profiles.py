@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from features.codec import encode_profiles
-from features.online.layout import View, unpack_bytes
+from features.online.layout import View
 from features.online.resp import RespClient
+from features.online.stored import columns_in, read_profiles
 from features.online.wire import pack_hmget
 from features.profiles import new_arena
 from streams.processor.items import dtype_of
@@ -38,13 +40,20 @@ class Profiles:
         places = np.array([self.slots[name] for name in names], dtype=np.int64)
         return encode_profiles(self.arena, places)
 
+    def _stored(self, replies: Sequence[Any]) -> list[bytes]:
+        """The profiles in replies, in the form of ``expected``: when one was last written whole depends on how chunks fell."""
+        arena, places = new_arena(self.arena.dtype, len(replies)), np.arange(len(replies))
+        ((profiles, since),) = columns_in(replies, [self.view])
+        read_profiles(arena, places, profiles, since)
+        return encode_profiles(arena, places)
+
     def compare(self, client: RespClient, found: Findings, *, everything: bool) -> None:
-        """Hold the store's bytes against the oracle's: of those touched since the last time, or of ``everything``."""
+        """Hold the store's profiles, byte by byte, against the oracle's: of those touched since the last time, or of ``everything``."""
         names = sorted(self.slots if everything else self.touched)
         self.touched.clear()
         for first in range(0, len(names), READ_AT_ONCE):
             part = names[first : first + READ_AT_ONCE]
             replies = client.patient([pack_hmget(part, self.view)])
-            for name, reply, wanted in zip(part, replies, self.expected(part), strict=True):
-                if unpack_bytes(reply[0]) != wanted:
+            for name, profile, wanted in zip(part, self._stored(replies), self.expected(part), strict=True):
+                if profile != wanted:
                     found.note(f"{self.view.name} {name}: another profile than the oracle's", differing=1)

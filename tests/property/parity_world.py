@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import hiredis
 from faust.types import TP
 
-from features.codec import LAYOUT
+from features.codec import IN_PARTS
 from features.online.claims import Claims
 from features.online.hot import BUDGET_BYTES, HotProfiles
 from features.online.resp import Command, Packed
@@ -168,7 +168,7 @@ class Worker:
 
     def __init__(
         self, log: MemoryLog, redis: MemoryRedis, budget_bytes: int = BUDGET_BYTES, *,
-        behind: bool = False, layout: int = LAYOUT,
+        behind: bool = False, layout: int = IN_PARTS,
     ) -> None:  # fmt: skip
         """``budget_bytes``: of the profiles that it keeps between chunks. ``behind``: chunks end in a thread, as in a real one.
 

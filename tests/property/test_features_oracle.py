@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.catalogue import FEATURES, INDEX, NAMES, WIDTH
-from features.codec import encode_profiles, load_into
+from features.codec import decode_profiles, encode_profiles
 from features.columns import PAYMENT, columns_of, text_hash
 from features.holder_kernel import (
     APPLY,
@@ -405,7 +405,7 @@ def test_a_profile_survives_its_bytes():
     stored = encode_profiles(arena, np.array([0]))[0]
     assert len(stored) <= 2048
     again = new_arena(HOLDER, 1)
-    assert load_into(again, 0, stored)
+    decode_profiles(again, [0], [stored])
     assert again[0].tobytes() == arena[0].tobytes()
 
 

@@ -10,14 +10,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.codec import decode_profiles
 from features.meeting_kernel import DAY_MS
-from features.online.layout import MERCHANT_STATE, PROFILE_FIELD, entity_key, unpack_bytes
+from features.online.layout import MERCHANT_STATE, entity_key
 from features.online.resp import Command
-from features.profiles import MEETING, new_arena
 from streams.events import Transaction, encode, from_ms
 from streams.partitioning import partitions_of
 from tests.property.parity_world import APPENDED_MS, PARTITIONS, MemoryLog, MemoryRedis, Worker, plain
+from tests.property.whole import profile_of
 
 HOT = {"merchant_id": "m-hot", "device_id": "d-hot", "ip": "203.0.113.1"}
 ENTITY_OF = {"merchant_id": "merchant", "device_id": "device", "ip": "ip"}
@@ -84,9 +83,7 @@ def test_one_write_of_a_hot_merchant_and_the_others_as_without_it(hot: int, othe
     alone, together = one_chunk(rest), one_chunk(mixed)
     merchant = entity_key("merchant", HOT["merchant_id"])
     assert together.commands["HSET", merchant] == together.commands["HMGET", merchant] == 1
-    profile, stored = new_arena(MEETING, 1), together.hashes[merchant][PROFILE_FIELD[MERCHANT_STATE.name]]
-    decode_profiles(profile, [0], [unpack_bytes(stored)])
-    assert profile["hour_count"].sum() == hot
+    assert profile_of(MERCHANT_STATE, together.hashes[merchant])["hour_count"].sum() == hot
     # every other command, and how often, is what it was; the crowd's own cards, customers, devices and addresses come on top
     before, after = profiles_touched(alone), profiles_touched(together)
     assert before and {command: after[command] for command in before} == before

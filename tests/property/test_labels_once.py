@@ -9,14 +9,13 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
+import numpy as np
 from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.codec import decode_profiles
 from features.online.claims import Claims
-from features.online.layout import FRAUDS_OF, PAYMENTS_OF, hmget, unpack_bytes
-from features.profiles import FRAUDS, MEETING, new_arena
+from features.online.layout import FRAUDS_OF, PAYMENTS_OF, View, entity_key
 from streams.chunks import Chunk
 from streams.events import Label, Outcome, encode, from_ms
 from streams.labels.sent import keys_of
@@ -24,6 +23,7 @@ from streams.labels.stage import LabelsStage
 from streams.partitioning import partitions_of
 from streams.records import HEADER_ENTITIES, DecidedEntities, encode_entities
 from tests.property.parity_world import PARTITIONS, Crash, MemoryLog, MemoryRedis, Worker
+from tests.property.whole import profile_of
 from tests.unit.archive_samples import START_MS, decision
 
 TRANSACTIONS = 12
@@ -134,12 +134,10 @@ class Town:
         named = (("merchant", "m-1"), ("device", "d-1"), ("ip", "203.0.113.7"))
         out = {}
         for entity, name in named:
-            arena = new_arena(MEETING, 1)
-            decode_profiles(arena, [0], [self._stored(entity, name, PAYMENTS_OF[entity])])
+            arena = self._stored(entity, name, PAYMENTS_OF[entity])
             out[(entity, name)] = int(arena["third_fraud"][0].sum())
         for entity, name in (("customer", "cu-1"), *(("card", card) for card in CARDS)):
-            arena = new_arena(FRAUDS, 1)
-            decode_profiles(arena, [0], [self._stored(entity, name, FRAUDS_OF[entity])])
+            arena = self._stored(entity, name, FRAUDS_OF[entity])
             out[(entity, name)] = int(arena["day_fraud"][0].sum())
         return out
 
@@ -154,8 +152,8 @@ class Town:
         cards = {("card", card): sum(_card(n) == card for n in frauds) for card in CARDS}
         return {**dict.fromkeys(named, len(frauds)), **cards}
 
-    def _stored(self, entity: str, name: str, view: Any) -> bytes | None:
-        return unpack_bytes(self.redis.call([hmget(entity, name, view)])[0][0])
+    def _stored(self, entity: str, name: str, view: View) -> np.ndarray:
+        return profile_of(view, self.redis.hashes.get(entity_key(entity, name), {}))
 
     def _step(self, *, crash: bool) -> None:
         worker: Any

@@ -23,6 +23,7 @@ from tests.property.mirror import Mirror
 from tests.property.parity_world import PARTITIONS, MemoryLog, MemoryRedis, Worker
 from tests.property.test_parity import Stage
 from tests.property.test_rebuild import rebuilt, rows_of, stretch_of
+from tests.property.whole import whole
 
 PLACES = [(topic, p) for topic in ("transactions", "entities") for p in range(PARTITIONS)]
 
@@ -147,13 +148,13 @@ COMPARED = [
 
 def assert_state(stage: TwoVersions) -> None:
     """What the version at work has stored is what the log says."""
-    real, wanted = stage.stores[1], rebuilt(stage.log, 50)
-    for key, fields in wanted.hashes.items():
+    real, wanted = whole(stage.stores[1].hashes), whole(rebuilt(stage.log, 50).hashes)
+    for key, fields in wanted.items():
         if isinstance(key, str):
             key = key.replace("processor", group_of(stage.version))
         for pair in COMPARED:
             own = pair[stage.version - 1]
-            assert real.hashes[key].get(own) == fields.get(pair[0]), (key, own)
+            assert real[key].get(own) == fields.get(pair[0]), (key, own)
 
 
 @settings(max_examples=40)

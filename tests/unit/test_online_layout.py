@@ -7,7 +7,16 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.codec import LAYOUT, WHOLE_WORDS, encode_profiles
+from features.codec import (
+    IN_PARTS,
+    KINDS,
+    LAYOUT,
+    WHOLE_WORDS,
+    encode_profiles,
+    most_bytes,
+    put_since,
+    words_of,
+)
 from features.online.layout import (
     CARD_FRAUDS,
     CARD_STATE,
@@ -20,7 +29,7 @@ from features.online.layout import (
     unpack_bytes,
 )  # fmt: skip
 from features.online.resp import Packed, pack, replies_to
-from features.online.wire import pack_hmget, pack_hset
+from features.online.wire import Parts, pack_hmget, pack_hset
 from features.profiles import new_arena
 from streams.processor.items import dtype_of
 
@@ -38,7 +47,7 @@ def test_packed_hset_is_hset(view, names, event_ms, scalar, seed, expire, layout
     for record in arena.view(np.uint8).reshape(len(arena), -1):
         record[:: chance.integers(1, 400)] = chance.integers(0, 256)
     slots = np.arange(len(names))[::-1]
-    scalars = np.full((len(names), len(view.fields) - 1), scalar)
+    scalars = np.full((len(names), len(view.numbers)), scalar)
     moments = event_ms + np.arange(len(names))
     packed = pack_hset(view, names, arena, slots, moments, scalars, np.full(len(names), expire), layout)
     wanted = b""
@@ -49,6 +58,42 @@ def test_packed_hset_is_hset(view, names, event_ms, scalar, seed, expire, layout
         if expire:
             wanted += hiredis.pack_command(("EXPIRE", entity_key(view.entity, name), KEEP_S))
     assert packed == Packed(wanted, len(names) * (1 + expire))
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([view for view in VIEWS if view.in_parts]),
+    st.lists(ids, min_size=1, max_size=3),
+    st.integers(0, 2**32),
+)
+def test_packed_hset_in_parts_is_hset_of_the_whole_and_of_what_came_since(view, names, seed):
+    chance = np.random.default_rng(seed)
+    arena, slots = new_arena(dtype_of(view), len(names)), np.arange(len(names))
+    words = words_of(arena)
+    words[:, ::3] = chance.integers(0, 1000, words[:, ::3].shape)
+    parts = Parts(np.zeros_like(arena), slots, np.zeros((len(arena), 3), dtype=np.int64))
+    scalars = np.full((len(names), len(view.numbers)), 7)
+
+    def packed() -> Packed:
+        moments, never = slots + 1, np.zeros(len(names), np.bool_)
+        return pack_hset(view, names, arena, slots, moments, scalars, never, IN_PARTS, parts)
+
+    wholes = encode_profiles(arena, slots, IN_PARTS)
+    wanted = [
+        hset(view, name, i + 1, whole, *scalars[0].tolist(), since=b"")
+        for i, (name, whole) in enumerate(zip(names, wholes, strict=True))
+    ]
+    assert packed().data == b"".join(map(hiredis.pack_command, wanted))
+    words[:, 5] += 1
+    wanted, changed, out = (
+        [],
+        np.empty(words.shape[1], np.uint64),
+        np.empty(most_bytes(words.shape[1]), np.uint8),
+    )
+    for i, name in enumerate(names):
+        end = put_since(words[i], words_of(parts.bases)[i], KINDS[arena.dtype], changed, out, 0)
+        wanted.append(hset(view, name, i + 1, None, *scalars[0].tolist(), since=out[:end].tobytes()))
+    assert packed().data == b"".join(map(hiredis.pack_command, wanted))
 
 
 @given(st.lists(ids, max_size=5))

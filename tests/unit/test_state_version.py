@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from features.codec import LAYOUT
-from features.online.layout import PROFILE_FIELD, VIEWS, entity_key, fields_ever_of, fields_of, hset, views_of
+from features.online.layout import VIEWS, entity_key, fields_ever_of, fields_of, hset, read_fields, views_of
 from features.online.versions import applied_key, group_of, said_prefix, unfinished_key
 from features.profiles import FRAUDS, HOLDER, MEETING, STATE_VERSION
 
@@ -52,10 +52,11 @@ def test_versions_share_hashes_and_nothing_in_them() -> None:
 
 def test_a_views_fields_are_those_that_are_written() -> None:
     for view in VIEWS:
-        written = hset(view, "id", 1, b"profile", *[0] * (len(view.fields) - 1))
+        since = b"since" if view.in_parts else None
+        written = hset(view, "id", 1, b"profile", *[0] * len(view.numbers), since=since)
         assert written[1] == entity_key(view.entity, "id")
         assert fields_of(view) == written[2::2]
-        assert PROFILE_FIELD[view.name] == fields_of(view)[0]
+        assert read_fields(view) == fields_of(view)[: 1 + view.in_parts]
 
 
 def test_what_older_code_wrote_goes_with_its_version() -> None:

@@ -7,20 +7,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from features.codec import _pack, _unpack, encode_profiles, load_into
+from features.codec import IN_PARTS, _pack, _unpack, _unpack_since, encode_profiles
 from features.columns import columns_of
 from features.holder_kernel import apply_payments, holder_features, transaction_features
 from features.meeting_kernel import apply_frauds, apply_items, fraud_columns, meeting_columns
 from features.online.gather import Gather
-from features.online.layout import MERCHANT_STATE
+from features.online.layout import MERCHANT_STATE, pack_bytes
 from features.online.resp import replies_to
+from features.online.stored import _unwrap, read_profiles
 from features.online.warm import _Example, warm_kernels
-from features.online.wire import _hmget, _hset, pack_hset
+from features.online.wire import Parts, _hmget, _hset, pack_hset
 from features.profiles import MEETING, new_arena
 
 KERNELS = (
     holder_features, transaction_features, fraud_columns, meeting_columns, apply_payments, apply_items, apply_frauds,
-    _pack, _unpack, _hset, _hmget,
+    _pack, _unpack, _unpack_since, _unwrap, _hset, _hmget,
 )  # fmt: skip
 
 
@@ -46,7 +47,7 @@ def test_no_batch_compiles_a_kernel_again(cards: int, apply: bool) -> None:
     for example in (_Example(), bare):
         batch = [replace(example, card_id=f"c-{i}", transaction_id=f"t-{i}") for i in range(cards)]
         gather = Gather(batch)
-        gather.load([[None, None]] * replies_to(gather.commands()))
+        gather.load([[None] * 3] * replies_to(gather.commands()))
         payments = columns_of(batch, [1_700_000_000_000] * cards, list(range(cards)))
         gather.compute(payments, apply=apply)
         apply_payments(payments, gather.customer_slots, gather.customers)
@@ -54,7 +55,11 @@ def test_no_batch_compiles_a_kernel_again(cards: int, apply: bool) -> None:
     one = np.arange(cards)
     apply_items(one, one, one * 0, one + 1_700_000_000_000, one, one.astype(np.uint32), one, arena)
     scalars = np.zeros((cards, 1), dtype=np.int64)
-    pack_hset(MERCHANT_STATE, [str(name) for name in one], arena, one, one, scalars, one > 0)
-    for slot, stored in enumerate(encode_profiles(arena, one)):
-        assert load_into(arena, slot, stored)
+    bases = Parts(np.zeros(cards + 2, MEETING), one, np.zeros((cards + 2, 3), dtype=np.int64))
+    for parts in (None, bases):
+        pack_hset(
+            MERCHANT_STATE, [str(name) for name in one], arena, one, one, scalars, one > 0, IN_PARTS, parts
+        )
+    for slot, stored in enumerate(encode_profiles(arena, one, IN_PARTS)):
+        read_profiles(arena, np.array([slot]), [pack_bytes(stored)], [pack_bytes(b"")])
     assert signatures() == before

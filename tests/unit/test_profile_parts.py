@@ -1,0 +1,227 @@
+"""Profiles written in parts: what is read is what was written, whatever changed, and never more than 2 KB of it is stored."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.codec import IN_PARTS, LAYOUT, MOST_BYTES, WHOLE_WORDS, encode_profiles, words_of
+from features.online.hot import HotProfiles
+from features.online.layout import (
+    CARD_STATE,
+    DEVICE_STATE,
+    MERCHANT_STATE,
+    PROFILE_FIELD,
+    SINCE_FIELD,
+    View,
+    entity_key,
+    hset,
+    pack_bytes,
+    pack_int64,
+    unpack_bytes,
+)
+from features.online.stored import stored_in
+from features.online.wire import Parts, pack_hset
+from features.profiles import HOLDER, new_arena
+from streams.partitioning import entity_partition
+from tests.property.parity_world import MemoryRedis, plain
+from tests.property.whole import profile_of
+
+HOME = partial(entity_partition, partitions=2)
+PROFILE, SINCE = PROFILE_FIELD[CARD_STATE.name], SINCE_FIELD[CARD_STATE.name]
+
+
+class Writer:
+    """Profiles of cards "0", "1", ... in an arena, and the store that they are written to."""
+
+    def __init__(self, count: int) -> None:
+        self.redis, self.arena = MemoryRedis(), new_arena(HOLDER, count)
+        self.words = words_of(self.arena)
+        self.parts = Parts(np.zeros_like(self.arena), np.arange(count), np.zeros((count, 3), dtype=np.int64))
+
+    def write(self) -> list[dict[bytes, bytes]]:
+        """One write of each; the fields of each command."""
+        n = len(self.arena)
+        commands = [
+            pack_hset(
+                CARD_STATE, [str(i) for i in range(n)], self.arena, np.arange(n), np.ones(n, np.int64),
+                np.zeros((n, 2), np.int64), np.zeros(n, np.bool_), IN_PARTS, self.parts,
+            )
+        ]  # fmt: skip
+        self.redis.call(commands)
+        return [dict(zip(sent[2::2], sent[3::2], strict=True)) for sent in plain(commands)]
+
+    def stored(self, card: int) -> dict[bytes, bytes]:
+        return self.redis.hashes[entity_key("card", str(card))]
+
+
+values = st.sampled_from([0, 1, 255, 2**16, 2**40 + 5, 2**64 - 1])
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 249), values), max_size=40), max_size=30),
+    st.integers(0, 250),
+)
+def test_what_is_read_is_what_was_written_and_takes_two_kilobytes_at_most(changes: Any, dense: int) -> None:
+    """``dense``: how many words have no byte that is zero, from the beginning on."""
+    writer = Writer(2)
+    writer.words[:, :dense] = 2**64 - 1
+    for number, change in enumerate(changes):
+        for card, word, value in change:
+            writer.words[card, word] = value
+        writer.arena["offset"] = number
+        writer.write()
+        for card in range(2):
+            fields = writer.stored(card)
+            assert profile_of(CARD_STATE, fields)[0].tobytes() == writer.arena[card].tobytes()
+            assert sum(len(unpack_bytes(fields[field]) or b"") for field in (PROFILE, SINCE)) <= MOST_BYTES
+
+
+def test_a_whole_one_is_written_as_often_as_that_saves_bytes() -> None:
+    """A word more with every write, on a profile of 150: neither whole each time nor never again."""
+    writer = Writer(2)
+    writer.words[:, 100:] = 2**40 + 1
+    sizes, wholes = [], []
+    for number in range(100):
+        writer.arena["offset"] = number
+        writer.words[:, 1 + number % 99] += 2**20 + number
+        fields = writer.write()[0]
+        sizes.append(len(fields.get(PROFILE, b"") + fields[SINCE]))
+        wholes.append(PROFILE in fields)
+    whole = sizes[0]
+    assert wholes[0] and not wholes[1] and 3 < sum(wholes) < 20
+    assert np.mean(sizes) < whole / 3
+    # with fewer or more of them it would have been more bytes
+    each = [size for size, is_whole in zip(sizes[1:], wholes[1:], strict=True) if not is_whole]
+    first = np.diff(np.flatnonzero(wholes))[0]
+    grown = np.cumsum([whole, *each[: first - 1]]) / np.arange(1, first + 1)
+    assert grown.argmin() >= first - 2
+
+
+def test_a_profile_whose_words_are_shorter_is_whole_each_time() -> None:
+    writer = Writer(2)
+    writer.words[:] = 2**64 - 1
+    for _ in range(3):
+        fields = writer.write()[0]
+        assert (unpack_bytes(fields[PROFILE]) or b"")[1] == WHOLE_WORDS and unpack_bytes(fields[SINCE]) == b""
+
+
+def test_devices_and_other_layouts_are_written_whole() -> None:
+    for view, layout in ((DEVICE_STATE, IN_PARTS), (MERCHANT_STATE, LAYOUT), (MERCHANT_STATE, WHOLE_WORDS)):
+        hot = HotProfiles(HOME, layout=layout)
+        hot.begin_session([0, 1])
+        redis = MemoryRedis()
+        written = [changed(hot, redis, view, number) for number in range(3)]
+        assert [PROFILE_FIELD[view.name] in fields for fields in written] == [True] * 3
+        assert {(unpack_bytes(f[PROFILE_FIELD[view.name]]) or b"")[1] for f in written} == {
+            min(layout, LAYOUT)
+        }
+        assert not any(SINCE_FIELD.get(view.name) in fields for fields in written)
+
+
+def changed(hot: HotProfiles, redis: MemoryRedis, view: View, number: int) -> dict[bytes, bytes]:
+    """One batch of a worker that changes the entity "x" and writes it; the fields that are written."""
+    hot.begin_batch()
+    slots = hot.slots(view.entity, ["x"])
+    hot.load(redis.call(hot.reads()))
+    arena, places = hot.profiles_of(view, slots)
+    arena["offset"][places] = number
+    # a profile that is longer than what comes with one event
+    words_of(arena)[places, 100:200] = 2**40 + 1
+    scalars, parts = np.zeros((1, len(view.numbers)), np.int64), hot.parts_of(view, slots)
+    packed = pack_hset(
+        view, ["x"], arena, places, slots + 1, scalars, np.zeros(1, np.bool_), hot.layout, parts
+    )
+    redis.call([packed])
+    (sent,) = plain([packed])
+    return dict(zip(sent[2::2], sent[3::2], strict=True))
+
+
+def worker(layout: int = IN_PARTS) -> HotProfiles:
+    hot = HotProfiles(HOME, layout=layout)
+    hot.begin_session([0, 1])
+    return hot
+
+
+def test_another_worker_goes_on_from_what_was_read() -> None:
+    redis, hot = MemoryRedis(), worker()
+    assert [PROFILE in changed(hot, redis, CARD_STATE, number) for number in range(3)] == [True, False, False]
+    again = worker()
+    assert [PROFILE in changed(again, redis, CARD_STATE, number) for number in (3, 4)] == [False, False]
+    assert profile_of(CARD_STATE, redis.hashes[entity_key("card", "x")])["offset"][0] == 4
+
+
+def test_after_a_profile_of_other_code_it_is_written_whole() -> None:
+    """Of code that writes whole ones, and of code that knows another number of words."""
+    redis = MemoryRedis()
+    changed(worker(), redis, CARD_STATE, 0)
+    changed(worker(), redis, CARD_STATE, 1)
+    key = entity_key("card", "x")
+    assert unpack_bytes(redis.hashes[key][SINCE])
+    # older code, or a rebuild: what came since stays beside it and does not count
+    assert SINCE not in changed(worker(LAYOUT), redis, CARD_STATE, 2)
+    assert profile_of(CARD_STATE, redis.hashes[key])["offset"][0] == 2
+    fields = changed(worker(), redis, CARD_STATE, 3)
+    assert PROFILE in fields and unpack_bytes(fields[SINCE]) == b""
+    (shorter,) = encode_profiles(profile_of(CARD_STATE, redis.hashes[key]), np.array([0]), IN_PARTS)
+    words = HOLDER.itemsize // 8
+    assert words % 8 != 1
+    # the last word is zero in it, and its mask as long
+    redis.call(
+        [hset(CARD_STATE, "x", 9, shorter[:2] + (words - 1).to_bytes(2, "little") + shorter[4:], 0, 0)]
+    )
+    assert PROFILE in changed(worker(), redis, CARD_STATE, 4)
+
+
+def test_what_was_forgotten_is_read_in_its_parts() -> None:
+    redis = MemoryRedis()
+    hot = HotProfiles(HOME, budget_bytes=0)
+    hot.begin_session([0, 1])
+    written = [changed(hot, redis, CARD_STATE, number) for number in range(4)]
+    assert [PROFILE in fields for fields in written] == [True, False, False, False]
+    assert profile_of(CARD_STATE, redis.hashes[entity_key("card", "x")])["offset"][0] == 3
+
+
+def test_memory_counts_what_is_kept_twice() -> None:
+    for layout, held in ((IN_PARTS, 5), (LAYOUT, 10)):
+        hot = HotProfiles(HOME, 10 * HOLDER.itemsize, layout)
+        hot.begin_session([0, 1])
+        for count, forgets in ((held, False), (held + 1, True)):
+            hot.begin_batch()
+            hot.slots("card", [f"c-{i}" for i in range(count)])
+            assert hot.begin_batch() == forgets
+
+
+def test_more_cards_than_there_was_room_for_keep_their_parts() -> None:
+    hot, redis = HotProfiles(HOME, budget_bytes=0), MemoryRedis()
+    hot.begin_session([0, 1])
+    hot.begin_batch()
+    many = [f"c-{i}" for i in range(9_000)]
+    slots = hot.slots("card", many)
+    hot.load(redis.call(hot.reads()))
+    parts = hot.parts_of(CARD_STATE, slots)
+    assert parts is not None and len(parts.bases) >= 9_000 <= len(parts.book)
+
+
+@pytest.mark.parametrize(
+    "value", [pack_int64(7), b"\x0a", b"\x0a\x80", b"\x0a\x05four", b"\x0a" + b"\x80" * 6 + b"\x01"]
+)
+def test_a_value_that_is_not_bytes_is_refused(value: bytes) -> None:
+    with pytest.raises(ValueError, match=f"not bytes .protobuf {value[:4].hex()}"):
+        stored_in([pack_bytes(b"good"), None, b"", value])
+
+
+@given(st.lists(st.one_of(st.none(), st.binary(max_size=300)), max_size=6))
+def test_values_are_found_in_the_text(values: list[bytes | None]) -> None:
+    stored = stored_in([None if value is None else pack_bytes(value) for value in values])
+    found = [
+        stored.text[start : start + size].tobytes()
+        for start, size in zip(stored.starts, stored.sizes, strict=True)
+    ]
+    assert found == [value or b"" for value in values]
