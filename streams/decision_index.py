@@ -73,11 +73,6 @@ def bucket_key(transaction_id: str, window: int) -> bytes:
     return _bucket_key(crc32(transaction_id.encode()) % BUCKETS, window)
 
 
-def single_key(transaction_id: str) -> str:
-    """Redis key of an entry as older code wrote them: to be read until 60 days after the last of it has run."""
-    return f"tollgate:decided:{transaction_id}"
-
-
 def page_key(name: str) -> str:
     """Redis key of a page."""
     return f"tollgate:decisions:{name}"
@@ -146,6 +141,9 @@ def entries_in(replies: Sequence[Any], now_s: float) -> list[bytes | None]:
     Raises:
         StoreUnavailable: the store answered with an error.
     """
+    if replies.count(None) == len(replies):
+        # as of nearly all that come for the first time
+        return [None] * (len(replies) // WINDOWS)
     refused = next((reply for reply in replies if isinstance(reply, Exception)), None)
     if refused is not None:
         raise StoreUnavailable(f"the store refused: {refused}")
@@ -160,11 +158,6 @@ def entries_in(replies: Sequence[Any], now_s: float) -> list[bytes | None]:
                 stored = entry if today - int(day) <= KEEP_S // DAY_S else None
         out.append(stored)
     return out
-
-
-def newest_of(entries: Sequence[bytes | None], older: Sequence[bytes | None]) -> list[bytes | None]:
-    """Each entry, or where there is none the one that older code wrote (``single_key``)."""
-    return [old if entry is None else entry for entry, old in zip(entries, older, strict=True)]
 
 
 def encode_page(decisions: Sequence[IndexedDecision]) -> bytes:

@@ -21,11 +21,9 @@ from streams.decision_index import (
     decode_page,
     entries_in,
     lookups,
-    newest_of,
     page_key,
     parse_entry,
     row_of,
-    single_key,
 )
 
 logger = logging.getLogger(__name__)
@@ -52,17 +50,17 @@ async def find_decisions(store: Store, transaction_ids: Sequence[str]) -> list[b
         Problem: 503, the store cannot be reached.
     """
     n = len(transaction_ids)
-    keys = [*map(edge_key, transaction_ids), *map(single_key, transaction_ids)]
     now_s = time.time()
-    known, *hashed = await _ask_all(store, [("MGET", *keys), lookups(transaction_ids, now_s)])
+    asked = [("MGET", *map(edge_key, transaction_ids)), lookups(transaction_ids, now_s)]
+    known, *hashed = await _ask_all(store, asked)
     # none of the replies is an error
-    entries = newest_of(entries_in(hashed, now_s), known[n:])
+    entries = entries_in(hashed, now_s)
     indexed: Sequence[Found] = [None] * n
     if any(entries):
         indexed = await read_indexed(store, entries)
     out: list[bytes | Problem | None] = []
     places: dict[int, Place] = {}
-    for i, (found, raw) in enumerate(zip(indexed, known[:n], strict=True)):
+    for i, (found, raw) in enumerate(zip(indexed, known, strict=True)):
         if found is not None:
             out.append(found if isinstance(found, Problem) else found.decision)
             continue

@@ -18,8 +18,6 @@ from streams.decision_index import (
     encode_page,
     entries_in,
     lookups,
-    newest_of,
-    single_key,
 )
 
 #: the labels worker's index takes over within seconds and keeps decisions for 60 days
@@ -78,7 +76,7 @@ def claims(entries: Sequence[Entry], now_s: float) -> list[Command]:
         until = b"%d" % (entry.deadline_ms + OPEN_BEYOND_MS)
         out.append(_CLAIM % (len(name), name, len(value), value, len(until), until))
     ids = [entry.id for entry in entries]
-    return [Packed(b"".join(out), len(out)), ("MGET", *keys, *map(single_key, ids)), lookups(ids, now_s)]
+    return [Packed(b"".join(out), len(out)), ("MGET", *keys), lookups(ids, now_s)]
 
 
 class Known(NamedTuple):
@@ -104,8 +102,7 @@ def what_is_known(replies: Sequence[Any], now_s: float) -> Known:
     looked = replies[n]
     if isinstance(looked, hiredis.ReplyError):
         raise StoreUnavailable(f"the store refused: {looked}")
-    found = entries_in(replies[n + 1 :], now_s)
-    return Known(replies[:n], looked[:n], newest_of(found, looked[n:]))
+    return Known(replies[:n], looked, entries_in(replies[n + 1 :], now_s))
 
 
 def unclaim(entry: Entry) -> Command:

@@ -28,8 +28,6 @@ from streams.decision_index import (
     Row,
     entries_in,
     lookups,
-    newest_of,
-    single_key,
 )
 from streams.events import InvalidEvent, Label, encode, parse_label
 from streams.kafka import flush
@@ -133,11 +131,11 @@ class LabelsStage:
         """Of a chunk's labels, by transaction: decisions, and what was said before."""
         ids = [label.transaction_id for _, label in labels]
         now_s = time.time()
-        values, found = self._read(chunk, [*map(single_key, ids), *map(label_key, ids)], lookups(ids, now_s))
-        entries = newest_of(entries_in(found, now_s), values[: len(ids)])
+        values, found = self._read(chunk, list(map(label_key, ids)), lookups(ids, now_s))
+        entries = entries_in(found, now_s)
         records = [record for record, _ in labels]
         known = {}
-        for record, transaction_id, said in zip(records, ids, values[len(ids) :], strict=True):
+        for record, transaction_id, said in zip(records, ids, values, strict=True):
             if before := stored_label(said, record):
                 known[transaction_id] = before
         asked = map(Asked, records, ids, entries)

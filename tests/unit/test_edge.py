@@ -28,7 +28,7 @@ from services.scoring.edge import Edge
 from services.scoring.edge_compute import warm_kernels
 from services.scoring.edge_limits import Limits
 from services.scoring.http_app import build_app
-from streams.decision_index import IndexedDecision, IndexWriter, Row, page_key, single_key
+from streams.decision_index import WINDOW_S, IndexedDecision, IndexWriter, Row, bucket_key, page_key
 from streams.events import encode, parse_transaction
 from streams.records import (
     HEADER_DECIDED,
@@ -298,7 +298,9 @@ def test_an_index_that_cannot_be_read_decides_nothing_twice(
 ) -> None:
     async def go() -> None:
         world = make()
-        world.store.values[single_key("tx-1")] = entry
+        # an entry that the ledger's index would have
+        bucket = bucket_key("tx-1", int(time.time() // WINDOW_S))
+        world.store.hashes[bucket] = {b"tx-1": entry}
         if page is not None:
             world.store.values[page_key("0:7-7")] = page
         assert (await world.score(TX)).status_code == status

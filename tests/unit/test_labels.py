@@ -18,7 +18,9 @@ from streams.chunks import Chunk
 from streams.dead_letters import DeadLetter, decode_dead_letter
 from streams.decision_index import (
     KEEP_S,
+    WINDOW_S,
     IndexedDecision,
+    bucket_key,
     decode_page,
     encode_page,
     entries_in,
@@ -26,7 +28,6 @@ from streams.decision_index import (
     page_key,
     parse_entry,
     row_of,
-    single_key,
 )
 from streams.events import Label, Outcome, encode, from_ms
 from streams.labels.early import EarlyLabels, early_key
@@ -252,7 +253,8 @@ def test_entities_that_do_not_decode_are_unknown_entities(header, caplog):
 )  # fmt: skip
 def test_a_stored_decision_that_does_not_decode_is_an_unknown_decision(entry, page, caplog):
     world = World()
-    world.store.values[single_key("tx-1")] = entry
+    bucket = bucket_key("tx-1", int(time.time() // WINDOW_S)).decode()
+    world.store.hashes[bucket] = {b"tx-1": entry}
     if page is not None:
         world.store.values[page_key("0:1-2")] = page
     world.handle(label(0, 1))
