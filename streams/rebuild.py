@@ -114,8 +114,7 @@ class EntityBuilder:
         """The HSETs of entities that changed since the last time, a round at a time; ``layout`` as above."""
         for view, arena in self.views.values():
             for part, slots in arena.changed():
-                before = np.zeros(len(part), dtype=np.int64)
-                yield profile_writes(view, part, arena.records, slots, before, layout)
+                yield profile_writes(view, part, arena.records, slots, np.ones(len(part), np.bool_), layout)
 
     def said(self) -> list[Command]:
         """What labels said, to be remembered before the position is written."""

@@ -24,7 +24,9 @@ from features.online.layout import (
     CUSTOMER_STATE,
     DEVICE_STATE,
     IP_STATE,
+    KEEP_AGAIN_MS,
     MERCHANT_STATE,
+    THERE_STILL_MS,
     View,
 )
 from features.online.resp import Command
@@ -108,6 +110,21 @@ class _Bases:
         words_of(self.records)[slots] = words_of(records)
         usable = read.in_parts == words_of(records).shape[1]
         self.book[slots] = np.where(usable[:, None], np.column_stack([usable, read.sizes, read.sizes]), 0)
+
+
+class Kept(NamedTuple):
+    """Of each entity that is written, (n,): whether its time to live begins anew, and whether it may be gone from the store."""
+
+    expire: npt.NDArray[np.bool_]
+    gone: npt.NDArray[np.bool_]
+
+
+def kept(before_ms: Any, newest_ms: Any, appended_ms: int) -> Kept:
+    """``before_ms``, ``newest_ms``: the newest event of each entity, (n,), before and with what is written; ``appended_ms``: when the
+    records that it comes from were appended.
+    """
+    gone = appended_ms - before_ms > THERE_STILL_MS
+    return Kept(gone | (before_ms // KEEP_AGAIN_MS != newest_ms // KEEP_AGAIN_MS), gone)
 
 
 class HotProfiles:
@@ -227,10 +244,14 @@ class HotProfiles:
             return self._arenas["frauds"], _interleaved(slots, int(view is CUSTOMER_FRAUDS), 2)
         return self._arenas["meeting"], _interleaved(slots, _MEETINGS[view.entity], 3)
 
-    def parts_of(self, view: View, slots: Slots) -> Parts | None:
+    def parts_of(self, view: View, slots: Slots, kept: Kept) -> Parts | None:
         """For ``wire.pack_hset``, where the profiles of a view are written in parts."""
         bases = self._bases.get(view.entity) if view.in_parts else None
-        return None if bases is None else Parts(bases.records, slots, bases.book)
+        if bases is None:
+            return None
+        # to what is not there any more nothing can be added
+        bases.book[slots[kept.gone]] = 0
+        return Parts(bases.records, slots, bases.book)
 
     def profiles(self) -> Profiles:
         """All arenas, as the kernels take them."""

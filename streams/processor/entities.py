@@ -21,8 +21,8 @@ from features.day_totals import counts_24h
 from features.engine import Slots
 from features.meeting_kernel import DAY_MS, FIVE_MS
 from features.online.claims import Claims
-from features.online.hot import HotProfiles
-from features.online.layout import KEEP_AGAIN_MS, PAYMENTS_OF, View
+from features.online.hot import HotProfiles, kept
+from features.online.layout import PAYMENTS_OF, View
 from features.online.resp import Command, Packed, RespClient
 from features.online.versions import GROUP, applied_key, said_prefix
 from features.online.wire import Parts, pack_hset
@@ -105,7 +105,10 @@ class EntityStage:
             self._endings.settled()
         slots = [hot.slots(group.view.entity, group.columns.ids) for group in groups]
         read_missing(self._client, self._claims, partitions, hot)
-        writes = [self._updated(group, where) for group, where in zip(groups, slots, strict=True)]
+        appended_ms = chunk.records[-1].timestamp
+        writes = [
+            self._updated(group, where, appended_ms) for group, where in zip(groups, slots, strict=True)
+        ]
         ending = ending_of(chunk, [*writes, *said, *applied_writes(applied)], "entities", started)
         done = self._endings.end(ending)
         self._applied.update(applied)
@@ -114,15 +117,16 @@ class EntityStage:
             FEATURE_STALENESS.labels("merchant").set(max(0.0, time.time() - newest / 1000))
         return done
 
-    def _updated(self, group: Group, slots: Slots) -> Packed:
+    def _updated(self, group: Group, slots: Slots, appended_ms: int) -> Packed:
         """Apply a group's items; the write that follows."""
         touched = np.unique(slots)
         arena, places = self._hot.profiles_of(group.view, touched)
         before = moments_of(arena, places)
         apply_columns(group.columns, self._hot.profiles_of(group.view, slots)[1], arena)
         names = self._hot.names(group.view.entity, touched.tolist())
-        parts = self._hot.parts_of(group.view, touched)
-        return profile_writes(group.view, names, arena, places, before, self._hot.layout, parts)
+        written = kept(before, moments_of(arena, places), appended_ms)
+        parts = self._hot.parts_of(group.view, touched, written)
+        return profile_writes(group.view, names, arena, places, written.expire, self._hot.layout, parts)
 
     def _news(self, items: list[Placed]) -> tuple[list[Placed], list[Command]]:
         """The items that say something new, labels with the change that they make, and the writes that remember what was said.
@@ -276,22 +280,21 @@ def profile_writes(
     names: list[str],
     arena: Any,
     places: Slots,
-    before: Any,
+    expire: Any,
     layout: int,
     parts: Parts | None = None,
 ) -> Packed:
     """One HSET per entity.
 
     Args:
-        places: where in the arena each of ``names`` lies. before: their ``moments_of`` before anything was applied.
-        layout, parts: see ``features.online.wire.pack_hset``.
+        places: where in the arena each of ``names`` lies.
+        expire, layout, parts: see ``features.online.wire.pack_hset``.
     """
     moments = moments_of(arena, places)
     if arena.dtype == FRAUDS:
         scalars = arena["day_fraud"][places].sum(axis=1, dtype=np.int64)[:, None]
     else:
         scalars = counts_24h(arena, places)[:, None]
-    expire = before // KEEP_AGAIN_MS != moments // KEEP_AGAIN_MS
     return pack_hset(view, names, arena, places, moments, scalars, expire, layout, parts)
 
 

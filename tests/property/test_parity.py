@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from features.online.gather import Gather
 from services.scoring.deciding import Case, Decider
 from services.scoring.edge_compute import compute
 from services.scoring.edge_entries import entries_of
-from streams.events import Transaction, encode
+from streams.events import Transaction, encode, from_ms
 from streams.layouts import Layouts
 from streams.parity import Evidence, LogRow, Verdict, judge
 from streams.parity_sample import Reservoir
@@ -31,10 +31,11 @@ from streams.records import (
     encode_features,
     encode_items,
 )
-from tests.property.parity_world import PARTITIONS, MemoryLog, MemoryRedis, Worker
+from tests.property.parity_world import APPENDED_MS, PARTITIONS, MemoryLog, MemoryRedis, Worker
 from tests.unit.catalogue_samples import BEFORE, as_written_by
 
-START = datetime(2026, 3, 1, tzinfo=UTC)
+#: the first of these are as long ago as nothing may be added to that stands in the store (``layout.THERE_STILL_MS``)
+START = from_ms(APPENDED_MS) - timedelta(days=30, hours=6)
 #: no other catalogue is on record
 UNKNOWN = Layouts({}.get)
 

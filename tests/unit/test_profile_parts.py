@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.codec import IN_PARTS, LAYOUT, MOST_BYTES, WHOLE_WORDS, encode_profiles, words_of
-from features.online.hot import HotProfiles
+from features.online.hot import HotProfiles, Kept
 from features.online.layout import (
     CARD_STATE,
     DEVICE_STATE,
@@ -125,7 +125,9 @@ def test_devices_and_other_layouts_are_written_whole() -> None:
         assert not any(SINCE_FIELD.get(view.name) in fields for fields in written)
 
 
-def changed(hot: HotProfiles, redis: MemoryRedis, view: View, number: int) -> dict[bytes, bytes]:
+def changed(
+    hot: HotProfiles, redis: MemoryRedis, view: View, number: int, *, gone: bool = False
+) -> dict[bytes, bytes]:
     """One batch of a worker that changes the entity "x" and writes it; the fields that are written."""
     hot.begin_batch()
     slots = hot.slots(view.entity, ["x"])
@@ -134,10 +136,9 @@ def changed(hot: HotProfiles, redis: MemoryRedis, view: View, number: int) -> di
     arena["offset"][places] = number
     # a profile that is longer than what comes with one event
     words_of(arena)[places, 100:200] = 2**40 + 1
-    scalars, parts = np.zeros((1, len(view.numbers)), np.int64), hot.parts_of(view, slots)
-    packed = pack_hset(
-        view, ["x"], arena, places, slots + 1, scalars, np.zeros(1, np.bool_), hot.layout, parts
-    )
+    said = Kept(np.zeros(1, np.bool_), np.array([gone]))
+    scalars, parts = np.zeros((1, len(view.numbers)), np.int64), hot.parts_of(view, slots, said)
+    packed = pack_hset(view, ["x"], arena, places, slots + 1, scalars, said.expire, hot.layout, parts)
     redis.call([packed])
     (sent,) = plain([packed])
     return dict(zip(sent[2::2], sent[3::2], strict=True))
@@ -155,6 +156,16 @@ def test_another_worker_goes_on_from_what_was_read() -> None:
     again = worker()
     assert [PROFILE in changed(again, redis, CARD_STATE, number) for number in (3, 4)] == [False, False]
     assert profile_of(CARD_STATE, redis.hashes[entity_key("card", "x")])["offset"][0] == 4
+
+
+def test_to_what_may_be_gone_from_the_store_nothing_is_added() -> None:
+    """Its hash expires when it was silent for long, and what came since would be all that there is."""
+    redis, hot = MemoryRedis(), worker()
+    assert [PROFILE in changed(hot, redis, CARD_STATE, number) for number in range(2)] == [True, False]
+    redis.hashes.clear()
+    assert PROFILE in changed(hot, redis, CARD_STATE, 2, gone=True)
+    assert profile_of(CARD_STATE, redis.hashes[entity_key("card", "x")])["offset"][0] == 2
+    assert PROFILE not in changed(hot, redis, CARD_STATE, 3)
 
 
 def test_after_a_profile_of_other_code_it_is_written_whole() -> None:
@@ -205,7 +216,8 @@ def test_more_cards_than_there_was_room_for_keep_their_parts() -> None:
     many = [f"c-{i}" for i in range(9_000)]
     slots = hot.slots("card", many)
     hot.load(redis.call(hot.reads()))
-    parts = hot.parts_of(CARD_STATE, slots)
+    nothing = np.zeros(len(slots), np.bool_)
+    parts = hot.parts_of(CARD_STATE, slots, Kept(nothing, nothing))
     assert parts is not None and len(parts.bases) >= 9_000 <= len(parts.book)
 
 

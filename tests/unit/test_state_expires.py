@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from features.online.layout import KEEP_S, entity_key
-from streams.events import Transaction, encode
-from streams.partitioning import partitions_of
-from tests.property.parity_world import PARTITIONS, MemoryLog, MemoryRedis, Worker
+import pytest
 
-START = datetime(2026, 3, 1, 10, tzinfo=UTC)
+from features.online.layout import CARD_STATE, CUSTOMER_STATE, KEEP_S, MERCHANT_STATE, entity_key
+from streams.events import Transaction, encode, from_ms
+from streams.partitioning import partitions_of
+from tests.property.parity_world import APPENDED_MS, PARTITIONS, MemoryLog, MemoryRedis, Worker
+from tests.property.whole import profile_of
+
+APPENDED = from_ms(APPENDED_MS)
+NAMED = ((CARD_STATE, "card-1"), (MERCHANT_STATE, "m-1"), (CUSTOMER_STATE, "cu-1"))
 
 
 class Expiring(MemoryRedis):
@@ -27,18 +31,50 @@ class Expiring(MemoryRedis):
         return super()._one(command)
 
 
-def test_each_entity_is_kept_for_60_days_from_its_last_week() -> None:
-    log, redis = MemoryLog(), Expiring()
-    worker = Worker(log, redis)
-    for number, hours in enumerate((0, 1, 2, 8 * 24, 8 * 24 + 1)):
+class Paying:
+    """One card that pays at one merchant; each payment is its own chunk."""
+
+    def __init__(self) -> None:
+        self.log, self.redis = MemoryLog(), Expiring()
+        self.worker = Worker(self.log, self.redis)
+        self.payments = 0
+
+    def pay(self, moment: datetime) -> None:
+        self.payments += 1
         tx = Transaction(
-            transaction_id=f"t-{number}", event_time=START + timedelta(hours=hours), card_id="card-1", merchant_id="m-1",
+            transaction_id=f"t-{self.payments}", event_time=moment, card_id="card-1", merchant_id="m-1",
             amount_minor=100, currency="EUR", customer_id="cu-1",
         )  # fmt: skip
-        log.produce("transactions", "card-1", encode(tx), int(partitions_of(["card-1"], PARTITIONS)[0]))
-        worker.step("transactions", 10)
-        worker.step("entities", 10)
-    for entity, name in (("card", "card-1"), ("merchant", "m-1"), ("customer", "cu-1")):
-        key = entity_key(entity, name)
+        self.log.produce("transactions", "card-1", encode(tx), int(partitions_of(["card-1"], PARTITIONS)[0]))
+        self.worker.step("transactions", 10)
+        self.worker.step("entities", 10)
+
+
+def test_each_entity_is_kept_for_60_days_from_its_last_week() -> None:
+    world = Paying()
+    for hours in (0, 1, 2, 8 * 24, 8 * 24 + 1):
+        world.pay(APPENDED - timedelta(days=10) + timedelta(hours=hours))
+    for view, name in NAMED:
+        key = entity_key(view.entity, name)
         # payments of two weeks, two refreshes, not five
-        assert [(k, s) for k, s in redis.expired if k == key] == [(key, KEEP_S)] * 2
+        assert [(k, s) for k, s in world.redis.expired if k == key] == [(key, KEEP_S)] * 2
+
+
+@pytest.mark.parametrize("days", [31, 59, 61, 400])
+def test_who_was_silent_for_long_is_stored_whole_and_kept_anew(days: int) -> None:
+    """By the time the next payment comes the hash may have expired, while this worker still has the profile in memory."""
+    world = Paying()
+    for minutes in range(20):
+        world.pay(APPENDED - timedelta(days=days, minutes=20 - minutes))
+    world.redis.hashes = {
+        key: fields for key, fields in world.redis.hashes.items() if not isinstance(key, bytes)
+    }
+    world.redis.expired.clear()
+    # one that comes late: it is not even of another week than the newest
+    world.pay(APPENDED - timedelta(days=days, minutes=30))
+    for view, name in NAMED:
+        key = entity_key(view.entity, name)
+        assert (key, KEEP_S) in world.redis.expired
+        profile = profile_of(view, world.redis.hashes[key])
+        count = profile["hours"].sum() if view != MERCHANT_STATE else profile["day_count"].sum()
+        assert count == 21, view.name
