@@ -2,8 +2,7 @@
 a mask of which of its bytes are not zero, and those bytes.
 
 A young profile is mostly zeros, and most of its numbers are small: a card with ten payments takes about 300 of 2,000
-bytes, a device 100. Words as they are (layout 2, all that older code writes) are read too, and written where that is
-shorter, which bounds the size.
+bytes, a device 100. Words as they are (layout 2) are read too, and written where that is shorter, which bounds the size.
 
 Forward and backward: the length says how many words the writer knew. A reader with more takes the rest as zero, a reader
 with fewer leaves the rest out (a profile that it writes then lacks them until the newer code writes it again); so fields
@@ -30,7 +29,7 @@ IN_PARTS = 4
 LAYOUT = 3
 #: the layout before, which is written where it is shorter
 WHOLE_WORDS = 2
-#: what came since says behind its header of which profile: the low half of its first word, the offset
+#: what came since says behind its header of which profile: by the low half of its first word, which is the offset
 MARK = 4
 #: a profile and what came since together
 MOST_BYTES = 2048
@@ -85,7 +84,7 @@ def encode_profiles(
 
 
 class Stored(NamedTuple):
-    """What is stored of n profiles, one behind the other in ``text``: where each begins and how long it is, int64 (n,); 0: nothing."""
+    """What is stored of n profiles, one behind the other in ``text``: where each begins and how long it is, int64 (n,); -1: nothing is."""
 
     text: npt.NDArray[np.uint8]
     starts: npt.NDArray[np.int64]
@@ -94,8 +93,9 @@ class Stored(NamedTuple):
 
 def stored_of(raws: Sequence[bytes | None]) -> Stored:
     """Profiles, or what came since, as they were stored."""
-    sizes = np.array([len(raw) if raw else 0 for raw in raws], dtype=np.int64)
-    return Stored(joined([raw for raw in raws if raw]), np.cumsum(sizes) - sizes, sizes)
+    sizes = np.array([-1 if raw is None else len(raw) for raw in raws], dtype=np.int64)
+    held = np.maximum(sizes, 0)
+    return Stored(joined([raw for raw in raws if raw]), np.cumsum(held) - held, sizes)
 
 
 def joined(raws: Sequence[bytes]) -> npt.NDArray[np.uint8]:
@@ -117,7 +117,8 @@ def decode_profiles(
 def unpack_profiles(
     arena: npt.NDArray[np.void], slots: npt.NDArray[np.int64], stored: Stored
 ) -> npt.NDArray[np.int64]:
-    """As ``decode_profiles``. Returns how many words each has for which what came since is to be put in too, (n,); 0: it is whole.
+    """As ``decode_profiles``. Returns how many words each has for which what came since is to be put in too, (n,); 0: it is whole; -1: there
+    is none.
 
     Raises:
         ProfileError: as ``decode_profiles``.
@@ -137,7 +138,7 @@ def unpack_since(
     """Put what came since into profiles just read by ``unpack_profiles``, which says ``in_parts``; others stay as they are.
 
     Raises:
-        ProfileError: it is no such thing, or belongs to another profile than the one that was read.
+        ProfileError: it is no such thing, or belongs to another profile than the one that was read; or one of the two is missing.
     """
     if not in_parts.any():
         return
@@ -146,7 +147,7 @@ def unpack_since(
     )
     if bad >= 0:
         raise ProfileError(
-            f"what came since a stored profile ({_NAMES[KINDS[arena.dtype]]}) was written does not belong to it."
+            f"what came since a stored profile ({_NAMES[KINDS[arena.dtype]]}) was written does not belong to it, or one of them is missing."
             " `tollgate features rebuild --clear` makes it again from the log"
         )
 
@@ -299,7 +300,8 @@ def _put_words(row: Any, out: Any, start: int) -> Any:
 def _unpack(text: Any, starts: Any, sizes: Any, slots: Any, kind: int, words: Any, in_parts: Any) -> int:
     """Index of the first profile that cannot be read, or -1. Behind the last one lie _BEHIND."""
     for i in range(sizes.shape[0]):
-        if sizes[i] == 0:
+        if sizes[i] <= 0:
+            in_parts[i] = -1
             continue
         start = starts[i]
         if sizes[i] < HEADER or text[start] != kind:
@@ -322,8 +324,10 @@ def _unpack_since(
 ) -> int:
     """As ``_unpack``, for what came since."""
     for i in range(sizes.shape[0]):
-        if sizes[i] == 0 or in_parts[i] == 0:
+        if in_parts[i] == 0 or (sizes[i] == 0 and in_parts[i] > 0) or (sizes[i] <= 0 and in_parts[i] < 0):
             continue
+        if sizes[i] < 0 or in_parts[i] < 0:
+            return i
         start = starts[i]
         if sizes[i] < HEADER + MARK or text[start] != kind or text[start + 1] != IN_PARTS:
             return i

@@ -114,7 +114,7 @@ def prepare_partition(home: str, topic: str, partition: int, start: int, stop: i
     count = written = 0
     for _ in range(MOST_ROUNDS):
         count += feed(settings, builder, topic, partition, start, stop)
-        for packed in builder.writes(settings.profile_layout):
+        for packed in builder.writes(settings.written_layout):
             claims.write([place], {}, [packed], {})
             # an EXPIRE follows each HSET
             written += packed.commands // 2

@@ -90,7 +90,7 @@ def rebuild_partition(home: str, topic: str, partition: int, start: int, stop: i
     settings = load_settings(Path(home))
     builder = new_builder(topic, partition, settings.partitions)
     count = feed(settings, builder, topic, partition, start, stop)
-    written = _write(settings, builder.writes(settings.profile_layout))
+    written = _write(settings, builder.writes(settings.written_layout))
     if not isinstance(builder, EntityBuilder):
         return Done(topic, partition, count, written, [])
     said = builder.said()

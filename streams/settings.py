@@ -42,8 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     processors: int = 1
     #: what one processor keeps of profiles in memory, MiB; what it has not it reads from Redis
     hot_profiles_mb: int = 1024
-    #: how profiles are written: 2 or 3 for as long as code runs beside that reads no 3 or 4 (``features.codec``)
-    profile_layout: int = 4
+    #: how profiles are written where that is not as this code does it best: 2 or 3 for as long as code runs beside that reads no 3 or 4
+    profile_layout: int | None = None
     deadline_ms: int = 100
     #: True when Kafka is librdkafka's mock cluster and nothing is durable
     embedded: bool = False
@@ -53,8 +53,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"processors is 1 or 2, not {self.processors}")
         if self.hot_profiles_mb < 0:
             raise ValueError(f"hot_profiles_mb is 0 or more, not {self.hot_profiles_mb}")
-        if self.profile_layout not in (2, 3, 4):
-            raise ValueError(f"profile_layout is 2, 3 or 4, not {self.profile_layout}")
+        if self.profile_layout not in (None, 2, 3, 4):
+            raise ValueError(f"profile_layout is null, 2, 3 or 4, not {self.profile_layout}")
+
+    @property
+    def written_layout(self) -> int:
+        """How profiles are written: 4 is ``features.codec.IN_PARTS``, which is not asked: compiled code takes a second to import."""
+        return self.profile_layout or 4
 
     @property
     def root(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -84,8 +85,9 @@ def _ensure_columns(archive: Path) -> None:
 
 def _empty_file(path: Path, schema: pa.Schema) -> None:
     # one of before lacks the columns that have come since
-    if path.exists() and pq.read_schema(path).equals(schema):
-        return
+    with contextlib.suppress(FileNotFoundError, pa.ArrowInvalid):
+        if pq.read_schema(path).equals(schema):
+            return
     path.parent.mkdir(parents=True, exist_ok=True)
     waiting = path.with_name(f".{path.name}.apply")
     pq.write_table(schema.empty_table(), waiting)

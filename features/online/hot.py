@@ -7,6 +7,7 @@ Reading was half of the store's work and a third of the processor's.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -119,14 +120,6 @@ class Kept(NamedTuple):
     gone: npt.NDArray[np.bool_]
 
 
-def kept(before_ms: Any, newest_ms: Any, appended_ms: int) -> Kept:
-    """``before_ms``, ``newest_ms``: the newest event of each entity, (n,), before and with what is written; ``appended_ms``: when the
-    records that it comes from were appended.
-    """
-    gone = appended_ms - before_ms > THERE_STILL_MS
-    return Kept(gone | (before_ms // KEEP_AGAIN_MS != newest_ms // KEEP_AGAIN_MS), gone)
-
-
 class HotProfiles:
     """Profiles of one worker. For each batch: ``begin_batch``, ``slots`` (or ``places``), send ``reads``, ``load`` the replies.
 
@@ -135,10 +128,17 @@ class HotProfiles:
     """
 
     def __init__(
-        self, home: Callable[[str, str], int], budget_bytes: int = BUDGET_BYTES, layout: int = IN_PARTS
+        self,
+        home: Callable[[str, str], int],
+        budget_bytes: int = BUDGET_BYTES,
+        layout: int = IN_PARTS,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """``home``: the partition of `entities` on which (entity, id) lives; ``layout``: in which what is kept here is written."""
+        """``home``: the partition of `entities` on which (entity, id) lives; ``layout``: in which what is kept here is written;
+        ``clock`` gives seconds since 1970.
+        """
         self.layout = layout
+        self._clock = clock
         self._home = home
         self._budget = budget_bytes
         self._tables = {
@@ -243,6 +243,11 @@ class HotProfiles:
         if view in (CARD_FRAUDS, CUSTOMER_FRAUDS):
             return self._arenas["frauds"], _interleaved(slots, int(view is CUSTOMER_FRAUDS), 2)
         return self._arenas["meeting"], _interleaved(slots, _MEETINGS[view.entity], 3)
+
+    def kept(self, before_ms: Any, newest_ms: Any) -> Kept:
+        """``before_ms``, ``newest_ms``: the newest event of each entity, (n,), before and with what is written."""
+        gone = int(self._clock() * 1000) - before_ms > THERE_STILL_MS
+        return Kept(gone | (before_ms // KEEP_AGAIN_MS != newest_ms // KEEP_AGAIN_MS), gone)
 
     def parts_of(self, view: View, slots: Slots, kept: Kept) -> Parts | None:
         """For ``wire.pack_hset``, where the profiles of a view are written in parts."""

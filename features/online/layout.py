@@ -20,8 +20,8 @@ PROJECT = "tollgate"
 KEEP_S = 60 * 86_400
 #: that time begins anew once a week of event time, not with every write
 KEEP_AGAIN_MS = 7 * 86_400_000
-#: an entity whose newest event was not longer before a record's append is there still: its time began anew in the week of
-#: that event, and the rest up to KEEP_S is for a worker that is behind
+#: an entity whose newest event is not longer ago is there still. Its time began anew when the first event of that week was written, a
+#: day before the week at the earliest (``streams.events.MAX_AHEAD_MS``): 1, 7 and 30 days ago together, of KEEP_S
 THERE_STILL_MS = 30 * 86_400_000
 Kind = Literal["bytes", "int64"]
 _STRING = 2

@@ -26,7 +26,8 @@ def stored_in(values: Sequence[bytes | None]) -> Stored:
     Raises:
         ValueError: a value is of another type, or ends too early.
     """
-    sizes = np.array([len(value) if value else 0 for value in values], dtype=np.int64)
+    # Feast stores what is null as no bytes at all
+    sizes = np.array([len(value) if value else -1 for value in values], dtype=np.int64)
     text = joined([value for value in values if value])
     starts = np.empty(len(values), dtype=np.int64)
     bad = _unwrap(text, starts, sizes)
@@ -77,9 +78,9 @@ def _unwrap(text: Any, starts: Any, sizes: Any) -> int:
     """Where the bytes of each value begin and how many they are, in place of the value's; index of the first that has none, or -1."""
     start = 0
     for i in range(sizes.shape[0]):
-        end = start + sizes[i]
+        end = start + max(sizes[i], 0)
         starts[i] = start
-        if sizes[i] == 0:
+        if sizes[i] < 0:
             continue
         if text[start] != 0x0A:
             return i

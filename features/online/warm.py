@@ -57,7 +57,7 @@ def warm_kernels() -> float:
     apply_frauds(both, both, np.array([DECLINED, LABEL]), moments, both, gather.frauds)
     for arena in (gather.cards, gather.meetings, gather.frauds):
         stored = [pack_bytes(raw) for raw in encode_profiles(arena, both, IN_PARTS)]
-        read_profiles(arena, both, stored, [None, None])
+        read_profiles(arena, both, stored, [pack_bytes(b"")] * 2)
         if arena.dtype != FRAUDS:
             counts_24h(arena, both)
     scalars = np.array([[1], [2]])

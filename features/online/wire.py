@@ -83,7 +83,8 @@ class Parts(NamedTuple):
     """What a writer knows of the profiles that it writes in parts: of each, what was last written whole, and what it wrote since.
 
     ``bases``: an arena. ``slots``: (n,) of it, for those that are to be written. ``book``: int64 (arena's length, 3): how often it was
-    written, the first time whole (0: it never was), the bytes of all these, those of the whole one.
+    written, the first time whole (0: nothing can be added to what stands in the store), the bytes of all these, those of the whole
+    one. Of one that was read, as if it had been written whole once.
     """
 
     bases: npt.NDArray[np.void]

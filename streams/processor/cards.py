@@ -21,7 +21,7 @@ from features.engine import Places, Slots, computed_beside, entities_as_of, frau
 from features.holder_kernel import transaction_features
 from features.meeting_kernel import MEETINGS
 from features.online.claims import REBUILDING_KEY, Claims
-from features.online.hot import HotProfiles, kept
+from features.online.hot import HotProfiles
 from features.online.layout import CARD_STATE
 from features.online.resp import Command, Packed, RespClient
 from features.online.wire import pack_hset
@@ -118,7 +118,7 @@ class CardStage:
         rows, seen = computed_beside(columns, places, profiles)
         late_ms = _late(places.cards.tolist(), columns["event_ms"].tolist(), before_ms.tolist())
         read = Read(entities_as_of(places, profiles), frauds_as_of(places, profiles), [0] * len(accepted))
-        writes = _writes(hot, places.cards, rows, seen, before_ms, chunk.records[-1].timestamp)
+        writes = _writes(hot, places.cards, rows, seen, before_ms)
         ending = ending_of(chunk, [writes], "processor", started)
         if self.silent:
             return self._endings.end(ending)
@@ -276,9 +276,7 @@ def _named_homes(tx: Transaction, partitions: int) -> list[int]:
     return [entity_partition(entity, name, partitions) if name else -1 for entity, name in named]
 
 
-def _writes(
-    hot: HotProfiles, card_slots: Slots, rows: Any, seen: Any, before_ms: Any, appended_ms: int
-) -> Packed:
+def _writes(hot: HotProfiles, card_slots: Slots, rows: Any, seen: Any, before_ms: Any) -> Packed:
     """One HSET per card that changed: its profile and, from its last row, the scalars that Feast's users read."""
     last_row = {slot: i for i, slot in enumerate(card_slots.tolist()) if not seen[i]}
     slots = np.fromiter(last_row, dtype=np.int64, count=len(last_row))
@@ -286,7 +284,7 @@ def _writes(
     arena, places = hot.profiles_of(CARD_STATE, slots)
     last_ms = arena["last_ms"][places]
     scalars = rows[row][:, [_COUNT_24H, _SUM_24H]].astype(np.int64)
-    cards = kept(before_ms[row], last_ms, appended_ms)
+    cards = hot.kept(before_ms[row], last_ms)
     names = hot.names("card", last_row)
     parts = hot.parts_of(CARD_STATE, slots, cards)
     return pack_hset(CARD_STATE, names, arena, places, last_ms, scalars, cards.expire, hot.layout, parts)

@@ -21,7 +21,7 @@ from features.day_totals import counts_24h
 from features.engine import Slots
 from features.meeting_kernel import DAY_MS, FIVE_MS
 from features.online.claims import Claims
-from features.online.hot import HotProfiles, kept
+from features.online.hot import HotProfiles
 from features.online.layout import PAYMENTS_OF, View
 from features.online.resp import Command, Packed, RespClient
 from features.online.versions import GROUP, applied_key, said_prefix
@@ -105,10 +105,7 @@ class EntityStage:
             self._endings.settled()
         slots = [hot.slots(group.view.entity, group.columns.ids) for group in groups]
         read_missing(self._client, self._claims, partitions, hot)
-        appended_ms = chunk.records[-1].timestamp
-        writes = [
-            self._updated(group, where, appended_ms) for group, where in zip(groups, slots, strict=True)
-        ]
+        writes = [self._updated(group, where) for group, where in zip(groups, slots, strict=True)]
         ending = ending_of(chunk, [*writes, *said, *applied_writes(applied)], "entities", started)
         done = self._endings.end(ending)
         self._applied.update(applied)
@@ -117,14 +114,14 @@ class EntityStage:
             FEATURE_STALENESS.labels("merchant").set(max(0.0, time.time() - newest / 1000))
         return done
 
-    def _updated(self, group: Group, slots: Slots, appended_ms: int) -> Packed:
+    def _updated(self, group: Group, slots: Slots) -> Packed:
         """Apply a group's items; the write that follows."""
         touched = np.unique(slots)
         arena, places = self._hot.profiles_of(group.view, touched)
         before = moments_of(arena, places)
         apply_columns(group.columns, self._hot.profiles_of(group.view, slots)[1], arena)
         names = self._hot.names(group.view.entity, touched.tolist())
-        written = kept(before, moments_of(arena, places), appended_ms)
+        written = self._hot.kept(before, moments_of(arena, places))
         parts = self._hot.parts_of(group.view, touched, written)
         return profile_writes(group.view, names, arena, places, written.expire, self._hot.layout, parts)
 
@@ -214,6 +211,8 @@ def _checked(value: bytes) -> tuple[EntityItems, Paid | None]:
         view_of(item)
         if not 0 <= item.event_ms < MAX_MS:
             raise ValueError(f"no such time: {item.event_ms}")
+        if not item.entity_id:
+            raise ValueError("an item without an id")
     return batch, None if batch.paid is None else unpack_paid(batch.paid)
 
 

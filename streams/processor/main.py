@@ -58,7 +58,7 @@ def run(process: Process) -> None:
     claims = Claims(RespClient(settings.redis_address), STATE_GROUP)
     producer = new_producer(settings.kafka, process.name, **AT_FLUSH)
     home = partial(entity_partition, partitions=settings.partitions)
-    hot = HotProfiles(home, settings.hot_profiles_mb << 20, settings.profile_layout)
+    hot = HotProfiles(home, settings.hot_profiles_mb << 20, settings.written_layout)
     endings = Behind(producer, claims)
     cards = CardStage(settings, client, producer, claims, hot, endings)
     entities = EntityStage(client, producer, claims, hot, endings)

@@ -116,10 +116,10 @@ def test_the_kernels_still_write_the_golden_bytes(kind: str, layout: int) -> Non
 
 
 def test_layouts_can_be_chosen_and_no_other() -> None:
-    assert Settings(home="unused").profile_layout == IN_PARTS
+    assert Settings(home="unused").written_layout == IN_PARTS
     for layout in LAYOUTS:
-        assert Settings(home="unused", profile_layout=layout).profile_layout == layout
-    with pytest.raises(ValueError, match="2, 3 or 4"):
+        assert Settings(home="unused", profile_layout=layout).written_layout == layout
+    with pytest.raises(ValueError, match="null, 2, 3 or 4"):
         Settings(home="unused", profile_layout=1)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from features.codec import encode_profiles
+from features.codec import ProfileError, encode_profiles
 from features.online.layout import View
 from features.online.resp import RespClient
 from features.online.stored import columns_in, read_profiles
@@ -40,12 +40,15 @@ class Profiles:
         places = np.array([self.slots[name] for name in names], dtype=np.int64)
         return encode_profiles(self.arena, places)
 
-    def _stored(self, replies: Sequence[Any]) -> list[bytes]:
-        """The profiles in replies, in the form of ``expected``: when one was last written whole depends on how chunks fell."""
-        arena, places = new_arena(self.arena.dtype, len(replies)), np.arange(len(replies))
-        ((profiles, since),) = columns_in(replies, [self.view])
-        read_profiles(arena, places, profiles, since)
-        return encode_profiles(arena, places)
+    def _stored(self, reply: Any) -> bytes | None:
+        """The profile in a reply, in the form of ``expected``: when one was last written whole depends on how chunks fell."""
+        arena, place = new_arena(self.arena.dtype, 1), np.array([0])
+        ((profiles, since),) = columns_in([reply], [self.view])
+        try:
+            read_profiles(arena, place, profiles, since)
+        except (ProfileError, ValueError):
+            return None
+        return encode_profiles(arena, place)[0]
 
     def compare(self, client: RespClient, found: Findings, *, everything: bool) -> None:
         """Hold the store's profiles, byte by byte, against the oracle's: of those touched since the last time, or of ``everything``."""
@@ -54,6 +57,7 @@ class Profiles:
         for first in range(0, len(names), READ_AT_ONCE):
             part = names[first : first + READ_AT_ONCE]
             replies = client.patient([pack_hmget(part, self.view)])
-            for name, profile, wanted in zip(part, self._stored(replies), self.expected(part), strict=True):
+            stored = [self._stored(reply) for reply in replies]
+            for name, profile, wanted in zip(part, stored, self.expected(part), strict=True):
                 if profile != wanted:
                     found.note(f"{self.view.name} {name}: another profile than the oracle's", differing=1)

@@ -163,6 +163,10 @@ class MemoryRedis:
         return [] if name == "EXEC" else b"OK"
 
 
+def _append_time() -> float:
+    return APPENDED_MS / 1000
+
+
 class Worker:
     """One processor: takes its partitions, handles chunks, starts again from the store after a crash."""
 
@@ -185,7 +189,9 @@ class Worker:
         client: Any = self._redis
         producer: Any = self._log
         claims = Claims(client, GROUP)
-        hot = HotProfiles(partial(entity_partition, partitions=PARTITIONS), self._budget_bytes, self._layout)
+        hot = HotProfiles(
+            partial(entity_partition, partitions=PARTITIONS), self._budget_bytes, self._layout, _append_time
+        )
         settings = Settings(home="/nowhere", partitions=PARTITIONS)
         endings = Behind(producer, claims) if self._ends_behind else AtOnce(producer, claims)
         self.settle = endings.settled

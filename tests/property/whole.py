@@ -38,7 +38,7 @@ def whole(hashes: Mapping[Any, Mapping[Any, bytes]]) -> dict[Any, dict[Any, byte
     for key, fields in hashes.items():
         out[key] = dict(fields)
         for view, profile, since in _VIEWS:
-            if profile in fields:
+            if profile in fields or since in fields:
                 arena = stored_profile(view, fields, profile, since)
                 out[key][profile] = encode_profiles(arena, np.array([0]))[0]
             out[key].pop(since, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import msgspec
 from faust.types import TP
 
 from features.codec import decode_profiles
@@ -46,12 +47,15 @@ def test_poison_is_kept_and_the_rest_applied() -> None:
         b"",
         b"\xff\xfe",
         encode_items(EntityItems("transactions", 0, [item("unicorn", 1)])),
+        encode_items(
+            EntityItems("transactions", 0, [msgspec.structs.replace(item("merchant", 1), entity_id="")])
+        ),
         encode_items(EntityItems("transactions", 0, [item("merchant", 2)])),
     ]
     records = [Record("entities", 0, i, 1, None, value, []) for i, value in enumerate(values)]  # type: ignore[arg-type]
     stage.handle(Chunk("entities", records, {TP("entities", 0): len(records)}))
     letters = [decode_dead_letter(record.value) for record in log.records("dead-letters")]
-    assert [letter.source_offset for letter in letters] == [1, 2, 3, 4]
+    assert [letter.source_offset for letter in letters] == [1, 2, 3, 4, 5]
     assert {letter.reason for letter in letters} == {"poison"}
     # both good items count: the last one applied is the last one sent
     applied = redis.call([("HGETALL", "tollgate:processor:applied:entities:0")])[0]

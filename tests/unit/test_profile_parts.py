@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.codec import IN_PARTS, LAYOUT, MOST_BYTES, WHOLE_WORDS, encode_profiles, words_of
+from features.codec import IN_PARTS, LAYOUT, MOST_BYTES, WHOLE_WORDS, ProfileError, encode_profiles, words_of
 from features.online.hot import HotProfiles, Kept
 from features.online.layout import (
     CARD_STATE,
@@ -168,6 +168,19 @@ def test_to_what_may_be_gone_from_the_store_nothing_is_added() -> None:
     assert PROFILE not in changed(hot, redis, CARD_STATE, 3)
 
 
+def test_of_two_parts_none_may_be_missing() -> None:
+    """The profile with nothing beside it would be another state, and so would what came since alone."""
+    redis, key = MemoryRedis(), entity_key("card", "x")
+    changed(worker(), redis, CARD_STATE, 0)
+    changed(worker(), redis, CARD_STATE, 1)
+    both = redis.hashes[key]
+    for missing in (PROFILE, SINCE):
+        for nothing in ({}, {missing: b""}):
+            redis.hashes[key] = {field: value for field, value in both.items() if field != missing} | nothing
+            with pytest.raises(ProfileError, match="one of them is missing"):
+                changed(worker(), redis, CARD_STATE, 2)
+
+
 def test_after_a_profile_of_other_code_it_is_written_whole() -> None:
     """Of code that writes whole ones, and of code that knows another number of words."""
     redis = MemoryRedis()
@@ -210,15 +223,25 @@ def test_memory_counts_what_is_kept_twice() -> None:
 
 
 def test_more_cards_than_there_was_room_for_keep_their_parts() -> None:
-    hot, redis = HotProfiles(HOME, budget_bytes=0), MemoryRedis()
+    redis, hot = MemoryRedis(), HotProfiles(HOME, budget_bytes=2 * 2 * HOLDER.itemsize)
     hot.begin_session([0, 1])
-    hot.begin_batch()
-    many = [f"c-{i}" for i in range(9_000)]
-    slots = hot.slots("card", many)
+    assert PROFILE in changed(hot, redis, CARD_STATE, 0)
+    before = hot.parts_of(CARD_STATE, np.array([0]), Kept(np.array([False]), np.array([False])))
+    assert not hot.begin_batch()
+    many = ["x", *(f"c-{i}" for i in range(9_000))]
+    hot.slots("card", many)
     hot.load(redis.call(hot.reads()))
-    nothing = np.zeros(len(slots), np.bool_)
-    parts = hot.parts_of(CARD_STATE, slots, Kept(nothing, nothing))
-    assert parts is not None and len(parts.bases) >= 9_000 <= len(parts.book)
+    after = hot.parts_of(CARD_STATE, np.array([0]), Kept(np.array([False]), np.array([False])))
+    assert before is not None and after is not None and len(before.bases) < 9_000 < len(after.bases)
+    arena, places = hot.profiles_of(CARD_STATE, np.array([0]))
+    arena["offset"][places] = 1
+    packed = pack_hset(
+        CARD_STATE, ["x"], arena, places, places + 1, np.zeros((1, 2), np.int64), np.array([False]), hot.layout, after
+    )  # fmt: skip
+    redis.call([packed])
+    assert PROFILE not in plain([packed])[0]
+    stored = profile_of(CARD_STATE, redis.hashes[entity_key("card", "x")])
+    assert stored[0].tobytes() == arena[places[0]].tobytes()
 
 
 @pytest.mark.parametrize(
@@ -233,7 +256,8 @@ def test_a_value_that_is_not_bytes_is_refused(value: bytes) -> None:
 def test_values_are_found_in_the_text(values: list[bytes | None]) -> None:
     stored = stored_in([None if value is None else pack_bytes(value) for value in values])
     found = [
-        stored.text[start : start + size].tobytes()
+        stored.text[start : start + max(size, 0)].tobytes()
         for start, size in zip(stored.starts, stored.sizes, strict=True)
     ]
     assert found == [value or b"" for value in values]
+    assert stored.sizes.tolist() == [-1 if value is None else len(value) for value in values]
