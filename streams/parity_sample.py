@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +29,8 @@ class _Head(msgspec.Struct, array_like=True):
     offset: int
 
 
+#: what reading raises of a record that is none
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, TypeError)
 _head = msgspec.msgpack.Decoder(_Head)
 
 
@@ -48,11 +51,13 @@ class Reservoir:
         for record in records:
             self.add(record.value())
 
-    def add(self, value: bytes) -> None:
+    def add(self, value: bytes | None) -> None:
         """Offer one record of `features`; what is no features record is passed over, as scoring does."""
+        if value is None:
+            return
         try:
             head = _head.decode(value)
-        except msgspec.MsgspecError:
+        except _UNREADABLE:
             return
         if head.offset <= self._last.get(head.partition, -1):
             return
@@ -64,6 +69,14 @@ class Reservoir:
         place = self._random.randrange(self._seen)
         if place < self._size:
             self.values[place] = value
+
+    def records(self) -> list[FeatureRecord]:
+        """The sample, decoded; what its first fields did not show to be no features record is left out now."""
+        out = []
+        for value in self.values:
+            with contextlib.suppress(*_UNREADABLE):
+                out.append(decode_features(value))
+        return out
 
 
 def check_parity(settings: Settings, sample: int, *, seed: int | None = None, say: Progress) -> Verdict:
@@ -81,7 +94,7 @@ def check_parity(settings: Settings, sample: int, *, seed: int | None = None, sa
         _only(end, FEATURES.name),
         reservoir.add_records,
     )
-    samples = [decode_features(value) for value in reservoir.values]
+    samples = reservoir.records()
     partitions = len(end[TRANSACTIONS.name]) or settings.partitions
     evidence = Evidence(samples, partitions)
     needed = _needed(samples, partitions, end)

@@ -224,8 +224,23 @@ def test_a_reservoir_holds_each_source_offset_once() -> None:
     for record in stage.log.records("features"):
         reservoir.add(record.value)
     reservoir.add(b"not a record")
-    kept = [decode_features(value) for value in reservoir.values]
+    reservoir.add(None)
+    kept = reservoir.records()
     assert len({(record.partition, record.offset) for record in kept}) == 5
+
+
+def test_what_only_begins_like_a_features_record_is_left_out() -> None:
+    """Its first fields are those of one: what reads on finds that it is none."""
+    stage = Stage(17)
+    stage.run(20)
+    reservoir, good = Reservoir(10, 2), stage.log.records("features")[0].value
+    reservoir.add(good)
+    for offset, rest in enumerate((b"\x01", b"\xff" * 40)):
+        reservoir.add(msgspec.msgpack.encode(["c" * 16, 1, 10**6 + offset, 0])[:-1] + rest)
+    # fields enough, of the wrong types
+    reservoir.add(msgspec.msgpack.encode(["c" * 16, 1, 2 * 10**6, *["x"] * 12]))
+    assert len(reservoir.values) > 1
+    assert reservoir.records() == [decode_features(good)]
 
 
 def test_of_another_catalogue_is_compared_what_both_know() -> None:
