@@ -33,6 +33,8 @@ WHOLE_WORDS = 2
 MARK = 4
 #: a profile and what came since together
 MOST_BYTES = 2048
+#: what reading a profile may come to, in place of words
+NOTHING, UNREADABLE = -1, -2
 KINDS = {HOLDER: 1, MEETING: 2, FRAUDS: 3}
 _NAMES = {1: "holder", 2: "meeting place", 3: "frauds"}
 #: bytes of a word are looked at together: its low seven bits of each byte, their tops, and what gathers the tops to one byte
@@ -128,7 +130,7 @@ def unpack_profiles(
         stored.text, stored.starts, stored.sizes, slots, KINDS[arena.dtype], words_of(arena), in_parts
     )
     if bad >= 0:
-        raise ProfileError(_complaint(_bytes_of(stored, bad), KINDS[arena.dtype]))
+        raise unread(_bytes_of(stored, bad), KINDS[arena.dtype])
     return in_parts
 
 
@@ -140,16 +142,19 @@ def unpack_since(
     Raises:
         ProfileError: it is no such thing, or belongs to another profile than the one that was read; or one of the two is missing.
     """
-    if not in_parts.any():
-        return
     bad = _unpack_since(
         since.text, since.starts, since.sizes, slots, KINDS[arena.dtype], words_of(arena), in_parts
     )
     if bad >= 0:
-        raise ProfileError(
-            f"what came since a stored profile ({_NAMES[KINDS[arena.dtype]]}) was written does not belong to it, or one of them is missing."
-            " `tollgate features rebuild --clear` makes it again from the log"
-        )
+        raise apart(KINDS[arena.dtype])
+
+
+def apart(kind: int) -> ProfileError:
+    """What is said of a profile and what came since that do not belong together."""
+    return ProfileError(
+        f"what came since a stored profile ({_NAMES[kind]}) was written does not belong to it, or one of them is missing."
+        " `tollgate features rebuild --clear` makes it again from the log"
+    )
 
 
 def _bytes_of(stored: Stored, index: int) -> bytes:
@@ -169,15 +174,18 @@ def most_bytes(words: int) -> int:
     return HEADER + (words + 7) // 8 + 9 * words + 8
 
 
-def _complaint(stored: bytes, kind: int) -> str:
+def unread(stored: bytes, kind: int) -> ProfileError:
+    """What is said of bytes that are no profile of a kind."""
     if len(stored) < HEADER:
-        return f"a stored profile has {len(stored)} bytes: too few"
+        return ProfileError(f"a stored profile has {len(stored)} bytes: too few")
     found, layout = stored[0], stored[1]
     if found == kind and WHOLE_WORDS <= layout <= IN_PARTS:
-        return f"a stored profile ({_NAMES[kind]}) of {len(stored)} bytes has not the length that it says"
-    return (
-        f"a stored profile is of kind {found}, layout {layout}; this code reads kind {kind} ({_NAMES[kind]}), layouts {WHOLE_WORDS} to {IN_PARTS}."
-        " `tollgate features rebuild --clear` makes it again from the log"
+        return ProfileError(
+            f"a stored profile ({_NAMES[kind]}) of {len(stored)} bytes has not the length that it says"
+        )
+    return ProfileError(
+        f"a stored profile is of kind {found}, layout {layout}; this code reads kind {kind} ({_NAMES[kind]}), layouts {WHOLE_WORDS} to"
+        f" {IN_PARTS}. `tollgate features rebuild --clear` makes it again from the log"
     )
 
 
@@ -300,21 +308,9 @@ def _put_words(row: Any, out: Any, start: int) -> Any:
 def _unpack(text: Any, starts: Any, sizes: Any, slots: Any, kind: int, words: Any, in_parts: Any) -> int:
     """Index of the first profile that cannot be read, or -1. Behind the last one lie _BEHIND."""
     for i in range(sizes.shape[0]):
-        if sizes[i] <= 0:
-            in_parts[i] = -1
-            continue
-        start = starts[i]
-        if sizes[i] < HEADER or text[start] != kind:
+        in_parts[i] = take_profile(text, starts[i], sizes[i], kind, words[slots[i]])
+        if in_parts[i] == UNREADABLE:
             return i
-        layout = text[start + 1]
-        if layout < WHOLE_WORDS or layout > IN_PARTS:
-            return i
-        written = np.int64(text[start + 2]) + (np.int64(text[start + 3]) << 8)
-        row = words[slots[i]]
-        row[:written] = 0
-        if not _put_in(text, start + HEADER, start + sizes[i], written, layout != WHOLE_WORDS, row):
-            return i
-        in_parts[i] = written if layout == IN_PARTS else 0
     return -1
 
 
@@ -324,23 +320,48 @@ def _unpack_since(
 ) -> int:
     """As ``_unpack``, for what came since."""
     for i in range(sizes.shape[0]):
-        if in_parts[i] == 0 or (sizes[i] == 0 and in_parts[i] > 0) or (sizes[i] <= 0 and in_parts[i] < 0):
-            continue
-        if sizes[i] < 0 or in_parts[i] < 0:
-            return i
-        start = starts[i]
-        if sizes[i] < HEADER + MARK or text[start] != kind or text[start + 1] != IN_PARTS:
-            return i
-        written = np.int64(text[start + 2]) + (np.int64(text[start + 3]) << 8)
-        row = words[slots[i]]
-        for b in range(MARK):
-            if text[start + HEADER + b] != np.uint8((row[0] >> np.uint64(8 * b)) & np.uint64(0xFF)):
-                return i
-        if written != in_parts[i]:
-            return i
-        if not _put_in(text, start + HEADER + MARK, start + sizes[i], written, True, row):
+        if not take_since(text, starts[i], sizes[i], kind, words[slots[i]], in_parts[i]):
             return i
     return -1
+
+
+@njit(cache=True, nogil=True)
+def take_profile(text: Any, start: int, size: int, kind: int, row: Any) -> Any:
+    """Put one stored profile into its row: how many words it has for which what came since is to be put in too; 0: it is whole; NOTHING:
+    there is none (``size`` 0 or less), and the row stays as it is; UNREADABLE.
+    """
+    if size <= 0:
+        return np.int64(NOTHING)
+    if size < HEADER or text[start] != kind:
+        return np.int64(UNREADABLE)
+    layout = text[start + 1]
+    if layout < WHOLE_WORDS or layout > IN_PARTS:
+        return np.int64(UNREADABLE)
+    written = np.int64(text[start + 2]) + (np.int64(text[start + 3]) << 8)
+    row[:written] = 0
+    if not _put_in(text, start + HEADER, start + size, written, layout != WHOLE_WORDS, row):
+        return np.int64(UNREADABLE)
+    return written if layout == IN_PARTS else np.int64(0)
+
+
+@njit(cache=True, nogil=True)
+def take_since(text: Any, start: int, size: int, kind: int, row: Any, in_parts: int) -> Any:
+    """Put what came since (``size`` -1: there is no such thing, 0: nothing) into the row of a profile of which ``take_profile`` said
+    ``in_parts``; False where the two do not belong together.
+    """
+    if in_parts == 0:
+        return True
+    if in_parts < 0 or size < 0:
+        return in_parts < 0 and size <= 0
+    if size == 0:
+        return True
+    if size < HEADER + MARK or text[start] != kind or text[start + 1] != IN_PARTS:
+        return False
+    for b in range(MARK):
+        if text[start + HEADER + b] != np.uint8((row[0] >> np.uint64(8 * b)) & np.uint64(0xFF)):
+            return False
+    written = np.int64(text[start + 2]) + (np.int64(text[start + 3]) << 8)
+    return written == in_parts and _put_in(text, start + HEADER + MARK, start + size, written, True, row)
 
 
 @njit(cache=True, nogil=True)

@@ -19,7 +19,6 @@ from features.online.layout import (
     DEVICE_STATE,
     IP_STATE,
     MERCHANT_STATE,
-    View,
 )
 from features.online.resp import Command
 from features.online.stored import columns_in, read_profiles
@@ -51,8 +50,8 @@ class StoreRefused(Exception):
     """The store answered a read with an error."""
 
 
-_Arena = npt.NDArray[np.void]
 MEETING_VIEWS = (MERCHANT_STATE, DEVICE_STATE, IP_STATE)
+_OF_CARDS, _OF_CUSTOMERS = (CARD_STATE, CARD_FRAUDS), (CUSTOMER_STATE, CUSTOMER_FRAUDS)
 
 
 class Gather:
@@ -109,21 +108,23 @@ class Gather:
         for reply in replies:
             if isinstance(reply, hiredis.ReplyError):
                 raise StoreRefused(str(reply))
-        cards, customers = len(self.card_ids), len(self.customer_ids)
-        merchants, devices, ips = (len(known) for known in self._meetings.values())
-        reads: list[tuple[int, tuple[tuple[View, _Arena, int], ...]]] = [
-            (cards, ((CARD_STATE, self.cards, 0), (CARD_FRAUDS, self.frauds, 0))),
-            (customers, ((CUSTOMER_STATE, self.customers, 0), (CUSTOMER_FRAUDS, self.frauds, cards))),
-            (merchants, ((MERCHANT_STATE, self.meetings, 0),)),
-            (devices, ((DEVICE_STATE, self.meetings, merchants),)),
-            (ips, ((IP_STATE, self.meetings, merchants + devices),)),
-        ]
-        start = 0
-        for count, into in reads:
-            part, start = replies[start : start + count], start + count
-            columns = columns_in(part, [view for view, _, _ in into])
-            for (_, arena, first), (profiles, since) in zip(into, columns, strict=True):
-                read_profiles(arena, np.arange(first, first + count), profiles, since)
+        cards = len(self.card_ids)
+        holders = cards + len(self.customer_ids)
+        merchants = holders + len(self._meetings["merchant"])
+        (of_cards, cards_since), (card_frauds, _) = columns_in(replies[:cards], _OF_CARDS)
+        (of_customers, customers_since), (customer_frauds, _) = columns_in(
+            replies[cards:holders], _OF_CUSTOMERS
+        )
+        ((of_merchants, merchants_since),) = columns_in(replies[holders:merchants], [MERCHANT_STATE])
+        # of devices and addresses the profile alone
+        others = [reply[0] for reply in replies[merchants:]]
+        for arena, profiles, since in (
+            (self.cards, of_cards, cards_since),
+            (self.customers, of_customers, customers_since),
+            (self.meetings, [*of_merchants, *others], [*merchants_since, *[None] * len(others)]),
+            (self.frauds, [*card_frauds, *customer_frauds], ()),
+        ):
+            read_profiles(arena, np.arange(len(profiles)), profiles, since)
 
     def compute(
         self, columns: Payments, *, apply: bool

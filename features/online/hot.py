@@ -34,12 +34,14 @@ from features.online.resp import Command
 from features.online.slot_table import SlotTable
 from features.online.stored import Read, columns_in, read_profiles
 from features.online.wire import Parts, names_of, pack_hmget
-from features.profiles import FRAUDS, HOLDER, MEETING
+from features.profiles import FRAUDS, HOLDER, MEETING, new_arena
 
 #: what profiles may take in memory between batches, and those of them again that are written in parts; beyond it the largest kind is forgotten and read again as it comes
 BUDGET_BYTES = 1 << 30
 #: room beside it for what one batch brings; more than that makes an arena grow
 BATCH_ROOM = 8_192
+#: profiles to which nothing was applied yet, as words: NumPy sets records field by field
+_EMPTY = {dtype: words_of(new_arena(dtype, 1))[0] for dtype in (HOLDER, MEETING, FRAUDS)}
 #: the arenas, and the kinds of entities in each; the frauds of cards and customers lie in one of their own
 _KEPT = {"card": ("card",), "customer": ("customer",), "meeting": ("merchant", "device", "ip")}
 _DTYPES = {"card": HOLDER, "customer": HOLDER, "meeting": MEETING}
@@ -108,9 +110,12 @@ class _Bases:
 
     def take(self, slots: Slots, records: Arena, read: Read) -> None:
         """Profiles just read; one that is not there in parts, or of other code's length, is written whole the next time."""
-        words_of(self.records)[slots] = words_of(records)
         usable = read.in_parts == words_of(records).shape[1]
-        self.book[slots] = np.where(usable[:, None], np.column_stack([usable, read.sizes, read.sizes]), 0)
+        self.book[slots] = 0
+        if usable.any():
+            words_of(self.records)[slots[usable]] = words_of(records)[usable]
+            sizes = read.sizes[usable]
+            self.book[slots[usable]] = np.column_stack([np.ones_like(sizes), sizes, sizes])
 
 
 class Kept(NamedTuple):
@@ -227,13 +232,12 @@ class HotProfiles:
             where = np.array(slots, dtype=np.int64)
             for view, (profiles, since) in zip(views, columns_in(part, views), strict=True):
                 arena, places = self.profiles_of(view, where)
-                arena[places] = np.zeros((), arena.dtype)
-                arena["offset"][places] = -1
+                words_of(arena)[places] = _EMPTY[arena.dtype]
                 bases = self._bases.get(view.entity) if view.in_parts else None
                 if bases is None:
                     read_profiles(arena, places, profiles, since)
                 else:
-                    whole = np.zeros(len(where), arena.dtype)
+                    whole = np.empty(len(where), arena.dtype)
                     bases.take(where, whole, read_profiles(arena, places, profiles, since, whole))
 
     def profiles_of(self, view: View, slots: Slots) -> tuple[Arena, Slots]:

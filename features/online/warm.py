@@ -57,7 +57,8 @@ def warm_kernels() -> float:
     apply_frauds(both, both, np.array([DECLINED, LABEL]), moments, both, gather.frauds)
     for arena in (gather.cards, gather.meetings, gather.frauds):
         stored = [pack_bytes(raw) for raw in encode_profiles(arena, both, IN_PARTS)]
-        read_profiles(arena, both, stored, [pack_bytes(b"")] * 2)
+        for bases in (None, np.empty_like(arena)):
+            read_profiles(arena, both, stored, [pack_bytes(b"")] * 2, bases)
         if arena.dtype != FRAUDS:
             counts_24h(arena, both)
     scalars = np.array([[1], [2]])

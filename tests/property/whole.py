@@ -23,7 +23,7 @@ _VIEWS = [
 def stored_profile(view: View, fields: Mapping[Any, bytes], profile: bytes, since: bytes) -> np.ndarray:
     """The profile in the fields ``profile`` and ``since`` of a view's hash; an empty one where there is none."""
     arena = new_arena(dtype_of(view), 1)
-    read_profiles(arena, np.array([0]), [fields.get(profile)], [fields.get(since)] if view.in_parts else None)
+    read_profiles(arena, np.array([0]), [fields.get(profile)], [fields.get(since)] if view.in_parts else ())
     return arena
 
 

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.codec import IN_PARTS, LAYOUT, MOST_BYTES, WHOLE_WORDS, ProfileError, encode_profiles, words_of
+from features.codec import (
+    IN_PARTS,
+    LAYOUT,
+    MOST_BYTES,
+    NOTHING,
+    WHOLE_WORDS,
+    ProfileError,
+    encode_profiles,
+    words_of,
+)
 from features.online.hot import HotProfiles, Kept
 from features.online.layout import (
     CARD_STATE,
@@ -25,7 +34,7 @@ from features.online.layout import (
     pack_int64,
     unpack_bytes,
 )
-from features.online.stored import stored_in
+from features.online.stored import read_profiles
 from features.online.wire import Parts, pack_hset
 from features.profiles import HOLDER, new_arena
 from streams.partitioning import entity_partition
@@ -245,19 +254,43 @@ def test_more_cards_than_there_was_room_for_keep_their_parts() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [pack_int64(7), b"\x0a", b"\x0a\x80", b"\x0a\x05four", b"\x0a" + b"\x80" * 6 + b"\x01"]
+    "value",
+    [pack_int64(7), b"\x0a", b"\x0a\x80", b"\x0a\x05four", b"\x0a\x03four", b"\x0a" + b"\x80" * 6 + b"\x01"],
 )
 def test_a_value_that_is_not_bytes_is_refused(value: bytes) -> None:
-    with pytest.raises(ValueError, match=f"not bytes .protobuf {value[:4].hex()}"):
-        stored_in([pack_bytes(b"good"), None, b"", value])
+    arena, both = new_arena(HOLDER, 2), np.arange(2)
+    (good,) = encode_profiles(arena, np.array([0]))
+    for columns in (([pack_bytes(good), value], [None, None]), ([pack_bytes(good), None], [b"", value])):
+        with pytest.raises(ValueError, match=f"not bytes .protobuf {value[:4].hex()}"):
+            read_profiles(arena, both, *columns)
 
 
-@given(st.lists(st.one_of(st.none(), st.binary(max_size=300)), max_size=6))
-def test_values_are_found_in_the_text(values: list[bytes | None]) -> None:
-    stored = stored_in([None if value is None else pack_bytes(value) for value in values])
-    found = [
-        stored.text[start : start + max(size, 0)].tobytes()
-        for start, size in zip(stored.starts, stored.sizes, strict=True)
-    ]
-    assert found == [value or b"" for value in values]
-    assert stored.sizes.tolist() == [-1 if value is None else len(value) for value in values]
+@settings(deadline=None)
+@given(
+    st.lists(st.one_of(st.none(), st.just(b""), st.integers(0, 2**40)), min_size=1, max_size=6), st.booleans()
+)
+def test_profiles_are_found_in_their_values(stored: list[Any], with_bases: bool) -> None:
+    """None, nothing, and profiles of different lengths, side by side."""
+    n = len(stored)
+    arena, wanted = new_arena(HOLDER, n), new_arena(HOLDER, n)
+    values: list[bytes | None] = []
+    for i, number in enumerate(stored):
+        if isinstance(number, int):
+            words_of(wanted)[i, :: 1 + number % 40] = number
+            values.append(
+                pack_bytes(encode_profiles(wanted, np.array([i]), IN_PARTS if number % 2 else LAYOUT)[0])
+            )
+        else:
+            values.append(None if number is None else pack_bytes(b""))
+    since = [pack_bytes(b"") if isinstance(number, int) else None for number in stored]
+    bases = np.zeros_like(arena) if with_bases else None
+    read = read_profiles(arena, np.arange(n), values, since, bases)
+    assert arena[:n].tobytes() == wanted[:n].tobytes()
+    words = HOLDER.itemsize // 8
+    for i, (number, value) in enumerate(zip(stored, values, strict=True)):
+        if isinstance(number, int):
+            raw = unpack_bytes(value) or b""
+            assert (read.in_parts[i], read.sizes[i]) == (words if raw[1] == IN_PARTS else 0, len(raw))
+            assert bases is None or bases[i].tobytes() == wanted[i].tobytes()
+        else:
+            assert read.in_parts[i] == NOTHING

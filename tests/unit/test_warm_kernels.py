@@ -7,21 +7,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from features.codec import IN_PARTS, _pack, _unpack, _unpack_since, encode_profiles
+from features.codec import IN_PARTS, _pack, _unpack, encode_profiles
 from features.columns import columns_of
 from features.holder_kernel import apply_payments, holder_features, transaction_features
 from features.meeting_kernel import apply_frauds, apply_items, fraud_columns, meeting_columns
 from features.online.gather import Gather
 from features.online.layout import MERCHANT_STATE, pack_bytes
 from features.online.resp import replies_to
-from features.online.stored import _unwrap, read_profiles
+from features.online.stored import _read, read_profiles
 from features.online.warm import _Example, warm_kernels
 from features.online.wire import Parts, _hmget, _hset, pack_hset
 from features.profiles import MEETING, new_arena
 
 KERNELS = (
     holder_features, transaction_features, fraud_columns, meeting_columns, apply_payments, apply_items, apply_frauds,
-    _pack, _unpack, _unpack_since, _unwrap, _hset, _hmget,
+    _pack, _unpack, _read, _hset, _hmget,
 )  # fmt: skip
 
 
