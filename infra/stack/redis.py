@@ -39,8 +39,8 @@ def config(settings: Settings) -> str:
         "maxmemory": "0",
         "maxmemory-policy": "noeviction",
         # state is overwritten all the time: rewrite when the file is four times what it must be, not twice. At 10,000
-        # transactions a second it grows by 26 MB a second, and each rewrite costs seconds of a core and doubles p99; a file
-        # of 3 GB is read in 15 s when Redis starts
+        # transactions a second it grew by 26 MB a second when profiles were written whole (half of that now), and each
+        # rewrite costs seconds of a core and doubles p99; a file of 3 GB is read in 15 s when Redis starts
         "auto-aof-rewrite-percentage": 300,
         "auto-aof-rewrite-min-size": "3gb",
         # profiles are packed already, and a rewrite takes its processor time from the hot path
