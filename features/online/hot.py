@@ -138,11 +138,13 @@ class HotProfiles:
         budget_bytes: int = BUDGET_BYTES,
         layout: int = IN_PARTS,
         clock: Callable[[], float] = time.time,
+        room: int = BATCH_ROOM,
     ) -> None:
         """``home``: the partition of `entities` on which (entity, id) lives; ``layout``: in which what is kept here is written;
-        ``clock`` gives seconds since 1970.
+        ``clock`` gives seconds since 1970; ``room``: for how many more of each kind there is place at first.
         """
         self.layout = layout
+        self._room = room
         self._clock = clock
         self._home = home
         self._budget = budget_bytes
@@ -288,12 +290,12 @@ class HotProfiles:
 
     def _new_bases(self, entity: str) -> _Bases:
         dtype = next(_DTYPES[name] for name, entities in _KEPT.items() if entity in entities)
-        return _Bases(dtype, self._budget // dtype.itemsize + BATCH_ROOM)
+        return _Bases(dtype, self._budget // dtype.itemsize + self._room)
 
     def _new_arena(self, name: str) -> Arena:
         # pages are taken from the machine only when they are first written
         kinds = len(_KEPT[name])
-        return np.zeros(kinds * (self._budget // _DTYPES[name].itemsize + BATCH_ROOM), _DTYPES[name])
+        return np.zeros(kinds * (self._budget // _DTYPES[name].itemsize + self._room), _DTYPES[name])
 
     def _make_room(self, table: _Table) -> None:
         for view in table.views:

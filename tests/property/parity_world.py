@@ -11,7 +11,7 @@ from faust.types import TP
 
 from features.codec import IN_PARTS
 from features.online.claims import Claims
-from features.online.hot import BUDGET_BYTES, HotProfiles
+from features.online.hot import HotProfiles
 from features.online.resp import Command, Packed
 from features.online.versions import GROUP
 from streams.chunks import Chunk
@@ -23,6 +23,9 @@ from streams.processor.takeover import Takeover
 from streams.settings import Settings
 
 PARTITIONS = 2
+#: of the profiles that a worker keeps, and the room beside them: a large arena takes 2 MB of memory when it is first touched,
+#: and tests make hundreds of workers
+BUDGET, ROOM = 1 << 21, 512
 
 
 #: after every event of these tests
@@ -171,7 +174,7 @@ class Worker:
     """One processor: takes its partitions, handles chunks, starts again from the store after a crash."""
 
     def __init__(
-        self, log: MemoryLog, redis: MemoryRedis, budget_bytes: int = BUDGET_BYTES, *,
+        self, log: MemoryLog, redis: MemoryRedis, budget_bytes: int = BUDGET, *,
         behind: bool = False, layout: int = IN_PARTS,
     ) -> None:  # fmt: skip
         """``budget_bytes``: of the profiles that it keeps between chunks. ``behind``: chunks end in a thread, as in a real one.
@@ -190,7 +193,11 @@ class Worker:
         producer: Any = self._log
         claims = Claims(client, GROUP)
         hot = HotProfiles(
-            partial(entity_partition, partitions=PARTITIONS), self._budget_bytes, self._layout, _append_time
+            partial(entity_partition, partitions=PARTITIONS),
+            self._budget_bytes,
+            self._layout,
+            _append_time,
+            ROOM,
         )
         settings = Settings(home="/nowhere", partitions=PARTITIONS)
         endings = Behind(producer, claims) if self._ends_behind else AtOnce(producer, claims)

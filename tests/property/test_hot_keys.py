@@ -56,7 +56,8 @@ def one_chunk(payments: Sequence[Transaction]) -> WatchedRedis:
     homes = partitions_of([tx.card_id for tx in payments], PARTITIONS).tolist()
     for tx, home in zip(payments, homes, strict=True):
         log.produce("transactions", tx.card_id, encode(tx), home)
-    worker = Worker(log, redis)
+    # room for a whole crowd
+    worker = Worker(log, redis, 1 << 24)
     redis.commands.clear()
     worker.step("transactions", ALL)
     worker.step("entities", ALL)

@@ -149,7 +149,7 @@ def test_a_chunk_is_finished_when_its_ending_is_and_a_failed_one_ends_the_proces
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("budget", [1 << 24, 0])
+@pytest.mark.parametrize("budget", [1 << 21, 0])
 def test_what_is_served_and_stored_is_that_of_a_worker_that_ends_each_chunk_at_once(
     seed: int, budget: int
 ) -> None:

@@ -100,7 +100,7 @@ def test_what_is_served_and_stored_does_not_depend_on_what_is_kept(seed: int) ->
     stage = Stage(seed)
     stage.run(150)
     kept: list[Any] = []
-    for budget in (1 << 24, 0):
+    for budget in (1 << 21, 0):
         redis = MemoryRedis()
         log = MemoryLog()
         log.topics = {
