@@ -12,9 +12,8 @@ here or refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,8 +42,6 @@ _SEVEN, _TOPS, _GATHER = (
     np.uint64(0x8080808080808080),
     np.uint64(0x0102040810204080),
 )
-#: more bytes than one word has lie behind what is read, so that a word can be taken in one go
-_BEHIND = bytes(8)
 
 
 def _moves() -> npt.NDArray[np.uint64]:
@@ -85,81 +82,12 @@ def encode_profiles(
     return [whole[start:end] for start, end in pairwise(bounds)]
 
 
-class Stored(NamedTuple):
-    """What is stored of n profiles, one behind the other in ``text``: where each begins and how long it is, int64 (n,); -1: nothing is."""
-
-    text: npt.NDArray[np.uint8]
-    starts: npt.NDArray[np.int64]
-    sizes: npt.NDArray[np.int64]
-
-
-def stored_of(raws: Sequence[bytes | None]) -> Stored:
-    """Profiles, or what came since, as they were stored."""
-    sizes = np.array([-1 if raw is None else len(raw) for raw in raws], dtype=np.int64)
-    held = np.maximum(sizes, 0)
-    return Stored(joined([raw for raw in raws if raw]), np.cumsum(held) - held, sizes)
-
-
-def joined(raws: Sequence[bytes]) -> npt.NDArray[np.uint8]:
-    """Stored bytes one behind the other, and what must lie behind the last one to read it."""
-    return np.frombuffer(b"".join([*raws, _BEHIND]), dtype=np.uint8)
-
-
-def decode_profiles(
-    arena: npt.NDArray[np.void], slots: Sequence[int], stored: Sequence[bytes | None]
-) -> None:
-    """Put profiles that are stored whole into slots of an arena; where there is none, the slot keeps its empty profile.
-
-    Raises:
-        ProfileError: another kind or layout, or bytes that end too early.
-    """
-    unpack_profiles(arena, np.array(slots, dtype=np.int64), stored_of(stored))
-
-
-def unpack_profiles(
-    arena: npt.NDArray[np.void], slots: npt.NDArray[np.int64], stored: Stored
-) -> npt.NDArray[np.int64]:
-    """As ``decode_profiles``. Returns how many words each has for which what came since is to be put in too, (n,); 0: it is whole; -1: there
-    is none.
-
-    Raises:
-        ProfileError: as ``decode_profiles``.
-    """
-    in_parts = np.zeros(len(slots), dtype=np.int64)
-    bad = _unpack(
-        stored.text, stored.starts, stored.sizes, slots, KINDS[arena.dtype], words_of(arena), in_parts
-    )
-    if bad >= 0:
-        raise unread(_bytes_of(stored, bad), KINDS[arena.dtype])
-    return in_parts
-
-
-def unpack_since(
-    arena: npt.NDArray[np.void], slots: npt.NDArray[np.int64], in_parts: npt.NDArray[np.int64], since: Stored
-) -> None:
-    """Put what came since into profiles just read by ``unpack_profiles``, which says ``in_parts``; others stay as they are.
-
-    Raises:
-        ProfileError: it is no such thing, or belongs to another profile than the one that was read; or one of the two is missing.
-    """
-    bad = _unpack_since(
-        since.text, since.starts, since.sizes, slots, KINDS[arena.dtype], words_of(arena), in_parts
-    )
-    if bad >= 0:
-        raise apart(KINDS[arena.dtype])
-
-
 def apart(kind: int) -> ProfileError:
     """What is said of a profile and what came since that do not belong together."""
     return ProfileError(
         f"what came since a stored profile ({_NAMES[kind]}) was written does not belong to it, or one of them is missing."
         " `tollgate features rebuild --clear` makes it again from the log"
     )
-
-
-def _bytes_of(stored: Stored, index: int) -> bytes:
-    start = int(stored.starts[index])
-    return stored.text[start : start + int(stored.sizes[index])].tobytes()
 
 
 def words_of(arena: npt.NDArray[np.void]) -> npt.NDArray[np.uint64]:
@@ -305,30 +233,9 @@ def _put_words(row: Any, out: Any, start: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _unpack(text: Any, starts: Any, sizes: Any, slots: Any, kind: int, words: Any, in_parts: Any) -> int:
-    """Index of the first profile that cannot be read, or -1. Behind the last one lie _BEHIND."""
-    for i in range(sizes.shape[0]):
-        in_parts[i] = take_profile(text, starts[i], sizes[i], kind, words[slots[i]])
-        if in_parts[i] == UNREADABLE:
-            return i
-    return -1
-
-
-@njit(cache=True, nogil=True)
-def _unpack_since(
-    text: Any, starts: Any, sizes: Any, slots: Any, kind: int, words: Any, in_parts: Any
-) -> int:
-    """As ``_unpack``, for what came since."""
-    for i in range(sizes.shape[0]):
-        if not take_since(text, starts[i], sizes[i], kind, words[slots[i]], in_parts[i]):
-            return i
-    return -1
-
-
-@njit(cache=True, nogil=True)
 def take_profile(text: Any, start: int, size: int, kind: int, row: Any) -> Any:
     """Put one stored profile into its row: how many words it has for which what came since is to be put in too; 0: it is whole; NOTHING:
-    there is none (``size`` 0 or less), and the row stays as it is; UNREADABLE.
+    there is none (``size`` 0 or less), and the row stays as it is; UNREADABLE. Words are taken in one go: 8 bytes must lie behind ``text``.
     """
     if size <= 0:
         return np.int64(NOTHING)

@@ -103,8 +103,9 @@ def new_producer(bootstrap: str, client_id: str, **overrides: Any) -> Acknowledg
 
     A record that the broker refuses ends the producer (fatal error): nothing after it is delivered, ``flush`` raises
     DeliveryError, ``produce`` KafkaException; make a new one. Only where the refused one was the producer's first on its
-    partition may the request behind it arrive, if it was under way: the broker takes any first sequence number. librdkafka does not count expired records among gaps, so
-    none expires unless ``message.timeout.ms`` is given: callers bound their wait with ``flush``.
+    partition may the request behind it arrive, if it was under way: the broker takes any first sequence number. librdkafka
+    does not count expired records among gaps, so none expires unless ``message.timeout.ms`` is given: callers bound their wait
+    with ``flush``.
     """
     defaults = {"enable.gapless.guarantee": True, "message.timeout.ms": 0}
     return AcknowledgedProducer(_producer_config(bootstrap, client_id, {**defaults, **overrides}))

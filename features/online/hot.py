@@ -36,7 +36,8 @@ from features.online.stored import Read, columns_in, read_profiles
 from features.online.wire import Parts, names_of, pack_hmget
 from features.profiles import FRAUDS, HOLDER, MEETING, new_arena
 
-#: what profiles may take in memory between batches, and those of them again that are written in parts; beyond it the largest kind is forgotten and read again as it comes
+#: what profiles may take in memory between batches, and those of them again that are written in parts; beyond it the largest kind
+#: is forgotten and read again as it comes
 BUDGET_BYTES = 1 << 30
 #: room beside it for what one batch brings; more than that makes an arena grow
 BATCH_ROOM = 8_192

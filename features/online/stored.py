@@ -14,7 +14,6 @@ from features.codec import (
     NOTHING,
     UNREADABLE,
     apart,
-    joined,
     take_profile,
     take_since,
     unread,
@@ -25,6 +24,8 @@ from features.online.layout import View, unpack_bytes
 #: what is wrong with the first value that cannot be read
 _NO_BYTES, _NO_PROFILE, _APART = 0, 1, 2
 _NONE = np.zeros((0, 0), dtype=np.uint64)
+#: lies behind the last value, so that its last word can be read in one go, as every other
+_BEHIND = bytes(8)
 
 
 class Read(NamedTuple):
@@ -62,7 +63,8 @@ def read_profiles(
     read = Read(np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64))
     kind = KINDS[arena.dtype]
     whole = _NONE if bases is None else words_of(bases)
-    bad = _read(joined(there), lengths, slots, kind, words_of(arena), whole, read.in_parts, read.sizes)
+    text = np.frombuffer(b"".join([*there, _BEHIND]), dtype=np.uint8)
+    bad = _read(text, lengths, slots, kind, words_of(arena), whole, read.in_parts, read.sizes)
     if bad >= 0:
         index, wrong = divmod(bad, 3)
         if wrong == _NO_BYTES:

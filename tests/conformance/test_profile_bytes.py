@@ -21,18 +21,16 @@ from features.codec import (
     MARK,
     WHOLE_WORDS,
     ProfileError,
-    decode_profiles,
     encode_profiles,
     most_bytes,
     put_since,
-    stored_of,
-    unpack_profiles,
-    unpack_since,
     words_of,
 )
 from features.columns import columns_of, text_hash
 from features.holder_kernel import apply_payments
 from features.meeting_kernel import DECLINED, LABEL, PAID, apply_frauds, apply_items
+from features.online.layout import pack_bytes
+from features.online.stored import read_profiles
 from features.profiles import FRAUDS, HOLDER, MEETING, new_arena
 from streams.settings import Settings
 from tests.property.oracle import DAY, HOUR, Event
@@ -83,6 +81,14 @@ def profile(kind: str, first: int = 300) -> np.ndarray:
     return arena
 
 
+def read_in(arena: np.ndarray, *stored: bytes, since: bytes | None = None) -> list[int]:
+    """Read profiles as the store holds them into the first slots of an arena; returns how many words each has to which what came since belongs."""
+    beside = [] if since is None else [pack_bytes(since)]
+    return read_profiles(
+        arena, np.arange(len(stored)), [pack_bytes(raw) for raw in stored], beside
+    ).in_parts.tolist()
+
+
 def golden(kind: str, layout: int) -> bytes:
     return (GOLDEN / f"{kind}-{layout}.bin").read_bytes()
 
@@ -102,9 +108,9 @@ def since(kind: str) -> bytes:
 
 def in_parts(kind: str, came_since: bytes) -> np.ndarray:
     """A profile that was written whole after ``WHOLE_AFTER`` events, and what came since, as it is read."""
-    whole = encode_profiles(profile(kind, WHOLE_AFTER), np.array([0]), IN_PARTS)
-    arena, where = new_arena(DTYPES[kind], 1), np.array([0])
-    unpack_since(arena, where, unpack_profiles(arena, where, stored_of(whole)), stored_of([came_since]))
+    (whole,) = encode_profiles(profile(kind, WHOLE_AFTER), np.array([0]), IN_PARTS)
+    arena = new_arena(DTYPES[kind], 1)
+    read_in(arena, whole, since=came_since)
     return arena
 
 
@@ -127,7 +133,7 @@ def test_layouts_can_be_chosen_and_no_other() -> None:
 @pytest.mark.parametrize("kind", DTYPES)
 def test_golden_bytes_are_read(kind: str, layout: int) -> None:
     arena = new_arena(DTYPES[kind], 1)
-    decode_profiles(arena, [0], [golden(kind, layout)])
+    read_in(arena, golden(kind, layout))
     assert arena[0].tobytes() == profile(kind)[0].tobytes()
     assert len(golden(kind, layout)) <= 2048
 
@@ -146,7 +152,7 @@ def test_any_profile_is_stored_in_no_more_than_its_words_and_comes_back(words: l
     for each, raw in zip(arena.view(np.uint64).reshape(2, -1), stored, strict=True):
         assert len(raw) <= HEADER + (len(each) + 7) // 8 + 8 * np.count_nonzero(each) <= 2048
     back = new_arena(HOLDER, 2)
-    decode_profiles(back, [0, 1], stored)
+    read_in(back, *stored)
     assert back.tobytes() == arena.tobytes()
 
 
@@ -168,7 +174,7 @@ def longer(stored: bytes, words: int) -> bytes:
 def test_a_reader_that_knows_less_leaves_out_what_it_does_not_know(kind: str, layout: int) -> None:
     words = DTYPES[kind].itemsize // 8
     arena = new_arena(DTYPES[kind], 1)
-    decode_profiles(arena, [0], [longer(golden(kind, layout), words)])
+    read_in(arena, longer(golden(kind, layout), words))
     assert arena[0].tobytes() == profile(kind)[0].tobytes()
 
 
@@ -179,7 +185,7 @@ def test_a_reader_that_knows_more_takes_the_rest_as_zero(kind: str) -> None:
     arena = np.full(2, 7, dtype=new)
     KINDS[new] = KINDS[old]
     try:
-        decode_profiles(arena, [0], [golden(kind, LAYOUT)])
+        read_in(arena, golden(kind, LAYOUT))
     finally:
         del KINDS[new]
     assert arena[0]["old"].tobytes() == profile(kind)[0].tobytes()
@@ -205,7 +211,7 @@ def test_what_is_no_profile_is_refused_in_words(kind: str, layout: int, spoil, s
     good = golden(kind, layout)
     arena = new_arena(DTYPES[kind], 3)
     with pytest.raises(ProfileError, match=said):
-        decode_profiles(arena, [0, 1], [good, spoil(good)])
+        read_in(arena, good, spoil(good))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -214,7 +220,7 @@ def test_a_word_beyond_the_length_that_is_said_is_refused(kind: str, layout: int
     words = DTYPES[kind].itemsize // 8
     more = longer(golden(kind, layout), words)
     with pytest.raises(ProfileError, match="not the length"):
-        decode_profiles(new_arena(DTYPES[kind], 1), [0], [more[:2] + words.to_bytes(2, "little") + more[4:]])
+        read_in(new_arena(DTYPES[kind], 1), more[:2] + words.to_bytes(2, "little") + more[4:])
 
 
 @pytest.mark.parametrize("kind", DTYPES)
@@ -226,16 +232,14 @@ def test_what_came_since_is_written_and_read_as_it_was_first(kind: str) -> None:
 @pytest.mark.parametrize("kind", DTYPES)
 def test_a_reader_that_knows_less_leaves_it_out_of_both(kind: str) -> None:
     """As ``test_a_reader_that_knows_less_leaves_out_what_it_does_not_know``, of a profile in parts."""
-    words, where = DTYPES[kind].itemsize // 8, np.array([0])
-    (whole,) = encode_profiles(profile(kind, WHOLE_AFTER), where, IN_PARTS)
+    words = DTYPES[kind].itemsize // 8
+    (whole,) = encode_profiles(profile(kind, WHOLE_AFTER), np.array([0]), IN_PARTS)
     marked = golden_since(kind)
     # its mark taken out, what came since is like a profile
     more = longer(marked[:HEADER] + marked[HEADER + MARK :], words)
     more = more[:HEADER] + marked[HEADER : HEADER + MARK] + more[HEADER:]
     arena = new_arena(DTYPES[kind], 1)
-    known = unpack_profiles(arena, where, stored_of([longer(whole, words)]))
-    assert known.tolist() == [words + 1]
-    unpack_since(arena, where, known, stored_of([more]))
+    assert read_in(arena, longer(whole, words), since=more) == [words + 1]
     assert arena[0].tobytes() == profile(kind)[0].tobytes()
 
 
@@ -261,9 +265,8 @@ def test_what_did_not_come_since_is_refused_in_words(kind: str, spoil) -> None:
 @pytest.mark.parametrize("layout", [WHOLE_WORDS, LAYOUT])
 @pytest.mark.parametrize("kind", DTYPES)
 def test_beside_a_whole_profile_nothing_that_came_since_counts(kind: str, layout: int) -> None:
-    arena, where = new_arena(DTYPES[kind], 1), np.array([0])
-    known = unpack_profiles(arena, where, stored_of([golden(kind, layout)]))
-    unpack_since(arena, where, known, stored_of([golden_since(kind)]))
+    arena = new_arena(DTYPES[kind], 1)
+    assert read_in(arena, golden(kind, layout), since=golden_since(kind)) == [0]
     assert arena[0].tobytes() == profile(kind)[0].tobytes()
 
 

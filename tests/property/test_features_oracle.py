@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.catalogue import FEATURES, INDEX, NAMES, WIDTH
-from features.codec import decode_profiles, encode_profiles
+from features.codec import encode_profiles
 from features.columns import PAYMENT, columns_of, text_hash
 from features.holder_kernel import (
     APPLY,
@@ -34,6 +34,8 @@ from features.meeting_kernel import (
     fraud_features,
     meeting_features,
 )
+from features.online.layout import pack_bytes
+from features.online.stored import read_profiles
 from features.profiles import FRAUDS, HOLDER, MEETING, OLD, RECENT, new_arena
 from tests.property.oracle import (
     DAY,
@@ -405,7 +407,7 @@ def test_a_profile_survives_its_bytes():
     stored = encode_profiles(arena, np.array([0]))[0]
     assert len(stored) <= 2048
     again = new_arena(HOLDER, 1)
-    decode_profiles(again, [0], [stored])
+    read_profiles(again, np.array([0]), [pack_bytes(stored)])
     assert again[0].tobytes() == arena[0].tobytes()
 
 

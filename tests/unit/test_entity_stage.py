@@ -6,12 +6,13 @@ from functools import partial
 from typing import Any
 
 import msgspec
+import numpy as np
 from faust.types import TP
 
-from features.codec import decode_profiles
 from features.online.claims import Claims
 from features.online.hot import HotProfiles
-from features.online.layout import CARD_FRAUDS, hmget, unpack_bytes
+from features.online.layout import CARD_FRAUDS, hmget
+from features.online.stored import read_profiles
 from features.profiles import FRAUDS, new_arena
 from streams.chunks import Chunk
 from streams.dead_letters import decode_dead_letter
@@ -74,7 +75,7 @@ def frauds_after(*batches: EntityItems) -> int:
         stage.handle(Chunk("entities", [record], {TP("entities", 0): offset + 1}))
     arena = new_arena(FRAUDS, 1)
     (reply,) = redis.call([hmget("card", "card-1", CARD_FRAUDS)])
-    decode_profiles(arena, [0], [unpack_bytes(reply[0])])
+    read_profiles(arena, np.array([0]), [reply[0]])
     return int(arena["day_fraud"][0].sum())
 
 

@@ -178,7 +178,7 @@ def test_names_that_are_no_path(tmp_path: Path, model: str, version: str) -> Non
 def test_the_reference_loads_in_the_drift_environment(tmp_path: Path) -> None:
     python = Path(sys.prefix).parent / ".venv-drift/bin/python"
     if not python.exists():
-        pytest.skip("the drift environment (.venv-drift) is not installed")
+        pytest.skip("the drift environment (.venv-drift) is not installed: `make setup` does it")
     path, _ = publish_sample(tmp_path)
     code = (
         "import sys, pathlib; from models.reference import load_reference; "

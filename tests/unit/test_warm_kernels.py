@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from features.codec import IN_PARTS, _pack, _unpack, encode_profiles
+from features.codec import IN_PARTS, _pack, encode_profiles
 from features.columns import columns_of
 from features.holder_kernel import apply_payments, holder_features, transaction_features
 from features.meeting_kernel import apply_frauds, apply_items, fraud_columns, meeting_columns
@@ -21,7 +21,7 @@ from features.profiles import MEETING, new_arena
 
 KERNELS = (
     holder_features, transaction_features, fraud_columns, meeting_columns, apply_payments, apply_items, apply_frauds,
-    _pack, _unpack, _read, _hset, _hmget,
+    _pack, _read, _hset, _hmget,
 )  # fmt: skip
 
 
