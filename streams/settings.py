@@ -40,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int = 2
     #: workers of the processor's group, 1 or 2; they share the partitions
     processors: int = 1
+    #: of the group that scores the stream, 1 or 2 replicas: with two, one takes over what the other had when it dies or freezes
+    stream_replicas: int = 1
     #: what one processor keeps of profiles in memory, MiB; what it has not it reads from Redis
     hot_profiles_mb: int = 1024
     #: how profiles are written where that is not as this code does it best: 2 or 3 for as long as code runs beside that reads no 3 or 4
@@ -49,8 +51,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     embedded: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.processors <= 2:
-            raise ValueError(f"processors is 1 or 2, not {self.processors}")
+        for name in ("processors", "stream_replicas"):
+            if getattr(self, name) not in (1, 2):
+                raise ValueError(f"{name} is 1 or 2, not {getattr(self, name)}")
         if self.hot_profiles_mb < 0:
             raise ValueError(f"hot_profiles_mb is 0 or more, not {self.hot_profiles_mb}")
         if self.profile_layout not in (None, 2, 3, 4):

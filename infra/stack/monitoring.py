@@ -28,7 +28,8 @@ SCRAPED = (
 
 def scraped(settings: Settings) -> list[str]:
     """The processes of this stack that serve metrics."""
-    return [*SCRAPED, *(f"processor-{i}" for i in range(1, settings.processors))]
+    more = {"processor": settings.processors, "scoring-stream": settings.stream_replicas}
+    return [*SCRAPED, *(f"{name}-{i}" for name, count in more.items() for i in range(1, count))]
 
 
 def prometheus_config(settings: Settings) -> dict[str, Any]:

@@ -119,6 +119,7 @@ def _settings(home: Path, port_base: int | None, embedded: bool) -> Settings:
         settings,
         partitions=known.partitions,
         processors=known.processors,
+        stream_replicas=known.stream_replicas,
         deadline_ms=known.deadline_ms,
         hot_profiles_mb=known.hot_profiles_mb,
         profile_layout=known.profile_layout,

@@ -38,7 +38,7 @@ class HttpScoring:
     # Serve awaits an asynchronous constructor
     async def __init__(self, home: str) -> None:  # type: ignore[misc]
         settings = load_settings(home)
-        self._name = take_name(settings.run_dir, NAME)
+        self._name = take_name(settings.run_dir, NAME, 1)
         log_json_lines(self._name.name)
         start_http_server(settings.metrics_port(self._name.name), addr="127.0.0.1")
         self._parts = Parts(settings, self._name.name, threading.Event())

@@ -54,6 +54,7 @@ def run(process: Process) -> None:
         # Ray's decorator hides the deployments' types from the checker
         stream: Any = StreamScoring
         http: Any = HttpScoring
+        stream = stream.options(num_replicas=settings.stream_replicas)
         serve.run(stream.bind(settings.home), name=PREFIX, route_prefix=None)
         serve.run(http.bind(settings.home), name="scoring-http", route_prefix="/")
         logger.info("serving on %s", settings.http)

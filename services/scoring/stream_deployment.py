@@ -16,6 +16,8 @@ from streams.process import log_json_lines
 from streams.settings import load_settings
 
 PREFIX = "scoring-stream"
+#: a second replica loads a new bundle so much later than the first, the edge's in between (``http_parts``)
+LOAD_AFTER_S = 4.0
 
 
 class ReplicaUnhealthy(Exception):
@@ -24,7 +26,6 @@ class ReplicaUnhealthy(Exception):
 
 @serve.deployment(
     name=PREFIX,
-    num_replicas=1,
     ray_actor_options={"num_cpus": 0.1},
     health_check_period_s=2,
     health_check_timeout_s=10,
@@ -35,11 +36,12 @@ class StreamScoring:
 
     def __init__(self, home: str) -> None:
         settings = load_settings(home)
-        self._name = take_name(settings.run_dir, PREFIX)
+        self._name = take_name(settings.run_dir, PREFIX, settings.stream_replicas)
         log_json_lines(self._name.name)
         start_http_server(settings.metrics_port(self._name.name), addr="127.0.0.1")
         self._stop = threading.Event()
-        self._live = LiveModel(settings, self._stop)
+        # one after the other: each takes a core while it loads
+        self._live = LiveModel(settings, self._stop, after_s=LOAD_AFTER_S * self._name.index)
         layouts = Layouts(stored_in(RespClient(settings.redis_address, LOOK_WITHIN_S)))
         self._worker = StreamScorer(settings, self._name.name, self._live, layouts, self._stop)
         self._worker.start()

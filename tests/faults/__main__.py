@@ -25,7 +25,7 @@ def main() -> int:
     args = _arguments()
     home = Path(tempfile.mkdtemp(prefix="tg-faults-"))
     settings = stack.settings_for(home, args.port_base or stack.free_port_base())
-    settings = msgspec.structs.replace(settings, processors=2)
+    settings = msgspec.structs.replace(settings, processors=2, stream_replicas=2)
     began = time.monotonic()
 
     def say(text: str) -> None:

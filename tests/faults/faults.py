@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -15,10 +16,13 @@ from typing import Any, Literal
 from infra.stack.redis import data_dir
 from infra.stack.supervisor import Supervisor
 from streams.settings import Settings
+from tests import running
 from tests.running import until
 
 Action = Literal["kill", "kill at the end", "freeze", "restart"]
 ENDS_S = 60.0
+#: what replicas that score the stream are called
+REPLICAS = "scoring-stream-"
 #: how often the size of Redis' log is looked at in the second before it dies
 LOOK_S = 0.05
 
@@ -49,6 +53,10 @@ FAULTS = {
             "redis loses a second", ("redis",), ("kill", "kill at the end"), labels=True, loses_a_second=True
         ),
         Fault("broker", ("kafka",), ("kill", "restart"), labels=True),
+        # Serve starts another: nobody can stop one in good order
+        Fault(
+            "scoring replicas", ("scoring-stream-0", "scoring-stream-1"), ("kill", "freeze"), group="scoring"
+        ),
         Fault("labels worker", ("labels-0",), ("kill", "freeze", "restart"), labels=True, group="labels"),
     )
 }
@@ -56,12 +64,15 @@ FAULTS = {
 
 def pid_of(settings: Settings, name: str) -> int:
     """The pid of a process that runs."""
+    if name.startswith(REPLICAS):
+        # Ray's, not the supervisor's
+        return int(until(lambda: running.pid_of(settings, name), ENDS_S, f"{name} to run"))
 
-    def running() -> int:
+    def supervised() -> int:
         state = Supervisor(settings).states()[name]
         return int(state["pid"]) if state["statename"] == "RUNNING" else 0
 
-    return int(until(running, ENDS_S, f"{name} to run"))
+    return int(until(supervised, ENDS_S, f"{name} to run"))
 
 
 def state_of(settings: Settings, name: str) -> str:
@@ -95,14 +106,14 @@ def inflict(
 ) -> Inflicted:
     """Do it now. Recovery counts from here on, after a freeze of the only worker from its end on.
 
-    With a second processor a freeze goes on behind: the other one is to take over meanwhile.
+    With a second worker a freeze goes on behind: the other one is to take over meanwhile.
     """
     victim = rng.choice(fault.victims)
     began = time.monotonic()
     if action == "freeze":
         frozen = threading.Thread(target=freeze, args=(pid_of(settings, victim), freeze_s))
         frozen.start()
-        if fault.processors > 1:
+        if len(fault.victims) > 1:
             return Inflicted(began, frozen.join)
         frozen.join()
         began = time.monotonic()
@@ -122,7 +133,9 @@ def freeze(pid: int, seconds: float) -> None:
     try:
         time.sleep(seconds)
     finally:
-        os.kill(pid, signal.SIGCONT)
+        # Serve ends a replica that does not answer it for half a minute
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def lose_the_last_second(settings: Settings, rng: random.Random) -> int:

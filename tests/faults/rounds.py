@@ -14,6 +14,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from features.online.resp import RespClient, StoreUnavailable
 from loadtest.simulator import create_world
 from loadtest.simulator.world import letters
+from services.scoring.stream import TailUnreadable, last_decided
 from streams.events import epoch_ms
 from streams.ledger.spans import log_reader
 from streams.settings import Settings
@@ -31,7 +32,12 @@ CARDS = 20_000
 IDLE_WITHIN_S = 420.0
 #: caught up: no more than so much traffic is waiting
 CAUGHT_UP_S = 0.5
-READS = {"processor": (TRANSACTIONS.name, ENTITIES.name), "labels": (LABELS.name, DECISIONS.name)}
+READS = {
+    "processor": (TRANSACTIONS.name, ENTITIES.name),
+    "labels": (LABELS.name, DECISIONS.name),
+    # what it has decided is told by the transactions' offsets
+    "scoring": (TRANSACTIONS.name,),
+}
 Say = Callable[[str], None]
 
 
@@ -122,14 +128,23 @@ class Bench:
         )
 
     def positions(self, group: str) -> dict[tuple[str, int], int] | None:
-        """Where a group's workers are, as the store says; None while it is away."""
+        """Where a group's workers are, as the store says, or the log; None while it is away."""
         places = [(topic, p) for topic in READS[group] for p in range(self.settings.partitions)]
+        if group == "scoring":
+            return self._decided(places)
         keys = [f"tollgate:{group}:position:{topic}:{p}" for topic, p in places]
         try:
             values = self._client.call([("MGET", *keys)])[0]
         except StoreUnavailable:
             return None
         return {place: int(value or 0) for place, value in zip(places, values, strict=True)}
+
+    def _decided(self, places: list[tuple[str, int]]) -> dict[tuple[str, int], int] | None:
+        """How far each partition of transactions is decided, as the tails of `decisions` say; None while Kafka is away."""
+        try:
+            return {(topic, p): last_decided(self.settings, p) + 1 for topic, p in places}
+        except (KafkaException, TailUnreadable):
+            return None
 
     def _behind(self, group: str) -> int | None:
         """Records that a group has not handled yet; None while Kafka or Redis is away."""

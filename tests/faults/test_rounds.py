@@ -11,24 +11,26 @@ import msgspec
 import pytest
 
 from infra import stack
+from infra.stack.status import answering
 from streams.parity_sample import check_parity
 from tests.faults.faults import FAULTS
 from tests.faults.rounds import Bench
+from tests.running import until
 
 #: longer than the session timeout of 6 s: the frozen one has lost its partitions when it wakes
 FREEZE_S = 7.0
 ROUNDS = 2
 #: the seed says what is done: from here on first a kill, then a freeze or a restart
 SEED = 102
-#: without decisions: what scoring does with a repetition has tests of its own, and test_kill.py kills it
-ENGINE = ("kafka", "redis", "processor-0", "processor-1")
+#: no bundle is served: what is decided says so, once for each transaction
+ENGINE = ("kafka", "redis", "processor-0", "processor-1", "labels-0", "scoring")
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory, free_port_base: Callable[[], int]) -> Iterator[Bench]:
-    """The feature engine alone: Kafka, Redis and two processors."""
+    """Kafka, Redis, two processors, the labels worker, and two replicas that decide."""
     settings = stack.settings_for(tmp_path_factory.mktemp("faults"), free_port_base())
-    settings = msgspec.structs.replace(settings, processors=2)
+    settings = msgspec.structs.replace(settings, processors=2, stream_replicas=2)
     settings = stack.start(settings, only=ENGINE, wait_s=120)
     if settings.embedded:
         stack.stop(settings, purge=True)
@@ -36,7 +38,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory, free_port_base: Callable[[],
             "the mock cluster keeps nothing: needs Java 17 and Kafka's jars (`make setup` brings them)"
         )
     try:
-        bench = Bench(settings, scoring=False, freeze_s=FREEZE_S)
+        until(lambda: answering(settings), 120, "both replicas and the edge to be up")
+        bench = Bench(settings, scoring=True, freeze_s=FREEZE_S)
         yield bench
         bench.close()
     finally:
@@ -45,7 +48,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, free_port_base: Callable[[],
 
 @pytest.mark.stack
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.group == "processor"])
+@pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.group != "labels"])
 def test_every_transaction_is_applied_once(bench: Bench, name: str) -> None:
     result = bench.run(FAULTS[name], ROUNDS, SEED)
     assert result.clean, result

@@ -100,6 +100,15 @@ def test_a_second_processor_is_a_process_like_the_first_and_not_needed() -> None
     assert len(set(ports)) == len(ports)
 
 
+def test_a_second_replica_of_scoring_is_looked_at_like_the_first() -> None:
+    settings = msgspec.structs.replace(settings_for(HOME, 21000), stream_replicas=2)
+    scraped = monitoring.prometheus_config(settings)["scrape_configs"][0]["static_configs"]
+    assert "127.0.0.1:21057" in [target for entry in scraped for target in entry["targets"]]
+    for name in ("processors", "stream_replicas"):
+        with pytest.raises(ValueError, match=f"{name} is 1 or 2, not 3"):
+            msgspec.structs.replace(settings, **{name: 3})
+
+
 def test_what_this_machine_lacks_is_left_out_or_refused() -> None:
     settings = settings_for(HOME, 21000)
     lean = programs(settings, replace(TOOLS, prometheus=None, alertmanager=None, drift_python=None))
