@@ -44,7 +44,7 @@ DECISION_LATENCY = Histogram(
 CONSUMER_LAG = Gauge("tollgate_consumer_lag", "Records not yet handled", ["group", "topic", "partition"])
 FEATURE_STALENESS = Gauge(
     "tollgate_feature_staleness_seconds",
-    "Event time of the newest transaction less that of the newest applied one",
+    "Now less the event time of the newest payment that was applied to entities of a kind, when it was",
     ["entity"],
 )
 DRIFT_STATISTIC = Gauge("tollgate_drift_statistic", "Newest test statistic", ["detector", "feature"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import textwrap
 from dataclasses import asdict
@@ -13,7 +14,7 @@ import click
 import numpy as np
 from confluent_kafka import KafkaException
 
-from features.catalogue import CATALOGUE_HASH, FEATURES, NAMES
+from features.catalogue import CATALOGUE_HASH, FEATURES, INDEX, NAMES
 from features.describe import describe_holder, describe_meeting, instant, last_event_ms
 from features.online.layout import FRAUDS_OF, JOIN_KEYS, PAYMENTS_OF, hmget
 from features.online.resp import RespClient, StoreUnavailable
@@ -45,17 +46,31 @@ features.add_command(drop_version)
 
 
 @features.command()
+@click.argument("name", required=False)
 @home_option
 @json_option
-def catalogue(home: Path, as_json: bool) -> None:
-    """Every feature: entity, unit, window, default, whether it is exact, lateness, label delay, reason."""
+def catalogue(name: str | None, home: Path, as_json: bool) -> None:
+    """Every feature, or all that is known of the one called NAME: entity, unit, window, default, whether it is exact, the bytes it
+    is read from, lateness, label delay, reason.
+    """
+    if name is not None and name not in INDEX:
+        near = difflib.get_close_matches(name, INDEX, n=3)
+        raise click.UsageError(
+            f"no feature is called {name}" + (f"; did you mean {', '.join(near)}?" if near else "")
+        )
     rows = [
         # JSON knows no NaN: an unknown default is null
         {**asdict(feature), "default": None if feature.default != feature.default else feature.default}
         for feature in FEATURES
+        if name in (None, feature.name)
     ]
     if as_json:
         click.echo(json.dumps({"hash": CATALOGUE_HASH, "features": rows}))
+        return
+    if name is not None:
+        for field, value in rows[0].items():
+            text = "unknown" if value is None else str(value)
+            click.echo(textwrap.fill(text, 112, initial_indent=f"{field:<14}", subsequent_indent=" " * 14))
         return
     errors: dict[str, int] = {}
     click.echo(f"{len(rows)} features, catalogue {CATALOGUE_HASH}\n")
@@ -68,6 +83,9 @@ def catalogue(home: Path, as_json: bool) -> None:
     click.echo()
     for error, number in errors.items():
         click.echo(textwrap.fill(error, 112, initial_indent=f"{f'[{number}]':<5}", subsequent_indent="     "))
+    click.echo(
+        "\n`tollgate features catalogue NAME` says all of one: default, bytes, lateness, label delay, reason."
+    )
 
 
 def _window(seconds: int) -> str:

@@ -31,6 +31,7 @@ from streams.events import Transaction
 from streams.kafka import flush
 from streams.metrics import (
     DUPLICATES,
+    FEATURE_STALENESS,
     FORWARDED,
     LATE_EVENTS,
     STAGE_SECONDS,
@@ -126,6 +127,8 @@ class CardStage:
         self._produce(intake, columns, rows, seen, late_ms, read, _homes(hot, places))
         done = self._endings.end(ending)
         _count(intake, seen, late_ms)
+        if accepted:
+            say_staleness("card", int(columns["event_ms"].max()))
         return done
 
     def _without_state(self, chunk: Chunk) -> None:
@@ -288,6 +291,11 @@ def _writes(hot: HotProfiles, card_slots: Slots, rows: Any, seen: Any, before_ms
     names = hot.names("card", last_row)
     parts = hot.parts_of(CARD_STATE, slots, cards)
     return pack_hset(CARD_STATE, names, arena, places, last_ms, scalars, cards.expire, hot.layout, parts)
+
+
+def say_staleness(entity: str, newest_ms: int) -> None:
+    """``newest_ms``: of the payments that were just applied to entities of a kind."""
+    FEATURE_STALENESS.labels(entity).set(max(0.0, time.time() - newest_ms / 1000))
 
 
 def _count(intake: Intake, seen: Any, late_ms: list[int]) -> None:

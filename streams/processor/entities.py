@@ -19,7 +19,7 @@ from confluent_kafka import Producer
 
 from features.day_totals import counts_24h
 from features.engine import Slots
-from features.meeting_kernel import DAY_MS, FIVE_MS
+from features.meeting_kernel import DAY_MS, FIVE_MS, PAID
 from features.online.claims import Claims
 from features.online.hot import HotProfiles
 from features.online.layout import PAYMENTS_OF, View
@@ -31,8 +31,8 @@ from streams.chunks import Chunk
 from streams.dead_letters import dead_letter, send_dead_letter
 from streams.events import InvalidEvent
 from streams.kafka import flush
-from streams.metrics import DUPLICATES, FEATURE_STALENESS
-from streams.processor.cards import ending_of, read_missing
+from streams.metrics import DUPLICATES
+from streams.processor.cards import ending_of, read_missing, say_staleness
 from streams.processor.endings import ACKNOWLEDGE_WITHIN_S, Endings
 from streams.processor.items import (
     Columns,
@@ -109,9 +109,11 @@ class EntityStage:
         ending = ending_of(chunk, [*writes, *said, *applied_writes(applied)], "entities", started)
         done = self._endings.end(ending)
         self._applied.update(applied)
-        if groups:
-            newest = max(int(group.columns.payments["event_ms"].max()) for group in groups)
-            FEATURE_STALENESS.labels("merchant").set(max(0.0, time.time() - newest / 1000))
+        for group in groups:
+            # labels are of payments of days ago
+            paid = group.columns.payments["event_ms"][group.columns.kinds == PAID]
+            if len(paid):
+                say_staleness(group.view.entity, int(paid.max()))
         return done
 
     def _updated(self, group: Group, slots: Slots) -> Packed:

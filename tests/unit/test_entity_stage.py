@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 from faust.types import TP
 
 from features.online.claims import Claims
@@ -16,6 +17,7 @@ from features.online.stored import read_profiles
 from features.profiles import FRAUDS, new_arena
 from streams.chunks import Chunk
 from streams.dead_letters import decode_dead_letter
+from streams.metrics import FEATURE_STALENESS
 from streams.partitioning import entity_partition
 from streams.processor.endings import AtOnce
 from streams.processor.entities import EntityStage
@@ -109,3 +111,24 @@ def test_the_newer_statement_holds_even_when_the_older_one_comes_again() -> None
 def test_items_of_labels_by_older_code_are_changes_known_by_their_offset() -> None:
     older = by_label(label(4, 1, None))
     assert frauds_after(older, older, by_label(label(5, 1, None)), by_label(label(6, -1, None))) == 1
+
+
+def test_how_old_the_newest_payment_of_each_kind_of_entity_is_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage, _, _ = stage_in_memory()
+    paid = item("merchant", 0)
+    monkeypatch.setattr("time.time", lambda: paid.event_ms / 1000 + 2.5)
+    devices = EntityItem("device", "device-1", "label", 0, paid.event_ms - 86_400_000, 100, 0, 1)
+    FEATURE_STALENESS.clear()
+    record: Any = Record(
+        "entities", 0, 0, 1, None, encode_items(EntityItems("transactions", 0, [paid, devices])), []
+    )
+    stage.handle(Chunk("entities", [record], {TP("entities", 0): 1}))
+    told = {
+        sample.labels["entity"]: sample.value
+        for metric in FEATURE_STALENESS.collect()
+        for sample in metric.samples
+    }
+    # a label is of a payment of long ago and says nothing of the newest
+    assert told == {"merchant": pytest.approx(2.5)}

@@ -6,13 +6,14 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from features.catalogue import NAMES
+from features.catalogue import FEATURES, INDEX, NAMES
 from features.codec import encode_profiles
 from features.columns import columns_of
 from features.describe import describe_holder, describe_meeting
@@ -161,8 +162,26 @@ def test_the_catalogue_lists_every_feature(tmp_path: Path, capsys: pytest.Captur
         "error",
         "lateness",
         "label_delay_s",
+        "uses_labels",
+        "state_bytes",
         "reason_code",
+        "reason_text",
     }
     assert wanted <= set(listed["features"][0])
     assert run(["features", "catalogue", "--home", str(tmp_path)]) == 0
     assert "merchant_fraud_rate_30d" in capsys.readouterr().out
+
+
+def test_the_catalogue_says_all_of_one_feature(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show, home = ["features", "catalogue"], ["--home", str(tmp_path)]
+    assert run([*show, "merchant_fraud_rate_7d", *home]) == 0
+    said = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line[0] != " ")
+    feature = FEATURES[INDEX["merchant_fraud_rate_7d"]]
+    assert set(said) == {field.name for field in fields(feature)}
+    assert (said["label_delay_s"], said["default"]) == (str(feature.label_delay_s), "0")
+    assert (said["uses_labels"], said["state_bytes"]) == ("True", str(feature.state_bytes))
+    assert feature.reason_text.startswith(said["reason_text"])
+    assert run([*show, "merchant_fraud_rate_7d", "--json", *home]) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)["features"]] == [feature.name]
+    assert run([*show, "merchant_frauds_7d", *home]) == 2
+    assert "merchant_fraud_rate_7d" in capsys.readouterr().err
