@@ -55,7 +55,7 @@ class CountingRedis(MemoryRedis):
         return replies
 
 
-def _payments(count: int) -> Any:
+def payments_of(count: int) -> Any:
     """So many payments, evenly over 31 days, no two alike; the newest just now, so that the day of all is the same."""
     out = np.zeros(count, dtype=PAYMENT)
     out["event_ms"] = NOW_MS - 1 - (count - 1 - np.arange(count)) * (31 * DAY_MS // count)
@@ -69,7 +69,7 @@ def _payments(count: int) -> Any:
 
 def _store_with_history(count: int, layout: int = IN_PARTS) -> CountingRedis:
     """Profiles of all five entities after ``count`` payments each, as ``layout`` stores them."""
-    payments, slots = _payments(count), np.zeros(count, dtype=np.int64)
+    payments, slots = payments_of(count), np.zeros(count, dtype=np.int64)
     holder, meeting = new_arena(HOLDER, 1), new_arena(MEETING, 1)
     apply_payments(payments, slots, holder)
     apply_items(
