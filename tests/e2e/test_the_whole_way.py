@@ -8,14 +8,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+import msgspec
+import psutil
 import pytest
 from confluent_kafka import Producer
 
+from services.client import Client, Conflict, Invalid
 from streams.dead_letters import decode_dead_letter
+from streams.events import Decision, Transaction, encode
 from streams.kafka import flush, new_producer
 from streams.settings import Settings
 from tests.running import ends_of, read_topic, run_json, until
 
+#: what is tested is what is answered, on a machine that does other things too
+WITHIN_MS = 60_000
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 
@@ -170,6 +176,38 @@ def test_http_and_stream_share_one_ledger(running_stack: Settings) -> None:
     assert looked_up.json() == first.json()
     bad = httpx.post(f"{running_stack.http}/v1/score", json=transaction(amount_minor="x"), timeout=90)
     assert bad.status_code == 422 and "amount_minor" in bad.text
+
+
+def test_requests_come_in_through_haproxy(running_stack: Settings) -> None:
+    port = int(running_stack.http.rsplit(":", 1)[1])
+    listening = {
+        psutil.Process(held.pid).name()
+        for held in psutil.net_connections("tcp")
+        if held.status == psutil.CONN_LISTEN and held.laddr.port == port and held.pid
+    }
+    assert listening == {"haproxy"}
+
+
+def test_the_client_goes_the_same_way(running_stack: Settings) -> None:
+    start = ends_of(running_stack, "decisions", running_stack.partitions)
+    given, more = (
+        msgspec.json.decode(json.dumps(transaction(card_id="card-client")), type=Transaction)
+        for _ in range(2)
+    )
+    with Client(running_stack.http) as edge:
+        first = edge.score(given, WITHIN_MS)
+        assert edge.score(given, WITHIN_MS) == first
+        with pytest.raises(Conflict):
+            edge.score(msgspec.structs.replace(given, amount_minor=5), WITHIN_MS)
+        with pytest.raises(Invalid, match="amount_minor"):
+            edge.score(msgspec.structs.replace(given, amount_minor=-1), WITHIN_MS)
+        again, second = edge.score_batch([given, more], WITHIN_MS)
+        assert again == first
+        assert isinstance(second, Decision) and second.transaction_id == more.transaction_id
+        assert edge.model(WITHIN_MS).version == first.model_version
+        found = decided_since(running_stack, start, {given.transaction_id, more.transaction_id})
+        assert found == {d.transaction_id: [json.loads(encode(d))] for d in (first, second)}
+        assert edge.decision(given.transaction_id, WITHIN_MS) == first
 
 
 def test_a_label_becomes_an_outcome(running_stack: Settings) -> None:
