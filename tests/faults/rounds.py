@@ -32,6 +32,8 @@ CARDS = 20_000
 IDLE_WITHIN_S = 420.0
 #: caught up: no more than so much traffic is waiting
 CAUGHT_UP_S = 0.5
+#: what had come when a worker died it may have handled; what came within this time it did not
+FELT_AFTER_S = 1.0
 READS = {
     "processor": (TRANSACTIONS.name, ENTITIES.name),
     "labels": (LABELS.name, DECISIONS.name),
@@ -115,7 +117,7 @@ class Bench:
         traffic.start()
         self._until_sent(traffic, int(RATE * moment))
         inflicted = inflict(self.settings, fault, action, rng, self.freeze_s)
-        recovery_s = self._recovered(fault.group, traffic) - inflicted.began
+        recovery_s = self._recovered(fault.group, traffic, inflicted.began) - inflicted.began
         inflicted.over()
         traffic.finish(300.0)
         self._until_idle()
@@ -172,15 +174,16 @@ class Bench:
             assert time.monotonic() < end, f"{traffic.sent} of {rows} transactions sent within 120 s"
             time.sleep(0.01)
 
-    def _recovered(self, group: str, traffic: Traffic) -> float:
-        """The moment at which the group had handled what was waiting after the fault, and had caught up with the traffic."""
+    def _recovered(self, group: str, traffic: Traffic, began: float) -> float:
+        """The moment at which the group had handled what was waiting FELT_AFTER_S after the fault, and had caught up with the traffic."""
         end = time.monotonic() + IDLE_WITHIN_S
         goal: dict[tuple[str, int], int] | None = None
         while True:
             # once all is sent there is no excuse for a rest
             most = 0 if traffic.sent == traffic.sending.total else RATE * CAUGHT_UP_S
-            goal = goal or self._ends(group)
             now = time.monotonic()
+            if goal is None and now - began >= FELT_AFTER_S:
+                goal = self._ends(group)
             positions, behind = self.positions(group), self._behind(group)
             handled = goal and positions and all(positions[place] >= goal[place] for place in goal)
             if handled and behind is not None and behind <= most:
