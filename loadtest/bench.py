@@ -1,9 +1,10 @@
-"""The whole table: stream, model swap, HTTP edge with its peer, scorer; medians, with targets beside. ``make bench``
+"""The whole table: stream, model swap, HTTP edge with its peer, GPU, scorer; medians, with targets beside. ``make bench``
 
-    python -m loadtest.bench [--runs 5] [--seconds 60] [--rates 1000,10000,20000] [--only stream,swap,http,scorer,profile] [--report]
+    python -m loadtest.bench [--runs 5] [--seconds 60] [--rates 1000,10000,20000,30000]
+                             [--only stream,swap,http,gpu,scorer,profile] [--report]
 
 One stack of its own for each of stream, swap, HTTP and profile, one after the other. With ``--report`` the table is written to
-``loadtest/reports/<date>-scoring.md`` with plots of what the stream did. ``make bench-features`` and ``make bench-gpu`` have tables of their own.
+``loadtest/reports/<date>-scoring.md`` with plots of what the stream did. ``make bench-features`` has a table of its own.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from loadtest import bench_http, bench_scorer, bench_stream, bench_swap, profiling
+from loadtest import bench_gpu, bench_http, bench_scorer, bench_stream, bench_swap, profiling
+from loadtest.http_bench.measuring import OfferError
 from loadtest.running_stack import StackError, running_stack
 from loadtest.stream_plots import plot_cpu, plot_latency
 from loadtest.table import Row, conditions, left_out, markdown, write_report
 
 REPORTS = Path(__file__).parent / "reports"
-SECTIONS = ("stream", "swap", "http", "scorer", "profile")
+SECTIONS = ("stream", "swap", "http", "gpu", "scorer", "profile")
 SWAP_RATES = (1_000, 5_000)
 #: of each offer to the HTTP edge
 HTTP_SECONDS = 5.0
@@ -66,20 +68,42 @@ def main() -> None:
 
 def measure(chosen: list[str], size: Size, streamed: list[bench_stream.Runs]) -> Iterator[Row]:
     """The rows of the chosen sections as they are measured; ``streamed`` gets what the stream's runs said."""
-    sections = {"stream": _stream, "swap": _swap, "http": _http, "scorer": _scorer, "profile": _profile}
+    sections = {
+        "stream": _stream,
+        "swap": _swap,
+        "http": _http,
+        "gpu": _gpu,
+        "scorer": _scorer,
+        "profile": _profile,
+    }
     for name in SECTIONS:
         if name not in chosen:
             continue
         try:
             yield from sections[name](size, streamed)
-        except (StackError, bench_stream.RunFailed, bench_swap.BenchError) as error:
+        except (
+            StackError,
+            bench_stream.RunFailed,
+            bench_swap.BenchError,
+            bench_gpu.WrongScores,
+            OfferError,
+        ) as error:
             yield left_out(name, str(error))
 
 
 def _stream(size: Size, streamed: list[bench_stream.Runs]) -> Iterator[Row]:
+    try:
+        yield from _stream_on_a_stack(size, streamed)
+    except StackError as error:
+        for rate in size.rates:
+            yield from bench_stream.stream_rows(bench_stream.Runs(rate, why=str(error)), size.seconds)
+
+
+def _stream_on_a_stack(size: Size, streamed: list[bench_stream.Runs]) -> Iterator[Row]:
     with running_stack(None, bench_stream.PORT_BASE) as settings:
         for found in bench_stream.measure(settings.home, size.rates, size.runs, size.seconds):
-            streamed.append(found)
+            if found.summaries:
+                streamed.append(found)
             yield from bench_stream.stream_rows(found, size.seconds)
 
 
@@ -90,6 +114,10 @@ def _swap(_size: Size, _streamed: list[bench_stream.Runs]) -> Iterator[Row]:
 
 def _http(size: Size, _streamed: list[bench_stream.Runs]) -> Iterator[Row]:
     yield from bench_http.http_rows(None, bench_http.Size(size.runs, HTTP_SECONDS))
+
+
+def _gpu(_size: Size, _streamed: list[bench_stream.Runs]) -> Iterator[Row]:
+    yield from bench_gpu.rows_here()
 
 
 def _scorer(_size: Size, _streamed: list[bench_stream.Runs]) -> Iterator[Row]:

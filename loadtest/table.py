@@ -33,9 +33,9 @@ class Row:
         return median(self.runs)
 
 
-def left_out(what: str, why: str) -> Row:
+def left_out(what: str, why: str, at_least: str = "", then: str = "") -> Row:
     """A line that was not measured, and why."""
-    return Row(what, note=f"not measured: {why}")
+    return Row(what, at_least=at_least, then=then, note=f"not measured: {why}")
 
 
 def times(row: Row, ours: Row | None) -> str:
