@@ -57,7 +57,7 @@ bench-features: setup-dev ## What features cost: kernel, processor, Redis, offli
 bench-scorer: setup-dev ## What scoring and explaining a row costs, by backend and batch size
 	@$(PYTHON) -m loadtest.bench_scorer
 
-bench-swap: setup-dev ## What a model swap does to p99 and to the books at 1,000 and 5,000 a second, on a stack of its own
+bench-swap: setup-dev ## What a model swap does to p99 and to the books at 1,000, 5,000 and 10,000 a second, and to HTTP requests, on a stack of its own
 	@$(PYTHON) -m loadtest.bench_swap
 
 bench-gpu: setup-dev ## Scoring on a GPU against its targets; without one: what it would need (exit 0)

@@ -23,7 +23,6 @@ from loadtest.table import Row, conditions, left_out, markdown, write_report
 
 REPORTS = Path(__file__).parent / "reports"
 SECTIONS = ("stream", "swap", "http", "gpu", "scorer", "profile")
-SWAP_RATES = (1_000, 5_000)
 #: of each offer to the HTTP edge
 HTTP_SECONDS = 5.0
 #: at which processes are looked into, and for how long each
@@ -109,7 +108,7 @@ def _stream_on_a_stack(size: Size, streamed: list[bench_stream.Runs]) -> Iterato
 
 def _swap(_size: Size, _streamed: list[bench_stream.Runs]) -> Iterator[Row]:
     with running_stack(None, bench_stream.PORT_BASE) as settings:
-        yield from bench_swap.swap_rows(settings, list(SWAP_RATES))
+        yield from bench_swap.swap_rows(settings, list(bench_swap.RATES))
 
 
 def _http(size: Size, _streamed: list[bench_stream.Runs]) -> Iterator[Row]:

@@ -29,7 +29,7 @@ def run_offer(offer: Offer) -> Outcome:
     command = [
         sys.executable, "-m", "loadtest.http_bench.offer", "--url", offer.url, "--rate", str(offer.rate),
         "--seconds", str(offer.seconds), "--batch", str(offer.batch), "--connections", str(offer.connections),
-        "--deadline-ms", str(offer.deadline_ms),
+        "--deadline-ms", str(offer.deadline_ms), *(["--each"] if offer.each else []),
     ]  # fmt: skip
     try:
         done = subprocess.run(

@@ -39,6 +39,8 @@ class Offer:
     connections: int = 512
     deadline_ms: int = 100
     seed: int = 7
+    #: tell of each answer
+    each: bool = False
 
 
 @dataclass
@@ -55,6 +57,8 @@ class Outcome:
     refused_ms: dict[str, float] = field(default_factory=dict)
     unanswered: int = 0
     generator_cpu_s: float = 0.0
+    #: of each answer when it was due (ms since 1970), ms it took, status, model and policy that decided; only where it was asked for
+    each: list[tuple[float, float, int, str, str]] = field(default_factory=list)
 
 
 LOOK_EVERY = 16
@@ -71,6 +75,8 @@ class _Run:
         self._refused: list[float] = []
         self._sent = 0
         self._stopped = False
+        self._each: list[tuple[float, float, int, bytes]] = []
+        self._since_1970_s = time.time() - time.perf_counter()
 
     async def go(self) -> Outcome:
         await self._pool.open(min(self._offer.connections, 64 if self._offer.rate else 1000))
@@ -95,6 +101,9 @@ class _Run:
             refused_ms=_points(self._refused),
             unanswered=self._sent - sum(self._statuses.values()),
             generator_cpu_s=used_s,
+            each=[
+                (due_ms, took_ms, status, *_versions(body)) for due_ms, took_ms, status, body in self._each
+            ],
         )
 
     async def _open_loop(self, began_s: float) -> None:
@@ -123,6 +132,8 @@ class _Run:
         took_ms = (time.perf_counter() - due_s) * 1000
         self._statuses[str(status)] += 1
         (self._ok if status == 200 else self._refused).append(took_ms)
+        if self._offer.each:
+            self._each.append(((due_s + self._since_1970_s) * 1000, took_ms, status, body))
         if number % LOOK_EVERY == 0 or status not in (200, 503):
             self._looked.update(_words(status, body))
         if not self._offer.rate:
@@ -149,6 +160,15 @@ def _words(status: int, body: bytes) -> list[str]:
     ]  # fmt: skip
 
 
+def _versions(body: bytes) -> tuple[str, str]:
+    """Model and policy of a single decision; empty where the answer is none."""
+    try:
+        told = json.loads(body)
+    except ValueError:
+        return "", ""
+    return told.get("model_version") or "", told.get("policy_version") or ""
+
+
 def _points(latencies_ms: list[float]) -> dict[str, float]:
     if not latencies_ms:
         return {}
@@ -173,6 +193,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--connections", type=int, default=512)
     parser.add_argument("--deadline-ms", type=int, default=100)
+    parser.add_argument("--each", action="store_true", help="tell of each answer")
     args: dict[str, Any] = vars(parser.parse_args())
     print(json.dumps(asdict(offer_load(Offer(**args)))))
 

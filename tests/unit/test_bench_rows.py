@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from loadtest import bench, bench_gpu, bench_stream
+from loadtest import bench, bench_gpu, bench_stream, bench_swap
+from loadtest.http_bench.measuring import OfferError
 from loadtest.running_stack import StackError
 from loadtest.table import Row, markdown
+from streams.settings import Settings
 
 
 def summary(p50: float, p99: float, missing: int = 0) -> dict[str, Any]:
@@ -89,3 +91,28 @@ def test_the_gpu_has_its_two_rows_beside_their_targets(monkeypatch: pytest.Monke
     assert all(row.note == "not measured: an NVIDIA GPU" for row in rows)
     assert "4096" in rows[0].what and "256" in rows[1].what
     assert "| 5 | 10 |" in markdown(rows)
+
+
+def test_a_swap_that_fails_at_one_rate_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def one_run(_settings: Any, rate: int, *_: str) -> list[Row]:
+        if rate == 5_000:
+            raise bench_swap.BenchError("no traffic")
+        return [Row(f"{rate:,}/s, bump of p99 at a swap", [1.0], "ms")]
+
+    def beside_requests(*_: object) -> list[Row]:
+        raise OfferError("no result")
+
+    monkeypatch.setattr(bench_swap, "_live", lambda _: "1.0.0")
+    monkeypatch.setattr(bench_swap, "publish_twin", lambda *_: "1.1.0")
+    monkeypatch.setattr(bench_swap, "_one_run", one_run)
+    monkeypatch.setattr(bench_swap, "_beside_requests", beside_requests)
+    assert bench_swap.RATES[-1] == 10_000
+    rows = list(bench_swap.swap_rows(Settings(home="x"), list(bench_swap.RATES)))
+    assert [len(row.runs) for row in rows] == [1, 0, 1, 0]
+    assert [row.what.rpartition(",")[0] for row in rows] == [
+        "1,000/s",
+        "5,000/s",
+        "10,000/s",
+        "HTTP single, 500/s",
+    ]
+    assert [rows[1].note, rows[3].note] == ["not measured: no traffic", "not measured: no result"]

@@ -1,0 +1,116 @@
+"""The generator of HTTP load against a server that answers as it is told, and what the tables make of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import cycle
+from typing import Any
+
+import pytest
+
+from loadtest.bench_swap import BenchError, http_lines
+from loadtest.http_bench.measuring import run_offer
+from loadtest.http_bench.offer import Offer, Outcome, offer_load
+
+Answer = tuple[int, dict[str, Any]]
+DECIDED = (200, {"decision": "approve", "status": "scored", "model_version": "1.0.0", "policy_version": "1"})
+
+
+def problem(reason: str) -> Answer:
+    return 503, {"status": 503, "reason": reason, "title": "Service unavailable"}
+
+
+@contextmanager
+def serving(answer: Callable[[], Answer]) -> Iterator[str]:
+    """A server on a free port whose every request is answered by ``answer``."""
+    loop, started = asyncio.new_event_loop(), threading.Event()
+    address: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                await reader.readexactly(int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]))
+                status, told = answer()
+                body = json.dumps(told, separators=(",", ":")).encode()
+                writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    async def run(stop: asyncio.Event) -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        address.append(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        started.set()
+        async with server:
+            await stop.wait()
+
+    stop = asyncio.Event()
+    thread = threading.Thread(target=loop.run_until_complete, args=(run(stop),))
+    thread.start()
+    try:
+        assert started.wait(10)
+        yield address[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(10)
+        loop.close()
+
+
+def answering(*answers: Answer) -> Callable[[], Answer]:
+    """These in turn."""
+    turn = cycle(answers)
+    return lambda: next(turn)
+
+
+def test_each_answer_can_be_told_with_its_version() -> None:
+    with serving(answering(DECIDED, problem("overloaded"))) as url:
+        outcome = run_offer(Offer(url, 200, 0.5, connections=2, each=True))
+        assert offer_load(Offer(url, 200, 0.1, connections=2)).each == []
+    assert outcome.offered == len(outcome.each) == 100
+    assert outcome.statuses == {"200": 50, "503": 50}
+    told = {tuple(one[2:]) for one in outcome.each}
+    assert told == {(200, "1.0.0", "1"), (503, "", "")}
+    due_ms = [one[0] for one in outcome.each]
+    # as the clock of the other processes has it, 5 ms apart
+    assert max(due_ms) - min(due_ms) == pytest.approx(99 * 5, abs=1)
+
+
+ASKED_MS, NEW_MS = 1_000_000_000_000, 1_000_000_002_000
+
+
+def swapped(*others: tuple[float, float, int, str, str]) -> Outcome:
+    """Ten seconds of an answer each 10 ms, after 5 ms; in the second around the swap after 15."""
+    each: list[tuple[float, float, int, str, str]] = []
+    for due_ms in range(ASKED_MS - 6_000, ASKED_MS + 4_000, 10):
+        version = ("1.1.0", "1.1.0") if due_ms >= NEW_MS else ("1.0.0", "1")
+        each.append((due_ms, 15.0 if abs(due_ms - NEW_MS) <= 1_000 else 5.0, 200, *version))
+    each += others
+    decided = sum(one[2] == 200 for one in each)
+    return Outcome(offered=len(each), statuses={"200": decided, "503": len(each) - decided}, each=each)
+
+
+POLICIES = {"1.0.0": "1", "1.1.0": "1.1.0"}
+
+
+def test_a_swap_beside_requests_by_their_answers() -> None:
+    bump, others, mixed = http_lines(100, swapped(), ASKED_MS, "1.1.0", POLICIES)
+    assert bump.runs == [10.0] and (bump.at_least, bump.then) == ("20", "0")
+    assert (others.runs, mixed.runs) == ([0], [0])
+    assert mixed.note == "800 by 1.0.0 with policy 1, 200 by 1.1.0 with policy 1.1.0"
+
+
+def test_refusals_and_mixtures_at_a_swap_are_counted() -> None:
+    bad = [(NEW_MS + 5.0, 90.0, 503, "", ""), (NEW_MS + 6.0, 5.0, 200, "1.1.0", "1")]
+    outcome = swapped(*bad)
+    outcome.offered += 1  # and one without any answer
+    _, others, mixed = http_lines(100, outcome, ASKED_MS, "1.1.0", POLICIES)
+    assert (others.runs, mixed.runs) == ([2], [1])
+
+
+def test_a_swap_that_no_answer_shows_is_an_error() -> None:
+    with pytest.raises(BenchError, match=r"no answer by 1\.2\.0"):
+        http_lines(100, swapped(), ASKED_MS, "1.2.0", POLICIES)
