@@ -4,7 +4,8 @@
 
 On a running stack that serves a model (``--home``), else on one of its own. Latency runs from the broker's append on
 `transactions` to its append on `decisions`, of committed decisions; producer and measurement take their share of the same
-cores. Archive, labels and drift are part of the stack and work beside. Nothing is asserted: the targets stand beside the figures.
+cores. Archive, labels and drift are part of the stack and work beside; a tenth of the transactions gets its label some seconds later.
+Nothing is asserted: the targets stand beside the figures.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ RATES = (1_000, 10_000, 20_000, 30_000)
 WARM_S = 10
 #: the deadline of a decision; a rate is sustained when 99 of 100 come within it and all come once
 SUSTAINED_MS = 100.0
+#: labels follow their transactions by so many seconds: a tenth of them is told of, as in the simulator's other runs, and
+#: the decision is there by then where the rate is sustained
+LABELS_AFTER_S = 5
 #: for decisions that come after the last transaction
 LATE_S = 60
 _TARGETS = {
@@ -60,6 +64,10 @@ class Runs:
         found = {name: median(share.get(name, 0.0) for share in shares) for name in shares[0]}
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
+    def labels(self) -> int:
+        """How many a run sent; the median."""
+        return int(median(summary.get("labels", 0) for summary in self.summaries))
+
     def unaccounted(self) -> int:
         return sum(summary["missing"] + summary["duplicated"] for summary in self.summaries)
 
@@ -85,7 +93,7 @@ def simulate(home: str, rate: int, seconds: float, seed: int) -> dict[str, Any]:
         RunFailed: it printed no summary, or took far longer than it should.
     """
     command = [TOLLGATE, "simulate", "--home", home, "--rate", str(rate), "--seconds", f"{seconds:g}"]
-    command += ["--seed", str(seed), "--wait", str(LATE_S), "--json"]
+    command += ["--seed", str(seed), "--wait", str(LATE_S), "--labels-after", str(LABELS_AFTER_S), "--json"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=4 * seconds + 300, check=False)
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -132,7 +140,7 @@ def stream_rows(found: Runs, seconds: float) -> list[Row]:
     full, unaccounted = found.not_in_full(), found.unaccounted()
     note = (
         f"p50 {median(found.latency('p50')):.0f}, p99.9 {median(found.latency('p999')):.0f}, longest {max(found.latency('max')):.0f} ms; "
-        f"missing or doubled {unaccounted}; not scored in full {full:.2%}"
+        f"missing or doubled {unaccounted}; not scored in full {full:.2%}; {found.labels():,} labels a run"
     )
     if found.why:
         note += f"; a later run failed: {found.why}"

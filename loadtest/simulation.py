@@ -7,6 +7,7 @@ import queue
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,8 +21,9 @@ from loadtest.measurement import Measurement, cpu_us_per_transaction
 from loadtest.report import summary
 from loadtest.sending import LABELS, TRANSACTIONS, Sender, pace
 from loadtest.simulator import Attack, Drift, Plan, World, create_world, history_table
+from loadtest.simulator.generate import TIMESTAMP
 from loadtest.simulator.world import letters
-from streams.events import from_ms
+from streams.events import epoch_ms, from_ms
 from streams.mapping.encoding import (
     LIVE_HEAD,
     encode_keys,
@@ -55,7 +57,8 @@ class Run:
     """What to send. ``scale`` is simulated seconds per real second; 0 means live: every event happens as it is sent.
 
     A scaled run covers ``seconds * scale`` of simulated time, in which labels become due. It begins at ``start_ms`` (UTC
-    since 1970), so that runs can follow each other, and without one so that it ends now.
+    since 1970), so that runs can follow each other, and without one so that it ends now. A live run is over before any
+    label is due, unless all of them are to come ``labels_after_s`` seconds after their transactions.
     """
 
     rate: float
@@ -70,6 +73,7 @@ class Run:
     fraud_rate: float = 0.008
     wait_s: float = 30.0
     start_ms: int | None = None
+    labels_after_s: float | None = None
 
     def __post_init__(self) -> None:
         if not (0 < self.rate <= 1_000_000 and 0 < self.seconds <= 7 * 86_400):
@@ -82,6 +86,8 @@ class Run:
             raise ValueError(f"scale is 0 (live) to 1,000,000, not {self.scale:g}")
         if self.start_ms is not None and not self.scale:
             raise ValueError("a live run begins now: a start needs a scale")
+        if self.labels_after_s is not None and (self.scale or self.labels_after_s < 0):
+            raise ValueError("labels come a time of 0 s or more after their transactions in live runs only")
 
     def span_ms(self, now_ms: int) -> tuple[int, int]:
         """(begin, end) of the run in event time."""
@@ -198,6 +204,46 @@ class DueLabels:
         return given if given.num_rows else None
 
 
+class AgedLabels:
+    """A live run's labels, as many as people tell, given out a fixed time after their transactions were sent."""
+
+    def __init__(self, after_s: float) -> None:
+        self._after_ms = int(after_s * 1000)
+        #: labelled rows of a block, and of each the place in it
+        self._told, self._places = pa.table({}), np.empty(0, np.int64)
+        #: (labelled rows, when they were sent), oldest first
+        self._sent: deque[tuple[pa.Table, int]] = deque()
+
+    def add(self, table: pa.Table) -> None:
+        """The block whose rows are sent next."""
+        told = pc.is_valid(table["label"])
+        self._places = np.flatnonzero(told.to_numpy())
+        self._told = table.filter(told)
+
+    def sent(self, begin: int, end: int, now_ms: int) -> None:
+        """Rows [begin, end) of the block were sent, with ``now_ms`` as their event time."""
+        first, last = np.searchsorted(self._places, (begin, end))
+        if last > first:
+            self._sent.append((self._told.slice(first, last - first), now_ms))
+
+    def until(self, clock_ms: int) -> pa.Table | None:
+        """Rows whose label is due by then, each once: their event time is when they were sent, their label's now."""
+        given, sent_ms = [], []
+        while self._sent and self._sent[0][1] + self._after_ms <= clock_ms:
+            rows, at_ms = self._sent.popleft()
+            given.append(rows)
+            sent_ms.append(np.full(len(rows), at_ms))
+        if not given:
+            return None
+        table = pa.concat_tables(given)
+        for name, ms in (
+            ("event_time", np.concatenate(sent_ms)),
+            ("label_time", np.full(len(table), clock_ms)),
+        ):
+            table = table.set_column(table.column_names.index(name), name, pa.array(ms).cast(TIMESTAMP))
+        return table
+
+
 @dataclass
 class Sent:
     """How far a run is; ``on_block`` of ``simulate`` sees it after each block."""
@@ -243,28 +289,40 @@ def simulate(
             source.close()  # type: ignore[attr-defined]
         result = measurement.finish(sent.produced, run.wait_s)
         watch(sent, measurement)
-        return summary(sent.produced, result, cpu_us_per_transaction(before, look(), sent.produced))
+        report = summary(sent.produced, result, cpu_us_per_transaction(before, look(), sent.produced))
+        # the form of the others is fixed
+        return report if run.labels_after_s is None else {**report, "labels": sent.labels}
 
 
 def _send_paced(
     run: Run, sender: Sender, sent: Sent, block: Block, source: Iterator[Block], measurement: Measurement,
     stop: Callable[[], bool], watch: Callable[[Sent, Measurement], None], on_block: Callable[[Block], None], end_ms: int,
 ) -> None:  # fmt: skip
-    labels, place, live = DueLabels(), 0, run.scale == 0
+    labels, aged, place, live = DueLabels(), AgedLabels(run.labels_after_s or 0.0), 0, run.scale == 0
+    ages = run.labels_after_s is not None
     watched = looked = time.monotonic()
-    on_block(block)
-    labels.add(block.table, end_ms)
+
+    def begin_block() -> None:
+        on_block(block)
+        if ages:
+            aged.add(block.table)
+        else:
+            labels.add(block.table, end_ms)
+
+    begin_block()
 
     def send(begin: int, end: int) -> None:
         nonlocal block, place, watched, looked
-        head = LIVE_HEAD + _now() if live else b""
+        moment = datetime.now(UTC)
+        head = LIVE_HEAD + _rfc3339(moment) if live else b""
         while begin < end:
             if place == len(block.values):
                 block, place = next(source), 0
-                on_block(block)
-                labels.add(block.table, end_ms)
+                begin_block()
             rows = slice(place, min(place + end - begin, len(block.values)))
             sender.send_all(TRANSACTIONS, block.keys[rows], [head + value for value in block.values[rows]])
+            if ages:
+                aged.sent(rows.start, rows.stop, epoch_ms(moment))
             begin += rows.stop - place
             place = rows.stop
         sent.produced = end
@@ -272,7 +330,8 @@ def _send_paced(
         now = time.monotonic()
         if run.labels and now - looked > 0.05:
             looked = now
-            if (due := labels.until(sent.clock_ms)) is not None:
+            due = aged.until(epoch_ms(moment)) if ages else labels.until(sent.clock_ms)
+            if due is not None:
                 sender.send_all(LABELS, encode_keys(due["card_id"]), encode_labels(due))
                 sent.labels += due.num_rows
         if now - watched > 0.1:
@@ -283,5 +342,5 @@ def _send_paced(
     pace(run.rate, run.total, send, stop)
 
 
-def _now() -> bytes:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
+def _rfc3339(moment: datetime) -> bytes:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()

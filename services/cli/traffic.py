@@ -84,6 +84,12 @@ LIVE_CARDS = 100_000
     show_default=True,
     help="Send labels that become due within the run.",
 )
+@click.option(
+    "--labels-after",
+    type=click.FloatRange(min=0),
+    metavar="S",
+    help="Live: send labels S seconds after their transactions, not days; --json counts them.",
+)
 @click.option("--fraud-rate", type=click.FloatRange(0, 0.5), default=0.008, show_default=True)
 @click.option("--id-prefix", default="", help="Letters before every id (default: new ones each run).")
 @click.option(
@@ -103,7 +109,7 @@ LIVE_CARDS = 100_000
 def simulate(
     home: Path, as_json: bool, rate: float, seconds: float, seed: int, cards: int | None, scale: str,
     begin: str | None, drift: tuple[str, ...],
-    attack: tuple[str, ...], labels: bool, fraud_rate: float, id_prefix: str, wait_s: float, p99_below: float | None,
+    attack: tuple[str, ...], labels: bool, labels_after: float | None, fraud_rate: float, id_prefix: str, wait_s: float, p99_below: float | None,
 ) -> int:  # fmt: skip
     """Send simulated transactions at a fixed rate and measure their decisions. Exit code 1: some are missing or doubled."""
     settings = load_settings(home)
@@ -114,6 +120,7 @@ def simulate(
             drifts=tuple(_switch(text, DRIFT_KINDS) for text in drift),
             attacks=tuple(_switch(text, FRAUD_KINDS) for text in attack),
             id_prefix=_prefix(id_prefix), fraud_rate=fraud_rate, wait_s=wait_s, start_ms=None if begin is None else _moment(begin),
+            labels_after_s=labels_after,
         )  # fmt: skip
     except ValueError as error:
         raise click.UsageError(str(error)) from None

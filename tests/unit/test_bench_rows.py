@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +20,7 @@ from streams.settings import Settings
 def summary(p50: float, p99: float, missing: int = 0) -> dict[str, Any]:
     """What ``tollgate simulate --json`` says of a run."""
     return {
-        "produced": 100, "decided": {"scored": 100, "degraded": 0, "not_scored": 0}, "missing": missing, "duplicated": 0,
+        "produced": 100, "decided": {"scored": 100, "degraded": 0, "not_scored": 0}, "missing": missing, "duplicated": 0, "labels": 1_063,
         "latency_ms": {"p50": p50, "p99": p99, "p999": p99, "max": p99},
         "cpu_us_per_transaction": {"total": 100.0, "by_process": {"processor-0": 40.0}},
     }  # fmt: skip
@@ -58,6 +60,7 @@ def test_rates_above_one_that_is_not_sustained_say_so(monkeypatch: pytest.Monkey
     # one run of each to get warm, then two; of what is far behind one
     assert asked == [1_000] * 3 + [10_000] * 3 + [20_000] * 2
     assert [len(row.runs) for row in rows] == [2, 2, 2, 2, 1, 1, 0, 0]
+    assert "1,063 labels a run" in rows[0].note
     assert [row.what.split(" for ")[0] for row in rows[-2:]] == ["stream, 30,000/s"] * 2
     assert [(row.at_least, row.then) for row in rows[-2:]] == [("", "p99 100"), ("150", "75")]
     assert all("20,000/s is not sustained here: p50 2,063 ms" in row.note for row in rows[-2:])
@@ -116,3 +119,15 @@ def test_a_swap_that_fails_at_one_rate_leaves_the_others(monkeypatch: pytest.Mon
         "HTTP single, 500/s",
     ]
     assert [rows[1].note, rows[3].note] == ["not measured: no traffic", "not measured: no result"]
+
+
+def test_runs_of_the_stream_are_labelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.extend(command)
+        return subprocess.CompletedProcess(command, 0, json.dumps(summary(8, 15)), "")
+
+    monkeypatch.setattr(bench_stream.subprocess, "run", run)
+    assert bench_stream.simulate("home", 1_000, 60, 1)["labels"] == 1_063
+    assert asked[asked.index("--labels-after") + 1] == str(bench_stream.LABELS_AFTER_S)

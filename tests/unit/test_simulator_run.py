@@ -12,11 +12,21 @@ import pytest
 from loadtest.measurement import cpu_us_per_transaction
 from loadtest.report import complete, lines
 from loadtest.scoreboard import Scoreboard
-from loadtest.sending import Backpressure, SendError, pace
-from loadtest.simulation import DueLabels, Run, Switch, ahead, blocks, natural_scale
+from loadtest.sending import LABELS, TRANSACTIONS, Backpressure, SendError, pace
+from loadtest.simulation import (
+    AgedLabels,
+    DueLabels,
+    Run,
+    Sent,
+    Switch,
+    _send_paced,
+    ahead,
+    blocks,
+    natural_scale,
+)
 from loadtest.simulator import create_world
 from services.cli.demo_view import drift, line, truth
-from streams.events import DriftRow, epoch_ms, parse_transaction
+from streams.events import DriftRow, epoch_ms, parse_label, parse_transaction
 from streams.mapping.encoding import LIVE_HEAD
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -101,6 +111,73 @@ def test_labels_are_due_once_and_only_within_the_run() -> None:
     assert due.until(1_000) is None
 
 
+def test_labels_of_a_live_run_follow_their_transactions() -> None:
+    table = pa.table(
+        {
+            "transaction_id": list("abcdef"),
+            "label": ["fraud", None, "legit", None, "fraud", None],
+            "event_time": pa.array([0] * 6, pa.timestamp("ms", tz="UTC")),
+            "label_time": pa.array([9] * 6, pa.timestamp("ms", tz="UTC")),
+        }
+    )
+    aged = AgedLabels(5.0)
+    aged.add(table)
+    aged.sent(0, 2, 1_000)
+    aged.sent(2, 5, 1_010)
+    # the rest of the block is sent, and then the next one
+    aged.sent(5, 6, 1_020)
+    aged.add(table)
+    aged.sent(0, 1, 1_030)
+    assert aged.until(5_999) is None
+    given = aged.until(6_010)
+    assert given["transaction_id"].to_pylist() == ["a", "c", "e"]
+    assert given["event_time"].cast(pa.int64()).to_pylist() == [1_000, 1_010, 1_010]
+    assert given["label_time"].cast(pa.int64()).to_pylist() == [6_010] * 3
+    assert aged.until(9_999)["transaction_id"].to_pylist() == ["a"]
+    assert aged.until(9_999) is None
+
+
+class Log:
+    """Stands for the sender and the measuring process: keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, list[bytes]] = {TRANSACTIONS: [], LABELS: []}
+
+    def send_all(self, topic: str, keys: list[bytes | None], values: list[bytes]) -> None:
+        assert len(keys) == len(values)
+        self.sent[topic] += values
+
+    def check(self) -> None:
+        pass
+
+
+def test_a_live_run_sends_labels_of_what_it_sent_before() -> None:
+    run, log, sent = Run(rate=4_000, seconds=0.5, seed=3, cards=80, labels_after_s=0), Log(), Sent()
+    source = blocks(run, create_world(3, 80), epoch_ms(NOW), "abc")
+    _send_paced(
+        run, log, sent, next(source), source, log,  # type: ignore[arg-type]
+        lambda: False, lambda _sent, _measurement: None, lambda _block: None, 0,
+    )  # fmt: skip
+    paid = {one.transaction_id: one for one in map(parse_transaction, log.sent[TRANSACTIONS])}
+    labels = [parse_label(value) for value in log.sent[LABELS]]
+    assert len(paid) == run.total and 0 < len(labels) == sent.labels
+    assert len({label.transaction_id for label in labels}) == len(labels)
+    for label in labels:
+        # a label of another moment would count for other windows than its transaction
+        assert label.event_time == paid[label.transaction_id].event_time <= label.label_time
+        assert label.card_id == paid[label.transaction_id].card_id
+
+
+def test_as_many_labels_are_told_live_as_in_life() -> None:
+    run = Run(rate=10_000, seconds=2, seed=3, cards=500)
+    (block,) = blocks(run, create_world(3, 500), epoch_ms(NOW), "abc")
+    aged = AgedLabels(0)
+    aged.add(block.table)
+    aged.sent(0, run.total, 0)
+    # nine tenths of the fraud, a tenth of the rest
+    assert len(aged.until(0)) == pytest.approx(run.total * (0.9 * 0.008 + 0.1 * 0.992), rel=0.1)
+
+
 def test_cpu_counts_each_process_and_a_restarted_one_anew() -> None:
     before = [{"name": "kafka", "pid": 1, "cpu_s": 10.0}, {"name": "processor-0", "pid": 2, "cpu_s": 50.0}]
     after = [{"name": "kafka", "pid": 1, "cpu_s": 10.5}, {"name": "processor-0", "pid": 9, "cpu_s": 0.25}]
@@ -111,7 +188,10 @@ def test_cpu_counts_each_process_and_a_restarted_one_anew() -> None:
 
 
 def test_runs_that_cannot_be_are_refused() -> None:
-    for bad in ({"rate": 0}, {"rate": 1, "seconds": 0.1}, {"rate": 1, "seconds": 1, "scale": -1}):
+    for bad in (
+        {"rate": 0}, {"rate": 1, "seconds": 0.1}, {"rate": 1, "seconds": 1, "scale": -1},
+        {"rate": 1, "scale": 10, "labels_after_s": 5}, {"rate": 1, "labels_after_s": -1},
+    ):  # fmt: skip
         with pytest.raises(ValueError):
             Run(**{"seconds": 1, **bad})
     run = Run(rate=10, seconds=1, drifts=(Switch("weather", 0),))
