@@ -54,7 +54,11 @@ class Outcome:
     answered_rate: float = 0.0
     ok_rate: float = 0.0
     ok_ms: dict[str, float] = field(default_factory=dict)
+    #: of all that were let in, decided or not; of those that were turned away at once
+    accepted_ms: dict[str, float] = field(default_factory=dict)
     refused_ms: dict[str, float] = field(default_factory=dict)
+    #: let in and not decided: their callers waited for nothing
+    given_up: int = 0
     unanswered: int = 0
     generator_cpu_s: float = 0.0
     #: of each answer when it was due (ms since 1970), ms it took, status, model and policy that decided; only where it was asked for
@@ -62,6 +66,8 @@ class Outcome:
 
 
 LOOK_EVERY = 16
+#: reasons of a 503 that comes before anything was done for the request; what else is no decision was let in first
+_AT_ONCE = (b'"reason":"overloaded"', b'"reason":"not_ready"')
 
 
 class _Run:
@@ -72,6 +78,7 @@ class _Run:
         self._statuses: Counter[str] = Counter()
         self._looked: Counter[str] = Counter()
         self._ok: list[float] = []
+        self._given_up: list[float] = []
         self._refused: list[float] = []
         self._sent = 0
         self._stopped = False
@@ -98,7 +105,9 @@ class _Run:
             answered_rate=done / took_s,
             ok_rate=in_time / took_s,
             ok_ms=_points(self._ok),
+            accepted_ms=_points(self._ok + self._given_up),
             refused_ms=_points(self._refused),
+            given_up=len(self._given_up),
             unanswered=self._sent - sum(self._statuses.values()),
             generator_cpu_s=used_s,
             each=[
@@ -131,7 +140,8 @@ class _Run:
     def _answered(self, status: int, body: bytes, number: int, due_s: float) -> None:
         took_ms = (time.perf_counter() - due_s) * 1000
         self._statuses[str(status)] += 1
-        (self._ok if status == 200 else self._refused).append(took_ms)
+        kind = self._ok if status == 200 else self._refused if _at_once(status, body) else self._given_up
+        kind.append(took_ms)
         if self._offer.each:
             self._each.append(((due_s + self._since_1970_s) * 1000, took_ms, status, body))
         if number % LOOK_EVERY == 0 or status not in (200, 503):
@@ -143,6 +153,10 @@ class _Run:
         until_s = time.perf_counter() + DRAIN_S
         while sum(self._statuses.values()) < self._sent and time.perf_counter() < until_s:
             await asyncio.sleep(0.01)
+
+
+def _at_once(status: int, body: bytes) -> bool:
+    return status == 429 or (status == 503 and any(reason in body for reason in _AT_ONCE))
 
 
 def _words(status: int, body: bytes) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import cycle
@@ -12,9 +13,12 @@ from typing import Any
 
 import pytest
 
+from loadtest import bench_http
 from loadtest.bench_swap import BenchError, http_lines
+from loadtest.http_bench import measuring
 from loadtest.http_bench.measuring import run_offer
-from loadtest.http_bench.offer import Offer, Outcome, offer_load
+from loadtest.http_bench.offer import Offer, Outcome, _Run, offer_load
+from streams.settings import Settings
 
 Answer = tuple[int, dict[str, Any]]
 DECIDED = (200, {"decision": "approve", "status": "scored", "model_version": "1.0.0", "policy_version": "1"})
@@ -114,3 +118,81 @@ def test_refusals_and_mixtures_at_a_swap_are_counted() -> None:
 def test_a_swap_that_no_answer_shows_is_an_error() -> None:
     with pytest.raises(BenchError, match=r"no answer by 1\.2\.0"):
         http_lines(100, swapped(), ASKED_MS, "1.2.0", POLICIES)
+
+
+def test_who_was_let_in_counts_among_the_accepted() -> None:
+    answers = [
+        DECIDED,
+        problem("overloaded"),
+        problem("deadline"),
+        problem("unacknowledged"),
+        problem("not_ready"),
+    ]
+    with serving(answering(*answers)) as url:
+        outcome = offer_load(Offer(url, 500, 0.1, connections=1))
+    assert outcome.statuses == {"200": 10, "503": 40} and outcome.given_up == 20
+    assert set(outcome.ok_ms) == set(outcome.accepted_ms) == set(outcome.refused_ms) != set()
+
+
+def test_the_wait_of_who_was_given_up_is_in_the_tail(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = _Run(Offer("http://127.0.0.1:1", 1, 1), [])
+    now_s = 100.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now_s)
+    for status, reason, took_ms in (
+        (200, "", 10), (503, "deadline", 110), (503, "overloaded", 1), (429, "quota", 2), (500, "internal", 60), (0, "", 70),
+    ):  # fmt: skip
+        run._answered(status, b'{"reason":"%s"}' % reason.encode(), 1, now_s - took_ms / 1000)
+    assert [round(ms) for ms in run._ok] == [10]
+    assert [round(ms) for ms in run._given_up] == [110, 60, 70]
+    assert [round(ms) for ms in run._refused] == [1, 2]
+
+
+class Edge:
+    """Decides up to its capacity, and beyond it less and less; p99 is bearable up to nine tenths of it."""
+
+    def __init__(self, capacity: float) -> None:
+        self.capacity, self.rates = capacity, []  # type: tuple[float, list[float]]
+
+    def __call__(self, offer: Offer) -> Outcome:
+        rate = offer.rate or 0.5 * self.capacity
+        self.rates.append(rate)
+        ok_rate = min(rate, self.capacity - 0.05 * max(0.0, rate - self.capacity))
+        ok = round(ok_rate * offer.seconds)
+        p99 = {"p99": 20.0 if rate <= 0.9 * self.capacity else 80.0}
+        return Outcome(
+            offered=round(rate * offer.seconds), statuses={"200": ok}, ok_rate=ok_rate, ok_ms=p99,
+            accepted_ms={"p99": 90.0}, refused_ms={"p99": 3.0}, given_up=7,
+        )  # fmt: skip
+
+
+def test_twice_the_capacity_is_twice_what_the_ladder_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    edge = Edge(4_000)
+    monkeypatch.setattr(measuring, "run_offer", edge)
+    monkeypatch.setattr(bench_http, "run_offer", edge)
+    size, settings = bench_http.Size(2, 5.0), Settings(home="x")
+    closed = bench_http._closed(settings.http, size)
+    # a few connections in turn ask for half of what it can take
+    assert closed.ok_rate == 2_000
+    rows = list(bench_http._open_rows(settings, size, closed.ok_rate, ["overload"]))
+    climbed = [share * 2_000 for share in measuring.LADDER if share <= 2.3]
+    assert edge.rates[1:] == [*climbed, 8_000] * 2
+    accepted, goodput, refused = rows
+    assert (accepted.runs, accepted.at_least) == ([90.0, 90.0], "100")
+    assert "peak 4,000, 4,000/s; let in and not decided 14" in accepted.note
+    assert goodput.runs == [95.0, 95.0] and refused.runs == [3.0, 3.0]
+
+
+def test_what_is_borne_ends_below_the_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "run_offer", Edge(4_000))
+    found = measuring.climb(Offer("http://x", 0, 5.0), 2_000)
+    assert found.borne is not None and found.borne.ok_rate == 3_600
+    assert (found.peak, found.over) == (4_000, True)
+    # more than the ladder reaches: said, not taken for the capacity
+    assert not measuring.climb(Offer("http://x", 0, 5.0), 500).over
+    monkeypatch.setattr(measuring, "run_offer", Edge(100))
+    assert measuring.climb(Offer("http://x", 0, 5.0), 2_000).borne is None
+
+
+def test_without_a_decision_nothing_is_offered_twice() -> None:
+    (row,) = bench_http._open_rows(Settings(home="x"), bench_http.Size(), 0.0, ["single", "overload"])
+    assert not row.runs and "no decision" in row.note
