@@ -1,9 +1,10 @@
-"""Whether more partitions and a second processor cost or bring anything, on this machine:
+"""Whether more partitions, a second processor and a second replica of scoring cost or bring anything, on this machine:
 
     python -m loadtest.bench_scaling [--rate 5000] [--seconds 20]
 
-For each number of processors and partitions a stack of its own; on two cores, which are shared by everything, a second processor can
-only show what the protocol costs (entities of the other one are read with every chunk), not what a second machine brings.
+For each shape a stack of its own; on two cores, which are shared by everything, a second processor can only show what the protocol
+costs (entities of the other one are read with every chunk), and a second replica what cycles of half the size cost; not what a
+second machine brings.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
 
 from loadtest.bench_stream import WARM_S, RunFailed, Runs, simulate, stream_rows
 from loadtest.running_stack import StackError, running_stack
@@ -20,17 +24,36 @@ from loadtest.table import Row, conditions, left_out, markdown
 from streams.settings import Settings
 
 PORT_BASE = 26600
-#: processors, partitions
-SHAPES = ((1, 2), (1, 4), (1, 16), (2, 2), (2, 4), (2, 16))
+
+
+class Shape(NamedTuple):
+    """What differs between the stacks; fields are those of ``Settings``."""
+
+    processors: int
+    partitions: int
+    stream_replicas: int = 1
+
+    def __str__(self) -> str:
+        counts = (
+            (self.processors, "processor"),
+            (self.stream_replicas, "replica"),
+            (self.partitions, "partition"),
+        )
+        return ", ".join(f"{count} {what}{'s' * (count > 1)}" for count, what in counts)
+
+
+SHAPES = (
+    Shape(1, 2), Shape(1, 4), Shape(1, 16), Shape(1, 2, 2), Shape(1, 4, 2), Shape(1, 16, 2),
+    Shape(2, 2), Shape(2, 4), Shape(2, 16), Shape(2, 4, 2),
+)  # fmt: skip
 
 
 def scaling_rows(rate: int, seconds: float) -> Iterator[Row]:
     """Latency and CPU of each shape."""
-    for processors, partitions in SHAPES:
-        name = f"{processors} processor{'s' * (processors > 1)}, {partitions} partitions"
+    for shape in SHAPES:
         with tempfile.TemporaryDirectory(prefix="tollgate-scaling-") as folder:
             # what a person would write there before `tollgate up`; the addresses follow from the ports
-            settings = Settings(home=str(Path(folder) / "s"), processors=processors, partitions=partitions)
+            settings = msgspec.structs.replace(Settings(home=str(Path(folder) / "s")), **shape._asdict())
             settings.save()
             try:
                 with running_stack(None, PORT_BASE, folder=settings.home):
@@ -38,9 +61,9 @@ def scaling_rows(rate: int, seconds: float) -> Iterator[Row]:
                     simulate(settings.home, rate, WARM_S, 1)
                     found.summaries.append(simulate(settings.home, rate, seconds, 1))
                     for row in stream_rows(found, seconds):
-                        yield replace(row, what=f"{name}; {row.what}", at_least="", then="")
+                        yield replace(row, what=f"{shape}; {row.what}", at_least="", then="")
             except (StackError, RunFailed) as error:
-                yield left_out(name, str(error))
+                yield left_out(str(shape), str(error))
 
 
 def main() -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from loadtest import bench, bench_gpu, bench_stream, bench_swap
+from loadtest import bench, bench_gpu, bench_scaling, bench_stream, bench_swap
 from loadtest.http_bench.measuring import OfferError
 from loadtest.running_stack import StackError
 from loadtest.table import Row, markdown
-from streams.settings import Settings
+from streams.settings import Settings, load_settings
 
 
 def summary(p50: float, p99: float, missing: int = 0) -> dict[str, Any]:
@@ -131,3 +131,24 @@ def test_runs_of_the_stream_are_labelled(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(bench_stream.subprocess, "run", run)
     assert bench_stream.simulate("home", 1_000, 60, 1)["labels"] == 1_063
     assert asked[asked.index("--labels-after") + 1] == str(bench_stream.LABELS_AFTER_S)
+
+
+def test_every_shape_is_a_stack_of_its_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Settings] = []
+
+    @contextmanager
+    def stack(_home: None, _port_base: int, *, folder: str) -> Iterator[Settings]:
+        started.append(load_settings(folder))
+        if started[-1].stream_replicas == started[-1].processors == 2:
+            raise StackError("no room")
+        yield started[-1]
+
+    monkeypatch.setattr(bench_scaling, "running_stack", stack)
+    monkeypatch.setattr(bench_scaling, "simulate", lambda *_: summary(8, 15))
+    rows = list(bench_scaling.scaling_rows(5_000, 20))
+    shapes = {(one.processors, one.stream_replicas, one.partitions) for one in started}
+    # one and two of each, with partitions from 2 to 16
+    assert shapes >= {(p, r, n) for p, r in ((1, 1), (2, 1), (1, 2)) for n in (2, 4, 16)}
+    assert len(rows) == 2 * len(bench_scaling.SHAPES) - 1
+    assert [row.what for row in rows if not row.runs] == ["2 processors, 2 replicas, 4 partitions"]
+    assert rows[0].what.startswith("1 processor, 1 replica, 2 partitions; stream, 5,000/s")
