@@ -56,7 +56,8 @@ def fill_features(
 
     Args:
         out: float32 (n, WIDTH), NaN-filled.
-        seen: uint8 (n,), zeros; not zero afterwards where a card's profile held the payment before.
+        seen: uint8 (n,), zeros; afterwards what ``features.holder_kernel.holder_features`` says of each card's payment: NEW,
+            DUPLICATE (the row means nothing) or POSSIBLE (the row is what it is made of if it is none; it was not applied).
     """
     mode = APPLY if apply else READ
     holder_features(payments, places.cards, profiles.cards, mode, CARD_COLUMNS, out, seen)
@@ -69,7 +70,7 @@ def fill_features(
 def computed(
     payments: Payments, places: Places, profiles: Profiles, *, apply: bool
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """``fill_features`` into arrays made here: features (n, WIDTH), and which rows were seen before (n,)."""
+    """``fill_features`` into arrays made here: features (n, WIDTH), and ``seen`` (n,)."""
     out = np.full((len(places.cards), WIDTH), np.nan, dtype=np.float32)
     seen = np.zeros(len(places.cards), dtype=np.uint8)
     fill_features(payments, places, profiles, out, seen, apply=apply)

@@ -27,7 +27,8 @@ BASE_BEHIND_MS = 40 * DAY_MS
 #: old payments further behind the newest than this are in no window of a payment that is not late
 FORGET_MS = 31 * DAY_MS
 U32 = 1 << 32
-NEW, DUPLICATE = 0, 1
+#: what a payment is to its card: not held; held for certain; like an old one, of which no id is kept, in time and amount
+NEW, DUPLICATE, POSSIBLE = 0, 1, 2
 #: of a value that no payment of the last week has
 _NO_SPAN = 3
 #: what to do with a payment that the profile holds already, and with the profile
@@ -60,9 +61,9 @@ _CHANNEL, _MCC, _CURRENCY = INDEX["channel"], INDEX["mcc"], INDEX["currency_code
 
 @njit(cache=True, nogil=True)
 def transaction_features(payments: Any, seen: Any, out: Any) -> None:
-    """Fill what the transactions themselves say; rows with ``seen`` stay as they are. ``out`` float32 (n, WIDTH)."""
+    """Fill what the transactions themselves say; rows of DUPLICATEs stay as they are. ``out`` float32 (n, WIDTH)."""
     for i in range(payments.shape[0]):
-        if seen[i] != 0:
+        if seen[i] == DUPLICATE:
             continue
         tx = payments[i]
         row = out[i]
@@ -87,15 +88,20 @@ def holder_features(
 ) -> None:
     """Fill the holders' features of a batch, in order, and apply each payment to its holder's profile.
 
+    A POSSIBLE repetition is not applied, so that profiles stay a function of the log alone. Its row is what it is made of if it
+    is another payment after all: of the state as it is, with the one that it is like among what came before it. Who knows
+    which ids were decided (``streams.processor.cards``) says which of the two it was.
+
     Args:
         payments: ``features.columns.PAYMENT`` (n,).
         slots: int64 (n,), the holder's slot in ``arena``; -1 where there is none (the row stays).
         arena: ``features.profiles.HOLDER`` records; changed when ``mode`` is APPLY.
-        mode: APPLY and READ take a payment that the profile holds for a repetition (``seen``; its row stays), CONSULT takes
-            it for the payment itself, applied before, and looks past it.
+        mode: APPLY and READ take a payment that the profile holds for a repetition (``seen``), CONSULT takes it for the
+            payment itself, applied before, and looks past it.
         first: CARD_COLUMNS or CUSTOMER_COLUMNS: where in a row the holder's entries begin.
         out: float32 (n, WIDTH), NaN-filled.
-        seen: uint8 (n,), set to DUPLICATE where the payment was applied before; such rows are passed over from the start.
+        seen: uint8 (n,), set to DUPLICATE where the payment was applied before (the row stays; where it is so from the start it
+            is passed over), to POSSIBLE where it may have been.
     """
     values = np.empty((3, RECENT + 1), dtype=np.uint16)
     spans = np.empty(RECENT + 1, dtype=np.uint8)
@@ -104,53 +110,57 @@ def holder_features(
     squares = np.empty(6, dtype=np.float64)
     for i in range(slots.shape[0]):
         slot = slots[i]
-        if slot < 0 or seen[i] != 0:
+        if slot < 0 or seen[i] == DUPLICATE:
             continue
         tx, p = payments[i], arena[slot]
-        if mode != CONSULT and ((tx.offset >= 0 and tx.offset <= p.offset) or _held(tx, p)):
-            seen[i] = DUPLICATE
-            continue
+        held = NEW
+        if mode != CONSULT:
+            held = DUPLICATE if tx.offset >= 0 and tx.offset <= p.offset else _held(tx, p)
+            seen[i] = held
+            if held == DUPLICATE:
+                continue
         row = out[i, first:]
         _windows(tx, p, row, totals, squares, values, spans, youngest)
         _tables(tx, p, row)
         _habits(tx, p, row)
-        if mode == APPLY:
+        if mode == APPLY and held == NEW:
             _apply(tx, p)
 
 
 @njit(cache=True, nogil=True)
 def apply_payments(payments: Any, slots: Any, arena: Any) -> None:
-    """Write payments into their holders' profiles, in order, without features; repetitions (by id) are dropped."""
+    """Write payments into their holders' profiles, in order, without features; repetitions, POSSIBLE ones too, are dropped."""
     for i in range(slots.shape[0]):
-        if slots[i] >= 0 and not _held(payments[i], arena[slots[i]]):
+        if slots[i] >= 0 and _held(payments[i], arena[slots[i]]) == NEW:
             _apply(payments[i], arena[slots[i]])
 
 
 @njit(cache=True, nogil=True)
-def _held(tx: Any, p: Any) -> bool:
-    """Whether the profile holds this very payment: same id, time and amount; of old ones, same time and amount."""
+def _held(tx: Any, p: Any) -> int:
+    """DUPLICATE where the profile holds this very payment (same id, time and amount), POSSIBLE where an old one is like it (same
+    time and amount), else NEW."""
     relative = tx.event_ms - p.base_ms
     # nothing that is held is newer than the newest: who comes in order need not be looked for
     if p.n == 0 or tx.event_ms > p.last_ms or relative < 0 or relative >= U32:
-        return False
+        return NEW
     low, high = tx.amount & 0xFFFFFFFF, tx.amount >> 32
     own = tx.id_hash & 0xFFFF
     for j in range(p.n):
         same = p.recent[j].t == relative and p.recent[j].id == own
         if same and p.recent[j].amount == low and p.recent[j].amount_high == high:
-            return True
+            return DUPLICATE
     for k in range(np.int64(p.old_n) - 1, -1, -1):
         j = _place(k, p)
         if p.old_t[j] < relative:
-            return False
+            return NEW
         if (
             p.old_t[j] == relative
             and p.old_amount[j] == low
             and p.old_high[j] == high
             and p.old_count[j] == 1
         ):
-            return True
-    return False
+            return POSSIBLE
+    return NEW
 
 
 @njit(cache=True, nogil=True)

@@ -25,7 +25,7 @@ from features.columns import (
     text_hash,
 )
 from features.engine import Places, Profiles, fill_features
-from features.holder_kernel import apply_payments
+from features.holder_kernel import DUPLICATE, NEW, POSSIBLE, apply_payments
 from features.meeting_kernel import LABEL, PAID, apply_frauds, apply_items
 from features.profiles import (
     FRAUDS,
@@ -50,6 +50,7 @@ def replay(
 
     Returns:
         float32 (rows, WIDTH), catalogue order, NaN where unknown; rows seen before (same card, id, time and amount) are NaN.
+        What is like an old payment of its card in time and amount is one of these if its id came before.
     """
     n = history.num_rows
     columns = columns_of_table(history)
@@ -64,7 +65,12 @@ def replay(
         state.features(part, rows, out[rows], seen[rows])
         if progress is not None and (start // batch) % 64 == 0:
             progress(rows.stop)
-    out[seen != 0] = np.nan
+    out[seen == DUPLICATE] = np.nan
+    likenesses = np.flatnonzero(seen == POSSIBLE)
+    if len(likenesses):
+        ids, _ = _codes(history["transaction_id"])
+        _, first = np.unique(ids, return_index=True)
+        out[np.setdiff1d(likenesses, first)] = np.nan
     return out
 
 
@@ -96,7 +102,7 @@ class _State:
         places = Places(self.card_slots[rows], customers, meetings, self.fraud_slots[rows])
         profiles = Profiles(self.cards, self.customers, self.meetings, self.frauds)
         fill_features(part, places, profiles, out, seen, apply=True)
-        fresh = seen == 0
+        fresh = seen == NEW
         apply_payments(part, np.where(fresh, customers, -1), self.customers)
         for kind in range(3):
             some = (meetings[:, kind] >= 0) & fresh

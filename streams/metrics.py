@@ -55,6 +55,11 @@ FORWARDED = Counter(
 DUPLICATES = Counter(
     "tollgate_duplicates_total", "Records dropped because they were handled before", ["stage"]
 )
+DECIDED_LIKENESSES = Counter(
+    "tollgate_decided_likenesses_total",
+    "Transactions of the time and amount of an old payment of their card, decided because their id was not; the card's state"
+    " takes them for repetitions",
+)
 UNKNOWN_FIELDS = Counter(
     "tollgate_unknown_fields_total", "Fields of transactions that the contract does not know"
 )

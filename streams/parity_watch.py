@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from features.catalogue import INDEX, NAMES, WIDTH
 from features.columns import columns_of, text_hash
-from features.holder_kernel import APPLY, CARD_COLUMNS, CUSTOMER_COLUMNS, holder_features
+from features.holder_kernel import APPLY, CARD_COLUMNS, CUSTOMER_COLUMNS, DUPLICATE, holder_features
 from features.profiles import HOLDER, new_arena
 from streams.layouts import Known, Layouts, own_rows
 from streams.metrics import PARITY_COMPARED, PARITY_DIFFERENT
@@ -101,7 +101,8 @@ class ParityWatch:
         if known is None:
             # its payment counts for the next ones all the same
             return 0
-        if record.missing & MISSING_CARD or seen[0] or (record.decided and record.as_of[0] != known_to):
+        unlike = record.decided and record.as_of[0] != known_to
+        if record.missing & MISSING_CARD or seen[0] == DUPLICATE or unlike:
             # made without the card's state, or by the HTTP edge from a state that was younger or older than this
             return 0
         served, own = served[_OWN], row[0, _OWN]

@@ -129,7 +129,7 @@ class Gather:
     def compute(
         self, columns: Payments, *, apply: bool
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-        """Features of the batch, float32 (n, WIDTH), and which rows were seen before, uint8 (n,).
+        """Features of the batch, float32 (n, WIDTH), and ``seen`` as ``features.engine.fill_features`` says, uint8 (n,).
 
         With ``apply`` the cards' arena afterwards holds the batch.
         """

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from features.catalogue import CATALOGUE_HASH
 from features.codec import ProfileError
 from features.columns import columns_of
+from features.holder_kernel import DUPLICATE
 from features.online.gather import Gather, StoreRefused
 from features.online.versions import is_whole
 from models.scorer import Scorer
@@ -23,7 +24,9 @@ from streams.records import encode_edge_decision
 
 
 class Computed(NamedTuple):
-    """Features of n entries. ``seen``: the card's ring holds this very transaction already (its row means nothing)."""
+    """Features of n entries. ``seen``: DUPLICATE where the card's ring holds this very transaction already (its row means
+    nothing). A POSSIBLE repetition is none: nobody here gets this far whose id the index knows.
+    """
 
     rows: npt.NDArray[np.float32]
     seen: npt.NDArray[np.uint8]
@@ -83,9 +86,10 @@ def decide_round(work: Round, decider: Decider, scorer: Scorer | None, now_ms: f
             trouble = error
     computed = compute(work.entries, work.gather, stateless=stateless)
     chosen, seen = list(work.chosen), []
-    if not stateless and computed.seen.any():
-        seen = [work.entries[i] for i in chosen if computed.seen[i]]
-        chosen = [i for i in chosen if not computed.seen[i]]
+    held = computed.seen == DUPLICATE
+    if not stateless and held.any():
+        seen = [work.entries[i] for i in chosen if held[i]]
+        chosen = [i for i in chosen if not held[i]]
     entries = [work.entries[i] for i in chosen]
     if entries:
         cases = [

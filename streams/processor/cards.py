@@ -18,7 +18,7 @@ from confluent_kafka import Producer
 from features.catalogue import CATALOGUE_HASH, INDEX, LATE_BOUND_S, WIDTH
 from features.columns import Payments, columns_of, text_hash
 from features.engine import Places, Slots, computed_beside, entities_as_of, frauds_as_of
-from features.holder_kernel import transaction_features
+from features.holder_kernel import NEW, transaction_features
 from features.meeting_kernel import MEETINGS
 from features.online.claims import REBUILDING_KEY, Claims
 from features.online.hot import HotProfiles
@@ -43,6 +43,7 @@ from streams.missing import present
 from streams.partitioning import entity_partition
 from streams.processor.endings import ACKNOWLEDGE_WITHIN_S, Ending, Endings
 from streams.processor.intake import Accepted, Intake, sort_out
+from streams.processor.likenesses import Likenesses
 from streams.processor.paid import pack_paid
 from streams.records import (
     HEADER_APPENDED_MS,
@@ -93,6 +94,7 @@ class CardStage:
         self._claims = claims
         self._hot = hot
         self._endings = endings
+        self._likenesses = Likenesses(client)
         self.rebuilding = False
         #: only the state is written: what the chunks mean for others is on the log already
         self.silent = False
@@ -123,10 +125,11 @@ class CardStage:
         ending = ending_of(chunk, [writes], "processor", started)
         if self.silent:
             return self._endings.end(ending)
+        repeated = self._likenesses.repeated(accepted, seen)
         self._endings.acknowledged()
-        self._produce(intake, columns, rows, seen, late_ms, read, _homes(hot, places))
+        self._produce(intake, columns, rows, seen, repeated, late_ms, read, _homes(hot, places))
         done = self._endings.end(ending)
-        _count(intake, seen, late_ms)
+        _count(intake, repeated, late_ms)
         if accepted:
             say_staleness("card", int(columns["event_ms"].max()))
         return done
@@ -148,9 +151,10 @@ class CardStage:
         transaction_features(columns, seen, rows)
         nothing = Read(np.full((n, 4), -1), np.full(n, -1), [present(tx) for tx in transactions])
         homes = [_named_homes(tx, self._settings.partitions) for tx in transactions]
-        self._produce(intake, columns, rows, seen, [0] * n, nothing, np.array(homes).reshape(n, 4))
+        none = seen != NEW
+        self._produce(intake, columns, rows, seen, none, [0] * n, nothing, np.array(homes).reshape(n, 4))
         flush(self._producer, ACKNOWLEDGE_WITHIN_S)
-        _count(intake, seen, [0] * n)
+        _count(intake, none, [0] * n)
 
     def _produce(
         self,
@@ -158,10 +162,12 @@ class CardStage:
         columns: Payments,
         rows: Any,
         seen: Any,
+        repeated: Any,
         late_ms: list[int],
         read: Read,
         homes: Any,
     ) -> None:
+        """Features of what is not ``repeated``; items of what the cards' state took (``seen`` NEW), as that is (n,)."""
         now_ms = int(time.time() * 1000)
         for record, error in intake.refused:
             send_dead_letter(self._producer, dead_letter(record, error, now_ms))
@@ -169,10 +175,10 @@ class CardStage:
             self._forward(misplaced.record, misplaced.card_id, misplaced.partition)
         produce = self._producer.produce
         state = zip(read.entities.tolist(), read.frauds.tolist(), late_ms, read.missing, strict=True)
-        for event, row, repeated, (entities, frauds, late, missing) in zip(
-            intake.accepted, rows, seen.tolist(), state, strict=True
+        for event, row, again, (entities, frauds, late, missing) in zip(
+            intake.accepted, rows, repeated.tolist(), state, strict=True
         ):
-            if not repeated:
+            if not again:
                 value = encode_features(_features(event, row, entities, frauds, late, missing))
                 produce(FEATURES.name, key=event.transaction.card_id, partition=event.partition, value=value)
         for (source, target), paid in _paid(intake.accepted, columns, seen, homes).items():
@@ -265,7 +271,7 @@ def _paid(
         [tx.ip for tx in transactions], [tx.customer_id for tx in transactions],
     )  # fmt: skip
     sources = np.array([event.partition for event in accepted], dtype=np.int64)
-    return pack_paid(columns, cards, ids, homes, sources, seen == 0)
+    return pack_paid(columns, cards, ids, homes, sources, seen == NEW)
 
 
 def _homes(hot: HotProfiles, places: Places) -> Any:
@@ -298,19 +304,19 @@ def say_staleness(entity: str, newest_ms: int) -> None:
     FEATURE_STALENESS.labels(entity).set(max(0.0, time.time() - newest_ms / 1000))
 
 
-def _count(intake: Intake, seen: Any, late_ms: list[int]) -> None:
+def _count(intake: Intake, repeated: Any, late_ms: list[int]) -> None:
     tenants: dict[str, int] = {}
     for i, event in enumerate(intake.accepted):
-        if not seen[i]:
+        if not repeated[i]:
             tenants[event.transaction.tenant] = tenants.get(event.transaction.tenant, 0) + 1
     for tenant, count in tenants.items():
         TRANSACTIONS.labels(tenant).inc(count)
-    repeated = int(np.count_nonzero(seen))
-    if repeated:
-        DUPLICATES.labels("processor").inc(repeated)
+    dropped = int(np.count_nonzero(repeated))
+    if dropped:
+        DUPLICATES.labels("processor").inc(dropped)
     if intake.unknown_fields:
         UNKNOWN_FIELDS.inc(intake.unknown_fields)
-    late = [behind for behind, repeat in zip(late_ms, seen, strict=True) if behind and not repeat]
+    late = [behind for behind, repeat in zip(late_ms, repeated, strict=True) if behind and not repeat]
     if late:
         LATE_EVENTS.inc(len(late))
         TOO_LATE_EVENTS.inc(sum(behind > LATE_BOUND_MS for behind in late))

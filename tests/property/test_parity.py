@@ -98,9 +98,11 @@ class Stage:
         self.log.produce("transactions", tx.card_id, encode(tx), partition, headers)
 
     def _decided(self, tx: Transaction) -> bytes:
-        """The edge's own computation on the store as it is now; sometimes without the store."""
+        return self.decided(tx, stateless=self.random.random() < 0.2)
+
+    def decided(self, tx: Transaction, *, stateless: bool = False) -> bytes:
+        """The edge's own computation on the store as it is now, or without the store."""
         entries, gather = entries_of([tx], [tx.event_ms], 0.0, 100), Gather([tx])
-        stateless = self.random.random() < 0.2
         if not stateless:
             gather.load(self.redis.call(gather.commands()))
         decision = Decider().decide(
