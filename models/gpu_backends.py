@@ -5,7 +5,9 @@ Packages: ``infra/requirements/gpu.txt``. The array module is a parameter, so th
 
 from __future__ import annotations
 
+import ctypes
 import importlib
+import importlib.util
 import logging
 import tempfile
 import threading
@@ -25,6 +27,8 @@ logger = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float32]
 #: rows that the staging buffers hold at first; larger batches make them grow
 STAGED_ROWS = 4096
+#: what `infra/requirements/gpu.txt` brings, by module
+_PACKAGES = {"cupy": "CuPy", "nvidia.nccl": "NCCL", "nvidia.cuda_nvrtc": "NVRTC"}
 
 
 class Device(Protocol):
@@ -170,20 +174,42 @@ def gpu_backends(model: bytes) -> list[Backend]:
 
 
 def what_a_gpu_needs() -> str | None:
-    """Why there is no GPU backend here, and what would bring one; None where there is one."""
-    packages = "uv pip install -r infra/requirements/gpu.txt (CuPy, NCCL) into .venv"
+    """Everything that keeps a GPU backend from working here, by name, and what would bring it; None where one works."""
+    missing = []
     try:
-        device = CupyDevice()
-        booster_has_cuda = bool(xgboost.build_info().get("USE_CUDA"))
+        CupyDevice()
     except ImportError as error:
-        return f"CuPy is not installed ({error}): an NVIDIA GPU with a CUDA 12 driver (535 or later), then {packages}"
+        # one that is not installed is among the packages
+        if _is_installed("cupy"):
+            missing.append(f"a CuPy that can be imported ({error})")
     except Exception as error:  # noqa: BLE001 - as above
-        return f"CuPy finds no GPU ({error}): an NVIDIA GPU with a CUDA 12 driver (535 or later) is needed"
-    return (
-        None
-        if booster_has_cuda
-        else f"this XGBoost is built without CUDA ({device.name} is here): {packages}"
-    )
+        missing.append(f"a device that CuPy can use ({error})")
+    else:
+        if xgboost.build_info().get("USE_CUDA"):
+            return None
+    if not _driver_is_here():
+        missing.insert(0, "an NVIDIA GPU with a CUDA 12 driver (libcuda.so.1, 535 or later)")
+    if not xgboost.build_info().get("USE_CUDA"):
+        missing.append("an XGBoost that is built with CUDA")
+    if packages := [name for module, name in _PACKAGES.items() if not _is_installed(module)]:
+        missing.append(f"{', '.join(packages)}: `uv pip install -r infra/requirements/gpu.txt` into .venv")
+    return f"missing are {'; '.join(missing)}"
+
+
+def _driver_is_here() -> bool:
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        # what holds it is not there either
+        return False
 
 
 def _nvforest_backend(model: bytes, device: Device) -> Backend:
