@@ -16,7 +16,7 @@ from locust.html import get_html_report
 from locust.stats import get_error_report_summary, get_stats_summary, stats_history
 
 from loadtest.locust.decisions import Decisions
-from loadtest.locust.payments import payments, run_prefix
+from loadtest.locust.payments import attacks, payments, run_prefix
 from loadtest.locust.shapes import DEFAULT_SECONDS, SECONDS, SHAPES, Shape
 from loadtest.locust.sla import Sla, Totals, breaches
 from loadtest.locust.users import USERS, WAIT_S, Load
@@ -82,9 +82,10 @@ def _run(args: argparse.Namespace, settings: Settings) -> int:
         producer.close()
     totals = _totals(environment, args.target, missing)
     sla = Sla(args.p99_ms, args.error_share, args.missing)
-    _say(args, environment, totals, breaches(sla, totals))
+    broken = breaches(sla, totals)
+    _say(args, environment, totals, attacks(prefix, environment.load.accepted), broken)
     runner.quit()
-    return 1 if breaches(sla, totals) else 0
+    return 1 if broken else 0
 
 
 def _totals(environment: Any, target: str, missing: int) -> Totals:
@@ -98,17 +99,24 @@ def _totals(environment: Any, target: str, missing: int) -> Totals:
     )
 
 
-def _say(args: argparse.Namespace, environment: Any, totals: Totals, broken: list[str]) -> None:
+def _say(
+    args: argparse.Namespace, environment: Any, totals: Totals, attacked: int, broken: list[str]
+) -> None:
     report = _write_report(args, environment) if args.report else None
     if args.json:
-        told = {**asdict(totals), "broken": broken, "report": str(report) if report else None}
+        told = {
+            **asdict(totals),
+            "attacks": attacked,
+            "broken": broken,
+            "report": str(report) if report else None,
+        }
         print(json.dumps(told))
         return
     print("\n".join(get_stats_summary(environment.stats, False)))
     if environment.stats.errors:
         print("\n".join(get_error_report_summary(environment.stats)))
     print(f"{args.target}, {args.shape}, {args.users} users: p50 {totals.p50_ms:.0f} ms, p99 {totals.p99_ms:.0f} ms, "
-          f"{totals.requests:,} calls, {totals.failures:,} failed, {totals.missing:,} missing")  # fmt: skip
+          f"{totals.requests:,} calls, {totals.failures:,} failed, {totals.missing:,} missing; {attacked:,} payments by attackers")  # fmt: skip
     print("SLA kept" if not broken else "SLA broken: " + "; ".join(broken))
     if report:
         print(f"report: {report}")
