@@ -126,6 +126,7 @@ def _scorer(_size: Size, _streamed: list[bench_stream.Runs]) -> Iterator[Row]:
 def _profile(_size: Size, _streamed: list[bench_stream.Runs]) -> Iterator[Row]:
     with running_stack(None, profiling.PORT_BASE) as settings:
         yield from profiling.profile_rows(settings, PROFILED_RATE, PROFILE_SECONDS)
+        yield from profiling.http_profile_rows(settings, profiling.HTTP_RATE, PROFILE_SECONDS)
 
 
 def _add_plots(report: Path, streamed: list[bench_stream.Runs]) -> None:
