@@ -6,6 +6,7 @@ Training, backfill and evaluation all come through here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,9 @@ def replay(
     """Compute the features of every row of a history table, in its order.
 
     Args:
-        history: transactions in order of arrival, with ``label`` and ``label_time`` (see decision 1). A label moves
-            features only of rows whose event time is not before its ``label_time``.
+        history: transactions in order of arrival, with ``label`` and ``label_time`` (see decision 1). A row sees the labels
+            that were known when it came: with a ``label_time`` not after its event time or, for a row that came late, not
+            after the newest event time that had come before it (decision 5).
         progress: called with the number of rows done, now and then.
 
     Returns:
@@ -56,13 +58,18 @@ def replay(
     columns = columns_of_table(history)
     state = _State(history)
     labels = _Labels(history, columns["event_ms"])
+    clock_ms = np.maximum.accumulate(columns["event_ms"])
     out = np.full((n, WIDTH), np.nan, dtype=np.float32)
     seen = np.zeros(n, dtype=np.uint8)
     for start in range(0, n, batch):
         rows = slice(start, min(start + batch, n))
         part = columns[rows]
-        labels.apply_until(int(part["event_ms"].max()), state)
-        state.features(part, rows, out[rows], seen[rows])
+        # labels alone cut a batch: were payments counted at a cut, a label's time would show in features without labels
+        for first, end in pairwise([*labels.cuts(clock_ms[rows]), rows.stop - start]):
+            labels.apply_until(int(clock_ms[start + first]), state)
+            piece = slice(start + first, start + end)
+            state.features(columns[piece], piece, out[piece], seen[piece])
+        state.paid(part, rows, seen[rows])
         if progress is not None and (start // batch) % 64 == 0:
             progress(rows.stop)
     out[seen == DUPLICATE] = np.nan
@@ -97,11 +104,16 @@ class _State:
         self.frauds = new_arena(FRAUDS, len(names) + len(customers))
 
     def features(self, part: Payments, rows: slice, out: Any, seen: Any) -> None:
-        """Features of some rows as of their start (cards: one after the other), then what they mean for the rest."""
-        customers, meetings = self.customer_slots[rows], self.meeting_slots[rows]
-        places = Places(self.card_slots[rows], customers, meetings, self.fraud_slots[rows])
+        """Features of some rows as of their start; cards count them one after the other."""
+        places = Places(
+            self.card_slots[rows], self.customer_slots[rows], self.meeting_slots[rows], self.fraud_slots[rows]
+        )
         profiles = Profiles(self.cards, self.customers, self.meetings, self.frauds)
         fill_features(part, places, profiles, out, seen, apply=True)
+
+    def paid(self, part: Payments, rows: slice, seen: Any) -> None:
+        """Count some rows for their customers and meeting places."""
+        customers, meetings = self.customer_slots[rows], self.meeting_slots[rows]
         fresh = seen == NEW
         apply_payments(part, np.where(fresh, customers, -1), self.customers)
         for kind in range(3):
@@ -169,6 +181,14 @@ class _Labels:
             self.rows, self.known_ms = rows[order], known_ms[order]
         self.event_ms = event_ms
         self.done = 0
+
+    def cuts(self, clock_ms: npt.NDArray[np.int64]) -> list[int]:
+        """Of a batch's clock, ascending: its first row, and each from which on more labels are known than before it."""
+        until = int(np.searchsorted(self.known_ms, clock_ms[-1], side="right"))
+        if until == self.done:
+            return [0]
+        found = np.searchsorted(clock_ms, self.known_ms[self.done : until], side="left")
+        return [0, *np.unique(found[found > 0]).tolist()]
 
     def apply_until(self, now_ms: int, state: _State) -> None:
         until = int(np.searchsorted(self.known_ms, now_ms, side="right"))

@@ -29,7 +29,7 @@ from streams.decision_index import (
     entries_in,
     lookups,
 )
-from streams.events import InvalidEvent, Label, encode, parse_label
+from streams.events import InvalidEvent, Label, check_said, encode, parse_label
 from streams.kafka import flush
 from streams.labels.early import EarlyLabels
 from streams.labels.join import Join, Joined, KnownDecision, StoredLabel
@@ -103,7 +103,9 @@ class LabelsStage:
         refused: list[tuple[Any, InvalidEvent]] = []
         for record in chunk.records:
             try:
-                parsed.append((record, parse_label(record.value)))
+                label = parse_label(record.value)
+                check_said(label, record.timestamp)
+                parsed.append((record, label))
             except InvalidEvent as error:
                 refused.append((record, error))
         labels, misplaced = self._sort_out(parsed)

@@ -28,7 +28,7 @@ PARTITIONS = 2
 BUDGET, ROOM = 1 << 21, 512
 
 
-#: after every event of these tests
+#: after every event of these tests, unless they move a log's clock
 APPENDED_MS = 1_790_000_000_000
 
 
@@ -51,6 +51,8 @@ class MemoryLog:
 
     def __init__(self) -> None:
         self.topics: dict[tuple[str, int], list[Record]] = {}
+        #: the broker's clock
+        self.now_ms = APPENDED_MS
 
     def produce(
         self,
@@ -61,7 +63,7 @@ class MemoryLog:
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
         log = self.topics.setdefault((topic, partition), [])
-        log.append(Record(topic, partition, len(log), APPENDED_MS, key, value, list(headers)))
+        log.append(Record(topic, partition, len(log), self.now_ms, key, value, list(headers)))
 
     def flush(self, timeout_s: float) -> int:
         assert timeout_s > 0

@@ -368,39 +368,6 @@ def test_frauds_and_declines_agree_with_the_oracle(drawn):
                 assert row[0, INDEX[f"{entity}_{name}"]] == want, name
 
 
-def test_fraud_rate_moves_only_with_a_matured_label():
-    arena = new_arena(MEETING, 1)
-    day = START // DAY * DAY
-
-    def rate(t: int) -> float:
-        row = np.full((1, WIDTH), np.nan, dtype=np.float32)
-        row[0, INDEX["amount"]] = 100
-        meeting_features(moment(t), np.array([[0, -1, -1]]), arena, row)
-        return float(row[0, INDEX["merchant_fraud_rate_7d"]])
-
-    def item(t: int, kind: int, frauds: int) -> None:
-        one = np.zeros(1, np.int64)
-        apply_items(
-            one,
-            one + 1,
-            one + kind,
-            np.array([t]),
-            one + 100,
-            np.array([1], dtype=np.uint32),
-            one + frauds,
-            arena,
-        )
-
-    item(day, PAID, 0)
-    item(day, PAID, 0)
-    assert rate(day + 9 * DAY) == 0.0
-    item(day, LABEL, 1)
-    assert rate(day + 2 * DAY) == 0.0
-    assert rate(day + 9 * DAY) == 0.5
-    item(day, LABEL, -1)
-    assert rate(day + 9 * DAY) == 0.0
-
-
 def test_a_profile_survives_its_bytes():
     events = busy_card(300, 40 * DAY, seed=1)
     _, _, arena = run_kernel(events)

@@ -100,6 +100,8 @@ class Town:
     def __init__(self, seed: int) -> None:
         self.pick = random.Random(seed)
         self.log, self.redis = MemoryLog(), LossyRedis()
+        # labels come when they are said, which is later than the payments here
+        self.log.now_ms = START_MS + 30 * 86_400_000
         self.labels, self.processor = LabelsWorker(self.log, self.redis), Worker(self.log, self.redis)
         self.said: dict[int, str] = {}
 

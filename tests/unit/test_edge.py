@@ -47,7 +47,7 @@ TX: dict[str, Any] = {
 #: a busy test machine must not turn a decision into a missed deadline
 PATIENT_MS = 8000
 LABEL: dict[str, Any] = {
-    "transaction_id": "tx-1", "label": "fraud", "label_time": "2026-12-01T09:00:00Z", "source": "chargeback",
+    "transaction_id": "tx-1", "label": "fraud", "label_time": "2026-11-21T18:00:00Z", "source": "chargeback",
     "card_id": "card-42", "merchant_id": "m-9", "event_time": "2026-11-21T10:15:30.123Z",
 }  # fmt: skip
 
@@ -520,6 +520,8 @@ def test_labels_are_published(make: Callable[..., World]) -> None:
         assert (topic, key, json.loads(value)["label"]) == ("labels", "card-42", "fraud")
         bad = await world.client.post("/v1/labels", json=LABEL | {"label": "perhaps"})
         assert (bad.status_code, bad.json()["field"]) == (422, "label")
+        future = await world.client.post("/v1/labels", json=LABEL | {"label_time": "2099-11-21T18:00:00Z"})
+        assert (future.status_code, future.json()["field"]) == (422, "label_time")
         world.publisher.error = "away"
         assert (await world.client.post("/v1/labels", json=LABEL)).status_code == 503
 

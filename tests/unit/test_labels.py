@@ -29,7 +29,7 @@ from streams.decision_index import (
     parse_entry,
     row_of,
 )
-from streams.events import Label, Outcome, encode, from_ms
+from streams.events import MAX_AHEAD_MS, Label, Outcome, encode, from_ms
 from streams.labels.early import EarlyLabels, early_key
 from streams.labels.sent import keys_of
 from streams.labels.stage import LabelsStage, label_key
@@ -115,7 +115,9 @@ class Log:
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
         offset = len(self.of(topic, partition))
-        self.sent.append(Record(topic, partition, offset, 1, value, key.encode(), tuple(headers)))
+        self.sent.append(
+            Record(topic, partition, offset, START_MS + 1_000, value, key.encode(), tuple(headers))
+        )
 
     def flush(self, timeout_s: float) -> int:
         assert timeout_s > 0
@@ -182,7 +184,7 @@ def label(offset: int, number: int, partition: int = 0, card: str = CARDS[0]) ->
         transaction_id=f"tx-{number}", label="fraud", label_time=from_ms(START_MS + 10), source="chargeback",
         card_id=card, merchant_id="m-1", event_time=from_ms(START_MS + number),
     )  # fmt: skip
-    return Record("labels", partition, offset, 1_000 + offset, encode(value), headers=(("trace", b"t"),))
+    return Record("labels", partition, offset, START_MS + offset, encode(value), headers=(("trace", b"t"),))
 
 
 def decided(offset: int, number: int, *headers: tuple[str, bytes]) -> Record:
@@ -346,7 +348,7 @@ def test_a_misplaced_label_is_sent_on_and_joined_only_where_it_belongs():
     (sent,) = world.log.of("labels")
     assert (sent.partition, sent.value, sent.key) == (0, misplaced.value, CARDS[0].encode())
     assert dict(sent.headers) == {
-        "trace": b"t", "tollgate-forwarded-from": b"1:7", "tollgate-appended-ms": b"1007",
+        "trace": b"t", "tollgate-forwarded-from": b"1:7", "tollgate-appended-ms": b"%d" % (START_MS + 7),
     }  # fmt: skip
     world.handle(sent)
     assert len(world.outcomes()) == 1
@@ -367,6 +369,26 @@ def test_an_outcome_that_is_on_the_log_is_not_sent_again_when_the_other_side_com
     assert len(world.outcomes()) == 1
     world.handle(label(1, 2))
     assert [outcome.decision.transaction_id for outcome in world.outcomes()] == ["tx-1", "tx-2"]
+
+
+def test_a_label_from_the_future_is_a_dead_letter_and_counts_once_it_is_known():
+    """What is known is never of later than now; a day is left for clocks that differ."""
+    world = World()
+    early, late = label(0, 1), label(1, 2)
+    day_before_ms = START_MS + 10 - MAX_AHEAD_MS
+    world.handle(replace(early, timestamp=day_before_ms), replace(late, timestamp=day_before_ms - 1))
+    assert world.counted() == [("card", CARDS[0], 1), ("merchant", "m-1", 1)]
+    (letter,) = world.dead_letters()
+    assert (letter.reason, letter.source_offset, letter.original_bytes()) == (
+        "label_time_ahead",
+        1,
+        late.value,
+    )
+    assert "label_time" in letter.text and "once it is known" in letter.text
+    assert world.position("labels") == 2
+    # sent again as it is, when its time has come
+    world.handle(replace(late, offset=2, timestamp=START_MS + 10))
+    assert world.counted() == [("card", CARDS[0], 1)] * 2 + [("merchant", "m-1", 1)] * 2
 
 
 def test_a_chunk_of_misplaced_labels_only_moves_the_position():
