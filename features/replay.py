@@ -27,7 +27,7 @@ from features.columns import (
 )
 from features.engine import Places, Profiles, fill_features
 from features.holder_kernel import DUPLICATE, NEW, POSSIBLE, apply_payments
-from features.meeting_kernel import LABEL, PAID, apply_frauds, apply_items
+from features.meeting_kernel import DECLINED, LABEL, PAID, apply_frauds, apply_items
 from features.profiles import (
     FRAUDS,
     HOLDER,
@@ -40,14 +40,33 @@ BATCH = 256
 
 
 def replay(
-    history: pa.Table, *, batch: int = BATCH, progress: Callable[[int], None] | None = None
+    history: pa.Table,
+    *,
+    labels: pa.Table | None = None,
+    batch: int = BATCH,
+    progress: Callable[[int], None] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Compute the features of every row of a history table, in its order.
 
+    A row sees what was known when it came: labels with a ``label_time`` and declines with a ``decided_at`` not after its clock.
+    That is the newest ``arrival_time`` by then or, in a history without that column, the newest event time, so that a row which
+    comes late sees what is known when it comes (decision 5).
+
+    With batches of one this is what was served where all that went before was applied: the same bits in every column. By design
+    it differs from that
+
+    - in larger batches: customers, merchants, devices and addresses are those of the batch's start, as in a chunk of the stream;
+      of a card itself, and of labels and declines, every row sees what came before it;
+    - from what is served under load, where payments, labels and declines take a moment from one stage to the next: what each
+      decision saw is on its record (``tollgate parity``);
+    - where a record's entities were not read in time (``degraded``): here nothing is ever missing;
+    - for labels of transactions that are not in the history: here nobody knows whom they concern.
+
     Args:
-        history: transactions in order of arrival, with ``label`` and ``label_time`` (see decision 1). A row sees the labels
-            that were known when it came: with a ``label_time`` not after its event time or, for a row that came late, not
-            after the newest event time that had come before it (decision 5).
+        history: transactions in order of arrival, with ``label`` and ``label_time`` (decision 1). Where they are there:
+            ``decision`` and ``decided_at``, of which declines count from then on, and ``arrival_time``, when the row came.
+        labels: all that was said, in place of the history's own columns: ``transaction_id``, ``label`` and ``label_time``, in
+            the order in which it came. A correction counts from its own time on.
         progress: called with the number of rows done, now and then.
 
     Returns:
@@ -57,16 +76,19 @@ def replay(
     n = history.num_rows
     columns = columns_of_table(history)
     state = _State(history)
-    labels = _Labels(history, columns["event_ms"])
-    clock_ms = np.maximum.accumulate(columns["event_ms"])
+    news = _News(history, labels, columns["event_ms"])
+    came_ms = (
+        _event_ms(history["arrival_time"]) if "arrival_time" in history.column_names else columns["event_ms"]
+    )
+    clock_ms = np.maximum.accumulate(came_ms)
     out = np.full((n, WIDTH), np.nan, dtype=np.float32)
     seen = np.zeros(n, dtype=np.uint8)
     for start in range(0, n, batch):
         rows = slice(start, min(start + batch, n))
         part = columns[rows]
-        # labels alone cut a batch: were payments counted at a cut, a label's time would show in features without labels
-        for first, end in pairwise([*labels.cuts(clock_ms[rows]), rows.stop - start]):
-            labels.apply_until(int(clock_ms[start + first]), state)
+        # for labels and declines alone: were payments counted at a cut, a label's time would show in features without labels
+        for first, end in pairwise([*news.cuts(clock_ms[rows]), rows.stop - start]):
+            news.apply_until(int(clock_ms[start + first]), state)
             piece = slice(start + first, start + end)
             state.features(columns[piece], piece, out[piece], seen[piece])
         state.paid(part, rows, seen[rows])
@@ -125,26 +147,26 @@ class _State:
                     part["amount"][some], self.card_hashes[rows][some], np.zeros(n, np.int64), self.meetings,
                 )  # fmt: skip
 
-    def frauds_known(self, rows: npt.NDArray[np.int64], event_ms: npt.NDArray[np.int64]) -> None:
-        """Count rows as frauds of everybody who took part in them."""
-        for slots in self.meeting_slots[rows].T:
-            some = slots >= 0
-            n = int(some.sum())
+    def told(self, news: npt.NDArray[np.void], event_ms: npt.NDArray[np.int64]) -> None:
+        """Count what became known of payments for those whom it concerns, in tiles of the payments' own times."""
+        labels, n = news["kind"] == LABEL, len(news)
+        unplaced, kinds, frauds = np.full(n, -1), news["kind"].copy(), news["frauds"].copy()
+        for slots, whom in zip(self.meeting_slots[news["row"]].T, (_NAMED, _DECIDED, _DECIDED), strict=True):
+            some = (slots >= 0) & labels & (news["whom"] == whom)
+            m = int(some.sum())
+            if m == 0:
+                continue
             apply_items(
-                slots[some], np.full(n, -1), np.full(n, LABEL), event_ms[some], np.zeros(n, np.int64),
-                np.zeros(n, np.uint32), np.ones(n, np.int64), self.meetings,
+                slots[some], unplaced[:m], kinds[some], event_ms[some], np.zeros(m, np.int64),
+                np.zeros(m, np.uint32), frauds[some], self.meetings,
             )  # fmt: skip
-        for slots in self.fraud_slots[rows].T:
-            some = slots >= 0
-            n = int(some.sum())
-            apply_frauds(
-                slots[some],
-                np.full(n, -1),
-                np.full(n, LABEL),
-                event_ms[some],
-                np.ones(n, np.int64),
-                self.frauds,
-            )
+        for slots, whom in zip(self.fraud_slots[news["row"]].T, (_NAMED, _DECIDED), strict=True):
+            some = (slots >= 0) & ((news["whom"] == whom) | (news["whom"] == _HOLDERS))
+            m = int(some.sum())
+            if m:
+                apply_frauds(
+                    slots[some], unplaced[:m], kinds[some], event_ms[some], frauds[some], self.frauds
+                )
 
 
 def columns_of_table(history: pa.Table) -> Payments:
@@ -165,25 +187,19 @@ def columns_of_table(history: pa.Table) -> Payments:
     return out
 
 
-class _Labels:
-    """Labels in the order in which they become known; applied as the replay's clock passes them."""
+class _News:
+    """Labels and declines in the order in which they become known; applied as the replay's clock passes them."""
 
-    def __init__(self, history: pa.Table, event_ms: npt.NDArray[np.int64]) -> None:
-        if "label" not in history.column_names:
-            self.rows = np.empty(0, dtype=np.int64)
-            self.known_ms = np.empty(0, dtype=np.int64)
-        else:
-            fraud = pc.fill_null(pc.equal(history["label"], "fraud"), False).to_numpy(zero_copy_only=False)
-            known = history["label_time"].is_valid().to_numpy(zero_copy_only=False)
-            rows = np.nonzero(fraud & known)[0]
-            known_ms = _event_ms(history["label_time"])[rows]
-            order = np.argsort(known_ms, kind="stable")
-            self.rows, self.known_ms = rows[order], known_ms[order]
+    def __init__(self, history: pa.Table, labels: pa.Table | None, event_ms: npt.NDArray[np.int64]) -> None:
+        parts = [_declines(history), *_frauds(history, labels)]
+        news = np.concatenate(parts)
+        news = news[np.argsort(news["known_ms"], kind="stable")]
+        self.news, self.known_ms = news, np.ascontiguousarray(news["known_ms"])
         self.event_ms = event_ms
         self.done = 0
 
     def cuts(self, clock_ms: npt.NDArray[np.int64]) -> list[int]:
-        """Of a batch's clock, ascending: its first row, and each from which on more labels are known than before it."""
+        """Of a batch's clock, ascending: its first row, and each from which on more is known than before it."""
         until = int(np.searchsorted(self.known_ms, clock_ms[-1], side="right"))
         if until == self.done:
             return [0]
@@ -193,9 +209,66 @@ class _Labels:
     def apply_until(self, now_ms: int, state: _State) -> None:
         until = int(np.searchsorted(self.known_ms, now_ms, side="right"))
         if until > self.done:
-            rows = self.rows[self.done : until]
+            news = self.news[self.done : until]
             self.done = until
-            state.frauds_known(rows, self.event_ms[rows])
+            state.told(news, self.event_ms[news["row"]])
+
+
+#: what became known of a history's row: when, whom it concerns, LABEL or DECLINED, and what a label changes in the count of frauds
+_NEWS = np.dtype([("row", "<i8"), ("known_ms", "<i8"), ("whom", "<i8"), ("kind", "<i8"), ("frauds", "<i8")])
+#: card and merchant, whom a label names itself; device, address and customer, whom the decision names; card and customer
+_NAMED, _DECIDED, _HOLDERS = 0, 1, 2
+
+
+def _news(rows: Any, known_ms: Any, whom: int, kind: int, frauds: Any = 0) -> npt.NDArray[np.void]:
+    out = np.zeros(len(rows), dtype=_NEWS)
+    for name, values in (
+        ("row", rows),
+        ("known_ms", known_ms),
+        ("whom", whom),
+        ("kind", kind),
+        ("frauds", frauds),
+    ):
+        out[name] = values
+    return out
+
+
+def _declines(history: pa.Table) -> npt.NDArray[np.void]:
+    """Each transaction that was declined, from when it was decided."""
+    if "decision" not in history.column_names:
+        return np.empty(0, dtype=_NEWS)
+    declined = pc.fill_null(pc.equal(history["decision"], "decline"), False)
+    chosen = pc.and_(declined, history["decided_at"].is_valid())
+    rows = np.flatnonzero(chosen.to_numpy(zero_copy_only=False))
+    return _news(rows, _event_ms(history["decided_at"])[rows], _HOLDERS, DECLINED)
+
+
+def _frauds(history: pa.Table, labels: pa.Table | None) -> list[npt.NDArray[np.void]]:
+    """What labels change: the newest word on a transaction counts, and what repeats it changes nothing."""
+    if labels is None:
+        if "label" not in history.column_names:
+            return []
+        labels = history.select(["transaction_id", "label", "label_time"])
+    labels = labels.filter(pc.and_(labels["label"].is_valid(), labels["label_time"].is_valid()))
+    frauds = labels.filter(pc.equal(labels["label"], "fraud"))["transaction_id"]
+    labels = labels.filter(pc.is_in(labels["transaction_id"], frauds.combine_chunks()))
+    place = pc.index_in(labels["transaction_id"], history["transaction_id"].combine_chunks())
+    labels, place = labels.filter(place.is_valid()), place.drop_null()
+    rows, known_ms = place.to_numpy().astype(np.int64), _event_ms(labels["label_time"])
+    fraud = pc.equal(labels["label"], "fraud").to_numpy(zero_copy_only=False).astype(np.int64)
+    order = np.lexsort((known_ms, rows))
+    rows, known_ms, fraud = rows[order], known_ms[order], fraud[order]
+    first = np.concatenate([[True], rows[1:] != rows[:-1]])[: len(rows)]
+    change = fraud - np.where(first, 0, np.roll(fraud, 1))
+    rows, known_ms, change = rows[change != 0], known_ms[change != 0], change[change != 0]
+    decided_ms = known_ms
+    if "decided_at" in history.column_names:
+        # the index joins a label with those whom the decision names: they wait for the decision, if it is not there yet
+        decided_ms = np.maximum(known_ms, _event_ms(history["decided_at"])[rows])
+    return [
+        _news(rows, known_ms, _NAMED, LABEL, change),
+        _news(rows, decided_ms, _DECIDED, LABEL, change),
+    ]
 
 
 def _codes_or_none(history: pa.Table, name: str) -> tuple[npt.NDArray[np.int64], list[str]]:
