@@ -1,20 +1,21 @@
 """Late events: how many, how late, and what they would have changed had they come in time. Pure: records in, sums out.
 
 A payment that arrives after a younger one of its card is counted where it belongs from then on, but the decisions made
-meanwhile did not know of it. Here a card's features are made again in the order of event time, as if nothing had been late,
-and scored again with the same model.
+meanwhile did not know of it. Here a card's own features are made twice from the same records, both times from nothing: in the
+order in which they came and in that of event time, as if nothing had been late. Both are scored with the same model. What the
+log does not hold any more is missing on both sides, so that disorder alone makes a difference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from features.catalogue import LATE_BOUND_S, WIDTH
+from features.catalogue import LATE_BOUND_S, NAMES, WIDTH
 from features.columns import columns_of
 from features.holder_kernel import APPLY, CARD_COLUMNS, CUSTOMER_COLUMNS, holder_features
 from features.profiles import HOLDER, new_arena
@@ -24,6 +25,10 @@ from streams.records import MISSING_CARD, FeatureRecord
 
 #: records of cards with late events that are held at most: bounds memory, and is said when it is reached
 MOST_RECORDS = 200_000
+#: columns that come from the card's own payments: all of the card's but frauds and declines, which are another profile's
+_OWN = slice(CARD_COLUMNS, CUSTOMER_COLUMNS - 2)
+#: the entries that are made again; all others are taken as they were served
+RECOMPUTED = NAMES[_OWN]
 
 
 class LatePayment(NamedTuple):
@@ -84,11 +89,11 @@ class Hindsight:
 
 
 def in_hindsight(records: Sequence[FeatureRecord], scorer: Scorer, layouts: Layouts) -> Hindsight:
-    """Score what was served and what would have been served had every payment of these cards come in order.
+    """Score the payments of some cards as they came, and as they would have come had none been late.
 
     Args:
-        records: all records of some cards, repetitions left out, in offset order per partition. Those made with a
-            catalogue that has not all that the model reads, or without the card's state, are not compared.
+        records: all records of some cards, or the first of them, repetitions left out, in offset order per partition. Those
+            made with a catalogue that has not all that the model reads, or without the card's state, are not compared.
     """
     needed = np.zeros(WIDTH, bool)
     needed[scorer.columns] = True
@@ -96,31 +101,28 @@ def in_hindsight(records: Sequence[FeatureRecord], scorer: Scorer, layouts: Layo
     comparable, served, foreign = readable_rows(stateful, layouts, needed)
     if not comparable:
         return Hindsight(0, 0, 0)
-    ideal = served.copy()
-    places = {(r.partition, r.offset): i for i, r in enumerate(comparable)}
-    own = slice(CARD_COLUMNS, CARD_COLUMNS + _holder_width())
-    for record, row in zip(_in_event_order(records), _card_rows(records), strict=True):
-        place = places.get((record.partition, record.offset))
-        if place is not None:
-            ideal[place, own] = row[own]
-    for place, known in foreign.items():
-        # what the catalogue of the time had not would not have been there in order either
-        if known is not None:
-            ideal[place, ~known] = np.nan
-    both_nan = np.isnan(served) & np.isnan(ideal)
-    changed = (served.view(np.uint32) != ideal.view(np.uint32)) & ~both_nan
-    before, _ = scorer.decide(scorer.score(served), served)
+    places = {(r.partition, r.offset): place for place, r in enumerate(comparable)}
+    rows = {}
+    for order, ordered in (("came", list(records)), ("ideal", sorted(records, key=lambda r: r.event_ms))):
+        made = served.copy()
+        for record, row in zip(ordered, _card_rows(ordered), strict=True):
+            place = places.get((record.partition, record.offset))
+            if place is not None:
+                made[place, _OWN] = row[_OWN]
+        for place, known in foreign.items():
+            # what the catalogue of the time had not would not have been there in order either
+            if known is not None:
+                made[place, ~known] = np.nan
+        rows[order] = made
+    came, ideal = rows["came"], rows["ideal"]
+    changed = (came.view(np.uint32) != ideal.view(np.uint32)) & ~(np.isnan(came) & np.isnan(ideal))
+    before, _ = scorer.decide(scorer.score(came), came)
     after, _ = scorer.decide(scorer.score(ideal), ideal)
     return Hindsight(len(comparable), int(changed.any(axis=1).sum()), int((before != after).sum()))
 
 
-def _in_event_order(records: Iterable[FeatureRecord]) -> list[FeatureRecord]:
-    return sorted(records, key=lambda r: (r.transaction.card_id, r.event_ms, r.partition, r.offset))
-
-
-def _card_rows(records: Sequence[FeatureRecord]) -> npt.NDArray[np.float32]:
-    """The cards' features with every payment in the order of event time, in that order."""
-    ordered = _in_event_order(records)
+def _card_rows(ordered: Sequence[FeatureRecord]) -> npt.NDArray[np.float32]:
+    """The cards' features from nothing, payment by payment; float32 (n, WIDTH), NaN beside them."""
     slots: dict[str, int] = {}
     places = np.array([slots.setdefault(r.transaction.card_id, len(slots)) for r in ordered], dtype=np.int64)
     n = len(ordered)
@@ -129,8 +131,3 @@ def _card_rows(records: Sequence[FeatureRecord]) -> npt.NDArray[np.float32]:
     seen = np.zeros(n, dtype=np.uint8)
     holder_features(payments, places, new_arena(HOLDER, len(slots)), APPLY, CARD_COLUMNS, rows, seen)
     return rows
-
-
-def _holder_width() -> int:
-    """Columns that come from the card's own payments: all but frauds and declines, which are another profile's."""
-    return CUSTOMER_COLUMNS - CARD_COLUMNS - 2

@@ -1,4 +1,7 @@
-"""``tollgate features late`` against a running broker: two readings of `features`, bounded memory."""
+"""``tollgate features late`` against a running broker: two readings of `features`, bounded memory.
+
+The topic keeps seven days. What was before is missing, in the order of arrival as in that of event time.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from features.online.resp import RespClient
 from models.bundle import MODEL, BundleRefused, bundle_path, load_bundle
 from models.registry import states
 from models.scorer import Scorer
-from streams.lateness import MOST_RECORDS, Lateness, in_hindsight
+from streams.lateness import MOST_RECORDS, RECOMPUTED, Lateness, in_hindsight
 from streams.layouts import Layouts, stored_in
 from streams.ledger.spans import read_span, whole_log
 from streams.records import FeatureRecord, decode_features
@@ -28,6 +31,9 @@ class NoModel(Exception):
 def report_lateness(settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
     """Counts of late payments and what they would have changed, as ``tollgate features late --json`` prints it.
 
+    ``records_at_most`` of the cards with late payments are scored again, in the order of their partitions; ``records_left_out``
+    says how many more there were. ``entries_recomputed`` are made again, all other entries are as they were served.
+
     Raises:
         LedgerUnreachable: the broker does not answer, or stops to. NoModel: no live bundle can be loaded.
     """
@@ -41,24 +47,32 @@ def report_lateness(settings: Settings, say: Callable[[str], None]) -> dict[str,
     read_span(settings.kafka, first, end, lambda raw: _each(raw, look))
     kept: list[FeatureRecord] = []
     again = Lateness()
+    left_out = 0
 
     def keep(record: FeatureRecord) -> None:
-        fresh = again.add(record)
-        if fresh and record.transaction.card_id in lateness.cards and len(kept) < MOST_RECORDS:
+        nonlocal left_out
+        if not again.add(record) or record.transaction.card_id not in lateness.cards:
+            return
+        if len(kept) < MOST_RECORDS:
             kept.append(record)
+        else:
+            left_out += 1
 
-    out = {**lateness.figures(), "decisions_compared": 0, "features_changed": 0, "decisions_changed": 0}
+    out = {
+        **lateness.figures(), "decisions_compared": 0, "features_changed": 0, "decisions_changed": 0,
+        "records_at_most": MOST_RECORDS, "records_left_out": 0, "entries_recomputed": list(RECOMPUTED),
+    }  # fmt: skip
     if not lateness.late:
         return {**out, "model_version": None}
     scorer = live_scorer(settings)
     say(f"reading the transactions of {len(lateness.cards)} cards with late ones")
     read_span(settings.kafka, first, end, lambda raw: _each(raw, keep))
-    if len(kept) == MOST_RECORDS:
-        say(f"only the first {MOST_RECORDS:,} of them are scored again")
+    if left_out:
+        say(f"only the first {MOST_RECORDS:,} of them are scored again, {left_out:,} are not")
     found = in_hindsight(kept, scorer, Layouts(stored_in(RespClient(settings.redis_address))))
     return {
         **out, "decisions_compared": found.compared, "features_changed": found.features_changed,
-        "decisions_changed": found.decisions_changed, "model_version": scorer.version,
+        "decisions_changed": found.decisions_changed, "records_left_out": left_out, "model_version": scorer.version,
     }  # fmt: skip
 
 

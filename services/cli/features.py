@@ -147,6 +147,11 @@ def late(home: Path, as_json: bool) -> None:
             f" had been made with other features and {found['decisions_changed']:,} had been others"
             f" (model {found['model_version']})."
         )
+    if found["records_left_out"]:
+        click.echo(
+            f"Scored again were the first {found['records_at_most']:,} transactions of those cards;"
+            f" {found['records_left_out']:,} more were not."
+        )
 
 
 @features.command()

@@ -74,6 +74,20 @@ def test_in_order_nothing_is_late() -> None:
     assert found.compared == 0
 
 
+def test_what_the_log_does_not_hold_any_more_makes_no_difference() -> None:
+    """Of what was served, half was counted from payments that are gone: only disorder is told."""
+    # the fourth of an hour was declined; the one that came late changes nothing
+    records = served([0, 1, 2, 3, 400, 395])[3:]
+    lateness, found = judged(records)
+    assert (len(lateness.late), found.compared) == (1, 3)
+    assert found.decisions_changed == 0
+    scorer: Any = CountsPayments()
+    in_order = in_hindsight(served([0, 1, 2, 3, 400, 405])[3:], scorer, UNKNOWN)
+    assert (in_order.compared, in_order.features_changed, in_order.decisions_changed) == (3, 0, 0)
+    # and one that would have, does
+    assert judged(served([0, 1, 2, 600, 620, 605])[3:])[1].decisions_changed == 1
+
+
 def test_hindsight_of_what_came_in_order_is_what_was_served() -> None:
     records = served([0, 5, 20, 20, 300])
     scorer: Any = CountsPayments()
