@@ -365,23 +365,6 @@ def check_not_ahead(event_ms: int, appended_ms: int) -> None:
         )
 
 
-def check_said(label: Label, appended_ms: int) -> None:
-    """Refuse labels from the future, held against the time at which the broker (or the edge) got them: online a label counts
-    from its arrival on, offline from its ``label_time`` on.
-
-    Raises:
-        InvalidEvent: ``label_time_ahead``.
-    """
-    label_ms = epoch_ms(label.label_time)
-    if label_ms > appended_ms + MAX_AHEAD_MS:
-        ahead_h = (label_ms - appended_ms) / 3_600_000
-        raise InvalidEvent(
-            "label_time_ahead",
-            "label_time",
-            f"label_time lies {ahead_h:.0f} hours in the future: send a label once it is known, with the time at which it was",
-        )
-
-
 def parse_label(raw: bytes | None) -> Label:
     """Parse and check one label.
 

@@ -60,6 +60,10 @@ DECIDED_LIKENESSES = Counter(
     "Transactions of the time and amount of an old payment of their card, decided because their id was not; the card's state"
     " takes them for repetitions",
 )
+LABELS_AHEAD = Counter(
+    "tollgate_labels_ahead_total",
+    "Labels said to be of more than a day after they came: serving counts them from their arrival on, training from then on",
+)
 UNKNOWN_FIELDS = Counter(
     "tollgate_unknown_fields_total", "Fields of transactions that the contract does not know"
 )

@@ -29,14 +29,14 @@ from streams.decision_index import (
     entries_in,
     lookups,
 )
-from streams.events import InvalidEvent, Label, check_said, encode, parse_label
+from streams.events import MAX_AHEAD_MS, InvalidEvent, Label, encode, epoch_ms, parse_label
 from streams.kafka import flush
 from streams.labels.early import EarlyLabels
 from streams.labels.join import Join, Joined, KnownDecision, StoredLabel
 from streams.labels.known import UNREADABLE, Asked, known_decision, known_decisions, stored_label
 from streams.labels.sent import key_of
 from streams.labels.source import OutcomeSource, source_header
-from streams.metrics import DUPLICATES, FORWARDED, STAGE_SECONDS
+from streams.metrics import DUPLICATES, FORWARDED, LABELS_AHEAD, STAGE_SECONDS
 from streams.metrics import OUTCOMES as OUTCOMES_METRIC
 from streams.partitioning import partitions_of
 from streams.records import (
@@ -104,7 +104,8 @@ class LabelsStage:
         for record in chunk.records:
             try:
                 label = parse_label(record.value)
-                check_said(label, record.timestamp)
+                if epoch_ms(label.label_time) > record.timestamp + MAX_AHEAD_MS:
+                    LABELS_AHEAD.inc()
                 parsed.append((record, label))
             except InvalidEvent as error:
                 refused.append((record, error))
