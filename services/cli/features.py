@@ -20,6 +20,7 @@ from features.online.layout import FRAUDS_OF, JOIN_KEYS, PAYMENTS_OF, hmget
 from features.online.resp import RespClient, StoreUnavailable
 from features.online.stored import columns_in, read_profiles
 from features.profiles import FRAUDS, HOLDER, MEETING, new_arena
+from services.cli.archive_replay import replay_archive
 from services.cli.exits import Unreachable
 from services.cli.options import home_option, json_option
 from services.cli.state_versions import drop_version, prepare
@@ -43,6 +44,7 @@ def features() -> None:
 
 features.add_command(prepare)
 features.add_command(drop_version)
+features.add_command(replay_archive)
 
 
 @features.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import tempfile
 from datetime import timedelta
@@ -12,16 +13,20 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.catalogue import INDEX, NAMES
+from features.catalogue import CATALOGUE_HASH, INDEX, NAMES
 from features.replay import replay
+from services.cli.main import run
 from streams.archive.history import Archived, archived_history
 from streams.archive.writer import Archive
 from streams.events import Label, Transaction, encode, from_ms
 from streams.partitioning import partitions_of
 from streams.records import HEADER_ENTITIES, DecidedEntities, encode_entities
+from streams.settings import Settings
 from tests.property.parity_world import PARTITIONS, MemoryLog, MemoryRedis, Worker
 from tests.property.test_labels_once import LabelsWorker
 from tests.unit.archive_samples import decision
@@ -166,6 +171,25 @@ def test_in_larger_batches_differs_what_the_replay_says(tmp_path: Path) -> None:
     ours = replay(found.history, labels=found.labels, batch=64)
     moved = {name.split("_")[0] for name in differing(ours, np.ascontiguousarray(served))}
     assert moved and moved <= {"customer", "merchant", "device", "ip"}
+
+
+def test_the_command_writes_what_the_replay_gives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home, out = tmp_path / "home", tmp_path / "again.parquet"
+    known = Settings(home=str(home))
+    known.save()
+    command = ["features", "replay", str(out), "--json", "--home", str(home)]
+    assert run(command) == 1
+    assert "no transaction is archived" in capsys.readouterr().err
+    shop = Shop(7)
+    shop.run(50)
+    found, _ = shop.archived(known.archive_dir)
+    assert run(command) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == found.history.num_rows == len(shop.paid)
+    written = pq.read_table(out)
+    assert written.schema.metadata == {b"catalogue": CATALOGUE_HASH.encode()}
+    assert written["transaction_id"].equals(found.history["transaction_id"])
+    ours = np.column_stack([written[name].to_numpy() for name in NAMES])
+    assert differing(ours, replay(found.history, labels=found.labels)) == {}
 
 
 def test_an_archive_without_anything_is_an_empty_history(tmp_path: Path) -> None:
