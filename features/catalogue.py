@@ -10,6 +10,16 @@ import hashlib
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from features.profiles import (
+    DAY_TILES,
+    DECLINED_TILES,
+    FIVE_TILES,
+    FRAUD_DAYS,
+    HOUR_TILES,
+    MINUTE_TILES,
+    THIRD_TILES,
+)
+
 Entity = Literal["transaction", "card", "merchant", "device", "ip", "customer"]
 
 
@@ -49,13 +59,21 @@ _RING = (
 _RING_LOW = _RING + "; largest and spread are those of the groups' means, so too low"
 _ROUNDED = "; single precision, relative error 1e-6"
 _DISTINCT = "of the newest 40 payments; two values count as one with probability 1/{odds} each pair"
-_TILES = "whole tiles of {tile}: off by at most what happened in one tile at the window's far end"
-_SKETCH = "linear counting of 128 buckets: standard error 9 % up to 200 cards, ends at 621; a late payment sees fewer"
+_TILES = (
+    "exact for the window that ends with the tile of {tile} that holds the payment, up to one tile later than said: what"
+    " happened in a tile at its far end is missing, and a late payment counts what came after it in its own tile"
+)
+_DELAYED = "exact for the window that ends with the last whole tile of 8 hours before 7 days ago, up to one tile earlier than said"
+_SKETCH = (
+    "linear counting of 128 buckets: standard error 9 % up to 200 cards, ends at 621; whole tiles of a minute; without the"
+    " cards that came again after a late payment{more}"
+)
 #: bytes of a profile that a kind of entry is read from
 _RINGS, _TABLES, _HABITS, _HEADER = 1586, 208, 48, 64
 
 _PLACED = "counted where it belongs from its arrival on; earlier decisions keep what they saw"
 _IN_ORDER = "unknown for a payment older than the newest one; such a payment leaves it as it is"
+_KEPT = "known for a payment up to {kept} behind the newest{of}, unknown a tile later; counts where its tile is kept"
 _UNORDERED = "unknown for a payment older than the newest one, which counts all the same"
 
 
@@ -84,6 +102,16 @@ WINDOWS = {"1m": MINUTE, "10m": 10 * MINUTE, "1h": HOUR, "24h": DAY, "7d": 7 * D
 _NAMED = {
     "1m": "minute", "10m": "10 minutes", "1h": "hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days", "1d": "day",
 }  # fmt: skip
+
+
+def _span(seconds: int) -> str:
+    """Whole minutes in words."""
+    parts = []
+    for unit, size in (("day", DAY), ("hour", HOUR), ("minute", MINUTE)):
+        many, seconds = divmod(seconds, size)
+        if many:
+            parts.append(f"{many} {unit}{'s' if many > 1 else ''}")
+    return " ".join(parts)
 
 
 def _transaction() -> list[Feature]:
@@ -152,54 +180,78 @@ def _holder(entity: Entity, noun: str) -> list[Feature]:
            state_bytes=_HABITS, lateness=_UNORDERED, error="8 categories by Misra and Gries: at most 1/9 too low"),
         _f(f"{entity}_age_days", entity, "days", f"the {noun} has been known for {{value:.0f}} days", state_bytes=_HEADER),
         _f(f"{entity}_frauds_30d", entity, "frauds", "{value:.0f} reported frauds in 30 days", window_s=30 * DAY, default=0,
-           error=_TILES.format(tile="a day"), state_bytes=80, label_delay_s=1),
+           state_bytes=80, label_delay_s=1, error=_TILES.format(tile="a day"),
+           lateness=_KEPT.format(kept=_span((FRAUD_DAYS - 30) * DAY), of=" fraud")),
         _f(f"{entity}_declined_1h", entity, "transactions", "{value:.0f} payments declined in the last hour", window_s=HOUR,
-           default=0, error=_TILES.format(tile="5 minutes"), state_bytes=28),
+           default=0, state_bytes=28, error=_TILES.format(tile="5 minutes"),
+           lateness=_KEPT.format(kept=_span((DECLINED_TILES - 12) * 300), of=" decline")),
     ]  # fmt: skip
     return out
 
 
-_TILE_OF = {
-    "10m": "a minute",
-    "1h": "5 minutes",
-    "24h": "an hour",
-    "7d": "8 hours",
-    "30d": "8 hours",
-    "1d": "8 hours",
-}
+#: tile of a meeting place -> its seconds, and how many are kept
+_TILE_S = {
+    "a minute": (MINUTE, MINUTE_TILES), "5 minutes": (5 * MINUTE, FIVE_TILES), "an hour": (HOUR, HOUR_TILES),
+    "8 hours": (8 * HOUR, THIRD_TILES), "a day": (DAY, DAY_TILES),
+}  # fmt: skip
+_COUNTED_BY = {"10m": "a minute", "1h": "5 minutes", "24h": "an hour", "7d": "8 hours", "30d": "8 hours"}
+_SUMMED_BY = {**_COUNTED_BY, "7d": "a day", "30d": "a day"}
+#: label -> how far behind the newest payment different cards are still known
+_CARDS_KEPT = {"10m": 10 * MINUTE, "1h": HOUR, "24h": DAY, "7d": DAY}
+
+
+def _kept(tile: str, window_s: int) -> str:
+    size, many = _TILE_S[tile]
+    return _KEPT.format(kept=_span(many * size - window_s), of="")
+
+
+def _delayed(window_s: int) -> tuple[str, str]:
+    """``error`` and ``lateness`` of what ended 7 days ago: it reads whole tiles before the one of 7 days ago."""
+    size, many = _TILE_S["8 hours"]
+    spare_s = many * size - window_s - LABEL_DELAY_S - size
+    lacking = "" if spare_s else "; for a payment behind the newest, its first tile may be missing"
+    return _DELAYED + lacking, _KEPT.format(kept=_span(max(spare_s, size)), of="")
 
 
 def _meeting(entity: Entity, noun: str) -> list[Feature]:
     """Entries of a merchant, device or address, where cards meet; all three lists have the same order."""
     out = [
         _f(f"{entity}_count_{label}", entity, "transactions", f"{{value:.0f}} payments {noun} in the last {_NAMED[label]}",
-           window_s=WINDOWS[label], default=0, error=_TILES.format(tile=_TILE_OF[label]), state_bytes=432)
-        for label in ("10m", "1h", "24h", "7d", "30d")
+           window_s=WINDOWS[label], default=0, state_bytes=432,
+           error=_TILES.format(tile=tile), lateness=_kept(tile, WINDOWS[label]))
+        for label, tile in _COUNTED_BY.items()
     ]  # fmt: skip
     out += [
         _f(f"{entity}_sum_{label}", entity, "minor units", f"{{value:.0f}} minor units {noun} in the last {_NAMED[label]}",
            window_s=WINDOWS[label], default=0, state_bytes=392,
-           error=_TILES.format(tile="a day" if label == "7d" else _TILE_OF[label]))
+           error=_TILES.format(tile=_SUMMED_BY[label]), lateness=_kept(_SUMMED_BY[label], WINDOWS[label]))
         for label in ("10m", "1h", "24h", "7d")
     ]  # fmt: skip
     out += [
         _f(f"{entity}_cards_{label}", entity, "cards", f"{{value:.0f}} different cards {noun} in the last {_NAMED[label]}",
-           window_s=WINDOWS[label], default=0, error=_SKETCH, state_bytes=256)
-        for label in ("10m", "1h", "24h", "7d")
+           window_s=WINDOWS[label], default=0, state_bytes=256,
+           error=_SKETCH.format(more=", and without what is a week behind the newest" if label == "7d" else ""),
+           lateness=f"known for a payment up to {_span(kept_s)} behind the newest, unknown a minute later")
+        for label, kept_s in _CARDS_KEPT.items()
     ]  # fmt: skip
+    of_month, month_kept = _TILES.format(tile="a day"), _kept("a day", 30 * DAY)
     out += [
         _f(f"{entity}_mean_30d", entity, "minor units", f"mean payment {noun} is {{value:.0f}} minor units",
-           window_s=30 * DAY, error=_TILES.format(tile="a day"), state_bytes=384),
+           window_s=30 * DAY, state_bytes=384, error=of_month, lateness=month_kept),
         _f(f"{entity}_amount_ratio_mean_30d", entity, "ratio", f"{{value:.1f}} times the mean payment {noun}",
-           window_s=30 * DAY, error=_TILES.format(tile="a day") + _ROUNDED, state_bytes=384),
+           window_s=30 * DAY, state_bytes=384, error=of_month + _ROUNDED, lateness=month_kept),
         _f(f"{entity}_burst_1h", entity, "ratio", f"{{value:.1f}} times the usual number of payments an hour {noun}",
-           window_s=7 * DAY, default=0, error=_TILES.format(tile="8 hours"), state_bytes=500),
+           window_s=7 * DAY, default=0, state_bytes=500,
+           error=f"those of {entity}_count_1h and {entity}_count_7d", lateness=_kept("5 minutes", HOUR)),
     ]  # fmt: skip
     for label, seconds in (("1d", DAY), ("7d", 7 * DAY), ("30d", 30 * DAY)):
-        out.append(_f(f"{entity}_count_{label}_delayed", entity, "transactions", f"payments {noun} in the {_NAMED[label]} before last week",
-                      window_s=seconds, default=0, error=_TILES.format(tile="8 hours"), state_bytes=672, label_delay_s=LABEL_DELAY_S))  # fmt: skip
-        out.append(_f(f"{entity}_fraud_rate_{label}", entity, "share", f"{{value:.1%}} fraud {noun}, {_NAMED[label]}",
-                      window_s=seconds, default=0, error=_TILES.format(tile="8 hours"), state_bytes=672, label_delay_s=LABEL_DELAY_S))  # fmt: skip
+        error, lateness = _delayed(seconds)
+        out += [
+            _f(f"{entity}_count_{label}_delayed", entity, "transactions", f"payments {noun} in the {_NAMED[label]} before last week",
+               window_s=seconds, default=0, state_bytes=672, label_delay_s=LABEL_DELAY_S, error=error, lateness=lateness),
+            _f(f"{entity}_fraud_rate_{label}", entity, "share", f"{{value:.1%}} fraud {noun}, {_NAMED[label]}",
+               window_s=seconds, default=0, state_bytes=672, label_delay_s=LABEL_DELAY_S, error=error, lateness=lateness),
+        ]  # fmt: skip
     return out
 
 

@@ -1,7 +1,8 @@
 """Features of where cards meet (merchant, device, ip) and of holders' frauds and declines: counts in event-time tiles.
 
 Pure. Reading sums whole tiles up to the one that holds t; what a fraud rate looks at ended LABEL_DELAY before. Tiles lie in
-rings: a tile's place is its number modulo the ring's length, and a ring knows the newest tile that it holds.
+rings: a tile's place is its number modulo the ring's length, and a ring knows the newest tile that it holds. What a late
+payment asks of tiles that are gone is unknown (NaN), not nothing.
 """
 
 from __future__ import annotations
@@ -94,6 +95,10 @@ def fraud_columns(payments: Any, slots: Any, arena: Any, frauds: Any, declined: 
             day, five = payments[i].event_ms // DAY_MS, payments[i].event_ms // FIVE_MS
             out[i, frauds[kind]] = _total(p.day_fraud, p.day, p.day % FRAUD_DAYS, day - 29, day)
             out[i, declined[kind]] = _total(p.declined, p.five, p.five % DECLINED_TILES, five - 11, five)
+            if p.day - day > FRAUD_DAYS - 30:
+                out[i, frauds[kind]] = np.nan
+            if p.five - five > DECLINED_TILES - 12:
+                out[i, declined[kind]] = np.nan
 
 
 @njit(cache=True, nogil=True)
@@ -164,6 +169,37 @@ def _row(t: int, p: Any, row: Any, amount: float) -> None:
         row[_DELAYED + 2 * k] = count
         row[_DELAYED + 2 * k + 1] = frauds / count if count > 0 else 0.0
         last = first - 1
+    if p.minute > minute or newest > third:
+        _forgotten(minute, five, hour, third, day, p, row)
+
+
+@njit(cache=True, nogil=True)
+def _forgotten(minute: int, five: int, hour: int, third: int, day: int, p: Any, row: Any) -> None:
+    """Of a late payment: unknown is what would be read of tiles that a ring holds no more, or of cards that came again since."""
+    if p.minute - minute > MINUTE_TILES - 10:
+        row[_COUNT], row[_SUM] = np.nan, np.nan
+    if p.five - five > FIVE_TILES - 12:
+        row[_COUNT + 1], row[_SUM + 1], row[_BURST] = np.nan, np.nan, np.nan
+    if p.hour - hour > HOUR_TILES - 24:
+        row[_COUNT + 2], row[_SUM + 2] = np.nan, np.nan
+    if p.day - day > DAY_TILES - 7:
+        row[_SUM + 3] = np.nan
+    if p.day - day > DAY_TILES - 30:
+        row[_MEAN], row[_RATIO] = np.nan, np.nan
+    behind = p.third - third
+    if behind > THIRD_TILES - 21:
+        row[_COUNT + 3], row[_BURST] = np.nan, np.nan
+    if behind > THIRD_TILES - 90:
+        row[_COUNT + 4] = np.nan
+    for k in range(3):
+        kept = THIRD_TILES - DELAY_THIRDS - 1 - (3 if k == 0 else 21 if k == 1 else 90)
+        # no ring has a tile to spare for the longest: without its first one it still says what it should
+        if behind > max(kept, 1):
+            row[_DELAYED + 2 * k], row[_DELAYED + 2 * k + 1] = np.nan, np.nan
+    behind = p.last_ms // MINUTE_MS - minute
+    for k in range(4):
+        if behind > (10 if k == 0 else 60 if k == 1 else 1440):
+            row[_CARDS + k] = np.nan
 
 
 @njit(cache=True, nogil=True)
