@@ -53,12 +53,15 @@ LATE_BOUND_S = DAY
 
 _NONE = "none"
 _RING = (
-    "exact while no 31 days up to then held more than 130 payments; beyond, the oldest are kept in groups: off by at most"
-    " the one group at the window's far end"
+    "exact while no 31 days up to then held more than 130 payments; beyond, the oldest are kept in groups, or left out where"
+    " one would pass 2^40 minor units: off by at most the one group at the window's far end, too much, and of a late payment the"
+    " one that ends after it, too little"
 )
-_RING_LOW = _RING + "; largest and spread are those of the groups' means, so too low"
+_RING_LOW = _RING + "; largest and spread take a group for payments of its mean"
+_FIRSTS = "exact while at most {others} other {plural} came since its first payment{more}; else a known one may count as new"
 _ROUNDED = "; single precision, relative error 1e-6"
 _DISTINCT = "of the newest 40 payments; two values count as one with probability 1/{odds} each pair"
+_COUNTRIES = "of the newest 40 payments; two whose letters have the same sum, as FR and ES, count as one: one pair in 39"
 _TILES = (
     "exact for the window that ends with the tile of {tile} that holds the payment, up to one tile later than said: what"
     " happened in a tile at its far end is missing, and a late payment counts what came after it in its own tile"
@@ -72,6 +75,10 @@ _SKETCH = (
 _RINGS, _TABLES, _HABITS, _HEADER = 1586, 208, 48, 64
 
 _PLACED = "counted where it belongs from its arrival on; earlier decisions keep what they saw"
+_HELD = (
+    "counted where it belongs from its arrival on, unless it has the time and amount of one before the newest 40; earlier"
+    " decisions keep what they saw; one that is more than a day late misses what lies 31 days behind the newest"
+)
 _IN_ORDER = "unknown for a payment older than the newest one; such a payment leaves it as it is"
 _KEPT = "known for a payment up to {kept} behind the newest{of}, unknown a tile later; counts where its tile is kept"
 _UNORDERED = "unknown for a payment older than the newest one, which counts all the same"
@@ -140,32 +147,37 @@ def _holder(entity: Entity, noun: str) -> list[Feature]:
     ]  # fmt: skip
     out = [
         _f(f"{entity}_{statistic}_{label}", entity, unit, text.replace("{window}", _NAMED[label]),
-           window_s=seconds, error=error, state_bytes=_RINGS)
+           window_s=seconds, error=error, state_bytes=_RINGS, lateness=_HELD)
         for statistic, unit, text, error in windows for label, seconds in WINDOWS.items()
     ]  # fmt: skip
-    for plural, odds in (("merchants", 65536), ("countries", 255), ("devices", 255)):
+    for plural, error in (
+        ("merchants", _DISTINCT.format(odds=65536)),
+        ("countries", _COUNTRIES),
+        ("devices", _DISTINCT.format(odds=255)),
+    ):
         out += [
             _f(f"{entity}_{plural}_{label}", entity, plural, f"{{value:.0f}} different {plural} in the last {_NAMED[label]}",
-               window_s=WINDOWS[label], error=_DISTINCT.format(odds=odds), state_bytes=_RINGS)
+               window_s=WINDOWS[label], error=error, state_bytes=_RINGS, lateness=_HELD)
             for label in ("1h", "24h", "7d")
         ]  # fmt: skip
     out += [
         _f(f"{entity}_amount_zscore_30d", entity, "standard deviations", f"amount is {{value:.1f}} standard deviations from the {noun}'s own",
-           window_s=30 * DAY, error=_RING_LOW + _ROUNDED, state_bytes=_RINGS),
+           window_s=30 * DAY, error=_RING_LOW + _ROUNDED, state_bytes=_RINGS, lateness=_HELD),
         _f(f"{entity}_amount_ratio_mean_30d", entity, "ratio", f"{{value:.1f}} times the {noun}'s mean payment",
-           window_s=30 * DAY, error=_RING, state_bytes=_RINGS),
+           window_s=30 * DAY, error=_RING, state_bytes=_RINGS, lateness=_HELD),
         _f(f"{entity}_amount_ratio_max_30d", entity, "ratio", f"{{value:.1f}} times the {noun}'s largest payment",
-           window_s=30 * DAY, error=_RING_LOW, state_bytes=_RINGS),
+           window_s=30 * DAY, error=_RING_LOW, state_bytes=_RINGS, lateness=_HELD),
         _f(f"{entity}_seconds_since_last", entity, "seconds", "{value:.0f} seconds after the payment before",
-           error="a late payment knows 31 days and, beyond 130 payments, the groups' newest", state_bytes=_RINGS),
+           error="a late payment knows 31 days before the newest and, beyond 130 payments, the groups' newest", state_bytes=_RINGS, lateness=_HELD),
         _f(f"{entity}_small_run_1h", entity, "transactions", "{value:.0f} small payments in the last hour",
-           window_s=HOUR, error="of the newest 40 payments", state_bytes=_RINGS),
+           window_s=HOUR, error="of the newest 40 payments", state_bytes=_RINGS, lateness=_HELD),
         _f(f"{entity}_new_merchant", entity, "0/1", f"first payment of the {noun} at this merchant",
-           error="exact for the last 16 different merchants and 40 payments, else a known one may count as new", state_bytes=_TABLES + _RINGS),
+           error=_FIRSTS.format(others=15, plural="merchants", more=", or for those of the newest 40 payments"),
+           state_bytes=_TABLES + _RINGS, lateness=_HELD),
         _f(f"{entity}_new_device", entity, "0/1", f"first payment of the {noun} from this device",
-           error="exact for the last 6 different devices, else a known one may count as new", state_bytes=_TABLES),
+           error=_FIRSTS.format(others=5, plural="devices", more=""), state_bytes=_TABLES, lateness=_HELD),
         _f(f"{entity}_new_country", entity, "0/1", f"first payment of the {noun} in this country",
-           error="exact for the last 4 different countries, else a known one may count as new", state_bytes=_TABLES),
+           error=_FIRSTS.format(others=3, plural="countries", more=""), state_bytes=_TABLES, lateness=_HELD),
         _f(f"{entity}_speed_kmh", entity, "km/h", f"the {noun} would have travelled at {{value:.0f}} km/h",
            state_bytes=_HEADER, lateness=_IN_ORDER, error="places to 1e-7 of their degrees"),
         _f(f"{entity}_home_distance_km", entity, "km", f"{{value:.0f}} km from the {noun}'s usual place",
@@ -177,7 +189,8 @@ def _holder(entity: Entity, noun: str) -> list[Feature]:
         _f(f"{entity}_channel_share", entity, "share", f"{{value:.0%}} of the {noun}'s payments go through this channel",
            state_bytes=_HABITS, lateness=_UNORDERED, error="counts halve when one reaches 65535"),
         _f(f"{entity}_mcc_share", entity, "share", f"{{value:.0%}} of the {noun}'s payments are in this merchant category",
-           state_bytes=_HABITS, lateness=_UNORDERED, error="8 categories by Misra and Gries: at most 1/9 too low"),
+           state_bytes=_HABITS, lateness=_UNORDERED, 
+           error="8 categories by Misra and Gries: at most 1/9 too low; counts halve when one reaches 65535"),
         _f(f"{entity}_age_days", entity, "days", f"the {noun} has been known for {{value:.0f}} days", state_bytes=_HEADER),
         _f(f"{entity}_frauds_30d", entity, "frauds", "{value:.0f} reported frauds in 30 days", window_s=30 * DAY, default=0,
            state_bytes=80, label_delay_s=1, error=_TILES.format(tile="a day"),

@@ -461,16 +461,12 @@ def _remember(table: Any, t: int, value: int) -> None:
 @njit(cache=True, nogil=True)
 def _count_habits(tx: Any, t: int, p: Any) -> None:
     hour = (t // HOUR_MS) % 24
-    if p.hours[hour] == 65535:
-        for j in range(24):
-            p.hours[j] //= 2
-        for j in range(CHANNELS):
-            p.channels[j] //= 2
-        for j in range(CATEGORIES):
-            p.category_count[j] //= 2
+    channel = -1 if math.isnan(tx.channel) else int(tx.channel)
+    if p.hours[hour] == 65535 or (channel >= 0 and p.channels[channel] == 65535):
+        _halve_habits(p)
     p.hours[hour] += 1
-    if not math.isnan(tx.channel):
-        p.channels[int(tx.channel)] += 1
+    if channel >= 0:
+        p.channels[channel] += 1
     if math.isnan(tx.mcc):
         return
     # frequent items of Misra and Gries (1982)
@@ -480,6 +476,8 @@ def _count_habits(tx: Any, t: int, p: Any) -> None:
         if p.category_count[j] == 0:
             free = j
         elif p.category[j] == code:
+            if p.category_count[j] == 65535:
+                _halve_habits(p)
             p.category_count[j] += 1
             return
     if free >= 0:
@@ -488,6 +486,17 @@ def _count_habits(tx: Any, t: int, p: Any) -> None:
         return
     for j in range(CATEGORIES):
         p.category_count[j] -= 1
+
+
+@njit(cache=True, nogil=True)
+def _halve_habits(p: Any) -> None:
+    """All counts together, so that shares stay what they are."""
+    for j in range(24):
+        p.hours[j] //= 2
+    for j in range(CHANNELS):
+        p.channels[j] //= 2
+    for j in range(CATEGORIES):
+        p.category_count[j] //= 2
 
 
 @njit(cache=True, nogil=True)
