@@ -10,12 +10,17 @@ import hashlib
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+import numpy as np
+
 from features.profiles import (
     DAY_TILES,
     DECLINED_TILES,
     FIVE_TILES,
     FRAUD_DAYS,
+    FRAUDS,
+    HOLDER,
     HOUR_TILES,
+    MEETING,
     MINUTE_TILES,
     THIRD_TILES,
 )
@@ -26,7 +31,8 @@ Entity = Literal["transaction", "card", "merchant", "device", "ip", "customer"]
 @dataclass(frozen=True)
 class Feature:
     """One entry. ``window_s`` 0 means the whole known history; ``default`` is what an unknown entity gives (NaN:
-    unknown stays unknown); ``state_bytes`` is how much of the entity's profile the entry is read from.
+    unknown stays unknown); ``state_bytes`` is how much of the entity's profile the entry is read from, without the numbers
+    that say where in it.
     """
 
     name: str
@@ -71,8 +77,14 @@ _SKETCH = (
     "linear counting of 128 buckets: standard error 9 % up to 200 cards, ends at 621; whole tiles of a minute; without the"
     " cards that came again after a late payment{more}"
 )
-#: bytes of a profile that a kind of entry is read from
-_RINGS, _TABLES, _HABITS, _HEADER = 1586, 208, 48, 64
+
+
+def _bytes(profile: np.dtype[np.void], *fields: str) -> int:
+    return sum(profile[field].itemsize for field in fields)
+
+
+_RECENT = _bytes(HOLDER, "recent")
+_RINGS = _RECENT + _bytes(HOLDER, "old_t", "old_amount", "old_count", "old_high")
 
 _PLACED = "counted where it belongs from its arrival on; earlier decisions keep what they saw"
 _HELD = (
@@ -157,7 +169,7 @@ def _holder(entity: Entity, noun: str) -> list[Feature]:
     ):
         out += [
             _f(f"{entity}_{plural}_{label}", entity, plural, f"{{value:.0f}} different {plural} in the last {_NAMED[label]}",
-               window_s=WINDOWS[label], error=error, state_bytes=_RINGS, lateness=_HELD)
+               window_s=WINDOWS[label], error=error, state_bytes=_RECENT, lateness=_HELD)
             for label in ("1h", "24h", "7d")
         ]  # fmt: skip
     out += [
@@ -168,44 +180,49 @@ def _holder(entity: Entity, noun: str) -> list[Feature]:
         _f(f"{entity}_amount_ratio_max_30d", entity, "ratio", f"{{value:.1f}} times the {noun}'s largest payment",
            window_s=30 * DAY, error=_RING_LOW, state_bytes=_RINGS, lateness=_HELD),
         _f(f"{entity}_seconds_since_last", entity, "seconds", "{value:.0f} seconds after the payment before",
-           error="a late payment knows 31 days before the newest and, beyond 130 payments, the groups' newest", state_bytes=_RINGS, lateness=_HELD),
+           error="a late payment knows 31 days before the newest and, beyond 130 payments, the groups' newest",
+           state_bytes=_RINGS + _bytes(HOLDER, "last_ms"), lateness=_HELD),
         _f(f"{entity}_small_run_1h", entity, "transactions", "{value:.0f} small payments in the last hour",
-           window_s=HOUR, error="of the newest 40 payments", state_bytes=_RINGS, lateness=_HELD),
+           window_s=HOUR, error="of the newest 40 payments", state_bytes=_RECENT, lateness=_HELD),
         _f(f"{entity}_new_merchant", entity, "0/1", f"first payment of the {noun} at this merchant",
            error=_FIRSTS.format(others=15, plural="merchants", more=", or for those of the newest 40 payments"),
-           state_bytes=_TABLES + _RINGS, lateness=_HELD),
+           state_bytes=_RECENT + _bytes(HOLDER, "merchants"), lateness=_HELD),
         _f(f"{entity}_new_device", entity, "0/1", f"first payment of the {noun} from this device",
-           error=_FIRSTS.format(others=5, plural="devices", more=""), state_bytes=_TABLES, lateness=_HELD),
+           error=_FIRSTS.format(others=5, plural="devices", more=""), state_bytes=_bytes(HOLDER, "devices"), lateness=_HELD),
         _f(f"{entity}_new_country", entity, "0/1", f"first payment of the {noun} in this country",
-           error=_FIRSTS.format(others=3, plural="countries", more=""), state_bytes=_TABLES, lateness=_HELD),
+           error=_FIRSTS.format(others=3, plural="countries", more=""), state_bytes=_bytes(HOLDER, "countries"), lateness=_HELD),
         _f(f"{entity}_speed_kmh", entity, "km/h", f"the {noun} would have travelled at {{value:.0f}} km/h",
-           state_bytes=_HEADER, lateness=_IN_ORDER, error="places to 1e-7 of their degrees"),
+           state_bytes=_bytes(HOLDER, "place_ms", "place_lat", "place_lon"), lateness=_IN_ORDER,
+           error="places to 1e-7 of their degrees"),
         _f(f"{entity}_home_distance_km", entity, "km", f"{{value:.0f}} km from the {noun}'s usual place",
-           state_bytes=_HEADER, lateness=_IN_ORDER, error="the usual place is a mean that forgets after 50 payments"),
+           state_bytes=_bytes(HOLDER, "home_lat", "home_lon"), lateness=_IN_ORDER,
+           error="the usual place is a mean that forgets after 50 payments"),
         _f(f"{entity}_cross_border", entity, "0/1", f"outside the {noun}'s usual country",
-           state_bytes=_HEADER, lateness=_IN_ORDER, error="usual is what the majority vote of Boyer and Moore holds"),
+           state_bytes=_bytes(HOLDER, "home_country", "home_votes"), lateness=_IN_ORDER,
+           error="usual is what the majority vote of Boyer and Moore holds"),
         _f(f"{entity}_hour_share", entity, "share", f"{{value:.0%}} of the {noun}'s payments fall in this hour of the day",
-           state_bytes=_HABITS, lateness=_UNORDERED, error="counts halve when one reaches 65535"),
+           state_bytes=_bytes(HOLDER, "hours"), lateness=_UNORDERED, error="counts halve when one reaches 65535"),
         _f(f"{entity}_channel_share", entity, "share", f"{{value:.0%}} of the {noun}'s payments go through this channel",
-           state_bytes=_HABITS, lateness=_UNORDERED, error="counts halve when one reaches 65535"),
+           state_bytes=_bytes(HOLDER, "hours", "channels"), lateness=_UNORDERED, error="counts halve when one reaches 65535"),
         _f(f"{entity}_mcc_share", entity, "share", f"{{value:.0%}} of the {noun}'s payments are in this merchant category",
-           state_bytes=_HABITS, lateness=_UNORDERED, 
+           state_bytes=_bytes(HOLDER, "hours", "category", "category_count"), lateness=_UNORDERED,
            error="8 categories by Misra and Gries: at most 1/9 too low; counts halve when one reaches 65535"),
-        _f(f"{entity}_age_days", entity, "days", f"the {noun} has been known for {{value:.0f}} days", state_bytes=_HEADER),
+        _f(f"{entity}_age_days", entity, "days", f"the {noun} has been known for {{value:.0f}} days",
+           state_bytes=_bytes(HOLDER, "first_ms")),
         _f(f"{entity}_frauds_30d", entity, "frauds", "{value:.0f} reported frauds in 30 days", window_s=30 * DAY, default=0,
-           state_bytes=80, label_delay_s=1, error=_TILES.format(tile="a day"),
+           state_bytes=_bytes(FRAUDS, "day_fraud"), label_delay_s=1, error=_TILES.format(tile="a day"),
            lateness=_KEPT.format(kept=_span((FRAUD_DAYS - 30) * DAY), of=" fraud")),
         _f(f"{entity}_declined_1h", entity, "transactions", "{value:.0f} payments declined in the last hour", window_s=HOUR,
-           default=0, state_bytes=28, error=_TILES.format(tile="5 minutes"),
+           default=0, state_bytes=_bytes(FRAUDS, "declined"), error=_TILES.format(tile="5 minutes"),
            lateness=_KEPT.format(kept=_span((DECLINED_TILES - 12) * 300), of=" decline")),
     ]  # fmt: skip
     return out
 
 
-#: tile of a meeting place -> its seconds, and how many are kept
-_TILE_S = {
-    "a minute": (MINUTE, MINUTE_TILES), "5 minutes": (5 * MINUTE, FIVE_TILES), "an hour": (HOUR, HOUR_TILES),
-    "8 hours": (8 * HOUR, THIRD_TILES), "a day": (DAY, DAY_TILES),
+#: tile of a meeting place -> its seconds, how many are kept, and how its fields are called
+_TILED = {
+    "a minute": (MINUTE, MINUTE_TILES, "minute"), "5 minutes": (5 * MINUTE, FIVE_TILES, "five"),
+    "an hour": (HOUR, HOUR_TILES, "hour"), "8 hours": (8 * HOUR, THIRD_TILES, "third"), "a day": (DAY, DAY_TILES, "day"),
 }  # fmt: skip
 _COUNTED_BY = {"10m": "a minute", "1h": "5 minutes", "24h": "an hour", "7d": "8 hours", "30d": "8 hours"}
 _SUMMED_BY = {**_COUNTED_BY, "7d": "a day", "30d": "a day"}
@@ -214,13 +231,13 @@ _CARDS_KEPT = {"10m": 10 * MINUTE, "1h": HOUR, "24h": DAY, "7d": DAY}
 
 
 def _kept(tile: str, window_s: int) -> str:
-    size, many = _TILE_S[tile]
+    size, many, _ = _TILED[tile]
     return _KEPT.format(kept=_span(many * size - window_s), of="")
 
 
 def _delayed(window_s: int) -> tuple[str, str]:
     """``error`` and ``lateness`` of what ended 7 days ago: it reads whole tiles before the one of 7 days ago."""
-    size, many = _TILE_S["8 hours"]
+    size, many, _ = _TILED["8 hours"]
     spare_s = many * size - window_s - LABEL_DELAY_S - size
     lacking = "" if spare_s else "; for a payment behind the newest, its first tile may be missing"
     return _DELAYED + lacking, _KEPT.format(kept=_span(max(spare_s, size)), of="")
@@ -230,19 +247,19 @@ def _meeting(entity: Entity, noun: str) -> list[Feature]:
     """Entries of a merchant, device or address, where cards meet; all three lists have the same order."""
     out = [
         _f(f"{entity}_count_{label}", entity, "transactions", f"{{value:.0f}} payments {noun} in the last {_NAMED[label]}",
-           window_s=WINDOWS[label], default=0, state_bytes=432,
+           window_s=WINDOWS[label], default=0, state_bytes=_bytes(MEETING, f"{_TILED[tile][2]}_count"),
            error=_TILES.format(tile=tile), lateness=_kept(tile, WINDOWS[label]))
         for label, tile in _COUNTED_BY.items()
     ]  # fmt: skip
     out += [
         _f(f"{entity}_sum_{label}", entity, "minor units", f"{{value:.0f}} minor units {noun} in the last {_NAMED[label]}",
-           window_s=WINDOWS[label], default=0, state_bytes=392,
+           window_s=WINDOWS[label], default=0, state_bytes=_bytes(MEETING, f"{_TILED[_SUMMED_BY[label]][2]}_sum"),
            error=_TILES.format(tile=_SUMMED_BY[label]), lateness=_kept(_SUMMED_BY[label], WINDOWS[label]))
         for label in ("10m", "1h", "24h", "7d")
     ]  # fmt: skip
     out += [
         _f(f"{entity}_cards_{label}", entity, "cards", f"{{value:.0f}} different cards {noun} in the last {_NAMED[label]}",
-           window_s=WINDOWS[label], default=0, state_bytes=256,
+           window_s=WINDOWS[label], default=0, state_bytes=_bytes(MEETING, "card_minute"),
            error=_SKETCH.format(more=", and without what is a week behind the newest" if label == "7d" else ""),
            lateness=f"known for a payment up to {_span(kept_s)} behind the newest, unknown a minute later")
         for label, kept_s in _CARDS_KEPT.items()
@@ -250,20 +267,20 @@ def _meeting(entity: Entity, noun: str) -> list[Feature]:
     of_month, month_kept = _TILES.format(tile="a day"), _kept("a day", 30 * DAY)
     out += [
         _f(f"{entity}_mean_30d", entity, "minor units", f"mean payment {noun} is {{value:.0f}} minor units",
-           window_s=30 * DAY, state_bytes=384, error=of_month, lateness=month_kept),
+           window_s=30 * DAY, state_bytes=_bytes(MEETING, "day_sum", "day_count"), error=of_month, lateness=month_kept),
         _f(f"{entity}_amount_ratio_mean_30d", entity, "ratio", f"{{value:.1f}} times the mean payment {noun}",
-           window_s=30 * DAY, state_bytes=384, error=of_month + _ROUNDED, lateness=month_kept),
+           window_s=30 * DAY, state_bytes=_bytes(MEETING, "day_sum", "day_count"), error=of_month + _ROUNDED, lateness=month_kept),
         _f(f"{entity}_burst_1h", entity, "ratio", f"{{value:.1f}} times the usual number of payments an hour {noun}",
-           window_s=7 * DAY, default=0, state_bytes=500,
+           window_s=7 * DAY, default=0, state_bytes=_bytes(MEETING, "five_count", "third_count"),
            error=f"those of {entity}_count_1h and {entity}_count_7d", lateness=_kept("5 minutes", HOUR)),
     ]  # fmt: skip
     for label, seconds in (("1d", DAY), ("7d", 7 * DAY), ("30d", 30 * DAY)):
         error, lateness = _delayed(seconds)
         out += [
             _f(f"{entity}_count_{label}_delayed", entity, "transactions", f"payments {noun} in the {_NAMED[label]} before last week",
-               window_s=seconds, default=0, state_bytes=672, label_delay_s=LABEL_DELAY_S, error=error, lateness=lateness),
+               window_s=seconds, default=0, state_bytes=_bytes(MEETING, "third_count"), label_delay_s=LABEL_DELAY_S, error=error, lateness=lateness),
             _f(f"{entity}_fraud_rate_{label}", entity, "share", f"{{value:.1%}} fraud {noun}, {_NAMED[label]}",
-               window_s=seconds, default=0, state_bytes=672, label_delay_s=LABEL_DELAY_S, error=error, lateness=lateness),
+               window_s=seconds, default=0, state_bytes=_bytes(MEETING, "third_count", "third_fraud"), label_delay_s=LABEL_DELAY_S, error=error, lateness=lateness),
         ]  # fmt: skip
     return out
 
