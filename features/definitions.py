@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.catalogue import CATALOGUE_HASH, FEATURES, NAMES, Feature
+from features.older_words import TODAY
 
 Places = npt.NDArray[np.int64]
 
@@ -45,7 +46,7 @@ class Layout:
         there = {name: place for place, name in enumerate(other.names)}
         found = [there.get(name, -1) for name in self.names]
         same = [
-            place >= 0 and definition != "" and other.definitions[place] == definition
+            place >= 0 and definition != "" and _today(other.definitions[place]) == _today(definition)
             for place, definition in zip(found, self.definitions, strict=True)
         ]
         return np.where(same, found, -1).astype(np.int64)
@@ -64,6 +65,11 @@ class Layout:
 
 
 OWN = Layout(CATALOGUE_HASH, NAMES, tuple(definition_hash(feature) for feature in FEATURES))
+
+
+def _today(definition: str) -> str:
+    """What is said today of the same values."""
+    return TODAY.get(definition, definition)
 
 
 def laid_out(vectors: npt.NDArray[np.float32], places: Places) -> npt.NDArray[np.float32]:

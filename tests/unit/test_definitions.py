@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from features.catalogue import CATALOGUE_HASH, FEATURES, NAMES
 from features.definitions import OWN, Layout, definition_hash, laid_out
 
+GOLDEN = Path(__file__).parents[1] / "conformance" / "golden"
 CHANGES = {
     "name": "other", "entity": "merchant", "unit": "other", "window_s": 7, "default": 3.0, "exact": False, "error": "other",
     "uses_labels": True, "label_delay_s": 9, "lateness": "other",
@@ -79,3 +82,15 @@ def test_a_misfit_names_what_lacks_and_what_changed(mine: Layout, theirs: Layout
     assert ("without" in said) == bool(absent)
     assert all(name in said for name in absent[:5])
     assert f" and {len(absent) - 5} more" in said or len(absent) <= 5
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("catalogue-*.json")), ids=lambda path: path.stem)
+def test_catalogues_that_said_the_same_in_older_words_fit(path: Path) -> None:
+    """A bundle that learnt from one stays in service: the files were written when their words were in use, and never again."""
+    stored = json.loads(path.read_text())
+    older = Layout(stored["catalogue"], tuple(stored["names"]), tuple(stored["definitions"]))
+    assert older.catalogue != OWN.catalogue
+    assert older.misfit(OWN) == ""
+    assert OWN.places_in(older).tolist() == [older.names.index(name) for name in NAMES]
+    # what means something else still does
+    assert Layout("x", NAMES[:1], ("00000000",)).misfit(OWN) == f"another definition of {NAMES[0]}"
