@@ -45,7 +45,7 @@ format: setup-dev ## Format and mend what the linter can
 	.venv/bin/ruff format $(SOURCES)
 	.venv/bin/ruff check --fix $(SOURCES)
 
-bench: setup-dev ## Stream, model swap, HTTP with its peer, GPU, scorer, profile: medians of RUNS=5 beside their targets, about 45 minutes; SECONDS=60, ONLY=stream
+bench: setup-dev ## Stream, model swap, HTTP with its peer, GPU, scorer, profile: medians of RUNS=5 beside their targets, about an hour; SECONDS=60, ONLY=stream
 	@$(PYTHON) -m loadtest.bench --report --runs $(or $(RUNS),5) --seconds $(or $(SECONDS),60) $(if $(ONLY),--only $(ONLY)) $(if $(RATES),--rates $(RATES))
 
 bench-scaling: setup-dev ## One and two processors and replicas of scoring, 2 to 16 partitions: what each costs at RATE=5000 on this machine

@@ -20,6 +20,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,11 +123,22 @@ def _started_by(pid: int, others: set[int]) -> Iterator[tuple[str, int]]:
         if child.pid in others:
             continue
         try:
-            name = child.name()
-        except psutil.NoSuchProcess:
+            name = _called(child)
+        except psutil.Error:
             continue
         yield name, child.pid
         yield from _started_by(child.pid, others)
+
+
+def _called(process: psutil.Process) -> str:
+    """The program; of Python its script or module, which says more."""
+    name = process.name()
+    if not name.startswith("python"):
+        return name
+    words = process.cmdline()
+    scripts = [Path(word).name for word in words if word.endswith(".py")]
+    modules = [after for word, after in pairwise(words) if word == "-m"]
+    return next(iter([*scripts, *modules]), name)
 
 
 def _wait_until_busy(parts: Sequence[Part], ended: Callable[[], bool]) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,9 +33,11 @@ def test_own_time_is_that_of_the_last_function_whatever_its_line() -> None:
 
 
 @pytest.fixture
-def family() -> Iterator[subprocess.Popen[bytes]]:
+def family(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A shell with two children, one of them Python; all end with their input."""
-    command = f"{sys.executable} -c 'import sys; sys.stdin.read()' <&0 & cat <&0 & wait"
+    script = tmp_path / "monitor.py"
+    script.write_text("import sys; sys.stdin.read()")
+    command = f"{sys.executable} {script} <&0 & cat <&0 & wait"
     parent = subprocess.Popen(["bash", "-c", command], stdin=subprocess.PIPE)
     try:
         until(lambda: len(_children(parent.pid)) == 2, 10, "the shell's children")
@@ -56,11 +59,13 @@ def test_what_a_process_started_is_called_by_its_own_name(family: subprocess.Pop
     parts = parts_of([row("scoring", family.pid), row("trainer-0", None)])
     assert parts[0] == Part("scoring", family.pid)
     names = {part.name: part for part in parts[1:]}
-    assert len(names) == 2 and "scoring: cat" in names
-    (python,) = set(names) - {"scoring: cat"}
-    assert python.startswith("scoring: python")
+    assert set(names) == {"scoring: cat", "scoring: monitor.py"}
     # only Python's functions can be told
-    assert names[python].is_python and not names["scoring: cat"].is_python and not parts[0].is_python
+    assert (
+        names["scoring: monitor.py"].is_python
+        and not names["scoring: cat"].is_python
+        and not parts[0].is_python
+    )
 
 
 def test_a_child_that_is_listed_itself_is_not_told_twice(family: subprocess.Popen[bytes]) -> None:
