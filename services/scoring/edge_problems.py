@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 import msgspec
 
 from streams.card_numbers import mask_card_numbers
@@ -9,7 +11,9 @@ from streams.events import InvalidEvent
 
 PROBLEM_JSON = "application/problem+json"
 _TITLES = {
+    400: "Bad request",
     404: "Not found",
+    405: "Method not allowed",
     408: "Request timeout",
     409: "Conflict",
     413: "Content too large",
@@ -23,10 +27,18 @@ _TITLES = {
 class Problem(Exception):
     """An answer other than a decision. ``reason`` is a short word for programs, the text a sentence for people.
 
-    ``retry_after_s`` above 0 becomes a Retry-After header.
+    ``retry_after_s`` above 0 becomes a Retry-After header, ``allow`` (methods) an Allow header.
     """
 
-    def __init__(self, status: int, reason: str, text: str, field: str = "", retry_after_s: int = 0) -> None:
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        text: str,
+        field: str = "",
+        retry_after_s: int = 0,
+        allow: str = "",
+    ) -> None:
         # parsers quote what they refuse, and that may be a card number
         masked = mask_card_numbers(text.encode()).decode()
         super().__init__(masked)
@@ -34,11 +46,18 @@ class Problem(Exception):
         self.reason = reason
         self.field = field
         self.retry_after_s = retry_after_s
+        self.allow = allow
 
     @property
     def title(self) -> str:
         """The status in words."""
-        return _TITLES[self.status]
+        return _TITLES.get(self.status) or HTTPStatus(self.status).phrase
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the answer's head says beside its type and length."""
+        said = {"retry-after": str(self.retry_after_s) if self.retry_after_s else "", "allow": self.allow}
+        return {name: value for name, value in said.items() if value}
 
     def to_json(self) -> bytes:
         """The problem as ``application/problem+json``."""
@@ -72,3 +91,8 @@ def conflict(transaction_id: str) -> Problem:
 def unavailable(reason: str, text: str, retry_after_s: int = 1) -> Problem:
     """503 with Retry-After."""
     return Problem(503, reason, text, retry_after_s=retry_after_s)
+
+
+def internal() -> Problem:
+    """500: what went wrong is for the log, not for the caller."""
+    return Problem(500, "internal", "the edge failed on this request, its log says why; send it again")

@@ -30,7 +30,7 @@ from services.scoring.edge_memory import EdgeRecord, claim_replies, claims, deco
 from services.scoring.edge_open import OpenIds
 from services.scoring.edge_others import Others
 from services.scoring.edge_parts import Model, Store
-from services.scoring.edge_problems import Problem, unavailable
+from services.scoring.edge_problems import Problem, internal, unavailable
 from services.scoring.edge_publish import Publishing
 from services.scoring.explaining import ExplanationCost
 from streams.metrics import STAGE_SECONDS
@@ -111,11 +111,11 @@ class Rounds:
     async def _guarded(self, batch: Sequence[Entry], work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except Exception as error:  # the process edge: callers get an answer, the log the rest
+        except Exception:  # the process edge: callers get an answer, the log the rest
             logger.exception("a round of %d transactions failed", len(batch))
             for entry in batch:
                 if not entry.published:
-                    self._open.fail(entry, Problem(500, "internal", type(error).__name__))
+                    self._open.fail(entry, internal())
 
     async def _round(self, batch: list[Entry], *, together: bool) -> None:
         """Read, classify, compute, decide, publish; acknowledgements come later. ``together``: it is one request's."""

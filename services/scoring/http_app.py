@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -19,9 +19,10 @@ from starlette.types import Receive, Scope, Send
 from features.catalogue import CATALOGUE_HASH
 from models.bundle import MODEL
 from services.scoring.edge import Edge
-from services.scoring.edge_problems import PROBLEM_JSON, Problem, invalid
+from services.scoring.edge_problems import PROBLEM_JSON, Problem, internal, invalid
 from services.scoring.http_docs import add_docs
 from services.scoring.http_openapi import document
+from services.scoring.http_problems import add_problems, problem_response, wrong_method
 from services.scoring.http_scoring import PATHS, REQUEST_WITHIN_S, Headers, Scoring, too_large, too_slow
 from streams.card_numbers import find_card_number
 from streams.events import InvalidEvent
@@ -37,6 +38,7 @@ def build_app(edge: Edge) -> Application:
     app = Application(Scoring(edge))
     _add_routes(app, edge)
     add_docs(app)
+    add_problems(app)
     app.openapi = document  # type: ignore[method-assign]
     return app
 
@@ -49,20 +51,25 @@ class Application(FastAPI):
         self.scoring = scoring
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] not in PATHS:
+        if scope["type"] != "http" or scope["path"] not in PATHS:
             await super().__call__(scope, receive, send)
             return
         path = scope["path"]
         try:
+            if scope["method"] != "POST":
+                raise wrong_method("POST")
             headers = dict(scope["headers"])
             body = await _read_body(headers, receive, self.scoring.limit(path))
             # a caller that goes away must not take the answer from others who wait for it
             answer = await asyncio.shield(self.scoring.begin(path, body, headers))
+        except Problem as problem:
+            await _refuse(send, path, problem)
+        except Exception:  # the request's edge: its caller gets an answer, the log what went wrong
+            logger.exception("%s failed", path)
+            await _refuse(send, path, internal())
+        else:
             await _send(send, 200, _JSON_BYTES, answer)
             HTTP_REQUESTS.labels(path, "200").inc()
-        except Problem as problem:
-            await _send(send, problem.status, _PROBLEM_BYTES, problem.to_json(), problem.retry_after_s)
-            HTTP_REQUESTS.labels(path, str(problem.status)).inc()
 
 
 async def _read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
@@ -90,10 +97,16 @@ async def _read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
     return body
 
 
-async def _send(send: Send, status: int, content_type: bytes, body: bytes, retry_after_s: int = 0) -> None:
-    headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
-    if retry_after_s:
-        headers.append((b"retry-after", str(retry_after_s).encode()))
+async def _refuse(send: Send, path: str, problem: Problem) -> None:
+    more = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
+    await _send(send, problem.status, _PROBLEM_BYTES, problem.to_json(), more)
+    HTTP_REQUESTS.labels(path, str(problem.status)).inc()
+
+
+async def _send(
+    send: Send, status: int, content_type: bytes, body: bytes, more: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
+    headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode()), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -148,9 +161,10 @@ def _counted(
         try:
             response = await handle(request)
         except Problem as problem:
-            response = Response(problem.to_json(), problem.status, media_type=PROBLEM_JSON)
-            if problem.retry_after_s:
-                response.headers["retry-after"] = str(problem.retry_after_s)
+            response = problem_response(problem)
+        except Exception:  # as for the scoring routes
+            logger.exception("%s failed", path)
+            response = problem_response(internal())
         HTTP_REQUESTS.labels(path, str(response.status_code)).inc()
         return response
 

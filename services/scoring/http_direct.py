@@ -9,15 +9,18 @@ decision. All other routes, and requests that come pipelined or ask `Expect: 100
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any, ClassVar, cast
 
 import uvicorn.config
 from prometheus_client import Counter
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from services.scoring.edge_problems import PROBLEM_JSON, Problem
+from services.scoring.edge_problems import PROBLEM_JSON, Problem, internal
 from services.scoring.http_scoring import PATHS, REQUEST_WITHIN_S, Scoring, too_large, too_slow
 from streams.metrics import HTTP_REQUESTS
+
+logger = logging.getLogger(__name__)
 
 _PATHS = {path.encode(): path for path in PATHS}
 _OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%b\r\n%b"
@@ -76,6 +79,11 @@ class DirectProtocol(HttpToolsProtocol):
         elif self._deadline is None and not self.transport.is_closing():
             self._deadline = self.loop.call_later(REQUEST_WITHIN_S, self._cut)
 
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP, in the form of all other problems."""
+        self.transport.write(_problem_answer(Problem(400, "not_http", msg), keep_alive=False))
+        self.transport.close()
+
     def on_message_begin(self) -> None:
         self._whole = False
         super().on_message_begin()
@@ -117,6 +125,10 @@ class DirectProtocol(HttpToolsProtocol):
         except Problem as problem:
             self._refuse(exchange, problem)
             return
+        except Exception:  # the request's edge: uvicorn would take it for broken HTTP
+            logger.exception("%s failed", exchange.path)
+            self._refuse(exchange, internal())
+            return
         answer.add_done_callback(lambda done: self._done(exchange, done))
 
     def _done(self, exchange: Exchange, answer: asyncio.Future[bytes]) -> None:
@@ -128,7 +140,8 @@ class DirectProtocol(HttpToolsProtocol):
         elif isinstance(error, Problem):
             self._refuse(exchange, error)
         else:
-            self._refuse(exchange, Problem(500, "internal", type(error).__name__))
+            logger.error("%s failed", exchange.path, exc_info=error)
+            self._refuse(exchange, internal())
 
     def _refuse(self, exchange: Exchange, problem: Problem, *, close: bool = False) -> None:
         if close:
@@ -180,7 +193,7 @@ def serve_directly(scoring: Scoring) -> None:
 
 def _problem_answer(problem: Problem, *, keep_alive: bool) -> bytes:
     body = problem.to_json()
-    more = b"retry-after: %d\r\n" % problem.retry_after_s if problem.retry_after_s else b""
+    more = "".join(f"{name}: {value}\r\n" for name, value in problem.headers.items()).encode()
     if not keep_alive:
         more += _CLOSE
     title = problem.title.encode()

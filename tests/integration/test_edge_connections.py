@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from services.scoring import http_app, http_direct
+from services.scoring.edge import Edge
 from services.scoring.edge_limits import Limits
 from tests.integration.edge_server import Replica, replicas
 from tests.running import STALL_S
@@ -139,6 +140,52 @@ def test_what_is_no_http_is_refused(edge: Replica) -> None:
     with connected(edge) as connection:
         connection.sendall(b"\x16\x03\x01\x00nonsense\r\n\r\n")
         assert until_closed(connection).startswith(b"HTTP/1.1 400")
+
+
+def test_what_is_no_http_is_refused_with_a_problem(direct: Replica) -> None:
+    with connected(direct) as connection:
+        connection.sendall(b"\x16\x03\x01\x00nonsense\r\n\r\n")
+        ((status, headers, body),) = answers(connection, 1)
+        assert (status, headers["content-type"]) == (400, "application/problem+json")
+        assert (body["status"], body["reason"]) == (400, "not_http")
+        assert until_closed(connection) == b""
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "reason"),
+    [("GET", "/nowhere", 404, "no_route"), ("GET", "/v1/score", 405, "method"), ("PUT", "/v1/score/batch", 405, "method")],
+)  # fmt: skip
+def test_unknown_routes_and_wrong_methods_are_problems(
+    edge: Replica, method: str, path: str, status: int, reason: str
+) -> None:
+    with connected(edge) as connection:
+        connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: edge\r\n\r\n".encode())
+        ((given, headers, body),) = answers(connection, 1)
+        assert (given, headers["content-type"]) == (status, "application/problem+json")
+        assert (body["status"], body["reason"], headers.get("allow")) == (
+            status,
+            reason,
+            "POST" if status == 405 else None,
+        )
+
+
+@pytest.mark.parametrize("name", ["begin", "score_batch"], ids=["at once", "later"])
+def test_errors_that_nobody_foresaw_are_problems(
+    edge: Replica, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("what only the log may hold")
+
+    monkeypatch.setattr(Edge, name, broken)
+    path = "/v1/score" if name == "begin" else "/v1/score/batch"
+    with connected(edge) as connection:
+        for _ in range(2):
+            connection.sendall(request(b'{"transactions":[]}', path))
+            ((status, headers, body),) = answers(connection, 1)
+            assert (status, headers["content-type"]) == (500, "application/problem+json")
+            assert (body["status"], body["reason"]) == (500, "internal")
+            assert "log may hold" not in str(body)
+            assert "RuntimeError" not in str(body)
 
 
 @pytest.mark.usefixtures("hurried")

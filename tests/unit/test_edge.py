@@ -24,6 +24,7 @@ from features.online.versions import SERVING_KEY, unfinished_key
 from features.profiles import STATE_VERSION
 from models.bundle import load_bundle
 from models.scorer import Scorer
+from services.scoring import http_app, http_docs
 from services.scoring.edge import Edge
 from services.scoring.edge_compute import warm_kernels
 from services.scoring.edge_limits import Limits
@@ -70,9 +71,8 @@ class World:
             self.publisher,
             limits,
         )
-        self.client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(build_app(self.edge)), base_url="http://edge"
-        )
+        self.app = build_app(self.edge)
+        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://edge")
 
     async def score(self, transaction: Any, **headers: str) -> httpx.Response:
         content = transaction if isinstance(transaction, bytes) else json.dumps(transaction)
@@ -160,6 +160,89 @@ def test_while_state_is_not_whole_decisions_say_that_they_lack_it(
         assert again["status"] == "scored"
 
     asyncio.run(go())
+
+
+SECRET = "what only the log may hold"
+
+
+def check_problem(answer: httpx.Response, status: int, reason: str) -> dict[str, Any]:
+    """An RFC 9457 body that tells nothing of the inside."""
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    problem: dict[str, Any] = answer.json()
+    assert set(problem) == {"type", "title", "status", "detail", "field", "reason"}
+    assert (problem["type"], problem["status"]) == (f"urn:tollgate:problem:{reason}", status)
+    assert problem["title"]
+    assert problem["detail"]
+    for inner in (SECRET, "Traceback", "RuntimeError"):
+        assert inner not in answer.text
+    return problem
+
+
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/decision/tx-1", "/v1/scores", "/docs/assets/none.js"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_unknown_routes_are_problems(make: Callable[..., World], method: str, path: str) -> None:
+    async def go() -> None:
+        answer = await make().client.request(method, path)
+        if path.startswith("/docs/assets") and method == "POST":
+            check_problem(answer, 405, "method")
+        else:
+            check_problem(answer, 404, "no_route")
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", "/v1/score", "POST"), ("PUT", "/v1/score/batch", "POST"), ("GET", "/v1/labels", "POST"),
+        ("POST", "/v1/decisions/tx-1", "GET"), ("DELETE", "/v1/model", "GET"), ("POST", "/healthz", "GET"),
+        ("POST", "/readyz", "GET"), ("POST", "/metrics", "GET"), ("POST", "/docs", "GET"),
+        ("POST", "/openapi.json", "GET, HEAD"), ("POST", "/docs/assets/favicon.png", "GET, HEAD"),
+    ],
+)  # fmt: skip
+def test_wrong_methods_are_problems_that_say_what_is_allowed(
+    make: Callable[..., World], method: str, path: str, allow: str
+) -> None:
+    async def go() -> None:
+        answer = await make().client.request(method, path)
+        check_problem(answer, 405, "method")
+        assert sorted(answer.headers["allow"].split(", ")) == allow.split(", ")
+
+    asyncio.run(go())
+
+
+#: each route, and what of its world breaks it in a way that nobody foresaw
+BREAKABLE: list[tuple[str, str, Any, Callable[[World], Any], str]] = [
+    ("POST", "/v1/score", TX, lambda world: world.edge, "begin"),
+    ("POST", "/v1/score/batch", {"transactions": [TX]}, lambda world: world.edge, "score_batch"),
+    ("POST", "/v1/labels", LABEL, lambda world: world.edge, "label"),
+    ("GET", "/v1/decisions/tx-1", None, lambda world: world.edge, "find"),
+    ("GET", "/readyz", None, lambda world: world.edge, "not_ready"),
+    ("GET", "/v1/model", None, lambda _: http_app, "_model"),
+    ("GET", "/metrics", None, lambda _: http_app, "generate_latest"),
+    ("GET", "/docs", None, lambda _: http_docs, "get_swagger_ui_html"),
+]
+
+
+@pytest.mark.parametrize("case", BREAKABLE, ids=[case[1] for case in BREAKABLE])
+def test_an_error_that_nobody_foresaw_is_a_problem_and_in_the_log(
+    make: Callable[..., World], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, case: Any
+) -> None:
+    method, path, body, part, name = case
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError(SECRET)
+
+    async def go() -> None:
+        world = make()
+        monkeypatch.setattr(part(world), name, broken)
+        # what no route caught goes on to the server, which logs it
+        transport = httpx.ASGITransport(world.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://edge") as client:
+            check_problem(await client.request(method, path, json=body), 500, "internal")
+
+    asyncio.run(go())
+    assert path == "/docs" or SECRET in caplog.text
 
 
 BAD: list[tuple[Any, str, str]] = [
@@ -468,14 +551,14 @@ def test_a_model_that_breaks_is_answered(make: Callable[..., World]) -> None:
         world = make()
 
         def broken(*_: Any) -> Any:
-            raise RuntimeError("no")
+            raise RuntimeError(SECRET)
 
         for decider in (world.edge._rounds._decider, world.edge._rounds._aside_decider):
             decider.decide = broken  # type: ignore[assignment,method-assign]
         items = [TX | {"transaction_id": f"b-{i}"} for i in range(100)]
         answer = await world.client.post("/v1/score/batch", json={"transactions": items})
         assert {d["error"]["status"] for d in answer.json()["decisions"]} == {500}
-        assert (await world.score(TX)).status_code == 500
+        check_problem(await world.score(TX), 500, "internal")
         assert world.publisher.records == []
 
     asyncio.run(go())
