@@ -17,7 +17,7 @@ from services.scoring.edge_intake import Intake
 from services.scoring.edge_limits import Limits
 from services.scoring.edge_lookup import find_decision
 from services.scoring.edge_parts import LOOKUP_WITHIN_S, Model, Store
-from services.scoring.edge_problems import Problem, invalid, unavailable
+from services.scoring.edge_problems import Problem, invalid, overloaded, unavailable
 from services.scoring.edge_publish import Publishing, QueueFull
 from services.scoring.edge_rounds import Rounds
 from streams.events import InvalidEvent, encode, parse_label
@@ -98,7 +98,7 @@ class Edge:
 
     def _enter(self, gate: Gate, items: int) -> None:
         if not gate.enter(items):
-            raise unavailable("overloaded", f"{gate.in_flight} transactions are in flight; try again shortly")
+            raise overloaded(gate.in_flight)
 
     def _left(self, gate: Gate, items: int, received_s: float, deadline_ms: int, _: object = None) -> None:
         now_s = self._clock()

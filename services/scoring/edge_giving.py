@@ -9,16 +9,12 @@ from functools import partial
 from services.scoring.edge_entries import Entry
 from services.scoring.edge_memory import page_of, remember, remember_together
 from services.scoring.edge_open import OpenIds
-from services.scoring.edge_problems import Problem, unavailable
+from services.scoring.edge_problems import Problem, unacknowledged, unavailable
 from services.scoring.edge_publish import Publishing, QueueFull
 from services.scoring.edge_sets import SentSet
 from streams.metrics import DECISION_LATENCY, DECISIONS, observe_many
 from streams.records import HEADER_DECIDED
 from streams.topics import TRANSACTIONS
-
-_UNACKNOWLEDGED = (
-    "the broker has not acknowledged the transaction in time; send it again, its decision stands"
-)
 
 
 class Giving:
@@ -70,7 +66,7 @@ class Giving:
                 continue
             if entry.published:
                 self._open.post([remember(entry, acknowledged=False)])
-                self._open.fail(entry, unavailable("unacknowledged", _UNACKNOWLEDGED), forget=False)
+                self._open.fail(entry, unacknowledged(), forget=False)
             else:
                 text = "the deadline passed before a decision was recorded"
                 self._open.fail(entry, unavailable("deadline", text))

@@ -96,3 +96,24 @@ def unavailable(reason: str, text: str, retry_after_s: int = 1) -> Problem:
 def internal() -> Problem:
     """500: what went wrong is for the log, not for the caller."""
     return Problem(500, "internal", "the edge failed on this request, its log says why; send it again")
+
+
+def unknown(transaction_id: str) -> Problem:
+    """404: no decision of the id is known."""
+    return Problem(404, "unknown", f"no decision of {transaction_id} is known", "transaction_id")
+
+
+def overloaded(in_flight: int) -> Problem:
+    """503 at once: so many transactions are in flight."""
+    return unavailable("overloaded", f"{in_flight} transactions are in flight; try again shortly")
+
+
+def unacknowledged() -> Problem:
+    """503 at the deadline: decided, and not yet known to be in the log."""
+    text = "the broker has not acknowledged the transaction in time; send it again, its decision stands"
+    return unavailable("unacknowledged", text)
+
+
+def not_ready(why: str) -> Problem:
+    """503: this replica should get no traffic."""
+    return unavailable("not_ready", why)

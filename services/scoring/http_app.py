@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from features.catalogue import CATALOGUE_HASH
 from models.bundle import MODEL
 from services.scoring.edge import Edge
-from services.scoring.edge_problems import PROBLEM_JSON, Problem, internal, invalid
+from services.scoring.edge_problems import PROBLEM_JSON, Problem, internal, invalid, not_ready, unknown
 from services.scoring.http_docs import add_docs
 from services.scoring.http_openapi import document
 from services.scoring.http_problems import add_problems, problem_response, wrong_method
@@ -123,7 +123,7 @@ def _add_routes(app: FastAPI, edge: Edge) -> None:
             raise invalid(InvalidEvent("card_number", "transaction_id", "transaction_id holds a card number"))
         decision = await edge.find(transaction_id)
         if decision is None:
-            raise Problem(404, "unknown", f"no decision of {transaction_id} is known", "transaction_id")
+            raise unknown(transaction_id)
         return Response(decision, media_type=JSON)
 
     async def label(request: Request) -> Response:
@@ -140,7 +140,7 @@ def _add_routes(app: FastAPI, edge: Edge) -> None:
     async def ready(_: Request) -> Response:
         why = await edge.not_ready()
         if why is not None:
-            raise Problem(503, "not_ready", why, retry_after_s=1)
+            raise not_ready(why)
         return Response(b'{"status":"ready"}', media_type=JSON)
 
     async def metrics(_: Request) -> Response:

@@ -7,19 +7,11 @@ from typing import Any
 
 import msgspec
 
+from services.scoring import http_examples
 from services.scoring.edge_limits import MAX_DEADLINE_MS
 from services.scoring.edge_problems import PROBLEM_JSON
 from streams.events import Decision, Label, Transaction
 
-TRANSACTION_EXAMPLE: dict[str, Any] = {
-    "transaction_id": "tx-8f1c", "event_time": "2026-11-21T10:15:30.123Z", "card_id": "card-42", "merchant_id": "m-9",
-    "amount_minor": 1299, "currency": "EUR", "device_id": "d-5", "ip": "203.0.113.7", "mcc": "5411", "channel": "ecom",
-    "country": "FR", "tenant": "default",
-}  # fmt: skip
-LABEL_EXAMPLE: dict[str, Any] = {
-    "transaction_id": "tx-8f1c", "label": "fraud", "label_time": "2026-11-21T18:00:00Z", "source": "chargeback",
-    "card_id": "card-42", "merchant_id": "m-9", "event_time": "2026-11-21T10:15:30.123Z",
-}  # fmt: skip
 _PROBLEM = {
     "type": "object",
     "description": "RFC 9457: why there is no decision",
@@ -31,6 +23,7 @@ _PROBLEM = {
         "field": {"type": "string", "description": "the field that does not fit; empty for the whole body"},
         "reason": {"type": "string", "description": "a short word for programs"},
     },
+    "required": ["type", "title", "status", "detail", "field", "reason"],
 }
 _WORDS = {
     404: "Nothing is known of this id",
@@ -39,8 +32,11 @@ _WORDS = {
     413: "The body is too large",
     422: "The input does not fit its contract",
     429: "The tenant is over its rate",
+    500: "The edge failed; its log says why",
     503: "Overloaded, or a part is away: see Retry-After",
 }
+#: what any route that takes a body may answer
+_BODY = ("too_slow", "too_large", "field", "internal")
 
 
 @cache
@@ -75,18 +71,21 @@ def _scoring_paths() -> dict[str, Any]:
         "summary": "Decide one transaction",
         "description": "The same id and content again gives the same decision, not scored twice.",
         "parameters": [deadline],
-        "requestBody": _body(_ref("Transaction"), TRANSACTION_EXAMPLE),
-        "responses": {"200": _ok(_ref("Decision")), **_problems(408, 409, 413, 422, 429, 503)},
+        "requestBody": _body(_ref("Transaction"), http_examples.TRANSACTION),
+        "responses": {
+            "200": _ok(_ref("Decision"), http_examples.decisions()),
+            **_problems(*_BODY, "other_body", "over_quota", "overloaded", "unacknowledged"),
+        },
     }
     many = {
         "summary": "Decide up to 1,000 transactions",
         "description": "In order; one that does not fit gets its own error. Transactions of one card in one batch do "
         "not see each other in their features.",
         "parameters": [deadline],
-        "requestBody": _body(batch, {"transactions": [TRANSACTION_EXAMPLE]}),
+        "requestBody": _body(batch, {"transactions": [http_examples.TRANSACTION]}),
         "responses": {
-            "200": _ok(_object("decisions", {"type": "array", "items": either})),
-            **_problems(408, 413, 422, 503),
+            "200": _ok(_object("decisions", {"type": "array", "items": either}), http_examples.batch()),
+            **_problems(*_BODY, "overloaded"),
         },
     }
     return {"/v1/score": {"post": score}, "/v1/score/batch": {"post": many}}
@@ -96,18 +95,23 @@ def _other_paths() -> dict[str, Any]:
     by_id = {"name": "transaction_id", "in": "path", "required": True, "schema": {"type": "string"}}
     return {
         "/v1/decisions/{transaction_id}": _get(
-            "The decision of a transaction", {"200": _ok(_ref("Decision")), **_problems(404, 422, 503)}, [by_id]
+            "The decision of a transaction",
+            {
+                "200": _ok(_ref("Decision"), http_examples.decisions()),
+                **_problems("unknown", "field", "internal", "store"),
+            },
+            [by_id],
         ),
         "/v1/labels": {
             "post": {
                 "summary": "Say what a transaction turned out to be",
-                "requestBody": _body(_ref("Label"), LABEL_EXAMPLE),
-                "responses": {"202": {"description": "Recorded"}, **_problems(408, 413, 422, 503)},
+                "requestBody": _body(_ref("Label"), http_examples.LABEL),
+                "responses": {"202": {"description": "Recorded"}, **_problems(*_BODY, "broker")},
             }
         },
         "/v1/model": _get("What is served now", {"200": _ok({"type": "object"})}),
         "/healthz": _get("The process lives", {"200": _ok({"type": "object"})}),
-        "/readyz": _get("A model is warm and the store answers", {"200": _ok({"type": "object"}), **_problems(503)}),
+        "/readyz": _get("A model is warm and the store answers", {"200": _ok({"type": "object"}), **_problems("not_ready")}),
         "/metrics": _get("Prometheus metrics", {"200": {"description": "Text format", "content": {"text/plain": {}}}}),
     }  # fmt: skip
 
@@ -124,13 +128,25 @@ def _body(schema: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
     return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
 
 
-def _ok(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": "Done", "content": {"application/json": {"schema": schema}}}
+def _ok(schema: dict[str, Any], examples: dict[str, Any] | None = None) -> dict[str, Any]:
+    shown = {"schema": schema} | ({"examples": examples} if examples else {})
+    return {"description": "Done", "content": {"application/json": shown}}
 
 
-def _problems(*codes: int) -> dict[str, Any]:
-    content = {PROBLEM_JSON: {"schema": _ref("Problem")}}
-    return {str(code): {"description": _WORDS[code], "content": content} for code in codes}
+def _problems(*reasons: str) -> dict[str, Any]:
+    """Responses for these problems of ``http_examples``, by status."""
+    by_status: dict[int, list[str]] = {}
+    for reason in reasons:
+        by_status.setdefault(http_examples.PROBLEMS[reason].status, []).append(reason)
+    return {
+        str(status): {
+            "description": _WORDS[status],
+            "content": {
+                PROBLEM_JSON: {"schema": _ref("Problem"), "examples": http_examples.problems(*named)}
+            },
+        }
+        for status, named in sorted(by_status.items())
+    }
 
 
 def _get(

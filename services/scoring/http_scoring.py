@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 
 from services.scoring.edge import Edge
+from services.scoring.edge_calls import Answer
 from services.scoring.edge_limits import parse_deadline
 from services.scoring.edge_problems import Problem
 
@@ -58,10 +60,14 @@ class Scoring:
 
     async def _batch(self, items: list[bytes], deadline_ms: int) -> bytes:
         answers = await self._edge.score_batch(items, deadline_ms)
-        return b'{"decisions":[%b]}' % b",".join(
-            b'{"error":%b}' % answer.to_json() if isinstance(answer, Problem) else answer
-            for answer in answers
-        )
+        return batch_answer(answers)
+
+
+def batch_answer(answers: Sequence[Answer]) -> bytes:
+    """JSON of a batch's answers in order."""
+    return b'{"decisions":[%b]}' % b",".join(
+        b'{"error":%b}' % answer.to_json() if isinstance(answer, Problem) else answer for answer in answers
+    )
 
 
 def too_large(limit: int) -> Problem:

@@ -6,11 +6,13 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema
+import msgspec
 import numpy as np
 import pytest
 
@@ -24,13 +26,13 @@ from features.online.versions import SERVING_KEY, unfinished_key
 from features.profiles import STATE_VERSION
 from models.bundle import load_bundle
 from models.scorer import Scorer
-from services.scoring import http_app, http_docs
+from services.scoring import http_app, http_docs, http_openapi
 from services.scoring.edge import Edge
 from services.scoring.edge_compute import warm_kernels
 from services.scoring.edge_limits import Limits
 from services.scoring.http_app import build_app
 from streams.decision_index import WINDOW_S, IndexedDecision, IndexWriter, Row, bucket_key, page_key
-from streams.events import encode, parse_transaction
+from streams.events import Decision, encode, parse_transaction
 from streams.records import (
     HEADER_DECIDED,
     DecidedEntities,
@@ -637,6 +639,41 @@ def test_openapi_examples_are_accepted(make: Callable[..., World]) -> None:
             assert answer.status_code in (200, 202), answer.text
 
     asyncio.run(go())
+
+
+def media(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(where, media type object) of every body that the document describes."""
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            bodies = {"request": operation.get("requestBody", {})} | operation["responses"]
+            for name, body in bodies.items():
+                for described in body.get("content", {}).values():
+                    yield f"{method} {path} {name}", described
+
+
+def test_openapi_examples_fit_their_schemas() -> None:
+    document = http_openapi.document()
+    shown: dict[str, list[Any]] = {}
+    for where, described in media(document):
+        values = [example["value"] for example in described.get("examples", {}).values()]
+        values += [described["example"]] if "example" in described else []
+        shown[where] = values
+        schema = {**described.get("schema", {}), "components": document["components"]}
+        for value in values:
+            jsonschema.validate(value, schema, cls=jsonschema.Draft202012Validator)
+    decisions = shown["post /v1/score 200"]
+    assert [decision["status"] for decision in decisions] == ["scored", "degraded", "not_scored"]
+    for decision in decisions:
+        assert json.loads(encode(msgspec.convert(decision, Decision))) == decision
+    scored, refused = shown["post /v1/score/batch 200"][0]["decisions"]
+    assert (scored["status"], refused["error"]["status"]) == ("scored", 422)
+    for where, values in shown.items():
+        status = where.rsplit(" ", 1)[1]
+        assert values or status == "200", where
+        if status.isdecimal() and status >= "400":
+            assert {problem["status"] for problem in values} == {int(status)}
+    for status in (409, 422, 429, 503):
+        assert f"post /v1/score {status}" in shown
 
 
 def test_vectors_are_as_wide_as_the_catalogue(make: Callable[..., World]) -> None:
