@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ from models.selection import table_for
 logger = logging.getLogger(__name__)
 #: backends of one bundle may differ by this in probability, and by no more
 TOLERANCE = 1e-5
+#: rows that are explained together when warming
+EXPLAINED = 8
 ReasonRow = tuple[str, str, float]
 
 
@@ -64,6 +67,8 @@ class Scorer:
         self._on_gpu = gpu_backends(bundle.model_ubj)
         self.backends: tuple[Backend, ...] = (*first, onnx, self._xgboost, *self._on_gpu)
         self._check()
+        #: what explaining takes, as measured when it was warmed, ms: for any rows, and for each; None before
+        self.explanation_ms: tuple[float, float] | None = None
         #: batch sizes and the backend to use up to each, ascending; larger ones use the last
         self.table: list[tuple[int, Backend]]
         #: the table as it was made; the one in use goes without a device that failed
@@ -134,14 +139,29 @@ class Scorer:
         ]  # fmt: skip
 
     def warm(self, shapes: Sequence[int] = (1, 16, 64, 256, 1024)) -> None:
-        """Run every backend once per batch size, and one explanation, so that no live row pays for first use."""
+        """Run every backend once per batch size, and explain, so that no live row pays for first use and its price is known."""
         for rows in shapes:
             sample = self._sample(rows)
             for backend in self.backends:
                 backend.margin(sample)
             whole = self._whole(sample)
             self.decide(self.score(whole), whole)
-        self.explain(self._whole(self._sample(1)))
+        self.explanation_ms = self._explanation_ms()
+
+    def _explanation_ms(self) -> tuple[float, float]:
+        """Milliseconds for any rows, and for each: from one row and from ``EXPLAINED``, each at its quickest."""
+        took_ms = []
+        for rows in (1, EXPLAINED):
+            sample = self._whole(self._sample(rows))
+            # the first one compiles, and one may be interrupted
+            times = []
+            for _ in range(4):
+                started = perf_counter()
+                self.explain(sample)
+                times.append((perf_counter() - started) * 1000)
+            took_ms.append(min(times))
+        row_ms = max(0.0, took_ms[1] - took_ms[0]) / (EXPLAINED - 1)
+        return max(0.0, took_ms[0] - row_ms), row_ms
 
     def _pick(self, rows: int) -> Backend:
         for size, backend in self.table:

@@ -24,6 +24,7 @@ from models.policy import DECISIONS, FALLBACK
 from models.scorer import Scorer
 from services.scoring.explaining import ExplanationCost, explain_within
 from services.scoring.rule_failures import RuleFailures
+from services.scoring.timed_calls import TimedCalls
 from streams.events import Decision, Reason, Transaction, from_ms
 from streams.layouts import Foreign, Known, has_all
 from streams.metrics import MODEL_FAILURES
@@ -99,6 +100,7 @@ class Decider:
     arm: str = "champion"
     cost: ExplanationCost = field(default_factory=ExplanationCost)
     failures: RuleFailures = field(default_factory=RuleFailures)
+    calls: TimedCalls = field(default_factory=TimedCalls)
 
     def __post_init__(self) -> None:
         # made ready now: the first decision without a model must not wait for it
@@ -177,7 +179,7 @@ class Decider:
             return {}, set()
         # the most pressing decides: the whole batch leaves together
         left = min(case.left_ms(now_ms) for case in cases)
-        return explain_within(scorer, matrix, wanted, self.cost, left)
+        return explain_within(scorer, matrix, wanted, self.cost, self.calls, left)
 
 
 def _degradation(

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +28,7 @@ from services.scoring.edge import Edge
 from services.scoring.edge_compute import warm_kernels
 from services.scoring.edge_limits import Limits
 from services.scoring.explaining import (
+    AT_ONCE_MS,
     EXPLANATION_RESERVE_MS,
     EXPLANATIONS_MOST_MS,
     EXPLANATIONS_SHARE,
@@ -35,11 +36,13 @@ from services.scoring.explaining import (
 )
 from services.scoring.http_app import build_app
 from services.scoring.stream import StreamScorer
+from services.scoring.timed_calls import TimedCalls
 from streams.events import Decision
 from streams.layouts import Layouts
 from streams.missing import blank
 from streams.records import MISSING_DEVICE, MISSING_MERCHANT, decode_features, encode_features
 from streams.settings import Settings
+from tests.running import STALL_S
 from tests.unit.archive_samples import features
 from tests.unit.bundle_samples import publish_sample
 from tests.unit.edge_fakes import FakeModel, FakePublisher, FakeStore
@@ -56,9 +59,12 @@ POLICY = Policy(
 
 
 class Failing(Scorer):
-    """A scorer that can be told to fail, or to be slow to explain."""
+    """A scorer that can be told to fail, and to explain nothing before ``go_on`` is set."""
 
     fails_to_score = fails_to_explain = False
+    #: explanations that were begun, and that came to their end
+    begun = ended = 0
+    go_on: threading.Event
 
     def score(self, matrix: Any) -> Any:
         if self.fails_to_score:
@@ -66,6 +72,9 @@ class Failing(Scorer):
         return super().score(matrix)
 
     def explain(self, matrix: Any, k: int = 3) -> Any:
+        self.begun += 1
+        assert self.go_on.wait(STALL_S)
+        self.ended += 1
         if self.fails_to_explain:
             raise RuntimeError("no explanation")
         return super().explain(matrix, k)
@@ -79,9 +88,14 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Failing:
 
 
 @pytest.fixture
-def scorer(sound: Failing) -> Failing:
+def scorer(sound: Failing) -> Iterator[Failing]:
     sound.fails_to_score = sound.fails_to_explain = False
-    return sound
+    sound.begun = sound.ended = 0
+    sound.explanation_ms = None
+    sound.go_on = threading.Event()
+    sound.go_on.set()
+    yield sound
+    sound.go_on.set()
 
 
 Force = Callable[[Any, Failing], Scorer | None]
@@ -94,6 +108,13 @@ def nothing(decider: Any, scorer: Failing) -> Scorer | None:
 def slow_explanations(decider: Any, scorer: Failing) -> Scorer | None:
     # an explanation costs more than a batch may spend on them
     decider.cost.row_ms = 10 * EXPLANATIONS_MOST_MS
+    return scorer
+
+
+def hanging_explanations(decider: Any, scorer: Failing) -> Scorer | None:
+    # what its warming said is more than a batch makes at once, and less than it may spend
+    scorer.explanation_ms = (0.0, 2 * AT_ONCE_MS)
+    scorer.go_on.clear()
     return scorer
 
 
@@ -127,6 +148,7 @@ class Step:
 STEPS = {
     "nothing is missing": Step(nothing, "scored", []),
     "slow explanations": Step(slow_explanations, "degraded", ["explanations"], reasons=False),
+    "explanations that hang": Step(hanging_explanations, "degraded", ["explanations"], reasons=False),
     "explanations that fail": Step(failing_explanations, "degraded", ["explanations"], reasons=False),
     **{f"no {name}": Step(nothing, "degraded", [name], missing=bit) for bit, name in MISSING_NAMES},
     "no merchant and device features": Step(
@@ -201,6 +223,63 @@ def test_in_the_stream_little_time_costs_the_reasons_only(tmp_path: Path, scorer
     worker._live.scorer = scorer
     [decision] = decide(worker, record(left_ms=int(EXPLANATION_RESERVE_MS) - 40))
     check(STEPS["slow explanations"], decision)
+
+
+def test_in_the_stream_explanations_that_hang_are_waited_for_once_and_come_back(
+    tmp_path: Path, scorer: Failing
+) -> None:
+    worker = stream_worker(tmp_path)
+    worker._live.scorer = hanging_explanations(worker._decider, scorer)
+    for number in range(3):
+        [decision] = decide(worker, record(number))
+        check(STEPS["explanations that hang"], decision)
+        # the decision is there, the explanation is not; nobody waits for a second one behind it
+        assert (scorer.begun, scorer.ended) == (1, 0)
+    scorer.go_on.set()
+    hanging = worker._decider.calls._hanging
+    assert hanging is not None
+    hanging.result(STALL_S)
+    worker._decider.cost.row_ms = 2 * AT_ONCE_MS
+    [decision] = decide(worker, record(3))
+    check(STEPS["nothing is missing"], decision)
+
+
+def test_in_the_stream_the_first_explanation_of_a_model_is_one_that_can_be_afforded(
+    tmp_path: Path, scorer: Failing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a clock on which each explained row takes long
+    now_s = 0.0
+    explain = scorer.explain
+
+    def slow(matrix: Any, k: int = 3) -> Any:
+        nonlocal now_s
+        now_s += 0.001 + 2 * EXPLANATIONS_MOST_MS / 1000 * len(matrix)
+        return explain(matrix, k)
+
+    monkeypatch.setattr(scorer, "explain", slow)
+    monkeypatch.setattr("models.scorer.perf_counter", lambda: now_s)
+    scorer.warm((1,))
+    assert scorer.explanation_ms == pytest.approx((1.0, 2 * EXPLANATIONS_MOST_MS))
+    worker = stream_worker(tmp_path)
+    worker._live.scorer = scorer
+    warmed = scorer.begun
+    [decision] = decide(worker, record())
+    check(STEPS["slow explanations"], decision)
+    assert scorer.begun == warmed
+
+
+def test_a_call_that_hangs_fails_those_after_it_at_once_and_a_failure_is_its_callers() -> None:
+    calls, go_on = TimedCalls(), threading.Event()
+    with pytest.raises(TimeoutError):
+        calls.call(lambda: go_on.wait(STALL_S), 0.001)
+    with pytest.raises(TimeoutError, match="still hangs"):
+        calls.call(lambda: 1, STALL_S)
+    go_on.set()
+    assert calls._hanging is not None
+    assert calls._hanging.result(STALL_S)
+    assert calls.call(lambda: 1, STALL_S) == 1
+    with pytest.raises(ZeroDivisionError):
+        calls.call(lambda: 1 // 0, STALL_S)
 
 
 def test_in_the_stream_rules_still_decline_when_the_model_fails(tmp_path: Path, scorer: Failing) -> None:
