@@ -35,6 +35,7 @@ from services.scoring.explaining import (
     ExplanationCost,
 )
 from services.scoring.http_app import build_app
+from services.scoring.live import LiveModel
 from services.scoring.stream import StreamScorer
 from services.scoring.timed_calls import TimedCalls
 from streams.events import Decision
@@ -46,6 +47,7 @@ from tests.running import STALL_S
 from tests.unit.archive_samples import features
 from tests.unit.bundle_samples import publish_sample
 from tests.unit.edge_fakes import FakeModel, FakePublisher, FakeStore
+from tests.unit.test_live_model import corrupt, hash_of_another, rollout, unsigned, until
 from tests.unit.test_scoring_stream import Message, Producer
 
 #: far beyond what a busy machine can take, so that only what a test forces is ever missing
@@ -366,6 +368,22 @@ def test_at_the_edge(tmp_path: Path, scorer: Failing, step: Step) -> None:
     check(step, decision, more=["idempotency"] if step.missing else [])
     # a slow store costs a round its share and no more
     assert max(store.waited) <= 0.04
+
+
+@pytest.mark.parametrize("spoil", [corrupt, unsigned, hash_of_another], ids=lambda spoil: spoil.__name__)
+def test_a_first_bundle_that_cannot_be_loaded_leaves_the_fallback_policy(
+    tmp_path: Path, scorer: Failing, spoil: Callable[[Path], None]
+) -> None:
+    spoil(publish_sample(tmp_path)[0])
+    live = LiveModel(Settings(home=str(tmp_path)), threading.Event(), lambda *_: None)
+    live.apply(rollout("1.0.0", 1))
+    until(lambda: "was refused" in live.problem, "the bundle's refusal")
+    worker = stream_worker(tmp_path)
+    worker._live = live
+    [decision] = decide(worker, record())
+    check(STEPS["no bundle"], decision)
+    decision, _ = at_the_edge(tmp_path, scorer, lambda *_: live.scorer)
+    check(STEPS["no bundle"], decision)
 
 
 def test_at_the_edge_rules_still_decline_when_the_model_fails(tmp_path: Path, scorer: Failing) -> None:
