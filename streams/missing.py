@@ -22,6 +22,9 @@ _BITS = {
     "customer": MISSING_CUSTOMER,
 }  # fmt: skip
 
+#: in the order of ``Gather.unread``
+_UNREAD_BITS = np.array([MISSING_CARD, MISSING_CUSTOMER, MISSING_MERCHANT, MISSING_DEVICE, MISSING_IP])
+
 
 @cache
 def missing_columns(missing: int) -> npt.NDArray[np.bool_]:
@@ -33,6 +36,12 @@ def blank(row: npt.NDArray[np.float32], missing: int) -> None:
     """Set the columns of a row (WIDTH,) that could not be read to NaN."""
     if missing:
         row[missing_columns(missing)] = np.nan
+
+
+def missing_in(unread: npt.NDArray[np.bool_]) -> list[int]:
+    """MISSING bits of n transactions, from which of their entities were not read: (n, 5), as ``Gather.unread``."""
+    bits: list[int] = (unread @ _UNREAD_BITS).tolist()
+    return bits
 
 
 def present(tx: Transaction) -> int:

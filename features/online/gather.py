@@ -99,8 +99,14 @@ class Gather:
             *(pack_hmget(list(self._meetings[view.entity]), view) for view in MEETING_VIEWS),
         ]
 
+    def unread(self, answered: int) -> npt.NDArray[np.bool_]:
+        """Which profiles are not in the first ``answered`` replies of ``commands``, (n, 5): of card, customer, merchant, device, ip."""
+        holders = len(self.card_ids) + len(self.customer_ids)
+        meetings = np.where(self.meeting_slots >= 0, self.meeting_slots + holders, -1)
+        return np.hstack([self.fraud_slots, meetings]) >= answered
+
     def load(self, replies: Sequence[Any]) -> None:
-        """Fill the arenas from the replies of ``commands``.
+        """Fill the arenas from the replies of ``commands``, or from the first of them.
 
         Raises:
             StoreRefused: a reply is an error. ProfileError: bytes that are no profile that this code reads.

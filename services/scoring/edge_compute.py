@@ -19,8 +19,8 @@ from models.scorer import Scorer
 from services.scoring.deciding import Case, Decider
 from services.scoring.edge_entries import Entry, entries_of
 from streams.events import Transaction, encode_many
-from streams.missing import blank, present
-from streams.records import encode_edge_decision
+from streams.missing import blank, missing_in
+from streams.records import MISSING_CARD, encode_edge_decision
 
 
 class Computed(NamedTuple):
@@ -59,8 +59,8 @@ class Round(NamedTuple):
     entries: Sequence[Entry]
     chosen: Sequence[int]
     gather: Gather
-    #: replies to ASK_WHOLE and the gather's commands; None where there are none
-    state: Sequence[Any] | None
+    #: replies to ASK_WHOLE and the gather's commands, as many as there are
+    state: Sequence[Any]
     #: of all ids; without them a second copy cannot be recognised
     claimed: bool
 
@@ -76,18 +76,18 @@ class Decided(NamedTuple):
 def decide_round(work: Round, decider: Decider, scorer: Scorer | None, now_ms: float) -> Decided:
     """Compute and decide a round; touches nothing but its entries, so that it may run beside the event loop."""
     trouble: Exception | None = None
-    stateless = True
-    if work.state is not None:
+    answered = 0
+    if work.state:
         try:
             work.gather.load(work.state[1:])
             # what is stored while the state is being made, or while another version is at work, is not the whole of it
-            stateless = not is_whole(work.state[0])
+            answered = len(work.state) - 1 if is_whole(work.state[0]) else 0
         except (StoreRefused, ProfileError) as error:
             trouble = error
-    computed = compute(work.entries, work.gather, stateless=stateless)
+    computed = compute(work.entries, work.gather, answered)
     chosen, seen = list(work.chosen), []
     held = computed.seen == DUPLICATE
-    if not stateless and held.any():
+    if held.any():
         seen = [work.entries[i] for i in chosen if held[i]]
         chosen = [i for i in chosen if not held[i]]
     entries = [work.entries[i] for i in chosen]
@@ -97,8 +97,8 @@ def decide_round(work: Round, decider: Decider, scorer: Scorer | None, now_ms: f
             for i, entry in zip(chosen, entries, strict=True)
         ]  # fmt: skip
         decisions = decider.decide(cases, computed.rows[chosen], scorer, now_ms)
-        if stateless or not work.claimed:
-            for decision in decisions:
+        for case, decision in zip(cases, decisions, strict=True):
+            if not work.claimed or case.missing & MISSING_CARD:
                 # a second copy of the id cannot be recognised here; the card's ring still drops it later
                 decision.degraded_by.append("idempotency")
         documents = encode_many(decisions)
@@ -108,17 +108,17 @@ def decide_round(work: Round, decider: Decider, scorer: Scorer | None, now_ms: f
     return Decided(entries, seen, trouble)
 
 
-def compute(entries: Sequence[Entry], gather: Gather, *, stateless: bool) -> Computed:
-    """Features of a round; ``stateless``: nothing could be read, and what depends on it is unknown (NaN)."""
+def compute(entries: Sequence[Entry], gather: Gather, answered: int) -> Computed:
+    """Features of a round; ``answered``: how many of the gather's reads were, and what depends on the others is unknown (NaN)."""
     columns = columns_of(
         [entry.transaction for entry in entries], [entry.event_ms for entry in entries], [-1] * len(entries)
     )
     rows, seen = gather.compute(columns, apply=False)
-    missing = [0] * len(entries)
-    if stateless:
-        missing = [present(entry.transaction) for entry in entries]
-        for row, bits in zip(rows, missing, strict=True):
-            blank(row, bits)
+    missing = missing_in(gather.unread(answered))
+    for i in np.flatnonzero(missing):
+        blank(rows[i], missing[i])
+        if missing[i] & MISSING_CARD:
+            seen[i] = 0
     as_of = np.column_stack([gather.cards["offset"][gather.card_slots], gather.entity_as_of()])
     return Computed(rows, seen, missing, as_of.tolist(), gather.frauds_as_of().tolist())
 
@@ -129,4 +129,4 @@ def warm_kernels() -> None:
         transaction_id="warm", event_time=datetime(2026, 1, 1, tzinfo=UTC), card_id="warm", merchant_id="warm",
         amount_minor=1, currency="EUR",
     )  # fmt: skip
-    compute(entries_of([transaction], [transaction.event_ms], 0.0, 1), Gather([transaction]), stateless=True)
+    compute(entries_of([transaction], [transaction.event_ms], 0.0, 1), Gather([transaction]), 0)

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from features.online.resp import Command
+from features.online.resp import Command, StoreUnavailable
 from models.scorer import Scorer
 from streams.events import RolloutRecord
 
 LOOKUP_WITHIN_S = 0.5
+
+
+class StoreLate(StoreUnavailable):
+    """Not everything that was asked was answered in time."""
+
+    def __init__(self, text: str, replies: Sequence[Any]) -> None:
+        """``replies``: to the first of the commands; those came."""
+        super().__init__(text)
+        self.replies = replies
 
 
 class Model(Protocol):
@@ -26,5 +35,8 @@ class Model(Protocol):
 class Store(Protocol):
     """What the edge needs of Redis (``services.scoring.edge_store.EdgeStore``)."""
 
-    async def call(self, commands: Sequence[Command], timeout_s: float) -> list[Any]: ...
+    async def call(self, commands: Sequence[Command], timeout_s: float) -> list[Any]:
+        """Replies in order. Raises: StoreUnavailable; StoreLate with those that came in time."""
+        ...
+
     def post(self, commands: Sequence[Command]) -> None: ...

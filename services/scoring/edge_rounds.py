@@ -29,7 +29,7 @@ from services.scoring.edge_lookup import unreadable
 from services.scoring.edge_memory import EdgeRecord, claim_replies, claims, decode_record, what_is_known
 from services.scoring.edge_open import OpenIds
 from services.scoring.edge_others import Others
-from services.scoring.edge_parts import Model, Store
+from services.scoring.edge_parts import Model, Store, StoreLate
 from services.scoring.edge_problems import Problem, internal, unavailable
 from services.scoring.edge_publish import Publishing
 from services.scoring.explaining import ExplanationCost
@@ -148,28 +148,33 @@ class Rounds:
         decided = await asyncio.get_running_loop().run_in_executor(None, decide)
         self._give(decided, together=together)
 
-    async def _read(self, batch: list[Entry], gather: Gather) -> tuple[list[Any] | None, list[Any] | None]:
-        """Replies to the round's claims, and to the question for its state and the reads of it; None where there are none."""
+    async def _read(self, batch: list[Entry], gather: Gather) -> tuple[Sequence[Any] | None, Sequence[Any]]:
+        """Replies to the round's claims, None unless all are there; and those to the question for its state and the reads of it that are."""
         # what was remembered before must be there when these ids are looked up
         self._open.send_posts()
         claiming, reading = claims(batch, self._clock()), [ASK_WHOLE, *gather.commands()]
-        share_s = self._store_share_s(batch)
+        share_s, ends = self._store_share_s(batch), claim_replies(len(batch))
         if len(batch) < ASIDE_FROM:
             replies = await self._call(self._store, [*claiming, *reading], share_s)
-            ends = claim_replies(len(batch))
-            return (None, None) if replies is None else (replies[:ends], replies[ends:])
-        # a claim is short, and its order counts; a large read would hold up whatever comes behind it
-        known, state = await asyncio.gather(
-            self._call(self._store, claiming, share_s), self._call(self._bulk, reading, share_s)
-        )
-        return known, state
+            known, state = replies[:ends], replies[ends:]
+        else:
+            # a claim is short, and its order counts; a large read would hold up whatever comes behind it
+            known, state = await asyncio.gather(
+                self._call(self._store, claiming, share_s), self._call(self._bulk, reading, share_s)
+            )
+        # some claims without what is known of their ids say nothing; some profiles are better than none
+        return known if len(known) == ends else None, state
 
-    async def _call(self, store: Store, commands: Sequence[Any], share_s: float) -> list[Any] | None:
+    async def _call(self, store: Store, commands: Sequence[Any], share_s: float) -> Sequence[Any]:
+        """The replies that come in time: all, the first ones, or none."""
         try:
             return await store.call(commands, share_s)
+        except StoreLate as late:
+            self._open.warn(f"transactions are decided with what came of their state in time: {late}")
+            return late.replies
         except StoreUnavailable as error:
             self._open.warn(f"transactions are decided without state: {error}")
-            return None
+            return ()
 
     def _store_share_s(self, batch: list[Entry]) -> float:
         now_ms = self._clock() * 1000
@@ -177,7 +182,7 @@ class Rounds:
         most_s = max(STORE_MOST_S, STORE_MOST_S_A_ROW * len(batch))
         return min(max(left_ms / 1000 * STORE_SHARE, STORE_LEAST_S), most_s)
 
-    def _fresh(self, batch: list[Entry], replies: list[Any]) -> list[int]:
+    def _fresh(self, batch: list[Entry], replies: Sequence[Any]) -> list[int]:
         """Which entries are to be decided now; the others are answered, refused or made to wait."""
         chosen: list[int] = []
         indexed: list[tuple[Entry, bytes]] = []

@@ -25,6 +25,7 @@ from features.online.resp import (
     replies_in,
     replies_to,
 )
+from services.scoring.edge_parts import StoreLate
 
 logger = logging.getLogger(__name__)
 
@@ -119,12 +120,12 @@ class EdgeStore:
         """Send commands in one write and return their replies in order; error replies are ``hiredis.ReplyError``.
 
         Raises:
-            StoreUnavailable: not connected, or no answer within ``timeout_s``.
+            StoreUnavailable: not connected. StoreLate: not all is answered within ``timeout_s``.
         """
         if not commands:
             return []
         future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self._send(commands, future)
+        sent = self._send(commands, future)
         loop = asyncio.get_running_loop()
         until_s = loop.time() + timeout_s
         await asyncio.wait((future,), timeout=timeout_s)
@@ -134,7 +135,7 @@ class EdgeStore:
         if future.done():
             return future.result()
         future.cancel()
-        raise StoreUnavailable(f"Redis did not answer within {timeout_s * 1000:.0f} ms")
+        raise StoreLate(f"Redis did not answer within {timeout_s * 1000:.0f} ms", list(sent.replies))
 
     def post(self, commands: Sequence[Command]) -> None:
         """Send commands whose replies nobody waits for; what is sent later on is done later.
@@ -145,7 +146,7 @@ class EdgeStore:
         if commands:
             self._send(commands, None)
 
-    def _send(self, commands: Sequence[Command], future: asyncio.Future[list[Any]] | None) -> None:
+    def _send(self, commands: Sequence[Command], future: asyncio.Future[list[Any]] | None) -> _Round:
         connection = self._connection
         if connection is None or connection.transport is None:
             raise StoreUnavailable("Redis is not connected")
@@ -159,8 +160,10 @@ class EdgeStore:
             # what nobody waits for may wait: it is done once the store goes on
             if (silent_s > SILENT_S and future is not None) or len(rounds) >= MAX_ROUNDS:
                 raise StoreUnavailable(f"Redis has not answered for {silent_s * 1000:.0f} ms")
-        rounds.append(_Round(replies_to(commands), future, now_s))
+        sent = _Round(replies_to(commands), future, now_s)
+        rounds.append(sent)
         connection.transport.write(pack(commands))
+        return sent
 
     async def _keep_connected(self, tried: asyncio.Event) -> None:
         pause_s = BACK_OFF_FIRST_S

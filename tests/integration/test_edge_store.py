@@ -16,6 +16,7 @@ import uvloop
 
 from features.online.resp import StoreUnavailable
 from infra.stack.tools import find_tools
+from services.scoring.edge_parts import StoreLate
 from services.scoring.edge_store import SILENT_S, EdgeStore
 from tests.running import stand_still
 
@@ -211,6 +212,32 @@ def test_an_answer_that_keeps_coming_is_no_silence(tmp_path: Path) -> None:
                 assert not small.done()
             assert time.monotonic() - began > 2 * SILENT_S
             assert await large == [[b"x"] * 8]
+        listening.close()
+        await store.close()
+
+    asyncio.run(go())
+
+
+def test_what_came_in_time_is_told_and_what_comes_late_is_nobody_elses(tmp_path: Path) -> None:
+    async def go() -> None:
+        Dripping.made = []
+        at = str(tmp_path / "halting.sock")
+        listening = await asyncio.get_running_loop().create_unix_server(Dripping, at)
+        store = EdgeStore(f"unix://{at}")
+        await store.start()
+        (server,) = Dripping.made
+        halting = asyncio.create_task(store.call([("GET", key) for key in "abc"], 0.05))
+        other = asyncio.create_task(store.call([("GET", "d")], WITHIN_S))
+        async with asyncio.timeout(WITHIN_S):
+            while b"GET" not in server.asked:
+                await asyncio.sleep(0)
+            server.transport.write(b"$1\r\na\r\n$1\r\nb\r\n$1")
+            with pytest.raises(StoreLate) as late:
+                await halting
+            assert late.value.replies == [b"a", b"b"]
+            server.transport.write(b"\r\nc\r\n$1\r\nd\r\n")
+            assert await other == [b"d"]
+        assert late.value.replies == [b"a", b"b"]
         listening.close()
         await store.close()
 

@@ -98,17 +98,19 @@ class Stage:
         self.log.produce("transactions", tx.card_id, encode(tx), partition, headers)
 
     def _decided(self, tx: Transaction) -> bytes:
-        return self.decided(tx, stateless=self.random.random() < 0.2)
+        return self.decided(tx, partly=self.random.random() < 0.3)
 
-    def decided(self, tx: Transaction, *, stateless: bool = False) -> bytes:
-        """The edge's own computation on the store as it is now, or without the store."""
+    def decided(self, tx: Transaction, *, partly: bool = False) -> bytes:
+        """The edge's own computation on the store as it is now; or without the store, or with what came of it."""
         entries, gather = entries_of([tx], [tx.event_ms], 0.0, 100), Gather([tx])
-        if not stateless:
-            gather.load(self.redis.call(gather.commands()))
+        replies = self.redis.call(gather.commands())
+        if partly:
+            replies = replies[: self.random.randrange(len(replies))]
+        gather.load(replies)
         decision = Decider().decide(
             [Case(tx, tx.event_ms, 0, 0)], np.zeros((1, WIDTH), np.float32), None, 0.0
         )[0]
-        return compute(entries, gather, stateless=stateless).headers([0], [encode(decision)])[0]
+        return compute(entries, gather, len(replies)).headers([0], [encode(decision)])[0]
 
     def _transaction(self) -> Transaction:
         pick = self.random

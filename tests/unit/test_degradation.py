@@ -27,6 +27,7 @@ from services.scoring.deciding import MISSING_NAMES
 from services.scoring.edge import Edge
 from services.scoring.edge_compute import warm_kernels
 from services.scoring.edge_limits import Limits
+from services.scoring.edge_parts import StoreLate
 from services.scoring.explaining import (
     AT_ONCE_MS,
     EXPLANATION_RESERVE_MS,
@@ -41,7 +42,15 @@ from services.scoring.timed_calls import TimedCalls
 from streams.events import Decision
 from streams.layouts import Layouts
 from streams.missing import blank
-from streams.records import MISSING_DEVICE, MISSING_MERCHANT, decode_features, encode_features
+from streams.records import (
+    HEADER_DECIDED,
+    MISSING_DEVICE,
+    MISSING_MERCHANT,
+    EdgeDecision,
+    decode_edge_decision,
+    decode_features,
+    encode_features,
+)
 from streams.settings import Settings
 from tests.running import STALL_S
 from tests.unit.archive_samples import features
@@ -319,16 +328,25 @@ def test_in_the_stream_approved_ones_need_no_reasons(tmp_path: Path, scorer: Fai
 
 
 class SlowStore(FakeStore):
-    """Answers after ``slow_s``, or gives up when the caller has waited long enough, as the real one does."""
+    """Answers after ``slow_s``, or gives up when the caller has waited long enough, as the real one does.
+
+    ``lacks``: so many of the last replies are not there in time.
+    """
 
     slow_s = 0.0
+    lacks = 0
     waited: list[float]
+    #: what went on with the decision
+    published: EdgeDecision
 
     async def call(self, commands: Sequence[Command], timeout_s: float) -> list[Any]:
         self.waited = [*getattr(self, "waited", []), timeout_s]
         if self.slow_s > timeout_s:
             raise StoreUnavailable(f"no answer within {timeout_s:.3f} s")
-        return await super().call(commands, timeout_s)
+        replies = await super().call(commands, timeout_s)
+        if self.lacks:
+            raise StoreLate("not all of it in time", replies[: -self.lacks])
+        return replies
 
 
 TX: dict[str, Any] = {
@@ -338,7 +356,14 @@ TX: dict[str, Any] = {
 
 
 def at_the_edge(
-    tmp_path: Path, scorer: Failing, force: Force, *, slow_s: float = 0.0, left_ms: int = 8_000, **fields: Any
+    tmp_path: Path,
+    scorer: Failing,
+    force: Force,
+    *,
+    slow_s: float = 0.0,
+    lacks: int = 0,
+    left_ms: int = 8_000,
+    **fields: Any,
 ) -> tuple[dict[str, Any], SlowStore]:
     """One request's decision while ``force`` holds and the store takes ``slow_s``."""
 
@@ -346,19 +371,20 @@ def at_the_edge(
         store, publisher, model = SlowStore(), FakePublisher(), FakeModel(scorer)
         edge = Edge(Settings(home=str(tmp_path), deadline_ms=8_000), model, store, publisher, Limits())
         model.scorer = force(edge._rounds._decider, scorer)
-        store.slow_s = slow_s
+        store.slow_s, store.lacks = slow_s, lacks
         transport = httpx.ASGITransport(build_app(edge))
         async with httpx.AsyncClient(transport=transport, base_url="http://edge") as client:
             answer = await client.post("/v1/score", json=TX | fields, headers={"X-Deadline-Ms": str(left_ms)})
         assert answer.status_code == 200, answer.text
         [published] = publisher.records
         assert published[0] == "transactions"
+        store.published = decode_edge_decision(published[3][HEADER_DECIDED])
         return answer.json(), store
 
     return asyncio.run(go())
 
 
-#: at the edge one read brings all of a round's entities: none or all of them are there
+#: at the edge what came of one read is used: see below for parts of it
 EDGE_STEPS = {name: step for name, step in STEPS.items() if step.missing in (0, EVERYTHING)}
 
 
@@ -368,6 +394,57 @@ def test_at_the_edge(tmp_path: Path, scorer: Failing, step: Step) -> None:
     check(step, decision, more=["idempotency"] if step.missing else [])
     # a slow store costs a round its share and no more
     assert max(store.waited) <= 0.04
+
+
+#: how many of the last replies are late, and what the decision then goes without: a card is answered first
+LATE = {
+    1: ["ip_features"],
+    2: ["device_features", "ip_features"],
+    3: ["merchant_features", "device_features", "ip_features"],
+    4: ["merchant_features", "device_features", "ip_features", "customer_features"],
+    5: [*ALL, "idempotency"],
+    # of the claims nothing is known either
+    7: [*ALL, "idempotency"],
+}
+
+
+@pytest.mark.parametrize("lacks", LATE)
+def test_at_the_edge_what_came_of_an_answer_in_time_is_used(
+    tmp_path: Path, scorer: Failing, lacks: int
+) -> None:
+    def served(lacks: int) -> tuple[dict[str, Any], Any]:
+        decision, store = at_the_edge(tmp_path, scorer, nothing, lacks=lacks)
+        # nothing is asked a second time
+        assert len(store.waited) == 1
+        return decision, store.published
+
+    whole, everything = served(0)
+    decision, carried = served(lacks)
+    assert whole["status"] == "scored"
+    assert (decision["status"], decision["degraded_by"]) == ("degraded", LATE[lacks])
+    assert (decision["policy_version"], decision["model_version"]) == (POLICY.version, "1.0.0")
+    assert decision["score"] is not None
+    expected = np.frombuffer(everything.vector, "<f4").copy()
+    missing = sum(bit for bit, name in MISSING_NAMES if name in LATE[lacks])
+    blank(expected, missing)
+    assert carried.missing == missing
+    assert carried.vector == expected.tobytes()
+
+
+def test_at_the_edge_a_large_round_uses_what_came_in_time(tmp_path: Path, scorer: Failing) -> None:
+    items = [TX | {"transaction_id": f"b-{i}", "card_id": f"card-{i}", "ip": f"ip-{i}"} for i in range(100)]
+
+    async def go() -> list[dict[str, Any]]:
+        bulk, model = SlowStore(), FakeModel(scorer)
+        # of each of the last thirty its address
+        bulk.lacks = 30
+        settings = Settings(home=str(tmp_path), deadline_ms=PATIENT_MS)
+        edge = Edge(settings, model, SlowStore(), FakePublisher(), Limits(), bulk=bulk)
+        answers = await edge.score_batch([json.dumps(item).encode() for item in items], PATIENT_MS)
+        return [json.loads(answer) for answer in answers if isinstance(answer, bytes)]
+
+    decisions = asyncio.run(go())
+    assert [decision["degraded_by"] for decision in decisions] == [[]] * 70 + [["ip_features"]] * 30
 
 
 @pytest.mark.parametrize("spoil", [corrupt, unsigned, hash_of_another], ids=lambda spoil: spoil.__name__)
