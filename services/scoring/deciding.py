@@ -2,7 +2,7 @@
 
 A decision is ``scored`` when everything it wanted was there, ``degraded`` when something was missing or left out
 (``degraded_by`` says what): reasons, entities' features, entries that rules read and the record's catalogue has not, or the
-score itself when a model fails on a batch, and then the bundle's rules speak alone. It is ``not_scored`` when there is no
+score itself, where no entity's features could be read or a model fails on a batch: then the bundle's rules speak alone. It is ``not_scored`` when there is no
 bundle, or the record's catalogue has not all that the model reads.
 """
 
@@ -28,6 +28,7 @@ from services.scoring.timed_calls import TimedCalls
 from streams.events import Decision, Reason, Transaction, from_ms
 from streams.layouts import Foreign, Known, has_all
 from streams.metrics import MODEL_FAILURES
+from streams.missing import present
 from streams.records import (
     MISSING_CARD,
     MISSING_CUSTOMER,
@@ -125,13 +126,15 @@ class Decider:
         """
         lacking = _lacking(foreign, scorer) if foreign else {}
         scores = np.full(len(cases), np.nan, dtype=np.float32)
+        bare: set[int] = set()
         if scorer is not None:
             try:
                 scores = scorer.score(matrix)
+                bare = _bare(cases)
             except Exception:  # a model that fails must not silence decisions: its bundle's rules speak
                 MODEL_FAILURES.inc()
                 logger.exception("bundle %s failed to score %d rows", scorer.version, len(cases))
-        unfit = [row for row, what in lacking.items() if what == "model"]
+        unfit = [*bare, *(row for row, what in lacking.items() if what == "model")]
         if unfit:
             # a model that misses what it learnt from says nothing; rules go on, they know what is unknown
             scores = scores.copy()
@@ -150,7 +153,13 @@ class Decider:
             degraded_by: list[str] = []
             # as nearly all are: nothing is missing, nothing failed
             if not (whole and not case.missing and score == score and i not in unexplained):
-                status, degraded_by = _degradation(case, lacking.get(i), scorer, score, i in unexplained)
+                status, degraded_by = _degradation(
+                    case,
+                    lacking.get(i),
+                    scorer,
+                    failed=score != score and i not in bare,
+                    unexplained=i in unexplained,
+                )
             tx = case.transaction
             received_at, latency_ms = moments.of(case.received_ms)
             out.append(
@@ -186,7 +195,8 @@ def _degradation(
     case: Case,
     lacks: Literal["model", "rules"] | None,
     scorer: Scorer | None,
-    score: float,
+    *,
+    failed: bool,
     unexplained: bool,
 ) -> tuple[Status, list[str]]:
     """How well founded a decision is, and what it went without."""
@@ -198,11 +208,20 @@ def _degradation(
         status = "not_scored"
         if lacks is None:
             degraded_by.append("model")
-    elif score != score:
+    elif failed:
         degraded_by.append("model_failed")
     elif unexplained:
         degraded_by.append("explanations")
     return "degraded" if degraded_by and status == "scored" else status, degraded_by
+
+
+def _bare(cases: Sequence[Case]) -> set[int]:
+    """Rows of which nothing but the transaction is known: to the model they would look like the first payment of everybody."""
+    return {
+        row
+        for row, case in enumerate(cases)
+        if case.missing and not present(case.transaction) & ~case.missing
+    }
 
 
 def _lacking(

@@ -44,6 +44,7 @@ from streams.layouts import Layouts
 from streams.missing import blank
 from streams.records import (
     HEADER_DECIDED,
+    MISSING_CARD,
     MISSING_DEVICE,
     MISSING_MERCHANT,
     EdgeDecision,
@@ -165,10 +166,11 @@ STEPS = {
     "no merchant and device features": Step(
         nothing, "degraded", ["merchant_features", "device_features"], missing=MISSING_MERCHANT | MISSING_DEVICE
     ),
-    "no features": Step(nothing, "degraded", ALL, missing=EVERYTHING),
-    "no features and slow explanations": Step(
-        slow_explanations, "degraded", [*ALL, "explanations"], missing=EVERYTHING, reasons=False
+    "no card features and slow explanations": Step(
+        slow_explanations, "degraded", ["card_features", "explanations"], missing=MISSING_CARD, reasons=False
     ),
+    # rules only: there is a model, and it says nothing
+    "no features": Step(nothing, "degraded", ALL, missing=EVERYTHING, score=False, reasons=False),
     "a model that fails": Step(failing_model, "degraded", ["model_failed"], score=False, reasons=False),
     "no features and a model that fails": Step(
         failing_model, "degraded", [*ALL, "model_failed"], missing=EVERYTHING, score=False, reasons=False
@@ -303,6 +305,19 @@ def test_in_the_stream_rules_still_decline_when_the_model_fails(tmp_path: Path, 
     assert REGISTRY.get_sample_value("tollgate_model_failures_total") == before + 1
 
 
+@pytest.mark.parametrize("step", ["no features", "no card_features"])
+def test_in_the_stream_rules_still_decline_without_features(
+    tmp_path: Path, scorer: Failing, step: str
+) -> None:
+    worker = stream_worker(tmp_path)
+    worker._live.scorer = scorer
+    missing = STEPS[step].missing
+    small, large = decide(worker, record(0, missing=missing), record(1, missing=missing, amount=100_001))
+    check(STEPS[step], small)
+    assert small["rules"] == []
+    assert (large["decision"], large["rules"], large["status"]) == ("decline", ["large"], "degraded")
+
+
 def test_in_the_stream_features_of_another_catalogue_are_read_by_nobody(
     tmp_path: Path, scorer: Failing
 ) -> None:
@@ -423,7 +438,8 @@ def test_at_the_edge_what_came_of_an_answer_in_time_is_used(
     assert whole["status"] == "scored"
     assert (decision["status"], decision["degraded_by"]) == ("degraded", LATE[lacks])
     assert (decision["policy_version"], decision["model_version"]) == (POLICY.version, "1.0.0")
-    assert decision["score"] is not None
+    # with nothing of any entity the rules speak alone
+    assert (decision["score"] is None) == (len(LATE[lacks]) > len(ALL))
     expected = np.frombuffer(everything.vector, "<f4").copy()
     missing = sum(bit for bit, name in MISSING_NAMES if name in LATE[lacks])
     blank(expected, missing)
