@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from features.catalogue import CATALOGUE_HASH, INDEX
 from models.bundle import MODEL
-from models.policy import DECISIONS, FALLBACK
+from models.policy import DECISIONS, FALLBACK, Policy
 from models.scorer import Scorer
 from services.scoring.explaining import ExplanationCost, explain_within
 from services.scoring.rule_failures import RuleFailures
@@ -94,6 +94,30 @@ class _Moments:
         return known
 
 
+class Judged(NamedTuple):
+    """A batch of n cases that is decided but for its reasons."""
+
+    cases: Sequence[Case]
+    matrix: npt.NDArray[np.float32]
+    scorer: Scorer | None
+    policy: Policy
+    now_ms: float
+    #: float32 (n,), NaN where there is none; int8 (n,), see ``models.policy.DECISIONS``
+    scores: npt.NDArray[np.float32]
+    codes: npt.NDArray[np.int8]
+    rules: Sequence[list[str]]
+    #: rows that are to be explained
+    wanted: list[int]
+    #: see ``_lacking`` and ``_bare``
+    lacking: Mapping[int, Literal["model", "rules"]]
+    bare: set[int]
+
+    @property
+    def left_ms(self) -> float:
+        """Of the most pressing deadline: the whole batch leaves together."""
+        return min(case.left_ms(self.now_ms) for case in self.cases)
+
+
 @dataclass
 class Decider:
     """Turns batches into decisions with the scorer that is live at the moment of the call."""
@@ -115,7 +139,18 @@ class Decider:
         now_ms: float,
         foreign: Foreign | None = None,
     ) -> list[Decision]:
-        """Decide a batch wholly with one scorer.
+        """Decide a batch wholly with one scorer: ``judge``, then ``finish``."""
+        return self.finish(self.judge(cases, matrix, scorer, now_ms, foreign))
+
+    def judge(
+        self,
+        cases: Sequence[Case],
+        matrix: npt.NDArray[np.float32],
+        scorer: Scorer | None,
+        now_ms: float,
+        foreign: Foreign | None = None,
+    ) -> Judged:
+        """Score a batch and apply the policy: everything but reasons.
 
         Args:
             cases: n transactions.
@@ -141,7 +176,25 @@ class Decider:
             scores[unfit] = np.nan
         policy = scorer.policy if scorer is not None else FALLBACK
         codes, rules = policy.decide(scores, matrix, CaseColumns(cases), now_ms, self.failures)
-        reasons, unexplained = self._explain(cases, matrix, scorer, codes, scores, now_ms)
+        wanted = np.flatnonzero((codes > 0) & ~np.isnan(scores)).tolist() if scorer is not None else []
+        return Judged(cases, matrix, scorer, policy, now_ms, scores, codes, rules, wanted, lacking, bare)
+
+    def explanation_ms(self, judged: Judged) -> float:
+        """What ``finish`` is expected to spend on reasons, ms."""
+        if not judged.wanted or judged.scorer is None:
+            return 0.0
+        self.cost.begin(judged.scorer)
+        return self.cost.of(min(len(judged.wanted), self.cost.fitting(judged.left_ms)))
+
+    def finish(self, judged: Judged) -> list[Decision]:
+        """The decisions, with as many reasons as time allows."""
+        cases, matrix, scorer, policy, now_ms, scores, codes, rules, wanted, lacking, bare = judged
+        reasons: dict[int, list[Reason]] = {}
+        unexplained: set[int] = set()
+        if wanted and scorer is not None:
+            reasons, unexplained = explain_within(
+                scorer, matrix, wanted, self.cost, self.calls, judged.left_ms
+            )
         whole = scorer is not None and not lacking
         moments = _Moments(now_ms)
         version = scorer.version if scorer is not None else "none"
@@ -172,23 +225,6 @@ class Decider:
                 )
             )  # fmt: skip
         return out
-
-    def _explain(
-        self,
-        cases: Sequence[Case],
-        matrix: npt.NDArray[np.float32],
-        scorer: Scorer | None,
-        codes: npt.NDArray[np.int8],
-        scores: npt.NDArray[np.float32],
-        now_ms: float,
-    ) -> tuple[dict[int, list[Reason]], set[int]]:
-        """Reasons of reviewed and declined rows, as many as time allows; and those that went without."""
-        wanted = [int(i) for i in np.flatnonzero((codes > 0) & ~np.isnan(scores))]
-        if not wanted or scorer is None:
-            return {}, set()
-        # the most pressing decides: the whole batch leaves together
-        left = min(case.left_ms(now_ms) for case in cases)
-        return explain_within(scorer, matrix, wanted, self.cost, self.calls, left)
 
 
 def _degradation(

@@ -16,7 +16,7 @@ from features.holder_kernel import DUPLICATE
 from features.online.gather import Gather, StoreRefused
 from features.online.versions import is_whole
 from models.scorer import Scorer
-from services.scoring.deciding import Case, Decider
+from services.scoring.deciding import Case, Decider, Judged
 from services.scoring.edge_entries import Entry, entries_of
 from streams.events import Transaction, encode_many
 from streams.missing import blank, missing_in
@@ -65,6 +65,17 @@ class Round(NamedTuple):
     claimed: bool
 
 
+class Pending(NamedTuple):
+    """A round that is decided but for its reasons. ``chosen``: rows of its entries that are decided here."""
+
+    work: Round
+    computed: Computed
+    chosen: list[int]
+    seen: list[Entry]
+    trouble: Exception | None
+    judged: Judged | None
+
+
 class Decided(NamedTuple):
     """What became of a round: entries with decision and header, those that the stream has already, and what was in the way."""
 
@@ -74,7 +85,12 @@ class Decided(NamedTuple):
 
 
 def decide_round(work: Round, decider: Decider, scorer: Scorer | None, now_ms: float) -> Decided:
-    """Compute and decide a round; touches nothing but its entries, so that it may run beside the event loop."""
+    """Compute and decide a round: ``judge_round``, then ``finish_round``."""
+    return finish_round(judge_round(work, decider, scorer, now_ms), decider)
+
+
+def judge_round(work: Round, decider: Decider, scorer: Scorer | None, now_ms: float) -> Pending:
+    """Compute a round, score it and apply the policy."""
     trouble: Exception | None = None
     answered = 0
     if work.state:
@@ -90,14 +106,23 @@ def decide_round(work: Round, decider: Decider, scorer: Scorer | None, now_ms: f
     if held.any():
         seen = [work.entries[i] for i in chosen if held[i]]
         chosen = [i for i in chosen if not held[i]]
-    entries = [work.entries[i] for i in chosen]
-    if entries:
+    judged = None
+    if chosen:
         cases = [
             Case(entry.transaction, entry.event_ms, int(entry.received_ms), entry.deadline_ms, computed.missing[i])
-            for i, entry in zip(chosen, entries, strict=True)
+            for i, entry in ((i, work.entries[i]) for i in chosen)
         ]  # fmt: skip
-        decisions = decider.decide(cases, computed.rows[chosen], scorer, now_ms)
-        for case, decision in zip(cases, decisions, strict=True):
+        judged = decider.judge(cases, computed.rows[chosen], scorer, now_ms)
+    return Pending(work, computed, chosen, seen, trouble, judged)
+
+
+def finish_round(pending: Pending, decider: Decider) -> Decided:
+    """Give a round its reasons and its decisions; touches nothing but its entries, so that it may run beside the event loop."""
+    work, computed, chosen, seen, trouble, judged = pending
+    entries = [work.entries[i] for i in chosen]
+    if judged is not None:
+        decisions = decider.finish(judged)
+        for case, decision in zip(judged.cases, decisions, strict=True):
             if not work.claimed or case.missing & MISSING_CARD:
                 # a second copy of the id cannot be recognised here; the card's ring still drops it later
                 decision.degraded_by.append("idempotency")

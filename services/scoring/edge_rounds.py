@@ -22,7 +22,7 @@ from features.online.resp import StoreUnavailable
 from features.online.versions import ASK_WHOLE
 from services.scoring.deciding import Decider
 from services.scoring.edge_calls import Call
-from services.scoring.edge_compute import Decided, Round, decide_round
+from services.scoring.edge_compute import Decided, Round, decide_round, finish_round, judge_round
 from services.scoring.edge_entries import Entry
 from services.scoring.edge_giving import Giving
 from services.scoring.edge_lookup import unreadable
@@ -32,7 +32,7 @@ from services.scoring.edge_others import Others
 from services.scoring.edge_parts import Model, Store, StoreLate
 from services.scoring.edge_problems import Problem, internal, unavailable
 from services.scoring.edge_publish import Publishing
-from services.scoring.explaining import ExplanationCost
+from services.scoring.explaining import AT_ONCE_MS, ExplanationCost
 from streams.metrics import STAGE_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -132,17 +132,21 @@ class Rounds:
         STAGE_SECONDS.labels("edge").observe(time.perf_counter() - started)
 
     async def _decide(self, work: Round, *, together: bool) -> None:
-        """Decide and publish: a small round now, a large one beside the loop."""
-        large = len(work.entries) >= ASIDE_FROM
-        decider = self._aside_decider if large else self._decider
-        decide = partial(decide_round, work, decider, self._model.scorer, self._clock() * 1000)
-        if not large:
-            self._give(decide(), together=False)
-        elif together:
-            await self._decide_aside(decide, together=True)
+        """Decide and publish: a small round now, a large one or one whose reasons take long beside the loop."""
+        scorer, now_ms = self._model.scorer, self._clock() * 1000
+        if len(work.entries) >= ASIDE_FROM:
+            decide = partial(decide_round, work, self._aside_decider, scorer, now_ms)
+            if together:
+                await self._decide_aside(decide, together=True)
+                return
         else:
-            # the next round of single requests does not wait for this one's explanations
-            self._beside(self._guarded(work.entries, self._decide_aside(decide, together=False)))
+            pending = judge_round(work, self._decider, scorer, now_ms)
+            decide = partial(finish_round, pending, self._decider)
+            if pending.judged is None or self._decider.explanation_ms(pending.judged) <= AT_ONCE_MS:
+                self._give(decide(), together=False)
+                return
+        # the next round of single requests does not wait for this one's explanations
+        self._beside(self._guarded(work.entries, self._decide_aside(decide, together=False)))
 
     async def _decide_aside(self, decide: Callable[[], Decided], *, together: bool) -> None:
         decided = await asyncio.get_running_loop().run_in_executor(None, decide)

@@ -69,13 +69,17 @@ class ExplanationCost:
         """How long they are waited for once they are begun, seconds."""
         return min(left_ms - EXPLANATION_RESERVE_MS, OVERRUN * self.spare_ms(left_ms)) / 1000
 
-    def affordable(self, left_ms: float) -> int:
+    def fitting(self, left_ms: float) -> int:
         """Rows that fit into the time left, keeping the reserve."""
         spare_ms = self.spare_ms(left_ms)
         if spare_ms == float("inf"):
             return 1 << 30
-        rows = max(0, int((spare_ms - self.fixed_ms) / max(self.row_ms, 0.001)))
-        if spare_ms > 0 and not rows:
+        return max(0, int((spare_ms - self.fixed_ms) / max(self.row_ms, 0.001)))
+
+    def affordable(self, left_ms: float) -> int:
+        """As ``fitting``, for a batch that then explains them; where none fit, they are taken to cost less next time."""
+        rows = self.fitting(left_ms)
+        if not rows and self.spare_ms(left_ms) > 0:
             self.row_ms *= FORGET
             self.fixed_ms *= FORGET
         return rows

@@ -76,6 +76,8 @@ class Failing(Scorer):
     fails_to_score = fails_to_explain = False
     #: explanations that were begun, and that came to their end
     begun = ended = 0
+    #: where the last one ran
+    thread = 0
     go_on: threading.Event
 
     def score(self, matrix: Any) -> Any:
@@ -85,6 +87,7 @@ class Failing(Scorer):
 
     def explain(self, matrix: Any, k: int = 3) -> Any:
         self.begun += 1
+        self.thread = threading.get_ident()
         assert self.go_on.wait(STALL_S)
         self.ended += 1
         if self.fails_to_explain:
@@ -461,6 +464,45 @@ def test_at_the_edge_a_large_round_uses_what_came_in_time(tmp_path: Path, scorer
 
     decisions = asyncio.run(go())
     assert [decision["degraded_by"] for decision in decisions] == [[]] * 70 + [["ip_features"]] * 30
+
+
+def test_at_the_edge_reasons_that_take_long_do_not_hold_the_loop(
+    tmp_path: Path, scorer: Failing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # only its end ends the wait for an explanation
+    monkeypatch.setattr("services.scoring.explaining.OVERRUN", 1e6)
+
+    async def go() -> None:
+        loop_thread = threading.get_ident()
+        edge = Edge(
+            Settings(home=str(tmp_path), deadline_ms=PATIENT_MS), FakeModel(scorer), FakeStore(), FakePublisher(), Limits()
+        )  # fmt: skip
+
+        def asked(number: int) -> asyncio.Future[bytes]:
+            return edge.begin(json.dumps(TX | {"transaction_id": f"tx-{number}"}).encode(), PATIENT_MS)
+
+        # what warming said: reasons in no time
+        scorer.explanation_ms = (0.0, AT_ONCE_MS / 100)
+        assert json.loads(await asked(0))["reasons"]
+        assert scorer.thread == loop_thread
+        # and of another model, that one row takes long
+        monkeypatch.setattr(scorer, "version", "2.0.0")
+        scorer.explanation_ms = (0.0, 2 * AT_ONCE_MS)
+        scorer.go_on.clear()
+        slow = asked(1)
+        while scorer.begun < 2:
+            await asyncio.sleep(0)
+        # the loop goes on: one that wants no reasons comes, is decided and leaves meanwhile
+        monkeypatch.setattr(scorer, "policy", msgspec.structs.replace(POLICY, review=1.0))
+        approved = json.loads(await asked(2))
+        assert (approved["decision"], approved["status"]) == ("approve", "scored")
+        assert not slow.done()
+        scorer.go_on.set()
+        told = json.loads(await slow)
+        assert (told["status"], bool(told["reasons"])) == ("scored", True)
+        assert scorer.thread != loop_thread
+
+    asyncio.run(go())
 
 
 @pytest.mark.parametrize("spoil", [corrupt, unsigned, hash_of_another], ids=lambda spoil: spoil.__name__)

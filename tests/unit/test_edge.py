@@ -556,7 +556,7 @@ def test_a_model_that_breaks_is_answered(make: Callable[..., World]) -> None:
             raise RuntimeError(SECRET)
 
         for decider in (world.edge._rounds._decider, world.edge._rounds._aside_decider):
-            decider.decide = broken  # type: ignore[assignment,method-assign]
+            decider.judge = broken  # type: ignore[assignment,method-assign]
         items = [TX | {"transaction_id": f"b-{i}"} for i in range(100)]
         answer = await world.client.post("/v1/score/batch", json={"transactions": items})
         assert {d["error"]["status"] for d in answer.json()["decisions"]} == {500}
