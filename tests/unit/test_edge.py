@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import msgspec
 import numpy as np
 import pytest
 
+import features.online.gather
 from features.catalogue import INDEX, WIDTH
 from features.codec import encode_profiles
 from features.columns import columns_of
@@ -109,6 +111,45 @@ def test_a_transaction_is_decided_and_published_with_its_decision(make: Callable
         assert headers["traceparent"] == b"00-ab-cd-01"
         row = np.frombuffer(carried.vector, "<f4")
         assert (row[INDEX["amount"]], row[INDEX["card_count_24h"]], carried.as_of[0]) == (1299, 1, -1)
+
+    asyncio.run(go())
+
+
+def test_a_single_request_is_one_read_one_kernel_call_one_scorer_call_and_one_publish(
+    make: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: Counter[str] = Counter()
+
+    def counted(owner: Any, name: str) -> None:
+        done = getattr(owner, name)
+
+        def counting(*arguments: Any, **named: Any) -> Any:
+            counts[name] += 1
+            return done(*arguments, **named)
+
+        monkeypatch.setattr(owner, name, counting)
+
+    async def go() -> None:
+        world = make()
+        counted(world.store, "call")
+        # what every way to a feature goes through
+        counted(features.online.gather, "computed")
+        counted(world.model.scorer, "score")
+        counted(world.publisher, "publish")
+        world.publisher.silent = True
+        asked = asyncio.create_task(world.score(TX))
+        while not world.publisher.waiting:
+            await asyncio.sleep(0)
+        once = {"call": 1, "computed": 1, "score": 1, "publish": 1}
+        # the one publish is acknowledged before anything is answered, and then nothing more is done
+        assert (counts, asked.done()) == (once, False)
+        (acknowledge,) = world.publisher.waiting
+        acknowledge(None)
+        assert (await asked).json()["status"] == "scored"
+        assert counts == once
+        # the same request again reads, and does nothing else
+        assert (await world.score(TX)).status_code == 200
+        assert counts == once | {"call": 2}
 
     asyncio.run(go())
 
