@@ -13,7 +13,7 @@ from services.scoring.edge_problems import conflict
 from services.scoring.edge_sets import SentSet
 from streams.decision_index import IndexedDecision
 from streams.events import Decision, Transaction, encode_many, epoch_ms
-from streams.records import decode_entities
+from streams.records import decode_entities, digest_of
 
 _decision_decoder = msgspec.json.Decoder(Decision)
 
@@ -61,10 +61,10 @@ class Entry(msgspec.Struct, eq=False):
             raise conflict(self.id)
 
     def check_same_as_decided(self, indexed: IndexedDecision) -> None:
-        """Hold this transaction against one that the stream decided; its amount is not in the index.
+        """Hold this transaction against one that the stream decided; where older code indexed it, its amount and the like are not known.
 
         Raises:
-            Problem: 409, card, time, tenant, or an entity differs. msgspec.MsgspecError: what is stored is no decision.
+            Problem: 409, it is another one. msgspec.MsgspecError: what is stored is no decision.
         """
         tx = self.transaction
         decided = _decision_decoder.decode(indexed.decision)
@@ -81,6 +81,7 @@ class Entry(msgspec.Struct, eq=False):
                 tx.ip,
                 tx.customer_id,
             )
+            same = same and who.digest in (None, digest_of(tx))
         if not same:
             raise conflict(self.id)
 

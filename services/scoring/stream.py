@@ -45,7 +45,7 @@ from streams.records import (
     HEADER_SOURCE_OFFSET,
     FeatureRecord,
     decode_features,
-    encode_entities,
+    encode_entities_of,
 )
 from streams.settings import Settings
 from streams.topics import DECISIONS as DECISIONS_TOPIC
@@ -315,9 +315,10 @@ class StreamScorer:
     def _produce(self, decided: list[tuple[FeatureRecord, bytes]], producer: AcknowledgedProducer) -> None:
         for record, value in decided:
             tx = record.transaction
-            # as DecidedEntities, whose bytes are those of its fields in order
-            entities = encode_entities((tx.merchant_id, tx.device_id, tx.ip, tx.customer_id))
-            headers = [(HEADER_SOURCE_OFFSET, b"%d" % record.offset), (HEADER_ENTITIES, entities)]
+            headers = [
+                (HEADER_SOURCE_OFFSET, b"%d" % record.offset),
+                (HEADER_ENTITIES, encode_entities_of(tx)),
+            ]
             # before each one: a process may be stopped anywhere, and looking at the clock costs 50 ns
             self._check_fresh()
             producer.produce(

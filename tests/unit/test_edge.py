@@ -40,6 +40,7 @@ from streams.records import (
     DecidedEntities,
     decode_edge_decision,
     encode_entities,
+    encode_entities_of,
 )
 from streams.settings import Settings
 from tests.unit.bundle_samples import publish_sample
@@ -411,6 +412,42 @@ def test_what_the_stream_decided_is_given(make: Callable[..., World]) -> None:
         ).json()
         assert batch["decisions"][0] == json.loads(decided)
         assert batch["decisions"][1]["error"]["status"] == 409
+        assert world.publisher.records == []
+
+    asyncio.run(go())
+
+
+#: what makes another body of the same id: all that a transaction says, and its time below the millisecond
+OTHERWISE: list[dict[str, Any]] = [
+    {"amount_minor": 1300}, {"currency": "USD"}, {"mcc": "5411"}, {"channel": "pos"}, {"channel": None}, {"country": "DE"},
+    {"latitude": 48.8}, {"longitude": 2.3}, {"event_time": "2026-11-21T10:15:30.123001Z"}, {"tenant": "other"},
+    {"event_time": "2026-11-21T10:15:30.124Z"}, {"merchant_id": "m-8"}, {"device_id": None}, {"ip": "203.0.113.7"},
+    {"customer_id": "c-1"}, {"card_id": "card-43"},
+]  # fmt: skip
+#: where older code made the entry, what it held against a body
+LONG_KNOWN = ("tenant", "merchant_id", "device_id", "ip", "customer_id", "card_id")
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["now", "entries of before the digest"])
+def test_an_id_that_the_stream_decided_is_no_other_transactions(
+    make: Callable[..., World], old: bool
+) -> None:
+    async def go() -> None:
+        decided = (await make().score(TX)).content
+        header = encode_entities_of(parse_transaction(json.dumps(TX).encode()))
+        if old:
+            header = encode_entities(("m-9", "d-5", None, None))
+        world = make()
+        row = Row(7, "tx-1", IndexedDecision(decided, header))
+        world.store._run(IndexWriter().writes(0, [row], time.time()))
+        # the same moment in another zone, an amount in another writing, an unknown field: the same content
+        same = json.dumps(TX | {"event_time": "2026-11-21T11:15:30.123000+01:00", "more": 1, "mcc": None})
+        for body in (TX, same.encode()):
+            assert (await world.score(body)).content == decided
+        for changed in OTHERWISE:
+            answer = await world.score(TX | changed)
+            known = any(name in LONG_KNOWN for name in changed) or changed == OTHERWISE[10]
+            assert answer.status_code == (200 if old and not known else 409), changed
         assert world.publisher.records == []
 
     asyncio.run(go())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +16,8 @@ import confluent_kafka
 import msgspec
 import pytest
 from confluent_kafka import KafkaException, TopicPartition
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from services.scoring import stream
 from services.scoring.stream import (
@@ -26,10 +30,17 @@ from services.scoring.stream import (
     Unassigned,
 )
 from streams.dead_letters import DeadLetter, decode_dead_letter
-from streams.events import Decision
+from streams.events import Decision, parse_together, parse_transaction
 from streams.kafka import DeliveryError, flush, new_producer
 from streams.layouts import Layouts
-from streams.records import HEADER_SOURCE_OFFSET, decode_features, encode_features
+from streams.records import (
+    HEADER_ENTITIES,
+    HEADER_SOURCE_OFFSET,
+    decode_entities,
+    decode_features,
+    digest_of,
+    encode_features,
+)
 from streams.settings import Settings
 from tests.unit.archive_samples import features
 
@@ -68,6 +79,7 @@ class Producer:
     def __init__(self) -> None:
         self.decided: list[tuple[int, int]] = []
         self.decisions: list[bytes] = []
+        self.entities: list[bytes] = []
         self.letters: list[DeadLetter] = []
         self.before: Callable[[], None] = lambda: None
 
@@ -76,7 +88,9 @@ class Producer:
         if topic == "dead-letters":
             self.letters.append(decode_dead_letter(record["value"]))
         else:
-            self.decided.append((record["partition"], int(dict(record["headers"])[HEADER_SOURCE_OFFSET])))
+            headers = dict(record["headers"])
+            self.decided.append((record["partition"], int(headers[HEADER_SOURCE_OFFSET])))
+            self.entities.append(headers[HEADER_ENTITIES])
             self.decisions.append(record["value"])
 
     def flush(self, _: float) -> int:
@@ -128,6 +142,57 @@ def test_decides_what_is_new_and_ours(scorer: StreamScorer) -> None:
     handle(scorer, producer, good(0), good(1), good(1), good(0, partition=1))
     assert producer.decided == [(0, 0), (0, 1), (1, 0)]
     assert scorer._done == {0: 2, 1: 1}
+
+
+def test_a_decision_says_whose_it_is_and_what_tells_its_transaction_from_another(
+    scorer: StreamScorer,
+) -> None:
+    producer = Producer()
+    handle(scorer, producer, good(0), good(1))
+    for number, header in enumerate(producer.entities):
+        tx = decode_features(features(number).value or b"").transaction
+        told = decode_entities(header)
+        assert (told.merchant_id, told.device_id, told.ip, told.customer_id) == (
+            tx.merchant_id,
+            tx.device_id,
+            tx.ip,
+            tx.customer_id,
+        )
+        assert told.digest == digest_of(tx)
+
+
+PAYMENTS = st.fixed_dictionaries(
+    {
+        "event_time": st.datetimes(datetime(2001, 1, 1), datetime(2090, 1, 1)),
+        "amount_minor": st.integers(0, 10**9), "currency": st.sampled_from(["EUR", "USD"]),
+        "mcc": st.none() | st.sampled_from(["5411", "4829"]), "channel": st.none() | st.sampled_from(["pos", "ecom"]),
+        "country": st.none() | st.sampled_from(["FR", "DE"]), "latitude": st.none() | st.integers(-900_000, 900_000).map(lambda n: n / 10_000),
+        "longitude": st.none() | st.integers(-180, 180),
+    }
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(one=PAYMENTS, other=PAYMENTS, hours=st.integers(-12, 14))
+def test_however_a_transaction_is_written_the_edge_and_the_stream_have_one_digest(
+    one: dict[str, Any], other: dict[str, Any], hours: int
+) -> None:
+    names = {"transaction_id": "t", "card_id": "c", "merchant_id": "m"}
+
+    def written(fields: dict[str, Any], hours: int) -> bytes:
+        moment = fields["event_time"].replace(tzinfo=UTC).astimezone(timezone(timedelta(hours=hours)))
+        return json.dumps(names | fields | {"event_time": moment.isoformat()}).encode()
+
+    # the stream's way: one by one, then through a features record
+    record = decode_features(features(0).value or b"")
+    sent = msgspec.structs.replace(record, transaction=parse_transaction(written(one, 0)))
+    streamed = decode_features(encode_features(sent)).transaction
+    # the edge's way: in a batch
+    together = parse_together([written(one, hours), written(other, hours)])
+    assert together is not None
+    again, another = together.transactions
+    assert digest_of(again) == digest_of(streamed)
+    assert (digest_of(another) == digest_of(streamed)) == (one == other)
 
 
 def test_a_partition_that_was_taken_away_after_the_fetch_is_left_to_its_new_owner(
