@@ -99,6 +99,11 @@ class Gather:
             *(pack_hmget(list(self._meetings[view.entity]), view) for view in MEETING_VIEWS),
         ]
 
+    @property
+    def reads(self) -> int:
+        """Replies to ``commands``."""
+        return len(self.card_ids) + len(self.customer_ids) + sum(map(len, self._meetings.values()))
+
     def unread(self, answered: int) -> npt.NDArray[np.bool_]:
         """Which profiles are not in the first ``answered`` replies of ``commands``, (n, 5): of card, customer, merchant, device, ip."""
         holders = len(self.card_ids) + len(self.customer_ids)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from features.catalogue import CATALOGUE_HASH
 from features.codec import ProfileError
 from features.columns import columns_of
-from features.holder_kernel import DUPLICATE
+from features.holder_kernel import DUPLICATE, NEW
 from features.online.gather import Gather, StoreRefused
 from features.online.versions import is_whole
 from models.scorer import Scorer
@@ -139,11 +139,13 @@ def compute(entries: Sequence[Entry], gather: Gather, answered: int) -> Computed
         [entry.transaction for entry in entries], [entry.event_ms for entry in entries], [-1] * len(entries)
     )
     rows, seen = gather.compute(columns, apply=False)
-    missing = missing_in(gather.unread(answered))
-    for i in np.flatnonzero(missing):
-        blank(rows[i], missing[i])
-        if missing[i] & MISSING_CARD:
-            seen[i] = 0
+    missing = [0] * len(entries)
+    if answered < gather.reads:
+        missing = missing_in(gather.unread(answered))
+        for i in np.flatnonzero(missing):
+            blank(rows[i], missing[i])
+            if missing[i] & MISSING_CARD:
+                seen[i] = NEW
     as_of = np.column_stack([gather.cards["offset"][gather.card_slots], gather.entity_as_of()])
     return Computed(rows, seen, missing, as_of.tolist(), gather.frauds_as_of().tolist())
 

@@ -85,6 +85,8 @@ class ExplanationCost:
         return rows
 
     def learn(self, rows: int, took_ms: float) -> None:
+        # a bundle is warmed beside traffic, and the machine may have been busy
+        self.fixed_ms = min(self.fixed_ms, took_ms)
         self.row_ms = 0.8 * self.row_ms + 0.2 * max(0.0, took_ms - self.fixed_ms) / rows
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import time
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +18,7 @@ from features.online.gather import Gather
 from services.scoring.deciding import Case, Decider
 from services.scoring.edge_compute import compute
 from services.scoring.edge_entries import entries_of
+from streams.decision_index import IndexedDecision, IndexWriter, Row
 from streams.events import Transaction, encode, from_ms
 from streams.layouts import Layouts
 from streams.parity import Evidence, LogRow, Verdict, judge
@@ -48,6 +51,8 @@ class Stage:
         self.log, self.redis = MemoryLog(), MemoryRedis()
         self.worker = Worker(self.log, self.redis)
         self.count = 0
+        #: features records of each partition
+        self.indexed: Counter[int] = Counter()
         self.sent: list[Transaction] = []
 
     def run(self, steps: int) -> None:
@@ -75,6 +80,23 @@ class Stage:
         topic = self.random.choice(["transactions", "entities"])
         crash = self.random.random() < 0.1 if crash is None else crash
         self.worker.step(topic, self.random.randrange(1, 8), crash=crash)
+        self._index()
+
+    def _index(self) -> None:
+        """What gave features is decided, and indexed: a payment like an old one is known by it."""
+        for partition in range(PARTITIONS):
+            fresh = self.log.topics.get(("features", partition), [])[self.indexed[partition] :]
+            rows = [
+                Row(
+                    place,
+                    decode_features(record.value).transaction.transaction_id,
+                    IndexedDecision(b"{}", None),
+                )
+                for place, record in enumerate(fresh, self.indexed[partition])
+            ]
+            if rows:
+                self.redis.call(IndexWriter().writes(partition, rows, time.time()))
+            self.indexed[partition] += len(rows)
 
     def label(self) -> None:
         if not self.sent:

@@ -534,6 +534,10 @@ def test_explanations_have_a_budget_a_batch_and_one_stall_does_not_end_them() ->
     assert cost.affordable(EXPLANATION_RESERVE_MS) == cost.affordable(-5) == 0
     assert cost.row_ms == 0.5, "no time at all says nothing about what a row costs"
     assert cost.affordable(float("inf")) > 1e6
+    cost.fixed_ms = 2.0
+    assert (cost.affordable(1000), cost.of(4)) == ((EXPLANATIONS_MOST_MS - 2.0) / 0.5, 4.0)
+    cost.learn(1, 0.5)
+    assert cost.fixed_ms == 0.5, "explaining has taken less than it was thought to take at least"
     cost.learn(1, 40_000.0)
     batches = 0
     while not cost.affordable(100):
