@@ -28,10 +28,14 @@ from streams.processor.intake import sort_out
 from streams.processor.items import Known, apply, dtype_of, news_of, said_key, view_of
 from streams.processor.paid import fresh_items_of
 from streams.records import EntityItem, FeatureRecord, decode_items
+from streams.topics import ENTITIES, TRANSACTIONS
+from streams.truncation import Kept, Source, cut_before, cut_columns, in_another_order
 
 #: (entity, id), with "card" for a card's fraud history
 Entity = tuple[str, str]
 Row = npt.NDArray[np.float32]
+#: no time: nothing of a log without a record is proven
+_NEVER = np.iinfo(np.int64).max
 
 
 class LogRow(NamedTuple):
@@ -44,6 +48,12 @@ class LogRow(NamedTuple):
     headers: list[tuple[str, bytes]] | None
 
 
+#: what a kernel slot of ``entities_of`` is read for
+_SOURCES_OF: tuple[tuple[Source, ...], ...] = (
+    ("merchant",), ("device",), ("ip",), ("customer", "customer frauds"), ("card frauds",),
+)  # fmt: skip
+
+
 @dataclass
 class Verdict:
     """Sums over the sample. ``explained``: differences that are proven to be none of the kernels', by reason."""
@@ -52,7 +62,7 @@ class Verdict:
     identical: int = 0
     explained: dict[str, int] = field(default_factory=dict)
     unexplained: int = 0
-    #: (partition, offset) on `transactions` of what is unexplained, and the columns that differ
+    #: (partition, offset) on `transactions` of what is unexplained, and the columns that differ without a reason
     differing: list[tuple[int, int, list[int]]] = field(default_factory=list)
 
     def explain(self, reason: str) -> None:
@@ -90,17 +100,24 @@ class Evidence:
         # highest source offset applied, per partition of `entities` and source
         self._applied: dict[tuple[int, str, int], int] = {}
         self._said: dict[str, Known] = {}
+        # when the first record was appended, by topic and partition, ms
+        self._began: dict[tuple[str, int], int] = {}
 
     def add_transactions(self, rows: Iterable[LogRow]) -> None:
         """Keep what the processor accepted of the sampled cards."""
-        for event in sort_out(list(rows), self._partitions, 0).accepted:
+        records = list(rows)
+        for row in records:
+            self._began.setdefault((TRANSACTIONS.name, row.partition), row.timestamp)
+        for event in sort_out(records, self._partitions, 0).accepted:
             card = self._cards.get((event.partition, event.transaction.card_id))
             if card is not None:
                 card.append((event.offset, event.transaction))
 
-    def add_entities(self, partition: int, offset: int, value: bytes) -> None:
+    def add_entities(self, row: LogRow) -> None:
         """Keep the items of the sampled entities that were not applied before."""
-        batch = decode_items(value)
+        partition, offset = row.partition, row.offset
+        self._began.setdefault((ENTITIES.name, partition), row.timestamp)
+        batch = decode_items(row.value or b"")
         source = (partition, batch.source_topic, batch.source_partition)
         fresh, self._applied[source] = fresh_items_of(batch, self._applied.get(source, -1), self._items)
         for item in fresh:
@@ -118,6 +135,27 @@ class Evidence:
             return np.empty((0, WIDTH), dtype=np.float32)
         # one row at a time: each sample read its entities at a moment of its own
         return np.concatenate([self._row(sample) for sample in samples])
+
+    def kept(
+        self, sample: FeatureRecord, first_transactions: Mapping[int, int], first_entities: Mapping[int, int]
+    ) -> dict[Source, Kept]:
+        """What is left of each profile that a sample was made from; first offsets as in ``judge``."""
+        card = self._cards[(sample.partition, sample.transaction.card_id)]
+        moments = [tx.event_ms for offset, tx in card if offset <= sample.as_of[0]]
+        cut_ms = self._cut_ms(TRANSACTIONS.name, sample.partition, first_transactions)
+        out: dict[Source, Kept] = {"card": Kept(cut_ms, np.array(moments, dtype=np.int64))}
+        for slot, entity, as_of in entities_of(sample):
+            cut_ms = self._cut_ms(ENTITIES.name, entity_partition(*entity, self._partitions), first_entities)
+            for source in _SOURCES_OF[slot]:
+                moments = [i.event_ms for o, i in self._items[entity] if o <= as_of and i.kind == "tx"]
+                out[source] = Kept(cut_ms, np.array(moments, dtype=np.int64))
+        return out
+
+    def _cut_ms(self, topic: str, partition: int, first: Mapping[int, int]) -> int | None:
+        if first.get(partition, 0) == 0:
+            return None
+        began = self._began.get((topic, partition))
+        return _NEVER if began is None else cut_before(began)
 
     def _row(self, sample: FeatureRecord) -> Row:
         tx = sample.transaction
@@ -165,7 +203,6 @@ class Evidence:
 def judge(
     samples: Sequence[FeatureRecord],
     evidence: Evidence,
-    partitions: int,
     first_transactions: Mapping[int, int],
     first_entities: Mapping[int, int],
     layouts: Layouts,
@@ -173,8 +210,8 @@ def judge(
     """Compare served vectors with recomputed ones, NaN equal to NaN; of another catalogue what both know.
 
     Args:
-        partitions: partition count of `transactions` and `entities`.
-        first_transactions, first_entities: first offset kept of each partition; above 0 the log was truncated.
+        first_transactions, first_entities: first offset kept of each partition; above 0 the log was truncated, and what the
+            first record given to ``evidence`` cannot vouch for is explained so (``streams.truncation``).
     """
     verdict = Verdict(compared=len(samples))
     rows = evidence.recompute(samples)
@@ -190,10 +227,10 @@ def judge(
             differs &= known
         if not differs.any():
             verdict.identical += 1
-        elif first_transactions.get(sample.partition, 0) > 0 or any(
-            first_entities.get(entity_partition(*entity, partitions), 0) > 0
-            for _, entity, _ in entities_of(sample)
-        ):
+            continue
+        kept = evidence.kept(sample, first_transactions, first_entities)
+        differs &= ~(cut_columns(sample.event_ms, kept) | in_another_order(served, row, kept))
+        if not differs.any():
             verdict.explain("log_truncated")
         else:
             verdict.unexplained += 1

@@ -97,24 +97,24 @@ def check_parity(settings: Settings, sample: int, *, seed: int | None = None, sa
     samples = reservoir.records()
     partitions = len(end[TRANSACTIONS.name]) or settings.partitions
     evidence = Evidence(samples, partitions)
-    needed = _needed(samples, partitions, end)
+    needed = needed_of(samples, partitions, first, end)
     say(f"reading the log behind {len(samples)} decisions")
     read_span(settings.kafka, first, needed, lambda records: _collect(evidence, records))
     say("recomputing")
     layouts = Layouts(stored_in(RespClient(settings.redis_address)))
-    return judge(samples, evidence, partitions, first[TRANSACTIONS.name], first[ENTITIES.name], layouts)
+    return judge(samples, evidence, first[TRANSACTIONS.name], first[ENTITIES.name], layouts)
 
 
 def _only(span: Span, topic: str) -> Span:
     return {topic: span[topic]}
 
 
-def _needed(samples: list[FeatureRecord], partitions: int, end: Span) -> Span:
-    """The log up to what the samples were made from, never beyond its end."""
+def needed_of(samples: list[FeatureRecord], partitions: int, first: Span, end: Span) -> Span:
+    """The log up to what the samples were made from, never beyond its end; at least the first record, which says what is gone."""
     needed: Span = {TRANSACTIONS.name: {}, ENTITIES.name: {}}
 
     def reach(topic: str, partition: int, offset: int) -> None:
-        last = min(offset + 1, end[topic].get(partition, 0))
+        last = min(max(offset, first[topic].get(partition, 0)) + 1, end[topic].get(partition, 0))
         needed[topic][partition] = max(needed[topic].get(partition, 0), last)
 
     for sample in samples:
@@ -127,16 +127,11 @@ def _needed(samples: list[FeatureRecord], partitions: int, end: Span) -> Span:
 def _collect(evidence: Evidence, records: list[Any]) -> None:
     rows = []
     for record in records:
+        row = LogRow(
+            record.partition(), record.offset(), record.timestamp()[1], record.value(), record.headers()
+        )
         if record.topic() == ENTITIES.name:
-            evidence.add_entities(record.partition(), record.offset(), record.value())
+            evidence.add_entities(row)
         else:
-            rows.append(
-                LogRow(
-                    record.partition(),
-                    record.offset(),
-                    record.timestamp()[1],
-                    record.value(),
-                    record.headers(),
-                )
-            )
+            rows.append(row)
     evidence.add_transactions(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -122,6 +123,14 @@ class MemoryRedis:
         self.scores: dict[Any, dict[bytes, float]] = {}
         self.crash_next = False
 
+    def copied(self) -> Any:
+        """What it holds now, for ``restore``."""
+        return copy.deepcopy((self.values, self.hashes, self.sets, self.scores))
+
+    def restore(self, held: Any) -> None:
+        """It forgets what it was told since: started again from a file that lacks the last second."""
+        self.values, self.hashes, self.sets, self.scores = copy.deepcopy(held)
+
     def call(self, commands: Sequence[Command]) -> list[Any]:
         if ("EXEC",) in commands and self.crash_next:
             self.crash_next = False
@@ -214,6 +223,10 @@ class Worker:
         hot.begin_session(range(PARTITIONS))
         takeover.catch_up(produced)
         self._next = claims.positions(everything)
+
+    def start_again(self) -> None:
+        """Go on from what the store says, as a worker does that finds it behind."""
+        self._start()
 
     def step(self, topic: str, most: int, *, crash: bool = False) -> None:
         """Handle one chunk of up to ``most`` records of each partition."""
