@@ -49,7 +49,7 @@ class LogRow(NamedTuple):
 
 
 #: what a kernel slot of ``entities_of`` is read for
-_SOURCES_OF: tuple[tuple[Source, ...], ...] = (
+SOURCES_OF: tuple[tuple[Source, ...], ...] = (
     ("merchant",), ("device",), ("ip",), ("customer", "customer frauds"), ("card frauds",),
 )  # fmt: skip
 
@@ -86,11 +86,31 @@ def entities_of(sample: FeatureRecord) -> list[tuple[int, Entity, int]]:
     return [*found, (4, ("card", tx.card_id), sample.frauds_as_of)]
 
 
+#: an entity's profile in a view, by the view's name
+Place = tuple[Entity, str]
+
+
+class Begin(NamedTuple):
+    """State at one moment, to go on from in place of the log's beginning; without cards' payments.
+
+    ``positions``: by partition of `entities` the first offset that is not in it. ``applied``: highest source offset applied, by
+    partition, source topic and its partition.
+    """
+
+    profiles: dict[Place, Any]
+    positions: dict[int, int]
+    applied: dict[tuple[int, str, int], int]
+
+
 class Evidence:
     """What the log says about the sampled cards and entities; fed with records in offset order per partition."""
 
-    def __init__(self, samples: Sequence[FeatureRecord], partitions: int) -> None:
+    def __init__(self, samples: Sequence[FeatureRecord], partitions: int, begin: Begin | None = None) -> None:
+        """With ``begin`` it is fed from its positions on, and knows nothing of cards' payments."""
         self._partitions = partitions
+        self._begin = begin
+        #: whose labels were told of before ``begin``, perhaps: what they change now is not known
+        self.unsure: set[Entity] = set()
         self._cards: dict[tuple[int, str], list[tuple[int, Transaction]]] = {
             (sample.partition, sample.transaction.card_id): [] for sample in samples
         }
@@ -98,7 +118,7 @@ class Evidence:
             entity: [] for sample in samples for _, entity, _ in entities_of(sample)
         }
         # highest source offset applied, per partition of `entities` and source
-        self._applied: dict[tuple[int, str, int], int] = {}
+        self._applied = dict(begin.applied) if begin else {}
         self._said: dict[str, Known] = {}
         # when the first record was appended, by topic and partition, ms
         self._began: dict[tuple[str, int], int] = {}
@@ -125,6 +145,8 @@ class Evidence:
             key = said_key(item)
             if key is None:
                 kept.append((offset, item))
+            elif self._begin is not None:
+                self.unsure.add((item.entity, item.entity_id))
             elif (news := news_of(item, self._said.get(key))) is not None:
                 changed, self._said[key] = news
                 kept.append((offset, changed))
@@ -146,7 +168,7 @@ class Evidence:
         out: dict[Source, Kept] = {"card": Kept(cut_ms, np.array(moments, dtype=np.int64))}
         for slot, entity, as_of in entities_of(sample):
             cut_ms = self._cut_ms(ENTITIES.name, entity_partition(*entity, self._partitions), first_entities)
-            for source in _SOURCES_OF[slot]:
+            for source in SOURCES_OF[slot]:
                 moments = [i.event_ms for o, i in self._items[entity] if o <= as_of and i.kind == "tx"]
                 out[source] = Kept(cut_ms, np.array(moments, dtype=np.int64))
         return out
@@ -191,6 +213,8 @@ class Evidence:
     def _entity_at(self, entity: Entity, view: View, as_of: int) -> Any:
         """The entity's profile in a view with its items up to an offset of `entities`; one record."""
         arena = new_arena(dtype_of(view), 1)
+        if self._begin is not None and (begin := self._begin.profiles.get((entity, view.name))) is not None:
+            arena[0] = begin
         known = [
             (offset, item)
             for offset, item in self._items[entity]

@@ -1,7 +1,8 @@
 """Parity while it runs: of some cards, the features that were served are made again from the records alone, and compared.
 
 Cheap enough to run always: a card is followed from its first payment on (so nothing of it is missed), one in so many by the
-hash of its id, a bounded number. `tollgate parity` is the thorough form, over any decision and every entity.
+hash of its id, a bounded number. Of its own payments' entries only: ``streams.parity_window`` has all entities, of fewer records.
+`tollgate parity` is the thorough form, over any decision.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class ParityWatch:
         rows, foreign = own_rows(fresh, self._layouts)
         different = 0
         for place, (record, served) in enumerate(zip(fresh, rows, strict=True)):
-            known = foreign[place] if place in foreign else _whole(record)
+            known = foreign[place] if place in foreign else whole(record)
             slot = self._slot(record, served)
             if slot is not None:
                 different += self._compare(record, slot, served, known)
@@ -120,7 +121,7 @@ class ParityWatch:
         return 1
 
 
-def _whole(record: FeatureRecord) -> Known | None:
+def whole(record: FeatureRecord) -> Known | None:
     """What is known of a vector of this code's own catalogue: all, or nothing when it is cut short."""
     return _ALL if len(record.vector) == 4 * WIDTH else None
 

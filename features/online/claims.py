@@ -67,10 +67,14 @@ class Claims:
 
     def stored(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int | None]:
         """How far the store says that each partition is applied, whoever holds it; None where nothing is known."""
-        (values,) = self._client.patient([("MGET", *(self._position_key(tp) for tp in partitions))])
+        (values,) = self._client.patient([self.ask_stored(partitions)])
         return {
             tp: None if value is None else int(value) for tp, value in zip(partitions, values, strict=True)
         }
+
+    def ask_stored(self, partitions: Sequence[TopicPartition]) -> Command:
+        """The command behind ``stored``, for who reads state and how far it is applied at one moment."""
+        return ("MGET", *(self._position_key(tp) for tp in partitions))
 
     def share(self) -> Shared:
         """What was claimed, for other processes that write for this one: they hold it as ``Claims.shared``."""

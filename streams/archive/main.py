@@ -1,6 +1,7 @@
 """The archive process: `features`, `decisions` and `outcomes` to Parquet, for Feast's offline store and the trainer.
 
-It also follows some cards and compares their features with its own (``streams.parity_watch``).
+It also compares features of some cards, and now and then of all entities of some records, with its own
+(``streams.parity_watch``, ``streams.parity_window``).
 
 Its position is in the manifest beside the files, not in the group's committed offsets: those may run ahead of what is
 on disk, and are for lag displays only.
@@ -19,6 +20,7 @@ from streams.chunks import Chunk, run_chunk_app
 from streams.dead_letters import DeadLetters
 from streams.events import InvalidEvent
 from streams.layouts import Layouts, stored_in
+from streams.parity_store import look, store_window
 from streams.parity_watch import ParityWatch, readable
 from streams.process import start_process
 from streams.topics import DECISIONS, FEATURES, OUTCOMES
@@ -46,14 +48,17 @@ def main() -> None:
     layouts = Layouts(stored_in(client, patient=True), must_know=True)
     archive = Archive(root, refuse, layouts=layouts)
     watch = ParityWatch(layouts)
+    window = store_window(process.settings, layouts)
 
     def handle(chunk: Chunk) -> None:
         archive.add(chunk.records, monotonic())
         if chunk.topic == FEATURES.name:
             watch.add(readable(chunk.records))
+            window.offer(chunk.records)
 
     def tick() -> None:
         archive.flush_due(monotonic())
+        look(window, monotonic())
 
     run_chunk_app(
         process,

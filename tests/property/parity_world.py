@@ -135,7 +135,13 @@ class MemoryRedis:
         if ("EXEC",) in commands and self.crash_next:
             self.crash_next = False
             raise Crash
-        return [self._one(command) for command in plain(commands)]
+        replies: list[Any] = []
+        began = 0
+        for command in plain(commands):
+            if command[0] == "MULTI":
+                began = len(replies) + 1
+            replies.append(replies[began:] if command[0] == "EXEC" else self._one(command))
+        return replies
 
     def patient(self, commands: Sequence[Command]) -> list[Any]:
         return self.call(commands)
@@ -174,7 +180,7 @@ class MemoryRedis:
                 self.hashes.pop(gone, None)
         if name == "HGETALL":
             return [part for pair in self.hashes.get(key, {}).items() for part in pair]
-        return [] if name == "EXEC" else b"OK"
+        return b"OK"
 
 
 def _append_time() -> float:
