@@ -16,7 +16,7 @@ from streams.process import quiet_collector
 from streams.processor.intake import Stretch
 from streams.rebuild import CardBuilder, Done, EntityBuilder
 from streams.settings import Settings
-from streams.topics import ENTITIES, TRANSACTIONS
+from streams.topics import DAY_MS, ENTITIES, STATE_LOG_MS, TRANSACTIONS
 
 Say = Callable[[str], None]
 SAY_EVERY_S = 2.0
@@ -44,9 +44,8 @@ def warn_truncated(first: Span, say: Say) -> None:
     ]
     if kept:
         say(
-            "the log does not go back to its beginning: windows know what it still holds ("
-            + ", ".join(kept)
-            + ")"
+            f"the log does not go back to its beginning ({', '.join(kept)}): windows are whole where it holds the last "
+            f"{STATE_LOG_MS // DAY_MS} days; age, habits and first times begin with what it holds"
         )
 
 

@@ -11,8 +11,17 @@ from dataclasses import dataclass, field
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from features.catalogue import LATE_BOUND_S
+from features.reach import LONGEST_MS
+from streams.events import MAX_AHEAD_MS
+
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+#: clocks of brokers and producers, and a record that waited in a producer
+CLOCK_SLACK_MS = HOUR_MS
+#: of what state is made from: as far as the longest entry looks back from a payment that comes as late as is stated, to events
+#: that were appended a day before their time; in whole days
+STATE_LOG_MS = -(-(LONGEST_MS + 1000 * LATE_BOUND_S + MAX_AHEAD_MS + CLOCK_SLACK_MS) // DAY_MS) * DAY_MS
 
 
 @dataclass(frozen=True)
@@ -28,11 +37,11 @@ class Topic:
 
 
 #: latency is measured from the broker's append on TRANSACTIONS to its append on DECISIONS, so both are stamped by it
-TRANSACTIONS = Topic("transactions", 30 * DAY_MS, append_time=True)
+TRANSACTIONS = Topic("transactions", STATE_LOG_MS, append_time=True)
 LABELS = Topic("labels", 90 * DAY_MS)
 FEATURES = Topic("features", 7 * DAY_MS, append_time=True)
 #: internal: what transactions and labels mean for merchants, devices, ips, customers; repartitioned by entity
-ENTITIES = Topic("entities", 30 * DAY_MS)
+ENTITIES = Topic("entities", STATE_LOG_MS)
 DECISIONS = Topic("decisions", 30 * DAY_MS, append_time=True)
 OUTCOMES = Topic("outcomes", 90 * DAY_MS)
 DRIFT = Topic("drift", 30 * DAY_MS, partitions=1)

@@ -13,19 +13,17 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from features.catalogue import FEATURES, LABEL_DELAY_S, WIDTH, Feature
+from features.catalogue import FEATURES, WIDTH, Feature
 from features.holder_kernel import BASE_BEHIND_MS
-from features.meeting_kernel import THIRD_MS
 from features.profiles import RECENT
+from features.reach import reach_ms
 from streams.events import MAX_AHEAD_MS
+from streams.topics import CLOCK_SLACK_MS
 
 #: which profile columns are read from; of holders payments apart from frauds and declines
 Source = Literal["card", "customer", "merchant", "device", "ip", "card frauds", "customer frauds"]
 Columns = npt.NDArray[np.bool_]
 HOLDERS: tuple[Source, ...] = ("card", "customer")
-#: clocks of brokers and producers, and a record that waited in a producer
-SLACK_MS = 3_600_000
-_WHOLE = np.iinfo(np.int64).max // 2
 _APART = ("_frauds_30d", "_declined_1h")
 
 
@@ -41,21 +39,12 @@ class Kept(NamedTuple):
 
 def cut_before(first_ms: int) -> int:
     """No record before one that was appended then tells of an event later than this; milliseconds."""
-    return first_ms + MAX_AHEAD_MS + SLACK_MS
+    return first_ms + MAX_AHEAD_MS + CLOCK_SLACK_MS
 
 
 def source_of(feature: Feature) -> str:
     """The profile that an entry is read from; "transaction" for none."""
     return f"{feature.entity} frauds" if feature.name.endswith(_APART) else feature.entity
-
-
-def reach_ms(feature: Feature) -> int:
-    """How far behind a payment's event time an entry may look, tiles included; without a window for ever."""
-    if not feature.window_s:
-        return _WHOLE
-    # a window that ended a week ago ends with a tile, and so begins within one
-    tile = THIRD_MS if feature.label_delay_s == LABEL_DELAY_S else 0
-    return 1000 * (feature.window_s + feature.label_delay_s) + tile
 
 
 _SOURCES = np.array([source_of(feature) for feature in FEATURES])

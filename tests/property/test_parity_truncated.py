@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from features.catalogue import CATALOGUE_HASH, FEATURES, INDEX, NAMES, WIDTH
 from features.columns import columns_of, text_hash
+from features.reach import reach_ms
 from streams.events import Transaction, encode, from_ms
 from streams.layouts import Layouts
 from streams.parity import Evidence, LogRow, Verdict, judge
@@ -25,7 +26,7 @@ from streams.records import (
     Said,
     encode_items,
 )
-from streams.truncation import cut_before, reach_ms, source_of
+from streams.truncation import cut_before, source_of
 
 UNKNOWN = Layouts({}.get)
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000

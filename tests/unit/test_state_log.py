@@ -1,0 +1,36 @@
+"""The log is kept for as long as the longest entry looks back: a rebuild from it gives the same values."""
+
+from __future__ import annotations
+
+from features.catalogue import FEATURES, LATE_BOUND_S
+from features.meeting_kernel import THIRD_MS
+from features.reach import DELAYED_TILE_MS, LONGEST_MS, reach_ms
+from streams.events import MAX_AHEAD_MS
+from streams.rebuild_work import warn_truncated
+from streams.topics import DAY_MS, ENTITIES, HOUR_MS, TRANSACTIONS
+from streams.truncation import cut_before
+
+
+def test_the_log_of_state_reaches_as_far_as_the_longest_entry() -> None:
+    for feature in FEATURES:
+        if feature.window_s:
+            wanted = 1000 * (feature.window_s + feature.label_delay_s + LATE_BOUND_S) + MAX_AHEAD_MS
+            assert TRANSACTIONS.retention_ms == ENTITIES.retention_ms > wanted, feature.name
+    assert LONGEST_MS == 37 * DAY_MS + 8 * HOUR_MS
+    assert DELAYED_TILE_MS == THIRD_MS
+
+
+def test_with_so_much_of_it_every_window_is_proof() -> None:
+    now_ms = 1_790_000_000_000
+    first_ms = now_ms - TRANSACTIONS.retention_ms
+    late_ms = now_ms - 1000 * LATE_BOUND_S
+    assert all(late_ms - reach_ms(f) > cut_before(first_ms) for f in FEATURES if f.window_s)
+
+
+def test_who_reads_a_cut_log_is_told_what_begins_there() -> None:
+    said: list[str] = []
+    warn_truncated({"transactions": {0: 0, 1: 12_345}, "entities": {0: 0}}, said.append)
+    (text,) = said
+    assert "transactions[1] from offset 12,345" in text and "last 40 days" in text and "age, habits" in text
+    warn_truncated({"transactions": {0: 0}}, said.append)
+    assert len(said) == 1
