@@ -110,7 +110,7 @@ def _stretch(partition: int, records: list[Any]) -> Stretch:
 
 
 def _follow(futures: list[Future[Any]], told: Any, wanted: int, say: Say) -> None:
-    """Say how far it is until all is done.
+    """Say how far it is until all is done, and once at the end, however short it was.
 
     Raises:
         TimeoutError: no worker read a record for STALL_S, and none ended.
@@ -129,7 +129,14 @@ def _follow(futures: list[Future[Any]], told: Any, wanted: int, say: Say) -> Non
         if time.monotonic() - said > SAY_EVERY_S:
             said = time.monotonic()
             # who follows a log that grows reads more than there was at first
-            say(f"{read:,} of {max(read, wanted):,} records, {read / (said - began):,.0f} a second")
+            say(_how_far(read, max(read, wanted), said - began))
+    if whole := max(read, wanted):
+        # what the last batches told may be on its way still
+        say(_how_far(whole, whole, time.monotonic() - began))
+
+
+def _how_far(read: int, wanted: int, seconds: float) -> str:
+    return f"{read:,} of {wanted:,} records, {read / max(seconds, 1e-9):,.0f} a second"
 
 
 def _begin(told: Any, niceness: int) -> None:

@@ -1,12 +1,16 @@
-"""The log is kept for as long as the longest entry looks back: a rebuild from it gives the same values."""
+"""The log is kept for as long as the longest entry looks back; who reads it again says how far it is."""
 
 from __future__ import annotations
+
+import queue
+from concurrent.futures import Future
+from typing import Any
 
 from features.catalogue import FEATURES, LATE_BOUND_S
 from features.meeting_kernel import THIRD_MS
 from features.reach import DELAYED_TILE_MS, LONGEST_MS, reach_ms
 from streams.events import MAX_AHEAD_MS
-from streams.rebuild_work import warn_truncated
+from streams.rebuild_work import _follow, warn_truncated
 from streams.topics import DAY_MS, ENTITIES, HOUR_MS, TRANSACTIONS
 from streams.truncation import cut_before
 
@@ -34,3 +38,22 @@ def test_who_reads_a_cut_log_is_told_what_begins_there() -> None:
     assert "transactions[1] from offset 12,345" in text and "last 40 days" in text and "age, habits" in text
     warn_truncated({"transactions": {0: 0}}, said.append)
     assert len(said) == 1
+
+
+def test_progress_is_said_however_short_the_work() -> None:
+    done: Future[Any] = Future()
+    done.set_result(None)
+    said: list[str] = []
+    _follow([done], queue.Queue(), 5_000, said.append)
+    assert len(said) == 1 and said[0].startswith("5,000 of 5,000 records, ")
+    broken: Future[Any] = Future()
+    broken.set_exception(OSError("the disk"))
+    _follow([broken, Future()], _Full(), 5_000, said.append)
+    assert len(said) == 1, "what failed did not come to its end"
+    _follow([], queue.Queue(), 0, said.append)
+    assert len(said) == 1
+
+
+class _Full:
+    def get(self, timeout: float) -> int:
+        return 7
