@@ -9,16 +9,20 @@ import socket
 import subprocess
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import redis
 
 from features.catalogue import NAMES
-from features.codec import encode_profiles
+from features.codec import IN_PARTS, LAYOUT, encode_profiles, words_of
 from features.feast_repo.apply import FeastError, apply_repo, open_store
+from features.feast_repo.archived import STATE_FOLDER, state_schema
 from features.feast_repo.definitions import HISTORY_SERVICE, HISTORY_VIEW, ONLINE_SERVICE
 from features.online.layout import (
     JOIN_KEYS,
@@ -27,16 +31,18 @@ from features.online.layout import (
     entity_key,
     hmget,
     hset,
+    read_fields,
     timestamp_field,
     unpack_bytes,
 )
 from features.online.resp import RespClient
 from features.online.stored import columns_in, read_profiles
-from features.online.wire import pack_hmget, pack_hset
+from features.online.wire import Parts, pack_hmget, pack_hset
 from features.profiles import new_arena
 from infra.stack.tools import find_tools
 from streams.archive.writer import Archive
 from streams.processor.items import dtype_of
+from tests.property.parity_world import MemoryRedis
 from tests.unit.archive_samples import START_MS, features
 
 EVENT = datetime(2026, 11, 21, 10, 15, 30, 123000, tzinfo=UTC)
@@ -174,6 +180,88 @@ def test_the_processor_reads_profiles_that_the_sdk_pushes(server, store, view):
     ((profiles, stale),) = columns_in(replies, [view])
     read_profiles(again, np.arange(len(names)), profiles, stale)
     assert again.tobytes() == arena.tobytes()
+
+
+WAYS = [(view, in_parts) for view in VIEWS for in_parts in (False, True)[: 1 + view.in_parts]]
+
+
+@pytest.mark.parametrize(
+    ("view", "in_parts"), WAYS, ids=[f"{view.name}-{'in parts' if way else 'whole'}" for view, way in WAYS]
+)
+def test_the_processor_reads_what_feast_materializes(server, store, view, in_parts):
+    """Rows of the views' batch sources, `feast materialize` over them, and the hot path's own reading."""
+    names = [f"made-{in_parts}-{i}" for i in range(3)]
+    client = RespClient(f"redis://127.0.0.1:{server[1]}")
+    slots = np.arange(len(names))
+    if view.in_parts:
+        # what the hot path left there in parts: none of it may count beside what is materialized
+        before = MemoryRedis()
+        _write_in_parts(before, view, names, EVENT_MS - 7_200_000)
+        client.call([("HSET", key, *chain(*fields.items())) for key, fields in before.hashes.items()])
+    written = MemoryRedis()
+    arena = _write_in_parts(written, view, names, EVENT_MS)
+    profiles, since = encode_profiles(arena, slots), [None] * len(names)
+    if in_parts:
+        stored = [
+            [unpack_bytes(fields[name]) for name in read_fields(view)]
+            for fields in (written.hashes[entity_key(view.entity, name)] for name in names)
+        ]
+        profiles, since = [row[0] for row in stored], [row[1] for row in stored]
+        assert any(since) and profiles != encode_profiles(arena, slots)
+    later = EVENT + timedelta(days=1)
+    # an older row of each does not count, and one beyond the end is left for the next time
+    rows = [(name, PROFILE, SINCE, [0, 0], EVENT - timedelta(hours=1)) for name in names]
+    rows += [(*row, _scalars(view), EVENT) for row in zip(names, profiles, since, strict=True)]
+    rows += [(f"{names[0]}-later", PROFILE, None, [0, 0], later)]
+    _add_to_batch_source(store[1], view, rows, f"made-{in_parts}")
+    store[0].materialize(EVENT - timedelta(days=1), later - timedelta(hours=1), feature_views=[view.name])
+    replies = client.call([pack_hmget([*names, f"{names[0]}-later"], view)])
+    assert set(replies.pop()) == {None}
+    again = new_arena(arena.dtype, len(names))
+    ((found, came_since),) = columns_in(replies, [view])
+    assert [unpack_bytes(value) for value in found] == profiles
+    read_profiles(again, slots, found, came_since)
+    assert again.tobytes() == arena.tobytes()
+    # and the view's other fields, with its moment, as the hot path writes them
+    for name in names:
+        ours = hset(view, name, EVENT_MS, None, *_scalars(view))[2:]
+        theirs = client.call([("HMGET", entity_key(view.entity, name), *ours[::2])])[0]
+        assert theirs == list(ours[1::2])
+    client.close()
+
+
+def _write_in_parts(redis: MemoryRedis, view: View, names: list[str], event_ms: int) -> np.ndarray:
+    """Profiles written whole and then changed and written again, as the processor does; returns them as they are then."""
+    arena, slots = _profiles(view, len(names)), np.arange(len(names))
+    parts = Parts(np.zeros_like(arena), slots, np.zeros((len(names), 3), dtype=np.int64))
+    moments, never = np.full(len(names), event_ms), np.zeros(len(names), dtype=np.bool_)
+    scalars = np.repeat(np.array([_scalars(view)], dtype=np.int64), len(names), axis=0)
+    for change in (1, 2):
+        words_of(arena)[:, -2] += np.uint64(change)
+        redis.call(
+            [
+                pack_hset(
+                    view, names, arena, slots, moments, scalars, never, IN_PARTS if view.in_parts else LAYOUT,
+                    parts if view.in_parts else None,
+                )
+            ]
+        )  # fmt: skip
+    return arena
+
+
+def _add_to_batch_source(archive: Path, view: View, rows: list[tuple], name: str) -> None:
+    """Rows of entity, profile, what came since, numbers and moment, as one more file of the view's source."""
+    columns = {
+        JOIN_KEYS[view.entity]: [row[0] for row in rows],
+        "profile": [row[1] for row in rows],
+        "since": [row[2] for row in rows],
+        **{number: [row[3][i] for row in rows] for i, number in enumerate(view.numbers)},
+        "event_timestamp": [row[4] for row in rows],
+        "created_timestamp": [row[4] for row in rows],
+    }
+    schema = state_schema(JOIN_KEYS[view.entity], view.fields)
+    table = pa.table({field.name: pa.array(columns[field.name], field.type) for field in schema}, schema)
+    pq.write_table(table, archive / STATE_FOLDER / view.name / f"{name}.parquet")
 
 
 def _profiles(view: View, count: int) -> np.ndarray:
