@@ -32,6 +32,8 @@ WHOLE_WORDS = 2
 MARK = 4
 #: a profile and what came since together
 MOST_BYTES = 2048
+#: a holder's payments with the frauds and declines beside them: two profiles, of which kernels can fill every word
+MOST_BYTES_OF_A_HOLDER = MOST_BYTES + 134
 #: what reading a profile may come to, in place of words
 NOTHING, UNREADABLE = -1, -2
 KINDS = {HOLDER: 1, MEETING: 2, FRAUDS: 3}

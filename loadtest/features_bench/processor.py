@@ -5,22 +5,25 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
+from typing import Any
 
+import numpy as np
 import psutil
 import pyarrow as pa
 
 from features.catalogue import FEATURES as CATALOGUE
-from features.online.layout import entity_key
+from features.online.layout import VIEWS, entity_key, hash_field, unpack_bytes
 from features.online.resp import RespClient
 from features.online.versions import GROUP
 from loadtest.features_bench.backlog import fill_store, send
 from loadtest.features_bench.parts import Parts
 from loadtest.features_bench.traffic import WARM_DAYS, Traffic, warm_state
 from loadtest.processes import cpu_s, end
-from loadtest.table import Row
+from loadtest.table import Row, left_out
 from streams import topics
 from streams.ledger import end_of
 
@@ -162,14 +165,41 @@ def _rows(mix: str, pairs: list[tuple[Sample, Sample]], rows: list[Row]) -> Row:
 
 
 def _memory(parts: Parts, traffic: Traffic) -> list[Row]:
-    """What Redis itself says that keys take, of every entity a sample."""
-    rows = []
+    """Of every entity a sample: what Redis itself says that its key takes, and the bytes of its profiles."""
+    rows, stored = [], []
     names = [traffic.card_names, traffic.customer_names, *traffic.meeting_names]
+    note = f"{WARM_DAYS} days of history and what was measured"
     for entity, own in zip(("card", "customer", "merchant", "device", "ip"), names, strict=True):
-        step = max(1, len(own) // SAMPLED_KEYS)
-        sizes = [parts.store.memory_usage(entity_key(entity, name)) for name in own[::step]]
+        sample = own[:: max(1, len(own) // SAMPLED_KEYS)]
+        sizes = [parts.store.memory_usage(entity_key(entity, name)) for name in sample]
         known = [size for size in sizes if size]
         mean = sum(known) / len(known)
-        note = f"{WARM_DAYS} days of history and what was measured"
         rows.append(Row(f"memory per million: {entity}, all entries, in Redis", [mean], "MB", note=note))
-    return rows
+        stored += byte_rows(entity, stored_bytes(parts.store, entity, sample))
+    return rows + stored
+
+
+def stored_bytes(store: Any, entity: str, names: Sequence[str]) -> list[int]:
+    """Of each entity that is stored, the bytes of its profiles in all its views, with what came since they were written whole."""
+    fields = [
+        hash_field(view.name, name)
+        for view in VIEWS
+        if view.entity == entity
+        for name, _ in view.fields
+        if name in ("profile", "since")
+    ]
+    found = (store.hmget(entity_key(entity, name), fields) for name in names)
+    sizes = (sum(len(unpack_bytes(value) or b"") for value in values) for values in found)
+    return [size for size in sizes if size]
+
+
+def byte_rows(entity: str, sizes: Sequence[int]) -> list[Row]:
+    """Rows of the distribution of ``stored_bytes``."""
+    if not sizes:
+        return [left_out(f"stored bytes of an entity: {entity}", "none is stored")]
+    note = f"profiles of all its views, of {len(sizes)}"
+    middle, high = np.percentile(sizes, [50, 99])
+    return [
+        Row(f"stored bytes of an entity: {entity}, {what}", [float(value)], "bytes", "2,048", note=note)
+        for what, value in (("p50", middle), ("p99", high), ("largest", max(sizes)))
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -11,13 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features.online.layout import VIEWS, hset
 from loadtest.features_bench.batches import BATCH, do_batch, gathered
 from loadtest.features_bench.hot import EVEN, HOT, HOT_SHARE, WORST, payments_at
 from loadtest.features_bench.peers import PeerError, expected, peer_traffic, run
+from loadtest.features_bench.processor import byte_rows, stored_bytes
 from loadtest.features_bench.sparse import scattered
 from loadtest.features_bench.traffic import MEETING_COLUMNS, make_traffic, warm_state
 from loadtest.peers.windows import WINDOWS_MS, Kept, add
 from loadtest.table import Row, left_out, markdown, times
+from tests.property.parity_world import MemoryRedis
 
 END = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -95,3 +99,40 @@ def test_a_peer_that_ends_without_a_result_is_said_so() -> None:
 def test_a_peer_says_its_result_and_is_ended() -> None:
     told = run([sys.executable, "-c", "print('{\"us\": [1.5]}', flush=True); input()"], 60)
     assert told == {"us": [1.5]}
+
+
+def test_stored_bytes_are_those_of_all_views_with_what_came_since() -> None:
+    redis = MemoryRedis()
+    card, device = VIEWS_OF["card"], VIEWS_OF["device"]
+    redis.call(
+        [
+            hset(card[0], "both", 1_000, b"p" * 1_500, *[0] * len(card[0].numbers), since=b"s" * 200),
+            hset(card[1], "both", 1_000, b"f" * 100, *[0] * len(card[1].numbers)),
+            hset(card[0], "state", 1_000, b"p" * 10, *[0] * len(card[0].numbers), since=b""),
+            hset(device[0], "d", 1_000, b"p" * 7, *[0] * len(device[0].numbers)),
+        ]
+    )
+    store: Any = _Store(redis)
+    assert stored_bytes(store, "card", ["both", "nobody", "state"]) == [1_800, 10]
+    assert stored_bytes(store, "device", ["d"]) == [7]
+
+
+def test_their_distribution_is_printed() -> None:
+    rows = byte_rows("card", [*range(1, 100), 2_100])
+    assert [row.what.rpartition(", ")[2] for row in rows] == ["p50", "p99", "largest"]
+    assert [row.middle for row in rows] == pytest.approx([50.5, 119.01, 2_100])
+    assert "2,048" in markdown(rows) and "of 100" in rows[0].note
+    assert byte_rows("ip", [])[0].note == "not measured: none is stored"
+
+
+VIEWS_OF = {entity: [view for view in VIEWS if view.entity == entity] for entity in ("card", "device")}
+
+
+class _Store:
+    """As redis-py's client, of a store in memory."""
+
+    def __init__(self, redis: MemoryRedis) -> None:
+        self._redis = redis
+
+    def hmget(self, key: bytes, fields: list[bytes]) -> list[bytes | None]:
+        return list(self._redis.call([("HMGET", key, *fields)])[0])

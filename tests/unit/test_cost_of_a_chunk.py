@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from features.codec import IN_PARTS, LAYOUT, WHOLE_WORDS, encode_profiles
+from features.codec import IN_PARTS, LAYOUT, MOST_BYTES_OF_A_HOLDER, WHOLE_WORDS, encode_profiles
 from features.columns import PAYMENT, text_hash
 from features.holder_kernel import apply_payments
-from features.meeting_kernel import PAID, apply_items
+from features.meeting_kernel import DECLINED, LABEL, PAID, apply_frauds, apply_items
 from features.online.layout import PAYMENTS_OF, View, entity_key, hset, read_fields, unpack_bytes
 from features.online.resp import Command, pack
 from features.profiles import FRAUDS, HOLDER, MEETING, new_arena
 from streams.partitioning import partitions_of
 from tests.property.parity_world import APPENDED_MS, PARTITIONS, MemoryLog, MemoryRedis, Worker, plain
 
-#: the promise: what is stored of one entity
+#: the promise: what is stored of one profile, with what came since
 MOST_BYTES = 2048
 #: everything else of a command or a reply: key, fields, scalars, protocol
 MOST_AROUND = 400
@@ -165,11 +165,46 @@ def test_what_a_worker_has_it_does_not_read_again() -> None:
     assert redis.commands["MGET"] == redis.commands["EXEC"] == 2
 
 
-def test_nothing_stored_of_an_entity_exceeds_two_kilobytes() -> None:
+def test_no_stored_profile_exceeds_two_kilobytes() -> None:
     """A profile whose every byte is used is the longest that there can be."""
     for dtype in (HOLDER, MEETING, FRAUDS):
         arena = np.frombuffer(bytearray(b"\xff" * 2 * dtype.itemsize), dtype=dtype)
         assert all(len(stored) <= MOST_BYTES for stored in encode_profiles(arena, np.arange(2)))
+
+
+def _worst_holder() -> tuple[int, int]:
+    """Stored bytes of the two profiles of a holder whose history fills every word: payments, and frauds with declines."""
+    chance, n = np.random.default_rng(1), 20_000
+    payments = np.zeros(n, dtype=PAYMENT)
+    payments["event_ms"] = np.sort(APPENDED_MS - chance.integers(0, 28 * DAY_MS, n))
+    payments["offset"] = (1 << 56) + np.arange(n)
+    payments["amount"] = chance.integers(1 << 39, 1 << 40, n)
+    for name in ("id_hash", "merchant_hash", "device_hash"):
+        payments[name] = chance.integers(1 << 24, 1 << 32, n)
+    payments["country"] = chance.integers(256, 1 << 16, n)
+    payments["latitude"], payments["longitude"] = chance.uniform(-90, 90, n), chance.uniform(-180, 180, n)
+    payments["channel"], payments["mcc"] = chance.integers(0, 5, n), chance.integers(1000, 9999, n)
+    state = new_arena(HOLDER, 1)
+    apply_payments(payments, np.zeros(n, np.int64), state)
+    frauds = new_arena(FRAUDS, 1)
+    for kind, tiles, tile_ms in ((LABEL, 40, DAY_MS), (DECLINED, 14, 300_000)):
+        moments = np.repeat(APPENDED_MS - np.arange(tiles)[::-1] * tile_ms, 300)
+        m = len(moments)
+        apply_frauds(
+            np.zeros(m, np.int64), (1 << 56) + np.arange(m), np.full(m, kind), moments, np.ones(m, np.int64), frauds
+        )  # fmt: skip
+    first = np.zeros(1, np.int64)
+    return len(encode_profiles(state, first)[0]), len(encode_profiles(frauds, first)[0])
+
+
+def test_a_holder_at_its_worst_takes_two_kilobytes_and_its_frauds_beside_them() -> None:
+    """Reached by the kernels, not only by the codec: each profile is within 2 KB, a holder's two together are not."""
+    state, frauds = _worst_holder()
+    assert state <= MOST_BYTES and frauds <= MOST_BYTES_OF_A_HOLDER - MOST_BYTES
+    assert MOST_BYTES < state + frauds <= MOST_BYTES_OF_A_HOLDER
+    every_byte = np.frombuffer(bytearray(b"\xff" * 2 * FRAUDS.itemsize), dtype=FRAUDS)
+    # beside what came since, which with its profile is kept within MOST_BYTES
+    assert len(encode_profiles(every_byte, np.zeros(1, np.int64))[0]) == MOST_BYTES_OF_A_HOLDER - MOST_BYTES
 
 
 def test_what_a_long_history_leaves_in_the_store_stays_within_two_kilobytes() -> None:
