@@ -73,6 +73,11 @@ PARITY_COMPARED = Counter(
     "merchants, devices, addresses, customers, frauds and declines give (134, with 10 of the transaction itself)",
 )
 PARITY_DIFFERENT = Counter("tollgate_parity_different_total", "Of these, those that were not the same bits")
+PARITY_ENTITIES = Counter(
+    "tollgate_parity_entities_total",
+    "Whose entries were in vectors made again of all entities; card: its frauds and declines",
+    ["entity"],
+)
 PARITY_SKIPPED = Counter(
     "tollgate_parity_skipped_total",
     "Samples of all entities that were left out, because store or broker did not give what they need",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from features.catalogue import FEATURES, NAMES
 from streams.layouts import Layouts, own_rows
-from streams.metrics import PARITY_COMPARED, PARITY_DIFFERENT
+from streams.metrics import PARITY_COMPARED, PARITY_DIFFERENT, PARITY_ENTITIES
 from streams.parity import SOURCES_OF, Begin, Entity, Evidence, LogRow, entities_of
 from streams.parity_watch import readable, whole
 from streams.partitioning import entity_partition
@@ -39,7 +40,9 @@ class Most(NamedTuple):
     open_s: float = 10.0
 
 
-#: first and last-but-one offset, by partition of `entities`
+#: of entities; of a card the frauds and declines
+KINDS = ("merchant", "device", "ip", "customer", "card")
+#: first offset and the one behind the last, by partition of `entities`
 Spans = dict[int, tuple[int, int]]
 _SOURCES = np.array([source_of(feature) for feature in FEATURES])
 
@@ -54,17 +57,19 @@ class ParityWindow:
         begin: Callable[[Sequence[FeatureRecord]], Begin | None],
         read: Callable[[Spans], Iterable[LogRow]],
         most: Most = Most(),  # noqa: B008 - a frozen value
+        seed: int | None = None,
     ) -> None:
         """``begin`` reads the profiles of records' entities at one moment; None: there is no state now. ``read``: `entities`."""
         self._layouts, self._partitions, self._most = layouts, partitions, most
         self._begin, self._read = begin, read
-        self._random = random.Random()
+        self._random = random.Random(seed)
         self._candidates: list[Any] = []
         self._open: Begin | None = None
         self._due_s = self._until_s = 0.0
         self._looked = 0
         self._kept: list[FeatureRecord] = []
         self._offsets: dict[Entity, int] = {}
+        self._kinds: Counter[str] = Counter()
 
     def offer(self, records: Sequence[Any]) -> None:
         """Records of `features` as they come, with ``value``."""
@@ -77,7 +82,10 @@ class ParityWindow:
             if len(self._kept) == self._most.compared:
                 return
             for sample in readable([record], 1):
-                if self._followed(sample, self._open):
+                kinds = {entity for _, (entity, _), _ in self._followed(sample, self._open)}
+                # else the few that everybody uses would leave no room for the others
+                if any(self._kinds[kind] < self._most.compared / len(KINDS) for kind in kinds):
+                    self._kinds.update(kinds)
                     self._kept.append(sample)
 
     def tick(self, now_s: float) -> int:
@@ -96,6 +104,7 @@ class ParityWindow:
 
     def _follow(self, records: list[FeatureRecord]) -> None:
         self._looked = 0
+        self._kinds.clear()
         self._open = self._begin(records) if records else None
         self._offsets = {}
         for (entity, _), profile in self._open.profiles.items() if self._open else ():
@@ -127,18 +136,16 @@ class ParityWindow:
         different = 0
         for place, (sample, row, served) in enumerate(zip(samples, rows, vectors, strict=True)):
             known = foreign[place] if place in foreign else whole(sample)
-            sources = {
-                source
-                for slot, entity, _ in followed[place]
-                if entity not in evidence.unsure
-                for source in SOURCES_OF[slot]
-            }
+            sure = [(slot, entity) for slot, entity, _ in followed[place] if entity not in evidence.unsure]
+            sources = {source for slot, _ in sure for source in SOURCES_OF[slot]}
             if known is None or not sources:
                 continue
             looked_at = known & np.isin(_SOURCES, ["transaction", *sources])
             differs = (served.view(np.uint32) != row.view(np.uint32)) & ~(np.isnan(served) & np.isnan(row))
             differs &= looked_at
             PARITY_COMPARED.inc()
+            for _, (kind, _) in sure:
+                PARITY_ENTITIES.labels(kind).inc()
             if differs.any():
                 PARITY_DIFFERENT.inc()
                 different += 1

@@ -14,10 +14,10 @@ from features.catalogue import FEATURES, INDEX, NAMES
 from features.online.resp import StoreUnavailable
 from streams.layouts import Layouts
 from streams.ledger.spans import LedgerUnreachable
-from streams.metrics import PARITY_COMPARED, PARITY_SKIPPED
+from streams.metrics import PARITY_COMPARED, PARITY_ENTITIES, PARITY_SKIPPED
 from streams.parity import LogRow
 from streams.parity_store import begin_in, look
-from streams.parity_window import Most, ParityWindow, Spans
+from streams.parity_window import KINDS, Most, ParityWindow, Spans
 from streams.records import decode_features, encode_features
 from tests.property.parity_world import PARTITIONS, Record
 from tests.property.test_parity import Stage
@@ -37,7 +37,7 @@ class Watched:
         self.read = self.offered = 0
         store: Any = self.stage.redis
         self.window = ParityWindow(
-            UNKNOWN, PARTITIONS, lambda records: begin_in(store, records, PARTITIONS), self._items, most
+            UNKNOWN, PARTITIONS, lambda records: begin_in(store, records, PARTITIONS), self._items, most, seed
         )
 
     def _items(self, spans: Spans) -> Iterable[LogRow]:
@@ -100,6 +100,7 @@ def test_a_flipped_bit_of_every_entry_is_seen() -> None:
             if wrong is not None and watched.window._followed(decode_features(wrong.value), before):  # type: ignore[arg-type]
                 watched.window._open = before
                 watched.window._kept = []
+                watched.window._kinds.clear()
                 watched.window.offer([wrong])
                 if watched.window.tick(10.0) == 1:
                     looked_at += 1
@@ -116,9 +117,9 @@ def test_cost_is_bounded_by_the_sample() -> None:
     records = watched.opened()
     assert len(watched.window._offsets) <= 5 * most.followed
     before = counted(PARITY_COMPARED)
-    watched.window.offer(records)
-    watched.window.offer(records)
-    assert watched.window._looked <= most.looked and len(watched.window._kept) == most.compared
+    while watched.window._looked < most.looked and len(watched.window._kept) < most.compared:
+        watched.window.offer(records)
+    assert watched.window._looked <= most.looked and len(watched.window._kept) <= most.compared
     assert watched.window.tick(1.0) == 0, "enough was seen: it closes before its time"
     assert counted(PARITY_COMPARED) - before <= most.compared
     assert watched.read <= most.items * PARTITIONS
@@ -128,6 +129,17 @@ def test_cost_is_bounded_by_the_sample() -> None:
     assert watched.window._open is None
     watched.window.tick(most.every_s)
     assert watched.window._open is not None
+
+
+def test_busy_merchants_leave_room_for_all_kinds() -> None:
+    watched = Watched(4, Most(compared=10))
+    records = watched.opened()
+    before = {kind: PARITY_ENTITIES.labels(kind)._value.get() for kind in KINDS}
+    watched.window.offer(records)
+    kept = watched.window._kept
+    assert len(kept) <= 10
+    watched.window.tick(10.0)
+    assert all(PARITY_ENTITIES.labels(kind)._value.get() - before[kind] >= 2 for kind in KINDS)
 
 
 def test_without_whole_state_there_is_no_window() -> None:
