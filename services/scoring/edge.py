@@ -20,7 +20,7 @@ from services.scoring.edge_parts import LOOKUP_WITHIN_S, Model, Store
 from services.scoring.edge_problems import Problem, invalid, overloaded, unavailable
 from services.scoring.edge_publish import Publishing, QueueFull
 from services.scoring.edge_rounds import Rounds
-from streams.events import InvalidEvent, encode, parse_label
+from streams.events import InvalidEvent, check_not_ahead, encode, epoch_ms, parse_label
 from streams.settings import Settings
 from streams.topics import LABELS
 
@@ -123,6 +123,7 @@ class Edge:
         """
         try:
             label = parse_label(raw)
+            check_not_ahead(epoch_ms(label.event_time), int(self._clock() * 1000))
         except InvalidEvent as error:
             raise invalid(error) from None
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -29,7 +29,7 @@ from streams.decision_index import (
     entries_in,
     lookups,
 )
-from streams.events import MAX_AHEAD_MS, InvalidEvent, Label, encode, epoch_ms, parse_label
+from streams.events import MAX_AHEAD_MS, InvalidEvent, Label, check_not_ahead, encode, epoch_ms, parse_label
 from streams.kafka import flush
 from streams.labels.early import EarlyLabels
 from streams.labels.join import Join, Joined, KnownDecision, StoredLabel
@@ -104,6 +104,8 @@ class LabelsStage:
         for record in chunk.records:
             try:
                 label = parse_label(record.value)
+                # a merchant's tiles would move there, and forget what they hold; producers set the times of labels themselves
+                check_not_ahead(epoch_ms(label.event_time), max(record.timestamp, int(time.time() * 1000)))
                 if epoch_ms(label.label_time) > record.timestamp + MAX_AHEAD_MS:
                     LABELS_AHEAD.inc()
                 parsed.append((record, label))

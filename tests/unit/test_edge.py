@@ -683,6 +683,9 @@ def test_labels_are_published(make: Callable[..., World]) -> None:
         assert (topic, key, json.loads(value)["label"]) == ("labels", "card-42", "fraud")
         bad = await world.client.post("/v1/labels", json=LABEL | {"label": "perhaps"})
         assert (bad.status_code, bad.json()["field"]) == (422, "label")
+        ahead = {"event_time": "2099-11-21T10:15:30Z", "label_time": "2099-11-22T10:15:30Z"}
+        bad = await world.client.post("/v1/labels", json=LABEL | ahead)
+        assert (bad.status_code, bad.json()["field"]) == (422, "event_time")
         world.publisher.error = "away"
         assert (await world.client.post("/v1/labels", json=LABEL)).status_code == 503
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -382,6 +383,20 @@ def test_a_label_from_the_future_counts_when_it_comes_and_is_told():
     assert world.counted() == [("card", CARDS[0], 1)] * 2 + [("merchant", "m-1", 1)] * 2
     assert world.dead_letters() == []
     assert LABELS_AHEAD._value.get() - told == 1
+
+
+def test_a_label_of_an_event_of_the_future_is_a_dead_letter():
+    """No such transaction was ever taken; applied, it would move a merchant's tiles ahead, and they forget what they hold."""
+    world = World()
+    ahead = label(0, 1)
+    said = msgspec.json.decode(ahead.value, type=Label)
+    moment = datetime.now(UTC) + timedelta(days=2)
+    world.handle(
+        replace(ahead, value=encode(msgspec.structs.replace(said, event_time=moment, label_time=moment)))
+    )
+    (letter,) = world.dead_letters()
+    assert (letter.reason, letter.source_offset) == ("event_time_ahead", 0)
+    assert world.counted() == []
 
 
 def test_a_chunk_of_misplaced_labels_only_moves_the_position():
