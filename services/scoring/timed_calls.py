@@ -6,9 +6,10 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 Result = TypeVar("Result")
+Calls: TypeAlias = "SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]"
 
 
 class TimedCalls:
@@ -18,7 +19,7 @@ class TimedCalls:
     """
 
     def __init__(self) -> None:
-        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        self._calls: Calls = SimpleQueue()
         self._hanging: Future[Any] | None = None
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -45,15 +46,24 @@ class TimedCalls:
     def _start(self) -> None:
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="timed-calls", daemon=True)
+                # it knows the queue alone: this object goes when nobody else needs it, and the thread with it
+                self._thread = threading.Thread(
+                    target=_work_off, args=(self._calls,), name="timed-calls", daemon=True
+                )
                 self._thread.start()
 
-    def _work(self) -> None:
-        while True:
-            future, work = self._calls.get()
-            if not future.set_running_or_notify_cancel():
-                continue
+    def __del__(self) -> None:
+        self._calls.put(None)
+
+
+def _work_off(calls: Calls) -> None:
+    """Make calls as they come, until None does."""
+    while (call := calls.get()) is not None:
+        future, work = call
+        if future.set_running_or_notify_cancel():
             try:
                 future.set_result(work())
             except BaseException as error:  # noqa: BLE001 - it is the caller's, who gets it
                 future.set_exception(error)
+        # what was called may hold a model that is replaced before the next one comes
+        del call, future, work

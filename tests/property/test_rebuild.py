@@ -59,11 +59,13 @@ def test_rebuilt_state_is_the_processors(seed: int, most: int) -> None:
     stage = Stage(seed)
     stage.run(60)
     again = rebuilt(stage.log, most)
-    assert set(again.hashes) == set(stage.redis.hashes)
+    # the ledger index is no part of the state
+    state = {key: fields for key, fields in stage.redis.hashes.items() if ":index:" not in str(key)}
+    assert set(again.hashes) == set(state)
     said = {key: value for key, value in stage.redis.values.items() if ":said:" in key}
     assert said == {key: value for key, value in again.values.items() if ":said:" in key}
     built = whole(again.hashes)
-    for key, fields in whole(stage.redis.hashes).items():
+    for key, fields in whole(state).items():
         for field in set(fields) - PUBLISHED:
             assert built[key][field] == fields[field], (key, field)
 
