@@ -30,6 +30,7 @@ from features.catalogue import CATALOGUE_HASH
 from features.online.claims import REBUILDING_KEY
 from features.online.layout import fields_of, hash_field, views_of
 from infra import stack
+from infra.stack.tools import find_tools
 from streams.kafka import flush, new_producer
 from streams.records import FeatureRecord, decode_features
 from streams.settings import Settings
@@ -72,6 +73,8 @@ print(json.dumps({"catalogue": CATALOGUE_HASH, "width": len(NAMES), "columns": o
                   "largest": own.index(NAMES.index("card_largest_ever")), "bits": values.view("<u4").tolist()}))
 """
 CARDS, HISTORY = 20, 3_000
+#: what processors say, in the stack's logs
+LOG = "takeover-processors.log"
 START = datetime.now(UTC) - timedelta(days=60)
 
 
@@ -82,7 +85,9 @@ def settings(
     """A broker and a Redis of this module's own: it changes what state is at work."""
     home = tmp_path_factory.mktemp("takeover")
     found = stack.start(
-        stack.settings_for(home, free_port_base(), embedded=True), only=("kafka", "redis"), wait_s=90
+        stack.settings_for(home, free_port_base(), embedded=not find_tools().real_kafka),
+        only=("kafka", "redis"),
+        wait_s=90,
     )
     try:
         yield found
@@ -130,7 +135,7 @@ def cli(code: Path, settings: Settings, *arguments: str) -> Any:
 def processor(code: Path, settings: Settings) -> Iterator[subprocess.Popen[str]]:
     """A processor of that code until the block ends; it is asked to stop, as a deployment would."""
     settings.log_dir.mkdir(parents=True, exist_ok=True)
-    with (settings.log_dir / "takeover-processors.log").open("a") as log:
+    with (settings.log_dir / LOG).open("a") as log:
         process = started(code, "-m", "streams.processor.main", "--home", settings.home, log=log)
         try:
             yield process
@@ -197,10 +202,18 @@ def made(settings: Settings) -> list[FeatureRecord]:
 
 
 def all_made(settings: Settings, traffic: Traffic) -> list[FeatureRecord]:
-    return until(
-        lambda: (records := made(settings)) and len({r.transaction.transaction_id for r in records}) == len(traffic.sent) and records,
-        180, "features of everything that was sent",
-    )  # fmt: skip
+    def missing() -> list[str]:
+        there = {record.transaction.transaction_id for record in made(settings)}
+        return [sent["transaction_id"] for sent in traffic.sent if sent["transaction_id"] not in there]
+
+    try:
+        until(lambda: not missing(), 180, "features of everything that was sent")
+    except TimeoutError:
+        without, said = missing(), (settings.log_dir / LOG).read_text()
+        raise AssertionError(
+            f"{len(without)} of {len(traffic.sent)} have no features: {without[:5]}...; processors said last: {said[-4000:]}"
+        ) from None
+    return made(settings)
 
 
 def counted(records: list[FeatureRecord]) -> list[FeatureRecord]:
