@@ -33,6 +33,10 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
+        if not self._busy:
+            # a server says 408 to a connection on which nothing was asked for long, and closes it: nobody's answer
+            self.close()
+            return
         if self._held:
             data = self._held + data
         head = data.find(b"\r\n\r\n")
@@ -98,6 +102,11 @@ class Pool:
 
     def lost(self, connection: Connection) -> None:
         self._all.discard(connection)
+
+    @property
+    def connected(self) -> int:
+        """Connections that stand."""
+        return len(self._all)
 
     async def open(self, count: int) -> None:
         """Open ``count`` connections before anything is sent."""

@@ -16,6 +16,7 @@ import pytest
 from loadtest import bench_http
 from loadtest.bench_swap import BenchError, http_lines
 from loadtest.http_bench import measuring
+from loadtest.http_bench.connections import Pool
 from loadtest.http_bench.measuring import run_offer
 from loadtest.http_bench.offer import Offer, Outcome, _Run, offer_load
 from streams.settings import Settings
@@ -196,3 +197,39 @@ def test_what_is_borne_ends_below_the_peak(monkeypatch: pytest.MonkeyPatch) -> N
 def test_without_a_decision_nothing_is_offered_twice() -> None:
     (row,) = bench_http._open_rows(Settings(home="x"), bench_http.Size(), 0.0, ["single", "overload"])
     assert not row.runs and "no decision" in row.note
+
+
+def test_what_is_said_to_an_idle_connection_is_nobodys_answer() -> None:
+    """HAProxy closes one on which nothing came for 20 s with a 408; the next request goes elsewhere."""
+    told: list[int] = []
+
+    async def go() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal met
+            met += 1
+            if met == 1:
+                writer.write(b"HTTP/1.1 408 Request Time-out\r\ncontent-length: 0\r\n\r\n")
+            else:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            await writer.drain()
+            writer.close()
+
+        met, answered = 0, asyncio.Event()
+
+        def note(status: int, _body: bytes, _number: int, _due_s: float) -> None:
+            told.append(status)
+            answered.set()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server:
+            pool = Pool("127.0.0.1", server.sockets[0].getsockname()[1], 2, note)
+            await pool.open(1)
+            while pool.connected:
+                await asyncio.sleep(0)
+            pool.send(b"GET / HTTP/1.1\r\n\r\n", 0, 0.0)
+            await asyncio.wait_for(answered.wait(), 30)
+            pool.close()
+
+    asyncio.run(go())
+    assert told == [200]
