@@ -252,7 +252,7 @@ def _degradation(
 
 
 def _bare(cases: Sequence[Case]) -> set[int]:
-    """Rows of which nothing but the transaction is known: to the model they would look like the first payment of everybody."""
+    """Rows of which nothing but the transaction is known: no model has learnt from such, a new card's are not unknown."""
     return {
         row
         for row, case in enumerate(cases)

@@ -67,15 +67,21 @@ def payments_of(count: int) -> Any:
     return out
 
 
-def _store_with_history(count: int, layout: int = IN_PARTS) -> CountingRedis:
-    """Profiles of all five entities after ``count`` payments each, as ``layout`` stores them."""
-    payments, slots = payments_of(count), np.zeros(count, dtype=np.int64)
+def profiles_after(payments: Any) -> tuple[Any, Any]:
+    """Arenas whose first profile is that of a holder, and of a meeting place, after these payments."""
+    slots = np.zeros(len(payments), dtype=np.int64)
     holder, meeting = new_arena(HOLDER, 1), new_arena(MEETING, 1)
     apply_payments(payments, slots, holder)
     apply_items(
-        slots, np.full(count, -1), np.full(count, PAID), np.ascontiguousarray(payments["event_ms"]),
+        slots, slots - 1, slots + PAID, np.ascontiguousarray(payments["event_ms"]),
         np.ascontiguousarray(payments["amount"]), np.ascontiguousarray(payments["id_hash"]), slots, meeting,
     )  # fmt: skip
+    return holder, meeting
+
+
+def _store_with_history(count: int, layout: int = IN_PARTS) -> CountingRedis:
+    """Profiles of all five entities after ``count`` payments each, as ``layout`` stores them."""
+    holder, meeting = profiles_after(payments_of(count))
     redis = CountingRedis()
     for card in CARDS:
         _write(redis, PAYMENTS_OF["card"], card, layout, holder, count, 0)

@@ -11,10 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from features.holder_kernel import apply_payments
-from features.meeting_kernel import PAID, apply_items
-from features.profiles import HOLDER, MEETING, new_arena
-from tests.unit.test_cost_of_a_chunk import payments_of
+from tests.unit.test_cost_of_a_chunk import payments_of, profiles_after
 
 #: from here on a card's rings are full, and older payments stand in groups
 FULL = 500
@@ -22,14 +19,8 @@ FULL = 500
 
 def steps_after(history: int, folder: Path) -> dict[str, int]:
     """Steps of the kernels for one payment more of a card, and at a merchant, that have so many."""
-    payments, slots = payments_of(history + 1), np.zeros(history, dtype=np.int64)
-    past = payments[:history]
-    holder, meeting = new_arena(HOLDER, 1), new_arena(MEETING, 1)
-    apply_payments(past, slots, holder)
-    apply_items(
-        slots, np.full(history, -1), np.full(history, PAID), np.ascontiguousarray(past["event_ms"]),
-        np.ascontiguousarray(past["amount"]), np.ascontiguousarray(past["id_hash"]), slots, meeting,
-    )  # fmt: skip
+    payments = payments_of(history + 1)
+    holder, meeting = profiles_after(payments[:history])
     file = folder / f"{history}.npz"
     records = {"payment": payments[history:], "holder": holder[:1], "meeting": meeting[:1]}
     np.savez(file, **{name: np.ascontiguousarray(of).view(np.uint8) for name, of in records.items()})
