@@ -214,7 +214,7 @@ def digest_of(tx: Transaction) -> bytes:
 def encode_entities_of(tx: Transaction) -> bytes:
     """A decided transaction's header HEADER_ENTITIES."""
     # as DecidedEntities, whose bytes are those of its fields in order
-    return _feature_encoder.encode((tx.merchant_id, tx.device_id, tx.ip, tx.customer_id, digest_of(tx)))
+    return encode_entities((tx.merchant_id, tx.device_id, tx.ip, tx.customer_id, digest_of(tx)))
 
 
 _entities_decoder = msgspec.msgpack.Decoder(DecidedEntities)
