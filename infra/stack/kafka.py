@@ -43,6 +43,7 @@ def properties(settings: Settings) -> str:
         # after SIGKILL a broker may register again only when its old session is over: 9 s by default
         "broker.session.timeout.ms": 4000,
         "broker.heartbeat.interval.ms": 1000,
+        "controlled.shutdown.enable": "false",
         # two cores: as many threads as can be busy
         "num.network.threads": 2,
         "num.io.threads": 4,
