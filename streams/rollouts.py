@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from streams.events import RolloutRecord
 from streams.kafka import new_consumer
+from streams.remembering import BrokersForgotten, remembering
 from streams.settings import Settings
 from streams.topics import ROLLOUTS
 
@@ -99,9 +100,18 @@ def parse_rollout(message: Message) -> RolloutRecord | None:
 
 
 def _follow(settings: Settings, stop: threading.Event, callback: Callable[[RolloutRecord], None]) -> None:
-    consumer = _reader(settings)
-    newest: dict[str, RolloutRecord] = {}
     told: dict[str, int] = {}
+    while not stop.is_set():
+        try:
+            _follow_with(_reader(settings, **remembering()), stop, callback, told)
+        except BrokersForgotten as error:
+            logger.error("rollouts are followed with a new client of Kafka: %s", error)
+
+
+def _follow_with(
+    consumer: Consumer, stop: threading.Event, callback: Callable[[RolloutRecord], None], told: dict[str, int]
+) -> None:
+    newest: dict[str, RolloutRecord] = {}
     try:
         consumer.assign([TopicPartition(ROLLOUTS.name, 0, 0)])
         while not stop.is_set():

@@ -12,6 +12,7 @@ from services.rollout.ledger import Ledger
 from services.rollout.process import Rollout
 from streams.kafka import new_consumer, new_producer
 from streams.process import Process, start_process
+from streams.remembering import remembering
 from streams.rollouts import RolloutsUnreachable
 from streams.topics import ROLLOUT_REQUESTS
 
@@ -31,7 +32,7 @@ def main() -> None:
         return
     rollout = Rollout(settings, ledger)
     rollout.settle(datetime.now(UTC))
-    consumer = new_consumer(settings.kafka, "rollout")
+    consumer = new_consumer(settings.kafka, "rollout", **remembering())
     consumer.subscribe([ROLLOUT_REQUESTS.name])
     logger.info("ready: %s", {model: record.champion for model, record in ledger.newest.items()})
     try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -14,7 +16,9 @@ from confluent_kafka import Producer
 
 from services.scoring.edge_sets import SentSet
 from streams.kafka import new_reporting_producer
+from streams.remembering import BrokersForgotten, remembering
 
+logger = logging.getLogger(__name__)
 #: below the time that clients usually repeat a request after: what was not sent by then is not sent late
 MESSAGE_TIMEOUT_MS = 5000
 #: records of so many seconds go to the broker together while one set follows another: every set costs the broker,
@@ -46,11 +50,10 @@ class Publisher:
     """A producer and the thread that collects its acknowledgements for one event loop."""
 
     def __init__(self, bootstrap: str, client_id: str, loop: asyncio.AbstractEventLoop) -> None:
-        self._producer: Producer = new_reporting_producer(
-            bootstrap,
-            client_id,
-            **{"message.timeout.ms": MESSAGE_TIMEOUT_MS, "queue.buffering.max.messages": MOST_QUEUED},
-        )
+        self._bootstrap, self._client_id = bootstrap, client_id
+        self._producer = self._new_producer()
+        # given up, with the time from which nothing can wait in it any more
+        self._retired: list[tuple[Producer, float]] = []
         self._loop = loop
         self._stop = threading.Event()
         self._held: list[tuple[str, str, bytes, Headers, Report]] = []
@@ -61,6 +64,14 @@ class Publisher:
         self._settled: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._thread = threading.Thread(target=self._collect, name="edge-acknowledgements", daemon=True)
         self._thread.start()
+
+    def _new_producer(self) -> Producer:
+        return new_reporting_producer(
+            self._bootstrap,
+            self._client_id,
+            **{"message.timeout.ms": MESSAGE_TIMEOUT_MS, "queue.buffering.max.messages": MOST_QUEUED},
+            **remembering(),
+        )
 
     def publish(self, topic: str, key: str, value: bytes, headers: Headers, done: Done) -> None:
         """Hand one record over; ``done`` is called later, once.
@@ -111,9 +122,11 @@ class Publisher:
 
     def _produce(self, records: Iterable[tuple[str, str, bytes, Headers, Report]]) -> None:
         refused = []
+        # the other thread may put a new one in its place, and serves this one for a while yet
+        producer = self._producer
         for topic, key, value, headers, report in records:
             try:
-                self._producer.produce(topic, key=key, value=value, headers=headers, on_delivery=report)
+                producer.produce(topic, key=key, value=value, headers=headers, on_delivery=report)
             except BufferError as error:
                 refused.append((report, str(error)))
         for report, text in refused:
@@ -142,16 +155,32 @@ class Publisher:
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Send what the producer has, within ``timeout_s``, and end the thread; blocking."""
-        self._producer.flush(timeout_s)
+        with contextlib.suppress(BrokersForgotten):
+            self._producer.flush(timeout_s)
         self._stop.set()
         self._thread.join(1.0)
 
     def _collect(self) -> None:
         while not self._stop.is_set():
-            self._producer.poll(0.2)
+            try:
+                self._producer.poll(0.2)
+            except BrokersForgotten as error:
+                logger.error("records go through a new client of Kafka: %s", error)
+                self._retired.append((self._producer, time.monotonic() + 2 * MESSAGE_TIMEOUT_MS / 1000))
+                self._producer = self._new_producer()
+            self._serve_retired()
             settled = self._all_settled()
             if settled and not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(_tell, settled)
+
+    def _serve_retired(self) -> None:
+        """What waits in a producer that was given up times out there, and is told of like any other."""
+        for retired in list(self._retired):
+            producer, until = retired
+            with contextlib.suppress(BrokersForgotten):
+                producer.poll(0)
+            if time.monotonic() > until:
+                self._retired.remove(retired)
 
 
 def _tell(settled: list[tuple[Callable[[Any], None], Any]]) -> None:

@@ -47,6 +47,7 @@ from streams.records import (
     decode_features,
     encode_entities_of,
 )
+from streams.remembering import BrokersForgotten, remembering
 from streams.settings import Settings
 from streams.topics import DECISIONS as DECISIONS_TOPIC
 from streams.topics import FEATURES
@@ -145,6 +146,7 @@ class StreamScorer:
                 FetchedTooLongAgo,
                 Unassigned,
                 Deaf,
+                BrokersForgotten,
             ) as error:
                 pause = _next_pause(pause, time.monotonic() - started)
                 logger.error("scoring stops and starts again in %.1f s: %s", pause, error)
@@ -165,6 +167,7 @@ class StreamScorer:
             self._settings.kafka,
             GROUP,
             **{"client.id": self._name, "fetch.wait.max.ms": 500, "queued.min.messages": 5000},
+            **remembering(),
         )
         self._last, self._done, self._read = {}, {}, {}
         self._unassigned_at = self._heard_at = time.monotonic()

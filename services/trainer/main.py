@@ -24,6 +24,7 @@ from streams.events import RetrainingRequest, encode
 from streams.kafka import new_consumer
 from streams.metrics import DUPLICATES, RETRAINING_RUNS
 from streams.process import start_process
+from streams.remembering import remembering
 from streams.settings import Settings
 from streams.topics import RETRAINING
 
@@ -144,6 +145,7 @@ def main() -> None:
         settings.kafka,
         "trainer",
         **{"max.poll.interval.ms": int((ATTEMPTS * TRAINING_S + TRACKING_S + 60) * 1000)},
+        **remembering(),
     )
     consumer.subscribe([RETRAINING.name])
     looked = 0.0

@@ -11,6 +11,7 @@ import pytest
 from services.scoring import edge_publish
 from services.scoring.edge_publish import Publisher, QueueFull, SetRecord
 from services.scoring.edge_sets import SentSet
+from streams.remembering import BrokersForgotten
 from tests.running import STALL_S
 
 
@@ -22,6 +23,7 @@ class Producer:
         self.settled = threading.Event()
         self.queued = 0
         self.full = False
+        self.forgotten = False
 
     def __len__(self) -> int:
         return self.queued
@@ -32,6 +34,8 @@ class Producer:
         self.produced.append((asyncio.get_running_loop().time(), value, on_delivery))
 
     def poll(self, timeout_s: float) -> None:
+        if self.forgotten:
+            raise BrokersForgotten("gone")
         if self.settled.wait(timeout_s):
             self.settled.clear()
             for _, _, report in self.produced:
@@ -134,3 +138,36 @@ def test_a_set_without_room_is_refused_whole_and_a_record_by_itself(producer: Pr
         publisher.close()
 
     asyncio.run(go())
+
+
+def test_a_producer_that_forgot_its_brokers_is_replaced_and_what_waits_in_it_is_told_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[Producer] = []
+
+    def new(*_: Any, **__: Any) -> Producer:
+        made.append(Producer())
+        return made[-1]
+
+    monkeypatch.setattr(edge_publish, "new_reporting_producer", new)
+
+    async def go() -> None:
+        publisher = Publisher("nowhere", "test", asyncio.get_running_loop())
+        told: list[str | None] = []
+        publisher.publish("t", "k", b"before", [], told.append)
+        await until(lambda: made[0].produced)
+        made[0].forgotten = True
+        await until(lambda: len(made) == 2)
+        # it times out in the old one, which says so
+        made[0].forgotten = False
+        made[0].settled.set()
+        await until(lambda: told == [None])
+        publisher.publish("t", "k", b"after", [], told.append)
+        publisher.send_held()
+        assert [value for _, value, _ in made[1].produced] == [b"after"]
+        made[1].settled.set()
+        await until(lambda: told == [None, None])
+        publisher.close()
+
+    asyncio.run(go())
+    assert len(made) == 2
