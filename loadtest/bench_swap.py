@@ -206,6 +206,10 @@ def http_lines(
     mixed = sum(count for pair, count in made_by.items() if pair not in policies.items())
     others = outcome.offered - int(decided.sum())
     said = ", ".join(f"{count:,} x {one}" for one, count in sorted(outcome.statuses.items()))
+    if others:
+        near = int((np.abs(due_ms - swapped_ms) <= AROUND_MS)[~decided].sum())
+        why = ", ".join(f"{word} {count:,}" for word, count in sorted(outcome.looked_into.items()))
+        said += f"; {near:,} of the others within {AROUND_MS / 1000:g} s of the swap; sampled: {why}"
     by = ", ".join(
         f"{count:,} by {one} with policy {with_}" for (one, with_), count in sorted(made_by.items())
     )

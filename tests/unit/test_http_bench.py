@@ -112,8 +112,10 @@ def test_refusals_and_mixtures_at_a_swap_are_counted() -> None:
     bad = [(NEW_MS + 5.0, 90.0, 503, "", ""), (NEW_MS + 6.0, 5.0, 200, "1.1.0", "1")]
     outcome = swapped(*bad)
     outcome.offered += 1  # and one without any answer
+    outcome.looked_into = {"overloaded": 1}
     _, others, mixed = http_lines(100, outcome, ASKED_MS, "1.1.0", POLICIES)
     assert (others.runs, mixed.runs) == ([2], [1])
+    assert "1 of the others within 1 s of the swap; sampled: overloaded 1" in others.note
 
 
 def test_a_swap_that_no_answer_shows_is_an_error() -> None:
