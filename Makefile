@@ -46,22 +46,22 @@ format: setup-dev ## Format and mend what the linter can
 	.venv/bin/ruff check --fix $(SOURCES)
 
 bench: setup-dev ## Stream, model swap, HTTP with its peer, GPU, scorer, profile: medians of RUNS=5 beside their targets, about an hour; SECONDS=60, ONLY=stream
-	@$(PYTHON) -m loadtest.bench --report --runs $(or $(RUNS),5) --seconds $(or $(SECONDS),60) $(if $(ONLY),--only $(ONLY)) $(if $(RATES),--rates $(RATES))
+	@$(PYTHON) -m loadtest.bench.bench --report --runs $(or $(RUNS),5) --seconds $(or $(SECONDS),60) $(if $(ONLY),--only $(ONLY)) $(if $(RATES),--rates $(RATES))
 
 bench-scaling: setup-dev ## One and two processors and replicas of scoring, 2 to 16 partitions: what each costs at RATE=5000 on this machine
-	@$(PYTHON) -m loadtest.bench_scaling --rate $(or $(RATE),5000)
+	@$(PYTHON) -m loadtest.bench.scaling --rate $(or $(RATE),5000)
 
 bench-features: setup-dev ## What features cost: kernel, processor, Redis, offline engine, and what a user would pick instead
-	@$(PYTHON) -m loadtest.bench_features --report
+	@$(PYTHON) -m loadtest.bench.features --report
 
 bench-scorer: setup-dev ## What scoring and explaining a row costs, by backend and batch size
-	@$(PYTHON) -m loadtest.bench_scorer
+	@$(PYTHON) -m loadtest.bench.scorer
 
 bench-swap: setup-dev ## What a model swap does to p99 and to the books at 1,000, 5,000 and 10,000 a second, and to HTTP requests, on a stack of its own
-	@$(PYTHON) -m loadtest.bench_swap
+	@$(PYTHON) -m loadtest.bench.swap
 
 bench-gpu: setup-dev ## Scoring on a GPU against its targets; without one: what it would need (exit 0)
-	@$(PYTHON) -m loadtest.bench_gpu
+	@$(PYTHON) -m loadtest.bench.gpu
 
 slo: setup ## 1,000 transactions a second for 60 s on a stack of its own: nothing missing or doubled, p99 below 100 ms
 	@home=$$(mktemp -d /tmp/tollgate-slo-XXXX) && trap '.venv/bin/tollgate down --home '$$home' --purge 2>/dev/null' EXIT && \
@@ -93,7 +93,7 @@ replay-sparkov: setup ## All 300,000 rows of ../shared/data/sparkov_transactions
 	$(call replay,sparkov,24700)
 
 handbook-features: setup-dev ## The engine's windows against the Handbook's own 14 features, row by row, as a table
-	@$(PYTHON) -m loadtest.handbook_features
+	@$(PYTHON) -m loadtest.bench.handbook_features
 
 licences: setup-dev ## Make infra/licences.md from what is installed
 	$(PYTHON) -m infra.licences

@@ -12,16 +12,16 @@ from typing import Literal
 
 import numpy as np
 
-from features.profiles import (
+from features.profile.records import (
     DAY_TILES,
     DECLINED_TILES,
     FIVE_TILES,
     FRAUD_DAYS,
     FRAUDS,
-    HOLDER,
     HOUR_TILES,
-    MEETING,
     MINUTE_TILES,
+    PAYER,
+    SHARED_ENTITY,
     THIRD_TILES,
 )
 
@@ -83,8 +83,8 @@ def _bytes(profile: np.dtype[np.void], *fields: str) -> int:
     return sum(profile[field].itemsize for field in fields)
 
 
-_RECENT = _bytes(HOLDER, "recent")
-_RINGS = _RECENT + _bytes(HOLDER, "old_t", "old_amount", "old_count", "old_high")
+_RECENT = _bytes(PAYER, "recent")
+_RINGS = _RECENT + _bytes(PAYER, "old_t", "old_amount", "old_count", "old_high")
 
 _PLACED = "counted where it belongs from its arrival on; earlier decisions keep what they saw"
 _HELD = (
@@ -148,7 +148,7 @@ def _transaction() -> list[Feature]:
     ]
 
 
-def _holder(entity: Entity, noun: str) -> list[Feature]:
+def _payer(entity: Entity, noun: str) -> list[Feature]:
     """Entries of a card or a customer: both are kept as their last payments, both lists have the same order."""
     windows = [
         ("count", "transactions", f"{{value:.0f}} payments of the {noun} in the last {{window}}", _RING),
@@ -181,34 +181,34 @@ def _holder(entity: Entity, noun: str) -> list[Feature]:
            window_s=30 * DAY, error=_RING_LOW, state_bytes=_RINGS, lateness=_HELD),
         _f(f"{entity}_seconds_since_last", entity, "seconds", "{value:.0f} seconds after the payment before",
            error="a late payment knows 31 days before the newest and, beyond 130 payments, the groups' newest",
-           state_bytes=_RINGS + _bytes(HOLDER, "last_ms"), lateness=_HELD),
+           state_bytes=_RINGS + _bytes(PAYER, "last_ms"), lateness=_HELD),
         _f(f"{entity}_small_run_1h", entity, "transactions", "{value:.0f} small payments in the last hour",
            window_s=HOUR, error="of the newest 40 payments", state_bytes=_RECENT, lateness=_HELD),
         _f(f"{entity}_new_merchant", entity, "0/1", f"first payment of the {noun} at this merchant",
            error=_FIRSTS.format(others=15, plural="merchants", more=", or for those of the newest 40 payments"),
-           state_bytes=_RECENT + _bytes(HOLDER, "merchants"), lateness=_HELD),
+           state_bytes=_RECENT + _bytes(PAYER, "merchants"), lateness=_HELD),
         _f(f"{entity}_new_device", entity, "0/1", f"first payment of the {noun} from this device",
-           error=_FIRSTS.format(others=5, plural="devices", more=""), state_bytes=_bytes(HOLDER, "devices"), lateness=_HELD),
+           error=_FIRSTS.format(others=5, plural="devices", more=""), state_bytes=_bytes(PAYER, "devices"), lateness=_HELD),
         _f(f"{entity}_new_country", entity, "0/1", f"first payment of the {noun} in this country",
-           error=_FIRSTS.format(others=3, plural="countries", more=""), state_bytes=_bytes(HOLDER, "countries"), lateness=_HELD),
+           error=_FIRSTS.format(others=3, plural="countries", more=""), state_bytes=_bytes(PAYER, "countries"), lateness=_HELD),
         _f(f"{entity}_speed_kmh", entity, "km/h", f"the {noun} would have travelled at {{value:.0f}} km/h",
-           state_bytes=_bytes(HOLDER, "place_ms", "place_lat", "place_lon"), lateness=_IN_ORDER,
+           state_bytes=_bytes(PAYER, "place_ms", "place_lat", "place_lon"), lateness=_IN_ORDER,
            error="places to 1e-7 of their degrees"),
         _f(f"{entity}_home_distance_km", entity, "km", f"{{value:.0f}} km from the {noun}'s usual place",
-           state_bytes=_bytes(HOLDER, "home_lat", "home_lon"), lateness=_IN_ORDER,
+           state_bytes=_bytes(PAYER, "home_lat", "home_lon"), lateness=_IN_ORDER,
            error="the usual place is a mean that forgets after 50 payments"),
         _f(f"{entity}_cross_border", entity, "0/1", f"outside the {noun}'s usual country",
-           state_bytes=_bytes(HOLDER, "home_country", "home_votes"), lateness=_IN_ORDER,
+           state_bytes=_bytes(PAYER, "home_country", "home_votes"), lateness=_IN_ORDER,
            error="usual is what the majority vote of Boyer and Moore holds"),
         _f(f"{entity}_hour_share", entity, "share", f"{{value:.0%}} of the {noun}'s payments fall in this hour of the day",
-           state_bytes=_bytes(HOLDER, "hours"), lateness=_UNORDERED, error="counts halve when one reaches 65535"),
+           state_bytes=_bytes(PAYER, "hours"), lateness=_UNORDERED, error="counts halve when one reaches 65535"),
         _f(f"{entity}_channel_share", entity, "share", f"{{value:.0%}} of the {noun}'s payments go through this channel",
-           state_bytes=_bytes(HOLDER, "hours", "channels"), lateness=_UNORDERED, error="counts halve when one reaches 65535"),
+           state_bytes=_bytes(PAYER, "hours", "channels"), lateness=_UNORDERED, error="counts halve when one reaches 65535"),
         _f(f"{entity}_mcc_share", entity, "share", f"{{value:.0%}} of the {noun}'s payments are in this merchant category",
-           state_bytes=_bytes(HOLDER, "hours", "category", "category_count"), lateness=_UNORDERED,
+           state_bytes=_bytes(PAYER, "hours", "category", "category_count"), lateness=_UNORDERED,
            error="8 categories by Misra and Gries: at most 1/9 too low; counts halve when one reaches 65535"),
         _f(f"{entity}_age_days", entity, "days", f"the {noun} has been known for {{value:.0f}} days",
-           state_bytes=_bytes(HOLDER, "first_ms")),
+           state_bytes=_bytes(PAYER, "first_ms")),
         _f(f"{entity}_frauds_30d", entity, "frauds", "{value:.0f} reported frauds in 30 days", window_s=30 * DAY, default=0,
            state_bytes=_bytes(FRAUDS, "day_fraud"), label_delay_s=1, error=_TILES.format(tile="a day"),
            lateness=_KEPT.format(kept=_span((FRAUD_DAYS - 30) * DAY), of=" fraud")),
@@ -219,7 +219,7 @@ def _holder(entity: Entity, noun: str) -> list[Feature]:
     return out
 
 
-#: tile of a meeting place -> its seconds, how many are kept, and how its fields are called
+#: tile of a shared entity -> its seconds, how many are kept, and how its fields are called
 _TILED = {
     "a minute": (MINUTE, MINUTE_TILES, "minute"), "5 minutes": (5 * MINUTE, FIVE_TILES, "five"),
     "an hour": (HOUR, HOUR_TILES, "hour"), "8 hours": (8 * HOUR, THIRD_TILES, "third"), "a day": (DAY, DAY_TILES, "day"),
@@ -243,23 +243,23 @@ def _delayed(window_s: int) -> tuple[str, str]:
     return _DELAYED + lacking, _KEPT.format(kept=_span(max(spare_s, size)), of="")
 
 
-def _meeting(entity: Entity, noun: str) -> list[Feature]:
+def _shared_entity(entity: Entity, noun: str) -> list[Feature]:
     """Entries of a merchant, device or address, where cards meet; all three lists have the same order."""
     out = [
         _f(f"{entity}_count_{label}", entity, "transactions", f"{{value:.0f}} payments {noun} in the last {_NAMED[label]}",
-           window_s=WINDOWS[label], default=0, state_bytes=_bytes(MEETING, f"{_TILED[tile][2]}_count"),
+           window_s=WINDOWS[label], default=0, state_bytes=_bytes(SHARED_ENTITY, f"{_TILED[tile][2]}_count"),
            error=_TILES.format(tile=tile), lateness=_kept(tile, WINDOWS[label]))
         for label, tile in _COUNTED_BY.items()
     ]  # fmt: skip
     out += [
         _f(f"{entity}_sum_{label}", entity, "minor units", f"{{value:.0f}} minor units {noun} in the last {_NAMED[label]}",
-           window_s=WINDOWS[label], default=0, state_bytes=_bytes(MEETING, f"{_TILED[_SUMMED_BY[label]][2]}_sum"),
+           window_s=WINDOWS[label], default=0, state_bytes=_bytes(SHARED_ENTITY, f"{_TILED[_SUMMED_BY[label]][2]}_sum"),
            error=_TILES.format(tile=_SUMMED_BY[label]), lateness=_kept(_SUMMED_BY[label], WINDOWS[label]))
         for label in ("10m", "1h", "24h", "7d")
     ]  # fmt: skip
     out += [
         _f(f"{entity}_cards_{label}", entity, "cards", f"{{value:.0f}} different cards {noun} in the last {_NAMED[label]}",
-           window_s=WINDOWS[label], default=0, state_bytes=_bytes(MEETING, "card_minute"),
+           window_s=WINDOWS[label], default=0, state_bytes=_bytes(SHARED_ENTITY, "card_minute"),
            error=_SKETCH.format(more=", and without what is a week behind the newest" if label == "7d" else ""),
            lateness=f"known for a payment up to {_span(kept_s)} behind the newest, unknown a minute later")
         for label, kept_s in _CARDS_KEPT.items()
@@ -267,27 +267,27 @@ def _meeting(entity: Entity, noun: str) -> list[Feature]:
     of_month, month_kept = _TILES.format(tile="a day"), _kept("a day", 30 * DAY)
     out += [
         _f(f"{entity}_mean_30d", entity, "minor units", f"mean payment {noun} is {{value:.0f}} minor units",
-           window_s=30 * DAY, state_bytes=_bytes(MEETING, "day_sum", "day_count"), error=of_month, lateness=month_kept),
+           window_s=30 * DAY, state_bytes=_bytes(SHARED_ENTITY, "day_sum", "day_count"), error=of_month, lateness=month_kept),
         _f(f"{entity}_amount_ratio_mean_30d", entity, "ratio", f"{{value:.1f}} times the mean payment {noun}",
-           window_s=30 * DAY, state_bytes=_bytes(MEETING, "day_sum", "day_count"), error=of_month + _ROUNDED, lateness=month_kept),
+           window_s=30 * DAY, state_bytes=_bytes(SHARED_ENTITY, "day_sum", "day_count"), error=of_month + _ROUNDED, lateness=month_kept),
         _f(f"{entity}_burst_1h", entity, "ratio", f"{{value:.1f}} times the usual number of payments an hour {noun}",
-           window_s=7 * DAY, default=0, state_bytes=_bytes(MEETING, "five_count", "third_count"),
+           window_s=7 * DAY, default=0, state_bytes=_bytes(SHARED_ENTITY, "five_count", "third_count"),
            error=f"those of {entity}_count_1h and {entity}_count_7d", lateness=_kept("5 minutes", HOUR)),
     ]  # fmt: skip
     for label, seconds in (("1d", DAY), ("7d", 7 * DAY), ("30d", 30 * DAY)):
         error, lateness = _delayed(seconds)
         out += [
             _f(f"{entity}_count_{label}_delayed", entity, "transactions", f"payments {noun} in the {_NAMED[label]} before last week",
-               window_s=seconds, default=0, state_bytes=_bytes(MEETING, "third_count"), label_delay_s=LABEL_DELAY_S, error=error, lateness=lateness),
+               window_s=seconds, default=0, state_bytes=_bytes(SHARED_ENTITY, "third_count"), label_delay_s=LABEL_DELAY_S, error=error, lateness=lateness),
             _f(f"{entity}_fraud_rate_{label}", entity, "share", f"{{value:.1%}} fraud {noun}, {_NAMED[label]}",
-               window_s=seconds, default=0, state_bytes=_bytes(MEETING, "third_count", "third_fraud"), label_delay_s=LABEL_DELAY_S, error=error, lateness=lateness),
+               window_s=seconds, default=0, state_bytes=_bytes(SHARED_ENTITY, "third_count", "third_fraud"), label_delay_s=LABEL_DELAY_S, error=error, lateness=lateness),
         ]  # fmt: skip
     return out
 
 
 FEATURES: tuple[Feature, ...] = tuple(
-    _transaction() + _holder("card", "card") + _holder("customer", "customer")
-    + _meeting("merchant", "at this merchant") + _meeting("device", "from this device") + _meeting("ip", "from this address")
+    _transaction() + _payer("card", "card") + _payer("customer", "customer")
+    + _shared_entity("merchant", "at this merchant") + _shared_entity("device", "from this device") + _shared_entity("ip", "from this address")
 )  # fmt: skip
 
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)

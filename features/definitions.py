@@ -72,7 +72,7 @@ def _today(definition: str) -> str:
     return TODAY.get(definition, definition)
 
 
-def laid_out(vectors: npt.NDArray[np.float32], places: Places) -> npt.NDArray[np.float32]:
+def aligned_columns(vectors: npt.NDArray[np.float32], places: Places) -> npt.NDArray[np.float32]:
     """Columns ``places`` of vectors float32 (n, width), as float32 (n, len(places)) in C order; NaN where a place is -1.
 
     Values keep their bits.

@@ -8,23 +8,23 @@ from typing import Any
 import numpy as np
 
 from features.catalogue import FEATURES, WIDTH, WINDOWS
-from features.columns import PAYMENT
-from features.holder_kernel import DAY_MS, WINDOWS_MS
-from features.meeting_kernel import MEETINGS, THIRD_MS, fraud_features, meeting_features
-from features.profiles import OLD
+from features.kernels.columns import PAYMENT
+from features.kernels.payer import DAY_MS, WINDOWS_MS
+from features.kernels.shared_entity import SHARED_ENTITIES, THIRD_MS, fraud_features, shared_entity_features
+from features.profile.records import OLD
 
 LAST_EVENTS = 10
 
 
-def describe_holder(holder: Any, frauds: Any, at_ms: int) -> dict[str, Any]:
+def describe_payer(payer: Any, frauds: Any, at_ms: int) -> dict[str, Any]:
     """A card's or customer's profile as of a moment.
 
     Args:
-        holder: an arena of HOLDER, its first record.
-        frauds: an arena of FRAUDS, its first record: the holder's frauds and declines.
+        payer: an arena of PAYER, its first record.
+        frauds: an arena of FRAUDS, its first record: the payer's frauds and declines.
         at_ms: events in (at - window, at] count; later ones are left out.
     """
-    profile = holder[0]
+    profile = payer[0]
     n, old = int(profile["n"]), int(profile["old_n"])
     recent = profile["recent"][:n]
     place = (int(profile["old_first"]) + np.arange(old)) % OLD
@@ -64,17 +64,17 @@ def describe_holder(holder: Any, frauds: Any, at_ms: int) -> dict[str, Any]:
     }
 
 
-def describe_meeting(arena: Any, entity: str, at_ms: int) -> dict[str, Any]:
+def describe_shared_entity(arena: Any, entity: str, at_ms: int) -> dict[str, Any]:
     """A merchant's, device's or address' profile as of a moment: its features, by their catalogue names.
 
     Args:
-        arena: an arena of MEETING, its first record.
+        arena: an arena of SHARED_ENTITY, its first record.
     """
     profile = arena[0]
     slots = np.full((1, 3), -1, dtype=np.int64)
-    slots[0, MEETINGS.index(entity)] = 0
+    slots[0, SHARED_ENTITIES.index(entity)] = 0
     row = np.full((1, WIDTH), np.nan, dtype=np.float32)
-    meeting_features(_moment(at_ms), slots, arena, row)
+    shared_entity_features(_moment(at_ms), slots, arena, row)
     counted: dict[str, int] = {}
     newest, tiles = int(profile["third"]), profile["third_fraud"]
     for third in range(max(0, newest - len(tiles) + 1), newest + 1):

@@ -8,29 +8,29 @@ import numpy as np
 import numpy.typing as npt
 
 from features.catalogue import WIDTH
-from features.codec import words_of
-from features.columns import Payments
-from features.holder_kernel import (
+from features.kernels.columns import Payments
+from features.kernels.payer import (
     APPLY,
     CARD_COLUMNS,
     CONSULT,
     CUSTOMER_COLUMNS,
     READ,
-    holder_features,
+    payer_features,
     transaction_features,
 )
-from features.meeting_kernel import fraud_features, meeting_features
+from features.kernels.shared_entity import fraud_features, shared_entity_features
+from features.profile.codec import words_of
 
 Arena = npt.NDArray[np.void]
 Slots = npt.NDArray[np.int64]
 
 
 class Profiles(NamedTuple):
-    """Arenas of all entities (``features.profiles``): HOLDER, HOLDER, MEETING of merchants, devices and ips, FRAUDS of holders."""
+    """Arenas of all entities (``features.profile.records``): PAYER, PAYER, SHARED_ENTITY of merchants, devices and ips, FRAUDS of payers."""
 
     cards: Arena
     customers: Arena
-    meetings: Arena
+    shared_entities: Arena
     frauds: Arena
 
 
@@ -39,7 +39,7 @@ class Places(NamedTuple):
 
     cards: Slots
     customers: Slots
-    meetings: Slots
+    shared_entities: Slots
     frauds: Slots
 
 
@@ -56,15 +56,15 @@ def fill_features(
 
     Args:
         out: float32 (n, WIDTH), NaN-filled.
-        seen: uint8 (n,), zeros; afterwards what ``features.holder_kernel.holder_features`` says of each card's payment: NEW,
+        seen: uint8 (n,), zeros; afterwards what ``features.kernels.payer.payer_features`` says of each card's payment: NEW,
             DUPLICATE (the row means nothing) or POSSIBLE (the row is what it is made of if it is none; it was not applied).
     """
     mode = APPLY if apply else READ
-    holder_features(payments, places.cards, profiles.cards, mode, CARD_COLUMNS, out, seen)
+    payer_features(payments, places.cards, profiles.cards, mode, CARD_COLUMNS, out, seen)
     transaction_features(payments, seen, out)
-    holder_features(payments, places.customers, profiles.customers, CONSULT, CUSTOMER_COLUMNS, out, seen)
+    payer_features(payments, places.customers, profiles.customers, CONSULT, CUSTOMER_COLUMNS, out, seen)
     fraud_features(payments, places.frauds, profiles.frauds, out)
-    meeting_features(payments, places.meetings, profiles.meetings, out)
+    shared_entity_features(payments, places.shared_entities, profiles.shared_entities, out)
 
 
 def computed(
@@ -87,14 +87,14 @@ def computed_beside(
     """
     cards, own = np.unique(places.cards, return_inverse=True)
     customers, theirs = np.unique(places.customers, return_inverse=True)
-    meetings, where = np.unique(places.meetings, return_inverse=True)
+    shared_entities, where = np.unique(places.shared_entities, return_inverse=True)
     near = Profiles(
-        _copied(profiles.cards, cards), _copied(profiles.customers, customers), _copied(profiles.meetings, meetings),
+        _copied(profiles.cards, cards), _copied(profiles.customers, customers), _copied(profiles.shared_entities, shared_entities),
         profiles.frauds,
     )  # fmt: skip
     local = Places(
         own, np.where(places.customers >= 0, theirs, -1),
-        np.where(places.meetings >= 0, where.reshape(places.meetings.shape), -1), places.frauds,
+        np.where(places.shared_entities >= 0, where.reshape(places.shared_entities.shape), -1), places.frauds,
     )  # fmt: skip
     out = computed(payments, local, near, apply=True)
     words_of(profiles.cards)[cards] = words_of(near.cards)[: len(cards)]
@@ -112,9 +112,11 @@ def entities_as_of(places: Places, profiles: Profiles) -> npt.NDArray[np.int64]:
 
     A customer's payments and frauds are read at one moment, so the newer of their two offsets holds for both.
     """
-    meetings = _offsets(profiles.meetings, places.meetings)
+    shared_entities = _offsets(profiles.shared_entities, places.shared_entities)
     payments = _offsets(profiles.customers, places.customers)
-    return np.column_stack([meetings, np.maximum(payments, _offsets(profiles.frauds, places.frauds[:, 1]))])
+    return np.column_stack(
+        [shared_entities, np.maximum(payments, _offsets(profiles.frauds, places.frauds[:, 1]))]
+    )
 
 
 def frauds_as_of(places: Places, profiles: Profiles) -> npt.NDArray[np.int64]:

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.catalogue import WIDTH
-from features.columns import (
+from features.engine import Places, Profiles, fill_features
+from features.kernels.columns import (
     CHANNELS,
     NAN,
     PAYMENT,
@@ -25,13 +26,12 @@ from features.columns import (
     mcc_number,
     text_hash,
 )
-from features.engine import Places, Profiles, fill_features
-from features.holder_kernel import DUPLICATE, NEW, POSSIBLE, apply_payments
-from features.meeting_kernel import DECLINED, LABEL, PAID, apply_frauds, apply_items
-from features.profiles import (
+from features.kernels.payer import DUPLICATE, NEW, POSSIBLE, apply_payments
+from features.kernels.shared_entity import DECLINED, LABEL, PAID, apply_frauds, apply_items
+from features.profile.records import (
     FRAUDS,
-    HOLDER,
-    MEETING,
+    PAYER,
+    SHARED_ENTITY,
     new_arena,
 )
 
@@ -95,11 +95,11 @@ def replay(
         if progress is not None and (start // batch) % 64 == 0:
             progress(rows.stop)
     out[seen == DUPLICATE] = np.nan
-    likenesses = np.flatnonzero(seen == POSSIBLE)
-    if len(likenesses):
+    suspected_duplicates = np.flatnonzero(seen == POSSIBLE)
+    if len(suspected_duplicates):
         ids, _ = _codes(history["transaction_id"])
         _, first = np.unique(ids, return_index=True)
-        out[np.setdiff1d(likenesses, first)] = np.nan
+        out[np.setdiff1d(suspected_duplicates, first)] = np.nan
     return out
 
 
@@ -110,58 +110,63 @@ class _State:
         n = history.num_rows
         self.card_slots, names = _codes(history["card_id"])
         self.customer_slots, customers = _codes_or_none(history, "customer_id")
-        self.meeting_slots = np.full((n, 3), -1, dtype=np.int64)
+        self.shared_entity_slots = np.full((n, 3), -1, dtype=np.int64)
         used = 0
         for kind, name in enumerate(("merchant_id", "device_id", "ip")):
             codes, found = _codes_or_none(history, name)
-            self.meeting_slots[:, kind] = np.where(codes >= 0, codes + used, -1)
+            self.shared_entity_slots[:, kind] = np.where(codes >= 0, codes + used, -1)
             used += len(found)
         owners = np.where(self.customer_slots >= 0, self.customer_slots + len(names), -1)
         self.fraud_slots = np.column_stack([self.card_slots, owners])
         hashes = np.array([text_hash(name) for name in names], dtype=np.uint32)
         self.card_hashes = hashes[self.card_slots] if n else np.empty(0, np.uint32)
-        self.cards = new_arena(HOLDER, len(names))
-        self.customers = new_arena(HOLDER, len(customers))
-        self.meetings = new_arena(MEETING, used)
+        self.cards = new_arena(PAYER, len(names))
+        self.customers = new_arena(PAYER, len(customers))
+        self.shared_entities = new_arena(SHARED_ENTITY, used)
         self.frauds = new_arena(FRAUDS, len(names) + len(customers))
 
     def features(self, part: Payments, rows: slice, out: Any, seen: Any) -> None:
         """Features of some rows as of their start; cards count them one after the other."""
         places = Places(
-            self.card_slots[rows], self.customer_slots[rows], self.meeting_slots[rows], self.fraud_slots[rows]
+            self.card_slots[rows],
+            self.customer_slots[rows],
+            self.shared_entity_slots[rows],
+            self.fraud_slots[rows],
         )
-        profiles = Profiles(self.cards, self.customers, self.meetings, self.frauds)
+        profiles = Profiles(self.cards, self.customers, self.shared_entities, self.frauds)
         fill_features(part, places, profiles, out, seen, apply=True)
 
     def paid(self, part: Payments, rows: slice, seen: Any) -> None:
-        """Count some rows for their customers and meeting places."""
-        customers, meetings = self.customer_slots[rows], self.meeting_slots[rows]
+        """Count some rows for their customers and shared entities."""
+        customers, shared_entities = self.customer_slots[rows], self.shared_entity_slots[rows]
         fresh = seen == NEW
         apply_payments(part, np.where(fresh, customers, -1), self.customers)
         for kind in range(3):
-            some = (meetings[:, kind] >= 0) & fresh
+            some = (shared_entities[:, kind] >= 0) & fresh
             n = int(some.sum())
             if n:
                 apply_items(
-                    meetings[some, kind], np.full(n, -1), np.full(n, PAID), part["event_ms"][some],
-                    part["amount"][some], self.card_hashes[rows][some], np.zeros(n, np.int64), self.meetings,
+                    shared_entities[some, kind], np.full(n, -1), np.full(n, PAID), part["event_ms"][some],
+                    part["amount"][some], self.card_hashes[rows][some], np.zeros(n, np.int64), self.shared_entities,
                 )  # fmt: skip
 
     def told(self, news: npt.NDArray[np.void], event_ms: npt.NDArray[np.int64]) -> None:
         """Count what became known of payments for those whom it concerns, in tiles of the payments' own times."""
         labels, n = news["kind"] == LABEL, len(news)
         unplaced, kinds, frauds = np.full(n, -1), news["kind"].copy(), news["frauds"].copy()
-        for slots, whom in zip(self.meeting_slots[news["row"]].T, (_NAMED, _DECIDED, _DECIDED), strict=True):
+        for slots, whom in zip(
+            self.shared_entity_slots[news["row"]].T, (_NAMED, _DECIDED, _DECIDED), strict=True
+        ):
             some = (slots >= 0) & labels & (news["whom"] == whom)
             m = int(some.sum())
             if m == 0:
                 continue
             apply_items(
                 slots[some], unplaced[:m], kinds[some], event_ms[some], np.zeros(m, np.int64),
-                np.zeros(m, np.uint32), frauds[some], self.meetings,
+                np.zeros(m, np.uint32), frauds[some], self.shared_entities,
             )  # fmt: skip
         for slots, whom in zip(self.fraud_slots[news["row"]].T, (_NAMED, _DECIDED), strict=True):
-            some = (slots >= 0) & ((news["whom"] == whom) | (news["whom"] == _HOLDERS))
+            some = (slots >= 0) & ((news["whom"] == whom) | (news["whom"] == _PAYERS))
             m = int(some.sum())
             if m:
                 apply_frauds(
@@ -217,7 +222,7 @@ class _News:
 #: what became known of a history's row: when, whom it concerns, LABEL or DECLINED, and what a label changes in the count of frauds
 _NEWS = np.dtype([("row", "<i8"), ("known_ms", "<i8"), ("whom", "<i8"), ("kind", "<i8"), ("frauds", "<i8")])
 #: card and merchant, whom a label names itself; device, address and customer, whom the decision names; card and customer
-_NAMED, _DECIDED, _HOLDERS = 0, 1, 2
+_NAMED, _DECIDED, _PAYERS = 0, 1, 2
 
 
 def _news(rows: Any, known_ms: Any, whom: int, kind: int, frauds: Any = 0) -> npt.NDArray[np.void]:
@@ -240,7 +245,7 @@ def _declines(history: pa.Table) -> npt.NDArray[np.void]:
     declined = pc.fill_null(pc.equal(history["decision"], "decline"), False)
     chosen = pc.and_(declined, history["decided_at"].is_valid())
     rows = np.flatnonzero(chosen.to_numpy(zero_copy_only=False))
-    return _news(rows, _event_ms(history["decided_at"])[rows], _HOLDERS, DECLINED)
+    return _news(rows, _event_ms(history["decided_at"])[rows], _PAYERS, DECLINED)
 
 
 def _frauds(history: pa.Table, labels: pa.Table | None) -> list[npt.NDArray[np.void]]:

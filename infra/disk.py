@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 #: a stack makes some 30 MB when it first starts, and the first hours' traffic must fit too
 START_FREE_MB = 200
 #: below this a disk counts as full: a broker that comes back needs room for its indexes before it serves anybody
-LEAST_FREE_MB = 64
+MIN_FREE_MB = 64
 LOOK_FIRST_S, LOOK_LAST_S = 0.5, 5.0
 SAY_EVERY_S = 30.0
 
@@ -35,31 +35,31 @@ def written_to(home: Path) -> tuple[Path, ...]:
     return (home, Path(tempfile.gettempdir()))
 
 
-def shortages(folders: Iterable[Path], least_mb: int) -> list[str]:
-    """One text for each folder whose disk has less than ``least_mb`` free."""
+def shortages(folders: Iterable[Path], min_mb: int) -> list[str]:
+    """One text for each folder whose disk has less than ``min_mb`` free."""
     found = ((folder, free_mb(folder)) for folder in folders)
     return [
-        f"the disk of {folder} has {left:,} MB free, {least_mb:,} are needed"
+        f"the disk of {folder} has {left:,} MB free, {min_mb:,} are needed"
         for folder, left in found
-        if left < least_mb
+        if left < min_mb
     ]
 
 
 def wait_for_room(
     folder: Path,
-    least_mb: int = LEAST_FREE_MB,
+    min_mb: int = MIN_FREE_MB,
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Return once a folder's disk has ``least_mb`` free; say what is waited for, and again every half minute."""
+    """Return once a folder's disk has ``min_mb`` free; say what is waited for, and again every half minute."""
     pause_s, began, said = LOOK_FIRST_S, clock(), False
     say_at = began
-    while (left := free_mb(folder)) < least_mb:
+    while (left := free_mb(folder)) < min_mb:
         if clock() >= say_at:
             logger.warning(
                 "the disk of %s is full (%d MB free): waiting for %d MB, for %.0f s now",
-                folder, left, least_mb, clock() - began,
+                folder, left, min_mb, clock() - began,
             )  # fmt: skip
             say_at, said = clock() + SAY_EVERY_S, True
         sleep(pause_s)

@@ -130,14 +130,14 @@ def _drift(found: tools.Tools) -> Check:
 def _java() -> Check:
     path = shutil.which("java")
     version = tools.java_version(Path(path)) if path else None
-    mend = f"apt-get install openjdk-{tools.LEAST_JAVA}-jre-headless; without it the embedded form is used"
+    mend = f"apt-get install openjdk-{tools.MIN_JAVA}-jre-headless; without it the embedded form is used"
     if version is None:
         return Check("Java", "warning", "not found", mend)
-    if version < tools.LEAST_JAVA:
+    if version < tools.MIN_JAVA:
         return Check(
             "Java",
             "warning",
-            f"version {version}, Kafka {tools.KAFKA_VERSION} needs {tools.LEAST_JAVA}",
+            f"version {version}, Kafka {tools.KAFKA_VERSION} needs {tools.MIN_JAVA}",
             mend,
         )
     return Check("Java", "ok", f"version {version}")

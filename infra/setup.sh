@@ -145,7 +145,7 @@ main_environment() {
   there nvidia-smi && files+=(infra/requirements/gpu.txt)
   install_into .venv "${files[@]}"
   "$UV" pip install --python .venv/bin/python --no-deps -e .
-  .venv/bin/python -m features.online.warm
+  .venv/bin/python -m features.store.warm
   .venv/bin/python -c "from streams.archive.plain import warm; warm()"
   echo "$MAIN_WANTED" >.venv/.stamp
 }

@@ -15,8 +15,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 from infra import stack
 from infra.stack.ports import BLOCK, EPHEMERAL
-from streams.settings import Settings
-from tests.running import start_whole_stack
+from streams.runtime.settings import Settings
+from tests.support.running import start_whole_stack
 
 FIRST_PORT = 20_000
 # beside other tests on a shared machine an example may take any time. The same examples each time, so that a change is judged

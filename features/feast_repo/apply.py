@@ -12,7 +12,7 @@ from feast import FeatureStore
 
 from features.feast_repo.archived import FOLDER, SCHEMA, STATE_FOLDER, state_schema
 from features.feast_repo.definitions import definitions
-from features.online.layout import JOIN_KEYS, PROJECT, VIEWS
+from features.store.keys import JOIN_KEYS, PROJECT, VIEWS
 
 CONFIG_FILE = "feature_store.yaml"
 

@@ -1,6 +1,6 @@
 """What Feast knows of this project: entities, views and services, derived from the two declarations that the code uses.
 
-Online views come from ``features.online.layout.VIEWS`` (what the hot path writes), the offline view from the
+Online views come from ``features.store.keys.VIEWS`` (what the hot path writes), the offline view from the
 catalogue and the archive's columns. Nothing is declared twice.
 """
 
@@ -17,7 +17,7 @@ from feast.value_type import ValueType
 
 from features.catalogue import CATALOGUE_HASH, FEATURES
 from features.feast_repo.archived import FOLDER, STATE_FOLDER
-from features.online.layout import JOIN_KEYS, VIEWS, View
+from features.store.keys import JOIN_KEYS, VIEWS, View
 
 #: state is kept for as long as the longest window looks back, twice
 _STATE_TTL = timedelta(days=60)

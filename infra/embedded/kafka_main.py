@@ -6,8 +6,8 @@ import logging
 
 from infra.embedded.mock_cluster import MockCluster
 from infra.stack.lifecycle import KAFKA_ADDRESS_FILE
-from streams.process import start_process
-from streams.topics import ALL
+from streams.log.topics import ALL
+from streams.runtime.process import start_process
 
 
 def main() -> None:

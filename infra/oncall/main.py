@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from infra.oncall.pages import InvalidPage, Pages, alerts_of
-from streams.process import start_process
+from streams.runtime.process import start_process
 
 MAX_BODY_BYTES = 1_000_000
 READ_TIMEOUT_S = 5.0

@@ -7,7 +7,7 @@ import sys
 import time
 
 from features.feast_repo.apply import apply_repo
-from streams.process import start_process
+from streams.runtime.process import start_process
 
 PAUSES_S = (1, 2, 5, 10)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from infra.stack.errors import StackError
 from infra.stack.ports import CONTROLLER
 from infra.stack.tools import CHECKOUT, Tools
-from streams.settings import Settings
+from streams.runtime.settings import Settings
 
 LOG4J = CHECKOUT / "infra" / "stack" / "kafka-log4j2.properties"
 HEAP_MB = 512

@@ -26,9 +26,9 @@ from infra.stack.ports import answers, busy, port_of
 from infra.stack.programs import BESIDE, FOUNDATION, HOT_PATH, Program, named, programs
 from infra.stack.status import answering, report
 from infra.stack.supervisor import Supervisor, launch, marked, out_tail, socket_file
-from infra.stack.tools import LEAST_JAVA, Tools, find_tools
-from streams.settings import SETTINGS_FILE, Settings, load_settings
-from streams.topics import ensure_topics
+from infra.stack.tools import MIN_JAVA, Tools, find_tools
+from streams.log.topics import ensure_topics
+from streams.runtime.settings import SETTINGS_FILE, Settings, load_settings
 
 Progress = Callable[[str], None]
 
@@ -125,7 +125,7 @@ def choose_form(settings: Settings, tools: Tools, progress: Progress = silent) -
     """The same settings, with the embedded broker where there is no other, and the socket where Redis will have it."""
     embedded = settings.embedded or not tools.real_kafka
     if embedded:
-        missing = f"no Java {LEAST_JAVA}" if tools.java is None else "Kafka's jars are not"
+        missing = f"no Java {MIN_JAVA}" if tools.java is None else "Kafka's jars are not"
         why = "" if settings.embedded else f" ({missing} here: `tollgate doctor` says how to mend it)"
         progress(
             f"embedded form{why}: librdkafka's mock cluster in place of Kafka; nothing on topics is durable, "

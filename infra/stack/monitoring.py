@@ -9,7 +9,7 @@ import yaml
 
 from infra.stack.ports import port_of
 from infra.stack.tools import CHECKOUT
-from streams.settings import Settings
+from streams.runtime.settings import Settings
 
 RULES = CHECKOUT / "infra" / "prometheus" / "rules.yml"
 SCRAPE_INTERVAL = "5s"

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from infra import stack
-from streams.settings import load_settings
+from streams.runtime.settings import load_settings
 
 WAIT_S = 120.0
 

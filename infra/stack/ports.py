@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from infra.stack.errors import StackUsageError
-from streams.settings import METRICS_PORTS, Settings
+from streams.runtime.settings import METRICS_PORTS, Settings
 
 KAFKA, CONTROLLER, REDIS, HTTP, PROMETHEUS, ALERTMANAGER, MLFLOW, ONCALL, CONSOLE = range(9)
 #: 9 to 39 are Ray's own (gcs, dashboard, HAProxy), 40 and up serve metrics

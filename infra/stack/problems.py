@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from features.online.resp import RespClient, StoreUnavailable
-from infra.disk import LEAST_FREE_MB, shortages, written_to
-from streams.settings import Settings
+from features.store.redis_client import RespClient, StoreUnavailable
+from infra.disk import MIN_FREE_MB, shortages, written_to
+from streams.runtime.settings import Settings
 
 ANSWER_WITHIN_S = 3.0
 
@@ -30,7 +30,7 @@ def problems(settings: Settings, running: Container[str]) -> list[Problem]:
     """
     full = [
         Problem(f"{text}: Kafka and Redis wait for room; free some and all goes on by itself", False)
-        for text in shortages(written_to(settings.root), LEAST_FREE_MB)
+        for text in shortages(written_to(settings.root), MIN_FREE_MB)
     ]
     kafka = _of_kafka(settings) if "kafka" in running else []
     return [*full, *kafka, *(_of_redis(settings) if "redis" in running else [])]

@@ -10,7 +10,7 @@ from infra.stack import kafka, monitoring, redis
 from infra.stack.errors import StackError
 from infra.stack.ports import port_of
 from infra.stack.tools import CHECKOUT, Tools
-from streams.settings import Settings
+from streams.runtime.settings import Settings
 
 #: order of starting; stopping goes the other way
 FOUNDATION, HOT_PATH, BESIDE = 0, 1, 2

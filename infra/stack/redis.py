@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from infra.stack.ports import port_of
-from streams.settings import Settings
+from streams.runtime.settings import Settings
 
 #: a unix socket's path may take 107 bytes
 _LONGEST = 100

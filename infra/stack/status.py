@@ -13,7 +13,7 @@ import psutil
 from infra.stack.errors import StackError
 from infra.stack.problems import Problem, problems
 from infra.stack.supervisor import Supervisor, restarts
-from streams.settings import Settings
+from streams.runtime.settings import Settings
 
 #: without one of these no transaction is decided
 NEEDED = ("kafka", "redis", "processor-0", "labels-0", "scoring", "rollout-0")
@@ -151,7 +151,7 @@ def _model_is_live(settings: Settings) -> bool:
     if not any(settings.bundles_dir.glob("*/*")):
         return False
     # a Kafka client, which most calls do not need
-    from streams.rollouts import RolloutsUnreachable, newest_rollout
+    from streams.log.rollout_feed import RolloutsUnreachable, newest_rollout
 
     try:
         return newest_rollout(settings, MODEL) is not None

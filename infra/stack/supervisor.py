@@ -24,7 +24,7 @@ from infra.stack.errors import StackError
 from infra.stack.programs import Program
 from infra.stack.redis import socket_dir
 from infra.stack.tools import CHECKOUT, Tools
-from streams.settings import Settings
+from streams.runtime.settings import Settings
 
 #: in the environment of everything that a stack starts, Ray's workers included: how leftovers are recognised
 MARK = "TOLLGATE_STACK"

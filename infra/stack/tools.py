@@ -13,7 +13,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 KAFKA_VERSION = "4.1.0"
-LEAST_JAVA = 17
+MIN_JAVA = 17
 DRIFT_PYTHON = CHECKOUT / ".venv-drift" / "bin" / "python"
 
 
@@ -37,7 +37,7 @@ class Tools:
 def find_tools() -> Tools:
     """Look for everything; starts nothing but, where its release file is missing, ``java -version``."""
     java = _which("java")
-    if java is not None and (java_version(java) or 0) < LEAST_JAVA:
+    if java is not None and (java_version(java) or 0) < MIN_JAVA:
         java = None
     return Tools(
         python=Path(sys.executable),

@@ -9,12 +9,12 @@ import time
 
 from confluent_kafka import KafkaException, TopicPartition
 
-from streams.kafka import DeliveryError, flush, new_consumer, new_producer
-from streams.process import start_process
-from streams.topics import WARM_UP
+from streams.log.topics import WARM_UP
+from streams.runtime.kafka.clients import DeliveryError, flush, new_consumer, new_producer
+from streams.runtime.process import start_process
 
 WARM_FOR_S = 6.0
-MOST_ROUNDS = 2_000
+MAX_ROUNDS = 2_000
 RECORD = b'{"warm_up":"' + b"x" * 400 + b'"}'
 
 
@@ -27,7 +27,7 @@ def warm(bootstrap: str, seconds: float = WARM_FOR_S) -> int:
     end = time.monotonic() + seconds
     rounds = 0
     try:
-        while time.monotonic() < end and rounds < MOST_ROUNDS:
+        while time.monotonic() < end and rounds < MAX_ROUNDS:
             for partition in partitions:
                 producer.produce(WARM_UP.name, value=RECORD, partition=partition)
             flush(producer, 5.0)

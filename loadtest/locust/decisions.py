@@ -10,8 +10,8 @@ import msgspec
 from confluent_kafka import TopicPartition
 from gevent.event import AsyncResult
 
-from streams.ledger.spans import log_reader
-from streams.topics import DECISIONS
+from streams.log.topics import DECISIONS
+from streams.runtime.kafka.log_reader import log_reader
 
 READ_WITHIN_S = 30.0
 

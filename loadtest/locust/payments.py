@@ -6,9 +6,10 @@ import secrets
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
-from loadtest.simulator import Plan, create_world, history_table
-from loadtest.simulator.world import letters
-from streams.events import Transaction, parse_transaction
+from features.transaction import Transaction
+from loadtest.traffic.simulator import Plan, create_world, history_table
+from loadtest.traffic.simulator.world import letters
+from streams.contracts.transactions import parse_transaction
 from streams.mapping.encoding import encode_transactions
 
 CARDS = 10_000

@@ -20,8 +20,8 @@ from loadtest.locust.payments import attacks, payments, run_prefix
 from loadtest.locust.shapes import DEFAULT_SECONDS, SECONDS, SHAPES, Shape
 from loadtest.locust.sla import Sla, Totals, breaches
 from loadtest.locust.users import USERS, WAIT_S, Load
-from streams.kafka import new_producer
-from streams.settings import Settings, load_settings
+from streams.runtime.kafka.clients import new_producer
+from streams.runtime.settings import Settings, load_settings
 
 #: what the SLA is about; batches and look-ups have their own lines in the table
 JUDGED = {"http": ("score", "HTTP"), "kafka": ("decided", "Kafka")}

@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 import gevent
 from locust import User, constant_throughput, task
 
+from features.transaction import Transaction
 from loadtest.locust.decisions import Decisions
 from services.client import Client, ItemProblem
 from services.client.retries import NEVER
-from streams.events import Transaction, encode
-from streams.topics import TRANSACTIONS
+from streams.contracts.json_encoding import encode
+from streams.log.topics import TRANSACTIONS
 
 BATCH = 50
 #: a decision that is not there by then is missing

@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from services.cli.options import home_option, json_option
-from streams.events import DriftRow, RetrainingRequest
-from streams.kafka import new_consumer, watermarks
-from streams.settings import load_settings
-from streams.topics import DRIFT, RETRAINING
+from streams.contracts.drift import DriftRow
+from streams.contracts.retraining import RetrainingRequest
+from streams.log.topics import DRIFT, RETRAINING
+from streams.runtime.kafka.clients import new_consumer, watermarks
+from streams.runtime.settings import load_settings
 
 _DEADLINE_S = 10.0
 _REQUESTS = 5

@@ -13,11 +13,11 @@ import msgspec
 from confluent_kafka import TopicPartition
 
 from services.cli.options import home_option, json_option
-from streams import topics
-from streams.ledger import Accounts, Balance, Span, read_span, whole_log
-from streams.ledger.refused import Refused, ReplayRefused, list_refused, mend, send_again
-from streams.ledger.spans import log_reader
-from streams.settings import load_settings
+from streams.audit import Accounts, Balance, Span, read_span, whole_log
+from streams.audit.dead_letter_replay import Refused, ReplayRefused, list_refused, mend, send_again
+from streams.log import topics
+from streams.runtime.kafka.log_reader import log_reader
+from streams.runtime.settings import load_settings
 
 #: fields whose value is a number, not text
 _NUMBERS = ("amount_minor", "latitude", "longitude")

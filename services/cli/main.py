@@ -81,9 +81,9 @@ COMMANDS: dict[str, Entry] = {
 #: what means "a part cannot be reached", by full name so that nothing is imported to compare
 _UNREACHABLE = frozenset(
     {
-        "streams.settings.SettingsError",
-        "streams.topics.TopicError",
-        "streams.kafka.DeliveryError",
+        "streams.runtime.settings.SettingsError",
+        "streams.log.topics.TopicError",
+        "streams.runtime.kafka.clients.DeliveryError",
         "cimpl.KafkaException",
         "redis.exceptions.ConnectionError",
         "redis.exceptions.TimeoutError",
@@ -91,7 +91,7 @@ _UNREACHABLE = frozenset(
         "builtins.ConnectionError",
     }
 )
-_BAD_INPUT = frozenset({"streams.events.InvalidEvent"})
+_BAD_INPUT = frozenset({"streams.contracts.invalid_event.InvalidEvent"})
 
 
 class CommandError(click.ClickException):

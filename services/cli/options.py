@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from streams.settings import find_home
+from streams.runtime.settings import find_home
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

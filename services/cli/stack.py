@@ -18,7 +18,7 @@ import msgspec
 from infra import doctor as machine
 from infra import stack
 from services.cli.options import home_option, json_option
-from streams.settings import DEFAULT_PORT_BASE, Settings, load_settings
+from streams.runtime.settings import DEFAULT_PORT_BASE, Settings, load_settings
 
 DEFAULT_WAIT_S = 180.0
 
@@ -81,7 +81,7 @@ def _interrupts() -> threading.Event:
 
 def _with_first_model(settings: Settings, wait_s: float, progress: Callable[[str], None]) -> Settings:
     # imported here: `tollgate status` must not wait for the simulator's and the trainer's libraries
-    from services.cli.first_model import simulated_history, start_with_model
+    from services.cli.models.first_model import simulated_history, start_with_model
 
     was_running = stack.is_running(settings)
     try:
@@ -121,7 +121,7 @@ def _settings(home: Path, port_base: int | None, embedded: bool) -> Settings:
         processors=known.processors,
         stream_replicas=known.stream_replicas,
         deadline_ms=known.deadline_ms,
-        hot_profiles_mb=known.hot_profiles_mb,
+        profile_cache_mb=known.profile_cache_mb,
         profile_layout=known.profile_layout,
     )
 

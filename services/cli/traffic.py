@@ -14,21 +14,21 @@ from typing import Any
 
 import click
 
+from features.transaction import epoch_ms
 from infra import stack
-from loadtest.measurement import Measurement
-from loadtest.replaying import Progress
-from loadtest.replaying import replay as replay_file
-from loadtest.report import complete, lines
-from loadtest.simulation import Run, Sent, Switch, natural_scale
-from loadtest.simulation import simulate as run_simulation
-from loadtest.simulator import DEFAULT_CARDS, create_world
-from loadtest.simulator.catalog import FRAUD_KINDS
-from loadtest.simulator.switches import DRIFT_KINDS
+from loadtest.traffic.measurement import Measurement
+from loadtest.traffic.replaying import Progress
+from loadtest.traffic.replaying import replay as replay_file
+from loadtest.traffic.simulation import Run, Sent, Switch, natural_scale
+from loadtest.traffic.simulation import simulate as run_simulation
+from loadtest.traffic.simulator import DEFAULT_CARDS, create_world
+from loadtest.traffic.simulator.catalog import FRAUD_KINDS
+from loadtest.traffic.simulator.switches import DRIFT_KINDS
+from loadtest.traffic.summary import complete, lines
 from services.cli.options import home_option, json_option
-from streams.events import epoch_ms
 from streams.mapping import ReplayFile, load_mapping
 from streams.mapping.tokens import load_or_create_key
-from streams.settings import Settings, load_settings
+from streams.runtime.settings import Settings, load_settings
 
 #: without --cards: a live run of many cards, each seen now and then; a scaled one of as many as the demo's world has
 LIVE_CARDS = 100_000

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from models.decision import Decision
 from services.client.problems import Problem, ProblemBody, item_problem
-from streams.events import Decision
 
 
 class ModelInfo(msgspec.Struct, frozen=True):

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import httpx
 
+from features.transaction import Transaction
+from models.decision import Decision
 from services.client import calls
 from services.client.answers import ItemProblem, ModelInfo
 from services.client.calls import Answer, Call, Pause, Send
@@ -22,7 +24,7 @@ from services.client.client import (
     terms,
 )
 from services.client.retries import Retry
-from streams.events import Decision, Label, Transaction
+from streams.contracts.label import Label
 
 T = TypeVar("T")
 

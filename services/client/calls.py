@@ -12,10 +12,13 @@ from urllib.parse import quote
 
 import msgspec
 
+from features.transaction import Transaction
+from models.decision import Decision
 from services.client.answers import ItemProblem, ModelInfo, read_batch, read_decision, read_model
 from services.client.problems import RETRIED, Problem, TollgateError, Unreachable, problem_of
 from services.client.retries import Retry
-from streams.events import Decision, Label, Transaction, encode
+from streams.contracts.json_encoding import encode
+from streams.contracts.label import Label
 
 MAX_DEADLINE_MS = 10_000
 #: an answer may be on the way when the deadline passes: waited for so long beyond it, and no longer

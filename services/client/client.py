@@ -10,11 +10,13 @@ from typing import TypeVar
 
 import httpx
 
+from features.transaction import Transaction
+from models.decision import Decision
 from services.client import calls
 from services.client.answers import ItemProblem, ModelInfo
 from services.client.calls import Answer, Call, Pause, Send, Terms
 from services.client.retries import Retry
-from streams.events import Decision, Label, Transaction
+from streams.contracts.label import Label
 
 T = TypeVar("T")
 SCORE_WITHIN_MS, BATCH_WITHIN_MS, OTHER_WITHIN_MS = 100, 1000, 2000

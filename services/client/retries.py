@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Retry:
-    """``attempts`` in all; pauses of up to ``first_s`` doubled each time, at most ``most_s``."""
+    """``attempts`` in all; pauses of up to ``first_s`` doubled each time, at most ``max_s``."""
 
     attempts: int = 6
     first_s: float = 0.02
-    most_s: float = 1.0
+    max_s: float = 1.0
 
     def pause_s(self, attempt: int, retry_after_s: float, left_s: float, draw: float) -> float | None:
         """Seconds to wait after the ``attempt``-th failure (from 1); None: give up.
@@ -22,7 +22,7 @@ class Retry:
         """
         if attempt >= self.attempts:
             return None
-        jitter_s = draw * min(self.most_s, self.first_s * 2 ** (attempt - 1))
+        jitter_s = draw * min(self.max_s, self.first_s * 2 ** (attempt - 1))
         pause_s = retry_after_s + jitter_s
         return pause_s if pause_s < left_s else None
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from models.rollout import RolloutRequest
+from models.rollout.transitions import RolloutRequest
 
 HEADER_REQUEST_ID = "request-id"
 HEADER_ACCEPTED = "accepted"

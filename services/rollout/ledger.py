@@ -8,11 +8,12 @@ from typing import Any
 from confluent_kafka import Producer
 
 from services.rollout.answers import HEADER_REQUEST_ID, Answer, header, headers
-from streams.events import RolloutRecord, encode
-from streams.kafka import flush
-from streams.rollouts import parse_rollout, read_all
-from streams.settings import Settings
-from streams.topics import ROLLOUTS, ROLLOUTS_AUDIT
+from streams.contracts.json_encoding import encode
+from streams.contracts.rollout import RolloutRecord
+from streams.log.rollout_feed import parse_rollout, read_all
+from streams.log.topics import ROLLOUTS, ROLLOUTS_AUDIT
+from streams.runtime.kafka.clients import flush
+from streams.runtime.settings import Settings
 
 FLUSH_S = 30.0
 #: request ids kept for recognising repeats; requests are made by people, so this is years

@@ -10,11 +10,11 @@ from confluent_kafka import Consumer
 
 from services.rollout.ledger import Ledger
 from services.rollout.process import Rollout
-from streams.kafka import new_consumer, new_producer
-from streams.process import Process, start_process
-from streams.remembering import remembering
-from streams.rollouts import RolloutsUnreachable
-from streams.topics import ROLLOUT_REQUESTS
+from streams.log.rollout_feed import RolloutsUnreachable
+from streams.log.topics import ROLLOUT_REQUESTS
+from streams.runtime.kafka.broker_loss import remembering
+from streams.runtime.kafka.clients import new_consumer, new_producer
+from streams.runtime.process import Process, start_process
 
 logger = logging.getLogger(__name__)
 #: how often to look for a first model while nothing is served

@@ -7,14 +7,21 @@ from datetime import datetime
 
 import msgspec
 
-from models.bundle import MODEL, BundleRefused, bundle_path, load_bundle
-from models.registry import VersionState, read_state, states, write_state
-from models.rollout import Change, RolloutRequest, Standing, TransitionRefused, decide, first_model
+from models.bundle.content import MODEL, BundleRefused, bundle_path, load_bundle
+from models.bundle.registry import VersionState, read_state, states, write_state
+from models.rollout.transitions import (
+    Change,
+    RolloutRequest,
+    Standing,
+    TransitionRefused,
+    decide,
+    first_model,
+)
 from services.rollout.answers import answer
 from services.rollout.ledger import Ledger
-from streams.events import RolloutRecord
-from streams.metrics import BUNDLE_REFUSED
-from streams.settings import Settings
+from streams.contracts.rollout import RolloutRecord
+from streams.runtime.metrics import BUNDLE_REFUSED
+from streams.runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
 _decoder = msgspec.json.Decoder(RolloutRequest)

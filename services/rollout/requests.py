@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from models.rollout import Action, RolloutRequest
+from models.rollout.transitions import Action, RolloutRequest
 from services.rollout.answers import HEADER_ACCEPTED, HEADER_REQUEST_ID, header
-from streams.events import encode
-from streams.kafka import DeliveryError, flush, new_consumer, new_producer, watermarks
-from streams.settings import Settings
-from streams.topics import ROLLOUT_REQUESTS, ROLLOUTS_AUDIT
+from streams.contracts.json_encoding import encode
+from streams.log.topics import ROLLOUT_REQUESTS, ROLLOUTS_AUDIT
+from streams.runtime.kafka.clients import DeliveryError, flush, new_consumer, new_producer, watermarks
+from streams.runtime.settings import Settings
 
 ACKNOWLEDGED_S = 20.0
 ANSWER_S = 20.0

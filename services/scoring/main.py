@@ -11,8 +11,8 @@ import time
 from typing import Any
 from urllib.parse import urlparse
 
-from services.scoring.ray_environment import apply, ray_environment
-from streams.process import Process, start_process
+from services.scoring.ray.environment import apply, ray_environment
+from streams.runtime.process import Process, start_process
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ def run(process: Process) -> None:
     import ray
     from ray import serve
 
-    from services.scoring.http_deployment import HttpScoring
-    from services.scoring.stream_deployment import PREFIX, StreamScoring
+    from services.scoring.ray.http_deployment import HttpScoring
+    from services.scoring.ray.stream_deployment import PREFIX, StreamScoring
 
     ray.init(
         address="local",

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from streams.events import RetrainingRequest
+from streams.contracts.retraining import RetrainingRequest
 
 Result = Literal["published", "refused", "failed"]
 #: answers kept; a repeat older than this many requests would be answered again

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.replay import replay
-from models.bundle import MODEL
-from models.dataset import from_history, save_seed
-from models.registry import State, states
-from models.training import Parameters
+from models.bundle.content import MODEL
+from models.bundle.registry import State, states
+from models.training.dataset import from_history, save_seed
+from models.training.training import Parameters
 from services.trainer.learning import Source, learn, live_by_state, seed_dir
-from streams.settings import Settings
+from streams.runtime.settings import Settings
 
 
 def train_first_model(

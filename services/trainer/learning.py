@@ -12,15 +12,15 @@ from typing import Any
 
 import msgspec
 
-from models.bundle import MODEL, Bundle, BundleRefused, bundle_path, load_bundle, publish
-from models.dataset import Dataset, DatasetError, from_archive, join, load_seed
-from models.policy import Policy
-from models.registry import State, VersionState, next_policy_version, next_version, states, write_state
-from models.scorer import Scorer
-from models.signing import ensure_keys
-from models.training import Parameters, Scoring, Trained, bundle_content, train
-from streams.events import RetrainingRequest
-from streams.settings import Settings
+from models.bundle.content import MODEL, Bundle, BundleRefused, bundle_path, load_bundle, publish
+from models.bundle.registry import State, VersionState, next_policy_version, next_version, states, write_state
+from models.bundle.signing import ensure_keys
+from models.policy.policy import Policy
+from models.scoring.scorer import Scorer
+from models.training.dataset import Dataset, DatasetError, from_archive, join, load_seed
+from models.training.training import Parameters, Scoring, Trained, bundle_content, train
+from streams.contracts.retraining import RetrainingRequest
+from streams.runtime.settings import Settings
 
 Progress = Callable[[str], None]
 #: the archive alone is enough from here on; below, the first model's data set is added

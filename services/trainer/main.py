@@ -15,18 +15,19 @@ from typing import Any
 
 import msgspec
 
-from models.bundle import MODEL
-from models.registry import peek, versions
+from models.bundle.content import MODEL
+from models.bundle.registry import peek, versions
 from services.trainer.answers import Answers, Result, TrainerAnswer
 from services.trainer.jobs import JobFailed, run_job
 from services.trainer.tracking import pending, reachable
-from streams.events import RetrainingRequest, encode
-from streams.kafka import new_consumer
-from streams.metrics import DUPLICATES, RETRAINING_RUNS
-from streams.process import start_process
-from streams.remembering import remembering
-from streams.settings import Settings
-from streams.topics import RETRAINING
+from streams.contracts.json_encoding import encode
+from streams.contracts.retraining import RetrainingRequest
+from streams.log.topics import RETRAINING
+from streams.runtime.kafka.broker_loss import remembering
+from streams.runtime.kafka.clients import new_consumer
+from streams.runtime.metrics import DUPLICATES, RETRAINING_RUNS
+from streams.runtime.process import start_process
+from streams.runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
 TRAINING_S = 900.0

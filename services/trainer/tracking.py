@@ -17,11 +17,11 @@ from typing import Any
 
 import msgspec
 
-from models.bundle import MODEL, bundle_path
-from models.registry import peek, states
+from models.bundle.content import MODEL, bundle_path
+from models.bundle.registry import peek, states
 from services.trainer.jobs import end_with_parent
-from streams.process import log_json_lines
-from streams.settings import Settings, load_settings
+from streams.runtime.process import log_json_lines
+from streams.runtime.settings import Settings, load_settings
 
 logger = logging.getLogger(__name__)
 EXPERIMENT = "tollgate"

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import msgspec
 
-from models.bundle import MODEL, BundleRefused
-from models.dataset import DatasetError
-from models.training import Parameters
+from models.bundle.content import MODEL, BundleRefused
+from models.training.dataset import DatasetError
+from models.training.training import Parameters
 from services.trainer.jobs import end_with_parent
 from services.trainer.learning import gather, learn, live_by_state
-from streams.events import RetrainingRequest
-from streams.process import log_json_lines
-from streams.rollouts import RolloutsUnreachable, newest_rollout
-from streams.settings import Settings, load_settings
+from streams.contracts.retraining import RetrainingRequest
+from streams.log.rollout_feed import RolloutsUnreachable, newest_rollout
+from streams.runtime.process import log_json_lines
+from streams.runtime.settings import Settings, load_settings
 
 #: below everything on the hot path; the drift that asks for training comes when the system is busy
 NICENESS = 15

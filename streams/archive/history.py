@@ -11,8 +11,8 @@ import pyarrow.dataset as ds
 
 from features.catalogue import WIDTH
 from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
-from streams.archive.rows import DECISION_SCHEMA, OUTCOME_SCHEMA
-from streams.topics import DECISIONS, FEATURES, OUTCOMES
+from streams.archive.tables import DECISION_SCHEMA, OUTCOME_SCHEMA
+from streams.log.topics import DECISIONS, FEATURES, OUTCOMES
 
 #: columns of a history (decision 1) whose name in the archive is another
 _ARCHIVED = {

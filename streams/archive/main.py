@@ -1,7 +1,7 @@
 """The archive process: `features`, `decisions` and `outcomes` to Parquet, for Feast's offline store and the trainer.
 
 It also compares features of some cards, and now and then of all entities of some records, with its own
-(``streams.parity_watch``, ``streams.parity_window``).
+(``streams.audit.parity.card_watch``, ``streams.audit.parity.window``).
 
 Its position is in the manifest beside the files, not in the group's committed offsets: those may run ahead of what is
 on disk, and are for lag displays only.
@@ -13,17 +13,18 @@ import logging
 from time import monotonic
 from typing import Any
 
-from features.online.resp import RespClient
+from features.store.redis_client import RespClient
 from streams.archive.plain import warm
 from streams.archive.writer import Archive, ensure_schema_files
-from streams.chunks import Chunk, run_chunk_app
-from streams.dead_letters import DeadLetters
-from streams.events import InvalidEvent
-from streams.layouts import Layouts, stored_in
-from streams.parity_store import look, store_window
-from streams.parity_watch import ParityWatch, readable
-from streams.process import start_process
-from streams.topics import DECISIONS, FEATURES, OUTCOMES
+from streams.audit.parity.card_watch import ParityWatch, readable
+from streams.audit.parity.snapshot import look, store_window
+from streams.contracts.invalid_event import InvalidEvent
+from streams.log.other_catalogues import Layouts, stored_in
+from streams.log.topics import DECISIONS, FEATURES, OUTCOMES
+from streams.runtime.chunk.app import run_chunk_app
+from streams.runtime.chunk.chunk import Chunk
+from streams.runtime.dead_letters import DeadLetters
+from streams.runtime.process import start_process
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def main() -> None:
 
     # a record that could not be looked up while Redis was away would go to dead letters: this process can wait
     client = RespClient(process.settings.redis_address)
-    layouts = Layouts(stored_in(client, patient=True), must_know=True)
+    layouts = Layouts(stored_in(client, with_retry=True), must_know=True)
     archive = Archive(root, refuse, layouts=layouts)
     watch = ParityWatch(layouts)
     window = store_window(process.settings, layouts)

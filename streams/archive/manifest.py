@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from streams.archive.repeats import Seen
+from streams.archive.archived_sources import Seen
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS positions (

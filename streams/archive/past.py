@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 
 from features.catalogue import INDEX, WIDTH
 from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
-from models.dataset import MATURITY_MS
-from models.rules.batch import NUMBER_FIELDS, TEXT_FIELDS, TableColumns
-from models.rules.comparison import PastRows
-from streams.archive.rows import DECISION_SCHEMA, OUTCOME_SCHEMA
-from streams.topics import DECISIONS, FEATURES, OUTCOMES
+from models.policy.comparison import PastRows
+from models.policy.rules.batch import NUMBER_FIELDS, TEXT_FIELDS, TableColumns
+from models.training.dataset import MATURITY_MS
+from streams.archive.tables import DECISION_SCHEMA, OUTCOME_SCHEMA
+from streams.log.topics import DECISIONS, FEATURES, OUTCOMES
 
 #: fields whose column in the archive has another name
 _COLUMN = {"channel": "channel_name", "mcc": "mcc_code"}

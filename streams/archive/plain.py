@@ -1,7 +1,7 @@
 """Features records as columns straight from their bytes, by one compiled loop: no object for a record, a field or a time.
 
-For records as the processor writes them (``streams.records.FeatureRecord``), all of this code's catalogue. Where one of a
-batch is anything else, ``plain_columns`` says so and the batch goes by way of structs (``streams.archive.rows``), which knows
+For records as the processor writes them (``streams.log.records.FeatureRecord``), all of this code's catalogue. Where one of a
+batch is anything else, ``plain_columns`` says so and the batch goes by way of structs (``streams.archive.tables``), which knows
 other catalogues and says what is wrong with a record. The bytes' layout: MessagePack, github.com/msgpack/msgpack/spec.md.
 """
 
@@ -18,8 +18,8 @@ from msgspec.inspect import StrType, StructType, UnionType
 from numba import njit
 
 from features.catalogue import CATALOGUE_HASH, WIDTH
-from features.online.wire import names_of
-from streams.events import Channel, Transaction
+from features.store.batch_commands import names_of
+from features.transaction import Channel, Transaction
 
 #: the transaction's fields by the way they are kept
 TEXTS = (

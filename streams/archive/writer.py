@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from streams.archive.manifest import Manifest, Position, temporary
-from streams.archive.rows import SCHEMAS, Refuse, decision_table, feature_table, outcome_table
-from streams.layouts import Layouts
-from streams.metrics import ARCHIVED_ROWS
-from streams.topics import DECISIONS, FEATURES
+from streams.archive.tables import SCHEMAS, Refuse, decision_table, feature_table, outcome_table
+from streams.log.other_catalogues import Layouts
+from streams.log.topics import DECISIONS, FEATURES
+from streams.runtime.metrics import ARCHIVED_ROWS
 
 _DAY_MS = 86_400_000
 

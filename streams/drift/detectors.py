@@ -14,7 +14,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from models.drift import category_shares, numeric_psi, pool_rare, population_stability_index, total_variation
+from models.drift.statistics import (
+    category_shares,
+    numeric_psi,
+    pool_rare,
+    population_stability_index,
+    total_variation,
+)
 from streams.drift.comparable import KINDS, SCORE, SINCE, Columns
 
 #: below this many known values on either side a column is not tested

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import msgspec
 
-from features.definitions import OWN, laid_out
-from models.manifest import MANIFEST, Manifest, layout_of
-from models.reference import Reference, load_reference
-from streams.events import RolloutRecord
-from streams.rollouts import follow_rollouts
-from streams.settings import Settings
+from features.definitions import OWN, aligned_columns
+from models.bundle.manifest import MANIFEST, Manifest, layout_of
+from models.bundle.reference import Reference, load_reference
+from streams.contracts.rollout import RolloutRecord
+from streams.log.rollout_feed import follow_rollouts
+from streams.runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -60,4 +60,4 @@ def read_reference(bundle: Path) -> Reference | None:
     if reference.names != layout.names or (places < 0).all():
         logger.error("no drift tests of this bundle: its reference %s is of another feature catalogue", path)
         return None
-    return Reference(laid_out(reference.matrix, places), reference.scores, OWN.names)
+    return Reference(aligned_columns(reference.matrix, places), reference.scores, OWN.names)

@@ -6,16 +6,20 @@ import logging
 import os
 import time
 
-from features.online.resp import RespClient
-from streams.chunks import Chunk, Pacing, run_chunk_app
+from features.store.redis_client import RespClient
+from streams.contracts.drift import DriftRow
+from streams.contracts.json_encoding import encode
+from streams.contracts.retraining import RetrainingRequest
 from streams.drift.detectors import alibi_detectors
 from streams.drift.live import LiveModel
 from streams.drift.watch import DriftWatch
-from streams.events import DriftRow, RetrainingRequest, encode
-from streams.kafka import flush, new_producer
-from streams.layouts import Layouts, stored_in
-from streams.process import start_process
-from streams.topics import DECISIONS, DRIFT, FEATURES, RETRAINING
+from streams.log.other_catalogues import Layouts, stored_in
+from streams.log.topics import DECISIONS, DRIFT, FEATURES, RETRAINING
+from streams.runtime.chunk.app import run_chunk_app
+from streams.runtime.chunk.chunk import Chunk
+from streams.runtime.chunk.pacing import Pacing
+from streams.runtime.kafka.clients import flush, new_producer
+from streams.runtime.process import start_process
 
 logger = logging.getLogger(__name__)
 

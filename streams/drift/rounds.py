@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from features.catalogue import INDEX, NAMES
-from models.drift import Severity, Thresholds, same_hours, severity, significant
-from models.reference import Reference
+from features.transaction import from_ms
+from models.bundle.reference import Reference
+from models.drift.statistics import Severity, Thresholds, same_hours, severity, significant
+from streams.contracts.drift import DriftRow
 from streams.drift.comparable import COMPARABLE, SCORE, Columns, Matrix, columns_of, is_mature
 from streams.drift.detectors import Detector, Finding
-from streams.events import DriftRow, from_ms
 
 #: rows of the reference that a round compares with
 REFERENCE_ROWS = 1000

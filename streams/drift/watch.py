@@ -17,7 +17,9 @@ import msgspec
 import numpy as np
 
 from features.catalogue import INDEX, WIDTH
-from models.drift import (
+from features.transaction import from_ms
+from models.bundle.reference import Reference
+from models.drift.statistics import (
     RetrainingPolicy,
     RetrainingState,
     Thresholds,
@@ -28,14 +30,14 @@ from models.drift import (
     remember_request,
     round_due,
 )
-from models.reference import Reference
+from streams.contracts.drift import DriftRow
+from streams.contracts.retraining import RetrainingRequest
 from streams.drift.comparable import COMPARABLE
 from streams.drift.detectors import Detector, Finding
 from streams.drift.rounds import Round, judge
-from streams.events import DriftRow, RetrainingRequest, from_ms
-from streams.layouts import Layouts, readable_rows
-from streams.metrics import DRIFT_ROWS, DRIFT_STATISTIC, RETRAINING_REQUESTS
-from streams.records import decode_features
+from streams.log.other_catalogues import Layouts, readable_rows
+from streams.log.records import decode_features
+from streams.runtime.metrics import DRIFT_ROWS, DRIFT_STATISTIC, RETRAINING_REQUESTS
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from streams.events import Decision, Label, Outcome, epoch_ms
-from streams.partitioning import entity_partition
-from streams.records import DecidedEntities, EntityItem, Said
+from features.transaction import epoch_ms
+from models.decision import Decision
+from streams.contracts.label import Label
+from streams.contracts.outcome import Outcome
+from streams.log.partitioning import entity_partition
+from streams.log.records import DecidedEntities, EntityItem, LabelStatement
 
 
 class StoredLabel(msgspec.Struct, array_like=True, frozen=True):
@@ -137,7 +140,7 @@ class Join:
         if known is not None:
             entities += [("device", known.device_id), ("ip", known.ip), ("customer", known.customer_id)]
         event_ms, fraud = epoch_ms(label.event_time), int(label.label == "fraud")
-        said = Said(label.transaction_id, epoch_ms(label.label_time), stored.offset)
+        said = LabelStatement(label.transaction_id, epoch_ms(label.label_time), stored.offset)
         for entity, entity_id in entities:
             if entity_id:
                 item = EntityItem(entity, entity_id, "label", offset, event_ms, 0, 0, fraud, None, said)

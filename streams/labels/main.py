@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from features.online.claims import Claims
-from features.online.resp import RespClient
-from streams.chunks import Pacing, Positions, run_chunk_app
-from streams.kafka import AT_FLUSH, new_producer
-from streams.labels.sent import sent_outcomes
+from features.store.partition_lease import Leases
+from features.store.redis_client import RespClient
+from streams.labels.sent_outcomes import sent_outcomes
 from streams.labels.stage import TOPICS, LabelsStage
-from streams.process import Process, start_process
+from streams.runtime.chunk.app import run_chunk_app
+from streams.runtime.chunk.chunk import Positions
+from streams.runtime.chunk.pacing import Pacing
+from streams.runtime.kafka.clients import AT_FLUSH, new_producer
+from streams.runtime.process import Process, start_process
 
 GROUP = "labels"
 #: nobody waits for it: larger fetches, five a second, cost a third of the CPU
@@ -20,21 +22,21 @@ def run(process: Process) -> None:
     """Run until asked to stop."""
     settings = process.settings
     client = RespClient(settings.redis_address)
-    claims = Claims(client, GROUP)
+    leases = Leases(client, GROUP)
     stage = LabelsStage(
-        settings.partitions, client, new_producer(settings.kafka, process.name, **AT_FLUSH), claims
+        settings.partitions, client, new_producer(settings.kafka, process.name, **AT_FLUSH), leases
     )
 
     def start(assigned: list[tuple[str, int]]) -> Positions:
-        positions = claims.claim(assigned)
-        # after the claim: what another worker of these partitions has sent is there by now
+        positions = leases.lease(assigned)
+        # after the lease: what another worker of these partitions has sent is there by now
         owned = {partition for _, partition in assigned}
         stage.remember(sent_outcomes(settings.kafka, owned), owned)
         return positions
 
     run_chunk_app(
         process, GROUP, TOPICS, stage.handle, start,
-        tick=claims.verify, fetch_min_bytes=FETCH_BYTES, pacing=PACING,
+        tick=leases.verify, fetch_min_bytes=FETCH_BYTES, pacing=PACING,
     )  # fmt: skip
 
 

@@ -16,12 +16,18 @@ from typing import Any, Literal
 import msgspec
 from confluent_kafka import Producer
 
-from features.online.claims import Claims
-from features.online.resp import Command, Packed, RespClient
-from streams.card_numbers import mask_card_numbers
-from streams.chunks import Chunk
-from streams.dead_letters import dead_letter, send_dead_letter
-from streams.decision_index import (
+from features.store.partition_lease import Leases
+from features.store.redis_client import Command, Packed, RespClient
+from features.transaction import MAX_AHEAD_MS, epoch_ms
+from streams.contracts.card_numbers import mask_card_numbers
+from streams.contracts.invalid_event import InvalidEvent, check_not_ahead
+from streams.contracts.json_encoding import encode
+from streams.contracts.label import Label, parse_label
+from streams.labels.early_labels import EarlyLabels
+from streams.labels.join import Join, Joined, KnownDecision, StoredLabel
+from streams.labels.ledger_lookup import UNREADABLE, Asked, known_decision, known_decisions, stored_label
+from streams.labels.sent_outcomes import key_of
+from streams.log.decision_index import (
     KEEP_S,
     IndexedDecision,
     IndexWriter,
@@ -29,25 +35,22 @@ from streams.decision_index import (
     entries_in,
     lookups,
 )
-from streams.events import MAX_AHEAD_MS, InvalidEvent, Label, check_not_ahead, encode, epoch_ms, parse_label
-from streams.kafka import flush
-from streams.labels.early import EarlyLabels
-from streams.labels.join import Join, Joined, KnownDecision, StoredLabel
-from streams.labels.known import UNREADABLE, Asked, known_decision, known_decisions, stored_label
-from streams.labels.sent import key_of
-from streams.labels.source import OutcomeSource, source_header
-from streams.metrics import DUPLICATES, FORWARDED, LABELS_AHEAD, STAGE_SECONDS
-from streams.metrics import OUTCOMES as OUTCOMES_METRIC
-from streams.partitioning import partitions_of
-from streams.records import (
+from streams.log.outcome_source import OutcomeSource, source_header
+from streams.log.partitioning import partitions_of
+from streams.log.records import (
     HEADER_APPENDED_MS,
     HEADER_ENTITIES,
     HEADER_FORWARDED,
     EntityItems,
     encode_items,
 )
-from streams.topics import DECISIONS, ENTITIES, OUTCOMES
-from streams.topics import LABELS as LABELS_TOPIC
+from streams.log.topics import DECISIONS, ENTITIES, OUTCOMES
+from streams.log.topics import LABELS as LABELS_TOPIC
+from streams.runtime.chunk.chunk import Chunk
+from streams.runtime.dead_letters import dead_letter, send_dead_letter
+from streams.runtime.kafka.clients import flush
+from streams.runtime.metrics import DUPLICATES, FORWARDED, LABELS_AHEAD, STAGE_SECONDS
+from streams.runtime.metrics import OUTCOMES as OUTCOMES_METRIC
 
 logger = logging.getLogger(__name__)
 
@@ -71,13 +74,13 @@ def label_key(transaction_id: str) -> str:
 
 
 class LabelsStage:
-    """Handles chunks of `labels` and `decisions` for the partitions that ``claims`` holds."""
+    """Handles chunks of `labels` and `decisions` for the partitions that ``leases`` holds."""
 
-    def __init__(self, partitions: int, client: RespClient, producer: Producer, claims: Claims) -> None:
+    def __init__(self, partitions: int, client: RespClient, producer: Producer, leases: Leases) -> None:
         self._partitions = partitions
         self._client = client
         self._producer = producer
-        self._claims = claims
+        self._leases = leases
         self._sent: set[int] = set()
         self._early = EarlyLabels()
         self._index = IndexWriter()
@@ -217,13 +220,13 @@ class LabelsStage:
     def _read(self, chunk: Chunk, keys: list[str], also: Packed | None = None) -> tuple[list[Any], list[Any]]:
         """Values of ``keys`` and replies to ``also``, from a store that is not behind what this worker wrote."""
         partitions = [(tp.topic, tp.partition) for tp in chunk.positions]
-        guard = self._claims.guard(partitions)
+        guard = self._leases.guard(partitions)
         reads: list[Command] = [("MGET", *keys)] if keys else []
         if also is not None:
             reads.append(also)
-        replies = self._client.patient([*guard, *reads])
+        replies = self._client.with_retry([*guard, *reads])
         starts = {(tp.topic, tp.partition): offset for tp, offset in chunk.starts.items()}
-        self._claims.check(partitions, replies, starts)
+        self._leases.check(partitions, replies, starts)
         found = list(replies[len(guard) :])
         return (list(found[0]), found[1:]) if keys else ([], [])
 
@@ -251,7 +254,7 @@ class LabelsStage:
         flush(self._producer, ACKNOWLEDGE_WITHIN_S)
         partitions = [(tp.topic, tp.partition) for tp in chunk.positions]
         positions = {(tp.topic, tp.partition): offset for tp, offset in chunk.positions.items()}
-        self._claims.commit(partitions, writes, positions)
+        self._leases.commit(partitions, writes, positions)
 
 
 def _poison(error: Exception) -> InvalidEvent:

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streams.events import EARLIEST_EVENT, LATEST_EVENT, epoch_ms
+from features.transaction import EARLIEST_EVENT, LATEST_EVENT, epoch_ms
 from streams.mapping.definition import FieldRule
 from streams.mapping.tokens import card_token
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streams.card_numbers import mask_card_numbers
+from streams.contracts.card_numbers import mask_card_numbers
 from streams.mapping.definition import Mapping
 from streams.mapping.encoding import encode_keys, encode_labels, encode_transactions
 from streams.mapping.source import Source, read_source, unfit_rows

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
-from streams.card_numbers import find_card_number
+from streams.contracts.card_numbers import find_card_number
 from streams.mapping import columns as convert
 from streams.mapping.columns import Converted, Mask
 from streams.mapping.definition import OPTIONAL, REQUIRED, FieldRule, Mapping, MappingError

@@ -1,6 +1,6 @@
 """The card stage: a chunk of `transactions` becomes features, entity items and the cards' new state, once.
 
-Order: read what is not in memory; compute; produce; then, as the chunk's ending, wait for the acknowledgement and write state
+Order: read what is not in memory; compute; produce; then, as the chunk's commit, wait for the acknowledgement and write state
 and position in one EXEC. A crash anywhere repeats at most records that carry their source offset and are dropped
 downstream (decision 1).
 """
@@ -16,36 +16,19 @@ import numpy as np
 from confluent_kafka import Producer
 
 from features.catalogue import CATALOGUE_HASH, INDEX, LATE_BOUND_S, WIDTH
-from features.columns import Payments, columns_of, text_hash
 from features.engine import Places, Slots, computed_beside, entities_as_of, frauds_as_of
-from features.holder_kernel import NEW, transaction_features
-from features.meeting_kernel import MEETINGS
-from features.online.claims import REBUILDING_KEY, Claims
-from features.online.hot import HotProfiles
-from features.online.layout import CARD_STATE
-from features.online.resp import Command, Packed, RespClient
-from features.online.wire import pack_hset
-from streams.chunks import Chunk
-from streams.dead_letters import dead_letter, send_dead_letter
-from streams.events import Transaction
-from streams.kafka import flush
-from streams.metrics import (
-    DUPLICATES,
-    FEATURE_STALENESS,
-    FORWARDED,
-    LATE_EVENTS,
-    STAGE_SECONDS,
-    TOO_LATE_EVENTS,
-    TRANSACTIONS,
-    UNKNOWN_FIELDS,
-)
-from streams.missing import present
-from streams.partitioning import entity_partition
-from streams.processor.endings import ACKNOWLEDGE_WITHIN_S, Ending, Endings
-from streams.processor.intake import Accepted, Intake, sort_out
-from streams.processor.likenesses import Likenesses
-from streams.processor.paid import pack_paid
-from streams.records import (
+from features.kernels.columns import Payments, columns_of, text_hash
+from features.kernels.payer import NEW, transaction_features
+from features.kernels.shared_entity import SHARED_ENTITIES
+from features.store.batch_commands import pack_hset
+from features.store.keys import CARD_STATE
+from features.store.partition_lease import REBUILDING_KEY, Leases
+from features.store.profile_cache import ProfileCache
+from features.store.redis_client import Command, Packed, RespClient
+from features.transaction import Transaction
+from streams.log.missing_inputs import present
+from streams.log.partitioning import entity_partition
+from streams.log.records import (
     HEADER_APPENDED_MS,
     HEADER_FORWARDED,
     PAID_ENTITIES,
@@ -55,9 +38,26 @@ from streams.records import (
     encode_features,
     encode_items,
 )
-from streams.settings import Settings
-from streams.topics import ENTITIES, FEATURES
-from streams.topics import TRANSACTIONS as TRANSACTIONS_TOPIC
+from streams.log.topics import ENTITIES, FEATURES
+from streams.log.topics import TRANSACTIONS as TRANSACTIONS_TOPIC
+from streams.processor.commit import ACKNOWLEDGE_WITHIN_S, ChunkCommit, Committer
+from streams.processor.intake import Accepted, Intake, sort_out
+from streams.processor.payment_updates import pack_paid
+from streams.processor.suspected_duplicates import SuspectedDuplicates
+from streams.runtime.chunk.chunk import Chunk
+from streams.runtime.dead_letters import dead_letter, send_dead_letter
+from streams.runtime.kafka.clients import flush
+from streams.runtime.metrics import (
+    DUPLICATES,
+    FEATURE_STALENESS,
+    FORWARDED,
+    LATE_EVENTS,
+    STAGE_SECONDS,
+    TOO_LATE_EVENTS,
+    TRANSACTIONS,
+    UNKNOWN_FIELDS,
+)
+from streams.runtime.settings import Settings
 
 LATE_BOUND_MS = LATE_BOUND_S * 1000
 _COUNT_24H, _SUM_24H = INDEX["card_count_24h"], INDEX["card_sum_24h"]
@@ -76,31 +76,31 @@ class Read(NamedTuple):
 
 
 class CardStage:
-    """Handles chunks of `transactions` for the partitions that ``claims`` holds; ``hot`` is shared with the entity stage."""
+    """Handles chunks of `transactions` for the partitions that ``leases`` holds; ``cache`` is shared with the entity stage."""
 
     def __init__(
         self,
         settings: Settings,
         client: RespClient,
         producer: Producer,
-        claims: Claims,
-        hot: HotProfiles,
-        endings: Endings,
+        leases: Leases,
+        cache: ProfileCache,
+        committer: Committer,
     ) -> None:
-        """``client`` is for reading: what is written goes through ``endings``."""
+        """``client`` is for reading: what is written goes through ``committer``."""
         self._settings = settings
         self._client = client
         self._producer = producer
-        self._claims = claims
-        self._hot = hot
-        self._endings = endings
-        self._likenesses = Likenesses(client)
+        self._leases = leases
+        self._cache = cache
+        self._committer = committer
+        self._suspected_duplicates = SuspectedDuplicates(client)
         self.rebuilding = False
         #: only the state is written: what the chunks mean for others is on the log already
         self.silent = False
 
     def handle(self, chunk: Chunk) -> Future[None] | None:
-        """Do one chunk, up to its ending; or raise and leave it for the next worker."""
+        """Do one chunk, up to its commit; or raise and leave it for the next worker."""
         started = time.monotonic()
         if self.rebuilding:
             self._without_state(chunk)
@@ -109,26 +109,26 @@ class CardStage:
         intake = sort_out(chunk.records, self._settings.partitions, self._settings.deadline_ms)
         accepted = intake.accepted
         transactions = [a.transaction for a in accepted]
-        hot = self._hot
-        if hot.begin_batch():
+        cache = self._cache
+        if cache.begin_batch():
             # what is read again must be what was written last
-            self._endings.settled()
-        places = hot.places(transactions)
-        read_missing(self._client, self._claims, partitions, hot)
-        profiles = hot.profiles()
+            self._committer.settled()
+        places = cache.places(transactions)
+        read_missing(self._client, self._leases, partitions, cache)
+        profiles = cache.profiles()
         columns = columns_of(transactions, [a.event_ms for a in accepted], [a.offset for a in accepted])
         before_ms = profiles.cards["last_ms"][places.cards]
         rows, seen = computed_beside(columns, places, profiles)
         late_ms = _late(places.cards.tolist(), columns["event_ms"].tolist(), before_ms.tolist())
         read = Read(entities_as_of(places, profiles), frauds_as_of(places, profiles), [0] * len(accepted))
-        writes = _writes(hot, places.cards, rows, seen, before_ms)
-        ending = ending_of(chunk, [writes], "processor", started)
+        writes = _writes(cache, places.cards, rows, seen, before_ms)
+        commit = commit_of(chunk, [writes], "processor", started)
         if self.silent:
-            return self._endings.end(ending)
-        repeated = self._likenesses.repeated(accepted, seen)
-        self._endings.acknowledged()
-        self._produce(intake, columns, rows, seen, repeated, late_ms, read, _homes(hot, places))
-        done = self._endings.end(ending)
+            return self._committer.end(commit)
+        repeated = self._suspected_duplicates.repeated(accepted, seen)
+        self._committer.acknowledged()
+        self._produce(intake, columns, rows, seen, repeated, late_ms, read, _homes(cache, places))
+        done = self._committer.end(commit)
         _count(intake, repeated, late_ms)
         if accepted:
             say_staleness("card", int(columns["event_ms"].max()))
@@ -140,7 +140,7 @@ class CardStage:
         Raises:
             RebuildEnded: the state is there again; a new session starts from its positions.
         """
-        if self._client.patient([("GET", REBUILDING_KEY)])[0] is None:
+        if self._client.with_retry([("GET", REBUILDING_KEY)])[0] is None:
             raise RebuildEnded("the state is rebuilt: features are complete again from here on")
         intake = sort_out(chunk.records, self._settings.partitions, self._settings.deadline_ms)
         accepted = intake.accepted
@@ -201,24 +201,24 @@ class CardStage:
 
 
 def read_missing(
-    client: RespClient, claims: Claims, partitions: list[tuple[str, int]], hot: HotProfiles
+    client: RespClient, leases: Leases, partitions: list[tuple[str, int]], cache: ProfileCache
 ) -> None:
-    """Read what a batch needs and ``hot`` has not, from a store that is not behind what this worker wrote.
+    """Read what a batch needs and ``cache`` has not, from a store that is not behind what this worker wrote.
 
     Raises:
-        ClaimLost, StateRegressed: the state is not this worker's to go on from. StoreRefused, StoreUnavailable, ProfileError.
+        LeaseLost, StateRegressed: the state is not this worker's to go on from. StoreRefused, StoreUnavailable, ProfileError.
     """
-    reads = hot.reads()
+    reads = cache.reads()
     if reads:
-        known = claims.positions(partitions)
-        replies = client.patient([*claims.look(partitions), *reads])
-        claims.check_look(partitions, replies[0], known)
-        hot.load(replies[1:])
+        known = leases.positions(partitions)
+        replies = client.with_retry([*leases.look(partitions), *reads])
+        leases.check_look(partitions, replies[0], known)
+        cache.load(replies[1:])
 
 
-def ending_of(chunk: Chunk, writes: Sequence[Command], stage: str, started: float) -> Ending:
+def commit_of(chunk: Chunk, writes: Sequence[Command], stage: str, started: float) -> ChunkCommit:
     """How a chunk ends; ``started``: when its stage began with it, by the monotonic clock."""
-    return Ending(
+    return ChunkCommit(
         [(tp.topic, tp.partition) for tp in chunk.positions],
         {(tp.topic, tp.partition): offset for tp, offset in chunk.starts.items()},
         {(tp.topic, tp.partition): offset for tp, offset in chunk.positions.items()},
@@ -274,10 +274,12 @@ def _paid(
     return pack_paid(columns, cards, ids, homes, sources, seen == NEW)
 
 
-def _homes(hot: HotProfiles, places: Places) -> Any:
+def _homes(cache: ProfileCache, places: Places) -> Any:
     """The partition of `entities` of each row's merchant, device, ip and customer, (n, 4), -1 where there is none."""
-    meetings = [hot.homes(entity, places.meetings[:, k] // 3) for k, entity in enumerate(MEETINGS)]
-    return np.column_stack([*meetings, hot.homes("customer", places.customers)])
+    shared_entities = [
+        cache.homes(entity, places.shared_entities[:, k] // 3) for k, entity in enumerate(SHARED_ENTITIES)
+    ]
+    return np.column_stack([*shared_entities, cache.homes("customer", places.customers)])
 
 
 def _named_homes(tx: Transaction, partitions: int) -> list[int]:
@@ -285,18 +287,18 @@ def _named_homes(tx: Transaction, partitions: int) -> list[int]:
     return [entity_partition(entity, name, partitions) if name else -1 for entity, name in named]
 
 
-def _writes(hot: HotProfiles, card_slots: Slots, rows: Any, seen: Any, before_ms: Any) -> Packed:
+def _writes(cache: ProfileCache, card_slots: Slots, rows: Any, seen: Any, before_ms: Any) -> Packed:
     """One HSET per card that changed: its profile and, from its last row, the scalars that Feast's users read."""
     last_row = {slot: i for i, slot in enumerate(card_slots.tolist()) if not seen[i]}
     slots = np.fromiter(last_row, dtype=np.int64, count=len(last_row))
     row = np.fromiter(last_row.values(), dtype=np.int64, count=len(last_row))
-    arena, places = hot.profiles_of(CARD_STATE, slots)
+    arena, places = cache.profiles_of(CARD_STATE, slots)
     last_ms = arena["last_ms"][places]
     scalars = rows[row][:, [_COUNT_24H, _SUM_24H]].astype(np.int64)
-    cards = hot.kept(before_ms[row], last_ms)
-    names = hot.names("card", last_row)
-    parts = hot.parts_of(CARD_STATE, slots, cards)
-    return pack_hset(CARD_STATE, names, arena, places, last_ms, scalars, cards.expire, hot.layout, parts)
+    cards = cache.kept(before_ms[row], last_ms)
+    names = cache.names("card", last_row)
+    parts = cache.parts_of(CARD_STATE, slots, cards)
+    return pack_hset(CARD_STATE, names, arena, places, last_ms, scalars, cards.expire, cache.layout, parts)
 
 
 def say_staleness(entity: str, newest_ms: int) -> None:

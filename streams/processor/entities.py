@@ -17,52 +17,57 @@ import numpy as np
 import numpy.typing as npt
 from confluent_kafka import Producer
 
-from features.day_totals import counts_24h
 from features.engine import Slots
-from features.meeting_kernel import DAY_MS, FIVE_MS, PAID
-from features.online.claims import Claims
-from features.online.hot import HotProfiles
-from features.online.layout import PAYMENTS_OF, View
-from features.online.resp import Command, Packed, RespClient
-from features.online.versions import GROUP, applied_key, said_prefix
-from features.online.wire import Parts, pack_hset
-from features.profiles import FRAUDS
-from streams.chunks import Chunk
-from streams.dead_letters import dead_letter, send_dead_letter
-from streams.events import InvalidEvent
-from streams.kafka import flush
-from streams.metrics import DUPLICATES
-from streams.processor.cards import ending_of, read_missing, say_staleness
-from streams.processor.endings import ACKNOWLEDGE_WITHIN_S, Endings
-from streams.processor.items import (
+from features.kernels.shared_entity import DAY_MS, FIVE_MS, PAID
+from features.profile.day_totals import counts_24h
+from features.profile.records import FRAUDS
+from features.store.batch_commands import Parts, pack_hset
+from features.store.keys import PAYMENTS_OF, View
+from features.store.partition_lease import Leases
+from features.store.profile_cache import ProfileCache
+from features.store.redis_client import Command, Packed, RespClient
+from features.store.state_versions import GROUP, applied_key, label_statement_prefix
+from streams.contracts.invalid_event import InvalidEvent
+from streams.log.records import PAID_ENTITIES, EntityItems, decode_items
+from streams.processor.cards import commit_of, read_missing, say_staleness
+from streams.processor.commit import ACKNOWLEDGE_WITHIN_S, Committer
+from streams.processor.entity_updates import (
     Columns,
     Known,
     Placed,
     apply_columns,
     columns_of_items,
     columns_of_paid,
+    label_statement_key,
     news_in,
-    said_key,
     view_of,
 )
-from streams.processor.paid import MAX_MS, Paid, fresh_items, fresh_paid, unpack_paid
-from streams.records import PAID_ENTITIES, EntityItems, decode_items
+from streams.processor.payment_updates import MAX_MS, Paid, fresh_items, fresh_paid, unpack_paid
+from streams.runtime.chunk.chunk import Chunk
+from streams.runtime.dead_letters import dead_letter, send_dead_letter
+from streams.runtime.kafka.clients import flush
+from streams.runtime.metrics import DUPLICATES
 
 Source = tuple[str, int]
 
 
 class EntityStage:
-    """Handles chunks of `entities` for the partitions that ``claims`` holds; ``hot`` is shared with the card stage."""
+    """Handles chunks of `entities` for the partitions that ``leases`` holds; ``cache`` is shared with the card stage."""
 
     def __init__(
-        self, client: RespClient, producer: Producer, claims: Claims, hot: HotProfiles, endings: Endings
+        self,
+        client: RespClient,
+        producer: Producer,
+        leases: Leases,
+        cache: ProfileCache,
+        committer: Committer,
     ) -> None:
-        """``client`` is for reading: what is written goes through ``endings``."""
+        """``client`` is for reading: what is written goes through ``committer``."""
         self._client = client
         self._producer = producer
-        self._claims = claims
-        self._hot = hot
-        self._endings = endings
+        self._leases = leases
+        self._cache = cache
+        self._committer = committer
         self._applied: dict[int, dict[Source, int]] = {}
         self.rebuilding = False
         #: only the state is written: poison is kept already
@@ -73,7 +78,7 @@ class EntityStage:
         if not poison or self.silent:
             return
         # a failure is told to one who waits only: it must be the one whose records failed
-        self._endings.acknowledged()
+        self._committer.acknowledged()
         now_ms = int(time.time() * 1000)
         for record, error in poison:
             send_dead_letter(self._producer, dead_letter(record, error, now_ms))
@@ -81,14 +86,14 @@ class EntityStage:
 
     def load_applied(self, partitions: list[int]) -> None:
         """Read, after an assignment, how far each source is applied on each partition."""
-        replies = self._client.patient([("HGETALL", applied_key(partition)) for partition in partitions])
+        replies = self._client.with_retry([("HGETALL", applied_key(partition)) for partition in partitions])
         self._applied = {}
         for partition, reply in zip(partitions, replies, strict=True):
             pairs = zip(reply[::2], reply[1::2], strict=True)
             self._applied[partition] = {_source(name): int(offset) for name, offset in pairs}
 
     def handle(self, chunk: Chunk) -> Future[None] | None:
-        """Do one chunk, up to its ending; or raise and leave it for the next worker."""
+        """Do one chunk, up to its commit; or raise and leave it for the next worker."""
         if self.rebuilding:
             # whoever rebuilds the state reads these items from the log
             return None
@@ -99,15 +104,15 @@ class EntityStage:
         self._keep(poison)
         items, said = self._news(fresh.items)
         groups = group_items(items, fresh.paid)
-        hot = self._hot
-        if hot.begin_batch():
+        cache = self._cache
+        if cache.begin_batch():
             # what is read again must be what was written last
-            self._endings.settled()
-        slots = [hot.slots(group.view.entity, group.columns.ids) for group in groups]
-        read_missing(self._client, self._claims, partitions, hot)
+            self._committer.settled()
+        slots = [cache.slots(group.view.entity, group.columns.ids) for group in groups]
+        read_missing(self._client, self._leases, partitions, cache)
         writes = [self._updated(group, where) for group, where in zip(groups, slots, strict=True)]
-        ending = ending_of(chunk, [*writes, *said, *applied_writes(applied)], "entities", started)
-        done = self._endings.end(ending)
+        commit = commit_of(chunk, [*writes, *said, *applied_writes(applied)], "entities", started)
+        done = self._committer.end(commit)
         self._applied.update(applied)
         for group in groups:
             # labels are of payments of days ago
@@ -119,41 +124,43 @@ class EntityStage:
     def _updated(self, group: Group, slots: Slots) -> Packed:
         """Apply a group's items; the write that follows."""
         touched = np.unique(slots)
-        arena, places = self._hot.profiles_of(group.view, touched)
+        arena, places = self._cache.profiles_of(group.view, touched)
         before = moments_of(arena, places)
-        apply_columns(group.columns, self._hot.profiles_of(group.view, slots)[1], arena)
-        names = self._hot.names(group.view.entity, touched.tolist())
-        written = self._hot.kept(before, moments_of(arena, places))
-        parts = self._hot.parts_of(group.view, touched, written)
-        return profile_writes(group.view, names, arena, places, written.expire, self._hot.layout, parts)
+        apply_columns(group.columns, self._cache.profiles_of(group.view, slots)[1], arena)
+        names = self._cache.names(group.view.entity, touched.tolist())
+        written = self._cache.kept(before, moments_of(arena, places))
+        parts = self._cache.parts_of(group.view, touched, written)
+        return profile_writes(group.view, names, arena, places, written.expire, self._cache.layout, parts)
 
     def _news(self, items: list[Placed]) -> tuple[list[Placed], list[Command]]:
         """The items that say something new, labels with the change that they make, and the writes that remember what was said.
 
         Nobody else writes it, and who has lost the partition is stopped by its epoch when it writes.
         """
-        keys = list(dict.fromkeys(key for placed in items if (key := said_key(placed.item)) is not None))
+        keys = list(
+            dict.fromkeys(key for placed in items if (key := label_statement_key(placed.item)) is not None)
+        )
         if not keys:
             return items, []
         # the chunk before may have said something of the same transactions
-        self._endings.settled()
-        (stored,) = self._client.patient([("MGET", *(SAID + key for key in keys))])
+        self._committer.settled()
+        (stored,) = self._client.with_retry([("MGET", *(SAID + key for key in keys))])
         known = {key: _known(raw) for key, raw in zip(keys, stored, strict=True)}
         fresh, changed = news_in(items, known)
         if len(fresh) < len(items):
             DUPLICATES.labels("entities").inc(len(items) - len(fresh))
-        return fresh, said_writes(changed)
+        return fresh, label_statement_writes(changed)
 
 
 #: what was said of a transaction is remembered as long as the labels worker's index remembers it
-SAID_FOR_S = 60 * 86_400
-SAID = said_prefix(GROUP)
+LABEL_STATEMENT_FOR_S = 60 * 86_400
+SAID = label_statement_prefix(GROUP)
 
 
-def said_writes(changed: dict[str, Known]) -> list[Command]:
+def label_statement_writes(changed: dict[str, Known]) -> list[Command]:
     """Commands that remember what labels said."""
     return [
-        ("SET", SAID + key, f"{k.label_time_ms}:{k.offset}:{k.frauds}", "EX", SAID_FOR_S)
+        ("SET", SAID + key, f"{k.label_time_ms}:{k.offset}:{k.frauds}", "EX", LABEL_STATEMENT_FOR_S)
         for key, k in changed.items()
     ]
 
@@ -289,7 +296,7 @@ def profile_writes(
 
     Args:
         places: where in the arena each of ``names`` lies.
-        expire, layout, parts: see ``features.online.wire.pack_hset``.
+        expire, layout, parts: see ``features.store.batch_commands.pack_hset``.
     """
     moments = moments_of(arena, places)
     if arena.dtype == FRAUDS:

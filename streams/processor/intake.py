@@ -11,19 +11,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from streams.events import (
-    MAX_AHEAD_MS,
-    Decision,
-    InvalidEvent,
-    Transaction,
-    check_not_ahead,
-    epochs_ms,
-    parse_together,
-    parse_transaction,
-    unknown_fields,
-)
-from streams.partitioning import partitions_of
-from streams.records import (
+from features.transaction import MAX_AHEAD_MS, Transaction, epochs_ms
+from models.decision import Decision
+from streams.contracts.invalid_event import InvalidEvent, check_not_ahead
+from streams.contracts.transactions import parse_together, parse_transaction, unknown_fields
+from streams.log.partitioning import partitions_of
+from streams.log.records import (
     HEADER_APPENDED_MS,
     HEADER_DEADLINE_MS,
     HEADER_DECIDED,
@@ -147,7 +140,7 @@ def accepted_only(stretch: Stretch, partitions: int) -> tuple[list[Transaction],
     if any(stretch.headers):
         for i in np.flatnonzero(keep).tolist():
             try:
-                _said_beside(stretch.headers[rows[i]], parsed[i], stretch.appended_ms[rows[i]], 0)
+                _label_statement_beside(stretch.headers[rows[i]], parsed[i], stretch.appended_ms[rows[i]], 0)
             except InvalidEvent:
                 keep[i] = False
     offsets = np.array(stretch.offsets, dtype=np.int64)[where]
@@ -182,11 +175,11 @@ def _together_or_apart(values: Sequence[bytes | None], first: int = 0) -> tuple[
 def _accept(record: Any, tx: Transaction, event_ms: int, default_deadline_ms: int) -> Accepted:
     """Raises: InvalidEvent when a header does not parse, or the event lies in the future."""
     check_not_ahead(event_ms, record.timestamp)
-    beside = _said_beside(record.headers, tx, record.timestamp, default_deadline_ms)
+    beside = _label_statement_beside(record.headers, tx, record.timestamp, default_deadline_ms)
     return Accepted(tx, event_ms, record.partition, record.offset, *beside)
 
 
-def _said_beside(
+def _label_statement_beside(
     given: Any, tx: Transaction, appended_ms: int, deadline_ms: int
 ) -> tuple[int, int, EdgeDecision | None, str | None]:
     """What headers say: append time (ms), deadline (ms), the edge's decision, trace; ``appended_ms`` and ``deadline_ms``: without them.

@@ -10,24 +10,27 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from features.online.claims import Claims
-from features.online.hot import HotProfiles
-from features.online.resp import RespClient
-from features.online.versions import GROUP as STATE_GROUP
-from features.online.warm import warm_kernels
-from streams.chunks import EXIT_HANDLER_FAILED, Chunk, Pacing, Positions, run_chunk_app
-from streams.kafka import AT_FLUSH, new_producer
-from streams.layouts import announcement
-from streams.metrics import STATE_REBUILDING
-from streams.partitioning import entity_partition, partitions_of
-from streams.process import Process, start_process
+from features.store.partition_lease import Leases
+from features.store.profile_cache import ProfileCache
+from features.store.redis_client import RespClient
+from features.store.state_versions import GROUP as STATE_GROUP
+from features.store.warm import warm_kernels
+from streams.log.other_catalogues import announcement
+from streams.log.partitioning import entity_partition, partitions_of
+from streams.log.records import HEADER_DECIDED
+from streams.log.topics import ENTITIES, TRANSACTIONS
 from streams.processor.cards import CardStage
-from streams.processor.endings import Behind, EndingFailed
+from streams.processor.commit import CommitFailed, PipelinedCommitter
 from streams.processor.entities import EntityStage
-from streams.processor.lost import GROUP, find_lost
+from streams.processor.state_loss import GROUP, find_lost
 from streams.processor.takeover import NotPrepared, Takeover
-from streams.records import HEADER_DECIDED
-from streams.topics import ENTITIES, TRANSACTIONS
+from streams.runtime.chunk.app import run_chunk_app
+from streams.runtime.chunk.chunk import Chunk, Positions
+from streams.runtime.chunk.consumer import EXIT_HANDLER_FAILED
+from streams.runtime.chunk.pacing import Pacing
+from streams.runtime.kafka.clients import AT_FLUSH, new_producer
+from streams.runtime.metrics import STATE_REBUILDING
+from streams.runtime.process import Process, start_process
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +38,7 @@ logger = logging.getLogger(__name__)
 EXIT_NOT_PREPARED = 78
 
 
-def hurried(record: Any) -> bool:
+def latency_sensitive(record: Any) -> bool:
     """Whether somebody waits for what becomes of a transaction: not where the HTTP edge has decided it already."""
     return not any(name == HEADER_DECIDED for name, _ in record.headers)
 
@@ -46,7 +49,7 @@ PACING = Pacing(
     longest_interval_s=0.030,
     at_broker=True,
     slow_topics={ENTITIES.name: 0.05},
-    hurried=hurried,
+    latency_sensitive=latency_sensitive,
 )
 
 
@@ -55,28 +58,28 @@ def run(process: Process) -> None:
     settings = process.settings
     client = RespClient(settings.redis_address)
     # a connection of its own: chunks are written while the next one reads
-    claims = Claims(RespClient(settings.redis_address), STATE_GROUP)
+    leases = Leases(RespClient(settings.redis_address), STATE_GROUP)
     producer = new_producer(settings.kafka, process.name, **AT_FLUSH)
     home = partial(entity_partition, partitions=settings.partitions)
-    hot = HotProfiles(home, settings.hot_profiles_mb << 20, settings.written_layout)
-    endings = Behind(producer, claims)
-    cards = CardStage(settings, client, producer, claims, hot, endings)
-    entities = EntityStage(client, producer, claims, hot, endings)
+    cache = ProfileCache(home, settings.profile_cache_mb << 20, settings.written_layout)
+    committer = PipelinedCommitter(producer, leases)
+    cards = CardStage(settings, client, producer, leases, cache, committer)
+    entities = EntityStage(client, producer, leases, cache, committer)
     stages = {TRANSACTIONS.name: cards.handle, ENTITIES.name: entities.handle}
-    takeover = Takeover(settings, client, claims, cards, entities, endings)
+    takeover = Takeover(settings, client, leases, cards, entities, committer)
 
     def handle(chunk: Chunk) -> Future[None] | None:
         return stages[chunk.topic](chunk)
 
     def tick() -> None:
         # a chunk that is being written looks by itself
-        if endings.idle:
-            claims.verify()
+        if committer.idle:
+            leases.verify()
 
     def stop() -> None:
         # a planned restart repeats nothing; a failure has been told already
-        with contextlib.suppress(EndingFailed):
-            endings.settled()
+        with contextlib.suppress(CommitFailed):
+            committer.settled()
 
     def start(assigned: list[tuple[str, int]]) -> Positions:
         try:
@@ -87,8 +90,8 @@ def run(process: Process) -> None:
 
     def take(assigned: list[tuple[str, int]]) -> Positions:
         # before the first vector, and again after a store that forgot
-        client.patient([announcement()])
-        lost = find_lost(settings, client, claims, assigned)
+        client.with_retry([announcement()])
+        lost = find_lost(settings, client, leases, assigned)
         cards.rebuilding = entities.rebuilding = lost is not None
         STATE_REBUILDING.set(lost is not None)
         if lost is not None:
@@ -96,12 +99,12 @@ def run(process: Process) -> None:
             # from where the group is on: what came before has its features already
             return {}
         produced = takeover.shut_out(assigned)
-        claims.claim(assigned)
+        leases.lease(assigned)
         owned = [partition for topic, partition in assigned if topic == ENTITIES.name]
         entities.load_applied(owned)
-        hot.begin_session(owned)
+        cache.begin_session(owned)
         takeover.catch_up(produced)
-        return claims.positions(assigned)
+        return leases.positions(assigned)
 
     takeover.check()
     partitions_of(["warm"], settings.partitions)
@@ -113,7 +116,7 @@ def run(process: Process) -> None:
         handle,
         start,
         tick=tick,
-        settle=endings.settled,
+        settle=committer.settled,
         on_stop=stop,
         pacing=PACING,
     )

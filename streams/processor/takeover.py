@@ -14,19 +14,19 @@ from typing import Any
 
 from faust.types import TP
 
-from features.online.claims import REBUILDING_KEY, Claims, TopicPartition
-from features.online.resp import RespClient
-from features.online.versions import furthest_elsewhere, took_over, unfinished
-from features.profiles import STATE_VERSION
-from streams.chunks import MAX_CHUNK_RECORDS, Chunk
-from streams.ledger.spans import read_span, whole_log
-from streams.parity import LogRow
+from features.profile.records import STATE_VERSION
+from features.store.partition_lease import REBUILDING_KEY, Leases, TopicPartition
+from features.store.redis_client import RespClient
+from features.store.state_versions import furthest_elsewhere, took_over, unfinished
+from streams.log.topics import ENTITIES, TRANSACTIONS
 from streams.processor.cards import CardStage
-from streams.processor.endings import Ending, Endings
+from streams.processor.commit import ChunkCommit, Committer
 from streams.processor.entities import EntityStage
-from streams.processor.lost import READ_AGAIN_AT_MOST
-from streams.settings import Settings
-from streams.topics import ENTITIES, TRANSACTIONS
+from streams.processor.state_loss import READ_AGAIN_AT_MOST
+from streams.runtime.chunk.chunk import Chunk
+from streams.runtime.chunk.consumer import MAX_CHUNK_RECORDS
+from streams.runtime.kafka.log_reader import LogRow, read_span, whole_log
+from streams.runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
 #: nothing is decided meanwhile: a broker that gives nothing for so long is told of by ending the process
@@ -44,17 +44,17 @@ class Takeover:
         self,
         settings: Settings,
         client: RespClient,
-        claims: Claims,
+        leases: Leases,
         cards: CardStage,
         entities: EntityStage,
-        endings: Endings,
+        committer: Committer,
     ) -> None:
         self._settings = settings
         self._client = client
-        self._claims = claims
+        self._leases = leases
         self._cards = cards
         self._entities = entities
-        self._endings = endings
+        self._committer = committer
 
     def check(self) -> None:
         """Before the group is joined: who is at work is not disturbed by code that cannot take over from it.
@@ -62,7 +62,7 @@ class Takeover:
         Raises:
             NotPrepared: this version's state is not there. StoreUnavailable, LedgerUnreachable.
         """
-        if self._client.patient([("GET", REBUILDING_KEY)])[0] is not None:
+        if self._client.with_retry([("GET", REBUILDING_KEY)])[0] is not None:
             # a rebuild makes this version's state as any
             return
         self._check(furthest_elsewhere(self._client, places_of(self._settings)))
@@ -85,11 +85,11 @@ class Takeover:
         Entities first: features are made only once everything that they are made from is there.
 
         Raises:
-            EndingFailed: another worker has taken a partition, or the store or the broker is gone. LedgerUnreachable.
+            CommitFailed: another worker has taken a partition, or the store or the broker is gone. LedgerUnreachable.
         """
         for topic in (ENTITIES.name, TRANSACTIONS.name):
             self._catch_up(topic, {place: end for place, end in produced.items() if place[0] == topic})
-        self._client.patient(took_over(STATE_VERSION))
+        self._client.with_retry(took_over(STATE_VERSION))
 
     def _check(self, produced: Mapping[TopicPartition, int]) -> None:
         half = unfinished(self._client, STATE_VERSION)
@@ -99,7 +99,7 @@ class Takeover:
             )
         if not produced:
             return
-        stored = self._claims.stored(list(produced))
+        stored = self._leases.stored(list(produced))
         unknown = sum(end for place, end in produced.items() if stored[place] is None)
         if unknown > READ_AGAIN_AT_MOST:
             raise NotPrepared(
@@ -120,7 +120,7 @@ class Takeover:
             )
 
     def _catch_up(self, topic: str, produced: Mapping[TopicPartition, int]) -> None:
-        own = self._claims.positions(list(produced))
+        own = self._leases.positions(list(produced))
         behind = {place: end for place, end in produced.items() if own[place] < end}
         if not behind:
             return
@@ -137,8 +137,8 @@ class Takeover:
             left = {place: end for place, end in behind.items() if at[TP(*place)] < end}
             if left:
                 begun = {place: at[TP(*place)] for place in left}
-                self._endings.end(Ending(list(left), begun, left, [], lambda: None))
-            self._endings.settled()
+                self._committer.end(ChunkCommit(list(left), begun, left, [], lambda: None))
+            self._committer.settled()
 
     def _apply(self, topic: str, records: list[Any], at: dict[TP, int]) -> None:
         """Hand records on as chunks that go on from ``at``, which moves."""

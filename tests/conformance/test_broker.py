@@ -23,14 +23,29 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from infra import stack
 from infra.stack.programs import programs
 from infra.stack.tools import find_tools
-from services.scoring.stream import last_decided
-from streams.kafka import DeliveryError, flush, new_consumer, new_producer, new_reporting_producer
-from streams.ledger import end_of, read_span, whole_log
-from streams.partitioning import partitions_of
-from streams.records import HEADER_SOURCE_OFFSET
-from streams.settings import Settings
-from streams.topics import ALL, DECISIONS, FEATURES, LABELS, OUTCOMES, TRANSACTIONS, TopicError, ensure_topics
-from tests.running import ends_of, pid_of, read_topic, stand_still, until
+from services.scoring.stream.worker import last_decided
+from streams.audit import end_of, read_span, whole_log
+from streams.log.partitioning import partitions_of
+from streams.log.records import HEADER_SOURCE_OFFSET
+from streams.log.topics import (
+    ALL,
+    DECISIONS,
+    FEATURES,
+    LABELS,
+    OUTCOMES,
+    TRANSACTIONS,
+    TopicError,
+    ensure_topics,
+)
+from streams.runtime.kafka.clients import (
+    DeliveryError,
+    flush,
+    new_consumer,
+    new_producer,
+    new_reporting_producer,
+)
+from streams.runtime.settings import Settings
+from tests.support.running import ends_of, pid_of, read_topic, stand_still, until
 
 PARTITIONS = 3
 #: for whatever needs the broker, a group or a process, on a machine that does other things as well
@@ -341,7 +356,7 @@ class ChunkWorker:
         self._file = folder / f"{group}-{time.monotonic_ns()}.jsonl"
         self._file.touch()
         command = [
-            sys.executable, "-m", "tests.conformance.chunk_worker",
+            sys.executable, "-m", "tests.support.chunk_worker",
             broker.home, group, topic, self._file.stem, str(self._file),
         ]  # fmt: skip
         if start is not None:

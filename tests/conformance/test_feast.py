@@ -20,11 +20,13 @@ import pytest
 import redis
 
 from features.catalogue import NAMES
-from features.codec import IN_PARTS, LAYOUT, encode_profiles, words_of
 from features.feast_repo.apply import FeastError, apply_repo, open_store
 from features.feast_repo.archived import STATE_FOLDER, state_schema
 from features.feast_repo.definitions import HISTORY_SERVICE, HISTORY_VIEW, ONLINE_SERVICE
-from features.online.layout import (
+from features.profile.codec import IN_PARTS, LAYOUT, encode_profiles, words_of
+from features.profile.records import new_arena
+from features.store.batch_commands import Parts, pack_hmget, pack_hset
+from features.store.keys import (
     JOIN_KEYS,
     VIEWS,
     View,
@@ -35,15 +37,13 @@ from features.online.layout import (
     timestamp_field,
     unpack_bytes,
 )
-from features.online.resp import RespClient
-from features.online.stored import columns_in, read_profiles
-from features.online.wire import Parts, pack_hmget, pack_hset
-from features.profiles import new_arena
+from features.store.redis_client import RespClient
+from features.store.stored_profiles import columns_in, read_profiles
 from infra.stack.tools import find_tools
 from streams.archive.writer import Archive
-from streams.processor.items import dtype_of
-from tests.property.parity_world import MemoryRedis
-from tests.unit.archive_samples import START_MS, features
+from streams.processor.entity_updates import dtype_of
+from tests.support.archive_samples import START_MS, features
+from tests.support.parity_world import MemoryRedis
 
 EVENT = datetime(2026, 11, 21, 10, 15, 30, 123000, tzinfo=UTC)
 EVENT_MS = 1_795_256_130_123

@@ -19,12 +19,12 @@ from feast import FeatureStore
 from feast.infra.online_stores.redis import RedisOnlineStore
 
 from features.feast_repo.apply import apply_repo, open_store
-from features.online.layout import JOIN_KEYS, VIEWS, View, entity_key, hset, unpack_bytes
+from features.store.keys import JOIN_KEYS, VIEWS, View, entity_key, hset, unpack_bytes
 
 MADE_WITH = "0.67.0"
 WHAT_TO_DO = f"""
 Feast {version("feast")} does not store what Feast {MADE_WITH} did, so it does not find what is in Redis, and its users do not find what
-the processor writes. Either keep {MADE_WITH} (infra/requirements/main.in), or change features/online/layout.py and wire.py and these
+the processor writes. Either keep {MADE_WITH} (infra/requirements/main.in), or change features/store/keys.py and wire.py and these
 constants with it, and say in the release that `tollgate features rebuild --clear` follows the upgrade: it writes all state anew."""
 REQUIREMENTS = Path(__file__).parents[2] / "infra" / "requirements"
 

@@ -22,11 +22,11 @@ from feast import FeatureStore
 from features.catalogue import INDEX, LATE_BOUND_S, NAMES
 from features.feast_repo.apply import apply_repo, open_store
 from features.feast_repo.definitions import HISTORY_SERVICE, SERVED_SERVICE
+from features.transaction import Transaction, from_ms
 from streams.archive.writer import Archive
-from streams.events import Transaction, from_ms
-from streams.records import FeatureRecord, decode_features
-from tests.property.parity_world import APPENDED_MS, PARTITIONS
+from streams.log.records import FeatureRecord, decode_features
 from tests.property.test_parity import Stage
+from tests.support.parity_world import APPENDED_MS, PARTITIONS
 
 #: flushes that the archive is written in, by as many runs of its process
 RUNS = 3

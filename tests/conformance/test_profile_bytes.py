@@ -13,7 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.codec import (
+from features.kernels.columns import columns_of, text_hash
+from features.kernels.payer import apply_payments
+from features.kernels.shared_entity import DECLINED, LABEL, PAID, apply_frauds, apply_items
+from features.profile.codec import (
     HEADER,
     IN_PARTS,
     KINDS,
@@ -22,22 +25,19 @@ from features.codec import (
     WHOLE_WORDS,
     ProfileError,
     encode_profiles,
-    most_bytes,
+    max_bytes,
     put_since,
     words_of,
 )
-from features.columns import columns_of, text_hash
-from features.holder_kernel import apply_payments
-from features.meeting_kernel import DECLINED, LABEL, PAID, apply_frauds, apply_items
-from features.online.layout import pack_bytes
-from features.online.stored import read_profiles
-from features.profiles import FRAUDS, HOLDER, MEETING, new_arena
-from streams.settings import Settings
-from tests.property.oracle import DAY, HOUR, Event
+from features.profile.records import FRAUDS, PAYER, SHARED_ENTITY, new_arena
+from features.store.keys import pack_bytes
+from features.store.stored_profiles import read_profiles
+from streams.runtime.settings import Settings
+from tests.support.oracle import DAY, HOUR, Event
 
 GOLDEN = Path(__file__).parent / "golden"
 LAYOUTS = (WHOLE_WORDS, LAYOUT, IN_PARTS)
-DTYPES = {"holder": HOLDER, "meeting": MEETING, "frauds": FRAUDS}
+DTYPES = {"payer": PAYER, "shared_entity": SHARED_ENTITY, "frauds": FRAUDS}
 WHOLE_AFTER = 294
 START = 1_760_000_000_000
 
@@ -59,9 +59,9 @@ def profile(kind: str, first: int = 300) -> np.ndarray:
     zeros = np.zeros(n, dtype=np.int64)
     moments = np.array([e.event_ms for e in events])
     offsets = np.arange(n)
-    if kind == "holder":
+    if kind == "payer":
         apply_payments(columns_of(events, moments.tolist(), offsets.tolist()), zeros, arena)
-    elif kind == "meeting":
+    elif kind == "shared_entity":
         cards = np.array([text_hash(f"card-{i % 90}") for i in range(n)], dtype=np.uint32)
         amounts = np.array([e.amount_minor for e in events])
         apply_items(zeros, offsets, zeros + PAID, moments, amounts, cards, zeros, arena)
@@ -101,7 +101,7 @@ def golden_since(kind: str) -> bytes:
 def since(kind: str) -> bytes:
     """As ``golden_since``, made by this code."""
     now, then = words_of(profile(kind)), words_of(profile(kind, WHOLE_AFTER))
-    out = np.empty(most_bytes(now.shape[1]) + MARK, dtype=np.uint8)
+    out = np.empty(max_bytes(now.shape[1]) + MARK, dtype=np.uint8)
     end = put_since(now[0], then[0], KINDS[DTYPES[kind]], np.empty(now.shape[1], dtype=np.uint64), out, 0)
     return out[:end].tobytes()
 
@@ -145,13 +145,13 @@ def test_golden_bytes_are_read(kind: str, layout: int) -> None:
 )
 def test_any_profile_is_stored_in_no_more_than_its_words_and_comes_back(words: list[int], place: int) -> None:
     """From a profile of zeros to one in which no byte is zero."""
-    whole = np.resize(np.array(words, dtype=np.uint64), 2 * HOLDER.itemsize // 8)
+    whole = np.resize(np.array(words, dtype=np.uint64), 2 * PAYER.itemsize // 8)
     whole[place:249] = 0
-    arena = whole.view(HOLDER)
+    arena = whole.view(PAYER)
     stored = encode_profiles(arena, np.arange(2))
     for each, raw in zip(arena.view(np.uint64).reshape(2, -1), stored, strict=True):
         assert len(raw) <= HEADER + (len(each) + 7) // 8 + 8 * np.count_nonzero(each) <= 2048
-    back = new_arena(HOLDER, 2)
+    back = new_arena(PAYER, 2)
     read_in(back, *stored)
     assert back.tobytes() == arena.tobytes()
 

@@ -13,10 +13,10 @@ from features.catalogue import NAMES
 from features.feast_repo.apply import open_store
 from features.feast_repo.archived import FOLDER
 from features.feast_repo.definitions import HISTORY_SERVICE
-from streams.events import from_ms
-from streams.records import FeatureRecord, decode_features
-from streams.settings import Settings
-from tests.running import ends_of, read_topic, run_json, until
+from features.transaction import from_ms
+from streams.log.records import FeatureRecord, decode_features
+from streams.runtime.settings import Settings
+from tests.support.running import ends_of, read_topic, run_json, until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from streams.settings import Settings
+from streams.runtime.settings import Settings
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 #: no figure of a busy test machine decides here, only counts do

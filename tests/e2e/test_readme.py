@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from streams.settings import Settings
-from tests.running import read_topic, until
+from streams.runtime.settings import Settings
+from tests.support.running import read_topic, until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(200)]
 README = (Path(__file__).parents[2] / "README.md").read_text()

@@ -13,12 +13,14 @@ import psutil
 import pytest
 from confluent_kafka import Producer
 
+from features.transaction import Transaction
+from models.decision import Decision
 from services.client import Client, Conflict, Invalid
-from streams.dead_letters import decode_dead_letter
-from streams.events import Decision, Transaction, encode
-from streams.kafka import flush, new_producer
-from streams.settings import Settings
-from tests.running import ends_of, read_topic, run_json, until
+from streams.contracts.json_encoding import encode
+from streams.runtime.dead_letters import decode_dead_letter
+from streams.runtime.kafka.clients import flush, new_producer
+from streams.runtime.settings import Settings
+from tests.support.running import ends_of, read_topic, run_json, until
 
 #: what is tested is what is answered, on a machine that does other things too
 WITHIN_MS = 60_000

@@ -13,11 +13,11 @@ from pathlib import Path
 import msgspec
 
 from infra import stack
-from streams.parity_sample import check_parity
-from streams.settings import Settings
+from streams.audit.parity.sample import check_parity
+from streams.runtime.settings import Settings
 from tests.faults.faults import FAULTS
 from tests.faults.rounds import Bench, Result, table
-from tests.running import run_cli, start_whole_stack
+from tests.support.running import run_cli, start_whole_stack
 
 
 def main() -> int:

@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 from infra.stack.redis import data_dir
 from infra.stack.supervisor import Supervisor
-from streams.settings import Settings
-from tests import running
-from tests.running import until
+from streams.runtime.settings import Settings
+from tests.support import running
+from tests.support.running import until
 
 Action = Literal["kill", "kill at the end", "freeze", "restart"]
 ENDS_S = 60.0

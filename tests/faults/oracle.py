@@ -15,20 +15,20 @@ import msgspec
 import numpy as np
 
 from features.catalogue import WIDTH
-from features.columns import columns_of
-from features.holder_kernel import APPLY, CARD_COLUMNS, holder_features
-from features.online.layout import CARD_STATE, View
-from features.online.resp import RespClient
-from streams.events import Transaction, parse_label
-from streams.labels.source import source_of
-from streams.ledger.spans import Span, end_of, read_span
-from streams.parity import LogRow
+from features.kernels.columns import columns_of
+from features.kernels.payer import APPLY, CARD_COLUMNS, payer_features
+from features.store.keys import CARD_STATE, View
+from features.store.redis_client import RespClient
+from features.transaction import Transaction
+from streams.contracts.label import parse_label
+from streams.log.outcome_source import source_of
+from streams.log.records import EntityItem, decode_features, decode_items
+from streams.log.topics import DECISIONS, ENTITIES, FEATURES, LABELS, OUTCOMES, TRANSACTIONS
+from streams.processor.entity_updates import Known, apply, label_statement_key, news_of, view_of
 from streams.processor.intake import Accepted, sort_out
-from streams.processor.items import Known, apply, news_of, said_key, view_of
-from streams.processor.paid import fresh_items_of
-from streams.records import EntityItem, decode_features, decode_items
-from streams.settings import Settings
-from streams.topics import DECISIONS, ENTITIES, FEATURES, LABELS, OUTCOMES, TRANSACTIONS
+from streams.processor.payment_updates import fresh_items_of
+from streams.runtime.kafka.log_reader import LogRow, Span, end_of, read_span
+from streams.runtime.settings import Settings
 from tests.faults.findings import Findings
 from tests.faults.profiles import Profiles
 
@@ -130,7 +130,7 @@ class Oracle:
             columns = columns_of(transactions, [e.event_ms for e in part], [e.offset for e in part])
             slots = np.array(cards.slots_of([tx.card_id for tx in transactions]), dtype=np.int64)
             unused = np.empty((len(part), WIDTH), dtype=np.float32)
-            holder_features(
+            payer_features(
                 columns, slots, cards.arena, APPLY, CARD_COLUMNS, unused, np.zeros(len(part), np.uint8)
             )
             cards.touched.update(tx.card_id for tx in transactions)
@@ -158,7 +158,7 @@ class Oracle:
                     self._pay_off(item, items.source_partition)
 
     def _news(self, item: EntityItem) -> EntityItem | None:
-        key = said_key(item)
+        key = label_statement_key(item)
         if key is None:
             return item
         news = news_of(item, self._said.get(key))

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from features.codec import ProfileError, encode_profiles
-from features.online.layout import View
-from features.online.resp import RespClient
-from features.online.stored import columns_in, read_profiles
-from features.online.wire import pack_hmget
-from features.profiles import new_arena
-from streams.processor.items import dtype_of
+from features.profile.codec import ProfileError, encode_profiles
+from features.profile.records import new_arena
+from features.store.batch_commands import pack_hmget
+from features.store.keys import View
+from features.store.redis_client import RespClient
+from features.store.stored_profiles import columns_in, read_profiles
+from streams.processor.entity_updates import dtype_of
 from tests.faults.findings import Findings
 
 READ_AT_ONCE = 2_000
@@ -56,7 +56,7 @@ class Profiles:
         self.touched.clear()
         for first in range(0, len(names), READ_AT_ONCE):
             part = names[first : first + READ_AT_ONCE]
-            replies = client.patient([pack_hmget(part, self.view)])
+            replies = client.with_retry([pack_hmget(part, self.view)])
             stored = [self._stored(reply) for reply in replies]
             for name, profile, wanted in zip(part, stored, self.expected(part), strict=True):
                 if profile != wanted:

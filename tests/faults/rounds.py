@@ -11,14 +11,14 @@ from datetime import UTC, datetime, timedelta
 
 from confluent_kafka import KafkaException, TopicPartition
 
-from features.online.resp import RespClient, StoreUnavailable
-from loadtest.simulator import create_world
-from loadtest.simulator.world import letters
-from services.scoring.stream import TailUnreadable, last_decided
-from streams.events import epoch_ms
-from streams.ledger.spans import log_reader
-from streams.settings import Settings
-from streams.topics import DECISIONS, ENTITIES, FEATURES, LABELS, TRANSACTIONS
+from features.store.redis_client import RespClient, StoreUnavailable
+from features.transaction import epoch_ms
+from loadtest.traffic.simulator import create_world
+from loadtest.traffic.simulator.world import letters
+from services.scoring.stream.worker import TailUnreadable, last_decided
+from streams.log.topics import DECISIONS, ENTITIES, FEATURES, LABELS, TRANSACTIONS
+from streams.runtime.kafka.log_reader import log_reader
+from streams.runtime.settings import Settings
 from tests.faults.faults import Fault, ensure, inflict
 from tests.faults.findings import Findings
 from tests.faults.oracle import Oracle

@@ -14,9 +14,9 @@ import redis
 
 from infra import stack
 from infra.stack.supervisor import Supervisor, marked
-from streams.settings import Settings
-from streams.topics import DECISIONS
-from tests.running import CLI, ends_of, run_cli, run_json, start_cli, until
+from streams.log.topics import DECISIONS
+from streams.runtime.settings import Settings
+from tests.support.running import CLI, ends_of, run_cli, run_json, start_cli, until
 
 RATE, SECONDS = 300, 25
 

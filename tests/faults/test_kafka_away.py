@@ -16,14 +16,14 @@ import pytest
 
 from infra import stack
 from infra.stack.supervisor import Supervisor
-from streams.settings import Settings
-from streams.topics import DECISIONS
-from tests.running import ends_of, pid_of, run_json, stand_still, start_cli, until
+from streams.log.topics import DECISIONS
+from streams.runtime.settings import Settings
+from tests.support.running import ends_of, pid_of, run_json, stand_still, start_cli, until
 
 pytestmark = pytest.mark.stack
 RATE, SECONDS, AWAY_S = 300, 36, 30.0
 #: of one process for half a minute; twenty lines a second would be several times that
-MOST_LOG_BYTES = 100_000
+MAX_LOG_BYTES = 100_000
 
 
 def freeze(settings: Settings, pid: int) -> Callable[[], None]:
@@ -94,7 +94,7 @@ def test_kafka_away_for_30_s(
     assert {answer.status_code for answer in answers} == {503}
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
     new = {name: path.read_text()[before.get(name, 0) :] for name, path in logs(running_stack).items()}
-    assert {name: len(text) for name, text in new.items() if len(text) > MOST_LOG_BYTES} == {}
+    assert {name: len(text) for name, text in new.items() if len(text) > MAX_LOG_BYTES} == {}
     # whoever waits says for whom
     for name in ("processor-0", "labels-0", "scoring"):
         assert "Kafka" in new[name] or running_stack.kafka in new[name], f"{name}: {new[name][-1000:]}"

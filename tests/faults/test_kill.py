@@ -10,10 +10,10 @@ import time
 
 import pytest
 
-from streams.settings import Settings
+from streams.runtime.settings import Settings
 from tests.faults.faults import FAULTS
 from tests.faults.rounds import Bench
-from tests.running import pid_of, run_json, start_cli, until
+from tests.support.running import pid_of, run_json, start_cli, until
 
 pytestmark = pytest.mark.stack
 RATE, SECONDS = 500, 25

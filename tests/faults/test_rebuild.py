@@ -12,12 +12,13 @@ import httpx
 import pytest
 import redis
 
-from features.online.claims import REBUILDING_KEY
-from streams.events import Transaction, encode
-from streams.kafka import flush, new_producer
-from streams.settings import Settings
-from streams.topics import DECISIONS, TRANSACTIONS
-from tests.running import ends_of, read_topic, run_cli, run_json, start_cli, until
+from features.store.partition_lease import REBUILDING_KEY
+from features.transaction import Transaction
+from streams.contracts.json_encoding import encode
+from streams.log.topics import DECISIONS, TRANSACTIONS
+from streams.runtime.kafka.clients import flush, new_producer
+from streams.runtime.settings import Settings
+from tests.support.running import ends_of, read_topic, run_cli, run_json, start_cli, until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
@@ -27,7 +28,7 @@ ALL_MISSING = ["card_features", "merchant_features", "device_features", "ip_feat
 
 
 def lose_everything(store: redis.Redis) -> None:
-    """As a store that was replaced behind a long log: empty, and marked so (``streams.processor.lost``); at one moment."""
+    """As a store that was replaced behind a long log: empty, and marked so (``streams.processor.state_loss``); at one moment."""
     told = {"why": "the store was emptied", "since": datetime.now(UTC).isoformat(timespec="seconds")}
     store.pipeline(transaction=True).flushall().set(REBUILDING_KEY, json.dumps(told)).execute()
 

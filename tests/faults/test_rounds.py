@@ -12,10 +12,10 @@ import pytest
 
 from infra import stack
 from infra.stack.status import answering
-from streams.parity_sample import check_parity
+from streams.audit.parity.sample import check_parity
 from tests.faults.faults import FAULTS
 from tests.faults.rounds import Bench
-from tests.running import until
+from tests.support.running import until
 
 #: longer than the session timeout of 6 s: the frozen one has lost its partitions when it wakes
 FREEZE_S = 7.0

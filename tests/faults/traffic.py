@@ -11,13 +11,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from loadtest.sending import pace
-from loadtest.simulation import Run, blocks
-from loadtest.simulator import World
-from streams.events import Label, encode, from_ms
-from streams.kafka import new_producer
-from streams.partitioning import partitions_of
-from streams.topics import LABELS, TRANSACTIONS
+from features.transaction import from_ms
+from loadtest.traffic.sending import pace
+from loadtest.traffic.simulation import Run, blocks
+from loadtest.traffic.simulator import World
+from streams.contracts.json_encoding import encode
+from streams.contracts.label import Label
+from streams.log.partitioning import partitions_of
+from streams.log.topics import LABELS, TRANSACTIONS
+from streams.runtime.kafka.clients import new_producer
 
 #: simulated seconds per real second: a card pays a few times in a round
 SCALE = 3000.0

@@ -19,12 +19,12 @@ import json
 import numpy as np, pyarrow as pa
 from pathlib import Path
 from features.catalogue import FEATURES, INDEX
-from features.columns import columns_of
+from features.kernels.columns import columns_of
 from features.feast_repo.definitions import HISTORY_VIEW, definitions
-from features.online.gather import Gather
+from features.store.profile_batch import Gather
 from features.replay import replay
-from models.scorer import _reason
-from streams.events import Transaction, from_ms
+from models.scoring.scorer import _reason
+from features.transaction import Transaction, from_ms
 
 START = 1_760_000_000_000
 amounts = [500, 501, 1000, 700]
@@ -57,15 +57,15 @@ print(json.dumps({
 COMPILED = """
 import numpy as np
 from features.catalogue import INDEX, WIDTH
-from features.columns import PAYMENT
-from features.meeting_kernel import fraud_features, meeting_features
-from features.profiles import FRAUDS, MEETING, new_arena
+from features.kernels.columns import PAYMENT
+from features.kernels.shared_entity import fraud_features, shared_entity_features
+from features.profile.records import FRAUDS, SHARED_ENTITY, new_arena
 
 payments = np.zeros(2, PAYMENT)
 payments["event_ms"] = 1_760_000_000_000
 out = np.full((2, WIDTH), np.nan, np.float32)
 out[:, INDEX["amount"]] = 100
-meeting_features(payments, np.zeros((2, 3), np.int64), new_arena(MEETING, 2), out)
+shared_entity_features(payments, np.zeros((2, 3), np.int64), new_arena(SHARED_ENTITY, 2), out)
 fraud_features(payments, np.zeros((2, 2), np.int64), new_arena(FRAUDS, 2), out)
 filled = [name for name, column in INDEX.items() if not np.isnan(out[0, column])]
 print(sorted({name.split("_")[0] for name in filled}), len(filled))
@@ -133,8 +133,8 @@ READS = """
 import numpy as np
 from features.catalogue import WIDTH
 from streams.archive.plain import plain_columns
-from streams.records import encode_features
-from tests.unit.archive_samples import features
+from streams.log.records import encode_features
+from tests.support.archive_samples import features
 
 assert plain_columns([features(1).value, features(2).value]).vectors.shape == (2, WIDTH)
 print(WIDTH)
@@ -157,4 +157,6 @@ def test_kernels_that_were_compiled_before_write_where_the_columns_are_now(tmp_p
     apply((ROOT / "features" / "ADDING.md").read_text(), tmp_path)
     assert printed(COMPILED, tmp_path) == before
     assert before.startswith("['amount', 'card', 'customer', 'device', 'ip', 'merchant']")
-    assert list((tmp_path / "features" / "__pycache__").glob("meeting_kernel.meeting_columns*.nbi"))
+    assert list(
+        (tmp_path / "features" / "__pycache__").glob("shared_entity_kernel.shared_entity_columns*.nbi")
+    )

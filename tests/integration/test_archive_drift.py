@@ -22,15 +22,17 @@ from confluent_kafka import Producer, TopicPartition
 from features.catalogue import CATALOGUE_HASH, INDEX, NAMES, WIDTH
 from features.definitions import OWN
 from infra import stack
-from models.manifest import MANIFEST, Manifest, definitions_of
-from models.reference import Reference, reference_bytes
+from models.bundle.manifest import MANIFEST, Manifest, definitions_of
+from models.bundle.reference import Reference, reference_bytes
+from models.decision import Decision
 from services.cli.main import run
-from streams.dead_letters import DeadLetter, decode_dead_letter
-from streams.events import Decision, RolloutRecord, encode
-from streams.kafka import flush, new_consumer, new_producer
-from streams.records import decode_features, encode_features
-from streams.settings import Settings
-from tests.unit.archive_samples import START_MS, decision, features, outcomes
+from streams.contracts.json_encoding import encode
+from streams.contracts.rollout import RolloutRecord
+from streams.log.records import decode_features, encode_features
+from streams.runtime.dead_letters import DeadLetter, decode_dead_letter
+from streams.runtime.kafka.clients import flush, new_consumer, new_producer
+from streams.runtime.settings import Settings
+from tests.support.archive_samples import START_MS, decision, features, outcomes
 
 ROOT = Path(__file__).parents[2]
 DRIFT_PYTHON = ROOT / ".venv-drift" / "bin" / "python"

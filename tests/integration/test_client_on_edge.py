@@ -10,8 +10,10 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
-from models.bundle import load_bundle
-from models.scorer import Scorer
+from features.transaction import Transaction
+from models.bundle.content import load_bundle
+from models.decision import Decision
+from models.scoring.scorer import Scorer
 from services.client import (
     AsyncClient,
     Client,
@@ -24,11 +26,11 @@ from services.client import (
     Unavailable,
     Unreachable,
 )
-from services.scoring.edge_compute import warm_kernels
-from services.scoring.edge_limits import Limits
-from streams.events import Decision, Label, Transaction
-from tests.integration.edge_server import replicas
-from tests.unit.bundle_samples import publish_sample
+from services.scoring.edge.compute import warm_kernels
+from services.scoring.edge.limits import Limits
+from streams.contracts.label import Label
+from tests.support.bundle_samples import publish_sample
+from tests.support.edge_server import replicas
 
 TX = Transaction(
     transaction_id="tx-1", event_time=datetime(2026, 11, 21, 10, 15, 30, tzinfo=UTC), card_id="card-42",
@@ -37,7 +39,7 @@ TX = Transaction(
 #: a busy test machine must not turn a decision into a missed deadline
 PATIENT_MS = 9000
 #: as often as PATIENT_MS allows: a replica that starts again is waited for
-OFTEN = Retry(attempts=200, first_s=0.05, most_s=0.1)
+OFTEN = Retry(attempts=200, first_s=0.05, max_s=0.1)
 
 
 def tx(number: int, **changes: object) -> Transaction:
@@ -98,8 +100,8 @@ def test_an_id_is_decided_once_over_a_restart(scorer: Scorer) -> None:
     with replicas(scorer, 1) as (edge,), Client(edge.url, retry=OFTEN) as client:
         before = client.score(TX, PATIENT_MS)
         edge.stop()
-        with Client(edge.url, retry=Retry(attempts=2)) as hurried, pytest.raises(Unreachable):
-            hurried.score(TX)
+        with Client(edge.url, retry=Retry(attempts=2)) as latency_sensitive, pytest.raises(Unreachable):
+            latency_sensitive.score(TX)
         starter = threading.Timer(0.2, edge.start)
         starter.start()
         # it is refused until the edge is back, and then given what was decided before

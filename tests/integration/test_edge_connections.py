@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from services.scoring import http_app, http_direct
-from services.scoring.edge import Edge
-from services.scoring.edge_limits import Limits
-from tests.integration.edge_server import Replica, replicas
-from tests.running import STALL_S
+from services.scoring.edge.edge import Edge
+from services.scoring.edge.limits import Limits
+from services.scoring.http import app as http_app
+from services.scoring.http import direct as http_direct
+from tests.support.edge_server import Replica, replicas
+from tests.support.running import STALL_S
 
 TX: dict[str, Any] = {
     "transaction_id": "tx-1", "event_time": "2026-11-21T10:15:30.123Z", "card_id": "card-42", "merchant_id": "m-9",
@@ -37,7 +38,7 @@ def direct() -> Iterator[Replica]:
 
 
 @pytest.fixture
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+def latency_sensitive(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests must be whole within a moment."""
     for module in (http_app, http_direct):
         monkeypatch.setattr(module, "REQUEST_WITHIN_S", 0.2)
@@ -188,7 +189,7 @@ def test_errors_that_nobody_foresaw_are_problems(
             assert "RuntimeError" not in str(body)
 
 
-@pytest.mark.usefixtures("hurried")
+@pytest.mark.usefixtures("latency_sensitive")
 @pytest.mark.parametrize("path", ["/v1/score", "/v1/score/batch", "/v1/labels"])
 def test_a_slow_body_is_cut(edge: Replica, path: str) -> None:
     with connected(edge) as connection:
@@ -197,7 +198,7 @@ def test_a_slow_body_is_cut(edge: Replica, path: str) -> None:
         assert (status, body["reason"]) == (408, "too_slow")
 
 
-@pytest.mark.usefixtures("hurried")
+@pytest.mark.usefixtures("latency_sensitive")
 def test_slow_headers_are_cut(direct: Replica) -> None:
     with connected(direct) as connection:
         connection.sendall(b"POST /v1/score HTTP/1.1\r\nHost: ed")

@@ -18,15 +18,15 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from features.definitions import OWN
-from features.online.resp import RespClient
+from features.store.redis_client import RespClient
 from services.cli.main import run
-from services.scoring.http_app import build_app
-from services.scoring.http_parts import Parts
-from streams.kafka import flush, new_consumer, new_producer
-from streams.layouts import layout_key, stored_in
-from streams.records import FeatureRecord, decode_features
-from streams.settings import Settings
-from streams.topics import FEATURES, TRANSACTIONS
+from services.scoring.http.app import build_app
+from services.scoring.http.wiring import Parts
+from streams.log.other_catalogues import layout_key, stored_in
+from streams.log.records import FeatureRecord, decode_features
+from streams.log.topics import FEATURES, TRANSACTIONS
+from streams.runtime.kafka.clients import flush, new_consumer, new_producer
+from streams.runtime.settings import Settings
 
 WITHIN_S = 60.0
 

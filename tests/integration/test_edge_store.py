@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import uvloop
 
-from features.online.resp import StoreUnavailable
+from features.store.redis_client import StoreUnavailable
 from infra.stack.tools import find_tools
-from services.scoring.edge_parts import StoreLate
-from services.scoring.edge_store import SILENT_S, EdgeStore
-from tests.running import stand_still
+from services.scoring.edge.protocols import StoreLate
+from services.scoring.edge.store import SILENT_S, EdgeStore
+from tests.support.running import stand_still
 
 WITHIN_S = 15.0
 

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from models.dataset import Dataset
-from models.evaluation import auc_roc, average_precision, card_precision, without_known_frauds
-from models.protocol import parse_days
+from models.training.dataset import Dataset
+from models.training.evaluation import auc_roc, average_precision, card_precision, without_known_frauds
+from models.training.protocol import parse_days
 
 DATA = Path(__file__).parents[3] / "shared/data"
 TRAIN, TEST = parse_days("2018-07-25:2018-07-31"), parse_days("2018-08-08:2018-08-14")
@@ -25,7 +25,7 @@ def parts() -> tuple[Dataset, Dataset]:
     transactions = pq.read_table(DATA / "handbook_transactions.parquet").to_pandas()
     features = pq.read_table(DATA / "handbook_features.parquet").to_pandas()
     joined = transactions.merge(features, on="TRANSACTION_ID")
-    columns = ["TX_AMOUNT", *(name for name in features.columns if name != "TRANSACTION_ID")]
+    columns = ["TX_AMOUNT", *(name for name in features.kernels.columns if name != "TRANSACTION_ID")]
     data = Dataset(
         joined[columns].to_numpy(np.float32), joined.TX_FRAUD.to_numpy(bool),
         joined.TX_DATETIME.to_numpy("datetime64[ms]").astype(np.int64), joined.CUSTOMER_ID.to_numpy(),
@@ -70,8 +70,8 @@ def test_xgboost_gives_the_published_figures(parts: tuple[Dataset, Dataset]) -> 
 
 def test_the_engines_features_beat_them() -> None:
     from features.replay import replay
-    from models.protocol import measure
-    from models.training import Parameters
+    from models.training.protocol import measure
+    from models.training.training import Parameters
     from streams.mapping import load_history, load_mapping
 
     history = load_history(DATA / "handbook_transactions.parquet", load_mapping("handbook"))
@@ -83,7 +83,7 @@ def test_the_engines_features_beat_them() -> None:
 
 
 def test_the_engines_windows_are_the_handbooks() -> None:
-    from loadtest.handbook_features import compare, table
+    from loadtest.bench.handbook_features import compare, table
 
     lines, rows = compare(DATA)
     assert (len(lines), rows) == (14, 535_897)

@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-import streams.lateness_log
+import streams.audit.lateness_log
 from features.catalogue import NAMES
 from infra.embedded.mock_cluster import MockCluster
 from services.cli.main import cli
-from streams.kafka import flush, new_producer
-from streams.partitioning import partitions_of
-from streams.records import FeatureRecord, encode_features
-from streams.settings import Settings
-from streams.topics import ALL, FEATURES
-from tests.property.parity_world import PARTITIONS
-from tests.unit.test_lateness import CountsPayments, served
+from streams.log.partitioning import partitions_of
+from streams.log.records import FeatureRecord, encode_features
+from streams.log.topics import ALL, FEATURES
+from streams.runtime.kafka.clients import flush, new_producer
+from streams.runtime.settings import Settings
+from tests.support.parity_world import PARTITIONS
+from tests.unit.streams.test_lateness import CountsPayments, served
 
 #: a card of another partition than that of ``served``'s own
 ELSEWHERE = next(
@@ -40,7 +40,7 @@ class Scores(CountsPayments):
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     """A broker with nothing on it; no Redis is asked, since all records are of this catalogue."""
     cluster = MockCluster({topic.name: topic.partitions or 3 for topic in ALL})
-    monkeypatch.setattr(streams.lateness_log, "live_scorer", lambda _: Scores())
+    monkeypatch.setattr(streams.audit.lateness_log, "live_scorer", lambda _: Scores())
     try:
         made = Settings(home=str(tmp_path), kafka=cluster.bootstrap, partitions=3, embedded=True)
         made.save()
@@ -92,7 +92,7 @@ def test_disorder_changes_what_it_changes_and_nothing_else(settings: Settings) -
 
 
 def test_a_cut_is_told_in_the_json(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams.lateness_log, "MOST_RECORDS", 2)
+    monkeypatch.setattr(streams.audit.lateness_log, "MAX_RECORDS", 2)
     found = late(settings, served([600, 620, 605, 606]))
     assert (found["decisions_compared"], found["records_at_most"], found["records_left_out"]) == (2, 2, 2)
     # without the late ones among them there is no disorder

@@ -11,11 +11,11 @@ from click.testing import CliRunner, Result
 
 from infra.embedded.mock_cluster import MockCluster
 from services.cli.main import cli, run
-from streams.kafka import flush, new_producer
-from streams.ledger import LedgerUnreachable, end_of
-from streams.settings import Settings, load_settings
-from streams.topics import ALL
-from tests.integration.fake_decider import FakeDecider
+from streams.audit import LedgerUnreachable, end_of
+from streams.log.topics import ALL
+from streams.runtime.kafka.clients import flush, new_producer
+from streams.runtime.settings import Settings, load_settings
+from tests.support.fake_decider import FakeDecider
 
 ROWS = 40
 MAPPING = """

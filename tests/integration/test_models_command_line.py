@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.catalogue import CATALOGUE_HASH
-from loadtest.simulator.generate import history_table
-from loadtest.simulator.world import create_world
+from loadtest.traffic.simulator.generate import history_table
+from loadtest.traffic.simulator.world import create_world
 from services.cli.main import run
-from tests.unit.bundle_samples import publish_sample
-from tests.unit.catalogue_samples import BEFORE, NEW, layout, publish_before
+from tests.support.bundle_samples import publish_sample
+from tests.support.catalogue_samples import BEFORE, NEW, layout, publish_before
 
 END = datetime(2026, 11, 1, tzinfo=UTC)
 

@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 
-from features.online.resp import RespClient, StoreUnavailable
+from features.store.redis_client import RespClient, StoreUnavailable
 from infra.embedded.mock_cluster import MockCluster
 from infra.stack.tools import find_tools
-from streams.kafka import flush, new_producer
-from streams.layouts import Layouts
-from streams.metrics import PARITY_COMPARED, PARITY_SKIPPED
-from streams.parity_store import look, store_window
-from streams.settings import Settings
-from streams.topics import ENTITIES
-from tests.property.parity_world import PARTITIONS
+from streams.audit.parity.snapshot import look, store_window
+from streams.log.other_catalogues import Layouts
+from streams.log.topics import ENTITIES
+from streams.runtime.kafka.clients import flush, new_producer
+from streams.runtime.metrics import PARITY_COMPARED, PARITY_SKIPPED
+from streams.runtime.settings import Settings
 from tests.property.test_parity import Stage
-from tests.running import until
-from tests.unit.test_parity_window import counted
+from tests.support.parity_world import PARTITIONS
+from tests.support.running import until
+from tests.unit.streams.test_parity_window import counted
 
 
 @pytest.fixture

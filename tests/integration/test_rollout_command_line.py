@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from infra.embedded.mock_cluster import MockCluster
-from models.registry import VersionState, write_state
+from models.bundle.registry import VersionState, write_state
 from services.cli.main import run
-from streams.rollouts import newest_rollout
-from streams.settings import Settings
-from streams.topics import ALL
-from tests.unit.bundle_samples import publish_sample
+from streams.log.rollout_feed import newest_rollout
+from streams.log.topics import ALL
+from streams.runtime.settings import Settings
+from tests.support.bundle_samples import publish_sample
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -12,17 +12,18 @@ from pathlib import Path
 import pytest
 
 from infra.embedded.mock_cluster import MockCluster
-from models.registry import VersionState, read_state, states, write_state
-from models.rollout import RolloutRequest
+from models.bundle.registry import VersionState, read_state, states, write_state
+from models.rollout.transitions import RolloutRequest
 from services.rollout.ledger import Ledger
 from services.rollout.process import Rollout
 from services.rollout.requests import RolloutRefused, RolloutTimeout, approve, ask, promote, reject, rollback
-from streams.events import RolloutRecord, encode
-from streams.kafka import new_consumer, new_producer
-from streams.rollouts import follow_rollouts, newest_rollout, read_all
-from streams.settings import Settings
-from streams.topics import ALL, ROLLOUT_REQUESTS, ROLLOUTS, ROLLOUTS_AUDIT
-from tests.unit.bundle_samples import publish_sample
+from streams.contracts.json_encoding import encode
+from streams.contracts.rollout import RolloutRecord
+from streams.log.rollout_feed import follow_rollouts, newest_rollout, read_all
+from streams.log.topics import ALL, ROLLOUT_REQUESTS, ROLLOUTS, ROLLOUTS_AUDIT
+from streams.runtime.kafka.clients import new_consumer, new_producer
+from streams.runtime.settings import Settings
+from tests.support.bundle_samples import publish_sample
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

@@ -13,12 +13,12 @@ import pytest
 
 from features.catalogue import NAMES
 from features.feast_repo.archived import SCHEMA as FEATURES
-from models.policy import TRAINER, Policy, Rule, parse_policy
-from models.registry import states
+from models.bundle.registry import states
+from models.policy.policy import TRAINER, Policy, Rule, parse_policy
 from services.cli.main import run
-from streams.archive.rows import DECISION_SCHEMA, OUTCOME_SCHEMA
+from streams.archive.tables import DECISION_SCHEMA, OUTCOME_SCHEMA
 from streams.archive.writer import write_parquet
-from tests.unit.policy_samples import publish_with
+from tests.support.policy_samples import publish_with
 
 NEWEST = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LIVE = Policy(

@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from features.catalogue import WIDTH
-from models.bundle import MODEL
-from models.policy import Policy
+from features.transaction import Transaction, from_ms
+from models.bundle.content import MODEL
+from models.decision import Decision
+from models.policy.policy import Policy
 from services.cli.main import run
 from services.rollout.process import Rollout
 from services.rollout.requests import approve, rollback
-from services.scoring.deciding import Case, Decider
-from services.scoring.live import LiveModel
-from streams.events import Decision, Transaction, from_ms
+from services.scoring.decision.decider import Case, Decider
+from services.scoring.model.live import LiveModel
 from tests.integration.test_rollout_process import NOW, Stack, running, stack, until  # noqa: F401 - fixtures
-from tests.unit.policy_samples import publish_with
+from tests.support.policy_samples import publish_with
 
 RULES = """
 [[rules]]

@@ -12,15 +12,15 @@ import pytest
 
 from infra import stack
 from infra.stack.tools import find_tools
-from services.scoring.stream import StreamScorer
-from streams.kafka import flush, new_producer
-from streams.layouts import Layouts
-from streams.ledger import end_of
-from streams.records import HEADER_SOURCE_OFFSET
-from streams.settings import Settings
-from streams.topics import ALL, DECISIONS, FEATURES
-from tests.running import ends_of, read_topic, until
-from tests.unit.archive_samples import features
+from services.scoring.stream.worker import StreamScorer
+from streams.audit import end_of
+from streams.log.other_catalogues import Layouts
+from streams.log.records import HEADER_SOURCE_OFFSET
+from streams.log.topics import ALL, DECISIONS, FEATURES
+from streams.runtime.kafka.clients import flush, new_producer
+from streams.runtime.settings import Settings
+from tests.support.archive_samples import features
+from tests.support.running import ends_of, read_topic, until
 
 PARTITIONS, EACH = 4, 250
 SOON_S = 90.0

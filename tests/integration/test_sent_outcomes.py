@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from streams.events import Outcome, encode, from_ms
-from streams.kafka import new_producer
-from streams.labels.sent import key_of, sent_outcomes
-from streams.settings import Settings
-from streams.topics import OUTCOMES
-from tests.unit.archive_samples import START_MS, decision
+from features.transaction import from_ms
+from streams.contracts.json_encoding import encode
+from streams.contracts.outcome import Outcome
+from streams.labels.sent_outcomes import key_of, sent_outcomes
+from streams.log.topics import OUTCOMES
+from streams.runtime.kafka.clients import new_producer
+from streams.runtime.settings import Settings
+from tests.support.archive_samples import START_MS, decision
 
 
 def outcome(number: int) -> Outcome:

@@ -21,10 +21,10 @@ from infra import stack
 from infra.stack.ports import HTTP, answers, port_of
 from infra.stack.supervisor import marked
 from infra.stack.tools import find_tools
-from streams.kafka import flush, new_consumer, new_producer
-from streams.settings import Settings
-from streams.topics import TopicError, ensure_topics
-from tests.running import until
+from streams.log.topics import TopicError, ensure_topics
+from streams.runtime.kafka.clients import flush, new_consumer, new_producer
+from streams.runtime.settings import Settings
+from tests.support.running import until
 
 
 def tollgate(*args: str) -> list[str]:

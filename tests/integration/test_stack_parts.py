@@ -16,9 +16,9 @@ from confluent_kafka.admin import AdminClient
 
 from infra import stack
 from infra.stack.supervisor import Supervisor, marked
-from streams.kafka import flush, new_consumer, new_producer
-from streams.settings import Settings
-from streams.topics import ALL
+from streams.log.topics import ALL
+from streams.runtime.kafka.clients import flush, new_consumer, new_producer
+from streams.runtime.settings import Settings
 
 
 def until(condition: Callable[[], bool], timeout_s: float, what: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import redis
 
-from streams.settings import load_settings
+from streams.runtime.settings import load_settings
 
 WITHIN_S = 180.0
 

@@ -1,7 +1,7 @@
 """A catalogue entry that needs more memory, rolled out on a broker and a Redis while traffic flows: prepared beside the old
 processor, switched over, gone back, dropped.
 
-The new code is a copy of this one with one more field in the holders' record and an entry that is read from it: the largest
+The new code is a copy of this one with one more field in the payers' record and an entry that is read from it: the largest
 payment ever, which no profile stored before can know.
 """
 
@@ -27,28 +27,28 @@ import pytest
 import redis
 
 from features.catalogue import CATALOGUE_HASH
-from features.online.claims import REBUILDING_KEY
-from features.online.layout import fields_of, hash_field, views_of
+from features.store.keys import fields_of, hash_field, views_of
+from features.store.partition_lease import REBUILDING_KEY
 from infra import stack
 from infra.stack.tools import find_tools
-from streams.kafka import flush, new_producer
-from streams.records import FeatureRecord, decode_features
-from streams.settings import Settings
-from streams.topics import FEATURES, TRANSACTIONS
-from tests.running import STALL_S, read_topic, until
+from streams.log.records import FeatureRecord, decode_features
+from streams.log.topics import FEATURES, TRANSACTIONS
+from streams.runtime.kafka.clients import flush, new_producer
+from streams.runtime.settings import Settings
+from tests.support.running import STALL_S, read_topic, until
 
 ROOT = Path(__file__).resolve().parents[2]
 ENTRY = """        _f(f"{entity}_largest_ever", entity, "minor units", f"largest payment of the {noun} so far", state_bytes=8),
 """
 CHANGES = {
-    "features/profiles.py": [
+    "features/profile/records.py": [
         ("STATE_VERSION = 1\n", "STATE_VERSION = 2\n"),
         ('("old_high", "u1", (OLD,)),\n', '("old_high", "u1", (OLD,)),\n        ("largest", "<i8"),\n'),
     ],
     "features/catalogue.py": [
         ('        _f(f"{entity}_new_merchant", entity,', ENTRY + '        _f(f"{entity}_new_merchant", entity,'),
     ],
-    "features/holder_kernel.py": [
+    "features/kernels/payer.py": [
         ('\n_NEW_MERCHANT,', '\n_LARGEST = _of("largest_ever")\n_NEW_MERCHANT,'),
         ("    row[_AGE] =", "    row[_LARGEST] = p.largest\n    row[_AGE] ="),
         ("    _count_habits(tx, t, p)\n", "    _count_habits(tx, t, p)\n    p.largest = max(p.largest, tx.amount)\n"),
@@ -60,7 +60,7 @@ import json, sys
 import pyarrow as pa
 from features.catalogue import CATALOGUE_HASH, NAMES
 from features.replay import replay
-from streams.events import Transaction
+from features.transaction import Transaction
 import msgspec
 
 rows = msgspec.json.decode(open(sys.argv[1]).read(), type=list[Transaction])
@@ -107,7 +107,7 @@ def new_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert text.count(before) == 1, f"{before!r} is not in {name} any more"
             text = text.replace(before, after)
         (root / name).write_text(text)
-    run(root, "-m", "features.online.warm")
+    run(root, "-m", "features.store.warm")
     return root
 
 

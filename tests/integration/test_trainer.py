@@ -19,21 +19,22 @@ import pyarrow as pa
 import pytest
 
 from infra.embedded.mock_cluster import MockCluster
-from models.bundle import bundle_path, load_bundle
-from models.dataset import DAY_MS, MATURITY_MS, save_seed
-from models.registry import VersionState, states, write_state
+from models.bundle.content import bundle_path, load_bundle
+from models.bundle.registry import VersionState, states, write_state
+from models.training.dataset import DAY_MS, MATURITY_MS, save_seed
 from services.trainer import work
 from services.trainer.answers import Answers
 from services.trainer.jobs import JobFailed, run_job
 from services.trainer.learning import seed_dir
 from services.trainer.main import Trainer
 from services.trainer.tracking import flatten, pending, reachable
-from streams.events import RetrainingRequest, encode
-from streams.kafka import flush, new_producer
-from streams.settings import Settings
-from streams.topics import ALL, RETRAINING
-from tests.unit.bundle_samples import publish_sample
-from tests.unit.models_data import START_MS, make_dataset
+from streams.contracts.json_encoding import encode
+from streams.contracts.retraining import RetrainingRequest
+from streams.log.topics import ALL, RETRAINING
+from streams.runtime.kafka.clients import flush, new_producer
+from streams.runtime.settings import Settings
+from tests.support.bundle_samples import publish_sample
+from tests.support.models_data import START_MS, make_dataset
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 NO_STOP = threading.Event()

@@ -18,7 +18,7 @@ import pytest
 
 from features.catalogue import CATALOGUE_HASH, NAMES
 from tests.integration.test_adding_a_feature import ROOT, apply
-from tests.integration.two_catalogues_script import PAYMENTS, VERSIONS
+from tests.support.two_catalogues_script import PAYMENTS, VERSIONS
 
 NEW = ("card_whole_24h", "customer_whole_24h")
 OLD_BUNDLE, NEW_BUNDLE = VERSIONS["old"], VERSIONS["new"]
@@ -26,7 +26,7 @@ OLD_BUNDLE, NEW_BUNDLE = VERSIONS["old"], VERSIONS["new"]
 
 def told(code: Path, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.integration.two_catalogues_script", *arguments],
+        [sys.executable, "-m", "tests.support.two_catalogues_script", *arguments],
         cwd=code, env={**os.environ, "PYTHONPATH": str(code)}, capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -12,19 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.catalogue import FEATURES, INDEX, NAMES, WIDTH
-from features.codec import encode_profiles
-from features.columns import PAYMENT, columns_of, text_hash
-from features.holder_kernel import (
+from features.kernels.columns import PAYMENT, columns_of, text_hash
+from features.kernels.payer import (
     APPLY,
     CARD_COLUMNS,
     CONSULT,
     CUSTOMER_COLUMNS,
     DUPLICATE,
     apply_payments,
-    holder_features,
+    payer_features,
     transaction_features,
 )
-from features.meeting_kernel import (
+from features.kernels.shared_entity import (
     DECLINED,
     FIRST,
     LABEL,
@@ -32,19 +31,20 @@ from features.meeting_kernel import (
     apply_frauds,
     apply_items,
     fraud_features,
-    meeting_features,
+    shared_entity_features,
 )
-from features.online.layout import pack_bytes
-from features.online.stored import read_profiles
-from features.profiles import FRAUDS, HOLDER, MEETING, OLD, RECENT, new_arena
-from tests.property.oracle import (
+from features.profile.codec import encode_profiles
+from features.profile.records import FRAUDS, OLD, PAYER, RECENT, SHARED_ENTITY, new_arena
+from features.store.keys import pack_bytes
+from features.store.stored_profiles import read_profiles
+from tests.support.oracle import (
     DAY,
     HOUR,
     MINUTE,
     Event,
-    Holder,
+    Payer,
     of_frauds,
-    of_meeting,
+    of_shared_entity,
     of_transaction,
 )
 
@@ -84,7 +84,7 @@ def run_kernel(
     events: list[Event], splits: list[int] | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     cards = sorted({e.card_id for e in events})
-    arena = new_arena(HOLDER, len(cards))
+    arena = new_arena(PAYER, len(cards))
     out = np.full((len(events), WIDTH), np.nan, dtype=np.float32)
     seen = np.zeros(len(events), dtype=np.uint8)
     bounds = sorted({0, len(events), *(s % (len(events) + 1) for s in splits or [])})
@@ -92,7 +92,7 @@ def run_kernel(
         part = events[start:end]
         payments = columns_of(part, [e.event_ms for e in part], list(range(start, end)))
         slots = np.array([cards.index(e.card_id) for e in part], dtype=np.int64)
-        holder_features(payments, slots, arena, APPLY, CARD_COLUMNS, out[start:end], seen[start:end])
+        payer_features(payments, slots, arena, APPLY, CARD_COLUMNS, out[start:end], seen[start:end])
         transaction_features(payments, seen[start:end], out[start:end])
     return out, seen, arena
 
@@ -124,10 +124,10 @@ def agrees(name: str, got: float, want: float, e: Event, past: list[Event]) -> b
 def test_every_entry_of_a_card_agrees_with_the_oracle(drawn, splits):
     events = events_of(drawn)
     rows, seen, _ = run_kernel(events, splits)
-    cards: dict[str, Holder] = {}
+    cards: dict[str, Payer] = {}
     compared = set()
     for i, event in enumerate(events):
-        card = cards.setdefault(event.card_id, Holder())
+        card = cards.setdefault(event.card_id, Payer())
         if card.is_repeated(event):
             assert seen[i] == DUPLICATE
             assert np.isnan(rows[i]).all()
@@ -152,14 +152,14 @@ def test_a_customer_is_read_as_a_card_is_and_written_by_items(drawn):
     """Same profile, same kernel: reading with CONSULT and writing apart gives a card's features, one place further."""
     events = events_of(drawn)
     rows, seen, _ = run_kernel(events)
-    arena = new_arena(HOLDER, 3)
+    arena = new_arena(PAYER, 3)
     for i, event in enumerate(events):
         if seen[i]:
             continue
         payment = columns_of([event], [event.event_ms], [i])
         slots = np.array([int(event.card_id[-1])])
         row, unused = np.full((1, WIDTH), np.nan, dtype=np.float32), np.zeros(1, dtype=np.uint8)
-        holder_features(payment, slots, arena, CONSULT, CUSTOMER_COLUMNS, row, unused)
+        payer_features(payment, slots, arena, CONSULT, CUSTOMER_COLUMNS, row, unused)
         width = INDEX["customer_frauds_30d"] - CUSTOMER_COLUMNS
         own = row[0, CUSTOMER_COLUMNS : CUSTOMER_COLUMNS + width]
         assert own.tobytes() == rows[i, CARD_COLUMNS : CARD_COLUMNS + width].tobytes()
@@ -225,7 +225,7 @@ def test_beyond_the_kept_payments_the_stated_error_holds(n, days):
     profile = arena[0]
     assert profile["n"] == min(n, RECENT) and profile["old_n"] <= OLD
     for i in range(n // 2, n, 37):
-        want = Holder(events[:i]).windows(events[i], events[:i])
+        want = Payer(events[:i]).windows(events[i], events[:i])
         for name in ("24h", "7d", "30d"):
             count = rows[i, INDEX[f"card_count_{name}"]]
             # evenly spread: no earlier 31 days held more than these
@@ -264,11 +264,11 @@ def moment(event_ms: int) -> np.ndarray:
 
 @settings(max_examples=60, deadline=None)
 @given(steps, st.data())
-def test_every_entry_of_a_meeting_place_agrees_with_the_oracle(drawn, data):
+def test_every_entry_of_a_shared_entity_place_agrees_with_the_oracle(drawn, data):
     events, merchants = place_world(drawn)
     kind = data.draw(st.integers(0, 2), label="merchant, device or ip")
     entity = ("merchant", "device", "ip")[kind]
-    arena = new_arena(MEETING, len(merchants))
+    arena = new_arena(SHARED_ENTITY, len(merchants))
     applied: dict[str, list[Event]] = {m: [] for m in merchants}
     frauds: dict[str, list[Event]] = {m: [] for m in merchants}
     for i, event in enumerate(events):
@@ -277,10 +277,10 @@ def test_every_entry_of_a_meeting_place_agrees_with_the_oracle(drawn, data):
         row[0, INDEX["amount"]] = event.amount_minor
         slots = np.full((1, 3), -1)
         slots[0, kind] = slot
-        meeting_features(moment(event.event_ms), slots, arena, row)
+        shared_entity_features(moment(event.event_ms), slots, arena, row)
         # further behind the newest than a ring of tiles reaches, tiles are gone: events in order are compared
         if all(p.event_ms <= event.event_ms for p in [*applied[name], *frauds[name]]):
-            expected = of_meeting(applied[name], frauds[name], event)
+            expected = of_shared_entity(applied[name], frauds[name], event)
             filled = {NAMES[j] for j in range(FIRST[kind], FIRST[kind] + 22)}
             assert {f"{entity}_{n}" for n in expected} == filled
             for entry, want in expected.items():
@@ -306,16 +306,16 @@ def test_every_entry_of_a_meeting_place_agrees_with_the_oracle(drawn, data):
 def test_the_sketch_of_different_cards_stays_inside_its_error():
     """Linear counting with 128 buckets: 9 % standard error up to 200 cards; windows of 10 minutes to 7 days."""
     for cards in (3, 10, 50, 200):
-        arena = new_arena(MEETING, 1)
+        arena = new_arena(SHARED_ENTITY, 1)
         errors = []
         for trial in range(20):
-            arena = new_arena(MEETING, 1)
+            arena = new_arena(SHARED_ENTITY, 1)
             n = 3 * cards
             hashes = np.array([text_hash(f"c-{trial}-{i % cards}") for i in range(n)], dtype=np.uint32)
             zeros = np.zeros(n, np.int64)
             apply_items(zeros, zeros - 1, zeros, START + np.arange(n) * 1000, zeros, hashes, zeros, arena)
             row = np.zeros((1, WIDTH), dtype=np.float32)
-            meeting_features(moment(START + n * 1000), np.array([[0, -1, -1]]), arena, row)
+            shared_entity_features(moment(START + n * 1000), np.array([[0, -1, -1]]), arena, row)
             errors.append(float(row[0, INDEX["merchant_cards_24h"]]) / cards - 1)
         assert abs(np.mean(errors)) < 0.05
         assert np.std(errors) < 0.13
@@ -323,14 +323,14 @@ def test_the_sketch_of_different_cards_stays_inside_its_error():
 
 @pytest.mark.parametrize("silence_days", [8, 45, 46, 91, 400])
 def test_the_sketch_forgets_though_its_minutes_come_round_again(silence_days):
-    arena = new_arena(MEETING, 1)
+    arena = new_arena(SHARED_ENTITY, 1)
     zeros = np.zeros(60, np.int64)
     hashes = np.arange(60, dtype=np.uint32)
     apply_items(zeros, zeros - 1, zeros, START + np.arange(60) * MINUTE, zeros, hashes, zeros, arena)
 
     def cards(t: int) -> float:
         row = np.zeros((1, WIDTH), dtype=np.float32)
-        meeting_features(moment(t), np.array([[0, -1, -1]]), arena, row)
+        shared_entity_features(moment(t), np.array([[0, -1, -1]]), arena, row)
         return float(row[0, INDEX["merchant_cards_7d"]])
 
     assert cards(START + HOUR) > 50
@@ -373,7 +373,7 @@ def test_a_profile_survives_its_bytes():
     _, _, arena = run_kernel(events)
     stored = encode_profiles(arena, np.array([0]))[0]
     assert len(stored) <= 2048
-    again = new_arena(HOLDER, 1)
+    again = new_arena(PAYER, 1)
     read_profiles(again, np.array([0]), [pack_bytes(stored)])
     assert again[0].tobytes() == arena[0].tobytes()
 

@@ -10,13 +10,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.meeting_kernel import DAY_MS
-from features.online.layout import MERCHANT_STATE, entity_key
-from features.online.resp import Command
-from streams.events import Transaction, encode, from_ms
-from streams.partitioning import partitions_of
-from tests.property.parity_world import APPENDED_MS, PARTITIONS, MemoryLog, MemoryRedis, Worker, plain
-from tests.property.whole import profile_of
+from features.kernels.shared_entity import DAY_MS
+from features.store.keys import MERCHANT_STATE, entity_key
+from features.store.redis_client import Command
+from features.transaction import Transaction, from_ms
+from streams.contracts.json_encoding import encode
+from streams.log.partitioning import partitions_of
+from tests.support.parity_world import APPENDED_MS, PARTITIONS, MemoryLog, MemoryRedis, Worker, plain
+from tests.support.whole import profile_of
 
 HOT = {"merchant_id": "m-hot", "device_id": "d-hot", "ip": "203.0.113.1"}
 ENTITY_OF = {"merchant_id": "merchant", "device_id": "device", "ip": "ip"}
@@ -70,7 +71,7 @@ def keys_of(payments: Sequence[Transaction], fields: Sequence[str]) -> set[bytes
 
 
 def profiles_touched(redis: WatchedRedis) -> dict[tuple[str, Any], int]:
-    """Reads and writes of entities: their keys are bytes, those of positions and claims are texts."""
+    """Reads and writes of entities: their keys are bytes, those of positions and leases are texts."""
     return {at: times for at, times in redis.commands.items() if isinstance(at[1], bytes)}
 
 

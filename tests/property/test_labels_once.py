@@ -14,17 +14,20 @@ from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.online.claims import Claims
-from features.online.layout import FRAUDS_OF, PAYMENTS_OF, View, entity_key
-from streams.chunks import Chunk
-from streams.events import Label, Outcome, encode, from_ms
-from streams.labels.sent import keys_of
+from features.store.keys import FRAUDS_OF, PAYMENTS_OF, View, entity_key
+from features.store.partition_lease import Leases
+from features.transaction import from_ms
+from streams.contracts.json_encoding import encode
+from streams.contracts.label import Label
+from streams.contracts.outcome import Outcome
+from streams.labels.sent_outcomes import keys_of
 from streams.labels.stage import LabelsStage
-from streams.partitioning import partitions_of
-from streams.records import HEADER_ENTITIES, DecidedEntities, encode_entities
-from tests.property.parity_world import PARTITIONS, Crash, MemoryLog, MemoryRedis, Worker
-from tests.property.whole import profile_of
-from tests.unit.archive_samples import START_MS, decision
+from streams.log.partitioning import partitions_of
+from streams.log.records import HEADER_ENTITIES, DecidedEntities, encode_entities
+from streams.runtime.chunk.chunk import Chunk
+from tests.support.archive_samples import START_MS, decision
+from tests.support.parity_world import PARTITIONS, Crash, MemoryLog, MemoryRedis, Worker
+from tests.support.whole import profile_of
 
 TRANSACTIONS = 12
 CARDS = ["card-1", "card-2", "card-3"]
@@ -63,12 +66,12 @@ class LabelsWorker:
     def start(self) -> None:
         client: Any = self._redis
         producer: Any = self._log
-        claims = Claims(client, "labels")
-        self._stage = LabelsStage(PARTITIONS, client, producer, claims)
+        leases = Leases(client, "labels")
+        self._stage = LabelsStage(PARTITIONS, client, producer, leases)
         said = [
             record.value for p in range(PARTITIONS) for record in self._log.topics.get(("outcomes", p), [])
         ]
-        self._next = claims.claim([(topic, p) for topic in self.topics for p in range(PARTITIONS)])
+        self._next = leases.lease([(topic, p) for topic in self.topics for p in range(PARTITIONS)])
         self._stage.remember(keys_of(said), range(PARTITIONS))
 
     def step(self, topic: str, most: int, *, crash: bool = False) -> None:

@@ -7,8 +7,8 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.ledger import Accounts
-from tests.unit.test_ledger_accounts import dead, decision, tx
+from streams.audit import Accounts
+from tests.unit.streams.test_ledger_accounts import dead, decision, tx
 
 NAMES = st.sampled_from("abcdef")
 

@@ -14,23 +14,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.catalogue import INDEX
-from features.holder_kernel import DUPLICATE, NEW, POSSIBLE
-from features.online.gather import Gather
-from features.online.versions import ASK_WHOLE
+from features.kernels.payer import DUPLICATE, NEW, POSSIBLE
 from features.replay import replay
-from services.scoring.deciding import Decider
-from services.scoring.edge_compute import Round, decide_round
-from services.scoring.edge_entries import entries_of
-from streams.decision_index import IndexedDecision, IndexWriter, Row
-from streams.events import Transaction, encode, from_ms
-from streams.metrics import DECIDED_LIKENESSES, PARITY_COMPARED
-from streams.parity_watch import ParityWatch
-from streams.partitioning import partitions_of
+from features.store.profile_batch import Gather
+from features.store.state_versions import ASK_WHOLE
+from features.transaction import Transaction, from_ms
+from services.scoring.decision.decider import Decider
+from services.scoring.edge.compute import Round, decide_round
+from services.scoring.edge.entries import entries_of
+from streams.audit.parity.card_watch import ParityWatch
+from streams.contracts.json_encoding import encode
+from streams.log.decision_index import IndexedDecision, IndexWriter, Row
+from streams.log.partitioning import partitions_of
+from streams.log.records import HEADER_DECIDED, FeatureRecord, decode_features
 from streams.processor.intake import Accepted
-from streams.processor.likenesses import Likenesses
-from streams.records import HEADER_DECIDED, FeatureRecord, decode_features
-from tests.property.parity_world import APPENDED_MS, PARTITIONS
+from streams.processor.suspected_duplicates import SuspectedDuplicates
+from streams.runtime.metrics import DECIDED_SUSPECTED_DUPLICATES, PARITY_COMPARED
 from tests.property.test_parity import UNKNOWN, Stage
+from tests.support.parity_world import APPENDED_MS, PARTITIONS
 
 CARD = "card-1"
 #: 31 days hold 93 payments of these: all of them are kept, none in a group
@@ -104,7 +105,7 @@ def counted(counter: Any) -> float:
 @given(old_places, st.integers(1, 60), st.sampled_from([0, 37, 1_000]))
 def test_another_payment_like_an_old_one_is_decided_once(ago: int, at_once: int, wobble_ms: int) -> None:
     till = Till(wobble_ms, at_once)
-    before, stored = counted(DECIDED_LIKENESSES), till.profiles()
+    before, stored = counted(DECIDED_SUSPECTED_DUPLICATES), till.profiles()
     till.take(like(till.paid[-ago]))
     (record,) = till.of("other")
     # that it is unlike is seen by nobody but the index: the old one is before it, in its own windows
@@ -115,7 +116,7 @@ def test_another_payment_like_an_old_one_is_decided_once(ago: int, at_once: int,
     assert not math.isnan(value(record, "customer_count_24h"))
     assert (record.missing, record.decided) == (0, None)
     assert till.profiles() == stored
-    assert counted(DECIDED_LIKENESSES) - before == 1
+    assert counted(DECIDED_SUSPECTED_DUPLICATES) - before == 1
     till.is_in_parity()
 
 
@@ -123,11 +124,15 @@ def test_another_payment_like_an_old_one_is_decided_once(ago: int, at_once: int,
 @given(old_places)
 def test_a_repetition_of_an_old_payment_is_dropped(ago: int) -> None:
     till = Till()
-    before, stored, known = counted(DECIDED_LIKENESSES), till.profiles(), len(till.log.records("features"))
+    before, stored, known = (
+        counted(DECIDED_SUSPECTED_DUPLICATES),
+        till.profiles(),
+        len(till.log.records("features")),
+    )
     till.take(till.paid[-ago])
     assert len(till.log.records("features")) == known
     assert till.profiles() == stored
-    assert counted(DECIDED_LIKENESSES) == before
+    assert counted(DECIDED_SUSPECTED_DUPLICATES) == before
     till.is_in_parity()
 
 
@@ -146,7 +151,7 @@ def test_the_same_record_again_is_let_through_again() -> None:
     till = Till()
     till.take(like(till.paid[-60]))
     client: Any = till.redis
-    once = Likenesses(client)
+    once = SuspectedDuplicates(client)
     accepted = [Accepted(like(till.paid[-60]), 0, 0, offset, 0, 0, None, None) for offset in (7, 7, 8)]
     seen = np.array([POSSIBLE], dtype=np.uint8)
     assert [bool(once.repeated([event], seen)[0]) for event in accepted] == [False, False, True]
@@ -175,12 +180,12 @@ def test_the_edge_decides_it_and_waits_for_nobody() -> None:
 
 def test_chunks_without_one_ask_nobody() -> None:
     class Nobody:
-        def patient(self, commands: Any) -> Any:
+        def with_retry(self, commands: Any) -> Any:
             raise AssertionError(commands)
 
     client: Any = Nobody()
     seen = np.array([NEW, DUPLICATE], dtype=np.uint8)
-    assert Likenesses(client).repeated([], seen).tolist() == [False, True]
+    assert SuspectedDuplicates(client).repeated([], seen).tolist() == [False, True]
 
 
 def test_history_computes_it_where_its_id_is_new() -> None:

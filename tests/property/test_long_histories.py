@@ -1,4 +1,4 @@
-"""Holders who paid more often than is kept whole: old payments, groups, tables that are full, counts that halve.
+"""Payers who paid more often than is kept whole: old payments, groups, tables that are full, counts that halve.
 
 Against the naive oracle: what is exact bit for bit, the rest inside the error that the catalogue states.
 """
@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.catalogue import FEATURES, INDEX, WIDTH
-from features.columns import columns_of
-from features.holder_kernel import (
+from features.kernels.columns import columns_of
+from features.kernels.payer import (
     APPLY,
     CARD_COLUMNS,
     DUPLICATE,
@@ -24,11 +24,11 @@ from features.holder_kernel import (
     POSSIBLE,
     READ,
     apply_payments,
-    holder_features,
+    payer_features,
 )
-from features.profiles import COUNTRIES, DEVICES, HOLDER, MERCHANTS, OLD, RECENT, new_arena
-from tests.property.oracle import DAY, HOUR, MINUTE, WINDOWS, Event, Holder
+from features.profile.records import COUNTRIES, DEVICES, MERCHANTS, OLD, PAYER, RECENT, new_arena
 from tests.property.test_features_oracle import START, agrees
+from tests.support.oracle import DAY, HOUR, MINUTE, WINDOWS, Event, Payer
 
 MONTH = 31 * DAY
 TABLES = {"merchant": MERCHANTS, "device": DEVICES, "country": COUNTRIES}
@@ -92,7 +92,7 @@ def test_countries_with_letters_of_the_same_sum_count_as_one() -> None:
         card.pay(Event(f"t-{i}", "card-0", "m", START + i, 1, country=country), compare=False)
     row = np.full((1, WIDTH), np.nan, dtype=np.float32)
     last = columns_of([Event("t-3", "card-0", "m", START + 3, 1)], [START + 3], [-1])
-    holder_features(
+    payer_features(
         last, np.zeros(1, np.int64), card.arena, READ, CARD_COLUMNS, row, np.zeros(1, dtype=np.uint8)
     )
     assert row[0, INDEX["card_countries_1h"]] == 2
@@ -129,8 +129,8 @@ class Card:
     """The kernel's profile beside the list of all payments that it took."""
 
     def __init__(self) -> None:
-        self.arena = new_arena(HOLDER, 1)
-        self.naive = Holder()
+        self.arena = new_arena(PAYER, 1)
+        self.naive = Payer()
         #: whether 31 days held more payments than are kept, ever
         self.beyond = False
         #: how many payments were compared by groups, and how many later than a day
@@ -139,7 +139,7 @@ class Card:
     def pay(self, e: Event, *, compare: bool) -> int:
         profile, stored = self.arena[0].copy(), self.arena.tobytes()
         row, seen = np.full((1, WIDTH), np.nan, dtype=np.float32), np.zeros(1, dtype=np.uint8)
-        holder_features(
+        payer_features(
             columns_of([e], [e.event_ms], [-1]),
             np.zeros(1, np.int64),
             self.arena,
@@ -332,10 +332,10 @@ def habits(payments: list[tuple[int, str, str]]) -> tuple[float, float, float, A
         for i, (hour, channel, mcc) in enumerate(payments)
     ]
     columns = columns_of(events, [e.event_ms for e in events], [-1] * len(events))
-    arena, slots = new_arena(HOLDER, 1), np.zeros(len(events), np.int64)
+    arena, slots = new_arena(PAYER, 1), np.zeros(len(events), np.int64)
     apply_payments(columns[:-1], slots[:-1], arena)
     row = np.full((1, WIDTH), np.nan, dtype=np.float32)
-    holder_features(columns[-1:], slots[-1:], arena, READ, CARD_COLUMNS, row, np.zeros(1, dtype=np.uint8))
+    payer_features(columns[-1:], slots[-1:], arena, READ, CARD_COLUMNS, row, np.zeros(1, dtype=np.uint8))
     return (*(float(row[0, INDEX[f"card_{name}_share"]]) for name in ("hour", "channel", "mcc")), arena[0])
 
 

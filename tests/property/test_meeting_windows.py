@@ -15,18 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.catalogue import FEATURES, INDEX, WIDTH
-from features.columns import PAYMENT, text_hash
-from features.meeting_kernel import (
+from features.kernels.columns import PAYMENT, text_hash
+from features.kernels.shared_entity import (
     DECLINED,
     LABEL,
     PAID,
     apply_frauds,
     apply_items,
     fraud_features,
-    meeting_features,
+    shared_entity_features,
 )
-from features.profiles import FRAUDS, MEETING, new_arena
-from tests.property.oracle import DAY, HOUR, MINUTE
+from features.profile.records import FRAUDS, SHARED_ENTITY, new_arena
+from tests.support.oracle import DAY, HOUR, MINUTE
 
 START = 1_700_000_000_000
 WEEK, THIRD = 7 * DAY, 8 * HOUR
@@ -134,7 +134,7 @@ class Place:
     """One merchant, device or address, and all that came to it."""
 
     def __init__(self) -> None:
-        self.arena = new_arena(MEETING, 1)
+        self.arena = new_arena(SHARED_ENTITY, 1)
         self.events: list[Paid] = []
 
     def row(self, t: int, amount: int) -> dict[str, float]:
@@ -142,7 +142,7 @@ class Place:
         payment["event_ms"] = t
         row = np.full((1, WIDTH), np.nan, dtype=np.float32)
         row[0, INDEX["amount"]] = amount
-        meeting_features(payment, np.array([[0, -1, -1]]), self.arena, row)
+        shared_entity_features(payment, np.array([[0, -1, -1]]), self.arena, row)
         names = [f.name for f in FEATURES if f.entity == "merchant"]
         return {name.removeprefix("merchant_"): float(row[0, INDEX[name]]) for name in names}
 
@@ -280,7 +280,7 @@ def test_the_catalogue_says_so(name: str) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(apart, st.booleans(), st.booleans()), max_size=30))
-def test_frauds_and_declines_of_a_holder(drawn: list[tuple[int, bool, bool]]) -> None:
+def test_frauds_and_declines_of_a_payer(drawn: list[tuple[int, bool, bool]]) -> None:
     arena, now = new_arena(FRAUDS, 1), START
     known: dict[str, list[Paid]] = {"frauds_30d": [], "declined_1h": []}
     stated = {

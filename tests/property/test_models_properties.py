@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.catalogue import INDEX, WIDTH
-from models.calibration import Calibration, CalibrationError, fit_platt
-from models.policy import Policy, Rule
+from models.policy.policy import Policy, Rule
+from models.scoring.calibration import Calibration, CalibrationError, fit_platt
 
 QUICK = settings(max_examples=80, deadline=None)
 margins = st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=50)

@@ -14,28 +14,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.catalogue import INDEX, WIDTH
-from features.online.gather import Gather
-from services.scoring.deciding import Case, Decider
-from services.scoring.edge_compute import compute
-from services.scoring.edge_entries import entries_of
-from streams.decision_index import IndexedDecision, IndexWriter, Row
-from streams.events import Transaction, encode, from_ms
-from streams.layouts import Layouts
-from streams.parity import Evidence, LogRow, Verdict, judge
-from streams.parity_sample import Reservoir
-from streams.partitioning import entity_partition, partitions_of
-from streams.records import (
+from features.store.profile_batch import Gather
+from features.transaction import Transaction, from_ms
+from services.scoring.decision.decider import Case, Decider
+from services.scoring.edge.compute import compute
+from services.scoring.edge.entries import entries_of
+from streams.audit.parity.recompute import Evidence, Verdict, judge
+from streams.audit.parity.sample import Reservoir
+from streams.contracts.json_encoding import encode
+from streams.log.decision_index import IndexedDecision, IndexWriter, Row
+from streams.log.other_catalogues import Layouts
+from streams.log.partitioning import entity_partition, partitions_of
+from streams.log.records import (
     HEADER_DECIDED,
     EntityItem,
     EntityItems,
     FeatureRecord,
-    Said,
+    LabelStatement,
     decode_features,
     encode_features,
     encode_items,
 )
-from tests.property.parity_world import APPENDED_MS, PARTITIONS, MemoryLog, MemoryRedis, Worker
-from tests.unit.catalogue_samples import BEFORE, as_written_by
+from streams.runtime.kafka.log_reader import LogRow
+from tests.support.catalogue_samples import BEFORE, as_written_by
+from tests.support.parity_world import APPENDED_MS, PARTITIONS, MemoryLog, MemoryRedis, Worker
 
 #: the first of these are as long ago as nothing may be added to that stands in the store (``layout.THERE_STILL_MS``)
 START = from_ms(APPENDED_MS) - timedelta(days=30, hours=6)
@@ -104,7 +106,11 @@ class Stage:
         tx = self.random.choice(self.sent)
         self.count += 1
         # some as older code wrote them, some told twice: by the label and, after a crash, by the decision
-        said = Said(tx.transaction_id, self.random.randrange(5), self.count) if self.count % 3 else None
+        said = (
+            LabelStatement(tx.transaction_id, self.random.randrange(5), self.count)
+            if self.count % 3
+            else None
+        )
         fraud = self.random.randrange(2) if said else 1
         for entity, name in (("card", tx.card_id), ("merchant", tx.merchant_id)):
             item = EntityItem(entity, name, "label", self.count, tx.event_ms, 0, 0, fraud, None, said)

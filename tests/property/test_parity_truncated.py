@@ -12,21 +12,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.catalogue import CATALOGUE_HASH, FEATURES, INDEX, NAMES, WIDTH
-from features.columns import columns_of, text_hash
+from features.kernels.columns import columns_of, text_hash
 from features.reach import reach_ms
-from streams.events import Transaction, encode, from_ms
-from streams.layouts import Layouts
-from streams.parity import Evidence, LogRow, Verdict, judge
-from streams.parity_sample import needed_of
-from streams.processor.paid import pack_paid
-from streams.records import (
+from features.transaction import Transaction, from_ms
+from streams.audit.parity.recompute import Evidence, Verdict, judge
+from streams.audit.parity.sample import needed_of
+from streams.audit.parity.truncation import cut_before, source_of
+from streams.contracts.json_encoding import encode
+from streams.log.other_catalogues import Layouts
+from streams.log.records import (
     EntityItem,
     EntityItems,
     FeatureRecord,
-    Said,
+    LabelStatement,
     encode_items,
 )
-from streams.truncation import cut_before, source_of
+from streams.processor.payment_updates import pack_paid
+from streams.runtime.kafka.log_reader import LogRow
 
 UNKNOWN = Layouts({}.get)
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
@@ -69,7 +71,7 @@ def history(seed: int, days: int = 50, a_day: float = 4.0, cards: int = 3, most:
             moment, tx = labels.pop(0)
             offset = len(entities)
             items = [
-                EntityItem(entity, name, "label", offset, tx.event_ms, 0, 0, 1, None, Said(tx.transaction_id, moment, offset))
+                EntityItem(entity, name, "label", offset, tx.event_ms, 0, 0, 1, None, LabelStatement(tx.transaction_id, moment, offset))
                 for entity, name in (("card", tx.card_id), ("merchant", tx.merchant_id), ("customer", "cu-1"))
             ]  # fmt: skip
             entities.append(LogRow(0, offset, moment, encode_items(EntityItems("labels", 0, items)), None))
@@ -176,7 +178,7 @@ def test_a_wrong_bit_is_explained_only_where_history_was_cut(past: History, name
 
 
 def test_what_thirty_days_of_log_prove(past: History) -> None:
-    """Said once without the rule: windows of a week and less, and what does not look back; a month is not there."""
+    """LabelStatement once without the rule: windows of a week and less, and what does not look back; a month is not there."""
     skip, skip_entities = kept_days(past, 30)
     sample = newest_of(past)
     for name in ("card_count_1h", "card_sum_7d", "customer_max_24h", "merchant_count_7d", "ip_cards_1h",

@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from features.catalogue import CATALOGUE_HASH, WIDTH
-from streams.archive import rows
+from features.transaction import Transaction, from_ms
+from streams.archive import tables as rows
 from streams.archive.plain import plain_columns
-from streams.events import Transaction, from_ms
-from streams.layouts import Layouts
-from streams.records import FeatureRecord, decode_features, encode_features
-from tests.unit.archive_samples import START_MS, Record, features
+from streams.log.other_catalogues import Layouts
+from streams.log.records import FeatureRecord, decode_features, encode_features
+from tests.support.archive_samples import START_MS, Record, features
 
 ids = st.text(st.characters(categories=("L", "N", "P", "S")), min_size=1, max_size=64)
 moments = st.integers(946_684_800_000, 4_102_444_799_000)

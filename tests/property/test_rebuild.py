@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.online.layout import VIEWS, entity_key, hash_field
-from features.online.resp import StoreUnavailable, accepted
-from streams.parity import LogRow
+from features.store.keys import VIEWS, entity_key, hash_field
+from features.store.redis_client import StoreUnavailable, accepted
 from streams.processor.intake import Stretch
-from streams.rebuild import CardBuilder, EntityBuilder
-from streams.rebuild_log import AGAIN
-from tests.property.parity_world import PARTITIONS, MemoryLog, MemoryRedis
+from streams.runtime.kafka.log_reader import LogRow
+from streams.state.rebuild import CardBuilder, EntityBuilder
+from streams.state.rebuild_log import AGAIN
 from tests.property.test_parity import Stage
-from tests.property.whole import whole
+from tests.support.parity_world import PARTITIONS, MemoryLog, MemoryRedis
+from tests.support.whole import whole
 
 FIELDS = [hash_field(view.name, name) for view in VIEWS for name, _ in view.fields]
 #: published for readers of Feast as of the payment that came last, which a rebuild does not know: as of the newest

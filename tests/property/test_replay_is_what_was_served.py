@@ -20,16 +20,18 @@ from hypothesis import strategies as st
 
 from features.catalogue import CATALOGUE_HASH, INDEX, NAMES
 from features.replay import replay
+from features.transaction import Transaction, from_ms
 from services.cli.main import run
 from streams.archive.history import Archived, archived_history
 from streams.archive.writer import Archive
-from streams.events import Label, Transaction, encode, from_ms
-from streams.partitioning import partitions_of
-from streams.records import HEADER_ENTITIES, DecidedEntities, encode_entities
-from streams.settings import Settings
-from tests.property.parity_world import PARTITIONS, MemoryLog, MemoryRedis, Worker
+from streams.contracts.json_encoding import encode
+from streams.contracts.label import Label
+from streams.log.partitioning import partitions_of
+from streams.log.records import HEADER_ENTITIES, DecidedEntities, encode_entities
+from streams.runtime.settings import Settings
 from tests.property.test_labels_once import LabelsWorker
-from tests.unit.archive_samples import decision
+from tests.support.archive_samples import decision
+from tests.support.parity_world import PARTITIONS, MemoryLog, MemoryRedis, Worker
 
 MINUTE_MS = 60_000
 DAY_MS = 1440 * MINUTE_MS

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import features.replay
 from features.catalogue import FEATURES, INDEX
 from features.replay import BATCH, replay
-from tests.property.oracle import DAY, HOUR, MINUTE, of_frauds
+from tests.support.oracle import DAY, HOUR, MINUTE, of_frauds
 
 START = 1_760_000_000_000 // DAY * DAY
 #: what labels move; the delayed counts beside the rates wait for labels, but count payments

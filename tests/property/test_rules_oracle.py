@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.catalogue import INDEX, WIDTH
-from models.policy import Policy, Rule
-from models.rules.batch import Batch, TableColumns
-from models.rules.lists import Entry, PolicyList
-from models.rules.meaning import Meaning
-from models.rules.thresholds import ExpectedLoss, Threshold
+from models.policy.lists import Entry, PolicyList
+from models.policy.policy import Policy, Rule
+from models.policy.rules.batch import Batch, TableColumns
+from models.policy.rules.compiler import Meaning
+from models.policy.thresholds import ExpectedLoss, Threshold
 
 FEATURES = ("card_count_1h", "card_sum_1h", "card_speed_kmh")
 NUMBERS = (*FEATURES, "score", "amount_minor", "latitude")
@@ -43,7 +43,7 @@ def numbers() -> st.SearchStrategy[tuple]:
 
 
 def divides_by_constant_zero(node: Any) -> bool:
-    """Refused when the rule is read (tests/unit/test_rules_language.py), so no value to compare."""
+    """Refused when the rule is read (tests/unit/models/test_rules_language.py), so no value to compare."""
     if node[0] in ("field", "constant"):
         return False
     if node[0] == "/" and not has_field(node[2]) and number(node[2], {}) in (0.0, None):

@@ -12,18 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.online.claims import ClaimLost, Claims
-from features.online.layout import fields_of, hash_field, views_of
-from features.online.versions import group_of
-from streams.ledger.spans import Span
+from features.store.keys import fields_of, hash_field, views_of
+from features.store.partition_lease import LeaseLost, Leases
+from features.store.state_versions import group_of
+from streams.log.records import decode_features
 from streams.processor import takeover
-from streams.rebuild import EntityBuilder, new_builder
-from streams.records import decode_features
-from tests.property.mirror import Mirror
-from tests.property.parity_world import PARTITIONS, MemoryLog, MemoryRedis, Worker
+from streams.runtime.kafka.log_reader import Span
+from streams.state.rebuild import EntityBuilder, new_builder
 from tests.property.test_parity import Stage
 from tests.property.test_rebuild import rebuilt, rows_of, stretch_of
-from tests.property.whole import whole
+from tests.support.parity_world import PARTITIONS, MemoryLog, MemoryRedis, Worker
+from tests.support.two_state_versions import Mirror
+from tests.support.whole import whole
 
 PLACES = [(topic, p) for topic in ("transactions", "entities") for p in range(PARTITIONS)]
 
@@ -100,8 +100,8 @@ class TwoVersions(Stage):
 
     def prepare(self) -> None:
         """The other version's state made from the log, as far as the one at work is, by the builders of rebuilds."""
-        store, done = self.stores[3 - self.version], Claims(self.redis, group_of(1)).stored(PLACES)  # type: ignore[arg-type]
-        if any(Claims(store, group_of(1)).stored(PLACES).values()):  # type: ignore[arg-type]
+        store, done = self.stores[3 - self.version], Leases(self.redis, group_of(1)).stored(PLACES)  # type: ignore[arg-type]
+        if any(Leases(store, group_of(1)).stored(PLACES).values()):  # type: ignore[arg-type]
             return
         for (topic, partition), end in done.items():
             builder = new_builder(topic, partition, PARTITIONS)
@@ -192,9 +192,9 @@ def test_the_world_switches_both_ways_prepared_and_not() -> None:
     with pytest.MonkeyPatch.context() as patch:
         stage = TwoVersions(5, patch)
         stage.run_with_switches(40)
-        behind = dict(Claims(stage.stores[1], group_of(3 - stage.version)).stored(PLACES))  # type: ignore[arg-type]
+        behind = dict(Leases(stage.stores[1], group_of(3 - stage.version)).stored(PLACES))  # type: ignore[arg-type]
         stage.switch()
-        caught_up = Claims(stage.stores[1], group_of(stage.version)).stored(PLACES)  # type: ignore[arg-type]
+        caught_up = Leases(stage.stores[1], group_of(stage.version)).stored(PLACES)  # type: ignore[arg-type]
         assert sum(v or 0 for v in caught_up.values()) > sum(v or 0 for v in behind.values())
         assert {key for key in stage.stores[1].values if ":position:" in key} == {
             f"tollgate:{group_of(v)}:position:{topic}:{p}" for v in (1, 2) for topic, p in PLACES
@@ -209,7 +209,7 @@ def test_a_worker_of_the_other_version_that_wakes_cannot_write() -> None:
         stage.switch()
         stage.send()
         before = dict(stage.stores[1].values)
-        with pytest.raises(ClaimLost):
+        with pytest.raises(LeaseLost):
             for _ in range(20):
                 zombie.step("transactions", 5)
         assert stage.stores[1].values == before

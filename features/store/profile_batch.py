@@ -1,0 +1,161 @@
+"""One read for a batch: which profiles its transactions need, the commands that fetch them, the arenas that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import hiredis
+import numpy as np
+import numpy.typing as npt
+
+from features.engine import Places, Profiles, computed, entities_as_of, frauds_as_of
+from features.kernels.columns import Payments
+from features.profile.records import (
+    FRAUDS,
+    PAYER,
+    SHARED_ENTITY,
+    new_arena,
+)
+from features.store.batch_commands import pack_hmget
+from features.store.keys import (
+    CARD_FRAUDS,
+    CARD_STATE,
+    CUSTOMER_FRAUDS,
+    CUSTOMER_STATE,
+    DEVICE_STATE,
+    IP_STATE,
+    MERCHANT_STATE,
+)
+from features.store.redis_client import Command
+from features.store.stored_profiles import columns_in, read_profiles
+
+
+class HasEntities(Protocol):
+    """The identifiers of a transaction."""
+
+    @property
+    def card_id(self) -> str: ...
+    @property
+    def merchant_id(self) -> str: ...
+    @property
+    def device_id(self) -> str | None: ...
+    @property
+    def ip(self) -> str | None: ...
+    @property
+    def customer_id(self) -> str | None: ...
+
+
+class StoreRefused(Exception):
+    """The store answered a read with an error."""
+
+
+SHARED_ENTITY_VIEWS = (MERCHANT_STATE, DEVICE_STATE, IP_STATE)
+_OF_CARDS, _OF_CUSTOMERS = (CARD_STATE, CARD_FRAUDS), (CUSTOMER_STATE, CUSTOMER_FRAUDS)
+
+
+class Gather:
+    """Profiles of one batch of n transactions. Build, send ``commands``, ``load`` the replies, ``compute``.
+
+    ``cards``, ``customers``, ``shared_entities`` and ``frauds`` are arenas in order of first appearance (frauds: those of cards, then
+    those of customers). Which transaction uses which slot, -1 for an absent id: ``card_slots`` and ``customer_slots`` (n,),
+    ``shared_entity_slots`` (n, 3: merchant, device, ip), ``fraud_slots`` (n, 2: card, customer).
+    """
+
+    def __init__(self, transactions: Sequence[HasEntities]) -> None:
+        n = len(transactions)
+        self.card_ids: dict[str, int] = {}
+        self.customer_ids: dict[str, int] = {}
+        self._shared_entities: dict[str, dict[str, int]] = {view.entity: {} for view in SHARED_ENTITY_VIEWS}
+        cards, customers = self.card_ids, self.customer_ids
+        merchants, devices, ips = self._shared_entities.values()
+        card_slots, customer_slots, shared_entities = [], [], []
+        for tx in transactions:
+            card_slots.append(cards.setdefault(tx.card_id, len(cards)))
+            customer = tx.customer_id
+            customer_slots.append(customers.setdefault(customer, len(customers)) if customer else -1)
+            device, ip = tx.device_id, tx.ip
+            shared_entities.append(merchants.setdefault(tx.merchant_id, len(merchants)))
+            shared_entities.append(devices.setdefault(device, len(devices)) if device else -1)
+            shared_entities.append(ips.setdefault(ip, len(ips)) if ip else -1)
+        self.card_slots = np.array(card_slots, dtype=np.int64)
+        self.customer_slots = np.array(customer_slots, dtype=np.int64)
+        self.shared_entity_slots = np.array(shared_entities, dtype=np.int64).reshape(n, 3)
+        # one arena: merchants, then devices, then addresses
+        before = np.array([0, len(merchants), len(merchants) + len(devices)])
+        self.shared_entity_slots += np.where(self.shared_entity_slots >= 0, before, 0)
+        customer_frauds = np.where(self.customer_slots >= 0, self.customer_slots + len(cards), -1)
+        self.fraud_slots = np.column_stack([self.card_slots, customer_frauds])
+        self.cards = new_arena(PAYER, len(cards))
+        self.customers = new_arena(PAYER, len(customers))
+        self.shared_entities = new_arena(SHARED_ENTITY, len(merchants) + len(devices) + len(ips))
+        self.frauds = new_arena(FRAUDS, len(cards) + len(customers))
+
+    def commands(self) -> list[Command]:
+        """One HMGET per card, then one per customer, then one per merchant, device and ip."""
+        return [
+            pack_hmget(list(self.card_ids), CARD_STATE, CARD_FRAUDS),
+            pack_hmget(list(self.customer_ids), CUSTOMER_STATE, CUSTOMER_FRAUDS),
+            *(pack_hmget(list(self._shared_entities[view.entity]), view) for view in SHARED_ENTITY_VIEWS),
+        ]
+
+    @property
+    def reads(self) -> int:
+        """Replies to ``commands``."""
+        return len(self.card_ids) + len(self.customer_ids) + sum(map(len, self._shared_entities.values()))
+
+    def unread(self, answered: int) -> npt.NDArray[np.bool_]:
+        """Which profiles are not in the first ``answered`` replies of ``commands``, (n, 5): of card, customer, merchant, device, ip."""
+        payers = len(self.card_ids) + len(self.customer_ids)
+        shared_entities = np.where(self.shared_entity_slots >= 0, self.shared_entity_slots + payers, -1)
+        return np.hstack([self.fraud_slots, shared_entities]) >= answered
+
+    def load(self, replies: Sequence[Any]) -> None:
+        """Fill the arenas from the replies of ``commands``, or from the first of them.
+
+        Raises:
+            StoreRefused: a reply is an error. ProfileError: bytes that are no profile that this code reads.
+        """
+        for reply in replies:
+            if isinstance(reply, hiredis.ReplyError):
+                raise StoreRefused(str(reply))
+        cards = len(self.card_ids)
+        payers = cards + len(self.customer_ids)
+        merchants = payers + len(self._shared_entities["merchant"])
+        (of_cards, cards_since), (card_frauds, _) = columns_in(replies[:cards], _OF_CARDS)
+        (of_customers, customers_since), (customer_frauds, _) = columns_in(
+            replies[cards:payers], _OF_CUSTOMERS
+        )
+        ((of_merchants, merchants_since),) = columns_in(replies[payers:merchants], [MERCHANT_STATE])
+        # of devices and addresses the profile alone
+        others = [reply[0] for reply in replies[merchants:]]
+        for arena, profiles, since in (
+            (self.cards, of_cards, cards_since),
+            (self.customers, of_customers, customers_since),
+            (self.shared_entities, [*of_merchants, *others], [*merchants_since, *[None] * len(others)]),
+            (self.frauds, [*card_frauds, *customer_frauds], ()),
+        ):
+            read_profiles(arena, np.arange(len(profiles)), profiles, since)
+
+    def compute(
+        self, columns: Payments, *, apply: bool
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+        """Features of the batch, float32 (n, WIDTH), and ``seen`` as ``features.engine.fill_features`` says, uint8 (n,).
+
+        With ``apply`` the cards' arena afterwards holds the batch.
+        """
+        return computed(columns, self._places(), self._profiles(), apply=apply)
+
+    def entity_as_of(self) -> npt.NDArray[np.int64]:
+        """See ``features.engine.entities_as_of``."""
+        return entities_as_of(self._places(), self._profiles())
+
+    def frauds_as_of(self) -> npt.NDArray[np.int64]:
+        """See ``features.engine.frauds_as_of``."""
+        return frauds_as_of(self._places(), self._profiles())
+
+    def _places(self) -> Places:
+        return Places(self.card_slots, self.customer_slots, self.shared_entity_slots, self.fraud_slots)
+
+    def _profiles(self) -> Profiles:
+        return Profiles(self.cards, self.customers, self.shared_entities, self.frauds)

@@ -1,0 +1,319 @@
+"""Profiles kept in memory by the process that writes them: read from the store once, after that only written.
+
+A partition's state has one writer (decision 4), so what that writer has read or written is what the store holds, for as
+long as it holds the partition. Entities whose partition belongs to another worker are read again with every batch.
+Reading was half of the store's work and a third of the processor's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import hiredis
+import numpy as np
+import numpy.typing as npt
+
+from features.engine import Arena, Places, Profiles, Slots
+from features.profile.codec import IN_PARTS, words_of
+from features.profile.records import FRAUDS, PAYER, SHARED_ENTITY, new_arena
+from features.store.batch_commands import Parts, names_of, pack_hmget
+from features.store.keys import (
+    CARD_FRAUDS,
+    CARD_STATE,
+    CUSTOMER_FRAUDS,
+    CUSTOMER_STATE,
+    DEVICE_STATE,
+    IP_STATE,
+    KEEP_AGAIN_MS,
+    MERCHANT_STATE,
+    THERE_STILL_MS,
+    View,
+)
+from features.store.profile_batch import HasEntities, StoreRefused
+from features.store.redis_client import Command
+from features.store.slot_table import SlotTable
+from features.store.stored_profiles import Read, columns_in, read_profiles
+
+#: what profiles may take in memory between batches, and those of them again that are written in parts; beyond it the largest kind
+#: is forgotten and read again as it comes
+BUDGET_BYTES = 1 << 30
+#: room beside it for what one batch brings; more than that makes an arena grow
+BATCH_ROOM = 8_192
+#: profiles to which nothing was applied yet, as words: NumPy sets records field by field
+_EMPTY = {dtype: words_of(new_arena(dtype, 1))[0] for dtype in (PAYER, SHARED_ENTITY, FRAUDS)}
+#: the arenas, and the kinds of entities in each; the frauds of cards and customers lie in one of their own
+_KEPT = {"card": ("card",), "customer": ("customer",), "shared_entity": ("merchant", "device", "ip")}
+_DTYPES = {"card": PAYER, "customer": PAYER, "shared_entity": SHARED_ENTITY}
+
+
+class _Table:
+    """The entities of one kind that are here, and which of them must be read before the batch at hand is computed."""
+
+    def __init__(self, entity: str, views: tuple[View, ...], shared: tuple[View, ...]) -> None:
+        """``views``: all that is kept of such an entity. ``shared``: those that its partition of `entities` writes."""
+        self.entity, self.views, self.shared = entity, views, shared
+        self.clear()
+
+    def clear(self) -> None:
+        self._slots = SlotTable()
+        self.names: list[str] = []
+        self.homes: npt.NDArray[np.int64] = np.full(1024, -1)
+        self.missing: list[int] = []
+        #: slots of entities whose partition of `entities` another worker holds; those of the batch at hand
+        self.foreign: set[int] = set()
+        self.stale: set[int] = set()
+
+    def slots(self, ids: Sequence[str | None], home: Callable[[str, str], int]) -> tuple[Slots, list[int]]:
+        """The slot of each id, -1 where there is none; and the slots that are new, which belong to this table from now on."""
+        names = names_of([name or "" for name in ids])
+        found, hashes = self._slots.find(names.text, names.ends)
+        fresh: list[int] = []
+        for i in np.flatnonzero(found == -2).tolist():
+            slot = self._slots.add(hashes[i], len(self.names))
+            if slot == len(self.names):
+                # else it came a second time in this batch
+                name = ids[i] or ""
+                self._add(name, home(self.entity, name))
+                fresh.append(slot)
+            found[i] = slot
+        return found, fresh
+
+    def _add(self, name: str, home: int) -> None:
+        slot = len(self.names)
+        self.names.append(name)
+        if slot >= len(self.homes):
+            self.homes = np.concatenate([self.homes, np.full(len(self.homes), -1)])
+        self.homes[slot] = home
+        self.missing.append(slot)
+
+
+class _Read(NamedTuple):
+    """What one command for each of ``slots`` reads."""
+
+    slots: Sequence[int]
+    views: tuple[View, ...]
+
+
+class _Bases:
+    """What was last written whole of one entity's profiles, by its table's slots, and what was written since (``wire.Parts``)."""
+
+    def __init__(self, dtype: np.dtype, size: int) -> None:
+        self.records: Arena = np.zeros(size, dtype)
+        self.book: npt.NDArray[np.int64] = np.zeros((size, 3), dtype=np.int64)
+
+    def larger(self, size: int) -> _Bases:
+        """The same with more room."""
+        more, old = _Bases(self.records.dtype, size), len(self.records)
+        words_of(more.records)[:old], more.book[:old] = words_of(self.records), self.book
+        return more
+
+    def take(self, slots: Slots, records: Arena, read: Read) -> None:
+        """Profiles just read; one that is not there in parts, or of other code's length, is written whole the next time."""
+        usable = read.in_parts == words_of(records).shape[1]
+        self.book[slots] = 0
+        if usable.any():
+            words_of(self.records)[slots[usable]] = words_of(records)[usable]
+            sizes = read.sizes[usable]
+            self.book[slots[usable]] = np.column_stack([np.ones_like(sizes), sizes, sizes])
+
+
+class Kept(NamedTuple):
+    """Of each entity that is written, (n,): whether its time to live begins anew, and whether it may be gone from the store."""
+
+    expire: npt.NDArray[np.bool_]
+    gone: npt.NDArray[np.bool_]
+
+
+class ProfileCache:
+    """Profiles of one worker. For each batch: ``begin_batch``, ``slots`` (or ``places``), send ``reads``, ``load`` the replies.
+
+    A slot belongs to an entity until its kind is forgotten, at ``begin_batch`` at the earliest. Whoever changes a profile
+    here must write it to the store in the order of batches, or end: and before anything is read again that was forgotten.
+    """
+
+    def __init__(
+        self,
+        home: Callable[[str, str], int],
+        budget_bytes: int = BUDGET_BYTES,
+        layout: int = IN_PARTS,
+        clock: Callable[[], float] = time.time,
+        room: int = BATCH_ROOM,
+    ) -> None:
+        """``home``: the partition of `entities` on which (entity, id) lives; ``layout``: in which what is kept here is written;
+        ``clock`` gives seconds since 1970; ``room``: for how many more of each kind there is place at first.
+        """
+        self.layout = layout
+        self._room = room
+        self._clock = clock
+        self._home = home
+        self._budget = budget_bytes
+        self._tables = {
+            "card": _Table("card", (CARD_STATE, CARD_FRAUDS), (CARD_FRAUDS,)),
+            "customer": _Table("customer", (CUSTOMER_STATE, CUSTOMER_FRAUDS), (CUSTOMER_STATE, CUSTOMER_FRAUDS)),
+            "merchant": _Table("merchant", (MERCHANT_STATE,), (MERCHANT_STATE,)),
+            "device": _Table("device", (DEVICE_STATE,), (DEVICE_STATE,)),
+            "ip": _Table("ip", (IP_STATE,), (IP_STATE,)),
+        }  # fmt: skip
+        self._owned: frozenset[int] = frozenset()
+        self._asked: list[_Read] = []
+        self._arenas = {name: self._new_arena(name) for name in _KEPT}
+        self._arenas["frauds"] = np.zeros(len(self._arenas["card"]) + len(self._arenas["customer"]), FRAUDS)
+        self._bases = {entity: self._new_bases(entity) for entity in self._written_in_parts()}
+
+    def begin_session(self, owned: Iterable[int]) -> None:
+        """Forget everything; from now on this worker writes these partitions of `entities` and nobody else does."""
+        self._owned = frozenset(owned)
+        for table in self._tables.values():
+            table.clear()
+
+    def begin_batch(self) -> bool:
+        """What was read for the batch before is here; a kind that has grown too large is forgotten, and True returned."""
+        self._asked = []
+        forgot = False
+        while True:
+            used = {name: self._used(name) for name in _KEPT}
+            if sum(used.values()) <= self._budget:
+                return forgot
+            forgot = True
+            largest = max(_KEPT, key=lambda name: used[name])
+            for entity in _KEPT[largest]:
+                self._tables[entity].clear()
+                if entity in self._bases:
+                    self._bases[entity] = self._new_bases(entity)
+            # a new one, so that the machine gets its memory back
+            self._arenas[largest] = self._new_arena(largest)
+
+    def slots(self, entity: str, ids: Sequence[str | None]) -> Slots:
+        """The slot of each entity, int64 (n,), -1 where there is no id. What is not here will be among ``reads``."""
+        table = self._tables[entity]
+        found, fresh = table.slots(ids, self._home)
+        table.foreign.update(slot for slot in fresh if int(table.homes[slot]) not in self._owned)
+        if table.foreign:
+            table.stale |= table.foreign.intersection(found.tolist())
+        return found
+
+    def places(self, transactions: Sequence[HasEntities]) -> Places:
+        """The slots of each transaction's entities as the kernels take them."""
+        cards = self.slots("card", [tx.card_id for tx in transactions])
+        customers = self.slots("customer", [tx.customer_id for tx in transactions])
+        shared_entities = [
+            _interleaved(self.slots("merchant", [tx.merchant_id for tx in transactions]), 0, 3),
+            _interleaved(self.slots("device", [tx.device_id for tx in transactions]), 1, 3),
+            _interleaved(self.slots("ip", [tx.ip for tx in transactions]), 2, 3),
+        ]
+        frauds = [_interleaved(cards, 0, 2), _interleaved(customers, 1, 2)]
+        return Places(cards, customers, np.column_stack(shared_entities), np.column_stack(frauds))
+
+    def reads(self) -> list[Command]:
+        """One HMGET for each entity that is not here, or that another worker writes."""
+        commands: list[Command] = []
+        for table in self._tables.values():
+            self._make_room(table)
+            stale = sorted(table.stale.difference(table.missing)) if table.stale else []
+            for slots, views in ((table.missing, table.views), (stale, table.shared)):
+                if slots:
+                    commands.append(pack_hmget([table.names[slot] for slot in slots], *views))
+                    self._asked.append(_Read(slots, views))
+            table.missing, table.stale = [], set()
+        return commands
+
+    def load(self, replies: Sequence[Any]) -> None:
+        """Take the replies of ``reads``.
+
+        Raises:
+            StoreRefused: a reply is an error. ProfileError: bytes that are no profile that this code reads.
+        """
+        start = 0
+        for slots, views in self._asked:
+            part = replies[start : start + len(slots)]
+            start += len(slots)
+            for reply in part:
+                if isinstance(reply, hiredis.ReplyError):
+                    raise StoreRefused(str(reply))
+            where = np.array(slots, dtype=np.int64)
+            for view, (profiles, since) in zip(views, columns_in(part, views), strict=True):
+                arena, places = self.profiles_of(view, where)
+                words_of(arena)[places] = _EMPTY[arena.dtype]
+                bases = self._bases.get(view.entity) if view.in_parts else None
+                if bases is None:
+                    read_profiles(arena, places, profiles, since)
+                else:
+                    whole = np.empty(len(where), arena.dtype)
+                    bases.take(where, whole, read_profiles(arena, places, profiles, since, whole))
+
+    def profiles_of(self, view: View, slots: Slots) -> tuple[Arena, Slots]:
+        """The arena that holds a view's profiles, and where in it each slot's profile lies."""
+        if view in (CARD_STATE, CUSTOMER_STATE):
+            return self._arenas[view.entity], slots
+        if view in (CARD_FRAUDS, CUSTOMER_FRAUDS):
+            return self._arenas["frauds"], _interleaved(slots, int(view is CUSTOMER_FRAUDS), 2)
+        return self._arenas["shared_entity"], _interleaved(slots, _SHARED_ENTITIES[view.entity], 3)
+
+    def kept(self, before_ms: Any, newest_ms: Any) -> Kept:
+        """``before_ms``, ``newest_ms``: the newest event of each entity, (n,), before and with what is written."""
+        gone = int(self._clock() * 1000) - before_ms > THERE_STILL_MS
+        return Kept(gone | (before_ms // KEEP_AGAIN_MS != newest_ms // KEEP_AGAIN_MS), gone)
+
+    def parts_of(self, view: View, slots: Slots, kept: Kept) -> Parts | None:
+        """For ``wire.pack_hset``, where the profiles of a view are written in parts."""
+        bases = self._bases.get(view.entity) if view.in_parts else None
+        if bases is None:
+            return None
+        # to what is not there any more nothing can be added
+        bases.book[slots[kept.gone]] = 0
+        return Parts(bases.records, slots, bases.book)
+
+    def profiles(self) -> Profiles:
+        """All arenas, as the kernels take them."""
+        return Profiles(*(self._arenas[name] for name in ("card", "customer", "shared_entity", "frauds")))
+
+    def names(self, entity: str, slots: Collection[int]) -> list[str]:
+        """The ids of slots."""
+        names = self._tables[entity].names
+        return [names[slot] for slot in slots]
+
+    def homes(self, entity: str, slots: Slots) -> npt.NDArray[np.int64]:
+        """The partition of `entities` of each slot's entity, (n,), -1 where there is none."""
+        homes: npt.NDArray[np.int64] = np.where(slots >= 0, self._tables[entity].homes[slots], -1)
+        return homes
+
+    def _used(self, arena: str) -> int:
+        records = sum(
+            len(self._tables[entity].names) * (1 + (entity in self._bases)) for entity in _KEPT[arena]
+        )
+        return records * _DTYPES[arena].itemsize
+
+    def _written_in_parts(self) -> list[str]:
+        tables = self._tables.values() if self.layout == IN_PARTS else []
+        return [table.entity for table in tables if table.views[0].in_parts]
+
+    def _new_bases(self, entity: str) -> _Bases:
+        dtype = next(_DTYPES[name] for name, entities in _KEPT.items() if entity in entities)
+        return _Bases(dtype, self._budget // dtype.itemsize + self._room)
+
+    def _new_arena(self, name: str) -> Arena:
+        # pages are taken from the machine only when they are first written
+        kinds = len(_KEPT[name])
+        return np.zeros(kinds * (self._budget // _DTYPES[name].itemsize + self._room), _DTYPES[name])
+
+    def _make_room(self, table: _Table) -> None:
+        for view in table.views:
+            arena, last = self.profiles_of(view, np.array([len(table.names)], dtype=np.int64))
+            if last[0] >= len(arena):
+                name = next(key for key, known in self._arenas.items() if known is arena)
+                self._arenas[name] = np.zeros(max(int(last[0]) + 1, 2 * len(arena)), arena.dtype)
+                self._arenas[name][: len(arena)] = arena
+        bases = self._bases.get(table.entity)
+        if bases is not None and len(table.names) > len(bases.records):
+            self._bases[table.entity] = bases.larger(max(len(table.names), 2 * len(bases.records)))
+
+
+_SHARED_ENTITIES = {"merchant": 0, "device": 1, "ip": 2}
+
+
+def _interleaved(slots: Slots, kind: int, kinds: int) -> Slots:
+    """Slots of one of several kinds that share an arena; -1 stays."""
+    out: Slots = np.where(slots >= 0, slots * kinds + kind, -1)
+    return out

@@ -1,0 +1,202 @@
+"""A small blocking Redis client for the hot path: commands packed by hiredis, one write and one read per round.
+
+redis-py's pipeline costs 10-20 us a command on the client, this 2-3 (decision 1). It retries nothing by itself except
+in ``with_retry``: only the caller knows what may be repeated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import urlparse
+
+import hiredis
+
+logger = logging.getLogger(__name__)
+
+
+class Packed(NamedTuple):
+    """Commands that a hot path has packed itself, and how many they are."""
+
+    data: bytes
+    commands: int
+
+
+#: a command's parts, or many commands that are packed already
+Command = tuple[Any, ...] | Packed
+#: first and last pause between attempts to reach Redis, seconds
+BACK_OFF_FIRST_S, BACK_OFF_LAST_S = 0.02, 1.0
+#: Redis may be away, or its disk full, this long before the caller gives up and its process is restarted
+GIVE_UP_S = 150.0
+SAY_EVERY_S = 10.0
+#: a reader moves what it holds to the front with each reply it gives: fed with all of a large answer it moves megabytes
+FEED_BYTES = 16_384
+#: error replies that mean "not now"; MISCONF: its append-only file cannot be written, nearly always a full disk
+NOT_NOW = ("LOADING", "MASTERDOWN", "READONLY", "MISCONF")
+
+
+def pack(commands: Sequence[Command]) -> bytes:
+    """Commands as the bytes that go to Redis."""
+    pack_one = hiredis.pack_command
+    return b"".join([command.data if type(command) is Packed else pack_one(command) for command in commands])
+
+
+def replies_to(commands: Sequence[Command]) -> int:
+    """How many replies commands have."""
+    return sum(command.commands if type(command) is Packed else 1 for command in commands)
+
+
+def pack_sets(pairs: Iterable[tuple[bytes, bytes]], keep_s: int) -> Packed:
+    """One SET with an expiry for each (key, value), in one go: as commands of their own they cost five times as much."""
+    line = b"*5\r\n$3\r\nSET\r\n$%%d\r\n%%b\r\n$%%d\r\n%%b\r\n$2\r\nEX\r\n$%d\r\n%d\r\n" % (
+        len(str(keep_s)),
+        keep_s,
+    )
+    out = [line % (len(key), key, len(value), value) for key, value in pairs]
+    return Packed(b"".join(out), len(out))
+
+
+def replies_in(reader: hiredis.Reader, data: bytes) -> Iterator[Any]:
+    """The replies that are whole now that ``data`` has come in; what is left of it stays in the reader.
+
+    Raises:
+        hiredis.ProtocolError: this is no Redis.
+    """
+    for start in range(0, len(data), FEED_BYTES):
+        reader.feed(data, start, min(FEED_BYTES, len(data) - start))
+        while (reply := reader.gets()) is not False:
+            yield reply
+
+
+class StoreUnavailable(Exception):
+    """Redis cannot be reached, is loading, takes no writes, or broke off; what was sent may or may not have been done."""
+
+
+def accepted(replies: Sequence[Any], then: str = "") -> Sequence[Any]:
+    """The replies, none of which is an error.
+
+    Raises:
+        StoreUnavailable: one is; ``then`` says what to do about it.
+    """
+    refused = [str(reply) for reply in replies if isinstance(reply, Exception)]
+    if refused:
+        said = f"the store refused a write, {then}" if then else "the store refused a write"
+        raise StoreUnavailable(f"{said}: {refused[0]}")
+    return replies
+
+
+def patiently(attempt: Callable[[], list[Any]], give_up_s: float = GIVE_UP_S) -> list[Any]:
+    """``attempt`` again and again with growing pauses while it raises StoreUnavailable; says what it waits for.
+
+    Raises:
+        StoreUnavailable: not within ``give_up_s``.
+    """
+    began = time.monotonic()
+    pause, say_at, said = BACK_OFF_FIRST_S, began + BACK_OFF_LAST_S, False
+    while True:
+        try:
+            result = attempt()
+        except StoreUnavailable as error:
+            now = time.monotonic()
+            if now + pause > began + give_up_s:
+                raise
+            if now >= say_at:
+                logger.warning("waiting for the store, for %.0f s now: %s", now - began, error)
+                say_at, said = now + SAY_EVERY_S, True
+            time.sleep(pause)
+            pause = min(pause * 2, BACK_OFF_LAST_S)
+        else:
+            if said:
+                logger.warning("the store serves again after %.0f s", time.monotonic() - began)
+            return result
+
+
+def scanned(client: RespClient, option: str, value: str | bytes, step: int) -> Iterator[list[bytes]]:
+    """Keys that SCAN finds with ``option`` (MATCH, TYPE) ``value``, about ``step`` looked at in a round. What it gives twice is twice here.
+
+    Raises:
+        StoreUnavailable: Redis did not come back in time.
+    """
+    cursor = b"0"
+    while True:
+        cursor, keys = client.with_retry([("SCAN", cursor, option, value, "COUNT", step)])[0]
+        if keys:
+            yield keys
+        if cursor == b"0":
+            return
+
+
+class RespClient:
+    """One connection, made when first needed and again after an error. Not for use by several threads at once."""
+
+    def __init__(self, address: str, timeout_s: float = 5.0) -> None:
+        """``address``: ``unix:///path`` or ``redis://host:port``; ``timeout_s`` bounds every read and write."""
+        self._url = urlparse(address)
+        self._address = address
+        self._timeout_s = timeout_s
+        self._socket: socket.socket | None = None
+        self._reader = hiredis.Reader()
+
+    def call(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands in one write and return their replies in order; error replies come as ``hiredis.ReplyError``.
+
+        Raises:
+            StoreUnavailable: the connection failed, timed out, or Redis says that it cannot serve now.
+        """
+        if not commands:
+            return []
+        try:
+            return self._exchange(commands)
+        except (OSError, hiredis.ProtocolError) as error:
+            self.close()
+            raise StoreUnavailable(f"Redis at {self._address}: {error}") from error
+
+    def with_retry(self, commands: Sequence[Command], give_up_s: float = GIVE_UP_S) -> list[Any]:
+        """``call`` again and again with growing pauses until it works; only for commands that may be repeated.
+
+        Raises:
+            StoreUnavailable: not within ``give_up_s``.
+        """
+        return patiently(lambda: self.call(commands), give_up_s)
+
+    def close(self) -> None:
+        """Drop the connection; the next call makes a new one."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.close()
+        self._socket = None
+
+    def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+        connection = self._socket or self._connect()
+        connection.sendall(pack(commands))
+        replies: list[Any] = []
+        wanted = replies_to(commands)
+        while len(replies) < wanted:
+            data = connection.recv(1 << 20)
+            if not data:
+                raise ConnectionResetError("closed by the server")
+            for reply in replies_in(self._reader, data):
+                if isinstance(reply, hiredis.ReplyError) and str(reply).startswith(NOT_NOW):
+                    raise ConnectionRefusedError(str(reply))
+                replies.append(reply)
+        if len(replies) > wanted:
+            raise hiredis.ProtocolError(f"{len(replies)} answers to {wanted} commands")
+        return replies
+
+    def _connect(self) -> socket.socket:
+        if self._url.scheme == "unix":
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.settimeout(self._timeout_s)
+            connection.connect(self._url.path)
+        else:
+            connection = socket.create_connection(
+                (self._url.hostname, self._url.port or 6379), self._timeout_s
+            )
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._reader = hiredis.Reader()
+        self._socket = connection
+        return connection

@@ -1,0 +1,78 @@
+"""Compile (or load from cache) every kernel with the types of the live path, before the first transaction waits for it.
+
+``python -m features.store.warm`` fills the cache: set-up runs it once for a checkout.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from features.kernels.columns import columns_of
+from features.kernels.payer import apply_payments
+from features.kernels.shared_entity import DECLINED, LABEL, PAID, apply_frauds, apply_items
+from features.profile.codec import IN_PARTS, encode_profiles
+from features.profile.day_totals import counts_24h
+from features.profile.records import FRAUDS
+from features.store.batch_commands import names_of, pack_hset
+from features.store.keys import CARD_FRAUDS, CARD_STATE, pack_bytes
+from features.store.profile_batch import Gather
+from features.store.slot_table import FIRST_SIZE, SlotTable
+from features.store.stored_profiles import read_profiles
+
+
+@dataclass(frozen=True)
+class _Example:
+    transaction_id: str = "warm"
+    card_id: str = "warm"
+    merchant_id: str = "warm"
+    amount_minor: int = 1
+    currency: str = "EUR"
+    device_id: str | None = "warm"
+    ip: str | None = "warm"
+    customer_id: str | None = "warm"
+    mcc: str | None = "5411"
+    channel: str | None = "pos"
+    country: str | None = "FR"
+    latitude: float | None = 1.0
+    longitude: float | None = 1.0
+
+
+def warm_kernels() -> float:
+    """Run each kernel once on made-up rows; returns the seconds that it took."""
+    started = time.monotonic()
+    batch = [_Example(), _Example(transaction_id="again")]
+    gather = Gather(batch)
+    columns = columns_of(batch, [1_700_000_000_000, 1_700_000_001_000], [0, 1])
+    gather.compute(columns, apply=True)
+    both = np.array([0, 1])
+    moments = both + 1_700_000_000_000
+    apply_payments(columns, both, gather.customers)
+    apply_items(
+        both, both, np.array([PAID, LABEL]), moments, both, both.astype(np.uint32), both,
+        gather.shared_entities,
+    )  # fmt: skip
+    apply_frauds(both, both, np.array([DECLINED, LABEL]), moments, both, gather.frauds)
+    for arena in (gather.cards, gather.shared_entities, gather.frauds):
+        stored = [pack_bytes(raw) for raw in encode_profiles(arena, both, IN_PARTS)]
+        for bases in (None, np.empty_like(arena)):
+            read_profiles(arena, both, stored, [pack_bytes(b"")] * 2, bases)
+        if arena.dtype != FRAUDS:
+            counts_24h(arena, both)
+    scalars = np.array([[1], [2]])
+    for view, arena in ((CARD_FRAUDS, gather.frauds), (CARD_STATE, gather.cards)):
+        fields = np.repeat(scalars, len(view.numbers), axis=1)
+        pack_hset(view, ["a", "b"], arena, both, moments, fields, both > 0)
+    gather.commands()
+    # more than it has room for at first: growing is a kernel too
+    table, names = SlotTable(), names_of([str(i) for i in range(FIRST_SIZE)])
+    _, hashes = table.find(names.text, names.ends)
+    for i in range(FIRST_SIZE):
+        table.add(hashes[i], i)
+    return time.monotonic() - started
+
+
+if __name__ == "__main__":
+    print(f"feature kernels ready in {warm_kernels():.1f} s")

@@ -1,0 +1,86 @@
+"""The engine's input: one payment attempt with its fields, their types and limits, and event time as milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Literal, get_args
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import Meta
+from msgspec.structs import astuple
+
+Identifier = Annotated[str, Meta(min_length=1, max_length=64)]
+
+#: integer minor units; the bound is 10 billion in a currency of two decimals and what a profile can hold exactly
+AmountMinor = Annotated[int, Meta(ge=0, lt=2**40)]
+
+Instant = Annotated[datetime, Meta(tz=True)]
+
+Channel = Literal["pos", "ecom", "atm", "transfer", "moto"]
+
+CHANNELS: tuple[Channel, ...] = get_args(Channel)
+
+#: event times outside are a producer's mistake, not history
+#: an event may be this far ahead of the broker's clock; further ahead it would push real history out of its windows
+MAX_AHEAD_MS = 86_400_000
+
+EARLIEST_EVENT = datetime(2000, 1, 1, tzinfo=UTC)
+
+LATEST_EVENT = datetime(2100, 1, 1, tzinfo=UTC)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Transaction(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """One payment attempt. Identifiers are 1-64 printable characters; amounts are integer minor units."""
+
+    transaction_id: Identifier
+    event_time: Instant
+    card_id: Identifier
+    merchant_id: Identifier
+    amount_minor: AmountMinor
+    currency: Annotated[str, Meta(min_length=3, max_length=3)]
+    customer_id: Identifier | None = None
+    device_id: Identifier | None = None
+    ip: Annotated[str, Meta(max_length=45)] | None = None
+    mcc: Annotated[str, Meta(max_length=4)] | None = None
+    channel: Channel | None = None
+    country: Annotated[str, Meta(min_length=2, max_length=2)] | None = None
+    latitude: Annotated[float, Meta(ge=-90, le=90)] | None = None
+    longitude: Annotated[float, Meta(ge=-180, le=180)] | None = None
+    tenant: Annotated[str, Meta(min_length=1, max_length=64)] = "default"
+
+    @property
+    def event_ms(self) -> int:
+        """Event time in milliseconds since 1970, UTC."""
+        return epoch_ms(self.event_time)
+
+    def __eq__(self, other: object) -> bool:
+        # whichever of the parsers below made them
+        return isinstance(other, Transaction) and astuple(self) == astuple(other)
+
+    def __hash__(self) -> int:
+        return hash(self.transaction_id)
+
+
+def epoch_ms(moment: datetime) -> int:
+    """Milliseconds since 1970, UTC, truncated; exact integer arithmetic."""
+    delta = moment - _EPOCH
+    return delta.days * 86_400_000 + delta.seconds * 1000 + delta.microseconds // 1000
+
+
+def epochs_ms(moments: Sequence[datetime]) -> npt.NDArray[np.int64]:
+    """``epoch_ms`` of many, for a third of the cost; shape (n,).
+
+    Seconds as a double miss a microsecond between 2000 and 2100 by less than half of one, so that rounding finds it again.
+    """
+    microseconds = np.rint(np.array([moment.timestamp() for moment in moments]) * 1e6)
+    return microseconds.astype(np.int64) // 1000
+
+
+def from_ms(milliseconds: int) -> datetime:
+    """The UTC moment of a count of milliseconds since 1970."""
+    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)

@@ -1,0 +1,205 @@
+"""The processor's process on a backlog: decode, state over Redis, kernel, encode, produce; and what Redis and Kafka use for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+
+from features.catalogue import FEATURES as CATALOGUE
+from features.store.keys import VIEWS, entity_key, hash_field, unpack_bytes
+from features.store.redis_client import RespClient
+from features.store.state_versions import GROUP
+from loadtest.bench.features_parts.backlog import fill_store, send
+from loadtest.bench.features_parts.parts import Parts
+from loadtest.bench.features_parts.traffic import WARM_DAYS, Traffic, warm_state
+from loadtest.bench.processes import cpu_s, end
+from loadtest.bench.table import Row, left_out
+from streams.audit import end_of
+from streams.log import topics
+
+TRANSACTIONS, ENTITIES, FEATURES = topics.TRANSACTIONS.name, topics.ENTITIES.name, topics.FEATURES.name
+#: shares of the backlog that count, after one that warms up
+RUNS = 5
+POLL_S = 0.02
+#: without any progress for so long it is taken for broken
+STUCK_S = 90.0
+ABSENT_IN_PAIRS = ("customer_id", "device_id", "ip")
+SAMPLED_KEYS = 500
+
+
+class ProcessorStuck(Exception):
+    """The processor ended, handles nothing any more, or took transactions for repetitions."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Transactions handled so far, the CPU seconds used so far, and the bytes that Redis was sent."""
+
+    done: int
+    processor_s: float
+    redis_s: float
+    kafka_s: float
+    redis_in_bytes: float
+
+
+def processor_rows(parts: Parts, traffic: Traffic) -> tuple[list[Row], Row]:
+    """Rows for cards with merchants and for all five entities; and the one that peers are compared with: cards with
+    merchants, the processor's CPU and Redis' together.
+    """
+    client = RespClient(parts.settings.redis_address)
+    fill_store(client, traffic, warm_state(traffic))
+    client.close()
+    rows: list[Row] = []
+    half = traffic.measured.num_rows // 2
+    pairs = traffic.measured.slice(0, half).drop_columns(list(ABSENT_IN_PAIRS))
+    both = _rows("card and merchant", run_backlog(parts, pairs), rows)
+    _rows("all five entities", run_backlog(parts, traffic.measured.slice(half)), rows)
+    rows += _memory(parts, traffic)
+    return rows, both
+
+
+def run_backlog(parts: Parts, table: pa.Table) -> list[tuple[Sample, Sample]]:
+    """Send a table in RUNS + 1 equal shares, each as fast as the broker takes it, to one processor that works each off
+    wholly, entities included, before the next comes. What everybody had used before and after each share but the first.
+
+    Raises:
+        ProcessorStuck: it does not come to the end, or not every transaction gave features.
+    """
+    before = sum(end_of(parts.settings.kafka, [FEATURES])[FEATURES].values())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streams.processor.main", "--home", parts.settings.home],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        looked = psutil.Process(process.pid)
+        moments = [_sample(parts, looked)]
+        each = table.num_rows // (RUNS + 1)
+        for start in range(0, each * (RUNS + 1), each):
+            send(parts.settings.kafka, TRANSACTIONS, table.slice(start, each))
+            _until_done(parts, process)
+            moments.append(_sample(parts, looked))
+        made = sum(end_of(parts.settings.kafka, [FEATURES])[FEATURES].values()) - before
+        if made != each * (RUNS + 1):
+            raise ProcessorStuck(f"{each * (RUNS + 1)} transactions gave {made} features records")
+        return list(pairwise(moments[1:]))
+    finally:
+        end(process)
+
+
+def _sample(parts: Parts, processor: psutil.Process) -> Sample:
+    done = sum(_positions(parts)[TRANSACTIONS].values())
+    return Sample(done, cpu_s(processor), parts.redis_cpu_s(), parts.kafka_cpu_s(), parts.redis_in_bytes())
+
+
+def _positions(parts: Parts) -> dict[str, dict[int, int]]:
+    """How far the processor has applied each partition: topic -> partition -> next offset."""
+    every = [(topic, p) for topic in (TRANSACTIONS, ENTITIES) for p in range(parts.settings.partitions)]
+    found = parts.store.mget([f"tollgate:{GROUP}:position:{topic}:{p}" for topic, p in every])
+    out: dict[str, dict[int, int]] = {TRANSACTIONS: {}, ENTITIES: {}}
+    for (topic, p), value in zip(every, found, strict=True):
+        out[topic][p] = int(value or 0)
+    return out
+
+
+def _until_done(parts: Parts, process: subprocess.Popen[bytes]) -> None:
+    """Wait until everything on both topics is applied.
+
+    Raises:
+        ProcessorStuck: it ended, or nothing moves any more.
+    """
+    ends = end_of(parts.settings.kafka, [TRANSACTIONS])
+    last, changed = None, time.monotonic()
+    while True:
+        now = _positions(parts)
+        # what comes onto `entities` is known only once the transactions are done
+        if (
+            now[TRANSACTIONS] == ends[TRANSACTIONS]
+            and now[ENTITIES] == end_of(parts.settings.kafka, [ENTITIES])[ENTITIES]
+        ):
+            return
+        if now != last:
+            last, changed = now, time.monotonic()
+        if process.poll() is not None:
+            raise ProcessorStuck(f"the processor ended with code {process.returncode}")
+        if time.monotonic() - changed > STUCK_S:
+            raise ProcessorStuck(f"the processor handled nothing for {STUCK_S:g} s; it stands at {last}")
+        time.sleep(POLL_S)
+
+
+def each(pairs: list[tuple[Sample, Sample]], name: str) -> list[float]:
+    """What a transaction took of one of ``Sample``'s sums, in each share; in its unit."""
+    return [(getattr(b, name) - getattr(a, name)) / (b.done - a.done) for a, b in pairs]
+
+
+def us_each(pairs: list[tuple[Sample, Sample]], name: str) -> list[float]:
+    """``each`` of CPU seconds, in microseconds."""
+    return [seconds * 1e6 for seconds in each(pairs, name)]
+
+
+def _rows(mix: str, pairs: list[tuple[Sample, Sample]], rows: list[Row]) -> Row:
+    processor, redis, kafka = (us_each(pairs, name) for name in ("processor_s", "redis_s", "kafka_s"))
+    rate = [1e6 / cost for cost in processor]
+    rows += [
+        Row(
+            f"processor process, everything in it: {mix}", rate, "events/s a core", "25,000", "40,000",
+            note=f"{median(processor):.1f} us an event",
+        ),
+        Row(f"Redis server, {mix}", redis, "us a transaction", "12", "7"),
+        Row(f"Kafka broker, {mix}", kafka, "us a transaction", note="transactions out; features and entities in, entities out"),
+    ]  # fmt: skip
+    together = [a + b for a, b in zip(processor, redis, strict=True)]
+    entries = sum(feature.entity in ("transaction", "card", "merchant") for feature in CATALOGUE)
+    note = f"{entries} entries an event, profiles warm"
+    return Row(f"ours: processor and Redis, {mix}, all their entries", together, "us an event", note=note)
+
+
+def _memory(parts: Parts, traffic: Traffic) -> list[Row]:
+    """Of every entity a sample: what Redis itself says that its key takes, and the bytes of its profiles."""
+    rows, stored = [], []
+    names = [traffic.card_names, traffic.customer_names, *traffic.shared_entity_names]
+    note = f"{WARM_DAYS} days of history and what was measured"
+    for entity, own in zip(("card", "customer", "merchant", "device", "ip"), names, strict=True):
+        sample = own[:: max(1, len(own) // SAMPLED_KEYS)]
+        sizes = [parts.store.memory_usage(entity_key(entity, name)) for name in sample]
+        known = [size for size in sizes if size]
+        mean = sum(known) / len(known)
+        rows.append(Row(f"memory per million: {entity}, all entries, in Redis", [mean], "MB", note=note))
+        stored += byte_rows(entity, stored_bytes(parts.store, entity, sample))
+    return rows + stored
+
+
+def stored_bytes(store: Any, entity: str, names: Sequence[str]) -> list[int]:
+    """Of each entity that is stored, the bytes of its profiles in all its views, with what came since they were written whole."""
+    fields = [
+        hash_field(view.name, name)
+        for view in VIEWS
+        if view.entity == entity
+        for name, _ in view.fields
+        if name in ("profile", "since")
+    ]
+    found = (store.hmget(entity_key(entity, name), fields) for name in names)
+    sizes = (sum(len(unpack_bytes(value) or b"") for value in values) for values in found)
+    return [size for size in sizes if size]
+
+
+def byte_rows(entity: str, sizes: Sequence[int]) -> list[Row]:
+    """Rows of the distribution of ``stored_bytes``."""
+    if not sizes:
+        return [left_out(f"stored bytes of an entity: {entity}", "none is stored")]
+    note = f"profiles of all its views, of {len(sizes)}"
+    middle, high = np.percentile(sizes, [50, 99])
+    return [
+        Row(f"stored bytes of an entity: {entity}, {what}", [float(value)], "bytes", "2,048", note=note)
+        for what, value in (("p50", middle), ("p99", high), ("largest", max(sizes)))
+    ]

@@ -1,0 +1,44 @@
+"""Our own reading and writing of cards' profiles over Redis, nothing else: what Feast's SDK is compared with."""
+
+from __future__ import annotations
+
+from time import process_time
+
+import numpy as np
+
+from features.store.batch_commands import pack_hset
+from features.store.keys import CARD_STATE
+from features.store.profile_batch import Gather
+from features.store.redis_client import RespClient
+from loadtest.bench.features_parts.batches import BATCH
+from loadtest.bench.features_parts.parts import Parts
+from loadtest.bench.features_parts.traffic import Traffic
+from loadtest.bench.table import Row
+from streams.contracts.transactions import parse_transaction
+from streams.mapping.encoding import encode_transactions
+
+RUNS = 5
+BATCHES = 20
+WITHOUT = ["customer_id", "device_id", "ip"]
+
+
+def store_row(parts: Parts, traffic: Traffic) -> Row:
+    """CPU of this process per transaction: batches of 256 cards and merchants read and decoded, cards encoded and written."""
+    table = traffic.measured.slice(0, BATCH * BATCHES).drop_columns(WITHOUT)
+    transactions = [parse_transaction(value) for value in encode_transactions(table)]
+    batches = [transactions[start : start + BATCH] for start in range(0, len(transactions), BATCH)]
+    client = RespClient(parts.settings.redis_address)
+    runs = []
+    for _ in range(RUNS):
+        began = process_time()
+        for batch in batches:
+            gather = Gather(batch)
+            gather.load(client.call(gather.commands()))
+            names, slots = list(gather.card_ids), np.arange(len(gather.card_ids))
+            moments = gather.cards["last_ms"][slots]
+            scalars = np.zeros((len(names), 2), np.int64)
+            never = np.zeros(len(names), np.bool_)
+            client.call([pack_hset(CARD_STATE, names, gather.cards, slots, moments, scalars, never)])
+        runs.append((process_time() - began) * 1e6 / len(transactions))
+    client.close()
+    return Row("ours: card and merchant read, card written, 256 at once", runs, "us a row")

@@ -1,0 +1,82 @@
+"""A running stack with a served model: one that is there, or one of its own; and what its processes have used."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from streams.runtime.settings import Settings, load_settings
+
+TOLLGATE = str(Path(sys.executable).parent / "tollgate")
+START_WITHIN_S, SERVED_WITHIN_S = 400.0, 90.0
+PORT_BASE = 24900
+
+
+class StackError(Exception):
+    """No stack with a model can be had here; the text says why."""
+
+
+@contextmanager
+def running_stack(
+    home: str | None, port_base: int = PORT_BASE, *, folder: str | None = None
+) -> Iterator[Settings]:
+    """The stack in ``home``, which must serve a model; None: start one with a first model, and leave nothing behind.
+
+    ``folder``: where that one is to be; it may hold settings.
+
+    Raises:
+        StackError: no model is served, or the stack did not start in time.
+    """
+    if home is not None:
+        settings = load_settings(home)
+        _served(settings, 1.0)
+        yield settings
+        return
+    folder = folder or tempfile.mkdtemp(prefix="tollgate-bench-")
+    try:
+        _tollgate(START_WITHIN_S, "up", "--home", folder, "--port-base", str(port_base))
+        settings = load_settings(folder)
+        _served(settings, SERVED_WITHIN_S)
+        yield settings
+    finally:
+        _tollgate(120.0, "down", "--home", folder, "--purge")
+
+
+def processes(settings: Settings) -> list[dict[str, Any]]:
+    """The stack's processes with their CPU time (``tollgate status``)."""
+    told = _tollgate(60.0, "status", "--home", settings.home, "--json")
+    rows: list[dict[str, Any]] = json.loads(told)["processes"]
+    return rows
+
+
+def _served(settings: Settings, within_s: float) -> None:
+    until_s = time.monotonic() + within_s
+    while True:
+        try:
+            if httpx.get(f"{settings.http}/readyz", timeout=5.0).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        if time.monotonic() > until_s:
+            raise StackError(f"{settings.http} serves no model: see `tollgate status --home {settings.home}`")
+        time.sleep(0.2)
+
+
+def _tollgate(within_s: float, *args: str) -> str:
+    try:
+        return subprocess.run(
+            [TOLLGATE, *args], capture_output=True, text=True, timeout=within_s, check=True
+        ).stdout
+    except subprocess.CalledProcessError as error:
+        raise StackError(f"`tollgate {args[0]}` failed: {(error.stderr or error.stdout)[-500:]}") from error
+    except subprocess.TimeoutExpired as error:
+        raise StackError(f"`tollgate {args[0]}` took more than {within_s:g} s") from error

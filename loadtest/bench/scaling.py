@@ -1,0 +1,82 @@
+"""Whether more partitions, a second processor and a second replica of scoring cost or bring anything, on this machine:
+
+    python -m loadtest.bench.scaling [--rate 5000] [--seconds 20]
+
+For each shape a stack of its own; on two cores, which are shared by everything, a second processor can only show what the protocol
+costs (entities of the other one are read with every chunk), and a second replica what cycles of half the size cost; not what a
+second machine brings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from loadtest.bench.running_stack import StackError, running_stack
+from loadtest.bench.stream import WARM_S, RunFailed, Runs, simulate, stream_rows
+from loadtest.bench.table import Row, conditions, left_out, markdown
+from streams.runtime.settings import Settings
+
+PORT_BASE = 26600
+
+
+class Shape(NamedTuple):
+    """What differs between the stacks; fields are those of ``Settings``."""
+
+    processors: int
+    partitions: int
+    stream_replicas: int = 1
+
+    def __str__(self) -> str:
+        counts = (
+            (self.processors, "processor"),
+            (self.stream_replicas, "replica"),
+            (self.partitions, "partition"),
+        )
+        return ", ".join(f"{count} {what}{'s' * (count > 1)}" for count, what in counts)
+
+
+SHAPES = (
+    Shape(1, 2), Shape(1, 4), Shape(1, 16), Shape(1, 2, 2), Shape(1, 4, 2), Shape(1, 16, 2),
+    Shape(2, 2), Shape(2, 4), Shape(2, 16), Shape(2, 4, 2),
+)  # fmt: skip
+
+
+def scaling_rows(rate: int, seconds: float) -> Iterator[Row]:
+    """Latency and CPU of each shape."""
+    for shape in SHAPES:
+        with tempfile.TemporaryDirectory(prefix="tollgate-scaling-") as folder:
+            # what a person would write there before `tollgate up`; the addresses follow from the ports
+            settings = msgspec.structs.replace(Settings(home=str(Path(folder) / "s")), **shape._asdict())
+            settings.save()
+            try:
+                with running_stack(None, PORT_BASE, folder=settings.home):
+                    found = Runs(rate)
+                    simulate(settings.home, rate, WARM_S, 1)
+                    found.summaries.append(simulate(settings.home, rate, seconds, 1))
+                    for row in stream_rows(found, seconds):
+                        yield replace(row, what=f"{shape}; {row.what}", at_least="", then="")
+            except (StackError, RunFailed) as error:
+                yield left_out(str(shape), str(error))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rate", type=int, default=5_000)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    args = parser.parse_args()
+    rows = []
+    for row in scaling_rows(args.rate, args.seconds):
+        print(markdown([row]).splitlines()[-1], flush=True)
+        rows.append(row)
+    print(f"\n{markdown(rows)}\n\n{conditions()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,0 @@
-"""Our own source of traffic: a world of cards and merchants, and what happens in it. A seed gives the same traffic."""
-
-from loadtest.simulator.generate import Labels, Plan, history_table
-from loadtest.simulator.switches import Attack, Drift
-from loadtest.simulator.world import DEFAULT_CARDS, World, create_world
-
-__all__ = ["DEFAULT_CARDS", "Attack", "Drift", "Labels", "Plan", "World", "create_world", "history_table"]

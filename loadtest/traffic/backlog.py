@@ -1,0 +1,53 @@
+"""A table's transactions and labels through the stack as fast as they are decided: what a stack must know before it is live."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from loadtest.traffic.measurement import Measurement
+from loadtest.traffic.measuring import Result
+from loadtest.traffic.sending import LABELS, TRANSACTIONS, Backpressure, Sender
+from loadtest.traffic.simulator.world import letters
+from streams.log.records import HEADER_DEADLINE_MS
+from streams.mapping.encoding import encode_keys, encode_labels, encode_transactions
+
+SLICE = 2_000
+IN_FLIGHT = 20_000
+
+
+def send_backlog(
+    bootstrap: str, table: pa.Table, progress: Callable[[int], None], *, wait_s: float = 60.0
+) -> Result:
+    """Send a history table, without deadlines, and the labels that were known by its newest event; wait for the decisions.
+
+    Raises:
+        LedgerUnreachable, SendError, MeasurementError: the broker, the deciders or the measuring process are not there.
+    """
+    run = letters(secrets.randbelow(19**8), 8)
+    headers = [("tollgate-run", run), (HEADER_DEADLINE_MS, "0")]
+    newest = pc.max(table["event_time"])
+    known = table.filter(pc.fill_null(pc.less_equal(table["label_time"], newest), False))
+    sender = Sender(bootstrap, "tollgate-backlog")
+    with Measurement(bootstrap, run=run) as measurement:
+        hold = Backpressure(
+            lambda: measurement.progress.decided + measurement.progress.dead_lettered, IN_FLIGHT
+        )
+        try:
+            for begin in range(0, table.num_rows, SLICE):
+                part = table.slice(begin, SLICE).combine_chunks()
+                hold.wait(begin, lambda: False, measurement.check)
+                sender.send_all(
+                    TRANSACTIONS, encode_keys(part["card_id"]), encode_transactions(part), headers
+                )
+                progress(begin + part.num_rows)
+            if known.num_rows:
+                sender.send_all(LABELS, encode_keys(known["card_id"]), encode_labels(known))
+            sender.finish()
+        except BaseException:
+            sender.abandon()
+            raise
+        return measurement.finish(table.num_rows, wait_s)

@@ -1,0 +1,125 @@
+"""The producer's side of ``loadtest.traffic.measuring``: start it, ask how far it is, get the result, leave no process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from loadtest.traffic.measuring import WATCHED, Begin, Produced, Progress, Result
+from streams.audit import end_of
+
+
+class MeasurementError(Exception):
+    """The measuring process ended or fell silent before its result."""
+
+    exit_code = 3
+
+
+class Measurement:
+    """Measures one run, from the ends of the topics at its start. A context manager; ends its process whatever happens."""
+
+    def __init__(self, bootstrap: str, *, id_prefix: str | None = None, run: str | None = None) -> None:
+        self._begin = Begin(bootstrap, end_of(bootstrap, WATCHED), id_prefix, run)
+        self._result: Result | None = None
+        self._progress = Progress(0, 0, 0)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
+
+    def __enter__(self) -> Measurement:
+        # its own session: Ctrl-C reaches the producer, which then ends it
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "loadtest.traffic.measuring"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self._tell(self._begin)
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
+    ) -> None:
+        process = self._process
+        assert process is not None and process.stdin is not None
+        try:
+            process.stdin.close()
+            process.wait(3.0)
+        except (subprocess.TimeoutExpired, OSError):
+            process.kill()
+            process.wait(3.0)
+
+    @property
+    def progress(self) -> Progress:
+        """What it said last; at most about a fifth of a second old."""
+        return self._progress
+
+    def finish(self, produced: int, wait_s: float) -> Result:
+        """All is produced: wait until every one is accounted for, or nothing came for ``wait_s``.
+
+        Raises:
+            MeasurementError: the measuring process ended, or is silent for longer than that.
+        """
+        self._tell(Produced(produced, wait_s))
+        assert self._reader is not None
+        last, changed = self._progress, time.monotonic()
+        while self._reader.is_alive():
+            self._reader.join(0.05)
+            if self._progress is not last:
+                last, changed = self._progress, time.monotonic()
+            if time.monotonic() - changed > wait_s + 30.0:
+                raise MeasurementError("the measuring process says nothing")
+        if self._result is None:
+            raise MeasurementError("the measuring process ended without a result")
+        return self._result
+
+    def check(self) -> None:
+        """Raises: MeasurementError when the measuring process has ended."""
+        if self._process is None or self._process.poll() is not None:
+            raise MeasurementError("the measuring process has ended")
+
+    def _tell(self, message: Any) -> None:
+        assert self._process is not None and self._process.stdin is not None
+        try:
+            self._process.stdin.write(msgspec.json.encode(message) + b"\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise MeasurementError(f"the measuring process has ended: {error}") from error
+
+    def _read(self) -> None:
+        assert self._process is not None and self._process.stdout is not None
+        decoder = msgspec.json.Decoder(Progress | Result)
+        for line in self._process.stdout:
+            said = decoder.decode(line)
+            if isinstance(said, Result):
+                self._result = said
+                return
+            self._progress = said
+
+
+def cpu_us_per_transaction(
+    before: Iterable[dict[str, Any]], after: Iterable[dict[str, Any]], produced: int
+) -> dict[str, Any]:
+    """CPU time of the stack's processes between two looks, per transaction; ``total`` is None where nothing was seen.
+
+    A process that was restarted in between counts with what its successor used.
+    """
+    used = {entry["name"]: (entry["pid"], entry["cpu_s"]) for entry in before}
+    spent: dict[str, float] = {}
+    for entry in after:
+        pid, cpu_s = used.get(entry["name"], (None, 0.0))
+        spent[entry["name"]] = entry["cpu_s"] - (cpu_s if pid == entry["pid"] else 0.0)
+    if not spent or not produced:
+        return {"total": None, "by_process": {}}
+    by_process = {name: round(max(0.0, s) * 1e6 / produced, 1) for name, s in spent.items()}
+    return {"total": round(sum(by_process.values()), 1), "by_process": by_process}

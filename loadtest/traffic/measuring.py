@@ -1,0 +1,168 @@
+"""A process that watches what happens to one run's transactions: it reads the log beside the producer, on its own core.
+
+``python -m loadtest.traffic.measuring``: one JSON object a line each way. In: where to begin and which transactions are ours,
+then how many were produced. Out: progress four times a second, then the balance. It ends when its input ends.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+from confluent_kafka import TopicPartition
+
+from streams.audit import Accounts, Balance, Span
+from streams.log import topics
+from streams.runtime.kafka.log_reader import log_reader
+
+WATCHED = (topics.TRANSACTIONS.name, topics.DECISIONS.name, topics.DEAD_LETTERS.name)
+HEADER_RUN = "tollgate-run"
+#: after the last one was decided: time in which a second decision would still be seen
+GRACE_S = 0.5
+PROGRESS_S = 0.1
+
+
+class Begin(msgspec.Struct):
+    """First line in. Ours are transactions whose id is ``id_prefix``, two letters and a number, or whose run header is ``run``."""
+
+    bootstrap: str
+    start: Span
+    id_prefix: str | None = None
+    run: str | None = None
+
+
+class Produced(msgspec.Struct):
+    """Second line in: all were produced; wait for their decisions until nothing has come for ``wait_s``."""
+
+    produced: int
+    wait_s: float
+
+
+class Progress(msgspec.Struct, tag="progress"):
+    """Records so far: ours on `transactions`, anyone's decisions and dead letters."""
+
+    transactions: int
+    decided: int
+    dead_lettered: int
+
+
+class Result(msgspec.Struct, tag="result"):
+    """Last line out. Latencies in milliseconds, None where nothing was decided."""
+
+    seen: int
+    scored: int
+    degraded: int
+    not_scored: int
+    dead_lettered: int
+    missing: int
+    duplicated: int
+    latency_ms: dict[str, float | None]
+
+
+def main() -> None:
+    """Serve one run."""
+    lines = _lines()
+    begin = msgspec.json.decode(next(lines), type=Begin)
+    if begin.id_prefix is not None:
+        # nobody waits for it: what it measures is the log's own times, and it must not take time from what it watches
+        os.nice(10)
+    told: list[Produced] = []
+    closed = threading.Event()
+    threading.Thread(target=_listen, args=(lines, told, closed), daemon=True).start()
+    consumer = log_reader(begin.bootstrap)
+    try:
+        consumer.assign([TopicPartition(t, p, o) for t, ends in begin.start.items() for p, o in ends.items()])
+        accounts = Accounts(_mine(begin))
+        balance = _watch(consumer, accounts, told, closed)
+    finally:
+        consumer.close()
+    if balance is not None:
+        _say(_result(balance, told[0].produced))
+
+
+def _mine(begin: Begin) -> Any:
+    if begin.id_prefix is not None:
+        mark = f'"transaction_id":"{begin.id_prefix}'.encode()
+        return lambda record: _is_marked(record.value() or b"", mark)
+    header = (HEADER_RUN, (begin.run or "").encode())
+    return lambda record: header in (record.headers() or ())
+
+
+def _is_marked(value: bytes, mark: bytes) -> bool:
+    found = value.find(mark)
+    return found >= 0 and value[found + len(mark) + 2 :][:1] == b"-"
+
+
+def _lines() -> Iterator[bytes]:
+    """Lines of standard input, read without Python's buffer: a thread that waits in that one cannot be left at exit."""
+    held = b""
+    while chunk := os.read(sys.stdin.fileno(), 65_536):
+        held += chunk
+        while b"\n" in held:
+            line, held = held.split(b"\n", 1)
+            yield line
+
+
+def _listen(lines: Iterator[bytes], told: list[Produced], closed: threading.Event) -> None:
+    told.extend(msgspec.json.decode(line, type=Produced) for line in lines)
+    closed.set()
+
+
+def _watch(
+    consumer: Any, accounts: Accounts, told: list[Produced], closed: threading.Event
+) -> Balance | None:
+    """Read until all that was produced is accounted for, or nothing has come for the time that was told."""
+    said = checked = last_news = time.monotonic()
+    was_told, entered, complete_at = False, -1, None
+    while not closed.is_set():
+        accounts.add([r for r in consumer.consume(10_000, timeout=PROGRESS_S) if r.error() is None])
+        now = time.monotonic()
+        total = accounts.transactions + accounts.decisions + accounts.dead_letters
+        if total != entered or (told and not was_told):
+            entered, last_news, was_told = total, now, bool(told)
+        if now - said >= PROGRESS_S:
+            said = now
+            _say(Progress(accounts.transactions, accounts.decisions, accounts.dead_letters))
+        if not told or now - checked < 0.3:
+            continue
+        if accounts.decisions + accounts.dead_letters >= told[0].produced or now - last_news > told[0].wait_s:
+            checked = now
+            balance = accounts.balance()
+            if now - last_news > told[0].wait_s:
+                return balance
+            done = balance.in_flight == 0 and balance.ingested >= told[0].produced
+            complete_at = (complete_at or now) if done else None
+            if complete_at is not None and now - complete_at >= GRACE_S:
+                return balance
+    return None
+
+
+def _result(balance: Balance, produced: int) -> Result:
+    latency = balance.latency_ms
+    points = np.percentile(latency, [50, 99, 99.9, 100]) if len(latency) else [None] * 4
+    names = ("p50", "p99", "p999", "max")
+    return Result(
+        seen=balance.ingested,
+        scored=balance.scored,
+        degraded=balance.degraded,
+        not_scored=balance.not_scored,
+        dead_lettered=balance.dead_lettered,
+        missing=max(produced, balance.ingested) - balance.decided - balance.dead_lettered,
+        duplicated=balance.duplicated,
+        latency_ms={n: None if p is None else round(float(p), 3) for n, p in zip(names, points, strict=True)},
+    )
+
+
+def _say(message: Progress | Result) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

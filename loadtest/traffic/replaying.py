@@ -1,0 +1,116 @@
+"""One replay of a file through the stack: transactions in order, labels when they are due, never too far ahead."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from loadtest.traffic.measurement import Measurement, cpu_us_per_transaction
+from loadtest.traffic.sending import LABELS, TRANSACTIONS, Backpressure, Headers, Sender
+from loadtest.traffic.simulation import Look
+from loadtest.traffic.simulator.world import letters
+from loadtest.traffic.summary import summary
+from streams.log.records import HEADER_DEADLINE_MS
+from streams.mapping import ReplayFile
+
+#: transactions that may wait for their decision: what keeps a replay from filling the disk and the memory of others
+IN_FLIGHT = 50_000
+SLICE = 1_000
+
+
+class Progress:
+    """How far a replay is."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows, self.produced, self.labels, self.accounted = rows, 0, 0, 0
+
+
+def replay(
+    bootstrap: str,
+    file: ReplayFile,
+    *,
+    speed: float | None,
+    all_labels: bool = False,
+    wait_s: float = 30.0,
+    look: Look = list,
+    stop: Callable[[], bool] = lambda: False,
+    watch: Callable[[Progress], None] = lambda _progress: None,
+) -> dict[str, Any]:
+    """Send a file and wait for its decisions; returns the summary of the design's command line.
+
+    ``speed`` is seconds of the file per real second; None means as fast as decisions come, without a deadline.
+
+    Raises:
+        LedgerUnreachable, SendError, MeasurementError: the broker, the deciders or the measuring process are not there.
+    """
+    run = letters(secrets.randbelow(19**8), 8)
+    headers: Headers = [("tollgate-run", run)]
+    if speed is None:
+        headers = [*headers, (HEADER_DEADLINE_MS, "0")]
+    sender, progress = Sender(bootstrap, "tollgate-replay"), Progress(file.rows)
+    with Measurement(bootstrap, run=run) as measurement:
+        before = look()
+
+        def accounted() -> int:
+            # what was here before this run is not in it; decisions of other traffic can only let more through
+            progress.accounted = measurement.progress.decided + measurement.progress.dead_lettered
+            return progress.accounted
+
+        hold = Backpressure(accounted, IN_FLIGHT)
+        clock = _Clock(file.first_event_ms or 0, speed)
+        try:
+            for records, times in zip(file.transactions(SLICE), file.event_times(SLICE), strict=True):
+                if stop():
+                    break
+                hold.wait(progress.produced, stop, measurement.check)
+                for begin, end in clock.slices(times, stop):
+                    sender.send_all(TRANSACTIONS, records.keys[begin:end], records.values[begin:end], headers)
+                    progress.produced += end - begin
+                    accounted()
+                    watch(progress)
+                progress.labels += _labels(sender, file, records.clock_ms)
+            if all_labels:
+                progress.labels += _labels(sender, file, None)
+            sender.finish()
+        except BaseException:
+            sender.abandon()
+            raise
+        result = measurement.finish(progress.produced, wait_s)
+        accounted()
+        watch(progress)
+        return summary(progress.produced, result, cpu_us_per_transaction(before, look(), progress.produced))
+
+
+def _labels(sender: Sender, file: ReplayFile, clock_ms: int | None) -> int:
+    count = 0
+    while (due := file.labels_until(clock_ms)).values:
+        sender.send_all(LABELS, due.keys, due.values)
+        count += len(due.values)
+    return count
+
+
+class _Clock:
+    """Event time against real time."""
+
+    def __init__(self, first_ms: int, speed: float | None) -> None:
+        self._first_ms, self._speed, self._began = first_ms, speed, time.monotonic()
+
+    def slices(self, times: np.ndarray, stop: Callable[[], bool]) -> Any:
+        """(begin, end) of rows that are due, as they become due; everything at once without a speed."""
+        count, begin = len(times), 0
+        if self._speed is None:
+            yield 0, count
+            return
+        reached = np.maximum.accumulate(times)
+        while begin < count and not stop():
+            now_ms = self._first_ms + (time.monotonic() - self._began) * 1000 * self._speed
+            end = int(np.searchsorted(reached, now_ms, side="right"))
+            if end > begin:
+                yield begin, end
+                begin = end
+            else:
+                time.sleep(min(0.05, max(0.001, (reached[begin] - now_ms) / 1000 / self._speed)))

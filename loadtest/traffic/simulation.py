@@ -1,0 +1,346 @@
+"""One run of simulated traffic: a world's transactions at a fixed rate, and what became of them."""
+
+from __future__ import annotations
+
+import math
+import queue
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.transaction import epoch_ms, from_ms
+from loadtest.traffic.measurement import Measurement, cpu_us_per_transaction
+from loadtest.traffic.sending import LABELS, TRANSACTIONS, Sender, pace
+from loadtest.traffic.simulator import Attack, Drift, Plan, World, create_world, history_table
+from loadtest.traffic.simulator.generate import TIMESTAMP
+from loadtest.traffic.simulator.world import letters
+from loadtest.traffic.summary import summary
+from streams.mapping.encoding import (
+    LIVE_HEAD,
+    encode_keys,
+    encode_labels,
+    encode_live_tails,
+    encode_transactions,
+)
+
+SEGMENT_ROWS = 500_000
+BLOCK_ROWS = 20_000
+#: so many are ready before the clock starts (0.4 GB at most), so that making them takes no time from what is measured
+READY_ROWS = 600_000
+#: and no more than are sent in this time
+READY_S = 60.0
+#: spans of live traffic are numbered from here; histories take the numbers below
+LIVE_STREAM = 1_000
+Look = Callable[[], list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Switch:
+    """Drift or an attack of a kind, ``at_s`` seconds of real time after the start."""
+
+    kind: str
+    at_s: float
+    strength: float = 1.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """What to send. ``scale`` is simulated seconds per real second; 0 means live: every event happens as it is sent.
+
+    A scaled run covers ``seconds * scale`` of simulated time, in which labels become due. It begins at ``start_ms`` (UTC
+    since 1970), so that runs can follow each other, and without one so that it ends now. A live run is over before any
+    label is due, unless all of them are to come ``labels_after_s`` seconds after their transactions.
+    """
+
+    rate: float
+    seconds: float
+    seed: int = 1
+    cards: int = 100_000
+    scale: float = 0.0
+    labels: bool = True
+    drifts: tuple[Switch, ...] = ()
+    attacks: tuple[Switch, ...] = ()
+    id_prefix: str = ""
+    fraud_rate: float = 0.008
+    wait_s: float = 30.0
+    start_ms: int | None = None
+    labels_after_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (0 < self.rate <= 1_000_000 and 0 < self.seconds <= 7 * 86_400):
+            raise ValueError(
+                "rate is above 0 and at most 1,000,000 a second, seconds above 0 and at most a week"
+            )
+        if self.total < 1:
+            raise ValueError("rate x seconds gives no transaction")
+        if not 0 <= self.scale <= 1_000_000:
+            raise ValueError(f"scale is 0 (live) to 1,000,000, not {self.scale:g}")
+        if self.start_ms is not None and not self.scale:
+            raise ValueError("a live run begins now: a start needs a scale")
+        if self.labels_after_s is not None and (self.scale or self.labels_after_s < 0):
+            raise ValueError("labels come a time of 0 s or more after their transactions in live runs only")
+
+    def span_ms(self, now_ms: int) -> tuple[int, int]:
+        """(begin, end) of the run in event time."""
+        length = int(self.seconds * (self.scale or 1.0) * 1000)
+        begin = now_ms if not self.scale else self.start_ms if self.start_ms is not None else now_ms - length
+        return begin, begin + length
+
+    @property
+    def total(self) -> int:
+        return round(self.rate * self.seconds)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows ready to send. ``values`` lack head and event time where the run is live."""
+
+    keys: list[bytes | None]
+    values: list[bytes]
+    event_ms: np.ndarray
+    table: pa.Table
+
+
+def natural_scale(rate: float, world: World) -> float:
+    """The scale at which a world's cards pay as often as they are used to."""
+    return rate / world.payments_per_second
+
+
+def blocks(run: Run, world: World, start_ms: int, prefix: str) -> Iterator[Block]:
+    """The run's rows in order of time, a segment after another, each generated when the one before is used up."""
+    step_ms = 1000 * (run.scale or 1.0)
+    plan = Plan(
+        fraud_rate=run.fraud_rate,
+        drifts=[Drift(s.kind, int(start_ms + s.at_s * step_ms), s.strength) for s in run.drifts],
+        attacks=[Attack(s.kind, int(start_ms + s.at_s * step_ms), s.strength) for s in run.attacks],
+    )
+    encode = encode_transactions if run.scale else encode_live_tails
+    for segment, first in enumerate(range(0, run.total, SEGMENT_ROWS)):
+        count = min(SEGMENT_ROWS, run.total - first)
+        begin = start_ms + first / run.rate * step_ms
+        end = begin + max(count / run.rate * step_ms, 1.0)
+        table = history_table(
+            world, from_ms(int(begin)), from_ms(int(end)), plan=plan, count=count, stream=LIVE_STREAM + segment,
+            # a segment's rows are numbered from 0
+            id_prefix=prefix + letters(segment, 2),
+        )  # fmt: skip
+        for at in range(0, count, BLOCK_ROWS):
+            part = table.slice(at, BLOCK_ROWS).combine_chunks()
+            event_ms = part["event_time"].cast(pa.int64()).to_numpy()
+            yield Block(encode_keys(part["card_id"]), encode(part), event_ms, part)
+
+
+def ahead(source: Iterator[Block], depth: int, stop: Callable[[], bool] = lambda: False) -> Iterator[Block]:
+    """The same blocks, made in a thread at most ``depth`` ahead; the first comes when that many are ready, or all.
+
+    ``stop`` ends that wait. Closing the iterator ends the thread.
+    """
+    ready: queue.Queue[Block | BaseException | None] = queue.Queue(maxsize=depth)
+    closed, filled = threading.Event(), threading.Event()
+
+    def put(item: Block | BaseException | None) -> bool:
+        while not closed.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                filled.set()
+        return False
+
+    def work() -> None:
+        try:
+            for block in source:
+                if not put(block):
+                    return
+            put(None)
+        except BaseException as error:  # noqa: BLE001 - handed to the reader, who raises it
+            put(error)
+        finally:
+            filled.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        until = time.monotonic() + 120.0
+        while not (filled.wait(timeout=0.1) or stop() or time.monotonic() > until):
+            pass
+        while (item := ready.get(timeout=120.0)) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        closed.set()
+
+
+class DueLabels:
+    """Labels of what was sent, given out when the simulated clock passes their time."""
+
+    def __init__(self) -> None:
+        self._waiting: list[pa.Table] = []
+
+    def add(self, table: pa.Table, end_ms: int) -> None:
+        """Remember the labels of a block that become due before ``end_ms``, the end of the run."""
+        due = pc.less(table["label_time"].cast(pa.int64()), end_ms)
+        told = table.filter(pc.fill_null(due, False))
+        if told.num_rows:
+            self._waiting.append(told)
+
+    def until(self, clock_ms: int) -> pa.Table | None:
+        """Rows whose label is due by then, each once."""
+        if not self._waiting:
+            return None
+        table = pa.concat_tables(self._waiting)
+        due = pc.less_equal(table["label_time"].cast(pa.int64()), clock_ms)
+        given, rest = table.filter(due), table.filter(pc.invert(due))
+        self._waiting = [rest] if rest.num_rows else []
+        return given if given.num_rows else None
+
+
+class AgedLabels:
+    """A live run's labels, as many as people tell, given out a fixed time after their transactions were sent."""
+
+    def __init__(self, after_s: float) -> None:
+        self._after_ms = int(after_s * 1000)
+        #: labelled rows of a block, and of each the place in it
+        self._told, self._places = pa.table({}), np.empty(0, np.int64)
+        #: (labelled rows, when they were sent), oldest first
+        self._sent: deque[tuple[pa.Table, int]] = deque()
+
+    def add(self, table: pa.Table) -> None:
+        """The block whose rows are sent next."""
+        told = pc.is_valid(table["label"])
+        self._places = np.flatnonzero(told.to_numpy())
+        self._told = table.filter(told)
+
+    def sent(self, begin: int, end: int, now_ms: int) -> None:
+        """Rows [begin, end) of the block were sent, with ``now_ms`` as their event time."""
+        first, last = np.searchsorted(self._places, (begin, end))
+        if last > first:
+            self._sent.append((self._told.slice(first, last - first), now_ms))
+
+    def until(self, clock_ms: int) -> pa.Table | None:
+        """Rows whose label is due by then, each once: their event time is when they were sent, their label's now."""
+        given, sent_ms = [], []
+        while self._sent and self._sent[0][1] + self._after_ms <= clock_ms:
+            rows, at_ms = self._sent.popleft()
+            given.append(rows)
+            sent_ms.append(np.full(len(rows), at_ms))
+        if not given:
+            return None
+        table = pa.concat_tables(given)
+        for name, ms in (
+            ("event_time", np.concatenate(sent_ms)),
+            ("label_time", np.full(len(table), clock_ms)),
+        ):
+            table = table.set_column(table.column_names.index(name), name, pa.array(ms).cast(TIMESTAMP))
+        return table
+
+
+@dataclass
+class Sent:
+    """How far a run is; ``on_block`` of ``simulate`` sees it after each block."""
+
+    produced: int = 0
+    labels: int = 0
+    clock_ms: int = 0
+
+
+def simulate(
+    bootstrap: str,
+    run: Run,
+    *,
+    look: Look = list,
+    stop: Callable[[], bool] = lambda: False,
+    watch: Callable[[Sent, Measurement], None] = lambda _sent, _measurement: None,
+    on_block: Callable[[Block], None] = lambda _block: None,
+) -> dict[str, Any]:
+    """Send a run and wait for its decisions; returns the summary of the design's command line.
+
+    ``look`` lists the stack's processes with their CPU time. ``watch`` is called about ten times a second.
+
+    Raises:
+        LedgerUnreachable, SendError, MeasurementError: the broker or the measuring process is not there.
+        ValueError: the run's kinds of drift or attack are unknown.
+    """
+    prefix = run.id_prefix or letters(secrets.randbelow(19**8), 8)
+    world = create_world(run.seed, run.cards)
+    start_ms, end_ms = run.span_ms(time.time_ns() // 1_000_000)
+    depth = math.ceil(min(READY_ROWS, run.rate * READY_S) / BLOCK_ROWS)
+    source = ahead(blocks(run, world, start_ms, prefix), depth, stop)
+    sender, sent = Sender(bootstrap, "tollgate-simulate"), Sent(clock_ms=start_ms)
+    block = next(source)  # before the clock starts: it waits until many are made
+    with Measurement(bootstrap, id_prefix=prefix) as measurement:
+        before = look()
+        try:
+            _send_paced(run, sender, sent, block, source, measurement, stop, watch, on_block, end_ms)
+            sender.finish()
+        except BaseException:
+            sender.abandon()
+            raise
+        finally:
+            source.close()  # type: ignore[attr-defined]
+        result = measurement.finish(sent.produced, run.wait_s)
+        watch(sent, measurement)
+        report = summary(sent.produced, result, cpu_us_per_transaction(before, look(), sent.produced))
+        # the form of the others is fixed
+        return report if run.labels_after_s is None else {**report, "labels": sent.labels}
+
+
+def _send_paced(
+    run: Run, sender: Sender, sent: Sent, block: Block, source: Iterator[Block], measurement: Measurement,
+    stop: Callable[[], bool], watch: Callable[[Sent, Measurement], None], on_block: Callable[[Block], None], end_ms: int,
+) -> None:  # fmt: skip
+    labels, aged, place, live = DueLabels(), AgedLabels(run.labels_after_s or 0.0), 0, run.scale == 0
+    ages = run.labels_after_s is not None
+    watched = looked = time.monotonic()
+
+    def begin_block() -> None:
+        on_block(block)
+        if ages:
+            aged.add(block.table)
+        else:
+            labels.add(block.table, end_ms)
+
+    begin_block()
+
+    def send(begin: int, end: int) -> None:
+        nonlocal block, place, watched, looked
+        moment = datetime.now(UTC)
+        head = LIVE_HEAD + _rfc3339(moment) if live else b""
+        while begin < end:
+            if place == len(block.values):
+                block, place = next(source), 0
+                begin_block()
+            rows = slice(place, min(place + end - begin, len(block.values)))
+            sender.send_all(TRANSACTIONS, block.keys[rows], [head + value for value in block.values[rows]])
+            if ages:
+                aged.sent(rows.start, rows.stop, epoch_ms(moment))
+            begin += rows.stop - place
+            place = rows.stop
+        sent.produced = end
+        sent.clock_ms = int(block.event_ms[place - 1])
+        now = time.monotonic()
+        if run.labels and now - looked > 0.05:
+            looked = now
+            due = aged.until(epoch_ms(moment)) if ages else labels.until(sent.clock_ms)
+            if due is not None:
+                sender.send_all(LABELS, encode_keys(due["card_id"]), encode_labels(due))
+                sent.labels += due.num_rows
+        if now - watched > 0.1:
+            watched = now
+            measurement.check()
+            watch(sent, measurement)
+
+    pace(run.rate, run.total, send, stop)
+
+
+def _rfc3339(moment: datetime) -> bytes:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()

@@ -1,0 +1,38 @@
+"""The public decision of one transaction and its reasons."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+
+class Reason(msgspec.Struct, frozen=True):
+    code: str
+    text: str
+    contribution: float
+
+
+class Decision(msgspec.Struct, kw_only=True, omit_defaults=False):
+    """The one decision of a transaction. ``status`` says how well founded it is; ``degraded_by`` what was missing."""
+
+    transaction_id: str
+    decision: Literal["approve", "review", "decline"]
+    status: Literal["scored", "degraded", "not_scored"]
+    score: float | None
+    reasons: list[Reason]
+    model: str
+    model_version: str
+    policy_version: str
+    features_version: str
+    arm: str
+    shadow: dict[str, float]
+    rules: list[str]
+    event_time: datetime
+    received_at: datetime
+    decided_at: datetime
+    latency_ms: float
+    card_id: str
+    tenant: str
+    degraded_by: list[str] = []

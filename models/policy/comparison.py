@@ -1,0 +1,114 @@
+"""Two policies on the same past: which decisions differ, what each rule matched, and what that did to fraud and honest customers.
+
+Both policies decide with the scores and features of the time; amounts are added up by currency, in minor units.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.policy.policy import DECISIONS, Policy
+from models.policy.rules.batch import TableColumns
+
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class PastRows:
+    """n decided transactions. Neither ``fraud`` nor ``honest``: not known yet."""
+
+    scores: npt.NDArray[np.float32]
+    matrix: npt.NDArray[np.float32]
+    columns: TableColumns
+    amount_minor: npt.NDArray[np.int64]
+    currency: npt.NDArray[Any]
+    fraud: Flags
+    honest: Flags
+
+
+@dataclass
+class _Side:
+    """What one policy did."""
+
+    decisions: Counter[str] = field(default_factory=Counter)
+    frauds_caught: int = 0
+    frauds_missed: int = 0
+    false_alarms: int = 0
+    caught_minor: Counter[str] = field(default_factory=Counter)
+    missed_minor: Counter[str] = field(default_factory=Counter)
+    alarmed_minor: Counter[str] = field(default_factory=Counter)
+
+    def add(self, rows: PastRows, codes: npt.NDArray[np.int8]) -> None:
+        stopped = codes > 0
+        for code, name in enumerate(DECISIONS):
+            self.decisions[name] += int(np.count_nonzero(codes == code))
+        caught, missed, alarmed = rows.fraud & stopped, rows.fraud & ~stopped, rows.honest & stopped
+        self.frauds_caught += int(caught.sum())
+        self.frauds_missed += int(missed.sum())
+        self.false_alarms += int(alarmed.sum())
+        for money, chosen in ((self.caught_minor, caught), (self.missed_minor, missed), (self.alarmed_minor, alarmed)):  # fmt: skip
+            for currency in set(rows.currency[chosen].tolist()):
+                money[currency] += int(rows.amount_minor[chosen & (rows.currency == currency)].sum())
+
+    def report(self) -> dict[str, Any]:
+        return {
+            "decisions": dict(self.decisions), "frauds_caught": self.frauds_caught, "frauds_missed": self.frauds_missed,
+            "false_alarms": self.false_alarms, "caught_minor": dict(sorted(self.caught_minor.items())),
+            "missed_minor": dict(sorted(self.missed_minor.items())),
+            "false_alarms_minor": dict(sorted(self.alarmed_minor.items())),
+        }  # fmt: skip
+
+
+class Comparison:
+    """Adds up what ``after`` would have decided otherwise than ``before``."""
+
+    def __init__(self, before: Policy, after: Policy, now_ms: float) -> None:
+        """``now_ms``: what has expired then has no effect on any row."""
+        self._policies = (before, after)
+        self._now_ms = now_ms
+        self._sides = (_Side(), _Side())
+        self._rows: Counter[str] = Counter()
+        self._changed: Counter[str] = Counter()
+        self._matched: dict[str, Counter[str]] = defaultdict(Counter)
+        self._errors: dict[str, str] = {}
+
+    def add(self, rows: PastRows) -> None:
+        """Decide some rows both ways."""
+        self._rows.update(rows=len(rows.scores), fraud=int(rows.fraud.sum()), honest=int(rows.honest.sum()))
+        decided = [
+            policy.decide(rows.scores, rows.matrix, rows.columns, self._now_ms, self._failed)
+            for policy in self._policies
+        ]
+        for side, (codes, _) in zip(self._sides, decided, strict=True):
+            side.add(rows, codes)
+        (before, _), (after, names) = decided
+        for row in np.flatnonzero(before != after).tolist():
+            self._changed[f"{DECISIONS[before[row]]} to {DECISIONS[after[row]]}"] += 1
+        for row, matched in enumerate(names):
+            for name in matched:
+                told = "fraud" if rows.fraud[row] else "honest" if rows.honest[row] else "unknown"
+                self._matched[name].update({"matched": 1, told: 1, "changed": int(before[row] != after[row])})
+
+    def report(self) -> dict[str, Any]:
+        """Everything that was added up; a rule or list without a row is there with zeros."""
+        after = self._policies[1]
+        names = [*(rule.name for rule in after.rules), *(found.name for found in after.lists)]
+        kinds = ("matched", "changed", "fraud", "honest", "unknown")
+        known = self._rows["fraud"] + self._rows["honest"]
+        return {
+            "rows": self._rows["rows"],
+            "labels": {"fraud": self._rows["fraud"], "honest": self._rows["honest"], "unknown": self._rows["rows"] - known},
+            "changed": dict(sorted(self._changed.items())),
+            "rules": {name: {kind: self._matched[name][kind] for kind in kinds} for name in names},
+            "before": self._sides[0].report(),
+            "after": self._sides[1].report(),
+            "errors": dict(sorted(self._errors.items())),
+        }  # fmt: skip
+
+    def _failed(self, name: str, error: Exception) -> None:
+        self._errors[name] = f"{type(error).__name__}: {error}"

@@ -1,0 +1,105 @@
+"""A policy made ready: from scores, features and fields of a batch to decisions and the names of what matched.
+
+Precedence: a block list declines; else an allow list approves; else the strictest of score, rules and watch lists.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from models.policy.lists import ActiveList
+from models.policy.rules.batch import Batch, Columns, FieldUnknown, Mask
+from models.policy.rules.rule import ActiveRule
+from models.policy.thresholds import APPROVE, DECLINE, REVIEW, Codes, ScoreDecision
+
+logger = logging.getLogger(__name__)
+#: called with the name of a rule or list and the error that made it be skipped
+Failed = Callable[[str, Exception], None]
+
+
+def log_failure(name: str, error: Exception) -> None:
+    """What is done about a failed rule where nobody counts them."""
+    logger.error("rule %s failed and is skipped: %s: %s", name, type(error).__name__, error)
+
+
+class Evaluation:
+    """Stateless between batches; safe to share between threads."""
+
+    def __init__(
+        self, by_score: ScoreDecision, without_score: int, rules: list[ActiveRule], lists: list[ActiveList]
+    ) -> None:
+        self._by_score = by_score
+        self._without_score = without_score
+        self._rules = rules
+        # the strongest is applied last
+        self._lists = [found for kind in ("watch", "allow", "block") for found in lists if found.kind == kind]
+
+    def decide(
+        self, scores: npt.NDArray[np.float32], matrix: npt.NDArray[np.float32] | None, columns: Columns | None,
+        now_ms: float, failed: Failed,
+    ) -> tuple[Codes, list[list[str]]]:  # fmt: skip
+        """See ``Policy.decide``."""
+        batch = Batch(scores, matrix, columns)
+        codes = self._score_decisions(batch, failed)
+        codes[np.isnan(scores)] = self._without_score
+        matched: list[list[str]] = [[] for _ in range(batch.rows)]
+        if not batch.rows or (matrix is None and columns is None):
+            return codes, matched
+        if self._rules:
+            with np.errstate(all="ignore"):
+                self._apply_rules(batch, codes, matched, now_ms, failed)
+        for found in self._lists:
+            rows = self._rows(found.name, lambda found=found: found.match(batch, now_ms), batch, failed)  # type: ignore[misc]
+            if rows is None:
+                continue
+            if found.kind == "watch":
+                codes[rows] = np.maximum(codes[rows], REVIEW)
+            else:
+                codes[rows] = APPROVE if found.kind == "allow" else DECLINE
+            for row in rows.tolist():
+                matched[row].append(found.name)
+        return codes, matched
+
+    def _score_decisions(self, batch: Batch, failed: Failed) -> Codes:
+        if self._by_score.plain:
+            return self._by_score.by_default(batch.scores)
+        try:
+            return self._by_score.decide(batch)
+        except FieldUnknown:
+            # where only features are known (a model's evaluation), the policy's own two thresholds stand for all
+            return self._by_score.by_default(batch.scores)
+        except Exception as error:  # noqa: BLE001 - counted as a rule that failed: two numbers can always decide
+            failed("thresholds", error)
+            return self._by_score.by_default(batch.scores)
+
+    def _apply_rules(
+        self, batch: Batch, codes: Codes, matched: list[list[str]], now_ms: float, failed: Failed
+    ) -> None:
+        for rule in self._rules:
+            if now_ms >= rule.expires_ms:
+                continue
+            rows = self._rows(rule.name, lambda rule=rule: rule.match(batch), batch, failed)  # type: ignore[misc]
+            if rows is None:
+                continue
+            codes[rows] = np.maximum(codes[rows], rule.code)
+            for row in rows.tolist():
+                matched[row].append(rule.name)
+
+    @staticmethod
+    def _rows(
+        name: str, match: Callable[[], Mask], batch: Batch, failed: Failed
+    ) -> npt.NDArray[np.intp] | None:
+        """The rows that match; None where there is none, or the rule failed."""
+        try:
+            hit = match()
+            return np.flatnonzero(hit) if np.count_nonzero(hit) else None
+        except FieldUnknown as error:
+            if batch.columns is not None:
+                failed(name, error)
+        except Exception as error:  # noqa: BLE001 - a rule that fails is skipped and said to have failed, never fatal
+            failed(name, error)
+        return None

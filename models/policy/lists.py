@@ -1,0 +1,161 @@
+"""Allow, block and watch lists: values of one field with expiry, owner and reason. One dictionary look-up a row and field."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from models.policy.problems import PolicyError
+from models.policy.rules.batch import Batch, Mask
+
+Kind = Literal["block", "allow", "watch"]
+ListField = Literal["card_id", "merchant_id", "customer_id", "device_id", "ip"]
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
+Owner = Annotated[str, Meta(min_length=1, max_length=64)]
+Moment = Annotated[datetime, Meta(tz=True)]
+#: entries of all lists of a policy together
+MAX_ENTRIES = 200_000
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One value. What is absent is the list's; an expiry must be in one of the two places."""
+
+    value: Annotated[str, Meta(min_length=1, max_length=64)]
+    expires: Moment | None = None
+    owner: Owner | None = None
+    reason: str = ""
+
+
+class PolicyList(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
+    """``block`` declines, ``allow`` approves, ``watch`` gives at least a review. ``tenants`` empty: all of them.
+
+    In a list of ``ip`` a value may be a range, such as 203.0.113.0/24.
+    """
+
+    name: Name
+    kind: Kind
+    field: ListField
+    owner: Owner
+    entries: tuple[Entry, ...]
+    reason: str = ""
+    expires: Moment | None = None
+    tenants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ActiveList:
+    """A list made ready: value, or network as (version, prefix length, network address), to its expiry in ms."""
+
+    name: str
+    kind: Kind
+    field: str
+    tenants: frozenset[str]
+    values: dict[str, int]
+    networks: dict[tuple[int, int], dict[int, int]]
+
+    def match(self, batch: Batch, now_ms: float) -> Mask:
+        """The rows on the list at ``now_ms``: an entry holds until, and not at, its expiry.
+
+        Raises:
+            FieldUnknown: the rows come without the list's field.
+        """
+        column = batch.text(self.field)
+        rows: list[int] = []
+        # one call says that nothing is found, as nearly always
+        if not self.values.keys().isdisjoint(column):
+            rows = [row for row, value in enumerate(column) if now_ms < self.values.get(value or "", 0)]
+        if self.networks:
+            rows += self._in_networks(column, now_ms)
+        found = np.zeros(batch.rows, np.bool_)
+        found[rows] = True
+        if rows and self.tenants:
+            tenants = batch.text("tenant")
+            found[[row for row in rows if tenants[row] not in self.tenants]] = False
+        return found
+
+    def _in_networks(self, column: Sequence[str | None], now_ms: float) -> list[int]:
+        rows = []
+        for row, text in enumerate(column):
+            if text is None:
+                continue
+            version, bits, address = _address(text)
+            for (of_version, length), networks in self.networks.items():
+                if of_version == version and now_ms < networks.get(address >> (bits - length), 0):
+                    rows.append(row)
+                    break
+        return rows
+
+
+def activate(lists: Iterable[PolicyList]) -> list[ActiveList]:
+    """Lists made ready for rows.
+
+    Raises:
+        PolicyError: an entry without expiry, a repeated value, a range that is none, too many entries.
+    """
+    out = []
+    count = 0
+    for found in lists:
+        count += len(found.entries)
+        if count > MAX_ENTRIES:
+            raise PolicyError(
+                f"lists hold more than {MAX_ENTRIES} entries together: take out what has expired"
+            )
+        values: dict[str, int] = {}
+        networks: dict[tuple[int, int], dict[int, int]] = {}
+        for entry in found.entries:
+            expires_ms = _expiry_ms(found, entry)
+            if found.field == "ip":
+                place, number = _network(found, entry)
+                target, key = networks.setdefault(place, {}), number
+                _put(found, entry, target, key, expires_ms)
+            else:
+                _put(found, entry, values, entry.value, expires_ms)
+        out.append(
+            ActiveList(found.name, found.kind, found.field, frozenset(found.tenants), values, networks)
+        )
+    return out
+
+
+def _put(found: PolicyList, entry: Entry, target: dict, key: str | int, expires_ms: int) -> None:
+    if key in target:
+        raise PolicyError(f"list {found.name}: {entry.value} is there twice: keep one entry")
+    target[key] = expires_ms
+
+
+def _expiry_ms(found: PolicyList, entry: Entry) -> int:
+    expires = entry.expires or found.expires
+    if expires is None:
+        raise PolicyError(
+            f"list {found.name}: {entry.value} has no expiry: give it one, or the list: expires = 2027-01-31T00:00:00Z"
+        )
+    return int(expires.timestamp() * 1000)
+
+
+def _network(found: PolicyList, entry: Entry) -> tuple[tuple[int, int], int]:
+    try:
+        network = ipaddress.ip_network(entry.value)
+    except ValueError as error:
+        raise PolicyError(
+            f"list {found.name}: {error}: write an address, or a range such as 203.0.113.0/24"
+        ) from None
+    bits = network.max_prefixlen
+    return (network.version, network.prefixlen), int(network.network_address) >> (bits - network.prefixlen)
+
+
+def _address(text: str) -> tuple[int, int, int]:
+    """(version, bits, number) of an address; version 0 where it is none. IPv4 inside IPv6 counts as IPv4."""
+    try:
+        if ":" not in text:
+            return 4, 32, int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big")
+        number = int.from_bytes(socket.inet_pton(socket.AF_INET6, text), "big")
+    except (OSError, ValueError):
+        return 0, 128, 0
+    return (4, 32, number & 0xFFFFFFFF) if number >> 32 == 0xFFFF else (6, 128, number)

@@ -1,0 +1,174 @@
+"""Policy: from a score and a row of features to a decision. Data, not code, so that it travels in the bundle, signed.
+
+Thresholds on the calibrated probability (by tenant and channel, or the least expected loss), rules that can only make a
+decision stricter, and lists. A row without a score (NaN) gets ``without_score``, never approval by silence.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from functools import cached_property
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from features.catalogue import INDEX
+from models.policy.evaluation import Evaluation, Failed, log_failure
+from models.policy.lists import PolicyList, activate
+from models.policy.problems import PolicyError
+from models.policy.rules.batch import Columns
+from models.policy.rules.rule import Rule, activate_rules
+from models.policy.thresholds import ExpectedLoss, ScoreDecision, Threshold, check_order
+
+DecisionName = Literal["approve", "review", "decline"]
+#: int8 code of a decision is its place here; a higher code is stricter
+DECISIONS: tuple[DecisionName, ...] = ("approve", "review", "decline")
+CODES: dict[str, int] = {name: code for code, name in enumerate(DECISIONS)}
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
+#: owner of the rules that training makes by itself
+TRAINER = "trainer"
+
+__all__ = ["CODES", "DECISIONS", "FALLBACK", "Policy", "PolicyError", "Rule", "parse_policy"]
+
+
+class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True):
+    """Scores at or above ``decline`` are declined, at or above ``review`` reviewed; the rest refines this.
+
+    ``thresholds`` hold in place of the two for a tenant, a channel, or both (the most specific one); ``expected_loss``
+    in place of all thresholds where the currency is known to it. Rules, then lists (block, then allow) have the last
+    word: see ``models/RULES.md``.
+    """
+
+    version: str
+    review: float
+    decline: float
+    rules: tuple[Rule, ...] = ()
+    without_score: Literal["review", "decline"] = "review"
+    thresholds: tuple[Threshold, ...] = ()
+    expected_loss: ExpectedLoss | None = None
+    lists: tuple[PolicyList, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_order("thresholds", self.review, self.decline)
+        names = [*(rule.name for rule in self.rules), *(found.name for found in self.lists)]
+        for name in names:
+            if not _NAME.fullmatch(name):
+                raise PolicyError(
+                    f"{name!r} is no name: lower-case letters, digits and dashes, 64 characters at most"
+                )
+        twice = (
+            sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+        )
+        if twice:
+            raise PolicyError(f"two rules or lists share the name {twice[0]}")
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """The policy made ready, once.
+
+        Raises:
+            PolicyError: a rule, list or threshold cannot be carried out; the text names it.
+        """
+        by_score = ScoreDecision(self.review, self.decline, self.thresholds, self.expected_loss)
+        return Evaluation(
+            by_score, CODES[self.without_score], activate_rules(self.rules), activate(self.lists)
+        )
+
+    @cached_property
+    def features(self) -> frozenset[str]:
+        """Features that its rules may read: every word of a condition that is one."""
+        return frozenset(
+            word for rule in self.rules for word in re.findall(r"\w+", rule.when.lower()) if word in INDEX
+        )
+
+    def decide(
+        self, scores: npt.NDArray[np.float32], matrix: npt.NDArray[np.float32] | None = None,
+        columns: Columns | None = None, now_ms: float | None = None, failed: Failed = log_failure,
+    ) -> tuple[npt.NDArray[np.int8], list[list[str]]]:  # fmt: skip
+        """Decide on columns.
+
+        Args:
+            scores: calibrated probabilities (n,), NaN where there is none.
+            matrix: features (n, WIDTH) in catalogue order, NaN where unknown; None, and no columns: no rules.
+            columns: the transactions' fields. None leaves out what names a field: rules, lists, thresholds by tenant
+                and channel, expected loss.
+            now_ms: the time that expiries are held against, ms since 1970; default: the clock.
+            failed: told of rules that failed; they are skipped for this batch.
+
+        Returns:
+            decision codes int8 (n,) (see ``DECISIONS``) and the names of the rules and lists that matched, per row.
+        """
+        now_ms = time.time() * 1000 if now_ms is None else now_ms
+        return self.evaluation.decide(scores, matrix, columns, now_ms, failed)
+
+    def to_json(self) -> bytes:
+        return msgspec.json.format(msgspec.json.encode(self), indent=2)
+
+    def with_parts_of(self, other: Policy) -> Policy:
+        """This policy's two thresholds and the trainer's rules, with all that people gave ``other``; a name is theirs first."""
+        theirs = tuple(rule for rule in other.rules if rule.owner != TRAINER)
+        taken = {rule.name for rule in theirs} | {found.name for found in other.lists}
+        own = tuple(rule for rule in self.rules if rule.name not in taken)
+        return msgspec.structs.replace(
+            self, rules=own + theirs, lists=other.lists, thresholds=other.thresholds,
+            expected_loss=other.expected_loss, without_score=other.without_score,
+        )  # fmt: skip
+
+
+def parse_policy(raw: bytes) -> Policy:
+    """Read a policy from JSON, also in the form that rules had before they had a language.
+
+    Raises:
+        PolicyError: not JSON, unknown or missing fields, or values that cannot be carried out.
+    """
+    try:
+        found = msgspec.json.decode(raw)
+        if isinstance(found, dict) and isinstance(found.get("rules"), list):
+            found["rules"] = [_modern(rule) for rule in found["rules"]]
+        policy: Policy = msgspec.convert(found, Policy)
+    except msgspec.MsgspecError as error:
+        raise PolicyError(f"the policy does not parse: {error}") from error
+    _ = policy.evaluation
+    return policy
+
+
+def _modern(rule: Any) -> Any:
+    """A rule of the first form, ``feature`` ``op`` ``value`` and ``min_score``, as a condition.
+
+    Raises:
+        PolicyError: it has that form and does not fit it.
+    """
+    if not isinstance(rule, dict) or "feature" not in rule:
+        return rule
+    try:
+        old = msgspec.convert(rule, _FirstRule)
+    except msgspec.ValidationError as error:
+        raise PolicyError(f"rule {rule.get('name')} does not parse: {error}") from error
+    when = f"features.{old.feature} {old.op} {old.value!r}"
+    if old.min_score > 0:
+        when += f" AND score >= {old.min_score!r}"
+    # those names were free; today's are small letters, digits and dashes
+    name = re.sub(r"[^a-z0-9]+", "-", old.name.lower()).strip("-")[:60]
+    name = name if _NAME.fullmatch(name) else f"r-{name}"
+    return {"name": name, "when": when, "action": old.decision, "owner": TRAINER}
+
+
+class _FirstRule(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    feature: str
+    op: Literal[">", ">=", "<", "<="]
+    value: float
+    decision: Literal["review", "decline"]
+    min_score: float = 0.0
+
+
+#: what decides while there is no model: everything is looked at by a person (minor units: see the rule)
+FALLBACK = Policy(
+    version="fallback",
+    review=1.0,
+    decline=1.0,
+    rules=(Rule("amount-over-limit", "amount_minor > 500000", "review", "tollgate"),),
+)

@@ -1,0 +1,103 @@
+"""The language of rules: SQL conditions, parsed by sqlglot, of which only the parts named here are let through.
+
+What is not in ``PARTS`` does not exist: no subquery, table, file, network, variable or cast. Text to tree only;
+``meaning`` gives the tree its types and its columns.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from models.policy.problems import RuleRefused
+
+MAX_LENGTH = 2_000
+MAX_DEPTH = 40
+HELP = "models/RULES.md lists what a rule may say"
+
+_TWO = frozenset({"this", "expression"})
+#: every kind of node that may occur, with the arguments that may be set on it
+PARTS: dict[type[exp.Expr], frozenset[str]] = {
+    **dict.fromkeys((exp.And, exp.Or, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Is), _TWO),
+    **dict.fromkeys((exp.Add, exp.Sub, exp.Mul, exp.Div), _TWO),
+    **dict.fromkeys((exp.Not, exp.Paren, exp.Neg, exp.Abs), frozenset({"this"})),
+    exp.Between: frozenset({"this", "low", "high"}),
+    exp.Like: _TWO | {"negate"},
+    exp.In: frozenset({"this", "expressions"}),
+    exp.Coalesce: frozenset({"this", "expressions"}),
+    exp.Column: frozenset({"this", "table"}),
+    exp.Identifier: frozenset({"this", "quoted"}),
+    exp.Literal: frozenset({"this", "is_string"}),
+    exp.Null: frozenset(),
+}  # fmt: skip
+
+# the parser warns on standard error about commands it keeps as text; they are refused here
+logging.getLogger("sqlglot").setLevel(logging.ERROR)
+
+
+def parse(rule: str, text: str) -> exp.Expr:
+    """The tree of one condition.
+
+    Args:
+        rule: the rule's name, for the error.
+        text: the condition, at most ``MAX_LENGTH`` characters and ``MAX_DEPTH`` levels.
+
+    Raises:
+        RuleRefused: it does not parse, says more than one thing, or uses a part that rules do not have.
+    """
+    if len(text) > MAX_LENGTH:
+        raise RuleRefused(
+            f"rule {rule}: the condition has {len(text)} characters, more than {MAX_LENGTH}: split it"
+        )
+    try:
+        found = sqlglot.parse(text)
+    except SqlglotError as error:
+        raise RuleRefused(f"rule {rule}: the condition does not parse: {_place(error)} ({HELP})") from None
+    except RecursionError:
+        raise RuleRefused(f"rule {rule}: the condition is nested too deeply: split it") from None
+    if len(found) != 1 or found[0] is None:
+        raise RuleRefused(f"rule {rule}: wanted is one condition, got {len([f for f in found if f])}")
+    _check(rule, found[0], 0)
+    return found[0]
+
+
+def refuse(rule: str, node: exp.Expr, why: str) -> RuleRefused:
+    """An error that names the rule and the place in its condition."""
+    at = next((n.meta["start"] for n in node.find_all(exp.Identifier) if "start" in n.meta), None)
+    place = f" at character {at + 1}" if at is not None else ""
+    return RuleRefused(f"rule {rule}{place}: `{_shown(node)}` {why}")
+
+
+def _check(rule: str, node: exp.Expr, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise RuleRefused(f"rule {rule}: the condition is nested deeper than {MAX_DEPTH} levels: split it")
+    allowed = PARTS.get(type(node))
+    if allowed is None:
+        raise refuse(rule, node, f"is not part of the language of rules ({HELP})")
+    for name, value in node.args.items():
+        if value is None or value is False or value == []:
+            continue
+        if name not in allowed:
+            raise refuse(rule, node, f"says `{name}`, which rules do not have ({HELP})")
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, exp.Expr):
+                _check(rule, child, depth + 1)
+
+
+def _shown(node: exp.Expr) -> str:
+    try:
+        text = node.sql(comments=False)
+    except (SqlglotError, RecursionError):
+        text = type(node).__name__
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _place(error: SqlglotError) -> str:
+    details = getattr(error, "errors", None)
+    if not details:
+        return str(error).splitlines()[0]
+    first = details[0]
+    return f"line {first.get('line')}, column {first.get('col')}: {first.get('description')}"

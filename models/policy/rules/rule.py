@@ -1,0 +1,69 @@
+"""One rule: a condition on fields and features that makes a decision stricter, with an owner and, if wanted, an end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from models.policy.lists import Moment, Name, Owner
+from models.policy.problems import PolicyError
+from models.policy.rules.compiler import Meaning
+from models.policy.rules.shared_terms import Match
+
+Action = Literal["review", "decline", "observe"]
+MAX_RULES = 500
+
+
+class Rule(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Rows for which ``when`` is true get at least ``action``; ``observe`` only names the rule in the decision.
+
+    A rule never loosens; an allow list may. ``tenants`` empty: all of them. ``when``: see ``models/RULES.md``.
+    """
+
+    name: Name
+    when: str
+    action: Action
+    owner: Owner
+    reason: str = ""
+    expires: Moment | None = None
+    tenants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ActiveRule:
+    """A rule made ready. ``code`` is the decision it raises to; it holds before ``expires_ms``."""
+
+    name: str
+    code: int
+    expires_ms: float
+    match: Match
+
+
+_CODES: dict[str, int] = {"observe": 0, "review": 1, "decline": 2}
+
+
+def activate_rules(rules: Iterable[Rule]) -> list[ActiveRule]:
+    """Rules made ready, with what they ask in common shared.
+
+    Raises:
+        PolicyError: too many rules, or one whose condition cannot be carried out.
+    """
+    rules = list(rules)
+    if len(rules) > MAX_RULES:
+        raise PolicyError(f"{len(rules)} rules are more than {MAX_RULES}: put values on lists")
+    meaning = Meaning()
+    out = []
+    for rule in rules:
+        expires_ms = rule.expires.timestamp() * 1000 if rule.expires is not None else float("inf")
+        match = meaning.compile(rule.name, rule.when)
+        if rule.tenants:
+            match = _both(meaning.within("tenant", frozenset(rule.tenants)), match)
+        out.append(ActiveRule(rule.name, _CODES[rule.action], expires_ms, match))
+    return out
+
+
+def _both(first: Match, second: Match) -> Match:
+    return lambda batch: first(batch) & second(batch)

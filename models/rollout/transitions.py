@@ -1,0 +1,129 @@
+"""The rules of a rollout: which version may go where, on whose word. Pure: states in, a change or a refusal out.
+
+published -> awaiting approval -> live -> superseded; rejected and rolled back are ends that only ``promote`` or a
+named ``rollback`` leaves. Nothing becomes live that nobody approved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from models.bundle.registry import State
+
+Action = Literal["approve", "reject", "rollback", "promote"]
+#: states of versions that a person has approved once
+SERVED_BEFORE: frozenset[State] = frozenset({"superseded", "rolled back", "approved"})
+
+
+class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person asks. ``version`` may be absent for ``rollback`` only: the one before."""
+
+    request_id: str
+    action: Action
+    model: str
+    version: str | None
+    by: str
+    why: str
+    requested_at: datetime
+
+
+class TransitionRefused(Exception):
+    """The request asks for something the rules forbid; the text says why and what would be possible."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What holds now. ``states`` covers every published version; ``sequence`` is the newest record's (0: none yet)."""
+
+    champion: str | None
+    previous: str | None
+    sequence: int
+    states: Mapping[str, State]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a request leads to. ``champion`` None: nothing is served differently, only states change."""
+
+    champion: str | None
+    previous: str | None
+    record_state: Literal["live", "rolled_back"]
+    states: dict[str, State]
+
+
+def decide(standing: Standing, request: RolloutRequest) -> Change:
+    """The change that a request leads to.
+
+    Raises:
+        TransitionRefused: the rules forbid it.
+    """
+    if not request.by.strip():
+        raise TransitionRefused("a request must say who makes it (--by)")
+    if request.action == "rollback":
+        return _rollback(standing, request.version)
+    version = request.version
+    if not version:
+        raise TransitionRefused(f"{request.action} must name a version")
+    state = _state(standing, version)
+    if request.action == "reject":
+        if state not in ("awaiting approval", "published"):
+            raise TransitionRefused(
+                f"{version} is {state}: only a version that awaits approval can be rejected"
+            )
+        return Change(None, None, "live", {version: "rejected"})
+    if request.action == "approve":
+        if state != "awaiting approval":
+            raise TransitionRefused(
+                f"{version} is {state}: only a version that awaits approval can be approved"
+            )
+    elif state not in SERVED_BEFORE:
+        raise TransitionRefused(
+            f"{version} is {state}: promote takes a version that was approved before; approve it first"
+        )
+    return _go_live(standing, version)
+
+
+def first_model(standing: Standing) -> str | None:
+    """The version to serve while nothing is served yet: one that was approved when it was made, the newest."""
+    if standing.champion is not None or standing.sequence:
+        return None
+    approved = [version for version, state in standing.states.items() if state in ("approved", "live")]
+    return approved[-1] if approved else None
+
+
+def _rollback(standing: Standing, version: str | None) -> Change:
+    if standing.champion is None:
+        raise TransitionRefused("no model is live: there is nothing to roll back")
+    target = version or standing.previous
+    if target is None:
+        raise TransitionRefused(
+            f"{standing.champion} has no version before it: name one that was live (--version)"
+        )
+    if target == standing.champion:
+        raise TransitionRefused(f"{target} is live already")
+    state = _state(standing, target)
+    if state not in SERVED_BEFORE:
+        raise TransitionRefused(f"{target} is {state}: a rollback goes to a version that was live before")
+    states: dict[str, State] = {standing.champion: "rolled back", target: "live"}
+    return Change(target, None, "rolled_back", states)
+
+
+def _go_live(standing: Standing, version: str) -> Change:
+    if version == standing.champion:
+        raise TransitionRefused(f"{version} is live already")
+    states: dict[str, State] = {version: "live"}
+    if standing.champion is not None:
+        states[standing.champion] = "superseded"
+    return Change(version, standing.champion, "live", states)
+
+
+def _state(standing: Standing, version: str) -> State:
+    if version not in standing.states:
+        known = ", ".join(standing.states) or "none"
+        raise TransitionRefused(f"there is no version {version} (published: {known})")
+    return standing.states[version]

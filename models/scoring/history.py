@@ -1,0 +1,44 @@
+"""Scoring a whole history table with one model: features by the engine, a score and a decision per row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+
+from features.catalogue import INDEX
+from models.policy.policy import DECISIONS
+from models.policy.rules.batch import NUMBER_FIELDS, TEXT_FIELDS, TableColumns
+from models.scoring.scorer import Scorer
+from models.training.dataset import FloatArray
+
+SLICE = 4_096
+
+
+def score_history(history: pa.Table, compute: Callable[[pa.Table], FloatArray], scorer: Scorer) -> pa.Table:
+    """One row per transaction of the history, in its order: ids, score, decision, matched rules, model and policy version.
+
+    A repeated transaction (same card, id, time and amount as one before) has no features of its own: its score is null
+    and its decision the policy's ``without_score``.
+    """
+    matrix = compute(history)
+    parts = [scorer.score(matrix[start : start + SLICE]) for start in range(0, len(matrix), SLICE)]
+    scores = np.concatenate(parts) if parts else np.empty(0, np.float32)
+    repeated = np.isnan(matrix[:, INDEX["amount"]])
+    scores[repeated] = np.nan
+    present = (NUMBER_FIELDS | TEXT_FIELDS) & set(history.column_names)
+    columns = TableColumns({name: history[name].to_pylist() for name in sorted(present)})
+    codes, rules = scorer.policy.decide(scores, matrix, columns)
+    return pa.table(
+        {
+            "transaction_id": history["transaction_id"],
+            "card_id": history["card_id"],
+            "event_time": history["event_time"],
+            "score": pa.array(scores, mask=repeated),
+            "decision": pa.array(np.array(DECISIONS, dtype=object)[codes], pa.string()),
+            "rules": pa.array([";".join(names) for names in rules], pa.string()),
+            "model_version": pa.array([scorer.version] * len(scores), pa.string()),
+            "policy_version": pa.array([scorer.policy.version] * len(scores), pa.string()),
+        }
+    )

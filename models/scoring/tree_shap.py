@@ -1,0 +1,248 @@
+"""TreeSHAP, path-dependent, compiled: the same contributions as XGBoost's ``pred_contribs`` at a hundredth of its cost.
+
+What a leaf gives each feature on its path depends on the row only by which of these features lead towards it: at most
+2**depth cases a leaf, worked out once when a model is loaded (Yang 2021, "Fast TreeSHAP", the second algorithm). Leaves that
+hang below one node two levels up share nearly all of their path, so they are one group with one table, by the outcomes of the
+nodes above its leaves. For a row each tree's outcomes are one word of bits, and each group adds its case's line. Formula:
+Lundberg and others 2018, "Consistent individualized feature attribution for tree ensembles", the Shapley value over the
+features of one path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import factorial
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from models.scoring.forest import Forest, Leaf, Leaves
+from models.scoring.forest_kernel import FloatArray, lay_out
+
+WordArray = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Groups of leaves, in order of trees.
+
+    ``first`` int64 (trees + 1,): a tree's groups; ``asks`` and ``gives`` int64 (groups,): how many nodes decide for one, and to
+    how many features it gives; ``node`` uint64 (groups, depth + 1): these nodes; ``feature`` uint64 (groups, depth + 1); ``given``
+    float32 (groups, 2**(depth + 1), depth + 1): contributions by case, bit ``j`` of which says that node ``j`` sends to the right.
+    """
+
+    first: npt.NDArray[np.int64]
+    asks: npt.NDArray[np.int64]
+    node: WordArray
+    gives: npt.NDArray[np.int64]
+    feature: WordArray
+    given: FloatArray
+
+
+@dataclass(frozen=True)
+class _Cases:
+    """For each of all leaves, in order of trees: up to ``depth`` features of its path.
+
+    ``count`` int64 (leaves,): features on the path; ``feature`` int64 (leaves, depth); ``asked`` and ``wanted`` uint64
+    (leaves, depth): the nodes where the feature decides, and which of them must go right; ``given`` float64
+    (leaves, 2**depth, depth): contributions by case, bit ``i`` of which says that feature ``i`` leads there.
+    """
+
+    count: npt.NDArray[np.int64]
+    feature: npt.NDArray[np.int64]
+    asked: WordArray
+    wanted: WordArray
+    given: npt.NDArray[np.float64]
+
+
+def shares_of(forest: Forest, trees: Leaves) -> Shares:
+    """Work out every group's cases: about 20 ms for 200 trees of depth 4."""
+    cases = _cases(forest, trees)
+    leaves = len(cases.count)
+    group = np.zeros(leaves, np.int64)
+    first = np.zeros(len(trees) + 1, np.int64)
+    ends = np.cumsum([0, *(len(tree) for tree in trees)])
+    groups = _group(ends, cases.asked, forest.depth, group, first)
+    most = forest.depth + 1
+    asks, gives = np.zeros(groups, np.int64), np.zeros(groups, np.int64)
+    node, feature = np.zeros((groups, most), np.uint64), np.zeros((groups, most), np.int64)
+    given = np.zeros((groups, 1 << most, most))
+    _bring_together(
+        group, cases.count, cases.feature, cases.asked, cases.wanted, cases.given, asks, node, gives, feature, given
+    )  # fmt: skip
+    # unsigned: Numba then needs no test for indices that count from the end
+    return Shares(first, asks, node, gives, feature.astype(np.uint64), given.astype(np.float32))
+
+
+def _cases(forest: Forest, trees: Leaves) -> _Cases:
+    leaves, depth = sum(map(len, trees)), forest.depth
+    count, value = np.zeros(leaves, np.int64), np.zeros(leaves)
+    feature = np.zeros((leaves, depth), np.int64)
+    asked, wanted = np.zeros((leaves, depth), np.uint64), np.zeros((leaves, depth), np.uint64)
+    share = np.ones((leaves, depth))
+    for number, leaf in enumerate(leaf for tree in trees for leaf in tree):
+        value[number] = leaf.value
+        count[number] = _gather(leaf, feature[number], asked[number], wanted[number], share[number])
+    given = np.zeros((leaves, 2**depth, depth))
+    weights = np.zeros((depth + 1, depth + 1))
+    for size in range(1, depth + 1):
+        for chosen in range(size):
+            weights[size, chosen] = factorial(chosen) * factorial(size - 1 - chosen) / factorial(size)
+    _work_out(count, value, share, weights, given)
+    return _Cases(count, feature, asked, wanted, given)
+
+
+def forest_contributions(forest: Forest, shares: Shares, matrix: FloatArray) -> FloatArray:
+    """Contributions (n, width) in log-odds of rows float32 (n, width); about 5 us a row."""
+    out = np.zeros(matrix.shape, np.float64)
+    _add_up(
+        matrix, forest.columns, forest.thresholds, shares.first, shares.asks, shares.node, shares.gives, shares.feature,
+        shares.given, out,
+    )  # fmt: skip
+    return out.astype(np.float32)
+
+
+@njit(cache=True, nogil=True)
+def strongest(contributions, k):  # type: ignore[no-untyped-def]
+    """Of each row the columns of its ``k`` largest contributions above zero, largest first, int64 (n, k); -1 where there are fewer."""
+    out = np.full((len(contributions), k), -1, np.int64)
+    for row in range(len(contributions)):
+        for column in range(contributions.shape[1]):
+            value = contributions[row, column]
+            if not value > 0:
+                continue
+            place = k
+            while place > 0 and (out[row, place - 1] < 0 or contributions[row, out[row, place - 1]] < value):
+                place -= 1
+            for after in range(k - 1, place, -1):
+                out[row, after] = out[row, after - 1]
+            if place < k:
+                out[row, place] = column
+    return out
+
+
+def _gather(
+    leaf: Leaf,
+    feature: npt.NDArray[np.int64],
+    asked: WordArray,
+    wanted: WordArray,
+    share: npt.NDArray[np.float64],
+) -> int:
+    """Edges by the same feature count as one; returns how many features there are."""
+    order = list(dict.fromkeys(edge.feature for edge in leaf.edges))
+    for edge in leaf.edges:
+        i = order.index(edge.feature)
+        feature[i] = edge.feature
+        asked[i] |= np.uint64(1 << edge.node)
+        wanted[i] |= np.uint64(edge.right << edge.node)
+        share[i] *= edge.share
+    return len(order)
+
+
+@njit(cache=True, nogil=True)
+def _work_out(count, value, share, weights, given):  # type: ignore[no-untyped-def]
+    # ways[k]: the summed products over all choices of k other features of the path that lead to the leaf
+    ways = np.zeros(share.shape[1] + 1)
+    for leaf in range(len(count)):
+        features = count[leaf]
+        for case in range(1 << features):
+            for i in range(features):
+                ways[:] = 0.0
+                ways[0] = 1.0
+                for j in range(features):
+                    if j == i:
+                        continue
+                    leads = (case >> j) & 1
+                    for k in range(features - 1, -1, -1):
+                        ways[k] = ways[k] * share[leaf, j] + (ways[k - 1] if leads and k > 0 else 0.0)
+                total = 0.0
+                for k in range(features):
+                    total += weights[features, k] * ways[k]
+                given[leaf, case, i] = value[leaf] * (((case >> i) & 1) - share[leaf, i]) * total
+
+
+@njit(cache=True, nogil=True)
+def _group(ends, asked, depth, group, first):  # type: ignore[no-untyped-def]
+    """Number each leaf's group, from the node two levels above the lowest leaves on; returns how many there are."""
+    level = max(depth - 2, 0)
+    low, high = (1 << level) - 1, (1 << (level + 1)) - 1
+    number = -1
+    for tree in range(len(ends) - 1):
+        first[tree] = number + 1
+        before = -1
+        for leaf in range(ends[tree], ends[tree + 1]):
+            path = np.uint64(0)
+            for i in range(asked.shape[1]):
+                path |= asked[leaf, i]
+            above = -1
+            for node in range(low, high):
+                if (path >> np.uint64(node)) & np.uint64(1):
+                    above = node
+            # a leaf that stands higher is a group of its own; those below one node come one after the other
+            if above < 0 or above != before:
+                number += 1
+            before = above
+            group[leaf] = number
+    first[len(ends) - 1] = number + 1
+    return number + 1
+
+
+@njit(cache=True, nogil=True)
+def _bring_together(group, count, features, asked, wanted, cases, asks, node, gives, feature, given):  # type: ignore[no-untyped-def]
+    one = np.uint64(1)
+    leaves = len(group)
+    place = np.zeros(feature.shape[1], np.int64)
+    begin = 0
+    while begin < leaves:
+        number, end = group[begin], begin
+        paths = np.uint64(0)
+        while end < leaves and group[end] == number:
+            for i in range(count[end]):
+                paths |= asked[end, i]
+            end += 1
+        for n in range(64):
+            if (paths >> np.uint64(n)) & one:
+                node[number, asks[number]] = np.uint64(n)
+                asks[number] += 1
+        for leaf in range(begin, end):
+            for i in range(count[leaf]):
+                place[i] = -1
+                for k in range(gives[number]):
+                    if feature[number, k] == features[leaf, i]:
+                        place[i] = k
+                if place[i] < 0:
+                    place[i] = gives[number]
+                    feature[number, place[i]] = features[leaf, i]
+                    gives[number] += 1
+            for case in range(1 << asks[number]):
+                outcomes = np.uint64(0)
+                for j in range(asks[number]):
+                    outcomes |= np.uint64((case >> j) & 1) << node[number, j]
+                own = 0
+                for i in range(count[leaf]):
+                    own |= int((outcomes & asked[leaf, i]) == wanted[leaf, i]) << i
+                for i in range(count[leaf]):
+                    given[number, case, place[i]] += cases[leaf, own, i]
+        begin = end
+
+
+@njit(cache=True, nogil=True)
+def _add_up(matrix, columns, thresholds, first, asks, node, gives, feature, given, out):  # type: ignore[no-untyped-def]
+    # all rows of a tree before the next tree: a model's cases are more than a core's nearer caches hold, a tree's are not
+    trees, nodes = columns.shape
+    both = np.empty((len(matrix), 2 * matrix.shape[1]), np.float32)
+    for row in range(len(matrix)):
+        lay_out(matrix[row], both[row])
+    for tree in range(trees):
+        for row in range(len(matrix)):
+            outcomes = np.uint64(0)
+            for k in range(nodes):
+                right = both[row, columns[tree, k]] >= thresholds[tree, k]
+                outcomes |= np.uint64(right) << np.uint64(k)
+            for group in range(first[tree], first[tree + 1]):
+                case = np.uint64(0)
+                for j in range(asks[group]):
+                    case |= ((outcomes >> node[group, j]) & np.uint64(1)) << np.uint64(j)
+                for i in range(gives[group]):
+                    out[row, feature[group, i]] += given[group, case, i]

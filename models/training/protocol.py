@@ -1,0 +1,118 @@
+"""Train on some days, wait for the labels, test on later days: one model fitted and measured as issuers would meet it.
+
+Source: Fraud Detection Handbook, chapter 3 (train week, delay, test week; cards known to be compromised are left out
+of the test, see ``evaluation.without_known_frauds``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.training.dataset import Dataset, DatasetError, FloatArray, from_history
+from models.training.evaluation import (
+    CAPACITY,
+    auc_roc,
+    average_precision,
+    card_precision,
+    without_known_frauds,
+)
+from models.training.training import Parameters, fit, margins
+
+
+@dataclass(frozen=True)
+class Days:
+    """Event days in UTC, both inclusive."""
+
+    first: date
+    last: date
+
+    @property
+    def start_ms(self) -> int:
+        return _midnight_ms(self.first)
+
+    @property
+    def end_ms(self) -> int:
+        """Midnight after the last day."""
+        return _midnight_ms(self.last + timedelta(days=1))
+
+
+def parse_days(text: str) -> Days:
+    """``2018-07-25:2018-07-31``.
+
+    Raises:
+        ValueError: not two dates in order.
+    """
+    first, colon, last = text.partition(":")
+    try:
+        days = Days(date.fromisoformat(first), date.fromisoformat(last))
+    except ValueError:
+        raise ValueError(f"{text!r} is not FROM:TO with dates such as 2018-07-25:2018-07-31") from None
+    if not colon or days.last < days.first:
+        raise ValueError(f"{text!r}: TO comes before FROM")
+    return days
+
+
+def with_delay(history: pa.Table, delay_days: int) -> pa.Table:
+    """The same history with every label known ``delay_days`` after its transaction, so that features see it then."""
+    times = pc.add(history["event_time"], pa.scalar(timedelta(days=delay_days), pa.duration("ms")))
+    known = pc.if_else(pc.is_valid(history["label"]), times, pa.scalar(None, times.type))
+    return history.set_column(history.column_names.index("label_time"), "label_time", known)
+
+
+def measure(
+    history: pa.Table, compute: Callable[[pa.Table], FloatArray], train: Days, test: Days, delay_days: int,
+    parameters: Parameters,
+) -> dict[str, Any]:  # fmt: skip
+    """Fit on the training days with the engine's features and measure on the test days.
+
+    Args:
+        history: rows in order of arrival, from well before training (windows reach back 30 days).
+        compute: ``features.replay.replay``.
+
+    Raises:
+        DatasetError: a period holds no rows, or too few frauds to train on, or the test overlaps the labels' delay.
+    """
+    if test.start_ms < train.end_ms:
+        raise DatasetError("the test begins before training ends")
+    before = pc.less(pc.cast(history["event_time"], pa.int64()), test.end_ms)
+    start = time.perf_counter()
+    data = from_history(with_delay(history.filter(before), delay_days), compute)
+    features_s = time.perf_counter() - start
+    # what is trained on is known when the test begins: labels reach that far back
+    known_until = min(train.end_ms, test.start_ms - delay_days * 86_400_000)
+    fitting = data.between(train.start_ms, known_until)
+    tested = without_known_frauds(
+        data.between(test.start_ms, test.end_ms), data, delay_days, train.start_ms, train.end_ms
+    )
+    if not len(fitting) or not len(tested):
+        raise DatasetError(
+            f"{len(fitting)} rows to train on and {len(tested)} to test on: check the dates against the file"
+        )
+    start = time.perf_counter()
+    booster = fit(fitting, parameters)
+    fit_s = time.perf_counter() - start
+    scores = margins(booster, tested.matrix)
+    return {
+        "auc_roc": auc_roc(tested.fraud, scores),
+        "average_precision": average_precision(tested.fraud, scores),
+        f"card_precision_at_{CAPACITY}": card_precision(tested, scores),
+        "fit_s": round(fit_s, 3),
+        "features_s": round(features_s, 3),
+        "rows": {"history": len(data), **_count("train", fitting), **_count("test", tested)},
+    }
+
+
+def _count(part: str, data: Dataset) -> dict[str, int]:
+    return {part: len(data), f"{part}_frauds": data.frauds, f"{part}_cards": len(np.unique(data.card))}
+
+
+def _midnight_ms(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)

@@ -1,0 +1,294 @@
+"""``tollgate train``, ``models``, ``evaluate`` and ``score``."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from features.definitions import OWN, Layout
+from features.replay import replay
+from models.bundle.content import MODEL
+from models.bundle.registry import created_at, peek, read_state, states, versions
+from models.policy.policy import DECISIONS
+from models.rollout.transitions import Action
+from models.scoring.history import score_history
+from models.training.evaluation import compare as compare_models
+from models.training.protocol import measure, parse_days
+from models.training.training import Parameters
+from services.cli.models.files import BadInput, pick_version, read_history, scorer_of, settings_of, verified
+from services.cli.models.first_model import has_model, simulated_history
+from services.cli.options import home_option, json_option
+from services.rollout.requests import ask
+from services.trainer.bootstrap import train_first_model
+from services.trainer.learning import gather, learn, live_by_state
+from streams.runtime.settings import load_settings
+
+FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+
+
+def _progress(text: str) -> None:
+    click.echo(text, err=True)
+
+
+@click.command()
+@home_option
+@json_option
+@click.option(
+    "--history",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Train on this file; default: what the stack has archived, or a simulated history for a first model.",
+)
+@click.option("--mapping", metavar="M", help="Mapping of the history file: handbook, sparkov or a TOML file.")
+@click.option("--by", default=getpass.getuser, help="Who asks.  [default: you]")
+def train(home: Path, as_json: bool, history: Path | None, mapping: str | None, by: str) -> None:
+    """Train, evaluate, sign and publish a model. The first one of a stack is served at once, later ones await approval."""
+    settings = settings_of(home)
+    if history is not None:
+        version = train_first_model(settings, read_history(history, mapping), _progress, by=by)
+    elif not has_model(settings):
+        version = train_first_model(
+            settings, simulated_history(datetime.now(UTC), _progress), _progress, by=by
+        )
+    else:
+        version = learn(
+            settings, gather(settings), now=datetime.now(UTC), by=by, why="asked for at the command line",
+            state="awaiting approval", parameters=Parameters(), live_version=live_by_state(settings), progress=_progress,
+        )  # fmt: skip
+    found = _row(settings.bundles_dir, version)
+    _print(found, as_json, f"{MODEL} {version}: {found['state']}")
+
+
+@click.group()
+def models() -> None:
+    """List, compare, approve, reject, promote and roll back models."""
+
+
+@models.command("list")
+@home_option
+@json_option
+def list_models(home: Path, as_json: bool) -> None:
+    """Every published version, oldest first."""
+    bundles = settings_of(home).bundles_dir
+    rows = [_row(bundles, version) for version in versions(bundles, MODEL)]
+    lines = [f"{'version':<10} {'state':<18} {'avg. precision':>14} {'AUC':>6}  {'by':<12} since"]
+    for row in rows:
+        lines.append(
+            f"{row['version']:<10} {row['state']:<18} {_figure(row['average_precision']):>14} {_figure(row['auc_roc']):>6}  "
+            f"{row['by']:<12} {row['since']}"
+        )
+    _print(rows, as_json, "\n".join(lines) if rows else "no model was published yet: `tollgate train`")
+
+
+@models.command()
+@home_option
+@json_option
+@click.argument("version", required=False)
+def show(home: Path, as_json: bool, version: str | None) -> None:
+    """One version in full, its signature checked: evaluation, policy, lineage (default: the live one)."""
+    settings = settings_of(home)
+    bundle = verified(settings, pick_version(settings, version))
+    full = {
+        **_row(settings.bundles_dir, bundle.version),
+        "signature": "verified",
+        "catalogue": _catalogue(bundle.layout),
+        "policy": msgspec.to_builtins(bundle.policy),
+        "calibration": msgspec.to_builtins(bundle.calibration),
+        "evaluation": bundle.evaluation,
+        "lineage": bundle.lineage,
+    }
+    _print(full, as_json, json.dumps(full, indent=2))
+
+
+@models.command()
+@home_option
+@json_option
+@click.argument("candidate", required=False)
+@click.argument("live", required=False)
+def compare(home: Path, as_json: bool, candidate: str | None, live: str | None) -> None:
+    """Two versions on the newest fifth of the labelled rows (default: the newest one against the live one)."""
+    settings = settings_of(home)
+    present = versions(settings.bundles_dir, MODEL)
+    first = pick_version(settings, candidate or (present[-1] if present else None))
+    second = pick_version(settings, live)
+    if first == second:
+        raise BadInput(f"{first} is the live one: name two versions")
+    rows = gather(settings).data.split(0.8)[1]
+    ours, theirs = scorer_of(settings, first), scorer_of(settings, second)
+    both = compare_models((ours.score, ours.policy), (theirs.score, theirs.policy), rows)
+    answer = {"versions": {"candidate": first, "live": second}, **both}
+    lines = [f"{'on ' + str(len(rows)) + ' rows':<28} {first:>10} {second:>10}"]
+    for name in ("auc_roc", "average_precision", "card_precision_at_100", "calibration_error"):
+        lines.append(f"{name:<28} {_figure(both['candidate'][name]):>10} {_figure(both['live'][name]):>10}")
+    for name in ("review", "decline"):
+        for figure in ("precision", "recall"):
+            label = f"{name} {figure}"
+            lines.append(
+                f"{label:<28} {_figure(both['candidate'][name][figure]):>10} {_figure(both['live'][name][figure]):>10}"
+            )
+    _print(answer, as_json, "\n".join(lines))
+
+
+def _request_command(action: Action, text: str, needs_version: bool) -> None:
+    @models.command(action, help=text)
+    @home_option
+    @json_option
+    @click.argument("version", required=False)
+    @click.option(
+        "--by", default=getpass.getuser, help="Who decides; goes into the audit trail.  [default: you]"
+    )
+    @click.option(
+        "--why", default="at the command line", show_default=True, help="Why; goes into the audit trail."
+    )
+    def command(home: Path, as_json: bool, version: str | None, by: str, why: str) -> None:
+        settings = load_settings(home)
+        if version is None and needs_version:
+            version = _awaiting(home, action)
+        answer = ask(settings, action, MODEL, version, by=by, why=why, now=datetime.now(UTC))
+        now_live = answer.get("champion")
+        said = f"{MODEL} {now_live} is live" if now_live else f"{MODEL} {version} is {answer.get('state')}"
+        _print(answer, as_json, f"{said} (by {by}: {why})")
+
+
+_request_command("approve", "Serve a version that awaits approval (default: the only one that does).", True)
+_request_command("reject", "Refuse a version that awaits approval (default: the only one that does).", True)
+_request_command("promote", "Serve a version again that was approved before.", False)
+_request_command("rollback", "Go back to the version before, or to the one named.", False)
+
+
+@click.command()
+@FILE
+@click.option(
+    "--mapping", metavar="M", help="handbook, sparkov or a TOML file; default: the file is a history table."
+)
+@click.option(
+    "--train", "train_days", required=True, metavar="FROM:TO", help="Days to train on, both inclusive."
+)
+@click.option(
+    "--delay-days",
+    type=click.IntRange(0, 365),
+    default=7,
+    show_default=True,
+    help="Days until a label is known.",
+)
+@click.option(
+    "--test", "test_days", required=True, metavar="FROM:TO", help="Days to test on, both inclusive."
+)
+@home_option
+@json_option
+def evaluate(
+    file: Path,
+    mapping: str | None,
+    train_days: str,
+    delay_days: int,
+    test_days: str,
+    home: Path,
+    as_json: bool,
+) -> None:
+    """Fit and measure a model on a file by dates, with features that the engine computes."""
+    try:
+        days = parse_days(train_days), parse_days(test_days)
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+    history = read_history(file, mapping)
+    _progress(f"features and fit on {history.num_rows:,} transactions")
+    found = measure(history, replay, *days, delay_days, Parameters())
+    lines = [f"{name:<24} {_figure(value)}" for name, value in found.items() if name != "rows"]
+    _print(found, as_json, "\n".join([*lines, f"{'rows':<24} {found['rows']}"]))
+
+
+@click.command()
+@FILE
+@click.option(
+    "--mapping", metavar="M", help="handbook, sparkov or a TOML file; default: the file is a history table."
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Result (.parquet or .csv); default: FILE.scored.parquet here.",
+)
+@click.option("--version", metavar="V", help="Model version; default: the live one.")
+@home_option
+@json_option
+def score(
+    file: Path, mapping: str | None, out: Path | None, version: str | None, home: Path, as_json: bool
+) -> None:
+    """Score a file with the live model: one row per transaction with score, decision and rules."""
+    out = out or Path(f"{file.stem}.scored.parquet")
+    if out.suffix not in (".parquet", ".csv"):
+        raise BadInput(f"{out} must end in .parquet or .csv")
+    settings = settings_of(home)
+    scorer = scorer_of(settings, pick_version(settings, version))
+    history = read_history(file, mapping)
+    start = time.perf_counter()
+    scored = score_history(history, lambda table: replay(table, progress=_tell_rows(table.num_rows)), scorer)
+    seconds = time.perf_counter() - start
+    tmp = out.with_name(f".{out.name}.tmp")
+    if out.suffix == ".parquet":
+        pq.write_table(scored, tmp, compression="zstd")
+    else:
+        pyarrow.csv.write_csv(scored, tmp)
+    tmp.replace(out)
+    decided = scored["decision"].to_pylist()
+    summary = {
+        "out": str(out), "rows": scored.num_rows, "seconds": round(seconds, 3), "model_version": scorer.version,
+        "policy_version": scorer.policy.version, "decisions": {name: decided.count(name) for name in DECISIONS},
+    }  # fmt: skip
+    counts = ", ".join(f"{count:,} {name}" for name, count in summary["decisions"].items())  # type: ignore[attr-defined]
+    _print(
+        summary,
+        as_json,
+        f"{scored.num_rows:,} transactions in {seconds:.1f} s with {scorer.version}: {counts}\n{out}",
+    )
+
+
+def _tell_rows(total: int) -> Any:
+    return lambda done: _progress(f"features: {done:,} of {total:,}") if done % 262_144 == 0 else None
+
+
+def _awaiting(home: Path, action: str) -> str:
+    found = [
+        v for v, state in states(settings_of(home).bundles_dir, MODEL).items() if state == "awaiting approval"
+    ]
+    if len(found) != 1:
+        raise BadInput(f"{action} which version? Awaiting approval: {', '.join(found) or 'none'}")
+    return found[0]
+
+
+def _row(bundles: Path, version: str) -> dict[str, Any]:
+    state = read_state(bundles, MODEL, version)
+    evaluation = peek(bundles, MODEL, version, "evaluation.json")
+    made = created_at(bundles, MODEL, version)
+    return {
+        "model": MODEL, "version": version, "state": state.state if state else "published",
+        "by": state.by if state else "", "why": state.why if state else "",
+        "since": state.since.isoformat() if state else None, "created_at": made.isoformat() if made else None,
+        **{name: evaluation.get(name) for name in ("auc_roc", "average_precision", "card_precision_at_100", "rows")},
+    }  # fmt: skip
+
+
+def _catalogue(layout: Layout) -> dict[str, Any]:
+    """The catalogue that a bundle was trained on, and which of the running one's entries it does not use."""
+    unused = [name for name, place in zip(OWN.names, OWN.places_in(layout), strict=True) if place < 0]
+    return {
+        "trained_on": layout.catalogue, "running": OWN.catalogue, "same": layout.catalogue == OWN.catalogue,
+        "does_not_use": unused,
+    }  # fmt: skip
+
+
+def _figure(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _print(value: Any, as_json: bool, text: str) -> None:
+    click.echo(json.dumps(value) if as_json else text)

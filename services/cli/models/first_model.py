@@ -1,0 +1,115 @@
+"""A stack and its first model, both from nothing: training runs beside the start, as either takes half a minute."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import httpx
+import pyarrow as pa
+
+from infra import stack
+from loadtest.traffic.simulator import World, create_world, history_table
+from models.bundle.content import MODEL
+from services.trainer.bootstrap import train_first_model
+from streams.log.rollout_feed import newest_rollout
+from streams.runtime.settings import Settings
+
+HISTORY_DAYS = 60
+SEED = 1
+MODEL_WAIT_S = 90.0
+
+Progress = Callable[[str], None]
+
+
+class NoFirstModel(Exception):
+    """The first model was not trained or not served in time; the text says which and where to look."""
+
+    exit_code = 1
+
+
+def has_model(settings: Settings) -> bool:
+    """Whether a model was ever published in this stack."""
+    return any(settings.bundles_dir.glob(f"{MODEL}/*"))
+
+
+def simulated_history(until: datetime, progress: Progress, world: World | None = None) -> pa.Table:
+    """HISTORY_DAYS days of simulated traffic up to a moment, with labels, for a first model."""
+    world = world or create_world(SEED)
+    progress(f"simulating {HISTORY_DAYS} days of {len(world.cards):,} cards")
+    history = history_table(world, until - timedelta(days=HISTORY_DAYS), until, id_prefix="history")
+    progress(f"{history.num_rows:,} transactions of history")
+    return history
+
+
+def start_with_model(
+    settings: Settings,
+    history: Callable[[], pa.Table],
+    *,
+    wait_s: float,
+    progress: Progress,
+    settle: bool = True,
+) -> tuple[Settings, str]:
+    """Start the stack while a first model is trained, and wait until replicas serve it; the settings and the version.
+
+    A stack that has a model keeps it. ``settle``: see ``stack.start``.
+
+    Raises:
+        StackError: as ``stack.start``. NoFirstModel: not trained or not served in time.
+    """
+    failures: list[BaseException] = []
+
+    def learn() -> None:
+        try:
+            train_first_model(settings, history(), progress)
+        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
+            failures.append(error)
+
+    training = threading.Thread(target=learn, daemon=True)
+    began = time.monotonic()
+    fresh = not has_model(settings)
+    if not stack.is_running(settings):
+        # before training writes anything
+        stack.check_room(settings.root)
+    if fresh:
+        training.start()
+    started = stack.start(settings, wait_s=wait_s, settle=settle, progress=progress)
+    if fresh:
+        progress(
+            "the stack is up; its first model is still being trained"
+            if training.is_alive()
+            else "the stack is up"
+        )
+        training.join(max(1.0, wait_s - (time.monotonic() - began)))
+    if failures:
+        raise failures[0]
+    if training.is_alive():
+        raise NoFirstModel(f"the first model was not trained within {wait_s:g} s")
+    return started, served_version(started)
+
+
+def served_version(settings: Settings) -> str:
+    """Wait until the replicas serve what was rolled out.
+
+    Raises:
+        NoFirstModel: not within MODEL_WAIT_S.
+    """
+    until = time.monotonic() + MODEL_WAIT_S
+    while time.monotonic() < until:
+        record = newest_rollout(settings, MODEL)
+        if record is not None and _serves(settings, record.champion):
+            return record.champion
+        time.sleep(0.3)
+    raise NoFirstModel(
+        f"no model is served after {MODEL_WAIT_S:g} s: see {settings.log_dir / 'rollout-0.log'}"
+    )
+
+
+def _serves(settings: Settings, version: str) -> bool:
+    try:
+        answer = httpx.get(f"{settings.http}/v1/model", timeout=5)
+    except httpx.HTTPError:
+        return False
+    return answer.status_code == 200 and answer.json().get("version") == version

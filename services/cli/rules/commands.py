@@ -1,0 +1,127 @@
+"""``tollgate rules``: check a policy file, test it against the past, publish it for approval, and see what is live."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import re
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from models.policy.comparison import Comparison
+from models.policy.policy_file import PolicyFile
+from services.cli.models.files import CheckFailed, pick_version, settings_of, verified
+from services.cli.options import home_option, json_option
+from services.cli.rules.policy_versions import described, load_policy_file, publish_policy
+from services.cli.rules.view import listed, listed_text, tested_text
+from streams.archive.past import past_rows, span
+
+FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+_SINCE = re.compile(r"([1-9]\d{0,4})([dhm])")
+_UNIT_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000}
+_TELL_EVERY_S = 2.0
+
+
+@click.group()
+def rules() -> None:
+    """Check, test, publish and list rules and lists (the file: models/RULES.md)."""
+
+
+@rules.command()
+@FILE
+@home_option
+@json_option
+def check(file: Path, home: Path, as_json: bool) -> None:
+    """Whether a file can be carried out; says all that cannot."""
+    found = load_policy_file(file)
+    ended = _expired(found, datetime.now(UTC))
+    numbers = described(found)
+    for name in ended:
+        click.echo(f"warning: {name} has expired and has no effect", err=True)
+    text = f"{file} is good: {numbers['rules']} rules, {numbers['lists']} lists with {numbers['entries']} entries"
+    _print({"good": True, "expired": ended, **numbers}, as_json, text)
+
+
+@rules.command()
+@FILE
+@click.option("--since", default="7d", show_default=True, metavar="7d|24h|30m", help="How far back from the newest event.")  # fmt: skip
+@home_option
+@json_option
+def test(file: Path, since: str, home: Path, as_json: bool) -> None:
+    """What a file would have changed in the past: decisions, money, false alarms, and each rule's share of it."""
+    back = _SINCE.fullmatch(since)
+    if back is None:
+        raise click.BadParameter(f"{since!r} is no span such as 7d, 24h or 30m", param_hint="--since")
+    settings = settings_of(home)
+    found = load_policy_file(file)
+    live = verified(settings, pick_version(settings, None))
+    after = found.applied_to(live.policy, "tested")
+    past = span(settings.archive_dir, int(back[1]) * _UNIT_MS[back[2]])
+    if past is None:
+        raise CheckFailed(
+            f"nothing is archived in {settings.archive_dir} yet: transactions get there within seconds of their decision"
+        )
+    comparison = Comparison(live.policy, after, time.time() * 1000)
+    done, told_s = 0, time.monotonic()
+    for rows in past_rows(settings.archive_dir, past, sorted(live.policy.features | after.features)):
+        comparison.add(rows)
+        done += len(rows.scores)
+        if time.monotonic() - told_s >= _TELL_EVERY_S:
+            told_s = time.monotonic()
+            click.echo(f"{done:,} of at most {past.rows:,} transactions", err=True)
+    answer = {
+        "file": str(file), "against": {"model_version": live.version, "policy_version": live.policy.version},
+        "since": _moment(past.since_ms), "until": _moment(past.newest_ms), **comparison.report(),
+    }  # fmt: skip
+    _print(answer, as_json, tested_text(answer))
+
+
+@rules.command("list")
+@home_option
+@json_option
+def list_rules(home: Path, as_json: bool) -> None:
+    """The live policy: thresholds, rules and lists with owner and expiry."""
+    settings = settings_of(home)
+    answer = listed(verified(settings, pick_version(settings, None)), datetime.now(UTC))
+    _print(answer, as_json, listed_text(answer))
+
+
+@rules.command()
+@FILE
+@click.option("--by", default=getpass.getuser, help="Who publishes; goes into the lineage.  [default: you]")
+@click.option("--why", default="at the command line", show_default=True, help="Why; goes into the lineage.")
+@home_option
+@json_option
+def publish(file: Path, by: str, why: str, home: Path, as_json: bool) -> None:
+    """Make a signed version of the live model with this policy; `tollgate models approve` makes it live."""
+    settings = settings_of(home)
+    found = load_policy_file(file)
+    base = verified(settings, pick_version(settings, None))
+    version, policy_version = publish_policy(settings, base, found, by=by, why=why, now=datetime.now(UTC))
+    answer = {
+        "version": version, "policy_version": policy_version, "model_of": base.version, "state": "awaiting approval",
+    }  # fmt: skip
+    text = f"{version} awaits approval: the model of {base.version} with policy {policy_version}. Next: tollgate models approve {version}"
+    _print(answer, as_json, text)
+
+
+def _expired(file: PolicyFile, now: datetime) -> list[str]:
+    out = [f"rule {rule.name}" for rule in file.rules if rule.expires is not None and rule.expires <= now]
+    for found in file.lists:
+        ends = [entry.expires or found.expires for entry in found.entries]
+        past = sum(1 for end in ends if end is not None and end <= now)
+        if past:
+            out.append(f"list {found.name}: {past} of {len(ends)} entries")
+    return out
+
+
+def _moment(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat()
+
+
+def _print(value: Any, as_json: bool, text: str) -> None:
+    click.echo(json.dumps(value) if as_json else text)

@@ -1,0 +1,100 @@
+"""A policy file as a new version: the live bundle's model with another policy, signed, awaiting approval like any other."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import datetime
+from pathlib import Path
+
+import click
+import msgspec
+
+from models.bundle.content import MODEL, Bundle, BundleContent, bundle_path, load_bundle, publish
+from models.bundle.registry import VersionState, next_patch, next_policy_version, write_state
+from models.bundle.signing import ensure_keys
+from models.policy.policy_file import PolicyFile, problems, read_policy_file
+from models.policy.problems import PolicyError
+from streams.contracts.card_numbers import find_card_number
+from streams.runtime.settings import Settings
+
+MAX_FILE_BYTES = 64 * 2**20
+
+
+class FileRefused(click.ClickException):
+    """A policy file that cannot be carried out; one line for each thing that is wrong."""
+
+    exit_code = 2
+
+    def __init__(self, path: Path, found: list[str]) -> None:
+        super().__init__("\n  ".join([f"{path}: {len(found)} to mend", *found]))
+        self.found = found
+
+
+def load_policy_file(path: Path) -> PolicyFile:
+    """Read and check a policy file and the CSV files it names, which lie in its folder.
+
+    Raises:
+        FileRefused: it does not parse, or something in it cannot be carried out.
+    """
+
+    def beside(name: str) -> str:
+        other = path.parent / name
+        if other.resolve().parent != path.parent.resolve():
+            raise PolicyError(f"{name} must lie in the folder of {path.name}")
+        return _text(other)
+
+    try:
+        file = read_policy_file(_text(path), is_json=path.suffix == ".json", beside=beside)
+        found = problems(file, find_card_number)
+    except PolicyError as error:
+        # the parser's words may quote what they are about
+        told = "it holds a card number where none may be" if find_card_number(str(error)) else str(error)
+        raise FileRefused(path, [told]) from None
+    if found:
+        raise FileRefused(path, found)
+    return file
+
+
+def publish_policy(
+    settings: Settings, base: Bundle, file: PolicyFile, *, by: str, why: str, now: datetime
+) -> tuple[str, str]:
+    """Publish the base's model with the file's policy; (bundle version, policy version).
+
+    Raises:
+        PolicyError: the file does not go with the base's policy.
+        BundleExists: somebody else took the version a moment before.
+    """
+    policy = file.applied_to(base.policy, next_policy_version(settings.bundles_dir, MODEL))
+    _ = policy.evaluation
+    parts = {field.name: getattr(base, field.name) for field in fields(BundleContent)}
+    account = {
+        "policy_version": policy.version, "model_and_evaluation_of": base.version, "policy_before": base.policy.version,
+        "by": by, "why": why, "at": now.isoformat(),
+    }  # fmt: skip
+    content = BundleContent(**parts | {"policy": policy, "lineage": base.lineage | {"policy": account}})
+    version = next_patch(settings.bundles_dir, MODEL, base.version)
+    trusted = ensure_keys(settings.keys_dir)
+    publish(content, settings.bundles_dir, settings.keys_dir, model=MODEL, version=version, created_at=now)
+    load_bundle(bundle_path(settings.bundles_dir, MODEL, version), trusted)
+    state = VersionState(state="awaiting approval", since=now, by=by, why=why)
+    write_state(settings.bundles_dir, MODEL, version, state)
+    return version, policy.version
+
+
+def described(file: PolicyFile) -> dict[str, object]:
+    """What a file holds, in numbers."""
+    return {
+        "rules": len(file.rules), "lists": len(file.lists), "entries": sum(len(found.entries) for found in file.lists),
+        "thresholds": msgspec.to_builtins(file.thresholds), "expected_loss": msgspec.to_builtins(file.expected_loss),
+    }  # fmt: skip
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise PolicyError(f"{path} is larger than {MAX_FILE_BYTES} bytes: take out what has expired")
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise PolicyError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PolicyError(f"{path} is not UTF-8") from error

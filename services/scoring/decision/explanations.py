@@ -1,0 +1,128 @@
+"""Reasons of reviewed and declined rows, within what a batch can spare; what goes without them is named.
+
+An explanation is worth less than the decision it belongs to, and the whole batch leaves together: approved transactions
+wait at most ``max_ms`` for the reasons of the others, and less when the batch is late already. What a row costs is
+measured when a model is warmed, so that its first explanation is one that the batch can afford. Explanations that take
+no more than ``AT_ONCE_MS`` by that measure are made at once, longer ones beside the batch, which goes on without them
+when they take far longer than they should.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from models.decision import Reason
+from models.scoring.scorer import ReasonRow, Scorer
+from services.scoring.decision.timed_calls import TimedCalls
+
+logger = logging.getLogger(__name__)
+
+#: explanations are made only while a decision has more than this left of its deadline
+EXPLANATION_RESERVE_MS = 20.0
+#: and may take so long for a whole batch that has a deadline
+EXPLANATIONS_MAX_MS = 5.0
+#: of the time left: a worker that is behind has later batches waiting for this one
+EXPLANATIONS_SHARE = 0.05
+#: so much is no more than the rest of a batch takes, and less than a change of threads may on a busy machine
+AT_ONCE_MS = 1.0
+#: times the time set aside for them that explanations are waited for, reserve permitting: a machine that stood still for
+#: a moment is no reason to lose them
+OVERRUN = 4.0
+#: what a row is taken to cost is less each time that none could be afforded: one stall is no reason to explain no more
+FORGET = 0.9
+
+
+@dataclass
+class ExplanationCost:
+    """What explaining costs, ms: for any rows and for each, a moving mean, so that a batch knows how many it can afford."""
+
+    row_ms: float = 0.1
+    fixed_ms: float = 0.0
+    #: what they may take of a batch that has a deadline
+    max_ms: float = EXPLANATIONS_MAX_MS
+    #: the version that it holds for
+    _version: str = ""
+
+    def begin(self, scorer: Scorer) -> None:
+        """From here on it is what a row of this model costs: as measured when it was warmed, until more is learnt."""
+        if scorer.version != self._version:
+            self._version = scorer.version
+            if scorer.explanation_ms is not None:
+                self.fixed_ms, self.row_ms = scorer.explanation_ms
+
+    def of(self, rows: int) -> float:
+        """What so many rows are expected to take together, ms."""
+        return self.fixed_ms + rows * self.row_ms if rows else 0.0
+
+    def spare_ms(self, left_ms: float) -> float:
+        """What explanations may take of the time left, keeping the reserve; infinite without a deadline."""
+        if left_ms == float("inf"):
+            return left_ms
+        return min(left_ms - EXPLANATION_RESERVE_MS, left_ms * EXPLANATIONS_SHARE, self.max_ms)
+
+    def patience_s(self, left_ms: float) -> float:
+        """How long they are waited for once they are begun, seconds."""
+        return min(left_ms - EXPLANATION_RESERVE_MS, OVERRUN * self.spare_ms(left_ms)) / 1000
+
+    def fitting(self, left_ms: float) -> int:
+        """Rows that fit into the time left, keeping the reserve."""
+        spare_ms = self.spare_ms(left_ms)
+        if spare_ms == float("inf"):
+            return 1 << 30
+        return max(0, int((spare_ms - self.fixed_ms) / max(self.row_ms, 0.001)))
+
+    def affordable(self, left_ms: float) -> int:
+        """As ``fitting``, for a batch that then explains them; where none fit, they are taken to cost less next time."""
+        rows = self.fitting(left_ms)
+        if not rows and self.spare_ms(left_ms) > 0:
+            self.row_ms *= FORGET
+            self.fixed_ms *= FORGET
+        return rows
+
+    def learn(self, rows: int, took_ms: float) -> None:
+        # a bundle is warmed beside traffic, and the machine may have been busy
+        self.fixed_ms = min(self.fixed_ms, took_ms)
+        self.row_ms = 0.8 * self.row_ms + 0.2 * max(0.0, took_ms - self.fixed_ms) / rows
+
+
+def explain_within(
+    scorer: Scorer,
+    matrix: npt.NDArray[np.float32],
+    wanted: list[int],
+    cost: ExplanationCost,
+    calls: TimedCalls,
+    left_ms: float,
+) -> tuple[dict[int, list[Reason]], set[int]]:
+    """Reasons by row of as many of the ``wanted`` rows as the time left allows; and those that went without."""
+    cost.begin(scorer)
+    chosen = wanted[: cost.affordable(left_ms)]
+    if not chosen:
+        return {}, set(wanted)
+
+    def explain() -> list[list[ReasonRow]]:
+        started = time.perf_counter()
+        explained = scorer.explain(matrix[chosen])
+        cost.learn(len(chosen), (time.perf_counter() - started) * 1000)
+        return explained
+
+    try:
+        if left_ms == float("inf") or cost.of(len(chosen)) <= AT_ONCE_MS:
+            explained = explain()
+        else:
+            explained = calls.call(explain, cost.patience_s(left_ms))
+    except TimeoutError as error:
+        logger.warning("bundle %s explains nothing of %d rows: %s", scorer.version, len(chosen), error)
+        return {}, set(wanted)
+    except Exception:  # the decision goes out without reasons, and says so
+        logger.exception("bundle %s failed to explain", scorer.version)
+        return {}, set(wanted)
+    reasons = {
+        i: [Reason(code, text, round(contribution, 4)) for code, text, contribution in row]
+        for i, row in zip(chosen, explained, strict=True)
+    }
+    return reasons, set(wanted) - set(chosen)

@@ -1,0 +1,160 @@
+"""A round at the edge, from state to decisions: the kernels that serve the stream, on state that is read and never written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from features.catalogue import CATALOGUE_HASH
+from features.kernels.columns import columns_of
+from features.kernels.payer import DUPLICATE, NEW
+from features.profile.codec import ProfileError
+from features.store.profile_batch import Gather, StoreRefused
+from features.store.state_versions import is_whole
+from features.transaction import Transaction
+from models.scoring.scorer import Scorer
+from services.scoring.decision.decider import Case, Decider, Judged
+from services.scoring.edge.entries import Entry, entries_of
+from streams.contracts.json_encoding import encode_many
+from streams.log.missing_inputs import blank, missing_in
+from streams.log.records import MISSING_CARD, encode_edge_decision
+
+
+class Computed(NamedTuple):
+    """Features of n entries. ``seen``: DUPLICATE where the card's ring holds this very transaction already (its row means
+    nothing). A POSSIBLE repetition is none: nobody here gets this far whose id the index knows.
+    """
+
+    rows: npt.NDArray[np.float32]
+    seen: npt.NDArray[np.uint8]
+    missing: list[int]
+    as_of: list[list[int]]
+    frauds_as_of: list[int]
+
+    def headers(self, rows: Sequence[int], decisions: Sequence[bytes]) -> list[bytes]:
+        """What travels with published transactions: their decisions (JSON) and what those were made from.
+
+        ``rows``: which ones.
+        """
+        size = 4 * self.rows.shape[1]
+        vectors = self.rows.tobytes()
+        # as EdgeDecision, whose bytes are those of its fields in order
+        return [
+            encode_edge_decision(
+                (
+                    decision, CATALOGUE_HASH, vectors[i * size : (i + 1) * size], self.as_of[i], self.missing[i],
+                    self.frauds_as_of[i],
+                )
+            )
+            for i, decision in zip(rows, decisions, strict=True)
+        ]  # fmt: skip
+
+
+class Round(NamedTuple):
+    """What one round is decided from: n entries, which of them are to be decided, and what Redis said of their entities."""
+
+    entries: Sequence[Entry]
+    chosen: Sequence[int]
+    gather: Gather
+    #: replies to ASK_WHOLE and the gather's commands, as many as there are
+    state: Sequence[Any]
+    #: of all ids; without them a second copy cannot be recognised
+    claimed: bool
+
+
+class Pending(NamedTuple):
+    """A round that is decided but for its reasons. ``chosen``: rows of its entries that are decided here."""
+
+    work: Round
+    computed: Computed
+    chosen: list[int]
+    seen: list[Entry]
+    trouble: Exception | None
+    judged: Judged | None
+
+
+class Decided(NamedTuple):
+    """What became of a round: entries with decision and header, those that the stream has already, and what was in the way."""
+
+    entries: list[Entry]
+    seen: list[Entry]
+    trouble: Exception | None
+
+
+def decide_round(work: Round, decider: Decider, scorer: Scorer | None, now_ms: float) -> Decided:
+    """Compute and decide a round: ``judge_round``, then ``finish_round``."""
+    return finish_round(judge_round(work, decider, scorer, now_ms), decider)
+
+
+def judge_round(work: Round, decider: Decider, scorer: Scorer | None, now_ms: float) -> Pending:
+    """Compute a round, score it and apply the policy."""
+    trouble: Exception | None = None
+    answered = 0
+    if work.state:
+        try:
+            work.gather.load(work.state[1:])
+            # what is stored while the state is being made, or while another version is at work, is not the whole of it
+            answered = len(work.state) - 1 if is_whole(work.state[0]) else 0
+        except (StoreRefused, ProfileError) as error:
+            trouble = error
+    computed = compute(work.entries, work.gather, answered)
+    chosen, seen = list(work.chosen), []
+    held = computed.seen == DUPLICATE
+    if held.any():
+        seen = [work.entries[i] for i in chosen if held[i]]
+        chosen = [i for i in chosen if not held[i]]
+    judged = None
+    if chosen:
+        cases = [
+            Case(entry.transaction, entry.event_ms, int(entry.received_ms), entry.deadline_ms, computed.missing[i])
+            for i, entry in ((i, work.entries[i]) for i in chosen)
+        ]  # fmt: skip
+        judged = decider.judge(cases, computed.rows[chosen], scorer, now_ms)
+    return Pending(work, computed, chosen, seen, trouble, judged)
+
+
+def finish_round(pending: Pending, decider: Decider) -> Decided:
+    """Give a round its reasons and its decisions; touches nothing but its entries, so that it may run beside the event loop."""
+    work, computed, chosen, seen, trouble, judged = pending
+    entries = [work.entries[i] for i in chosen]
+    if judged is not None:
+        decisions = decider.finish(judged)
+        for case, decision in zip(judged.cases, decisions, strict=True):
+            if not work.claimed or case.missing & MISSING_CARD:
+                # a second copy of the id cannot be recognised here; the card's ring still drops it later
+                decision.degraded_by.append("idempotency")
+        documents = encode_many(decisions)
+        headers = computed.headers(chosen, documents)
+        for entry, decision, document, header in zip(entries, decisions, documents, headers, strict=True):
+            entry.decision, entry.decision_json, entry.header = decision, document, header
+    return Decided(entries, seen, trouble)
+
+
+def compute(entries: Sequence[Entry], gather: Gather, answered: int) -> Computed:
+    """Features of a round; ``answered``: how many of the gather's reads were, and what depends on the others is unknown (NaN)."""
+    columns = columns_of(
+        [entry.transaction for entry in entries], [entry.event_ms for entry in entries], [-1] * len(entries)
+    )
+    rows, seen = gather.compute(columns, apply=False)
+    missing = [0] * len(entries)
+    if answered < gather.reads:
+        missing = missing_in(gather.unread(answered))
+        for i in np.flatnonzero(missing):
+            blank(rows[i], missing[i])
+            if missing[i] & MISSING_CARD:
+                seen[i] = NEW
+    as_of = np.column_stack([gather.cards["offset"][gather.card_slots], gather.entity_as_of()])
+    return Computed(rows, seen, missing, as_of.tolist(), gather.frauds_as_of().tolist())
+
+
+def warm_kernels() -> None:
+    """Compile, or load from the cache, what the first request would otherwise wait seconds for."""
+    transaction = Transaction(
+        transaction_id="warm", event_time=datetime(2026, 1, 1, tzinfo=UTC), card_id="warm", merchant_id="warm",
+        amount_minor=1, currency="EUR",
+    )  # fmt: skip
+    compute(entries_of([transaction], [transaction.event_ms], 0.0, 1), Gather([transaction]), 0)

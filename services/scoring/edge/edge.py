@@ -1,0 +1,162 @@
+"""The HTTP edge without HTTP: transactions and labels in, decisions out, published once, the same answer for the same id."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import hiredis
+
+from features.store.redis_client import StoreUnavailable
+from features.transaction import epoch_ms
+from services.scoring.edge.admission import Gate, GateRules
+from services.scoring.edge.calls import Answer, Call, SingleCall
+from services.scoring.edge.entries import Entry
+from services.scoring.edge.idempotency.lookup import find_decision
+from services.scoring.edge.intake import Intake
+from services.scoring.edge.limits import Limits
+from services.scoring.edge.problems import Problem, invalid, overloaded, unavailable
+from services.scoring.edge.protocols import LOOKUP_WITHIN_S, Model, Store
+from services.scoring.edge.publishing.publisher import Publishing, QueueFull
+from services.scoring.edge.rounds import Rounds
+from streams.contracts.invalid_event import InvalidEvent, check_not_ahead
+from streams.contracts.json_encoding import encode
+from streams.contracts.label import parse_label
+from streams.log.topics import LABELS
+from streams.runtime.settings import Settings
+
+LABEL_WITHIN_S = 2.0
+#: transactions of batches in flight, before anything was learned and in the worst case
+FIRST_BATCH_ROWS, MIN_BATCH_ROWS = 2000.0, 1000.0
+
+
+class Edge:
+    """Decides single transactions and batches for one event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        model: Model,
+        store: Store,
+        publisher: Publishing,
+        limits: Limits,
+        clock: Callable[[], float] = time.time,
+        bulk: Store | None = None,
+    ) -> None:
+        """``clock`` gives seconds since 1970; ``bulk``: another way to the same store, for large reads."""
+        self.settings = settings
+        self.limits = limits
+        self.model = model
+        self._store = store
+        self._publisher = publisher
+        self._clock = clock
+        self._intake = Intake(limits)
+        # a batch takes as long as many singles: each kind learns from its own
+        self._singles = Gate(GateRules(most=limits.in_flight))
+        self._batches = Gate(GateRules(first=FIRST_BATCH_ROWS, least=MIN_BATCH_ROWS, most=limits.in_flight))
+        self._rounds = Rounds(model, store, publisher, clock, bulk)
+
+    def begin(self, raw: bytes, deadline_ms: int, trace: str | None = None) -> asyncio.Future[bytes]:
+        """Put one transaction to work; the future gives its decision as JSON, or raises Problem.
+
+        Raises:
+            Problem: 422, 429 or 503 at once, see design section 2.
+        """
+        received_s = self._clock()
+        self._enter(self._singles, 1)
+        try:
+            entry = self._intake.one(raw, received_s * 1000, deadline_ms, trace)
+        except Problem:
+            # refused input took no time: nothing to learn from
+            self._singles.give_back(1)
+            raise
+        call = SingleCall()
+        self._rounds.submit([entry], [0], call, self._left_s(received_s * 1000, deadline_ms))
+        call.future.add_done_callback(partial(self._left, self._singles, 1, received_s, deadline_ms))
+        return call.future
+
+    async def score_batch(self, items: Sequence[bytes], deadline_ms: int) -> list[Answer]:
+        """Decide many transactions, each on its own: a decision's JSON or the item's problem, in order.
+
+        Raises:
+            Problem: 503, too much is in flight.
+        """
+        received_s = self._clock()
+        self._enter(self._batches, len(items))
+        try:
+            call = Call(len(items))
+            parsed = self._intake.many(items, received_s * 1000, deadline_ms)
+            places = [place for place, item in enumerate(parsed) if isinstance(item, Entry)]
+            entries = [item for item in parsed if isinstance(item, Entry)]
+            for place, item in enumerate(parsed):
+                if isinstance(item, Problem):
+                    call.put(place, item)
+            self._rounds.submit(entries, places, call, self._left_s(received_s * 1000, deadline_ms))
+            answers: list[Answer] = await call.future
+            return answers
+        finally:
+            self._left(self._batches, len(items), received_s, deadline_ms)
+
+    def _enter(self, gate: Gate, items: int) -> None:
+        if not gate.enter(items):
+            raise overloaded(gate.in_flight)
+
+    def _left(self, gate: Gate, items: int, received_s: float, deadline_ms: int, _: object = None) -> None:
+        now_s = self._clock()
+        gate.leave(items, now_s - received_s, deadline_ms / 1000, now_s)
+
+    def _left_s(self, started_ms: float, deadline_ms: int) -> float:
+        return (deadline_ms + started_ms) / 1000 - self._clock()
+
+    async def find(self, transaction_id: str) -> bytes | None:
+        """The decision of a transaction as JSON; None where none is known yet.
+
+        Raises:
+            Problem: 503, the store cannot be reached.
+        """
+        return await find_decision(self._store, transaction_id)
+
+    async def label(self, raw: bytes) -> None:
+        """Publish one label; returns when the broker has it.
+
+        Raises:
+            Problem: 422, or 503 when the broker does not acknowledge.
+        """
+        try:
+            label = parse_label(raw)
+            check_not_ahead(epoch_ms(label.event_time), int(self._clock() * 1000))
+        except InvalidEvent as error:
+            raise invalid(error) from None
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def done(error: str | None) -> None:
+            if not future.done():
+                if error is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(
+                        unavailable("unacknowledged", f"the label was not recorded: {error}")
+                    )
+
+        try:
+            self._publisher.publish(LABELS.name, label.card_id, encode(label), [], done)
+            async with asyncio.timeout(LABEL_WITHIN_S):
+                await future
+        except QueueFull as error:
+            raise unavailable("broker", str(error)) from error
+        except TimeoutError:
+            raise unavailable(
+                "unacknowledged", "the label was not acknowledged in time; send it again"
+            ) from None
+
+    async def not_ready(self) -> str | None:
+        """Why this replica should get no traffic; None when it should."""
+        if self.model.scorer is None:
+            return self.model.problem
+        try:
+            reply = (await self._store.call([("PING",)], LOOKUP_WITHIN_S))[0]
+        except StoreUnavailable as error:
+            return str(error)
+        return str(reply) if isinstance(reply, hiredis.ReplyError) else None

@@ -1,0 +1,121 @@
+"""Ids that somebody else has decided, or is deciding: their decisions are read for all of a round together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import msgspec
+
+from services.scoring.edge.entries import Entry
+from services.scoring.edge.idempotency.claims import EdgeRecord
+from services.scoring.edge.idempotency.in_flight import InFlight
+from services.scoring.edge.idempotency.lookup import (
+    Found,
+    find_decisions,
+    read_indexed,
+    read_remembered,
+    unreadable,
+)
+from services.scoring.edge.problems import Problem, unavailable
+
+POLL_EVERY_S = 0.005
+#: what waits is looked at so many at a time: one look must not hold the store up for others
+MAX_A_LOOK = 256
+
+
+class AwaitingElsewhere:
+    """Answers what this loop does not decide itself."""
+
+    def __init__(self, open_ids: InFlight) -> None:
+        self._open = open_ids
+        self._waiting: list[Entry] = []
+        self._poller: asyncio.Task[None] | None = None
+        # the loop keeps only weak references to tasks
+        self._reading: set[asyncio.Task[None]] = set()
+
+    def wait(self, entry: Entry) -> None:
+        """Somebody else is deciding this id: look again and again until the deadline answers for us."""
+        self._waiting.append(entry)
+        if self._poller is None:
+            self._poller = asyncio.get_running_loop().create_task(self._poll())
+
+    def give_indexed(self, known: Sequence[tuple[Entry, bytes]]) -> None:
+        """The stream has decided these ids, as entries of the ledger's index say."""
+        if known:
+            self._read(self._give_indexed(known), [entry for entry, _ in known])
+
+    def give_remembered(self, known: Sequence[tuple[Entry, EdgeRecord]]) -> None:
+        """These came before, in a batch whose page holds them."""
+        if known:
+            self._read(self._give_remembered(known), [entry for entry, _ in known])
+
+    def _read(self, reading: Coroutine[Any, Any, None], entries: list[Entry]) -> None:
+        task = asyncio.get_running_loop().create_task(self._guarded(reading, entries))
+        self._reading.add(task)
+        task.add_done_callback(self._reading.discard)
+
+    async def _guarded(self, reading: Coroutine[Any, Any, None], entries: list[Entry]) -> None:
+        try:
+            await reading
+        except Problem as problem:
+            for entry in entries:
+                self._open.give_up(entry, problem)
+
+    async def _give_indexed(self, known: Sequence[tuple[Entry, bytes]]) -> None:
+        found = await read_indexed(self._open.store, [stored for _, stored in known])
+        for (entry, _), indexed in zip(known, found, strict=True):
+            try:
+                if isinstance(indexed, Problem):
+                    raise indexed
+                if indexed is None:
+                    raise unavailable("store", "this id was decided, and its decision is not there any more")
+                entry.check_same_as_decided(indexed)
+            except Problem as problem:
+                self._open.give_up(entry, problem)
+            except msgspec.MsgspecError as error:
+                self._open.give_up(entry, unreadable(error))
+            else:
+                self._open.release(entry)
+                self._open.succeed(entry, indexed.decision)
+
+    async def _give_remembered(self, known: Sequence[tuple[Entry, EdgeRecord]]) -> None:
+        places = [place for _, record in known if (place := record.place) is not None]
+        found: list[Found] = await read_remembered(self._open.store, places)
+        for (entry, _), decided in zip(known, found, strict=True):
+            if decided is None:
+                self.wait(entry)
+            elif isinstance(decided, Problem):
+                self._open.give_up(entry, decided)
+            else:
+                self._open.succeed(entry, decided.decision)
+
+    async def _poll(self) -> None:
+        try:
+            while self._waiting:
+                await asyncio.sleep(POLL_EVERY_S)
+                waiting, self._waiting = self._waiting, []
+                for start in range(0, len(waiting), MAX_A_LOOK):
+                    await self._look(
+                        [entry for entry in waiting[start : start + MAX_A_LOOK] if not entry.settled]
+                    )
+        finally:
+            self._poller = None
+
+    async def _look(self, entries: list[Entry]) -> None:
+        if not entries:
+            return
+        try:
+            found = await find_decisions(self._open.store, [entry.id for entry in entries])
+        except Problem as problem:
+            for entry in entries:
+                self._open.fail(entry, problem)
+            return
+        for entry, decided in zip(entries, found, strict=True):
+            if decided is None:
+                self._waiting.append(entry)
+            elif isinstance(decided, Problem):
+                self._open.fail(entry, decided)
+            else:
+                self._open.succeed(entry, decided)

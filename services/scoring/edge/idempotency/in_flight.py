@@ -1,0 +1,103 @@
+"""The ids that are at work on one event loop, and what their ends cost: an answer, a word to Redis, all of a turn in one write."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from features.store.redis_client import Command, StoreUnavailable
+from services.scoring.edge.calls import Call
+from services.scoring.edge.entries import Entry
+from services.scoring.edge.idempotency.claims import unclaim
+from services.scoring.edge.problems import Problem, conflict
+from services.scoring.edge.protocols import Store
+
+logger = logging.getLogger(__name__)
+
+WARN_EVERY_S = 1.0
+
+
+class InFlight:
+    """Each id once: who comes while it is at work waits for the same answer."""
+
+    def __init__(self, store: Store, clock: Callable[[], float]) -> None:
+        """``clock`` gives seconds since 1970."""
+        self.store = store
+        self._clock = clock
+        self._entries: dict[str, Entry] = {}
+        self._unposted: list[Command] = []
+        self._warned_s = 0.0
+
+    def enter(
+        self, entries: Sequence[Entry], places: Sequence[int], call: Call
+    ) -> tuple[list[Entry], list[Entry]]:
+        """Let a request's entries wait at their ``places`` of its call.
+
+        Returns:
+            those that are new and to be put to work; those whose deadline is the call's from here on.
+        """
+        new: list[Entry] = []
+        timed: list[Entry] = []
+        for entry, place in zip(entries, places, strict=True):
+            known = self._entries.setdefault(entry.id, entry)
+            if known is entry:
+                new.append(entry)
+                timed.append(entry)
+                entry.call, entry.place = call, place
+            elif known.digest != entry.digest:
+                call.put(place, conflict(entry.id))
+            elif not known.settled:
+                known.joined = [*(known.joined or ()), (call, place)]
+            else:
+                # its first caller has given up, the broker has not: wait for it once more
+                known.settled = False
+                known.call, known.place = call, place
+                known.received_ms, known.deadline_ms = entry.received_ms, entry.deadline_ms
+                timed.append(known)
+        return new, timed
+
+    def succeed(self, entry: Entry, decision: bytes) -> None:
+        self._forget(entry)
+        entry.settle(decision)
+
+    def fail(self, entry: Entry, problem: Problem, *, forget: bool = True) -> None:
+        if forget:
+            self._forget(entry)
+        entry.settle(problem)
+
+    def release(self, entry: Entry) -> None:
+        """Give the claim back, where there is one."""
+        if entry.claimed:
+            entry.claimed = False
+            self.post([unclaim(entry)])
+
+    def give_up(self, entry: Entry, problem: Problem) -> None:
+        """Fail, and leave the id to others."""
+        self.release(entry)
+        self.fail(entry, problem)
+
+    def post(self, commands: list[Command]) -> None:
+        """Send commands with all others of this turn of the loop: one write, not one per acknowledgement."""
+        if not self._unposted:
+            asyncio.get_running_loop().call_soon(self.send_posts)
+        self._unposted += commands
+
+    def send_posts(self) -> None:
+        """Send now what was posted: what is asked afterwards is answered after it."""
+        commands, self._unposted = self._unposted, []
+        try:
+            self.store.post(commands)
+        except StoreUnavailable as error:
+            self.warn(f"what was decided is not remembered by its id: {error}")
+
+    def warn(self, text: str) -> None:
+        """Say what would be said thousands of times a second at most once."""
+        now_s = self._clock()
+        if now_s - self._warned_s >= WARN_EVERY_S:
+            self._warned_s = now_s
+            logger.warning(text)
+
+    def _forget(self, entry: Entry) -> None:
+        if self._entries.get(entry.id) is entry:
+            del self._entries[entry.id]

@@ -1,0 +1,72 @@
+"""From bytes to entries: parsing, the clock's word, quotas. A batch in one go, or item by item where one needs a closer look."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from features.transaction import MAX_AHEAD_MS, Transaction, epoch_ms
+from services.scoring.edge.entries import Entry, entries_of
+from services.scoring.edge.limits import Limits, Quotas
+from services.scoring.edge.problems import Problem, invalid
+from streams.contracts.invalid_event import InvalidEvent, check_not_ahead
+from streams.contracts.transactions import parse_together, parse_transaction, unknown_fields
+from streams.runtime.metrics import UNKNOWN_FIELDS
+
+
+class Intake:
+    """What comes in, for one event loop."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._quotas = Quotas(limits)
+
+    def one(self, raw: bytes, received_ms: float, deadline_ms: int, trace: str | None = None) -> Entry:
+        """One transaction; ``received_ms`` since 1970.
+
+        Raises:
+            Problem: 422, 429.
+        """
+        try:
+            transaction = parse_transaction(raw)
+            event_ms = transaction.event_ms
+            check_not_ahead(event_ms, int(received_ms))
+            # what goes on to the topic is the known fields only: unknown ones can be counted nowhere but here
+            unknown = len(unknown_fields(raw, transaction))
+        except InvalidEvent as error:
+            raise invalid(error) from None
+        self._quotas.spend(transaction.tenant, received_ms / 1000)
+        if unknown:
+            UNKNOWN_FIELDS.inc(unknown)
+        return entries_of([transaction], [event_ms], received_ms, deadline_ms, trace)[0]
+
+    def many(self, items: Sequence[bytes], received_ms: float, deadline_ms: int) -> list[Entry | Problem]:
+        """Each item as an entry, or why it is none."""
+        together = parse_together(items) if items else None
+        if together is None or not together.plain:
+            return [self._one_or_problem(raw, received_ms, deadline_ms) for raw in items]
+        transactions = together.transactions
+        event_ms = [epoch_ms(tx.event_time) for tx in transactions]
+        if max(event_ms) > received_ms + MAX_AHEAD_MS:
+            return [self._one_or_problem(raw, received_ms, deadline_ms) for raw in items]
+        entries = entries_of(transactions, event_ms, received_ms, deadline_ms)
+        return self._within_quota(transactions, entries, received_ms / 1000)
+
+    def _one_or_problem(self, raw: bytes, received_ms: float, deadline_ms: int) -> Entry | Problem:
+        try:
+            return self.one(raw, received_ms, deadline_ms)
+        except Problem as problem:
+            return problem
+
+    def _within_quota(
+        self, transactions: Sequence[Transaction], entries: list[Entry], now_s: float
+    ) -> list[Entry | Problem]:
+        wanted = Counter([tx.tenant for tx in transactions])
+        left = {tenant: self._quotas.take(tenant, count, now_s) for tenant, count in wanted.items()}
+        if left == wanted:
+            return list(entries)
+        out: list[Entry | Problem] = []
+        for entry in entries:
+            tenant = entry.transaction.tenant
+            left[tenant] -= 1
+            out.append(entry if left[tenant] >= 0 else self._quotas.refusal())
+        return out

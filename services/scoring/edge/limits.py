@@ -1,0 +1,93 @@
+"""What the HTTP edge takes at most: sizes, requests in flight, and a rate per tenant."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from services.scoring.edge.problems import Problem
+
+MAX_TENANTS = 10_000
+MAX_DEADLINE_MS = 10_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one replica. Rates are transactions a second and tenant; a burst may take ``burst_s`` seconds' worth."""
+
+    body_bytes: int = 65_536
+    batch_bytes: int = 4 * 1024 * 1024
+    batch_items: int = 1000
+    #: transactions that may be in flight at most, singles and batches each; the gates learn how many of them in fact
+    in_flight: int = 4096
+    tenant_rate: float = 50_000.0
+    burst_s: float = 2.0
+
+
+def limits_from_environment() -> Limits:
+    """Defaults, changed by ``TOLLGATE_HTTP_IN_FLIGHT`` and ``TOLLGATE_TENANT_RATE``.
+
+    Raises:
+        ValueError: one of them is not a number above 0.
+    """
+    in_flight = int(os.environ.get("TOLLGATE_HTTP_IN_FLIGHT", Limits.in_flight))
+    rate = float(os.environ.get("TOLLGATE_TENANT_RATE", Limits.tenant_rate))
+    if in_flight < 1 or not 0 < rate < float("inf"):
+        raise ValueError("TOLLGATE_HTTP_IN_FLIGHT and TOLLGATE_TENANT_RATE must be above 0")
+    return Limits(in_flight=in_flight, tenant_rate=rate)
+
+
+class Quotas:
+    """Counts what each tenant used (token bucket: refilled by time, taken per transaction)."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._burst = max(1.0, limits.tenant_rate * limits.burst_s)
+        # tenant -> (tokens, when counted, seconds); the longest unused goes first
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def spend(self, tenant: str, now_s: float) -> None:
+        """Take one token of a tenant.
+
+        Raises:
+            Problem: 429, the tenant's rate is used up.
+        """
+        if not self.take(tenant, 1, now_s):
+            raise self.refusal()
+
+    def take(self, tenant: str, count: int, now_s: float) -> int:
+        """Take up to ``count`` tokens of a tenant; how many there were."""
+        tokens, counted_s = self._buckets.pop(tenant, (self._burst, now_s))
+        tokens = min(self._burst, tokens + max(0.0, now_s - counted_s) * self._limits.tenant_rate)
+        taken = min(count, int(tokens))
+        self._buckets[tenant] = (tokens - taken, now_s)
+        if len(self._buckets) > MAX_TENANTS:
+            self._buckets.popitem(last=False)
+        return taken
+
+    def refusal(self) -> Problem:
+        """429: the tenant's rate is used up."""
+        return Problem(
+            429,
+            "over_quota",
+            f"the tenant is over {self._limits.tenant_rate:g} transactions a second",
+            "tenant",
+            retry_after_s=1,
+        )
+
+
+def parse_deadline(header: str) -> int:
+    """The value of ``X-Deadline-Ms``, milliseconds.
+
+    Raises:
+        Problem: 422, not a whole number from 1 to 10000.
+    """
+    if not (header.isascii() and header.isdecimal()) or not 1 <= int(header[:6]) <= MAX_DEADLINE_MS:
+        raise Problem(
+            422,
+            "deadline",
+            f"X-Deadline-Ms must be a whole number from 1 to {MAX_DEADLINE_MS}",
+            "X-Deadline-Ms",
+        )
+    return int(header)

@@ -1,0 +1,119 @@
+"""What the HTTP edge answers when it cannot decide: RFC 9457 problems, one class, no card number ever echoed."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import msgspec
+
+from streams.contracts.card_numbers import mask_card_numbers
+from streams.contracts.invalid_event import InvalidEvent
+
+PROBLEM_JSON = "application/problem+json"
+_TITLES = {
+    400: "Bad request",
+    404: "Not found",
+    405: "Method not allowed",
+    408: "Request timeout",
+    409: "Conflict",
+    413: "Content too large",
+    422: "Unprocessable content",
+    429: "Too many requests",
+    500: "Internal error",
+    503: "Service unavailable",
+}
+
+
+class Problem(Exception):
+    """An answer other than a decision. ``reason`` is a short word for programs, the text a sentence for people.
+
+    ``retry_after_s`` above 0 becomes a Retry-After header, ``allow`` (methods) an Allow header.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        text: str,
+        field: str = "",
+        retry_after_s: int = 0,
+        allow: str = "",
+    ) -> None:
+        # parsers quote what they refuse, and that may be a card number
+        masked = mask_card_numbers(text.encode()).decode()
+        super().__init__(masked)
+        self.status = status
+        self.reason = reason
+        self.field = field
+        self.retry_after_s = retry_after_s
+        self.allow = allow
+
+    @property
+    def title(self) -> str:
+        """The status in words."""
+        return _TITLES.get(self.status) or HTTPStatus(self.status).phrase
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the answer's head says beside its type and length."""
+        said = {"retry-after": str(self.retry_after_s) if self.retry_after_s else "", "allow": self.allow}
+        return {name: value for name, value in said.items() if value}
+
+    def to_json(self) -> bytes:
+        """The problem as ``application/problem+json``."""
+        return msgspec.json.encode(
+            {
+                "type": f"urn:tollgate:problem:{self.reason}",
+                "title": self.title,
+                "status": self.status,
+                "detail": str(self),
+                "field": self.field,
+                "reason": self.reason,
+            }
+        )
+
+
+def invalid(error: InvalidEvent) -> Problem:
+    """422 for an event that does not fit its contract."""
+    return Problem(422, error.reason, str(error), error.field)
+
+
+def conflict(transaction_id: str) -> Problem:
+    """409: the id was used for another transaction."""
+    return Problem(
+        409,
+        "other_body",
+        f"transaction {transaction_id} was sent before with another content",
+        "transaction_id",
+    )
+
+
+def unavailable(reason: str, text: str, retry_after_s: int = 1) -> Problem:
+    """503 with Retry-After."""
+    return Problem(503, reason, text, retry_after_s=retry_after_s)
+
+
+def internal() -> Problem:
+    """500: what went wrong is for the log, not for the caller."""
+    return Problem(500, "internal", "the edge failed on this request, its log says why; send it again")
+
+
+def unknown(transaction_id: str) -> Problem:
+    """404: no decision of the id is known."""
+    return Problem(404, "unknown", f"no decision of {transaction_id} is known", "transaction_id")
+
+
+def overloaded(in_flight: int) -> Problem:
+    """503 at once: so many transactions are in flight."""
+    return unavailable("overloaded", f"{in_flight} transactions are in flight; try again shortly")
+
+
+def unacknowledged() -> Problem:
+    """503 at the deadline: decided, and not yet known to be in the log."""
+    text = "the broker has not acknowledged the transaction in time; send it again, its decision stands"
+    return unavailable("unacknowledged", text)
+
+
+def not_ready(why: str) -> Problem:
+    """503: this replica should get no traffic."""
+    return unavailable("not_ready", why)

@@ -1,0 +1,197 @@
+"""Kafka for the HTTP edge: every record's acknowledgement comes back to the event loop, many at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from confluent_kafka import Producer
+
+from services.scoring.edge.publishing.record_sets import SentSet
+from streams.runtime.kafka.broker_loss import BrokersForgotten, remembering
+from streams.runtime.kafka.clients import new_reporting_producer
+
+logger = logging.getLogger(__name__)
+#: below the time that clients usually repeat a request after: what was not sent by then is not sent late
+MESSAGE_TIMEOUT_MS = 5000
+#: records of so many seconds go to the broker together while one set follows another: every set costs the broker,
+#: the processor and whoever reads after it a round of their own, which at 1,000/s is most of what a record costs
+PACE_S = 0.004
+#: records that may wait for their set and for the broker
+MAX_HELD, MAX_QUEUED = 20_000, 50_000
+#: called on the event loop with None when the broker has the record, else with what went wrong
+Done = Callable[[str | None], None]
+Headers = list[tuple[str, bytes]]
+#: key, value, headers
+SetRecord = tuple[str, bytes, Headers]
+#: called on the thread of acknowledgements, as librdkafka does: error, message
+Report = Callable[[Any, Any], None]
+
+
+class QueueFull(Exception):
+    """More records wait for the broker than memory is set aside for."""
+
+
+class Publishing(Protocol):
+    """What the edge needs of Kafka."""
+
+    def publish(self, topic: str, key: str, value: bytes, headers: Headers, done: Done) -> None: ...
+    def publish_set(self, topic: str, records: Sequence[SetRecord], sent: SentSet) -> None: ...
+
+
+class Publisher:
+    """A producer and the thread that collects its acknowledgements for one event loop."""
+
+    def __init__(self, bootstrap: str, client_id: str, loop: asyncio.AbstractEventLoop) -> None:
+        self._bootstrap, self._client_id = bootstrap, client_id
+        self._producer = self._new_producer()
+        # given up, with the time from which nothing can wait in it any more
+        self._retired: list[tuple[Producer, float]] = []
+        self._loop = loop
+        self._stop = threading.Event()
+        self._held: list[tuple[str, str, bytes, Headers, Report]] = []
+        self._sent_s = float("-inf")
+        # records of sets that this turn of the loop will send
+        self._in_sets = 0
+        # what the event loop is to be told: whom, and what
+        self._settled: deque[tuple[Callable[[Any], None], Any]] = deque()
+        self._thread = threading.Thread(target=self._collect, name="edge-acknowledgements", daemon=True)
+        self._thread.start()
+
+    def _new_producer(self) -> Producer:
+        return new_reporting_producer(
+            self._bootstrap,
+            self._client_id,
+            **{"message.timeout.ms": MESSAGE_TIMEOUT_MS, "queue.buffering.max.messages": MAX_QUEUED},
+            **remembering(),
+        )
+
+    def publish(self, topic: str, key: str, value: bytes, headers: Headers, done: Done) -> None:
+        """Hand one record over; ``done`` is called later, once.
+
+        Raises:
+            QueueFull: the broker has been away for too long.
+        """
+        self._check_room(1)
+        self._held.append((topic, key, value, headers, partial(self._report, done)))
+        if len(self._held) == 1:
+            # what comes alone goes with this turn of the loop, what follows soon with its set
+            wait_s = self._sent_s + PACE_S - self._loop.time()
+            if wait_s <= 0:
+                self._loop.call_soon(self.send_held)
+            else:
+                self._loop.call_later(wait_s, self.send_held)
+
+    def publish_set(self, topic: str, records: Sequence[SetRecord], sent: SentSet) -> None:
+        """Hand records over together; ``sent`` learns of each, and is done on the event loop.
+
+        Raises:
+            QueueFull: the broker has been away for too long; none was taken.
+        """
+        self._check_room(len(records))
+        told = sent.done
+        sent.done = lambda done: self._settled.append((told, done))
+        self._in_sets += len(records)
+        # it is a set already and waits for no other; what else this turn of the loop has to do comes first
+        self._loop.call_soon(self._send_set, topic, records, sent)
+
+    def _check_room(self, records: int) -> None:
+        waiting = len(self._producer) + self._in_sets
+        if len(self._held) + records > MAX_HELD or waiting + records > MAX_QUEUED:
+            raise QueueFull(f"{waiting:,} records wait for the broker")
+
+    def send_held(self) -> None:
+        """Give the producer what waits for its set now; on the event loop."""
+        self._sent_s = self._loop.time()
+        held, self._held = self._held, []
+        self._produce(held)
+
+    def _send_set(self, topic: str, records: Sequence[SetRecord], sent: SentSet) -> None:
+        self._in_sets -= len(records)
+        self._produce(
+            (topic, key, value, headers, partial(_report_of_set, sent, place))
+            for place, (key, value, headers) in enumerate(records)
+        )
+
+    def _produce(self, records: Iterable[tuple[str, str, bytes, Headers, Report]]) -> None:
+        refused = []
+        # the other thread may put a new one in its place, and serves this one for a while yet
+        producer = self._producer
+        for topic, key, value, headers, report in records:
+            try:
+                producer.produce(topic, key=key, value=value, headers=headers, on_delivery=report)
+            except BufferError as error:
+                refused.append((report, str(error)))
+        for report, text in refused:
+            report(text, None)
+        if refused:
+            _tell(self._all_settled())
+
+    def _report(self, done: Done, error: Any, _: Any) -> None:
+        self._settled.append((done, _text(error)))
+
+    def _all_settled(self) -> list[tuple[Callable[[Any], None], Any]]:
+        settled = []
+        # the other thread takes from it too
+        with contextlib.suppress(IndexError):
+            while True:
+                settled.append(self._settled.popleft())
+        return settled
+
+    def warm(self, timeout_s: float) -> None:
+        """Fetch the cluster's addresses, so that no first request pays for it; blocking.
+
+        Raises:
+            KafkaException: the broker does not answer in time.
+        """
+        self._producer.list_topics(timeout=timeout_s)
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Send what the producer has, within ``timeout_s``, and end the thread; blocking."""
+        with contextlib.suppress(BrokersForgotten):
+            self._producer.flush(timeout_s)
+        self._stop.set()
+        self._thread.join(1.0)
+
+    def _collect(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._producer.poll(0.2)
+            except BrokersForgotten as error:
+                logger.error("records go through a new client of Kafka: %s", error)
+                self._retired.append((self._producer, time.monotonic() + 2 * MESSAGE_TIMEOUT_MS / 1000))
+                self._producer = self._new_producer()
+            self._serve_retired()
+            settled = self._all_settled()
+            if settled and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(_tell, settled)
+
+    def _serve_retired(self) -> None:
+        """What waits in a producer that was given up times out there, and is told of like any other."""
+        for retired in list(self._retired):
+            producer, until = retired
+            with contextlib.suppress(BrokersForgotten):
+                producer.poll(0)
+            if time.monotonic() > until:
+                self._retired.remove(retired)
+
+
+def _tell(settled: list[tuple[Callable[[Any], None], Any]]) -> None:
+    for tell, what in settled:
+        tell(what)
+
+
+def _report_of_set(sent: SentSet, place: int, error: Any, _: Any) -> None:
+    sent.report(place, _text(error))
+
+
+def _text(error: Any) -> str | None:
+    """What librdkafka, or Python, says went wrong."""
+    return None if error is None else error if isinstance(error, str) else str(error.str())

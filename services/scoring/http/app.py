@@ -1,0 +1,185 @@
+"""HTTP: routes, bodies and status codes around ``Edge``. Nothing is decided here.
+
+The two scoring routes are served before FastAPI's own routing, validation and serialisation: those cost several
+times what the decision does. Their contract stands in the OpenAPI document all the same (``http_openapi``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.types import Receive, Scope, Send
+
+from features.catalogue import CATALOGUE_HASH
+from models.bundle.content import MODEL
+from services.scoring.edge.edge import Edge
+from services.scoring.edge.problems import PROBLEM_JSON, Problem, internal, invalid, not_ready, unknown
+from services.scoring.http.docs_page import add_docs
+from services.scoring.http.openapi import document
+from services.scoring.http.problems import add_problems, problem_response, wrong_method
+from services.scoring.http.routes import PATHS, REQUEST_WITHIN_S, Headers, Scoring, too_large, too_slow
+from streams.contracts.card_numbers import find_card_number
+from streams.contracts.invalid_event import InvalidEvent
+from streams.runtime.metrics import HTTP_REQUESTS
+
+logger = logging.getLogger(__name__)
+JSON = "application/json"
+_JSON_BYTES, _PROBLEM_BYTES = JSON.encode(), PROBLEM_JSON.encode()
+
+
+def build_app(edge: Edge) -> Application:
+    """The whole HTTP edge as an ASGI application."""
+    app = Application(Scoring(edge))
+    _add_routes(app, edge)
+    add_docs(app)
+    add_problems(app)
+    app.openapi = document  # type: ignore[method-assign]
+    return app
+
+
+class Application(FastAPI):
+    """Serves ``POST /v1/score`` and ``/v1/score/batch`` itself, before any middleware; all else is FastAPI's."""
+
+    def __init__(self, scoring: Scoring) -> None:
+        super().__init__(title="Tollgate", openapi_url="/openapi.json", docs_url=None, redoc_url=None)
+        self.scoring = scoring
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] not in PATHS:
+            await super().__call__(scope, receive, send)
+            return
+        path = scope["path"]
+        try:
+            if scope["method"] != "POST":
+                raise wrong_method("POST")
+            headers = dict(scope["headers"])
+            body = await _read_body(headers, receive, self.scoring.limit(path))
+            # a caller that goes away must not take the answer from others who wait for it
+            answer = await asyncio.shield(self.scoring.begin(path, body, headers))
+        except Problem as problem:
+            await _refuse(send, path, problem)
+        except Exception:  # the request's edge: its caller gets an answer, the log what went wrong
+            logger.exception("%s failed", path)
+            await _refuse(send, path, internal())
+        else:
+            await _send(send, 200, _JSON_BYTES, answer)
+            HTTP_REQUESTS.labels(path, "200").inc()
+
+
+async def _read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
+    """The request's body, never more than ``limit`` bytes of it.
+
+    Raises:
+        Problem: 413, or 408 when it does not come within ``REQUEST_WITHIN_S``.
+    """
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length) > limit:
+        raise too_large(limit)
+    try:
+        async with asyncio.timeout(REQUEST_WITHIN_S):
+            message = await receive()
+            body: bytes = message.get("body", b"")
+            while message.get("more_body"):
+                if len(body) > limit:
+                    raise too_large(limit)
+                message = await receive()
+                body += message.get("body", b"")
+    except TimeoutError:
+        raise too_slow() from None
+    if len(body) > limit:
+        raise too_large(limit)
+    return body
+
+
+async def _refuse(send: Send, path: str, problem: Problem) -> None:
+    more = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
+    await _send(send, problem.status, _PROBLEM_BYTES, problem.to_json(), more)
+    HTTP_REQUESTS.labels(path, str(problem.status)).inc()
+
+
+async def _send(
+    send: Send, status: int, content_type: bytes, body: bytes, more: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
+    headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode()), *more]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _add_routes(app: FastAPI, edge: Edge) -> None:
+    def route(method: str, path: str, handle: Callable[[Request], Awaitable[Response]]) -> None:
+        app.add_api_route(path, _counted(path, handle), methods=[method], include_in_schema=False)
+
+    async def find(request: Request) -> Response:
+        transaction_id = request.path_params["transaction_id"]
+        if not 1 <= len(transaction_id) <= 64 or not transaction_id.isprintable():
+            raise Problem(422, "field", "an id has 1 to 64 printable characters", "transaction_id")
+        if find_card_number(transaction_id):
+            raise invalid(InvalidEvent("card_number", "transaction_id", "transaction_id holds a card number"))
+        decision = await edge.find(transaction_id)
+        if decision is None:
+            raise unknown(transaction_id)
+        return Response(decision, media_type=JSON)
+
+    async def label(request: Request) -> Response:
+        body = await _read_body(dict(request.scope["headers"]), request.receive, edge.limits.body_bytes)
+        await edge.label(body)
+        return Response(status_code=202)
+
+    async def model(_: Request) -> Response:
+        return Response(msgspec.json.encode(_model(edge)), media_type=JSON)
+
+    async def healthy(_: Request) -> Response:
+        return Response(b'{"status":"alive"}', media_type=JSON)
+
+    async def ready(_: Request) -> Response:
+        why = await edge.not_ready()
+        if why is not None:
+            raise not_ready(why)
+        return Response(b'{"status":"ready"}', media_type=JSON)
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    route("GET", "/v1/decisions/{transaction_id}", find)
+    route("POST", "/v1/labels", label)
+    route("GET", "/v1/model", model)
+    route("GET", "/healthz", healthy)
+    route("GET", "/readyz", ready)
+    route("GET", "/metrics", metrics)
+
+
+def _counted(
+    path: str, handle: Callable[[Request], Awaitable[Response]]
+) -> Callable[[Request], Awaitable[Response]]:
+    async def counted(request: Request) -> Response:
+        try:
+            response = await handle(request)
+        except Problem as problem:
+            response = problem_response(problem)
+        except Exception:  # as for the scoring routes
+            logger.exception("%s failed", path)
+            response = problem_response(internal())
+        HTTP_REQUESTS.labels(path, str(response.status_code)).inc()
+        return response
+
+    return counted
+
+
+def _model(edge: Edge) -> dict[str, Any]:
+    live = edge.model
+    scorer = live.scorer
+    return {
+        "model": MODEL,
+        "version": scorer.version if scorer is not None else None,
+        "policy_version": scorer.policy.version if scorer is not None else None,
+        "features_version": CATALOGUE_HASH,
+        "arm": "champion",
+        "rollout": live.rollout,
+        "problem": live.problem if scorer is None else None,
+    }

@@ -1,0 +1,157 @@
+"""The OpenAPI document of the HTTP edge, from the same structs that parse and encode."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from features.transaction import Transaction
+from models.decision import Decision
+from services.scoring.edge.limits import MAX_DEADLINE_MS
+from services.scoring.edge.problems import PROBLEM_JSON
+from services.scoring.http import examples as http_examples
+from streams.contracts.label import Label
+
+_PROBLEM = {
+    "type": "object",
+    "description": "RFC 9457: why there is no decision",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "field": {"type": "string", "description": "the field that does not fit; empty for the whole body"},
+        "reason": {"type": "string", "description": "a short word for programs"},
+    },
+    "required": ["type", "title", "status", "detail", "field", "reason"],
+}
+_WORDS = {
+    404: "Nothing is known of this id",
+    408: "The request was not whole within 5 s of its first byte",
+    409: "The id was sent before with another content",
+    413: "The body is too large",
+    422: "The input does not fit its contract",
+    429: "The tenant is over its rate",
+    500: "The edge failed; its log says why",
+    503: "Overloaded, or a part is away: see Retry-After",
+}
+#: what any route that takes a body may answer
+_BODY = ("too_slow", "too_large", "field", "internal")
+
+
+@cache
+def document() -> dict[str, Any]:
+    """OpenAPI 3.1."""
+    _, schemas = msgspec.json.schema_components(
+        (Transaction, Label, Decision), ref_template="#/components/schemas/{name}"
+    )
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Tollgate",
+            "version": "1",
+            "description": "Streaming fraud scoring: a transaction in, a decision out.",
+        },
+        "paths": {**_scoring_paths(), **_other_paths()},
+        "components": {"schemas": {**schemas, "Problem": _PROBLEM}},
+    }
+
+
+def _scoring_paths() -> dict[str, Any]:
+    deadline = {
+        "name": "X-Deadline-Ms",
+        "in": "header",
+        "required": False,
+        "description": "Milliseconds within which the decision is of use; a batch has 1000 without it",
+        "schema": {"type": "integer", "minimum": 1, "maximum": MAX_DEADLINE_MS, "default": 100},
+    }
+    batch = _object("transactions", {"type": "array", "maxItems": 1000, "items": _ref("Transaction")})
+    either = {"anyOf": [_ref("Decision"), _object("error", _ref("Problem"))]}
+    score = {
+        "summary": "Decide one transaction",
+        "description": "The same id and content again gives the same decision, not scored twice.",
+        "parameters": [deadline],
+        "requestBody": _body(_ref("Transaction"), http_examples.TRANSACTION),
+        "responses": {
+            "200": _ok(_ref("Decision"), http_examples.decisions()),
+            **_problems(*_BODY, "other_body", "over_quota", "overloaded", "unacknowledged"),
+        },
+    }
+    many = {
+        "summary": "Decide up to 1,000 transactions",
+        "description": "In order; one that does not fit gets its own error. Transactions of one card in one batch do "
+        "not see each other in their features.",
+        "parameters": [deadline],
+        "requestBody": _body(batch, {"transactions": [http_examples.TRANSACTION]}),
+        "responses": {
+            "200": _ok(_object("decisions", {"type": "array", "items": either}), http_examples.batch()),
+            **_problems(*_BODY, "overloaded"),
+        },
+    }
+    return {"/v1/score": {"post": score}, "/v1/score/batch": {"post": many}}
+
+
+def _other_paths() -> dict[str, Any]:
+    by_id = {"name": "transaction_id", "in": "path", "required": True, "schema": {"type": "string"}}
+    return {
+        "/v1/decisions/{transaction_id}": _get(
+            "The decision of a transaction",
+            {
+                "200": _ok(_ref("Decision"), http_examples.decisions()),
+                **_problems("unknown", "field", "internal", "store"),
+            },
+            [by_id],
+        ),
+        "/v1/labels": {
+            "post": {
+                "summary": "Say what a transaction turned out to be",
+                "requestBody": _body(_ref("Label"), http_examples.LABEL),
+                "responses": {"202": {"description": "Recorded"}, **_problems(*_BODY, "broker")},
+            }
+        },
+        "/v1/model": _get("What is served now", {"200": _ok({"type": "object"})}),
+        "/healthz": _get("The process lives", {"200": _ok({"type": "object"})}),
+        "/readyz": _get("A model is warm and the store answers", {"200": _ok({"type": "object"}), **_problems("not_ready")}),
+        "/metrics": _get("Prometheus metrics", {"200": {"description": "Text format", "content": {"text/plain": {}}}}),
+    }  # fmt: skip
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _object(field: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": [field], "properties": {field: schema}}
+
+
+def _body(schema: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
+    return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
+
+
+def _ok(schema: dict[str, Any], examples: dict[str, Any] | None = None) -> dict[str, Any]:
+    shown = {"schema": schema} | ({"examples": examples} if examples else {})
+    return {"description": "Done", "content": {"application/json": shown}}
+
+
+def _problems(*reasons: str) -> dict[str, Any]:
+    """Responses for these problems of ``http_examples``, by status."""
+    by_status: dict[int, list[str]] = {}
+    for reason in reasons:
+        by_status.setdefault(http_examples.PROBLEMS[reason].status, []).append(reason)
+    return {
+        str(status): {
+            "description": _WORDS[status],
+            "content": {
+                PROBLEM_JSON: {"schema": _ref("Problem"), "examples": http_examples.problems(*named)}
+            },
+        }
+        for status, named in sorted(by_status.items())
+    }
+
+
+def _get(
+    summary: str, responses: dict[str, Any], parameters: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    return {"get": {"summary": summary, "parameters": parameters or [], "responses": responses}}

@@ -1,0 +1,106 @@
+"""The two scoring routes, from a body to a future of the answer: what ASGI and the direct protocol have in common."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from services.scoring.edge.calls import Answer
+from services.scoring.edge.edge import Edge
+from services.scoring.edge.limits import parse_deadline
+from services.scoring.edge.problems import Problem
+
+SCORE, BATCH = "/v1/score", "/v1/score/batch"
+PATHS = frozenset((SCORE, BATCH))
+MAX_HEADER_TRACE = 128
+#: without a header of its own a batch has so many times the deadline of a single transaction
+BATCH_DEADLINES = 10
+#: from its first byte a request must be here within so many seconds: slow senders hold a connection, and no longer
+REQUEST_WITHIN_S = 5.0
+
+
+class _Batch(msgspec.Struct):
+    transactions: list[msgspec.Raw]
+
+
+_batch_decoder = msgspec.json.Decoder(_Batch)
+#: one request's headers, lower case
+Headers = dict[bytes, bytes]
+
+
+class Scoring:
+    """The scoring routes of one edge."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+
+    def limit(self, path: str) -> int:
+        """Bytes that a body sent to ``path`` may have."""
+        limits = self._edge.limits
+        return limits.body_bytes if path == SCORE else limits.batch_bytes
+
+    def begin(self, path: str, body: bytes, headers: Headers) -> asyncio.Future[bytes]:
+        """Put a request to work; the future gives its JSON or raises Problem. Others may wait for the same future.
+
+        Raises:
+            Problem: it is refused at once.
+        """
+        if path == SCORE:
+            trace = headers.get(b"traceparent")
+            return self._edge.begin(
+                body,
+                _deadline_ms(headers, self._edge.settings.deadline_ms),
+                trace.decode("ascii", "replace") if trace and len(trace) <= MAX_HEADER_TRACE else None,
+            )
+        deadline_ms = _deadline_ms(headers, BATCH_DEADLINES * self._edge.settings.deadline_ms)
+        items = _items(body, self._edge.limits.batch_items)
+        return asyncio.get_running_loop().create_task(self._batch(items, deadline_ms))
+
+    async def _batch(self, items: list[bytes], deadline_ms: int) -> bytes:
+        answers = await self._edge.score_batch(items, deadline_ms)
+        return batch_answer(answers)
+
+
+def batch_answer(answers: Sequence[Answer]) -> bytes:
+    """JSON of a batch's answers in order."""
+    return b'{"decisions":[%b]}' % b",".join(
+        b'{"error":%b}' % answer.to_json() if isinstance(answer, Problem) else answer for answer in answers
+    )
+
+
+def too_large(limit: int) -> Problem:
+    return Problem(413, "too_large", f"the body has more than {limit} bytes")
+
+
+def too_slow() -> Problem:
+    return Problem(408, "too_slow", f"the request was not here within {REQUEST_WITHIN_S:g} s")
+
+
+def _items(body: bytes, most: int) -> list[bytes]:
+    """The raw transactions of a batch.
+
+    Raises:
+        Problem: 422, not such a batch, or too long.
+    """
+    try:
+        items = _batch_decoder.decode(body).transactions
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        reason = "field" if isinstance(error, msgspec.ValidationError) else "not_json"
+        raise Problem(422, reason, f"a batch is an object with a list: {error}", "transactions") from None
+    if len(items) > most:
+        raise Problem(
+            422,
+            "too_many",
+            f"a batch holds at most {most} transactions, this one {len(items)}",
+            "transactions",
+        )
+    return [bytes(item) for item in items]
+
+
+def _deadline_ms(headers: Headers, default_ms: int) -> int:
+    value = headers.get(b"x-deadline-ms")
+    if value is None:
+        return default_ms
+    return parse_deadline(value.decode("latin-1"))

@@ -1,0 +1,59 @@
+"""Everything that one HTTP edge process holds open, wired here and nowhere else; knows no Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from functools import partial
+
+from confluent_kafka import KafkaException
+
+from services.scoring.edge.compute import warm_kernels
+from services.scoring.edge.edge import Edge
+from services.scoring.edge.limits import limits_from_environment
+from services.scoring.edge.publishing.publisher import Publisher
+from services.scoring.edge.store import EdgeStore
+from services.scoring.model.live import LiveModel
+from streams.log.other_catalogues import announcement
+from streams.runtime.process import quiet_collector
+from streams.runtime.settings import Settings
+
+logger = logging.getLogger(__name__)
+BROKER_WITHIN_S = 5.0
+#: a new bundle is loaded when the stream replica has it (0.2 to 0.6 s): both at once would take both cores of a small machine
+LOAD_AFTER_S = 2.0
+
+
+class Parts:
+    """Everything that one edge process holds open: store, publisher, live model."""
+
+    def __init__(self, settings: Settings, name: str, stop: threading.Event) -> None:
+        self._settings = settings
+        self._name = name
+        self._stop = stop
+
+    async def open(self) -> Edge:
+        """Connect, and return the edge. A part that is away is waited for in the background, not here."""
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        self._store = EdgeStore(settings.redis_address, [announcement()])
+        self._bulk = EdgeStore(settings.redis_address)
+        await asyncio.gather(self._store.start(), self._bulk.start())
+        self._publisher = Publisher(settings.kafka, self._name, loop)
+        try:
+            await loop.run_in_executor(None, partial(self._publisher.warm, BROKER_WITHIN_S))
+        except KafkaException as error:
+            logger.warning("the broker does not answer yet: %s", error)
+        warm_kernels()
+        live = LiveModel(settings, self._stop, after_s=LOAD_AFTER_S)
+        # what is there now stays: the collector need not look at it again, and a full collection is a pause
+        quiet_collector()
+        limits = limits_from_environment()
+        return Edge(settings, live, self._store, self._publisher, limits, bulk=self._bulk)
+
+    async def close(self) -> None:
+        self._stop.set()
+        self._publisher.send_held()
+        await asyncio.gather(self._store.close(), self._bulk.close())
+        await asyncio.get_running_loop().run_in_executor(None, self._publisher.close)

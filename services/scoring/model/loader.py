@@ -1,0 +1,120 @@
+"""Loads what is asked for in the background, one at a time, the newest only; says when it takes too long.
+
+A load cannot be stopped. One that hangs is reported after its deadline and still taken when it ends after all, unless
+something newer was asked for; meanwhile another thread loads what is newer, so that the way back is never blocked.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from models.bundle.content import BundleRefused
+from models.scoring.scorer import Scorer
+from streams.contracts.rollout import RolloutRecord
+
+logger = logging.getLogger(__name__)
+
+LOAD_WITHIN_S = 30.0
+#: loads that may hang at the same time; beyond them nothing more is tried
+MAX_HANGING = 3
+#: how long the loading thread keeps the interpreter when a batch's thread waits for it: by default 5 ms, at each turn
+TURN_S = 0.0005
+USUAL_TURN_S = sys.getswitchinterval()
+
+Load = Callable[[RolloutRecord], Scorer]
+Ready = Callable[[RolloutRecord, Scorer], None]
+Refused = Callable[[RolloutRecord, str, str], None]
+
+
+class Loader:
+    """``load`` runs on a thread of its own; then ``ready`` or ``refused`` (reason, text) is called there, one at a time."""
+
+    def __init__(
+        self, load: Load, ready: Ready, refused: Refused, *, within_s: float = LOAD_WITHIN_S
+    ) -> None:
+        self._load, self._ready, self._refused = load, ready, refused
+        self._within_s = within_s
+        self._lock = threading.Lock()
+        self._wanted: RolloutRecord | None = None
+        #: by thread: what it loads, and whether its time is over
+        self._loading: dict[threading.Thread, tuple[RolloutRecord, bool]] = {}
+
+    def ask(self, record: RolloutRecord) -> None:
+        """Load ``record`` next, in place of what was asked for before."""
+        with self._lock:
+            self._wanted = record
+            self._start()
+
+    def _start(self) -> None:
+        """Begin loading what is wanted, unless a thread will come to it. With the lock held."""
+        if self._wanted is None or any(not late for _, late in self._loading.values()):
+            return
+        if any(record is self._wanted for record, _ in self._loading.values()):
+            return
+        if len(self._loading) >= MAX_HANGING:
+            text = f"{len(self._loading)} bundles hang while they are loaded; restart this replica"
+            self._refused(self._wanted, "slow", text)
+            return
+        thread = threading.Thread(
+            target=self._work, args=(self._wanted,), name=f"load-{self._wanted.champion}", daemon=True
+        )
+        self._loading[thread] = (self._wanted, False)
+        thread.start()
+
+    def _work(self, record: RolloutRecord) -> None:
+        me = threading.current_thread()
+        clock = threading.Timer(self._within_s, self._late, (me, record))
+        clock.daemon = True
+        clock.start()
+        started = time.monotonic()
+        scorer: Scorer | None = None
+        try:
+            with short_turns():
+                scorer = self._load(record)
+            refusal = ("", "")
+        except BundleRefused as error:
+            refusal = (error.reason, str(error))
+        except (
+            Exception
+        ) as error:  # the thread's edge: whatever a bundle makes fail, the last good one serves on
+            logger.exception("bundle %s cannot be served", record.champion)
+            refusal = ("failed", f"{type(error).__name__}: {error}")
+        clock.cancel()
+        with self._lock:
+            del self._loading[me]
+            if self._wanted is not record:
+                logger.info("bundle %s is ready or refused, and no longer asked for", record.champion)
+            elif scorer is None:
+                self._wanted = None
+                self._refused(record, *refusal)
+            else:
+                self._wanted = None
+                logger.info("bundle %s was ready after %.1f s", record.champion, time.monotonic() - started)
+                self._ready(record, scorer)
+            self._start()
+
+    def _late(self, thread: threading.Thread, record: RolloutRecord) -> None:
+        with self._lock:
+            if thread not in self._loading:
+                return
+            self._loading[thread] = (record, True)
+            text = (
+                f"not ready after {self._within_s:g} s; it is served when it is, unless another is asked for"
+            )
+            self._refused(record, "slow", text)
+            self._start()
+
+
+@contextmanager
+def short_turns() -> Iterator[None]:
+    """Threads that wait for the interpreter get it ten times sooner while this one computes."""
+    sys.setswitchinterval(TURN_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(USUAL_TURN_S)

@@ -1,0 +1,68 @@
+"""What Ray and Ray Serve read from the environment when they are imported: one stack's ports, a token, no surprises.
+
+Ports lie in the stack's own block (port base + 9 to + 39), so that two stacks on one machine never meet: Serve's
+defaults are the same for every Ray on a machine, and one stack's HAProxy would route to another one's replicas.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+
+from streams.runtime.settings import Settings
+
+HTTP_REPLICA_PORTS, GRPC_REPLICA_PORTS = (10, 19), (20, 29)
+HAPROXY_METRICS_PORT, HAPROXY_STATS_PORT = 30, 31
+
+
+def ray_environment(settings: Settings) -> dict[str, str]:
+    """The variables, by name."""
+    base = settings.port_base
+    return {
+        # ingress through HAProxy and settings for throughput (design, Scoring)
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(base + HTTP_REPLICA_PORTS[0]),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(base + HTTP_REPLICA_PORTS[1]),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(base + GRPC_REPLICA_PORTS[0]),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(base + GRPC_REPLICA_PORTS[1]),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(base + HAPROXY_METRICS_PORT),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(base + HAPROXY_STATS_PORT),
+        # its threads would only take turns on few cores
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        # a log line per request, parsed in Python: 60 us each, for what the edge counts itself
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        # without them a client that stops in the middle of a request, or a replica of its answer, holds a connection for an hour
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "20",
+        "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "20",
+        # the controller's loop at its default of 0.1 s takes 4 % of a core for nothing
+        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+        # Serve's own metrics, which nobody reads here: each process exported them ten times a second
+        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10000",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DEDUP_LOGS": "0",
+        # Ray runs its workers at niceness 15: behind everything else on the machine, which a deadline does not bear
+        "RAY_worker_niceness": "0",
+        # a replica that asks Ray for no GPU would be shown none: it takes what the machine has
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # Ray's own ports listen on all interfaces: whoever talks to them needs the token
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(_token_file(settings)),
+    }
+
+
+def apply(variables: Mapping[str, str]) -> None:
+    """Set them; what the environment says already stays."""
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
+
+
+def _token_file(settings: Settings) -> str:
+    path = settings.keys_dir / "ray.token"
+    if not path.exists():
+        settings.keys_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+    return str(path)

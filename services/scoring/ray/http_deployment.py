@@ -1,0 +1,58 @@
+"""The HTTP edge as a Ray Serve deployment: one replica."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from fastapi import FastAPI
+from prometheus_client import start_http_server
+from ray import serve
+
+from services.scoring.http.app import build_app
+from services.scoring.http.direct import serve_directly
+from services.scoring.http.wiring import Parts
+from services.scoring.ray.replica_names import take_name
+from streams.runtime.process import log_json_lines
+from streams.runtime.settings import load_settings
+
+NAME = "scoring-http"
+
+
+@serve.deployment(
+    name=NAME,
+    num_replicas=1,
+    # more than may ever be in flight: the edge itself refuses at once, Serve would let requests wait unseen
+    max_ongoing_requests=10_000,
+    ray_actor_options={"num_cpus": 0.1},
+    health_check_period_s=5,
+    health_check_timeout_s=10,
+    graceful_shutdown_timeout_s=5,
+    # a line per request costs more than its decision; requests are counted
+    logging_config={"enable_access_log": False},
+)
+@serve.ingress()
+class HttpScoring:
+    """One replica of the edge. ``home``: folder of the stack."""
+
+    # Serve awaits an asynchronous constructor
+    async def __init__(self, home: str) -> None:  # type: ignore[misc]
+        settings = load_settings(home)
+        self._name = take_name(settings.run_dir, NAME, 1)
+        log_json_lines(self._name.name)
+        start_http_server(settings.metrics_port(self._name.name), addr="127.0.0.1")
+        self._parts = Parts(settings, self._name.name, threading.Event())
+        self._edge = await self._parts.open()
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        app = build_app(self._edge)
+        serve_directly(app.scoring)
+        return app
+
+    def check_health(self) -> None:
+        """Serve restarts a replica whose event loop does not come to this; parts that are away mend themselves."""
+
+    async def __del__(self) -> None:
+        parts: Any = getattr(self, "_parts", None)
+        if parts is not None:
+            await parts.close()

@@ -1,0 +1,65 @@
+"""The Ray Serve deployment that hosts the stream worker: replicas share the partitions of `features` as a consumer group."""
+
+from __future__ import annotations
+
+import threading
+
+from prometheus_client import start_http_server
+from ray import serve
+
+from features.store.redis_client import RespClient
+from services.scoring.model.live import LiveModel
+from services.scoring.ray.replica_names import take_name
+from services.scoring.stream.worker import StreamScorer
+from streams.log.other_catalogues import LOOK_WITHIN_S, Layouts, stored_in
+from streams.runtime.process import log_json_lines
+from streams.runtime.settings import load_settings
+
+PREFIX = "scoring-stream"
+#: a second replica loads a new bundle so much later than the first, the edge's in between (``http_parts``)
+LOAD_AFTER_S = 4.0
+
+
+class ReplicaUnhealthy(Exception):
+    """The worker of this replica has ended; Serve replaces the replica."""
+
+
+@serve.deployment(
+    name=PREFIX,
+    ray_actor_options={"num_cpus": 0.1},
+    health_check_period_s=2,
+    health_check_timeout_s=10,
+    graceful_shutdown_timeout_s=5,
+)
+class StreamScoring:
+    """One replica: a worker thread, its bundle, its metrics. It takes no requests."""
+
+    def __init__(self, home: str) -> None:
+        settings = load_settings(home)
+        self._name = take_name(settings.run_dir, PREFIX, settings.stream_replicas)
+        log_json_lines(self._name.name)
+        start_http_server(settings.metrics_port(self._name.name), addr="127.0.0.1")
+        self._stop = threading.Event()
+        # one after the other: each takes a core while it loads
+        self._live = LiveModel(settings, self._stop, after_s=LOAD_AFTER_S * self._name.index)
+        layouts = Layouts(stored_in(RespClient(settings.redis_address, LOOK_WITHIN_S)))
+        self._worker = StreamScorer(settings, self._name.name, self._live, layouts, self._stop)
+        self._worker.start()
+
+    def check_health(self) -> None:
+        """Called by Serve.
+
+        Raises:
+            ReplicaUnhealthy: the worker ended.
+        """
+        if not self._worker.alive:
+            raise ReplicaUnhealthy(f"the worker of {self._name.name} has ended")
+
+    def __del__(self) -> None:
+        # a consumer thread outlives SIGTERM to the driver unless it is told
+        self._stop.set()
+        self._worker.join(timeout_s=4)
+
+    async def version(self) -> str:
+        """The bundle that this replica serves; "none" before the first."""
+        return self._live.version

@@ -1,0 +1,464 @@
+"""The stream deployment's worker: `features` in, `decisions` out, exactly one per transaction.
+
+It is the only writer of `decisions`: partition p of `features` goes to partition p of `decisions`, in order, each record
+with its source offset in a header. On assignment the tail of `decisions[p]` says what was decided last; anything
+at or below is a repetition and dropped. See decision 1 for why no Kafka transactions.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from models.decision import Decision
+from services.scoring.decision.decider import Case, Decider
+from services.scoring.model.live import LiveModel
+from streams.contracts.card_numbers import mask_card_numbers
+from streams.contracts.invalid_event import InvalidEvent
+from streams.contracts.json_encoding import encode
+from streams.log.other_catalogues import Layouts, aligned_rows
+from streams.log.records import (
+    HEADER_ENTITIES,
+    HEADER_SOURCE_OFFSET,
+    FeatureRecord,
+    decode_features,
+    encode_entities_of,
+)
+from streams.log.topics import DECISIONS as DECISIONS_TOPIC
+from streams.log.topics import FEATURES
+from streams.runtime.dead_letters import dead_letter, send_dead_letter
+from streams.runtime.kafka.broker_loss import BrokersForgotten, remembering
+from streams.runtime.kafka.clients import (
+    AT_FLUSH,
+    AcknowledgedProducer,
+    DeliveryError,
+    flush,
+    new_consumer,
+    new_producer,
+    watermarks,
+)
+from streams.runtime.metrics import (
+    CONSUMER_LAG,
+    DECISION_LATENCY,
+    DECISIONS,
+    DUPLICATES,
+    STAGE_SECONDS,
+    observe_many,
+)
+from streams.runtime.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+GROUP = "scoring"
+MAX_BATCH = 1024
+GATHER_S = 0.001
+#: below the consumer's session timeout: what a frozen replica had not sent expires before another one takes over
+MESSAGE_TIMEOUT_MS = 5000
+#: below the session timeout (6 s) too: what was fetched longer ago may be another replica's by now
+FRESH_S = 4.0
+#: what a record with an absurd value makes a decision raise; a model that fails is the decider's business
+BAD_VALUE = (ValueError, OverflowError, TypeError, OSError)
+COMMIT_EVERY_S = 1.0
+REOPEN_FIRST_S, REOPEN_LAST_S = 0.2, 5.0
+TAIL_TIMEOUT_S = 20.0
+#: a consumer that is told of no assignment for so long is given up: librdkafka 2.16 does not always find its way back
+#: to its group after a broker stood still for half a minute
+UNASSIGNED_FOR_S = 60.0
+#: nor is it always told that it lost them: after so long without a record it is asked whether there are any
+SILENT_S, WATERMARK_WITHIN_S = 30.0, 5.0
+
+
+class TailUnreadable(Exception):
+    """The end of `decisions` could not be read: nothing may be decided before it is known what was."""
+
+
+class FetchedTooLongAgo(Exception):
+    """This replica stood still between fetching and producing: another one may have decided the same records."""
+
+
+class Stalled(Exception):
+    """There are records, and for too long none came: the consumer is stuck."""
+
+
+class Unassigned(Exception):
+    """The group has told this replica of no assignment for too long: Kafka is away, or the consumer is stuck."""
+
+
+class Fetched(NamedTuple):
+    """A consumed message as ``dead_letter`` reads it."""
+
+    topic: str
+    partition: int
+    offset: int
+    value: bytes | None
+
+
+class StreamScorer:
+    """One replica's worker thread. ``alive`` is what the replica's health check looks at."""
+
+    def __init__(
+        self, settings: Settings, name: str, live: LiveModel, layouts: Layouts, stop: threading.Event
+    ) -> None:
+        self._settings = settings
+        self._name = name
+        self._live = live
+        self._layouts = layouts
+        self._stop = stop
+        self._decider = Decider()
+        self._last: dict[int, int] = {}
+        self._done: dict[int, int] = {}
+        self._committed_at = 0.0
+        self._fetched_at = 0.0
+        self._rebalances = 0
+        #: since when no assignment holds, an empty one included; None while one does
+        self._unassigned_at: float | None = None
+        #: when a record came last, or was last asked for; per partition the offset after the newest one
+        self._heard_at = 0.0
+        self._read: dict[int, int] = {}
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the worker to end after ``stop`` was set."""
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        pause = REOPEN_FIRST_S
+        while not self._stop.is_set():
+            started = time.monotonic()
+            try:
+                self._session()
+            except (
+                DeliveryError,
+                KafkaException,
+                TailUnreadable,
+                FetchedTooLongAgo,
+                Unassigned,
+                Stalled,
+                BrokersForgotten,
+            ) as error:
+                pause = _next_pause(pause, time.monotonic() - started)
+                logger.error("scoring stops and starts again in %.1f s: %s", pause, error)
+                self._stop.wait(pause)
+            except (
+                Exception
+            ):  # the thread's edge: a new session goes on from the log, a dead thread decides nothing
+                pause = _next_pause(pause, time.monotonic() - started)
+                logger.exception("scoring failed and starts again in %.1f s", pause)
+                self._stop.wait(pause)
+
+    def _session(self) -> None:
+        """Consume until stopped; a failed delivery ends it, and the next one starts from the log's own tail."""
+        producer = new_producer(
+            self._settings.kafka, self._name, **{"message.timeout.ms": MESSAGE_TIMEOUT_MS, **AT_FLUSH}
+        )
+        consumer = new_consumer(
+            self._settings.kafka,
+            GROUP,
+            **{"client.id": self._name, "fetch.wait.max.ms": 500, "queued.min.messages": 5000},
+            **remembering(),
+        )
+        self._last, self._done, self._read = {}, {}, {}
+        self._unassigned_at = self._heard_at = time.monotonic()
+        consumer.subscribe(
+            [FEATURES.name], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+        )
+        try:
+            while not self._stop.is_set():
+                messages = self._fetch(consumer)
+                if messages:
+                    self._handle(messages, producer)
+                self._commit(consumer)
+                self._check_assigned()
+                self._check_stalled(consumer)
+        finally:
+            # unsent records first: once the consumer has left, another replica decides them
+            producer.purge()
+            consumer.close()
+
+    def _fetch(self, consumer: Consumer) -> list[Message]:
+        """Wait for one record, then take what else arrives within GATHER_S: the processor sends a chunk by partitions."""
+        # measured from before: a replica that was frozen inside wakes up with records of a session long over
+        self._fetched_at = time.monotonic()
+        first = consumer.poll(0.1)
+        if first is None:
+            return []
+        rebalances = self._rebalances
+        messages = consumer.consume(MAX_BATCH - 1, timeout=GATHER_S)
+        if self._rebalances == rebalances:
+            # else it was taken away again, or is fetched again
+            messages = [first, *messages]
+        good = []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                good.append(message)
+                self._read[message.partition()] = message.offset() + 1
+            elif error.fatal() or error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise KafkaException(error)
+            else:
+                logger.warning("fetching: %s", error.str())
+        if good:
+            self._heard_at = time.monotonic()
+        return good
+
+    def _handle(self, messages: list[Message], producer: AcknowledgedProducer) -> None:
+        started = time.monotonic()
+        taken: list[tuple[Message, FeatureRecord]] = []
+        refused: list[tuple[Message, Exception]] = []
+        positions: dict[int, int] = {}
+        repeated = 0
+        for message in messages:
+            partition = message.partition()
+            last = self._last.get(partition)
+            if last is None:
+                # taken away since it was fetched
+                continue
+            positions[partition] = message.offset() + 1
+            try:
+                record = _decoded(message.value(), partition)
+            except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, ValueError) as error:
+                refused.append((message, error))
+                continue
+            if record.offset <= last:
+                repeated += 1
+                continue
+            self._last[partition] = record.offset
+            taken.append((message, record))
+        if repeated:
+            DUPLICATES.labels("scoring").inc(repeated)
+        self._check_fresh()
+        decided, undecided = self._decide(taken)
+        for message, why in [*refused, *undecided]:
+            self._check_fresh()
+            _refuse(message, why, producer)
+        self._produce(decided, producer)
+        flush(producer, MESSAGE_TIMEOUT_MS / 1000 + 1)
+        self._done.update(positions)
+        STAGE_SECONDS.labels("scoring").observe(time.monotonic() - started)
+
+    def _check_assigned(self) -> None:
+        """Raises: Unassigned."""
+        if self._unassigned_at is None:
+            return
+        unassigned_s = time.monotonic() - self._unassigned_at
+        if unassigned_s > UNASSIGNED_FOR_S:
+            raise Unassigned(
+                f"no assignment for {unassigned_s:.0f} s: Kafka at {self._settings.kafka} is away, or slow"
+            )
+
+    def _check_stalled(self, consumer: Consumer) -> None:
+        """Raises: Stalled; KafkaException when the broker does not answer."""
+        now = time.monotonic()
+        if now - self._heard_at < SILENT_S:
+            return
+        self._heard_at = now
+        for partition in self._last:
+            place = TopicPartition(FEATURES.name, partition)
+            found = consumer.get_watermark_offsets(place, timeout=WATERMARK_WITHIN_S)
+            if found is None:
+                raise Stalled(
+                    f"Kafka at {self._settings.kafka} did not say where {place.topic}[{partition}] ends"
+                )
+            # where nothing was read yet, what is there now is what a later look is compared with
+            if found[1] > self._read.setdefault(partition, found[1]):
+                raise Stalled(
+                    f"{place.topic}[{partition}] has records up to {found[1]}, and none came for {SILENT_S:.0f} s"
+                )
+
+    def _check_fresh(self) -> None:
+        """Raises: FetchedTooLongAgo."""
+        age = time.monotonic() - self._fetched_at
+        if age > FRESH_S:
+            raise FetchedTooLongAgo(f"records fetched {age:.1f} s ago are not decided: they may be another's")
+
+    def _decide(
+        self, taken: list[tuple[Message, FeatureRecord]]
+    ) -> tuple[list[tuple[FeatureRecord, bytes]], list[tuple[Message, Exception]]]:
+        """Each record with its decision, in order; and those whose values allow none, with the reason."""
+        try:
+            return self._decide_together([record for _, record in taken]), []
+        except BAD_VALUE:
+            logger.exception("a batch of %d records cannot be decided; each is tried by itself", len(taken))
+        decided: list[tuple[FeatureRecord, bytes]] = []
+        undecided: list[tuple[Message, Exception]] = []
+        for message, record in taken:
+            try:
+                decided += self._decide_together([record])
+            except BAD_VALUE as error:
+                undecided.append((message, error))
+        return decided, undecided
+
+    def _decide_together(self, records: list[FeatureRecord]) -> list[tuple[FeatureRecord, bytes]]:
+        open_records = [record for record in records if record.decided is None]
+        values: dict[int, bytes] = {}
+        if open_records:
+            rows, other_catalogue = aligned_rows(open_records, self._layouts)
+            cases = [
+                Case(r.transaction, r.event_ms, r.appended_ms, r.deadline_ms, r.missing, r.catalogue)
+                for r in open_records
+            ]
+            decisions = self._decider.decide(
+                cases, rows, self._live.scorer, time.time() * 1000, other_catalogue
+            )
+            for record, decision in zip(open_records, decisions, strict=True):
+                values[id(record)] = encode(decision)
+            _count(decisions)
+        return [(record, values.get(id(record)) or record.decided or b"") for record in records]
+
+    def _produce(self, decided: list[tuple[FeatureRecord, bytes]], producer: AcknowledgedProducer) -> None:
+        for record, value in decided:
+            tx = record.transaction
+            headers = [
+                (HEADER_SOURCE_OFFSET, b"%d" % record.offset),
+                (HEADER_ENTITIES, encode_entities_of(tx)),
+            ]
+            # before each one: a process may be stopped anywhere, and looking at the clock costs 50 ns
+            self._check_fresh()
+            producer.produce(
+                DECISIONS_TOPIC.name, key=tx.card_id, partition=record.partition, value=value, headers=headers
+            )
+
+    def _commit(self, consumer: Consumer) -> None:
+        now = time.monotonic()
+        if not self._done or now - self._committed_at < COMMIT_EVERY_S:
+            return
+        self._committed_at = now
+        offsets = [
+            TopicPartition(FEATURES.name, partition, offset) for partition, offset in self._done.items()
+        ]
+        consumer.commit(offsets=offsets, asynchronous=True)
+        for partition, offset in self._done.items():
+            _, high = consumer.get_watermark_offsets(TopicPartition(FEATURES.name, partition), cached=True)
+            CONSUMER_LAG.labels(GROUP, FEATURES.name, partition).set(max(0, high - offset))
+        self._done.clear()
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        for tp in partitions:
+            self._last[tp.partition] = last_decided(self._settings, tp.partition)
+        logger.info("assigned %s", {tp.partition: self._last[tp.partition] for tp in partitions})
+        consumer.assign(partitions)
+        self._rebalances += 1
+        self._unassigned_at = None
+        # what is fetched of these partitions is fetched from now on; reading the tails may have taken seconds
+        self._fetched_at = time.monotonic()
+
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # every batch was flushed before the next poll, so what is revoked is decided up to `_done`
+        offsets = [
+            TopicPartition(FEATURES.name, tp.partition, self._done[tp.partition])
+            for tp in partitions
+            if tp.partition in self._done
+        ]
+        try:
+            if offsets:
+                consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            # the tail of `decisions` says the same
+            logger.warning("offsets of revoked partitions were not committed: %s", error)
+        self._forget(partitions)
+
+    def _lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        self._forget(partitions)
+
+    def _forget(self, partitions: list[TopicPartition]) -> None:
+        self._rebalances += 1
+        self._unassigned_at = time.monotonic()
+        for tp in partitions:
+            self._last.pop(tp.partition, None)
+            self._read.pop(tp.partition, None)
+            self._done.pop(tp.partition, None)
+
+
+def _next_pause(pause_s: float, lasted_s: float) -> float:
+    return REOPEN_FIRST_S if lasted_s > 60 else min(pause_s * 2, REOPEN_LAST_S)
+
+
+def _decoded(value: bytes | None, partition: int) -> FeatureRecord:
+    """Raises: msgspec.MsgspecError, UnicodeDecodeError, TypeError (no value), ValueError (of another partition)."""
+    if value is None:
+        raise TypeError("it has no value")
+    record = decode_features(value)
+    if record.partition != partition:
+        raise ValueError(f"it says partition {record.partition} and lies on {partition}")
+    return record
+
+
+def _count(decisions: Sequence[Decision]) -> None:
+    # looking a labelled counter up costs as much as the rest of counting: once for each kind of decision
+    kinds = Counter((d.status, d.decision, d.arm, d.model_version) for d in decisions)
+    for kind, count in kinds.items():
+        DECISIONS.labels(*kind).inc(count)
+    observe_many(DECISION_LATENCY, [decision.latency_ms / 1000 for decision in decisions])
+
+
+def _refuse(message: Message, error: Exception, producer: AcknowledgedProducer) -> None:
+    """A record that allows no decision: kept for a person, and passed."""
+    source = Fetched(
+        message.topic() or FEATURES.name, message.partition() or 0, message.offset() or 0, message.value()
+    )
+    text = mask_card_numbers(f"no decision from this features record: {error}".encode()).decode()
+    send_dead_letter(producer, dead_letter(source, InvalidEvent("poison", "", text), int(time.time() * 1000)))
+
+
+def last_decided(settings: Settings, partition: int) -> int:
+    """Source offset of the newest decision on a partition; -1 when there is none.
+
+    Raises:
+        TailUnreadable: not within TAIL_TIMEOUT_S.
+    """
+    end = time.monotonic() + TAIL_TIMEOUT_S
+    consumer = new_consumer(settings.kafka, f"{GROUP}-tail", **{"fetch.wait.max.ms": 10})
+    try:
+        place = TopicPartition(DECISIONS_TOPIC.name, partition)
+        low, high = watermarks(consumer, place, TAIL_TIMEOUT_S)
+        back = 1
+        while high - low > 0 and time.monotonic() < end:
+            start = max(low, high - back)
+            found = _newest_source(consumer, partition, start, high, end)
+            if found is not None or start == low:
+                return -1 if found is None else found
+            back *= 10
+    except KafkaException as error:
+        raise TailUnreadable(
+            f"the end of {DECISIONS_TOPIC.name}[{partition}] was not read: {error}"
+        ) from error
+    finally:
+        consumer.close()
+    if high - low > 0:
+        raise TailUnreadable(
+            f"the end of {DECISIONS_TOPIC.name}[{partition}] was not read within {TAIL_TIMEOUT_S:g} s"
+        )
+    return -1
+
+
+def _newest_source(consumer: Consumer, partition: int, start: int, high: int, end: float) -> int | None:
+    """The highest source offset among records start..high-1; None when none carries one."""
+    consumer.assign([TopicPartition(DECISIONS_TOPIC.name, partition, start)])
+    newest: int | None = None
+    while time.monotonic() < end:
+        message = consumer.poll(0.2)
+        if message is None:
+            continue
+        if message.error() is not None:
+            raise KafkaException(message.error())
+        headers: dict[str, Any] = dict(message.headers() or [])
+        source = headers.get(HEADER_SOURCE_OFFSET)
+        if source is not None:
+            newest = max(int(source), newest if newest is not None else -1)
+        if (message.offset() or 0) >= high - 1:
+            return newest
+    raise TailUnreadable(f"the end of {DECISIONS_TOPIC.name}[{partition}] was not read in time")

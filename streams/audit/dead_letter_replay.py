@@ -1,0 +1,139 @@
+"""Dead letters for a person: list them with what became of them, mend one, send it again.
+
+A replayed record carries the header ``tollgate-replayed-from`` (``dead-letters/partition/offset``). That it was sent
+again is noted on the compacted topic `dead-letters-replayed` after the broker has acknowledged it: whoever is killed in
+between leaves the letter open, and sending it twice is harmless, since a transaction counts once by its id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from streams.contracts.invalid_event import InvalidEvent
+from streams.contracts.label import parse_label
+from streams.contracts.transactions import parse_transaction
+from streams.log import topics
+from streams.runtime.dead_letters import DeadLetter, decode_dead_letter
+from streams.runtime.kafka.clients import flush, new_producer
+from streams.runtime.kafka.log_reader import read_span, whole_log
+
+HEADER_REPLAYED_FROM = "tollgate-replayed-from"
+_CONTRACTS: dict[str, Callable[[bytes], Any]] = {
+    topics.TRANSACTIONS.name: parse_transaction,
+    topics.LABELS.name: parse_label,
+}
+
+
+class ReplayRefused(Exception):
+    """A dead letter cannot be sent again as it is; the text says what to mend."""
+
+    exit_code = 2
+
+
+class Note(msgspec.Struct, frozen=True):
+    """That a dead letter was sent again."""
+
+    replayed_at: str
+    topic: str
+    original: str
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A dead letter and where it lies; ``replayed_at`` is None while nobody has sent it again."""
+
+    partition: int
+    offset: int
+    letter: DeadLetter
+    replayed_at: str | None
+
+    @property
+    def id(self) -> str:
+        """Where the refused record lies: topic/partition/offset of its source."""
+        return f"{self.letter.source_topic}/{self.letter.source_partition}/{self.letter.source_offset}"
+
+
+def list_refused(bootstrap: str, reason: str | None = None) -> list[Refused]:
+    """All dead letters in the order in which they came, one per refused record.
+
+    Raises:
+        LedgerUnreachable: the broker does not answer.
+    """
+    names = (topics.DEAD_LETTERS.name, topics.DEAD_LETTERS_REPLAYED.name)
+    start, end = whole_log(bootstrap, names)
+    letters: list[tuple[int, int, DeadLetter]] = []
+    notes: dict[str, Note] = {}
+
+    def enter(records: list[Any]) -> None:
+        for record in records:
+            try:
+                if record.topic() == names[0]:
+                    letters.append((record.partition(), record.offset(), decode_dead_letter(record.value())))
+                else:
+                    notes[record.key().decode()] = msgspec.json.decode(record.value(), type=Note)
+            except (msgspec.MsgspecError, TypeError):
+                continue  # not ours: neither a letter nor a note
+
+    read_span(bootstrap, start, end, enter)
+    out: dict[str, Refused] = {}
+    for partition, offset, letter in sorted(letters, key=lambda item: item[:2]):
+        note = notes.get(f"{partition}/{offset}")
+        found = Refused(partition, offset, letter, note.replayed_at if note else None)
+        # a consumer that was killed may have refused the same record twice
+        if reason in (None, letter.reason) and (found.id not in out or found.replayed_at):
+            out[found.id] = found
+    return list(out.values())
+
+
+def mend(refused: Refused, changes: dict[str, Any], whole: bytes | None = None) -> bytes:
+    """The bytes to send: ``whole`` if given, else the original with fields replaced (None removes one).
+
+    Raises:
+        ReplayRefused: the original is not a JSON object, or the result still does not fit its contract.
+    """
+    raw = whole if whole is not None else refused.letter.original_bytes() or b""
+    if changes:
+        try:
+            value = msgspec.json.decode(raw, type=dict[str, Any])
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise ReplayRefused(
+                f"{refused.id} is no JSON object ({error}): write it anew with --edit FILE"
+            ) from None
+        value.update(changes)
+        raw = msgspec.json.encode({name: field for name, field in value.items() if field is not None})
+    contract = _CONTRACTS.get(refused.letter.source_topic)
+    if contract is None:
+        raise ReplayRefused(
+            f"{refused.id}: records of {refused.letter.source_topic} are internal and are made anew, not replayed"
+        )
+    try:
+        contract(raw)
+    except InvalidEvent as error:
+        raise ReplayRefused(f"{refused.id} still does not fit: {error}") from None
+    return raw
+
+
+def send_again(
+    bootstrap: str, mended: Iterable[tuple[Refused, bytes]], now: str, timeout_s: float = 30.0
+) -> int:
+    """Send mended records to their topics, wait until the broker has them, note it; returns how many.
+
+    Raises:
+        DeliveryError: not acknowledged within ``timeout_s``; what was not noted stays open.
+    """
+    producer = new_producer(bootstrap, "tollgate-dead-letters")
+    sent: list[tuple[Refused, bytes]] = []
+    for refused, raw in mended:
+        key = msgspec.json.decode(raw, type=dict[str, Any])["card_id"].encode()
+        origin = f"{topics.DEAD_LETTERS.name}/{refused.partition}/{refused.offset}"
+        producer.produce(refused.letter.source_topic, raw, key, headers=[(HEADER_REPLAYED_FROM, origin)])
+        sent.append((refused, raw))
+    flush(producer, timeout_s)
+    for refused, _ in sent:
+        note = Note(now, refused.letter.source_topic, refused.id)
+        place = f"{refused.partition}/{refused.offset}"
+        producer.produce(topics.DEAD_LETTERS_REPLAYED.name, msgspec.json.encode(note), place)
+    flush(producer, timeout_s)
+    return len(sent)

@@ -1,0 +1,133 @@
+"""Late events: how many, how late, and what they would have changed had they come in time. Pure: records in, sums out.
+
+A payment that arrives after a younger one of its card is counted where it belongs from then on, but the decisions made
+meanwhile did not know of it. Here a card's own features are made twice from the same records, both times from nothing: in the
+order in which they came and in that of event time, as if nothing had been late. Both are scored with the same model. What the
+log does not hold any more is missing on both sides, so that disorder alone makes a difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from features.catalogue import LATE_BOUND_S, NAMES, WIDTH
+from features.kernels.columns import columns_of
+from features.kernels.payer import APPLY, CARD_COLUMNS, CUSTOMER_COLUMNS, payer_features
+from features.profile.records import PAYER, new_arena
+from models.scoring.scorer import Scorer
+from streams.log.other_catalogues import Layouts, readable_rows
+from streams.log.records import MISSING_CARD, FeatureRecord
+
+#: records of cards with late events that are held at most: bounds memory, and is said when it is reached
+MAX_RECORDS = 200_000
+#: columns that come from the card's own payments: all of the card's but frauds and declines, which are another profile's
+_OWN = slice(CARD_COLUMNS, CUSTOMER_COLUMNS - 2)
+#: the entries that are made again; all others are taken as they were served
+RECOMPUTED = NAMES[_OWN]
+
+
+class LatePayment(NamedTuple):
+    """A payment that came after a younger one of its card."""
+
+    partition: int
+    offset: int
+    late_ms: int
+
+
+@dataclass
+class Lateness:
+    """First pass: every features record that counts, in offset order per partition."""
+
+    transactions: int = 0
+    late: list[LatePayment] = field(default_factory=list)
+    cards: set[str] = field(default_factory=set)
+    _newest: dict[str, int] = field(default_factory=dict)
+    _last: dict[int, int] = field(default_factory=dict)
+
+    def add(self, record: FeatureRecord) -> bool:
+        """Take a record in; False for a repetition (a source offset that came before)."""
+        if record.offset <= self._last.get(record.partition, -1):
+            return False
+        self._last[record.partition] = record.offset
+        self.transactions += 1
+        card = record.transaction.card_id
+        newest = self._newest.get(card, record.event_ms)
+        if record.event_ms < newest:
+            self.late.append(LatePayment(record.partition, record.offset, newest - record.event_ms))
+            self.cards.add(card)
+        self._newest[card] = max(newest, record.event_ms)
+        return True
+
+    def figures(self) -> dict[str, Any]:
+        """Counts, and seconds of lateness; None where nothing was late."""
+        seconds = np.array([payment.late_ms for payment in self.late]) / 1000
+        by = {
+            name: round(float(np.percentile(seconds, share)), 3) if len(seconds) else None
+            for name, share in (("p50", 50), ("p99", 99), ("max", 100))
+        }
+        return {
+            "transactions": self.transactions,
+            "late": len(self.late),
+            "beyond_bound": int((seconds > LATE_BOUND_S).sum()) if len(seconds) else 0,
+            "bound_s": LATE_BOUND_S,
+            "late_by_s": by,
+        }
+
+
+@dataclass(frozen=True)
+class Hindsight:
+    """What would have been otherwise, over the transactions of cards with late events."""
+
+    compared: int
+    features_changed: int
+    decisions_changed: int
+
+
+def in_hindsight(records: Sequence[FeatureRecord], scorer: Scorer, layouts: Layouts) -> Hindsight:
+    """Score the payments of some cards as they came, and as they would have come had none been late.
+
+    Args:
+        records: all records of some cards, or the first of them, repetitions left out, in offset order per partition. Those
+            made with a catalogue that has not all that the model reads, or without the card's state, are not compared.
+    """
+    needed = np.zeros(WIDTH, bool)
+    needed[scorer.columns] = True
+    stateful = [r for r in records if not r.missing & MISSING_CARD]
+    comparable, served, foreign = readable_rows(stateful, layouts, needed)
+    if not comparable:
+        return Hindsight(0, 0, 0)
+    places = {(r.partition, r.offset): place for place, r in enumerate(comparable)}
+    rows = {}
+    for order, ordered in (("came", list(records)), ("ideal", sorted(records, key=lambda r: r.event_ms))):
+        made = served.copy()
+        for record, row in zip(ordered, _card_rows(ordered), strict=True):
+            place = places.get((record.partition, record.offset))
+            if place is not None:
+                made[place, _OWN] = row[_OWN]
+        for place, known in foreign.items():
+            # what the catalogue of the time had not would not have been there in order either
+            if known is not None:
+                made[place, ~known] = np.nan
+        rows[order] = made
+    came, ideal = rows["came"], rows["ideal"]
+    changed = (came.view(np.uint32) != ideal.view(np.uint32)) & ~(np.isnan(came) & np.isnan(ideal))
+    before, _ = scorer.decide(scorer.score(came), came)
+    after, _ = scorer.decide(scorer.score(ideal), ideal)
+    return Hindsight(len(comparable), int(changed.any(axis=1).sum()), int((before != after).sum()))
+
+
+def _card_rows(ordered: Sequence[FeatureRecord]) -> npt.NDArray[np.float32]:
+    """The cards' features from nothing, payment by payment; float32 (n, WIDTH), NaN beside them."""
+    slots: dict[str, int] = {}
+    places = np.array([slots.setdefault(r.transaction.card_id, len(slots)) for r in ordered], dtype=np.int64)
+    n = len(ordered)
+    payments = columns_of([r.transaction for r in ordered], [r.event_ms for r in ordered], [-1] * n)
+    rows = np.full((n, WIDTH), np.nan, dtype=np.float32)
+    seen = np.zeros(n, dtype=np.uint8)
+    payer_features(payments, places, new_arena(PAYER, len(slots)), APPLY, CARD_COLUMNS, rows, seen)
+    return rows

@@ -1,0 +1,105 @@
+"""``tollgate features late`` against a running broker: two readings of `features`, bounded memory.
+
+The topic keeps seven days. What was before is missing, in the order of arrival as in that of event time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from features.store.redis_client import RespClient
+from models.bundle.content import MODEL, BundleRefused, bundle_path, load_bundle
+from models.bundle.registry import states
+from models.scoring.scorer import Scorer
+from streams.audit.lateness import MAX_RECORDS, RECOMPUTED, Lateness, in_hindsight
+from streams.log.other_catalogues import Layouts, stored_in
+from streams.log.records import FeatureRecord, decode_features
+from streams.log.topics import FEATURES
+from streams.runtime.kafka.log_reader import read_span, whole_log
+from streams.runtime.settings import Settings
+
+
+class NoModel(Exception):
+    """There is no live bundle to score with; the text says why."""
+
+    exit_code = 1
+
+
+def report_lateness(settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
+    """Counts of late payments and what they would have changed, as ``tollgate features late --json`` prints it.
+
+    ``records_at_most`` of the cards with late payments are scored again, in the order of their partitions; ``records_left_out``
+    says how many more there were. ``entries_recomputed`` are made again, all other entries are as they were served.
+
+    Raises:
+        LedgerUnreachable: the broker does not answer, or stops to. NoModel: no live bundle can be loaded.
+    """
+    first, end = whole_log(settings.kafka, [FEATURES.name])
+    lateness = Lateness()
+
+    def look(record: FeatureRecord) -> None:
+        lateness.add(record)
+
+    say("reading features")
+    read_span(settings.kafka, first, end, lambda raw: _each(raw, look))
+    kept: list[FeatureRecord] = []
+    again = Lateness()
+    left_out = 0
+
+    def keep(record: FeatureRecord) -> None:
+        nonlocal left_out
+        if not again.add(record) or record.transaction.card_id not in lateness.cards:
+            return
+        if len(kept) < MAX_RECORDS:
+            kept.append(record)
+        else:
+            left_out += 1
+
+    out = {
+        **lateness.figures(), "decisions_compared": 0, "features_changed": 0, "decisions_changed": 0,
+        "records_at_most": MAX_RECORDS, "records_left_out": 0, "entries_recomputed": list(RECOMPUTED),
+    }  # fmt: skip
+    if not lateness.late:
+        return {**out, "model_version": None}
+    scorer = live_scorer(settings)
+    say(f"reading the transactions of {len(lateness.cards)} cards with late ones")
+    read_span(settings.kafka, first, end, lambda raw: _each(raw, keep))
+    if left_out:
+        say(f"only the first {MAX_RECORDS:,} of them are scored again, {left_out:,} are not")
+    found = in_hindsight(kept, scorer, Layouts(stored_in(RespClient(settings.redis_address))))
+    return {
+        **out, "decisions_compared": found.compared, "features_changed": found.features_changed,
+        "decisions_changed": found.decisions_changed, "records_left_out": left_out, "model_version": scorer.version,
+    }  # fmt: skip
+
+
+def live_scorer(settings: Settings) -> Scorer:
+    """The live bundle, verified and loaded.
+
+    Raises:
+        NoModel: no bundle is live, or it is refused.
+    """
+    live = [version for version, state in states(settings.bundles_dir, MODEL).items() if state == "live"]
+    if not live:
+        raise NoModel(
+            f"no model is live under {settings.bundles_dir}: late payments are counted by the metrics only"
+        )
+    try:
+        bundle = load_bundle(
+            bundle_path(settings.bundles_dir, MODEL, live[-1]), settings.keys_dir / "trusted"
+        )
+        return Scorer(bundle, measure=False)
+    except BundleRefused as error:
+        raise NoModel(f"{live[-1]} could not be loaded: {error}") from error
+
+
+def _each(records: list[Any], take: Callable[[FeatureRecord], None]) -> None:
+    for record in records:
+        try:
+            take(decode_features(record.value()))
+        except msgspec.MsgspecError:
+            # what is no features record is passed over, as scoring does
+            continue

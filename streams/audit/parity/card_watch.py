@@ -1,0 +1,140 @@
+"""Parity while it runs: of some cards, the features that were served are made again from the records alone, and compared.
+
+Cheap enough to run always: a card is followed from its first payment on (so nothing of it is missed), one in so many by the
+hash of its id, a bounded number. Of its own payments' entries only: ``streams.audit.parity.window`` has all entities, of fewer records.
+`tollgate parity` is the thorough form, over any decision.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+from zlib import crc32
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from features.catalogue import INDEX, NAMES, WIDTH
+from features.kernels.columns import columns_of, text_hash
+from features.kernels.payer import APPLY, CARD_COLUMNS, CUSTOMER_COLUMNS, DUPLICATE, payer_features
+from features.profile.records import PAYER, new_arena
+from streams.log.other_catalogues import Known, Layouts, aligned_rows
+from streams.log.records import MISSING_CARD, FeatureRecord, decode_features
+from streams.runtime.metrics import PARITY_COMPARED, PARITY_DIFFERENT
+
+logger = logging.getLogger(__name__)
+
+#: cards followed at most (2 kB each), and one card in how many is
+MAX_CARDS, ONE_IN = 1000, 64
+#: cards of the sample that are remembered as not new, at most; and the log's time before the first card is taken up
+MAX_SEEN, SETTLE_MS = 200_000, 600_000
+_COUNT, _SINCE, _AGE = INDEX["card_count_30d"], INDEX["card_seconds_since_last"], INDEX["card_age_days"]
+#: what a card's own payments give: all but its frauds and declines, which are another profile's
+_OWN = slice(CARD_COLUMNS, CUSTOMER_COLUMNS - 2)
+_ALL = np.ones(WIDTH, bool)
+Row = npt.NDArray[np.float32]
+
+
+class ParityWatch:
+    """Follows cards through `features`, in offset order per partition; counts what it compared and what differed."""
+
+    def __init__(
+        self,
+        layouts: Layouts,
+        max_cards: int = MAX_CARDS,
+        one_in: int = ONE_IN,
+        settle_ms: int = SETTLE_MS,
+    ) -> None:
+        self._layouts = layouts
+        self._one_in = one_in
+        self._settle_ms = settle_ms
+        self._began_ms: int | None = None
+        self._seen: set[int] = set()
+        self._arena = new_arena(PAYER, max_cards)
+        self._slots: dict[str, int] = {}
+        self._last: dict[int, int] = {}
+
+    def add(self, records: Sequence[FeatureRecord]) -> int:
+        """Take records in; returns how many differed."""
+        fresh = []
+        for record in records:
+            if record.offset > self._last.get(record.partition, -1):
+                self._last[record.partition] = record.offset
+                fresh.append(record)
+        rows, other_catalogue = aligned_rows(fresh, self._layouts)
+        different = 0
+        for place, (record, served) in enumerate(zip(fresh, rows, strict=True)):
+            known = other_catalogue[place] if place in other_catalogue else whole(record)
+            slot = self._slot(record, served)
+            if slot is not None:
+                different += self._compare(record, slot, served, known)
+        return different
+
+    def _slot(self, record: FeatureRecord, served: Row) -> int | None:
+        """The followed card's slot; a card is taken up with its very first payment."""
+        card = record.transaction.card_id
+        followed = self._slots.get(card)
+        if followed is not None:
+            return followed
+        name = text_hash(card)
+        if name % self._one_in or len(self._slots) >= len(self._arena) or len(self._seen) >= MAX_SEEN:
+            return None
+        if self._began_ms is None:
+            self._began_ms = record.appended_ms
+        # a late payment may look like a card's first: cards seen before, or perhaps shortly before the start, are not taken
+        fresh = name not in self._seen and record.appended_ms - self._began_ms >= self._settle_ms
+        self._seen.add(name)
+        if not fresh or record.missing & MISSING_CARD or record.decided:
+            return None
+        # what is unknown of a vector is NaN, and no card's first
+        if not (served[_COUNT] == 1 and np.isnan(served[_SINCE]) and served[_AGE] == 0):
+            return None
+        return self._slots.setdefault(card, len(self._slots))
+
+    def _compare(self, record: FeatureRecord, slot: int, served: Row, known: Known | None) -> int:
+        known_to = int(self._arena[slot]["offset"])
+        payment = columns_of([record.transaction], [record.event_ms], [record.offset])
+        row = np.full((1, WIDTH), np.nan, dtype=np.float32)
+        seen = np.zeros(1, dtype=np.uint8)
+        payer_features(payment, np.array([slot]), self._arena, APPLY, CARD_COLUMNS, row, seen)
+        if known is None:
+            # its payment counts for the next ones all the same
+            return 0
+        unlike = record.decided and record.as_of[0] != known_to
+        if record.missing & MISSING_CARD or seen[0] == DUPLICATE or unlike:
+            # made without the card's state, or by the HTTP edge from a state that was younger or older than this
+            return 0
+        served, own = served[_OWN], row[0, _OWN]
+        differs = (served.view(np.uint32) != own.view(np.uint32)) & ~(np.isnan(served) & np.isnan(own))
+        differs &= known[_OWN]
+        PARITY_COMPARED.inc()
+        if not differs.any():
+            return 0
+        PARITY_DIFFERENT.inc()
+        names = ", ".join(NAMES[CARD_COLUMNS + place] for place in np.flatnonzero(differs)[:5])
+        logger.error(
+            "parity: transactions[%d] offset %d was served with another %s than its log gives",
+            record.partition, record.offset, names,
+        )  # fmt: skip
+        return 1
+
+
+def whole(record: FeatureRecord) -> Known | None:
+    """What is known of a vector of this code's own catalogue: all, or nothing when it is cut short."""
+    return _ALL if len(record.vector) == 4 * WIDTH else None
+
+
+def readable(records: Sequence[Any], one_in: int = ONE_IN) -> list[FeatureRecord]:
+    """What of a chunk of `features` is a features record of a card of the sample; told by the key, which is the card's id."""
+    out = []
+    for record in records:
+        if one_in > 1 and (crc32(record.key or b"") or 1) % one_in:
+            continue
+        try:
+            out.append(decode_features(record.value))
+        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError):
+            # the archive keeps it for a person
+            continue
+    return out

@@ -1,0 +1,253 @@
+"""Parity: what decisions were made with, recomputed from the log alone, bit by bit. Pure: records in, verdicts out.
+
+A features record says which state was read (``as_of``). Here that state is built again by the kernels that serve: a
+card's profile from its transactions up to an offset, an entity's from its items up to an offset of `entities`, with
+the same parsing and the same dropping of repetitions as the processor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from features.catalogue import WIDTH
+from features.kernels.columns import columns_of
+from features.kernels.payer import APPLY, CARD_COLUMNS, payer_features
+from features.profile.records import PAYER, new_arena
+from features.store.keys import FRAUDS_OF, PAYMENTS_OF, View
+from features.store.profile_batch import Gather
+from features.transaction import Transaction
+from streams.audit.parity.truncation import Kept, Source, cut_before, cut_columns, in_another_order
+from streams.log.missing_inputs import blank
+from streams.log.other_catalogues import Layouts, aligned_rows
+from streams.log.partitioning import entity_partition
+from streams.log.records import EntityItem, FeatureRecord, decode_items
+from streams.log.topics import ENTITIES, TRANSACTIONS
+from streams.processor.entity_updates import Known, apply, dtype_of, label_statement_key, news_of, view_of
+from streams.processor.intake import sort_out
+from streams.processor.payment_updates import fresh_items_of
+from streams.runtime.kafka.log_reader import LogRow
+
+#: (entity, id), with "card" for a card's fraud history
+Entity = tuple[str, str]
+Row = npt.NDArray[np.float32]
+#: no time: nothing of a log without a record is proven
+_NEVER = np.iinfo(np.int64).max
+
+
+#: what a kernel slot of ``entities_of`` is read for
+SOURCES_OF: tuple[tuple[Source, ...], ...] = (
+    ("merchant",), ("device",), ("ip",), ("customer", "customer frauds"), ("card frauds",),
+)  # fmt: skip
+
+
+@dataclass
+class Verdict:
+    """Sums over the sample. ``explained``: differences that are proven to be none of the kernels', by reason."""
+
+    compared: int = 0
+    identical: int = 0
+    explained: dict[str, int] = field(default_factory=dict)
+    unexplained: int = 0
+    #: (partition, offset) on `transactions` of what is unexplained, and the columns that differ without a reason
+    differing: list[tuple[int, int, list[int]]] = field(default_factory=list)
+
+    def explain(self, reason: str) -> None:
+        self.explained[reason] = self.explained.get(reason, 0) + 1
+
+
+def entities_of(sample: FeatureRecord) -> list[tuple[int, Entity, int]]:
+    """What a record was made from on `entities`: (kernel slot, entity, offset read up to; -1 for nothing)."""
+    tx = sample.transaction
+    named = (
+        ("merchant", tx.merchant_id),
+        ("device", tx.device_id),
+        ("ip", tx.ip),
+        ("customer", tx.customer_id),
+    )
+    found = [
+        (slot, (entity, name), as_of)
+        for slot, ((entity, name), as_of) in enumerate(zip(named, sample.as_of[1:], strict=True))
+        if name
+    ]
+    return [*found, (4, ("card", tx.card_id), sample.frauds_as_of)]
+
+
+#: an entity's profile in a view, by the view's name
+Place = tuple[Entity, str]
+
+
+class Begin(NamedTuple):
+    """State at one moment, to go on from in place of the log's beginning; without cards' payments.
+
+    ``positions``: by partition of `entities` the first offset that is not in it. ``applied``: highest source offset applied, by
+    partition, source topic and its partition.
+    """
+
+    profiles: dict[Place, Any]
+    positions: dict[int, int]
+    applied: dict[tuple[int, str, int], int]
+
+
+class Evidence:
+    """What the log says about the sampled cards and entities; fed with records in offset order per partition."""
+
+    def __init__(self, samples: Sequence[FeatureRecord], partitions: int, begin: Begin | None = None) -> None:
+        """With ``begin`` it is fed from its positions on, and knows nothing of cards' payments."""
+        self._partitions = partitions
+        self._begin = begin
+        #: whose labels were told of before ``begin``, perhaps: what they change now is not known
+        self.unsure: set[Entity] = set()
+        self._cards: dict[tuple[int, str], list[tuple[int, Transaction]]] = {
+            (sample.partition, sample.transaction.card_id): [] for sample in samples
+        }
+        self._items: dict[Entity, list[tuple[int, EntityItem]]] = {
+            entity: [] for sample in samples for _, entity, _ in entities_of(sample)
+        }
+        # highest source offset applied, per partition of `entities` and source
+        self._applied = dict(begin.applied) if begin else {}
+        self._said: dict[str, Known] = {}
+        # when the first record was appended, by topic and partition, ms
+        self._began: dict[tuple[str, int], int] = {}
+
+    def add_transactions(self, rows: Iterable[LogRow]) -> None:
+        """Keep what the processor accepted of the sampled cards."""
+        records = list(rows)
+        for row in records:
+            self._began.setdefault((TRANSACTIONS.name, row.partition), row.timestamp)
+        for event in sort_out(records, self._partitions, 0).accepted:
+            card = self._cards.get((event.partition, event.transaction.card_id))
+            if card is not None:
+                card.append((event.offset, event.transaction))
+
+    def add_entities(self, row: LogRow) -> None:
+        """Keep the items of the sampled entities that were not applied before."""
+        partition, offset = row.partition, row.offset
+        self._began.setdefault((ENTITIES.name, partition), row.timestamp)
+        batch = decode_items(row.value or b"")
+        source = (partition, batch.source_topic, batch.source_partition)
+        fresh, self._applied[source] = fresh_items_of(batch, self._applied.get(source, -1), self._items)
+        for item in fresh:
+            kept = self._items[(item.entity, item.entity_id)]
+            key = label_statement_key(item)
+            if key is None:
+                kept.append((offset, item))
+            elif self._begin is not None:
+                self.unsure.add((item.entity, item.entity_id))
+            elif (news := news_of(item, self._said.get(key))) is not None:
+                changed, self._said[key] = news
+                kept.append((offset, changed))
+
+    def recompute(self, samples: Sequence[FeatureRecord]) -> Row:
+        """The features of the samples from this evidence; float32 (n, WIDTH)."""
+        if not samples:
+            return np.empty((0, WIDTH), dtype=np.float32)
+        # one row at a time: each sample read its entities at a moment of its own
+        return np.concatenate([self._row(sample) for sample in samples])
+
+    def kept(
+        self, sample: FeatureRecord, first_transactions: Mapping[int, int], first_entities: Mapping[int, int]
+    ) -> dict[Source, Kept]:
+        """What is left of each profile that a sample was made from; first offsets as in ``judge``."""
+        card = self._cards[(sample.partition, sample.transaction.card_id)]
+        moments = [tx.event_ms for offset, tx in card if offset <= sample.as_of[0]]
+        cut_ms = self._cut_ms(TRANSACTIONS.name, sample.partition, first_transactions)
+        out: dict[Source, Kept] = {"card": Kept(cut_ms, np.array(moments, dtype=np.int64))}
+        for slot, entity, as_of in entities_of(sample):
+            cut_ms = self._cut_ms(ENTITIES.name, entity_partition(*entity, self._partitions), first_entities)
+            for source in SOURCES_OF[slot]:
+                moments = [i.event_ms for o, i in self._items[entity] if o <= as_of and i.kind == "tx"]
+                out[source] = Kept(cut_ms, np.array(moments, dtype=np.int64))
+        return out
+
+    def _cut_ms(self, topic: str, partition: int, first: Mapping[int, int]) -> int | None:
+        if first.get(partition, 0) == 0:
+            return None
+        began = self._began.get((topic, partition))
+        return _NEVER if began is None else cut_before(began)
+
+    def _row(self, sample: FeatureRecord) -> Row:
+        tx = sample.transaction
+        gather = Gather([tx])
+        gather.cards[0] = self._card_at(sample)
+        gather.frauds[0] = self._entity_at(("card", tx.card_id), FRAUDS_OF["card"], sample.frauds_as_of)
+        for slot, entity, as_of in entities_of(sample):
+            if entity[0] == "customer":
+                gather.customers[0] = self._entity_at(entity, PAYMENTS_OF["customer"], as_of)
+                gather.frauds[1] = self._entity_at(entity, FRAUDS_OF["customer"], as_of)
+            elif entity[0] != "card":
+                place = gather.shared_entity_slots[0, slot]
+                gather.shared_entities[place] = self._entity_at(entity, PAYMENTS_OF[entity[0]], as_of)
+        rows, _ = gather.compute(columns_of([tx], [sample.event_ms], [-1]), apply=False)
+        blank(rows[0], sample.missing)
+        return rows
+
+    def _card_at(self, sample: FeatureRecord) -> Any:
+        """The card's profile with its transactions up to ``as_of``; one record of PAYER."""
+        arena = new_arena(PAYER, 1)
+        history = self._cards[(sample.partition, sample.transaction.card_id)]
+        events = [(offset, tx) for offset, tx in history if offset <= sample.as_of[0]]
+        if events:
+            columns = columns_of(
+                [tx for _, tx in events], [tx.event_ms for _, tx in events], [offset for offset, _ in events]
+            )
+            n = len(events)
+            unused = np.empty((n, WIDTH), dtype=np.float32)
+            slots, seen = np.zeros(n, np.int64), np.zeros(n, np.uint8)
+            payer_features(columns, slots, arena, APPLY, CARD_COLUMNS, unused, seen)
+        return arena[0]
+
+    def _entity_at(self, entity: Entity, view: View, as_of: int) -> Any:
+        """The entity's profile in a view with its items up to an offset of `entities`; one record."""
+        arena = new_arena(dtype_of(view), 1)
+        if self._begin is not None and (begin := self._begin.profiles.get((entity, view.name))) is not None:
+            arena[0] = begin
+        known = [
+            (offset, item)
+            for offset, item in self._items[entity]
+            if offset <= as_of and view_of(item) is view
+        ]
+        apply([item for _, item in known], [0] * len(known), [offset for offset, _ in known], arena)
+        return arena[0]
+
+
+def judge(
+    samples: Sequence[FeatureRecord],
+    evidence: Evidence,
+    first_transactions: Mapping[int, int],
+    first_entities: Mapping[int, int],
+    layouts: Layouts,
+) -> Verdict:
+    """Compare served vectors with recomputed ones, NaN equal to NaN; of another catalogue what both know.
+
+    Args:
+        first_transactions, first_entities: first offset kept of each partition; above 0 the log was truncated, and what the
+            first record given to ``evidence`` cannot vouch for is explained so (``streams.audit.parity.truncation``).
+    """
+    verdict = Verdict(compared=len(samples))
+    rows = evidence.recompute(samples)
+    vectors, other_catalogue = aligned_rows(list(samples), layouts)
+    for place, (row, served, sample) in enumerate(zip(rows, vectors, samples, strict=True)):
+        known = other_catalogue.get(place)
+        if place in other_catalogue and known is None:
+            verdict.explain("other_catalogue")
+            continue
+        differs = served.view(np.uint32) != row.view(np.uint32)
+        differs &= ~(np.isnan(served) & np.isnan(row))
+        if known is not None:
+            differs &= known
+        if not differs.any():
+            verdict.identical += 1
+            continue
+        kept = evidence.kept(sample, first_transactions, first_entities)
+        differs &= ~(cut_columns(sample.event_ms, kept) | in_another_order(served, row, kept))
+        if not differs.any():
+            verdict.explain("log_truncated")
+        else:
+            verdict.unexplained += 1
+            verdict.differing.append((sample.partition, sample.offset, np.flatnonzero(differs).tolist()))
+    return verdict

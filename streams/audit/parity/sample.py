@@ -1,0 +1,137 @@
+"""Parity against a running broker: a random sample of `features`, and the spans of the log that explain it."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from features.store.redis_client import RespClient
+from streams.audit.parity.recompute import Evidence, Verdict, entities_of, judge
+from streams.log.other_catalogues import Layouts, stored_in
+from streams.log.partitioning import entity_partition
+from streams.log.records import FeatureRecord, decode_features
+from streams.log.topics import ENTITIES, FEATURES, TRANSACTIONS
+from streams.runtime.kafka.log_reader import LogRow, Span, read_span, whole_log
+from streams.runtime.settings import Settings
+
+Progress = Callable[[str], None]
+
+
+class _Head(msgspec.Struct, array_like=True):
+    """The first fields of a features record: enough to know a repetition."""
+
+    catalogue: str
+    partition: int
+    offset: int
+
+
+#: what reading raises of a record that is none
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, TypeError)
+_head = msgspec.msgpack.Decoder(_Head)
+
+
+class Reservoir:
+    """A uniform sample of a stream of unknown length (Vitter 1985, algorithm R), repetitions left out.
+
+    As scoring does: of records with the same source offset only the first counts.
+    """
+
+    def __init__(self, size: int, seed: int | None) -> None:
+        self._size = size
+        self._random = random.Random(seed)
+        self._last: dict[int, int] = {}
+        self._seen = 0
+        self.values: list[bytes] = []
+
+    def add_records(self, records: list[Any]) -> None:
+        for record in records:
+            self.add(record.value())
+
+    def add(self, value: bytes | None) -> None:
+        """Offer one record of `features`; what is no features record is passed over, as scoring does."""
+        if value is None:
+            return
+        try:
+            head = _head.decode(value)
+        except _UNREADABLE:
+            return
+        if head.offset <= self._last.get(head.partition, -1):
+            return
+        self._last[head.partition] = head.offset
+        self._seen += 1
+        if len(self.values) < self._size:
+            self.values.append(value)
+            return
+        place = self._random.randrange(self._seen)
+        if place < self._size:
+            self.values[place] = value
+
+    def records(self) -> list[FeatureRecord]:
+        """The sample, decoded; what its first fields did not show to be no features record is left out now."""
+        out = []
+        for value in self.values:
+            with contextlib.suppress(*_UNREADABLE):
+                out.append(decode_features(value))
+        return out
+
+
+def check_parity(settings: Settings, sample: int, *, seed: int | None = None, say: Progress) -> Verdict:
+    """Recompute ``sample`` served vectors from the log and compare.
+
+    Raises:
+        LedgerUnreachable: the broker does not answer, or stops to.
+    """
+    first, end = whole_log(settings.kafka, [TRANSACTIONS.name, ENTITIES.name, FEATURES.name])
+    reservoir = Reservoir(sample, seed)
+    say("sampling features")
+    read_span(
+        settings.kafka,
+        _only(first, FEATURES.name),
+        _only(end, FEATURES.name),
+        reservoir.add_records,
+    )
+    samples = reservoir.records()
+    partitions = len(end[TRANSACTIONS.name]) or settings.partitions
+    evidence = Evidence(samples, partitions)
+    needed = needed_of(samples, partitions, first, end)
+    say(f"reading the log behind {len(samples)} decisions")
+    read_span(settings.kafka, first, needed, lambda records: _collect(evidence, records))
+    say("recomputing")
+    layouts = Layouts(stored_in(RespClient(settings.redis_address)))
+    return judge(samples, evidence, first[TRANSACTIONS.name], first[ENTITIES.name], layouts)
+
+
+def _only(span: Span, topic: str) -> Span:
+    return {topic: span[topic]}
+
+
+def needed_of(samples: list[FeatureRecord], partitions: int, first: Span, end: Span) -> Span:
+    """The log up to what the samples were made from, never beyond its end; at least the first record, which says what is gone."""
+    needed: Span = {TRANSACTIONS.name: {}, ENTITIES.name: {}}
+
+    def reach(topic: str, partition: int, offset: int) -> None:
+        last = min(max(offset, first[topic].get(partition, 0)) + 1, end[topic].get(partition, 0))
+        needed[topic][partition] = max(needed[topic].get(partition, 0), last)
+
+    for sample in samples:
+        reach(TRANSACTIONS.name, sample.partition, sample.as_of[0])
+        for _, entity, as_of in entities_of(sample):
+            reach(ENTITIES.name, entity_partition(*entity, partitions), as_of)
+    return needed
+
+
+def _collect(evidence: Evidence, records: list[Any]) -> None:
+    rows = []
+    for record in records:
+        row = LogRow(
+            record.partition(), record.offset(), record.timestamp()[1], record.value(), record.headers()
+        )
+        if record.topic() == ENTITIES.name:
+            evidence.add_entities(row)
+        else:
+            rows.append(row)
+    evidence.add_transactions(rows)

@@ -1,0 +1,161 @@
+"""Parity while it runs, of all entities: a few records every minute, made again from a snapshot of the store on. Pure.
+
+Whose payments come from all cards cannot be followed from the first on, and have too many to be read back. So profiles of some
+entities are read with how far they are applied, and a moment later records that name them are compared: with what these profiles
+and the items that came since give. Cost is bounded by the sample: what is followed, looked at and read has its most.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from features.catalogue import FEATURES, NAMES
+from streams.audit.parity.card_watch import readable, whole
+from streams.audit.parity.recompute import SOURCES_OF, Begin, Entity, Evidence, entities_of
+from streams.audit.parity.truncation import source_of
+from streams.log.other_catalogues import Layouts, aligned_rows
+from streams.log.partitioning import entity_partition
+from streams.log.records import FeatureRecord
+from streams.runtime.kafka.log_reader import LogRow
+from streams.runtime.metrics import PARITY_COMPARED, PARITY_DIFFERENT, PARITY_ENTITIES
+
+logger = logging.getLogger(__name__)
+
+
+class Most(NamedTuple):
+    """Bounds of one window."""
+
+    #: records whose entities are followed; records looked at then; of these, compared
+    followed: int = 64
+    looked: int = 4000
+    compared: int = 64
+    #: records of a partition of `entities` read back
+    items: int = 20_000
+    every_s: float = 60.0
+    open_s: float = 10.0
+
+
+#: of entities; of a card the frauds and declines
+KINDS = ("merchant", "device", "ip", "customer", "card")
+#: first offset and the one behind the last, by partition of `entities`
+Spans = dict[int, tuple[int, int]]
+_SOURCES = np.array([source_of(feature) for feature in FEATURES])
+
+
+class ParityWindow:
+    """Opens now and then, looks at `features` while it is open, compares when it closes."""
+
+    def __init__(
+        self,
+        layouts: Layouts,
+        partitions: int,
+        begin: Callable[[Sequence[FeatureRecord]], Begin | None],
+        read: Callable[[Spans], Iterable[LogRow]],
+        most: Most = Most(),  # noqa: B008 - a frozen value
+        seed: int | None = None,
+    ) -> None:
+        """``begin`` reads the profiles of records' entities at one moment; None: there is no state now. ``read``: `entities`."""
+        self._layouts, self._partitions, self._most = layouts, partitions, most
+        self._begin, self._read = begin, read
+        self._random = random.Random(seed)
+        self._candidates: list[Any] = []
+        self._open: Begin | None = None
+        self._due_s = self._until_s = 0.0
+        self._looked = 0
+        self._kept: list[FeatureRecord] = []
+        self._offsets: dict[Entity, int] = {}
+        self._kinds: Counter[str] = Counter()
+
+    def offer(self, records: Sequence[Any]) -> None:
+        """Records of `features` as they come, with ``value``."""
+        if self._open is None:
+            self._candidates = self._random.sample(records, min(self._most.followed, len(records)))
+            return
+        # what is not looked at costs nothing
+        for record in records[: self._most.looked - self._looked]:
+            self._looked += 1
+            if len(self._kept) == self._most.compared:
+                return
+            for sample in readable([record], 1):
+                kinds = {entity for _, (entity, _), _ in self._followed(sample, self._open)}
+                # else the few that everybody uses would leave no room for the others
+                if any(self._kinds[kind] < self._most.compared / len(KINDS) for kind in kinds):
+                    self._kinds.update(kinds)
+                    self._kept.append(sample)
+
+    def tick(self, now_s: float) -> int:
+        """Open or close what is due; returns how many records differed. Raises what ``begin`` and ``read`` raise."""
+        if self._open is None:
+            if now_s >= self._due_s and self._candidates:
+                self._due_s, self._until_s = now_s + self._most.every_s, now_s + self._most.open_s
+                self._follow(readable(self._candidates, 1))
+            return 0
+        enough = self._looked == self._most.looked or len(self._kept) == self._most.compared
+        if now_s < self._until_s and not enough:
+            return 0
+        begin, samples = self._open, self._kept
+        self._open, self._kept, self._candidates = None, [], []
+        return self._compare(begin, samples) if samples else 0
+
+    def _follow(self, records: list[FeatureRecord]) -> None:
+        self._looked = 0
+        self._kinds.clear()
+        self._open = self._begin(records) if records else None
+        self._offsets = {}
+        for (entity, _), profile in self._open.profiles.items() if self._open else ():
+            # a customer's payments and frauds are read at one moment: the newer offset holds for both
+            self._offsets[entity] = max(self._offsets.get(entity, -1), int(profile["offset"]))
+
+    def _followed(self, sample: FeatureRecord, begin: Begin) -> list[tuple[int, Entity, int]]:
+        """Of ``entities_of`` those that are followed, and were read no earlier than here."""
+        out = []
+        for slot, entity, as_of in entities_of(sample):
+            known = self._offsets.get(entity)
+            until = begin.positions.get(self._home(entity), 0) + self._most.items
+            if known is not None and known <= as_of < until:
+                out.append((slot, entity, as_of))
+        return out
+
+    def _compare(self, begin: Begin, samples: list[FeatureRecord]) -> int:
+        followed = [self._followed(sample, begin) for sample in samples]
+        spans: Spans = {}
+        for _, entity, as_of in (one for some in followed for one in some):
+            home = self._home(entity)
+            first = begin.positions.get(home, 0)
+            spans[home] = (first, max(spans.get(home, (0, first))[1], as_of + 1))
+        evidence = Evidence(samples, self._partitions, begin)
+        for row in self._read({p: span for p, span in spans.items() if span[1] > span[0]}):
+            evidence.add_entities(row)
+        rows = evidence.recompute(samples)
+        vectors, other_catalogue = aligned_rows(samples, self._layouts)
+        different = 0
+        for place, (sample, row, served) in enumerate(zip(samples, rows, vectors, strict=True)):
+            known = other_catalogue[place] if place in other_catalogue else whole(sample)
+            sure = [(slot, entity) for slot, entity, _ in followed[place] if entity not in evidence.unsure]
+            sources = {source for slot, _ in sure for source in SOURCES_OF[slot]}
+            if known is None or not sources:
+                continue
+            looked_at = known & np.isin(_SOURCES, ["transaction", *sources])
+            differs = (served.view(np.uint32) != row.view(np.uint32)) & ~(np.isnan(served) & np.isnan(row))
+            differs &= looked_at
+            PARITY_COMPARED.inc()
+            for _, (kind, _) in sure:
+                PARITY_ENTITIES.labels(kind).inc()
+            if differs.any():
+                PARITY_DIFFERENT.inc()
+                different += 1
+                names = ", ".join(NAMES[column] for column in np.flatnonzero(differs)[:5])
+                logger.error(
+                    "parity: transactions[%d] offset %d was served with another %s than the state before it and `entities` give",
+                    sample.partition, sample.offset, names,
+                )  # fmt: skip
+        return different
+
+    def _home(self, entity: Entity) -> int:
+        return entity_partition(*entity, self._partitions)

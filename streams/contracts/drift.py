@@ -1,0 +1,24 @@
+"""A row of `drift`: one detector's verdict."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+
+class DriftRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One detector's verdict on one feature (or ``*`` for all) over one window of decisions."""
+
+    detector: str
+    feature: str
+    window_start: datetime
+    window_end: datetime
+    rows: int
+    statistic: float
+    p_value: float | None
+    psi: float | None
+    severity: Literal["none", "warning", "critical"]
+    model_version: str
+    bundle_reference: str

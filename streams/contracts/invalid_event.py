@@ -1,0 +1,70 @@
+"""What does not fit a contract: the error, and the checks that every public event shares."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from features.transaction import EARLIEST_EVENT, LATEST_EVENT, MAX_AHEAD_MS
+
+
+class InvalidEvent(Exception):
+    """An event does not fit its contract. ``field`` names the place, ``reason`` is a metric label, the text is for people."""
+
+    def __init__(self, reason: str, field: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.field = field
+
+
+EARLIEST_MS = int(EARLIEST_EVENT.timestamp() * 1000)
+
+LATEST_MS = int(LATEST_EVENT.timestamp() * 1000)
+
+UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]")
+
+_FIELD = re.compile(r"`\$\.?([^`]*)`")
+
+
+def decode_json(decoder: Any, raw: bytes) -> Any:
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        found = _FIELD.search(str(error))
+        field = found.group(1) if found else ""
+        missing = re.search(r"missing required field `([^`]+)`", str(error))
+        raise InvalidEvent(
+            "field", missing.group(1) if missing else field, _plainly(str(error), field)
+        ) from None
+    except msgspec.DecodeError as error:
+        text = str(error)
+        reason = "not_utf8" if "utf-8" in text.lower() else "not_json"
+        raise InvalidEvent(reason, "", f"not JSON: {text}") from None
+    except RecursionError:
+        raise InvalidEvent("not_json", "", "not JSON: nested too deeply") from None
+    except UnicodeDecodeError:
+        raise InvalidEvent("not_utf8", "", "not UTF-8") from None
+
+
+def _plainly(text: str, field: str) -> str:
+    """The library's message in words of the person who has to mend the record."""
+    if "RFC3339" in text:
+        return f"{field} is no moment that exists: wanted is RFC 3339 with zone, such as 2026-11-21T10:15:30Z"
+    if "timezone" in text:
+        return f"{field} has no zone: wanted is RFC 3339 with zone, such as 2026-11-21T10:15:30Z"
+    return text
+
+
+def check_not_ahead(event_ms: int, appended_ms: int) -> None:
+    """Refuse events from the future, held against the time at which the broker (or the edge) got them.
+
+    Raises:
+        InvalidEvent: ``event_time_ahead``.
+    """
+    if event_ms > appended_ms + MAX_AHEAD_MS:
+        ahead_h = (event_ms - appended_ms) / 3_600_000
+        raise InvalidEvent(
+            "event_time_ahead", "event_time", f"event_time lies {ahead_h:.0f} hours in the future"
+        )

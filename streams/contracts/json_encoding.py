@@ -1,0 +1,20 @@
+"""Public events as JSON bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode(event: Any) -> bytes:
+    """JSON bytes of any event struct; times are RFC 3339 with zone."""
+    return _encoder.encode(event)
+
+
+def encode_many(events: Iterable[Any]) -> list[bytes]:
+    """``encode`` of each, in one go: JSON holds no line's end."""
+    return _encoder.encode_lines(events).split(b"\n")[:-1]

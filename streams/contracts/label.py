@@ -1,0 +1,61 @@
+"""A label: what a transaction turned out to be. Parsing is validation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from features.transaction import Identifier, Instant, epoch_ms
+from streams.contracts.card_numbers import find_card_number
+from streams.contracts.invalid_event import (
+    EARLIEST_MS,
+    LATEST_MS,
+    UNPRINTABLE,
+    InvalidEvent,
+    check_not_ahead,
+    decode_json,
+)
+from streams.contracts.transactions import MAX_TRANSACTION_BYTES
+
+
+class Label(msgspec.Struct, frozen=True, kw_only=True):
+    """What a transaction turned out to be. ``event_time`` is the transaction's own, ``label_time`` when it was said."""
+
+    transaction_id: Identifier
+    label: Literal["fraud", "legit"]
+    label_time: Instant
+    source: Literal["chargeback", "analyst", "customer"]
+    card_id: Identifier
+    merchant_id: Identifier
+    event_time: Instant
+
+
+_label_decoder = msgspec.json.Decoder(Label)
+
+
+def parse_label(raw: bytes | None) -> Label:
+    """Parse and check one label.
+
+    Raises:
+        InvalidEvent: as for transactions.
+    """
+    if not raw:
+        raise InvalidEvent("empty", "", "the record has no value")
+    if len(raw) > MAX_TRANSACTION_BYTES:
+        raise InvalidEvent(
+            "too_large", "", f"the value has {len(raw)} bytes, more than {MAX_TRANSACTION_BYTES}"
+        )
+    label: Label = decode_json(_label_decoder, raw)
+    joined = "   ".join((label.transaction_id, label.card_id, label.merchant_id))
+    if UNPRINTABLE.search(joined):
+        raise InvalidEvent("unprintable", "transaction_id", "an identifier holds unprintable characters")
+    if find_card_number(joined):
+        raise InvalidEvent(
+            "card_number", "card_id", "an identifier holds a card number; send a token in its place"
+        )
+    for name in ("event_time", "label_time"):
+        if not EARLIEST_MS <= epoch_ms(getattr(label, name)) < LATEST_MS:
+            raise InvalidEvent("event_time_range", name, f"{name} is not between 2000 and 2100")
+    check_not_ahead(epoch_ms(label.event_time), epoch_ms(label.label_time))
+    return label

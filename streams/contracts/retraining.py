@@ -1,0 +1,22 @@
+"""A record of `retraining`: a request for a new model, with its evidence."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+
+class RetrainingRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody or something asks for a new model, with evidence. One ``dedupe_key`` is answered once."""
+
+    model: str
+    reason: str
+    evidence: list[dict[str, Any]]
+    data_from: datetime
+    data_to: datetime
+    requested_at: datetime
+    dedupe_key: str
+    cooldown_s: float
+    requested_by: str

@@ -1,0 +1,117 @@
+"""What the ledger index knows of labels' transactions. What it holds and nobody can read is logged and taken as unknown."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import msgspec
+
+from features.store.redis_client import RespClient
+from models.decision import Decision
+from streams.labels.join import KnownDecision, StoredLabel
+from streams.log.decision_index import PageError, Place, decode_page, page_key, parse_entry, row_of
+from streams.log.records import HEADER_ENTITIES, DecidedEntities, decode_entities
+
+logger = logging.getLogger(__name__)
+
+#: what decoders raise for bytes that others wrote
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, TypeError, RecursionError)
+#: pages read in one round: bounds the memory of labels that come for a whole month at once
+PAGES_AT_ONCE = 64
+
+_decision_decoder = msgspec.json.Decoder(Decision)
+_label_decoder = msgspec.msgpack.Decoder(StoredLabel)
+
+
+class Asked(NamedTuple):
+    """A label's record and transaction, and its entry as the index has it."""
+
+    record: Any
+    transaction_id: str
+    entry: bytes | None
+
+
+def known_decisions(client: RespClient, asked: Sequence[Asked]) -> dict[str, KnownDecision]:
+    """The decisions of labels' transactions, as far as the index has them.
+
+    Raises:
+        StoreUnavailable: Redis did not come back in time.
+    """
+    wanted: dict[str, list[tuple[Asked, Place]]] = {}
+    for one in asked:
+        if one.entry:
+            try:
+                place = parse_entry(one.entry)
+            except PageError as error:
+                _log_unreadable("stored decision", one.record, error)
+                continue
+            wanted.setdefault(place.page, []).append((one, place))
+    out: dict[str, KnownDecision] = {}
+    pages = iter(wanted)
+    while names := list(islice(pages, PAGES_AT_ONCE)):
+        (stored,) = client.with_retry([("MGET", *map(page_key, names))])
+        for name, raw in zip(names, stored, strict=True):
+            out.update(_on_page(raw, wanted[name]))
+    return out
+
+
+def _on_page(raw: bytes | None, wanted: Sequence[tuple[Asked, Place]]) -> dict[str, KnownDecision]:
+    out = {}
+    try:
+        page = decode_page(raw or b"")
+    except PageError as error:
+        for one, _ in wanted:
+            _log_unreadable("stored decision", one.record, error)
+        return {}
+    for one, place in wanted:
+        try:
+            indexed = row_of(page, place)
+            out[one.transaction_id] = known_decision(indexed.decision, indexed.entities, one.record)
+        except (PageError, *UNREADABLE) as error:
+            _log_unreadable("stored decision", one.record, error)
+    return out
+
+
+def known_decision(decision: bytes, entities: bytes | None, record: Any) -> KnownDecision:
+    """A decision with whom it names; ``record`` is where it, or what asks for it, was read, for the log.
+
+    Raises:
+        one of UNREADABLE: it is no decision. Entities that cannot be read are unknown.
+    """
+    return KnownDecision(_decision_decoder.decode(decision), _entities(entities, record))
+
+
+def stored_label(raw: bytes | None, record: Any) -> StoredLabel | None:
+    """The newest label that the index holds for a record's transaction; None where it holds nothing that can be read."""
+    if not raw:
+        return None
+    try:
+        stored: StoredLabel = _label_decoder.decode(raw)
+    except UNREADABLE as error:
+        _log_unreadable("stored label", record, error)
+        return None
+    if stored.label.label == "fraud" and not stored.ever_fraud:
+        # written before this was kept
+        return msgspec.structs.replace(stored, ever_fraud=True)
+    return stored
+
+
+def _entities(raw: bytes | None, record: Any) -> DecidedEntities | None:
+    if not raw:
+        return None
+    try:
+        return decode_entities(raw)
+    except UNREADABLE as error:
+        _log_unreadable(HEADER_ENTITIES, record, error)
+        return None
+
+
+def _log_unreadable(what: str, record: Any, error: Exception) -> None:
+    # the error's text may quote a value, which belongs in no log
+    logger.warning(
+        "the %s of %s[%d] offset %d does not decode (%s): taken as unknown",
+        what, record.topic, record.partition, record.offset, type(error).__name__,
+    )  # fmt: skip

@@ -1,0 +1,69 @@
+"""Which outcomes are on the log already: what a worker that starts again, or on a store that lost its last writes, leaves out.
+
+Only the worker of a partition writes its outcomes, so the tail of `outcomes` knows more than the store does. A source
+offset alone would not tell: after a crash the other of label and decision may complete the pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from features.transaction import Instant, epoch_ms
+from streams.contracts.outcome import Outcome
+from streams.log.topics import OUTCOMES
+from streams.runtime.kafka.log_reader import Span, read_span, whole_log
+
+#: outcomes looked back for: a chunk at work, and what five chunks a second can write in two seconds
+LOOK_BACK = 50_000
+
+
+class _Decision(msgspec.Struct):
+    transaction_id: str
+
+
+class _Outcome(msgspec.Struct):
+    decision: _Decision
+    label: str
+    label_time: Instant
+
+
+_decoder = msgspec.json.Decoder(_Outcome)
+
+
+def key_of(outcome: Outcome | _Outcome) -> int:
+    """A transaction's outcome for one statement of its label; equal keys in one process are equal outcomes."""
+    return hash((outcome.decision.transaction_id, outcome.label, epoch_ms(outcome.label_time)))
+
+
+def keys_of(values: Iterable[bytes | None]) -> set[int]:
+    """The keys of records of `outcomes`; what is none is passed over."""
+    keys = set()
+    for value in values:
+        try:
+            keys.add(key_of(_decoder.decode(value or b"")))
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            continue
+    return keys
+
+
+def sent_outcomes(bootstrap: str, partitions: Iterable[int]) -> set[int]:
+    """The keys of the last outcomes of some partitions.
+
+    Raises:
+        LedgerUnreachable: the broker does not answer.
+    """
+    first, ends = whole_log(bootstrap, [OUTCOMES.name])
+    wanted = {p: end for p, end in ends[OUTCOMES.name].items() if p in set(partitions)}
+    start: Span = {
+        OUTCOMES.name: {p: max(first[OUTCOMES.name][p], end - LOOK_BACK) for p, end in wanted.items()}
+    }
+    keys: set[int] = set()
+
+    def collect(records: list[Any]) -> None:
+        keys.update(keys_of(record.value() for record in records))
+
+    read_span(bootstrap, start, {OUTCOMES.name: wanted}, collect)
+    return keys

@@ -1,0 +1,201 @@
+"""The ledger index in Redis: where a decision is found by its transaction, for 60 days.
+
+What one chunk holds of one partition of `decisions` is a *page*: compressed together, a decision of 570 bytes takes about 30.
+Per transaction there is an *entry*, which names its page, its row there and the day of writing. A page is named by its offsets,
+so the same name is always the same decisions.
+
+Entries stand in hashes of a fixed number, 60 days to a set of them: as keys of their own they took four times the memory, and
+each time that Redis' table of keys had to double, its queries took twice as long for ten seconds (decision 15).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import cramjam
+import msgspec
+
+from features.store.redis_client import Command, Packed, StoreUnavailable
+
+#: how long a decision waits for its label
+KEEP_S = 60 * 86_400
+DAY_S = 86_400
+#: a page outlives what its entries count for, by days
+KEEP_PAGE_S = KEEP_S + DAY_S + 3600
+#: the hashes of so long expire within a day of each other, when the newest of their entries is over
+WINDOW_S = KEEP_S
+#: where an entry may be: in the hashes of this window, or of the one before
+WINDOWS = 2
+#: the clocks of who writes and who looks may differ by this: so long before a window's end look-ups already ask the next
+#: window's hashes in place of the last one's, and what is written then is written to both, to be found for all its days
+CLOCKS_APART_S = 300
+#: hashes of a window. With up to 128 entries one is a single piece of memory (``infra.stack.redis``), beyond that a table
+BUCKETS = 1 << 16
+LEVEL = 1
+#: more would compress little better, and one decision is read by decompressing them all (0.1 ms)
+PAGE_ROWS = 256
+
+
+class PageError(Exception):
+    """A stored entry or page cannot be read."""
+
+
+class IndexedDecision(msgspec.Struct, array_like=True, frozen=True):
+    """What is kept of one decision: its JSON, and its header HEADER_ENTITIES as it came."""
+
+    decision: bytes
+    entities: bytes | None
+
+
+class Row(NamedTuple):
+    """One record of `decisions` to be indexed."""
+
+    offset: int
+    transaction_id: str
+    indexed: IndexedDecision
+
+
+class Place(NamedTuple):
+    """What an entry says."""
+
+    page: str
+    row: int
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoder = msgspec.msgpack.Decoder(list[IndexedDecision])
+
+
+def bucket_key(transaction_id: str, window: int) -> bytes:
+    """Redis key of the hash in which a transaction's entry is, where it was written in this window."""
+    return _bucket_key(crc32(transaction_id.encode()) % BUCKETS, window)
+
+
+def page_key(name: str) -> str:
+    """Redis key of a page."""
+    return f"tollgate:decisions:{name}"
+
+
+class IndexWriter:
+    """Makes the commands that index decisions. It remembers which hashes it has told when to expire: each once, not each time."""
+
+    def __init__(self) -> None:
+        # by window
+        self._buckets: dict[int, dict[int, bytes]] = {}
+
+    def writes(self, partition: int, rows: Sequence[Row], now_s: float) -> list[Command]:
+        """The commands that index some decisions of one partition, in the order of their offsets; seconds since 1970."""
+        windows = sorted({_window(now_s), _window(now_s + CLOCKS_APART_S)})
+        self._buckets = {window: self._buckets.get(window, {}) for window in windows}
+        out: list[Command] = []
+        for start in range(0, len(rows), PAGE_ROWS):
+            some = rows[start : start + PAGE_ROWS]
+            name = f"{partition}:{some[0].offset}-{some[-1].offset}"
+            page = encode_page([row.indexed for row in some])
+            ids = [row.transaction_id for row in some]
+            out.append(("SET", page_key(name), page, "EX", KEEP_PAGE_S))
+            out += [self._entries(name.encode(), ids, now_s, window) for window in windows]
+        return out
+
+    def _entries(self, page: bytes, transaction_ids: Sequence[str], now_s: float, window: int) -> Packed:
+        buckets = self._buckets[window]
+        until = (window + WINDOWS) * WINDOW_S
+        day = int(now_s // DAY_S)
+        entries: list[bytes] = []
+        expiries: list[bytes] = []
+        for row, transaction_id in enumerate(transaction_ids):
+            name = transaction_id.encode()
+            bucket = crc32(name) % BUCKETS
+            key = buckets.get(bucket)
+            if key is None:
+                key = buckets[bucket] = _bulk(_bucket_key(bucket, window))
+                # after the HSETs: what is not there cannot expire. And not all in the same second
+                expiries.append(b"*3\r\n$8\r\nEXPIREAT\r\n%b%b" % (key, _bulk(b"%d" % (until + bucket))))
+            value = b"%b:%d@%d" % (page, row, day)
+            entries.append(
+                b"*4\r\n$4\r\nHSET\r\n%b$%d\r\n%b\r\n$%d\r\n%b\r\n"
+                % (key, len(name), name, len(value), value)
+            )
+        return Packed(b"".join([*entries, *expiries]), len(entries) + len(expiries))
+
+
+def lookups(transaction_ids: Sequence[str], now_s: float) -> Packed:
+    """The commands that ask for transactions' entries: ``WINDOWS`` for each, whose replies ``entries_in`` reads."""
+    out = []
+    newest = _window(now_s + CLOCKS_APART_S)
+    for transaction_id in transaction_ids:
+        name = transaction_id.encode()
+        bucket, field = crc32(name) % BUCKETS, _bulk(name)
+        out += [
+            b"*3\r\n$4\r\nHGET\r\n%b%b" % (_bulk(_bucket_key(bucket, newest - back)), field)
+            for back in range(WINDOWS)
+        ]
+    return Packed(b"".join(out), len(out))
+
+
+def entries_in(replies: Sequence[Any], now_s: float) -> list[bytes | None]:
+    """Of each transaction its newest entry, for ``parse_entry``; None where there is none, or it is over.
+
+    Raises:
+        StoreUnavailable: the store answered with an error.
+    """
+    if replies.count(None) == len(replies):
+        # as of nearly all that come for the first time
+        return [None] * (len(replies) // WINDOWS)
+    refused = next((reply for reply in replies if isinstance(reply, Exception)), None)
+    if refused is not None:
+        raise StoreUnavailable(f"the store refused: {refused}")
+    today = int(now_s // DAY_S)
+    out: list[bytes | None] = []
+    for at in range(0, len(replies), WINDOWS):
+        stored = next((reply for reply in replies[at : at + WINDOWS] if reply is not None), None)
+        if stored is not None:
+            entry, _, day = stored.rpartition(b"@")
+            # what is no entry is left for ``parse_entry`` to refuse
+            if entry and day.isdigit():
+                stored = entry if today - int(day) <= KEEP_S // DAY_S else None
+        out.append(stored)
+    return out
+
+
+def encode_page(decisions: Sequence[IndexedDecision]) -> bytes:
+    """A page as it is stored."""
+    return bytes(cramjam.zstd.compress(_encode(decisions), LEVEL))
+
+
+def decode_page(stored: bytes) -> list[IndexedDecision]:
+    """Raises: PageError."""
+    try:
+        page: list[IndexedDecision] = _decoder.decode(bytes(cramjam.zstd.decompress(stored)))
+    except (cramjam.DecompressionError, msgspec.MsgspecError) as error:
+        raise PageError(f"a page of the ledger index does not decode: {error}") from error
+    return page
+
+
+def parse_entry(stored: bytes) -> Place:
+    """Raises: PageError."""
+    page, _, row = stored.rpartition(b":")
+    if not page or not row.isdigit() or len(row) > 9:
+        raise PageError("an entry of the ledger index names no page and row")
+    return Place(page.decode("ascii", "replace"), int(row))
+
+
+def row_of(page: Sequence[IndexedDecision], place: Place) -> IndexedDecision:
+    """Raises: PageError: there is no such row."""
+    if place.row >= len(page):
+        raise PageError(f"page {place.page} of the ledger index has {len(page)} rows, not {place.row + 1}")
+    return page[place.row]
+
+
+def _window(now_s: float) -> int:
+    return int(now_s // WINDOW_S)
+
+
+def _bucket_key(bucket: int, window: int) -> bytes:
+    return b"tollgate:index:%d:%d" % (window, bucket)
+
+
+def _bulk(part: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(part), part)

@@ -1,0 +1,134 @@
+"""Payments on their way to the entities that they count for, as columns: made by the card stage, taken by the entity stage. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from features.kernels.columns import PAYMENT, Payments
+from streams.log.records import PAID_ENTITIES, EntityItem, EntityItems, PaidColumns, Payment
+
+#: event times of items lie below it: the year 2100
+MAX_MS = 4_102_444_800_000
+_KINDS = len(PAID_ENTITIES)
+
+
+class Paid(NamedTuple):
+    """n items: the payment of each, its card, the kind of its entity (place in PAID_ENTITIES) and the entity's id."""
+
+    payments: Payments
+    cards: npt.NDArray[np.uint32]
+    kinds: npt.NDArray[np.uint8]
+    ids: list[str]
+
+
+def pack_paid(
+    payments: Payments,
+    cards: npt.NDArray[np.uint32],
+    ids: Sequence[Sequence[str | None]],
+    homes: npt.NDArray[np.int64],
+    sources: npt.NDArray[np.int64],
+    keep: npt.NDArray[np.bool_],
+) -> dict[tuple[int, int], PaidColumns]:
+    """The items of a chunk's n transactions, by source partition and partition of `entities`.
+
+    Args:
+        cards: (n,), hashes. ids: of each kind of PAID_ENTITIES, n ids. homes: (n, kinds), partitions, -1 where there is no id.
+        sources: (n,), partition of each transaction. keep: (n,), False for repetitions.
+    """
+    flat = homes.ravel()
+    where = np.flatnonzero((flat >= 0) & np.repeat(keep, _KINDS))
+    out: dict[tuple[int, int], PaidColumns] = {}
+    if not len(where):
+        return out
+    targets = int(flat.max()) + 1
+    pair = np.repeat(sources, _KINDS)[where] * targets + flat[where]
+    order = np.argsort(pair, kind="stable")
+    where, pair = where[order], pair[order]
+    for part in np.split(where, np.flatnonzero(np.diff(pair)) + 1):
+        rows, kinds = part // _KINDS, part % _KINDS
+        # rows ascend: each row's first item begins a payment
+        first = np.diff(rows, prepend=-1) != 0
+        used = rows[first]
+        key = int(sources[rows[0]]), int(flat[part[0]])
+        out[key] = PaidColumns(
+            payments[used].tobytes(), cards[used].astype("<u4").tobytes(),
+            (np.cumsum(first) - 1).astype("<u4").tobytes(), kinds.astype("u1").tobytes(),
+            [ids[kind][row] or "" for kind, row in zip(kinds.tolist(), rows.tolist(), strict=True)],
+        )  # fmt: skip
+    return out
+
+
+def unpack_paid(columns: PaidColumns) -> Paid:
+    """The items of a record, in its order.
+
+    Raises:
+        ValueError: the arrays do not belong together, or a value is none that an item can have.
+    """
+    payments = np.frombuffer(columns.payments, dtype=PAYMENT)
+    cards = np.frombuffer(columns.cards, dtype="<u4")
+    rows = np.frombuffer(columns.rows, dtype="<u4")
+    kinds = np.frombuffer(columns.kinds, dtype="u1")
+    if len(cards) != len(payments) or not len(rows) == len(kinds) == len(columns.ids):
+        raise ValueError("columns of payments differ in length")
+    if len(rows) and (rows.max() >= len(payments) or kinds.max() >= _KINDS or not all(columns.ids)):
+        raise ValueError("an item names no payment, no kind of entity, or no entity")
+    times = payments["event_ms"]
+    if len(times) and not (times.min() >= 0 and times.max() < MAX_MS):
+        raise ValueError(f"no such time: {times.min()} or {times.max()}")
+    return Paid(payments[rows], cards[rows], kinds, columns.ids)
+
+
+def fresh_paid(paid: Paid, known: int) -> tuple[Paid, int]:
+    """Items above the last offset applied of their source, and the last offset now."""
+    offsets = paid.payments["offset"]
+    if not len(offsets):
+        return paid, known
+    newest = max(known, int(offsets.max()))
+    fresh = offsets > known
+    if fresh.all():
+        return paid, newest
+    ids = [name for name, new in zip(paid.ids, fresh.tolist(), strict=True) if new]
+    return Paid(paid.payments[fresh], paid.cards[fresh], paid.kinds[fresh], ids), newest
+
+
+def fresh_items_of(
+    batch: EntityItems, known: int, wanted: Collection[tuple[str, str]] | None = None
+) -> tuple[list[EntityItem], int]:
+    """``fresh_items`` and ``fresh_paid`` for who reads the log one item at a time; ``wanted``: of these (entity, id) only.
+
+    Raises:
+        ValueError: as ``unpack_paid``.
+    """
+    items, newest = fresh_items(batch.items, known)
+    items = [i for i in items if wanted is None or (i.entity, i.entity_id) in wanted]
+    if batch.paid is None:
+        return items, newest
+    paid, newest_paid = fresh_paid(unpack_paid(batch.paid), known)
+    for i, (kind, name) in enumerate(zip(paid.kinds.tolist(), paid.ids, strict=True)):
+        entity = PAID_ENTITIES[kind]
+        if wanted is None or (entity, name) in wanted:
+            items.append(_item(entity, name, paid.payments[i], int(paid.cards[i])))
+    return items, max(newest, newest_paid)
+
+
+def fresh_items(items: Sequence[EntityItem], known: int) -> tuple[list[EntityItem], int]:
+    """Items above the last offset applied of their source, and the last offset now. What labels say passes: ``news_of``."""
+    fresh = [item for item in items if item.said is not None or item.offset > known]
+    return fresh, max((item.offset for item in fresh if item.said is None), default=known)
+
+
+def _item(entity: str, name: str, row: Any, card: int) -> EntityItem:
+    payment = None
+    if entity == "customer":
+        known = [float(row[field]) for field in ("latitude", "longitude", "channel", "mcc")]
+        payment = Payment(
+            *(int(row[field]) for field in ("id_hash", "merchant_hash", "device_hash", "country")),
+            *(None if value != value else value for value in known),
+        )
+    return EntityItem(
+        entity, name, "tx", int(row["offset"]), int(row["event_ms"]), int(row["amount"]), card, 0, payment
+    )

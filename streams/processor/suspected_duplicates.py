@@ -1,0 +1,65 @@
+"""Transactions that are like an old payment of their card in time and amount (``features.kernels.payer``: POSSIBLE): repetitions,
+or others that nobody has decided yet. The ledger index knows which.
+
+It is written after the decisions: a repetition that comes before its first copy is indexed, and after 40 newer payments of its
+card, is decided twice. Never is another transaction left without a decision.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from features.kernels.payer import DUPLICATE, POSSIBLE
+from features.store.redis_client import RespClient
+from streams.log.decision_index import entries_in, lookups
+from streams.processor.intake import Accepted
+from streams.runtime.metrics import DECIDED_SUSPECTED_DUPLICATES
+
+#: ids let through that are remembered: those of the seconds until they are in the index
+REMEMBERED = 10_000
+
+
+class SuspectedDuplicates:
+    """Which rows of a chunk are repetitions, certain or looked up."""
+
+    def __init__(self, client: RespClient, clock: Callable[[], float] = time.time) -> None:
+        """``clock``: seconds since 1970."""
+        self._client = client
+        self._clock = clock
+        # by transaction_id: partition and offset of the record that goes on. The same record may come again, after a crash elsewhere
+        self._let_through: OrderedDict[str, tuple[int, int]] = OrderedDict()
+
+    def repeated(self, accepted: Sequence[Accepted], seen: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        """True for what is not to be decided (again), (n,): DUPLICATEs, and of POSSIBLEs those whose id is in the index, earlier
+        in this chunk, or of another record that was let through before.
+
+        Asks the store, once, only where a row is POSSIBLE.
+
+        Raises:
+            StoreUnavailable: the store did not come back in time, or answered with an error.
+        """
+        out: npt.NDArray[np.bool_] = seen == DUPLICATE
+        rows = np.flatnonzero(seen == POSSIBLE).tolist()
+        if not rows:
+            return out
+        ids = [event.transaction.transaction_id for event in accepted]
+        first: dict[str, int] = {}
+        for row, transaction_id in enumerate(ids):
+            first.setdefault(transaction_id, row)
+        now_s = self._clock()
+        replies: list[Any] = self._client.with_retry([lookups([ids[row] for row in rows], now_s)])
+        for row, entry in zip(rows, entries_in(replies, now_s), strict=True):
+            place = accepted[row].partition, accepted[row].offset
+            known = entry is not None or first[ids[row]] != row
+            if known or self._let_through.setdefault(ids[row], place) != place:
+                out[row] = True
+        while len(self._let_through) > REMEMBERED:
+            self._let_through.popitem(last=False)
+        DECIDED_SUSPECTED_DUPLICATES.inc(len(rows) - int(out[rows].sum()))
+        return out

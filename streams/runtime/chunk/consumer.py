@@ -1,0 +1,324 @@
+"""Faust's consumer, yielding one message per fetch and topic, and committing what was handled."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from time import monotonic
+from typing import Any
+
+import aiokafka
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+
+from streams.runtime.chunk.chunk import Chunk, Positions
+from streams.runtime.chunk.pacing import AT_ONCE, BUSY_FETCH_BYTES, BUSY_GAP_S, Pacing
+from streams.runtime.metrics import CONSUMER_LAG
+
+logger = logging.getLogger(__name__)
+
+EXIT_HANDLER_FAILED = 70
+
+#: records of one chunk at most: bounds memory and the time that one chunk takes
+MAX_CHUNK_RECORDS = 4096
+
+#: one at work and one that waits, or is being ended: more would only be memory, and fetched earlier than need be
+CHUNKS_AT_ONCE = 2
+
+#: chunks that are handled are ended within this, or whoever takes the partitions stops them
+SETTLE_WITHIN_S = 5.0
+
+#: a fetch waits so long for a first record
+FETCH_WAIT_MS = 500
+
+
+class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread with range assignment (co-partitioned topics stay together) and commits that never crash."""
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        conf = self.app.conf
+        self._assignor = RangePartitionAssignor
+        return aiokafka.AIOKafkaConsumer(
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            bootstrap_servers=driver.server_list(transport.url, transport.default_port),
+            partition_assignment_strategy=[RangePartitionAssignor],
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_poll_records=MAX_CHUNK_RECORDS,
+            max_poll_interval_ms=300_000,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            fetch_min_bytes=self.consumer.fetch_min_bytes,
+            request_timeout_ms=int(conf.broker_request_timeout * 1000),
+            session_timeout_ms=int(conf.broker_session_timeout * 1000),
+            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+            rebalance_timeout_ms=10_000,
+            isolation_level="read_committed",
+            metadata_max_age_ms=10_000,
+        )
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        consumer = self._ensure_consumer()
+        assigned = self.assignment()
+        ours = {
+            TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, "")
+            for tp, offset in offsets.items()
+            if tp in assigned
+        }
+        try:
+            await consumer.commit(ours)
+        except KafkaError as error:
+            # the position beside the state, or the next commit, covers this one
+            logger.warning("offsets were not committed (%s); the next commit covers them", error)
+            return False
+        return True
+
+
+class ChunkConsumer(driver.Consumer):
+    """Yields one message per fetch and topic, and commits what was handled."""
+
+    #: set by ``run_chunk_app`` on the subclass it makes
+    start_positions: Callable[[list[tuple[str, int]]], Positions] | None = None
+    settle: Callable[[], None] | None = None
+    fetch_min_bytes: int = 1
+    pacing: Pacing = AT_ONCE
+    sample_above: int = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._handled: dict[TP, int] = {}
+        self._committed: dict[TP, int] = {}
+        self._room = asyncio.Semaphore(CHUNKS_AT_ONCE)
+        # raised whenever partitions come or go: what was fetched before is fetched again, here or elsewhere
+        self._session = 0
+        self._fetched_in = 0
+        self._next: dict[TP, int] = {}
+        # a fetch runs wholly before a seek or wholly after it
+        self._fetching = asyncio.Lock()
+        self._fetched_at = 0.0
+        self._interval_s = self.pacing.chunk_interval_s
+        self._held: dict[str, Chunk] = {}
+        self._held_until: dict[str, float] = {}
+
+    def _new_consumer_thread(self) -> ChunkConsumerThread:
+        return ChunkConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        try:
+            await self._fetch_chunks(fetcher)
+        except Exception:  # the process edge: Faust would log it and go on without ever fetching again
+            logger.exception("fetching failed")
+            os._exit(EXIT_HANDLER_FAILED)
+
+    async def _fetch_chunks(self, fetcher: Any) -> None:
+        while not (self.should_stop or fetcher.should_stop):
+            if not self.pacing.at_broker:
+                await asyncio.sleep(max(0.0, self._fetched_at + self._interval_s - monotonic()))
+            try:
+                records, active = await self._wait_next_records(self._patience())
+            except self.consumer_stopped_errors:
+                return
+            if not self.flow_active or self._fetched_in != self._session:
+                continue
+            now = monotonic()
+            gap_s = now - self._fetched_at
+            if records:
+                self._fetched_at = now
+                self._interval_s = self.pacing.interval_after(records)
+            if self.pacing.at_broker:
+                self._pace_at_broker(gap_s)
+            for chunk in self._due(self._chunks(records or {}, active), now):
+                if await self._take_room(fetcher, chunk):
+                    await self.callback(self._message(chunk))
+            if records and 0 < self.sample_above < sum(map(len, records.values())):
+                await self._skip_to_end(records)
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        async with self._fetching:
+            self._fetched_in = self._session
+            return await super()._getmany(active_partitions, timeout)
+
+    async def _skip_to_end(self, partitions: Iterable[TP]) -> None:
+        """Read on at what comes from now on; what lies between is left out, and its offsets count as read with the next chunk."""
+        async with self._fetching:
+            if self._fetched_in != self._session:
+                return
+            places = [TopicPartition(tp.topic, tp.partition) for tp in partitions]
+            for place in places:
+                self._next.pop(TP(place.topic, place.partition), None)
+            try:
+                await self._thread.call_thread(self._thread._ensure_consumer().seek_to_end, *places)
+            except (KafkaError, TimeoutError) as error:
+                # partitions have moved, or the broker is away: then all is read, which is only slower
+                logger.warning("a sampler did not get to the end of its partitions: %s", error)
+
+    def _pace_at_broker(self, gap_s: float) -> None:
+        """Let the broker gather while it is busy, answer at once when it is quiet: a fetch costs a millisecond of CPU."""
+        fetcher = self._thread._ensure_consumer()._fetcher
+        busy = gap_s < BUSY_GAP_S
+        fetcher._fetch_min_bytes = BUSY_FETCH_BYTES if busy else self.fetch_min_bytes
+        fetcher._fetch_max_wait_ms = round(self._interval_s * 1000) if busy else FETCH_WAIT_MS
+
+    def _due(self, chunks: list[Chunk], now: float) -> list[Chunk]:
+        """What is handed on now: slow topics are gathered until their time has come, or until they are a full chunk.
+
+        They are gathered here and not left with aiokafka, which fetches nothing for 0.1 s while any partition is unread.
+        """
+        slow = self.pacing.slow_topics
+        if not slow:
+            return chunks
+        ready = []
+        for chunk in chunks:
+            if chunk.topic not in slow:
+                ready.append(chunk)
+            elif chunk.topic in self._held and self._held[chunk.topic].session == chunk.session:
+                held = self._held[chunk.topic]
+                held.records.extend(chunk.records)
+                held.positions.update(chunk.positions)
+                held.starts = {**chunk.starts, **held.starts}
+            else:
+                self._held[chunk.topic] = chunk
+                self._held_until[chunk.topic] = now + slow[chunk.topic]
+        for topic in list(self._held):
+            if now >= self._held_until[topic] or len(self._held[topic].records) >= MAX_CHUNK_RECORDS:
+                ready.append(self._held.pop(topic))
+        return ready
+
+    def _patience(self) -> float:
+        """How long a fetch may wait for records, seconds."""
+        if not self._held:
+            return 1.0
+        return max(0.001, min(1.0, *(self._held_until[topic] - monotonic() for topic in self._held)))
+
+    async def _take_room(self, fetcher: Any, chunk: Chunk) -> bool:
+        """Wait for a permit; False, and none taken, when the chunk must not be handed on any more."""
+        while not (self.should_stop or fetcher.should_stop) and chunk.current():
+            room = self._room
+            try:
+                await asyncio.wait_for(room.acquire(), timeout=1.0)
+            except TimeoutError:
+                continue
+            if chunk.current():
+                chunk.finish = partial(self._finished, chunk.session, chunk.positions, room)
+                return True
+            room.release()
+        return False
+
+    def _chunks(self, records: Mapping[TP, list[Any]], active: Iterable[TP] | None) -> list[Chunk]:
+        allowed = None if active is None else set(active)
+        by_topic: dict[str, Chunk] = {}
+        for tp, fetched in records.items():
+            if not fetched or (allowed is not None and tp not in allowed):
+                continue
+            chunk = by_topic.get(tp.topic) or by_topic.setdefault(tp.topic, self._new_chunk(tp.topic))
+            chunk.records.extend(fetched)
+            position = fetched[-1].offset + 1
+            place = TP(tp.topic, tp.partition)
+            chunk.starts[place] = self._next.get(place, fetched[0].offset)
+            chunk.positions[place] = self._next[place] = position
+            highwater = self.highwater(tp)
+            if highwater is not None:
+                CONSUMER_LAG.labels(self.app.conf.id, tp.topic, tp.partition).set(
+                    max(0, highwater - position)
+                )
+        return list(by_topic.values())
+
+    def _new_chunk(self, topic: str) -> Chunk:
+        # neither this nor ``finish`` may hold the chunk: in a circle, its records would wait for the garbage collector
+        return Chunk(topic, [], session=self._session, current=partial(self._is_current, self._session))
+
+    def _is_current(self, session: int) -> bool:
+        return session == self._session
+
+    def _message(self, chunk: Chunk) -> ConsumerMessage:
+        first = chunk.records[0]
+        tp = next(iter(chunk.positions))
+        return ConsumerMessage(
+            chunk.topic, tp.partition, first.offset, first.timestamp / 1000, first.timestamp_type, [],
+            None, chunk, None, 0, 0, tp, generation_id=self.app.consumer_generation_id,
+        )  # fmt: skip
+
+    def _finished(self, session: int, positions: Mapping[TP, int], room: asyncio.Semaphore) -> None:
+        if session == self._session:
+            self._handled.update(positions)
+        room.release()
+
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Commit the positions of handled chunks that are not committed yet."""
+        # Faust's own bookkeeping of acknowledged offsets is not used: keep it from growing
+        self._acked.clear()
+        self._acked_index.clear()
+        assigned = self.assignment()
+        pending = {
+            tp: offset
+            for tp, offset in self._handled.items()
+            if tp in assigned and self._committed.get(tp) != offset
+        }
+        if not pending or not await self._commit(pending):
+            return False
+        self._committed.update(pending)
+        return True
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """What was fetched and not handled yet is another worker's now, or is fetched again; what is handled is ended first."""
+        self._session += 1
+        # what is not ended by then is stopped by whoever has the partitions next
+        await self._settled()
+        await super().on_partitions_revoked(revoked)
+
+    async def _settled(self) -> bool:
+        """Wait until all that was handled is ended; whether it is, after SETTLE_WITHIN_S."""
+        settle = type(self).settle
+        if settle is None:
+            return True
+        try:
+            await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(None, settle), SETTLE_WITHIN_S)
+        except TimeoutError:
+            return False
+        return True
+
+    async def perform_seek(self) -> None:
+        """After an assignment: start where the state says, else where the group committed. Faust resumes the flow after it."""
+        self._session += 1
+        self.stop_flow()
+        async with self._fetching:
+            await self.seek_to_committed()
+            places = await self._seek_to_state()
+            self._begin(places)
+
+    async def _seek_to_state(self) -> dict[TP, int]:
+        start = type(self).start_positions
+        if start is None:
+            return {}
+        if not await self._settled():
+            # what is still being written would take the session that begins here for its own
+            logger.error(
+                "chunks from before an assignment are not ended within %g s: starting again", SETTLE_WITHIN_S
+            )
+            os._exit(EXIT_HANDLER_FAILED)
+        assigned = [(tp.topic, tp.partition) for tp in self.assignment()]
+        positions = await asyncio.get_event_loop().run_in_executor(None, start, assigned)
+        places = {TP(topic, partition): offset for (topic, partition), offset in positions.items()}
+        if places:
+            await self.seek_wait(places)
+        return places
+
+    def _begin(self, places: dict[TP, int]) -> None:
+        """All is sought: from here on only what is fetched now counts."""
+        self._next = places
+        self._handled.clear()
+        self._committed.clear()
+        self._held.clear()
+        # chunks of the session before are dropped and may never finish; who waits for their room is let go
+        before, self._room = self._room, asyncio.Semaphore(CHUNKS_AT_ONCE)
+        for _ in range(CHUNKS_AT_ONCE):
+            before.release()
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Faust's per-record livelock detector does not apply to chunks; lag is a metric."""

@@ -1,0 +1,163 @@
+"""Where everything is: one frozen value per stack, written by ``tollgate up`` and read by every process.
+
+A stack is a folder (``home``). Its ``settings.json`` holds addresses, ports and paths; a process gets the
+folder as ``--home`` (or ``TOLLGATE_HOME``) and nothing else. Nothing here connects to anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+SETTINGS_FILE = "settings.json"
+DEFAULT_HOME = Path(".tollgate")
+DEFAULT_PORT_BASE = 19000
+
+
+class SettingsError(Exception):
+    """The stack's settings are missing or unreadable; the text says where and what to do."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Addresses and limits of one stack. Ports stay below 32768 (ephemeral ports begin there)."""
+
+    home: str
+    port_base: int = DEFAULT_PORT_BASE
+    kafka: str = "127.0.0.1:19000"
+    redis: str = "redis://127.0.0.1:19002"
+    #: unix socket of Redis where it is on this machine: half the cost of TCP; empty when remote
+    redis_socket: str = ""
+    http: str = "http://127.0.0.1:19003"
+    prometheus: str = "http://127.0.0.1:19004"
+    alertmanager: str = "http://127.0.0.1:19005"
+    mlflow: str = "http://127.0.0.1:19006"
+    oncall: str = "http://127.0.0.1:19007"
+    console: str = "http://127.0.0.1:19008"
+    partitions: int = 2
+    #: workers of the processor's group, 1 or 2; they share the partitions
+    processors: int = 1
+    #: of the group that scores the stream, 1 or 2 replicas: with two, one takes over what the other had when it dies or freezes
+    stream_replicas: int = 1
+    #: what one processor keeps of profiles in memory, MiB; what it has not it reads from Redis
+    profile_cache_mb: int = 1024
+    #: how profiles are written where that is not as this code does it best: 2 or 3 for as long as code runs beside that reads no 3 or 4
+    profile_layout: int | None = None
+    deadline_ms: int = 100
+    #: True when Kafka is librdkafka's mock cluster and nothing is durable
+    embedded: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("processors", "stream_replicas"):
+            if getattr(self, name) not in (1, 2):
+                raise ValueError(f"{name} is 1 or 2, not {getattr(self, name)}")
+        if self.profile_cache_mb < 0:
+            raise ValueError(f"profile_cache_mb is 0 or more, not {self.profile_cache_mb}")
+        if self.profile_layout not in (None, 2, 3, 4):
+            raise ValueError(f"profile_layout is null, 2, 3 or 4, not {self.profile_layout}")
+
+    @property
+    def written_layout(self) -> int:
+        """How profiles are written: 4 is ``features.profile.codec.IN_PARTS``, which is not asked: compiled code takes a second to import."""
+        return self.profile_layout or 4
+
+    @property
+    def root(self) -> Path:
+        return Path(self.home)
+
+    @property
+    def redis_address(self) -> str:
+        """What the hot path connects to: ``unix:///path`` where there is a socket, else ``redis://host:port``."""
+        return f"unix://{self.redis_socket}" if self.redis_socket else self.redis
+
+    @property
+    def bundles_dir(self) -> Path:
+        """Published model bundles, one folder per version."""
+        return self.root / "bundles"
+
+    @property
+    def keys_dir(self) -> Path:
+        """Ed25519 signing key and trusted public keys for bundles; HMAC key for card numbers."""
+        return self.root / "keys"
+
+    @property
+    def archive_dir(self) -> Path:
+        """Parquet written by the archive, read by Feast's offline store and the trainer."""
+        return self.root / "archive"
+
+    @property
+    def feast_dir(self) -> Path:
+        return self.root / "feast"
+
+    @property
+    def run_dir(self) -> Path:
+        """pid files of Ray replicas and sockets."""
+        return self.root / "run"
+
+    @property
+    def ray_dir(self) -> Path:
+        """Ray's session folder: short, because it holds unix sockets (107 characters at most), and one per stack."""
+        return (
+            Path(tempfile.gettempdir())
+            / f"tollgate-ray-{hashlib.sha256(self.home.encode()).hexdigest()[:10]}"
+        )
+
+    @property
+    def log_dir(self) -> Path:
+        return self.root / "logs"
+
+    def metrics_port(self, process: str) -> int:
+        """Prometheus port of a process, by its name in ``tollgate status``."""
+        return self.port_base + METRICS_PORTS[process]
+
+    def save(self) -> Path:
+        path = self.root / SETTINGS_FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tmp = path.with_suffix(".tmp")
+        tmp.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2))
+        tmp.replace(path)
+        return path
+
+
+#: offset from the port base, by process name
+METRICS_PORTS = {
+    "processor-0": 40,
+    "processor-1": 41,
+    "labels-0": 44,
+    "labels-1": 45,
+    "drift-0": 48,
+    "archive-0": 50,
+    "trainer-0": 52,
+    "rollout-0": 54,
+    "scoring-stream-0": 56,
+    "scoring-stream-1": 57,
+    "scoring-http-0": 60,
+    "scoring-http-1": 61,
+}
+
+
+def find_home(home: str | Path | None = None) -> Path:
+    """The folder asked for, else ``TOLLGATE_HOME``, else ``.tollgate`` here."""
+    return Path(home or os.environ.get("TOLLGATE_HOME") or DEFAULT_HOME).resolve()
+
+
+def load_settings(home: str | Path | None = None) -> Settings:
+    """Read a stack's settings.
+
+    Raises:
+        SettingsError: no stack was ever started in that folder, or its file does not parse.
+    """
+    path = find_home(home) / SETTINGS_FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Settings)
+    except FileNotFoundError:
+        raise SettingsError(
+            f"no stack in {path.parent}: start one with `tollgate up --home {path.parent}`"
+        ) from None
+    except msgspec.MsgspecError as error:
+        raise SettingsError(
+            f"{path} does not parse ({error}): remove it and run `tollgate up` again"
+        ) from error

@@ -1,0 +1,142 @@
+"""State made again from the log: what the processor would have written, by its own parsing, kernels and items. Pure.
+
+One builder per kind of partition: a card's profile from `transactions`, everybody else's from `entities`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from features.kernels.columns import columns_of
+from features.kernels.payer import apply_payments
+from features.profile.codec import LAYOUT
+from features.profile.day_totals import sums_24h
+from features.profile.records import PAYER, new_arena
+from features.store.batch_commands import pack_hset
+from features.store.keys import CARD_STATE, View
+from features.store.redis_client import Command, Packed
+from streams.log.topics import TRANSACTIONS
+from streams.processor.entities import (
+    Source,
+    applied_writes,
+    group_items,
+    label_statement_writes,
+    profile_writes,
+    sort_items,
+)
+from streams.processor.entity_updates import Known, apply_columns, dtype_of, news_in
+from streams.processor.intake import Stretch, accepted_only
+from streams.runtime.chunk.chunk import Chunk
+from streams.runtime.kafka.log_reader import LogRow
+
+#: entities written to Redis in one round
+ROUND = 500
+
+
+class Arena:
+    """Profiles that grow in number, by name, and which of them changed since they were last written."""
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self.slots: dict[str, int] = {}
+        self.records = new_arena(dtype, 1024)
+        self._changed = np.zeros(1024, dtype=np.bool_)
+
+    def places(self, names: Sequence[str]) -> npt.NDArray[np.int64]:
+        """The slots of names that are about to change, new ones where they are not known."""
+        slots = self.slots
+        found = np.array([slots.setdefault(name, len(slots)) for name in names], dtype=np.int64)
+        if len(slots) > len(self.records):
+            grown = new_arena(self.records.dtype, max(len(slots), 2 * len(self.records)))
+            grown[: len(self.records)] = self.records
+            self.records = grown
+            self._changed = np.concatenate(
+                [self._changed, np.zeros(len(grown) - len(self._changed), np.bool_)]
+            )
+        self._changed[found] = True
+        return found
+
+    def changed(self) -> Iterator[tuple[list[str], npt.NDArray[np.int64]]]:
+        """Names and slots of what changed since the last time, a round at a time."""
+        slots = np.flatnonzero(self._changed)
+        self._changed[:] = False
+        names = list(self.slots)
+        for start in range(0, len(slots), ROUND):
+            part = slots[start : start + ROUND]
+            yield [names[slot] for slot in part.tolist()], part
+
+
+class CardBuilder:
+    """Cards of one partition of `transactions`, fed with its records in offset order."""
+
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
+        self.cards = Arena(PAYER)
+
+    def add(self, stretch: Stretch) -> None:
+        """Apply what the processor would have accepted."""
+        transactions, event_ms, offsets = accepted_only(stretch, self._partitions)
+        payments = columns_of(transactions, event_ms, offsets)
+        slots = self.cards.places([tx.card_id for tx in transactions])
+        apply_payments(payments, slots, self.cards.records)
+
+    def writes(self, layout: int = LAYOUT) -> Iterator[Packed]:
+        """The HSETs of cards that changed since the last time, a round at a time; ``layout``: see ``features.profile.codec.put_profile``."""
+        for part, slots in self.cards.changed():
+            moments = self.cards.records["last_ms"][slots]
+            scalars = np.column_stack(sums_24h(self.cards.records, slots))
+            expire = np.ones(len(part), dtype=np.bool_)
+            yield pack_hset(CARD_STATE, part, self.cards.records, slots, moments, scalars, expire, layout)
+
+
+class EntityBuilder:
+    """Merchants, devices, ips, customers and payers' frauds of one partition of `entities`."""
+
+    def __init__(self, partition: int) -> None:
+        self._partition = partition
+        self.applied: dict[int, dict[Source, int]] = {partition: {}}
+        self._said: dict[str, Known | None] = {}
+        self.views: dict[str, tuple[View, Arena]] = {}
+
+    def add(self, rows: Sequence[LogRow]) -> None:
+        """Apply items that were not applied before; what is no record of items is passed over, as it is in dead letters."""
+        fresh, _ = sort_items(Chunk("entities", list(rows)), self.applied)
+        items, _ = news_in(fresh.items, self._said)
+        for group in group_items(items, fresh.paid):
+            _, arena = self.views.setdefault(group.view.name, (group.view, Arena(dtype_of(group.view))))
+            slots = arena.places(group.columns.ids)
+            apply_columns(group.columns, slots, arena.records)
+
+    def writes(self, layout: int = LAYOUT) -> Iterator[Packed]:
+        """The HSETs of entities that changed since the last time, a round at a time; ``layout`` as above."""
+        for view, arena in self.views.values():
+            for part, slots in arena.changed():
+                yield profile_writes(view, part, arena.records, slots, np.ones(len(part), np.bool_), layout)
+
+    def said(self) -> list[Command]:
+        """What labels said, to be remembered before the position is written."""
+        return label_statement_writes({key: known for key, known in self._said.items() if known is not None})
+
+    def applied_writes(self) -> list[Command]:
+        """How far each source is applied, to be written with the position."""
+        return applied_writes(self.applied)
+
+
+def new_builder(topic: str, partition: int, partitions: int) -> CardBuilder | EntityBuilder:
+    """The builder of one partition of `transactions` or `entities`."""
+    return CardBuilder(partitions) if topic == TRANSACTIONS.name else EntityBuilder(partition)
+
+
+class Done(NamedTuple):
+    """One partition that was read to its end and written; ``applied``: what is to be written with its position."""
+
+    topic: str
+    partition: int
+    records: int
+    entities: int
+    applied: list[Command]
+    #: of those who follow a position that moves: the one that they came to
+    position: int = 0

@@ -1,0 +1,126 @@
+"""``tollgate features rebuild``: the state made again from the log, while decisions go on without it, as degraded.
+
+A marker in the store tells processor and HTTP edge that there is no state; raised epochs shut out who still writes. Each
+partition is read by a process of its own, which writes its profiles; positions come last, all at once, with the marker's end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from features.profile.records import STATE_VERSION
+from features.store.keys import JOIN_KEYS, key_prefix
+from features.store.partition_lease import REBUILDING_KEY, Leases
+from features.store.redis_client import Command, Packed, RespClient, accepted, scanned
+from features.store.state_versions import GROUP, applied_key, forgotten, others, took_over, unfinished_key
+from streams.log.topics import ENTITIES, TRANSACTIONS
+from streams.processor.state_loss import committed
+from streams.runtime.kafka.log_reader import whole_log
+from streams.runtime.settings import Settings, load_settings
+from streams.state.rebuild import ROUND, Done, EntityBuilder, new_builder
+from streams.state.rebuild_work import Say, Total, by_partition, feed, warn_truncated
+
+AGAIN = "run the rebuild again"
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a rebuild read and wrote."""
+
+    transactions: int
+    items: int
+    entities: int
+    seconds: float
+
+
+def rebuild(settings: Settings, say: Say, *, clear: bool = False) -> Rebuilt:
+    """Make the processor's state again.
+
+    Args:
+        clear: take away every stored profile first, also of entities that the log no longer knows (needed when stored
+            profiles cannot be read any more).
+
+    Raises:
+        StoreUnavailable: Redis went away; run it again. LedgerUnreachable: the broker did. TimeoutError: a worker stood still.
+    """
+    started = time.monotonic()
+    client = RespClient(settings.redis_address)
+    leases = Leases(client, GROUP)
+    told = {"why": "a rebuild is at work, or died", "since": datetime.now(UTC).isoformat(timespec="seconds")}
+    client.with_retry([("SET", REBUILDING_KEY, json.dumps(told))])
+    first, end = whole_log(settings.kafka, [TRANSACTIONS.name, ENTITIES.name])
+    places = [(topic, partition) for topic, partitions in end.items() for partition in partitions]
+    # from here on nobody who was at work can write: their epochs are old
+    leases.lease(places)
+    if clear:
+        # of every version: what is gone must not look as if it were there
+        for version in others(client):
+            client.with_retry(forgotten(client, version, places))
+        say(f"taking away stored profiles: {_clear(client):,} are gone")
+    # up to here every transaction has its features; the processor goes on from here
+    handled = committed(settings, [place for place in places if place[0] == TRANSACTIONS.name])
+    ends = {
+        place: min(handled[place], end[place[0]][place[1]]) if place in handled else end[place[0]][place[1]]
+        for place in places
+    }
+    warn_truncated(first, say)
+    spans = [(topic, p, first[topic][p], end_) for (topic, p), end_ in ends.items()]
+    done = by_partition(rebuild_partition, settings.home, spans, say, processes=os.cpu_count() or 1)
+    total = Total(done)
+    block: list[Command] = [("MULTI",), *(("DEL", applied_key(p)) for p in end[ENTITIES.name])]
+    block += [command for part in done for command in part.applied]
+    block += [*leases.place(ends), *took_over(STATE_VERSION)]
+    block += [("DEL", unfinished_key(STATE_VERSION)), ("DEL", REBUILDING_KEY), ("EXEC",)]
+    # refused, nothing of the block is done: decisions stay without state, and say so
+    accepted(client.with_retry(block), AGAIN)
+    client.close()
+    return Rebuilt(total.transactions, total.items, total.entities, time.monotonic() - started)
+
+
+def rebuild_partition(home: str, topic: str, partition: int, start: int, stop: int) -> Done:
+    """Read one partition and write its profiles; how far items are applied is left to be written with the positions. Runs in
+    a process.
+    """
+    settings = load_settings(Path(home))
+    builder = new_builder(topic, partition, settings.partitions)
+    count = feed(settings, builder, topic, partition, start, stop)
+    written = _write(settings, builder.writes(settings.written_layout))
+    if not isinstance(builder, EntityBuilder):
+        return Done(topic, partition, count, written, [])
+    said = builder.said()
+    client = RespClient(settings.redis_address)
+    for begin in range(0, len(said), ROUND):
+        accepted(client.with_retry(said[begin : begin + ROUND]), AGAIN)
+    client.close()
+    return Done(topic, partition, count, written, builder.applied_writes())
+
+
+def _write(settings: Settings, rounds: Iterator[Packed]) -> int:
+    client = RespClient(settings.redis_address)
+    written = 0
+    for packed in rounds:
+        accepted(client.with_retry([packed]), AGAIN)
+        # an EXPIRE follows each HSET
+        written += packed.commands // 2
+    client.close()
+    return written
+
+
+def _clear(client: RespClient) -> int:
+    gone = 0
+    for entity in JOIN_KEYS:
+        pattern = (
+            b"".join(
+                b"\\" + bytes([b]) if bytes([b]) in b"*?[]\\" else bytes([b]) for b in key_prefix(entity)
+            )
+            + b"*"
+        )
+        for keys in scanned(client, "MATCH", pattern, 5000):
+            gone += client.with_retry([("UNLINK", *keys)])[0]
+    return gone

@@ -1,0 +1,146 @@
+"""Partitions of the log worked off side by side, each in a process of its own, with words about how far it is."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any
+
+from streams.log.topics import DAY_MS, ENTITIES, STATE_LOG_MS, TRANSACTIONS
+from streams.processor.intake import Stretch
+from streams.runtime.kafka.log_reader import LogRow, Span, read_span
+from streams.runtime.process import quiet_collector
+from streams.runtime.settings import Settings
+from streams.state.rebuild import CardBuilder, Done, EntityBuilder
+
+Say = Callable[[str], None]
+SAY_EVERY_S = 2.0
+#: a worker that says nothing for so long is taken for dead
+STALL_S = 300.0
+_told: Any = None
+
+
+class Total:
+    """Sums over partitions."""
+
+    def __init__(self, done: Sequence[Done]) -> None:
+        self.transactions = sum(part.records for part in done if part.topic == TRANSACTIONS.name)
+        self.items = sum(part.records for part in done if part.topic == ENTITIES.name)
+        self.entities = sum(part.entities for part in done)
+
+
+def warn_truncated(first: Span, say: Say) -> None:
+    """Say so where the log does not go back to its beginning."""
+    kept = [
+        f"{topic}[{p}] from offset {offset:,}"
+        for topic, ps in first.items()
+        for p, offset in ps.items()
+        if offset
+    ]
+    if kept:
+        say(
+            f"the log does not go back to its beginning ({', '.join(kept)}): windows are whole where it holds the last "
+            f"{STATE_LOG_MS // DAY_MS} days; age, habits and first times begin with what it holds"
+        )
+
+
+def by_partition(
+    work: Callable[..., Done],
+    home: str,
+    spans: Sequence[tuple[str, int, int, int]],
+    say: Say,
+    *more: Any,
+    processes: int,
+    niceness: int = 0,
+) -> list[Done]:
+    """``work(home, topic, partition, start, stop, *more)`` for each span, in processes.
+
+    Raises:
+        TimeoutError: a worker stood still. What ``work`` raises.
+    """
+    context = multiprocessing.get_context("spawn")
+    told = context.Queue()
+    wanted = sum(max(0, stop - start) for _, _, start, stop in spans)
+    with ProcessPoolExecutor(
+        processes, mp_context=context, initializer=_begin, initargs=(told, niceness)
+    ) as pool:
+        # what takes longest first, so that no core ends up with it alone: transactions, then whatever has most records
+        order = sorted(spans, key=lambda span: (span[0] != TRANSACTIONS.name, span[2] - span[3]))
+        futures = [pool.submit(work, home, *span, *more) for span in order]
+        _follow(futures, told, wanted, say)
+        return [future.result() for future in futures]
+
+
+def feed(
+    settings: Settings,
+    builder: CardBuilder | EntityBuilder,
+    topic: str,
+    partition: int,
+    start: int,
+    stop: int,
+) -> int:
+    """Give a builder the records of one partition, ``start`` up to but without ``stop``; returns how many."""
+
+    def take(records: list[Any]) -> None:
+        if isinstance(builder, CardBuilder):
+            builder.add(_stretch(partition, records))
+        else:
+            builder.add([LogRow(partition, r.offset(), r.timestamp()[1], r.value(), None) for r in records])
+        if _told is not None:
+            _told.put(len(records))
+
+    if stop <= start:
+        return 0
+    return read_span(settings.kafka, {topic: {partition: start}}, {topic: {partition: stop}}, take)
+
+
+def _stretch(partition: int, records: list[Any]) -> Stretch:
+    return Stretch(
+        partition,
+        [record.offset() for record in records],
+        [record.timestamp()[1] for record in records],
+        [record.value() for record in records],
+        [record.headers() for record in records],
+    )
+
+
+def _follow(futures: list[Future[Any]], told: Any, wanted: int, say: Say) -> None:
+    """Say how far it is until all is done, and once at the end, however short it was.
+
+    Raises:
+        TimeoutError: no worker read a record for STALL_S, and none ended.
+    """
+    read, began = 0, time.monotonic()
+    said = moved = began
+    while not all(future.done() for future in futures):
+        try:
+            read += told.get(timeout=0.2)
+            moved = time.monotonic()
+        except queue.Empty:
+            if time.monotonic() - moved > STALL_S:
+                raise TimeoutError(f"no record was read for {STALL_S:g} s") from None
+        if any(future.done() and future.exception() for future in futures):
+            return
+        if time.monotonic() - said > SAY_EVERY_S:
+            said = time.monotonic()
+            # who follows a log that grows reads more than there was at first
+            say(_how_far(read, max(read, wanted), said - began))
+    if whole := max(read, wanted):
+        # what the last batches told may be on its way still
+        say(_how_far(whole, whole, time.monotonic() - began))
+
+
+def _how_far(read: int, wanted: int, seconds: float) -> str:
+    return f"{read:,} of {wanted:,} records, {read / max(seconds, 1e-9):,.0f} a second"
+
+
+def _begin(told: Any, niceness: int) -> None:
+    global _told
+    _told = told
+    os.nice(niceness)
+    # a batch is 10,000 records of many objects, none in a cycle: walking them took a third of a rebuild
+    quiet_collector()

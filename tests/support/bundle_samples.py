@@ -1,0 +1,34 @@
+"""A small trained model and its bundle, made once for all tests that need one."""
+
+from __future__ import annotations
+
+import functools
+from datetime import UTC, datetime
+from pathlib import Path
+
+from models.bundle.content import BundleContent, publish
+from models.bundle.signing import ensure_keys
+from models.training.training import Parameters, Trained, bundle_content, train
+from tests.support.models_data import make_dataset
+
+CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+QUICK = Parameters(rounds=30, max_depth=4, threads=1)
+
+
+@functools.cache
+def trained() -> Trained:
+    return train(make_dataset(), QUICK, policy_version="1")
+
+
+@functools.cache
+def content() -> BundleContent:
+    return bundle_content(trained(), created_at=CREATED.isoformat(), code_version="test", extra={})
+
+
+def publish_sample(home: Path, version: str = "1.0.0") -> tuple[Path, Path]:
+    """(bundle folder, folder of trusted keys) under ``home``."""
+    trusted = ensure_keys(home / "keys")
+    path = publish(
+        content(), home / "bundles", home / "keys", model="fraud", version=version, created_at=CREATED
+    )
+    return path, trusted

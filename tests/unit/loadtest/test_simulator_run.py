@@ -1,0 +1,238 @@
+"""What a run is made of: pacing, backpressure, blocks, due labels, CPU per transaction, the demo's scoreboard."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pytest
+
+from features.transaction import epoch_ms
+from loadtest.traffic.measurement import cpu_us_per_transaction
+from loadtest.traffic.scoreboard import Scoreboard
+from loadtest.traffic.sending import LABELS, TRANSACTIONS, Backpressure, SendError, pace
+from loadtest.traffic.simulation import (
+    AgedLabels,
+    DueLabels,
+    Run,
+    Sent,
+    Switch,
+    _send_paced,
+    ahead,
+    blocks,
+    natural_scale,
+)
+from loadtest.traffic.simulator import create_world
+from loadtest.traffic.summary import complete, lines
+from services.cli.demo.view import drift, line, truth
+from streams.contracts.drift import DriftRow
+from streams.contracts.label import parse_label
+from streams.contracts.transactions import parse_transaction
+from streams.mapping.encoding import LIVE_HEAD
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+
+
+def test_pace_keeps_the_rate_whatever_sending_costs() -> None:
+    sent: list[tuple[float, int]] = []
+    began = time.perf_counter()
+
+    def send(_begin: int, end: int) -> None:
+        sent.append((time.perf_counter() - began, end))
+
+    assert pace(2_000, 600, send, lambda: False) == 600
+    assert sent[-1][1] == 600
+    # never ahead of the clock; open loop
+    assert all(end <= at * 2_000 + 1.001 for at, end in sent)
+    assert time.perf_counter() - began >= 599 / 2_000
+
+
+def test_pace_stops_when_asked() -> None:
+    done: list[int] = []
+    assert pace(1e6, 10**9, lambda _b, end: done.append(end), lambda: len(done) >= 3) == done[-1] < 10**9
+
+
+def test_backpressure_waits_for_decisions_and_gives_up_without_any() -> None:
+    decided = iter([0, 40, 60, 100])
+    Backpressure(lambda: next(decided), 50, patience_s=5).wait(100, lambda: False, lambda: None)
+    assert next(decided) == 100
+    with pytest.raises(SendError, match="nothing was decided"):
+        Backpressure(lambda: 0, 50, patience_s=0.05).wait(100, lambda: False, lambda: None)
+
+
+def test_blocks_hold_the_run_exactly_and_the_same_again() -> None:
+    world = create_world(3, 80)
+    run = Run(rate=1_000, seconds=2.5, seed=3, cards=80, scale=1_000)
+    start = epoch_ms(NOW)
+    made = list(blocks(run, world, start, "abc"))
+    values = [value for block in made for value in block.values]
+    assert len(values) == run.total == 2_500
+    assert values == [value for block in blocks(run, world, start, "abc") for value in block.values]
+    times = [parse_transaction(value).event_ms for value in values]
+    assert times == sorted(times) and start <= times[0] and times[-1] < start + 2_500_000
+    live = next(blocks(Run(rate=1_000, seconds=2.5, seed=3, cards=80), world, start, "abc"))
+    assert parse_transaction(LIVE_HEAD + b"2026-11-20T00:00:00Z" + live.values[0]).transaction_id == "abcbb-0"
+
+
+def test_scaled_runs_end_now_or_follow_each_other() -> None:
+    run = Run(rate=10, seconds=2, scale=100)
+    assert run.span_ms(1_000_000) == (800_000, 1_000_000)
+    assert Run(rate=10, seconds=2, scale=100, start_ms=5_000).span_ms(1_000_000) == (5_000, 205_000)
+    assert Run(rate=10, seconds=2).span_ms(1_000_000) == (1_000_000, 1_002_000)
+    with pytest.raises(ValueError, match="needs a scale"):
+        Run(rate=10, seconds=2, start_ms=5_000)
+
+
+def test_natural_scale_lets_cards_pay_as_often_as_they_do() -> None:
+    world = create_world(3, 500)
+    scale = natural_scale(100, world)
+    assert 100 / scale == pytest.approx(world.payments_per_second)
+    assert 500 * 1.4 < world.payments_per_second * 86_400 < 500 * 2.2
+
+
+def test_blocks_made_ahead_arrive_in_order_and_their_errors_too() -> None:
+    assert list(ahead(iter("abcdefgh"), depth=2)) == list("abcdefgh")  # type: ignore[arg-type]
+
+    def broken():
+        yield "a"
+        raise RuntimeError("out of cards")
+
+    with pytest.raises(RuntimeError, match="out of cards"):
+        list(ahead(broken(), depth=2))
+
+
+def test_labels_are_due_once_and_only_within_the_run() -> None:
+    times = pa.array([10, 30, 20, None, 99], pa.timestamp("ms", tz="UTC"))
+    table = pa.table({"transaction_id": list("abcde"), "label_time": times})
+    due = DueLabels()
+    due.add(table, end_ms=50)
+    assert due.until(5) is None
+    assert due.until(20)["transaction_id"].to_pylist() == ["a", "c"]
+    assert due.until(49)["transaction_id"].to_pylist() == ["b"]
+    assert due.until(1_000) is None
+
+
+def test_labels_of_a_live_run_follow_their_transactions() -> None:
+    table = pa.table(
+        {
+            "transaction_id": list("abcdef"),
+            "label": ["fraud", None, "legit", None, "fraud", None],
+            "event_time": pa.array([0] * 6, pa.timestamp("ms", tz="UTC")),
+            "label_time": pa.array([9] * 6, pa.timestamp("ms", tz="UTC")),
+        }
+    )
+    aged = AgedLabels(5.0)
+    aged.add(table)
+    aged.sent(0, 2, 1_000)
+    aged.sent(2, 5, 1_010)
+    # the rest of the block is sent, and then the next one
+    aged.sent(5, 6, 1_020)
+    aged.add(table)
+    aged.sent(0, 1, 1_030)
+    assert aged.until(5_999) is None
+    given = aged.until(6_010)
+    assert given["transaction_id"].to_pylist() == ["a", "c", "e"]
+    assert given["event_time"].cast(pa.int64()).to_pylist() == [1_000, 1_010, 1_010]
+    assert given["label_time"].cast(pa.int64()).to_pylist() == [6_010] * 3
+    assert aged.until(9_999)["transaction_id"].to_pylist() == ["a"]
+    assert aged.until(9_999) is None
+
+
+class Log:
+    """Stands for the sender and the measuring process: keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, list[bytes]] = {TRANSACTIONS: [], LABELS: []}
+
+    def send_all(self, topic: str, keys: list[bytes | None], values: list[bytes]) -> None:
+        assert len(keys) == len(values)
+        self.sent[topic] += values
+
+    def check(self) -> None:
+        pass
+
+
+def test_a_live_run_sends_labels_of_what_it_sent_before() -> None:
+    run, log, sent = Run(rate=4_000, seconds=0.5, seed=3, cards=80, labels_after_s=0), Log(), Sent()
+    source = blocks(run, create_world(3, 80), epoch_ms(NOW), "abc")
+    _send_paced(
+        run, log, sent, next(source), source, log,  # type: ignore[arg-type]
+        lambda: False, lambda _sent, _measurement: None, lambda _block: None, 0,
+    )  # fmt: skip
+    paid = {one.transaction_id: one for one in map(parse_transaction, log.sent[TRANSACTIONS])}
+    labels = [parse_label(value) for value in log.sent[LABELS]]
+    assert len(paid) == run.total and 0 < len(labels) == sent.labels
+    assert len({label.transaction_id for label in labels}) == len(labels)
+    for label in labels:
+        # a label of another moment would count for other windows than its transaction
+        assert label.event_time == paid[label.transaction_id].event_time <= label.label_time
+        assert label.card_id == paid[label.transaction_id].card_id
+
+
+def test_as_many_labels_are_told_live_as_in_life() -> None:
+    run = Run(rate=10_000, seconds=2, seed=3, cards=500)
+    (block,) = blocks(run, create_world(3, 500), epoch_ms(NOW), "abc")
+    aged = AgedLabels(0)
+    aged.add(block.table)
+    aged.sent(0, run.total, 0)
+    # nine tenths of the fraud, a tenth of the rest
+    assert len(aged.until(0)) == pytest.approx(run.total * (0.9 * 0.008 + 0.1 * 0.992), rel=0.1)
+
+
+def test_cpu_counts_each_process_and_a_restarted_one_anew() -> None:
+    before = [{"name": "kafka", "pid": 1, "cpu_s": 10.0}, {"name": "processor-0", "pid": 2, "cpu_s": 50.0}]
+    after = [{"name": "kafka", "pid": 1, "cpu_s": 10.5}, {"name": "processor-0", "pid": 9, "cpu_s": 0.25}]
+    assert cpu_us_per_transaction(before, after, 10_000) == {
+        "total": 75.0, "by_process": {"kafka": 50.0, "processor-0": 25.0},
+    }  # fmt: skip
+    assert cpu_us_per_transaction([], [], 10)["total"] is None
+
+
+def test_runs_that_cannot_be_are_refused() -> None:
+    for bad in (
+        {"rate": 0}, {"rate": 1, "seconds": 0.1}, {"rate": 1, "seconds": 1, "scale": -1},
+        {"rate": 1, "scale": 10, "labels_after_s": 5}, {"rate": 1, "labels_after_s": -1},
+    ):  # fmt: skip
+        with pytest.raises(ValueError):
+            Run(**{"seconds": 1, **bad})
+    run = Run(rate=10, seconds=1, drifts=(Switch("weather", 0),))
+    with pytest.raises(ValueError, match="drift is one of"):
+        next(blocks(run, create_world(1, 10), epoch_ms(NOW), "a"))
+
+
+def test_scoreboard_holds_decisions_against_the_truth() -> None:
+    board = Scoreboard()
+    kinds = [None, None, "bust_out", "bust_out", "stolen_card"]
+    board.known(pa.table({"transaction_id": list("abcde"), "fraud_kind": pa.array(kinds, pa.string())}))
+    for name, decision in zip("abcde", ("approve", "review", "decline", "approve", "review"), strict=True):
+        raw = json.dumps({"transaction_id": name, "decision": decision, "status": "scored"}).encode()
+        board.decided(raw, 4.0, now=100.0)
+        board.decided(raw, 4.0, now=100.0)  # a repeat, and decisions about others, do not count
+    board.decided(b'{"transaction_id": "z", "decision": "approve", "status": "scored"}', 1.0, now=100.0)
+    assert (board.total, board.honest, board.false_alarms) == (5, 2, 1)
+    assert board.fraud == {"bust_out": 2, "stolen_card": 1} and board.caught.total() == 2
+    assert board.recent(101.0) == (1.0, 4.0, 4.0) and board.recent(200.0)[1] is None
+    board.drifted(_row("amount", "warning"))
+    board.drifted(_row("hour", "none"))
+    assert drift(board) == "1 of 2 features (amount)"
+    assert "fraud stopped 2 of 3" in line(board, 6, 10, 101.0)
+    assert any(text.startswith("bust out") and text.split()[-2:] == ["2", "1"] for text in truth(board))
+
+
+def test_summary_for_people_and_its_verdict() -> None:
+    report = {
+        "produced": 10, "decided": {"scored": 9, "degraded": 0, "not_scored": 0}, "dead_lettered": 0, "missing": 1,
+        "duplicated": 0, "latency_ms": dict.fromkeys(("p50", "p99", "p999", "max"), None),
+        "cpu_us_per_transaction": {"total": None, "by_process": {}},
+    }  # fmt: skip
+    assert not complete(report) and complete({**report, "missing": 0})
+    assert any("missing" in text and text.split()[-1] == "1" for text in lines(report, 1.0))
+
+
+def _row(feature: str, severity: str) -> DriftRow:
+    return DriftRow(
+        detector="ks", feature=feature, window_start=NOW, window_end=NOW, rows=100, statistic=0.1, p_value=0.5, psi=0.1,
+        severity=severity, model_version="1.0.0", bundle_reference="",
+    )  # type: ignore[arg-type]  # fmt: skip

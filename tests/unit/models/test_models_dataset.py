@@ -1,0 +1,202 @@
+"""Only what was known at the cut-off, only rows old enough to be judged, in order of event time."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from features.catalogue import INDEX, NAMES, WIDTH
+from models.training.dataset import (
+    DAY_MS,
+    Dataset,
+    DatasetError,
+    from_archive,
+    from_history,
+    join,
+    load_seed,
+    save_seed,
+)
+from models.training.training import train
+from tests.support.bundle_samples import QUICK
+from tests.support.catalogue_samples import BEFORE, NEW
+from tests.support.models_data import make_dataset
+
+T0 = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1000)
+MS = pa.timestamp("ms", tz="UTC")
+
+
+def history(rows: list[tuple[int, str | None, int | None]]) -> pa.Table:
+    """(day, label, day of the label) per row."""
+    return pa.table(
+        {
+            "transaction_id": [f"t{n}" for n in range(len(rows))],
+            "card_id": [f"c{n}" for n in range(len(rows))],
+            "event_time": pa.array([T0 + day * DAY_MS for day, _, _ in rows], MS),
+            "label": pa.array([label for _, label, _ in rows], pa.string()),
+            "label_time": pa.array([None if at is None else T0 + at * DAY_MS for _, _, at in rows], MS),
+        }
+    )
+
+
+def numbered(table: pa.Table) -> np.ndarray:
+    matrix = np.zeros((table.num_rows, WIDTH), np.float32)
+    matrix[:, INDEX["amount"]] = np.arange(table.num_rows)
+    return matrix
+
+
+def seen(data: Dataset) -> list[tuple[int, bool]]:
+    return list(zip(data.amount_minor().astype(int).tolist(), data.fraud.tolist(), strict=True))
+
+
+ROWS: list[tuple[int, str | None, int | None]] = [
+    (5, "fraud", 9),  # known in time
+    (0, None, None),  # never said to be anything: honest, by now
+    (6, "fraud", 30),  # will be known, but not yet
+    (1, "legit", 2),
+    (18, "fraud", 19),  # known, but too young to be compared with its neighbours
+]
+
+
+def test_what_was_known_and_what_had_matured() -> None:
+    data = from_history(history(ROWS), numbered, T0 + 20 * DAY_MS)
+    assert seen(data) == [(1, False), (3, False), (0, True), (2, False)]
+    assert (np.diff(data.event_ms) >= 0).all()
+
+
+def test_without_a_cut_off_everything_counts() -> None:
+    assert seen(from_history(history(ROWS), numbered))[-2:] == [(2, True), (4, True)]
+
+
+def test_too_early_to_say_anything() -> None:
+    with pytest.raises(DatasetError, match="not reported yet"):
+        from_history(history(ROWS), numbered, T0 + 3 * DAY_MS)
+
+
+def test_repeated_transactions_are_left_out() -> None:
+    def second_is_a_repeat(table: pa.Table) -> np.ndarray:
+        matrix = numbered(table)
+        matrix[1] = np.nan
+        return matrix
+
+    assert len(from_history(history(ROWS), second_is_a_repeat)) == len(ROWS) - 1
+
+
+def test_features_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(DatasetError, match="features are"):
+        from_history(history(ROWS), lambda table: np.zeros((1, WIDTH), np.float32))
+
+
+def test_the_seed_comes_back_as_of_its_own_cut_off(tmp_path: Path) -> None:
+    table = history(ROWS)
+    as_of = T0 + 20 * DAY_MS
+    assert load_seed(tmp_path) is None
+    save_seed(table, numbered(table), tmp_path, as_of)
+    seed = load_seed(tmp_path)
+    assert seed is not None and seed.fingerprint() == from_history(table, numbered, as_of).fingerprint()
+
+
+def archive(folder: Path, rows: list[tuple[str, int]], outcomes: list[tuple[str, str]]) -> None:
+    for name in ("features", "outcomes"):
+        (folder / name / "date=2026-01-01").mkdir(parents=True, exist_ok=True)
+    features = {
+        "transaction_id": [name for name, _ in rows],
+        "card_id": ["c"] * len(rows),
+        "event_timestamp": pa.array([T0 + day * DAY_MS for _, day in rows], MS),
+        "amount_minor": [1] * len(rows),
+        **{name: pa.array(np.full(len(rows), 1.0, np.float32)) for name in NAMES},
+    }
+    pq.write_table(pa.table(features), folder / "features/date=2026-01-01/a.parquet")
+    told = {
+        "transaction_id": pa.array([name for name, _ in outcomes], pa.string()),
+        "label": pa.array([label for _, label in outcomes], pa.string()),
+        "label_time": pa.array([T0 + n for n in range(len(outcomes))], MS),
+        "decision": pa.array(["approve"] * len(outcomes), pa.string()),
+    }
+    pq.write_table(pa.table(told), folder / "outcomes/date=2026-01-01/a.parquet")
+
+
+def test_the_archive_joined_with_its_outcomes(tmp_path: Path) -> None:
+    assert from_archive(tmp_path) is None
+    rows = [("a", 0), ("b", 1), ("b", 1), ("c", 2), ("young", 12)]
+    archive(tmp_path, rows, [("b", "legit"), ("b", "fraud"), ("young", "fraud"), ("elsewhere", "fraud")])
+    data = from_archive(tmp_path)
+    assert data is not None
+    assert data.fraud.tolist() == [False, True, False]
+    assert ((data.event_ms - T0) // DAY_MS).tolist() == [0, 1, 2]
+    newest = from_archive(tmp_path, newest=1)
+    assert newest is not None and ((newest.event_ms - T0) // DAY_MS).tolist() == [2]
+
+
+def test_joining_keeps_the_order_of_time() -> None:
+    early, late = from_history(history(ROWS[:2]), numbered), from_history(history(ROWS[2:4]), numbered)
+    assert (np.diff(join([late, early]).event_ms) >= 0).all()
+    assert [len(part) for part in join([late, early]).split(0.5, 0.25)] == [2, 1, 1]
+    with pytest.raises(DatasetError):
+        join([])
+
+
+def test_days_from_before_an_entry_was_there_have_it_unknown(tmp_path: Path) -> None:
+    """Older files lack the column, whichever comes first; the data set still trains."""
+    rows = [(f"t{n}", n % 3) for n in range(30)]
+    archive(tmp_path, rows, [("t3", "fraud")])
+    features = tmp_path / "features/date=2026-01-01"
+    whole = pq.read_table(features / "a.parquet")
+    older = whole.drop_columns(list(NEW)).slice(0, 20)
+    pq.write_table(older, features / "a.parquet")
+    pq.write_table(whole.slice(20), features / "b.parquet")
+    archive_young(tmp_path)
+    data = from_archive(tmp_path)
+    assert data is not None and len(data) == 30 and data.frauds == 1
+    new, others = [INDEX[name] for name in NEW], [INDEX[name] for name in NAMES if name not in NEW]
+    assert np.isnan(data.matrix[:, new]).all(axis=1).sum() == 20
+    assert (data.matrix[:, others] == 1).all()
+
+
+def archive_young(folder: Path) -> None:
+    """A row that moves the cut-off on."""
+    features = pq.read_table(folder / "features/date=2026-01-01/b.parquet").slice(0, 1)
+    moment = pa.array([T0 + 20 * DAY_MS], MS)
+    young = features.set_column(features.schema.get_field_index("event_timestamp"), "event_timestamp", moment)
+    young = young.set_column(0, "transaction_id", pa.array(["young"]))
+    (folder / "features/date=2026-01-21").mkdir()
+    pq.write_table(young, folder / "features/date=2026-01-21/a.parquet")
+
+
+def test_an_entry_that_is_unknown_for_all_older_rows_trains() -> None:
+    data = make_dataset()
+    new = [INDEX[name] for name in NEW]
+    data.matrix[: len(data) // 2, new] = np.nan
+    trained = train(data, QUICK, policy_version="1")
+    assert trained.evaluation["auc_roc"] > 0.8
+    everywhere = make_dataset()
+    everywhere.matrix[:, new] = np.nan
+    assert train(everywhere, QUICK, policy_version="1").evaluation["auc_roc"] > 0.8
+
+
+def test_a_seed_of_another_catalogue_gives_the_entries_that_are_the_same(tmp_path: Path) -> None:
+    table = history(ROWS)
+    path = save_seed(table, numbered(table) + 5, tmp_path, T0 + 20 * DAY_MS)
+    whole = load_seed(tmp_path)
+    seed = pq.read_table(path)
+    metadata = dict(seed.schema.metadata) | {
+        b"catalogue": BEFORE.catalogue.encode(), b"names": json.dumps(BEFORE.names).encode(),
+        b"definitions": json.dumps(BEFORE.definitions).encode(),
+    }  # fmt: skip
+    pq.write_table(seed.drop_columns(list(NEW)).replace_schema_metadata(metadata), path)
+    found = load_seed(tmp_path)
+    assert whole is not None and found is not None
+    new = [INDEX[name] for name in NEW]
+    expected = whole.matrix.copy()
+    expected[:, new] = np.nan
+    np.testing.assert_array_equal(found.matrix, expected)
+    assert (found.fraud == whole.fraud).all()
+    # nothing says what its entries meant
+    del metadata[b"definitions"]
+    pq.write_table(seed.replace_schema_metadata(metadata), path)
+    assert load_seed(tmp_path) is None

@@ -1,0 +1,446 @@
+"""The stream worker with fakes for Kafka: what it decides, what it leaves to others, what it refuses; and its producer."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import confluent_kafka
+import msgspec
+import pytest
+from confluent_kafka import KafkaException, TopicPartition
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.decision import Decision
+from services.scoring.stream import worker as stream
+from services.scoring.stream.worker import (
+    FRESH_S,
+    SILENT_S,
+    UNASSIGNED_FOR_S,
+    FetchedTooLongAgo,
+    Stalled,
+    StreamScorer,
+    Unassigned,
+)
+from streams.contracts.transactions import parse_together, parse_transaction
+from streams.log.other_catalogues import Layouts
+from streams.log.records import (
+    HEADER_ENTITIES,
+    HEADER_SOURCE_OFFSET,
+    decode_entities,
+    decode_features,
+    digest_of,
+    encode_features,
+)
+from streams.runtime.dead_letters import DeadLetter, decode_dead_letter
+from streams.runtime.kafka.clients import DeliveryError, flush, new_producer
+from streams.runtime.settings import Settings
+from tests.support.archive_samples import features
+
+
+class Message:
+    """A consumed message, with methods as confluent's."""
+
+    def __init__(self, offset: int, value: bytes | None, partition: int = 0) -> None:
+        self._fields: dict[str, Any] = {
+            "topic": "features",
+            "partition": partition,
+            "offset": offset,
+            "value": value,
+            "error": None,
+        }
+
+    def topic(self) -> Any:
+        return self._fields["topic"]
+
+    def partition(self) -> Any:
+        return self._fields["partition"]
+
+    def offset(self) -> Any:
+        return self._fields["offset"]
+
+    def value(self) -> Any:
+        return self._fields["value"]
+
+    def error(self) -> Any:
+        return self._fields["error"]
+
+
+class Producer:
+    """Keeps what is produced; ``before`` runs before each record."""
+
+    def __init__(self) -> None:
+        self.decided: list[tuple[int, int]] = []
+        self.decisions: list[bytes] = []
+        self.entities: list[bytes] = []
+        self.letters: list[DeadLetter] = []
+        self.before: Callable[[], None] = lambda: None
+
+    def produce(self, topic: str, **record: Any) -> None:
+        self.before()
+        if topic == "dead-letters":
+            self.letters.append(decode_dead_letter(record["value"]))
+        else:
+            headers = dict(record["headers"])
+            self.decided.append((record["partition"], int(headers[HEADER_SOURCE_OFFSET])))
+            self.entities.append(headers[HEADER_ENTITIES])
+            self.decisions.append(record["value"])
+
+    def flush(self, _: float) -> int:
+        return 0
+
+    def purge(self) -> None:
+        pass
+
+
+class Clock:
+    """Time that passes only when told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+@pytest.fixture
+def scorer(clock: Clock, tmp_path: Path) -> StreamScorer:
+    live: Any = SimpleNamespace(scorer=None)
+    made = StreamScorer(Settings(home=str(tmp_path)), "test", live, Layouts({}.get), threading.Event())
+    made._last = {0: -1, 1: -1}
+    made._fetched_at = clock.now
+    return made
+
+
+def good(number: int, partition: int = 0) -> Message:
+    return Message(number, features(number, partition).value, partition)
+
+
+def changed(number: int, **fields: Any) -> Message:
+    record = decode_features(features(number).value or b"")
+    return Message(number, encode_features(msgspec.structs.replace(record, **fields)))
+
+
+def handle(scorer: StreamScorer, producer: Producer, *messages: Message) -> None:
+    fetched: Any = list(messages)
+    to: Any = producer
+    scorer._handle(fetched, to)
+
+
+def test_decides_what_is_new_and_ours(scorer: StreamScorer) -> None:
+    producer = Producer()
+    handle(scorer, producer, good(0), good(1), good(1), good(0, partition=1))
+    assert producer.decided == [(0, 0), (0, 1), (1, 0)]
+    assert scorer._done == {0: 2, 1: 1}
+
+
+def test_a_decision_says_whose_it_is_and_what_tells_its_transaction_from_another(
+    scorer: StreamScorer,
+) -> None:
+    producer = Producer()
+    handle(scorer, producer, good(0), good(1))
+    for number, header in enumerate(producer.entities):
+        tx = decode_features(features(number).value or b"").transaction
+        told = decode_entities(header)
+        assert (told.merchant_id, told.device_id, told.ip, told.customer_id) == (
+            tx.merchant_id,
+            tx.device_id,
+            tx.ip,
+            tx.customer_id,
+        )
+        assert told.digest == digest_of(tx)
+
+
+PAYMENTS = st.fixed_dictionaries(
+    {
+        "event_time": st.datetimes(datetime(2001, 1, 1), datetime(2090, 1, 1)),
+        "amount_minor": st.integers(0, 10**9), "currency": st.sampled_from(["EUR", "USD"]),
+        "mcc": st.none() | st.sampled_from(["5411", "4829"]), "channel": st.none() | st.sampled_from(["pos", "ecom"]),
+        "country": st.none() | st.sampled_from(["FR", "DE"]), "latitude": st.none() | st.integers(-900_000, 900_000).map(lambda n: n / 10_000),
+        "longitude": st.none() | st.integers(-180, 180),
+    }
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(one=PAYMENTS, other=PAYMENTS, hours=st.integers(-12, 14))
+def test_however_a_transaction_is_written_the_edge_and_the_stream_have_one_digest(
+    one: dict[str, Any], other: dict[str, Any], hours: int
+) -> None:
+    names = {"transaction_id": "t", "card_id": "c", "merchant_id": "m"}
+
+    def written(fields: dict[str, Any], hours: int) -> bytes:
+        moment = fields["event_time"].replace(tzinfo=UTC).astimezone(timezone(timedelta(hours=hours)))
+        return json.dumps(names | fields | {"event_time": moment.isoformat()}).encode()
+
+    # the stream's way: one by one, then through a features record
+    record = decode_features(features(0).value or b"")
+    sent = msgspec.structs.replace(record, transaction=parse_transaction(written(one, 0)))
+    streamed = decode_features(encode_features(sent)).transaction
+    # the edge's way: in a batch
+    together = parse_together([written(one, hours), written(other, hours)])
+    assert together is not None
+    again, another = together.transactions
+    assert digest_of(again) == digest_of(streamed)
+    assert (digest_of(another) == digest_of(streamed)) == (one == other)
+
+
+def test_a_partition_that_was_taken_away_after_the_fetch_is_left_to_its_new_owner(
+    scorer: StreamScorer,
+) -> None:
+    producer = Producer()
+    del scorer._last[1]
+    handle(scorer, producer, good(0, partition=1), good(0))
+    assert producer.decided == [(0, 0)]
+    assert scorer._done == {0: 1}
+    assert 1 not in scorer._last
+
+
+def test_frozen_between_fetch_and_decision_decides_nothing(scorer: StreamScorer, clock: Clock) -> None:
+    producer = Producer()
+    clock.now += FRESH_S + 0.1
+    with pytest.raises(FetchedTooLongAgo):
+        handle(scorer, producer, good(0), Message(1, b"\xff"))
+    assert not producer.decided
+    assert not producer.letters
+    assert not scorer._done
+
+
+def test_frozen_while_deciding_or_producing_sends_nothing_more(scorer: StreamScorer, clock: Clock) -> None:
+    producer = Producer()
+
+    def freeze() -> None:
+        clock.now += FRESH_S + 0.1
+
+    producer.before = freeze
+    with pytest.raises(FetchedTooLongAgo):
+        handle(scorer, producer, good(0), good(1))
+    assert producer.decided == [(0, 0)]
+
+    decide = scorer._decider.decide
+
+    def decide_slowly(*args: Any) -> Any:
+        freeze()
+        return decide(*args)
+
+    setattr(scorer._decider, "decide", decide_slowly)  # noqa: B010
+    scorer._fetched_at, producer.decided = clock.now, []
+    scorer._last = {0: -1}
+    with pytest.raises(FetchedTooLongAgo):
+        handle(scorer, producer, good(0))
+    assert not producer.decided
+
+
+class Consumer:
+    """Polls one record; ``meanwhile`` runs inside the call after it."""
+
+    def __init__(self, first: Message, rest: list[Message], meanwhile: Any = None) -> None:
+        self._first, self._rest, self._meanwhile = first, rest, meanwhile
+
+    def poll(self, _: float) -> Message:
+        return self._first
+
+    def consume(self, _: int, timeout: float) -> list[Message]:
+        if self._meanwhile:
+            self._meanwhile(self)
+        return self._rest
+
+    def assign(self, _: list[TopicPartition]) -> None:
+        pass
+
+
+def test_a_record_polled_before_a_rebalance_is_left_to_the_assignment_after_it(
+    scorer: StreamScorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "last_decided", lambda *_: 7)
+    place = [TopicPartition("features", 0)]
+
+    def rebalance(consumer: Any) -> None:
+        scorer._revoked(consumer, place)
+        scorer._assigned(consumer, place)
+
+    quiet: Any = Consumer(good(5), [good(6)])
+    assert [m.offset() for m in scorer._fetch(quiet)] == [5, 6]
+    moved: Any = Consumer(good(5), [good(8)], rebalance)
+    assert [m.offset() for m in scorer._fetch(moved)] == [8]
+    assert scorer._last[0] == 7
+
+
+def test_a_refused_commit_does_not_keep_a_revoked_partition(scorer: StreamScorer) -> None:
+    def commit(**_: Any) -> None:
+        raise KafkaException("a session that is over")
+
+    consumer: Any = SimpleNamespace(commit=commit)
+    scorer._done = {0: 3}
+    scorer._revoked(consumer, [TopicPartition("features", 0)])
+    assert 0 not in scorer._last
+
+
+def test_a_consumer_that_lost_its_partitions_and_never_gets_any_is_given_up(
+    scorer: StreamScorer, clock: Clock
+) -> None:
+    consumer: Any = SimpleNamespace(assign=lambda _: None)
+    place = [TopicPartition("features", 0)]
+    scorer._lost(consumer, place)
+    clock.now += UNASSIGNED_FOR_S - 1
+    scorer._check_assigned()
+    clock.now += 2
+    with pytest.raises(Unassigned, match="no assignment for 61 s"):
+        scorer._check_assigned()
+    # one replica too many has an assignment, of nothing: it waits, as long as it takes
+    scorer._assigned(consumer, [])
+    clock.now += 100 * UNASSIGNED_FOR_S
+    scorer._check_assigned()
+
+
+def test_a_consumer_that_hears_nothing_while_there_are_records_is_given_up(
+    scorer: StreamScorer, clock: Clock
+) -> None:
+    ends = {0: 7, 1: 3}
+    asked: list[int] = []
+
+    def watermarks(place: TopicPartition, timeout: float) -> tuple[int, int]:
+        asked.append(place.partition)
+        return 0, ends[place.partition]
+
+    consumer: Any = SimpleNamespace(get_watermark_offsets=watermarks)
+    scorer._heard_at = clock.now
+    scorer._read = {0: 7}
+    scorer._check_stalled(consumer)
+    assert asked == []
+    # a quiet time: all that there is was read, or was there from the start
+    for _ in range(3):
+        clock.now += SILENT_S
+        scorer._check_stalled(consumer)
+    assert asked == [0, 1] * 3
+    ends[1] = 4
+    clock.now += SILENT_S
+    with pytest.raises(Stalled, match=r"features\[1\] has records up to 4"):
+        scorer._check_stalled(consumer)
+
+
+def test_whatever_ends_a_session_the_next_one_begins(
+    scorer: StreamScorer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = [
+        RuntimeError("no such thing"),
+        MemoryError(),
+        FetchedTooLongAgo("late"),
+        DeliveryError("gone"),
+    ]
+    begun: list[int] = []
+
+    def session() -> None:
+        begun.append(1)
+        if len(begun) <= len(failures):
+            raise failures[len(begun) - 1]
+        scorer._stop.set()
+
+    pauses: list[float] = []
+    monkeypatch.setattr(scorer, "_session", session)
+    monkeypatch.setattr(scorer._stop, "wait", pauses.append)
+    scorer._run()
+    assert len(begun) == 5
+    assert pauses == sorted(pauses)
+    assert "RuntimeError: no such thing" in caplog.text
+
+
+POISON = [
+    b"\xff",
+    b"",
+    None,
+    # a string that is not UTF-8 where the catalogue's name stands
+    b"\x9b\xa2\xff\xfe" + b"\x00" * 10,
+    msgspec.msgpack.encode(["x", "card 4111111111111111"]),
+]
+
+
+@pytest.mark.parametrize("value", POISON)
+def test_what_is_no_features_record_becomes_a_dead_letter_and_stops_nothing(
+    scorer: StreamScorer, value: bytes | None
+) -> None:
+    producer = Producer()
+    handle(scorer, producer, good(0), Message(1, value), good(2))
+    assert producer.decided == [(0, 0), (0, 2)]
+    assert scorer._done == {0: 3}
+    [letter] = producer.letters
+    assert (letter.reason, letter.source_topic, letter.source_offset) == ("poison", "features", 1)
+    original = letter.original_bytes()
+    assert (original is None) == (value is None)
+    assert b"4111111111111111" not in (original or b"")
+
+
+def test_a_record_whose_values_allow_no_decision_becomes_a_dead_letter_alone(scorer: StreamScorer) -> None:
+    producer = Producer()
+    absurd = changed(1, appended_ms=1 << 60)
+    elsewhere = changed(3, partition=1 << 40)
+    handle(scorer, producer, good(0), absurd, good(2), elsewhere, good(4))
+    assert producer.decided == [(0, 0), (0, 2), (0, 4)]
+    assert sorted(letter.source_offset for letter in producer.letters) == [1, 3]
+    decided = [msgspec.json.decode(value, type=Decision).transaction_id for value in producer.decisions]
+    assert decided == ["tx-0", "tx-2", "tx-4"]
+    assert scorer._done == {0: 5}
+
+
+def _fail_next_produce_request(producer: Any, error: int) -> None:
+    """Let librdkafka's mock broker refuse one Produce request (its C interface; Python's has none)."""
+    library = next(
+        (Path(confluent_kafka.__file__).parents[1].parent / "confluent_kafka.libs").glob("librdkafka-*")
+    )
+    lib = ctypes.CDLL(str(library))
+    lib.rd_kafka_handle_mock_cluster.restype = ctypes.c_void_p
+    lib.rd_kafka_handle_mock_cluster.argtypes = [ctypes.c_void_p]
+    push = lib.rd_kafka_mock_push_request_errors_array
+    push.argtypes = [ctypes.c_void_p, ctypes.c_int16, ctypes.c_size_t, ctypes.c_void_p]
+    # a PyObject's head is two words; the client's handle follows
+    handle = ctypes.c_void_p.from_address(id(producer) + 16).value
+    push(lib.rd_kafka_handle_mock_cluster(handle), 0, 1, (ctypes.c_int * 1)(error))
+
+
+MOCK = {"test.mock.num.brokers": 1, "log_level": 0}
+
+
+def test_produce_and_flush_as_ever_and_no_warning_each_time(capfd: pytest.CaptureFixture[str]) -> None:
+    producer = new_producer("", "test", **{**MOCK, "log_level": 4})
+    for number in range(2000):
+        producer.produce("t", key=str(number), value=b"x")
+    flush(producer, 10)
+    assert not producer.failures
+    assert "gapless" not in capfd.readouterr().err
+
+
+def test_a_refused_record_ends_the_producer_so_that_nothing_overtakes_it() -> None:
+    producer = new_producer("", "test", **MOCK)
+    producer.produce("t", partition=0, value=b"first")
+    flush(producer, 10)
+    message_size_too_large = 10
+    _fail_next_produce_request(producer, message_size_too_large)
+    producer.produce("t", partition=0, value=b"refused")
+    with pytest.raises(DeliveryError, match="for good"):
+        flush(producer, 10)
+    with pytest.raises(KafkaException) as raised:
+        producer.produce("t", partition=0, value=b"later")
+    assert raised.value.args[0].code() == confluent_kafka.KafkaError._FATAL
+
+
+def test_a_record_never_expires_unless_asked_to() -> None:
+    patient = new_producer("127.0.0.1:1", "test", log_level=0)
+    patient.produce("t", value=b"x")
+    with pytest.raises(DeliveryError, match="not acknowledged within"):
+        flush(patient, 0.2)
+    patient.purge()
+    short = new_producer("127.0.0.1:1", "test", **{"log_level": 0, "message.timeout.ms": 50, "linger.ms": 1})
+    short.produce("t", value=b"x")
+    with pytest.raises(DeliveryError, match="timed out"):
+        flush(short, 5)

@@ -1,0 +1,115 @@
+"""``tollgate``: every command is listed, errors have their exit codes, and help stays quick."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from services.cli import main
+from streams.runtime.kafka.clients import DeliveryError
+from streams.runtime.settings import SettingsError
+
+
+def test_help_lists_every_command_and_imports_none(capsys: pytest.CaptureFixture[str]) -> None:
+    code = (
+        "import sys; from services.cli.main import run; run(['--help']); "
+        "print(any(m.split('.')[0] in ('ray', 'pyarrow', 'confluent_kafka', 'pandas', 'mlflow') for m in sys.modules))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    ).stdout
+    assert out.splitlines()[-1] == "False"
+    for name in main.COMMANDS:
+        assert f"  {name}" in out
+
+
+def test_a_command_that_is_none_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["dance"]) == 2
+    assert "no such command: dance" in capsys.readouterr().err
+
+
+def test_a_command_whose_module_is_missing_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(main.COMMANDS, "absent", main.Entry("services.cli.absent", "absent", "Not there."))
+    assert main.run(["absent"]) == 3
+    assert "`tollgate absent` cannot be loaded" in capsys.readouterr().err
+    assert main.run(["--help"]) == 0
+
+
+def test_status_of_a_folder_without_a_stack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["status", "--home", str(tmp_path)]) == 3
+    assert "tollgate up --home" in capsys.readouterr().err
+
+
+def test_down_where_nothing_is(tmp_path: Path) -> None:
+    assert main.run(["down", "--home", str(tmp_path)]) == 0
+
+
+def test_up_with_ports_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["up", "--home", str(tmp_path), "--port-base", "70000"]) == 2
+    assert "--port-base" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SettingsError("x"), 3),
+        (DeliveryError("x"), 3),
+        (ConnectionRefusedError("x"), 3),
+        (click.UsageError("x"), 2),
+        (ValueError("x"), None),
+    ],
+)
+def test_errors_mean_exit_codes(error: Exception, code: int | None) -> None:
+    assert main.exit_code(error) == code
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """A command ``fail`` that takes --home and raises what the list holds."""
+    from services.cli.options import home_option
+
+    errors: list[BaseException] = []
+
+    @click.command()
+    @home_option
+    def fail(home: Path) -> None:
+        raise errors[0]
+
+    monkeypatch.setitem(main.COMMANDS, "fail", main.Entry("services.cli.main", "fail", "Fails."))
+    monkeypatch.setattr(main, "fail", fail, raising=False)
+    return errors
+
+
+def test_a_fault_of_the_program_is_one_line_and_a_traceback_in_the_log(
+    tmp_path: Path, command: list[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command.append(ZeroDivisionError("a bug"))
+    assert main.run(["fail", "--home", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert "Traceback" in (tmp_path / "logs" / "cli.log").read_text()
+
+
+def test_an_interrupted_command_has_no_traceback(
+    tmp_path: Path, command: list[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command.append(KeyboardInterrupt())
+    assert main.run(["fail", "--home", str(tmp_path)]) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_doctor_gives_one_verdict_a_thing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main.run(["doctor", "--home", str(tmp_path), "--port-base", "20500", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert code == (0 if report["healthy"] else 1)
+    names = {check["name"] for check in report["checks"]}
+    assert {"Python", "environment", "drift env", "Java", "Redis", "memory", "disk", "ports"} <= names
+    for check in report["checks"]:
+        assert check["verdict"] == "ok" or check["mend"]

@@ -1,0 +1,231 @@
+"""What a chunk costs is a function of the chunk, never of history: commands and bytes are counted, time is not looked at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from features.kernels.columns import PAYMENT, text_hash
+from features.kernels.payer import apply_payments
+from features.kernels.shared_entity import DECLINED, LABEL, PAID, apply_frauds, apply_items
+from features.profile.codec import IN_PARTS, LAYOUT, MAX_BYTES_OF_A_PAYER, WHOLE_WORDS, encode_profiles
+from features.profile.records import FRAUDS, PAYER, SHARED_ENTITY, new_arena
+from features.store.keys import PAYMENTS_OF, View, entity_key, hset, read_fields, unpack_bytes
+from features.store.redis_client import Command, pack
+from streams.log.partitioning import partitions_of
+from tests.support.parity_world import APPENDED_MS, PARTITIONS, MemoryLog, MemoryRedis, Worker, plain
+
+#: the promise: what is stored of one profile, with what came since
+MAX_BYTES = 2048
+#: everything else of a command or a reply: key, fields, scalars, protocol
+MAX_AROUND = 400
+CARDS = ("card-a", "card-b")
+IDENTIFIERS = {"merchant": "m-1", "device": "d-1", "ip": "203.0.113.7", "customer": "cu-1"}
+DAY_MS = 86_400_000
+NOW_MS = APPENDED_MS - DAY_MS
+
+
+class CountingRedis(MemoryRedis):
+    """Counts rounds, commands by name, bytes sent and bytes of values received."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forget()
+
+    def forget(self) -> None:
+        self.rounds = 0
+        self.commands: Counter[str] = Counter()
+        self.sent = self.received = 0
+
+    def call(self, commands: Sequence[Command]) -> list[Any]:
+        self.rounds += 1
+        self.sent += len(pack(commands))
+        for command in plain(commands):
+            name = command[0]
+            self.commands[name.decode() if isinstance(name, bytes) else str(name)] += 1
+        replies = super().call(commands)
+        self.received += sum(
+            len(value or b"") for reply in replies if isinstance(reply, list) for value in reply
+        )
+        return replies
+
+
+def payments_of(count: int) -> Any:
+    """So many payments, evenly over 31 days, no two alike; the newest just now, so that the day of all is the same."""
+    out = np.zeros(count, dtype=PAYMENT)
+    out["event_ms"] = NOW_MS - 1 - (count - 1 - np.arange(count)) * (31 * DAY_MS // count)
+    out["offset"] = -1
+    out["amount"] = 100 + np.arange(count) % 90_000
+    out["id_hash"] = np.arange(count) + 1
+    out["merchant_hash"] = text_hash(IDENTIFIERS["merchant"]) + np.arange(count) % 30
+    out["country"] = 1 + np.arange(count) % 5
+    return out
+
+
+def profiles_after(payments: Any) -> tuple[Any, Any]:
+    """Arenas whose first profile is that of a payer, and of a shared entity, after these payments."""
+    slots = np.zeros(len(payments), dtype=np.int64)
+    payer, shared_entity = new_arena(PAYER, 1), new_arena(SHARED_ENTITY, 1)
+    apply_payments(payments, slots, payer)
+    apply_items(
+        slots, slots - 1, slots + PAID, np.ascontiguousarray(payments["event_ms"]),
+        np.ascontiguousarray(payments["amount"]), np.ascontiguousarray(payments["id_hash"]), slots, shared_entity,
+    )  # fmt: skip
+    return payer, shared_entity
+
+
+def _store_with_history(count: int, layout: int = IN_PARTS) -> CountingRedis:
+    """Profiles of all five entities after ``count`` payments each, as ``layout`` stores them."""
+    payer, shared_entity = profiles_after(payments_of(count))
+    redis = CountingRedis()
+    for card in CARDS:
+        _write(redis, PAYMENTS_OF["card"], card, layout, payer, count, 0)
+    for entity, name in IDENTIFIERS.items():
+        _write(
+            redis, PAYMENTS_OF[entity], name, layout, payer if entity == "customer" else shared_entity, count
+        )
+    return redis
+
+
+def _write(redis: MemoryRedis, view: View, name: str, layout: int, arena: Any, *scalars: int) -> None:
+    profile = encode_profiles(arena, np.zeros(1, dtype=np.int64), layout)[0]
+    since = b"" if layout == IN_PARTS and view.in_parts else None
+    redis.call([hset(view, name, NOW_MS, profile, *scalars, since=since)])
+
+
+def _log(transactions: int) -> MemoryLog:
+    """Payments of the two cards in turn, at the same merchant, from the same device, for the same customer."""
+    log = MemoryLog()
+    homes = dict(zip(CARDS, partitions_of(CARDS, PARTITIONS).tolist(), strict=True))
+    for k in range(transactions):
+        card = CARDS[k % len(CARDS)]
+        at = datetime.fromtimestamp(NOW_MS / 1000, UTC) + timedelta(seconds=k)
+        value = (
+            f'{{"transaction_id":"tx-{k}","event_time":"{at.isoformat()}","card_id":"{card}",'
+            f'"merchant_id":"{IDENTIFIERS["merchant"]}","amount_minor":{1000 + k},"currency":"EUR",'
+            f'"device_id":"{IDENTIFIERS["device"]}","ip":"{IDENTIFIERS["ip"]}","customer_id":"{IDENTIFIERS["customer"]}"}}'
+        )
+        log.produce("transactions", card, value.encode(), homes[card])
+    return log
+
+
+def _cost(topic: str, history: int, transactions: int, layout: int = IN_PARTS) -> CountingRedis:
+    """What one chunk of a topic, with everything that there is on it, asks of a store with a history."""
+    redis, log = _store_with_history(history, layout), _log(transactions)
+    worker = Worker(log, redis, layout=layout)
+    if topic == "entities":
+        worker.step("transactions", transactions)
+        # another one, which has nothing of it in memory
+        worker = Worker(log, redis, layout=layout)
+    redis.forget()
+    worker.step(topic, 10 * transactions)
+    assert not worker.behind() or topic == "transactions"
+    return redis
+
+
+@pytest.mark.parametrize(("topic", "profiles"), [("transactions", 6), ("entities", 4)])
+@pytest.mark.parametrize(
+    ("layout", "full_after"),
+    # 200 payments leave few words that are zero; their bytes, such as those of counts by hour, fill up later
+    [(WHOLE_WORDS, 200), (LAYOUT, 500), (IN_PARTS, 500)],
+)
+def test_a_long_history_costs_the_same_commands_and_no_more_than_full_profiles(
+    layout: int, full_after: int, topic: str, profiles: int
+) -> None:
+    short, long = (_cost(topic, history, 40, layout) for history in (10, 100_000))
+    assert long.commands == short.commands
+    # one to read, one to see that the partitions are still this worker's, one to write
+    assert long.rounds == short.rounds == 3
+    assert long.commands["HMGET"] == profiles
+    for redis in (short, long):
+        assert redis.received <= profiles * (MAX_BYTES + MAX_AROUND)
+        written = redis.commands["HSET"]
+        assert redis.sent <= written * (MAX_BYTES + MAX_AROUND) + redis.commands.total() * MAX_AROUND
+    # the long one's profiles are full: a history of 100,000 is little different from one of ``full_after``
+    full = _cost(topic, full_after, 40, layout)
+    assert long.sent < 1.6 * full.sent
+    assert long.received < 1.6 * full.received
+
+
+@pytest.mark.parametrize("topic", ["transactions", "entities"])
+def test_commands_follow_the_entities_of_a_chunk_not_its_payments(topic: str) -> None:
+    few, many = _cost(topic, 10, 4), _cost(topic, 10, 400)
+    assert few.commands == many.commands
+
+
+def test_what_a_worker_has_it_does_not_read_again() -> None:
+    redis, log = _store_with_history(10), _log(40)
+    worker = Worker(log, redis)
+    worker.step("transactions", 10)
+    worker.step("entities", 10)
+    redis.forget()
+    worker.step("transactions", 10)
+    worker.step("entities", 10)
+    assert redis.commands["HMGET"] == 0
+    # beside the profiles: how far each source is applied, per partition
+    assert redis.commands["HSET"] == len(CARDS) + len(IDENTIFIERS) + PARTITIONS
+    # there is nothing to read, but epochs and positions are looked at before every write all the same
+    assert redis.commands["MGET"] == redis.commands["EXEC"] == 2
+
+
+def test_no_stored_profile_exceeds_two_kilobytes() -> None:
+    """A profile whose every byte is used is the longest that there can be."""
+    for dtype in (PAYER, SHARED_ENTITY, FRAUDS):
+        arena = np.frombuffer(bytearray(b"\xff" * 2 * dtype.itemsize), dtype=dtype)
+        assert all(len(stored) <= MAX_BYTES for stored in encode_profiles(arena, np.arange(2)))
+
+
+def _worst_payer() -> tuple[int, int]:
+    """Stored bytes of the two profiles of a payer whose history fills every word: payments, and frauds with declines."""
+    chance, n = np.random.default_rng(1), 20_000
+    payments = np.zeros(n, dtype=PAYMENT)
+    payments["event_ms"] = np.sort(APPENDED_MS - chance.integers(0, 28 * DAY_MS, n))
+    payments["offset"] = (1 << 56) + np.arange(n)
+    payments["amount"] = chance.integers(1 << 39, 1 << 40, n)
+    for name in ("id_hash", "merchant_hash", "device_hash"):
+        payments[name] = chance.integers(1 << 24, 1 << 32, n)
+    payments["country"] = chance.integers(256, 1 << 16, n)
+    payments["latitude"], payments["longitude"] = chance.uniform(-90, 90, n), chance.uniform(-180, 180, n)
+    payments["channel"], payments["mcc"] = chance.integers(0, 5, n), chance.integers(1000, 9999, n)
+    state = new_arena(PAYER, 1)
+    apply_payments(payments, np.zeros(n, np.int64), state)
+    frauds = new_arena(FRAUDS, 1)
+    for kind, tiles, tile_ms in ((LABEL, 40, DAY_MS), (DECLINED, 14, 300_000)):
+        moments = np.repeat(APPENDED_MS - np.arange(tiles)[::-1] * tile_ms, 300)
+        m = len(moments)
+        apply_frauds(
+            np.zeros(m, np.int64), (1 << 56) + np.arange(m), np.full(m, kind), moments, np.ones(m, np.int64), frauds
+        )  # fmt: skip
+    first = np.zeros(1, np.int64)
+    return len(encode_profiles(state, first)[0]), len(encode_profiles(frauds, first)[0])
+
+
+def test_a_payer_at_its_worst_takes_two_kilobytes_and_its_frauds_beside_them() -> None:
+    """Reached by the kernels, not only by the codec: each profile is within 2 KB, a payer's two together are not."""
+    state, frauds = _worst_payer()
+    assert state <= MAX_BYTES and frauds <= MAX_BYTES_OF_A_PAYER - MAX_BYTES
+    assert MAX_BYTES < state + frauds <= MAX_BYTES_OF_A_PAYER
+    every_byte = np.frombuffer(bytearray(b"\xff" * 2 * FRAUDS.itemsize), dtype=FRAUDS)
+    # beside what came since, which with its profile is kept within MAX_BYTES
+    assert len(encode_profiles(every_byte, np.zeros(1, np.int64))[0]) == MAX_BYTES_OF_A_PAYER - MAX_BYTES
+
+
+def test_what_a_long_history_leaves_in_the_store_stays_within_two_kilobytes() -> None:
+    """The whole profile and what came since together, after every chunk."""
+    redis, log = _store_with_history(100_000), _log(40)
+    worker, added = Worker(log, redis), 0
+    stored = [("card", card) for card in CARDS] + list(IDENTIFIERS.items())
+    while worker.behind():
+        worker.step("transactions", 2)
+        worker.step("entities", 2)
+        for entity, name in stored:
+            fields = redis.hashes[entity_key(entity, name)]
+            values = [unpack_bytes(fields[field]) or b"" for field in read_fields(PAYMENTS_OF[entity])]
+            assert 1_000 < sum(map(len, values)) <= MAX_BYTES
+            added += bool(values[1:] and values[1])
+    assert added

@@ -1,0 +1,177 @@
+"""Chunks that end behind the next one: in order, never written before they are acknowledged, and none after one that failed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+import pytest
+
+from features.store.partition_lease import LeaseLost
+from streams.processor.commit import ChunkCommit, CommitFailed, PipelinedCommitter
+from streams.runtime.chunk import app as chunks
+from streams.runtime.chunk.chunk import Chunk
+from tests.property.test_parity import Stage
+from tests.support.parity_world import MemoryLog, MemoryRedis, Worker
+
+WITHIN_S = 5.0
+
+
+class Broker:
+    """A producer whose ``flush`` waits until the test lets it."""
+
+    def __init__(self, told: list[str]) -> None:
+        self.told = told
+        self.let = threading.Semaphore(0)
+
+    def flush(self, timeout_s: float) -> int:
+        assert self.let.acquire(timeout=WITHIN_S)
+        self.told.append("acknowledged")
+        return 0
+
+
+class Store:
+    """Leases whose ``write`` waits until the test lets it, or raises what ``fails`` says."""
+
+    def __init__(self, told: list[str]) -> None:
+        self.told = told
+        self.let = threading.Semaphore(0)
+        self.fails: Exception | None = None
+
+    def write(
+        self, partitions: Any, starts: Any, writes: Sequence[Any], positions: Mapping[Any, int]
+    ) -> None:
+        assert self.let.acquire(timeout=WITHIN_S)
+        if self.fails is not None:
+            raise self.fails
+        self.told.append(f"written {writes[0]}")
+
+
+class World:
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.broker, self.store = Broker(self.told), Store(self.told)
+        broker: Any = self.broker
+        store: Any = self.store
+        self.committer = PipelinedCommitter(broker, store)
+
+    def end(self, name: str) -> Future[None]:
+        commit: Any = ChunkCommit([], {}, {}, [name], lambda: self.told.append(f"told {name}"))
+        done = self.committer.end(commit)
+        assert done is not None
+        return done
+
+
+def blocked(call: Any) -> threading.Thread:
+    """``call`` in a thread, which is still in it a moment later."""
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(0.05)
+    assert thread.is_alive()
+    return thread
+
+
+def test_a_chunk_is_acknowledged_then_written_and_the_next_may_be_computed_meanwhile() -> None:
+    world = World()
+    first = world.end("a")
+    waiting = blocked(world.committer.acknowledged)
+    world.broker.let.release()
+    waiting.join(WITHIN_S)
+    # acknowledged, not written: the next one produces
+    assert not waiting.is_alive() and world.told == ["acknowledged"] and not world.committer.idle
+    second = world.end("b")
+    settling = blocked(world.committer.settled)
+    world.store.let.release()
+    first.result(WITHIN_S)
+    # the second is not even flushed before the first is written
+    assert world.told == ["acknowledged", "written a", "told a"]
+    world.broker.let.release()
+    world.store.let.release()
+    second.result(WITHIN_S)
+    settling.join(WITHIN_S)
+    assert not settling.is_alive() and world.committer.idle
+    assert world.told[3:] == ["acknowledged", "written b", "told b"]
+
+
+def test_a_third_chunk_waits_for_the_first() -> None:
+    world = World()
+    world.end("a")
+    world.broker.let.release()
+    world.committer.acknowledged()
+    world.end("b")
+    third = blocked(lambda: world.end("c"))
+    world.store.let.release()
+    third.join(WITHIN_S)
+    assert not third.is_alive()
+
+
+def test_nothing_is_done_after_one_that_failed() -> None:
+    world = World()
+    world.store.fails = LeaseLost("transactions[0] was taken by another worker")
+    first = world.end("a")
+    for _ in range(2):
+        world.broker.let.release()
+        world.store.let.release()
+    assert isinstance(first.exception(WITHIN_S), LeaseLost)
+    for call in (world.committer.acknowledged, world.committer.settled, partial(world.end, "b")):
+        with pytest.raises(CommitFailed, match="taken by another worker"):
+            call()
+    assert world.told == ["acknowledged"]
+
+
+@pytest.mark.parametrize("error", [None, LeaseLost("gone")])
+def test_a_chunk_is_finished_when_its_ending_is_and_a_failed_one_ends_the_process(
+    error: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[int] = []
+    finished: list[str] = []
+    monkeypatch.setattr(chunks.os, "_exit", ended.append)
+    commit: Future[None] = Future()
+    chunk = Chunk("transactions", [1], finish=lambda: finished.append("it"))
+
+    async def stream() -> Any:
+        yield chunk
+
+    async def scenario() -> None:
+        await chunks._agent(lambda _: commit)(stream())
+        assert finished == ended == []
+        # as the thread that ends chunks does
+        end = partial(commit.set_exception, error) if error else partial(commit.set_result, None)
+        await asyncio.to_thread(end)
+        await asyncio.sleep(0)
+
+    asyncio.run(scenario())
+    assert (ended, finished) == (([chunks.EXIT_HANDLER_FAILED], []) if error else ([], ["it"]))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("budget", [1 << 21, 0])
+def test_what_is_served_and_stored_is_that_of_a_worker_that_ends_each_chunk_at_once(
+    seed: int, budget: int
+) -> None:
+    stage = Stage(seed)
+    stage.run(150)
+    kept: list[Any] = []
+    for behind in (False, True):
+        redis, log = MemoryRedis(), MemoryLog()
+        log.topics = {
+            place: list(records) for place, records in stage.log.topics.items() if place[0] == "transactions"
+        }
+        worker = Worker(log, redis, budget, behind=behind)
+        while worker.behind():
+            worker.step("transactions", 7)
+            worker.step("entities", 3)
+        worker.settle()
+        kept.append(
+            (
+                [(r.partition, r.value) for r in log.records("features")],
+                [(r.partition, r.value) for r in log.records("entities")],
+                redis.hashes,
+                {key: value for key, value in redis.values.items() if "position" in key},
+            )
+        )
+    assert kept[0] == kept[1]

@@ -1,0 +1,140 @@
+"""The public events: what fits, what does not, and why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.transaction import epoch_ms, from_ms
+from streams.contracts.card_numbers import find_card_number, mask_card_numbers, passes_luhn
+from streams.contracts.invalid_event import InvalidEvent
+from streams.contracts.json_encoding import encode
+from streams.contracts.label import parse_label
+from streams.contracts.schema import schema
+from streams.contracts.transactions import parse_transaction, unknown_fields
+
+GOOD: dict[str, Any] = {
+    "transaction_id": "tx-8f1c", "event_time": "2026-11-21T10:15:30.123Z", "card_id": "card-42", "merchant_id": "m-9",
+    "amount_minor": 1299, "currency": "EUR", "customer_id": None, "device_id": "d-5", "ip": "203.0.113.7", "mcc": "5411",
+    "channel": "ecom", "country": "FR", "latitude": None, "longitude": None, "tenant": "default",
+}  # fmt: skip
+
+
+def raw(**changes: Any) -> bytes:
+    return json.dumps({**GOOD, **changes}).encode()
+
+
+def test_the_contract_s_own_example_fits_and_survives() -> None:
+    tx = parse_transaction(raw())
+    assert tx.event_ms == 1795256130123
+    assert parse_transaction(encode(tx)) == tx
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "field"),
+    [
+        ({"amount_minor": "1299"}, "field", "amount_minor"),
+        ({"amount_minor": 12.5}, "field", "amount_minor"),
+        ({"amount_minor": -1}, "field", "amount_minor"),
+        ({"amount_minor": 2**40}, "field", "amount_minor"),
+        ({"amount_minor": True}, "field", "amount_minor"),
+        ({"event_time": "2026-11-21T10:15:30"}, "field", "event_time"),
+        ({"event_time": "2019-11-31T10:15:30Z"}, "field", "event_time"),
+        ({"event_time": "1066-10-14T10:15:30Z"}, "event_time_range", "event_time"),
+        ({"card_id": ""}, "field", "card_id"),
+        ({"card_id": "c" * 65}, "field", "card_id"),
+        ({"card_id": "a\nb"}, "unprintable", "card_id"),
+        ({"card_id": "4111111111111111"}, "card_number", "card_id"),
+        ({"device_id": "x 4111-1111-1111-1111"}, "card_number", "device_id"),
+        ({"device_id": "1-4111111111111111"}, "card_number", "device_id"),
+        ({"device_id": "term 7 4111111111111111"}, "card_number", "device_id"),
+        ({"device_id": "4111.1111.1111.1111"}, "card_number", "device_id"),
+        ({"device_id": "４１１１１１１１１１１１１１１１"}, "card_number", "device_id"),
+        ({"device_id": "3782 822463 10005"}, "card_number", "device_id"),
+        ({"currency": "eur"}, "field", "currency"),
+        ({"currency": "EURO"}, "field", "currency"),
+        ({"channel": "pigeon"}, "field", "channel"),
+        ({"latitude": 91}, "field", "latitude"),
+        ({"country": "FRA"}, "field", "country"),
+    ],
+)
+def test_what_does_not_fit_says_where_and_why(changes: dict[str, Any], reason: str, field: str) -> None:
+    with pytest.raises(InvalidEvent) as caught:
+        parse_transaction(raw(**changes))
+    assert (caught.value.reason, caught.value.field) == (reason, field)
+    assert "4111" not in str(caught.value)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_refused_with_a_reason(value: bytes) -> None:
+    for parse in (parse_transaction, parse_label):
+        with pytest.raises(InvalidEvent) as caught:
+            parse(value)
+        assert caught.value.reason and str(caught.value)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=20) | st.integers(), lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=5), x, max_size=3), max_leaves=8), st.sampled_from(sorted(GOOD)))  # fmt: skip
+def test_any_value_in_any_field_parses_or_is_refused(value: Any, field: str) -> None:
+    try:
+        tx = parse_transaction(raw(**{field: value}))
+    except InvalidEvent as error:
+        assert error.reason
+    else:
+        assert parse_transaction(encode(tx)) == tx
+
+
+def test_unknown_fields_are_named() -> None:
+    assert unknown_fields(raw(colour="red", size=3)) == ["colour", "size"]
+    assert unknown_fields(raw()) == []
+
+
+def test_card_numbers_are_found_and_masked() -> None:
+    assert passes_luhn("4111111111111111") and not passes_luhn("4111111111111112")
+    assert find_card_number("card 4111 1111 1111 1111 x")
+    assert find_card_number("4111111111111112") is None
+    assert find_card_number("000000000000") is None
+    assert find_card_number("1795347168-12") is None and find_card_number("2026-11-21 10:15:30.123") is None
+    masked = mask_card_numbers(b'{"card_id":"4111-1111-1111-1111","n":"4111111111111112"}')
+    assert b"411111******1111" in masked and b"4111111111111112" in masked
+
+
+@given(st.integers(0, 4_102_444_799_999))
+def test_milliseconds_survive_the_way_to_a_moment_and_back(ms: int) -> None:
+    assert epoch_ms(from_ms(ms)) == ms
+
+
+def test_the_published_schema_is_the_one_in_code_and_accepts_the_example() -> None:
+    published = json.loads(
+        (Path(__file__).parents[3] / "streams" / "contracts" / "schemas" / "events.json").read_text()
+    )
+    assert published == schema()
+    jsonschema.validate(GOOD, {**published, "$ref": "#/$defs/Transaction"})
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**GOOD, "amount_minor": -1}, {**published, "$ref": "#/$defs/Transaction"})
+
+
+def test_an_unknown_field_whose_name_is_no_text_is_refused() -> None:
+    broken = raw()[:-1] + b',"\xff\xfe":1}'
+    assert parse_transaction(broken).card_id == "card-42"
+    with pytest.raises(InvalidEvent) as caught:
+        unknown_fields(broken)
+    assert caught.value.reason == "not_utf8"
+
+
+LABEL = {
+    "transaction_id": "tx-1", "label": "fraud", "label_time": "2026-11-25T08:00:00Z", "source": "chargeback",
+    "card_id": "card-42", "merchant_id": "m-9", "event_time": "2026-11-21T10:15:30Z",
+}  # fmt: skip
+
+
+def test_a_label_tells_of_the_past() -> None:
+    assert parse_label(json.dumps(LABEL).encode()).label == "fraud"
+    for change in ({"event_time": "9999-01-01T00:00:00Z"}, {"event_time": "2027-11-21T10:15:30Z"}):
+        with pytest.raises(InvalidEvent):
+            parse_label(json.dumps({**LABEL, **change}).encode())

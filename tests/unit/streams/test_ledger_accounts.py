@@ -1,0 +1,135 @@
+"""The accounts against obvious examples: every way in which a transaction can end, twice, or not at all."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from streams.audit import Accounts
+
+
+@dataclass
+class Record:
+    """What the accounts need of a Kafka message."""
+
+    name: str
+    place: tuple[int, int]
+    at: int
+    raw: bytes | None
+
+    def topic(self) -> str:
+        return self.name
+
+    def partition(self) -> int:
+        return self.place[0]
+
+    def offset(self) -> int:
+        return self.place[1]
+
+    def timestamp(self) -> tuple[int, int]:
+        return 2, self.at
+
+    def value(self) -> bytes | None:
+        return self.raw
+
+
+def tx(name: str, offset: int, at: int = 0, partition: int = 0) -> Record:
+    return Record(
+        "transactions", (partition, offset), at, json.dumps({"card_id": "c", "transaction_id": name}).encode()
+    )
+
+
+def decision(name: str, at: int = 0, status: str = "scored") -> Record:
+    return Record(
+        "decisions",
+        (0, 0),
+        at,
+        json.dumps({"transaction_id": name, "status": status, "score": None}).encode(),
+    )
+
+
+def dead(offset: int, partition: int = 0, topic: str = "transactions") -> Record:
+    value = {"source_topic": topic, "source_partition": partition, "source_offset": offset, "reason": "field"}
+    return Record("dead-letters", (0, 0), 0, json.dumps(value).encode())
+
+
+def balance(*records: Record):
+    accounts = Accounts()
+    accounts.add(records)
+    return accounts.balance()
+
+
+def test_empty_log_balances() -> None:
+    assert balance().balanced and balance().ingested == 0
+
+
+def test_each_status_counts_once_and_latency_runs_from_append_to_append() -> None:
+    sums = balance(
+        tx("a", 0, 100), tx("b", 1, 100), tx("c", 2, 100),
+        decision("c", 190, "not_scored"), decision("a", 105), decision("b", 120, "degraded"),
+    )  # fmt: skip
+    assert (sums.scored, sums.degraded, sums.not_scored, sums.ingested) == (1, 1, 1, 3)
+    assert sums.balanced and sorted(sums.latency_ms) == [5, 20, 90]
+
+
+def test_undecided_is_in_flight() -> None:
+    sums = balance(tx("a", 0), tx("b", 1), decision("a"))
+    assert (sums.in_flight, sums.balanced) == (1, False)
+
+
+def test_decided_twice_does_not_balance() -> None:
+    sums = balance(tx("a", 0, 10), decision("a", 20), decision("a", 30, "degraded"))
+    assert (sums.duplicated, sums.scored, sums.degraded, sums.balanced) == (1, 1, 0, False)
+    assert list(sums.latency_ms) == [10]
+
+
+def test_a_missing_one_is_not_hidden_by_a_doubled_one() -> None:
+    sums = balance(tx("a", 0), tx("b", 1), decision("a"), decision("a"))
+    assert (sums.in_flight, sums.duplicated, sums.decided) == (1, 1, 1)
+
+
+def test_forwarded_copies_and_exact_resends_count_once_from_the_first_append() -> None:
+    sums = balance(tx("a", 7, 50, partition=1), tx("a", 0, 80, partition=2), decision("a", 90))
+    assert (sums.ingested, sums.balanced, list(sums.latency_ms)) == (1, True, [40])
+
+
+def test_refused_records_balance_with_their_dead_letters_however_often_refused() -> None:
+    broken = Record("transactions", (1, 4), 0, b"{not json")
+    nothing = Record("transactions", (1, 5), 0, None)
+    assert balance(broken, nothing).in_flight == 2
+    sums = balance(broken, nothing, dead(4, 1), dead(4, 1), dead(5, 1))
+    assert (sums.ingested, sums.dead_lettered, sums.balanced) == (2, 2, True)
+
+
+def test_dead_letters_of_other_topics_or_offsets_do_not_help() -> None:
+    broken = Record("transactions", (1, 4), 0, b"{not json")
+    assert balance(broken, dead(4, 1, "labels"), dead(4, 2), dead(5, 1)).in_flight == 1
+
+
+def test_a_mended_record_counts_beside_its_refused_one() -> None:
+    sums = balance(tx("a", 0), dead(0), tx("a", 9), decision("a"))
+    assert (sums.ingested, sums.dead_lettered, sums.scored, sums.balanced) == (2, 1, 1, True)
+
+
+def test_a_decision_about_nothing_is_unknown_and_does_not_balance() -> None:
+    sums = balance(tx("a", 0), decision("a"), decision("ghost"))
+    assert (sums.unknown, sums.balanced) == (1, False)
+
+
+def test_only_mine_are_counted_where_asked() -> None:
+    accounts = Accounts(mine=lambda record: b"my-" in record.value())
+    accounts.add([tx("my-1", 0), tx("theirs", 1), decision("theirs"), decision("my-1"), dead(1)])
+    sums = accounts.balance()
+    assert (sums.ingested, sums.scored, sums.dead_lettered, sums.in_flight) == (1, 1, 0, 0)
+
+
+@pytest.mark.parametrize("raw", [None, b"", b"{}", b"\xff", b'{"transaction_id":3}', b"[" * 100_000])
+def test_a_decision_that_cannot_be_read_leaves_its_transaction_open(raw: bytes | None) -> None:
+    assert balance(tx("a", 0), Record("decisions", (0, 0), 0, raw)).in_flight == 1
+
+
+@pytest.mark.parametrize("raw", [None, b"", b"{}", b"\xff", b"[" * 100_000])
+def test_a_transaction_that_cannot_be_read_is_still_counted(raw: bytes | None) -> None:
+    assert balance(Record("transactions", (0, 0), 0, raw)).ingested == 1

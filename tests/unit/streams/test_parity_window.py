@@ -1,0 +1,176 @@
+"""Sampled parity of all entities in production: from a snapshot of the store on; a flipped bit of any of them is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import hiredis
+import msgspec
+import numpy as np
+import pytest
+
+from features.catalogue import FEATURES, INDEX, NAMES
+from features.store.redis_client import StoreUnavailable
+from streams.audit.parity.snapshot import begin_in, look
+from streams.audit.parity.window import KINDS, Most, ParityWindow, Spans
+from streams.log.other_catalogues import Layouts
+from streams.log.records import decode_features, encode_features
+from streams.runtime.kafka.log_reader import LedgerUnreachable, LogRow
+from streams.runtime.metrics import PARITY_COMPARED, PARITY_ENTITIES, PARITY_SKIPPED
+from tests.property.test_parity import Stage
+from tests.support.parity_world import PARTITIONS, Record
+
+UNKNOWN = Layouts({}.get)
+
+
+def counted(metric: Any) -> float:
+    return float(next(iter(metric.collect())).samples[0].value)
+
+
+class Watched:
+    """A little world with a window on it. ``read``: how many records of `entities` were read back."""
+
+    def __init__(self, seed: int, most: Most = Most()) -> None:  # noqa: B008 - a frozen value
+        self.stage = Stage(seed)
+        self.read = self.offered = 0
+        store: Any = self.stage.redis
+        self.window = ParityWindow(
+            UNKNOWN, PARTITIONS, lambda records: begin_in(store, records, PARTITIONS), self._items, most, seed
+        )
+
+    def _items(self, spans: Spans) -> Iterable[LogRow]:
+        for partition, (first, end) in spans.items():
+            for r in self.stage.log.topics[("entities", partition)][first:end]:
+                self.read += 1
+                yield LogRow(r.partition, r.offset, r.timestamp, r.value, None)
+
+    def news(self) -> list[Record]:
+        """What came on `features` since the last time."""
+        every = self.stage.log.topics
+        found = [r for p in range(PARTITIONS) for r in every.get(("features", p), [])]
+        fresh = [r for r in found if (r.partition, r.offset) not in self._known]
+        self._known |= {(r.partition, r.offset) for r in found}
+        return fresh
+
+    _known: frozenset[tuple[int, int]] | set[tuple[int, int]] = frozenset()
+
+    def opened(self) -> list[Record]:
+        """A window opened on what came so far; returns what comes then."""
+        self._known = set()
+        self.stage.run(80)
+        self.window.offer(self.news())
+        assert self.window.tick(0.0) == 0
+        self.stage.run(60)
+        return self.news()
+
+
+def test_what_is_served_is_what_the_snapshot_and_the_items_give() -> None:
+    for seed in range(6):
+        before = counted(PARITY_COMPARED)
+        watched = Watched(seed, Most(compared=1000))
+        watched.window.offer(watched.opened())
+        assert watched.window.tick(5.0) == 0 and counted(PARITY_COMPARED) == before, "it is open still"
+        assert watched.window.tick(10.0) == 0
+        assert counted(PARITY_COMPARED) - before > 20
+        assert watched.read > 5
+
+
+def spoilt(record: Record, column: int) -> Record | None:
+    sample = decode_features(record.value)
+    vector = np.frombuffer(sample.vector, "<u4").copy()
+    if sample.missing or np.isnan(vector.view("<f4")[column]):
+        return None
+    vector[column] ^= np.uint32(1)
+    return record._replace(value=encode_features(msgspec.structs.replace(sample, vector=vector.tobytes())))
+
+
+SEEN_ELSEWHERE = {f.name for f in FEATURES if f.entity == "card"} - {"card_frauds_30d", "card_declined_1h"}
+
+
+def test_a_flipped_bit_of_every_entry_is_seen() -> None:
+    """Of all but what a card's own payments give, which another watch follows."""
+    watched = Watched(4)
+    records = watched.opened()
+    before, looked_at = watched.window._open, 0
+    for name in sorted(set(NAMES) - SEEN_ELSEWHERE):
+        for record in reversed(records):
+            wrong = spoilt(record, INDEX[name])
+            if wrong is not None and watched.window._followed(decode_features(wrong.value), before):  # type: ignore[arg-type]
+                watched.window._open = before
+                watched.window._kept = []
+                watched.window._kinds.clear()
+                watched.window.offer([wrong])
+                if watched.window.tick(10.0) == 1:
+                    looked_at += 1
+                    break
+        else:
+            # nobody says where this world's payments were made
+            assert name.endswith(("_mcc_share", "mcc")), name
+    assert looked_at > 120
+
+
+def test_cost_is_bounded_by_the_sample() -> None:
+    most = Most(followed=3, looked=10, compared=4, items=1)
+    watched = Watched(2, most)
+    records = watched.opened()
+    assert len(watched.window._offsets) <= 5 * most.followed
+    before = counted(PARITY_COMPARED)
+    while watched.window._looked < most.looked and len(watched.window._kept) < most.compared:
+        watched.window.offer(records)
+    assert watched.window._looked <= most.looked and len(watched.window._kept) <= most.compared
+    assert watched.window.tick(1.0) == 0, "enough was seen: it closes before its time"
+    assert counted(PARITY_COMPARED) - before <= most.compared
+    assert watched.read <= most.items * PARTITIONS
+    # and it opens again in its own time only
+    watched.window.offer(records)
+    watched.window.tick(most.every_s - 1)
+    assert watched.window._open is None
+    watched.window.tick(most.every_s)
+    assert watched.window._open is not None
+
+
+def test_busy_merchants_leave_room_for_all_kinds() -> None:
+    watched = Watched(4, Most(compared=10))
+    records = watched.opened()
+    before = {kind: PARITY_ENTITIES.labels(kind)._value.get() for kind in KINDS}
+    watched.window.offer(records)
+    kept = watched.window._kept
+    assert len(kept) <= 10
+    watched.window.tick(10.0)
+    assert all(PARITY_ENTITIES.labels(kind)._value.get() - before[kind] >= 2 for kind in KINDS)
+
+
+def test_without_whole_state_there_is_no_window() -> None:
+    watched = Watched(2)
+    watched.stage.redis.values["tollgate:state:rebuilding"] = b"{}"
+    watched.opened()
+    assert watched.window._open is None
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), LedgerUnreachable("away")])
+def test_what_cannot_be_had_is_counted_and_stops_nothing(error: Exception) -> None:
+    def refuse(_: Any) -> Any:
+        raise error
+
+    watched = Watched(2)
+    records = watched.opened()
+    before = counted(PARITY_SKIPPED)
+    watched.window._read = refuse
+    watched.window.offer(records)
+    assert look(watched.window, 10.0) == 0
+    assert counted(PARITY_SKIPPED) == before + 1
+    watched.window.offer(records)
+    watched.window._begin = refuse
+    assert look(watched.window, 100.0) == 0
+    assert counted(PARITY_SKIPPED) == before + 2
+
+
+def test_a_store_that_refuses_is_no_state() -> None:
+    class Refusing:
+        def call(self, commands: Any) -> list[Any]:
+            return [hiredis.ReplyError("LOADING")]
+
+    store: Any = Refusing()
+    with pytest.raises(StoreUnavailable, match="one moment"):
+        begin_in(store, [], PARTITIONS)
