@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from features.catalogue import WIDTH
 from features.engine import Places, Profiles, fill_features
 from features.kernels.columns import (
-    CHANNELS,
+    CHANNEL_NUMBERS,
     NAN,
     PAYMENT,
     Payments,
@@ -186,7 +186,7 @@ def columns_of_table(history: pa.Table) -> Payments:
     out["country"] = _mapped(history, "country", country_code, np.uint16, 0)
     out["latitude"] = _numbers(history, "latitude", np.float64, NAN)
     out["longitude"] = _numbers(history, "longitude", np.float64, NAN)
-    out["channel"] = _mapped(history, "channel", lambda v: CHANNELS.get(v, NAN), np.float32, NAN)
+    out["channel"] = _mapped(history, "channel", lambda v: CHANNEL_NUMBERS.get(v, NAN), np.float32, NAN)
     out["mcc"] = _mapped(history, "mcc", mcc_number, np.float32, NAN)
     out["currency"] = _mapped(history, "currency", currency_number, np.float32, NAN)
     return out

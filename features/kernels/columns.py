@@ -10,7 +10,9 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-CHANNELS = {"pos": 0.0, "ecom": 1.0, "atm": 2.0, "transfer": 3.0, "moto": 4.0}
+from features.transaction import CHANNELS
+
+CHANNEL_NUMBERS: dict[str, float] = {name: float(number) for number, name in enumerate(CHANNELS)}
 NAN = float("nan")
 
 
@@ -97,7 +99,7 @@ def columns_of(
     out["country"] = [country_code(t.country) for t in transactions]
     out["latitude"] = [NAN if t.latitude is None else t.latitude for t in transactions]
     out["longitude"] = [NAN if t.longitude is None else t.longitude for t in transactions]
-    out["channel"] = [CHANNELS[t.channel] if t.channel else NAN for t in transactions]
+    out["channel"] = [CHANNEL_NUMBERS[t.channel] if t.channel else NAN for t in transactions]
     out["mcc"] = [mcc_number(t.mcc) for t in transactions]
     out["currency"] = [currency_number(t.currency) for t in transactions]
     return out

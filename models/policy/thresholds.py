@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
+from features.transaction import CHANNELS
 from models.policy.problems import PolicyError
 from models.policy.rules.batch import Batch
-from models.policy.rules.compiler import CHANNELS
 
 APPROVE, REVIEW, DECLINE = 0, 1, 2
 Codes = npt.NDArray[np.int8]
@@ -64,7 +64,7 @@ class ScoreDecision:
         self._review, self._decline = np.float32(review), np.float32(decline)
         self._loss = expected_loss
         self._places: dict[str | None, int] = {}
-        self._channels = {name: place for place, name in enumerate(CHANNELS, 1)}
+        self._channels: dict[str, int] = {name: place for place, name in enumerate(CHANNELS, 1)}
         if thresholds:
             self._table = self._fill(thresholds)
 

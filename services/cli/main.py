@@ -42,7 +42,9 @@ COMMANDS: dict[str, Entry] = {
             "doctor": "Check this machine, and say how to mend what is wrong.",
         },
     ),
-    **_entries("demo", {"demo": "Everything at once: history, a first model, live traffic, a live view."}),
+    **_entries(
+        "demo.command", {"demo": "Everything at once: history, a first model, live traffic, a live view."}
+    ),
     **_entries(
         "traffic",
         {
@@ -59,7 +61,7 @@ COMMANDS: dict[str, Entry] = {
         },
     ),
     **_entries(
-        "models",
+        "models.commands",
         {
             "train": "Train, evaluate, sign and publish a model for approval.",
             "models": "List, compare, approve, reject, promote and roll back models.",
@@ -67,10 +69,12 @@ COMMANDS: dict[str, Entry] = {
             "score": "Score a file with the live model.",
         },
     ),
-    **_entries("rules", {"rules": "Check rules and lists, test them against the past, publish them."}),
+    **_entries(
+        "rules.commands", {"rules": "Check rules and lists, test them against the past, publish them."}
+    ),
     **_entries("drift", {"drift": "Newest drift rows and retraining requests."}),
     **_entries(
-        "features",
+        "features.commands",
         {
             "features": "Show an entity's features, or the catalogue.",
             "parity": "Recompute served features from the log and compare bits.",

@@ -12,13 +12,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.transaction import EARLIEST_EVENT, LATEST_EVENT, epoch_ms
+from features.transaction import CHANNELS, EARLIEST_EVENT, LATEST_EVENT, epoch_ms
 from streams.mapping.definition import FieldRule
 from streams.mapping.tokens import card_token
 
 Mask = npt.NDArray[np.bool_]
 TIMESTAMP = pa.timestamp("ms", tz="UTC")
-_CHANNELS = pa.array(["pos", "ecom", "atm", "transfer", "moto"])
+_CHANNELS = pa.array(CHANNELS)
 _MAX_LENGTH = {"currency": 3, "country": 2, "mcc": 4, "ip": 45}
 _MIN_LENGTH = {"currency": 3, "country": 2}
 _ZONED = r"(Z|z|[+-]\d\d:?\d\d)$"

@@ -39,7 +39,6 @@ CODES = [country.code for country in COUNTRIES]
 NEW_COUNTRY = len(COUNTRIES) - 1
 CITIES_PER_COUNTRY = 6
 
-CHANNELS = ("pos", "ecom", "atm", "transfer", "moto")
 POS, ECOM, ATM, TRANSFER, MOTO = range(5)
 
 

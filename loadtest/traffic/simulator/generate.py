@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.transaction import epoch_ms
+from features.transaction import CHANNELS, epoch_ms
 from loadtest.traffic.simulator import catalog
 from loadtest.traffic.simulator.fraud import SHARES, compromise, fraud_payments
 from loadtest.traffic.simulator.payments import DAY_MS, Ints, Payments, honest_payments, join
@@ -130,7 +130,7 @@ def _table(
         "device_id": _named(f"d-{tag}", pa.array(payments.device, mask=payments.device < 0)),
         "ip": _addresses(payments.ip),
         "mcc": _coded(catalog.MCC, merchant_mcc),
-        "channel": _coded(list(catalog.CHANNELS), payments.channel),
+        "channel": _coded(list(CHANNELS), payments.channel),
         "country": _coded(catalog.CODES, payments.country),
         "latitude": _places(payments.latitude),
         "longitude": _places(payments.longitude),

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from sqlglot import exp
 
+from features.transaction import CHANNELS
 from models.policy.rules.arithmetic import Value, constant, number
 from models.policy.rules.batch import TEXT_FIELDS, Batch, Mask
 from models.policy.rules.language import parse, refuse
 from models.policy.rules.shared_terms import FeatureComparisons, Match, TextSets
 
-CHANNELS = ("pos", "ecom", "atm", "transfer", "moto")
 #: lengths that values of a field have, so that a condition that is never true is found when it is written
 _LENGTHS = {"country": 2, "currency": 3, "mcc": 4}
 

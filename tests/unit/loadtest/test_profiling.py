@@ -27,8 +27,8 @@ def test_own_time_is_that_of_the_last_function_whatever_its_line() -> None:
         "",
         "no count",
     ]
-    assert own_time(lines) == "slots (online/hot.py) 80%, handle (processor/cards.py) 20%"
-    assert own_time(lines, top=1) == "slots (online/hot.py) 80%"
+    assert own_time(lines) == "slots (store/profile_cache.py) 80%, handle (processor/cards.py) 20%"
+    assert own_time(lines, top=1) == "slots (store/profile_cache.py) 80%"
     assert own_time([]) == ""
 
 
