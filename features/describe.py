@@ -84,7 +84,7 @@ def describe_shared_entity(arena: Any, entity: str, at_ms: int) -> dict[str, Any
     return {
         "first_event": instant(int(profile["first_ms"])),
         "last_event": instant(int(profile["last_ms"])),
-        "features": {name: value for name, value in _named(row, entity).items() if "ratio" not in name},
+        "features": _named(row, entity),
         "frauds_by_day": counted,
         "applied_offset": int(profile["offset"]),
     }
@@ -109,11 +109,11 @@ def _moment(at_ms: int) -> Any:
 
 
 def _named(row: Any, entity: str) -> dict[str, float | None]:
-    """The entity's entries of a row (1, WIDTH) by name; None where unknown."""
+    """The entity's entries of a row (1, WIDTH) that need no payment, by name; None where unknown."""
     return {
         feature.name: None if np.isnan(value) else round(float(value), 6)
         for feature, value in zip(FEATURES, row[0], strict=True)
-        if feature.entity == entity
+        if feature.entity == entity and not feature.needs_transaction
     }
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from features.catalogue import NAMES
+from features.catalogue import FEATURES
 
 _MS = pa.timestamp("ms", tz="UTC")
 
 #: folder under the archive, with one ``date=YYYY-MM-DD`` folder a day of event time
 FOLDER = "features"
+
+#: feature -> its column; an entry whose version was raised has a column of its own for each
+COLUMNS = {feature.name: feature.column for feature in FEATURES}
 
 #: ``event_timestamp`` is event time, ``created_timestamp`` the broker's append time; unknown features are NaN. Channel and
 #: merchant category as text are ``channel_name`` and ``mcc_code``: the catalogue has features (numbers) called ``channel``
@@ -21,7 +24,7 @@ SCHEMA = pa.schema(
         ("customer_id", pa.string()), ("device_id", pa.string()), ("ip", pa.string()), ("mcc_code", pa.string()),
         ("latitude", pa.float64()), ("longitude", pa.float64()),
         ("event_timestamp", _MS), ("created_timestamp", _MS), ("partition", pa.int32()), ("offset", pa.int64()),
-        ("missing", pa.int32()), *((name, pa.float32()) for name in NAMES),
+        ("missing", pa.int32()), *((column, pa.float32()) for column in COLUMNS.values()),
     ]
 )  # fmt: skip
 

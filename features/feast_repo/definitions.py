@@ -118,4 +118,4 @@ def _served_view(transaction: Entity, source: FileSource) -> FeatureView:
 
 def _archived() -> list[Field]:
     facts = [Field(name=name, dtype=kind) for name, kind in _FACTS.items()]
-    return facts + [Field(name=f.name, dtype=Float32, description=f.reason_text) for f in FEATURES]
+    return facts + [Field(name=f.column, dtype=Float32, description=f.reason_text) for f in FEATURES]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from features.catalogue import INDEX, WINDOWS
+from features.catalogue import FIRST_COLUMN, INDEX, WINDOWS
 from features.kernels.geography import distance_km
 from features.profile.records import CATEGORIES, CHANNELS, OLD, RECENT
 
@@ -34,8 +34,7 @@ _NO_SPAN = 3
 #: what to do with a payment that the profile holds already, and with the profile
 READ, APPLY, CONSULT = 0, 1, 2
 
-CARD_COLUMNS = INDEX["card_count_1m"]
-CUSTOMER_COLUMNS = INDEX["customer_count_1m"]
+CARD_COLUMNS, CUSTOMER_COLUMNS = FIRST_COLUMN["card"], FIRST_COLUMN["customer"]
 
 
 def _of(name: str) -> int:

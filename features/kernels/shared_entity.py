@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from features.catalogue import INDEX, LABEL_DELAY_S
+from features.catalogue import FIRST_COLUMN, INDEX, LABEL_DELAY_S
 from features.profile.records import (
     BUCKETS,
     DAY_TILES,
@@ -32,14 +32,14 @@ THIRD_MS = 8 * HOUR_MS
 DAY_MS = 86_400_000
 DELAY_THIRDS = LABEL_DELAY_S * 1000 // THIRD_MS
 #: where in a row the entries of merchant, device and ip begin
-FIRST = np.array([INDEX["merchant_count_10m"], INDEX["device_count_10m"], INDEX["ip_count_10m"]])
 SHARED_ENTITIES = ("merchant", "device", "ip")
+FIRST = np.array([FIRST_COLUMN["merchant"], FIRST_COLUMN["device"], FIRST_COLUMN["ip"]])
 #: what an item means
 PAID, LABEL, DECLINED = 0, 1, 2
 
 
 def _of(name: str) -> int:
-    return INDEX[f"merchant_{name}"] - INDEX["merchant_count_10m"]
+    return INDEX[f"merchant_{name}"] - FIRST_COLUMN["merchant"]
 
 
 _COUNT, _SUM, _CARDS = _of("count_10m"), _of("sum_10m"), _of("cards_10m")

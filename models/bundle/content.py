@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from features.definitions import OWN, Layout
-from models.bundle.manifest import MANIFEST, Manifest, definitions_of, layout_of
+from models.bundle.manifest import MANIFEST, Manifest, layout_of
 from models.bundle.reference import Reference, load_reference, reference_bytes
 from models.bundle.signing import KeyProblem, is_signed, sign
 from models.policy.policy import Policy, PolicyError, parse_policy
@@ -129,7 +129,7 @@ def publish(
     files = _encode(content)
     manifest = Manifest(
         model=model, version=version, catalogue_hash=content.layout.catalogue, created_at=created_at,
-        feature_names=list(content.layout.names), definitions=definitions_of(content.layout),
+        feature_names=list(content.layout.names), definitions=list(content.layout.definitions),
         files={name: hashlib.sha256(raw).hexdigest() for name, raw in files.items()},
     )  # fmt: skip
     files[MANIFEST] = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
@@ -188,10 +188,7 @@ def load_bundle(path: Path, trusted_keys_dir: Path, running: Layout | None = OWN
 
 def check_fits(path: Path, layout: Layout, running: Layout) -> None:
     """Raises: BundleRefused, naming the entries that ``running`` lacks or defines otherwise."""
-    if layout.catalogue == running.catalogue:
-        return
-    why = "its manifest does not define them" if "" in layout.definitions else layout.misfit(running)
-    if why:
+    if why := layout.misfit(running):
         raise BundleRefused(
             "catalogue",
             f"{path} was trained on features of catalogue {layout.catalogue}, which {running.catalogue} does not give "

@@ -9,13 +9,13 @@ from datetime import datetime
 
 import msgspec
 
-from features.definitions import OWN, Layout
+from features.definitions import Layout
 
 MANIFEST = "manifest.json"
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """``definitions`` by feature name; none in a manifest from before they were kept."""
+    """``definitions``: of the features, in the order of ``feature_names``."""
 
     model: str
     version: str
@@ -23,21 +23,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     feature_names: list[str]
     created_at: datetime
     files: dict[str, str]
-    definitions: dict[str, str] = {}
+    definitions: list[str]
 
 
 def layout_of(manifest: Manifest) -> Layout:
-    """The columns of the bundle's model. Where the manifest does not define them, only the very same catalogue knows them.
+    """The columns of the bundle's model.
 
     Raises:
-        ValueError: a name stands twice.
+        ValueError: a name stands twice, or without a definition.
     """
-    names = tuple(manifest.feature_names)
-    if (manifest.catalogue_hash, names) == (OWN.catalogue, OWN.names):
-        return OWN
-    return Layout(manifest.catalogue_hash, names, tuple(manifest.definitions.get(name, "") for name in names))
-
-
-def definitions_of(layout: Layout) -> dict[str, str]:
-    """What a manifest says of a layout's entries; nothing of those that are not known."""
-    return {name: known for name, known in zip(layout.names, layout.definitions, strict=True) if known}
+    return Layout(manifest.catalogue_hash, tuple(manifest.feature_names), tuple(manifest.definitions))

@@ -220,10 +220,8 @@ class Scorer:
 
 def _reason(column: int, value: float, contribution: float) -> ReasonRow:
     feature = FEATURES[column]
-    if np.isfinite(value):
-        text = feature.reason_text.format(value=value)
-    else:
-        text = f"nothing known: {feature.name.replace('_', ' ')}"
+    known = np.isfinite(value)
+    text = feature.reason_text.format(value=value) if known else f"{feature.name} is not known"
     return feature.reason_code, text, contribution
 
 

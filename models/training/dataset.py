@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from features.catalogue import CATALOGUE_HASH, INDEX, LABEL_DELAY_S, NAMES, WIDTH
 from features.definitions import OWN, Layout
+from features.feast_repo.archived import COLUMNS
 from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
 
 FloatArray = npt.NDArray[np.float32]
@@ -147,21 +148,19 @@ def save_seed(table: pa.Table, matrix: FloatArray, folder: Path, as_of_ms: int) 
 def load_seed(folder: Path) -> Dataset | None:
     """The saved seed as of its own cut-off. Of one made with another catalogue, the entries that are the same today.
 
-    None where there is none, or nothing says what its entries meant.
+    None where there is none, or none with today's amounts, which tell the rows that count.
     """
     path = folder / "seed.parquet"
     if not path.exists():
         return None
     table = pq.read_table(path)
-    metadata = table.schema.metadata or {}
-    known = NAMES
-    if metadata.get(b"catalogue", b"").decode() != CATALOGUE_HASH:
-        known = _same_today(metadata)
-        if "amount" not in known:
-            return None
+    metadata = table.schema.metadata
+    known = _same_today(metadata)
+    if "amount" not in known:
+        return None
     as_of_ms = int(metadata[b"as_of_ms"])
     return _matured(
-        _matrix(table, known),
+        _matrix(table, {name: name for name in known}),
         table["label"],
         table["label_time"],
         table["event_timestamp"],
@@ -181,7 +180,7 @@ def from_archive(archive: Path, *, as_of_ms: int | None = None, newest: int = 2_
     """
     if not any((archive / "features").glob("date=*/*.parquet")):
         return None
-    names = ["transaction_id", "card_id", "event_timestamp", *NAMES]
+    names = ["transaction_id", "card_id", "event_timestamp", *COLUMNS.values()]
     # named, because files from before an entry was there lack its column
     features = _dataset(archive / "features", pa.schema([FEATURE_SCHEMA.field(name) for name in names]))
     if as_of_ms is None:
@@ -200,7 +199,7 @@ def from_archive(archive: Path, *, as_of_ms: int | None = None, newest: int = 2_
     joined = joined.sort_by("event_timestamp")
     joined = joined.slice(max(0, joined.num_rows - newest))
     return _matured(
-        _matrix(joined),
+        _matrix(joined, COLUMNS),
         joined["label"],
         joined["label_time"],
         joined["event_timestamp"],
@@ -257,17 +256,16 @@ def _dataset(folder: Path, schema: pa.Schema | None = None) -> Any:
     return ds.dataset(files, schema=schema, format="parquet")
 
 
-def _matrix(table: pa.Table, known: Iterable[str] = NAMES) -> FloatArray:
+def _matrix(table: pa.Table, columns: Mapping[str, str]) -> FloatArray:
+    """``columns``: of a feature its column in the table; what is not named is NaN."""
     out = np.full((table.num_rows, WIDTH), np.nan, np.float32)
-    for name in known:
-        out[:, INDEX[name]] = table[name].to_numpy()
+    for name, column in columns.items():
+        out[:, INDEX[name]] = table[column].to_numpy()
     return out
 
 
 def _same_today(metadata: Mapping[bytes, bytes]) -> tuple[str, ...]:
     """Names of a table's entries that this catalogue has with the same definition."""
-    if b"definitions" not in metadata:
-        return ()
     names, definitions = (tuple(json.loads(metadata[key])) for key in (b"names", b"definitions"))
     there = OWN.places_in(Layout(metadata[b"catalogue"].decode(), names, definitions))
     return tuple(name for name, place in zip(NAMES, there, strict=True) if place >= 0)

@@ -15,6 +15,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from features.catalogue import INDEX, WIDTH
+from features.feast_repo.archived import COLUMNS
 from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
 from models.policy.comparison import PastRows
 from models.policy.rules.batch import NUMBER_FIELDS, TEXT_FIELDS, TableColumns
@@ -57,7 +58,7 @@ def past_rows(archive: Path, found: Span, features: Collection[str]) -> Iterator
     columns = [_COLUMN.get(name, name) for name in names]
     for day in found.days:
         table = _read(
-            archive / FEATURES.name / day, FEATURE_SCHEMA, ["event_timestamp", *columns, *features],
+            archive / FEATURES.name / day, FEATURE_SCHEMA, ["event_timestamp", *columns, *(COLUMNS[name] for name in features)],
             pc.field("event_timestamp") >= pa.scalar(found.since_ms, pa.timestamp("ms", tz="UTC")),
         )  # fmt: skip
         decisions = _read(archive / DECISIONS.name / day, DECISION_SCHEMA, ["transaction_id", "score"])
@@ -81,7 +82,7 @@ def _rows(
 ) -> PastRows:
     matrix = np.full((table.num_rows, WIDTH), np.nan, np.float32)
     for name in features:
-        matrix[:, INDEX[name]] = table[name].to_numpy()
+        matrix[:, INDEX[name]] = table[COLUMNS[name]].to_numpy()
     label = np.array(table["label"].to_pylist(), dtype=object)
     event_ms = table["event_timestamp"].cast(pa.int64()).to_numpy()
     fraud: npt.NDArray[Any] = label == "fraud"

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from features.catalogue import LATE_BOUND_S, NAMES, WIDTH
+from features.catalogue import LATE_BOUND_S, NAMES, WIDTH, columns_read_from
 from features.kernels.columns import columns_of
-from features.kernels.payer import APPLY, CARD_COLUMNS, CUSTOMER_COLUMNS, payer_features
+from features.kernels.payer import APPLY, CARD_COLUMNS, payer_features
 from features.profile.records import PAYER, new_arena
 from models.scoring.scorer import Scorer
 from streams.log.other_catalogues import Layouts, readable_rows
@@ -25,10 +25,9 @@ from streams.log.records import MISSING_CARD, FeatureRecord
 
 #: records of cards with late events that are held at most: bounds memory, and is said when it is reached
 MAX_RECORDS = 200_000
-#: columns that come from the card's own payments: all of the card's but frauds and declines, which are another profile's
-_OWN = slice(CARD_COLUMNS, CUSTOMER_COLUMNS - 2)
+_OWN = columns_read_from("card")
 #: the entries that are made again; all others are taken as they were served
-RECOMPUTED = NAMES[_OWN]
+RECOMPUTED = tuple(NAMES[column] for column in _OWN)
 
 
 class LatePayment(NamedTuple):

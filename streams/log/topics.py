@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from features.catalogue import LATE_BOUND_S
-from features.reach import LONGEST_MS
+from features.catalogue import LATE_BOUND_S, LONGEST_LOOK_BACK_S
 from features.transaction import MAX_AHEAD_MS
 
 HOUR_MS = 3_600_000
@@ -21,7 +20,9 @@ DAY_MS = 24 * HOUR_MS
 CLOCK_SLACK_MS = HOUR_MS
 #: of what state is made from: as far as the longest entry looks back from a payment that comes as late as is stated, to events
 #: that were appended a day before their time; in whole days
-STATE_LOG_MS = -(-(LONGEST_MS + 1000 * LATE_BOUND_S + MAX_AHEAD_MS + CLOCK_SLACK_MS) // DAY_MS) * DAY_MS
+STATE_LOG_MS = (
+    -(-(1000 * (LONGEST_LOOK_BACK_S + LATE_BOUND_S) + MAX_AHEAD_MS + CLOCK_SLACK_MS) // DAY_MS) * DAY_MS
+)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from confluent_kafka import Producer, TopicPartition
 from features.catalogue import CATALOGUE_HASH, INDEX, NAMES, WIDTH
 from features.definitions import OWN
 from infra import stack
-from models.bundle.manifest import MANIFEST, Manifest, definitions_of
+from models.bundle.manifest import MANIFEST, Manifest
 from models.bundle.reference import Reference, reference_bytes
 from models.decision import Decision
 from services.cli.main import run
@@ -165,7 +165,7 @@ def publish_bundle(settings: Settings, producer: Producer) -> None:
     (folder / "reference.npz").write_bytes(reference_bytes(reference))
     manifest = Manifest(
         model="fraud", version="1.0.0", catalogue_hash=CATALOGUE_HASH, feature_names=list(NAMES), files={},
-        created_at=datetime.now(UTC), definitions=definitions_of(OWN),
+        created_at=datetime.now(UTC), definitions=list(OWN.definitions),
     )  # fmt: skip
     (folder / MANIFEST).write_bytes(msgspec.json.encode(manifest))
     record = RolloutRecord(

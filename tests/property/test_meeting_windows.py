@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.catalogue import FEATURES, INDEX, WIDTH
+from features.catalogue_texts import span
 from features.kernels.columns import PAYMENT, text_hash
 from features.kernels.shared_entity import (
     DECLINED,
@@ -33,42 +34,41 @@ WEEK, THIRD = 7 * DAY, 8 * HOUR
 
 
 class Stated(NamedTuple):
-    """What the catalogue says of an entry: window, tile, and how far behind the newest payment it is known, ms and in words."""
+    """What the catalogue says of an entry: window, tile, and how far behind the newest payment it is known, ms."""
 
     window: int
     tile: int
     kept: int
-    said: str
 
 
 LATER = {
-    "count_10m": Stated(10 * MINUTE, MINUTE, MINUTE, "1 minute"),
-    "count_1h": Stated(HOUR, 5 * MINUTE, 5 * MINUTE, "5 minutes"),
-    "count_24h": Stated(DAY, HOUR, HOUR, "1 hour"),
-    "count_7d": Stated(WEEK, THIRD, 30 * DAY + THIRD, "30 days 8 hours"),
-    "count_30d": Stated(30 * DAY, THIRD, WEEK + THIRD, "7 days 8 hours"),
-    "sum_10m": Stated(10 * MINUTE, MINUTE, MINUTE, "1 minute"),
-    "sum_1h": Stated(HOUR, 5 * MINUTE, 5 * MINUTE, "5 minutes"),
-    "sum_24h": Stated(DAY, HOUR, HOUR, "1 hour"),
-    "sum_7d": Stated(WEEK, DAY, 25 * DAY, "25 days"),
-    "mean_30d": Stated(30 * DAY, DAY, 2 * DAY, "2 days"),
-    "amount_ratio_mean_30d": Stated(30 * DAY, DAY, 2 * DAY, "2 days"),
+    "count_10m": Stated(10 * MINUTE, MINUTE, MINUTE),
+    "count_1h": Stated(HOUR, 5 * MINUTE, 5 * MINUTE),
+    "count_24h": Stated(DAY, HOUR, HOUR),
+    "count_7d": Stated(WEEK, THIRD, 30 * DAY + THIRD),
+    "count_30d": Stated(30 * DAY, THIRD, WEEK + THIRD),
+    "sum_10m": Stated(10 * MINUTE, MINUTE, MINUTE),
+    "sum_1h": Stated(HOUR, 5 * MINUTE, 5 * MINUTE),
+    "sum_24h": Stated(DAY, HOUR, HOUR),
+    "sum_7d": Stated(WEEK, DAY, 25 * DAY),
+    "mean_30d": Stated(30 * DAY, DAY, 2 * DAY),
+    "amount_ratio_mean_30d": Stated(30 * DAY, DAY, 2 * DAY),
 }
 EARLIER = {
-    "count_1d_delayed": Stated(DAY, THIRD, 29 * DAY, "29 days"),
-    "count_7d_delayed": Stated(WEEK, THIRD, 23 * DAY, "23 days"),
-    "count_30d_delayed": Stated(30 * DAY, THIRD, THIRD, "8 hours"),
-    "fraud_rate_1d": Stated(DAY, THIRD, 29 * DAY, "29 days"),
-    "fraud_rate_7d": Stated(WEEK, THIRD, 23 * DAY, "23 days"),
-    "fraud_rate_30d": Stated(30 * DAY, THIRD, THIRD, "8 hours"),
+    "count_1d_delayed": Stated(DAY, THIRD, 29 * DAY),
+    "count_7d_delayed": Stated(WEEK, THIRD, 23 * DAY),
+    "count_30d_delayed": Stated(30 * DAY, THIRD, THIRD),
+    "fraud_rate_1d": Stated(DAY, THIRD, 29 * DAY),
+    "fraud_rate_7d": Stated(WEEK, THIRD, 23 * DAY),
+    "fraud_rate_30d": Stated(30 * DAY, THIRD, THIRD),
 }
 CARDS = {
-    "cards_10m": Stated(10 * MINUTE, MINUTE, 10 * MINUTE, "10 minutes"),
-    "cards_1h": Stated(HOUR, MINUTE, HOUR, "1 hour"),
-    "cards_24h": Stated(DAY, MINUTE, DAY, "1 day"),
-    "cards_7d": Stated(WEEK, MINUTE, DAY, "1 day"),
+    "cards_10m": Stated(10 * MINUTE, MINUTE, 10 * MINUTE),
+    "cards_1h": Stated(HOUR, MINUTE, HOUR),
+    "cards_24h": Stated(DAY, MINUTE, DAY),
+    "cards_7d": Stated(WEEK, MINUTE, DAY),
 }
-BURST = {"burst_1h": Stated(HOUR, 5 * MINUTE, 5 * MINUTE, "5 minutes")}
+BURST = {"burst_1h": Stated(HOUR, 5 * MINUTE, 5 * MINUTE)}
 
 
 class Paid(NamedTuple):
@@ -270,12 +270,10 @@ def test_the_catalogue_says_so(name: str) -> None:
     words = {MINUTE: "a minute", 5 * MINUTE: "5 minutes", HOUR: "an hour", THIRD: "8 hours", DAY: "a day"}
     for entity in ("merchant", "device", "ip"):
         (entry,) = [f for f in FEATURES if f.name == f"{entity}_{name}"]
-        assert f"up to {ALL[name].said} behind the newest," in entry.lateness
-        if name not in BURST:
-            assert (
-                f"tile of {words[ALL[name].tile]} " in entry.error
-                or f"tiles of {words[ALL[name].tile]}" in entry.error
-            )
+        assert (1000 * entry.known_late_s, 1000 * entry.tile_s) == (ALL[name].kept, ALL[name].tile)
+        assert f"up to {span(entry.known_late_s)} behind the newest" in entry.lateness
+        if name not in BURST | CARDS:
+            assert f"whole tiles of {words[1000 * entry.tile_s]} " in entry.error
 
 
 @settings(max_examples=60, deadline=None)
@@ -284,8 +282,8 @@ def test_frauds_and_declines_of_a_payer(drawn: list[tuple[int, bool, bool]]) -> 
     arena, now = new_arena(FRAUDS, 1), START
     known: dict[str, list[Paid]] = {"frauds_30d": [], "declined_1h": []}
     stated = {
-        "frauds_30d": Stated(30 * DAY, DAY, 10 * DAY, ""),
-        "declined_1h": Stated(HOUR, 5 * MINUTE, 10 * MINUTE, ""),
+        "frauds_30d": Stated(30 * DAY, DAY, 10 * DAY),
+        "declined_1h": Stated(HOUR, 5 * MINUTE, 10 * MINUTE),
     }
     zero = np.zeros(1, np.int64)
     for gap, late, fraud in drawn:
@@ -296,7 +294,7 @@ def test_frauds_and_declines_of_a_payer(drawn: list[tuple[int, bool, bool]]) -> 
         row = np.full((1, WIDTH), np.nan, dtype=np.float32)
         fraud_features(payment, np.array([[0, -1]]), arena, row)
         for name, events in known.items():
-            _, tile, kept, _ = stated[name]
+            _, tile, kept = stated[name]
             got = float(row[0, INDEX[f"card_{name}"]])
             behind = max([0, *(e.event_ms - moment for e in events)])
             assert not (behind >= kept + tile and not math.isnan(got)), (name, behind)

@@ -11,13 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.catalogue import CATALOGUE_HASH, FEATURES, INDEX, NAMES, WIDTH
+from features.catalogue import CATALOGUE_HASH, FEATURES, INDEX, NAMES
 from features.kernels.columns import columns_of, text_hash
-from features.reach import reach_ms
 from features.transaction import Transaction, from_ms
 from streams.audit.parity.recompute import Evidence, Verdict, judge
 from streams.audit.parity.sample import needed_of
-from streams.audit.parity.truncation import cut_before, source_of
+from streams.audit.parity.truncation import cut_before
 from streams.contracts.json_encoding import encode
 from streams.log.other_catalogues import Layouts
 from streams.log.records import (
@@ -170,8 +169,9 @@ def test_a_wrong_bit_is_explained_only_where_history_was_cut(past: History, name
     feature = FEATURES[INDEX[name]]
     _, verdict = past.judged(skip, skip_entities, [flipped(sample, INDEX[name])])
     began = past.transactions[skip].timestamp
-    within = sample.event_ms - reach_ms(feature) > cut_before(began)
-    if feature.entity == "transaction" or within or name.endswith("seconds_since_last"):
+    back_s = feature.look_back_s
+    within = back_s is not None and sample.event_ms - 1000 * back_s > cut_before(began)
+    if within or feature.truncation == "last_payment":
         assert verdict.differing == [(0, sample.offset, [INDEX[name]])], verdict
     else:
         assert verdict.explained == {"log_truncated": 1}
@@ -235,11 +235,3 @@ def test_the_first_record_is_read_even_where_nothing_else_is_needed(past: Histor
     first = {"transactions": {0: 50}, "entities": {0: 80}}
     needed = needed_of([sample], 1, first, {"transactions": {0: 900}, "entities": {0: 80}})
     assert needed == {"transactions": {0: 51}, "entities": {0: 80}}
-
-
-def test_every_entry_is_read_from_some_profile() -> None:
-    sources = {source_of(feature) for feature in FEATURES}
-    assert sources == {
-        "transaction", "card", "customer", "merchant", "device", "ip", "card frauds", "customer frauds"
-    }  # fmt: skip
-    assert len(FEATURES) == WIDTH

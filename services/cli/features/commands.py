@@ -52,9 +52,7 @@ features.add_command(replay_archive)
 @home_option
 @json_option
 def catalogue(name: str | None, home: Path, as_json: bool) -> None:
-    """Every feature, or all that is known of the one called NAME: entity, unit, window, default, whether it is exact, the bytes it
-    is read from, lateness, label delay, reason.
-    """
+    """List every feature, or show all facts of the one called NAME: entity, unit, window, default, error, lateness, bytes, reason."""
     if name is not None and name not in INDEX:
         near = difflib.get_close_matches(name, INDEX, n=3)
         raise click.UsageError(
@@ -71,8 +69,8 @@ def catalogue(name: str | None, home: Path, as_json: bool) -> None:
         return
     if name is not None:
         for field, value in rows[0].items():
-            text = "unknown" if value is None else str(value)
-            click.echo(textwrap.fill(text, 112, initial_indent=f"{field:<14}", subsequent_indent=" " * 14))
+            text = _WITHOUT[field] if value is None else _plain(value)
+            click.echo(textwrap.fill(text, 112, initial_indent=f"{field:<19}", subsequent_indent=" " * 19))
         return
     errors: dict[str, int] = {}
     click.echo(f"{len(rows)} features, catalogue {CATALOGUE_HASH}\n")
@@ -86,8 +84,18 @@ def catalogue(name: str | None, home: Path, as_json: bool) -> None:
     for error, number in errors.items():
         click.echo(textwrap.fill(error, 112, initial_indent=f"{f'[{number}]':<5}", subsequent_indent="     "))
     click.echo(
-        "\n`tollgate features catalogue NAME` says all of one: default, bytes, lateness, label delay, reason."
+        "\n`tollgate features catalogue NAME` shows all of one feature: default, bytes, late payments, reason text."
     )
+
+
+#: what it means that a field has no value
+_WITHOUT = {"default": "unknown", "look_back_s": "without limit", "known_late_s": "however late a payment is"}
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return (", ".join(value) or "-") if isinstance(value, tuple) else str(value)
 
 
 def _window(seconds: int) -> str:
@@ -101,10 +109,10 @@ def _window(seconds: int) -> str:
 @home_option
 @json_option
 @click.option(
-    "--clear", is_flag=True, help="Take away every stored profile first, also what the log no longer knows."
+    "--clear", is_flag=True, help="Delete every stored profile first, including what the log no longer holds."
 )
 def rebuild(home: Path, as_json: bool, clear: bool) -> None:
-    """Make the state in Redis again from the log; meanwhile decisions go on without it, as degraded."""
+    """Rebuild the state in Redis from the log. Until it is done, decisions are made without it and marked degraded."""
     from streams.state.rebuild_log import rebuild as make_again  # kernels and Kafka are slow to import
 
     try:
@@ -113,14 +121,14 @@ def rebuild(home: Path, as_json: bool, clear: bool) -> None:
         )
     except (StoreUnavailable, TimeoutError, KafkaException) as error:
         raise Unreachable(
-            f"{error}: decisions go on without state until a rebuild comes to its end (`tollgate status`)"
+            f"{error}: decisions are made without state, and degraded, until a rebuild is complete (`tollgate status`)"
         ) from error
     if as_json:
         click.echo(json.dumps(asdict(done)))
         return
     click.echo(
-        f"state of {done.entities:,} entities made from {done.transactions:,} transactions and {done.items:,} records of"
-        f" entities' items in {done.seconds:.1f} s ({done.transactions / max(done.seconds, 1e-9):,.0f} transactions a second)"
+        f"rebuilt the state of {done.entities:,} entities from {done.transactions:,} records on `transactions` and {done.items:,} on"
+        f" `entities` in {done.seconds:.1f} s ({done.transactions / max(done.seconds, 1e-9):,.0f} transactions a second)"
     )
 
 
@@ -128,7 +136,7 @@ def rebuild(home: Path, as_json: bool, clear: bool) -> None:
 @home_option
 @json_option
 def late(home: Path, as_json: bool) -> None:
-    """Transactions that came after a younger one of their card, how late, and how many decisions that would have changed."""
+    """Count late transactions, and the decisions that would have been others had every transaction come in time."""
     from streams.audit.lateness_log import report_lateness  # the scorer's libraries are slow to import
 
     found = report_lateness(load_settings(home), say=lambda text: click.echo(f"{text} ...", err=True))
@@ -137,22 +145,23 @@ def late(home: Path, as_json: bool) -> None:
         return
     by = found["late_by_s"]
     click.echo(
-        f"{found['late']:,} of {found['transactions']:,} transactions came after a younger one of their card;"
+        f"{found['late']:,} of {found['transactions']:,} transactions were late: one of the same card with a later event time came"
+        " first."
     )
-    click.echo(f"{found['beyond_bound']:,} by more than {found['bound_s'] // 3600} h.")
+    click.echo(f"{found['beyond_bound']:,} of them were late by more than {found['bound_s'] // 3600} h.")
     if found["late"]:
         click.echo(
-            f"Late by {by['p50']:g} s in the middle, {by['p99']:g} s at the 99th percentile, {by['max']:g} s at most."
+            f"Late by: median {by['p50']:g} s, 99th percentile {by['p99']:g} s, maximum {by['max']:g} s."
         )
         click.echo(
-            f"Had all come in time: of {found['decisions_compared']:,} decisions on those cards {found['features_changed']:,}"
-            f" had been made with other features and {found['decisions_changed']:,} had been others"
-            f" (model {found['model_version']})."
+            f"Scored again as if no transaction had been late: {found['decisions_compared']:,} decisions on the cards concerned"
+            f" (model {found['model_version']}). Features differ in {found['features_changed']:,} of them, the decision itself in"
+            f" {found['decisions_changed']:,}."
         )
     if found["records_left_out"]:
         click.echo(
-            f"Scored again were the first {found['records_at_most']:,} transactions of those cards;"
-            f" {found['records_left_out']:,} more were not."
+            f"Only the first {found['records_at_most']:,} transactions of these cards were scored again;"
+            f" {found['records_left_out']:,} more were left out."
         )
 
 
@@ -161,9 +170,11 @@ def late(home: Path, as_json: bool) -> None:
 @json_option
 @click.argument("entity", type=click.Choice(list(JOIN_KEYS)))
 @click.argument("entity_id", metavar="ID")
-@click.option("--at", metavar="TIME", help="Windows as of this moment (RFC 3339); default: the last event.")
+@click.option(
+    "--at", metavar="TIME", help="Show windows as of this moment (RFC 3339); default: the last event."
+)
 def show(home: Path, as_json: bool, entity: str, entity_id: str, at: str | None) -> None:
-    """What is known of one card, merchant, device, ip or customer."""
+    """Show what is stored about one card, merchant, device, ip or customer."""
     at_ms = _moment_ms(at) if at else None
     settings = load_settings(home)
     profile = read_profile(settings, entity, entity_id, at_ms)
@@ -192,7 +203,7 @@ def read_profile(settings: Settings, entity: str, entity_id: str, at_ms: int | N
         raise Unreachable(f"Redis refused the read: {reply}")
     main, frauds = new_arena(PAYER if is_payer else SHARED_ENTITY, 1), new_arena(FRAUDS, 1)
     if not reply[0]:
-        raise NotFound(f"nothing is known of {entity} {entity_id}")
+        raise NotFound(f"nothing is stored about {entity} {entity_id}")
     for view, (profiles, since) in zip(views, columns_in([reply], views), strict=True):
         read_profiles(frauds if view in FRAUDS_OF.values() else main, np.array([0]), profiles, since)
     moment = last_event_ms(main) if at_ms is None else at_ms

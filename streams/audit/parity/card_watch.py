@@ -16,9 +16,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from features.catalogue import INDEX, NAMES, WIDTH
+from features.catalogue import INDEX, NAMES, WIDTH, columns_read_from
 from features.kernels.columns import columns_of, text_hash
-from features.kernels.payer import APPLY, CARD_COLUMNS, CUSTOMER_COLUMNS, DUPLICATE, payer_features
+from features.kernels.payer import APPLY, CARD_COLUMNS, DUPLICATE, payer_features
 from features.profile.records import PAYER, new_arena
 from streams.log.other_catalogues import Known, Layouts, aligned_rows
 from streams.log.records import MISSING_CARD, FeatureRecord, decode_features
@@ -31,8 +31,7 @@ MAX_CARDS, ONE_IN = 1000, 64
 #: cards of the sample that are remembered as not new, at most; and the log's time before the first card is taken up
 MAX_SEEN, SETTLE_MS = 200_000, 600_000
 _COUNT, _SINCE, _AGE = INDEX["card_count_30d"], INDEX["card_seconds_since_last"], INDEX["card_age_days"]
-#: what a card's own payments give: all but its frauds and declines, which are another profile's
-_OWN = slice(CARD_COLUMNS, CUSTOMER_COLUMNS - 2)
+_OWN = columns_read_from("card")
 _ALL = np.ones(WIDTH, bool)
 Row = npt.NDArray[np.float32]
 
@@ -113,7 +112,7 @@ class ParityWatch:
         if not differs.any():
             return 0
         PARITY_DIFFERENT.inc()
-        names = ", ".join(NAMES[CARD_COLUMNS + place] for place in np.flatnonzero(differs)[:5])
+        names = ", ".join(NAMES[column] for column in _OWN[differs][:5])
         logger.error(
             "parity: transactions[%d] offset %d was served with another %s than its log gives",
             record.partition, record.offset, names,

@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from features.catalogue import WIDTH
+from features.feature import Source
 from features.kernels.columns import columns_of
 from features.kernels.payer import APPLY, CARD_COLUMNS, payer_features
 from features.profile.records import PAYER, new_arena
 from features.store.keys import FRAUDS_OF, PAYMENTS_OF, View
 from features.store.profile_batch import Gather
 from features.transaction import Transaction
-from streams.audit.parity.truncation import Kept, Source, cut_before, cut_columns, in_another_order
+from streams.audit.parity.truncation import Kept, cut_before, cut_columns, in_another_order
 from streams.log.missing_inputs import blank
 from streams.log.other_catalogues import Layouts, aligned_rows
 from streams.log.partitioning import entity_partition
@@ -41,7 +42,7 @@ _NEVER = np.iinfo(np.int64).max
 
 #: what a kernel slot of ``entities_of`` is read for
 SOURCES_OF: tuple[tuple[Source, ...], ...] = (
-    ("merchant",), ("device",), ("ip",), ("customer", "customer frauds"), ("card frauds",),
+    ("merchant",), ("device",), ("ip",), ("customer", "customer_frauds"), ("card_frauds",),
 )  # fmt: skip
 
 

@@ -18,7 +18,6 @@ import numpy as np
 from features.catalogue import FEATURES, NAMES
 from streams.audit.parity.card_watch import readable, whole
 from streams.audit.parity.recompute import SOURCES_OF, Begin, Entity, Evidence, entities_of
-from streams.audit.parity.truncation import source_of
 from streams.log.other_catalogues import Layouts, aligned_rows
 from streams.log.partitioning import entity_partition
 from streams.log.records import FeatureRecord
@@ -45,7 +44,7 @@ class Most(NamedTuple):
 KINDS = ("merchant", "device", "ip", "customer", "card")
 #: first offset and the one behind the last, by partition of `entities`
 Spans = dict[int, tuple[int, int]]
-_SOURCES = np.array([source_of(feature) for feature in FEATURES])
+_SOURCES = np.array([feature.source for feature in FEATURES])
 
 
 class ParityWindow:

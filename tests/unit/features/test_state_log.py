@@ -6,9 +6,7 @@ import queue
 from concurrent.futures import Future
 from typing import Any
 
-from features.catalogue import FEATURES, LATE_BOUND_S
-from features.kernels.shared_entity import THIRD_MS
-from features.reach import DELAYED_TILE_MS, LONGEST_MS, reach_ms
+from features.catalogue import FEATURES, LATE_BOUND_S, LONGEST_LOOK_BACK_S
 from features.transaction import MAX_AHEAD_MS
 from streams.audit.parity.truncation import cut_before
 from streams.log.topics import DAY_MS, ENTITIES, HOUR_MS, TRANSACTIONS
@@ -20,15 +18,14 @@ def test_the_log_of_state_reaches_as_far_as_the_longest_entry() -> None:
         if feature.window_s:
             wanted = 1000 * (feature.window_s + feature.label_delay_s + LATE_BOUND_S) + MAX_AHEAD_MS
             assert TRANSACTIONS.retention_ms == ENTITIES.retention_ms > wanted, feature.name
-    assert LONGEST_MS == 37 * DAY_MS + 8 * HOUR_MS
-    assert DELAYED_TILE_MS == THIRD_MS
+    assert 1000 * LONGEST_LOOK_BACK_S == 37 * DAY_MS + 8 * HOUR_MS
 
 
 def test_with_so_much_of_it_every_window_is_proof() -> None:
     now_ms = 1_790_000_000_000
     first_ms = now_ms - TRANSACTIONS.retention_ms
     late_ms = now_ms - 1000 * LATE_BOUND_S
-    assert all(late_ms - reach_ms(f) > cut_before(first_ms) for f in FEATURES if f.window_s)
+    assert all(late_ms - 1000 * f.look_back_s > cut_before(first_ms) for f in FEATURES if f.look_back_s)
 
 
 def test_who_reads_a_cut_log_is_told_what_begins_there() -> None:

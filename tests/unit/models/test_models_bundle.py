@@ -138,15 +138,15 @@ def test_a_bundle_with_a_changed_entry_is_refused_and_names_it(tmp_path: Path) -
     assert load_bundle(path, trusted, layout("c" * 16, NAMES, changed=NEW)).layout == BEFORE
 
 
-def test_a_manifest_from_before_definitions_fits_its_own_catalogue_only(tmp_path: Path) -> None:
+def test_a_manifest_defines_each_of_its_features(tmp_path: Path) -> None:
     path, trusted = publish_sample(tmp_path)
     manifest = json.loads((path / MANIFEST).read_bytes())
-    assert len(manifest.pop("definitions")) == len(NAMES)
-    resign(path, manifest)
     assert load_bundle(path, trusted).layout == OWN
-    resign(path, manifest | {"catalogue_hash": "0" * 16})
-    assert "does not define" in text_of_refusal(path, trusted)
-    assert load_bundle(path, trusted, running=None).policy == content().policy
+    for definitions in (None, manifest["definitions"][:-1]):
+        resign(path, manifest | {"definitions": definitions})
+        with pytest.raises(BundleRefused) as refused:
+            load_bundle(path, trusted)
+        assert refused.value.reason == "unparsable"
 
 
 def test_an_older_bundle_published_again_keeps_its_layout(tmp_path: Path) -> None:

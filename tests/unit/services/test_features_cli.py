@@ -139,7 +139,7 @@ def test_nothing_known_bad_time_and_no_store_have_their_exit_codes(
 ) -> None:
     show = ["features", "show", "card"]
     assert run([*show, "card-9", "--home", str(stored)]) == 1
-    assert "nothing is known of card card-9" in capsys.readouterr().err
+    assert "nothing is stored about card card-9" in capsys.readouterr().err
     for bad in ("yesterday", "2026-03-02T12:00:00"):
         assert run([*show, "card-1", "--home", str(stored), "--at", bad]) == 2
     assert run([*show, "card-1", "--home", str(tmp_path)]) == 3
@@ -153,21 +153,12 @@ def test_the_catalogue_lists_every_feature(tmp_path: Path, capsys: pytest.Captur
     assert run(["features", "catalogue", "--json", "--home", str(tmp_path)]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert [feature["name"] for feature in listed["features"]] == list(NAMES)
-    wanted = {
-        "entity",
-        "unit",
-        "window_s",
-        "default",
-        "exact",
-        "error",
-        "lateness",
-        "label_delay_s",
-        "uses_labels",
-        "state_bytes",
-        "reason_code",
-        "reason_text",
-    }
-    assert wanted <= set(listed["features"][0])
+    assert all(row.keys() == {field.name for field in fields(FEATURES[0])} for row in listed["features"])
+    # what is without a number is null, so that every reader of JSON takes it
+    assert [row["known_late_s"] for row in listed["features"]] == [
+        feature.known_late_s for feature in FEATURES
+    ]
+    assert {row["default"] for row in listed["features"]} == {None, 0}
     assert run(["features", "catalogue", "--home", str(tmp_path)]) == 0
     assert "merchant_fraud_rate_30d" in capsys.readouterr().out
 
@@ -179,8 +170,12 @@ def test_the_catalogue_says_all_of_one_feature(tmp_path: Path, capsys: pytest.Ca
     feature = FEATURES[INDEX["merchant_fraud_rate_7d"]]
     assert set(said) == {field.name for field in fields(feature)}
     assert (said["label_delay_s"], said["default"]) == (str(feature.label_delay_s), "0")
-    assert (said["uses_labels"], said["state_bytes"]) == ("True", str(feature.state_bytes))
+    assert (said["uses_labels"], said["state_bytes"]) == ("yes", str(feature.state_bytes))
     assert feature.reason_text.startswith(said["reason_text"])
+    assert (said["look_back_s"], said["reads"]) == (str(feature.look_back_s), "third_count, third_fraud")
+    assert run([*show, "card_new_device", *home]) == 0
+    said = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line[0] != " ")
+    assert (said["look_back_s"], said["default"]) == ("without limit", "unknown")
     assert run([*show, "merchant_fraud_rate_7d", "--json", *home]) == 0
     assert [row["name"] for row in json.loads(capsys.readouterr().out)["features"]] == [feature.name]
     assert run([*show, "merchant_frauds_7d", *home]) == 2
