@@ -111,7 +111,7 @@ def test_the_example_does_what_it_says(tmp_path: Path) -> None:
     assert found["training"] == found["serving"] == found["customer"] == [1, 1, 2, 3]
     assert found["feast"] is True
     assert found["reason"][:2] == ["CARD_WHOLE_24H", "3 payments of whole units in the last 24 hours"]
-    assert found["documented"] == "of the newest 40 payments"
+    assert found["documented"] == "Counts only among the newest 40 payments."
     listed = subprocess.run(
         [sys.executable, "-m", "services.cli.main", "features", "catalogue", "--json"],
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200,

@@ -38,7 +38,7 @@ from streams.runtime.settings import Settings
 from tests.support.running import STALL_S, read_topic, until
 
 ROOT = Path(__file__).resolve().parents[2]
-ENTRY = """        _f(f"{entity}_largest_ever", entity, "minor units", f"largest payment of the {noun} so far", state_bytes=8),
+ENTRY = """        _f(f"{entity}_largest_ever", entity, "minor units", f"largest payment of the {noun} so far", reads=("largest",)),
 """
 CHANGES = {
     "features/profile/records.py": [

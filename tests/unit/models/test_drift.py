@@ -344,10 +344,13 @@ def test_a_reference_of_an_older_catalogue_is_laid_out_for_this_one(tmp_path):
     assert np.isnan(found.matrix[:, [INDEX[name] for name in NEW]]).all()
 
 
-def test_a_reference_that_nothing_says_the_meaning_of_is_not_used(tmp_path, caplog):
+def test_a_reference_without_a_known_definition_is_not_used(tmp_path, caplog):
     path, _ = publish_before(tmp_path)
     manifest = json.loads((path / "manifest.json").read_bytes())
-    (path / "manifest.json").write_text(json.dumps(manifest | {"definitions": {}}))
+    strange = ["0ddba11s"] * len(manifest["feature_names"])
+    (path / "manifest.json").write_text(json.dumps(manifest | {"definitions": strange}))
     assert read_reference(path) is None and "another feature catalogue" in caplog.text
+    (path / "manifest.json").write_text(json.dumps(manifest | {"definitions": strange[1:]}))
+    assert read_reference(path) is None and "cannot be read" in caplog.text
     (path / "manifest.json").unlink()
     assert read_reference(path) is None

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from features.catalogue import CATALOGUE_HASH
+from features.catalogue import CATALOGUE_HASH, NAMES
 from models.bundle.content import SIGNATURE, load_bundle, publish
 from models.bundle.manifest import MANIFEST
 from models.bundle.signing import ensure_keys, sign
@@ -137,7 +137,7 @@ def hash_of_another(path: Path) -> None:
 
 
 def other_catalogue(path: Path) -> None:
-    signed_again(path, catalogue_hash="0" * len(CATALOGUE_HASH), definitions={})
+    signed_again(path, catalogue_hash="0" * len(CATALOGUE_HASH), definitions=["0ddba11s"] * len(NAMES))
 
 
 def bundle_of_another_version(path: Path) -> None:
