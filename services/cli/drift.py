@@ -1,4 +1,4 @@
-"""``tollgate drift``: what the drift tests found lately, and what was asked for because of it."""
+"""``tollgate drift``: the newest drift rows and retraining requests."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class TopicNotRead(Exception):
     type=click.IntRange(1, 10_000),
     help="Rows to show.",
 )
-@click.option("--follow", is_flag=True, help="Go on with new ones until Ctrl-C.")
+@click.option("--follow", is_flag=True, help="Then print new ones as they arrive, until Ctrl-C.")
 def drift(home: Path, as_json: bool, count: int, follow: bool) -> None:
-    """Newest drift rows and retraining requests."""
+    """Show the newest drift rows and retraining requests."""
     bootstrap = load_settings(home).kafka
     consumer = new_consumer(bootstrap, "tollgate-drift-reader")
     try:
@@ -78,7 +78,7 @@ def newest(consumer: Consumer, topic: str, count: int, timeout_s: float = _DEADL
 
     Raises:
         TopicNotRead: its end was not reached within ``timeout_s``.
-        KafkaException: the broker does not answer, or has no such topic.
+        KafkaException: the broker does not answer or has no such topic.
     """
     deadline = time.monotonic() + timeout_s
     low, high = watermarks(consumer, TopicPartition(topic, 0), timeout_s)
@@ -120,7 +120,11 @@ def _show(rows: list[DriftRow], requests: list[RetrainingRequest]) -> None:
             style=_STYLE[row.severity],
         )  # fmt: skip
     console = Console()
-    console.print(table if rows else "no drift tests yet: they begin with a live model and 500 transactions")
+    console.print(
+        table
+        if rows
+        else "no drift tests yet: they start once a model is live and has scored 500 transactions"
+    )
     for request in requests:
         console.print(_text_line(request), style="bold", highlight=False)
 
@@ -136,7 +140,7 @@ def _text_line(record: DriftRow | RetrainingRequest) -> str:
             f"statistic {record.statistic:.3f} p {_number(record.p_value, '.1e')} PSI {_number(record.psi, '.3f')} ({record.rows} rows)"
         )
     found = ", ".join(sorted({f"{row.get('detector')}:{row.get('feature')}" for row in record.evidence}))
-    return f"{record.requested_at:%Y-%m-%d %H:%M:%S} retraining of {record.model} asked by {record.requested_by} ({record.reason}): {found}"
+    return f"{record.requested_at:%Y-%m-%d %H:%M:%S} retraining of {record.model} requested by {record.requested_by} ({record.reason}): {found}"
 
 
 def _json_line(topic: str, record: Any) -> str:

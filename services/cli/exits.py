@@ -1,4 +1,4 @@
-"""Ends of commands whose exit code says something (3: a part cannot be reached)."""
+"""Errors with an exit code of their own (3: a part cannot be reached)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``tollgate reconcile``, ``decisions`` and ``dead-letters``: what became of every record, from the topics themselves."""
+"""``tollgate reconcile``, ``decisions`` and ``dead-letters``: the outcome of every record, read from Kafka's topics."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _NUMBERS = ("amount_minor", "latitude", "longitude")
     type=click.FloatRange(min=0),
     default=0.0,
     metavar="S",
-    help="Look again until it balances, at most S seconds.",
+    help="Repeat until it balances, for at most S seconds.",
 )
 def reconcile(home: Path, as_json: bool, wait_s: float) -> int:
-    """Prove from the topics that every transaction ended in exactly one place. Exit code 1: it does not balance (yet)."""
+    """Check that every transaction on Kafka has exactly one outcome: a decision or a dead letter. Exit code 1: not (yet)."""
     settings = load_settings(home)
     until = time.monotonic() + wait_s
     books = _Books(settings.kafka)
@@ -66,7 +66,7 @@ def _balance_json(balance: Balance) -> dict[str, Any]:
 
 
 class _Books:
-    """The accounts of the whole log; looking again reads only what came since."""
+    """The accounts of the whole log. A second call reads only new records."""
 
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap
@@ -74,7 +74,7 @@ class _Books:
         self._read: Span = {}
 
     def balance(self) -> Balance:
-        # the ends of answers are noted before the end of the questions: no answer is seen without its question
+        # outcomes are read up to an earlier moment than transactions: no outcome is seen without its transaction
         for names in ((topics.DECISIONS.name, topics.DEAD_LETTERS.name), (topics.TRANSACTIONS.name,)):
             start, end = whole_log(self._bootstrap, names)
             self._read_on(start, end)
@@ -91,18 +91,16 @@ class _Books:
 
 @click.group()
 def decisions() -> None:
-    """Read decisions."""
+    """Show decisions."""
 
 
 @decisions.command()
 @home_option
 @json_option
-@click.option(
-    "-n", "count", type=click.IntRange(0, 100_000), default=10, show_default=True, help="The newest N."
-)
-@click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("-n", "count", type=click.IntRange(0, 100_000), default=10, show_default=True, help="How many.")
+@click.option("--follow", "-f", is_flag=True, help="Then print new ones as they arrive, until Ctrl-C.")
 def tail(home: Path, as_json: bool, count: int, follow: bool) -> None:
-    """The newest decisions, in the order of their append."""
+    """Show the newest decisions, in the order in which Kafka received them."""
     bootstrap = load_settings(home).kafka
     name = topics.DECISIONS.name
     first, end = whole_log(bootstrap, [name])
@@ -132,28 +130,28 @@ def _show_decision(record: Any, as_json: bool) -> None:
     if as_json:
         click.echo(record.value())
         return
-    said = msgspec.json.decode(record.value(), type=dict[str, Any])
-    score = said.get("score")
-    reasons = ", ".join(str(reason.get("text")) for reason in said.get("reasons", ())[:2])
+    found = msgspec.json.decode(record.value(), type=dict[str, Any])
+    score = found.get("score")
+    reasons = ", ".join(str(reason.get("text")) for reason in found.get("reasons", ())[:2])
     click.echo(
-        f"{said.get('decided_at', ''):<28} {said.get('transaction_id', ''):<24} {said.get('decision', ''):<8} "
-        f"{said.get('status', ''):<10} {'-' if score is None else format(score, '.4f'):<7} "
-        f"{said.get('model', '')} {said.get('model_version', '')}  {reasons}"
+        f"{found.get('decided_at', ''):<28} {found.get('transaction_id', ''):<24} {found.get('decision', ''):<8} "
+        f"{found.get('status', ''):<10} {'-' if score is None else format(score, '.4f'):<7} "
+        f"{found.get('model', '')} {found.get('model_version', '')}  {reasons}"
     )
 
 
 @click.group()
 def dead_letters() -> None:
-    """List what was refused, mend it, send it again."""
+    """List refused records, correct them, send them again."""
 
 
 @dead_letters.command(name="list")
 @home_option
 @json_option
-@click.option("--reason", help="Only this reason.")
-@click.option("--all", "everything", is_flag=True, help="Also those that were sent again.")
+@click.option("--reason", help="Only records refused for this reason.")
+@click.option("--all", "everything", is_flag=True, help="Include records that were sent again.")
 def list_letters(home: Path, as_json: bool, reason: str | None, everything: bool) -> None:
-    """What was refused and why, oldest first; without --all, only what nobody has sent again."""
+    """List refused records and reasons, oldest first. Records that were sent again need --all."""
     found = [
         r for r in list_refused(load_settings(home).kafka, reason) if everything or r.replayed_at is None
     ]
@@ -181,22 +179,22 @@ def _refused_json(refused: Refused) -> dict[str, Any]:
     "ids",
     multiple=True,
     metavar="TOPIC/PARTITION/OFFSET",
-    help="Of the refused record, as `list` shows it.",
+    help="The record, as `list` shows it.",
 )
-@click.option("--all-reason", metavar="R", help="All open ones of this reason.")
+@click.option("--all-reason", metavar="R", help="All records of this reason that were not sent again.")
 @click.option(
     "--set",
     "changes",
     multiple=True,
     metavar="FIELD=VALUE",
-    help="Replace a field; An empty VALUE removes it.",
+    help="Replace a field; an empty VALUE removes it.",
 )
 @click.option(
     "--edit",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Send this file's bytes in place of the original.",
+    help="Send the content of this file instead of the record.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be sent.")
+@click.option("--dry-run", is_flag=True, help="Print the records, send none.")
 def replay_letters(
     home: Path,
     as_json: bool,
@@ -206,7 +204,7 @@ def replay_letters(
     edit: Path | None,
     dry_run: bool,
 ) -> int:
-    """Send mended records to the topic that they came from. Exit code 2: one still does not fit, and nothing was sent."""
+    """Send corrected records to their original topic. Exit code 2: one is still invalid, and none was sent."""
     if bool(ids) == bool(all_reason):
         raise click.UsageError("name records with --id, or a reason with --all-reason")
     if edit is not None and len(ids) != 1:
@@ -222,7 +220,7 @@ def replay_letters(
         )
     done = [refused.id for refused in chosen if refused.replayed_at]
     if done:
-        raise ReplayRefused(f"{', '.join(done)} was sent again already")
+        raise ReplayRefused(f"{', '.join(done)} was already sent again")
     whole = edit.read_bytes() if edit else None
     mended = [(refused, mend(refused, fields, whole)) for refused in chosen]
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

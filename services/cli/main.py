@@ -1,4 +1,4 @@
-"""``tollgate``: one command, one module, imported when it is called, so that help stays quick.
+"""``tollgate``: the command line. A command's module is imported when the command is called, so that help is fast.
 
 Exit codes: 0 done, 1 the check failed, 2 bad usage or bad input, 3 a part cannot be reached, 130 interrupted.
 """
@@ -20,7 +20,7 @@ DONE, CHECK_FAILED, BAD_INPUT, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a command is: module, the click object's name in it, one line of help."""
+    """A command: its module, the name of the click object in it, one line of help."""
 
     module: str
     attribute: str
@@ -36,28 +36,28 @@ COMMANDS: dict[str, Entry] = {
     **_entries(
         "stack",
         {
-            "up": "Start the local stack: Kafka, Redis, the streams, scoring, monitoring.",
-            "down": "Stop what `up` started, and nothing else.",
-            "status": "State, addresses and processes of the stack.",
-            "doctor": "Check this machine, and say how to mend what is wrong.",
+            "up": "Start the local stack: Kafka, Redis, stream processors, scoring, monitoring.",
+            "down": "Stop the processes that `up` started, and no others.",
+            "status": "Show state, addresses and processes of the stack.",
+            "doctor": "Check this machine and say how to fix problems.",
         },
     ),
     **_entries(
-        "demo.command", {"demo": "Everything at once: history, a first model, live traffic, a live view."}
+        "demo.command", {"demo": "Run the whole system once: train a model, send live traffic, show results."}
     ),
     **_entries(
         "traffic",
         {
-            "simulate": "Send simulated transactions at a fixed rate and measure their decisions.",
+            "simulate": "Send simulated transactions at a fixed rate; report latency, losses and duplicates.",
             "replay": "Stream a Parquet or CSV file through the stack.",
         },
     ),
     **_entries(
         "ledger",
         {
-            "reconcile": "Prove from the topics that every transaction ended in exactly one place.",
-            "decisions": "Read decisions.",
-            "dead-letters": "List what was refused, mend it, send it again.",
+            "reconcile": "Check in Kafka's topics that every transaction has exactly one outcome.",
+            "decisions": "Show decisions.",
+            "dead-letters": "List refused records, correct them, send them again.",
         },
     ),
     **_entries(
@@ -65,24 +65,22 @@ COMMANDS: dict[str, Entry] = {
         {
             "train": "Train, evaluate, sign and publish a model for approval.",
             "models": "List, compare, approve, reject, promote and roll back models.",
-            "evaluate": "Fit and measure a model on a file, by dates.",
+            "evaluate": "Train a model on some days of a file and test it on others.",
             "score": "Score a file with the live model.",
         },
     ),
-    **_entries(
-        "rules.commands", {"rules": "Check rules and lists, test them against the past, publish them."}
-    ),
-    **_entries("drift", {"drift": "Newest drift rows and retraining requests."}),
+    **_entries("rules.commands", {"rules": "Check, test, publish and list rules and lists."}),
+    **_entries("drift", {"drift": "Show the newest drift rows and retraining requests."}),
     **_entries(
         "features.commands",
         {
-            "features": "Show an entity's features, or the catalogue.",
-            "parity": "Recompute served features from the log and compare bits.",
+            "features": "Show the catalogue or an entity's features; rebuild, replay and prepare state.",
+            "parity": "Recompute served features from the log and compare them bit by bit.",
         },
     ),
 }
 
-#: what means "a part cannot be reached", by full name so that nothing is imported to compare
+#: exceptions that mean "a part cannot be reached", by full name: comparing types would import their modules
 _UNREACHABLE = frozenset(
     {
         "streams.runtime.settings.SettingsError",
@@ -139,7 +137,7 @@ def cli() -> None:
 
 
 def exit_code(error: BaseException) -> int | None:
-    """The exit code that an error means, or None when it is a fault of the program itself."""
+    """The exit code for an error, or None for a defect of the program."""
     own = getattr(error, "exit_code", None)
     if isinstance(own, int):
         return own
@@ -150,7 +148,7 @@ def exit_code(error: BaseException) -> int | None:
 
 
 def run(args: list[str]) -> int:
-    """Run one command and say how it ended; never raises."""
+    """Run one command and return its exit code; never raises."""
     state: dict[str, Any] = {}
     try:
         result = cli.main(args=args, prog_name="tollgate", standalone_mode=False, obj=state)
@@ -167,7 +165,7 @@ def run(args: list[str]) -> int:
         # the reader (head, less) went away; the interpreter's own flush at exit must not complain either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except Exception as error:  # noqa: BLE001 - the process edge: log, say one line, end
+    except Exception as error:  # noqa: BLE001 - the process edge: log, print one line, exit
         return _report(error, state.get("home"))
 
 

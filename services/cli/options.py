@@ -1,4 +1,4 @@
-"""Options that every command shares: which stack, and whether the answer is for a person or a program."""
+"""Options that every command shares: ``--home`` and ``--json``."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def _remember(context: click.Context, _parameter: click.Parameter, value: str | 
 
 
 def home_option(command: Command) -> Command:
-    """Adds ``--home``; the command gets ``home``, an absolute Path (not necessarily existing)."""
+    """Add ``--home``; the command gets ``home``, an absolute path that need not exist."""
     return click.option(
         "--home",
         metavar="DIR",
         callback=_remember,
-        help="Folder of the stack (default: $TOLLGATE_HOME, else .tollgate here).",
+        help="Folder of the stack (default: $TOLLGATE_HOME, else ./.tollgate).",
     )(command)
 
 
 def json_option(command: Command) -> Command:
-    """Adds ``--json``; the command gets ``as_json``, a bool."""
-    return click.option("--json", "as_json", is_flag=True, help="One JSON value on standard output.")(command)
+    """Add ``--json``; the command gets ``as_json``, a bool."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON to standard output.")(command)

@@ -1,4 +1,4 @@
-"""``tollgate up``, ``down``, ``status`` and ``doctor``: the local stack from the command line."""
+"""``tollgate up``, ``down``, ``status`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -26,21 +26,34 @@ DEFAULT_WAIT_S = 180.0
 @click.command()
 @home_option
 @click.option(
-    "--port-base", type=int, metavar="N", help=f"First port (default: as before, else {DEFAULT_PORT_BASE})."
+    "--port-base",
+    type=int,
+    metavar="N",
+    help=f"First port (default: that of the last start, else {DEFAULT_PORT_BASE}).",
 )
 @click.option(
-    "--wait", "wait_s", type=click.FloatRange(min=1), default=DEFAULT_WAIT_S, show_default=True, metavar="S"
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(min=1),
+    default=DEFAULT_WAIT_S,
+    show_default=True,
+    metavar="S",
+    help="Fail if the stack is not ready after S seconds.",
 )
 @click.option(
-    "--embedded", is_flag=True, help="Mock cluster in place of Kafka: nothing is durable (also EMBEDDED=1)."
+    "--embedded",
+    is_flag=True,
+    help="Use a mock broker in place of Kafka: nothing is durable (also EMBEDDED=1).",
 )
 @click.option(
-    "--no-model", is_flag=True, help="Train no first model: everything is not_scored until you approve one."
+    "--no-model",
+    is_flag=True,
+    help="Do not train a first model: decisions are not_scored until you approve one.",
 )
 def up(home: Path, port_base: int | None, wait_s: float, embedded: bool, no_model: bool) -> None:
-    """Start the stack and wait until it is ready. On a running stack: start what is missing.
+    """Start the stack and wait until it is ready. If it runs already, start the missing processes.
 
-    A stack without any model trains a first one from simulated history, in your name, and serves it.
+    A stack without a model trains a first one on simulated history, approves it in your name, and serves it.
     """
     began = time.monotonic()
     embedded = embedded or os.environ.get("EMBEDDED") == "1"
@@ -52,13 +65,13 @@ def up(home: Path, port_base: int | None, wait_s: float, embedded: bool, no_mode
     settings = _settings(home, port_base, embedded)
     was_running = stack.is_running(settings)
     if was_running:
-        progress(f"a stack is running in {home} already")
+        progress(f"a stack is already running in {home}")
     if no_model or any(settings.bundles_dir.glob("*/*")):
         settings = stack.start(settings, wait_s=wait_s, progress=progress)
     else:
         settings = _with_first_model(settings, wait_s, progress)
     if interrupted.is_set():
-        # a library's callback has swallowed it on the way
+        # a library's callback swallowed the exception
         if not was_running:
             stack.stop(settings, progress=progress)
         raise KeyboardInterrupt
@@ -67,7 +80,7 @@ def up(home: Path, port_base: int | None, wait_s: float, embedded: bool, no_mode
 
 
 def _interrupts() -> threading.Event:
-    """SIGTERM must clean up as Ctrl-C does, and neither may be lost; set once one of them came."""
+    """An event that SIGTERM and Ctrl-C set. Both raise KeyboardInterrupt, so that both clean up."""
     interrupted = threading.Event()
 
     def interrupt(_number: int, _frame: object) -> None:
@@ -80,7 +93,7 @@ def _interrupts() -> threading.Event:
 
 
 def _with_first_model(settings: Settings, wait_s: float, progress: Callable[[str], None]) -> Settings:
-    # imported here: `tollgate status` must not wait for the simulator's and the trainer's libraries
+    # imported here: `tollgate status` must not load the simulator's and the trainer's libraries
     from services.cli.models.first_model import simulated_history, start_with_model
 
     was_running = stack.is_running(settings)
@@ -92,21 +105,21 @@ def _with_first_model(settings: Settings, wait_s: float, progress: Callable[[str
         if not was_running:
             stack.stop(settings, progress=progress)
         raise
-    progress(f"model {version} decides")
+    progress(f"model {version} is live")
     return started
 
 
 def _settings(home: Path, port_base: int | None, embedded: bool) -> Settings:
-    """What this start asks for, held against what the folder holds.
+    """The settings for this start: the command's options over those stored in the folder.
 
     Raises:
-        StackUsageError: the stack runs already, in another form or on other ports.
+        StackUsageError: the stack already runs, in the other mode or on other ports.
     """
     known = stack.existing(home)
     if known is not None and stack.is_running(known):
         if port_base not in (None, known.port_base) or (embedded and not known.embedded):
             raise stack.StackUsageError(
-                f"a stack runs in {home} on ports from {known.port_base} on: `tollgate down` first, or use another --home"
+                f"a stack already runs in {home} on ports from {known.port_base}: `tollgate down` first, or use another --home"
             )
         return known
     if port_base is None:
@@ -114,7 +127,7 @@ def _settings(home: Path, port_base: int | None, embedded: bool) -> Settings:
     settings = stack.settings_for(home, port_base, embedded=embedded)
     if known is None:
         return settings
-    # what a person set in the file, and what topics were made with, stays
+    # keep what a person edited in the file, and the partition count of existing topics
     return msgspec.structs.replace(
         settings,
         partitions=known.partitions,
@@ -127,9 +140,9 @@ def _settings(home: Path, port_base: int | None, embedded: bool) -> Settings:
 
 
 def addresses(settings: Settings) -> str:
-    """Where everything is, one line each."""
+    """The stack's addresses, one a line."""
     rows = (
-        ("Kafka", settings.kafka + ("  (mock cluster: nothing is durable)" if settings.embedded else "")),
+        ("Kafka", settings.kafka + ("  (mock broker: nothing is durable)" if settings.embedded else "")),
         ("HTTP edge", f"{settings.http}/docs"),
         ("Redis", settings.redis),
         ("Prometheus", settings.prometheus),
@@ -142,9 +155,9 @@ def addresses(settings: Settings) -> str:
 
 @click.command()
 @home_option
-@click.option("--purge", is_flag=True, help="Remove the stack's folder too, with all data.")
+@click.option("--purge", is_flag=True, help="Also delete the stack's folder with all data.")
 def down(home: Path, purge: bool) -> None:
-    """Stop what `up` started in this folder, and nothing else."""
+    """Stop the processes that `up` started in this folder, and no others."""
     settings = stack.existing(home)
     if settings is None:
         click.echo(f"nothing to stop: no stack in {home}", err=True)
@@ -160,7 +173,7 @@ def down(home: Path, purge: bool) -> None:
 @home_option
 @json_option
 def status(home: Path, as_json: bool) -> int:
-    """State, addresses and processes. Exit code 0 when ready or degraded, 1 when starting, 3 when down."""
+    """Show state, addresses and processes. Exit code 0: ready or degraded; 1: starting; 3: down."""
     settings = load_settings(home)
     report = stack.report(settings)
     click.echo(json.dumps(report) if as_json else _table(settings, report))
@@ -185,7 +198,7 @@ def _table(settings: Settings, report: dict[str, Any]) -> str:
 @json_option
 @click.option("--port-base", type=int, metavar="N", help="First port to check (default: the stack's).")
 def doctor(home: Path, as_json: bool, port_base: int | None) -> int:
-    """Check this machine: one line each, and how to mend what is wrong. Exit code 1 when something needed is."""
+    """Check this machine and say how to fix each problem. Exit code 1: something required is missing."""
     known = stack.existing(home)
     running = known is not None and stack.is_running(known)
     base = port_base or (known.port_base if known else DEFAULT_PORT_BASE)

@@ -1,4 +1,4 @@
-"""``tollgate simulate`` and ``tollgate replay``: send transactions, wait for their decisions, say what became of them."""
+"""``tollgate simulate`` and ``tollgate replay``: send transactions, wait for their decisions, print a summary."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from streams.mapping import ReplayFile, load_mapping
 from streams.mapping.tokens import load_or_create_key
 from streams.runtime.settings import Settings, load_settings
 
-#: without --cards: a live run of many cards, each seen now and then; a scaled one of as many as the demo's world has
+#: default of --cards in a live run: many cards that each pay rarely; a scaled run uses DEFAULT_CARDS
 LIVE_CARDS = 100_000
 
 
@@ -44,59 +44,72 @@ LIVE_CARDS = 100_000
     show_default=True,
     help="Transactions a second.",
 )
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Duration.",
+)
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=1,
     show_default=True,
-    help="Same seed, same cards and habits.",
+    help="The same seed gives the same cards and habits.",
 )
 @click.option(
     "--cards",
     type=click.IntRange(1, 10_000_000),
-    help=f"Cards in the world (default {LIVE_CARDS:,}; scaled {DEFAULT_CARDS:,}).",
+    help=f"Number of simulated cards (default: {LIVE_CARDS:,}, with --scale {DEFAULT_CARDS:,}).",
 )
 @click.option(
     "--scale",
     default="0",
     metavar="X|auto",
-    help="Simulated seconds per second, ending now; auto: as often as cards pay. 0: live.",
+    help="Simulated seconds per real second (default 0: real time); auto: each card pays at its natural rate.",
 )
 @click.option(
     "--from",
     "begin",
     metavar="TIME",
-    help="Simulated start of a scaled run, RFC 3339 (default: so that it ends now).",
+    help="With --scale: simulated start, RFC 3339 (default: so that simulated time ends now).",
 )
 @click.option(
-    "--drift", multiple=True, metavar="KIND@S[xSTRENGTH]", help=f"From second S on: {', '.join(DRIFT_KINDS)}."
+    "--drift",
+    multiple=True,
+    metavar="KIND@S[xSTRENGTH]",
+    help=f"Drift from second S on: {', '.join(DRIFT_KINDS)}.",
 )
 @click.option(
     "--attack",
     multiple=True,
     metavar="KIND@S[xSTRENGTH]",
-    help=f"From second S on: {', '.join(FRAUD_KINDS)}.",
+    help=f"Attack from second S on: {', '.join(FRAUD_KINDS)}.",
 )
 @click.option(
     "--labels/--no-labels",
     default=True,
     show_default=True,
-    help="Send labels that become due within the run.",
+    help="Send the labels that become due during the run.",
 )
 @click.option(
     "--labels-after",
     type=click.FloatRange(min=0),
     metavar="S",
-    help="Live: send labels S seconds after their transactions, not days; --json counts them.",
+    help="Without --scale: send labels S seconds after their transactions instead of days; --json counts them.",
 )
-@click.option("--fraud-rate", type=click.FloatRange(0, 0.5), default=0.008, show_default=True)
-@click.option("--id-prefix", default="", help="Letters before every id (default: new ones each run).")
+@click.option(
+    "--fraud-rate", type=click.FloatRange(0, 0.5), default=0.008, show_default=True, help="Share of fraud."
+)
+@click.option(
+    "--id-prefix", default="", help="Letters at the start of every id (default: new ones for each run)."
+)
 @click.option(
     "--p99-below",
     type=click.FloatRange(min=0, min_open=True),
     metavar="MS",
-    help="Exit code 1 also where p99 is not.",
+    help="Exit code 1 also if p99 latency is MS or more.",
 )
 @click.option(
     "--wait",
@@ -104,14 +117,14 @@ LIVE_CARDS = 100_000
     type=click.FloatRange(min=1),
     default=30.0,
     show_default=True,
-    help="Seconds without news before giving up.",
+    help="Give up after so many seconds without a new decision.",
 )
 def simulate(
     home: Path, as_json: bool, rate: float, seconds: float, seed: int, cards: int | None, scale: str,
     begin: str | None, drift: tuple[str, ...],
     attack: tuple[str, ...], labels: bool, labels_after: float | None, fraud_rate: float, id_prefix: str, wait_s: float, p99_below: float | None,
 ) -> int:  # fmt: skip
-    """Send simulated transactions at a fixed rate and measure their decisions. Exit code 1: some are missing or doubled."""
+    """Send simulated transactions at a fixed rate; report latency, losses and duplicates. Exit code 1: decisions are missing or duplicated."""
     settings = load_settings(home)
     cards = cards or (LIVE_CARDS if scale == "0" else DEFAULT_CARDS)
     try:
@@ -142,17 +155,21 @@ def simulate(
 @json_option
 @click.option("--mapping", required=True, metavar="M", help="handbook, sparkov, or a TOML file.")
 @click.option(
-    "--speed", default="max", show_default=True, metavar="X|max", help="Seconds of the file per second."
+    "--speed",
+    default="max",
+    show_default=True,
+    metavar="X|max",
+    help="Seconds of the file's time per real second.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first rows.")
-@click.option("--all-labels", is_flag=True, help="At the end, send also the labels that were not due yet.")
+@click.option("--limit", type=click.IntRange(min=1), help="Send only the first rows.")
+@click.option("--all-labels", is_flag=True, help="At the end, also send the labels that were not due yet.")
 @click.option(
     "--wait",
     "wait_s",
     type=click.FloatRange(min=1),
     default=30.0,
     show_default=True,
-    help="Seconds without news before giving up.",
+    help="Give up after so many seconds without a new decision.",
 )
 def replay(
     file: Path,
@@ -164,7 +181,7 @@ def replay(
     all_labels: bool,
     wait_s: float,
 ) -> int:
-    """Stream a Parquet or CSV file through the stack. Exit code 1: some transactions are missing or doubled."""
+    """Stream a Parquet or CSV file through the stack. Exit code 1: decisions are missing or duplicated."""
     pace = _speed(speed)
     settings = load_settings(home)
     rules = load_mapping(mapping)
@@ -195,7 +212,7 @@ def _print(report: dict[str, Any], as_json: bool, seconds: float, p99_below: flo
     click.echo(json.dumps(report) if as_json else "\n".join(lines(report, seconds)))
     p99 = report["latency_ms"]["p99"]
     if p99_below is not None and (p99 is None or p99 >= p99_below):
-        click.echo(f"p99 is {p99} ms, wanted is below {p99_below:g} ms", err=True)
+        click.echo(f"p99 is {p99} ms, not below {p99_below:g} ms", err=True)
         return 1
     return 0 if complete(report) else 1
 
@@ -246,7 +263,7 @@ def _prefix(text: str) -> str:
 
 
 def _stop_on_signal() -> threading.Event:
-    """The first Ctrl-C ends the sending and still gives the summary; the second one ends everything."""
+    """An event set by the first Ctrl-C: sending ends and the summary is printed. A second Ctrl-C ends the command."""
     stop = threading.Event()
 
     def ask(_number: int, _frame: object) -> None:
@@ -260,7 +277,7 @@ def _stop_on_signal() -> threading.Event:
 
 
 class _Line:
-    """One line on standard error that is written over on a terminal, and repeated every five seconds elsewhere."""
+    """A progress line on standard error: overwritten on a terminal, else a new line every five seconds."""
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()

@@ -74,7 +74,7 @@ def answer(capsys: pytest.CaptureFixture[str], *args: object) -> Any:
 PAST = [
     (1, 20_000, "EUR", "NG", "d-1", "c-1", 0.0, 0.10, "fraud"),  # dear-and-abroad: approve to decline, fraud caught
     (1, 30_000, "USD", "DE", "d-1", "c-2", 0.0, 0.60, "legit"),  # dear-and-abroad: review to decline, a false alarm already
-    (1, 9_999, "EUR", "NG", "d-bad", "c-3", 0.0, 0.10, None),  # stolen: approve to decline, too young to know
+    (1, 9_999, "EUR", "NG", "d-bad", "c-3", 0.0, 0.10, None),  # stolen: approve to decline, too recent for a label
     (2, 500, "EUR", "FR", None, "c-good", 0.0, 0.95, "legit"),  # known-good: decline to approve, a false alarm less
     (2, 700, "EUR", "FR", None, "c-ended", 0.0, 0.95, "fraud"),  # its entry has ended: decline stays
     (3, 800, "EUR", None, None, "c-4", 999.0, 0.20, None),  # far, the trainer's, stays: review stays
@@ -209,7 +209,7 @@ def test_check_says_all_that_is_good_and_what_has_expired(
         (("expires = 2100-01-01T00:00:00Z", ""), "list stolen: d-bad has no expiry"),
         (("2100-01-01T00:00:00Z\n", "2100-01-01T00:00:00\n"), "list stolen: .*timezone"),
         (('name = "stolen"', 'name = "known-good"'), "share the name known-good"),
-        (('file = "good.csv"', 'file = "../good.csv"'), "must lie in the folder"),
+        (('file = "good.csv"', 'file = "../good.csv"'), "must be in the folder"),
         (('file = "good.csv"', 'file = "none.csv"'), "none.csv cannot be read"),
         (("[[rules]]", "[[rules]"), "the file is no TOML"),
         (("[[rules]]", "surprise = 1\n[[rules]]"), "unknown field `surprise`"),
@@ -232,4 +232,4 @@ def test_all_that_is_wrong_is_named_at_once(good: Path, capsys: pytest.CaptureFi
     good.write_text(broken)
     assert run(["rules", "check", str(good)]) == 2
     told = capsys.readouterr().err
-    assert "2 to mend" in told and "cuontry" in told and "d-bad" in told
+    assert "has 2 error(s)" in told and "cuontry" in told and "d-bad" in told

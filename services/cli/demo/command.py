@@ -1,4 +1,4 @@
-"""``tollgate demo``: the whole system at work on one machine, from nothing to a summary, and nothing left running."""
+"""``tollgate demo``: starts the system on this machine, sends live traffic, prints a summary and stops everything."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from services.cli.options import home_option
 from services.cli.stack import addresses
 from streams.runtime.settings import DEFAULT_PORT_BASE, Settings
 
-#: history that goes through the stack before the live part, so that cards are not all new to it
+#: days of history sent through the stack before the live traffic, so that it knows the cards
 WARM_DAYS = 7
-#: in the folder of a stack that a demo made for itself: the next demo may begin anew in it
+#: file in a folder that a demo created: the next demo may empty that folder
 MARKER = "made-by-demo"
 START_WAIT_S = 240.0
 
@@ -39,7 +39,11 @@ START_WAIT_S = 240.0
 @click.command()
 @home_option
 @click.option(
-    "--seconds", type=click.FloatRange(1, 86_400), default=60.0, show_default=True, help="Of live traffic."
+    "--seconds",
+    type=click.FloatRange(1, 86_400),
+    default=60.0,
+    show_default=True,
+    help="Duration of live traffic.",
 )
 @click.option(
     "--rate",
@@ -50,9 +54,9 @@ START_WAIT_S = 240.0
 )
 @click.option("--keep", is_flag=True, help="Leave the stack running (also KEEP=1).")
 @click.option("--port-base", type=int, metavar="N", help=f"First port (default: {DEFAULT_PORT_BASE}).")
-@click.option("--embedded", is_flag=True, help="Mock cluster in place of Kafka (also EMBEDDED=1).")
+@click.option("--embedded", is_flag=True, help="Use a mock broker in place of Kafka (also EMBEDDED=1).")
 def demo(home: Path, seconds: float, rate: float, keep: bool, port_base: int | None, embedded: bool) -> int:
-    """Start a stack, train a first model on simulated history, stream live traffic with an attack, show it, stop."""
+    """Start a stack, train a first model, send live traffic with an attack, show the results, stop the stack."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     keep = keep or os.environ.get("KEEP", "") not in ("", "0")
@@ -73,7 +77,7 @@ def demo(home: Path, seconds: float, rate: float, keep: bool, port_base: int | N
         )
         _warm_up(settings, history, live_from, say)
         say(
-            f"{MODEL} {version} decides; a simulated day takes {86_400 / run.scale:.1f} s, an attack comes at {seconds * 0.4:.0f} s"
+            f"{MODEL} {version} is live; a simulated day takes {86_400 / run.scale:.1f} s, an attack starts after {seconds * 0.4:.0f} s"
         )
         return _live(settings, run, say)
 
@@ -81,7 +85,7 @@ def demo(home: Path, seconds: float, rate: float, keep: bool, port_base: int | N
 def _settings(home: Path, port_base: int | None, embedded: bool, say: _Steps) -> Settings:
     known = stack.existing(home)
     if known is not None and stack.is_running(known):
-        say(f"the stack in {home} is running already; it is used, and left running")
+        say(f"using the stack that already runs in {home}; it stays running")
         return known
     if (home / MARKER).exists() and known is not None:
         stack.stop(known, purge=True, progress=say)
@@ -98,7 +102,7 @@ def _settings(home: Path, port_base: int | None, embedded: bool, say: _Steps) ->
 def _warm_up(settings: Settings, history: pa.Table, live_from: datetime, say: _Steps) -> None:
     since = pa.scalar(live_from - timedelta(days=WARM_DAYS), pa.timestamp("ms", tz="UTC"))
     recent = history.filter(pc.greater_equal(history["event_time"], since))
-    say(f"the last {WARM_DAYS} days go through the stack: {recent.num_rows:,} transactions")
+    say(f"sending the last {WARM_DAYS} days of history: {recent.num_rows:,} transactions")
     began = time.monotonic()
     result = send_backlog(settings.kafka, recent, lambda _count: None)
     took = time.monotonic() - began
@@ -125,7 +129,7 @@ def _live(settings: Settings, run: Run, say: _Steps) -> int:
 
 
 def _drain(board: Scoreboard, total: int) -> None:
-    """The log has every decision; give the scoreboard's reader a moment to see them."""
+    """Wait up to 5 s until the scoreboard has read every decision."""
     until = time.monotonic() + 5.0
     while board.total < total and time.monotonic() < until:
         time.sleep(0.05)
@@ -133,7 +137,7 @@ def _drain(board: Scoreboard, total: int) -> None:
 
 @contextmanager
 def _stopped_after(settings: Settings, keep: bool, was_running: bool, say: _Steps) -> Iterator[None]:
-    """Stop the stack however the block ends; keep one that ran before, or that is to stay after all went well."""
+    """Stop the stack at the end of the block, unless it ran before, or ``keep`` is set and the block succeeded."""
     try:
         yield
     except BaseException:
@@ -143,7 +147,7 @@ def _stopped_after(settings: Settings, keep: bool, was_running: bool, say: _Step
         raise
     if keep or was_running:
         click.echo(
-            f"left running: `tollgate status --home {settings.home}`, `tollgate down --home {settings.home}` stops it"
+            f"the stack stays running: `tollgate status --home {settings.home}`; to stop it: `tollgate down --home {settings.home}`"
         )
     else:
         _stop(settings, say)
@@ -153,16 +157,16 @@ def _stop(settings: Settings, say: _Steps) -> None:
     # a second Ctrl-C must not leave half of the processes
     previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        say("stopping everything that was started")
+        say("stopping the stack")
         stack.stop(settings, progress=say)
-        say("nothing of it is running any more")
+        say("the stack is stopped")
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 class _Steps:
-    """Says each step with the time since the start."""
+    """Prints each step with the seconds since the start."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()

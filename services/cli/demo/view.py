@@ -19,7 +19,7 @@ _KINDS = ("card_testing", "stolen_card", "account_takeover", "compromised_mercha
 
 
 class View:
-    """Shows a scoreboard. A context manager; ``show`` is cheap enough to be called ten times a second."""
+    """Shows a scoreboard. A context manager; ``show`` is cheap enough for ten calls a second."""
 
     def __init__(self, addresses: str, total: int) -> None:
         self._addresses, self._total = addresses, total
@@ -37,7 +37,7 @@ class View:
             self._live.stop()
 
     def show(self, board: Scoreboard, sent: int, labels: int) -> None:
-        """Draw if it is time to: four times a second on a terminal, every five seconds as text."""
+        """Draw at most four times a second on a terminal, else print a line every five seconds."""
         now = time.monotonic()
         if now - self._shown < (0.25 if self._live else PLAIN_EVERY_S):
             return
@@ -60,7 +60,7 @@ class View:
             "false alarms", _share(board.false_alarms, board.honest, 2),
         )  # fmt: skip
         table.add_row("late labels", f"{labels:,} sent", "outcomes", f"{board.outcomes:,}")
-        table.add_row("drift", drift(board), "retraining", f"{len(board.retraining)} asked for")
+        table.add_row("drift", drift(board), "retraining", f"{len(board.retraining)} requests")
         kinds = Table("fraud so far", "seen", "stopped", box=None, padding=(0, 2))
         for kind in _KINDS:
             kinds.add_row(
@@ -79,7 +79,7 @@ class View:
 
 
 def line(board: Scoreboard, sent: int, total: int, now: float) -> str:
-    """One line of text."""
+    """The scoreboard as one line of text."""
     rate, p50, p99 = board.recent(now)
     return (
         f"sent {sent:,} of {total:,}, decided {board.total:,} ({rate:,.0f}/s), p50 {_ms(p50)}, p99 {_ms(p99)}, "
@@ -89,7 +89,7 @@ def line(board: Scoreboard, sent: int, total: int, now: float) -> str:
 
 
 def truth(board: Scoreboard) -> list[str]:
-    """The end of the story: what was stopped, by kind of fraud."""
+    """The final result: fraud stopped by kind, false alarms, drift."""
     out = [f"{'fraud':<22}{'seen':>8}{'stopped':>9}"]
     out += [f"{kind.replace('_', ' '):<22}{board.fraud[kind]:>8,}{board.caught[kind]:>9,}" for kind in _KINDS]
     out.append(
@@ -102,10 +102,10 @@ def truth(board: Scoreboard) -> list[str]:
 
 
 def drift(board: Scoreboard) -> str:
-    """The features whose newest verdict is not ``none``."""
+    """The features whose newest drift severity is not ``none``."""
     raised = sorted(feature for feature, severity in board.drift.items() if severity != "none")
     if not board.drift:
-        return "no verdict yet"
+        return "not tested yet"
     return "none" if not raised else f"{len(raised)} of {len(board.drift)} features ({', '.join(raised[:3])})"
 
 

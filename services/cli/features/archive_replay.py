@@ -1,4 +1,4 @@
-"""``tollgate features replay``: features of what is archived, made again by this code, without Kafka and Redis."""
+"""``tollgate features replay``: computes the features of archived transactions, without Kafka and Redis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.runtime.settings import load_settings
 
 
 class NothingArchived(click.ClickException):
-    """There is nothing to replay."""
+    """The archive is empty."""
 
     exit_code = 1
 
@@ -24,9 +24,9 @@ class NothingArchived(click.ClickException):
 @home_option
 @json_option
 def replay_archive(out: Path, home: Path, as_json: bool) -> None:
-    """Make the features of every archived transaction again, offline, and write them to OUT (Parquet).
+    """Compute all features of all archived transactions with this code, offline, and write them to OUT (Parquet).
 
-    An entry that is new in the catalogue has its past there, as far as the archive goes. Takes about 1 KB of memory a transaction.
+    This gives a new feature its values for past transactions. Needs about 1 KB of memory per transaction.
     """
     import pyarrow as pa  # these, and kernels, are slow to import
     import pyarrow.parquet as pq
@@ -39,7 +39,7 @@ def replay_archive(out: Path, home: Path, as_json: bool) -> None:
     rows = found.history.num_rows
     if not rows:
         raise NothingArchived(
-            f"no transaction is archived in {archive}: the archive writes within a minute of the first ones"
+            f"no transaction is archived in {archive}: the archive first writes about a minute after the first transaction"
         )
     started = perf_counter()
     matrix = replay(
@@ -51,7 +51,7 @@ def replay_archive(out: Path, home: Path, as_json: bool) -> None:
     table = found.history.select(["transaction_id", "event_time", "arrival_time"])
     for column, name in enumerate(NAMES):
         table = table.append_column(name, pa.array(matrix[:, column]))
-    # whoever reads it must be able to tell which catalogue it is of
+    # so that a reader can tell which catalogue computed the values
     table = table.replace_schema_metadata({"catalogue": CATALOGUE_HASH})
     part = out.with_name(f"{out.name}.part")
     pq.write_table(table, part, compression="zstd")
@@ -62,5 +62,5 @@ def replay_archive(out: Path, home: Path, as_json: bool) -> None:
         )
         return
     click.echo(
-        f"{len(NAMES)} features of {rows:,} transactions in {out}, computed in {took_s:.1f} s ({rows / took_s:,.0f} a second)"
+        f"{len(NAMES)} features of {rows:,} transactions written to {out}, computed in {took_s:.1f} s ({rows / took_s:,.0f} a second)"
     )

@@ -1,4 +1,4 @@
-"""``tollgate features prepare`` and ``drop-version``: the state of another version, before and after it is switched over."""
+"""``tollgate features prepare`` and ``drop-version``: build the state of a new version, delete that of an old one."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from streams.runtime.settings import load_settings
 
 
 class Taken(click.ClickException):
-    """Somebody else works on the same version."""
+    """Another process prepares the same version."""
 
     exit_code = 1
 
 
 class InUse(click.ClickException):
-    """The version must stay."""
+    """The version is in use and cannot be deleted."""
 
     exit_code = 2
 
@@ -33,26 +33,24 @@ class InUse(click.ClickException):
 @home_option
 @json_option
 def prepare(home: Path, as_json: bool) -> None:
-    """Make the state that this code reads, beside the one at work, which goes on. May be repeated."""
+    """Build the state version that this code reads, while the current one serves. Can be repeated."""
     from streams.state.prepare import prepare as make_beside  # kernels and Kafka are slow to import
 
     try:
         made = make_beside(load_settings(home), say=_say)
     except (StoreUnavailable, LedgerUnreachable, TimeoutError, KafkaException) as error:
-        raise Unreachable(f"{error}: what is at work is as it was; run it again") from error
+        raise Unreachable(f"{error}: the current state is unchanged; run this command again") from error
     except LeaseLost as error:
-        raise Taken(
-            f"{error}: what is at work is as it was, and so is what the other one prepares"
-        ) from error
+        raise Taken(f"{error}: neither the current state nor the one being prepared was changed") from error
     if as_json:
         click.echo(json.dumps(asdict(made)))
     elif made.nothing_to_do:
         click.echo(f"nothing to prepare: {made.nothing_to_do}")
     else:
         click.echo(
-            f"state version {made.version} of {made.entities:,} profiles made from {made.transactions:,} transactions and"
-            f" {made.items:,} records of entities' items in {made.seconds:.1f} s; {made.behind:,} records behind, which the"
-            " processor applies when it starts with this code"
+            f"state version {made.version} of {made.entities:,} profiles built from {made.transactions:,} transactions and"
+            f" {made.items:,} records of entity updates in {made.seconds:.1f} s. It is {made.behind:,} records behind;"
+            " the processor applies them when it starts with this code"
         )
 
 
@@ -61,7 +59,7 @@ def prepare(home: Path, as_json: bool) -> None:
 @json_option
 @click.argument("version", type=click.IntRange(min=1))
 def drop_version(home: Path, as_json: bool, version: int) -> None:
-    """Take the state of a version that is not at work any more out of the store."""
+    """Delete the state of a version that is no longer in use."""
     from streams.state.drop_version import VersionInUse
     from streams.state.drop_version import drop_version as drop
 
@@ -74,7 +72,7 @@ def drop_version(home: Path, as_json: bool, version: int) -> None:
     if as_json:
         click.echo(json.dumps({"version": version, "entities": gone}))
     else:
-        click.echo(f"state version {version} is gone from {gone:,} entities")
+        click.echo(f"state version {version} deleted from {gone:,} entities")
 
 
 def _say(text: str) -> None:

@@ -45,12 +45,12 @@ def _progress(text: str) -> None:
 @click.option(
     "--history",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Train on this file; default: what the stack has archived, or a simulated history for a first model.",
+    help="Train on this file; default: the stack's archive, or for a first model a simulated history.",
 )
 @click.option("--mapping", metavar="M", help="Mapping of the history file: handbook, sparkov or a TOML file.")
-@click.option("--by", default=getpass.getuser, help="Who asks.  [default: you]")
+@click.option("--by", default=getpass.getuser, help="Who trains; recorded in the lineage.  [default: you]")
 def train(home: Path, as_json: bool, history: Path | None, mapping: str | None, by: str) -> None:
-    """Train, evaluate, sign and publish a model. The first one of a stack is served at once, later ones await approval."""
+    """Train, evaluate, sign and publish a model. A stack's first model is served at once, later ones await approval."""
     settings = settings_of(home)
     if history is not None:
         version = train_first_model(settings, read_history(history, mapping), _progress, by=by)
@@ -60,7 +60,7 @@ def train(home: Path, as_json: bool, history: Path | None, mapping: str | None, 
         )
     else:
         version = learn(
-            settings, gather(settings), now=datetime.now(UTC), by=by, why="asked for at the command line",
+            settings, gather(settings), now=datetime.now(UTC), by=by, why="requested at the command line",
             state="awaiting approval", parameters=Parameters(), live_version=live_by_state(settings), progress=_progress,
         )  # fmt: skip
     found = _row(settings.bundles_dir, version)
@@ -76,7 +76,7 @@ def models() -> None:
 @home_option
 @json_option
 def list_models(home: Path, as_json: bool) -> None:
-    """Every published version, oldest first."""
+    """List published versions, oldest first."""
     bundles = settings_of(home).bundles_dir
     rows = [_row(bundles, version) for version in versions(bundles, MODEL)]
     lines = [f"{'version':<10} {'state':<18} {'avg. precision':>14} {'AUC':>6}  {'by':<12} since"]
@@ -93,7 +93,7 @@ def list_models(home: Path, as_json: bool) -> None:
 @json_option
 @click.argument("version", required=False)
 def show(home: Path, as_json: bool, version: str | None) -> None:
-    """One version in full, its signature checked: evaluation, policy, lineage (default: the live one)."""
+    """Show one version (default: the live one): evaluation, policy, lineage. Verifies its signature."""
     settings = settings_of(home)
     bundle = verified(settings, pick_version(settings, version))
     full = {
@@ -114,13 +114,13 @@ def show(home: Path, as_json: bool, version: str | None) -> None:
 @click.argument("candidate", required=False)
 @click.argument("live", required=False)
 def compare(home: Path, as_json: bool, candidate: str | None, live: str | None) -> None:
-    """Two versions on the newest fifth of the labelled rows (default: the newest one against the live one)."""
+    """Compare two versions on the newest fifth of the labelled rows (default: the newest with the live one)."""
     settings = settings_of(home)
     present = versions(settings.bundles_dir, MODEL)
     first = pick_version(settings, candidate or (present[-1] if present else None))
     second = pick_version(settings, live)
     if first == second:
-        raise BadInput(f"{first} is the live one: name two versions")
+        raise BadInput(f"{first} is the live version: name two different versions")
     rows = gather(settings).data.split(0.8)[1]
     ours, theirs = scorer_of(settings, first), scorer_of(settings, second)
     both = compare_models((ours.score, ours.policy), (theirs.score, theirs.policy), rows)
@@ -143,10 +143,10 @@ def _request_command(action: Action, text: str, needs_version: bool) -> None:
     @json_option
     @click.argument("version", required=False)
     @click.option(
-        "--by", default=getpass.getuser, help="Who decides; goes into the audit trail.  [default: you]"
+        "--by", default=getpass.getuser, help="Who decides; recorded in the audit trail.  [default: you]"
     )
     @click.option(
-        "--why", default="at the command line", show_default=True, help="Why; goes into the audit trail."
+        "--why", default="at the command line", show_default=True, help="Reason; recorded in the audit trail."
     )
     def command(home: Path, as_json: bool, version: str | None, by: str, why: str) -> None:
         settings = load_settings(home)
@@ -154,14 +154,16 @@ def _request_command(action: Action, text: str, needs_version: bool) -> None:
             version = _awaiting(home, action)
         answer = ask(settings, action, MODEL, version, by=by, why=why, now=datetime.now(UTC))
         now_live = answer.get("champion")
-        said = f"{MODEL} {now_live} is live" if now_live else f"{MODEL} {version} is {answer.get('state')}"
-        _print(answer, as_json, f"{said} (by {by}: {why})")
+        outcome = f"{MODEL} {now_live} is live" if now_live else f"{MODEL} {version} is {answer.get('state')}"
+        _print(answer, as_json, f"{outcome} (by {by}: {why})")
 
 
-_request_command("approve", "Serve a version that awaits approval (default: the only one that does).", True)
-_request_command("reject", "Refuse a version that awaits approval (default: the only one that does).", True)
-_request_command("promote", "Serve a version again that was approved before.", False)
-_request_command("rollback", "Go back to the version before, or to the one named.", False)
+_request_command(
+    "approve", "Make a version live that awaits approval (default: the only such version).", True
+)
+_request_command("reject", "Reject a version that awaits approval (default: the only such version).", True)
+_request_command("promote", "Make a version live again that was approved before.", False)
+_request_command("rollback", "Make the previous version, or VERSION, live again.", False)
 
 
 @click.command()
@@ -170,18 +172,16 @@ _request_command("rollback", "Go back to the version before, or to the one named
     "--mapping", metavar="M", help="handbook, sparkov or a TOML file; default: the file is a history table."
 )
 @click.option(
-    "--train", "train_days", required=True, metavar="FROM:TO", help="Days to train on, both inclusive."
+    "--train", "train_days", required=True, metavar="FROM:TO", help="Training days, both inclusive."
 )
 @click.option(
     "--delay-days",
     type=click.IntRange(0, 365),
     default=7,
     show_default=True,
-    help="Days until a label is known.",
+    help="Days from a transaction to its label.",
 )
-@click.option(
-    "--test", "test_days", required=True, metavar="FROM:TO", help="Days to test on, both inclusive."
-)
+@click.option("--test", "test_days", required=True, metavar="FROM:TO", help="Test days, both inclusive.")
 @home_option
 @json_option
 def evaluate(
@@ -193,13 +193,13 @@ def evaluate(
     home: Path,
     as_json: bool,
 ) -> None:
-    """Fit and measure a model on a file by dates, with features that the engine computes."""
+    """Train a model on some days of a file and test it on others, with the engine's features."""
     try:
         days = parse_days(train_days), parse_days(test_days)
     except ValueError as error:
         raise BadInput(str(error)) from error
     history = read_history(file, mapping)
-    _progress(f"features and fit on {history.num_rows:,} transactions")
+    _progress(f"computing features of {history.num_rows:,} transactions, then training")
     found = measure(history, replay, *days, delay_days, Parameters())
     lines = [f"{name:<24} {_figure(value)}" for name, value in found.items() if name != "rows"]
     _print(found, as_json, "\n".join([*lines, f"{'rows':<24} {found['rows']}"]))
@@ -213,7 +213,7 @@ def evaluate(
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Result (.parquet or .csv); default: FILE.scored.parquet here.",
+    help="Output file (.parquet or .csv); default: ./FILE.scored.parquet.",
 )
 @click.option("--version", metavar="V", help="Model version; default: the live one.")
 @home_option
@@ -221,7 +221,7 @@ def evaluate(
 def score(
     file: Path, mapping: str | None, out: Path | None, version: str | None, home: Path, as_json: bool
 ) -> None:
-    """Score a file with the live model: one row per transaction with score, decision and rules."""
+    """Score a file with the live model. Writes one row per transaction: score, decision, matched rules."""
     out = out or Path(f"{file.stem}.scored.parquet")
     if out.suffix not in (".parquet", ".csv"):
         raise BadInput(f"{out} must end in .parquet or .csv")
@@ -276,7 +276,7 @@ def _row(bundles: Path, version: str) -> dict[str, Any]:
 
 
 def _catalogue(layout: Layout) -> dict[str, Any]:
-    """The catalogue that a bundle was trained on, and which of the running one's entries it does not use."""
+    """The catalogue that a bundle was trained on, and the features of the running catalogue that it does not use."""
     unused = [name for name, place in zip(OWN.names, OWN.places_in(layout), strict=True) if place < 0]
     return {
         "trained_on": layout.catalogue, "running": OWN.catalogue, "same": layout.catalogue == OWN.catalogue,

@@ -1,4 +1,4 @@
-"""What the model commands read: a history from a file and its mapping, a stack that may not run, a verified bundle."""
+"""Inputs of the model commands: a history file and its mapping, the settings of a stack, a verified bundle."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ HISTORY_COLUMNS = (
 
 
 class BadInput(click.ClickException):
-    """Something the user gave does not fit."""
+    """Invalid input from the user."""
 
     exit_code = 2
 
 
 class CheckFailed(click.ClickException):
-    """The command ran and its answer is no."""
+    """The command ran and its check failed."""
 
     exit_code = 1
 
 
 def settings_of(home: Path) -> Settings:
-    """The stack's settings; for work on files alone, those of a folder where no stack was started yet."""
+    """The stack's settings, or default settings where no stack was started yet."""
     try:
         return load_settings(home)
     except SettingsError:
@@ -49,10 +49,10 @@ def settings_of(home: Path) -> Settings:
 
 
 def read_history(path: Path, mapping: str | None) -> pa.Table:
-    """A history table: through a mapping, or as it is when the file is one already.
+    """Read a history table, through a mapping if one is named.
 
     Raises:
-        BadInput: the file, the mapping or their columns do not fit.
+        BadInput: the file or mapping cannot be read, or columns are missing.
     """
     try:
         if mapping is not None:
@@ -67,16 +67,16 @@ def read_history(path: Path, mapping: str | None) -> pa.Table:
 
 
 def pick_version(settings: Settings, version: str | None) -> str:
-    """The version named, else the live one (or, while nothing was served, the first approved one).
+    """``version``, by default the live one; before the first rollout, the newest approved one.
 
     Raises:
-        BadInput: there is no such version.
+        BadInput: ``version`` does not exist. CheckFailed: no version is live or approved.
     """
     present = versions(settings.bundles_dir, MODEL)
     if version is not None:
         if version not in present:
             raise BadInput(
-                f"there is no {MODEL} {version} in {settings.bundles_dir} (there are: {', '.join(present) or 'none'})"
+                f"no version {version} of {MODEL} in {settings.bundles_dir} (present: {', '.join(present) or 'none'})"
             )
         return version
     live = live_by_state(settings)
@@ -92,10 +92,10 @@ def pick_version(settings: Settings, version: str | None) -> str:
 
 
 def verified(settings: Settings, version: str) -> Bundle:
-    """The bundle, checked.
+    """Load a bundle and verify its signature and content.
 
     Raises:
-        BundleRefused: it does not fit.
+        BundleRefused: the verification failed.
     """
     return load_bundle(bundle_path(settings.bundles_dir, MODEL, version), settings.keys_dir / "trusted")
 

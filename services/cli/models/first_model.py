@@ -1,4 +1,4 @@
-"""A stack and its first model, both from nothing: training runs beside the start, as either takes half a minute."""
+"""Starts a stack and trains its first model at the same time; each takes about half a minute."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ Progress = Callable[[str], None]
 
 
 class NoFirstModel(Exception):
-    """The first model was not trained or not served in time; the text says which and where to look."""
+    """The first model was not trained or not served in time; the text says which and names the log."""
 
     exit_code = 1
 
 
 def has_model(settings: Settings) -> bool:
-    """Whether a model was ever published in this stack."""
+    """Whether this stack has a published model."""
     return any(settings.bundles_dir.glob(f"{MODEL}/*"))
 
 
 def simulated_history(until: datetime, progress: Progress, world: World | None = None) -> pa.Table:
-    """HISTORY_DAYS days of simulated traffic up to a moment, with labels, for a first model."""
+    """HISTORY_DAYS days of simulated transactions until ``until``, with labels."""
     world = world or create_world(SEED)
     progress(f"simulating {HISTORY_DAYS} days of {len(world.cards):,} cards")
     history = history_table(world, until - timedelta(days=HISTORY_DAYS), until, id_prefix="history")
-    progress(f"{history.num_rows:,} transactions of history")
+    progress(f"simulated {history.num_rows:,} transactions")
     return history
 
 
@@ -52,9 +52,9 @@ def start_with_model(
     progress: Progress,
     settle: bool = True,
 ) -> tuple[Settings, str]:
-    """Start the stack while a first model is trained, and wait until replicas serve it; the settings and the version.
+    """Start the stack, train a first model meanwhile if there is none, and wait until replicas serve a model.
 
-    A stack that has a model keeps it. ``settle``: see ``stack.start``.
+    Returns the settings and the version served. ``settle``: see ``stack.start``.
 
     Raises:
         StackError: as ``stack.start``. NoFirstModel: not trained or not served in time.
@@ -71,14 +71,14 @@ def start_with_model(
     began = time.monotonic()
     fresh = not has_model(settings)
     if not stack.is_running(settings):
-        # before training writes anything
+        # before training writes to the disk
         stack.check_room(settings.root)
     if fresh:
         training.start()
     started = stack.start(settings, wait_s=wait_s, settle=settle, progress=progress)
     if fresh:
         progress(
-            "the stack is up; its first model is still being trained"
+            "the stack is up; the first model is still being trained"
             if training.is_alive()
             else "the stack is up"
         )
@@ -91,7 +91,7 @@ def start_with_model(
 
 
 def served_version(settings: Settings) -> str:
-    """Wait until the replicas serve what was rolled out.
+    """Wait until the HTTP edge serves the version that was rolled out; returns that version.
 
     Raises:
         NoFirstModel: not within MODEL_WAIT_S.
@@ -103,7 +103,7 @@ def served_version(settings: Settings) -> str:
             return record.champion
         time.sleep(0.3)
     raise NoFirstModel(
-        f"no model is served after {MODEL_WAIT_S:g} s: see {settings.log_dir / 'rollout-0.log'}"
+        f"no model was served within {MODEL_WAIT_S:g} s: see {settings.log_dir / 'rollout-0.log'}"
     )
 
 

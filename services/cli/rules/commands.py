@@ -1,4 +1,4 @@
-"""``tollgate rules``: check a policy file, test it against the past, publish it for approval, and see what is live."""
+"""``tollgate rules``: check a policy file, test it on archived decisions, publish it for approval, list the live policy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TELL_EVERY_S = 2.0
 
 @click.group()
 def rules() -> None:
-    """Check, test, publish and list rules and lists (the file: models/RULES.md)."""
+    """Check, test, publish and list rules and lists (file format: models/RULES.md)."""
 
 
 @rules.command()
@@ -36,13 +36,13 @@ def rules() -> None:
 @home_option
 @json_option
 def check(file: Path, home: Path, as_json: bool) -> None:
-    """Whether a file can be carried out; says all that cannot."""
+    """Check a policy file and print every error in it."""
     found = load_policy_file(file)
     ended = _expired(found, datetime.now(UTC))
     numbers = described(found)
     for name in ended:
-        click.echo(f"warning: {name} has expired and has no effect", err=True)
-    text = f"{file} is good: {numbers['rules']} rules, {numbers['lists']} lists with {numbers['entries']} entries"
+        click.echo(f"warning: {name}: expired, has no effect", err=True)
+    text = f"{file} is valid: {numbers['rules']} rules, {numbers['lists']} lists with {numbers['entries']} entries"
     _print({"good": True, "expired": ended, **numbers}, as_json, text)
 
 
@@ -52,10 +52,10 @@ def check(file: Path, home: Path, as_json: bool) -> None:
 @home_option
 @json_option
 def test(file: Path, since: str, home: Path, as_json: bool) -> None:
-    """What a file would have changed in the past: decisions, money, false alarms, and each rule's share of it."""
+    """Show what a policy file would have changed on archived transactions: decisions, amounts, false alarms, by rule."""
     back = _SINCE.fullmatch(since)
     if back is None:
-        raise click.BadParameter(f"{since!r} is no span such as 7d, 24h or 30m", param_hint="--since")
+        raise click.BadParameter(f"{since!r} is not a duration such as 7d, 24h or 30m", param_hint="--since")
     settings = settings_of(home)
     found = load_policy_file(file)
     live = verified(settings, pick_version(settings, None))
@@ -63,7 +63,7 @@ def test(file: Path, since: str, home: Path, as_json: bool) -> None:
     past = span(settings.archive_dir, int(back[1]) * _UNIT_MS[back[2]])
     if past is None:
         raise CheckFailed(
-            f"nothing is archived in {settings.archive_dir} yet: transactions get there within seconds of their decision"
+            f"nothing is archived in {settings.archive_dir} yet: transactions are archived seconds after their decision"
         )
     comparison = Comparison(live.policy, after, time.time() * 1000)
     done, told_s = 0, time.monotonic()
@@ -84,7 +84,7 @@ def test(file: Path, since: str, home: Path, as_json: bool) -> None:
 @home_option
 @json_option
 def list_rules(home: Path, as_json: bool) -> None:
-    """The live policy: thresholds, rules and lists with owner and expiry."""
+    """Show the live policy: thresholds, rules and lists with owner and expiry."""
     settings = settings_of(home)
     answer = listed(verified(settings, pick_version(settings, None)), datetime.now(UTC))
     _print(answer, as_json, listed_text(answer))
@@ -92,12 +92,14 @@ def list_rules(home: Path, as_json: bool) -> None:
 
 @rules.command()
 @FILE
-@click.option("--by", default=getpass.getuser, help="Who publishes; goes into the lineage.  [default: you]")
-@click.option("--why", default="at the command line", show_default=True, help="Why; goes into the lineage.")
+@click.option("--by", default=getpass.getuser, help="Who publishes; recorded in the lineage.  [default: you]")
+@click.option(
+    "--why", default="at the command line", show_default=True, help="Reason; recorded in the lineage."
+)
 @home_option
 @json_option
 def publish(file: Path, by: str, why: str, home: Path, as_json: bool) -> None:
-    """Make a signed version of the live model with this policy; `tollgate models approve` makes it live."""
+    """Publish the live model with this policy as a new signed version. `tollgate models approve` makes it live."""
     settings = settings_of(home)
     found = load_policy_file(file)
     base = verified(settings, pick_version(settings, None))

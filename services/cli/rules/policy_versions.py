@@ -1,4 +1,4 @@
-"""A policy file as a new version: the live bundle's model with another policy, signed, awaiting approval like any other."""
+"""Publishes a policy file: the live bundle's model with a new policy, signed, as a version that awaits approval."""
 
 from __future__ import annotations
 
@@ -21,35 +21,37 @@ MAX_FILE_BYTES = 64 * 2**20
 
 
 class FileRefused(click.ClickException):
-    """A policy file that cannot be carried out; one line for each thing that is wrong."""
+    """An invalid policy file; one line for each error."""
 
     exit_code = 2
 
     def __init__(self, path: Path, found: list[str]) -> None:
-        super().__init__("\n  ".join([f"{path}: {len(found)} to mend", *found]))
+        super().__init__("\n  ".join([f"{path} has {len(found)} error(s)", *found]))
         self.found = found
 
 
 def load_policy_file(path: Path) -> PolicyFile:
-    """Read and check a policy file and the CSV files it names, which lie in its folder.
+    """Read and check a policy file and the CSV files it names; these must be in the same folder.
 
     Raises:
-        FileRefused: it does not parse, or something in it cannot be carried out.
+        FileRefused: it does not parse or is invalid.
     """
 
     def beside(name: str) -> str:
         other = path.parent / name
         if other.resolve().parent != path.parent.resolve():
-            raise PolicyError(f"{name} must lie in the folder of {path.name}")
+            raise PolicyError(f"{name} must be in the folder of {path.name}")
         return _text(other)
 
     try:
         file = read_policy_file(_text(path), is_json=path.suffix == ".json", beside=beside)
         found = problems(file, find_card_number)
     except PolicyError as error:
-        # the parser's words may quote what they are about
-        told = "it holds a card number where none may be" if find_card_number(str(error)) else str(error)
-        raise FileRefused(path, [told]) from None
+        # the parser's message may quote the file, and so a card number
+        text = (
+            "it contains a card number, which is not allowed" if find_card_number(str(error)) else str(error)
+        )
+        raise FileRefused(path, [text]) from None
     if found:
         raise FileRefused(path, found)
     return file
@@ -58,11 +60,11 @@ def load_policy_file(path: Path) -> PolicyFile:
 def publish_policy(
     settings: Settings, base: Bundle, file: PolicyFile, *, by: str, why: str, now: datetime
 ) -> tuple[str, str]:
-    """Publish the base's model with the file's policy; (bundle version, policy version).
+    """Publish the model of ``base`` with the file's policy; returns (bundle version, policy version).
 
     Raises:
-        PolicyError: the file does not go with the base's policy.
-        BundleExists: somebody else took the version a moment before.
+        PolicyError: the file contradicts the base's policy.
+        BundleExists: another process just published this version.
     """
     policy = file.applied_to(base.policy, next_policy_version(settings.bundles_dir, MODEL))
     _ = policy.evaluation
@@ -82,7 +84,7 @@ def publish_policy(
 
 
 def described(file: PolicyFile) -> dict[str, object]:
-    """What a file holds, in numbers."""
+    """Counts of a file's rules, lists and entries, and its thresholds."""
     return {
         "rules": len(file.rules), "lists": len(file.lists), "entries": sum(len(found.entries) for found in file.lists),
         "thresholds": msgspec.to_builtins(file.thresholds), "expected_loss": msgspec.to_builtins(file.expected_loss),
@@ -92,7 +94,7 @@ def described(file: PolicyFile) -> dict[str, object]:
 def _text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise PolicyError(f"{path} is larger than {MAX_FILE_BYTES} bytes: take out what has expired")
+            raise PolicyError(f"{path} is larger than {MAX_FILE_BYTES} bytes: remove expired entries")
         return path.read_text("utf-8")
     except OSError as error:
         raise PolicyError(f"{path} cannot be read: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""What ``tollgate rules`` shows: the live policy as a table, and the outcome of a test in words and numbers."""
+"""The output of ``tollgate rules``: the live policy as a table, and the result of a test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models.bundle.content import Bundle
 
 
 def listed(bundle: Bundle, now: datetime) -> dict[str, Any]:
-    """The policy of a bundle as JSON; lists by their numbers, not their entries."""
+    """The policy of a bundle as JSON; lists with the number of entries, not the entries."""
     policy = bundle.policy
     lists = []
     for found in policy.lists:
@@ -42,7 +42,7 @@ def listed(bundle: Bundle, now: datetime) -> dict[str, Any]:
 
 
 def listed_text(answer: dict[str, Any]) -> str:
-    """The same for a person."""
+    """The result of ``listed`` as text."""
     lines = [
         f"policy {answer['policy_version']} with model {answer['model_version']}: review from {answer['review']:.4f}, "
         f"decline from {answer['decline']:.4f}"
@@ -51,7 +51,7 @@ def listed_text(answer: dict[str, Any]) -> str:
         who = ", ".join(value for value in (found.get("tenant"), found.get("channel")) if value)
         lines.append(f"  {who}: review from {found['review']:.4f}, decline from {found['decline']:.4f}")
     if answer["expected_loss"]:
-        lines.append(f"  least expected loss in {answer['expected_loss']['currency']}")
+        lines.append(f"  minimises expected loss in {answer['expected_loss']['currency']}")
     lines.append(f"{'rule':<28} {'action':<8} {'owner':<16} {'until':<20} condition")
     for rule in answer["rules"]:
         until = "expired" if rule["expired"] else (rule["expires"] or "-")
@@ -66,12 +66,12 @@ def listed_text(answer: dict[str, Any]) -> str:
 
 
 def tested_text(answer: dict[str, Any]) -> str:
-    """The outcome of a test for a person."""
+    """The result of a test as text."""
     labels, before, after = answer["labels"], answer["before"], answer["after"]
     lines = [
         f"{answer['rows']:,} transactions from {answer['since']} to {answer['until']}, against policy "
         f"{answer['against']['policy_version']}",
-        f"{labels['fraud']:,} known frauds, {labels['honest']:,} honest, {labels['unknown']:,} too young to know",
+        f"{labels['fraud']:,} known frauds, {labels['honest']:,} honest, {labels['unknown']:,} too recent for a label",
         "decisions changed: "
         + (", ".join(f"{n:,} {kind}" for kind, n in answer["changed"].items()) or "none"),
         f"{'':<28} {'before':>14} {'after':>14} {'difference':>14}",
