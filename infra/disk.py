@@ -1,6 +1,6 @@
-"""Room on the disks that a stack writes to: what is needed to start, what Kafka needs to come back, and a wait for it.
+"""Free space on the disks that a stack writes to: limits, a check, and a wait until there is enough.
 
-``python -m infra.disk FOLDER PROGRAM ARGUMENT...`` waits for room at FOLDER, then becomes PROGRAM.
+``python -m infra.disk FOLDER PROGRAM ARGUMENT...`` waits for free space at FOLDER, then becomes PROGRAM (exec).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-#: a stack makes some 30 MB when it first starts, and the first hours' traffic must fit too
+#: needed to start: a new stack writes about 30 MB, and the traffic of the first hours must fit too
 START_FREE_MB = 200
-#: below this a disk counts as full: a broker that comes back needs room for its indexes before it serves anybody
+#: below this a disk counts as full: a restarting broker needs space for its indexes before it can serve
 MIN_FREE_MB = 64
 LOOK_FIRST_S, LOOK_LAST_S = 0.5, 5.0
 SAY_EVERY_S = 30.0
@@ -31,7 +31,7 @@ def free_mb(folder: Path) -> int:
 
 
 def written_to(home: Path) -> tuple[Path, ...]:
-    """The folders that a stack writes to: its own, and the system's for temporary files, where Ray keeps its session."""
+    """The folders that a stack writes to: its own, and the system's temporary folder, which holds Ray's session."""
     return (home, Path(tempfile.gettempdir()))
 
 
@@ -39,7 +39,7 @@ def shortages(folders: Iterable[Path], min_mb: int) -> list[str]:
     """One text for each folder whose disk has less than ``min_mb`` free."""
     found = ((folder, free_mb(folder)) for folder in folders)
     return [
-        f"the disk of {folder} has {left:,} MB free, {min_mb:,} are needed"
+        f"the disk of {folder} has {left:,} MB free, but {min_mb:,} MB are needed"
         for folder, left in found
         if left < min_mb
     ]
@@ -52,24 +52,24 @@ def wait_for_room(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Return once a folder's disk has ``min_mb`` free; say what is waited for, and again every half minute."""
+    """Return once a folder's disk has ``min_mb`` free. Meanwhile log the reason every half minute."""
     pause_s, began, said = LOOK_FIRST_S, clock(), False
     say_at = began
     while (left := free_mb(folder)) < min_mb:
         if clock() >= say_at:
             logger.warning(
-                "the disk of %s is full (%d MB free): waiting for %d MB, for %.0f s now",
+                "the disk of %s is full (%d MB free): waiting for %d MB, %.0f s so far",
                 folder, left, min_mb, clock() - began,
             )  # fmt: skip
             say_at, said = clock() + SAY_EVERY_S, True
         sleep(pause_s)
         pause_s = min(pause_s * 2, LOOK_LAST_S)
     if said:
-        logger.warning("the disk of %s has room again after %.0f s", folder, clock() - began)
+        logger.warning("the disk of %s has enough free space again after %.0f s", folder, clock() - began)
 
 
 def main(arguments: list[str]) -> None:
-    """Wait, then become the program: same pid, nothing left in between."""
+    """Wait, then become the program with the same pid."""
     folder, program = Path(arguments[0]), arguments[1:]
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
     wait_for_room(folder)

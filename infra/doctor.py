@@ -1,4 +1,4 @@
-"""Is this machine fit to run a stack? One check a thing: what was found, whether it is needed, how to mend it."""
+"""Checks whether this machine can run a stack. Each check says what was found, how bad it is, and how to fix it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Verdict = Literal["ok", "warning", "wrong"]
 NEEDED_MEMORY_MB = 6_000
 NEEDED_DISK_MB = 8_000
 MAVEN_ADVICE = "apt-get install maven, then `make setup`"
-#: what the main environment cannot do without
+#: packages that the main environment must have
 PACKAGES = (
     "confluent-kafka",
     "faust-streaming",
@@ -38,7 +38,7 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Check:
-    """``warning``: something works less well without it; ``wrong``: nothing runs before it is mended."""
+    """``warning``: the stack runs, with less function; ``wrong``: the stack does not run until this is fixed."""
 
     name: str
     verdict: Verdict
@@ -58,7 +58,7 @@ def healthy(checks: list[Check]) -> bool:
 
 
 def examine(home: Path, port_base: int, *, check_ports: bool = True) -> list[Check]:
-    """Every check, in the order in which one would mend them. Takes about two seconds."""
+    """All checks, in the order in which to fix them. Takes about two seconds."""
     found = tools.find_tools()
     return [
         _python(),
@@ -68,9 +68,9 @@ def examine(home: Path, port_base: int, *, check_ports: bool = True) -> list[Che
         _maven(found),
         _jars(found),
         _redis(found),
-        _optional("Prometheus", found.prometheus, "no metrics are kept and no alert fires", "apt-get install prometheus"),
+        _optional("Prometheus", found.prometheus, "metrics are not stored and no alert fires", "apt-get install prometheus"),
         _optional(
-            "Alertmanager", found.alertmanager, "no page reaches on-call", "apt-get install prometheus-alertmanager"
+            "Alertmanager", found.alertmanager, "no alert reaches on-call", "apt-get install prometheus-alertmanager"
         ),
         _memory(),
         _disk(home),
@@ -103,7 +103,7 @@ def _packages() -> Check:
 
 def _drift(found: tools.Tools) -> Check:
     if found.drift_python is None:
-        return Check("drift env", "warning", "no .venv-drift: no drift is watched", "run `make setup`")
+        return Check("drift env", "warning", "no .venv-drift: drift is not tested", "run `make setup`")
     code = "from importlib.metadata import version as v; print(v('alibi-detect'), v('numpy'))"
     try:
         done = subprocess.run(
@@ -122,7 +122,7 @@ def _drift(found: tools.Tools) -> Check:
             "drift env",
             "wrong",
             f"alibi-detect {alibi}",
-            "later than 0.11.4 is no free licence: run `make setup`",
+            "versions after 0.11.4 have no free licence: run `make setup`",
         )
     return Check("drift env", "ok", f"alibi-detect {alibi}, numpy {numpy}")
 
@@ -130,7 +130,9 @@ def _drift(found: tools.Tools) -> Check:
 def _java() -> Check:
     path = shutil.which("java")
     version = tools.java_version(Path(path)) if path else None
-    mend = f"apt-get install openjdk-{tools.MIN_JAVA}-jre-headless; without it the embedded form is used"
+    mend = (
+        f"apt-get install openjdk-{tools.MIN_JAVA}-jre-headless; without it the stack runs in embedded mode"
+    )
     if version is None:
         return Check("Java", "warning", "not found", mend)
     if version < tools.MIN_JAVA:
@@ -148,15 +150,15 @@ def _maven(found: tools.Tools) -> Check:
     if path:
         return Check("Maven", "ok", path)
     if found.kafka_jars:
-        return Check("Maven", "ok", "not found, and not needed: Kafka's jars are here")
-    return Check("Maven", "warning", "not found: Kafka's jars cannot be fetched", MAVEN_ADVICE)
+        return Check("Maven", "ok", "not found, not needed: Kafka's jars are installed")
+    return Check("Maven", "warning", "not found: Kafka's jars cannot be downloaded", MAVEN_ADVICE)
 
 
 def _jars(found: tools.Tools) -> Check:
     if found.kafka_jars:
         return Check("Kafka", "ok", f"{tools.KAFKA_VERSION} in {found.kafka_jars}")
     return Check(
-        "Kafka", "warning", "no jars: the embedded form is used, nothing is durable", "run `make setup`"
+        "Kafka", "warning", "no jars: the stack runs in embedded mode, nothing is durable", "run `make setup`"
     )
 
 
@@ -184,14 +186,14 @@ def _memory() -> Check:
     limit = _cgroup_limit_mb()
     if limit is not None:
         free_mb = min(free_mb, limit)
-    text = f"{free_mb:,} MB free, a whole stack takes about {NEEDED_MEMORY_MB:,}"
+    text = f"{free_mb:,} MB free, a stack needs about {NEEDED_MEMORY_MB:,} MB"
     if free_mb < NEEDED_MEMORY_MB:
-        return Check("memory", "warning", text, "stop something, or expect the kernel to")
+        return Check("memory", "warning", text, "stop other programs, or the kernel may kill processes")
     return Check("memory", "ok", text)
 
 
 def _cgroup_limit_mb() -> int | None:
-    """Memory that a container may still take (cgroup 2), or None without a limit."""
+    """Memory that this container can still use, in MB (cgroup 2), or None without a limit."""
     folder = Path("/sys/fs/cgroup")
     try:
         most, now = (folder / "memory.max").read_text().strip(), (folder / "memory.current").read_text()
@@ -203,8 +205,8 @@ def _cgroup_limit_mb() -> int | None:
 def _disk(home: Path) -> Check:
     folder = next(parent for parent in (home, *home.parents) if parent.exists())
     if not os.access(folder, os.W_OK):
-        return Check("disk", "wrong", f"{folder} cannot be written", "choose another --home")
-    # the system's folder for temporary files counts too: Ray's session is there
+        return Check("disk", "wrong", f"{folder} is not writable", "choose another --home")
+    # the system's temporary folder counts too: it holds Ray's session
     left = {place: disk.free_mb(place) for place in disk.written_to(folder)}
     text = ", ".join(f"{free:,} MB free at {place}" for place, free in left.items())
     if min(left.values()) < NEEDED_DISK_MB:
@@ -225,19 +227,21 @@ def _open_files() -> Check:
 def _ports(port_base: int) -> Check:
     taken = ports.busy(port_base)
     if taken:
-        return Check("ports", "wrong", "; ".join(taken), "stop that, or `tollgate up --port-base N`")
+        return Check("ports", "wrong", "; ".join(taken), "stop that process, or `tollgate up --port-base N`")
     return Check("ports", "ok", f"{port_base} to {port_base + ports.BLOCK - 1} are free")
 
 
 def _gpu() -> Check:
     binary = shutil.which("nvidia-smi")
     if binary is None:
-        return Check("GPU", "ok", "none, and none is needed")
+        return Check("GPU", "ok", "none; none is needed")
     try:
         done = subprocess.run([binary, "-L"], capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
-        return Check("GPU", "warning", "nvidia-smi does not answer: scoring uses the CPU", "check the driver")
+        return Check("GPU", "warning", "nvidia-smi fails: scoring uses the CPU", "check the driver")
     try:
         return Check("GPU", "ok", f"{done.stdout.splitlines()[0]}; cupy {metadata.version('cupy-cuda12x')}")
     except (metadata.PackageNotFoundError, IndexError):
-        return Check("GPU", "warning", "there, and cupy is not: scoring uses the CPU", "run `make setup`")
+        return Check(
+            "GPU", "warning", "present, but cupy is not installed: scoring uses the CPU", "run `make setup`"
+        )

@@ -1,7 +1,7 @@
-"""The table of dependencies with their licences, made from what is installed; and a check of them.
+"""Writes the table of dependencies with their licences, from the installed packages, and checks the licences.
 
     python -m infra.licences           writes infra/licences.md
-    python -m infra.licences --check   fails where a licence forbids production use, is AGPL, or is not known
+    python -m infra.licences --check   fails if a licence forbids production use, is AGPL, or is unknown
 
 Only what the requirement files pin is listed, so that the table does not depend on the machine.
 """
@@ -30,7 +30,7 @@ FORBIDDEN = re.compile(
     re.IGNORECASE,
 )
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)", re.MULTILINE)
-#: texts that metadata carries in place of a name, by how they begin
+#: licence texts that some metadata has in place of a licence name, by their beginning
 _TEXTS = (
     (re.compile(r"apache license", re.I), "Apache-2.0"),
     (re.compile(r"(the )?mit license|permission is hereby granted, free of charge", re.I), "MIT"),
@@ -42,7 +42,7 @@ _TEXTS = (
 
 @dataclass(frozen=True)
 class Dependency:
-    """One installed package; ``licence`` is empty where its metadata and files say nothing."""
+    """One installed package; ``licence`` is empty if its metadata and files name none."""
 
     environment: str
     name: str
@@ -60,12 +60,12 @@ def pinned(files: Iterable[Path]) -> dict[str, str]:
 
 
 def normal(name: str) -> str:
-    """A package's name as PEP 503 compares it."""
+    """A package's name, normalised as in PEP 503."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def licence_of(distribution: metadata.Distribution) -> str:
-    """The licence by SPDX expression, else classifiers, else the licence field, else the licence file's text."""
+    """The licence from the SPDX expression, else the classifiers, the licence field, or the licence file's text."""
     about = distribution.metadata
     expression = _field(about, "License-Expression")
     if expression:
@@ -102,10 +102,10 @@ def _recognise(text: str) -> str:
 
 
 def installed(environment: str, folder: Path, pins: dict[str, str]) -> list[Dependency]:
-    """Every pinned package that the environment holds, by name.
+    """Every pinned package of the environment, sorted by name.
 
     Raises:
-        NotInstalled: one that it should hold is missing.
+        NotInstalled: a pinned package is missing.
     """
     found = {
         normal(distribution.metadata["Name"]): distribution
@@ -121,7 +121,7 @@ def installed(environment: str, folder: Path, pins: dict[str, str]) -> list[Depe
 
 
 def problems(dependencies: Iterable[Dependency]) -> list[str]:
-    """What forbids production use, or says nothing."""
+    """One text for each package whose licence forbids production use or is unknown."""
     out = []
     for dependency in dependencies:
         where = f"{dependency.name} {dependency.version} ({dependency.environment})"
@@ -151,7 +151,7 @@ def table(dependencies: Iterable[Dependency]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Table of dependencies with their licences.")
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; fail on a problem or an old table"
+        "--check", action="store_true", help="write nothing; fail on a problem or an outdated table"
     )
     check = parser.parse_args().check
     try:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that Tollgate needs on a Debian machine: two Python environments, Kafka's jars, system packages.
-# Done again only where requirement files changed. Usage: infra/setup.sh [--dev]
+# Installs everything that Tollgate needs on a Debian machine: two Python environments, Kafka's jars, system packages.
+# Skips what is up to date with the requirement files. Usage: infra/setup.sh [--dev]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,12 +11,12 @@ CACHE=.cache
 LOGS=$CACHE/logs
 mkdir -p "$LOGS"
 exec 9>"$CACHE/setup.lock"
-flock -n 9 || { echo "setup: another one is running here: waiting for it"; flock 9; }
+flock -n 9 || { echo "setup: waiting for another setup that runs in this folder"; flock 9; }
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
-why_no_packages() { if there apt-get; then echo "no root here"; else echo "no apt-get here"; fi; }
+why_no_packages() { if there apt-get; then echo "no root access"; else echo "no apt-get"; fi; }
 can_be_root() { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
 there() { PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
 count() { find "$1/lib/python3.11/site-packages" -maxdepth 1 -name '*.dist-info' 2>/dev/null | wc -l; }
@@ -37,14 +37,14 @@ missing_packages() {
 system_packages() {
   local wanted; wanted=$(missing_packages)
   [ -z "$wanted" ] && return 0
-  # the packages' own services must not start: a stack runs its own, on its own ports
+  # the packages' services must not start: a stack starts its own, on its own ports
   if [ ! -e /usr/sbin/policy-rc.d ]; then
     printf '#!/bin/sh\nexit 101\n' | as_root tee /usr/sbin/policy-rc.d >/dev/null
     as_root chmod 755 /usr/sbin/policy-rc.d
     trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
   fi
-  # a mirror that is away or not allowed is no reason to stop: what is missing is named, and the rest works without
-  as_root apt-get update -q || echo "could not be refreshed: the lists of packages (apt-get update)"
+  # an unreachable mirror is not an error: missing packages are named, and the rest works without them
+  as_root apt-get update -q || echo "could not be refreshed: the package lists (apt-get update)"
   local package
   for package in $wanted; do
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$package" \
@@ -59,16 +59,16 @@ kafka_jars() {
   there mvn || { echo "no Maven"; return 0; }
   local part="$CACHE/kafka-$KAFKA.part"
   rm -rf "$part" "$CACHE/kafka-$KAFKA"
-  # Maven can be cut off like any download: once more, then without Kafka
+  # a download can fail: try twice, then go on without Kafka
   mvn -q -B -f infra/stack/kafka-pom.xml dependency:copy-dependencies -DoutputDirectory="$PWD/$part" \
     || mvn -q -B -f infra/stack/kafka-pom.xml dependency:copy-dependencies -DoutputDirectory="$PWD/$part" \
-    || { echo "Kafka's jars could not be fetched"; return 0; }
+    || { echo "Kafka's jars could not be downloaded"; return 0; }
   mv "$part" "$CACHE/kafka-$KAFKA"
 }
 
 # --- Python ----------------------------------------------------------------------------------------------------
 is_python() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; }
-# built by hand it may lack some of these, and our wheels are for CPython
+# a self-compiled Python may lack some of these modules; our wheels are for CPython
 is_whole() { "$1" -c 'import bz2, ctypes, lzma, sqlite3, ssl, sys, zlib; sys.exit(sys.implementation.name != "cpython")' 2>/dev/null; }
 
 find_python() {
@@ -76,11 +76,11 @@ find_python() {
   for candidate in python3.11 python3 /usr/bin/python3.11; do
     is_python "$candidate" && { "$candidate" -c 'import sys; print(sys.executable)'; return 0; }
   done
-  fail "Python 3.11 is needed (Alibi Detect 0.11.4 runs on no later one) and not here: apt-get install python3.11"
+  fail "Python 3.11 is required (Alibi Detect 0.11.4 supports no later one) but not installed: apt-get install python3.11"
 }
 
-# how long a little Python takes, in 10 microseconds: builds of one version differ by a third (guided by a profile or not,
-# one program or a shared library)
+# time of a small Python workload, in units of 10 microseconds: builds of one version differ by a third (with or without
+# profile-guided optimisation, static or shared library)
 pace() {
   "$1" -c '
 import time
@@ -92,8 +92,8 @@ def timed():
 print(round(1e5 * min(timed() for _ in range(20))))'
 }
 
-# the quickest Python 3.11 here; the one found first, unless another takes less than nine tenths of its time
-quickest_python() {
+# the fastest Python 3.11: the first one found, unless another takes less than nine tenths of its time
+fastest_python() {
   local -A least=()
   local candidate took best=$PYTHON
   for _ in 1 2 3 4; do
@@ -117,12 +117,12 @@ installer() {
   say "installer (uv) into $CACHE/tools"
   rm -rf "$CACHE/tools"
   if ! "$PYTHON" -m venv "$CACHE/tools" >"$LOGS/tools.log" 2>&1; then
-    # Debian's own Python comes without ensurepip
-    can_be_root || fail "python3-venv is missing and there is no root: apt-get install python3.11-venv"
+    # Debian's Python has no ensurepip
+    can_be_root || fail "python3-venv is missing and needs root: apt-get install python3.11-venv"
     { as_root apt-get update -q; as_root apt-get install -q -y --no-install-recommends python3.11-venv; } \
       >>"$LOGS/tools.log" 2>&1 || fail "python3.11-venv could not be installed: see $LOGS/tools.log"
     rm -rf "$CACHE/tools"
-    "$PYTHON" -m venv "$CACHE/tools" >>"$LOGS/tools.log" 2>&1 || fail "no virtual environment: see $LOGS/tools.log"
+    "$PYTHON" -m venv "$CACHE/tools" >>"$LOGS/tools.log" 2>&1 || fail "the virtual environment could not be created: see $LOGS/tools.log"
   fi
   "$CACHE/tools/bin/python" -m pip install -q --require-hashes -r infra/requirements/tools.txt \
     >>"$LOGS/tools.log" 2>&1 || fail "uv could not be installed: see $LOGS/tools.log"
@@ -134,7 +134,7 @@ install_into() { # environment, requirement file...
   [ -x "$venv/bin/python" ] || "$UV" venv -q --python "$PYTHON" "$venv"
   local file
   for file in "$@"; do
-    # compiled once here, not by each of a dozen processes when it starts; on a busy machine a file may take minutes
+    # compile bytecode once here, not in each of a dozen starting processes; on a busy machine this may take minutes
     UV_COMPILE_BYTECODE_TIMEOUT=900 "$UV" pip install --python "$venv/bin/python" --no-deps --require-hashes --compile-bytecode -r "$file"
   done
 }
@@ -156,7 +156,7 @@ drift_environment() {
   echo "$DRIFT_WANTED" >.venv-drift/.stamp
 }
 
-# --- all of it at once, saying how far it is -------------------------------------------------------------------
+# --- run the steps in parallel and print their progress --------------------------------------------------------
 declare -A PIDS=() TEXTS=()
 cleanup() { for pid in "${PIDS[@]}"; do kill "$pid" 2>/dev/null || true; done; }
 trap 'cleanup; exit 130' INT TERM
@@ -202,33 +202,33 @@ finish() {
 }
 
 PYTHON=$(find_python)
-# what is installed depends on these; the larger set (dev) serves for the smaller one
+# stamps of what must be installed; the larger set (dev) includes the smaller one
 GPU=$(there nvidia-smi && echo gpu || echo cpu)
 MAIN_WANTED="$REQUIREMENTS $GPU $(digest infra/requirements/{main,dev,gpu}.txt pyproject.toml)"
 DRIFT_WANTED=$(digest infra/requirements/drift.txt)
 main_is_fresh() { fresh .venv/.stamp "$MAIN_WANTED" || fresh .venv/.stamp "dev${MAIN_WANTED#main}"; }
 
 todo=0
-# apt first, when Maven or Java must come from it; else beside the rest
+# apt runs first if Maven or Java must be installed by it, otherwise in parallel with the rest
 if [ -n "$(missing_packages)" ]; then
   if can_be_root && there apt-get; then
     begin system_packages "system packages: $(missing_packages | tr '\n' ' ')"
     todo=1
     if missing_packages | grep -qE 'maven|openjdk'; then finish; fi
   else
-    say "$(why_no_packages), so these stay missing: $(missing_packages | tr '\n' ' ')"
+    say "$(why_no_packages), so these remain missing: $(missing_packages | tr '\n' ' ')"
   fi
 fi
 if ! ls "$CACHE/kafka-$KAFKA"/kafka_2.13-*.jar >/dev/null 2>&1 && [ "${EMBEDDED:-}" != 1 ]; then
-  begin kafka_jars "Kafka $KAFKA through Maven"
+  begin kafka_jars "downloading Kafka $KAFKA with Maven"
   todo=1
 fi
 if ! main_is_fresh || ! fresh .venv-drift/.stamp "$DRIFT_WANTED"; then
   installer
   UV=$PWD/$CACHE/tools/bin/uv
-  # an environment that is there keeps its own
+  # an existing environment keeps its Python
   if [ ! -x .venv/bin/python ] || [ ! -x .venv-drift/bin/python ]; then
-    PYTHON=$(quickest_python)
+    PYTHON=$(fastest_python)
     say "Python: $PYTHON"
   fi
   main_is_fresh || { begin main_environment "main environment (.venv, $REQUIREMENTS)"; todo=1; }
@@ -236,10 +236,10 @@ if ! main_is_fresh || ! fresh .venv-drift/.stamp "$DRIFT_WANTED"; then
 fi
 finish || fail "not complete"
 [ $todo = 0 ] || say "complete after $SECONDS s"
-there redis-server || say "without the system's redis-server the one from a Python wheel is used"
-there prometheus || say "without Prometheus no metrics are kept and no alert fires"
-there prometheus-alertmanager || there alertmanager || say "without Alertmanager no page reaches on-call"
+there redis-server || say "no system redis-server: the one from a Python wheel is used"
+there prometheus || say "no Prometheus: metrics are not stored and no alert fires"
+there prometheus-alertmanager || there alertmanager || say "no Alertmanager: no alert reaches on-call"
 if [ "${EMBEDDED:-}" = 1 ] || ! there java || ! ls "$CACHE/kafka-$KAFKA"/kafka_2.13-*.jar >/dev/null 2>&1; then
-  say "Kafka will be librdkafka's mock cluster (the embedded form): nothing on topics is durable"
-  [ "${EMBEDDED:-}" = 1 ] || say "for the real one: apt-get install openjdk-17-jre-headless maven, then \`make setup\` again"
+  say "librdkafka's mock cluster will be used in place of Kafka (embedded mode): nothing on topics is durable"
+  [ "${EMBEDDED:-}" = 1 ] || say "for a real Kafka: apt-get install openjdk-17-jre-headless maven, then \`make setup\` again"
 fi

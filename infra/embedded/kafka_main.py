@@ -1,4 +1,4 @@
-"""The embedded broker as a process: hosts a mock cluster with the stack's topics and writes its address down."""
+"""The embedded broker process: hosts a mock cluster with the stack's topics and writes its address to a file."""
 
 from __future__ import annotations
 

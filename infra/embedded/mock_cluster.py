@@ -1,7 +1,7 @@
 """librdkafka's mock cluster through its public C interface (rdkafka_mock.h): a broker without Java.
 
-Topics are made here, because the mock knows no CreateTopics request. Nothing is durable, LogAppendTime is not
-supported (records keep their producer's time), and there is no log retention: memory grows with what is sent.
+Topics are created here, because the mock does not support CreateTopics. Nothing is durable, LogAppendTime is not
+supported (records keep their producer's time), and there is no log retention: memory grows with every record.
 """
 
 from __future__ import annotations
@@ -73,4 +73,6 @@ def _candidates() -> Iterable[Path]:
 def _library_file(candidates: Iterable[Path]) -> Path:
     for path in candidates:
         return path
-    raise MockClusterError("the confluent-kafka wheel brings no librdkafka here: use a real Kafka")
+    raise MockClusterError(
+        "the confluent-kafka wheel contains no librdkafka on this machine: use a real Kafka"
+    )

@@ -1,6 +1,6 @@
-"""The on-call receiver: a webhook that keeps and prints what Alertmanager sends.
+"""The on-call receiver: a webhook that stores and logs the alerts of Alertmanager.
 
-``POST /alerts`` takes Alertmanager's webhook, ``GET /pages`` gives what came as a JSON list, ``GET /healthz`` 200.
+``POST /alerts`` is the webhook, ``GET /pages`` returns the stored alerts as a JSON list, ``GET /healthz`` returns 200.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class OnCallServer(ThreadingHTTPServer):
-    """Loopback only. ``pages`` is where alerts go."""
+    """An HTTP server on loopback; alerts are stored in ``pages``."""
 
     daemon_threads = True
 
@@ -31,7 +31,7 @@ class OnCallServer(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request."""
+    """Handles one request."""
 
     server: OnCallServer
     timeout = READ_TIMEOUT_S
@@ -50,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(404, {"error": f"no such page: {self.path}"})
         elif not length.isdigit() or int(length) > MAX_BODY_BYTES:
             self._answer(
-                413, {"error": f"a body of at most {MAX_BODY_BYTES} bytes with its length is needed"}
+                413, {"error": f"a body of at most {MAX_BODY_BYTES} bytes with Content-Length is required"}
             )
         else:
             self._take(self.rfile.read(int(length)))

@@ -1,4 +1,4 @@
-"""What Alertmanager sent, kept: one JSON line an alert, newest last."""
+"""Stores the alerts that Alertmanager sends: one line of JSON per alert, newest last."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 
 class InvalidPage(Exception):
-    """The body is not what Alertmanager's webhook sends."""
+    """The body is not a webhook call of Alertmanager."""
 
 
 def alerts_of(body: bytes, received_at: datetime) -> list[dict[str, Any]]:
     """The alerts of one webhook call (Alertmanager's format, version 4), flattened.
 
     Raises:
-        InvalidPage: not JSON, or no list of alerts.
+        InvalidPage: not JSON, or without a list of alerts.
     """
     try:
         alerts = json.loads(body)["alerts"]
@@ -42,7 +42,7 @@ def alerts_of(body: bytes, received_at: datetime) -> list[dict[str, Any]]:
 
 
 class Pages:
-    """An append-only file of alerts, on disk before the sender gets its answer."""
+    """An append-only file of alerts. ``add`` returns when they are on disk."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -57,7 +57,7 @@ class Pages:
             os.fsync(file.fileno())
 
     def read(self, limit: int = 1000) -> list[dict[str, Any]]:
-        """The newest ``limit`` alerts, oldest first. A last line cut short by a crash is left out."""
+        """The newest ``limit`` alerts, oldest first, without a last line that a crash cut short."""
         with self._lock:
             if not self._path.exists():
                 return []

@@ -1,4 +1,4 @@
-"""The local stack: every process of Tollgate on this machine, supervised, in one folder.
+"""The local stack: all processes of Tollgate on this machine, supervised, with their data in one folder.
 
 from infra.stack import start, stop, settings_for, processes
 """

@@ -1,4 +1,4 @@
-"""Register entities, feature views and the feature service with Feast; ends by itself. Retried, then given up."""
+"""Registers entities, feature views and the feature service with Feast, then exits. Gives up after five tries."""
 
 from __future__ import annotations
 

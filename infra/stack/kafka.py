@@ -1,4 +1,4 @@
-"""Apache Kafka as one KRaft node: its properties, its storage formatted once, its command."""
+"""Apache Kafka as a single KRaft node: its properties, the one-time formatting of its data folder, its command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEAP_MB = 512
 
 
 def properties(settings: Settings) -> str:
-    """``server.properties`` of the one node: loopback, replication factors of 1, no topics by accident."""
+    """``server.properties`` of the node: loopback, replication factor 1, no automatic creation of topics."""
     controller = settings.port_base + CONTROLLER
     entries = {
         "process.roles": "broker,controller",
@@ -40,11 +40,11 @@ def properties(settings: Settings) -> str:
         "share.coordinator.state.topic.num.partitions": 1,
         "group.initial.rebalance.delay.ms": 0,
         "group.min.session.timeout.ms": 3000,
-        # after SIGKILL a broker may register again only when its old session is over: 9 s by default
+        # after SIGKILL a broker can register only once its old session has expired: 9 s by default
         "broker.session.timeout.ms": 4000,
         "broker.heartbeat.interval.ms": 1000,
         "controlled.shutdown.enable": "false",
-        # two cores: as many threads as can be busy
+        # few threads: a stack runs on two cores
         "num.network.threads": 2,
         "num.io.threads": 4,
         "log.cleaner.dedupe.buffer.size": 16_777_216,
@@ -61,10 +61,10 @@ def properties_file(settings: Settings) -> Path:
 
 
 def prepare(settings: Settings, tools: Tools) -> None:
-    """Write the properties and format the storage where that was not done before (about 1.5 s).
+    """Write the properties; format the data folder if it is new (about 1.5 s).
 
     Raises:
-        StackError: the storage cannot be formatted.
+        StackError: the data folder cannot be formatted.
     """
     path = properties_file(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,21 +73,21 @@ def prepare(settings: Settings, tools: Tools) -> None:
         return
     command = [
         *_java(tools, heap_mb=128),
-        # runs for a second: compiling it well takes longer than it saves
+        # it runs for a second: optimising its code takes longer than it saves
         "-XX:TieredStopAtLevel=1",
         "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(path), "--ignore-formatted",
     ]  # fmt: skip
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except subprocess.TimeoutExpired as error:
-        raise StackError(f"Kafka's storage in {data_dir(settings)} was not formatted within 60 s") from error
+        raise StackError(f"Kafka's data folder {data_dir(settings)} was not formatted within 60 s") from error
     if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no output"]
-        raise StackError(f"Kafka's storage in {data_dir(settings)} cannot be formatted: {said[0]}")
+        output = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no output"]
+        raise StackError(f"Kafka's data folder {data_dir(settings)} cannot be formatted: {output[0]}")
 
 
 def command(settings: Settings, tools: Tools) -> list[str]:
-    """The broker, once its disk has room: it ends when the disk is full, and would end again and again (infra.disk)."""
+    """The broker, started once its disk has free space (infra.disk): on a full disk it would exit again and again."""
     waits = [str(tools.python), "-m", "infra.disk", str(settings.root)]
     return [*waits, *_java(tools, heap_mb=HEAP_MB), "kafka.Kafka", str(properties_file(settings))]
 
@@ -99,8 +99,8 @@ def _java(tools: Tools, *, heap_mb: int) -> list[str]:
         str(tools.java),
         f"-Xms{heap_mb}m",
         f"-Xmx{heap_mb}m",
-        # a broker's garbage is short-lived and its live set small: a collector that works only when the young half is full costs
-        # a sixth less of it than one that works beside it (G1) all the time. One thread: more would spin against the hot path
+        # the parallel collector takes a sixth less of the broker's CPU than G1, which runs concurrently: a broker's garbage is
+        # short-lived and its live set small. One thread: more would compete with the hot path
         "-XX:+UseParallelGC",
         "-XX:ParallelGCThreads=1",
         f"-Xmn{heap_mb // 2}m",
@@ -112,6 +112,6 @@ def _java(tools: Tools, *, heap_mb: int) -> list[str]:
 
 
 def _cluster_id() -> str:
-    # Kafka wants 16 bytes as URL-safe base64 without padding, and no leading dash (it would read as an option)
+    # Kafka needs 16 bytes as URL-safe base64 without padding; a leading dash would be parsed as an option
 
     return "T" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]

@@ -1,6 +1,6 @@
-"""Starting and stopping a stack: in order, bounded in time, leaving nothing behind.
+"""Starts and stops a stack: in order, with time limits; a failed start and a stop leave no process running.
 
-settings = start(settings_for(home, 21000), only=("kafka", "redis"))   # a part of it, for a test
+settings = start(settings_for(home, 21000), only=("kafka", "redis"))   # only these processes, for a test
 stop(settings, purge=True)
 """
 
@@ -33,15 +33,15 @@ from streams.runtime.settings import SETTINGS_FILE, Settings, load_settings
 Progress = Callable[[str], None]
 
 FOUNDATION_WAIT_S = 90.0
-#: what runs beside the hot path gets so long to start before the stack is ready all the same
+#: longest wait for the processes beside the hot path; then the stack counts as ready without them
 SETTLE_S = 45.0
-#: folders whose content was made from the topics, and means nothing without them
+#: folders whose content is derived from the topics and worthless without them
 FOLLOWS_FROM_LOG = ("redis", "archive", "feast", "drift", "trainer", "run")
 KAFKA_ADDRESS_FILE = "kafka.address"
 
 
 def silent(_text: str) -> None:
-    """Progress for nobody."""
+    """A progress function that prints nothing."""
 
 
 def start(
@@ -52,17 +52,18 @@ def start(
     settle: bool = True,
     progress: Progress = silent,
 ) -> Settings:
-    """Start a stack, or the processes named in ``only``, and wait until it can be used.
+    """Start a stack, or the processes named in ``only``, and wait until it is ready.
 
-    With ``settle`` also until what runs beside the hot path has started: starting takes it a core for a quarter of a
-    minute, which the first transactions would notice.
+    With ``settle``, also wait until the processes beside the hot path have started: their start uses a whole core for
+    about 15 s and would delay the first transactions.
 
-    Returns the settings that hold: Kafka's address is known late in the embedded form. On a stack that runs already,
-    only what does not run is started. Any exception but ``NotReady`` leaves nothing running that this call started.
+    Returns the final settings: in embedded mode Kafka's address is known only after the start. If the stack already
+    runs, only its missing processes are started. After any exception but ``NotReady``, nothing that this call started
+    is left running.
 
     Raises:
-        StackError: a part is missing, or a port is taken.
-        NotReady: not ready within ``wait_s``; what runs is left running, so that one can look.
+        StackError: a program is missing, or a port is taken.
+        NotReady: not ready within ``wait_s``; the processes are left running for inspection.
     """
     deadline = time.monotonic() + wait_s
     tools = find_tools()
@@ -87,7 +88,7 @@ def start(
     except NotReady:
         raise
     except BaseException:
-        # nothing of ours may stay behind, Ctrl-C included
+        # also after Ctrl-C no process may be left running
         if fresh:
             with _uninterrupted():
                 stop(settings, progress=progress)
@@ -96,9 +97,9 @@ def start(
 
 
 def stop(settings: Settings, *, purge: bool = False, progress: Progress = silent) -> int:
-    """Stop everything that a stack started, in reverse order; returns how many processes had to be ended by hand.
+    """Stop all processes of a stack in reverse order; returns how many supervisord had not stopped.
 
-    A process that ignores SIGTERM gets SIGKILL after its own deadline. With ``purge`` the folder goes too.
+    A process that ignores SIGTERM gets SIGKILL after its own time limit. With ``purge`` the folder is deleted.
     """
     supervisor = Supervisor(settings)
     pid = supervisor.pid()
@@ -107,7 +108,7 @@ def stop(settings: Settings, *, purge: bool = False, progress: Progress = silent
         try:
             supervisor.shutdown()
         except StackError:
-            progress("supervisord is gone already")
+            progress("supervisord has already exited")
         _wait_gone(pid, 10.0)
     ended = _end(marked(settings), progress)
     socket_file(settings).unlink(missing_ok=True)
@@ -122,21 +123,21 @@ def stop(settings: Settings, *, purge: bool = False, progress: Progress = silent
 
 
 def choose_form(settings: Settings, tools: Tools, progress: Progress = silent) -> Settings:
-    """The same settings, with the embedded broker where there is no other, and the socket where Redis will have it."""
+    """The settings with ``embedded`` set if Kafka cannot run here, and with the path of Redis' socket."""
     embedded = settings.embedded or not tools.real_kafka
     if embedded:
-        missing = f"no Java {MIN_JAVA}" if tools.java is None else "Kafka's jars are not"
-        why = "" if settings.embedded else f" ({missing} here: `tollgate doctor` says how to mend it)"
+        missing = f"Java {MIN_JAVA} is missing" if tools.java is None else "Kafka's jars are missing"
+        why = "" if settings.embedded else f" ({missing}: `tollgate doctor` says how to fix it)"
         progress(
-            f"embedded form{why}: librdkafka's mock cluster in place of Kafka; nothing on topics is durable, "
-            "and it is gone when it stops"
+            f"embedded mode{why}: librdkafka's mock cluster in place of Kafka; nothing on topics is durable, "
+            "and all records are lost when it stops"
         )
     socket = str(redis.socket_dir(settings.root) / "redis.sock")
     return msgspec.structs.replace(settings, embedded=embedded, redis_socket=socket)
 
 
 def existing(home: Path) -> Settings | None:
-    """The settings of the stack in a folder, or None where there never was one."""
+    """The settings of the stack in a folder, or None if it holds none."""
     return load_settings(home) if (home / SETTINGS_FILE).exists() else None
 
 
@@ -145,19 +146,19 @@ def is_running(settings: Settings) -> bool:
 
 
 def check_room(home: Path) -> None:
-    """Raises: StackError where the disks that a stack writes to have not enough room to start it."""
+    """Raises: StackError if a disk that a stack writes to has too little free space to start it."""
     short = shortages(written_to(home), START_FREE_MB)
     if short:
         raise StackError(
-            "; ".join(short) + ": free some, or choose another --home (for temporary files: TMPDIR)"
+            "; ".join(short) + ": free some space, or choose another --home (for temporary files: TMPDIR)"
         )
 
 
 def _prepare(settings: Settings, tools: Tools, chosen: Sequence[Program], progress: Progress) -> None:
-    """Folders and configuration files; refuses taken ports."""
+    """Create folders and configuration files; refuse to start on ports that are taken."""
     leftovers = marked(settings)
     if leftovers:
-        progress(f"{len(leftovers)} processes of an earlier run are left: ending them")
+        progress(f"{len(leftovers)} processes of an earlier run are still running: stopping them")
         _end(leftovers, progress)
     taken = busy(settings.port_base)
     if taken:
@@ -179,20 +180,20 @@ def _prepare(settings: Settings, tools: Tools, chosen: Sequence[Program], progre
     redis.prepare(settings)
     monitoring.prepare(settings)
     if not settings.embedded and any(program.name == "kafka" for program in chosen):
-        progress("Kafka's storage")
+        progress("preparing Kafka's data folder")
         kafka.prepare(settings, tools)
     (settings.run_dir / KAFKA_ADDRESS_FILE).unlink(missing_ok=True)
 
 
 def _forget_a_lost_log(settings: Settings, progress: Progress) -> None:
-    """State says how far a log was applied. A mock cluster's log is gone, so what followed from it goes too.
+    """Delete state that was derived from the lost log of an earlier mock cluster.
 
     Raises:
-        StackUsageError: a real Kafka's log is in this folder, and the embedded form was asked for.
+        StackUsageError: embedded mode was requested, but this folder holds a real Kafka's log.
     """
     if settings.embedded and kafka.data_dir(settings).exists():
         raise StackUsageError(
-            f"{settings.root} holds a real Kafka's log, which the embedded form would not match: use another --home"
+            f"{settings.root} holds the log of a real Kafka, which embedded mode cannot read: use another --home"
         )
     before = existing(settings.root)
     if before is None or not before.embedded:
@@ -215,7 +216,7 @@ def _start_stage(supervisor: Supervisor, chosen: Sequence[Program], stage: int, 
 def _start_foundation(
     settings: Settings, supervisor: Supervisor, chosen: Sequence[Program], deadline: float, progress: Progress
 ) -> Settings:
-    """Kafka and Redis up and answering, topics there; Kafka's address as it turned out."""
+    """Start Kafka and Redis, wait until they answer, create the topics; returns settings with Kafka's real address."""
     _start_stage(supervisor, chosen, FOUNDATION, progress)
     names = {program.name for program in chosen}
     until = min(deadline, time.monotonic() + FOUNDATION_WAIT_S)
@@ -227,7 +228,7 @@ def _start_foundation(
         _wait_for("kafka", port_of(settings.kafka), settings, supervisor, until)
         _wait_for_broker(settings, until)
         ensure_topics(settings.kafka, settings.partitions)
-        progress("Kafka and Redis answer, topics are there" if "redis" in names else "Kafka answers")
+        progress("Kafka and Redis answer, topics exist" if "redis" in names else "Kafka answers")
     return settings
 
 
@@ -247,7 +248,7 @@ def _wait_for(name: str, port: int, settings: Settings, supervisor: Supervisor, 
         failed = supervisor.states()[name]["statename"] in ("FATAL", "EXITED")
         if failed or time.monotonic() > until:
             log = settings.log_dir / f"{name}.log"
-            raise StackError(f"{name} did not start: {out_tail(log)} (more in {log})")
+            raise StackError(f"{name} did not start: {out_tail(log)} (full log: {log})")
         time.sleep(0.1)
 
 
@@ -266,11 +267,11 @@ def _wait_for_broker(settings: Settings, until: float) -> None:
 def _until_ready(
     settings: Settings, supervisor: Supervisor, chosen: Sequence[Program], deadline: float, progress: Progress
 ) -> None:
-    """Wait for the hot path; what runs beside it starts when the hot path is up, or half of the time is gone."""
+    """Wait for the hot path. The processes beside it start once it is ready, or after half of the time."""
     began = time.monotonic()
     half = began + (deadline - began) / 2
     needed = [program.name for program in chosen if program.needed]
-    said, beside = "", False
+    shown, beside = "", False
     while True:
         states = supervisor.states()
         missing = [name for name in needed if states[name]["statename"] != "RUNNING"]
@@ -281,35 +282,35 @@ def _until_ready(
         if ready:
             return
         text = f"waiting for {', '.join(missing)}" if missing else f"waiting for {settings.http}"
-        if text != said:
+        if text != shown:
             progress(text)
-            said = text
+            shown = text
         if time.monotonic() > deadline:
             raise NotReady(_unready(settings, missing))
         time.sleep(0.25)
 
 
 def _until_settled(settings: Settings, supervisor: Supervisor, until: float, progress: Progress) -> None:
-    """Wait until MLflow, trainer and drift listen; one that does not is the status's affair, not this start's."""
+    """Wait until MLflow, trainer and drift accept connections; ``tollgate status`` shows those that do not by then."""
     ports = {
         "mlflow": port_of(settings.mlflow),
         **{n: settings.metrics_port(n) for n in ("trainer-0", "drift-0")},
     }
     waiting = [name for name in ports if name in supervisor.states()]
-    progress(f"waiting for {', '.join(waiting)}, which start beside")
+    progress(f"the stack is ready; waiting for {', '.join(waiting)} to start")
     while waiting and time.monotonic() < until:
         waiting = [name for name in waiting if not answers(ports[name])]
         time.sleep(0.25)
     if waiting:
-        progress(f"{', '.join(waiting)} still starting")
+        progress(f"still starting: {', '.join(waiting)}")
 
 
 def _unready(settings: Settings, missing: Sequence[str]) -> str:
-    told = [f"{name}: {out_tail(settings.log_dir / f'{name}.log')[:300]}" for name in missing]
-    why = "\n  ".join(told) if told else f"{settings.http} does not answer"
+    logged = [f"{name}: {out_tail(settings.log_dir / f'{name}.log')[:300]}" for name in missing]
+    why = "\n  ".join(logged) if logged else f"{settings.http} does not answer"
     return (
-        f"not ready in time:\n  {why}\nwhat runs is left running (logs in {settings.log_dir}); "
-        f"`tollgate down --home {settings.home}` stops it"
+        f"not ready in time:\n  {why}\nthe started processes are left running (logs in {settings.log_dir}); "
+        f"`tollgate down --home {settings.home}` stops them"
     )
 
 
@@ -318,7 +319,7 @@ def _stop_stages(settings: Settings, supervisor: Supervisor, progress: Progress)
         table = {program.name: program for program in programs(settings, find_tools())}
     except StackError:
         table = {}
-    # all that reads and writes first, then what it reads from and writes to
+    # clients of Kafka and Redis first, then Kafka and Redis
     for stages in ((BESIDE, HOT_PATH), (FOUNDATION,)):
         try:
             _stop_stage(supervisor, {n: p for n, p in table.items() if p.stage in stages}, progress)
@@ -339,7 +340,7 @@ def _stop_stage(supervisor: Supervisor, table: dict[str, Program], progress: Pro
     progress("stopping " + ", ".join(names))
     for name in names:
         supervisor.stop(name)
-    # supervisord sends SIGKILL after each one's own time
+    # supervisord sends SIGKILL after each program's stop_wait_s
     deadline = time.monotonic() + max(table[name].stop_wait_s for name in names) + 5
     while alive() and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -356,10 +357,10 @@ def _wait_gone(pid: int, timeout_s: float) -> None:
 
 
 def _end(processes: list[psutil.Process], progress: Progress, grace_s: float = 5.0) -> int:
-    """SIGTERM, then SIGKILL, by pid (psutil checks that a pid is still the same process)."""
+    """Send SIGTERM, then SIGKILL, by pid (psutil checks that a pid still belongs to the same process)."""
     if not processes:
         return 0
-    progress(f"ending {len(processes)} more: " + ", ".join(sorted({_name(p) for p in processes})))
+    progress(f"stopping {len(processes)} more: " + ", ".join(sorted({_name(p) for p in processes})))
     for process in processes:
         _quietly(process.terminate)
     _, left = psutil.wait_procs(processes, timeout=grace_s)
@@ -371,7 +372,7 @@ def _end(processes: list[psutil.Process], progress: Progress, grace_s: float = 5
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """A second Ctrl-C must not cut the cleaning up short; that is bounded in time anyway."""
+    """Ignore Ctrl-C inside the block: a second one must not interrupt the clean-up, which has a time limit."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -397,13 +398,13 @@ def _quietly(action: Callable[[], None]) -> None:
 
 
 def _purge(home: Path) -> None:
-    """Remove a stack's folder, and only if it is one.
+    """Delete a stack's folder.
 
     Raises:
-        StackUsageError: the folder holds no stack.
+        StackUsageError: the folder holds no stack; it is not deleted.
     """
     if not (home / SETTINGS_FILE).exists():
-        raise StackUsageError(f"{home} holds no {SETTINGS_FILE}, so it is left alone")
+        raise StackUsageError(f"{home} holds no {SETTINGS_FILE}, so it is not deleted")
     shutil.rmtree(home)
 
 

@@ -1,4 +1,4 @@
-"""Prometheus and Alertmanager: their files, made from a stack's settings."""
+"""Prometheus and Alertmanager: their configuration, generated from a stack's settings, and their commands."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def prometheus_config(settings: Settings) -> dict[str, Any]:
 
 
 def alertmanager_config(settings: Settings) -> dict[str, Any]:
-    """Everything goes to the on-call receiver, grouped by alert; a group waits one second for company."""
+    """Send all alerts to the on-call receiver, grouped by alert name, one second after the first."""
     return {
         "route": {
             "receiver": "oncall",
@@ -97,7 +97,7 @@ def prometheus_command(settings: Settings, binary: Path) -> list[str]:
         f"--storage.tsdb.path={folder / 'data'}",
         "--storage.tsdb.retention.time=7d",
         f"--web.listen-address=127.0.0.1:{port_of(settings.prometheus)}",
-        # else an alert sent before Alertmanager is discovered waits a minute (Prometheus 2.42)
+        # otherwise an alert sent before Alertmanager is discovered is repeated only after a minute (Prometheus 2.42)
         "--rules.alert.resend-delay=2s",
         "--log.format=json",
     ]
@@ -110,7 +110,7 @@ def alertmanager_command(settings: Settings, binary: Path) -> list[str]:
         f"--config.file={folder / 'alertmanager.yml'}",
         f"--storage.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port_of(settings.alertmanager)}",
-        # one instance: no gossip, no port for it
+        # a single instance needs no gossip port
         "--cluster.listen-address=",
         "--log.format=json",
     ]

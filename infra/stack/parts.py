@@ -1,7 +1,7 @@
-"""Some programs of a stack for whoever needs no more of it: a benchmark that brings its own processor.
+"""Starts only some programs of a stack, for a benchmark that has its own processor.
 
 python -m infra.stack.parts up --home DIR [--port-base N] kafka redis    starts them and prints their pids as JSON
-python -m infra.stack.parts down --home DIR                              ends them and removes the folder
+python -m infra.stack.parts down --home DIR                              stops them and deletes the folder
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which port is whose, who sits on a port, and a free block of ports for a test."""
+"""The ports of a stack, the owner of a port, and a free block of ports for a test."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from infra.stack.errors import StackUsageError
 from streams.runtime.settings import METRICS_PORTS, Settings
 
 KAFKA, CONTROLLER, REDIS, HTTP, PROMETHEUS, ALERTMANAGER, MLFLOW, ONCALL, CONSOLE = range(9)
-#: 9 to 39 are Ray's own (gcs, dashboard, HAProxy), 40 and up serve metrics
+#: offsets 9 to 39 are for Ray (gcs, dashboard, HAProxy), 40 and above serve metrics
 RAY_FIRST, RAY_LAST = 9, 39
 BLOCK = max(METRICS_PORTS.values()) + 1
-#: from here on the kernel hands ports to outgoing connections
+#: the kernel assigns ports from here on to outgoing connections
 EPHEMERAL = 32768
 SERVED = {
     "kafka": KAFKA,
@@ -33,7 +33,7 @@ def settings_for(home: Path, port_base: int, *, embedded: bool = False, redis_so
     """The settings of a stack in ``home`` whose ports start at ``port_base``.
 
     Raises:
-        StackUsageError: the block of ports would reach into the ephemeral ones or the privileged ones.
+        StackUsageError: the block would include ephemeral or privileged ports.
     """
     if not 1024 <= port_base <= EPHEMERAL - BLOCK:
         raise StackUsageError(f"--port-base must be between 1024 and {EPHEMERAL - BLOCK}, not {port_base}")
@@ -65,7 +65,7 @@ def port_of(address: str) -> int:
 def is_free(port: int) -> bool:
     """Whether a server could listen on this loopback port now."""
     with socket.socket() as probe:
-        # as servers do: a connection of an earlier run in TIME_WAIT does not matter
+        # as servers do: connections of an earlier run in TIME_WAIT do not block the port
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
@@ -75,7 +75,7 @@ def is_free(port: int) -> bool:
 
 
 def owner(port: int) -> str:
-    """``pid 12 (java)``, or as much of that as this user may see."""
+    """The process that listens on a port, as ``pid 12 (java)`` or as much of it as this user may see."""
     try:
         connections = psutil.net_connections(kind="tcp")
     except psutil.AccessDenied:
@@ -87,11 +87,11 @@ def owner(port: int) -> str:
                 return f"pid {connection.pid} ({psutil.Process(connection.pid).name()})"
             except psutil.Error:
                 return f"pid {connection.pid}"
-    return "a process that cannot be seen from here"
+    return "an unknown process"
 
 
 def busy(port_base: int) -> list[str]:
-    """One text for each port of the block that is taken: which, what for, by whom."""
+    """One text for each port of the block that is taken: port, purpose, owner."""
     wanted = {**SERVED, **{f"metrics of {name}": offset for name, offset in METRICS_PORTS.items()}}
     return [
         f"port {port_base + offset} ({what}) is taken by {owner(port_base + offset)}"
@@ -110,7 +110,7 @@ def answers(port: int, timeout_s: float = 0.5) -> bool:
 
 
 def free_port_base(first: int = 20000, last: int = EPHEMERAL - BLOCK, tries: int = 200) -> int:
-    """A base whose whole block is free now; random, so that two test runs on one machine rarely meet.
+    """A port base whose whole block is free now; random, so that parallel test runs rarely collide.
 
     Raises:
         StackUsageError: none found.

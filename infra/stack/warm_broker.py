@@ -1,6 +1,6 @@
-"""Exercise a fresh broker before traffic comes: a JVM interprets code that it has not run yet, ten times slower.
+"""Warms up a new broker before traffic arrives: a JVM runs code about ten times slower until it is compiled.
 
-Produces to and consumes from the topic `warm-up`, in a group, with commits, for a few seconds, then ends.
+Produces to and consumes from the topic `warm-up`, in a group, with commits, for a few seconds, then exits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RECORD = b'{"warm_up":"' + b"x" * 400 + b'"}'
 
 
 def warm(bootstrap: str, seconds: float = WARM_FOR_S) -> int:
-    """Rounds of producing, fetching and committing done within ``seconds``; a broker that goes away ends it early."""
+    """Produce, fetch and commit for ``seconds``, or until the broker fails; returns the number of rounds."""
     producer = new_producer(bootstrap, "warm-up", **{"linger.ms": 0})
     consumer = new_consumer(bootstrap, "warm-up", **{"auto.offset.reset": "latest", "fetch.wait.max.ms": 5})
     partitions = range(WARM_UP.partitions)

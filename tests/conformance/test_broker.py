@@ -446,7 +446,7 @@ def test_chunks_carry_what_other_clients_read_and_go_on_where_they_were_committe
 def test_chunk_workers_share_the_partitions_and_one_that_stops_leaves_its_own_to_the_other(
     broker: Settings, tmp_path: Path
 ) -> None:
-    """On the mock a group of them is one worker, and so it is in the embedded form.
+    """On the mock a group of them is one worker, and so it is in embedded mode.
 
     Of two aiokafka members the mock refuses one when it syncs (InvalidRequest), which then stays without partitions.
     librdkafka's own members, such as scoring's, get along there: see above.
@@ -582,7 +582,7 @@ def test_what_was_sent_again_lies_there_once_and_on_the_mock_twice(broker: Setti
     """Our producers are idempotent; the mock takes a sequence number for nothing, so that a retry doubles there.
 
     What copes with it: a transaction counts once by its id, scoring and labels drop what carries a source offset that
-    they have seen. What does not: counts of records in the embedded form after a broker that stood still.
+    they have seen. What does not: counts of records in embedded mode after a broker that stood still.
     """
     found = sent_to_a_frozen_broker(broker, Watched(new_producer, broker))
     if broker.embedded:

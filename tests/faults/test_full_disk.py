@@ -66,7 +66,7 @@ def test_up_on_a_disk_without_room_is_refused_before_anything_is_made(
             done = subprocess.run([*CLI, *command], capture_output=True, text=True, timeout=120, check=False)
             assert done.returncode == 3, done.stderr
             assert f"the disk of {home} has" in done.stderr
-            assert "MB free, 200 are needed" in done.stderr
+            assert "MB free, but 200 MB are needed" in done.stderr
             assert "Traceback" not in done.stderr
             assert not home.exists()
         doctor = subprocess.run(
@@ -159,5 +159,5 @@ def test_a_full_disk_under_load(stack_on_a_small_disk: tuple[Settings, Path]) ->
     assert Supervisor(settings).pid() == supervisor
     said = (settings.log_dir / "kafka.log").read_text()
     assert f"the disk of {settings.home} is full" in said
-    assert f"the disk of {settings.home} has room again" in said
+    assert f"the disk of {settings.home} has enough free space again" in said
     until(lambda: stack.report(settings)["problems"] == [], 60, "no problem to be left")

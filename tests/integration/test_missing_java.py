@@ -1,4 +1,4 @@
-"""A machine without Java, Maven or root: the embedded form is chosen by itself, and said with what it means."""
+"""On a machine without Java, Maven or root, embedded mode is chosen automatically, and a message says what it lacks."""
 
 from __future__ import annotations
 
@@ -75,18 +75,18 @@ def test_setup_without_root_goes_on_without_java_and_says_so(bare_path: Path, ch
     program(bare_path, "apt-get", "exit 100")
     done = set_up(checkout, bare_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    (line,) = [text for text in done.stdout.splitlines() if "stay missing" in text]
-    assert line.startswith("setup: no root here")
+    (line,) = [text for text in done.stdout.splitlines() if "remain missing" in text]
+    assert line.startswith("setup: no root access")
     assert "maven" in line
     assert "openjdk-17-jre-headless" in line
-    assert "(the embedded form): " + DURABLE in done.stdout
+    assert "(embedded mode): " + DURABLE in done.stdout
     assert "apt-get install openjdk-17-jre-headless maven" in done.stdout
 
 
 def test_setup_on_a_machine_without_apt_says_that(bare_path: Path, checkout: Path) -> None:
     done = set_up(checkout, bare_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "setup: no apt-get here, so these stay missing:" in done.stdout
+    assert "setup: no apt-get, so these remain missing:" in done.stdout
 
 
 def test_setup_whose_packages_cannot_be_fetched_names_them_and_goes_on(
@@ -104,7 +104,7 @@ def test_setup_whose_packages_cannot_be_fetched_names_them_and_goes_on(
     for package in ("maven", "openjdk-17-jre-headless"):
         assert f"could not be installed: {package}" in done.stdout
     assert DURABLE in done.stdout
-    # with the embedded form asked for, none of it is even tried
+    # in embedded mode nothing is installed
     asked = set_up(checkout, bare_path, EMBEDDED="1")
     assert asked.returncode == 0
     assert "could not be installed" not in asked.stdout
@@ -115,14 +115,14 @@ def test_setup_whose_jars_cannot_be_fetched_says_so(bare_path: Path, checkout: P
     program(bare_path, "mvn", "exit 1")
     done = set_up(checkout, bare_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Kafka's jars could not be fetched" in done.stdout
+    assert "Kafka's jars could not be downloaded" in done.stdout
     assert DURABLE in done.stdout
 
 
 @pytest.mark.parametrize(
-    ("lack", "why"), [("java", "no Java 17 here"), ("kafka_jars", "Kafka's jars are not here")]
+    ("lack", "why"), [("java", "Java 17 is missing"), ("kafka_jars", "Kafka's jars are missing")]
 )
-def test_the_embedded_form_is_chosen_by_itself(lack: str, why: str, tmp_path: Path) -> None:
+def test_embedded_mode_is_chosen_automatically(lack: str, why: str, tmp_path: Path) -> None:
     whole = Tools(
         python=Path(sys.executable), drift_python=None, java=Path("/usr/bin/java"), kafka_jars=Path("/jars"),
         redis_server=Path("/usr/bin/redis-server"), prometheus=None, alertmanager=None,
@@ -135,7 +135,7 @@ def test_the_embedded_form_is_chosen_by_itself(lack: str, why: str, tmp_path: Pa
     (text,) = said
     assert why in text
     assert DURABLE in text
-    assert "gone when it stops" in text
+    assert "all records are lost when it stops" in text
 
 
 def test_doctor_finds_java_missing_and_no_fault_in_it(bare_path: Path, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_doctor_finds_java_missing_and_no_fault_in_it(bare_path: Path, tmp_path:
     )  # fmt: skip
     (line,) = [text for text in done.stdout.splitlines() if " Java " in text]
     assert line.startswith("warning Java")
-    assert "without it the embedded form is used" in line
+    assert "without it the stack runs in embedded mode" in line
 
 
 def test_a_machine_without_java_has_no_real_kafka(bare_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

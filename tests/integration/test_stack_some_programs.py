@@ -1,4 +1,4 @@
-"""``python -m infra.stack.parts``: some programs of a stack, started and ended by whoever needs no more of it."""
+"""``python -m infra.stack.parts`` starts and stops only some programs of a stack."""
 
 from __future__ import annotations
 

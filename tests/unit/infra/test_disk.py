@@ -25,7 +25,7 @@ def test_only_a_disk_with_too_little_room_is_named(tmp_path: Path) -> None:
     assert disk.shortages([tmp_path], 1) == []
     (text,) = disk.shortages([tmp_path], 10**9)
     assert f"the disk of {tmp_path} has" in text
-    assert "1,000,000,000 are needed" in text
+    assert "1,000,000,000 MB are needed" in text
 
 
 def test_waiting_for_room_backs_off_says_so_and_ends(
@@ -43,9 +43,9 @@ def test_waiting_for_room_backs_off_says_so_and_ends(
     assert pauses[:5] == [0.5, 1.0, 2.0, 4.0, 5.0]
     assert set(pauses[4:]) == {5.0}
     first, *again, last = caplog.messages
-    assert first == f"the disk of {tmp_path} is full (0 MB free): waiting for 64 MB, for 0 s now"
+    assert first == f"the disk of {tmp_path} is full (0 MB free): waiting for 64 MB, 0 s so far"
     assert len(again) == 2
-    assert "has room again after 7" in last
+    assert "has enough free space again after 7" in last
 
 
 def test_a_program_that_waited_for_room_is_the_same_process(tmp_path: Path) -> None:
