@@ -1,4 +1,4 @@
-"""The client of the HTTP edge: ``Client`` blocks, ``AsyncClient`` does not; both retry with the same id within a deadline."""
+"""A client of the HTTP edge: ``Client`` (blocking) and ``AsyncClient``. Both retry within a deadline, with the same id."""
 
 from services.client.answers import ItemProblem, ModelInfo
 from services.client.async_client import AsyncClient

@@ -1,4 +1,4 @@
-"""What answers are made of, as structs."""
+"""The edge's answers as structs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.client.problems import Problem, ProblemBody, item_problem
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
-    """``GET /v1/model``. ``version`` is None while no model is served; ``problem`` then says why."""
+    """The answer of ``GET /v1/model``. ``version`` is None while no model is served; ``problem`` then gives the reason."""
 
     model: str
     version: str | None
@@ -23,7 +23,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
 
 
 class ItemProblem(msgspec.Struct, frozen=True):
-    """One item of a batch that got no decision."""
+    """An item of a batch that got no decision."""
 
     problem: Problem
 
@@ -56,7 +56,7 @@ def read_batch(content: bytes, retry_after_s: float = 0.0) -> list[Decision | It
     """The answers of a batch in order.
 
     Raises:
-        msgspec.MsgspecError: not such an answer.
+        msgspec.MsgspecError: the content is not a batch answer.
     """
     return [_item(bytes(raw), retry_after_s) for raw in _decisions.decode(content).decisions]
 

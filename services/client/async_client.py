@@ -1,4 +1,4 @@
-"""The client for an event loop: the same calls, awaited."""
+"""The asyncio client: the same calls as ``Client``, awaited."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """``services.client.client.Client`` for one event loop; the methods' contracts are written there."""
+    """``services.client.client.Client`` for one event loop; see there for the methods' contracts."""
 
     def __init__(
         self, url: str, *, retry: Retry | None = None, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
-        """``transport`` takes the place of the network, for tests."""
+        """``transport`` replaces the network in tests."""
         limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
         self._http = httpx.AsyncClient(base_url=url, limits=limits, transport=transport, trust_env=False)
         self._terms = terms(retry)
@@ -49,7 +49,7 @@ class AsyncClient:
     async def score_batch(
         self, transactions: Sequence[Transaction], within_ms: int = BATCH_WITHIN_MS
     ) -> list[Decision | ItemProblem]:
-        """Decide up to 1,000, in order. Raises: TollgateError."""
+        """Decide up to 1,000 transactions, in order. Raises: TollgateError."""
         return await self._run(calls.score_batch(self._terms, transactions, within_ms))
 
     async def decision(self, transaction_id: str, within_ms: int = OTHER_WITHIN_MS) -> Decision:
@@ -76,18 +76,18 @@ class AsyncClient:
         await self.close()
 
     async def _run(self, call: Call[T]) -> T:
-        told: Answer | None = None
+        answer: Answer | None = None
         while True:
             try:
-                step = call.send(told)
+                step = call.send(answer)
             except StopIteration as end:
                 value: T = end.value
                 return value
-            told = None
+            answer = None
             if isinstance(step, Pause):
                 await asyncio.sleep(step.seconds)
             else:
-                told = await self._send(step)
+                answer = await self._send(step)
 
     async def _send(self, step: Send) -> Answer:
         try:

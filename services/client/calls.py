@@ -1,6 +1,6 @@
-"""The client's calls without any I/O: each yields what to send and how long to pause, and is told what came of it.
+"""The client's calls without I/O: generators that yield requests and pauses, and receive the answers.
 
-``Client`` and ``AsyncClient`` drive the same generators, one with blocking calls, the other with awaited ones.
+``Client`` and ``AsyncClient`` run the same generators, one with blocking calls, the other with awaited ones.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from streams.contracts.json_encoding import encode
 from streams.contracts.label import Label
 
 MAX_DEADLINE_MS = 10_000
-#: an answer may be on the way when the deadline passes: waited for so long beyond it, and no longer
+#: how long to wait after the deadline for an answer that is already on its way
 GRACE_S = 0.05
 
 
 @dataclass(frozen=True)
 class Send:
-    """One HTTP request; its answer must be there within ``timeout_s``."""
+    """One HTTP request; its answer must arrive within ``timeout_s``."""
 
     method: str
     path: str
@@ -38,14 +38,14 @@ class Send:
 
 @dataclass(frozen=True)
 class Pause:
-    """Wait so long before going on."""
+    """Wait ``seconds`` before continuing."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. ``status`` 0: nothing did, and ``content`` says why."""
+    """The answer to a request. ``status`` 0: none arrived, and ``content`` gives the reason."""
 
     status: int
     content: bytes
@@ -53,13 +53,13 @@ class Answer:
 
 
 T = TypeVar("T")
-#: answers are sent in; after a Pause, None
+#: receives an Answer after a Send, None after a Pause
 Call = Generator[Send | Pause, Answer | None, T]
 
 
 @dataclass(frozen=True)
 class Terms:
-    """How calls are made: retries, seconds of a steady clock, uniform draws in [0, 1)."""
+    """What calls depend on: retry policy, a monotonic clock in seconds, uniform random numbers in [0, 1)."""
 
     retry: Retry
     clock: Callable[[], float]
@@ -76,7 +76,7 @@ def score(terms: Terms, transaction: Transaction, within_ms: int, trace: str | N
 def score_batch(
     terms: Terms, transactions: Sequence[Transaction], within_ms: int
 ) -> Call[list[Decision | ItemProblem]]:
-    """Decide many; items that may succeed later are sent again, only they, while time is left.
+    """Decide many. While time is left, items that may succeed later are sent again.
 
     Raises:
         TollgateError: the whole batch failed.
@@ -95,7 +95,7 @@ def score_batch(
         open_items = [i for i in open_items if _may_succeed(out[i])]
         if not open_items:
             break
-        # items say no Retry-After of their own: the edge's word for "overloaded" is a second
+        # items carry no Retry-After: only the back-off counts
         pause_s = terms.retry.pause_s(attempt, 0.0, ends_s - terms.clock(), terms.draw())
         if pause_s is None:
             break
@@ -128,7 +128,7 @@ def _may_succeed(item: Decision | ItemProblem | None) -> bool:
 def _exchange(
     terms: Terms, method: str, path: str, body: bytes | None, within_ms: int, headers: dict[str, str]
 ) -> Call[Answer]:
-    """Send until there is an answer that stands, the attempts are used up, or the time is.
+    """Send until there is a final answer, or attempts or time are used up.
 
     Raises:
         TollgateError: the last failure.
@@ -140,10 +140,10 @@ def _exchange(
     while True:
         attempt += 1
         left_s = max(0.001, ends_s - terms.clock())
-        told = {**headers, "x-deadline-ms": str(min(MAX_DEADLINE_MS, max(1, round(left_s * 1000))))}
+        sent = {**headers, "x-deadline-ms": str(min(MAX_DEADLINE_MS, max(1, round(left_s * 1000))))}
         if body is not None:
-            told["content-type"] = "application/json"
-        answer = yield Send(method, path, body, told, left_s + GRACE_S)
+            sent["content-type"] = "application/json"
+        answer = yield Send(method, path, body, sent, left_s + GRACE_S)
         assert answer is not None
         if 200 <= answer.status < 300:
             return answer

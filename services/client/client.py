@@ -24,7 +24,7 @@ MAX_CONNECTIONS = 100
 
 
 def terms(retry: Retry | None) -> Terms:
-    """The terms of real time and chance."""
+    """Terms with the real clock and random numbers."""
     return Terms(retry or Retry(), time.monotonic, random.random)
 
 
@@ -37,7 +37,7 @@ def failed(error: httpx.TransportError) -> Answer:
 
 
 class Client:
-    """Calls one edge; safe to share between threads.
+    """A blocking client of one edge; safe to share between threads.
 
     >>> with Client("http://127.0.0.1:19003") as edge:  # doctest: +SKIP
     ...     edge.score(transaction).decision
@@ -47,7 +47,7 @@ class Client:
     def __init__(
         self, url: str, *, retry: Retry | None = None, transport: httpx.BaseTransport | None = None
     ) -> None:
-        """``transport`` takes the place of the network, for tests."""
+        """``transport`` replaces the network in tests."""
         limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
         self._http = httpx.Client(base_url=url, limits=limits, transport=transport, trust_env=False)
         self._terms = terms(retry)
@@ -65,7 +65,7 @@ class Client:
     def score_batch(
         self, transactions: Sequence[Transaction], within_ms: int = BATCH_WITHIN_MS
     ) -> list[Decision | ItemProblem]:
-        """Decide up to 1,000; in order, each with its decision or its problem.
+        """Decide up to 1,000 transactions; returns a decision or a problem for each, in order.
 
         Raises:
             TollgateError: the batch as a whole failed.
@@ -77,7 +77,7 @@ class Client:
         return self._run(calls.decision(self._terms, transaction_id, within_ms))
 
     def label(self, said: Label, within_ms: int = OTHER_WITHIN_MS) -> None:
-        """Record what a transaction turned out to be. Raises: TollgateError."""
+        """Send the label of a transaction. Raises: TollgateError."""
         self._run(calls.label(self._terms, said, within_ms))
 
     def model(self, within_ms: int = OTHER_WITHIN_MS) -> ModelInfo:
@@ -96,18 +96,18 @@ class Client:
         self.close()
 
     def _run(self, call: Call[T]) -> T:
-        told: Answer | None = None
+        answer: Answer | None = None
         while True:
             try:
-                step = call.send(told)
+                step = call.send(answer)
             except StopIteration as end:
                 value: T = end.value
                 return value
-            told = None
+            answer = None
             if isinstance(step, Pause):
                 time.sleep(step.seconds)
             else:
-                told = self._send(step)
+                answer = self._send(step)
 
     def _send(self, step: Send) -> Answer:
         try:

@@ -1,4 +1,4 @@
-"""What a call can end with instead of an answer: one exception a cause, so that callers need not look at status codes."""
+"""The exceptions of the client: one per cause, so that callers need not check status codes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ class TollgateError(Exception):
 
 
 class Unreachable(TollgateError):
-    """No answer within the time given: nobody listens, the connection broke, or it took too long.
+    """No answer in time: connection refused, connection broken, or timeout.
 
-    Whether the transaction was decided is unknown; the same call again gives the same decision.
+    It is unknown whether the transaction was decided; repeating the call returns the same decision.
     """
 
 
 class Problem(TollgateError):
-    """The edge's own answer (RFC 9457). ``reason`` is a short word for programs, ``field`` what does not fit."""
+    """A problem reported by the edge (RFC 9457). ``reason`` is a code for programs, ``field`` the invalid field."""
 
     def __init__(
         self, status: int, reason: str, detail: str, field: str = "", retry_after_s: float = 0.0
@@ -33,30 +33,30 @@ class Problem(TollgateError):
 
 
 class NotFound(Problem):
-    """404: nothing is known of the id."""
+    """404: the id is unknown."""
 
 
 class Conflict(Problem):
-    """409: the id was sent before with another content."""
+    """409: the id was sent before with different content."""
 
 
 class Invalid(Problem):
-    """413 or 422: the input does not fit its contract; sending it again does not help."""
+    """413 or 422: the input is invalid; repeating the call does not help."""
 
 
 class OverQuota(Problem):
-    """429: the tenant is over its rate."""
+    """429: the tenant exceeds its rate limit."""
 
 
 class Unavailable(Problem):
-    """500, 502, 503, 504 or 408: overloaded, a part is away, or the deadline passed; the same call may be repeated."""
+    """500, 502, 503, 504 or 408: overloaded, a part is down, or the deadline passed; the call may be repeated."""
 
 
 _TYPES: Mapping[int, type[Problem]] = {
     404: NotFound, 409: Conflict, 413: Invalid, 422: Invalid, 429: OverQuota,
     408: Unavailable, 500: Unavailable, 502: Unavailable, 503: Unavailable, 504: Unavailable,
 }  # fmt: skip
-#: statuses after which the same call may succeed: the edge decides an id once, however often it is sent
+#: problems after which the call is retried: the edge decides an id once, however often it is sent
 RETRIED = (OverQuota, Unavailable)
 
 
@@ -70,7 +70,7 @@ class ProblemBody(msgspec.Struct):
 
 
 def problem_of(status: int, content: bytes, retry_after: str = "") -> Problem:
-    """The exception of an answer that is none of 2xx. Bodies of proxies, which are no problems, are kept as text."""
+    """The exception for an answer outside 2xx. The body of a proxy, which is not a problem, is kept as text."""
     try:
         body = msgspec.json.decode(content, type=ProblemBody)
     except msgspec.MsgspecError:
@@ -81,10 +81,10 @@ def problem_of(status: int, content: bytes, retry_after: str = "") -> Problem:
 
 
 def item_problem(body: ProblemBody, retry_after_s: float = 0.0) -> Problem:
-    """The exception of one problem body."""
+    """The exception for a problem body."""
     return _TYPES.get(body.status, Problem)(body.status, body.reason, body.detail, body.field, retry_after_s)
 
 
 def parse_retry_after(value: str) -> float:
-    """Seconds; 0 where there is none or it is a date, which the edge never sends."""
+    """Seconds; 0 if the header is missing or a date, which the edge never sends."""
     return float(value) if value.isascii() and value.isdecimal() else 0.0

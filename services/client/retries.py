@@ -1,4 +1,4 @@
-"""When to try again: exponential back-off with full jitter, never past the deadline. Pure."""
+"""The retry policy: exponential back-off with full jitter, never past the deadline. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Retry:
-    """``attempts`` in all; pauses of up to ``first_s`` doubled each time, at most ``max_s``."""
+    """At most ``attempts`` calls; random pauses of up to ``first_s``, doubled each time, at most ``max_s``."""
 
     attempts: int = 6
     first_s: float = 0.02
@@ -16,8 +16,8 @@ class Retry:
     def pause_s(self, attempt: int, retry_after_s: float, left_s: float, draw: float) -> float | None:
         """Seconds to wait after the ``attempt``-th failure (from 1); None: give up.
 
-        ``retry_after_s`` is what the server asked for, honoured in full with jitter on top, so that callers who were
-        refused together do not come back together. ``draw`` is uniform in [0, 1).
+        ``retry_after_s``, requested by the server, is waited in full plus jitter, so that callers refused at the same
+        moment do not all return at the same moment. ``draw`` is uniform in [0, 1).
         Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         """
         if attempt >= self.attempts:

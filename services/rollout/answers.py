@@ -1,7 +1,7 @@
-"""What the rollout process writes on `rollouts-audit`: a full copy of each record, and every refusal, both as answers.
+"""The answers on `rollouts-audit`: a copy of each rollout record, and an answer to every other request.
 
-The header ``request-id`` says which request is answered; ``accepted`` is ``1`` or ``0``. An accepted answer's value is the
-RolloutRecord (or, for a rejection, the Answer below); a refusal's value is an Answer with its reason.
+The header ``request-id`` names the request; ``accepted`` is ``1`` or ``0``. If accepted, the value is the RolloutRecord
+(for the action reject: the Answer below); if refused, an Answer with its reason.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ HEADER_ACCEPTED = "accepted"
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that changed nothing that is served: refused, or a rejection carried out."""
+    """The answer to a request that did not change what is served: it was refused, or it rejected a version."""
 
     request_id: str
     action: str
@@ -36,7 +36,7 @@ def headers(request_id: str, accepted: bool) -> list[tuple[str, str | bytes | No
 
 
 def header(message: Any, name: str) -> str | None:
-    """The text of a Kafka message's header; None where it is absent or not UTF-8."""
+    """The text of a Kafka message's header, None if it is absent. Invalid UTF-8 is replaced."""
     for key, value in message.headers() or ():
         if key == name and isinstance(value, bytes):
             return value.decode("utf-8", "replace")
@@ -44,7 +44,7 @@ def header(message: Any, name: str) -> str | None:
 
 
 def answer(request: RolloutRequest, state: str, reason: str, now: datetime) -> Answer:
-    """An answer that leaves what is served as it is."""
+    """An answer that does not change what is served."""
     return Answer(
         request_id=request.request_id, action=request.action, model=request.model, version=request.version,
         by=request.by, why=request.why, state=state, reason=reason, answered_at=now,

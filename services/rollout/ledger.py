@@ -1,4 +1,4 @@
-"""The rollout process's view of its topics: what holds now, which requests were answered, and writing the next record."""
+"""The rollout process's topics: the newest records, the answered requests, and writing the next record."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from streams.runtime.kafka.clients import flush
 from streams.runtime.settings import Settings
 
 FLUSH_S = 30.0
-#: request ids kept for recognising repeats; requests are made by people, so this is years
+#: request ids kept to recognise repeated requests; people make them, so this covers years
 REMEMBERED = 10_000
 
 
 @dataclass
 class Ledger:
-    """Newest record per model and the ids of answered requests; recovered from Kafka, so that a restart forgets nothing."""
+    """The newest record per model and the ids of answered requests. ``recover`` reads both from Kafka after a restart."""
 
     producer: Producer
     newest: dict[str, RolloutRecord] = field(default_factory=dict)
@@ -31,10 +31,10 @@ class Ledger:
     def recover(self, settings: Settings, *, timeout_s: float = 30.0) -> None:
         """Read both topics to their ends.
 
-        A record on `rollouts` whose copy on `rollouts-audit` is missing (the process died between the two) is copied now.
+        If a record on `rollouts` has no copy on `rollouts-audit` (the process died between the two writes), it is copied now.
 
         Raises:
-            RolloutsUnreachable: the broker did not give them in time.
+            RolloutsUnreachable: the topics could not be read in time.
         """
         for message in read_all(settings, ROLLOUTS_AUDIT.name, timeout_s=timeout_s):
             request_id = header(message, HEADER_REQUEST_ID)
@@ -52,10 +52,10 @@ class Ledger:
         flush(self.producer, FLUSH_S)
 
     def write(self, record: RolloutRecord, request_id: str) -> None:
-        """Put a record on `rollouts`, then its copy on `rollouts-audit`; both are acknowledged on return.
+        """Write a record to `rollouts`, then its copy to `rollouts-audit`; both are acknowledged on return.
 
         Raises:
-            DeliveryError: they were not, in time.
+            DeliveryError: one was not acknowledged in time.
         """
         self.producer.produce(
             ROLLOUTS.name, encode(record), record.model.encode(), headers=headers(request_id, True)
@@ -66,7 +66,7 @@ class Ledger:
         flush(self.producer, FLUSH_S)
 
     def write_answer(self, answer: Answer, *, accepted: bool) -> None:
-        """Answer a request that changed nothing served.
+        """Answer a request that did not change what is served.
 
         Raises:
             DeliveryError: the answer was not acknowledged in time.

@@ -1,4 +1,4 @@
-"""The rollout process: requests from `rollout-requests`, answers on `rollouts` and `rollouts-audit`."""
+"""The rollout process: reads requests from `rollout-requests`, writes to `rollouts` and `rollouts-audit`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from streams.runtime.kafka.clients import new_consumer, new_producer
 from streams.runtime.process import Process, start_process
 
 logger = logging.getLogger(__name__)
-#: how often to look for a first model while nothing is served
+#: how often to look for a first model while none is served
 FIRST_MODEL_S = 1.0
-#: how long to wait for the broker at start before the supervisor is left to try again
+#: how long to wait for the broker at start before exiting; the supervisor then restarts this process
 START_S = 120.0
 
 
@@ -55,7 +55,7 @@ def _serve(process: Process, rollout: Rollout, consumer: Consumer) -> None:
 
 
 def _recover(process: Process, ledger: Ledger) -> bool:
-    """Whether the ledger was read before the process was asked to stop."""
+    """Read the ledger, waiting for the broker; False if the process was asked to stop meanwhile."""
     deadline = time.monotonic() + START_S
     while not process.stop.is_set():
         try:

@@ -1,4 +1,4 @@
-"""One request in, one answer out: the rules decide, the bundle is verified, the record is written, states follow."""
+"""Handles a rollout request: apply the transition rules, verify the bundle, write the record, update the states on disk."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _decoder = msgspec.json.Decoder(RolloutRequest)
 
 
 class Rollout:
-    """Applies requests in order. Bundles' states are this process's to write, once they are published."""
+    """Applies requests in order. Only this process changes the state of a published bundle."""
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self._bundles = settings.bundles_dir
@@ -37,10 +37,10 @@ class Rollout:
         self._refused_first: set[str] = set()
 
     def handle(self, raw: bytes, now: datetime) -> bool:
-        """Answer one request; False when it does not parse or was answered before.
+        """Answer one request; False if it does not parse or was answered before.
 
         Raises:
-            DeliveryError: the answer could not be written; the request must be handled again.
+            DeliveryError: the answer could not be written; handle the request again.
         """
         try:
             request = _decoder.decode(raw)
@@ -63,7 +63,7 @@ class Rollout:
         return True
 
     def serve_first(self, now: datetime, model: str = MODEL) -> str | None:
-        """While nothing is served: serve the version that was approved when it was made; its version, or None."""
+        """If no version is served, serve the one that was approved when it was trained; returns it, or None."""
         standing = self.standing(model)
         version = first_model(standing)
         if version is None or version in self._refused_first:
@@ -72,7 +72,7 @@ class Rollout:
             load_bundle(bundle_path(self._bundles, model, version), self._trusted)
         except BundleRefused as error:
             BUNDLE_REFUSED.labels(error.reason).inc()
-            logger.error("the first model is refused: %s", error)
+            logger.error("the first model was refused: %s", error)
             self._refused_first.add(version)
             return None
         approved = read_state(self._bundles, model, version)
@@ -85,7 +85,7 @@ class Rollout:
         return version
 
     def settle(self, now: datetime) -> None:
-        """Make the states on disk agree with the newest records: a crash may have left them one step behind."""
+        """Update the states on disk from the newest records: after a crash they may be one step behind."""
         for model, record in self._ledger.newest.items():
             wanted = {record.champion: "live"}
             for version, state in states(self._bundles, model).items():
@@ -97,7 +97,7 @@ class Rollout:
                     self._write(model, {version: target}, record.approved_by, record.why, now)  # type: ignore[dict-item]
 
     def standing(self, model: str) -> Standing:
-        """What holds now for a model."""
+        """The current standing of a model."""
         newest = self._ledger.newest.get(model)
         present = states(self._bundles, model)
         if newest is None:
@@ -115,7 +115,7 @@ class Rollout:
             arms={"champion": change.champion}, traffic={"champion": 1.0}, state=change.record_state,
             approved_by=request.by, why=request.why, since=now, sequence=(newest.sequence if newest else 0) + 1,
         )  # fmt: skip
-        # the record first: replicas follow it; settle() mends states that a crash left behind
+        # the record first: replicas follow it; after a crash settle() updates the states
         self._ledger.write(record, request.request_id)
         self._write(request.model, change.states, request.by, request.why, now)
         logger.info("%s %s is %s (sequence %d)", record.model, record.champion, record.state, record.sequence)

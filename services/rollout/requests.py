@@ -1,4 +1,4 @@
-"""Asking the rollout process: produce a request, wait for its answer."""
+"""Sends a request to the rollout process and waits for its answer."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ ANSWER_S = 20.0
 
 
 class RolloutRefused(Exception):
-    """The rollout process said no; the text says why."""
+    """The rollout process refused the request; the text gives the reason."""
 
     exit_code = 1
 
 
 class RolloutTimeout(Exception):
-    """No answer in time: the broker or the rollout process is away. The request may still be carried out later."""
+    """No answer in time: the broker or the rollout process is down. The request may still be applied later."""
 
     exit_code = 3
 
@@ -36,28 +36,28 @@ class RolloutTimeout(Exception):
 def approve(
     settings: Settings, model: str, version: str, *, by: str, why: str, now: datetime
 ) -> dict[str, Any]:
-    """Make a version that awaits approval live; see ``ask``."""
+    """Make a version live that awaits approval; see ``ask``."""
     return ask(settings, "approve", model, version, by=by, why=why, now=now)
 
 
 def reject(
     settings: Settings, model: str, version: str, *, by: str, why: str, now: datetime
 ) -> dict[str, Any]:
-    """Refuse a version that awaits approval; see ``ask``."""
+    """Reject a version that awaits approval; see ``ask``."""
     return ask(settings, "reject", model, version, by=by, why=why, now=now)
 
 
 def promote(
     settings: Settings, model: str, version: str, *, by: str, why: str, now: datetime
 ) -> dict[str, Any]:
-    """Make a version that was approved before live again; see ``ask``."""
+    """Make a version live again that was approved before; see ``ask``."""
     return ask(settings, "promote", model, version, by=by, why=why, now=now)
 
 
 def rollback(
     settings: Settings, model: str, version: str | None = None, *, by: str, why: str, now: datetime
 ) -> dict[str, Any]:
-    """Go back to the version before, or to a named one that was live; see ``ask``."""
+    """Make the previous version, or a named one that was live, live again; see ``ask``."""
     return ask(settings, "rollback", model, version, by=by, why=why, now=now)
 
 
@@ -68,11 +68,11 @@ def ask(
     """Send a request (acknowledged within ``ACKNOWLEDGED_S``), then wait for its answer.
 
     Returns:
-        the answer: a RolloutRecord as JSON object, or for a rejection the answer with ``state`` "rejected".
+        the answer: a RolloutRecord as JSON object, or for the action reject an Answer with ``state`` "rejected".
 
     Raises:
-        RolloutRefused: the rules or the bundle's check said no.
-        RolloutTimeout: Kafka did not take the request, or no answer within ``timeout_s`` of its taking it.
+        RolloutRefused: the transition rules or the bundle's verification refused the request.
+        RolloutTimeout: Kafka did not acknowledge the request, or no answer came within ``timeout_s`` after that.
     """
     request = RolloutRequest(
         request_id=uuid.uuid4().hex,
@@ -96,7 +96,9 @@ def ask(
         try:
             flush(producer, max(0.1, deadline - time.monotonic()))
         except DeliveryError as error:
-            raise RolloutTimeout(f"Kafka at {settings.kafka} did not take the request: {error}") from error
+            raise RolloutTimeout(
+                f"Kafka at {settings.kafka} did not acknowledge the request: {error}"
+            ) from error
         return _wait(consumer, request, time.monotonic() + timeout_s, timeout_s)
     finally:
         consumer.close()
@@ -125,5 +127,5 @@ def _wait(consumer: Consumer, request: RolloutRequest, deadline: float, timeout_
             raise RolloutRefused(answer.get("reason", "refused"))
         return answer
     raise RolloutTimeout(
-        f"no answer to {request.action} within {timeout_s:g} s: does the rollout process run?"
+        f"no answer to {request.action} within {timeout_s:g} s: is the rollout process running? (`tollgate status`)"
     )

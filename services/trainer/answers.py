@@ -1,4 +1,4 @@
-"""Which retraining requests were answered, kept in ``<home>/trainer/answers.json`` so that a restart answers none twice."""
+"""Answered retraining requests, stored in ``<home>/trainer/answers.json`` so that a restart answers none twice."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import msgspec
 from streams.contracts.retraining import RetrainingRequest
 
 Result = Literal["published", "refused", "failed"]
-#: answers kept; a repeat older than this many requests would be answered again
+#: answers kept; a request repeated after this many others would be answered again
 KEPT = 2_000
 
 
 class TrainerAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """How a request ended. ``version`` where a bundle was published, ``reason`` where none was."""
+    """The result of a request: ``version`` if a bundle was published, otherwise ``reason``."""
 
     dedupe_key: str
     model: str
@@ -28,7 +28,7 @@ class TrainerAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answers:
-    """The answers of one stack, newest last; every change is written at once and whole."""
+    """The answers of one stack, newest last. Each change rewrites the file atomically."""
 
     def __init__(self, folder: Path) -> None:
         self._path = Path(folder) / "answers.json"
@@ -37,11 +37,11 @@ class Answers:
             self._answers = msgspec.json.decode(self._path.read_bytes(), type=list[TrainerAnswer])
 
     def find(self, dedupe_key: str) -> TrainerAnswer | None:
-        """The answer given to this key; None where there is none."""
+        """The answer to the request with this key, or None."""
         return next((a for a in reversed(self._answers) if a.dedupe_key == dedupe_key), None)
 
     def cooling(self, request: RetrainingRequest) -> str | None:
-        """Why the request comes too soon after the last published model; None where it does not."""
+        """Why the request is too soon after the last published model, or None if it is not."""
         published = [a for a in self._answers if a.model == request.model and a.result == "published"]
         if not published:
             return None

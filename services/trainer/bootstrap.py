@@ -1,4 +1,4 @@
-"""The first model, from history: features by the engine, then train, evaluate, sign, publish."""
+"""The first model, from a history table: compute features, train, evaluate, sign, publish."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def train_first_model(
     settings: Settings, history: pa.Table, progress: Callable[[str], None], *,
     by: str | None = None, now: datetime | None = None, parameters: Parameters | None = None,
 ) -> str:  # fmt: skip
-    """Train on a history table and publish; the new version.
+    """Train on a history table and publish; returns the new version.
 
-    While no model was ever approved in this stack, starting this by hand is the approval: the version's state becomes
+    If no model of this stack was ever approved, starting this by hand is the approval: the version's state becomes
     ``approved`` and the rollout process serves it. Later versions await approval.
 
     Args:
-        history: rows in order of arrival with ``label`` and ``label_time``; labels count if known by ``now`` or, for a
-            history of another time, by its newest event.
+        history: rows in order of arrival with ``label`` and ``label_time``. Labels count if known by ``now`` or, if the
+            history ended earlier, by its newest event.
 
     Raises:
         DatasetError: too few frauds with known labels.
@@ -63,6 +63,6 @@ def train_first_model(
 
 
 def _newest_ms(history: pa.Table, now: datetime) -> int:
-    """The cut-off for labels: no later than the newest event of a history that ended in the past."""
+    """The cut-off for labels: now, or the newest event of a history that ended earlier."""
     newest = pc.max(pc.cast(pc.cast(history["event_time"], pa.timestamp("ms", tz="UTC")), pa.int64())).as_py()
     return min(int(newest or 0), int(now.timestamp() * 1000)) if newest else int(now.timestamp() * 1000)

@@ -1,4 +1,4 @@
-"""Processes that the trainer starts for heavy work: each has a deadline, and ends when the trainer is asked to stop."""
+"""Child processes for the trainer's heavy work: each has a time limit, and ends when the trainer is asked to stop."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ STOP_S = 10.0
 
 
 class JobFailed(Exception):
-    """The process ended without an answer, or not in time; the text says how and what it wrote last."""
+    """The process exited without an answer or exceeded its time limit; the text says which."""
 
 
 def run_job(
     module: str, arguments: list[str], *, stop: threading.Event, timeout_s: float
 ) -> dict[str, Any] | None:
-    """Run ``python -m module`` (with ``--parent`` and this process's id) and read the JSON on its last line; None when ``stop`` was set meanwhile.
+    """Run ``python -m module`` with ``--parent`` and this process's id. Returns the JSON of its last line, None if ``stop`` was set.
 
     Raises:
-        JobFailed: another exit code than 0, no JSON, or not done within ``timeout_s``.
+        JobFailed: its exit code is not 0, its last line is not JSON, or it takes longer than ``timeout_s``.
     """
     with (
         tempfile.TemporaryFile("w+b") as output,
@@ -43,13 +43,13 @@ def run_job(
                 if stop.wait(0.2):
                     return None
                 if time.monotonic() > deadline:
-                    raise JobFailed(f"{module} was not done within {timeout_s:g} s")
+                    raise JobFailed(f"{module} did not finish within {timeout_s:g} s")
         finally:
             _end(job)
         output.seek(0)
         lines = output.read().decode("utf-8", "replace").strip().splitlines()
     if job.returncode != 0 or not lines:
-        raise JobFailed(f"{module} ended with exit code {job.returncode}; its log says why")
+        raise JobFailed(f"{module} exited with code {job.returncode}; the log shows the reason")
     try:
         answer: dict[str, Any] = json.loads(lines[-1])
     except json.JSONDecodeError as error:
@@ -58,17 +58,17 @@ def run_job(
 
 
 def end_with_parent(parent: int) -> None:
-    """Called first in a job: it ends when the process that started it does, however that ends (Linux).
+    """End this job when its parent process ends, even by SIGKILL (Linux). To be called first in a job.
 
-    Otherwise a trainer that was killed and started again would train beside its own former job.
+    Otherwise a trainer that was killed and restarted would train in parallel with its earlier job.
 
     Args:
-        parent: process id of the starter; if it is gone already, the job ends now.
+        parent: the parent's process id; if that process has already ended, the job ends now.
     """
     pr_set_pdeathsig = 1
     ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGTERM)
     if os.getppid() != parent:
-        raise SystemExit("the trainer that started this job is gone")
+        raise SystemExit("the trainer that started this job has ended")
 
 
 def _end(job: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""From data to a signed bundle: build the data set, train, measure against the live model, publish."""
+"""From data to a signed bundle: build the data set, train, compare with the live model, publish."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ from streams.contracts.retraining import RetrainingRequest
 from streams.runtime.settings import Settings
 
 Progress = Callable[[str], None]
-#: the archive alone is enough from here on; below, the first model's data set is added
+#: with fewer archived rows or frauds, the first model's data set is added
 ENOUGH_ROWS, ENOUGH_FRAUDS = 20_000, 200
-#: newest archived rows looked at: a bound on memory (about 100 MB)
+#: only so many of the newest archived rows are read, to limit memory (about 100 MB)
 NEWEST_ROWS = 400_000
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set and where it came from, in words and counts for the lineage."""
+    """A data set and its origin (texts and counts for the lineage)."""
 
     data: Dataset
     account: dict[str, Any]
 
 
 def seed_dir(settings: Settings) -> Path:
-    """Where the first model's data set is kept."""
+    """The folder of the first model's data set."""
     return settings.root / "archive-seed"
 
 
 def gather(settings: Settings) -> Source:
-    """Served features with their matured labels; with the first model's data set where those are too few.
+    """Served features with their matured labels; if too few, the first model's data set is added.
 
-    Only labels that have arrived are in the archive, so none of them is from the future.
+    The archive holds only labels that have arrived, so none is from the future.
 
     Raises:
-        DatasetError: there is neither.
+        DatasetError: neither exists.
     """
     archived = from_archive(settings.archive_dir, newest=NEWEST_ROWS)
     rows, frauds = (len(archived), archived.frauds) if archived else (0, 0)
@@ -72,15 +72,15 @@ def learn(
     settings: Settings, source: Source, *, now: datetime, by: str, why: str, state: State, parameters: Parameters,
     live_version: str | None, request: RetrainingRequest | None = None, progress: Progress | None = None,
 ) -> str:  # fmt: skip
-    """Train, measure, sign and publish; the new version.
+    """Train, evaluate, sign and publish; returns the new version.
 
     Args:
-        live_version: what is served now, measured on the same rows; None where nothing is.
-        state: what the published version's state becomes.
+        live_version: the version served now, evaluated on the same rows, or None.
+        state: the state of the published version.
 
     Raises:
-        DatasetError: too little to learn from.
-        BundleRefused: what was trained does not pass its own checks (it stays unpublished in that case).
+        DatasetError: too few rows or frauds.
+        BundleRefused: the new bundle fails its checks; it is not published.
     """
     tell = progress or (lambda _text: None)
     live, live_note = _live(settings, live_version)
@@ -98,7 +98,7 @@ def learn(
     version = next_version(settings.bundles_dir, MODEL)
     trusted = ensure_keys(settings.keys_dir)
     path = bundle_path(settings.bundles_dir, MODEL, version)
-    # the two forms of the model must agree before anybody can approve it
+    # the model's two backends must agree before anybody can approve it
     Scorer(_unpublished(content, version, path, now), measure=False)
     publish(content, settings.bundles_dir, settings.keys_dir, model=MODEL, version=version, created_at=now)
     load_bundle(path, trusted)
@@ -112,13 +112,13 @@ def learn(
 
 
 def live_by_state(settings: Settings) -> str | None:
-    """The version that is live by the states on disk; None where none is."""
+    """The version whose state on disk is live, or None."""
     found = [version for version, state in states(settings.bundles_dir, MODEL).items() if state == "live"]
     return found[-1] if found else None
 
 
 def code_version() -> str:
-    """The commit of the checkout this runs from, else the installed version."""
+    """The commit of the checkout that this code runs from, else the installed version."""
     root = Path(__file__).parents[2]
     if (root / ".git").exists():
         done = subprocess.run(
@@ -140,13 +140,13 @@ def _live(settings: Settings, version: str | None) -> tuple[Scorer | None, str]:
 
 
 def _with_rules_of(settings: Settings, version: str, trained: Trained, note: str) -> tuple[Trained, str]:
-    """What people gave the policy of a live bundle that this code cannot score with, made for another catalogue."""
+    """Copy rules and lists from a live bundle that this code cannot score with because of another catalogue."""
     path = bundle_path(settings.bundles_dir, MODEL, version)
     try:
-        # signed all the same: only what its features are is not asked
+        # its signature is verified; only its catalogue is not compared
         policy = load_bundle(path, settings.keys_dir / "trusted", running=None).policy
     except BundleRefused as error:
-        return trained, f"{note}; its rules and lists are not in this version: {error}"
+        return trained, f"{note}; its rules and lists were not copied: {error}"
     return replace(trained, policy=trained.policy.with_parts_of(policy)), note
 
 

@@ -1,6 +1,6 @@
-"""The trainer: one request from `retraining` at a time; its offset is committed when it was answered.
+"""The trainer: handles one request from `retraining` at a time and commits its offset after answering it.
 
-Heavy work runs in processes of its own at low priority, so this one stays small and notices when it should stop.
+Heavy work runs in child processes at low priority, so that this process stays small and can stop quickly.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from streams.runtime.settings import Settings
 logger = logging.getLogger(__name__)
 TRAINING_S = 900.0
 TRACKING_S = 180.0
-#: how often to look whether MLflow should be told something
+#: how often to check for versions that are not yet logged to MLflow
 LOOK_S = 20.0
 ATTEMPTS = 2
 
-#: (request file, settings, stop) to the job's answer; None when asked to stop
+#: (request file, settings, stop) to the job's answer, None if stopped
 Train = Callable[[Path, Settings, threading.Event], dict[str, Any] | None]
 
 
 def train_in_process(request: Path, settings: Settings, stop: threading.Event) -> dict[str, Any] | None:
-    """Train in a process of its own."""
+    """Train in a child process."""
     return run_job(
         "services.trainer.work",
         ["--home", settings.home, "--request", str(request)],
@@ -51,7 +51,7 @@ def train_in_process(request: Path, settings: Settings, stop: threading.Event) -
 
 
 class Trainer:
-    """Answers requests one after the other; what was answered is remembered on disk."""
+    """Answers requests one after the other; answers are stored on disk."""
 
     def __init__(self, settings: Settings, stop: threading.Event, train: Train = train_in_process) -> None:
         self._settings = settings
@@ -61,7 +61,7 @@ class Trainer:
         self._answers = Answers(self._folder)
 
     def handle(self, raw: bytes, now: datetime) -> bool:
-        """Answer one request; False only when the process was asked to stop before there was an answer."""
+        """Answer one request; False only if the process was asked to stop before the answer."""
         try:
             request = msgspec.json.decode(raw, type=RetrainingRequest)
         except msgspec.MsgspecError as error:
@@ -119,7 +119,7 @@ class Trainer:
         return True
 
     def _published_for(self, dedupe_key: str) -> str | None:
-        """A bundle made for this request by a run that ended before it could note its answer."""
+        """The version published for this request by a run that ended before it stored its answer."""
         for version in reversed(versions(self._settings.bundles_dir, MODEL)):
             request = peek(self._settings.bundles_dir, MODEL, version, "lineage.json").get("request")
             if isinstance(request, dict) and request.get("dedupe_key") == dedupe_key:
@@ -128,13 +128,13 @@ class Trainer:
 
 
 def track(settings: Settings, stop: threading.Event) -> None:
-    """Tell MLflow what it does not know, if it answers; otherwise later."""
+    """Log pending versions to MLflow if it answers; otherwise a later call does."""
     if not pending(settings) or not reachable(settings):
         return
     try:
         run_job("services.trainer.tracking", ["--home", settings.home], stop=stop, timeout_s=TRACKING_S)
     except JobFailed as error:
-        logger.warning("MLflow was not told, will try again: %s", error)
+        logger.warning("logging to MLflow failed, will be retried: %s", error)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
-"""Bundles in MLflow: a run with parameters, metrics and files, and a registered version that carries its state.
+"""Logs bundles to MLflow: a run with parameters, metrics and files, and a registered version tagged with its state.
 
-What was logged is noted beside the bundle (``<version>.mlflow.json``). While MLflow is away nothing is lost: whatever
-is not noted, or has another state by now, is logged on a later look. Run as ``python -m services.trainer.tracking --home H``.
+A file beside the bundle (``<version>.mlflow.json``) records what was logged. While MLflow is down nothing is lost: versions
+without this file, or with another state, are logged later. Run as ``python -m services.trainer.tracking --home H``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HEALTH_S = 2.0
 
 
 class Logged(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a bundle is in MLflow, and the state its version was tagged with."""
+    """A bundle's run and registered version in MLflow, and the state that the version is tagged with."""
 
     run_id: str
     registry_version: str
@@ -37,7 +37,7 @@ class Logged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def pending(settings: Settings) -> list[str]:
-    """Versions that MLflow does not know yet, or knows in another state."""
+    """Versions that are not in MLflow yet, or are tagged with an older state."""
     out = []
     for version, state in states(settings.bundles_dir, MODEL).items():
         logged = _read(settings, version)
@@ -56,14 +56,14 @@ def reachable(settings: Settings) -> bool:
 
 
 def log_pending(settings: Settings) -> list[str]:
-    """Log every pending version; the ones logged.
+    """Log every pending version; returns these versions.
 
     Raises:
-        MlflowException: the server refused or went away; what was logged before stays noted.
+        MlflowException: the server refused or failed; versions logged before stay recorded.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    from mlflow import MlflowClient  # takes seconds to import, and only here
+    from mlflow import MlflowClient  # takes seconds to import
 
     client = MlflowClient(settings.mlflow, settings.mlflow)
     done = []
@@ -118,7 +118,7 @@ def _log(client: Any, settings: Settings, version: str) -> tuple[str, str]:
 
 
 def flatten(figures: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    """Nested figures as one level, names joined with dots; what is no number is left out."""
+    """Nested figures as one level, names joined with dots; values that are not numbers are left out."""
     out: dict[str, float] = {}
     for name, value in figures.items():
         if isinstance(value, dict):
@@ -150,7 +150,7 @@ def _note(settings: Settings, version: str, logged: Logged) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--home", required=True)
-    parser.add_argument("--parent", type=int, help="process to end with")
+    parser.add_argument("--parent", type=int, help="end when the process with this id ends")
     args = parser.parse_args()
     if args.parent is not None:
         end_with_parent(args.parent)

@@ -1,6 +1,6 @@
-"""One retraining in a process of its own, at low priority: ``python -m services.trainer.work --home H --request FILE``.
+"""One retraining in a child process, at low priority: ``python -m services.trainer.work --home H --request FILE``.
 
-The last line on standard output is JSON: ``{"result": "published", "version": …}`` or ``{"result": "refused", "reason": …}``.
+The last line of standard output is JSON: ``{"result": "published", "version": …}`` or ``{"result": "refused", "reason": …}``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from streams.log.rollout_feed import RolloutsUnreachable, newest_rollout
 from streams.runtime.process import log_json_lines
 from streams.runtime.settings import Settings, load_settings
 
-#: below everything on the hot path; the drift that asks for training comes when the system is busy
+#: below the hot path, which may be busy when drift requests a training
 NICENESS = 15
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--home", required=True)
     parser.add_argument("--request", required=True, type=Path)
-    parser.add_argument("--parent", type=int, help="process to end with")
+    parser.add_argument("--parent", type=int, help="end when the process with this id ends")
     args = parser.parse_args()
     if args.parent is not None:
         end_with_parent(args.parent)
@@ -44,9 +44,12 @@ def main() -> None:
 
 
 def answer(settings: Settings, request: RetrainingRequest, now: datetime) -> dict[str, str]:
-    """Train for a request; how it ended."""
+    """Train for a request; returns the result."""
     if request.model != MODEL:
-        return {"result": "refused", "reason": f"there is no model {request.model} here, only {MODEL}"}
+        return {
+            "result": "refused",
+            "reason": f"unknown model {request.model}: this stack trains only {MODEL}",
+        }
     try:
         version = learn(
             settings, gather(settings), now=now, by=request.requested_by, why=request.reason,
@@ -62,7 +65,9 @@ def _live(settings: Settings) -> str | None:
     try:
         record = newest_rollout(settings, MODEL, timeout_s=10)
     except RolloutsUnreachable as error:
-        logger.warning("the live version is taken from the states on disk: %s", error)
+        logger.warning(
+            "`rollouts` cannot be read, taking the live version from the states on disk: %s", error
+        )
         return live_by_state(settings)
     return record.champion if record else None
 

@@ -122,7 +122,7 @@ def test_a_tampered_bundle_is_not_approved(stack: Stack, running: Rollout) -> No
 
 
 def test_without_a_rollout_process_there_is_no_answer(stack: Stack) -> None:
-    with pytest.raises(RolloutTimeout, match="does the rollout process run"):
+    with pytest.raises(RolloutTimeout, match="is the rollout process running"):
         ask(stack.settings, "approve", "fraud", "1.0.0", by="ada", why="", now=NOW, timeout_s=1.0)
 
 
