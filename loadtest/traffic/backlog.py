@@ -1,4 +1,4 @@
-"""A table's transactions and labels through the stack as fast as they are decided: what a stack must know before it is live."""
+"""Sends a history table through the stack as fast as it decides, so that a new stack has state before live traffic."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ IN_FLIGHT = 20_000
 def send_backlog(
     bootstrap: str, table: pa.Table, progress: Callable[[int], None], *, wait_s: float = 60.0
 ) -> Result:
-    """Send a history table, without deadlines, and the labels that were known by its newest event; wait for the decisions.
+    """Send a history table without deadlines, and the labels known by its newest event; wait for the decisions.
 
     Raises:
-        LedgerUnreachable, SendError, MeasurementError: the broker, the deciders or the measuring process are not there.
+        LedgerUnreachable, SendError, MeasurementError: the broker, scoring or the measuring process does not answer.
     """
     run = letters(secrets.randbelow(19**8), 8)
     headers = [("tollgate-run", run), (HEADER_DEADLINE_MS, "0")]

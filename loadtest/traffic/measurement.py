@@ -1,4 +1,4 @@
-"""The producer's side of ``loadtest.traffic.measuring``: start it, ask how far it is, get the result, leave no process."""
+"""The producer's side of ``loadtest.traffic.measuring``: starts the process, reads its progress and result, ends it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from streams.audit import end_of
 
 
 class MeasurementError(Exception):
-    """The measuring process ended or fell silent before its result."""
+    """The measuring process ended or stopped answering before its result."""
 
     exit_code = 3
 
 
 class Measurement:
-    """Measures one run, from the ends of the topics at its start. A context manager; ends its process whatever happens."""
+    """Measures one run, from the ends of the topics at its start. A context manager that always ends its process."""
 
     def __init__(self, bootstrap: str, *, id_prefix: str | None = None, run: str | None = None) -> None:
         self._begin = Begin(bootstrap, end_of(bootstrap, WATCHED), id_prefix, run)
@@ -34,7 +34,7 @@ class Measurement:
         self._reader: threading.Thread | None = None
 
     def __enter__(self) -> Measurement:
-        # its own session: Ctrl-C reaches the producer, which then ends it
+        # its own session: Ctrl-C reaches only the producer, which then ends this process
         self._process = subprocess.Popen(
             [sys.executable, "-m", "loadtest.traffic.measuring"],
             stdin=subprocess.PIPE,
@@ -61,14 +61,14 @@ class Measurement:
 
     @property
     def progress(self) -> Progress:
-        """What it said last; at most about a fifth of a second old."""
+        """The newest progress, at most about 0.2 s old."""
         return self._progress
 
     def finish(self, produced: int, wait_s: float) -> Result:
-        """All is produced: wait until every one is accounted for, or nothing came for ``wait_s``.
+        """Wait until every produced transaction is accounted for, or no record has arrived for ``wait_s``.
 
         Raises:
-            MeasurementError: the measuring process ended, or is silent for longer than that.
+            MeasurementError: the measuring process ended or does not answer.
         """
         self._tell(Produced(produced, wait_s))
         assert self._reader is not None
@@ -78,13 +78,13 @@ class Measurement:
             if self._progress is not last:
                 last, changed = self._progress, time.monotonic()
             if time.monotonic() - changed > wait_s + 30.0:
-                raise MeasurementError("the measuring process says nothing")
+                raise MeasurementError("the measuring process does not answer")
         if self._result is None:
             raise MeasurementError("the measuring process ended without a result")
         return self._result
 
     def check(self) -> None:
-        """Raises: MeasurementError when the measuring process has ended."""
+        """Raises: MeasurementError if the measuring process has ended."""
         if self._process is None or self._process.poll() is not None:
             raise MeasurementError("the measuring process has ended")
 
@@ -100,19 +100,19 @@ class Measurement:
         assert self._process is not None and self._process.stdout is not None
         decoder = msgspec.json.Decoder(Progress | Result)
         for line in self._process.stdout:
-            said = decoder.decode(line)
-            if isinstance(said, Result):
-                self._result = said
+            message = decoder.decode(line)
+            if isinstance(message, Result):
+                self._result = message
                 return
-            self._progress = said
+            self._progress = message
 
 
 def cpu_us_per_transaction(
     before: Iterable[dict[str, Any]], after: Iterable[dict[str, Any]], produced: int
 ) -> dict[str, Any]:
-    """CPU time of the stack's processes between two looks, per transaction; ``total`` is None where nothing was seen.
+    """CPU time (us) of the stack's processes between two snapshots, per transaction; ``total`` is None without data.
 
-    A process that was restarted in between counts with what its successor used.
+    For a process that was restarted in between, only the new process counts.
     """
     used = {entry["name"]: (entry["pid"], entry["cpu_s"]) for entry in before}
     spent: dict[str, float] = {}

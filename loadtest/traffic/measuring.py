@@ -1,7 +1,7 @@
-"""A process that watches what happens to one run's transactions: it reads the log beside the producer, on its own core.
+"""The measuring process: counts and times the decisions of one run by reading the log, while the producer sends.
 
-``python -m loadtest.traffic.measuring``: one JSON object a line each way. In: where to begin and which transactions are ours,
-then how many were produced. Out: progress four times a second, then the balance. It ends when its input ends.
+``python -m loadtest.traffic.measuring``: one JSON object per line. Input: start offsets and which transactions belong to the
+run, then how many were produced. Output: progress ten times a second, then the result. It exits when its input ends.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from streams.runtime.kafka.log_reader import log_reader
 
 WATCHED = (topics.TRANSACTIONS.name, topics.DECISIONS.name, topics.DEAD_LETTERS.name)
 HEADER_RUN = "tollgate-run"
-#: after the last one was decided: time in which a second decision would still be seen
+#: how long to wait after the last decision, to see duplicates
 GRACE_S = 0.5
 PROGRESS_S = 0.1
 
 
 class Begin(msgspec.Struct):
-    """First line in. Ours are transactions whose id is ``id_prefix``, two letters and a number, or whose run header is ``run``."""
+    """First input line. To the run belong transactions with the id ``id_prefix``, two letters, "-", number, or with the run header ``run``."""
 
     bootstrap: str
     start: Span
@@ -38,14 +38,14 @@ class Begin(msgspec.Struct):
 
 
 class Produced(msgspec.Struct):
-    """Second line in: all were produced; wait for their decisions until nothing has come for ``wait_s``."""
+    """Second input line: all are produced; wait for their decisions until no record has arrived for ``wait_s``."""
 
     produced: int
     wait_s: float
 
 
 class Progress(msgspec.Struct, tag="progress"):
-    """Records so far: ours on `transactions`, anyone's decisions and dead letters."""
+    """Records so far: the run's on `transactions`, and all decisions and dead letters, also of other traffic."""
 
     transactions: int
     decided: int
@@ -53,7 +53,7 @@ class Progress(msgspec.Struct, tag="progress"):
 
 
 class Result(msgspec.Struct, tag="result"):
-    """Last line out. Latencies in milliseconds, None where nothing was decided."""
+    """Last output line. Latencies in milliseconds, None if nothing was decided."""
 
     seen: int
     scored: int
@@ -66,11 +66,11 @@ class Result(msgspec.Struct, tag="result"):
 
 
 def main() -> None:
-    """Serve one run."""
+    """Measure one run."""
     lines = _lines()
     begin = msgspec.json.decode(next(lines), type=Begin)
     if begin.id_prefix is not None:
-        # nobody waits for it: what it measures is the log's own times, and it must not take time from what it watches
+        # low priority: it reads the log's timestamps, so its own delay does not matter, but its CPU use would
         os.nice(10)
     told: list[Produced] = []
     closed = threading.Event()
@@ -100,7 +100,7 @@ def _is_marked(value: bytes, mark: bytes) -> bool:
 
 
 def _lines() -> Iterator[bytes]:
-    """Lines of standard input, read without Python's buffer: a thread that waits in that one cannot be left at exit."""
+    """Lines of standard input, read without Python's buffer: a thread blocked in that buffer would prevent the exit."""
     held = b""
     while chunk := os.read(sys.stdin.fileno(), 65_536):
         held += chunk
@@ -117,7 +117,7 @@ def _listen(lines: Iterator[bytes], told: list[Produced], closed: threading.Even
 def _watch(
     consumer: Any, accounts: Accounts, told: list[Produced], closed: threading.Event
 ) -> Balance | None:
-    """Read until all that was produced is accounted for, or nothing has come for the time that was told."""
+    """Read until all produced transactions are accounted for, or no record has arrived for ``wait_s``."""
     said = checked = last_news = time.monotonic()
     was_told, entered, complete_at = False, -1, None
     while not closed.is_set():

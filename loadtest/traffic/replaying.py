@@ -1,4 +1,4 @@
-"""One replay of a file through the stack: transactions in order, labels when they are due, never too far ahead."""
+"""Replays a file through the stack: transactions in order, labels when they are due, with a limit on records in flight."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from loadtest.traffic.summary import summary
 from streams.log.records import HEADER_DEADLINE_MS
 from streams.mapping import ReplayFile
 
-#: transactions that may wait for their decision: what keeps a replay from filling the disk and the memory of others
+#: at most so many undecided transactions, so that a replay does not fill disk and memory
 IN_FLIGHT = 50_000
 SLICE = 1_000
 
 
 class Progress:
-    """How far a replay is."""
+    """The progress of a replay, in rows."""
 
     def __init__(self, rows: int) -> None:
         self.rows, self.produced, self.labels, self.accounted = rows, 0, 0, 0
@@ -42,10 +42,10 @@ def replay(
 ) -> dict[str, Any]:
     """Send a file and wait for its decisions; returns the summary of the design's command line.
 
-    ``speed`` is seconds of the file per real second; None means as fast as decisions come, without a deadline.
+    ``speed`` is seconds of the file's time per real second; None means as fast as the stack decides, without deadlines.
 
     Raises:
-        LedgerUnreachable, SendError, MeasurementError: the broker, the deciders or the measuring process are not there.
+        LedgerUnreachable, SendError, MeasurementError: the broker, scoring or the measuring process does not answer.
     """
     run = letters(secrets.randbelow(19**8), 8)
     headers: Headers = [("tollgate-run", run)]
@@ -56,7 +56,7 @@ def replay(
         before = look()
 
         def accounted() -> int:
-            # what was here before this run is not in it; decisions of other traffic can only let more through
+            # counts from the start of this run; decisions of other traffic only make the limit less strict
             progress.accounted = measurement.progress.decided + measurement.progress.dead_lettered
             return progress.accounted
 
@@ -94,13 +94,13 @@ def _labels(sender: Sender, file: ReplayFile, clock_ms: int | None) -> int:
 
 
 class _Clock:
-    """Event time against real time."""
+    """Maps event time to real time."""
 
     def __init__(self, first_ms: int, speed: float | None) -> None:
         self._first_ms, self._speed, self._began = first_ms, speed, time.monotonic()
 
     def slices(self, times: np.ndarray, stop: Callable[[], bool]) -> Any:
-        """(begin, end) of rows that are due, as they become due; everything at once without a speed."""
+        """Yield (begin, end) of rows as they become due; without a speed all at once."""
         count, begin = len(times), 0
         if self._speed is None:
             yield 0, count

@@ -1,4 +1,4 @@
-"""What the demo shows: decisions of one run held against the simulator's truth, as they come."""
+"""The demo's figures: decisions of one run, compared with the simulator's labels as they arrive."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Seen(msgspec.Struct):
 
 
 class Scoreboard:
-    """Sums of one run. ``known`` takes the truth, ``decided`` decisions; nothing here reads a clock or a topic."""
+    """Counts of one run. ``known`` receives the true labels, ``decided`` the decisions. Reads no clock and no topic."""
 
     def __init__(self) -> None:
         self._truth: dict[str, str | None] = {}
@@ -44,12 +44,12 @@ class Scoreboard:
         self._recent: deque[tuple[float, float]] = deque(maxlen=20_000)
 
     def known(self, table: pa.Table) -> None:
-        """Remember what transactions are before they are sent (columns ``transaction_id``, ``fraud_kind``)."""
+        """Store the true labels of transactions before they are sent (columns ``transaction_id``, ``fraud_kind``)."""
         ids, kinds = table["transaction_id"].to_pylist(), table["fraud_kind"].to_pylist()
         self._truth.update(zip(ids, kinds, strict=True))
 
     def decided(self, raw: bytes, latency_ms: float | None, now: float) -> None:
-        """One decision; those about other transactions are not counted. ``now`` in seconds, any origin."""
+        """Count one decision, unless its transaction is of another run. ``now`` in seconds, any origin."""
         try:
             seen = msgspec.json.decode(raw, type=_Seen)
         except msgspec.MsgspecError:
@@ -70,7 +70,7 @@ class Scoreboard:
             self.caught[kind] += stopped
 
     def drifted(self, row: DriftRow) -> None:
-        """One row of `drift`: the newest verdict of its feature counts."""
+        """Store the severity of one row of `drift`; the newest row of a feature counts."""
         self.drift[row.feature] = row.severity
 
     @property
@@ -87,7 +87,7 @@ class Scoreboard:
 
 
 class Watcher:
-    """A thread that feeds a scoreboard from the topics, from their ends on. A context manager."""
+    """A thread that reads new records of the topics into a scoreboard. A context manager."""
 
     def __init__(self, bootstrap: str, board: Scoreboard) -> None:
         names = [t.name for t in (topics.DECISIONS, topics.DRIFT, topics.RETRAINING, topics.OUTCOMES)]

@@ -1,4 +1,4 @@
-"""Producing at a rate: bounded in flight, with a deadline on every wait."""
+"""Sends records to Kafka at a rate, with limits on records in flight and on every wait."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ TRANSACTIONS, LABELS = topics.TRANSACTIONS.name, topics.LABELS.name
 
 
 class SendError(Exception):
-    """The broker does not take what is sent, or nobody decides it."""
+    """The broker does not accept records, or the stack does not decide them."""
 
     exit_code = 3
 
 
 class Sender:
-    """Sends records in order, never holding more than the producer's queue; waits at most ``patience_s`` for room."""
+    """Sends records in order. If the producer's queue is full, waits at most ``patience_s``."""
 
     def __init__(self, bootstrap: str, client_id: str, patience_s: float = 60.0) -> None:
         self._producer: Producer = new_producer(
@@ -39,7 +39,7 @@ class Sender:
         values: Sequence[bytes],
         headers: Headers | None = None,
     ) -> None:
-        """Send records in order. Raises: SendError when the queue stays full for ``patience_s``."""
+        """Send records in order. Raises: SendError if the queue stays full for ``patience_s``."""
         produce, more = self._producer.produce, {} if headers is None else {"headers": headers}
         for key, value in zip(keys, values, strict=True):
             try:
@@ -49,13 +49,13 @@ class Sender:
         self._producer.poll(0)
 
     def finish(self) -> None:
-        """Wait for all acknowledgements, then close: a producer that is left open goes on looking for its broker.
+        """Wait for all acknowledgements, then close: an open producer would keep trying to reach its broker.
 
         Raises:
-            SendError: some did not come within ``patience_s``, or a record was given up.
+            SendError: a record failed or was not acknowledged within ``patience_s``.
         """
         left = self._producer.flush(self._patience_s)
-        # closing gives up what is left, and counts that as failures too
+        # closing drops the records that are left and would count them as failures too
         failures = list(getattr(self._producer, "failures", []))
         self._close()
         if left or failures:
@@ -64,7 +64,7 @@ class Sender:
             )
 
     def abandon(self) -> None:
-        """Drop what was not sent yet, and close. After ``finish`` there is nothing left to do."""
+        """Drop unsent records and close. No effect after ``finish``."""
         if not self._closed:
             self._producer.purge()
             self._close()
@@ -82,7 +82,7 @@ class Sender:
                 return
             except BufferError:
                 continue
-        raise SendError(f"the broker took nothing for {self._patience_s:g} s")
+        raise SendError(f"the broker accepted no record for {self._patience_s:g} s")
 
 
 def pace(
@@ -93,16 +93,16 @@ def pace(
     *,
     slice_s: float = 0.01,
 ) -> int:
-    """Open loop: by the time t, ``rate * t`` rows have been handed to ``send(begin, end)``, however slow others are.
+    """Open loop: at time t, ``rate * t`` rows have been passed to ``send(begin, end)``, however slow the stack is.
 
-    Returns how many were sent: ``total``, or fewer when ``stop()`` became true.
+    Returns the number of rows sent: ``total``, or fewer if ``stop()`` became true.
     """
     began, sent = time.perf_counter(), 0
     while sent < total and not stop():
         elapsed = time.perf_counter() - began
         due = min(total, int(elapsed * rate) + 1)
         if due > sent:
-            # at most a slice of 2,000 between two looks at the clock
+            # check the clock at least every 2,000 rows
             end = min(due, sent + 2_000)
             send(sent, end)
             sent = end
@@ -112,16 +112,16 @@ def pace(
 
 
 class Backpressure:
-    """Holds a producer back while its consumers are more than ``most`` behind."""
+    """Makes a producer wait while more than ``most`` of its transactions are undecided."""
 
     def __init__(self, done: Callable[[], int], most: int, patience_s: float = 120.0) -> None:
         self._done, self._most, self._patience_s = done, most, patience_s
 
     def wait(self, sent: int, stop: Callable[[], bool], check: Callable[[], Any]) -> None:
-        """Return once at most ``most`` are open.
+        """Return once at most ``most`` transactions are undecided.
 
         Raises:
-            SendError: nothing was decided for ``patience_s``.
+            SendError: none was decided for ``patience_s``.
         """
         last, changed = -1, time.monotonic()
         while (done := self._done()) + self._most < sent and not stop():
@@ -130,6 +130,6 @@ class Backpressure:
                 last, changed = done, time.monotonic()
             elif time.monotonic() - changed > self._patience_s:
                 raise SendError(
-                    f"nothing was decided for {self._patience_s:g} s: {sent - done} transactions are waiting"
+                    f"no transaction was decided for {self._patience_s:g} s: {sent - done} are waiting"
                 )
             time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""One run of simulated traffic: a world's transactions at a fixed rate, and what became of them."""
+"""A run of simulated traffic: sends a world's transactions at a fixed rate and measures their decisions."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ from streams.mapping.encoding import (
 
 SEGMENT_ROWS = 500_000
 BLOCK_ROWS = 20_000
-#: so many are ready before the clock starts (0.4 GB at most), so that making them takes no time from what is measured
+#: rows generated before the clock starts (at most 0.4 GB), so that generating them takes no CPU during the measurement
 READY_ROWS = 600_000
-#: and no more than are sent in this time
+#: but not more rows than are sent in this time
 READY_S = 60.0
-#: spans of live traffic are numbered from here; histories take the numbers below
+#: streams of live traffic are numbered from here; histories use lower numbers
 LIVE_STREAM = 1_000
 Look = Callable[[], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
 class Switch:
-    """Drift or an attack of a kind, ``at_s`` seconds of real time after the start."""
+    """A drift or an attack that starts ``at_s`` seconds of real time after the start of the run."""
 
     kind: str
     at_s: float
@@ -54,11 +54,11 @@ class Switch:
 
 @dataclass(frozen=True)
 class Run:
-    """What to send. ``scale`` is simulated seconds per real second; 0 means live: every event happens as it is sent.
+    """What to send. ``scale`` is simulated seconds per real second; 0 means live: event time is the time of sending.
 
     A scaled run covers ``seconds * scale`` of simulated time, in which labels become due. It begins at ``start_ms`` (UTC
-    since 1970), so that runs can follow each other, and without one so that it ends now. A live run is over before any
-    label is due, unless all of them are to come ``labels_after_s`` seconds after their transactions.
+    since 1970), so that one run can follow another; by default it ends now. In a live run no label becomes due, unless
+    ``labels_after_s`` sends all labels that many seconds after their transactions.
     """
 
     rate: float
@@ -78,16 +78,16 @@ class Run:
     def __post_init__(self) -> None:
         if not (0 < self.rate <= 1_000_000 and 0 < self.seconds <= 7 * 86_400):
             raise ValueError(
-                "rate is above 0 and at most 1,000,000 a second, seconds above 0 and at most a week"
+                "the rate must be above 0 and at most 1,000,000 a second, the seconds above 0 and at most a week"
             )
         if self.total < 1:
-            raise ValueError("rate x seconds gives no transaction")
+            raise ValueError("rate x seconds is less than one transaction")
         if not 0 <= self.scale <= 1_000_000:
-            raise ValueError(f"scale is 0 (live) to 1,000,000, not {self.scale:g}")
+            raise ValueError(f"the scale must be 0 (live) to 1,000,000, not {self.scale:g}")
         if self.start_ms is not None and not self.scale:
-            raise ValueError("a live run begins now: a start needs a scale")
+            raise ValueError("a live run starts now: a start time needs a scale")
         if self.labels_after_s is not None and (self.scale or self.labels_after_s < 0):
-            raise ValueError("labels come a time of 0 s or more after their transactions in live runs only")
+            raise ValueError("labels after 0 or more seconds are for live runs only, without a scale")
 
     def span_ms(self, now_ms: int) -> tuple[int, int]:
         """(begin, end) of the run in event time."""
@@ -102,7 +102,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Block:
-    """Rows ready to send. ``values`` lack head and event time where the run is live."""
+    """Rows ready to send. In a live run ``values`` lack the head with the event time."""
 
     keys: list[bytes | None]
     values: list[bytes]
@@ -111,12 +111,12 @@ class Block:
 
 
 def natural_scale(rate: float, world: World) -> float:
-    """The scale at which a world's cards pay as often as they are used to."""
+    """The scale at which each card of a world pays at its natural rate."""
     return rate / world.payments_per_second
 
 
 def blocks(run: Run, world: World, start_ms: int, prefix: str) -> Iterator[Block]:
-    """The run's rows in order of time, a segment after another, each generated when the one before is used up."""
+    """The run's rows in order of time, generated segment by segment, each when the previous one is used up."""
     step_ms = 1000 * (run.scale or 1.0)
     plan = Plan(
         fraud_rate=run.fraud_rate,
@@ -130,7 +130,7 @@ def blocks(run: Run, world: World, start_ms: int, prefix: str) -> Iterator[Block
         end = begin + max(count / run.rate * step_ms, 1.0)
         table = history_table(
             world, from_ms(int(begin)), from_ms(int(end)), plan=plan, count=count, stream=LIVE_STREAM + segment,
-            # a segment's rows are numbered from 0
+            # rows are numbered from 0 in each segment, so the prefix names the segment
             id_prefix=prefix + letters(segment, 2),
         )  # fmt: skip
         for at in range(0, count, BLOCK_ROWS):
@@ -140,7 +140,7 @@ def blocks(run: Run, world: World, start_ms: int, prefix: str) -> Iterator[Block
 
 
 def ahead(source: Iterator[Block], depth: int, stop: Callable[[], bool] = lambda: False) -> Iterator[Block]:
-    """The same blocks, made in a thread at most ``depth`` ahead; the first comes when that many are ready, or all.
+    """The same blocks, generated by a thread up to ``depth`` ahead. The first is yielded when ``depth`` or all are ready.
 
     ``stop`` ends that wait. Closing the iterator ends the thread.
     """
@@ -181,7 +181,7 @@ def ahead(source: Iterator[Block], depth: int, stop: Callable[[], bool] = lambda
 
 
 class DueLabels:
-    """Labels of what was sent, given out when the simulated clock passes their time."""
+    """Labels of a scaled run, returned when the simulated clock passes their time."""
 
     def __init__(self) -> None:
         self._waiting: list[pa.Table] = []
@@ -189,12 +189,12 @@ class DueLabels:
     def add(self, table: pa.Table, end_ms: int) -> None:
         """Remember the labels of a block that become due before ``end_ms``, the end of the run."""
         due = pc.less(table["label_time"].cast(pa.int64()), end_ms)
-        told = table.filter(pc.fill_null(due, False))
-        if told.num_rows:
-            self._waiting.append(told)
+        labelled = table.filter(pc.fill_null(due, False))
+        if labelled.num_rows:
+            self._waiting.append(labelled)
 
     def until(self, clock_ms: int) -> pa.Table | None:
-        """Rows whose label is due by then, each once."""
+        """Rows whose label is due at ``clock_ms``, each returned once."""
         if not self._waiting:
             return None
         table = pa.concat_tables(self._waiting)
@@ -205,29 +205,31 @@ class DueLabels:
 
 
 class AgedLabels:
-    """A live run's labels, as many as people tell, given out a fixed time after their transactions were sent."""
+    """Labels of a live run, returned a fixed time after their transactions were sent."""
 
     def __init__(self, after_s: float) -> None:
         self._after_ms = int(after_s * 1000)
-        #: labelled rows of a block, and of each the place in it
-        self._told, self._places = pa.table({}), np.empty(0, np.int64)
+        #: the labelled rows of the current block, and their positions in it
+        self._labelled, self._places = pa.table({}), np.empty(0, np.int64)
         #: (labelled rows, when they were sent), oldest first
         self._sent: deque[tuple[pa.Table, int]] = deque()
 
     def add(self, table: pa.Table) -> None:
-        """The block whose rows are sent next."""
-        told = pc.is_valid(table["label"])
-        self._places = np.flatnonzero(told.to_numpy())
-        self._told = table.filter(told)
+        """Set the block whose rows are sent next."""
+        labelled = pc.is_valid(table["label"])
+        self._places = np.flatnonzero(labelled.to_numpy())
+        self._labelled = table.filter(labelled)
 
     def sent(self, begin: int, end: int, now_ms: int) -> None:
         """Rows [begin, end) of the block were sent, with ``now_ms`` as their event time."""
         first, last = np.searchsorted(self._places, (begin, end))
         if last > first:
-            self._sent.append((self._told.slice(first, last - first), now_ms))
+            self._sent.append((self._labelled.slice(first, last - first), now_ms))
 
     def until(self, clock_ms: int) -> pa.Table | None:
-        """Rows whose label is due by then, each once: their event time is when they were sent, their label's now."""
+        """Rows whose label is due at ``clock_ms``, each returned once, with the time of sending as event time and
+        ``clock_ms`` as label time.
+        """
         given, sent_ms = [], []
         while self._sent and self._sent[0][1] + self._after_ms <= clock_ms:
             rows, at_ms = self._sent.popleft()
@@ -246,7 +248,7 @@ class AgedLabels:
 
 @dataclass
 class Sent:
-    """How far a run is; ``on_block`` of ``simulate`` sees it after each block."""
+    """Progress of a run: transactions and labels sent, the simulated clock (ms)."""
 
     produced: int = 0
     labels: int = 0
@@ -267,7 +269,7 @@ def simulate(
     ``look`` lists the stack's processes with their CPU time. ``watch`` is called about ten times a second.
 
     Raises:
-        LedgerUnreachable, SendError, MeasurementError: the broker or the measuring process is not there.
+        LedgerUnreachable, SendError, MeasurementError: the broker or the measuring process does not answer.
         ValueError: the run's kinds of drift or attack are unknown.
     """
     prefix = run.id_prefix or letters(secrets.randbelow(19**8), 8)
@@ -276,7 +278,7 @@ def simulate(
     depth = math.ceil(min(READY_ROWS, run.rate * READY_S) / BLOCK_ROWS)
     source = ahead(blocks(run, world, start_ms, prefix), depth, stop)
     sender, sent = Sender(bootstrap, "tollgate-simulate"), Sent(clock_ms=start_ms)
-    block = next(source)  # before the clock starts: it waits until many are made
+    block = next(source)  # waits until many blocks are ready, before the clock starts
     with Measurement(bootstrap, id_prefix=prefix) as measurement:
         before = look()
         try:
@@ -290,7 +292,7 @@ def simulate(
         result = measurement.finish(sent.produced, run.wait_s)
         watch(sent, measurement)
         report = summary(sent.produced, result, cpu_us_per_transaction(before, look(), sent.produced))
-        # the form of the others is fixed
+        # without this option the summary's fields are fixed by the design
         return report if run.labels_after_s is None else {**report, "labels": sent.labels}
 
 

@@ -1,4 +1,4 @@
-"""The summary of a run, as other programs read it and as a person does."""
+"""The summary of a run, as JSON and as text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from loadtest.traffic.measuring import Result
 
 
 def summary(produced: int, result: Result, cpu: dict[str, Any]) -> dict[str, Any]:
-    """The value that ``tollgate simulate --json`` and ``replay --json`` print; its form is fixed by the design."""
+    """The value that ``tollgate simulate --json`` and ``replay --json`` print; its fields are fixed by the design."""
     return {
         "produced": produced,
         "decided": {"scored": result.scored, "degraded": result.degraded, "not_scored": result.not_scored},
@@ -21,12 +21,12 @@ def summary(produced: int, result: Result, cpu: dict[str, Any]) -> dict[str, Any
 
 
 def complete(report: dict[str, Any]) -> bool:
-    """Whether every transaction ended exactly once."""
+    """Whether every transaction has exactly one outcome."""
     return bool(report["missing"] == 0 and report["duplicated"] == 0)
 
 
 def lines(report: dict[str, Any], seconds: float) -> list[str]:
-    """The summary for a person."""
+    """The summary as text."""
     decided, latency, cpu = report["decided"], report["latency_ms"], report["cpu_us_per_transaction"]
     out = [
         f"produced       {report['produced']:>12,} in {seconds:.1f} s ({report['produced'] / max(seconds, 1e-9):,.0f}/s)",

@@ -1,4 +1,4 @@
-"""Our own source of traffic: a world of cards and merchants, and what happens in it. A seed gives the same traffic."""
+"""The traffic simulator: a world of cards and merchants, honest payments and fraud. The same seed gives the same traffic."""
 
 from loadtest.traffic.simulator.generate import Labels, Plan, history_table
 from loadtest.traffic.simulator.switches import Attack, Drift

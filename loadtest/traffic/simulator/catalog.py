@@ -1,4 +1,4 @@
-"""What the simulated economy is made of: countries, merchant categories, hours of the day, kinds of fraud. Plain tables."""
+"""Tables of the simulated economy: countries, merchant categories, hours of the day, kinds of fraud."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ COUNTRIES = (
     Country("SE", "SEK", 59.5, 16.0, 0.03),
     Country("US", "USD", 39.5, -95.0, 0.03),
     Country("TR", "TRY", 39.2, 33.0, 0.01),
-    # nobody lives in these two: travellers and fraudsters meet there; the last one appears only when it is switched on
+    # no card is issued in these two: travellers and fraudsters pay there. The last one appears only with country drift
     Country("TH", "THB", 14.5, 100.9, 0.0),
     Country("BR", "BRL", -20.5, -46.0, 0.0),
 )
 CODES = [country.code for country in COUNTRIES]
-#: index of the country that no traffic touches before ``Drift("country", …)``
+#: index of the country without traffic before ``Drift("country", …)``
 NEW_COUNTRY = len(COUNTRIES) - 1
 CITIES_PER_COUNTRY = 6
 
@@ -76,14 +76,14 @@ IS_ONLINE = np.array([c.channel in (ECOM, TRANSFER, MOTO) for c in CATEGORIES])
 CHANNEL_OF = np.array([c.channel for c in CATEGORIES], dtype=np.int8)
 LOG_MEDIAN = np.log([c.median_minor for c in CATEGORIES])
 SIGMA = np.array([c.sigma for c in CATEGORIES])
-#: categories that fraudsters turn into money
+#: categories whose goods fraudsters can resell
 RESELLABLE = np.array([c.mcc in ("5732", "5944", "5045", "4829", "5816") for c in CATEGORIES])
 
 FRAUD_KINDS = ("card_testing", "stolen_card", "account_takeover", "compromised_merchant", "bust_out")
 
 
 def hour_profiles() -> npt.NDArray[np.float64]:
-    """When four kinds of people pay: acceptance probability by local hour, shape (4, 24), the largest of each row is 1."""
+    """Acceptance probability by local hour for four kinds of people, shape (4, 24); the maximum of each row is 1."""
     hours = np.arange(24)
 
     def bump(centre: float, width: float) -> npt.NDArray[np.float64]:

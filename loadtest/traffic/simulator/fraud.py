@@ -1,6 +1,6 @@
-"""Fraud as the field names it. Each kind makes whole campaigns; each campaign is some payments over some time.
+"""Fraud, by the field's kinds. Each kind is generated as campaigns of several payments over some time.
 
-A campaign that lasts longer than half of the simulated span is shrunk to it, so that a short run shows whole campaigns.
+A campaign longer than half of the simulated span is shortened to it, so that a short run contains whole campaigns.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from loadtest.traffic.simulator.payments import (
 from loadtest.traffic.simulator.world import World
 
 HOUR_MS = 3_600_000
-#: share of the fraudulent payments that each kind makes
+#: each kind's share of the fraudulent payments
 SHARES = {
     "card_testing": 0.26,
     "stolen_card": 0.24,
@@ -36,10 +36,10 @@ SHARES = {
 def fraud_payments(
     world: World, rng: np.random.Generator, kind: str, start_ms: int, end_ms: int, wanted: int
 ) -> Payments:
-    """About ``wanted`` payments of one kind in [start, end), by campaigns, not in order.
+    """About ``wanted`` payments of one kind in [start, end), as campaigns, not in order of time.
 
     Raises:
-        KeyError: the kind is not one of ``SHARES`` (a compromised merchant is made by ``compromise``).
+        KeyError: the kind is unknown (``compromise`` generates compromised merchants).
     """
     make, mean_size = _MAKERS[kind]
     campaigns = int(wanted / mean_size) + (rng.random() < wanted / mean_size % 1)
@@ -53,7 +53,7 @@ def fraud_payments(
 def compromise(
     world: World, rng: np.random.Generator, payments: Payments, start_ms: int, end_ms: int, wanted: int
 ) -> None:
-    """Turn about ``wanted`` honest payments at a few merchants, for some days each, into fraud with copied cards, in place."""
+    """Turn about ``wanted`` honest payments, at a few merchants for some days each, into fraud with copied cards, in place."""
     shops = world.merchants
     inside = np.flatnonzero(
         (payments.event_ms >= start_ms) & (payments.event_ms < end_ms) & (payments.kind < 0)
@@ -70,7 +70,7 @@ def compromise(
         since = start_ms + rng.random() * max(end_ms - start_ms - length, 1)
         moment = payments.event_ms[rows]
         rows = rows[(moment >= since) & (moment < since + length) & (rng.random(len(rows)) < 0.6)]
-        # a merchant that everybody uses would be one giant campaign
+        # a very busy merchant would become a single giant campaign
         if len(rows) == 0 or len(rows) > max(wanted // 2, 4):
             continue
         payments.kind[rows] = catalog.FRAUD_KINDS.index("compromised_merchant")
@@ -84,7 +84,7 @@ def compromise(
 def _spread(
     rng: np.random.Generator, size: Ints, start_ms: int, end_ms: int, typical_ms: float
 ) -> tuple[Ints, Ints]:
-    """(campaign of each payment, its moment): campaigns begin anywhere and last about ``typical_ms``."""
+    """(campaign, moment) of each payment: campaigns begin at random and last about ``typical_ms``."""
     length = min(typical_ms, (end_ms - start_ms) / 2) * rng.uniform(0.4, 1.6, len(size))
     first = rng.uniform(start_ms, np.maximum(end_ms - length, start_ms + 1))
     campaign = np.repeat(np.arange(len(size)), size)
@@ -95,7 +95,7 @@ def _spread(
 def _card_testing(
     world: World, rng: np.random.Generator, campaigns: int, start_ms: int, end_ms: int
 ) -> Payments:
-    """One machine tries many stolen numbers with tiny amounts at one shop; the good ones buy goods hours later."""
+    """One machine tests many stolen numbers with tiny amounts at one shop; valid ones buy goods hours later."""
     size = rng.integers(8, 26, campaigns)
     campaign, moment = _spread(rng, size, start_ms, end_ms, 0.5 * HOUR_MS)
     shops = world.merchants
@@ -120,7 +120,7 @@ def _card_testing(
 def _stolen_card(
     world: World, rng: np.random.Generator, campaigns: int, start_ms: int, end_ms: int
 ) -> Payments:
-    """The plastic is used far from home while its owner goes on paying there: nobody travels that fast."""
+    """The stolen card is used far away while its owner keeps paying at home: impossible travel."""
     campaign, moment = _spread(rng, rng.integers(2, 7, campaigns), start_ms, end_ms, 5 * HOUR_MS)
     card = _active_cards(world, rng, campaigns)[campaign]
     home = world.cards.city[card]
@@ -135,7 +135,7 @@ def _stolen_card(
 def _account_takeover(
     world: World, rng: np.random.Generator, campaigns: int, start_ms: int, end_ms: int
 ) -> Payments:
-    """Somebody else logs in: new device, new address, money moves fast."""
+    """A fraudster logs in: new device, new IP address, fast transfers."""
     campaign, moment = _spread(rng, rng.integers(2, 7, campaigns), start_ms, end_ms, 3 * HOUR_MS)
     card = _active_cards(world, rng, campaigns)[campaign]
     shops = world.merchants
@@ -150,7 +150,7 @@ def _account_takeover(
 
 
 def _bust_out(world: World, rng: np.random.Generator, campaigns: int, start_ms: int, end_ms: int) -> Payments:
-    """The payer never meant to pay: after honest weeks the limit is used up in days, at home, from the usual device."""
+    """The owner never intends to repay: after honest weeks the limit is spent in days, at home, on the usual device."""
     campaign, moment = _spread(rng, rng.integers(8, 24, campaigns), start_ms, end_ms, 60 * HOUR_MS)
     card = _active_cards(world, rng, campaigns)[campaign]
     shops = world.merchants
@@ -163,7 +163,7 @@ def _bust_out(world: World, rng: np.random.Generator, campaigns: int, start_ms: 
 
 
 def _active_cards(world: World, rng: np.random.Generator, count: int) -> Ints:
-    """Cards drawn by how often they pay: a card that is used is a card that is stolen."""
+    """Draw cards in proportion to their payment rate: cards in use get stolen."""
     cumulative = np.cumsum(world.cards.rate)
     drawn: npt.NDArray[np.int64] = np.searchsorted(
         cumulative, rng.random(count) * cumulative[-1], side="right"

@@ -1,4 +1,4 @@
-"""Traffic of a world over a span of time, as a history table: transactions, what they turned out to be, and the truth."""
+"""Generates the traffic of a world over a span of time as a history table: transactions, labels and the true kind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LABEL_SOURCES = ("chargeback", "customer", "analyst")
 
 @dataclass(frozen=True)
 class Labels:
-    """When people learn the truth. Delays in days: log-normal, so most come within a week or two and a few much later."""
+    """How many labels arrive, and when. Delays in days are log-normal: most within a week or two, a few much later."""
 
     fraud_told: float = 0.9
     legit_told: float = 0.1
@@ -34,7 +34,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to generate beside the honest traffic. ``fraud_rate`` is the share of fraudulent payments without attacks."""
+    """Fraud, drift and attacks to add to honest traffic. ``fraud_rate`` is the share of fraudulent payments without attacks."""
 
     fraud_rate: float = 0.008
     labels: Labels = field(default_factory=Labels)
@@ -56,11 +56,11 @@ def history_table(
     stream: int = 0,
     id_prefix: str = "tx",
 ) -> pa.Table:
-    """Transactions of [start, end) in order of event time, with labels and truth.
+    """Transactions of [start, end) in order of event time, with labels and true kinds.
 
-    ``count`` fixes the number of rows (default: what the world's cards do in that time). ``stream`` numbers
-    independent spans of one world, so that a history and what follows it do not repeat each other's draws.
-    Columns: those of a history table, ``label_source``, and the truth: ``is_fraud``, ``fraud_kind`` (null: honest).
+    ``count`` is the number of rows (default: from the payment rates of the cards). ``stream`` numbers independent spans of
+    one world, so that live traffic does not repeat the random draws of a history. Columns: those of a history table,
+    ``label_source``, and the true kind: ``is_fraud``, ``fraud_kind`` (null: honest).
 
     Raises:
         ValueError: the span is empty, ``count`` negative, or the prefix does not consist of 1 to 24 ASCII letters.
@@ -145,7 +145,7 @@ def _table(
 
 
 def _labels(rng: np.random.Generator, payments: Payments, labels: Labels) -> tuple[Ints, Ints, Ints]:
-    """(-1 nobody says, 0 legit, 1 fraud; when it is said; by whom) for each payment."""
+    """For each payment: label (-1 none, 0 legit, 1 fraud), label time, source."""
     count, fraud = len(payments), payments.kind >= 0
     told = rng.random(count) < np.where(fraud, labels.fraud_told, labels.legit_told)
     delay = labels.median_days * np.exp(labels.sigma * rng.standard_normal(count))
@@ -170,7 +170,7 @@ def _places(degrees: npt.NDArray[np.float32]) -> pa.Array:
 
 
 def _addresses(ips: Ints) -> pa.Array:
-    """Dotted quads; absent where negative."""
+    """IP addresses as text; null where negative."""
     unique, inverse = np.unique(ips, return_inverse=True)
     parts = [pa.array((unique >> shift) & 255).cast(pa.string()) for shift in (24, 16, 8, 0)]
     return pc.binary_join_element_wise(*parts, ".").take(pa.array(inverse, mask=ips < 0))

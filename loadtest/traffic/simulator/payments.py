@@ -1,4 +1,4 @@
-"""Honest payments: habits, travel, and the columns that payments are made of while they are still numbers."""
+"""Honest payments: habits, travel, and payments as numeric columns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from loadtest.traffic.simulator.world import World
 DAY_MS = 86_400_000
 TRIP_BLOCK_DAYS = 30
 TRIP_SHARE = 0.10
-#: share of online payments that an honest customer makes from a device never seen before
+#: share of honest online payments made from a new device
 FRESH_DEVICE_SHARE = 0.006
 _PROFILES = catalog.hour_profiles()
 _HOME_NET, _MOBILE_NET, _HOSTING_NET = 81 << 24, 37 << 24, 185 << 24
@@ -44,19 +44,19 @@ class Payments:
         return len(self.event_ms)
 
     def take(self, index: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Payments:
-        """The rows at these places, or where this mask is true."""
+        """The rows of an index array or a mask."""
         return Payments(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
 
 def join(parts: list[Payments]) -> Payments:
-    """One after the other."""
+    """Concatenate payments."""
     return Payments(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Payments)})
 
 
 def honest_payments(
     world: World, rng: np.random.Generator, start_ms: int, end_ms: int, count: int
 ) -> Payments:
-    """``count`` payments in [start, end), not in order; each at an hour at which its card pays."""
+    """``count`` payments in [start, end), not in order of time; each at an hour typical of its card."""
     event_ms, card = _moments(world, rng, start_ms, end_ms, count)
     merchant = _merchants(world, rng, event_ms, card)
     return payments_at(world, rng, event_ms, card, merchant)
@@ -65,7 +65,7 @@ def honest_payments(
 def payments_at(
     world: World, rng: np.random.Generator, event_ms: Ints, card: Ints, merchant: Ints, factor: float = 1.0
 ) -> Payments:
-    """Payments as the card's payer would make them at given moments and merchants; ``factor`` scales the amounts."""
+    """Payments typical of their cards at given moments and merchants; ``factor`` scales the amounts."""
     shops = world.merchants
     category = shops.category[merchant]
     channel = catalog.CHANNEL_OF[category]
@@ -88,7 +88,7 @@ def payments_at(
 
 
 def to_minor(amount: npt.NDArray[np.floating], channel: npt.NDArray[np.int8]) -> Ints:
-    """Whole minor units, at least 1; cash comes in notes of ten."""
+    """Integer minor units, at least 1; cash in multiples of ten major units."""
     notes = np.maximum(1000, np.rint(amount / 1000) * 1000)
     rounded: Ints = (
         np.where(channel == catalog.ATM, notes, np.rint(amount)).clip(1, 5_000_000).astype(np.int64)
@@ -97,7 +97,7 @@ def to_minor(amount: npt.NDArray[np.floating], channel: npt.NDArray[np.int8]) ->
 
 
 def fresh_devices(world: World, rng: np.random.Generator, count: int) -> Ints:
-    """Numbers of devices that no card owns."""
+    """Numbers of devices that belong to no card."""
     return 2 * len(world.cards) + rng.integers(0, 2**31, count)
 
 
@@ -109,7 +109,7 @@ def hosting_ips(rng: np.random.Generator, count: int) -> Ints:
 def _moments(
     world: World, rng: np.random.Generator, start_ms: int, end_ms: int, count: int
 ) -> tuple[Ints, Ints]:
-    """Thinning: a drawn (moment, card) stays with the probability of the card's hour profile."""
+    """Draw (moment, card) pairs by thinning: a pair is kept with the probability of the card's hour profile."""
     cumulative = np.cumsum(world.cards.rate)
     offset = np.array([round(c.longitude / 15) for c in catalog.COUNTRIES])
     event_ms, card = np.empty(count, np.int64), np.empty(count, np.int64)
@@ -124,7 +124,7 @@ def _moments(
             max=len(cumulative) - 1
         )
         hour = (moment // 3_600_000 + offset[world.cards.country[who]]) % 24
-        # an hour at which nobody pays must not hold up a run that starts in it
+        # in an hour in which almost nobody pays, stop thinning so that the loop ends
         keep = (
             rng.random(drawn) < _PROFILES[world.cards.profile[who], hour]
             if attempt < 40
@@ -156,7 +156,7 @@ def _merchants(world: World, rng: np.random.Generator, event_ms: Ints, card: Int
 
 
 def _destinations(world: World, event_ms: Ints, card: Ints) -> Ints:
-    """City that a card is travelling in at that moment, -1 at home. Trips follow from seed and month alone."""
+    """The city to which a card has travelled at a moment, -1 if at home. Trips depend only on seed and block of days."""
     block_ms = TRIP_BLOCK_DAYS * DAY_MS
     block = event_ms // block_ms
     away = np.full(len(card), -1, dtype=np.int64)

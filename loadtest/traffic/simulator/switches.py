@@ -1,4 +1,4 @@
-"""What changes at a given moment: drift of honest traffic, or an attack."""
+"""Changes that start at a given moment: drift of honest traffic, or an attack."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ DRIFT_KINDS = ("amounts", "channels", "country")
 
 @dataclass(frozen=True)
 class Drift:
-    """From ``at_ms`` on (UTC since 1970) honest traffic is another. ``strength`` 1 is a change that one sees.
+    """Changes honest traffic from ``at_ms`` on (UTC since 1970). ``strength`` 1 is a clearly visible change.
 
-    ``amounts``: everything costs 1 + strength times as much. ``channels``: strength x 60 % of payments at a till
-    happen online. ``country``: strength x 30 % of payments at a till happen in a country never seen before.
+    ``amounts``: all amounts are multiplied by 1 + strength. ``channels``: strength x 60 % of the in-store payments
+    move online. ``country``: strength x 30 % of the in-store payments move to a new country.
     """
 
     kind: str
@@ -27,14 +27,14 @@ class Drift:
 
     def __post_init__(self) -> None:
         if self.kind not in DRIFT_KINDS:
-            raise ValueError(f"drift is one of {', '.join(DRIFT_KINDS)}, not {self.kind!r}")
+            raise ValueError(f"drift must be one of {', '.join(DRIFT_KINDS)}, not {self.kind!r}")
         if not 0 < self.strength <= 10:
             raise ValueError(f"strength is above 0 and at most 10, not {self.strength}")
 
 
 @dataclass(frozen=True)
 class Attack:
-    """From ``at_ms`` on one kind of fraud makes ``strength`` x 5 % of all payments on top of its usual share."""
+    """From ``at_ms`` on, one kind of fraud adds ``strength`` x 5 % of all payments to its usual share."""
 
     kind: str
     at_ms: int
@@ -42,7 +42,7 @@ class Attack:
 
     def __post_init__(self) -> None:
         if self.kind not in catalog.FRAUD_KINDS:
-            raise ValueError(f"an attack is one of {', '.join(catalog.FRAUD_KINDS)}, not {self.kind!r}")
+            raise ValueError(f"an attack must be one of {', '.join(catalog.FRAUD_KINDS)}, not {self.kind!r}")
         if not 0 < self.strength <= 10:
             raise ValueError(f"strength is above 0 and at most 10, not {self.strength}")
 
@@ -51,7 +51,7 @@ ATTACK_SHARE = 0.05
 
 
 def apply_drift(world: World, rng: np.random.Generator, payments: Payments, drift: Drift) -> None:
-    """Change the honest payments from the drift's moment on, in place."""
+    """Apply a drift to the honest payments from its moment on, in place."""
     rows = np.flatnonzero(payments.event_ms >= drift.at_ms)
     if drift.kind == "amounts":
         raised = payments.amount_minor[rows] * (1.0 + drift.strength)

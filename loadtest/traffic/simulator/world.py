@@ -1,4 +1,4 @@
-"""A world of cards and merchants: who lives where, pays when, how and how much. Arrays only; a seed gives the same world."""
+"""A world of cards and merchants: where, when, how and how much cards pay. Arrays only; the same seed gives the same world."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from loadtest.traffic.simulator import catalog
 
-#: mean number of payments of a card and day
+#: mean number of payments per card and day
 PAYMENTS_PER_DAY = 1.8
 DEFAULT_CARDS = 2_500
 FAVOURITES_NEAR = 8
@@ -21,7 +21,7 @@ Ints = npt.NDArray[np.int64]
 
 
 def letters(number: int, width: int) -> str:
-    """``width`` consonants that name a number: no digits, so that identifiers never run into long digit strings."""
+    """A number as ``width`` consonants, so that identifiers contain no long digit strings (card numbers are refused)."""
     out = []
     for _ in range(width):
         number, digit = divmod(number, len(_LETTERS))
@@ -31,7 +31,7 @@ def letters(number: int, width: int) -> str:
 
 @dataclass(frozen=True)
 class Merchants:
-    """Shape (merchants,). Those of one city lie together; the online ones are last, from ``online_from`` on."""
+    """Arrays of shape (merchants,). Merchants of one city are adjacent; online merchants are last, from ``online_from`` on."""
 
     category: npt.NDArray[np.int8]
     country: npt.NDArray[np.int8]
@@ -47,7 +47,7 @@ class Merchants:
 
 @dataclass(frozen=True)
 class Cards:
-    """Shape (cards,), favourites (cards, k). ``rate`` is payments a day, ``log_spend`` shifts the logarithm of amounts."""
+    """Arrays of shape (cards,), favourites (cards, k). ``rate``: payments a day; ``log_spend``: offset of log amounts."""
 
     customer: npt.NDArray[np.int32]
     country: npt.NDArray[np.int8]
@@ -65,7 +65,7 @@ class Cards:
 
 @dataclass(frozen=True)
 class World:
-    """Everything that stays as it is while time passes. ``tag`` keeps identifiers of different seeds apart."""
+    """The constant part of a simulation. ``tag`` makes identifiers of different seeds distinct."""
 
     seed: int
     tag: str
@@ -74,7 +74,7 @@ class World:
 
     @property
     def payments_per_second(self) -> float:
-        """What all cards together do in a second of simulated time."""
+        """Payments of all cards together per second of simulated time."""
         return float(self.cards.rate.sum()) / 86_400
 
 

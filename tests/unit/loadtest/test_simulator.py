@@ -125,9 +125,9 @@ def test_an_attack_of_each_kind_begins_at_its_moment(world, kind) -> None:
 def test_bad_arguments_are_refused(world) -> None:
     with pytest.raises(ValueError, match="cards"):
         create_world(1, 0)
-    with pytest.raises(ValueError, match="drift is one of"):
+    with pytest.raises(ValueError, match="drift must be one of"):
         Drift("weather", 0)
-    with pytest.raises(ValueError, match="attack is one of"):
+    with pytest.raises(ValueError, match="attack must be one of"):
         Attack("weather", 0)
     with pytest.raises(ValueError, match="empty"):
         history_table(world, END, START)

@@ -58,7 +58,7 @@ def test_backpressure_waits_for_decisions_and_gives_up_without_any() -> None:
     decided = iter([0, 40, 60, 100])
     Backpressure(lambda: next(decided), 50, patience_s=5).wait(100, lambda: False, lambda: None)
     assert next(decided) == 100
-    with pytest.raises(SendError, match="nothing was decided"):
+    with pytest.raises(SendError, match="no transaction was decided"):
         Backpressure(lambda: 0, 50, patience_s=0.05).wait(100, lambda: False, lambda: None)
 
 
@@ -198,7 +198,7 @@ def test_runs_that_cannot_be_are_refused() -> None:
         with pytest.raises(ValueError):
             Run(**{"seconds": 1, **bad})
     run = Run(rate=10, seconds=1, drifts=(Switch("weather", 0),))
-    with pytest.raises(ValueError, match="drift is one of"):
+    with pytest.raises(ValueError, match="drift must be one of"):
         next(blocks(run, create_world(1, 10), epoch_ms(NOW), "a"))
 
 

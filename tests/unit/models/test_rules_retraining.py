@@ -51,7 +51,7 @@ def test_so_does_one_of_another_catalogue(tmp_path: Path) -> None:
     assert [rule.name for rule in found.policy.rules] == ["amount-over-limit", "abroad"] and note == "note"
     (tmp_path / "bundles" / "fraud" / "1.0.0" / "policy.json").write_text("{}")
     found, note = _with_rules_of(settings, "1.0.0", trained(), "note")
-    assert found is trained() and "are not in this version" in note
+    assert found is trained() and "were not copied" in note
 
 
 def test_versions_of_policies_and_bundles_are_free(tmp_path: Path) -> None:
