@@ -1,6 +1,6 @@
-"""Files that others made, streamed whole through the running stack: each row is decided once or refused with a reason.
+"""Replays of public data sets through the running stack: each row is decided once or refused with a reason.
 
-Last of the end-to-end tests: payments of another world are drift, and may ask for a model that other tests would wait for.
+Last of the end-to-end tests: these payments are drift and may cause a retraining that would disturb other tests.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def test_what_a_producer_really_sent_is_decided_or_refused_in_words(running_stac
     }
     originals = [json.loads(letter.original_bytes() or b"") for letter in letters]
     assert all(original["event_time"].startswith("2019-11-31") for original in originals)
-    # the same for a person who asks the command: which record, and what of it to mend
+    # the command shows the same: which record, and which field to correct
     shown = {row["id"]: row for row in run_json(running_stack, "dead-letters", "list", "--reason", "field")}
     for letter in letters:
         row = shown[f"transactions/{letter.source_partition}/{letter.source_offset}"]
@@ -91,7 +91,7 @@ def test_sparkov_is_decided_without_its_card_numbers_and_each_label_becomes_an_o
     for text in {answer["card_id"] for answer in answers} | {answer["transaction_id"] for answer in answers}:
         assert find_card_number(text) is None
 
-    # the file spans more days than its labels take, so some were due on the way
+    # the file spans more days than its labels' delay, so some became due during the replay
     labels = [json.loads(r.value()) for r in read_topic(running_stack, "labels", start["labels"])]
     wanted = [label["transaction_id"] for label in labels if label["transaction_id"].startswith("sp-")]
     assert 0 < len(wanted) < SPARKOV_ROWS
@@ -109,7 +109,7 @@ def test_sparkov_is_decided_without_its_card_numbers_and_each_label_becomes_an_o
 
 
 def test_features_made_at_full_speed_are_recomputed_from_the_log_to_the_bit(running_stack: Settings) -> None:
-    """Nobody waited for a replay's decisions, so what was read of merchants depended on nothing but the log."""
+    """A replay has no deadlines, so the merchant features that were read depend only on the log."""
     needs("sparkov_transactions.parquet")
     result = run_json(running_stack, "parity", "--sample", "300")
     assert result["compared"] >= 100 and result["unexplained"] == 0

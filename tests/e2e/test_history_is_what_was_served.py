@@ -1,4 +1,4 @@
-"""Feast's point-in-time join over the real archive gives, to the bit, the vectors that decisions were made with."""
+"""Feast's point-in-time join over the real archive returns, to the bit, the vectors that decisions used."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ASKED = 25
 
 
 def archived(settings: Settings, wanted: set[str]) -> bool:
-    """Whether these transactions lie in the archive."""
+    """Whether these transactions are in the archive."""
     found: set[str] = set()
     for path in (settings.archive_dir / FOLDER).rglob("*.parquet"):
         found.update(pq.read_table(path, columns=["transaction_id"])["transaction_id"].to_pylist())
@@ -32,7 +32,7 @@ def archived(settings: Settings, wanted: set[str]) -> bool:
 
 
 def newest_of_cards(settings: Settings, start: dict[int, int]) -> dict[tuple[str, datetime], FeatureRecord]:
-    """What was served of some payments, one for each card: of those that no other payment of the card shares its time with."""
+    """Served features of one payment per card, only of payments whose time no other payment of the card shares."""
     served: dict[tuple[str, datetime], list[FeatureRecord]] = {}
     for record in read_topic(settings, "features", start):
         made = decode_features(record.value())

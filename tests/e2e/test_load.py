@@ -1,4 +1,4 @@
-"""Locust's users on a whole stack: what they send is decided, and the exit code says whether the SLA was kept."""
+"""Locust's users on a whole stack: what they send is decided, and the exit code says whether the limits were met."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from streams.runtime.settings import Settings
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
-#: no figure of a busy test machine decides here, only counts do
+#: limits that a busy test machine cannot exceed: the test checks counts, not times
 PATIENT = ("--deadline-ms", "10000", "--p99-ms", "60000", "--error-share", "0")
 
 
@@ -52,6 +52,6 @@ def test_users_get_their_decisions(running_stack: Settings, tmp_path: Path, targ
 def test_a_broken_sla_is_an_exit_code(running_stack: Settings) -> None:
     code, out = load(running_stack, *PATIENT, "--p99-ms", "0.001")
     assert code == 1
-    # for people: the table, then the verdict
+    # the text output has the table, then the result
     assert "Aggregated" in out
     assert out.splitlines()[-1].startswith("SLA broken: p99 ")

@@ -1,4 +1,4 @@
-"""Drift, without a hand: a drift row, a request with evidence, a trained bundle, a page; then a person approves, and rolls back."""
+"""Drift leads automatically to a drift row, a request with evidence, a trained bundle and an alert; then a person approves it and rolls back."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_drift_leads_to_a_model_that_a_person_approves_and_rolls_back(running_st
         return [row for row in told if "amount" in row["feature"]]
 
     until(drifted, 150, "rows on `drift` that tell of amounts")
-    # one a cooldown: where this traffic is not the first that drifts, as at night, it was asked for before
+    # one request per cool-down: other traffic, as at night, may have drifted and caused the request earlier
     requests = until(lambda: rows("retraining", {0: 0}), 150, "an event on `retraining`")
     assert requests[0]["evidence"], "a request for retraining carries its evidence"
 

@@ -1,4 +1,4 @@
-"""The README's examples do what it says, as they stand there."""
+"""The README's examples work as printed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole way on real parts: events in, decisions out, whatever the events look like and however they are placed."""
+"""End to end on real parts: events in, decisions out, for valid and invalid events on any partition."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.settings import Settings
 from tests.support.running import ends_of, read_topic, run_json, until
 
-#: what is tested is what is answered, on a machine that does other things too
+#: a long deadline: the tests check decisions, not latency, on a busy machine
 WITHIN_MS = 60_000
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
@@ -54,7 +54,7 @@ def produce(
 def decided_since(
     settings: Settings, start: dict[int, int], wanted: set[str]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Decisions of the wanted transactions, by id, once all are there."""
+    """Decisions of the wanted transactions by id, once all have arrived."""
 
     def look() -> dict[str, list[dict[str, Any]]] | None:
         found: dict[str, list[dict[str, Any]]] = {}
@@ -129,7 +129,7 @@ def test_bad_input_goes_to_dead_letters_and_stops_nothing(running_stack: Setting
 
 
 def test_records_placed_anywhere_reach_their_card(running_stack: Settings) -> None:
-    """No key, another key, librdkafka's own partitioner: all of a card's transactions meet, each decided once."""
+    """No key, another key, librdkafka's own partitioner: all transactions of a card reach one partition, each decided once."""
     partitions = running_stack.partitions
     start = ends_of(running_stack, "decisions", partitions)
     sent = [transaction(card_id=f"card-placed-{i % 3}", merchant_id=f"m-{i}") for i in range(30)]
@@ -158,7 +158,7 @@ def test_a_transaction_sent_twice_is_decided_once(running_stack: Settings) -> No
 
 
 def test_http_and_stream_share_one_ledger(running_stack: Settings) -> None:
-    """The HTTP edge's decision is the one on `decisions`, found again by id, and the same when asked twice."""
+    """The HTTP edge's decision equals the one on `decisions`, can be read by id, and is the same if requested twice."""
     start = ends_of(running_stack, "decisions", running_stack.partitions)
     tx = transaction(card_id="card-http")
     first = httpx.post(f"{running_stack.http}/v1/score", json=tx, timeout=90)

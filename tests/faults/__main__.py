@@ -1,4 +1,4 @@
-"""``make faults``: rounds of every fault on a whole stack, and a table. ``python -m tests.faults --help`` says what can be set."""
+"""``make faults``: rounds of every fault on a whole stack, and a table. ``python -m tests.faults --help`` lists the options."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.running import run_cli, start_whole_stack
 
 
 def main() -> int:
-    """Exit code 0: nothing missing, doubled or different, and the books balance; 1 otherwise."""
+    """Exit code 0: nothing missing, duplicated or different, and the accounts balance; 1 otherwise."""
     args = _arguments()
     home = Path(tempfile.mkdtemp(prefix="tg-faults-"))
     settings = stack.settings_for(home, args.port_base or stack.free_port_base())
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def _proven(settings: Settings, result: Result, say: Callable[[str], None]) -> bool:
-    """The books and parity of the whole log, by the commands that a user has."""
+    """Accounts and parity of the whole log, from the commands `reconcile` and `parity`."""
     books = run_cli(settings, "reconcile", "--wait", "120", "--json", timeout_s=900)
     verdict = check_parity(settings, 300, seed=1, say=lambda _text: None)
     say(

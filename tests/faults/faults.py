@@ -1,4 +1,4 @@
-"""What is done to a stack: processes killed, frozen, restarted; Redis without its last second."""
+"""The faults: processes killed, frozen, restarted; Redis without its last second of writes."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from tests.support.running import until
 
 Action = Literal["kill", "kill at the end", "freeze", "restart"]
 ENDS_S = 60.0
-#: what replicas that score the stream are called
+#: name prefix of the replicas that score the stream
 REPLICAS = "scoring-stream-"
-#: how often the size of Redis' log is looked at in the second before it dies
+#: how often the size of Redis' log is read in the second before it is killed
 LOOK_S = 0.05
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One row of the table. ``victims``: one of them, drawn, suffers the round's action."""
+    """One row of the table. The round's action is applied to one of ``victims``, drawn at random."""
 
     name: str
     victims: tuple[str, ...]
@@ -39,7 +39,7 @@ class Fault:
     labels: bool = False
     #: the group whose recovery is timed
     group: str = "processor"
-    #: Redis loses what was written in its last second
+    #: Redis loses the writes of its last second
     loses_a_second: bool = False
 
 
@@ -53,7 +53,7 @@ FAULTS = {
             "redis loses a second", ("redis",), ("kill", "kill at the end"), labels=True, loses_a_second=True
         ),
         Fault("broker", ("kafka",), ("kill", "restart"), labels=True),
-        # Serve starts another: nobody can stop one in good order
+        # no orderly stop: Ray Serve offers none for a single replica and starts another
         Fault(
             "scoring replicas", ("scoring-stream-0", "scoring-stream-1"), ("kill", "freeze"), group="scoring"
         ),
@@ -63,9 +63,9 @@ FAULTS = {
 
 
 def pid_of(settings: Settings, name: str) -> int:
-    """The pid of a process that runs."""
+    """The pid of a running process."""
     if name.startswith(REPLICAS):
-        # Ray's, not the supervisor's
+        # a process of Ray, not of the supervisor
         return int(until(lambda: running.pid_of(settings, name), ENDS_S, f"{name} to run"))
 
     def supervised() -> int:
@@ -76,12 +76,12 @@ def pid_of(settings: Settings, name: str) -> int:
 
 
 def state_of(settings: Settings, name: str) -> str:
-    """supervisord's word for a process: RUNNING, STOPPED, BACKOFF..."""
+    """supervisord's state of a process: RUNNING, STOPPED, BACKOFF..."""
     return str(Supervisor(settings).states()[name]["statename"])
 
 
 def ensure(settings: Settings, name: str, *, running: bool) -> None:
-    """Start or stop a process, and wait until it is so."""
+    """Start or stop a process and wait until it has happened."""
     supervisor = Supervisor(settings)
     if running:
         if state_of(settings, name) not in ("RUNNING", "STARTING"):
@@ -95,7 +95,7 @@ def ensure(settings: Settings, name: str, *, running: bool) -> None:
 
 @dataclass(frozen=True)
 class Inflicted:
-    """``began``: the moment (``time.monotonic``) from which recovery counts. ``over`` waits until the victim goes on."""
+    """``began``: start of the recovery time (``time.monotonic``). ``over`` waits until the victim continues."""
 
     began: float
     over: Callable[[], None]
@@ -104,9 +104,9 @@ class Inflicted:
 def inflict(
     settings: Settings, fault: Fault, action: Action, rng: random.Random, freeze_s: float
 ) -> Inflicted:
-    """Do it now. Recovery counts from here on, after a freeze of the only worker from its end on.
+    """Apply an action now. Recovery time starts now, or after a freeze of the only worker, when the freeze ends.
 
-    With a second worker a freeze goes on behind: the other one is to take over meanwhile.
+    With a second worker a freeze continues in the background, so that the other one takes over meanwhile.
     """
     victim = rng.choice(fault.victims)
     began = time.monotonic()
@@ -128,26 +128,26 @@ def inflict(
 
 
 def freeze(pid: int, seconds: float) -> None:
-    """SIGSTOP, and SIGCONT ``seconds`` later."""
+    """Send SIGSTOP, and SIGCONT ``seconds`` later."""
     os.kill(pid, signal.SIGSTOP)
     try:
         time.sleep(seconds)
     finally:
-        # Serve ends a replica that does not answer it for half a minute
+        # Serve kills a replica that does not answer for half a minute
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
 
 
 def lose_the_last_second(settings: Settings, rng: random.Random) -> int:
-    """Kill Redis, cut from its log some of what it wrote in its last second, start it again; returns the bytes cut."""
+    """Kill Redis, remove part of the last second from its log, start it again; returns the number of bytes removed."""
     log, pid = newest_log(settings), pid_of(settings, "redis")
     second_ago = log.stat().st_size
     end = time.monotonic() + 1.0
     while time.monotonic() < end:
         time.sleep(LOOK_S)
     supervisor = Supervisor(settings)
-    # stopped through the supervisor, which would start it again at once; frozen, so that SIGTERM finds nobody who
-    # could end in good order
+    # stopped through the supervisor, which would otherwise restart it; frozen first, so that SIGTERM cannot end it in
+    # an orderly way
     os.kill(pid, signal.SIGSTOP)
     supervisor.stop("redis")
     os.kill(pid, signal.SIGKILL)
@@ -160,7 +160,7 @@ def lose_the_last_second(settings: Settings, rng: random.Random) -> int:
 
 
 def newest_log(settings: Settings) -> Path:
-    """The part of Redis' append-only file that is being written."""
+    """The part of Redis' append-only file that is currently written."""
     parts: list[Any] = sorted(
         data_dir(settings).glob("appendonlydir/*.incr.aof"),
         key=lambda path: int(path.name.split(".")[-3]),

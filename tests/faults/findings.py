@@ -1,4 +1,4 @@
-"""What a look at the log and the store found: counts, and a few examples in words."""
+"""Findings of a comparison of log and store: counts, and a few examples as text."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Findings:
-    """What one look found. All but ``transactions`` and ``counted`` must be 0; ``examples`` names some of what is not."""
+    """Findings of one comparison. All counts but ``transactions`` and ``counted`` must be 0; ``examples`` lists violations."""
 
     transactions: int = 0
     #: features records that count: the first of each source offset, in the order in which scoring reads them
     counted: int = 0
     missing: int = 0
     doubled: int = 0
-    #: profiles whose bytes are not the oracle's
+    #: profiles whose bytes differ from the oracle's
     differing: int = 0
     examples: list[str] = field(default_factory=list)
 

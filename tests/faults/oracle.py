@@ -1,7 +1,7 @@
-"""What the log says must be there, and what is: transactions, features that count, items, profiles, decisions, labels.
+"""Compares what the log requires with what exists: transactions, features, entity updates, profiles, decisions, labels.
 
-The oracle is one process without faults: the kernels that serve, fed once from the beginning of the log in offset order,
-each transaction id once. It keeps going from round to round, so that a round costs what it sent.
+The oracle is a single process without faults: the serving kernels, fed from the beginning of the log in offset order, with
+each transaction id once. It continues from round to round, so that a round reads only its own records.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _decided = msgspec.json.Decoder(_Decided)
 
 
 class Oracle:
-    """Reads the log on from where it stood, and compares."""
+    """Reads the log from its last position and compares."""
 
     def __init__(self, settings: Settings, *, scoring: bool) -> None:
         self._settings = settings
@@ -60,7 +60,7 @@ class Oracle:
         self._applied: dict[tuple[str, int, int], int] = {}
         self._said: dict[str, Known] = {}
         self._last_features: dict[int, int] = {}
-        # what is owed: +1 expected, -1 there; 0 and gone once both were seen
+        # open entries: +1 expected, -1 found; removed at 0
         self._items: Counter[tuple[Any, ...]] = Counter()
         self._features: Counter[tuple[int, int, str]] = Counter()
         self._decisions: Counter[str] = Counter()
@@ -71,13 +71,13 @@ class Oracle:
         self._decided: set[str] = set()
 
     def look(self, sent: Sequence[str], *, everything: bool = False) -> Findings:
-        """Read what came since the last look and compare with what was sent and with the store.
+        """Read the new records and compare them with the transactions sent and with the store.
 
-        Only when all workers are idle: what is under way would be missing. ``everything`` compares every profile, not only
-        those that changed.
+        Call it only when all workers are idle: records in flight would count as missing. ``everything`` compares every
+        profile, not only those that changed.
 
         Raises:
-            LedgerUnreachable, StoreUnavailable: Kafka or Redis is not there.
+            LedgerUnreachable, StoreUnavailable: Kafka or Redis does not answer.
         """
         found = Findings(transactions=len(sent))
         ends = end_of(self._settings.kafka, self._topics)
@@ -92,7 +92,7 @@ class Oracle:
             if topic in ends:
                 span = {topic: ends[topic]}
                 by_partition: dict[int, list[Any]] = {}
-                # partitions interleave as they come; within one the order is that of the log
+                # partitions interleave at random; within one the order is that of the log
                 read_span(self._settings.kafka, {topic: self._read[topic]}, span, partial(_sort, by_partition), stall_s=60)  # fmt: skip
                 take(by_partition, found)
                 self._read[topic] = ends[topic]
@@ -139,7 +139,7 @@ class Oracle:
         for partition, batch in records.items():
             for record in batch:
                 made = decode_features(record.value())
-                # scoring's rule: nothing at or below the last source offset counts
+                # scoring's rule: a record at or below the last source offset is a duplicate
                 if made.offset <= self._last_features.get(partition, -1):
                     continue
                 self._last_features[partition] = made.offset
@@ -199,7 +199,7 @@ class Oracle:
                         self._items[("declined", "customer", tx.customer_id)] += 1
 
     def _take_labels(self, records: dict[int, list[Any]], _found: Findings) -> None:
-        """The labels of a round are said once or repeated, never corrected: each counts once."""
+        """Labels of a round are sent once or repeated, never corrected: each counts once."""
         if not self._scoring:
             return
         for batch in records.values():
@@ -239,7 +239,7 @@ class Oracle:
                     found.note(f"{what} {key}: {left} missing", missing=left)
                 elif left < 0:
                     found.note(f"{what} {key}: {-left} too many", doubled=-left)
-            # a later round starts even
+            # the next round starts without open entries
             counter.clear()
         self._entities.clear()
         self._decided.clear()
@@ -256,7 +256,7 @@ def _sort(by_partition: dict[int, list[Any]], batch: list[Any]) -> None:
 
 
 def _named(tx: Transaction) -> list[tuple[str, str]]:
-    """The entities of a transaction beside its card."""
+    """The entities of a transaction other than its card."""
     named = (
         ("merchant", tx.merchant_id),
         ("device", tx.device_id),

@@ -20,7 +20,7 @@ READ_AT_ONCE = 2_000
 
 
 class Profiles:
-    """The oracle's profiles of one view; ``touched`` since they were last compared."""
+    """The oracle's profiles of one view; ``touched`` are those changed since the last comparison."""
 
     def __init__(self, view: View) -> None:
         self.view = view
@@ -32,7 +32,7 @@ class Profiles:
         out = [self.slots.setdefault(name, len(self.slots)) for name in names]
         while len(self.slots) > len(self.arena):
             before, self.arena = self.arena, new_arena(self.arena.dtype, 2 * len(self.arena))
-            # as bytes: NumPy copies structured records field by field and leaves what lies between as it was
+            # copied as bytes: NumPy copies structured records field by field and skips the padding between
             self.arena.view(np.uint8)[: before.nbytes] = before.view(np.uint8)
         return out
 
@@ -41,7 +41,7 @@ class Profiles:
         return encode_profiles(self.arena, places)
 
     def _stored(self, reply: Any) -> bytes | None:
-        """The profile in a reply, in the form of ``expected``: when one was last written whole depends on how chunks fell."""
+        """The profile in a reply, packed again like ``expected``: the stored form depends on chunk boundaries."""
         arena, place = new_arena(self.arena.dtype, 1), np.array([0])
         ((profiles, since),) = columns_in([reply], [self.view])
         try:
@@ -51,7 +51,7 @@ class Profiles:
         return encode_profiles(arena, place)[0]
 
     def compare(self, client: RespClient, found: Findings, *, everything: bool) -> None:
-        """Hold the store's profiles, byte by byte, against the oracle's: of those touched since the last time, or of ``everything``."""
+        """Compare the store's profiles with the oracle's, byte by byte: those changed since the last time, or ``everything``."""
         names = sorted(self.slots if everything else self.touched)
         self.touched.clear()
         for first in range(0, len(names), READ_AT_ONCE):

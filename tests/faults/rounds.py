@@ -1,4 +1,4 @@
-"""Rounds of a fault on a stack that runs: traffic, the fault at a random moment, then the books; one line a fault."""
+"""Rounds of a fault on a running stack: traffic, the fault at a random moment, then the comparison; one line per fault."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from tests.faults.oracle import Oracle
 from tests.faults.traffic import SCALE, Sending, Traffic
 
 RATE = 2_000
-#: of traffic in a round, beside the time that a victim is frozen
+#: seconds of traffic in a round, plus the time that a victim is frozen
 SECONDS = 5.0
 CARDS = 20_000
-#: a busy machine may take so long for a backlog; a worker that fails for good takes longer
+#: a busy machine may need this long for a backlog; a worker that has failed permanently takes longer
 IDLE_WITHIN_S = 420.0
-#: caught up: no more than so much traffic is waiting
+#: caught up: at most this many seconds of traffic are waiting
 CAUGHT_UP_S = 0.5
-#: what had come when a worker died it may have handled; what came within this time it did not
+#: records that arrive this long after the fault were certainly not handled by the killed worker
 FELT_AFTER_S = 1.0
 READS = {
     "processor": (TRANSACTIONS.name, ENTITIES.name),
     "labels": (LABELS.name, DECISIONS.name),
-    # what it has decided is told by the transactions' offsets
+    # its progress is given by the transactions' offsets
     "scoring": (TRANSACTIONS.name,),
 }
 Say = Callable[[str], None]
@@ -45,7 +45,7 @@ Say = Callable[[str], None]
 
 @dataclass
 class Result:
-    """What the rounds of one fault came to."""
+    """The result of the rounds of one fault."""
 
     fault: str
     rounds: int = 0
@@ -72,27 +72,27 @@ class Result:
 
 
 class Bench:
-    """A stack under test. ``scoring``: decisions, labels and outcomes are checked too, so everything must run."""
+    """A stack under test. ``scoring``: also check decisions, labels and outcomes; then all processes must run."""
 
     def __init__(self, settings: Settings, *, scoring: bool, freeze_s: float, say: Say = print) -> None:
         self.settings, self.freeze_s, self._say = settings, freeze_s, say
         self._client = RespClient(settings.redis_address)
         self._scoring = scoring
         self._groups = ("processor", "labels") if scoring else ("processor",)
-        # joins no group: it asks for ends, and for what the scoring group has committed
+        # does not join the group: reads end offsets and the scoring group's committed offsets
         self._reader = log_reader(settings.kafka, **{"group.id": "scoring", "log_level": 0})
         self.oracle = Oracle(settings, scoring=scoring)
         self._world = create_world(7, CARDS)
         self._began_ms = epoch_ms(datetime.now(UTC) - timedelta(days=200))
         self._until_idle()
-        # what was on the log before is taken in, and is not this bench's to judge
+        # read earlier records without checking them
         self.oracle.look([])
 
     def close(self) -> None:
         self._reader.close()
 
     def run(self, fault: Fault, rounds: int, seed: int, *, everything: bool = True) -> Result:
-        """Rounds of one fault, with the seeds ``seed``, ``seed + 1``...; the last one compares every profile (``everything``)."""
+        """Run rounds of one fault with seeds ``seed``, ``seed + 1``...; with ``everything`` the last one compares all profiles."""
         result = Result(fault.name)
         if self.settings.processors > 1:
             ensure(self.settings, "processor-1", running=fault.processors > 1)
@@ -102,17 +102,17 @@ class Bench:
 
     def _round(self, fault: Fault, seed: int, result: Result, everything: bool) -> None:
         rng = random.Random(seed)
-        # by the seed, so that a round can be repeated alone
+        # chosen by the seed, so that a single round can be repeated
         action = fault.actions[seed % len(fault.actions)]
         seconds = SECONDS + (self.freeze_s if action == "freeze" else 0.0)
         sending = Sending(
             RATE, seconds, seed, letters(time.time_ns() % 19**8, 8), self._next_ms(seconds), fault.misplaced, fault.labels
         )  # fmt: skip
         traffic = Traffic(self.settings.kafka, self.settings.partitions, sending, self._world)
-        # while a victim is frozen the traffic goes on, and for a while after it
+        # traffic continues while a victim is frozen and some time after
         moment = rng.uniform(1.0, SECONDS - 1.0)
         if action == "kill at the end":
-            # the last second ends in silence: no later transaction tells anybody that something was lost
+            # no traffic follows the lost second: no later transaction may reveal the loss to the processor
             moment = SECONDS - rng.uniform(0.2, 0.8)
         traffic.start()
         self._until_sent(traffic, int(RATE * moment))
@@ -130,7 +130,7 @@ class Bench:
         )
 
     def positions(self, group: str) -> dict[tuple[str, int], int] | None:
-        """Where a group's workers are, as the store says, or the log; None while it is away."""
+        """The positions of a group's workers, from the store or the log; None while it does not answer."""
         places = [(topic, p) for topic in READS[group] for p in range(self.settings.partitions)]
         if group == "scoring":
             return self._decided(places)
@@ -142,21 +142,21 @@ class Bench:
         return {place: int(value or 0) for place, value in zip(places, values, strict=True)}
 
     def _decided(self, places: list[tuple[str, int]]) -> dict[tuple[str, int], int] | None:
-        """How far each partition of transactions is decided, as the tails of `decisions` say; None while Kafka is away."""
+        """The offset up to which each partition of transactions is decided, from the ends of `decisions`; None while Kafka is down."""
         try:
             return {(topic, p): last_decided(self.settings, p) + 1 for topic, p in places}
         except (KafkaException, TailUnreadable):
             return None
 
     def _behind(self, group: str) -> int | None:
-        """Records that a group has not handled yet; None while Kafka or Redis is away."""
+        """Records that a group has not handled yet; None while Kafka or Redis is down."""
         positions, ends = self.positions(group), self._ends(group)
         if positions is None or ends is None:
             return None
         return sum(max(0, ends[place] - position) for place, position in positions.items())
 
     def _ends(self, group: str) -> dict[tuple[str, int], int] | None:
-        """Where the topics that a group reads end; None while Kafka is away."""
+        """The end offsets of the topics that a group reads; None while Kafka is down."""
         places = [(topic, p) for topic in READS[group] for p in range(self.settings.partitions)]
         ends = {place: self._end(*place) for place in places}
         known = {place: end for place, end in ends.items() if end is not None}
@@ -175,11 +175,11 @@ class Bench:
             time.sleep(0.01)
 
     def _recovered(self, group: str, traffic: Traffic, began: float) -> float:
-        """The moment at which the group had handled what was waiting FELT_AFTER_S after the fault, and had caught up with the traffic."""
+        """The moment when the group had handled the records waiting FELT_AFTER_S after the fault, and had caught up with the traffic."""
         end = time.monotonic() + IDLE_WITHIN_S
         goal: dict[tuple[str, int], int] | None = None
         while True:
-            # once all is sent there is no excuse for a rest
+            # once all is sent nothing may be left waiting
             most = 0 if traffic.sent == traffic.sending.total else RATE * CAUGHT_UP_S
             now = time.monotonic()
             if goal is None and now - began >= FELT_AFTER_S:
@@ -192,7 +192,7 @@ class Bench:
             time.sleep(0.1)
 
     def _until_idle(self) -> None:
-        """Wait until every group has handled everything, what they send each other included."""
+        """Wait until every group has handled all records, including those that the groups send each other."""
         end = time.monotonic() + IDLE_WITHIN_S
         calm = 0
         while calm < 3:
@@ -203,7 +203,7 @@ class Bench:
             time.sleep(0.1)
 
     def _undecided(self) -> int | None:
-        """Features that the scoring group has not read, as far as it committed; None while Kafka is away."""
+        """Features records after the scoring group's committed offsets; None while Kafka is down."""
         ends = [self._end(FEATURES.name, p) for p in range(self.settings.partitions)]
         places = [TopicPartition(FEATURES.name, p) for p in range(self.settings.partitions)]
         try:
@@ -215,14 +215,14 @@ class Bench:
         return sum(max(0, (end or 0) - offset) for end, offset in zip(ends, committed, strict=True))
 
     def _next_ms(self, seconds: float) -> int:
-        """Rounds follow each other in event time, so that nothing is too late for its window."""
+        """Start each round after the previous one in event time, so that nothing is too late for its window."""
         start = self._began_ms
         self._began_ms += int(seconds * SCALE * 1000)
         return start
 
 
 def table(results: list[Result]) -> str:
-    """The results as a table for a person."""
+    """The results as a text table."""
     head = (
         "fault", "rounds", "transactions", "missing", "doubled", "state differs", "features that count",
         "recovery median s", "max s",

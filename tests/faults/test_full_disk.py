@@ -1,4 +1,4 @@
-"""A disk that takes nothing any more: waiting, a message that names it, and on with nothing lost once there is room."""
+"""A full disk: processes wait, a message names the disk, and all continue without loss once there is free space."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RATE, SECONDS = 300, 25
 
 @contextmanager
 def small_disk(size_mb: int) -> Iterator[Path]:
-    """A file system of its own; the test is skipped where none may be mounted."""
+    """A separate file system; the test is skipped if mounting is not allowed."""
     folder = Path(tempfile.mkdtemp(prefix="tg-disk-"))
     try:
         mounted = subprocess.run(
@@ -44,7 +44,7 @@ def small_disk(size_mb: int) -> Iterator[Path]:
 
 
 def fill(folder: Path) -> None:
-    """Take what is left, to the last byte; again and again, as others free some."""
+    """Fill the disk to the last byte, repeatedly, as other processes free space."""
     with (folder / "ballast").open("ab", buffering=0) as file:
         for block in (1 << 20, 4096, 1):
             try:
@@ -95,7 +95,7 @@ def stack_on_a_small_disk(free_port_base: Callable[[], int]) -> Iterator[tuple[S
                 )
             yield settings, folder
         finally:
-            # its folder goes with the disk
+            # no purge: the folder disappears with the disk
             stack.stop(settings)
             assert not marked(settings)
 
@@ -132,7 +132,7 @@ def test_a_full_disk_under_load(stack_on_a_small_disk: tuple[Settings, Path]) ->
 
     until(broker_has_ended, 90, "the broker to end on a full disk")
     until(store_takes_nothing, 60, "Redis to refuse writes")
-    # a broker that has just been started again is given its time first
+    # a broker that has just been restarted needs some time first
     silent = f"problem: Kafka at {settings.kafka} does not answer"
     until(lambda: silent in run_cli(settings, "status").stdout, 60, "the status to name Kafka")
     status = run_cli(settings, "status")

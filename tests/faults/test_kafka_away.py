@@ -1,4 +1,4 @@
-"""Kafka away for half a minute under load: everybody waits and says so, callers are told, then on with nothing lost."""
+"""Kafka down for half a minute under load: processes wait and log it, callers get 503, then all continue without loss."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from tests.support.running import ends_of, pid_of, run_json, stand_still, start_
 
 pytestmark = pytest.mark.stack
 RATE, SECONDS, AWAY_S = 300, 36, 30.0
-#: of one process for half a minute; twenty lines a second would be several times that
+#: log size of one process in half a minute; twenty lines a second would be several times this
 MAX_LOG_BYTES = 100_000
 
 
 def freeze(settings: Settings, pid: int) -> Callable[[], None]:
-    """It takes connections and answers nothing; returns what ends that."""
+    """The broker accepts connections but does not answer; returns a function that ends this."""
     stand_still(pid)
     return lambda: os.kill(pid, signal.SIGCONT)
 
 
 def kill_and_keep_away(settings: Settings, pid: int) -> Callable[[], None]:
-    """It is gone without a word, and its supervisor brings it back only when asked."""
+    """The broker is killed, and the supervisor restarts it only on request."""
     supervisor = Supervisor(settings)
     supervisor.stop("kafka")
     os.kill(pid, signal.SIGKILL)
@@ -45,7 +45,7 @@ def ask(settings: Settings, name: str) -> httpx.Response:
         "transaction_id": name, "event_time": datetime.now(UTC).isoformat(), "card_id": "card-away", "merchant_id": "m-1",
         "amount_minor": 4200, "currency": "EUR",
     }  # fmt: skip
-    # silence would be a time-out, which raises
+    # no answer would be a timeout, which raises
     return httpx.post(f"{settings.http}/v1/score", json=body, timeout=20)
 
 
@@ -90,15 +90,15 @@ def test_kafka_away_for_30_s(
     until(lambda: stack.report(running_stack)["state"] == "ready", 90, "the stack to be ready again")
 
     assert report["state"] == "starting"
-    # a caller is never left waiting, and never told what was not recorded
+    # every caller gets an answer, and no decision that was not recorded
     assert {answer.status_code for answer in answers} == {503}
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
     new = {name: path.read_text()[before.get(name, 0) :] for name, path in logs(running_stack).items()}
     assert {name: len(text) for name, text in new.items() if len(text) > MAX_LOG_BYTES} == {}
-    # whoever waits says for whom
+    # each waiting process logs what it waits for
     for name in ("processor-0", "labels-0", "scoring"):
         assert "Kafka" in new[name] or running_stack.kafka in new[name], f"{name}: {new[name][-1000:]}"
-    # the replicas' own lines reach the log
+    # the replicas' log lines reach the log
     assert '"process": "scoring-http-0"' in new["scoring"]
     assert "Traceback" not in new["processor-0"] + new["labels-0"] + new["rollout-0"]
 

@@ -1,4 +1,4 @@
-"""``kill -9`` while transactions flow: nothing lost, nothing decided twice, the books balance."""
+"""``kill -9`` during traffic: nothing lost, nothing decided twice, the accounts balance."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_kill_9_of_processor_replica_and_labels_worker(running_stack: Settings) 
 
 @pytest.mark.timeout(300)
 def test_redis_and_kafka_restart_under_load(running_stack: Settings) -> None:
-    """Redis killed, then the broker killed: waiting with back-off, then on, with nothing lost."""
+    """Redis killed, then the broker: processes wait with back-off, then continue without loss."""
     traffic = start_cli(
         running_stack,
         "simulate",
@@ -77,13 +77,13 @@ def test_redis_and_kafka_restart_under_load(running_stack: Settings) -> None:
 
 @pytest.mark.timeout(900)
 def test_labels_worker_killed_and_frozen(running_stack: Settings) -> None:
-    """Labels before and after their decisions: each fraud counts once for all whom it concerns, one outcome for each label."""
+    """Labels before and after their decisions: each fraud counts once for every entity, with one outcome per label."""
     if running_stack.embedded:
         pytest.skip(
             "the mock cluster keeps nothing: needs Java 17 and Kafka's jars (`make setup` brings them)"
         )
     bench = Bench(running_stack, scoring=True, freeze_s=7.0)
-    # what other tests have left is not looked at again
+    # profiles of earlier tests are not compared
     result = bench.run(FAULTS["labels worker"], 2, seed=102, everything=False)
     bench.close()
     assert result.clean, result

@@ -1,4 +1,4 @@
-"""Redis loses everything while traffic flows: one command makes the state again, meanwhile decisions go on and say so."""
+"""Redis loses all data during traffic: one command rebuilds the state; meanwhile decisions continue, marked as degraded."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from tests.support.running import ends_of, read_topic, run_cli, run_json, start_
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
 
-#: what decisions made of a transaction alone lack, when it names everybody
+#: missing features of a decision from the transaction alone, if it names every entity
 ALL_MISSING = ["card_features", "merchant_features", "device_features", "ip_features", "customer_features"]
 
 
 def lose_everything(store: redis.Redis) -> None:
-    """As a store that was replaced behind a long log: empty, and marked so (``streams.processor.state_loss``); at one moment."""
+    """Empty the store and mark the loss (``streams.processor.state_loss``), atomically, as if it was replaced with a long log."""
     told = {"why": "the store was emptied", "since": datetime.now(UTC).isoformat(timespec="seconds")}
     store.pipeline(transaction=True).flushall().set(REBUILDING_KEY, json.dumps(told)).execute()
 
 
 def works_without_state(settings: Settings) -> bool:
-    """Whether every processor says so."""
+    """Whether every processor reports it."""
     for number in range(settings.processors):
         port = settings.metrics_port(f"processor-{number}")
         try:
@@ -69,7 +69,7 @@ def decided_meanwhile(settings: Settings) -> list[Any]:
 
 
 def assert_degraded(settings: Settings, decisions: list[Any]) -> None:
-    """They say that they are, and why; over HTTP too."""
+    """The decisions state that they are degraded and why, over HTTP too."""
     assert len(decisions) == 20
     for decision in decisions:
         assert decision["status"] == "degraded", decision
@@ -109,7 +109,7 @@ def test_an_empty_store_is_rebuilt_under_load(running_stack: Settings) -> None:
         assert again.returncode == 0, again.stderr
         done = json.loads(again.stdout)
         assert done["transactions"] > 500 and done["entities"] > 200
-        # progress goes to standard error, at least that all was read
+        # progress goes to standard error, at least a line that all records were read
         assert re.search(r"^([\d,]+) of \1 records, [\d,]+ a second", again.stderr, re.MULTILINE), (
             again.stderr
         )
@@ -123,7 +123,7 @@ def test_an_empty_store_is_rebuilt_under_load(running_stack: Settings) -> None:
     assert run_json(running_stack, "reconcile", "--wait", "60")["balanced"] is True
     parity = run_json(running_stack, "parity", "--sample", "400")
     assert parity["unexplained"] == 0 and parity["identical"] > 300
-    # and the state is used again
+    # the state is used again
     tx = {
         "transaction_id": "tx-after-rebuild", "event_time": "2026-11-21T10:15:30.123Z", "card_id": "card-after",
         "merchant_id": "m-after", "amount_minor": 1299, "currency": "EUR",

@@ -1,4 +1,4 @@
-"""Two rounds of each fault of the feature engine at 2,000 transactions a second: everything once, whatever died meanwhile.
+"""Two rounds of each fault of the feature engine at 2,000 transactions a second: nothing lost, nothing duplicated.
 
 ``make faults`` runs twenty rounds of each, with the whole stack and freezes of a minute, and prints the table.
 """
@@ -17,18 +17,18 @@ from tests.faults.faults import FAULTS
 from tests.faults.rounds import Bench
 from tests.support.running import until
 
-#: longer than the session timeout of 6 s: the frozen one has lost its partitions when it wakes
+#: longer than the session timeout of 6 s: the frozen worker has lost its partitions when it wakes up
 FREEZE_S = 7.0
 ROUNDS = 2
-#: the seed says what is done: from here on first a kill, then a freeze or a restart
+#: the seed chooses the action: this one and the next give first a kill, then a freeze or a restart
 SEED = 102
-#: no bundle is served: what is decided says so, once for each transaction
+#: no bundle is served: each transaction gets one decision, not_scored
 ENGINE = ("kafka", "redis", "processor-0", "processor-1", "labels-0", "scoring")
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory, free_port_base: Callable[[], int]) -> Iterator[Bench]:
-    """Kafka, Redis, two processors, the labels worker, and two replicas that decide."""
+    """A stack of Kafka, Redis, two processors, the labels worker, and two scoring replicas."""
     settings = stack.settings_for(tmp_path_factory.mktemp("faults"), free_port_base())
     settings = msgspec.structs.replace(settings, processors=2, stream_replicas=2)
     settings = stack.start(settings, only=ENGINE, wait_s=120)

@@ -1,4 +1,4 @@
-"""Transactions of a seed at a fixed rate from a thread, half of them on the wrong partition when asked for, and labels."""
+"""Sends a seed's transactions and labels at a fixed rate from a thread; optionally half of them to the wrong partition."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from streams.runtime.kafka.clients import new_producer
 
 #: simulated seconds per real second: a card pays a few times in a round
 SCALE = 3000.0
-#: one transaction in so many is labelled, some before it is even decided, most up to so many transactions later
+#: one transaction in LABELLED_EVERY gets a label, sent at most LABEL_EARLY transactions before or LABEL_LATE after it
 LABELLED_EVERY, LABEL_EARLY, LABEL_LATE = 20, 400, 4000
 
 
 @dataclass(frozen=True)
 class Sending:
-    """What one round sends: ``rate`` a second for ``seconds`` of real time, event times from ``start_ms`` on."""
+    """The traffic of one round: ``rate`` a second for ``seconds`` of real time, event times from ``start_ms`` on."""
 
     rate: int
     seconds: float
@@ -45,7 +45,7 @@ class Sending:
 
 
 class Traffic:
-    """One round's sender. ``sent`` counts the transactions handed to the producer; ``finish`` waits for the broker."""
+    """The sender of one round. ``sent`` counts transactions passed to the producer; ``finish`` waits for the broker."""
 
     def __init__(self, bootstrap: str, partitions: int, sending: Sending, world: World) -> None:
         self.sending = sending
@@ -107,13 +107,13 @@ class Traffic:
                 self._producer.produce(topic, value, key, partition)
                 return
             except BufferError:
-                # the broker is away: the queue is as long as two minutes of traffic
-                assert time.monotonic() < until, "the broker took nothing for 120 s"
+                # the broker is down: the queue holds two minutes of traffic
+                assert time.monotonic() < until, "the broker accepted no record for 120 s"
                 self._producer.poll(0.05)
 
 
 def _labels(table: pa.Table, homes: list[int], rng: random.Random) -> dict[int, list[tuple[int, str, bytes]]]:
-    """(partition, card, label) by the row that it is sent with; one in ten is sent twice."""
+    """(partition, card, label) by the row with which it is sent; one in ten is sent twice."""
     columns = {name: table[name].to_pylist() for name in ("transaction_id", "card_id", "merchant_id")}
     event_ms = table["event_time"].cast(pa.int64()).to_pylist()
     out: dict[int, list[tuple[int, str, bytes]]] = {}
