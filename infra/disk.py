@@ -21,7 +21,7 @@ START_FREE_MB = 200
 #: below this a disk counts as full: a restarting broker needs space for its indexes before it can serve
 MIN_FREE_MB = 64
 LOOK_FIRST_S, LOOK_LAST_S = 0.5, 5.0
-SAY_EVERY_S = 30.0
+LOG_EVERY_S = 30.0
 
 
 def free_mb(folder: Path) -> int:
@@ -53,18 +53,18 @@ def wait_for_room(
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Return once a folder's disk has ``min_mb`` free. Meanwhile log the reason every half minute."""
-    pause_s, began, said = LOOK_FIRST_S, clock(), False
-    say_at = began
+    pause_s, began, logged = LOOK_FIRST_S, clock(), False
+    log_at = began
     while (left := free_mb(folder)) < min_mb:
-        if clock() >= say_at:
+        if clock() >= log_at:
             logger.warning(
                 "the disk of %s is full (%d MB free): waiting for %d MB, %.0f s so far",
                 folder, left, min_mb, clock() - began,
             )  # fmt: skip
-            say_at, said = clock() + SAY_EVERY_S, True
+            log_at, logged = clock() + LOG_EVERY_S, True
         sleep(pause_s)
         pause_s = min(pause_s * 2, LOOK_LAST_S)
-    if said:
+    if logged:
         logger.warning("the disk of %s has enough free space again after %.0f s", folder, clock() - began)
 
 

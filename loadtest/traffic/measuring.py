@@ -72,18 +72,18 @@ def main() -> None:
     if begin.id_prefix is not None:
         # low priority: it reads the log's timestamps, so its own delay does not matter, but its CPU use would
         os.nice(10)
-    told: list[Produced] = []
+    produced: list[Produced] = []
     closed = threading.Event()
-    threading.Thread(target=_listen, args=(lines, told, closed), daemon=True).start()
+    threading.Thread(target=_listen, args=(lines, produced, closed), daemon=True).start()
     consumer = log_reader(begin.bootstrap)
     try:
         consumer.assign([TopicPartition(t, p, o) for t, ends in begin.start.items() for p, o in ends.items()])
         accounts = Accounts(_mine(begin))
-        balance = _watch(consumer, accounts, told, closed)
+        balance = _watch(consumer, accounts, produced, closed)
     finally:
         consumer.close()
     if balance is not None:
-        _say(_result(balance, told[0].produced))
+        _write(_result(balance, produced[0].produced))
 
 
 def _mine(begin: Begin) -> Any:
@@ -109,34 +109,37 @@ def _lines() -> Iterator[bytes]:
             yield line
 
 
-def _listen(lines: Iterator[bytes], told: list[Produced], closed: threading.Event) -> None:
-    told.extend(msgspec.json.decode(line, type=Produced) for line in lines)
+def _listen(lines: Iterator[bytes], produced: list[Produced], closed: threading.Event) -> None:
+    produced.extend(msgspec.json.decode(line, type=Produced) for line in lines)
     closed.set()
 
 
 def _watch(
-    consumer: Any, accounts: Accounts, told: list[Produced], closed: threading.Event
+    consumer: Any, accounts: Accounts, produced: list[Produced], closed: threading.Event
 ) -> Balance | None:
     """Read until all produced transactions are accounted for, or no record has arrived for ``wait_s``."""
-    said = checked = last_news = time.monotonic()
-    was_told, entered, complete_at = False, -1, None
+    reported = checked = last_news = time.monotonic()
+    was_produced, entered, complete_at = False, -1, None
     while not closed.is_set():
         accounts.add([r for r in consumer.consume(10_000, timeout=PROGRESS_S) if r.error() is None])
         now = time.monotonic()
         total = accounts.transactions + accounts.decisions + accounts.dead_letters
-        if total != entered or (told and not was_told):
-            entered, last_news, was_told = total, now, bool(told)
-        if now - said >= PROGRESS_S:
-            said = now
-            _say(Progress(accounts.transactions, accounts.decisions, accounts.dead_letters))
-        if not told or now - checked < 0.3:
+        if total != entered or (produced and not was_produced):
+            entered, last_news, was_produced = total, now, bool(produced)
+        if now - reported >= PROGRESS_S:
+            reported = now
+            _write(Progress(accounts.transactions, accounts.decisions, accounts.dead_letters))
+        if not produced or now - checked < 0.3:
             continue
-        if accounts.decisions + accounts.dead_letters >= told[0].produced or now - last_news > told[0].wait_s:
+        if (
+            accounts.decisions + accounts.dead_letters >= produced[0].produced
+            or now - last_news > produced[0].wait_s
+        ):
             checked = now
             balance = accounts.balance()
-            if now - last_news > told[0].wait_s:
+            if now - last_news > produced[0].wait_s:
                 return balance
-            done = balance.in_flight == 0 and balance.ingested >= told[0].produced
+            done = balance.in_flight == 0 and balance.ingested >= produced[0].produced
             complete_at = (complete_at or now) if done else None
             if complete_at is not None and now - complete_at >= GRACE_S:
                 return balance
@@ -159,7 +162,7 @@ def _result(balance: Balance, produced: int) -> Result:
     )
 
 
-def _say(message: Progress | Result) -> None:
+def _write(message: Progress | Result) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
     sys.stdout.buffer.flush()
 

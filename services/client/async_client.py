@@ -56,9 +56,9 @@ class AsyncClient:
         """Raises: NotFound, or another TollgateError."""
         return await self._run(calls.decision(self._terms, transaction_id, within_ms))
 
-    async def label(self, said: Label, within_ms: int = OTHER_WITHIN_MS) -> None:
+    async def label(self, label: Label, within_ms: int = OTHER_WITHIN_MS) -> None:
         """Raises: TollgateError."""
-        await self._run(calls.label(self._terms, said, within_ms))
+        await self._run(calls.label(self._terms, label, within_ms))
 
     async def model(self, within_ms: int = OTHER_WITHIN_MS) -> ModelInfo:
         """Raises: TollgateError."""

@@ -110,9 +110,9 @@ def decision(terms: Terms, transaction_id: str, within_ms: int) -> Call[Decision
     return read_decision(answer.content)
 
 
-def label(terms: Terms, said: Label, within_ms: int) -> Call[None]:
+def label(terms: Terms, label: Label, within_ms: int) -> Call[None]:
     """Raises: TollgateError."""
-    yield from _exchange(terms, "POST", "/v1/labels", encode(said), within_ms, {})
+    yield from _exchange(terms, "POST", "/v1/labels", encode(label), within_ms, {})
 
 
 def model(terms: Terms, within_ms: int) -> Call[ModelInfo]:

@@ -76,9 +76,9 @@ class Client:
         """Raises: NotFound, or another TollgateError."""
         return self._run(calls.decision(self._terms, transaction_id, within_ms))
 
-    def label(self, said: Label, within_ms: int = OTHER_WITHIN_MS) -> None:
+    def label(self, label: Label, within_ms: int = OTHER_WITHIN_MS) -> None:
         """Send the label of a transaction. Raises: TollgateError."""
-        self._run(calls.label(self._terms, said, within_ms))
+        self._run(calls.label(self._terms, label, within_ms))
 
     def model(self, within_ms: int = OTHER_WITHIN_MS) -> ModelInfo:
         """Raises: TollgateError."""

@@ -37,12 +37,12 @@ def train_first_model(
     now = now or datetime.now(UTC)
     by = by or getpass.getuser()
     rows = history.num_rows
-    told = 0
+    reported = 0
 
     def at(done: int) -> None:
-        nonlocal told
-        if done - told >= rows // 4:
-            told = done
+        nonlocal reported
+        if done - reported >= rows // 4:
+            reported = done
             progress(f"features of history: {done:,} of {rows:,}")
 
     progress(f"features of history: {rows:,} transactions")
