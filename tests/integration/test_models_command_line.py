@@ -90,7 +90,7 @@ def test_evaluate_by_dates(history: Path, capsys: pytest.CaptureFixture[str]) ->
         (["evaluate", "FILE", "--train", "x:y", "--test", "2026-10-22:2026-10-28"], 2, "FROM:TO"),
         (["evaluate", "FILE", "--train", "2030-01-01:2030-01-02", "--test", "2030-02-01:2030-02-02"], 2, "check the dates"),
         (["evaluate", "FILE", "--mapping", "nowhere.toml", "--train", "2026-10-01:2026-10-02", "--test", "2026-10-22:2026-10-28"], 2, "nowhere"),
-        (["models", "show", "9.9.9"], 2, "no fraud 9.9.9"),
+        (["models", "show", "9.9.9"], 2, "no version 9.9.9 of fraud"),
         (["score", "FILE", "--out", "x.xlsx"], 2, ".parquet or .csv"),
         (["models", "approve", "1.0.0"], 3, "no stack"),
     ],
