@@ -9,7 +9,6 @@ frauds is a true one. Rows from before an entry was in the catalogue have it unk
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from features.catalogue import CATALOGUE_HASH, INDEX, LABEL_DELAY_S, NAMES, WIDTH
-from features.definitions import OWN, Layout
+from features.catalogue import CATALOGUE_HASH, INDEX, LABEL_DELAY_S, WIDTH
 from features.feast_repo.archived import COLUMNS
 from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
 
@@ -127,16 +125,9 @@ def save_seed(table: pa.Table, matrix: FloatArray, folder: Path, as_of_ms: int) 
     columns = {
         "card_id": table["card_id"], "event_timestamp": pc.cast(table["event_time"], _MS),
         "label": pc.cast(table["label"], pa.string()), "label_time": pc.cast(table["label_time"], _MS),
-        **{name: pa.array(matrix[:, index]) for index, name in enumerate(NAMES)},
+        **{column: pa.array(matrix[:, INDEX[name]]) for name, column in COLUMNS.items()},
     }  # fmt: skip
-    seed = pa.table(columns).replace_schema_metadata(
-        {
-            "catalogue": CATALOGUE_HASH,
-            "definitions": json.dumps(OWN.definitions),
-            "names": json.dumps(OWN.names),
-            "as_of_ms": str(as_of_ms),
-        }
-    )
+    seed = pa.table(columns).replace_schema_metadata({"as_of_ms": str(as_of_ms)})
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "seed.parquet"
     tmp = path.with_suffix(".tmp")
@@ -146,7 +137,7 @@ def save_seed(table: pa.Table, matrix: FloatArray, folder: Path, as_of_ms: int) 
 
 
 def load_seed(folder: Path) -> Dataset | None:
-    """The saved seed as of its own cut-off. Of one made with another catalogue, the entries that are the same today.
+    """The saved seed as of its own cut-off; of one made with another catalogue, the entries of the same version.
 
     None where there is none, or none with today's amounts, which tell the rows that count.
     """
@@ -154,13 +145,12 @@ def load_seed(folder: Path) -> Dataset | None:
     if not path.exists():
         return None
     table = pq.read_table(path)
-    metadata = table.schema.metadata
-    known = _same_today(metadata)
+    known = {name: column for name, column in COLUMNS.items() if column in table.column_names}
     if "amount" not in known:
         return None
-    as_of_ms = int(metadata[b"as_of_ms"])
+    as_of_ms = int(table.schema.metadata[b"as_of_ms"])
     return _matured(
-        _matrix(table, {name: name for name in known}),
+        _matrix(table, known),
         table["label"],
         table["label_time"],
         table["event_timestamp"],
@@ -262,13 +252,6 @@ def _matrix(table: pa.Table, columns: Mapping[str, str]) -> FloatArray:
     for name, column in columns.items():
         out[:, INDEX[name]] = table[column].to_numpy()
     return out
-
-
-def _same_today(metadata: Mapping[bytes, bytes]) -> tuple[str, ...]:
-    """Names of a table's entries that this catalogue has with the same definition."""
-    names, definitions = (tuple(json.loads(metadata[key])) for key in (b"names", b"definitions"))
-    there = OWN.places_in(Layout(metadata[b"catalogue"].decode(), names, definitions))
-    return tuple(name for name, place in zip(NAMES, there, strict=True) if place >= 0)
 
 
 def _milliseconds(column: Any) -> npt.NDArray[np.int64]:

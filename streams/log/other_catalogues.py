@@ -38,12 +38,7 @@ LOOK_EVERY_S = 1.0
 MAX_UNKNOWN = 64
 
 
-class _Stored(msgspec.Struct):
-    names: tuple[str, ...]
-    definitions: tuple[str, ...]
-
-
-_decoder = msgspec.json.Decoder(_Stored)
+_decoder = msgspec.json.Decoder(Layout)
 
 
 def layout_key(catalogue: str) -> str:
@@ -53,11 +48,7 @@ def layout_key(catalogue: str) -> str:
 
 def announcement(layout: Layout = OWN) -> Command:
     """The command that puts a layout on record, for good: records of it stay on the log longer than its processes run."""
-    return (
-        "SET",
-        layout_key(layout.catalogue),
-        msgspec.json.encode(_Stored(layout.names, layout.definitions)),
-    )
+    return ("SET", layout_key(layout.catalogue), msgspec.json.encode(layout))
 
 
 def stored_in(client: RespClient, *, with_retry: bool = False) -> Find:
@@ -74,9 +65,8 @@ def stored_in(client: RespClient, *, with_retry: bool = False) -> Find:
         if reply is None:
             return None
         try:
-            stored = _decoder.decode(reply)
-            return Layout(catalogue, stored.names, stored.definitions)
-        except (msgspec.DecodeError, ValueError) as error:
+            return _decoder.decode(reply)
+        except msgspec.DecodeError as error:
             logger.error("%s in Redis is no layout: %s", layout_key(catalogue), error)
             return None
 

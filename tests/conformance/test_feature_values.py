@@ -51,6 +51,13 @@ def test_a_value_that_is_known_no_more_is_a_change(recorded: Recording) -> None:
     assert ["card_speed_kmh" in line for line in problems(changed, recorded)] == [True]
 
 
+def test_other_facts_ask_for_a_raised_version(recorded: Recording) -> None:
+    """The archive tells versions apart, not definitions."""
+    changed = recorded._replace(definitions={**recorded.definitions, "mcc": "0ddba11s"})
+    (line,) = problems(recorded, changed)
+    assert line.startswith("mcc is defined by other facts") and "raise `version` of mcc" in line
+
+
 def test_only_a_raised_version_is_recorded_anew(recorded: Recording, tmp_path: Path) -> None:
     path = tmp_path / "values.npz"
     save(recorded, path)

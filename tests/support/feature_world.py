@@ -20,6 +20,7 @@ from features.replay import replay
 
 RECORDING = Path(__file__).parents[1] / "conformance" / "golden" / "feature_values.npz"
 RECORD = "python -m tests.support.feature_world"
+RAISE = "raise `version` of {name} in features/catalogue.py"
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 START = 1_760_000_000_000 // DAY * DAY
 #: payments see the state of other cards' entities as of the start of their batch
@@ -28,10 +29,11 @@ Column = npt.NDArray[np.float32]
 
 
 class Recording(NamedTuple):
-    """``traffic``: a digest of what was replayed. ``columns``: by name, float32 (rows,)."""
+    """``traffic``: a digest of what was replayed. By name: version, definition and values, float32 (rows,)."""
 
     traffic: str
     versions: dict[str, int]
+    definitions: dict[str, str]
     columns: dict[str, Column]
 
 
@@ -98,7 +100,9 @@ def compute() -> Recording:
     values = replay(history, labels=labels, batch=BATCH)
     traffic = hashlib.sha256(repr((BATCH, history.to_pylist(), labels.to_pylist())).encode()).hexdigest()
     columns = {feature.name: values[:, place].copy() for place, feature in enumerate(FEATURES)}
-    return Recording(traffic, {feature.name: feature.version for feature in FEATURES}, columns)
+    return Recording(
+        traffic, {f.name: f.version for f in FEATURES}, {f.name: f.definition for f in FEATURES}, columns
+    )
 
 
 def problems(recorded: Recording, now: Recording) -> list[str]:
@@ -119,11 +123,13 @@ def problems(recorded: Recording, now: Recording) -> list[str]:
             found.append(f"{name} is new: {RECORD}")
         elif recorded.versions[name] != version:
             found.append(f"{name} is version {version} now, recorded is {recorded.versions[name]}: {RECORD}")
+        elif recorded.definitions[name] != now.definitions[name]:
+            found.append(f"{name} is defined by other facts than before: {RAISE.format(name=name)}")
         elif len(moved := np.flatnonzero(_apart(recorded.columns[name], now.columns[name]))):
             row = moved[0]
             found.append(
                 f"{name} has other values in {len(moved)} rows, first {now.columns[name][row]} for {recorded.columns[name][row]} in row"
-                f" {row}: raise `version` of {name} in features/catalogue.py"
+                f" {row}: {RAISE.format(name=name)}"
             )
     return found
 
@@ -138,13 +144,15 @@ def _apart(before: Column, now: Column) -> npt.NDArray[np.bool_]:
 def load(path: Path = RECORDING) -> Recording:
     with np.load(path) as stored:
         names = stored["names"].tolist()
-        versions = dict(zip(names, stored["versions"].tolist(), strict=True))
-        return Recording(str(stored["traffic"]), versions, dict(zip(names, stored["values"], strict=True)))
+        of_each = (stored[part] for part in ("versions", "definitions", "values"))
+        versions, definitions, values = (dict(zip(names, list(part), strict=True)) for part in of_each)
+        return Recording(str(stored["traffic"]), versions, definitions, values)
 
 
 def save(recording: Recording, path: Path = RECORDING) -> None:
     np.savez_compressed(
         path, traffic=recording.traffic, names=list(recording.versions), versions=list(recording.versions.values()),
+        definitions=[recording.definitions[name] for name in recording.versions],
         values=np.array([recording.columns[name] for name in recording.versions]),
     )  # fmt: skip
 

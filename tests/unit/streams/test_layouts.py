@@ -65,7 +65,9 @@ def test_what_is_announced_is_found() -> None:
     assert (find(OWN.catalogue), find(BEFORE.catalogue), find("nobody's")) == (OWN, BEFORE, None)
 
 
-@pytest.mark.parametrize("value", [b"", b"[]", b"{}", b'{"names":["a"],"definitions":[]}', b"\xff"])
+@pytest.mark.parametrize(
+    "value", [b"", b"[]", b"{}", b'{"catalogue":"x","names":["a"],"definitions":[]}', b"\xff"]
+)
 def test_what_is_no_layout_is_unknown(value: bytes) -> None:
     redis = MemoryRedis()
     redis.call([("SET", layout_key("x"), value)])
