@@ -131,7 +131,7 @@ def _payer(entity: Entity, frauds: Source, noun: str) -> list[Feature]:
            window_s=30 * DAY, reads=_RINGS, error=texts.GROUPS, lateness=texts.PLACED_IN_LISTS),
         _f(f"{entity}_amount_ratio_max_30d", entity, "ratio", f"{{value:.1f}} times the {noun}'s largest payment",
            window_s=30 * DAY, reads=_RINGS, error=texts.GROUP_MEANS, lateness=texts.PLACED_IN_LISTS),
-        _f(f"{entity}_seconds_since_last", entity, "seconds", "{value:.0f} seconds after the payment before", needs_transaction=False,
+        _f(f"{entity}_seconds_since_last", entity, "seconds", "{value:.0f} seconds after the previous payment", needs_transaction=False,
            reads=(*_RINGS, "last_ms"), truncation="last_payment", error=texts.SINCE_LAST, lateness=texts.PLACED_IN_LISTS),
         _f(f"{entity}_small_run_1h", entity, "transactions", "{value:.0f} small payments in the last hour",
            window_s=HOUR, reads=("recent",), error=texts.NEWEST_40, lateness=texts.PLACED_IN_LISTS),

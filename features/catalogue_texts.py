@@ -42,11 +42,11 @@ DELAYED = (
 )
 FIRST_TILE_LACKING = " For a payment behind the newest one, the first tile of the window may be missing."
 SKETCH = (
-    "An estimate (linear counting in 128 buckets, whole minutes) with a standard error of 9 % up to 200 cards; it ends at 621."
+    "An estimate (linear counting in 128 buckets, whole minutes) with a standard error of 9 % up to 200 cards; it never exceeds 621."
     " For a late payment, cards that paid again after it are not counted."
 )
 SKETCH_WEEK = SKETCH + " Payments more than a week behind the newest one are not counted."
-BURST = "That of {entity}_count_1h and {entity}_count_7d, from which it is computed."
+BURST = "It has the errors of {entity}_count_1h and {entity}_count_7d, from which it is computed."
 
 ALONE = "Depends on this payment alone, so it is the same however late the payment comes."
 PLACED = "A late payment counts at its own event time as soon as it has arrived. Decisions made before that stay as they were."

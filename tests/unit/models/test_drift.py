@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from features.catalogue import INDEX, NAMES, WIDTH
+from features.catalogue import FEATURES, INDEX, NAMES, WIDTH
 from models.bundle.reference import Reference
 from models.drift.statistics import (
     RetrainingPolicy,
@@ -173,6 +173,8 @@ def test_the_sample_is_bounded_and_spread():
 def test_every_comparable_column_exists_and_says_why():
     assert all(column.name in INDEX or column.name == SCORE for column in COMPARABLE)
     assert all(column.why for column in COMPARABLE)
+    alone = [c for c in COMPARABLE if c.name != SCORE and FEATURES[INDEX[c.name]].source == "transaction"]
+    assert alone == [c for c in COMPARABLE if c.since == "always"]
 
 
 class Told:
