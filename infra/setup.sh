@@ -146,7 +146,6 @@ main_environment() {
   install_into .venv "${files[@]}"
   "$UV" pip install --python .venv/bin/python --no-deps -e .
   .venv/bin/python -m features.store.warm
-  .venv/bin/python -c "from streams.archive.plain import warm; warm()"
   echo "$MAIN_WANTED" >.venv/.stamp
 }
 

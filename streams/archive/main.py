@@ -14,9 +14,8 @@ from time import monotonic
 from typing import Any
 
 from features.store.redis_client import RespClient
-from streams.archive.plain import warm
 from streams.archive.writer import Archive, ensure_schema_files
-from streams.audit.parity.card_watch import ParityWatch, readable
+from streams.audit.parity.card_watch import ParityWatch
 from streams.audit.parity.snapshot import look, store_window
 from streams.contracts.invalid_event import InvalidEvent
 from streams.log.other_catalogues import Layouts, stored_in
@@ -38,7 +37,6 @@ def main() -> None:
     process = start_process("archive-0", signals=False)
     root = process.settings.archive_dir
     ensure_schema_files(root)
-    warm()
     refused = DeadLetters(process.settings.kafka, process.name)
 
     def refuse(record: Any, text: str) -> None:
@@ -52,10 +50,9 @@ def main() -> None:
     window = store_window(process.settings, layouts)
 
     def handle(chunk: Chunk) -> None:
-        archive.add(chunk.records, monotonic())
-        if chunk.topic == FEATURES.name:
-            watch.add(readable(chunk.records))
-            window.offer(chunk.records)
+        batches = archive.add(chunk.records, monotonic())
+        watch.add(batches)
+        window.offer(batches)
 
     def tick() -> None:
         archive.flush_due(monotonic())

@@ -6,23 +6,32 @@ append time, which is what Feast joins by. Unknown features stay NaN, absent fie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec.structs import astuple
 
 from features.catalogue import CATALOGUE_HASH, WIDTH
 from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
-from features.transaction import Instant, Transaction, epoch_ms
+from features.transaction import Instant, epoch_ms
 from streams.archive.archived_sources import Seen
-from streams.archive.plain import PLACES, TEXTS, PlainColumns, plain_columns
-from streams.log.other_catalogues import Layouts, aligned_rows
+from streams.log.feature_batch import (
+    TEXTS,
+    FeatureBatch,
+    FeatureBatchError,
+    decode_batch,
+    event_ms_of,
+)
+from streams.log.other_catalogues import Layouts, own_block
 from streams.log.outcome_source import source_of
-from streams.log.records import FeatureRecord, decode_features
+from streams.log.source_offsets import SourceOffsets, unseen
 from streams.log.topics import DECISIONS, FEATURES, LABELS, OUTCOMES
 
 _MS, _US = pa.timestamp("ms", tz="UTC"), pa.timestamp("us", tz="UTC")
@@ -49,9 +58,6 @@ SCHEMAS = {FEATURES.name: FEATURE_SCHEMA, DECISIONS.name: DECISION_SCHEMA, OUTCO
 
 #: what completes an outcome
 _OUTCOME_SOURCES = (LABELS.name, DECISIONS.name)
-
-#: numbers of a features record that are kept, and the most that each column holds
-_COUNTS = {"partition": 2**31 - 1, "offset": 2**63 - 1, "missing": 2**31 - 1, "event_ms": 2**63 - 1}
 
 #: spellings of a moment that Arrow reads as msgspec does; the rest goes one by one
 _PLAIN_TIME = r"^[2-9]\d{3}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:?\d\d)$"
@@ -101,80 +107,74 @@ _decision_decoder = msgspec.json.Decoder(_Decision)
 _outcome_decoder = msgspec.json.Decoder(_Outcome)
 
 
+class Arrived(NamedTuple):
+    """A record of `features` with its batch, or with why it has none."""
+
+    record: Any
+    batch: FeatureBatch | FeatureBatchError
+
+    @property
+    def rows(self) -> int:
+        return 1 if isinstance(self.batch, FeatureBatchError) else len(self.batch)
+
+
+def arrived(record: Any) -> Arrived:
+    """A Kafka record of `features`, decoded."""
+    try:
+        return Arrived(record, decode_batch(record.value, record.partition))
+    except FeatureBatchError as error:
+        return Arrived(record, error)
+
+
 def feature_table(
-    records: list[Any], refuse: Refuse, last_source: int, layouts: Layouts
-) -> tuple[pa.Table, int]:
-    """Records of one partition of `features` as a table, and the last source offset now seen.
+    found: Sequence[Arrived], refuse: Refuse, seen: SourceOffsets[int], layouts: Layouts
+) -> pa.Table:
+    """Records of `features` as a table, a row for each transaction. Rows in ``seen``, by partition, are left out; it moves on.
 
-    A record whose source offset is not above ``last_source`` repeats one from before a processor's crash
-    (decision 1) and is left out. Vectors of another catalogue are kept by name, NaN where it had no such entry; they
-    are refused when nobody knows their layout.
+    Vectors of another catalogue are kept by name, NaN where it had no such entry; they are refused when nobody knows their
+    layout.
     """
-    plain = plain_columns([record.value for record in records])
-    if plain is not None:
-        return _plain_table(plain, records, last_source)
-    readable = _readable(records, refuse, layouts)
-    kept: list[FeatureRecord] = []
-    origin: list[Any] = []
-    for record, features in readable:
-        if features.offset > last_source:
-            last_source = features.offset
-            kept.append(features)
-            origin.append(record)
-    fields = _fields(Transaction, [features.transaction for features in kept])
-    texts = {name: pa.array(fields[name], pa.string()) for name in TEXTS}
-    places = {name: pa.array(fields[name], pa.float64()) for name in PLACES}
-    numbers = {
-        "amount_minor": np.array(fields["amount_minor"], dtype=np.int64),
-        **{name: np.array([getattr(f, name) for f in kept], dtype=np.int64) for name in _COUNTS},
+    kept: list[tuple[int, FeatureBatch, npt.NDArray[np.float32]]] = []
+    for record, batch in found:
+        if isinstance(batch, FeatureBatchError):
+            refuse(record, f"{record.topic} record does not parse: {batch}")
+            continue
+        vectors, known = own_block(batch.catalogue, batch.vectors, layouts)
+        if known is None:
+            refuse(record, f"features of catalogue {batch.catalogue}, this archive keeps {CATALOGUE_HASH}")
+            continue
+        rows = unseen(batch, seen)
+        if rows is not None:
+            kept.append((record.timestamp, rows, vectors[len(batch) - len(rows) :]))
+    if not kept:
+        return FEATURE_SCHEMA.empty_table()
+    return _feature_columns(kept)
+
+
+def _feature_columns(kept: list[tuple[int, FeatureBatch, npt.NDArray[np.float32]]]) -> pa.Table:
+    appended, batches, blocks = zip(*kept, strict=True)
+    sizes = list(map(len, batches))
+    numbers = np.concatenate([batch.numbers for batch in batches])
+    columns = zip(*(astuple(batch.texts) for batch in batches), strict=True)
+    texts = {
+        name: pa.array(list(chain.from_iterable(column)), pa.string())
+        for name, column in zip(TEXTS, columns, strict=True)
     }
-    vectors = aligned_rows(kept, layouts)[0]
-    return _feature_columns(PlainColumns(texts, places, numbers, vectors), origin), last_source
-
-
-def _plain_table(plain: PlainColumns, records: list[Any], last_source: int) -> tuple[pa.Table, int]:
-    offsets = plain.numbers["offset"]
-    known = np.maximum.accumulate(np.concatenate([[last_source], offsets]))
-    table, fresh = _feature_columns(plain, records), offsets > known[:-1]
-    return (table if fresh.all() else table.filter(pa.array(fresh))), int(known[-1])
-
-
-def _feature_columns(of: PlainColumns, records: list[Any]) -> pa.Table:
-    vectors = np.asfortranarray(of.vectors)
-    kept = {
-        **of.texts,
-        "channel_name": of.texts["channel"],
-        "mcc_code": of.texts["mcc"],
-        **of.places,
-        "amount_minor": pa.array(of.numbers["amount_minor"]),
-        "event_timestamp": pa.array(of.numbers["event_ms"]).cast(_MS),
-        "created_timestamp": _append_times(records),
-        "partition": pa.array(of.numbers["partition"].astype(np.int32)),
-        "offset": pa.array(of.numbers["offset"]),
-        "missing": pa.array(of.numbers["missing"].astype(np.int32)),
+    fields = {
+        **texts,
+        "channel_name": texts["channel"],
+        "mcc_code": texts["mcc"],
+        **{name: pa.array(numbers[name], from_pandas=True) for name in ("latitude", "longitude")},
+        **{name: pa.array(numbers[name]) for name in ("amount_minor", "offset", "missing")},
+        "event_timestamp": pa.array(event_ms_of(numbers)).cast(_MS),
+        "created_timestamp": pa.array(np.repeat(np.array(appended, dtype=np.int64), sizes)).cast(_MS),
+        "partition": pa.array(np.repeat(np.array([b.partition for b in batches], dtype=np.int32), sizes)),
     }
+    vectors = np.asfortranarray(np.concatenate(blocks))
     features = (pa.array(vectors[:, column]) for column in range(WIDTH))
-    columns = [*(kept[name] for name in FEATURE_SCHEMA.names[:-WIDTH]), *features]
-    return pa.Table.from_arrays(columns, schema=FEATURE_SCHEMA)
-
-
-def _readable(records: list[Any], refuse: Refuse, layouts: Layouts) -> list[tuple[Any, FeatureRecord]]:
-    """Records with their features, where these have the width of a catalogue that is known and the columns hold them."""
-    out = []
-    for record, features in _decoded(records, decode_features, refuse):
-        width = WIDTH
-        if features.catalogue != CATALOGUE_HASH:
-            found = layouts.of(features.catalogue)
-            width = found.width if found is not None else -1
-        if len(features.vector) != 4 * width:
-            refuse(record, f"features of catalogue {features.catalogue}, this archive keeps {CATALOGUE_HASH}")
-        elif beyond := [
-            name for name, most in _COUNTS.items() if not -most - 1 <= getattr(features, name) <= most
-        ]:
-            refuse(record, f"{beyond[0]} {getattr(features, beyond[0])} is more than its column holds")
-        else:
-            out.append((record, features))
-    return out
+    return pa.Table.from_arrays(
+        [*(fields[name] for name in FEATURE_SCHEMA.names[:-WIDTH]), *features], schema=FEATURE_SCHEMA
+    )
 
 
 def decision_table(records: list[Any], refuse: Refuse) -> pa.Table:
@@ -294,10 +294,6 @@ def _spelt_times(texts: Iterable[str]) -> pa.Array:
     if not pc.all(pc.match_substring_regex(spelt, _PLAIN_TIME), min_count=0).as_py():
         raise pa.ArrowInvalid("a time in another spelling")
     return spelt.cast(_US).cast(_MS, safe=False)
-
-
-def _append_times(records: list[Any]) -> pa.Array:
-    return pa.array(np.array([record.timestamp for record in records], dtype=np.int64)).cast(_MS)
 
 
 def _places(records: list[Any]) -> list[pa.Array]:

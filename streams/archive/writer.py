@@ -19,8 +19,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from streams.archive.manifest import Manifest, Position, temporary
-from streams.archive.tables import SCHEMAS, Refuse, decision_table, feature_table, outcome_table
+from streams.archive.tables import (
+    SCHEMAS,
+    Arrived,
+    Refuse,
+    arrived,
+    decision_table,
+    feature_table,
+    outcome_table,
+)
+from streams.log.feature_batch import FeatureBatch
 from streams.log.other_catalogues import Layouts
+from streams.log.source_offsets import SourceOffsets
 from streams.log.topics import DECISIONS, FEATURES
 from streams.runtime.metrics import ARCHIVED_ROWS
 
@@ -68,20 +78,33 @@ class Archive:
             self._flush()
             return {place: self._expected.get(place, 0) for place in assigned}
 
-    def add(self, records: list[Any], now_s: float) -> None:
-        """Buffer Kafka records, each partition's in offset order; those below its position are known and dropped."""
+    def add(self, records: list[Any], now_s: float) -> list[FeatureBatch]:
+        """Buffer Kafka records, each partition's in offset order; those below its position are known and dropped.
+
+        Returns the batches of features among the others.
+        """
+        batches: list[FeatureBatch] = []
         with self._lock:
             for place, some in groupby(records, attrgetter("topic", "partition")):
                 expected = self._expected.get(place, 0)
                 fresh = [record for record in some if record.offset >= expected]
-                if fresh:
-                    self._expected[place] = fresh[-1].offset + 1
-                    self._buffers.setdefault(place, []).extend(fresh)
+                if not fresh:
+                    continue
+                self._expected[place] = fresh[-1].offset + 1
+                buffer = self._buffers.setdefault(place, [])
+                if place[0] == FEATURES.name:
+                    decoded = [arrived(record) for record in fresh]
+                    buffer += decoded
+                    batches += [one.batch for one in decoded if isinstance(one.batch, FeatureBatch)]
+                    self._buffered += sum(one.rows for one in decoded)
+                else:
+                    buffer += fresh
                     self._buffered += len(fresh)
             if self._oldest_s is None and self._buffered:
                 self._oldest_s = now_s
             if self._buffered >= self._policy.rows:
                 self._flush()
+        return batches
 
     def flush_due(self, now_s: float) -> None:
         """Write what has waited for ``every_s``."""
@@ -102,9 +125,13 @@ class Archive:
         positions: dict[tuple[str, int], Position] = {}
         rows: dict[str, int] = {}
         for place, records in self._buffers.items():
-            table, positions[place] = self._table(place, records)
+            first, last = (
+                one.record.offset if isinstance(one, Arrived) else one.offset
+                for one in (records[0], records[-1])
+            )
+            table, positions[place] = self._table(place, records, last + 1)
             rows[place[0]] = rows.get(place[0], 0) + table.num_rows
-            files += self._files(place, records[0].offset, records[-1].offset, table)
+            files += self._files(place, first, last, table)
         self._manifest.begin([path for path, _ in files])
         for path, table in files:
             write_parquet(path, table)
@@ -114,13 +141,13 @@ class Archive:
         for topic, count in rows.items():
             ARCHIVED_ROWS.labels(topic).inc(count)
 
-    def _table(self, place: tuple[str, int], records: list[Any]) -> tuple[pa.Table, Position]:
-        """The rows to write, and the partition's position once they are."""
+    def _table(self, place: tuple[str, int], records: list[Any], after: int) -> tuple[pa.Table, Position]:
+        """The rows to write, and the partition's position once they are: ``after`` is its next offset."""
         at = self._positions.get(place, Position(0))
-        after = records[-1].offset + 1
         if place[0] == FEATURES.name:
-            table, last_source = feature_table(records, self._refuse, at.last_source, self._layouts)
-            return table, Position(after, last_source)
+            seen = SourceOffsets({place[1]: at.last_source})
+            table = feature_table(records, self._refuse, seen, self._layouts)
+            return table, Position(after, seen.of(place[1]))
         if place[0] == DECISIONS.name:
             return decision_table(records, self._refuse), Position(after)
         table, sources = outcome_table(records, self._refuse, at.sources)

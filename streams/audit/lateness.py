@@ -20,8 +20,10 @@ from features.kernels.columns import columns_of
 from features.kernels.payer import APPLY, CARD_COLUMNS, payer_features
 from features.profile.records import PAYER, new_arena
 from models.scoring.scorer import Scorer
-from streams.log.other_catalogues import Layouts, readable_rows
-from streams.log.records import MISSING_CARD, FeatureRecord
+from streams.log.feature_batch import FeatureBatch, FeatureRecord
+from streams.log.other_catalogues import Layouts, aligned_rows, has_all
+from streams.log.records import MISSING_CARD
+from streams.log.source_offsets import SourceOffsets, unseen
 
 #: records of cards with late events that are held at most: bounds memory, and is said when it is reached
 MAX_RECORDS = 200_000
@@ -40,27 +42,29 @@ class LatePayment(NamedTuple):
 
 @dataclass
 class Lateness:
-    """First pass: every features record that counts, in offset order per partition."""
+    """First pass: every row of features that counts, in offset order per partition."""
 
     transactions: int = 0
     late: list[LatePayment] = field(default_factory=list)
     cards: set[str] = field(default_factory=set)
     _newest: dict[str, int] = field(default_factory=dict)
-    _last: dict[int, int] = field(default_factory=dict)
+    _offsets: SourceOffsets[int] = field(default_factory=SourceOffsets)
 
-    def add(self, record: FeatureRecord) -> bool:
-        """Take a record in; False for a repetition (a source offset that came before)."""
-        if record.offset <= self._last.get(record.partition, -1):
-            return False
-        self._last[record.partition] = record.offset
-        self.transactions += 1
-        card = record.transaction.card_id
-        newest = self._newest.get(card, record.event_ms)
-        if record.event_ms < newest:
-            self.late.append(LatePayment(record.partition, record.offset, newest - record.event_ms))
-            self.cards.add(card)
-        self._newest[card] = max(newest, record.event_ms)
-        return True
+    def add(self, batch: FeatureBatch) -> FeatureBatch | None:
+        """Take a batch in; returns its rows without duplicates, None where all are."""
+        rows = unseen(batch, self._offsets)
+        if rows is None:
+            return None
+        self.transactions += len(rows)
+        for card, offset, event_ms in zip(
+            rows.texts.card_id, rows.offsets.tolist(), rows.event_ms.tolist(), strict=True
+        ):
+            newest = self._newest.get(card, event_ms)
+            if event_ms < newest:
+                self.late.append(LatePayment(rows.partition, offset, newest - event_ms))
+                self.cards.add(card)
+            self._newest[card] = max(newest, event_ms)
+        return rows
 
     def figures(self) -> dict[str, Any]:
         """Counts, and seconds of lateness; None where nothing was late."""
@@ -97,9 +101,11 @@ def in_hindsight(records: Sequence[FeatureRecord], scorer: Scorer, layouts: Layo
     needed = np.zeros(WIDTH, bool)
     needed[scorer.columns] = True
     stateful = [r for r in records if not r.missing & MISSING_CARD]
-    comparable, served, foreign = readable_rows(stateful, layouts, needed)
-    if not comparable:
+    vectors, knowns = aligned_rows(stateful, layouts)
+    kept = [place for place, known in enumerate(knowns) if has_all(known, needed)]
+    if not kept:
         return Hindsight(0, 0, 0)
+    comparable, served, knowns = [stateful[k] for k in kept], vectors[kept], [knowns[k] for k in kept]
     places = {(r.partition, r.offset): place for place, r in enumerate(comparable)}
     rows = {}
     for order, ordered in (("came", list(records)), ("ideal", sorted(records, key=lambda r: r.event_ms))):
@@ -108,7 +114,7 @@ def in_hindsight(records: Sequence[FeatureRecord], scorer: Scorer, layouts: Layo
             place = places.get((record.partition, record.offset))
             if place is not None:
                 made[place, _OWN] = row[_OWN]
-        for place, known in foreign.items():
+        for place, known in enumerate(knowns):
             # what the catalogue of the time had not would not have been there in order either
             if known is not None:
                 made[place, ~known] = np.nan

@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from features.store.redis_client import RespClient
 from models.bundle.content import MODEL, BundleRefused, bundle_path, load_bundle
 from models.bundle.registry import states
 from models.scoring.scorer import Scorer
 from streams.audit.lateness import MAX_RECORDS, RECOMPUTED, Lateness, in_hindsight
+from streams.log.feature_batch import FeatureBatch, FeatureBatchError, FeatureRecord, decode_batch
 from streams.log.other_catalogues import Layouts, stored_in
-from streams.log.records import FeatureRecord, decode_features
 from streams.log.topics import FEATURES
 from streams.runtime.kafka.log_reader import read_span, whole_log
 from streams.runtime.settings import Settings
@@ -40,8 +38,8 @@ def report_lateness(settings: Settings, say: Callable[[str], None]) -> dict[str,
     first, end = whole_log(settings.kafka, [FEATURES.name])
     lateness = Lateness()
 
-    def look(record: FeatureRecord) -> None:
-        lateness.add(record)
+    def look(batch: FeatureBatch) -> None:
+        lateness.add(batch)
 
     say("reading features")
     read_span(settings.kafka, first, end, lambda raw: _each(raw, look))
@@ -49,14 +47,15 @@ def report_lateness(settings: Settings, say: Callable[[str], None]) -> dict[str,
     again = Lateness()
     left_out = 0
 
-    def keep(record: FeatureRecord) -> None:
+    def keep(batch: FeatureBatch) -> None:
         nonlocal left_out
-        if not again.add(record) or record.transaction.card_id not in lateness.cards:
-            return
-        if len(kept) < MAX_RECORDS:
-            kept.append(record)
-        else:
-            left_out += 1
+        rows = again.add(batch)
+        cards = rows.texts.card_id if rows else []
+        wanted = [row for row, card in enumerate(cards) if card in lateness.cards]
+        room = MAX_RECORDS - len(kept)
+        if rows and wanted[:room]:
+            kept.extend(rows.take(wanted[:room]).records())
+        left_out += len(wanted[room:])
 
     out = {
         **lateness.figures(), "decisions_compared": 0, "features_changed": 0, "decisions_changed": 0,
@@ -96,10 +95,11 @@ def live_scorer(settings: Settings) -> Scorer:
         raise NoModel(f"{live[-1]} could not be loaded: {error}") from error
 
 
-def _each(records: list[Any], take: Callable[[FeatureRecord], None]) -> None:
+def _each(records: list[Any], take: Callable[[FeatureBatch], None]) -> None:
     for record in records:
         try:
-            take(decode_features(record.value()))
-        except msgspec.MsgspecError:
-            # what is no features record is passed over, as scoring does
+            batch = decode_batch(record.value(), record.partition())
+        except FeatureBatchError:
+            # what is no batch of features is passed over, as scoring does
             continue
+        take(batch)

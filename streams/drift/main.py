@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 #: off the hot path: half a second later is soon enough, and large fetches cost a third less a record
 FETCH_BYTES = 1_000_000
 GROUP = "drift"
-#: twice a second; of more than about 2,000 transactions a second a sample is read, since a sample is all that is kept
+#: twice a second; of more than about 2,000 transactions a second, a decision each, a sample is read: a sample is all that is kept
 PACING, SAMPLE_ABOVE = Pacing(chunk_interval_s=0.5), 2_000
 MODEL = "fraud"
 DELIVERY_S = 30.0

@@ -35,8 +35,8 @@ from streams.contracts.retraining import RetrainingRequest
 from streams.drift.comparable import COMPARABLE
 from streams.drift.detectors import Detector, Finding
 from streams.drift.rounds import Round, judge
-from streams.log.other_catalogues import Layouts, readable_rows
-from streams.log.records import decode_features
+from streams.log.feature_batch import FeatureBatchError, decode_vectors, event_ms_of
+from streams.log.other_catalogues import Layouts, has_all, own_block
 from streams.runtime.metrics import DRIFT_ROWS, DRIFT_STATISTIC, RETRAINING_REQUESTS
 
 logger = logging.getLogger(__name__)
@@ -73,17 +73,18 @@ _scored_decoder = msgspec.json.Decoder(_Scored)
 
 
 class Sampler:
-    """Which of many records are looked at: evenly spread ones, ``rows_per_s`` on average, at least one a call."""
+    """Which of many rows are looked at: evenly spread ones, ``rows_per_s`` on average, at least one a call."""
 
     def __init__(self, rows_per_s: float, burst_s: float = 2.0) -> None:
         self._rate, self._burst = rows_per_s, rows_per_s * burst_s
         self._left, self._last_s = self._burst, 0.0
 
-    def take(self, records: list[Any], now_s: float) -> list[Any]:
+    def take(self, rows: Any, now_s: float) -> Any:
+        """Some of a list's elements, or of an array's."""
         self._left = min(self._burst, self._left + self._rate * max(0.0, now_s - self._last_s))
         self._last_s = now_s
-        allowed = max(1, min(len(records), int(self._left)))
-        taken = records[:: max(1, -(-len(records) // allowed))]
+        allowed = max(1, min(len(rows), int(self._left)))
+        taken = rows[:: max(1, -(-len(rows) // allowed))]
         self._left -= len(taken)
         return taken
 
@@ -122,14 +123,21 @@ class DriftWatch:
 
     def add_features(self, records: list[Any], now_s: float) -> None:
         """Kafka records of `features`. Those of a catalogue without the columns that are tested are no sample of them."""
-        decoded = _decoded(self._features.take(records, now_s), decode_features)
-        kept, rows, _ = readable_rows(decoded, self._layouts, NEEDED)
-        if kept:
-            self._window.add(rows, np.array([record.event_ms for record in kept]))
+        rows, event_ms = [np.empty((0, WIDTH), dtype=np.float32)], [np.empty(0, dtype=np.int64)]
+        for catalogue, numbers, vectors in _decoded(records, lambda r: decode_vectors(r.value, r.partition)):
+            block, known = own_block(catalogue, vectors, self._layouts)
+            if has_all(known, NEEDED):
+                rows.append(block)
+                event_ms.append(event_ms_of(numbers))
+        moments = np.concatenate(event_ms)
+        if len(moments):
+            chosen = self._features.take(np.arange(len(moments)), now_s)
+            self._window.add(np.concatenate(rows)[chosen], moments[chosen])
 
     def add_decisions(self, records: list[Any], now_s: float) -> None:
         """Kafka records of `decisions`: the full scores of the live model."""
-        decoded = _decoded(self._decisions.take(records, now_s), _scored_decoder.decode)
+        taken = self._decisions.take(records, now_s)
+        decoded = _decoded(taken, lambda record: _scored_decoder.decode(record.value or b""))
         scores = [d.score for d in decoded if d.status == "scored" and d.model_version == self._version]
         self._window.add_scores(np.array([s for s in scores if s is not None], dtype=np.float32))
 
@@ -197,12 +205,12 @@ class DriftWatch:
         logger.warning("retraining of %s %s requested: %s", self._model, self._version, request.dedupe_key)
 
 
-def _decoded(records: list[Any], decode: Callable[[bytes], Any]) -> list[Any]:
+def _decoded(records: list[Any], decode: Callable[[Any], Any]) -> list[Any]:
     out = []
     for record in records:
         try:
-            out.append(decode(record.value or b""))
-        except msgspec.DecodeError as error:
+            out.append(decode(record))
+        except (msgspec.DecodeError, FeatureBatchError) as error:
             # the archive reads the same topics and keeps it as a dead letter; a sample does without it
             logger.warning(
                 "%s[%d]@%d does not parse: %s", record.topic, record.partition, record.offset, error

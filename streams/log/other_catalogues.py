@@ -20,13 +20,15 @@ import numpy.typing as npt
 from features.catalogue import CATALOGUE_HASH, WIDTH
 from features.definitions import OWN, Layout, Places, aligned_columns
 from features.store.redis_client import Command, RespClient, StoreUnavailable
-from streams.log.records import FeatureRecord, matrix
+from streams.log.feature_batch import FeatureRecord
 from streams.runtime.metrics import VECTORS_CONVERTED
 
 logger = logging.getLogger(__name__)
 
 #: bool (WIDTH,): which of this code's columns a vector of another catalogue has
 Known = npt.NDArray[np.bool_]
+#: of this code's own catalogue
+ALL_KNOWN: Known = np.ones(WIDTH, bool)
 #: by row: what is known of a vector of another catalogue; None: nothing, since its layout is not
 OtherCatalogue = dict[int, Known | None]
 Find = Callable[[str], Layout | None]
@@ -131,54 +133,40 @@ class Layouts:
         return made
 
 
-def aligned_rows(
-    records: list[FeatureRecord], layouts: Layouts
-) -> tuple[npt.NDArray[np.float32], OtherCatalogue]:
-    """The records' vectors in this code's layout, float32 (n, WIDTH), and what is known of those of other catalogues.
+def own_block(
+    catalogue: str, vectors: npt.NDArray[np.float32], layouts: Layouts
+) -> tuple[npt.NDArray[np.float32], Known | None]:
+    """The vectors of one catalogue, (n, its entries), in this code's layout, (n, WIDTH), and which of its columns are known.
 
-    A vector of unknown layout, or of a width that is not its catalogue's, is NaN.
+    None, and rows of NaN, where the layout is unknown or the width is not the catalogue's.
     """
-    others = [row for row, record in enumerate(records) if record.catalogue != CATALOGUE_HASH]
-    rows = matrix(records, WIDTH)
-    if not others:
-        return rows, {}
-    rows = rows.copy()
-    other_catalogue: OtherCatalogue = {}
-    by_catalogue: dict[str, list[int]] = {}
-    for row in others:
-        by_catalogue.setdefault(records[row].catalogue, []).append(row)
-    for catalogue, places in by_catalogue.items():
+    if catalogue == CATALOGUE_HASH:
+        if vectors.shape[1] == WIDTH:
+            return vectors, ALL_KNOWN
+    else:
         conversion = layouts.of(catalogue)
-        whole = (
-            []
-            if conversion is None
-            else [row for row in places if len(records[row].vector) == 4 * conversion.width]
-        )
-        rows[places] = np.nan
-        other_catalogue.update(dict.fromkeys(places))
-        if conversion is not None and whole:
-            vectors = matrix([records[row] for row in whole], conversion.width)
-            rows[whole] = aligned_columns(vectors, conversion.places)
-            other_catalogue.update(dict.fromkeys(whole, conversion.known))
-            VECTORS_CONVERTED.labels(catalogue).inc(len(whole))
-    return rows, other_catalogue
+        if conversion is not None and vectors.shape[1] == conversion.width:
+            VECTORS_CONVERTED.labels(catalogue).inc(len(vectors))
+            return aligned_columns(vectors, conversion.places), conversion.known
+    return np.full((len(vectors), WIDTH), np.nan, dtype=np.float32), None
 
 
-def readable_rows(
-    records: Sequence[FeatureRecord], layouts: Layouts, needed: Known | None = None
-) -> tuple[list[FeatureRecord], npt.NDArray[np.float32], OtherCatalogue]:
-    """Of ``aligned_rows`` those whose layout is known and has all ``needed`` columns: records, rows and what is known, by new row."""
-    every = list(records)
-    rows, other_catalogue = aligned_rows(every, layouts)
-    if not other_catalogue:
-        return every, rows, {}
-    kept = [
-        row
-        for row in range(len(every))
-        if row not in other_catalogue or has_all(other_catalogue[row], needed)
-    ]
-    renumbered = {place: other_catalogue[row] for place, row in enumerate(kept) if row in other_catalogue}
-    return [every[row] for row in kept], rows[kept], renumbered
+def aligned_rows(
+    records: Sequence[FeatureRecord], layouts: Layouts
+) -> tuple[npt.NDArray[np.float32], list[Known | None]]:
+    """As ``own_block`` for rows of any catalogues: float32 (n, WIDTH), and of each what is known."""
+    rows = np.empty((len(records), WIDTH), dtype=np.float32)
+    known: list[Known | None] = [None] * len(records)
+    alike: dict[tuple[str, int], list[int]] = {}
+    for place, record in enumerate(records):
+        alike.setdefault((record.catalogue, len(record.vector)), []).append(place)
+    for (catalogue, _), places in alike.items():
+        joined = b"".join([records[place].vector for place in places])
+        vectors = np.frombuffer(joined, dtype="<f4").reshape(len(places), -1)
+        rows[places], found = own_block(catalogue, vectors, layouts)
+        for place in places:
+            known[place] = found
+    return rows, known
 
 
 def has_all(known: Known | None, needed: Known | None) -> bool:

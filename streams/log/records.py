@@ -1,4 +1,4 @@
-"""Internal binary records: `features` (processor to scoring) and `entities` (what an event means for merchants & co.).
+"""Internal binary records: `entities` (what an event means for merchants & co.), and what travels in headers.
 
 MessagePack arrays (msgspec, ``array_like``): a field is only ever appended, with a default, so that older and
 newer processes read each other. Never pickle (invariant 8).
@@ -7,10 +7,10 @@ newer processes read each other. Never pickle (invariant 8).
 from __future__ import annotations
 
 from hashlib import blake2s
+from typing import Annotated
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
+from msgspec import Meta
 
 from features.transaction import Transaction
 
@@ -23,7 +23,7 @@ HEADER_DEADLINE_MS = (
 HEADER_DECIDED = "tollgate-decided"  # the HTTP edge's decision, carried through so that one writer decides
 HEADER_FORWARDED = "tollgate-forwarded-from"  # "partition:offset" where a misplaced record was found
 
-#: bits of ``FeatureRecord.missing``: what could not be read when the features were made
+#: bits of ``missing`` of a row of features: what could not be read when the features were made
 MISSING_CARD = 1
 MISSING_MERCHANT = 2
 MISSING_DEVICE = 4
@@ -31,31 +31,8 @@ MISSING_IP = 8
 MISSING_CUSTOMER = 16
 
 
-class FeatureRecord(msgspec.Struct, array_like=True, frozen=True):
-    """One transaction with its features, as made by the processor.
-
-    ``vector`` holds little-endian float32 in catalogue order (NaN: unknown). ``as_of`` says which state was read: for
-    the card the last applied offset of its `transactions` partition, for merchant, device, ip and customer the
-    offset of `entities` last applied to that profile (-1: nothing known), in this order.
-    """
-
-    catalogue: str
-    partition: int
-    offset: int
-    appended_ms: int
-    deadline_ms: int
-    missing: int
-    transaction: Transaction
-    event_ms: int
-    vector: bytes
-    as_of: tuple[int, int, int, int, int]
-    #: the HTTP edge's decision as JSON, when it has decided already
-    decided: bytes | None = None
-    trace: str | None = None
-    #: as ``as_of``, for the card's fraud history, which also lives on `entities`
-    frauds_as_of: int = -1
-    #: how far behind its card's newest payment it came, where that is more than LATE_BOUND_S; else 0
-    late_ms: int = 0
+#: of a record of `transactions` or `entities`; -1: none. More than 64 bits would fit no column
+Offset = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
 
 
 class EdgeDecision(msgspec.Struct, array_like=True, frozen=True):
@@ -63,10 +40,11 @@ class EdgeDecision(msgspec.Struct, array_like=True, frozen=True):
 
     decision: bytes
     catalogue: str
+    #: little-endian float32
     vector: bytes
-    as_of: tuple[int, int, int, int, int]
-    missing: int
-    frauds_as_of: int = -1
+    as_of: tuple[Offset, Offset, Offset, Offset, Offset]
+    missing: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+    frauds_as_of: Offset = -1
 
 
 class Payment(msgspec.Struct, array_like=True, frozen=True):
@@ -146,14 +124,12 @@ class EntityItems(msgspec.Struct, array_like=True, frozen=True):
     paid: PaidColumns | None = None
 
 
-_feature_encoder = msgspec.msgpack.Encoder()
-_feature_decoder = msgspec.msgpack.Decoder(FeatureRecord)
+_encoder = msgspec.msgpack.Encoder()
 _edge_decoder = msgspec.msgpack.Decoder(EdgeDecision)
 _items_decoder = msgspec.msgpack.Decoder(EntityItems)
 
-encode_features = _feature_encoder.encode
-encode_items = _feature_encoder.encode
-encode_edge_decision = _feature_encoder.encode
+encode_items = _encoder.encode
+encode_edge_decision = _encoder.encode
 
 
 def decode_edge_decision(raw: bytes) -> EdgeDecision:
@@ -162,24 +138,10 @@ def decode_edge_decision(raw: bytes) -> EdgeDecision:
     return decided
 
 
-def decode_features(raw: bytes) -> FeatureRecord:
-    """Raises: msgspec.DecodeError or UnicodeDecodeError when the bytes are not a features record."""
-    record: FeatureRecord = _feature_decoder.decode(raw)
-    return record
-
-
 def decode_items(raw: bytes) -> EntityItems:
     """Raises: msgspec.DecodeError when the bytes are not entity items."""
     items: EntityItems = _items_decoder.decode(raw)
     return items
-
-
-def matrix(records: list[FeatureRecord], width: int) -> npt.NDArray[np.float32]:
-    """The vectors of many records as one array, shape (records, width); a vector of another width becomes NaN."""
-    size = 4 * width
-    unknown = np.full(width, np.nan, dtype="<f4").tobytes()
-    joined = b"".join([r.vector if len(r.vector) == size else unknown for r in records])
-    return np.frombuffer(joined, dtype="<f4").reshape(len(records), width)
 
 
 #: header on `decisions`: the transaction's merchant, device, ip and customer, for the label that comes days later, and a digest
@@ -208,7 +170,7 @@ def digest_of(tx: Transaction) -> bytes:
     said = (
         tx.event_time, tx.amount_minor, tx.currency, tx.mcc, tx.channel, tx.country, tx.latitude, tx.longitude,
     )  # fmt: skip
-    return blake2s(_feature_encoder.encode(said), digest_size=DIGEST_BYTES).digest()
+    return blake2s(_encoder.encode(said), digest_size=DIGEST_BYTES).digest()
 
 
 def encode_entities_of(tx: Transaction) -> bytes:
@@ -218,7 +180,7 @@ def encode_entities_of(tx: Transaction) -> bytes:
 
 
 _entities_decoder = msgspec.msgpack.Decoder(DecidedEntities)
-encode_entities = _feature_encoder.encode
+encode_entities = _encoder.encode
 
 
 def decode_entities(raw: bytes) -> DecidedEntities:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from confluent_kafka import Producer
 
-from features.catalogue import CATALOGUE_HASH, INDEX, LATE_BOUND_S, WIDTH
+from features.catalogue import INDEX, WIDTH
 from features.engine import Places, Slots, computed_beside, entities_as_of, frauds_as_of
 from features.kernels.columns import Payments, columns_of, text_hash
 from features.kernels.payer import NEW, transaction_features
@@ -26,6 +26,7 @@ from features.store.partition_lease import REBUILDING_KEY, Leases
 from features.store.profile_cache import ProfileCache
 from features.store.redis_client import Command, Packed, RespClient
 from features.transaction import Transaction
+from streams.log.feature_batch import encode_batch
 from streams.log.missing_inputs import present
 from streams.log.partitioning import entity_partition
 from streams.log.records import (
@@ -33,14 +34,13 @@ from streams.log.records import (
     HEADER_FORWARDED,
     PAID_ENTITIES,
     EntityItems,
-    FeatureRecord,
     PaidColumns,
-    encode_features,
     encode_items,
 )
 from streams.log.topics import ENTITIES, FEATURES
 from streams.log.topics import TRANSACTIONS as TRANSACTIONS_TOPIC
 from streams.processor.commit import ACKNOWLEDGE_WITHIN_S, ChunkCommit, Committer
+from streams.processor.feature_rows import LATE_BOUND_MS, Made, Read, feature_batches
 from streams.processor.intake import Accepted, Intake, sort_out
 from streams.processor.payment_updates import pack_paid
 from streams.processor.suspected_duplicates import SuspectedDuplicates
@@ -59,20 +59,11 @@ from streams.runtime.metrics import (
 )
 from streams.runtime.settings import Settings
 
-LATE_BOUND_MS = LATE_BOUND_S * 1000
 _COUNT_24H, _SUM_24H = INDEX["card_count_24h"], INDEX["card_sum_24h"]
 
 
 class RebuildEnded(Exception):
     """A session that went on without state ends, because the state is there again."""
-
-
-class Read(NamedTuple):
-    """Which state n features were made of: ``FeatureRecord.as_of`` without the card (n, 4), ``frauds_as_of`` and ``missing`` (n,)."""
-
-    entities: Any
-    frauds: Any
-    missing: list[int]
 
 
 class CardStage:
@@ -174,13 +165,9 @@ class CardStage:
         for misplaced in intake.misplaced:
             self._forward(misplaced.record, misplaced.card_id, misplaced.partition)
         produce = self._producer.produce
-        state = zip(read.entities.tolist(), read.frauds.tolist(), late_ms, read.missing, strict=True)
-        for event, row, again, (entities, frauds, late, missing) in zip(
-            intake.accepted, rows, repeated.tolist(), state, strict=True
-        ):
-            if not again:
-                value = encode_features(_features(event, row, entities, frauds, late, missing))
-                produce(FEATURES.name, key=event.transaction.card_id, partition=event.partition, value=value)
+        for batch in feature_batches(Made(intake.accepted, columns, rows, read, late_ms), ~repeated):
+            for value in encode_batch(batch):
+                produce(FEATURES.name, partition=batch.partition, value=value)
         for (source, target), paid in _paid(intake.accepted, columns, seen, homes).items():
             value = encode_items(EntityItems(TRANSACTIONS_TOPIC.name, source, [], paid))
             produce(ENTITIES.name, key=f"{TRANSACTIONS_TOPIC.name}:{source}", partition=target, value=value)
@@ -224,28 +211,6 @@ def commit_of(chunk: Chunk, writes: Sequence[Command], stage: str, started: floa
         {(tp.topic, tp.partition): offset for tp, offset in chunk.positions.items()},
         writes,
         lambda: STAGE_SECONDS.labels(stage).observe(time.monotonic() - started),
-    )
-
-
-def _features(
-    event: Accepted, row: Any, as_of: list[int], frauds_as_of: int, late_ms: int, missing: int
-) -> FeatureRecord:
-    edge = event.decided
-    return FeatureRecord(
-        edge.catalogue if edge else CATALOGUE_HASH,
-        event.partition,
-        event.offset,
-        event.appended_ms,
-        event.deadline_ms,
-        edge.missing if edge else missing,
-        event.transaction,
-        event.event_ms,
-        edge.vector if edge else row.tobytes(),
-        edge.as_of if edge else (event.offset - 1, as_of[0], as_of[1], as_of[2], as_of[3]),
-        edge.decision if edge else None,
-        event.trace,
-        edge.frauds_as_of if edge else frauds_as_of,
-        late_ms if late_ms > LATE_BOUND_MS else 0,
     )
 
 

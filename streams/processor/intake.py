@@ -232,4 +232,6 @@ def _decided(raw: bytes | None, tx: Transaction) -> EdgeDecision | None:
     decision = _decision_decoder.decode(edge.decision)
     if (decision.transaction_id, decision.card_id) != (tx.transaction_id, tx.card_id):
         raise ValueError("the decision that travels with it is another transaction's")
+    if len(edge.vector) % 4:
+        raise ValueError(f"the features that travel with it are {len(edge.vector)} bytes: no float32")
     return edge

@@ -24,7 +24,7 @@ from features.feast_repo.apply import apply_repo, open_store
 from features.feast_repo.definitions import HISTORY_SERVICE, SERVED_SERVICE
 from features.transaction import Transaction, from_ms
 from streams.archive.writer import Archive
-from streams.log.records import FeatureRecord, decode_features
+from streams.log.feature_batch import FeatureRecord
 from tests.property.test_parity import Stage
 from tests.support.parity_world import APPENDED_MS, PARTITIONS
 
@@ -54,6 +54,7 @@ class World:
 
     store: FeatureStore
     served: dict[str, FeatureRecord]
+    #: duplicates too
     records: int
 
 
@@ -66,10 +67,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     _archive(root / "archive", records)
     apply_repo(root / "feast", "127.0.0.1:1", root / "archive")
     served: dict[str, FeatureRecord] = {}
-    for record in records:
-        made = decode_features(record.value)
+    rows = stage.made()
+    for made in rows:
         served.setdefault(made.transaction.transaction_id, made)
-    return World(open_store(root / "feast"), served, len(records))
+    return World(open_store(root / "feast"), served, len(rows))
 
 
 def _archive(root: Path, records: list[Any]) -> None:

@@ -14,8 +14,9 @@ from features.feast_repo.apply import open_store
 from features.feast_repo.archived import FOLDER
 from features.feast_repo.definitions import HISTORY_SERVICE
 from features.transaction import from_ms
-from streams.log.records import FeatureRecord, decode_features
+from streams.log.feature_batch import FeatureRecord
 from streams.runtime.settings import Settings
+from tests.support.feature_batches import rows_in
 from tests.support.running import ends_of, read_topic, run_json, until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
@@ -34,8 +35,7 @@ def archived(settings: Settings, wanted: set[str]) -> bool:
 def newest_of_cards(settings: Settings, start: dict[int, int]) -> dict[tuple[str, datetime], FeatureRecord]:
     """Served features of one payment per card, only of payments whose time no other payment of the card shares."""
     served: dict[tuple[str, datetime], list[FeatureRecord]] = {}
-    for record in read_topic(settings, "features", start):
-        made = decode_features(record.value())
+    for made in rows_in(record.value() for record in read_topic(settings, "features", start)):
         served.setdefault((made.transaction.card_id, from_ms(made.event_ms)), []).append(made)
     alone = {key: made[0] for key, made in served.items() if len(made) == 1}
     by_card = {key[0]: key for key in alone}

@@ -22,7 +22,7 @@ from features.store.redis_client import RespClient
 from features.transaction import Transaction
 from streams.contracts.label import parse_label
 from streams.log.outcome_source import source_of
-from streams.log.records import EntityItem, decode_features, decode_items
+from streams.log.records import EntityItem, decode_items
 from streams.log.topics import DECISIONS, ENTITIES, FEATURES, LABELS, OUTCOMES, TRANSACTIONS
 from streams.processor.entity_updates import Known, apply, label_statement_key, news_of, view_of
 from streams.processor.intake import Accepted, sort_out
@@ -31,6 +31,7 @@ from streams.runtime.kafka.log_reader import LogRow, Span, end_of, read_span
 from streams.runtime.settings import Settings
 from tests.faults.findings import Findings
 from tests.faults.profiles import Profiles
+from tests.support.feature_batches import rows_in
 
 APPLIED_AT_ONCE = 2_000
 
@@ -137,9 +138,8 @@ class Oracle:
 
     def _take_features(self, records: dict[int, list[Any]], found: Findings) -> None:
         for partition, batch in records.items():
-            for record in batch:
-                made = decode_features(record.value())
-                # scoring's rule: a record at or below the last source offset is a duplicate
+            for made in rows_in(record.value() for record in batch):
+                # scoring's rule: nothing at or below the last source offset counts
                 if made.offset <= self._last_features.get(partition, -1):
                     continue
                 self._last_features[partition] = made.offset

@@ -129,27 +129,6 @@ def printed(script: str, root: Path) -> str:
     return ran.stdout
 
 
-READS = """
-import numpy as np
-from features.catalogue import WIDTH
-from streams.archive.plain import plain_columns
-from streams.log.records import encode_features
-from tests.support.archive_samples import features
-
-assert plain_columns([features(1).value, features(2).value]).vectors.shape == (2, WIDTH)
-print(WIDTH)
-"""
-
-
-def test_an_archive_that_was_compiled_before_reads_a_grown_catalogue(tmp_path: Path) -> None:
-    for part in ("features", "streams", "tests"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
-    before = printed(READS, tmp_path)
-    assert list((tmp_path / "streams" / "archive" / "__pycache__").glob("plain._read*.nbi"))
-    apply((ROOT / "features" / "ADDING.md").read_text(), tmp_path)
-    assert int(printed(READS, tmp_path)) > int(before)
-
-
 def test_kernels_that_were_compiled_before_write_where_the_columns_are_now(tmp_path: Path) -> None:
     """An installation grows in place, and keeps what it compiled."""
     shutil.copytree(ROOT / "features", tmp_path / "features", ignore=shutil.ignore_patterns("__pycache__"))

@@ -28,11 +28,11 @@ from models.decision import Decision
 from services.cli.main import run
 from streams.contracts.json_encoding import encode
 from streams.contracts.rollout import RolloutRecord
-from streams.log.records import decode_features, encode_features
 from streams.runtime.dead_letters import DeadLetter, decode_dead_letter
 from streams.runtime.kafka.clients import flush, new_consumer, new_producer
 from streams.runtime.settings import Settings
-from tests.support.archive_samples import START_MS, decision, features, outcomes
+from tests.support.archive_samples import START_MS, decision, features, outcomes, transaction
+from tests.support.feature_batches import decode_features, encode_features
 
 ROOT = Path(__file__).parents[2]
 DRIFT_PYTHON = ROOT / ".venv-drift" / "bin" / "python"
@@ -198,6 +198,7 @@ def test_drift_becomes_rows_and_one_request_with_evidence(
                 partition=partition,
                 offset=10**6 + sent,
                 event_ms=at,
+                transaction=transaction(sent, at),
                 vector=vector.tobytes(),
                 catalogue=CATALOGUE_HASH,
             )

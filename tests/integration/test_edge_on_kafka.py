@@ -22,11 +22,12 @@ from features.store.redis_client import RespClient
 from services.cli.main import run
 from services.scoring.http.app import build_app
 from services.scoring.http.wiring import Parts
+from streams.log.feature_batch import FeatureRecord
 from streams.log.other_catalogues import layout_key, stored_in
-from streams.log.records import FeatureRecord, decode_features
 from streams.log.topics import FEATURES, TRANSACTIONS
 from streams.runtime.kafka.clients import flush, new_consumer, new_producer
 from streams.runtime.settings import Settings
+from tests.support.feature_batches import rows_in
 
 WITHIN_S = 60.0
 
@@ -71,7 +72,7 @@ def transaction(prefix: str, number: int) -> dict[str, Any]:
 
 
 def served(settings: Settings, prefix: str, wanted: int) -> dict[str, FeatureRecord]:
-    """Features records of this test's transactions, by id, once there are ``wanted``."""
+    """Features of this test's transactions, by id, once there are ``wanted``."""
     consumer = new_consumer(settings.kafka, f"test-{uuid.uuid4()}")
     consumer.assign([TopicPartition(FEATURES.name, p, 0) for p in range(settings.partitions)])
     found: dict[str, FeatureRecord] = {}
@@ -81,9 +82,9 @@ def served(settings: Settings, prefix: str, wanted: int) -> dict[str, FeatureRec
             message = consumer.poll(0.2)
             if message is None or message.error() is not None:
                 continue
-            record = decode_features(message.value())
-            if record.transaction.transaction_id.startswith(prefix):
-                found.setdefault(record.transaction.transaction_id, record)
+            for record in rows_in([message.value()]):
+                if record.transaction.transaction_id.startswith(prefix):
+                    found.setdefault(record.transaction.transaction_id, record)
         return found
     finally:
         consumer.close()

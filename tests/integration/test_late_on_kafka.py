@@ -14,11 +14,12 @@ import streams.audit.lateness_log
 from features.catalogue import NAMES
 from infra.embedded.mock_cluster import MockCluster
 from services.cli.main import cli
+from streams.log.feature_batch import FeatureRecord
 from streams.log.partitioning import partitions_of
-from streams.log.records import FeatureRecord, encode_features
 from streams.log.topics import ALL, FEATURES
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.settings import Settings
+from tests.support.feature_batches import encode_features
 from tests.support.parity_world import PARTITIONS
 from tests.unit.streams.test_lateness import CountsPayments, served
 

@@ -52,7 +52,7 @@ class Replica:
 
     @property
     def partitions(self) -> set[int]:
-        return set(self.scorer._last)
+        return set(self.scorer._seen.highest)
 
     def end(self) -> None:
         self._stop.set()

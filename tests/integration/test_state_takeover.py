@@ -31,10 +31,11 @@ from features.store.keys import fields_of, hash_field, views_of
 from features.store.partition_lease import REBUILDING_KEY
 from infra import stack
 from infra.stack.tools import find_tools
-from streams.log.records import FeatureRecord, decode_features
+from streams.log.feature_batch import FeatureRecord
 from streams.log.topics import FEATURES, TRANSACTIONS
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.settings import Settings
+from tests.support.feature_batches import rows_in
 from tests.support.running import STALL_S, read_topic, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -194,11 +195,11 @@ class Traffic:
 
 
 def made(settings: Settings) -> list[FeatureRecord]:
-    """All features records, each partition's in order."""
+    """All rows of features, each partition's in order."""
     records = read_topic(
         settings, FEATURES.name, dict.fromkeys(range(settings.partitions), 0), timeout_s=STALL_S
     )
-    return [decode_features(record.value()) for record in records]
+    return rows_in(record.value() for record in records)
 
 
 def all_made(settings: Settings, traffic: Traffic) -> list[FeatureRecord]:

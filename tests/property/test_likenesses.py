@@ -25,12 +25,14 @@ from services.scoring.edge.entries import entries_of
 from streams.audit.parity.card_watch import ParityWatch
 from streams.contracts.json_encoding import encode
 from streams.log.decision_index import IndexedDecision, IndexWriter, Row
+from streams.log.feature_batch import FeatureRecord
 from streams.log.partitioning import partitions_of
-from streams.log.records import HEADER_DECIDED, FeatureRecord, decode_features
+from streams.log.records import HEADER_DECIDED
 from streams.processor.intake import Accepted
 from streams.processor.suspected_duplicates import SuspectedDuplicates
 from streams.runtime.metrics import DECIDED_SUSPECTED_DUPLICATES, PARITY_COMPARED
 from tests.property.test_parity import UNKNOWN, Stage
+from tests.support.feature_batches import batches_in
 from tests.support.parity_world import APPENDED_MS, PARTITIONS
 
 CARD = "card-1"
@@ -75,7 +77,7 @@ class Till(Stage):
 
     def of(self, transaction_id: str) -> list[FeatureRecord]:
         """All features records of a transaction, repetitions too."""
-        records = [decode_features(record.value) for record in self.log.records("features")]
+        records = self.made()
         return [record for record in records if record.transaction.transaction_id == transaction_id]
 
     def profiles(self) -> str:
@@ -87,9 +89,9 @@ class Till(Stage):
         samples = self.samples()
         verdict = self.judged(samples)
         assert (verdict.identical, verdict.differing) == (len(samples), [])
-        records = [decode_features(record.value) for record in self.log.records("features")]
         before = counted(PARITY_COMPARED)
-        assert ParityWatch(UNKNOWN, one_in=1, settle_ms=0).add(records) == 0
+        batches = batches_in(record.value for record in self.log.records("features"))
+        assert ParityWatch(UNKNOWN, one_in=1, settle_ms=0).add(batches) == 0
         assert counted(PARITY_COMPARED) - before == len(samples)
 
 
@@ -124,13 +126,9 @@ def test_another_payment_like_an_old_one_is_decided_once(ago: int, at_once: int,
 @given(old_places)
 def test_a_repetition_of_an_old_payment_is_dropped(ago: int) -> None:
     till = Till()
-    before, stored, known = (
-        counted(DECIDED_SUSPECTED_DUPLICATES),
-        till.profiles(),
-        len(till.log.records("features")),
-    )
+    before, stored, known = counted(DECIDED_SUSPECTED_DUPLICATES), till.profiles(), len(till.made())
     till.take(till.paid[-ago])
-    assert len(till.log.records("features")) == known
+    assert len(till.made()) == known
     assert till.profiles() == stored
     assert counted(DECIDED_SUSPECTED_DUPLICATES) == before
     till.is_in_parity()

@@ -23,20 +23,14 @@ from streams.audit.parity.recompute import Evidence, Verdict, judge
 from streams.audit.parity.sample import Reservoir
 from streams.contracts.json_encoding import encode
 from streams.log.decision_index import IndexedDecision, IndexWriter, Row
+from streams.log.feature_batch import FeatureRecord
 from streams.log.other_catalogues import Layouts
 from streams.log.partitioning import entity_partition, partitions_of
-from streams.log.records import (
-    HEADER_DECIDED,
-    EntityItem,
-    EntityItems,
-    FeatureRecord,
-    LabelStatement,
-    decode_features,
-    encode_features,
-    encode_items,
-)
+from streams.log.records import HEADER_DECIDED, EntityItem, EntityItems, LabelStatement, encode_items
 from streams.runtime.kafka.log_reader import LogRow
+from tests.support.archive_samples import features
 from tests.support.catalogue_samples import BEFORE, as_written_by
+from tests.support.feature_batches import decode_features, encode_features, rows_in
 from tests.support.parity_world import APPENDED_MS, PARTITIONS, MemoryLog, MemoryRedis, Worker
 
 #: the first of these are as long ago as nothing may be added to that stands in the store (``layout.THERE_STILL_MS``)
@@ -53,7 +47,8 @@ class Stage:
         self.log, self.redis = MemoryLog(), MemoryRedis()
         self.worker = Worker(self.log, self.redis)
         self.count = 0
-        #: features records of each partition
+        #: by partition of `features`: records that were looked at, and rows in them
+        self.looked_at: Counter[int] = Counter()
         self.indexed: Counter[int] = Counter()
         self.sent: list[Transaction] = []
 
@@ -87,17 +82,15 @@ class Stage:
     def _index(self) -> None:
         """What gave features is decided, and indexed: a payment like an old one is known by it."""
         for partition in range(PARTITIONS):
-            fresh = self.log.topics.get(("features", partition), [])[self.indexed[partition] :]
+            fresh = self.log.topics.get(("features", partition), [])[self.looked_at[partition] :]
+            made = rows_in(record.value for record in fresh)
             rows = [
-                Row(
-                    place,
-                    decode_features(record.value).transaction.transaction_id,
-                    IndexedDecision(b"{}", None),
-                )
-                for place, record in enumerate(fresh, self.indexed[partition])
+                Row(place, record.transaction.transaction_id, IndexedDecision(b"{}", None))
+                for place, record in enumerate(made, self.indexed[partition])
             ]
             if rows:
                 self.redis.call(IndexWriter().writes(partition, rows, time.time()))
+            self.looked_at[partition] += len(fresh)
             self.indexed[partition] += len(rows)
 
     def label(self) -> None:
@@ -165,8 +158,12 @@ class Stage:
     def samples(self) -> list[FeatureRecord]:
         reservoir = Reservoir(10_000, 1)
         for record in self.log.records("features"):
-            reservoir.add(record.value)
-        return [decode_features(value) for value in reservoir.values]
+            reservoir.add(record.value, record.partition)
+        return reservoir.records
+
+    def made(self) -> list[FeatureRecord]:
+        """All rows of `features`, duplicates too."""
+        return rows_in(record.value for record in self.log.records("features"))
 
     def judged(self, samples: list[FeatureRecord], skip: int = 0, layouts: Layouts = UNKNOWN) -> Verdict:
         evidence = Evidence(samples, PARTITIONS)
@@ -237,7 +234,7 @@ def test_payments_do_come_late_and_the_store_does_forget() -> None:
     stage.run(120)
     assert stage.lost > 3
     assert sum(sample.late_ms > 0 for sample in stage.samples()) > 3
-    assert len(stage.log.records("features")) > len(stage.samples())
+    assert len(stage.made()) > len(stage.samples())
 
 
 def test_the_world_shows_what_it_should() -> None:
@@ -246,7 +243,7 @@ def test_the_world_shows_what_it_should() -> None:
     stage.run(200)
     samples = stage.samples()
     rows = np.stack([np.frombuffer(sample.vector, "<f4") for sample in samples])
-    assert len(stage.log.records("features")) > len(samples)
+    assert len(stage.made()) > len(samples)
     assert any(sample.decided for sample in samples)
     assert any(sample.missing for sample in samples)
     assert np.nanmax(rows[:, INDEX["card_count_24h"]]) > 3
@@ -308,25 +305,24 @@ def test_a_reservoir_holds_each_source_offset_once() -> None:
     stage.run(120)
     reservoir = Reservoir(5, 2)
     for record in stage.log.records("features"):
-        reservoir.add(record.value)
-    reservoir.add(b"not a record")
-    reservoir.add(None)
-    kept = reservoir.records()
+        reservoir.add(record.value, record.partition)
+    reservoir.add(b"not a record", 0)
+    reservoir.add(None, 0)
+    kept = reservoir.records
     assert len({(record.partition, record.offset) for record in kept}) == 5
 
 
-def test_what_only_begins_like_a_features_record_is_left_out() -> None:
-    """Its first fields are those of one: what reads on finds that it is none."""
-    stage = Stage(17)
-    stage.run(20)
-    reservoir, good = Reservoir(10, 2), stage.log.records("features")[0].value
-    reservoir.add(good)
-    for offset, rest in enumerate((b"\x01", b"\xff" * 40)):
-        reservoir.add(msgspec.msgpack.encode(["c" * 16, 1, 10**6 + offset, 0])[:-1] + rest)
-    # fields enough, of the wrong types
-    reservoir.add(msgspec.msgpack.encode(["c" * 16, 1, 2 * 10**6, *["x"] * 12]))
-    assert len(reservoir.values) > 1
-    assert reservoir.records() == [decode_features(good)]
+def test_a_reservoir_is_filled_from_the_rows_of_all_batches_alike() -> None:
+    """Of ten rows that come in two batches, each is among the five as often."""
+    rows = [decode_features(features(number).value) for number in range(10)]
+    values = [encode_features(*rows[:2]), encode_features(*rows[2:])]
+    found: Counter[int] = Counter()
+    for seed in range(400):
+        reservoir = Reservoir(5, seed)
+        for value in values:
+            reservoir.add(value, 0)
+        found.update(record.offset for record in reservoir.records)
+    assert all(160 < found[number] < 240 for number in range(10)), found
 
 
 def test_of_another_catalogue_is_compared_what_both_know() -> None:

@@ -18,14 +18,9 @@ from streams.audit.parity.recompute import Evidence, Verdict, judge
 from streams.audit.parity.sample import needed_of
 from streams.audit.parity.truncation import cut_before
 from streams.contracts.json_encoding import encode
+from streams.log.feature_batch import FeatureRecord
 from streams.log.other_catalogues import Layouts
-from streams.log.records import (
-    EntityItem,
-    EntityItems,
-    FeatureRecord,
-    LabelStatement,
-    encode_items,
-)
+from streams.log.records import EntityItem, EntityItems, LabelStatement, encode_items
 from streams.processor.payment_updates import pack_paid
 from streams.runtime.kafka.log_reader import LogRow
 

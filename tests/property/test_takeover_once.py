@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from features.store.keys import fields_of, hash_field, views_of
 from features.store.partition_lease import LeaseLost, Leases
 from features.store.state_versions import group_of
-from streams.log.records import decode_features
 from streams.processor import takeover
 from streams.runtime.kafka.log_reader import Span
 from streams.state.rebuild import EntityBuilder, new_builder
@@ -129,8 +128,7 @@ class TwoVersions(Stage):
         """How often each transaction's features count, by scoring's rule: nothing at or below the last source offset."""
         last: dict[int, int] = {}
         found: Counter[str] = Counter()
-        for record in self.log.records("features"):
-            made = decode_features(record.value)
+        for made in self.made():
             if made.offset > last.get(made.partition, -1):
                 last[made.partition] = made.offset
                 found[made.transaction.transaction_id] += 1
@@ -178,7 +176,7 @@ def test_without_crashes_a_takeover_repeats_nothing(seed: int) -> None:
         stage = TwoVersions(seed, patch)
         stage.crashes = False
         stage.run_with_switches(60)
-        made = [decode_features(record.value) for record in stage.log.records("features")]
+        made = stage.made()
         assert len({(record.partition, record.offset) for record in made}) == len(made)
         assert len(made) == len({tx.transaction_id for tx in stage.sent})
         # poison is kept once too

@@ -12,7 +12,8 @@ from features.transaction import Transaction, from_ms
 from models.decision import Decision
 from streams.contracts.json_encoding import encode
 from streams.contracts.outcome import Outcome
-from streams.log.records import FeatureRecord, encode_features
+from streams.log.feature_batch import FeatureRecord
+from tests.support.feature_batches import encode_features
 
 START_MS = 1_795_000_000_000
 

@@ -17,9 +17,10 @@ from models.bundle.content import Bundle, BundleContent, load_bundle, publish
 from models.bundle.signing import ensure_keys
 from models.training.dataset import Dataset
 from models.training.training import bundle_content, train
-from streams.log.records import FeatureRecord, decode_features, encode_features
+from streams.log.feature_batch import FeatureRecord
 from tests.support.archive_samples import Record
 from tests.support.bundle_samples import CREATED, QUICK
+from tests.support.feature_batches import decode_features, encode_features
 from tests.support.models_data import make_dataset
 
 #: entries that the catalogue before had not: one of a payer's, one at the end

@@ -26,11 +26,12 @@ from models.decision import Decision
 from models.scoring.scorer import Scorer
 from services.scoring.stream.worker import StreamScorer
 from streams.archive.writer import Archive
+from streams.log.feature_batch import FeatureRecord
 from streams.log.other_catalogues import Layouts, aligned_rows, announcement, stored_in
-from streams.log.records import FeatureRecord, decode_features, encode_features
 from streams.runtime.settings import Settings
 from tests.support.archive_samples import Record
 from tests.support.bundle_samples import publish_sample
+from tests.support.feature_batches import batch_of, decode_features, encode_features
 from tests.support.parity_world import MemoryRedis
 
 START_MS, STEP_MS, PAYMENTS = 1_760_000_000_000, 300_000, 40
@@ -93,7 +94,8 @@ def decided(folder: Path, version: str, records: list[FeatureRecord], layouts: L
     scorer = Scorer(bundle, measure=False)
     live: Any = SimpleNamespace(scorer=scorer)
     worker = StreamScorer(Settings(home=str(folder)), "test", live, layouts, threading.Event())
-    found = [msgspec.json.decode(value, type=Decision) for _, value in worker._decide_together(records)]
+    made = worker._decide_together([batch_of([record]) for record in records])
+    found = [msgspec.json.decode(value, type=Decision) for one in made for value in one.values]
     bits = scorer.score(aligned_rows(records, layouts)[0]).view(np.uint32).tolist()
     return [
         {

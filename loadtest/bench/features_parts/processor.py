@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,8 +25,9 @@ from loadtest.bench.features_parts.parts import Parts
 from loadtest.bench.features_parts.traffic import WARM_DAYS, Traffic, warm_state
 from loadtest.bench.processes import cpu_s, end
 from loadtest.bench.table import Row, left_out
-from streams.audit import end_of
 from streams.log import topics
+from streams.log.feature_batch import decode_vectors
+from streams.runtime.kafka.log_reader import Span, end_of, read_span
 
 TRANSACTIONS, ENTITIES, FEATURES = topics.TRANSACTIONS.name, topics.ENTITIES.name, topics.FEATURES.name
 #: shares of the backlog that count, after one that warms up
@@ -75,7 +77,7 @@ def run_backlog(parts: Parts, table: pa.Table) -> list[tuple[Sample, Sample]]:
     Raises:
         ProcessorStuck: it does not come to the end, or not every transaction gave features.
     """
-    before = sum(end_of(parts.settings.kafka, [FEATURES])[FEATURES].values())
+    before = end_of(parts.settings.kafka, [FEATURES])
     process = subprocess.Popen(
         [sys.executable, "-m", "streams.processor.main", "--home", parts.settings.home],
         stdout=subprocess.DEVNULL,
@@ -89,12 +91,24 @@ def run_backlog(parts: Parts, table: pa.Table) -> list[tuple[Sample, Sample]]:
             send(parts.settings.kafka, TRANSACTIONS, table.slice(start, each))
             _until_done(parts, process)
             moments.append(_sample(parts, looked))
-        made = sum(end_of(parts.settings.kafka, [FEATURES])[FEATURES].values()) - before
+        made = _rows_since(parts.settings.kafka, before)
         if made != each * (RUNS + 1):
-            raise ProcessorStuck(f"{each * (RUNS + 1)} transactions gave {made} features records")
+            raise ProcessorStuck(f"{each * (RUNS + 1)} transactions gave {made} rows of features")
         return list(pairwise(moments[1:]))
     finally:
         end(process)
+
+
+def _rows_since(bootstrap: str, before: Span) -> int:
+    """Rows that came on `features` behind some offsets."""
+    rows: Counter[int] = Counter()
+
+    def count(records: list[Any]) -> None:
+        for record in records:
+            rows[record.partition()] += len(decode_vectors(record.value(), record.partition()).numbers)
+
+    read_span(bootstrap, before, end_of(bootstrap, [FEATURES]), count)
+    return rows.total()
 
 
 def _sample(parts: Parts, processor: psutil.Process) -> Sample:

@@ -1,8 +1,8 @@
 """The stream deployment's worker: `features` in, `decisions` out, exactly one per transaction.
 
-It is the only writer of `decisions`: partition p of `features` goes to partition p of `decisions`, in order, each record
-with its source offset in a header. On assignment the tail of `decisions[p]` says what was decided last; anything
-at or below is a repetition and dropped. See decision 1 for why no Kafka transactions.
+It is the only writer of `decisions`: partition p of `features` goes to partition p of `decisions`, in order, each row's
+decision with its source offset in a header. On assignment the tail of `decisions[p]` says what was decided last; rows
+at or below it are duplicates and dropped. See decision 1 for why no Kafka transactions.
 """
 
 from __future__ import annotations
@@ -11,26 +11,35 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
-import msgspec
+import numpy as np
+import numpy.typing as npt
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from features.transaction import Transaction
 from models.decision import Decision
 from services.scoring.decision.decider import Case, Decider
 from services.scoring.model.live import LiveModel
 from streams.contracts.card_numbers import mask_card_numbers
 from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.json_encoding import encode
-from streams.log.other_catalogues import Layouts, aligned_rows
+from streams.log.feature_batch import (
+    FeatureBatch,
+    FeatureBatchError,
+    decode_batch,
+    encode_batch,
+    event_ms_of,
+)
+from streams.log.other_catalogues import ALL_KNOWN, Layouts, OtherCatalogue, own_block
 from streams.log.records import (
     HEADER_ENTITIES,
     HEADER_SOURCE_OFFSET,
-    FeatureRecord,
-    decode_features,
     encode_entities_of,
 )
+from streams.log.source_offsets import SourceOffsets, unseen
 from streams.log.topics import DECISIONS as DECISIONS_TOPIC
 from streams.log.topics import FEATURES
 from streams.runtime.dead_letters import dead_letter, send_dead_letter
@@ -57,7 +66,8 @@ from streams.runtime.settings import Settings
 logger = logging.getLogger(__name__)
 
 GROUP = "scoring"
-MAX_BATCH = 1024
+#: records that are decided together, of up to MAX_ROWS rows: even so it takes a fraction of FRESH_S
+MAX_RECORDS = 16
 GATHER_S = 0.001
 #: below the consumer's session timeout: what a frozen replica had not sent expires before another one takes over
 MESSAGE_TIMEOUT_MS = 5000
@@ -100,6 +110,29 @@ class Fetched(NamedTuple):
     value: bytes | None
 
 
+class Taken(NamedTuple):
+    """A message, and those of its rows that this replica decides."""
+
+    message: Message
+    rows: FeatureBatch
+
+
+class Decided(NamedTuple):
+    """n rows with their transactions and decisions, as JSON."""
+
+    batch: FeatureBatch
+    transactions: list[Transaction]
+    values: list[Any]
+
+
+class Refused(NamedTuple):
+    """What allows no decision: a message's value, or a batch of one of its rows."""
+
+    message: Message
+    value: bytes | None
+    error: Exception
+
+
 class StreamScorer:
     """One replica's worker thread. ``alive`` is what the replica's health check looks at."""
 
@@ -112,7 +145,8 @@ class StreamScorer:
         self._layouts = layouts
         self._stop = stop
         self._decider = Decider()
-        self._last: dict[int, int] = {}
+        #: what was decided, by partition: of those that are this replica's
+        self._seen: SourceOffsets[int] = SourceOffsets()
         self._done: dict[int, int] = {}
         self._committed_at = 0.0
         self._fetched_at = 0.0
@@ -168,10 +202,15 @@ class StreamScorer:
         consumer = new_consumer(
             self._settings.kafka,
             GROUP,
-            **{"client.id": self._name, "fetch.wait.max.ms": 500, "queued.min.messages": 5000},
+            **{
+                "client.id": self._name,
+                "fetch.wait.max.ms": 500,
+                "queued.min.messages": 200,
+                "queued.max.messages.kbytes": 16_384,
+            },
             **remembering(),
         )
-        self._last, self._done, self._read = {}, {}, {}
+        self._seen, self._done, self._read = SourceOffsets(), {}, {}
         self._unassigned_at = self._heard_at = time.monotonic()
         consumer.subscribe(
             [FEATURES.name], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
@@ -197,7 +236,7 @@ class StreamScorer:
         if first is None:
             return []
         rebalances = self._rebalances
-        messages = consumer.consume(MAX_BATCH - 1, timeout=GATHER_S)
+        messages = consumer.consume(MAX_RECORDS - 1, timeout=GATHER_S)
         if self._rebalances == rebalances:
             # else it was taken away again, or is fetched again
             messages = [first, *messages]
@@ -217,34 +256,32 @@ class StreamScorer:
 
     def _handle(self, messages: list[Message], producer: AcknowledgedProducer) -> None:
         started = time.monotonic()
-        taken: list[tuple[Message, FeatureRecord]] = []
-        refused: list[tuple[Message, Exception]] = []
+        taken: list[Taken] = []
+        refused: list[Refused] = []
         positions: dict[int, int] = {}
         repeated = 0
         for message in messages:
             partition = message.partition()
-            last = self._last.get(partition)
-            if last is None:
+            if partition not in self._seen.highest:
                 # taken away since it was fetched
                 continue
             positions[partition] = message.offset() + 1
             try:
-                record = _decoded(message.value(), partition)
-            except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, ValueError) as error:
-                refused.append((message, error))
+                batch = decode_batch(message.value(), partition)
+            except FeatureBatchError as error:
+                refused.append(Refused(message, message.value(), error))
                 continue
-            if record.offset <= last:
-                repeated += 1
-                continue
-            self._last[partition] = record.offset
-            taken.append((message, record))
+            rows = unseen(batch, self._seen)
+            repeated += len(batch) - (len(rows) if rows else 0)
+            if rows:
+                taken.append(Taken(message, rows))
         if repeated:
             DUPLICATES.labels("scoring").inc(repeated)
         self._check_fresh()
         decided, undecided = self._decide(taken)
-        for message, why in [*refused, *undecided]:
+        for bad in [*refused, *undecided]:
             self._check_fresh()
-            _refuse(message, why, producer)
+            _refuse(bad, producer)
         self._produce(decided, producer)
         flush(producer, MESSAGE_TIMEOUT_MS / 1000 + 1)
         self._done.update(positions)
@@ -266,7 +303,7 @@ class StreamScorer:
         if now - self._heard_at < SILENT_S:
             return
         self._heard_at = now
-        for partition in self._last:
+        for partition in self._seen.highest:
             place = TopicPartition(FEATURES.name, partition)
             found = consumer.get_watermark_offsets(place, timeout=WATERMARK_WITHIN_S)
             if found is None:
@@ -285,52 +322,70 @@ class StreamScorer:
         if age > FRESH_S:
             raise FetchedTooLongAgo(f"records fetched {age:.1f} s ago are not decided: they may be another's")
 
-    def _decide(
-        self, taken: list[tuple[Message, FeatureRecord]]
-    ) -> tuple[list[tuple[FeatureRecord, bytes]], list[tuple[Message, Exception]]]:
-        """Each record with its decision, in order; and those whose values allow none, with the reason."""
+    def _decide(self, taken: list[Taken]) -> tuple[list[Decided], list[Refused]]:
+        """The rows with their decisions, in order; and those whose values allow none, with the reason."""
         try:
-            return self._decide_together([record for _, record in taken]), []
-        except BAD_VALUE:
-            logger.exception("a batch of %d records cannot be decided; each is tried by itself", len(taken))
-        decided: list[tuple[FeatureRecord, bytes]] = []
-        undecided: list[tuple[Message, Exception]] = []
-        for message, record in taken:
-            try:
-                decided += self._decide_together([record])
-            except BAD_VALUE as error:
-                undecided.append((message, error))
+            return self._decide_together([rows for _, rows in taken]), []
+        except BAD_VALUE as error:
+            logger.exception("%d rows cannot be decided together", sum(len(rows) for _, rows in taken))
+            if len(taken) == 1 and len(taken[0].rows) == 1:
+                (value,) = encode_batch(taken[0].rows)
+                return [], [Refused(taken[0].message, value, error)]
+        # one bad row costs the others a few more tries, not each a try of its own
+        decided, undecided = [], []
+        for half in _halves(taken):
+            done, bad = self._decide(half)
+            decided += done
+            undecided += bad
         return decided, undecided
 
-    def _decide_together(self, records: list[FeatureRecord]) -> list[tuple[FeatureRecord, bytes]]:
-        open_records = [record for record in records if record.decided is None]
-        values: dict[int, bytes] = {}
-        if open_records:
-            rows, other_catalogue = aligned_rows(open_records, self._layouts)
-            cases = [
-                Case(r.transaction, r.event_ms, r.appended_ms, r.deadline_ms, r.missing, r.catalogue)
-                for r in open_records
-            ]
+    def _decide_together(self, batches: list[FeatureBatch]) -> list[Decided]:
+        """Raises: one of BAD_VALUE when one row's values allow no decision."""
+        out = [
+            Decided(batch, batch.transactions(), list(batch.decided or [None] * len(batch)))
+            for batch in batches
+        ]
+        cases: list[Case] = []
+        blocks: list[npt.NDArray[np.float32]] = []
+        other_catalogue: OtherCatalogue = {}
+        for batch, transactions, values in out:
+            rows = [row for row, value in enumerate(values) if value is None]
+            if not rows:
+                continue
+            block, known = own_block(batch.catalogue, batch.vectors, self._layouts)
+            if known is not ALL_KNOWN:
+                other_catalogue.update(dict.fromkeys(range(len(cases), len(cases) + len(rows)), known))
+            if len(rows) < len(batch):
+                block, numbers = block[rows], batch.numbers[rows]
+                transactions = [transactions[row] for row in rows]
+            else:
+                numbers = batch.numbers
+            blocks.append(block)
+            cases += _cases(batch.catalogue, transactions, numbers)
+        if cases:
+            matrix = np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
             decisions = self._decider.decide(
-                cases, rows, self._live.scorer, time.time() * 1000, other_catalogue
+                cases, matrix, self._live.scorer, time.time() * 1000, other_catalogue
             )
-            for record, decision in zip(open_records, decisions, strict=True):
-                values[id(record)] = encode(decision)
+            encoded = map(encode, decisions)
+            for _, _, values in out:
+                values[:] = [next(encoded) if value is None else value for value in values]
             _count(decisions)
-        return [(record, values.get(id(record)) or record.decided or b"") for record in records]
+        return out
 
-    def _produce(self, decided: list[tuple[FeatureRecord, bytes]], producer: AcknowledgedProducer) -> None:
-        for record, value in decided:
-            tx = record.transaction
-            headers = [
-                (HEADER_SOURCE_OFFSET, b"%d" % record.offset),
-                (HEADER_ENTITIES, encode_entities_of(tx)),
-            ]
-            # before each one: a process may be stopped anywhere, and looking at the clock costs 50 ns
-            self._check_fresh()
-            producer.produce(
-                DECISIONS_TOPIC.name, key=tx.card_id, partition=record.partition, value=value, headers=headers
-            )
+    def _produce(self, decided: list[Decided], producer: AcknowledgedProducer) -> None:
+        for batch, transactions, values in decided:
+            for offset, tx, value in zip(batch.offsets.tolist(), transactions, values, strict=True):
+                headers = [(HEADER_SOURCE_OFFSET, b"%d" % offset), (HEADER_ENTITIES, encode_entities_of(tx))]
+                # before each one: a process may be stopped anywhere, and looking at the clock costs 50 ns
+                self._check_fresh()
+                producer.produce(
+                    DECISIONS_TOPIC.name,
+                    key=tx.card_id,
+                    partition=batch.partition,
+                    value=value,
+                    headers=headers,
+                )
 
     def _commit(self, consumer: Consumer) -> None:
         now = time.monotonic()
@@ -348,8 +403,8 @@ class StreamScorer:
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for tp in partitions:
-            self._last[tp.partition] = last_decided(self._settings, tp.partition)
-        logger.info("assigned %s", {tp.partition: self._last[tp.partition] for tp in partitions})
+            self._seen.highest[tp.partition] = last_decided(self._settings, tp.partition)
+        logger.info("assigned %s", {tp.partition: self._seen.of(tp.partition) for tp in partitions})
         consumer.assign(partitions)
         self._rebalances += 1
         self._unassigned_at = None
@@ -378,7 +433,7 @@ class StreamScorer:
         self._rebalances += 1
         self._unassigned_at = time.monotonic()
         for tp in partitions:
-            self._last.pop(tp.partition, None)
+            self._seen.highest.pop(tp.partition, None)
             self._read.pop(tp.partition, None)
             self._done.pop(tp.partition, None)
 
@@ -387,14 +442,19 @@ def _next_pause(pause_s: float, lasted_s: float) -> float:
     return REOPEN_FIRST_S if lasted_s > 60 else min(pause_s * 2, REOPEN_LAST_S)
 
 
-def _decoded(value: bytes | None, partition: int) -> FeatureRecord:
-    """Raises: msgspec.MsgspecError, UnicodeDecodeError, TypeError (no value), ValueError (of another partition)."""
-    if value is None:
-        raise TypeError("it has no value")
-    record = decode_features(value)
-    if record.partition != partition:
-        raise ValueError(f"it says partition {record.partition} and lies on {partition}")
-    return record
+def _halves(taken: list[Taken]) -> tuple[list[Taken], list[Taken]]:
+    """Two parts of messages, or of the only message's rows; in order."""
+    if len(taken) > 1:
+        return taken[: len(taken) // 2], taken[len(taken) // 2 :]
+    ((message, rows),) = taken
+    middle = len(rows) // 2
+    return [Taken(message, rows[:middle])], [Taken(message, rows[middle:])]
+
+
+def _cases(catalogue: str, transactions: list[Transaction], numbers: npt.NDArray[np.void]) -> Iterable[Case]:
+    names = ("appended_ms", "deadline_ms", "missing")
+    columns = [event_ms_of(numbers), *(numbers[name] for name in names)]
+    return map(Case, transactions, *(column.tolist() for column in columns), repeat(catalogue))
 
 
 def _count(decisions: Sequence[Decision]) -> None:
@@ -405,12 +465,13 @@ def _count(decisions: Sequence[Decision]) -> None:
     observe_many(DECISION_LATENCY, [decision.latency_ms / 1000 for decision in decisions])
 
 
-def _refuse(message: Message, error: Exception, producer: AcknowledgedProducer) -> None:
-    """A record that allows no decision: kept for a person, and passed."""
+def _refuse(bad: Refused, producer: AcknowledgedProducer) -> None:
+    """What allows no decision: kept for a person, and passed."""
+    message = bad.message
     source = Fetched(
-        message.topic() or FEATURES.name, message.partition() or 0, message.offset() or 0, message.value()
+        message.topic() or FEATURES.name, message.partition() or 0, message.offset() or 0, bad.value
     )
-    text = mask_card_numbers(f"no decision from this features record: {error}".encode()).decode()
+    text = mask_card_numbers(f"no decision from this features record: {bad.error}".encode()).decode()
     send_dead_letter(producer, dead_letter(source, InvalidEvent("poison", "", text), int(time.time() * 1000)))
 
 

@@ -8,11 +8,8 @@ hash of its id, a bounded number. Of its own payments' entries only: ``streams.a
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any
-from zlib import crc32
+from collections.abc import Iterable
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -20,8 +17,10 @@ from features.catalogue import INDEX, NAMES, WIDTH, columns_read_from
 from features.kernels.columns import columns_of, text_hash
 from features.kernels.payer import APPLY, CARD_COLUMNS, DUPLICATE, payer_features
 from features.profile.records import PAYER, new_arena
-from streams.log.other_catalogues import Known, Layouts, aligned_rows
-from streams.log.records import MISSING_CARD, FeatureRecord, decode_features
+from streams.log.feature_batch import FeatureBatch, FeatureRecord
+from streams.log.other_catalogues import Known, Layouts, own_block
+from streams.log.records import MISSING_CARD
+from streams.log.source_offsets import SourceOffsets, unseen
 from streams.runtime.metrics import PARITY_COMPARED, PARITY_DIFFERENT
 
 logger = logging.getLogger(__name__)
@@ -32,7 +31,6 @@ MAX_CARDS, ONE_IN = 1000, 64
 MAX_SEEN, SETTLE_MS = 200_000, 600_000
 _COUNT, _SINCE, _AGE = INDEX["card_count_30d"], INDEX["card_seconds_since_last"], INDEX["card_age_days"]
 _OWN = columns_read_from("card")
-_ALL = np.ones(WIDTH, bool)
 Row = npt.NDArray[np.float32]
 
 
@@ -53,23 +51,28 @@ class ParityWatch:
         self._seen: set[int] = set()
         self._arena = new_arena(PAYER, max_cards)
         self._slots: dict[str, int] = {}
-        self._last: dict[int, int] = {}
+        self._seen_offsets: SourceOffsets[int] = SourceOffsets()
 
-    def add(self, records: Sequence[FeatureRecord]) -> int:
-        """Take records in; returns how many differed."""
-        fresh = []
-        for record in records:
-            if record.offset > self._last.get(record.partition, -1):
-                self._last[record.partition] = record.offset
-                fresh.append(record)
-        rows, other_catalogue = aligned_rows(fresh, self._layouts)
+    def add(self, batches: Iterable[FeatureBatch]) -> int:
+        """Take batches in; returns how many of their rows differed."""
         different = 0
-        for place, (record, served) in enumerate(zip(fresh, rows, strict=True)):
-            known = other_catalogue[place] if place in other_catalogue else whole(record)
-            slot = self._slot(record, served)
-            if slot is not None:
-                different += self._compare(record, slot, served, known)
+        for batch in batches:
+            rows = unseen(batch, self._seen_offsets)
+            sampled = rows and self._sampled(rows)
+            if not sampled:
+                continue
+            vectors, known = own_block(sampled.catalogue, sampled.vectors, self._layouts)
+            for record, served in zip(sampled.records(), vectors, strict=True):
+                slot = self._slot(record, served)
+                if slot is not None:
+                    different += self._compare(record, slot, served, known)
         return different
+
+    def _sampled(self, rows: FeatureBatch) -> FeatureBatch | None:
+        """The rows of cards of the sample."""
+        cards = rows.texts.card_id
+        chosen = [row for row, card in enumerate(cards) if not text_hash(card) % self._one_in]
+        return rows.take(chosen) if chosen else None
 
     def _slot(self, record: FeatureRecord, served: Row) -> int | None:
         """The followed card's slot; a card is taken up with its very first payment."""
@@ -78,7 +81,7 @@ class ParityWatch:
         if followed is not None:
             return followed
         name = text_hash(card)
-        if name % self._one_in or len(self._slots) >= len(self._arena) or len(self._seen) >= MAX_SEEN:
+        if len(self._slots) >= len(self._arena) or len(self._seen) >= MAX_SEEN:
             return None
         if self._began_ms is None:
             self._began_ms = record.appended_ms
@@ -118,22 +121,3 @@ class ParityWatch:
             record.partition, record.offset, names,
         )  # fmt: skip
         return 1
-
-
-def whole(record: FeatureRecord) -> Known | None:
-    """What is known of a vector of this code's own catalogue: all, or nothing when it is cut short."""
-    return _ALL if len(record.vector) == 4 * WIDTH else None
-
-
-def readable(records: Sequence[Any], one_in: int = ONE_IN) -> list[FeatureRecord]:
-    """What of a chunk of `features` is a features record of a card of the sample; told by the key, which is the card's id."""
-    out = []
-    for record in records:
-        if one_in > 1 and (crc32(record.key or b"") or 1) % one_in:
-            continue
-        try:
-            out.append(decode_features(record.value))
-        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError):
-            # the archive keeps it for a person
-            continue
-    return out

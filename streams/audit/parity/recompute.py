@@ -23,10 +23,11 @@ from features.store.keys import FRAUDS_OF, PAYMENTS_OF, View
 from features.store.profile_batch import Gather
 from features.transaction import Transaction
 from streams.audit.parity.truncation import Kept, cut_before, cut_columns, in_another_order
+from streams.log.feature_batch import FeatureRecord
 from streams.log.missing_inputs import blank
 from streams.log.other_catalogues import Layouts, aligned_rows
 from streams.log.partitioning import entity_partition
-from streams.log.records import EntityItem, FeatureRecord, decode_items
+from streams.log.records import EntityItem, decode_items
 from streams.log.topics import ENTITIES, TRANSACTIONS
 from streams.processor.entity_updates import Known, apply, dtype_of, label_statement_key, news_of, view_of
 from streams.processor.intake import sort_out
@@ -231,16 +232,14 @@ def judge(
     """
     verdict = Verdict(compared=len(samples))
     rows = evidence.recompute(samples)
-    vectors, other_catalogue = aligned_rows(list(samples), layouts)
-    for place, (row, served, sample) in enumerate(zip(rows, vectors, samples, strict=True)):
-        known = other_catalogue.get(place)
-        if place in other_catalogue and known is None:
+    vectors, knowns = aligned_rows(samples, layouts)
+    for row, served, sample, known in zip(rows, vectors, samples, knowns, strict=True):
+        if known is None:
             verdict.explain("other_catalogue")
             continue
         differs = served.view(np.uint32) != row.view(np.uint32)
         differs &= ~(np.isnan(served) & np.isnan(row))
-        if known is not None:
-            differs &= known
+        differs &= known
         if not differs.any():
             verdict.identical += 1
             continue

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from features.store.redis_client import RespClient
 from streams.audit.parity.recompute import Evidence, Verdict, entities_of, judge
+from streams.log.feature_batch import FeatureBatchError, FeatureRecord, decode_batch
 from streams.log.other_catalogues import Layouts, stored_in
 from streams.log.partitioning import entity_partition
-from streams.log.records import FeatureRecord, decode_features
+from streams.log.source_offsets import SourceOffsets, unseen
 from streams.log.topics import ENTITIES, FEATURES, TRANSACTIONS
 from streams.runtime.kafka.log_reader import LogRow, Span, read_span, whole_log
 from streams.runtime.settings import Settings
@@ -21,62 +19,33 @@ from streams.runtime.settings import Settings
 Progress = Callable[[str], None]
 
 
-class _Head(msgspec.Struct, array_like=True):
-    """The first fields of a features record: enough to know a repetition."""
-
-    catalogue: str
-    partition: int
-    offset: int
-
-
-#: what reading raises of a record that is none
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, TypeError)
-_head = msgspec.msgpack.Decoder(_Head)
-
-
 class Reservoir:
-    """A uniform sample of a stream of unknown length (Vitter 1985, algorithm R), repetitions left out.
-
-    As scoring does: of records with the same source offset only the first counts.
-    """
+    """A uniform sample of a stream of unknown length (Vitter 1985, algorithm R), duplicates left out, as scoring does."""
 
     def __init__(self, size: int, seed: int | None) -> None:
         self._size = size
         self._random = random.Random(seed)
-        self._last: dict[int, int] = {}
+        self._offsets: SourceOffsets[int] = SourceOffsets()
         self._seen = 0
-        self.values: list[bytes] = []
+        self.records: list[FeatureRecord] = []
 
     def add_records(self, records: list[Any]) -> None:
+        """Records of `features` as a consumer gives them."""
         for record in records:
-            self.add(record.value())
+            self.add(record.value(), record.partition())
 
-    def add(self, value: bytes | None) -> None:
-        """Offer one record of `features`; what is no features record is passed over, as scoring does."""
-        if value is None:
-            return
+    def add(self, value: bytes | None, partition: int) -> None:
+        """Offer one record of `features`; what is no batch is passed over, as scoring does."""
         try:
-            head = _head.decode(value)
-        except _UNREADABLE:
+            rows = unseen(decode_batch(value, partition), self._offsets)
+        except FeatureBatchError:
             return
-        if head.offset <= self._last.get(head.partition, -1):
-            return
-        self._last[head.partition] = head.offset
-        self._seen += 1
-        if len(self.values) < self._size:
-            self.values.append(value)
-            return
-        place = self._random.randrange(self._seen)
-        if place < self._size:
-            self.values[place] = value
-
-    def records(self) -> list[FeatureRecord]:
-        """The sample, decoded; what its first fields did not show to be no features record is left out now."""
-        out = []
-        for value in self.values:
-            with contextlib.suppress(*_UNREADABLE):
-                out.append(decode_features(value))
-        return out
+        for row in range(len(rows) if rows else 0):
+            self._seen += 1
+            place = self._seen - 1 if self._seen <= self._size else self._random.randrange(self._seen)
+            if rows and place < self._size:
+                # a row by itself: else the few that are kept would keep whole batches in memory
+                self.records[place : place + 1] = rows[row : row + 1].records()
 
 
 def check_parity(settings: Settings, sample: int, *, seed: int | None = None, say: Progress) -> Verdict:
@@ -94,7 +63,7 @@ def check_parity(settings: Settings, sample: int, *, seed: int | None = None, sa
         _only(end, FEATURES.name),
         reservoir.add_records,
     )
-    samples = reservoir.records()
+    samples = reservoir.records
     partitions = len(end[TRANSACTIONS.name]) or settings.partitions
     evidence = Evidence(samples, partitions)
     needed = needed_of(samples, partitions, first, end)

@@ -16,8 +16,8 @@ from features.store.redis_client import Command, RespClient, StoreUnavailable, r
 from features.store.state_versions import ASK_WHOLE, GROUP, applied_key, is_whole
 from streams.audit.parity.recompute import Begin, Place
 from streams.audit.parity.window import ParityWindow, Spans
+from streams.log.feature_batch import FeatureRecord
 from streams.log.other_catalogues import Layouts
-from streams.log.records import FeatureRecord
 from streams.log.topics import ENTITIES
 from streams.runtime.kafka.log_reader import LedgerUnreachable, LogRow, read_span
 from streams.runtime.metrics import PARITY_SKIPPED

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import logging
 import random
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 
 from features.catalogue import FEATURES, NAMES
-from streams.audit.parity.card_watch import readable, whole
 from streams.audit.parity.recompute import SOURCES_OF, Begin, Entity, Evidence, entities_of
+from streams.log.feature_batch import FeatureBatch, FeatureRecord
 from streams.log.other_catalogues import Layouts, aligned_rows
 from streams.log.partitioning import entity_partition
-from streams.log.records import FeatureRecord
 from streams.runtime.kafka.log_reader import LogRow
 from streams.runtime.metrics import PARITY_COMPARED, PARITY_DIFFERENT, PARITY_ENTITIES
 
@@ -63,7 +64,7 @@ class ParityWindow:
         self._layouts, self._partitions, self._most = layouts, partitions, most
         self._begin, self._read = begin, read
         self._random = random.Random(seed)
-        self._candidates: list[Any] = []
+        self._candidates: list[FeatureBatch] = []
         self._open: Begin | None = None
         self._due_s = self._until_s = 0.0
         self._looked = 0
@@ -71,29 +72,43 @@ class ParityWindow:
         self._offsets: dict[Entity, int] = {}
         self._kinds: Counter[str] = Counter()
 
-    def offer(self, records: Sequence[Any]) -> None:
-        """Records of `features` as they come, with ``value``."""
+    def offer(self, batches: Sequence[FeatureBatch]) -> None:
+        """Batches of `features` as they come."""
         if self._open is None:
-            self._candidates = self._random.sample(records, min(self._most.followed, len(records)))
+            if batches:
+                self._candidates = self._some_of(batches)
             return
-        # what is not looked at costs nothing
-        for record in records[: self._most.looked - self._looked]:
-            self._looked += 1
-            if len(self._kept) == self._most.compared:
+        for batch in batches:
+            # what is not looked at costs nothing
+            if len(self._kept) == self._most.compared or self._looked == self._most.looked:
                 return
-            for sample in readable([record], 1):
+            for sample in batch[: self._most.looked - self._looked].records():
+                self._looked += 1
                 kinds = {entity for _, (entity, _), _ in self._followed(sample, self._open)}
                 # else the few that everybody uses would leave no room for the others
                 if any(self._kinds[kind] < self._most.compared / len(KINDS) for kind in kinds):
                     self._kinds.update(kinds)
                     self._kept.append(sample)
+                    if len(self._kept) == self._most.compared:
+                        return
+
+    def _some_of(self, batches: Sequence[FeatureBatch]) -> list[FeatureBatch]:
+        """Rows to be followed, each a batch."""
+        ends = list(accumulate(map(len, batches)))
+        places = self._random.sample(range(ends[-1]), min(self._most.followed, ends[-1]))
+        found = []
+        for place in places:
+            which = bisect_right(ends, place)
+            row = place - (ends[which] - len(batches[which]))
+            found.append(batches[which][row : row + 1])
+        return found
 
     def tick(self, now_s: float) -> int:
         """Open or close what is due; returns how many records differed. Raises what ``begin`` and ``read`` raise."""
         if self._open is None:
             if now_s >= self._due_s and self._candidates:
                 self._due_s, self._until_s = now_s + self._most.every_s, now_s + self._most.open_s
-                self._follow(readable(self._candidates, 1))
+                self._follow([record for row in self._candidates for record in row.records()])
             return 0
         enough = self._looked == self._most.looked or len(self._kept) == self._most.compared
         if now_s < self._until_s and not enough:
@@ -132,10 +147,11 @@ class ParityWindow:
         for row in self._read({p: span for p, span in spans.items() if span[1] > span[0]}):
             evidence.add_entities(row)
         rows = evidence.recompute(samples)
-        vectors, other_catalogue = aligned_rows(samples, self._layouts)
+        vectors, knowns = aligned_rows(samples, self._layouts)
         different = 0
-        for place, (sample, row, served) in enumerate(zip(samples, rows, vectors, strict=True)):
-            known = other_catalogue[place] if place in other_catalogue else whole(sample)
+        for place, (sample, row, served, known) in enumerate(
+            zip(samples, rows, vectors, knowns, strict=True)
+        ):
             sure = [(slot, entity) for slot, entity, _ in followed[place] if entity not in evidence.unsure]
             sources = {source for slot, _ in sure for source in SOURCES_OF[slot]}
             if known is None or not sources:

@@ -18,8 +18,9 @@ from models.decision import Decision
 from models.policy.policy import Policy, Rule
 from models.scoring.scorer import Scorer
 from services.scoring.stream.worker import StreamScorer
+from streams.log.feature_batch import FeatureRecord
 from streams.log.other_catalogues import Layouts
-from streams.log.records import FeatureRecord, decode_features, encode_features
+from streams.log.source_offsets import SourceOffsets
 from streams.runtime.settings import Settings
 from tests.support.archive_samples import features
 from tests.support.bundle_samples import publish_sample
@@ -32,6 +33,7 @@ from tests.support.catalogue_samples import (
     layout,
     margins_before,
 )
+from tests.support.feature_batches import decode_features, encode_features
 from tests.support.models_data import make_dataset
 from tests.unit.services.test_scoring_stream import Message, Producer
 
@@ -49,7 +51,7 @@ def decide(tmp_path: Path, scorer: Scorer | None, records: list[FeatureRecord]) 
     live: Any = SimpleNamespace(scorer=scorer)
     worker = StreamScorer(Settings(home=str(tmp_path)), "test", live, Layouts(LAYOUTS.get), threading.Event())
     producer = Producer()
-    worker._last, worker._fetched_at = {0: -1}, float("inf")
+    worker._seen, worker._fetched_at = SourceOffsets({0: -1}), float("inf")
     messages: Any = [Message(record.offset, encode_features(record)) for record in records]
     to: Any = producer
     worker._handle(messages, to)

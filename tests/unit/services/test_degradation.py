@@ -49,13 +49,13 @@ from streams.log.records import (
     MISSING_MERCHANT,
     EdgeDecision,
     decode_edge_decision,
-    decode_features,
-    encode_features,
 )
+from streams.log.source_offsets import SourceOffsets
 from streams.runtime.settings import Settings
 from tests.support.archive_samples import features
 from tests.support.bundle_samples import publish_sample
 from tests.support.edge_fakes import FakeModel, FakePublisher, FakeStore
+from tests.support.feature_batches import decode_features, encode_features
 from tests.support.running import STALL_S
 from tests.unit.services.test_live_model import corrupt, hash_of_another, rollout, unsigned, until
 from tests.unit.services.test_scoring_stream import Message, Producer
@@ -197,7 +197,7 @@ def check(step: Step, decision: dict[str, Any], more: Sequence[str] = ()) -> Non
 def stream_worker(tmp_path: Path) -> StreamScorer:
     live: Any = SimpleNamespace(scorer=None)
     worker = StreamScorer(Settings(home=str(tmp_path)), "test", live, Layouts({}.get), threading.Event())
-    worker._last = {0: -1}
+    worker._seen = SourceOffsets({0: -1})
     worker._fetched_at = time.monotonic()
     return worker
 

@@ -32,18 +32,13 @@ from services.scoring.stream.worker import (
 )
 from streams.contracts.transactions import parse_together, parse_transaction
 from streams.log.other_catalogues import Layouts
-from streams.log.records import (
-    HEADER_ENTITIES,
-    HEADER_SOURCE_OFFSET,
-    decode_entities,
-    decode_features,
-    digest_of,
-    encode_features,
-)
+from streams.log.records import HEADER_ENTITIES, HEADER_SOURCE_OFFSET, decode_entities, digest_of
+from streams.log.source_offsets import SourceOffsets
 from streams.runtime.dead_letters import DeadLetter, decode_dead_letter
 from streams.runtime.kafka.clients import DeliveryError, flush, new_producer
 from streams.runtime.settings import Settings
 from tests.support.archive_samples import features
+from tests.support.feature_batches import decode_features, encode_features
 
 
 class Message:
@@ -118,7 +113,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def scorer(clock: Clock, tmp_path: Path) -> StreamScorer:
     live: Any = SimpleNamespace(scorer=None)
     made = StreamScorer(Settings(home=str(tmp_path)), "test", live, Layouts({}.get), threading.Event())
-    made._last = {0: -1, 1: -1}
+    made._seen = SourceOffsets({0: -1, 1: -1})
     made._fetched_at = clock.now
     return made
 
@@ -186,7 +181,8 @@ def test_however_a_transaction_is_written_the_edge_and_the_stream_have_one_diges
 
     # the stream's way: one by one, then through a features record
     record = decode_features(features(0).value or b"")
-    sent = msgspec.structs.replace(record, transaction=parse_transaction(written(one, 0)))
+    tx = parse_transaction(written(one, 0))
+    sent = msgspec.structs.replace(record, transaction=tx, event_ms=tx.event_ms)
     streamed = decode_features(encode_features(sent)).transaction
     # the edge's way: in a batch
     together = parse_together([written(one, hours), written(other, hours)])
@@ -200,11 +196,11 @@ def test_a_partition_that_was_taken_away_after_the_fetch_is_left_to_its_new_owne
     scorer: StreamScorer,
 ) -> None:
     producer = Producer()
-    del scorer._last[1]
+    del scorer._seen.highest[1]
     handle(scorer, producer, good(0, partition=1), good(0))
     assert producer.decided == [(0, 0)]
     assert scorer._done == {0: 1}
-    assert 1 not in scorer._last
+    assert 1 not in scorer._seen.highest
 
 
 def test_frozen_between_fetch_and_decision_decides_nothing(scorer: StreamScorer, clock: Clock) -> None:
@@ -236,7 +232,7 @@ def test_frozen_while_deciding_or_producing_sends_nothing_more(scorer: StreamSco
 
     setattr(scorer._decider, "decide", decide_slowly)  # noqa: B010
     scorer._fetched_at, producer.decided = clock.now, []
-    scorer._last = {0: -1}
+    scorer._seen = SourceOffsets({0: -1})
     with pytest.raises(FetchedTooLongAgo):
         handle(scorer, producer, good(0))
     assert not producer.decided
@@ -274,7 +270,7 @@ def test_a_record_polled_before_a_rebalance_is_left_to_the_assignment_after_it(
     assert [m.offset() for m in scorer._fetch(quiet)] == [5, 6]
     moved: Any = Consumer(good(5), [good(8)], rebalance)
     assert [m.offset() for m in scorer._fetch(moved)] == [8]
-    assert scorer._last[0] == 7
+    assert scorer._seen.of(0) == 7
 
 
 def test_a_refused_commit_does_not_keep_a_revoked_partition(scorer: StreamScorer) -> None:
@@ -284,7 +280,7 @@ def test_a_refused_commit_does_not_keep_a_revoked_partition(scorer: StreamScorer
     consumer: Any = SimpleNamespace(commit=commit)
     scorer._done = {0: 3}
     scorer._revoked(consumer, [TopicPartition("features", 0)])
-    assert 0 not in scorer._last
+    assert 0 not in scorer._seen.highest
 
 
 def test_a_consumer_that_lost_its_partitions_and_never_gets_any_is_given_up(

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -28,9 +27,9 @@ from streams.archive.archived_sources import WINDOW, Seen
 from streams.archive.manifest import Manifest, ManifestError
 from streams.archive.writer import Archive, FlushPolicy, ensure_schema_files
 from streams.log.other_catalogues import Layouts
-from streams.log.records import decode_features, encode_features
 from tests.support.archive_samples import START_MS, Record, decisions, features, outcomes
 from tests.support.catalogue_samples import AFTER, BEFORE, NEW, kafka_record_of
+from tests.support.feature_batches import decode_features, encode_features
 
 DAY_MS = 86_400_000
 
@@ -249,19 +248,44 @@ def test_what_is_a_time_to_one_reader_only_is_refused_whatever_lies_beside_it(tm
         assert [record.offset for record in refused] == [1]
 
 
-@pytest.mark.parametrize(
-    ("name", "beyond"), [("partition", 2**31), ("missing", 2**31), ("offset", 2**63), ("event_ms", 2**63)]
-)
-def test_numbers_that_no_column_holds_are_refused_with_their_record_alone(tmp_path, name, beyond):
-    refused: list[tuple[Record, str]] = []
-    archive = Archive(tmp_path, lambda record, reason: refused.append((record, reason)))
-    spoilt = msgspec.structs.replace(decode_features(features(1).value), **{name: beyond})
-    archive.add(
-        [features(0), dataclasses.replace(features(1), value=encode_features(spoilt)), features(2)], 0.0
-    )
+def batch(offset: int, *numbers: int) -> Record:
+    """One record of `features` with many rows."""
+    rows = [decode_features(features(number).value) for number in numbers]
+    return dataclasses.replace(features(numbers[0], offset=offset), value=encode_features(*rows))
+
+
+def test_rows_of_a_batch_are_rows_of_the_table(tmp_path):
+    archive = Archive(tmp_path, no_refusal)
+    taken = archive.add([batch(0, 0, 1, 2), features(3, offset=1), batch(2, 4, 5)], 0.0)
+    assert [len(one) for one in taken] == [3, 1, 2]
+    # after a processor's crash: some rows of a batch come again, with others
+    taken = archive.add([batch(2, 4, 5), batch(3, 4, 5, 6)], 0.0)
+    assert [one.offsets.tolist() for one in taken] == [[4, 5, 6]]
     archive.close()
-    assert rows(tmp_path, "features")["offset"] == [0, 2]
-    assert [(record.offset, name in reason) for record, reason in refused] == [(1, True)]
+    again = Archive(tmp_path, no_refusal)
+    assert again.start_positions([("features", 0)]) == {("features", 0): 4}
+    again.add([batch(4, 5, 6, 7, 8)], 0.0)
+    again.close()
+    found = rows(tmp_path, "features")
+    assert found["transaction_id"] == [f"tx-{n}" for n in range(9)]
+    assert found["created_timestamp"][2] == found["created_timestamp"][0] != found["created_timestamp"][3]
+
+
+def test_rows_are_counted_for_a_flush_not_records(tmp_path):
+    archive = Archive(tmp_path, no_refusal, FlushPolicy(rows=4, every_s=5.0))
+    archive.add([batch(0, 0, 1, 2)], 0.0)
+    assert not list(tmp_path.glob("features/*/*"))
+    archive.add([batch(1, 3)], 0.0)
+    assert len(list(tmp_path.glob("features/*/*"))) == 1
+
+
+def test_a_batch_of_an_unknown_catalogue_is_refused_and_its_rows_do_not_count_as_seen(tmp_path):
+    refused: list[Record] = []
+    archive = Archive(tmp_path, lambda record, _: refused.append(record))
+    archive.add([features(0), features(1, catalogue="0" * 16), features(1, offset=2)], 0.0)
+    archive.close()
+    assert rows(tmp_path, "features")["offset"] == [0, 1]
+    assert [record.offset for record in refused] == [1]
 
 
 def test_reasons_that_are_no_text_are_refused_with_their_record_alone(tmp_path):

@@ -27,15 +27,14 @@ from streams.log.records import (
     MISSING_IP,
     MISSING_MERCHANT,
     PAID_ENTITIES,
-    decode_features,
     decode_items,
-    matrix,
 )
 from streams.processor.cards import CardStage, RebuildEnded
 from streams.processor.commit import SynchronousCommitter
 from streams.processor.payment_updates import unpack_paid
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.settings import Settings
+from tests.support.feature_batches import rows_in
 from tests.support.parity_world import (
     APPENDED_MS,
     PARTITIONS,
@@ -103,14 +102,14 @@ def test_vectors_hold_what_transactions_say_and_name_all_else_as_missing(
 ) -> None:
     redis, log = world
     stage_without_state(redis, log).handle(chunk_of(EVERYBODY, FEWEST, first=1))
-    records = [decode_features(r.value) for r in log.records("features")]
+    records = rows_in(r.value for r in log.records("features"))
     assert [r.transaction for r in records] == [EVERYBODY, FEWEST]
     every = MISSING_CARD | MISSING_MERCHANT | MISSING_DEVICE | MISSING_IP | MISSING_CUSTOMER
     # who is not named is not missing
     assert [r.missing for r in records] == [every, MISSING_CARD | MISSING_MERCHANT]
     assert all(r.as_of[1:] == (-1, -1, -1, -1) and r.frauds_as_of == -1 for r in records)
     assert {(r.catalogue, r.partition, r.late_ms) for r in records} == {(CATALOGUE_HASH, HOME, 0)}
-    rows = matrix(records, len(FEATURES))
+    rows = np.stack([np.frombuffer(r.vector, "<f4") for r in records])
     wanted = np.full_like(rows, np.nan)
     both = [EVERYBODY, FEWEST]
     transaction_features(

@@ -12,10 +12,11 @@ from features.catalogue import INDEX, NAMES
 from features.transaction import Transaction
 from streams.audit.lateness import Lateness, in_hindsight
 from streams.contracts.json_encoding import encode
+from streams.log.feature_batch import FeatureRecord
 from streams.log.other_catalogues import Layouts
 from streams.log.partitioning import partitions_of
-from streams.log.records import FeatureRecord, decode_features
 from tests.support.catalogue_samples import as_written_by, layout
+from tests.support.feature_batches import batch_of, rows_in
 from tests.support.parity_world import PARTITIONS, MemoryLog, MemoryRedis, Worker
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -47,13 +48,13 @@ def served(minutes: list[float], card: str = "card-1") -> list[FeatureRecord]:
         )  # fmt: skip
         log.produce("transactions", card, encode(tx), int(partitions_of([card], PARTITIONS)[0]))
         worker.step("transactions", 1)
-    return [decode_features(record.value) for record in log.records("features")]
+    return rows_in(record.value for record in log.records("features"))
 
 
 def judged(records: list[FeatureRecord]) -> tuple[Lateness, Any]:
     lateness = Lateness()
     for record in records:
-        lateness.add(record)
+        lateness.add(batch_of([record]))
     scorer: Any = CountsPayments()
     return lateness, in_hindsight(
         [r for r in records if r.transaction.card_id in lateness.cards], scorer, UNKNOWN
@@ -107,7 +108,11 @@ def test_later_than_the_bound_is_marked_on_the_record(late_h: float, mark: int) 
 def test_a_repeated_record_counts_once() -> None:
     records = served([0, 20, 5])
     lateness = Lateness()
-    assert [lateness.add(record) for record in [*records, *records]] == [True] * 3 + [False] * 3
+    assert lateness.add(batch_of(records[:2])) is not None
+    # the second one begins with a duplicate
+    fresh = lateness.add(batch_of(records[1:]))
+    assert fresh is not None and fresh.offsets.tolist() == [records[2].offset]
+    assert lateness.add(batch_of(records)) is None
     assert (lateness.transactions, len(lateness.late)) == (3, 1)
 
 

@@ -12,7 +12,9 @@ from prometheus_client import REGISTRY
 from features.catalogue import CATALOGUE_HASH, INDEX, NAMES, WIDTH
 from features.definitions import OWN, Layout
 from features.store.redis_client import StoreUnavailable
+from streams.log.feature_batch import FeatureRecord
 from streams.log.other_catalogues import (
+    ALL_KNOWN,
     LOOK_EVERY_S,
     MAX_UNKNOWN,
     Layouts,
@@ -20,12 +22,12 @@ from streams.log.other_catalogues import (
     announcement,
     has_all,
     layout_key,
-    readable_rows,
+    own_block,
     stored_in,
 )
-from streams.log.records import FeatureRecord, decode_features
 from tests.support.archive_samples import features
 from tests.support.catalogue_samples import AFTER, BEFORE, NEW, as_written_by, layout
+from tests.support.feature_batches import batch_of, decode_features
 from tests.support.parity_world import MemoryRedis
 
 CHANGED = layout("ca" * 8, reversed(NAMES), changed=["amount", "card_sum_7d"])
@@ -119,7 +121,7 @@ def test_mixed_records_come_into_this_codes_layout(made: list[tuple[Layout, bool
         msgspec.structs.replace(record, vector=record.vector[:-4]) if cut else record
         for record, (_, cut) in zip(records, made, strict=True)
     ]
-    rows, other_catalogue = aligned_rows(records, layouts)
+    rows, known = aligned_rows(records, layouts)
     assert rows.shape == (len(made), WIDTH) and rows.dtype == np.float32
     for row, (writer, cut) in enumerate(made):
         values = np.frombuffer(own(row).vector, "<f4")
@@ -128,22 +130,17 @@ def test_mixed_records_come_into_this_codes_layout(made: list[tuple[Layout, bool
         readable = writer.catalogue != "unknown" and not cut
         expected = np.where(same & readable, values, np.float32(np.nan))
         assert (rows[row].view(np.uint32) == expected.view(np.uint32)).all()
-        assert (row in other_catalogue) == (writer is not OWN)
-        if row in other_catalogue and readable:
-            assert (other_catalogue[row] == same).all()
-        elif row in other_catalogue:
-            assert other_catalogue[row] is None
+        found = known[row]
+        assert (found == same).all() if readable and found is not None else found is None and not readable
+        assert (found is ALL_KNOWN) == (writer is OWN and not cut)
 
 
-def test_records_of_this_code_ask_nothing_and_are_not_copied() -> None:
+def test_a_block_of_this_code_asks_nothing_and_is_not_copied() -> None:
     register = Register({})
-    records = [own(number) for number in range(3)]
-    rows, other_catalogue = aligned_rows(records, Layouts(register))
-    assert other_catalogue == {} and register.asked == [] and not rows.flags.writeable
-    assert (rows.tobytes(), aligned_rows([], Layouts(register))[0].shape) == (
-        b"".join(record.vector for record in records),
-        (0, WIDTH),
-    )
+    batch = batch_of([own(number) for number in range(3)])
+    rows, known = own_block(batch.catalogue, batch.vectors, Layouts(register))
+    assert rows is batch.vectors and known is ALL_KNOWN and register.asked == []
+    assert aligned_rows([], Layouts(register))[0].shape == (0, WIDTH)
 
 
 def test_only_rows_with_all_that_is_needed_are_readable() -> None:
@@ -155,12 +152,10 @@ def test_only_rows_with_all_that_is_needed_are_readable() -> None:
     ]
     needed = np.zeros(WIDTH, bool)
     needed[INDEX["card_sum_7d"]] = True
-    kept, rows, other_catalogue = readable_rows(records, Layouts(KNOWN.get), needed)
-    assert [record.offset for record in kept] == [0, 1] and len(rows) == 2 and list(other_catalogue) == [1]
-    kept, rows, other_catalogue = readable_rows(records, Layouts(KNOWN.get))
-    assert [record.offset for record in kept] == [0, 1, 3] and list(other_catalogue) == [1, 2]
+    rows, known = aligned_rows(records, Layouts(KNOWN.get))
+    assert [has_all(found, needed) for found in known] == [True, True, False, False]
+    assert [has_all(found, None) for found in known] == [True, True, False, True]
     assert np.isnan(rows[1, [INDEX[name] for name in NEW]]).all()
-    assert has_all(other_catalogue[1], None) and not has_all(None, None)
 
 
 def test_converted_vectors_are_counted_by_catalogue() -> None:

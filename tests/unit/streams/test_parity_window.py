@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import hiredis
@@ -14,11 +14,12 @@ from features.catalogue import FEATURES, INDEX, NAMES
 from features.store.redis_client import StoreUnavailable
 from streams.audit.parity.snapshot import begin_in, look
 from streams.audit.parity.window import KINDS, Most, ParityWindow, Spans
+from streams.log.feature_batch import FeatureBatch
 from streams.log.other_catalogues import Layouts
-from streams.log.records import decode_features, encode_features
 from streams.runtime.kafka.log_reader import LedgerUnreachable, LogRow
 from streams.runtime.metrics import PARITY_COMPARED, PARITY_ENTITIES, PARITY_SKIPPED
 from tests.property.test_parity import Stage
+from tests.support.feature_batches import batches_in, decode_features, encode_features, rows_in
 from tests.support.parity_world import PARTITIONS, Record
 
 UNKNOWN = Layouts({}.get)
@@ -59,7 +60,7 @@ class Watched:
         """A window opened on what came so far; returns what comes then."""
         self._known = set()
         self.stage.run(80)
-        self.window.offer(self.news())
+        self.window.offer(batches(self.news()))
         assert self.window.tick(0.0) == 0
         self.stage.run(60)
         return self.news()
@@ -69,7 +70,7 @@ def test_what_is_served_is_what_the_snapshot_and_the_items_give() -> None:
     for seed in range(6):
         before = counted(PARITY_COMPARED)
         watched = Watched(seed, Most(compared=1000))
-        watched.window.offer(watched.opened())
+        watched.window.offer(batches(watched.opened()))
         assert watched.window.tick(5.0) == 0 and counted(PARITY_COMPARED) == before, "it is open still"
         assert watched.window.tick(10.0) == 0
         assert counted(PARITY_COMPARED) - before > 20
@@ -77,6 +78,7 @@ def test_what_is_served_is_what_the_snapshot_and_the_items_give() -> None:
 
 
 def spoilt(record: Record, column: int) -> Record | None:
+    """The record of one row, of which one bit is wrong."""
     sample = decode_features(record.value)
     vector = np.frombuffer(sample.vector, "<u4").copy()
     if sample.missing or np.isnan(vector.view("<f4")[column]):
@@ -85,13 +87,21 @@ def spoilt(record: Record, column: int) -> Record | None:
     return record._replace(value=encode_features(msgspec.structs.replace(sample, vector=vector.tobytes())))
 
 
+def batches(records: Sequence[Record]) -> list[FeatureBatch]:
+    return batches_in(record.value for record in records)
+
+
 SEEN_ELSEWHERE = {f.name for f in FEATURES if f.entity == "card"} - {"card_frauds_30d", "card_declined_1h"}
 
 
 def test_a_flipped_bit_of_every_entry_is_seen() -> None:
     """Of all but what a card's own payments give, which another watch follows."""
     watched = Watched(4)
-    records = watched.opened()
+    records = [
+        record._replace(value=encode_features(row))
+        for record in watched.opened()
+        for row in rows_in([record.value])
+    ]
     before, looked_at = watched.window._open, 0
     for name in sorted(set(NAMES) - SEEN_ELSEWHERE):
         for record in reversed(records):
@@ -100,7 +110,7 @@ def test_a_flipped_bit_of_every_entry_is_seen() -> None:
                 watched.window._open = before
                 watched.window._kept = []
                 watched.window._kinds.clear()
-                watched.window.offer([wrong])
+                watched.window.offer(batches([wrong]))
                 if watched.window.tick(10.0) == 1:
                     looked_at += 1
                     break
@@ -117,13 +127,13 @@ def test_cost_is_bounded_by_the_sample() -> None:
     assert len(watched.window._offsets) <= 5 * most.followed
     before = counted(PARITY_COMPARED)
     while watched.window._looked < most.looked and len(watched.window._kept) < most.compared:
-        watched.window.offer(records)
+        watched.window.offer(batches(records))
     assert watched.window._looked <= most.looked and len(watched.window._kept) <= most.compared
     assert watched.window.tick(1.0) == 0, "enough was seen: it closes before its time"
     assert counted(PARITY_COMPARED) - before <= most.compared
     assert watched.read <= most.items * PARTITIONS
     # and it opens again in its own time only
-    watched.window.offer(records)
+    watched.window.offer(batches(records))
     watched.window.tick(most.every_s - 1)
     assert watched.window._open is None
     watched.window.tick(most.every_s)
@@ -134,7 +144,7 @@ def test_busy_merchants_leave_room_for_all_kinds() -> None:
     watched = Watched(4, Most(compared=10))
     records = watched.opened()
     before = {kind: PARITY_ENTITIES.labels(kind)._value.get() for kind in KINDS}
-    watched.window.offer(records)
+    watched.window.offer(batches(records))
     kept = watched.window._kept
     assert len(kept) <= 10
     watched.window.tick(10.0)
@@ -157,10 +167,10 @@ def test_what_cannot_be_had_is_counted_and_stops_nothing(error: Exception) -> No
     records = watched.opened()
     before = counted(PARITY_SKIPPED)
     watched.window._read = refuse
-    watched.window.offer(records)
+    watched.window.offer(batches(records))
     assert look(watched.window, 10.0) == 0
     assert counted(PARITY_SKIPPED) == before + 1
-    watched.window.offer(records)
+    watched.window.offer(batches(records))
     watched.window._begin = refuse
     assert look(watched.window, 100.0) == 0
     assert counted(PARITY_SKIPPED) == before + 2

@@ -9,7 +9,6 @@ import pytest
 from features.profile.records import STATE_VERSION
 from features.store.partition_lease import REBUILDING_KEY, Leases
 from features.store.state_versions import GROUP, begin, furthest_elsewhere, group_of, serving, unfinished_key
-from streams.log.records import decode_features
 from streams.processor import takeover
 from streams.processor.state_loss import find_lost
 from streams.processor.takeover import NotPrepared, Takeover
@@ -136,16 +135,11 @@ def test_the_first_features_know_all_that_the_version_before_knew(monkeypatch: p
     """Entities are caught up before anything is made from them."""
     stage = caught_up(monkeypatch, 8)
     made = len(stage.log.records("features"))
-    known = {
-        tx.transaction.merchant_id: tx.as_of[1]
-        for tx in sorted(
-            map(decode_features, (r.value for r in stage.log.records("features"))), key=lambda r: r.as_of[1]
-        )
-    }
+    known = {tx.transaction.merchant_id: tx.as_of[1] for tx in sorted(stage.made(), key=lambda r: r.as_of[1])}
     while len(stage.log.records("features")) == made:
         stage.send()
         stage.worker.step("transactions", 50)
-    fresh = [decode_features(r.value) for r in stage.log.records("features")]
+    fresh = stage.made()
     fresh = [
         record
         for record in fresh
