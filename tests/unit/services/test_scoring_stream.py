@@ -31,6 +31,7 @@ from services.scoring.stream.worker import (
     Unassigned,
 )
 from streams.contracts.transactions import parse_together, parse_transaction
+from streams.log.feature_batch import FeatureRecord
 from streams.log.other_catalogues import Layouts
 from streams.log.records import HEADER_ENTITIES, HEADER_SOURCE_OFFSET, decode_entities, digest_of
 from streams.log.source_offsets import SourceOffsets
@@ -387,6 +388,68 @@ def test_a_record_whose_values_allow_no_decision_becomes_a_dead_letter_alone(sco
     decided = [msgspec.json.decode(value, type=Decision).transaction_id for value in producer.decisions]
     assert decided == ["tx-0", "tx-2", "tx-4"]
     assert scorer._done == {0: 5}
+
+
+def batch(offset: int, *records: FeatureRecord) -> Message:
+    """One message with many rows."""
+    return Message(offset, encode_features(*records))
+
+
+def row(number: int, **fields: Any) -> FeatureRecord:
+    return msgspec.structs.replace(decode_features(features(number).value), **fields)
+
+
+def test_rows_of_a_batch_are_decided_in_order_and_one_that_is_decided_keeps_its_decision(
+    scorer: StreamScorer,
+) -> None:
+    producer = Producer()
+    handle(scorer, producer, batch(0, row(0), row(1, decided=b"the edge's"), row(2)), batch(1, row(5)))
+    assert producer.decided == [(0, 0), (0, 1), (0, 2), (0, 5)]
+    assert producer.decisions[1] == b"the edge's"
+    others = [producer.decisions[place] for place in (0, 2, 3)]
+    assert [msgspec.json.decode(value)["transaction_id"] for value in others] == ["tx-0", "tx-2", "tx-5"]
+
+
+def test_a_batch_of_which_some_rows_are_decided_goes_on_behind_them(scorer: StreamScorer) -> None:
+    producer = Producer()
+    # as the tail of `decisions` said when the partition was assigned
+    scorer._seen = SourceOffsets({0: 1})
+    handle(scorer, producer, batch(0, row(0), row(1), row(2)), batch(1, row(1), row(2), row(3)))
+    assert producer.decided == [(0, 2), (0, 3)]
+    assert scorer._done == {0: 2}
+
+
+def test_one_bad_row_costs_its_batch_nothing(scorer: StreamScorer) -> None:
+    producer = Producer()
+    rows = [row(number, appended_ms=1 << 60 if number in (3, 17) else 5) for number in range(20)]
+    handle(scorer, producer, batch(7, *rows), batch(8, row(20)))
+    assert producer.decided == [(0, number) for number in range(21) if number not in (3, 17)]
+    # a person gets the row, and where its batch is
+    assert [letter.source_offset for letter in producer.letters] == [7, 7]
+    kept = [decode_features(letter.original_bytes()) for letter in producer.letters]
+    assert kept == [rows[3], rows[17]]
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    sizes=st.lists(st.integers(1, 6), min_size=1, max_size=4),
+    bad=st.sets(st.integers(0, 20)),
+    again=st.integers(0, 20),
+)
+def test_each_row_is_decided_once_or_refused_once(sizes: list[int], bad: set[int], again: int) -> None:
+    """Whatever batches rows come in, whichever of them are bad, and from wherever they come again after a crash."""
+    live: Any = SimpleNamespace(scorer=None)
+    worker = StreamScorer(Settings(home="/nowhere"), "test", live, Layouts({}.get), threading.Event())
+    worker._seen, worker._fetched_at = SourceOffsets({0: -1}), time.monotonic()
+    rows = [row(number, appended_ms=1 << 60 if number in bad else 5) for number in range(sum(sizes))]
+    ends = [sum(sizes[: place + 1]) for place in range(len(sizes))]
+    batches = [rows[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+    batches += [part for part in (rows[again:], rows) if part]
+    producer = Producer()
+    handle(worker, producer, *(batch(place, *part) for place, part in enumerate(batches)))
+    good = [number for number in range(len(rows)) if number not in bad]
+    assert producer.decided == [(0, number) for number in good]
+    assert len(producer.letters) == len(rows) - len(good)
 
 
 def _fail_next_produce_request(producer: Any, error: int) -> None:
