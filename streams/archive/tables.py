@@ -16,22 +16,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from msgspec.structs import astuple
 
 from features.catalogue import CATALOGUE_HASH, WIDTH
 from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
 from features.transaction import Instant, epoch_ms
-from streams.archive.archived_sources import Seen
 from streams.log.feature_batch import (
-    TEXTS,
     FeatureBatch,
     FeatureBatchError,
     decode_batch,
-    event_ms_of,
 )
 from streams.log.other_catalogues import Layouts, own_block
 from streams.log.outcome_source import source_of
-from streams.log.source_offsets import SourceOffsets, unseen
+from streams.log.source_offsets import Seen, SourceOffsets, unseen
 from streams.log.topics import DECISIONS, FEATURES, LABELS, OUTCOMES
 
 _MS, _US = pa.timestamp("ms", tz="UTC"), pa.timestamp("us", tz="UTC")
@@ -153,28 +149,33 @@ def feature_table(
 
 def _feature_columns(kept: list[tuple[int, FeatureBatch, npt.NDArray[np.float32]]]) -> pa.Table:
     appended, batches, blocks = zip(*kept, strict=True)
-    sizes = list(map(len, batches))
-    numbers = np.concatenate([batch.numbers for batch in batches])
-    columns = zip(*(astuple(batch.texts) for batch in batches), strict=True)
-    texts = {
-        name: pa.array(list(chain.from_iterable(column)), pa.string())
-        for name, column in zip(TEXTS, columns, strict=True)
+    sizes = [len(batch) for batch in batches]
+    partitions = np.array([batch.partition for batch in batches], dtype=np.int32)
+    table = {
+        "channel_name": _joined(batch.columns.channel for batch in batches),
+        "mcc_code": _joined(batch.columns.mcc for batch in batches),
+        "event_timestamp": _joined(batch.event_ms for batch in batches),
+        "created_timestamp": np.repeat(np.array(appended, dtype="M8[ms]"), sizes),
+        "partition": np.repeat(partitions, sizes),
     }
-    fields = {
-        **texts,
-        "channel_name": texts["channel"],
-        "mcc_code": texts["mcc"],
-        **{name: pa.array(numbers[name], from_pandas=True) for name in ("latitude", "longitude")},
-        **{name: pa.array(numbers[name]) for name in ("amount_minor", "offset", "missing")},
-        "event_timestamp": pa.array(event_ms_of(numbers)).cast(_MS),
-        "created_timestamp": pa.array(np.repeat(np.array(appended, dtype=np.int64), sizes)).cast(_MS),
-        "partition": pa.array(np.repeat(np.array([b.partition for b in batches], dtype=np.int32), sizes)),
-    }
-    vectors = np.asfortranarray(np.concatenate(blocks))
-    features = (pa.array(vectors[:, column]) for column in range(WIDTH))
+    kept_names = FEATURE_SCHEMA.names[:-WIDTH]
+    for name in kept_names:
+        if name not in table:
+            table[name] = _joined(getattr(batch.columns, name) for batch in batches)
+    # a column lies in one piece
+    vectors = np.empty((sum(sizes), WIDTH), dtype=np.float32, order="F")
+    np.concatenate(blocks, out=vectors)
     return pa.Table.from_arrays(
-        [*(fields[name] for name in FEATURE_SCHEMA.names[:-WIDTH]), *features], schema=FEATURE_SCHEMA
+        [
+            *(pa.array(table[name], FEATURE_SCHEMA.field(name).type) for name in kept_names),
+            *(pa.array(vectors[:, column]) for column in range(WIDTH)),
+        ],
+        schema=FEATURE_SCHEMA,
     )
+
+
+def _joined(columns: Iterable[Iterable[Any]]) -> Any:
+    return list(chain.from_iterable(columns))
 
 
 def decision_table(records: list[Any], refuse: Refuse) -> pa.Table:

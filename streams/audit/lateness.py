@@ -57,7 +57,7 @@ class Lateness:
             return None
         self.transactions += len(rows)
         for card, offset, event_ms in zip(
-            rows.texts.card_id, rows.offsets.tolist(), rows.event_ms.tolist(), strict=True
+            rows.columns.card_id, rows.columns.offset, rows.event_ms, strict=True
         ):
             newest = self._newest.get(card, event_ms)
             if event_ms < newest:

@@ -50,7 +50,7 @@ def report_lateness(settings: Settings, say: Callable[[str], None]) -> dict[str,
     def keep(batch: FeatureBatch) -> None:
         nonlocal left_out
         rows = again.add(batch)
-        cards = rows.texts.card_id if rows else []
+        cards = rows.columns.card_id if rows else []
         wanted = [row for row, card in enumerate(cards) if card in lateness.cards]
         room = MAX_RECORDS - len(kept)
         if rows and wanted[:room]:

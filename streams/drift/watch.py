@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from features.catalogue import INDEX, WIDTH
 from features.transaction import from_ms
@@ -35,7 +36,7 @@ from streams.contracts.retraining import RetrainingRequest
 from streams.drift.comparable import COMPARABLE
 from streams.drift.detectors import Detector, Finding
 from streams.drift.rounds import Round, judge
-from streams.log.feature_batch import FeatureBatchError, decode_vectors, event_ms_of
+from streams.log.feature_batch import FeatureBatchError, decode_vectors
 from streams.log.other_catalogues import Layouts, has_all, own_block
 from streams.runtime.metrics import DRIFT_ROWS, DRIFT_STATISTIC, RETRAINING_REQUESTS
 
@@ -123,16 +124,16 @@ class DriftWatch:
 
     def add_features(self, records: list[Any], now_s: float) -> None:
         """Kafka records of `features`. Those of a catalogue without the columns that are tested are no sample of them."""
-        rows, event_ms = [np.empty((0, WIDTH), dtype=np.float32)], [np.empty(0, dtype=np.int64)]
-        for catalogue, numbers, vectors in _decoded(records, lambda r: decode_vectors(r.value, r.partition)):
+        rows: list[npt.NDArray[np.float32]] = []
+        event_ms: list[int] = []
+        for catalogue, moments, vectors in _decoded(records, lambda r: decode_vectors(r.value, r.partition)):
             block, known = own_block(catalogue, vectors, self._layouts)
             if has_all(known, NEEDED):
                 rows.append(block)
-                event_ms.append(event_ms_of(numbers))
-        moments = np.concatenate(event_ms)
-        if len(moments):
-            chosen = self._features.take(np.arange(len(moments)), now_s)
-            self._window.add(np.concatenate(rows)[chosen], moments[chosen])
+                event_ms += moments
+        if rows:
+            chosen = self._features.take(np.arange(len(event_ms)), now_s)
+            self._window.add(np.concatenate(rows)[chosen], np.array(event_ms)[chosen])
 
     def add_decisions(self, records: list[Any], now_s: float) -> None:
         """Kafka records of `decisions`: the full scores of the live model."""

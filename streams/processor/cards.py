@@ -165,7 +165,7 @@ class CardStage:
         for misplaced in intake.misplaced:
             self._forward(misplaced.record, misplaced.card_id, misplaced.partition)
         produce = self._producer.produce
-        for batch in feature_batches(Made(intake.accepted, columns, rows, read, late_ms), ~repeated):
+        for batch in feature_batches(Made(intake.accepted, rows, read, late_ms), ~repeated):
             for value in encode_batch(batch):
                 produce(FEATURES.name, partition=batch.partition, value=value)
         for (source, target), paid in _paid(intake.accepted, columns, seen, homes).items():

@@ -29,6 +29,7 @@ from features.store.redis_client import Command, Packed, RespClient
 from features.store.state_versions import GROUP, applied_key, label_statement_prefix
 from streams.contracts.invalid_event import InvalidEvent
 from streams.log.records import PAID_ENTITIES, EntityItems, decode_items
+from streams.log.source_offsets import SourceOffsets
 from streams.processor.cards import commit_of, read_missing, say_staleness
 from streams.processor.commit import ACKNOWLEDGE_WITHIN_S, Committer
 from streams.processor.entity_updates import (
@@ -68,7 +69,7 @@ class EntityStage:
         self._leases = leases
         self._cache = cache
         self._committer = committer
-        self._applied: dict[int, dict[Source, int]] = {}
+        self._applied: dict[int, SourceOffsets[Source]] = {}
         self.rebuilding = False
         #: only the state is written: poison is kept already
         self.silent = False
@@ -90,7 +91,7 @@ class EntityStage:
         self._applied = {}
         for partition, reply in zip(partitions, replies, strict=True):
             pairs = zip(reply[::2], reply[1::2], strict=True)
-            self._applied[partition] = {_source(name): int(offset) for name, offset in pairs}
+            self._applied[partition] = SourceOffsets({_source(name): int(at) for name, at in pairs})
 
     def handle(self, chunk: Chunk) -> Future[None] | None:
         """Do one chunk, up to its commit; or raise and leave it for the next worker."""
@@ -99,7 +100,8 @@ class EntityStage:
             return None
         started = time.monotonic()
         partitions = [(tp.topic, tp.partition) for tp in chunk.positions]
-        applied = {tp.partition: dict(self._applied.get(tp.partition, {})) for tp in chunk.positions}
+        known = {tp.partition: self._applied.get(tp.partition) for tp in chunk.positions}
+        applied = {partition: SourceOffsets(seen and seen.highest) for partition, seen in known.items()}
         fresh, poison = sort_items(chunk, applied)
         self._keep(poison)
         items, said = self._news(fresh.items)
@@ -185,7 +187,7 @@ class Fresh(NamedTuple):
 
 
 def sort_items(
-    chunk: Chunk, applied: dict[int, dict[Source, int]]
+    chunk: Chunk, applied: dict[int, SourceOffsets[Source]]
 ) -> tuple[Fresh, list[tuple[Any, InvalidEvent]]]:
     """Items not applied yet; ``applied`` moves on. And what is no such record."""
     fresh = Fresh([], [])
@@ -198,7 +200,7 @@ def sort_items(
             continue
         source = (batch.source_topic, batch.source_partition)
         sources = applied[record.partition]
-        known = sources.get(source, -1)
+        known = sources.of(source)
         items, newest = fresh_items(batch.items, known)
         fresh.items.extend(Placed(order, record.offset, item) for item in items)
         repeated = len(batch.items) - len(items)
@@ -208,7 +210,7 @@ def sort_items(
             repeated += len(paid.ids) - len(new.ids)
             if new.ids:
                 fresh.paid.append(PlacedPaid(order, record.offset, new))
-        sources[source] = newest
+        sources.see(source, newest)
         if repeated:
             DUPLICATES.labels("entities").inc(repeated)
     return fresh, poison
@@ -306,11 +308,11 @@ def profile_writes(
     return pack_hset(view, names, arena, places, moments, scalars, expire, layout, parts)
 
 
-def applied_writes(applied: dict[int, dict[Source, int]]) -> list[Command]:
+def applied_writes(applied: dict[int, SourceOffsets[Source]]) -> list[Command]:
     """Commands that say how far each source is applied, by partition of `entities`."""
     out: list[Command] = []
     for partition, sources in applied.items():
-        for (topic, source), offset in sources.items():
+        for (topic, source), offset in sources.highest.items():
             out.append(("HSET", applied_key(partition), f"{topic}:{source}", offset))
     return out
 

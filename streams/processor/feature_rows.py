@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import astuple
 
 from features.catalogue import CATALOGUE_HASH, LATE_BOUND_S, WIDTH
-from features.kernels.columns import Payments
-from streams.log.feature_batch import NUMBERS, FeatureBatch, Texts, event_us_of
+from streams.log.feature_batch import STATES, BatchColumns, FeatureBatch
+from streams.log.records import EdgeDecision
 from streams.processor.intake import Accepted
 
 LATE_BOUND_MS = LATE_BOUND_S * 1000
 
 
 class Read(NamedTuple):
-    """Which state n features were made of: ``as_of`` without the card (n, 4), ``frauds_as_of``, ``missing`` (n,) as in NUMBERS."""
+    """Which state n features were made of: of merchant, device, ip and customer (n, 4), of the card's frauds (n,), as
+    ``FeatureRecord.as_of`` says it; and ``missing`` (n,)."""
 
-    entities: Any
-    frauds: Any
+    entities: npt.NDArray[np.int64]
+    frauds: npt.NDArray[np.int64]
     missing: Sequence[int]
 
 
@@ -30,7 +31,6 @@ class Made(NamedTuple):
     """n accepted transactions with what was made of each."""
 
     accepted: Sequence[Accepted]
-    payments: Payments
     #: float32 (n, WIDTH)
     vectors: npt.NDArray[np.float32]
     read: Read
@@ -43,71 +43,75 @@ def feature_batches(made: Made, wanted: npt.NDArray[np.bool_]) -> list[FeatureBa
 
     What the HTTP edge has decided keeps its own vector; one of another catalogue begins a batch of its own.
     """
-    rows = np.flatnonzero(wanted)
-    events = list(made.accepted) if wanted.all() else [made.accepted[row] for row in rows.tolist()]
-    numbers, vectors = _numbers(made, rows, events), made.vectors[rows]
-    texts = Texts.of([event.transaction for event in events])
-    traces = [event.trace for event in events] if any(event.trace for event in events) else None
-    whole = FeatureBatch(CATALOGUE_HASH, -1, numbers, vectors, texts, None, traces)
-    decided = [row for row, event in enumerate(events) if event.decided is not None]
-    if decided:
-        whole = _with_decisions(whole, events, decided)
-    return [
-        _run(whole[run[0] : run[-1] + 1], events[run[0] : run[-1] + 1])
-        for _, places in groupby(enumerate(map(_kind, events)), itemgetter(1))
-        for run in ([place for place, _ in places],)
-    ]
-
-
-def _numbers(made: Made, rows: Any, events: list[Accepted]) -> npt.NDArray[np.void]:
-    payments, read = made.payments[rows], made.read
-    out = np.empty(len(rows), dtype=NUMBERS)
-    for name in ("offset", "latitude", "longitude"):
-        out[name] = payments[name]
-    out["amount_minor"] = payments["amount"]
-    out["event_us"] = event_us_of([event.transaction for event in events])
-    out["appended_ms"] = [event.appended_ms for event in events]
-    out["deadline_ms"] = [event.deadline_ms for event in events]
-    out["as_of"][:, 0] = payments["offset"] - 1
-    out["as_of"][:, 1:] = read.entities[rows]
-    out["frauds_as_of"] = read.frauds[rows]
-    out["missing"] = np.asarray(read.missing, dtype=np.int32)[rows]
-    late_ms = np.asarray(made.late_ms, dtype=np.int64)[rows]
-    out["late_ms"] = np.where(late_ms > LATE_BOUND_MS, late_ms, 0)
+    if not wanted.all():
+        made = _only(made, np.flatnonzero(wanted))
+    if not made.accepted:
+        return []
+    whole, edges = _whole(made), [event.decided for event in made.accepted]
+    if any(edges):
+        whole = _with_decisions(whole, edges)
+    kinds = [_kind(event.partition, edge) for event, edge in zip(made.accepted, edges, strict=True)]
+    out, first = [], 0
+    for (partition, catalogue, size), run in groupby(kinds):
+        end = first + sum(1 for _ in run)
+        rows = whole[first:end] if end - first < len(whole) else whole
+        vectors = rows.vectors
+        if (catalogue, size) != _OWN:
+            joined = b"".join([edge.vector for edge in edges[first:end] if edge])
+            vectors = np.frombuffer(joined, "<f4").reshape(len(rows), -1)
+        out.append(FeatureBatch(catalogue, partition, rows.event_ms, vectors, rows.as_of, rows.columns))
+        first = end
     return out
 
 
-def _with_decisions(whole: FeatureBatch, events: list[Accepted], decided: list[int]) -> FeatureBatch:
-    decisions: list[bytes | None] = [None] * len(events)
-    for row in decided:
-        edge = events[row].decided
-        assert edge is not None
-        decisions[row] = edge.decision
-        for name in ("as_of", "frauds_as_of", "missing"):
-            whole.numbers[name][row] = getattr(edge, name)
-        if _kind(events[row])[1:] == _OWN:
-            whole.vectors[row] = np.frombuffer(edge.vector, "<f4")
-    return FeatureBatch(
-        whole.catalogue, whole.partition, whole.numbers, whole.vectors, whole.texts, decisions, whole.traces
-    )
+def _only(made: Made, rows: npt.NDArray[np.int64]) -> Made:
+    places, read = rows.tolist(), made.read
+
+    def picked(column: Sequence[Any]) -> list[Any]:
+        return [column[place] for place in places]
+
+    kept = Read(read.entities[rows], read.frauds[rows], picked(read.missing))
+    return Made(picked(made.accepted), made.vectors[rows], kept, picked(made.late_ms))
+
+
+def _whole(made: Made) -> FeatureBatch:
+    """All rows as if they were one batch, without what the HTTP edge decided."""
+    transactions, event_ms, _, offsets, appended_ms, deadline_ms, _, traces = zip(*made.accepted, strict=True)
+    as_of = np.empty((len(offsets), STATES), dtype=np.int64)
+    as_of[:, 0] = offsets
+    # the card's own state is that of all before
+    as_of[:, 0] -= 1
+    as_of[:, 1:-1] = made.read.entities
+    as_of[:, -1] = made.read.frauds
+    late_ms = [behind if behind > LATE_BOUND_MS else 0 for behind in made.late_ms]
+    fields = zip(*map(astuple, transactions), strict=True)
+    columns = BatchColumns(
+        *fields, offsets, appended_ms, deadline_ms, made.read.missing, late_ms, None, traces if any(traces) else None
+    )  # fmt: skip
+    return FeatureBatch(CATALOGUE_HASH, -1, event_ms, made.vectors, as_of, columns)
+
+
+def _with_decisions(whole: FeatureBatch, edges: Sequence[EdgeDecision | None]) -> FeatureBatch:
+    vectors, missing = whole.vectors.copy(), list(whole.columns.missing)
+    for row, edge in enumerate(edges):
+        if edge is None:
+            continue
+        whole.as_of[row] = (*edge.as_of, edge.frauds_as_of)
+        missing[row] = edge.missing
+        if (edge.catalogue, len(edge.vector)) == _OWN:
+            vectors[row] = np.frombuffer(edge.vector, "<f4")
+    decided = [edge and edge.decision for edge in edges]
+    *before, _, late_ms, _, traces = astuple(whole.columns)
+    columns = BatchColumns(*before, missing, late_ms, decided, traces)
+    return FeatureBatch(whole.catalogue, whole.partition, whole.event_ms, vectors, whole.as_of, columns)
 
 
 #: of rows that were made here: their catalogue, and the bytes of a vector
 _OWN = (CATALOGUE_HASH, 4 * WIDTH)
 
 
-def _kind(event: Accepted) -> tuple[int, str, int]:
+def _kind(partition: int, edge: EdgeDecision | None) -> tuple[int, str, int]:
     """What all rows of a batch have in common."""
-    if event.decided is None:
-        return event.partition, *_OWN
-    return event.partition, event.decided.catalogue, len(event.decided.vector)
-
-
-def _run(rows: FeatureBatch, events: list[Accepted]) -> FeatureBatch:
-    """Rows of one kind as a batch of their own."""
-    partition, catalogue, size = _kind(events[0])
-    vectors = rows.vectors
-    if (catalogue, size) != _OWN:
-        joined = b"".join([event.decided.vector for event in events if event.decided])
-        vectors = np.frombuffer(joined, "<f4").reshape(len(events), -1)
-    return FeatureBatch(catalogue, partition, rows.numbers, vectors, rows.texts, rows.decided, rows.traces)
+    if edge is None:
+        return partition, *_OWN
+    return partition, edge.catalogue, len(edge.vector)

@@ -19,6 +19,7 @@ from features.profile.records import PAYER, new_arena
 from features.store.batch_commands import pack_hset
 from features.store.keys import CARD_STATE, View
 from features.store.redis_client import Command, Packed
+from streams.log.source_offsets import SourceOffsets
 from streams.log.topics import TRANSACTIONS
 from streams.processor.entities import (
     Source,
@@ -97,7 +98,7 @@ class EntityBuilder:
 
     def __init__(self, partition: int) -> None:
         self._partition = partition
-        self.applied: dict[int, dict[Source, int]] = {partition: {}}
+        self.applied: dict[int, SourceOffsets[Source]] = {partition: SourceOffsets()}
         self._said: dict[str, Known | None] = {}
         self.views: dict[str, tuple[View, Arena]] = {}
 

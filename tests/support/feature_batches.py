@@ -7,43 +7,27 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import astuple
 
-from features.transaction import epoch_ms
-from streams.log.feature_batch import (
-    NUMBERS,
-    FeatureBatch,
-    FeatureRecord,
-    Texts,
-    decode_batch,
-    encode_batch,
-    event_us_of,
-)
+from streams.log.feature_batch import BatchColumns, FeatureBatch, FeatureRecord, decode_batch, encode_batch
 
 
 def batch_of(records: Sequence[FeatureRecord]) -> FeatureBatch:
     """Rows of one catalogue and partition, in the order of their offsets, as a batch."""
-    first, transactions = records[0], [record.transaction for record in records]
+    first = records[0]
     assert {(r.catalogue, r.partition, len(r.vector)) for r in records} == {
         (first.catalogue, first.partition, len(first.vector))
     }
-    numbers = np.zeros(len(records), dtype=NUMBERS)
-    for name in ("offset", "appended_ms", "as_of", "frauds_as_of", "late_ms", "deadline_ms", "missing"):
-        numbers[name] = [getattr(record, name) for record in records]
-    numbers["amount_minor"] = [tx.amount_minor for tx in transactions]
-    for name in ("latitude", "longitude"):
-        values = [getattr(tx, name) for tx in transactions]
-        numbers[name] = [np.nan if value is None else value for value in values]
-    numbers["event_us"] = event_us_of(transactions)
-    # a row that says another time than its transaction is one that a test has spoilt
-    for row, (record, tx) in enumerate(zip(records, transactions, strict=True)):
-        if record.event_ms != epoch_ms(tx.event_time):
-            numbers["event_us"][row] = 1000 * record.event_ms
+    names = ("offset", "appended_ms", "deadline_ms", "missing", "late_ms", "decided", "trace")
+    beside: list[Any] = [[getattr(record, name) for record in records] for name in names]
+    decided, traces = beside[-2:]
+    beside[-2:] = decided if any(decided) else None, traces if any(traces) else None
+    columns = BatchColumns(*zip(*(astuple(r.transaction) for r in records), strict=True), *beside)
     vectors = np.frombuffer(b"".join(r.vector for r in records), "<f4").reshape(len(records), -1)
-    decided, traces = [r.decided for r in records], [r.trace for r in records]
+    as_of = np.array([(*r.as_of, r.frauds_as_of) for r in records], dtype=np.int64)
     return FeatureBatch(
-        first.catalogue, first.partition, numbers, vectors, Texts.of(transactions),
-        decided if any(decided) else None, traces if any(traces) else None,
-    )  # fmt: skip
+        first.catalogue, first.partition, [r.event_ms for r in records], vectors, as_of, columns
+    )
 
 
 def encode_features(*records: FeatureRecord) -> bytes:

@@ -105,7 +105,7 @@ def _rows_since(bootstrap: str, before: Span) -> int:
 
     def count(records: list[Any]) -> None:
         for record in records:
-            rows[record.partition()] += len(decode_vectors(record.value(), record.partition()).numbers)
+            rows[record.partition()] += len(decode_vectors(record.value(), record.partition()).event_ms)
 
     read_span(bootstrap, before, end_of(bootstrap, [FEATURES]), count)
     return rows.total()

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -31,7 +31,6 @@ from streams.log.feature_batch import (
     FeatureBatchError,
     decode_batch,
     encode_batch,
-    event_ms_of,
 )
 from streams.log.other_catalogues import ALL_KNOWN, Layouts, OtherCatalogue, own_block
 from streams.log.records import (
@@ -342,7 +341,7 @@ class StreamScorer:
     def _decide_together(self, batches: list[FeatureBatch]) -> list[Decided]:
         """Raises: one of BAD_VALUE when one row's values allow no decision."""
         out = [
-            Decided(batch, batch.transactions(), list(batch.decided or [None] * len(batch)))
+            Decided(batch, batch.transactions(), list(batch.columns.decided or [None] * len(batch)))
             for batch in batches
         ]
         cases: list[Case] = []
@@ -355,13 +354,11 @@ class StreamScorer:
             block, known = own_block(batch.catalogue, batch.vectors, self._layouts)
             if known is not ALL_KNOWN:
                 other_catalogue.update(dict.fromkeys(range(len(cases), len(cases) + len(rows)), known))
+            together = _cases(batch, transactions)
             if len(rows) < len(batch):
-                block, numbers = block[rows], batch.numbers[rows]
-                transactions = [transactions[row] for row in rows]
-            else:
-                numbers = batch.numbers
+                block, together = block[rows], [together[row] for row in rows]
             blocks.append(block)
-            cases += _cases(batch.catalogue, transactions, numbers)
+            cases += together
         if cases:
             matrix = np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
             decisions = self._decider.decide(
@@ -375,7 +372,7 @@ class StreamScorer:
 
     def _produce(self, decided: list[Decided], producer: AcknowledgedProducer) -> None:
         for batch, transactions, values in decided:
-            for offset, tx, value in zip(batch.offsets.tolist(), transactions, values, strict=True):
+            for offset, tx, value in zip(batch.columns.offset, transactions, values, strict=True):
                 headers = [(HEADER_SOURCE_OFFSET, b"%d" % offset), (HEADER_ENTITIES, encode_entities_of(tx))]
                 # before each one: a process may be stopped anywhere, and looking at the clock costs 50 ns
                 self._check_fresh()
@@ -451,10 +448,10 @@ def _halves(taken: list[Taken]) -> tuple[list[Taken], list[Taken]]:
     return [Taken(message, rows[:middle])], [Taken(message, rows[middle:])]
 
 
-def _cases(catalogue: str, transactions: list[Transaction], numbers: npt.NDArray[np.void]) -> Iterable[Case]:
-    names = ("appended_ms", "deadline_ms", "missing")
-    columns = [event_ms_of(numbers), *(numbers[name] for name in names)]
-    return map(Case, transactions, *(column.tolist() for column in columns), repeat(catalogue))
+def _cases(batch: FeatureBatch, transactions: list[Transaction]) -> list[Case]:
+    columns = batch.columns
+    times = (batch.event_ms, columns.appended_ms, columns.deadline_ms)
+    return list(map(Case, transactions, *times, columns.missing, repeat(batch.catalogue)))
 
 
 def _count(decisions: Sequence[Decision]) -> None:

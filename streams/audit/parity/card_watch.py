@@ -70,7 +70,7 @@ class ParityWatch:
 
     def _sampled(self, rows: FeatureBatch) -> FeatureBatch | None:
         """The rows of cards of the sample."""
-        cards = rows.texts.card_id
+        cards = rows.columns.card_id
         chosen = [row for row, card in enumerate(cards) if not text_hash(card) % self._one_in]
         return rows.take(chosen) if chosen else None
 

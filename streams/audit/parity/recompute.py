@@ -28,6 +28,7 @@ from streams.log.missing_inputs import blank
 from streams.log.other_catalogues import Layouts, aligned_rows
 from streams.log.partitioning import entity_partition
 from streams.log.records import EntityItem, decode_items
+from streams.log.source_offsets import SourceOffsets
 from streams.log.topics import ENTITIES, TRANSACTIONS
 from streams.processor.entity_updates import Known, apply, dtype_of, label_statement_key, news_of, view_of
 from streams.processor.intake import sort_out
@@ -111,7 +112,7 @@ class Evidence:
             entity: [] for sample in samples for _, entity, _ in entities_of(sample)
         }
         # highest source offset applied, per partition of `entities` and source
-        self._applied = dict(begin.applied) if begin else {}
+        self._applied = SourceOffsets(begin.applied if begin else None)
         self._said: dict[str, Known] = {}
         # when the first record was appended, by topic and partition, ms
         self._began: dict[tuple[str, int], int] = {}
@@ -132,7 +133,8 @@ class Evidence:
         self._began.setdefault((ENTITIES.name, partition), row.timestamp)
         batch = decode_items(row.value or b"")
         source = (partition, batch.source_topic, batch.source_partition)
-        fresh, self._applied[source] = fresh_items_of(batch, self._applied.get(source, -1), self._items)
+        fresh, newest = fresh_items_of(batch, self._applied.of(source), self._items)
+        self._applied.see(source, newest)
         for item in fresh:
             kept = self._items[(item.entity, item.entity_id)]
             key = label_statement_key(item)

@@ -23,10 +23,10 @@ from features.catalogue import NAMES
 from features.definitions import Layout
 from features.store.redis_client import StoreUnavailable
 from streams.archive import writer
-from streams.archive.archived_sources import WINDOW, Seen
 from streams.archive.manifest import Manifest, ManifestError
 from streams.archive.writer import Archive, FlushPolicy, ensure_schema_files
 from streams.log.other_catalogues import Layouts
+from streams.log.source_offsets import WINDOW, Seen
 from tests.support.archive_samples import START_MS, Record, decisions, features, outcomes
 from tests.support.catalogue_samples import AFTER, BEFORE, NEW, kafka_record_of
 from tests.support.feature_batches import decode_features, encode_features
@@ -260,7 +260,7 @@ def test_rows_of_a_batch_are_rows_of_the_table(tmp_path):
     assert [len(one) for one in taken] == [3, 1, 2]
     # after a processor's crash: some rows of a batch come again, with others
     taken = archive.add([batch(2, 4, 5), batch(3, 4, 5, 6)], 0.0)
-    assert [one.offsets.tolist() for one in taken] == [[4, 5, 6]]
+    assert [one.columns.offset for one in taken] == [[4, 5, 6]]
     archive.close()
     again = Archive(tmp_path, no_refusal)
     assert again.start_positions([("features", 0)]) == {("features", 0): 4}

@@ -6,17 +6,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.catalogue import CATALOGUE_HASH
 from features.transaction import Transaction, epoch_ms
 from streams.log.feature_batch import (
     MAX_BYTES,
     MAX_ROWS,
-    NUMBERS,
+    BatchColumns,
     FeatureBatch,
     FeatureBatchError,
     FeatureRecord,
@@ -70,7 +68,7 @@ def test_what_is_encoded_comes_back_to_the_bit(records: list[FeatureRecord]) -> 
     assert [msgspec.structs.asdict(row) for row in found] == [msgspec.structs.asdict(row) for row in records]
     assert [type(row.transaction).__name__ for row in found] == ["Transaction"] * len(records)
     head = decode_vectors(value, 3)
-    assert head.catalogue == "c1" and head.numbers.tobytes() == batch.numbers.tobytes()
+    assert (head.catalogue, head.event_ms) == ("c1", [row.event_ms for row in records])
     assert head.vectors.tobytes() == b"".join(row.vector for row in records)
 
 
@@ -92,7 +90,7 @@ def test_no_record_is_too_large_and_the_order_stays(n: int) -> None:
     values = encode_batch(batch)
     parts = [decode_batch(value, 0) for value in values]
     assert all(len(part) <= MAX_ROWS for part in parts) and max(map(len, values)) <= MAX_BYTES
-    assert [offset for part in parts for offset in part.offsets.tolist()] == list(range(n))
+    assert [offset for part in parts for offset in part.columns.offset] == list(range(n))
     assert (len(values) == 1) == (n <= MAX_ROWS)
 
 
@@ -110,41 +108,42 @@ def test_decisions_that_travel_with_few_rows_split_them_too() -> None:
     assert decode_batch(value, 0).records() == [one]
 
 
+PARTS = ["catalogue", "partition", "event_ms", "vectors", "as_of", "columns"]
+COLUMNS = BatchColumns.__struct_fields__
+
+
 def wire(**changes: Any) -> bytes:
-    """A batch of three rows as it is on the topic, but for some of its parts."""
-    parts = ["catalogue", "partition", "numbers", "vectors", "texts", "decided", "traces"]
-    values = dict(zip(parts, msgspec.msgpack.decode(encode_batch(some(3))[0]), strict=True))
-    made = {name: change(values[name]) for name, change in changes.items()}
-    return msgspec.msgpack.encode(list({**values, **made}.values()))
+    """A batch of three rows as it is on the topic, but for some of its parts and columns."""
+    parts = dict(zip(PARTS, msgspec.msgpack.decode(encode_batch(some(3))[0]), strict=True))
+    columns = dict(zip(COLUMNS, parts["columns"], strict=True))
+    for name, change in changes.items():
+        of = parts if name in parts else columns
+        of[name] = change(of[name])
+    return msgspec.msgpack.encode([*list(parts.values())[:-1], list(columns.values())])
 
 
-def reordered(*offsets: int) -> Any:
-    def change(raw: bytes) -> bytes:
-        numbers = np.frombuffer(raw, NUMBERS).copy()
-        numbers["offset"] = offsets
-        return numbers.tobytes()
-
-    return change
+def shorter(column: Any) -> Any:
+    return column[:-1]
 
 
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"numbers": lambda raw: raw[:-1]}, "no rows of equal size"),
-        ({"numbers": lambda raw: b""}, "no rows of equal size"),
-        ({"vectors": lambda raw: raw[:-1]}, "no rows of equal size"),
-        ({"numbers": lambda raw: raw[: NUMBERS.itemsize]}, "1 rows have columns of \\[3\\]"),
-        ({"texts": lambda texts: [texts[0][:2], *texts[1:]]}, r"3 rows have columns of \[2, 3\]"),
-        ({"decided": lambda _: [None] * 4}, r"columns of \[3, 4\]"),
-        ({"traces": lambda _: []}, r"columns of \[0, 3\]"),
-        ({"numbers": reordered(0, 2, 1)}, "do not ascend"),
-        ({"numbers": reordered(0, 1, 1)}, "do not ascend"),
-        ({"numbers": reordered(-1, 1, 2)}, "do not ascend"),
+        *(({name: shorter}, "other lengths|equal width") for name in ("event_ms", "vectors", "as_of")),
+        *(({name: shorter}, "other lengths") for name in COLUMNS if name not in ("decided", "trace")),
+        ({"event_ms": lambda _: []}, "equal width"),
+        ({"decided": lambda _: [None] * 4}, "other lengths"),
+        ({"trace": lambda _: []}, "other lengths"),
+        ({"offset": lambda _: [0, 2, 1]}, "do not ascend"),
+        ({"offset": lambda _: [0, 1, 1]}, "do not ascend"),
+        ({"offset": lambda _: [-1, 1, 2]}, ">= 0"),
+        ({"offset": lambda _: [0, 1, 2**63]}, "<= 9223372036854775807"),
+        ({"event_ms": lambda _: [0, 1, 2**63]}, "<= 9223372036854775807"),
+        ({"missing": lambda _: [0, 1, 2**31]}, "<= 2147483647"),
         ({"partition": lambda _: 1}, "says partition 1 and lies on 0"),
         ({"partition": lambda _: "0"}, "Expected `int`"),
-        ({"texts": lambda texts: [["x" * 65] * 3, *texts[1:]]}, "length <= 64"),
-        ({"texts": lambda texts: [*texts[:8], ["phone"] * 3, *texts[9:]]}, "phone"),
-        ({"texts": lambda texts: texts[:-1]}, "at least length 11"),
+        ({"card_id": lambda _: ["x" * 65] * 3}, "length <= 64"),
+        ({"channel": lambda _: ["phone"] * 3}, "phone"),
     ],
 )  # fmt: skip
 def test_columns_that_do_not_belong_together_are_no_batch(changes: dict[str, Any], why: str) -> None:
@@ -171,20 +170,7 @@ def test_a_spoilt_byte_is_refused_or_read_as_whole_rows(place: int, byte: int) -
         batch = decode_batch(bytes(value), 0)
     except FeatureBatchError:
         return
-    assert len(batch.vectors) == len(batch.texts.card_id) == len(batch) > 0
-
-
-def test_an_absurd_time_is_an_error_of_its_rows_not_of_the_batch() -> None:
-    batch = some(3)
-    numbers = batch.numbers.copy()
-    numbers["event_us"][1] = 2**62
-    spoilt = FeatureBatch(CATALOGUE_HASH, 0, numbers, batch.vectors, batch.texts)
-    (value,) = encode_batch(spoilt)
-    found = decode_batch(value, 0)
-    with pytest.raises((ValueError, OverflowError, OSError)):
-        found.transactions()
-    assert found[:1].transactions() == batch[:1].transactions()
-    assert found[2:].transactions() == batch[2:].transactions()
+    assert len(batch.vectors) == len(batch.columns.card_id) == len(batch) > 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.sets(st.integers(0, 30), min_size=1)), max_size=12))
@@ -200,8 +186,8 @@ def test_rows_are_new_once_whatever_batches_they_come_in(batches: list[tuple[int
         expected = [offset for offset in sorted(offsets) if offset > highest[partition]]
         highest[partition] = max(highest[partition], *offsets)
         fresh = unseen(batch_of(rows), seen)
-        assert (fresh.offsets.tolist() if fresh else []) == expected
-        assert [offset for offset in sorted(offsets) if plain.take(partition, offset)] == expected
+        assert (fresh.columns.offset if fresh else []) == expected
+        assert [offset for offset in sorted(offsets) if plain.see(partition, offset)] == expected
         assert seen.of(partition) == plain.of(partition) == highest[partition]
 
 

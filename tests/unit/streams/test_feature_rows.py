@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from features.catalogue import CATALOGUE_HASH, WIDTH
-from features.kernels.columns import columns_of
 from streams.log.feature_batch import FeatureBatch
 from streams.log.records import EdgeDecision
 from streams.processor.feature_rows import LATE_BOUND_MS, Made, Read, feature_batches
@@ -28,11 +27,9 @@ def accepted(number: int, partition: int, decided: EdgeDecision | None = None) -
 
 def made_of(*events: Accepted) -> Made:
     n = len(events)
-    transactions = [event.transaction for event in events]
-    payments = columns_of(transactions, [e.event_ms for e in events], [e.offset for e in events])
     vectors = np.arange(n, dtype=np.float32)[:, None] + np.zeros(WIDTH, np.float32)
     read = Read(np.arange(4 * n).reshape(n, 4), np.arange(n) + 70, list(range(n)))
-    return Made(events, payments, vectors, read, [LATE_BOUND_MS + number % 2 for number in range(n)])
+    return Made(events, vectors, read, [LATE_BOUND_MS + number % 2 for number in range(n)])
 
 
 def batches(made: Made, *left_out: int) -> list[FeatureBatch]:
@@ -78,7 +75,7 @@ def test_rows_of_another_catalogue_or_width_begin_a_batch_so_that_offsets_ascend
         accepted(4, 0, cut),
     ]
     found = batches(made_of(*events))
-    assert [(b.catalogue, b.vectors.shape, b.offsets.tolist()) for b in found] == [
+    assert [(b.catalogue, b.vectors.shape, list(b.columns.offset)) for b in found] == [
         (CATALOGUE_HASH, (1, WIDTH), [100]),
         ("other", (2, WIDER), [101, 102]),
         (CATALOGUE_HASH, (1, WIDTH), [103]),
@@ -89,7 +86,7 @@ def test_rows_of_another_catalogue_or_width_begin_a_batch_so_that_offsets_ascend
 
 def test_each_partition_has_batches_of_its_own() -> None:
     found = batches(made_of(accepted(0, 0), accepted(1, 0), accepted(2, 1)))
-    assert [(b.partition, b.offsets.tolist()) for b in found] == [(0, [100, 101]), (1, [102])]
+    assert [(b.partition, list(b.columns.offset)) for b in found] == [(0, [100, 101]), (1, [102])]
 
 
 def test_nothing_wanted_is_no_batch() -> None:
