@@ -101,7 +101,9 @@ class EntityStage:
         started = time.monotonic()
         partitions = [(tp.topic, tp.partition) for tp in chunk.positions]
         known = {tp.partition: self._applied.get(tp.partition) for tp in chunk.positions}
-        applied = {partition: SourceOffsets(seen and seen.highest) for partition, seen in known.items()}
+        applied = {
+            partition: SourceOffsets(seen.highest if seen else None) for partition, seen in known.items()
+        }
         fresh, poison = sort_items(chunk, applied)
         self._keep(poison)
         items, said = self._news(fresh.items)

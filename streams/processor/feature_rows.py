@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
 from features.catalogue import CATALOGUE_HASH, LATE_BOUND_S, WIDTH
 from streams.log.feature_batch import STATES, BatchColumns, FeatureBatch
@@ -85,9 +85,16 @@ def _whole(made: Made) -> FeatureBatch:
     as_of[:, -1] = made.read.frauds
     late_ms = [behind if behind > LATE_BOUND_MS else 0 for behind in made.late_ms]
     fields = zip(*map(astuple, transactions), strict=True)
-    columns = BatchColumns(
-        *fields, offsets, appended_ms, deadline_ms, made.read.missing, late_ms, None, traces if any(traces) else None
-    )  # fmt: skip
+    beside: tuple[Any, ...] = (
+        offsets,
+        appended_ms,
+        deadline_ms,
+        made.read.missing,
+        late_ms,
+        None,
+        traces if any(traces) else None,
+    )
+    columns = BatchColumns(*fields, *beside)
     return FeatureBatch(CATALOGUE_HASH, -1, event_ms, made.vectors, as_of, columns)
 
 
@@ -101,8 +108,7 @@ def _with_decisions(whole: FeatureBatch, edges: Sequence[EdgeDecision | None]) -
         if (edge.catalogue, len(edge.vector)) == _OWN:
             vectors[row] = np.frombuffer(edge.vector, "<f4")
     decided = [edge and edge.decision for edge in edges]
-    *before, _, late_ms, _, traces = astuple(whole.columns)
-    columns = BatchColumns(*before, missing, late_ms, decided, traces)
+    columns = replace(whole.columns, missing=missing, decided=decided)
     return FeatureBatch(whole.catalogue, whole.partition, whole.event_ms, vectors, whole.as_of, columns)
 
 
