@@ -1,4 +1,4 @@
-"""Card numbers (PAN) in text: found by length and Luhn, masked before anything is logged or sent on.
+"""Find card numbers (PAN) in text by length and Luhn check, and mask them before text is logged or sent on.
 
 Source: ISO/IEC 7812-1 (length, Luhn check digit); PCI DSS 3.4 (show at most the first six and last four digits).
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# digits in one run, or in the groups that cards are printed with; an id such as 1795347168-12 is neither
+# digits in one run, or in the groups printed on cards; an id such as 1795347168-12 does not match
 _CANDIDATE = re.compile(
     r"(?<!\d)(?:\d{4}(?P<sep>[ .-])\d{4}(?P=sep)\d{4}(?P=sep)\d{1,7}|\d{4}(?P<amex>[ .-])\d{6}(?P=amex)\d{4,5}|\d{12,19})(?!\d)"
 )
@@ -29,7 +29,7 @@ def passes_luhn(digits: str) -> bool:
 
 
 def find_card_number(text: str) -> str | None:
-    """The first card number in a text: 12 to 19 digits of any script that pass Luhn, in one run or printed in groups."""
+    """The first card number in a text: 12 to 19 digits of any script that pass Luhn, in one run or in printed groups."""
     if not _TWELVE.search(text):
         return None
     for match in _CANDIDATE.finditer(text):
@@ -39,7 +39,7 @@ def find_card_number(text: str) -> str | None:
 
 
 def mask_card_numbers(raw: bytes) -> bytes:
-    """The same bytes with every card number shown as its first six and last four digits."""
+    """The same bytes; of every card number only the first six and last four digits are left."""
 
     def mask(match: re.Match[str]) -> str:
         if not _is_card_number(match.group()):

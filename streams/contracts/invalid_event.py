@@ -1,4 +1,4 @@
-"""What does not fit a contract: the error, and the checks that every public event shares."""
+"""The error for events that break their contract, and the checks that all public events share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from features.transaction import EARLIEST_EVENT, LATEST_EVENT, MAX_AHEAD_MS
 
 
 class InvalidEvent(Exception):
-    """An event does not fit its contract. ``field`` names the place, ``reason`` is a metric label, the text is for people."""
+    """An event breaks its contract. ``field`` is the field's name, ``reason`` a metric label, the text is for people."""
 
     def __init__(self, reason: str, field: str, text: str) -> None:
         super().__init__(text)
@@ -49,16 +49,16 @@ def decode_json(decoder: Any, raw: bytes) -> Any:
 
 
 def _plainly(text: str, field: str) -> str:
-    """The library's message in words of the person who has to mend the record."""
+    """Rewrite the parser's message for the person who has to correct the record."""
     if "RFC3339" in text:
-        return f"{field} is no moment that exists: wanted is RFC 3339 with zone, such as 2026-11-21T10:15:30Z"
+        return f"{field} is not a valid time: use RFC 3339 with zone, such as 2026-11-21T10:15:30Z"
     if "timezone" in text:
-        return f"{field} has no zone: wanted is RFC 3339 with zone, such as 2026-11-21T10:15:30Z"
+        return f"{field} has no zone: use RFC 3339 with zone, such as 2026-11-21T10:15:30Z"
     return text
 
 
 def check_not_ahead(event_ms: int, appended_ms: int) -> None:
-    """Refuse events from the future, held against the time at which the broker (or the edge) got them.
+    """Refuse an event whose time is too far after ``appended_ms``, the time at which the broker (or the HTTP edge) got it.
 
     Raises:
         InvalidEvent: ``event_time_ahead``.
@@ -66,5 +66,5 @@ def check_not_ahead(event_ms: int, appended_ms: int) -> None:
     if event_ms > appended_ms + MAX_AHEAD_MS:
         ahead_h = (event_ms - appended_ms) / 3_600_000
         raise InvalidEvent(
-            "event_time_ahead", "event_time", f"event_time lies {ahead_h:.0f} hours in the future"
+            "event_time_ahead", "event_time", f"event_time is {ahead_h:.0f} hours in the future"
         )

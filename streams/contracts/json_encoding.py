@@ -16,5 +16,5 @@ def encode(event: Any) -> bytes:
 
 
 def encode_many(events: Iterable[Any]) -> list[bytes]:
-    """``encode`` of each, in one go: JSON holds no line's end."""
+    """``encode`` of each event in one call. Encoded JSON contains no line break, so lines can be split."""
     return _encoder.encode_lines(events).split(b"\n")[:-1]

@@ -1,4 +1,4 @@
-"""A label: what a transaction turned out to be. Parsing is validation."""
+"""A label: whether a transaction was fraud or legitimate. Parsing validates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from streams.contracts.transactions import MAX_TRANSACTION_BYTES
 
 
 class Label(msgspec.Struct, frozen=True, kw_only=True):
-    """What a transaction turned out to be. ``event_time`` is the transaction's own, ``label_time`` when it was said."""
+    """Whether a transaction was fraud. ``event_time`` is the transaction's; ``label_time`` is when the label was made."""
 
     transaction_id: Identifier
     label: Literal["fraud", "legit"]
@@ -38,7 +38,7 @@ def parse_label(raw: bytes | None) -> Label:
     """Parse and check one label.
 
     Raises:
-        InvalidEvent: as for transactions.
+        InvalidEvent: the same reasons as ``parse_transaction``, and ``event_time_ahead``.
     """
     if not raw:
         raise InvalidEvent("empty", "", "the record has no value")

@@ -1,4 +1,4 @@
-"""An outcome: a decision with the label that matured."""
+"""An outcome: a decision and its matured label."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import msgspec
 
 
 class RetrainingRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody or something asks for a new model, with evidence. One ``dedupe_key`` is answered once."""
+    """A person or a detector asks for a new model, with evidence. Requests with the same ``dedupe_key`` are handled once."""
 
     model: str
     reason: str

@@ -9,7 +9,7 @@ import msgspec
 
 
 class RolloutRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Which bundle each arm serves from now on. The newest record on `rollouts` is the truth."""
+    """Which bundle each arm serves from now on. The newest record on `rollouts` is in force."""
 
     model: str
     champion: str

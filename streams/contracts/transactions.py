@@ -1,4 +1,4 @@
-"""Transactions as producers send them. Parsing is validation: a value that does not fit raises ``InvalidEvent``."""
+"""Transactions as producers send them. Parsing validates: a value that breaks the contract raises ``InvalidEvent``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from features.transaction import EARLIEST_EVENT, LATEST_EVENT, Transaction
 from streams.contracts.card_numbers import find_card_number
 from streams.contracts.invalid_event import EARLIEST_MS, LATEST_MS, UNPRINTABLE, InvalidEvent, decode_json
 
-#: a value longer than this is refused before it is parsed
+#: a longer value is refused before it is parsed
 MAX_TRANSACTION_BYTES = 16_384
 
 _transaction_decoder = msgspec.json.Decoder(Transaction)
 
-# one in which there is nothing but what the contract knows; by name, look and equality the same
+# refuses unknown fields; its instances have the name, fields and equality of Transaction
 _known_decoder = msgspec.json.Decoder(
     msgspec.defstruct("Transaction", [], bases=(Transaction,), frozen=True, forbid_unknown_fields=True)
 )
@@ -45,17 +45,17 @@ def parse_transaction(raw: bytes | None) -> Transaction:
 
 
 class Together(NamedTuple):
-    """Transactions that were parsed in one go; ``plain``: there is no field in them that the contract does not know."""
+    """Transactions parsed in one call; ``plain``: none of them has a field that the contract does not know."""
 
     transactions: list[Transaction]
     plain: bool
 
 
 def parse_together(values: Sequence[bytes | None]) -> Together | None:
-    """As ``parse_transaction`` for each, at a third of the cost; None where one of them is refused, or needs the closer look.
+    """``parse_transaction`` of each value, at a third of the cost. None when one is refused or needs the full checks.
 
-    Each is to be one line, from brace to brace. No JSON value goes on from ``}`` over the end of a line to ``{``, so that every
-    line holds whole values, and as many values as lines means one on each.
+    Each value must be one line that begins with ``{`` and ends with ``}``. No JSON value continues over a line break between
+    ``}`` and ``{``, so every line holds whole values; as many values as lines means one value a line.
     """
     if not all(values):
         return None
@@ -67,7 +67,7 @@ def parse_together(values: Sequence[bytes | None]) -> Together | None:
         and _nothing_to_refuse(joined)
     ):
         return None
-    # a field that nobody knows has all of them parsed again
+    # an unknown field in one of them: all are parsed again by the decoder that ignores such fields
     for decoder in (_known_decoder, _transaction_decoder):
         try:
             found = cast(list[Transaction], decoder.decode_lines(joined))
@@ -78,7 +78,7 @@ def parse_together(values: Sequence[bytes | None]) -> Together | None:
 
 
 def _fit(found: list[Transaction], lines: int) -> bool:
-    """Whether there is one on each line, with what their types do not say."""
+    """Whether each line gave one transaction that passes the checks its types do not make."""
     times = [tx.event_time for tx in found]
     return (
         len(found) == lines
@@ -89,7 +89,7 @@ def _fit(found: list[Transaction], lines: int) -> bool:
 
 
 def _one_object_a_line(joined: bytes, lines: int) -> bool:
-    """Whether there are so many lines, each from brace to brace."""
+    """Whether there are ``lines`` lines, each beginning with ``{`` and ending with ``}``."""
     text = np.frombuffer(joined, dtype=np.uint8)
     breaks = np.flatnonzero(text == ord("\n"))
     return (
@@ -100,7 +100,7 @@ def _one_object_a_line(joined: bytes, lines: int) -> bool:
 
 
 def _marks(raw: bytes) -> int:
-    """How many quotation marks there are; a fifth of what ``bytes.count`` takes where every tenth byte is one."""
+    """The number of quotation marks; a fifth of the time of ``bytes.count`` where every tenth byte is one."""
     return int(np.count_nonzero(np.frombuffer(raw, dtype=np.uint8) == ord('"')))
 
 
@@ -108,8 +108,8 @@ _ANY_DIGIT = bytes.maketrans(b"0123456789", b"0" * 10)
 
 
 def _nothing_to_refuse(raw: bytes) -> bool:
-    """ASCII without escapes, so identifiers are as they stand in the bytes; no twelve digits follow each other even where
-    what stands between those of a printed card number is left out.
+    """Whether the bytes are ASCII without escapes (identifiers stand in them literally) and hold no twelve digits in a row,
+    separators of printed card numbers left out.
     """
     return (
         raw.isascii()
@@ -120,7 +120,7 @@ def _nothing_to_refuse(raw: bytes) -> bool:
 
 
 def _looks_fine(raw: bytes, tx: Transaction) -> bool:
-    """Whether nothing that ``check_transaction`` refuses can be in a record; a quarter of the cost, enough for nearly all."""
+    """Whether ``check_transaction`` cannot refuse a record; a quarter of its cost, and true for nearly all records."""
     return (
         _nothing_to_refuse(raw)
         and tx.currency.isalpha()
@@ -130,7 +130,7 @@ def _looks_fine(raw: bytes, tx: Transaction) -> bool:
 
 
 def check_transaction(tx: Transaction) -> Transaction:
-    """The checks that types cannot say: printable identifiers, no card numbers, sane time.
+    """Checks that the types cannot express: printable identifiers, no card numbers, event time in range.
 
     Raises:
         InvalidEvent: see ``parse_transaction``.
@@ -141,7 +141,7 @@ def check_transaction(tx: Transaction) -> Transaction:
         raise InvalidEvent(
             "unprintable", _which(tx, UNPRINTABLE.search), "an identifier holds unprintable characters"
         )
-    # a card number has twelve digits at least; three blanks keep those of different fields apart
+    # a card number has at least twelve digits; three blanks keep digits of different fields apart
     if find_card_number("\x20\x20\x20".join([text for text in texts if len(text) >= 12])):
         field = _which(tx, find_card_number)
         raise InvalidEvent("card_number", field, f"{field} holds a card number; send a token in its place")
@@ -157,13 +157,13 @@ def check_transaction(tx: Transaction) -> Transaction:
 
 
 def unknown_fields(raw: bytes, tx: Transaction | None = None) -> list[str]:
-    """Names in a transaction that the contract does not know: ignored, and counted by the caller.
+    """Names of the transaction's fields that the contract does not know. They are ignored; the caller counts them.
 
     Args:
-        tx: what ``raw`` was parsed to, where that is known: it saves the exact look.
+        tx: the parsed ``raw``, if the caller has it: it usually saves parsing again.
 
     Raises:
-        InvalidEvent: ``not_utf8``, when such a name is no text; the typed parser passes over it.
+        InvalidEvent: ``not_utf8``, when such a name is not UTF-8 (the typed parser does not look at it).
     """
     if tx is not None and _marks(raw) <= _quotes(raw, tx):
         return []
@@ -174,18 +174,18 @@ def unknown_fields(raw: bytes, tx: Transaction | None = None) -> list[str]:
 
 
 def _quotes(raw: bytes, tx: Transaction) -> int:
-    """How many quotation marks the known fields of a record have: one more, and the exact look is needed.
+    """The most quotation marks that a record without unknown fields has. A record with more is parsed to find them.
 
-    ``"tenant":`` is no value, so that nothing can stand for a field that is not there.
+    ``"tenant":`` cannot be a value, so no value is counted as this optional field.
     """
-    # the required ones: six names and five texts
+    # required fields: six names and five text values
     marks = 22 + 4 * len(_optional(tx)) + 2 * ((tx.latitude is not None) + (tx.longitude is not None))
     marks += 4 * (raw.count(b'"tenant":') + raw.count(b'"tenant" :'))
     return marks + (2 * (raw.count(b":null") + raw.count(b": null")) if b"null" in raw else 0)
 
 
 def _optional(tx: Transaction) -> list[str]:
-    """The texts of a transaction that need not be there, of those that are."""
+    """The values of the optional text fields that are set."""
     return [v for v in (tx.customer_id, tx.device_id, tx.ip, tx.mcc, tx.channel, tx.country) if v]
 
 

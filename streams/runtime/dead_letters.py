@@ -1,7 +1,7 @@
-"""Records that do not fit: kept whole, with where they came from and why, for a person to mend and replay.
+"""Dead letters: refused records, kept whole with their source and the reason, for a person to correct and replay.
 
 Value: JSON with reason, field, text, source topic, partition and offset, first_seen, and the original bytes in base64.
-Card numbers in the original are masked: they reach no topic in clear (design, Transaction).
+Card numbers in the original bytes are masked: no topic holds them in clear (design, Transaction).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     original: str | None
 
     def original_bytes(self) -> bytes | None:
-        """The record's value as it came (card numbers masked); None for a record without a value."""
+        """The record's value as it arrived (card numbers masked); None for a record without a value."""
         return None if self.original is None else base64.b64decode(self.original)
 
 
@@ -66,7 +66,7 @@ def dead_letter(record: Any, error: InvalidEvent, now_ms: int) -> DeadLetter:
 
 
 def _masked(value: bytes, error: InvalidEvent) -> bytes:
-    """The original without card numbers; one that hides in JSON escapes is shown by decoding them."""
+    """The original bytes with card numbers masked; one hidden in JSON escapes is found by decoding them."""
     masked = mask_card_numbers(value)
     if error.reason == "card_number" and masked == value:
         return mask_card_numbers(msgspec.json.encode(msgspec.json.decode(value)))
@@ -80,13 +80,13 @@ def send_dead_letter(producer: Producer, letter: DeadLetter) -> None:
 
 
 class DeadLetters:
-    """For consumers that have no producer of their own: one, kept, flushed per call."""
+    """Sends dead letters for consumers that have no producer; it keeps one producer and flushes on every call."""
 
     def __init__(self, bootstrap: str, client_id: str) -> None:
         self._producer = new_producer(bootstrap, f"{client_id}-dead-letters")
 
     def send(self, record: Any, error: InvalidEvent, timeout_s: float = 30.0) -> None:
-        """Keep one refused record; returns when the broker has it.
+        """Send the dead letter of one refused record; returns when the broker has acknowledged it.
 
         Raises:
             DeliveryError: it was not acknowledged within ``timeout_s``.

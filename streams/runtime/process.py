@@ -1,4 +1,4 @@
-"""What every process of a stack does first: arguments, JSON-lines logs, its Prometheus port, an orderly stop."""
+"""The start of every process of a stack: arguments, JSON-lines logs, Prometheus port, stop on signals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from streams.runtime.settings import Settings, load_settings
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, process, logger, text, and the traceback when there is one."""
+    """Formats a record as one JSON object a line: time, level, process, logger, text, and the traceback if there is one."""
 
     def __init__(self, process: str) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class JsonLines(logging.Formatter):
 
 @dataclass(frozen=True)
 class Process:
-    """One running process: its stack's settings, its name in ``tollgate status``, and the event that asks it to stop."""
+    """A running process: its stack's settings, its name in ``tollgate status``, and the event that asks it to stop."""
 
     settings: Settings
     name: str
@@ -50,7 +50,7 @@ class Process:
 
 def log_json_lines(process: str, level: int = logging.INFO) -> None:
     """Send all logging to standard error as JSON lines."""
-    # Ray Serve puts an object of its own in place of a replica's sys.stderr, which keeps what it gets to itself
+    # Ray Serve replaces a replica's sys.stderr by an object that does not pass on what is written to it
     handler = logging.StreamHandler(sys.__stderr__)
     handler.setFormatter(JsonLines(process))
     handler.addFilter(Repeats())
@@ -60,9 +60,9 @@ def log_json_lines(process: str, level: int = logging.INFO) -> None:
 
 
 def quiet_collector() -> None:
-    """Keep the garbage collector from walking what start-up has made: a full walk stops everything for 0.1 s.
+    """Keep the garbage collector from walking the objects made at start-up: a full walk stops the process for 0.1 s.
 
-    Called once a process is set up. Cycles made later are still found, by rarer collections of young objects.
+    Call it once, when a process is set up. Cycles made later are still found, by rarer collections of young objects.
     """
     gc.collect()
     gc.freeze()

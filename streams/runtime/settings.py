@@ -1,7 +1,7 @@
-"""Where everything is: one frozen value per stack, written by ``tollgate up`` and read by every process.
+"""Addresses, ports and paths of one stack: a frozen value, written by ``tollgate up`` and read by every process.
 
 A stack is a folder (``home``). Its ``settings.json`` holds addresses, ports and paths; a process gets the
-folder as ``--home`` (or ``TOLLGATE_HOME``) and nothing else. Nothing here connects to anything.
+folder as ``--home`` (or ``TOLLGATE_HOME``) and nothing else. Nothing here opens a connection.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DEFAULT_PORT_BASE = 19000
 
 
 class SettingsError(Exception):
-    """The stack's settings are missing or unreadable; the text says where and what to do."""
+    """The stack's settings are missing or unreadable; the text names the file and the remedy."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port_base: int = DEFAULT_PORT_BASE
     kafka: str = "127.0.0.1:19000"
     redis: str = "redis://127.0.0.1:19002"
-    #: unix socket of Redis where it is on this machine: half the cost of TCP; empty when remote
+    #: Redis' unix socket when Redis runs on this machine (half the cost of TCP), else empty
     redis_socket: str = ""
     http: str = "http://127.0.0.1:19003"
     prometheus: str = "http://127.0.0.1:19004"
@@ -38,16 +38,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oncall: str = "http://127.0.0.1:19007"
     console: str = "http://127.0.0.1:19008"
     partitions: int = 2
-    #: workers of the processor's group, 1 or 2; they share the partitions
+    #: workers of the processor's group, 1 or 2; the partitions are divided among them
     processors: int = 1
-    #: of the group that scores the stream, 1 or 2 replicas: with two, one takes over what the other had when it dies or freezes
+    #: replicas that score the stream, 1 or 2: with two, one takes over the partitions of the other if it dies or hangs
     stream_replicas: int = 1
-    #: what one processor keeps of profiles in memory, MiB; what it has not it reads from Redis
+    #: size of a processor's profile cache in MiB; profiles that are not in it are read from Redis
     profile_cache_mb: int = 1024
     #: how profiles are written where that is not as this code does it best: 2 or 3 for as long as code runs beside that reads no 3 or 4
     profile_layout: int | None = None
     deadline_ms: int = 100
-    #: True when Kafka is librdkafka's mock cluster and nothing is durable
+    #: True when Kafka is librdkafka's mock cluster, which keeps nothing on disk
     embedded: bool = False
 
     def __post_init__(self) -> None:
@@ -70,7 +70,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def redis_address(self) -> str:
-        """What the hot path connects to: ``unix:///path`` where there is a socket, else ``redis://host:port``."""
+        """The address for the hot path: ``unix:///path`` if there is a socket, else ``redis://host:port``."""
         return f"unix://{self.redis_socket}" if self.redis_socket else self.redis
 
     @property
@@ -94,12 +94,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def run_dir(self) -> Path:
-        """pid files of Ray replicas and sockets."""
+        """Sockets and the pid files of Ray replicas."""
         return self.root / "run"
 
     @property
     def ray_dir(self) -> Path:
-        """Ray's session folder: short, because it holds unix sockets (107 characters at most), and one per stack."""
+        """Ray's session folder, one per stack. The path is short because it holds unix sockets (at most 107 characters)."""
         return (
             Path(tempfile.gettempdir())
             / f"tollgate-ray-{hashlib.sha256(self.home.encode()).hexdigest()[:10]}"
@@ -122,7 +122,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return path
 
 
-#: offset from the port base, by process name
+#: offset from ``port_base``, by process name
 METRICS_PORTS = {
     "processor-0": 40,
     "processor-1": 41,
@@ -140,7 +140,7 @@ METRICS_PORTS = {
 
 
 def find_home(home: str | Path | None = None) -> Path:
-    """The folder asked for, else ``TOLLGATE_HOME``, else ``.tollgate`` here."""
+    """The given folder, else ``TOLLGATE_HOME``, else ``.tollgate`` in the working directory."""
     return Path(home or os.environ.get("TOLLGATE_HOME") or DEFAULT_HOME).resolve()
 
 
@@ -148,7 +148,7 @@ def load_settings(home: str | Path | None = None) -> Settings:
     """Read a stack's settings.
 
     Raises:
-        SettingsError: no stack was ever started in that folder, or its file does not parse.
+        SettingsError: no stack was started in that folder, or its file does not parse.
     """
     path = find_home(home) / SETTINGS_FILE
     try:

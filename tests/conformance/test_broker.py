@@ -525,7 +525,7 @@ def test_what_the_broker_refuses_ends_the_producer_and_the_mock_refuses_no_size(
         producer.close()
         return
     producer.produce(LABELS.name, b"behind it", partition=0)
-    with pytest.raises(DeliveryError, match="failed for good"):
+    with pytest.raises(DeliveryError, match="failed fatally"):
         until(lambda: producer.poll(0.1) < 0, SOON_S, "the producer to fail")
     with pytest.raises(KafkaException):
         producer.produce(LABELS.name, b"later", partition=0)

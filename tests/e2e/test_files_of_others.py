@@ -49,7 +49,7 @@ def test_what_a_producer_really_sent_is_decided_or_refused_in_words(running_stac
             "transactions",
             "field",
             "event_time",
-            "event_time is no moment that exists: wanted is RFC 3339 with zone, such as 2026-11-21T10:15:30Z",
+            "event_time is not a valid time: use RFC 3339 with zone, such as 2026-11-21T10:15:30Z",
         ): 152
     }
     originals = [json.loads(letter.original_bytes() or b"") for letter in letters]

@@ -1,8 +1,8 @@
-"""Faust, one chunk a fetch: what a consumer fetched from a topic arrives as one message, is handled as columns, committed as one.
+"""A Faust worker that handles chunks: all records of one topic from one fetch arrive as one message and are committed together.
 
-Faust's own way makes every record an event of its own (75-88 us each, decision 2). Here its consumer yields one
-message per fetch and topic, carrying the records of all partitions; the offsets committed are those of chunks that
-``handle`` has returned for, never ahead of the work. Faust keeps the group, the rebalancing and the life cycle.
+Faust makes an event of every record, at 75-88 us each (decision 2). Here its consumer yields one message per fetch and
+topic, with the records of all partitions. Only offsets of finished chunks are committed. Faust manages the group, the
+rebalancing and the life cycle.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ def run_chunk_app(
     pacing: Pacing = AT_ONCE,
     sample_above: int = 0,
 ) -> None:
-    """Run one Faust worker until SIGTERM: ``handle`` gets each chunk, ``tick`` runs between chunks every ``tick_s``.
+    """Run one Faust worker until SIGTERM. ``handle`` gets each chunk; ``tick`` runs between chunks every ``tick_s`` seconds.
 
-    ``handle`` and ``tick`` run in one thread, ``start_positions`` in another, never while one of them runs.
+    ``handle`` and ``tick`` run in one thread, ``start_positions`` in another, but never at the same time.
 
-    Where ``handle`` returns a Future, its chunk is done when that is; the next one may be handled before. ``settle`` waits until
-    all are done, before partitions are given away and before ``start_positions``.
+    If ``handle`` returns a Future, its chunk is finished when the Future is; the next chunk may be handled before that.
+    ``settle`` waits until all chunks are finished. It runs before partitions are revoked and before ``start_positions``.
 
-    ``start_positions`` is asked, on every assignment, where to start each (topic, partition); those it leaves out start
-    at the group's committed offset. A ``handle`` that raises ends the process (exit code 70) and the supervisor
-    restarts it: nothing is committed past the failed chunk. With ``fetch_min_bytes`` above 1 a fetch waits for that much,
-    or half a second: fewer, larger chunks, for what is in no hurry. Where a fetch gives more than ``sample_above`` records
-    (0: never), the next begins at the end of the log: for those who look at a sample only, so that reading costs no more.
+    ``start_positions`` gets the assigned (topic, partition) pairs and returns the offsets to start at; pairs left out start
+    at the group's committed offset. If ``handle`` raises, the process ends with exit code 70, nothing past the failed chunk
+    is committed, and the supervisor restarts it. With ``fetch_min_bytes`` above 1 a fetch waits for that many bytes or half a
+    second: fewer, larger chunks. If a fetch returns more than ``sample_above`` records (0: never), the next fetch begins at
+    the end of the log: for consumers that only need a sample, so that reading costs less.
     """
     starting = threading.Lock()
     start = _alone(start_positions, starting) if start_positions else None
@@ -131,7 +131,9 @@ def _agent(handle: Callable[[Chunk], Future[None] | None]) -> Callable[[Any], An
         async for chunk in stream:
             if not chunk.current():
                 logger.info(
-                    "%d records from %s are left out: their partitions moved", len(chunk.records), chunk.topic
+                    "%d records from %s are skipped: their partitions have been reassigned",
+                    len(chunk.records),
+                    chunk.topic,
                 )
                 chunk.finish()
                 continue
@@ -155,14 +157,14 @@ def _agent(handle: Callable[[Chunk], Future[None] | None]) -> Callable[[Any], An
 def _ended(
     what: str, finish: Callable[[], None], loop: asyncio.AbstractEventLoop, ending: Future[None]
 ) -> None:
-    """Called in the thread that ended a chunk."""
+    """Finish a chunk when its Future is done; runs in the thread that completed the Future."""
     error = ending.exception()
     if error is not None:  # the process edge, as above
-        logger.error("%s was not ended", what, exc_info=error)
+        logger.error("%s failed to commit", what, exc_info=error)
         os._exit(EXIT_HANDLER_FAILED)
         return
     with contextlib.suppress(RuntimeError):
-        # the loop is closed: the process ends, and whoever comes next starts from the state
+        # the loop is closed: the process ends, and the next owner of the partitions starts from the state
         loop.call_soon_threadsafe(finish)
 
 
@@ -179,7 +181,7 @@ def _alone(
 def _ticker(tick: Callable[[], None], starting: threading.Lock) -> Callable[[], Any]:
     async def run_tick() -> None:
         if not starting.acquire(blocking=False):
-            # partitions are being taken, with the connections that a tick would use
+            # partitions are being assigned, on the connections that a tick would use
             return
         try:
             tick()

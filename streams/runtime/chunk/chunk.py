@@ -1,4 +1,4 @@
-"""A chunk: the records of one topic from one fetch, and how far each partition is read with them."""
+"""A chunk: the records of one topic from one fetch, and the offset up to which each partition is read."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Positions = dict[tuple[str, int], int]
 
 @dataclass
 class Chunk:
-    """Records of one topic from one fetch, per partition in offset order."""
+    """Records of one topic from one fetch, in offset order within each partition."""
 
     topic: str
     records: list[Any]
-    #: per partition the offset after its last record: where the next chunk begins
+    #: per partition the offset after its last record: where the next chunk starts
     positions: dict[TP, int] = field(default_factory=dict)
-    #: per partition where the fetch stood before its first record: the end of the chunk before, or where the session began
+    #: per partition the offset at which this fetch started: the end of the previous chunk, or the session's first offset
     starts: dict[TP, int] = field(default_factory=dict)
-    #: tells the consumer that the work is done; Faust's own acknowledgement also comes for chunks that it skipped
+    #: tells the consumer that the chunk is finished; Faust's own acknowledgement also comes for chunks that it skipped
     finish: Callable[[], None] = lambda: None
-    #: the consumer's session that fetched it, and whether that session still runs
+    #: the consumer's session that fetched it, and whether that session is still the current one
     session: int = 0
     current: Callable[[], bool] = lambda: True
 
     def partitions(self) -> list[int]:
-        """The partitions that this chunk holds records of, ascending."""
+        """Partitions with records in this chunk, ascending."""
         return sorted(tp.partition for tp in self.positions)

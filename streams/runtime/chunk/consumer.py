@@ -1,4 +1,4 @@
-"""Faust's consumer, yielding one message per fetch and topic, and committing what was handled."""
+"""Faust's consumer, changed to yield one message per fetch and topic and to commit only finished chunks."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ logger = logging.getLogger(__name__)
 
 EXIT_HANDLER_FAILED = 70
 
-#: records of one chunk at most: bounds memory and the time that one chunk takes
+#: most records of one chunk: bounds its memory and the time it takes
 MAX_CHUNK_RECORDS = 4096
 
-#: one at work and one that waits, or is being ended: more would only be memory, and fetched earlier than need be
+#: one being handled and one waiting or being committed; more would use memory and be fetched earlier than needed
 CHUNKS_AT_ONCE = 2
 
-#: chunks that are handled are ended within this, or whoever takes the partitions stops them
+#: chunks that are handled must be finished within this; after it the next owner of the partitions stops their writes
 SETTLE_WITHIN_S = 5.0
 
-#: a fetch waits so long for a first record
+#: longest time that a fetch waits for a first record
 FETCH_WAIT_MS = 500
 
 
 class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread with range assignment (co-partitioned topics stay together) and commits that never crash."""
+    """Faust's consumer thread with range assignment (co-partitioned topics stay together) and commits that never raise."""
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf = self.app.conf
@@ -74,14 +74,14 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         try:
             await consumer.commit(ours)
         except KafkaError as error:
-            # the position beside the state, or the next commit, covers this one
+            # the position stored with the state, or the next commit, covers this one
             logger.warning("offsets were not committed (%s); the next commit covers them", error)
             return False
         return True
 
 
 class ChunkConsumer(driver.Consumer):
-    """Yields one message per fetch and topic, and commits what was handled."""
+    """Yields one message per fetch and topic, and commits finished chunks."""
 
     #: set by ``run_chunk_app`` on the subclass it makes
     start_positions: Callable[[list[tuple[str, int]]], Positions] | None = None
@@ -95,11 +95,11 @@ class ChunkConsumer(driver.Consumer):
         self._handled: dict[TP, int] = {}
         self._committed: dict[TP, int] = {}
         self._room = asyncio.Semaphore(CHUNKS_AT_ONCE)
-        # raised whenever partitions come or go: what was fetched before is fetched again, here or elsewhere
+        # incremented at every rebalance: what was fetched before it is fetched again, here or by another worker
         self._session = 0
         self._fetched_in = 0
         self._next: dict[TP, int] = {}
-        # a fetch runs wholly before a seek or wholly after it
+        # a fetch and a seek never overlap
         self._fetching = asyncio.Lock()
         self._fetched_at = 0.0
         self._interval_s = self.pacing.chunk_interval_s
@@ -145,7 +145,7 @@ class ChunkConsumer(driver.Consumer):
             return await super()._getmany(active_partitions, timeout)
 
     async def _skip_to_end(self, partitions: Iterable[TP]) -> None:
-        """Read on at what comes from now on; what lies between is left out, and its offsets count as read with the next chunk."""
+        """Seek to the end of the partitions. Skipped records count as read once the next chunk is finished."""
         async with self._fetching:
             if self._fetched_in != self._session:
                 return
@@ -155,20 +155,20 @@ class ChunkConsumer(driver.Consumer):
             try:
                 await self._thread.call_thread(self._thread._ensure_consumer().seek_to_end, *places)
             except (KafkaError, TimeoutError) as error:
-                # partitions have moved, or the broker is away: then all is read, which is only slower
-                logger.warning("a sampler did not get to the end of its partitions: %s", error)
+                # partitions were reassigned, or the broker is away: all records are read, which is only slower
+                logger.warning("the sampling consumer could not skip to the end of its partitions: %s", error)
 
     def _pace_at_broker(self, gap_s: float) -> None:
-        """Let the broker gather while it is busy, answer at once when it is quiet: a fetch costs a millisecond of CPU."""
+        """Make the broker gather records while it is busy and answer at once while it is quiet: a fetch costs 1 ms of CPU."""
         fetcher = self._thread._ensure_consumer()._fetcher
         busy = gap_s < BUSY_GAP_S
         fetcher._fetch_min_bytes = BUSY_FETCH_BYTES if busy else self.fetch_min_bytes
         fetcher._fetch_max_wait_ms = round(self._interval_s * 1000) if busy else FETCH_WAIT_MS
 
     def _due(self, chunks: list[Chunk], now: float) -> list[Chunk]:
-        """What is handed on now: slow topics are gathered until their time has come, or until they are a full chunk.
+        """The chunks to hand on now. Chunks of slow topics are merged until their interval is over or they are full.
 
-        They are gathered here and not left with aiokafka, which fetches nothing for 0.1 s while any partition is unread.
+        They are not left with aiokafka, because it fetches nothing for 0.1 s while any partition has unread records.
         """
         slow = self.pacing.slow_topics
         if not slow:
@@ -191,13 +191,13 @@ class ChunkConsumer(driver.Consumer):
         return ready
 
     def _patience(self) -> float:
-        """How long a fetch may wait for records, seconds."""
+        """The longest time that a fetch may wait for records, seconds."""
         if not self._held:
             return 1.0
         return max(0.001, min(1.0, *(self._held_until[topic] - monotonic() for topic in self._held)))
 
     async def _take_room(self, fetcher: Any, chunk: Chunk) -> bool:
-        """Wait for a permit; False, and none taken, when the chunk must not be handed on any more."""
+        """Wait for a permit. Returns False, with no permit taken, if the chunk must not be handed on any more."""
         while not (self.should_stop or fetcher.should_stop) and chunk.current():
             room = self._room
             try:
@@ -230,7 +230,7 @@ class ChunkConsumer(driver.Consumer):
         return list(by_topic.values())
 
     def _new_chunk(self, topic: str) -> Chunk:
-        # neither this nor ``finish`` may hold the chunk: in a circle, its records would wait for the garbage collector
+        # ``current`` and ``finish`` must not refer to the chunk: a cycle would keep its records until garbage collection
         return Chunk(topic, [], session=self._session, current=partial(self._is_current, self._session))
 
     def _is_current(self, session: int) -> bool:
@@ -251,7 +251,7 @@ class ChunkConsumer(driver.Consumer):
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Commit the positions of handled chunks that are not committed yet."""
-        # Faust's own bookkeeping of acknowledged offsets is not used: keep it from growing
+        # Faust's own record of acknowledged offsets is not used: keep it from growing
         self._acked.clear()
         self._acked_index.clear()
         assigned = self.assignment()
@@ -266,14 +266,14 @@ class ChunkConsumer(driver.Consumer):
         return True
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """What was fetched and not handled yet is another worker's now, or is fetched again; what is handled is ended first."""
+        """Drop fetched chunks that are not handled yet (they are fetched again), and wait for those that are being committed."""
         self._session += 1
-        # what is not ended by then is stopped by whoever has the partitions next
+        # the partitions' next owner stops writes that are not finished by then
         await self._settled()
         await super().on_partitions_revoked(revoked)
 
     async def _settled(self) -> bool:
-        """Wait until all that was handled is ended; whether it is, after SETTLE_WITHIN_S."""
+        """Wait up to SETTLE_WITHIN_S until all handled chunks are finished; returns whether they are."""
         settle = type(self).settle
         if settle is None:
             return True
@@ -284,7 +284,7 @@ class ChunkConsumer(driver.Consumer):
         return True
 
     async def perform_seek(self) -> None:
-        """After an assignment: start where the state says, else where the group committed. Faust resumes the flow after it."""
+        """After an assignment: seek to the positions of the state, else to the committed offsets. Faust then resumes the flow."""
         self._session += 1
         self.stop_flow()
         async with self._fetching:
@@ -297,9 +297,9 @@ class ChunkConsumer(driver.Consumer):
         if start is None:
             return {}
         if not await self._settled():
-            # what is still being written would take the session that begins here for its own
+            # a write still in progress would be taken for one of the session that begins here
             logger.error(
-                "chunks from before an assignment are not ended within %g s: starting again", SETTLE_WITHIN_S
+                "chunks from before an assignment were not finished within %g s: restarting", SETTLE_WITHIN_S
             )
             os._exit(EXIT_HANDLER_FAILED)
         assigned = [(tp.topic, tp.partition) for tp in self.assignment()]
@@ -310,12 +310,12 @@ class ChunkConsumer(driver.Consumer):
         return places
 
     def _begin(self, places: dict[TP, int]) -> None:
-        """All is sought: from here on only what is fetched now counts."""
+        """Start the new session: only what is fetched from here on counts."""
         self._next = places
         self._handled.clear()
         self._committed.clear()
         self._held.clear()
-        # chunks of the session before are dropped and may never finish; who waits for their room is let go
+        # chunks of the previous session are dropped and may never finish: release whoever waits for their permits
         before, self._room = self._room, asyncio.Semaphore(CHUNKS_AT_ONCE)
         for _ in range(CHUNKS_AT_ONCE):
             before.release()

@@ -1,4 +1,4 @@
-"""How often chunks are taken. What costs is the cycle, not the record, so a busy stage takes fewer and larger chunks."""
+"""How often chunks are fetched. Each cycle costs, whatever it brings, so a busy stage takes fewer and larger chunks."""
 
 from __future__ import annotations
 
@@ -8,27 +8,29 @@ from typing import Any
 
 from faust.types import TP
 
-#: so many records in a chunk double the interval
+#: this many records in a chunk double the interval
 DOUBLE_RECORDS = 40
 
-#: chunks closer than this are a busy time
+#: chunks closer together than this mean a busy time
 BUSY_GAP_S = 0.05
 
-#: no fetch gathers more than this, however long it may wait
+#: a fetch gathers at most this, however long it may wait
 BUSY_FETCH_BYTES = 2_000_000
 
 
 @dataclass(frozen=True)
 class Pacing:
-    """How often chunks are taken: cycles cost, not records.
+    """How often chunks are fetched.
 
-    ``chunk_interval_s``: least time between two chunks; what arrives meanwhile is one. ``slow_topics``: topics that are
-    looked at only every so many seconds, for what nobody waits for. ``at_broker``: once chunks follow each other closely, it is
-    the broker that waits out the interval before it answers; in quiet times it answers at once. Waiting here instead
-    would let records grow old twice: what a fetch brought early waits here, and what came after it waits there.
-    ``longest_interval_s``: the interval grows by itself with what the chunk before held, up to this: then it is processor time
-    that is short, and waiting a little costs less than working in small pieces. ``latency_sensitive``: whether somebody waits for
-    a record of the other topics; after a fetch in which nobody does, the longest interval is waited.
+    ``chunk_interval_s``: least time between two chunks; records that arrive meanwhile go into one chunk.
+    ``slow_topics``: topic to seconds; such topics, for which nobody waits, are handed on only at this interval.
+    ``at_broker``: when chunks follow each other closely, the broker waits out the interval before it answers; in quiet
+    times it answers at once. If the consumer waited, records would wait twice: those of an early fetch in the consumer, and
+    later ones at the broker.
+    ``longest_interval_s``: the interval grows with the size of the previous chunk, up to this: CPU is then short, and
+    waiting costs less than working in small pieces.
+    ``latency_sensitive``: whether somebody waits for a record of the other topics. If a fetch has no such record, the next
+    one comes after the longest interval.
     """
 
     chunk_interval_s: float = 0.0
@@ -38,7 +40,7 @@ class Pacing:
     latency_sensitive: Callable[[Any], bool] = lambda record: True
 
     def interval_after(self, fetched: Mapping[TP, Sequence[Any]]) -> float:
-        """Least time between a chunk of these records and the next, seconds."""
+        """Least time between a chunk of these records and the next chunk, seconds."""
         longest_s = max(self.chunk_interval_s, self.longest_interval_s)
         count, waited_for = 0, None
         for place, records in fetched.items():

@@ -1,4 +1,4 @@
-"""Producers and consumers with this project's settings: one place for acknowledgement, partitioning and pacing."""
+"""Producers and consumers with this project's settings for acknowledgement, partitioning and pacing."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from streams.runtime.log_throttle import Repeats
 
 logger = logging.getLogger(__name__)
-#: a wait for the broker is told of after so long, then after twice as long, at last every half minute
+#: a wait for the broker is logged after this time, then after twice as long each time, at most every half minute
 SAY_FIRST_S, SAY_LAST_S = 2.0, 30.0
-#: what librdkafka says; on standard error it would stand between a command's own lines
+#: librdkafka's messages; on standard error they would mix with a command's own lines
 _librdkafka = logging.getLogger(f"{__name__}.librdkafka")
-# it calls gapless delivery experimental each time a producer is made
+# it calls gapless delivery experimental whenever a producer is made
 _librdkafka.addFilter(lambda record: "enable.gapless.guarantee" not in record.getMessage())
-# it logs each of its attempts to connect, up to twenty a second, in commands too
+# it logs every attempt to connect, up to twenty a second
 _librdkafka.addFilter(Repeats(of=(_librdkafka.name,)))
 
 
 class DeliveryError(Exception):
-    """The broker did not acknowledge in time; what was sent may or may not be in the log."""
+    """The broker did not acknowledge in time; the records may or may not be in the log."""
 
 
 class AcknowledgedProducer(Producer):
-    """A producer that remembers which deliveries failed, so that ``flush`` below can say so."""
+    """A producer that remembers failed deliveries, so that ``flush`` below can report them."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.failures: list[str] = []
         self.bootstrap = str(config["bootstrap.servers"])
-        # only failures call back: a Python call per record would cost as much as producing it
+        # only failures call back: a Python call per record would cost as much as producing the record
         super().__init__({**config, "delivery.report.only.error": True, "on_delivery": self._failed})
 
     def flush(self, *args: Any, **kwargs: Any) -> int:
@@ -44,33 +44,33 @@ class AcknowledgedProducer(Producer):
         return self._served(lambda: super(AcknowledgedProducer, self).poll(*args, **kwargs))
 
     def close(self) -> bool:
-        """Close at once: what ``flush`` has not seen acknowledged is given up.
+        """Close at once; records that are not acknowledged yet are dropped.
 
-        Producer.close alone would wait for it, without end where the broker is gone or the producer failed for good.
+        Producer.close alone would wait for them, for ever if the broker is gone or the producer has failed fatally.
 
         Raises:
-            DeliveryError: after a fatal error that nobody has heard of yet.
+            DeliveryError: after a fatal error that was not raised before.
         """
         self.purge()
         return bool(self._served(super().close))
 
     def _served(self, serve: Callable[[], int]) -> int:
-        """Run what calls back. A fatal error is raised there as a KafkaError, which is no exception: nobody could catch it."""
+        """Call ``serve``. In a callback, librdkafka raises a fatal error as a KafkaError, which is not an exception class."""
         try:
             return serve()
         except (KeyboardInterrupt, SystemExit):
             raise
         except:  # noqa: E722 - see above
             pass
-        # raised out here: chaining it to an object that is no exception is undefined
+        # raised outside the handler: chaining to an object that is not an exception is undefined
         self.failures.clear()
         raise DeliveryError(
-            "the producer failed for good; what was not acknowledged may be missing from the log"
+            "the producer failed fatally; records that were not acknowledged may be missing from the log"
         )
 
     def _failed(self, error: Any, message: Any) -> None:
         if error is not None and not self.failures:
-            # what waits behind a record that failed must not overtake it: readers drop what is older than the newest
+            # records queued behind a failed one must not overtake it: readers drop offsets older than the newest
             self.purge(in_queue=True, in_flight=False, blocking=False)
         if error is not None and len(self.failures) < 10:
             self.failures.append(f"{message.topic()}[{message.partition()}]: {error.str()}")
@@ -94,30 +94,30 @@ def _producer_config(bootstrap: str, client_id: str, overrides: dict[str, Any]) 
     }
 
 
-#: for those who flush after every batch: it goes out whole, in one request a broker, when it is complete
+#: for callers that flush after every batch: a complete batch goes out in one request per broker
 AT_FLUSH = {"linger.ms": 100}
 
 
 def new_producer(bootstrap: str, client_id: str, **overrides: Any) -> AcknowledgedProducer:
-    """An idempotent producer that places keys as Java's clients do (murmur2), keeps order on retry and leaves no gap.
+    """An idempotent producer that partitions keys as Java's clients do (murmur2), keeps order on retry and leaves no gap.
 
     A record that the broker refuses ends the producer (fatal error): nothing after it is delivered, ``flush`` raises
-    DeliveryError, ``produce`` KafkaException; make a new one. Only where the refused one was the producer's first on its
-    partition may the request behind it arrive, if it was under way: the broker takes any first sequence number. librdkafka
-    does not count expired records among gaps, so none expires unless ``message.timeout.ms`` is given: callers bound their wait
-    with ``flush``.
+    DeliveryError, ``produce`` raises KafkaException; make a new producer. One exception: if the refused record was the
+    producer's first on its partition, a request already sent behind it may arrive, because the broker accepts any first
+    sequence number. librdkafka does not count expired records as gaps, so records never expire unless
+    ``message.timeout.ms`` is given: callers bound their wait with ``flush``.
     """
     defaults = {"enable.gapless.guarantee": True, "message.timeout.ms": 0}
     return AcknowledgedProducer(_producer_config(bootstrap, client_id, {**defaults, **overrides}))
 
 
 def new_reporting_producer(bootstrap: str, client_id: str, **overrides: Any) -> Producer:
-    """As ``new_producer``, for callers that want to hear of each delivery (``on_delivery``), not of failures only."""
+    """Like ``new_producer``, for callers that need a callback for each delivery (``on_delivery``), not only for failures."""
     return Producer(_producer_config(bootstrap, client_id, overrides))
 
 
 def new_consumer(bootstrap: str, group: str, **overrides: Any) -> Consumer:
-    """A consumer that reads committed data only and never commits behind its caller's back."""
+    """A consumer that reads only committed data and commits only when its caller commits."""
     return Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -136,12 +136,12 @@ def new_consumer(bootstrap: str, group: str, **overrides: Any) -> Consumer:
     )
 
 
-#: what a broker answers for a topic that was created, or moved, a moment ago; librdkafka calls neither retriable here
+#: errors for a topic created or moved a moment ago; librdkafka does not mark them as retriable here
 NO_LEADER_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 
 
 def watermarks(consumer: Consumer, place: TopicPartition, timeout_s: float) -> tuple[int, int]:
-    """The first offset that is kept and the offset after the last one, as the broker knows them now; waits for a leader.
+    """(first offset kept, offset after the last record), as the broker knows them now; waits for a leader.
 
     Raises:
         KafkaException: the broker does not answer within ``timeout_s``, or has no such topic.
@@ -158,10 +158,10 @@ def watermarks(consumer: Consumer, place: TopicPartition, timeout_s: float) -> t
 
 
 def flush(producer: Producer, timeout_s: float) -> None:
-    """Wait until all that was produced is acknowledged; a wait of more than SAY_FIRST_S is logged.
+    """Wait until all produced records are acknowledged; a wait longer than SAY_FIRST_S is logged.
 
     Raises:
-        DeliveryError: some of it was not, within ``timeout_s``.
+        DeliveryError: some were not acknowledged within ``timeout_s``.
     """
     left = _wait(producer, timeout_s)
     failures = getattr(producer, "failures", [])
@@ -174,7 +174,7 @@ def flush(producer: Producer, timeout_s: float) -> None:
 
 
 def _wait(producer: Producer, timeout_s: float) -> int:
-    """How many records are not acknowledged after ``timeout_s``; says at growing intervals what is waited for."""
+    """The number of records not acknowledged after ``timeout_s``; logs the wait at growing intervals."""
     began, pause_s, said = time.monotonic(), SAY_FIRST_S, False
     while True:
         left_s = began + timeout_s - time.monotonic()
@@ -187,5 +187,5 @@ def _wait(producer: Producer, timeout_s: float) -> int:
             return 0
         if waited_s >= timeout_s:
             return left
-        logger.warning("waiting for Kafka at %s, for %.0f s now: %d records are not acknowledged", where, waited_s, left)  # fmt: skip
+        logger.warning("waiting for Kafka at %s for %.0f s: %d records are not acknowledged", where, waited_s, left)  # fmt: skip
         pause_s, said = min(pause_s * 2, SAY_LAST_S), True

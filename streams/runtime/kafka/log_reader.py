@@ -1,4 +1,4 @@
-"""Spans of topics: where they end now, and reading them record by record up to there."""
+"""Spans of topics: find where topics end now, and read all records up to there."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.runtime.kafka.clients import NO_LEADER_YET, new_consumer
 
-#: partition to offset, per topic
+#: offset by partition, by topic
 Span = dict[str, dict[int, int]]
 
-#: records handed on at once, at most
+#: most records handed on at once
 BATCH = 10_000
-#: a topic that was created a moment ago may not be known everywhere either
+#: a topic created a moment ago may also be unknown to some brokers
 _NOT_THERE_YET = (*NO_LEADER_YET, KafkaError.UNKNOWN_TOPIC_OR_PART)
 
 
 class LogRow(NamedTuple):
-    """A record as the processor sees it."""
+    """A record with the fields that the processor needs."""
 
     partition: int
     offset: int
@@ -31,13 +31,13 @@ class LogRow(NamedTuple):
 
 
 class LedgerUnreachable(Exception):
-    """The broker does not answer, or stopped to before the end of a span was read."""
+    """The broker does not answer, or no records came before the end of a span was reached."""
 
     exit_code = 3
 
 
 def log_reader(bootstrap: str, **overrides: Any) -> Consumer:
-    """A consumer for reading spans: committed data only, large fetches, no group to join, bounded queue."""
+    """A consumer for reading spans: committed data only, large fetches, no shared group, bounded queue."""
     return new_consumer(
         bootstrap,
         f"ledger-{uuid.uuid4()}",
@@ -46,7 +46,7 @@ def log_reader(bootstrap: str, **overrides: Any) -> Consumer:
             "fetch.wait.max.ms": 100,
             "queued.min.messages": 100_000,
             "queued.max.messages.kbytes": 65_536,
-            # a full queue stops the fetching for so long: with the default of a second a quick reader empties it and waits
+            # a full queue stops fetching for this long; with the default of 1 s a fast reader empties it and waits
             "fetch.queue.backoff.ms": 10,
             **overrides,
         },
@@ -102,23 +102,23 @@ def _watermarks(bootstrap: str, topics: list[str], timeout_s: float, which: int)
 def read_span(
     bootstrap: str, start: Span, end: Span, handle: Callable[[list[Any]], None], *, stall_s: float = 15.0
 ) -> int:
-    """Hand all records from ``start`` up to but without ``end`` to ``handle``, in batches; returns how many.
+    """Pass all records from ``start`` up to, not including, ``end`` to ``handle``, in batches; returns their number.
 
     Raises:
-        LedgerUnreachable: nothing came for ``stall_s`` though the end was not reached.
+        LedgerUnreachable: no record came for ``stall_s`` before the end was reached.
     """
     left = {(t, p): last for t, ends in end.items() for p, last in ends.items() if last > start[t].get(p, 0)}
     if not left:
         return 0
     reached = {(t, p): start[t].get(p, 0) for t, p in left}
-    # the end may be a control record, which no reader sees: the end-of-partition event tells
+    # the last offset may be a control record, which readers never get: the end-of-partition event shows the end
     consumer = log_reader(bootstrap, **{"enable.partition.eof": True})
     count = 0
     try:
         consumer.assign([TopicPartition(t, p, offset) for (t, p), offset in reached.items()])
         progress = time.monotonic()
         while left:
-            # asked for more than there is, it waits for more
+            # a request for more records than there are would wait for more
             behind = sum(last - reached[place] for place, last in left.items())
             wanted = _wanted(consumer.consume(min(BATCH, behind), timeout=0.2), left, reached)
             if wanted:
@@ -128,7 +128,7 @@ def read_span(
             left = {place: last for place, last in left.items() if reached[place] < last}
             if time.monotonic() - progress > stall_s:
                 behind_at = ", ".join(f"{t}[{p}]" for t, p in sorted(left))
-                raise LedgerUnreachable(f"nothing came from {behind_at} for {stall_s:g} s")
+                raise LedgerUnreachable(f"no records came from {behind_at} for {stall_s:g} s")
         return count
     finally:
         consumer.close()
@@ -137,7 +137,7 @@ def read_span(
 def _wanted(
     batch: list[Any], left: dict[tuple[str, int], int], reached: dict[tuple[str, int], int]
 ) -> list[Any]:
-    """The records that lie before the ends of what is ``left``; ``reached``, the offset that comes next, moves on."""
+    """The records before the ends in ``left``; updates ``reached``, the next offset of each partition."""
     wanted = []
     for record in batch:
         place = (record.topic(), record.partition())

@@ -171,8 +171,8 @@ def test_what_a_library_repeats_is_said_at_growing_intervals() -> None:
     # ten minutes of ten a second
     assert len(said) <= 20
     assert said[0] == "Unable connect to node with id 1: attempt 0"
-    assert said[1].endswith("(and 9 times since it was last said)") or said[1].endswith(
-        "(and 10 times since it was last said)"
+    assert said[1].endswith("(and 9 more times since it was last logged)") or said[1].endswith(
+        "(and 10 more times since it was last logged)"
     )
     assert _said(repeats, "Unable to update metadata from [1]") is not None
     clock.now += 10 * LAST_S
