@@ -1,11 +1,11 @@
-"""The ledger index in Redis: where a decision is found by its transaction, for 60 days.
+"""The ledger index in Redis: finds a decision by its transaction, for 60 days.
 
-What one chunk holds of one partition of `decisions` is a *page*: compressed together, a decision of 570 bytes takes about 30.
-Per transaction there is an *entry*, which names its page, its row there and the day of writing. A page is named by its offsets,
-so the same name is always the same decisions.
+The decisions that one chunk holds of one partition of `decisions` form a *page*. A page is compressed as a whole: a decision of
+570 bytes takes about 30. Each transaction has an *entry*: its page, its row there and the day of writing. A page is named by
+its offsets, so one name always means the same decisions.
 
-Entries stand in hashes of a fixed number, 60 days to a set of them: as keys of their own they took four times the memory, and
-each time that Redis' table of keys had to double, its queries took twice as long for ten seconds (decision 15).
+Entries are stored in a fixed number of hashes, one set of hashes per window of 60 days. As keys of their own they took four
+times the memory, and each doubling of Redis' key table made its queries take twice as long for ten seconds (decision 15).
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from features.store.redis_client import Command, Packed, StoreUnavailable
 #: how long a decision waits for its label
 KEEP_S = 60 * 86_400
 DAY_S = 86_400
-#: a page outlives what its entries count for, by days
+#: pages expire later than their entries
 KEEP_PAGE_S = KEEP_S + DAY_S + 3600
-#: the hashes of so long expire within a day of each other, when the newest of their entries is over
+#: a window's hashes expire within a day of each other, once their newest entries are over
 WINDOW_S = KEEP_S
-#: where an entry may be: in the hashes of this window, or of the one before
+#: an entry may be in the hashes of its window or of the one before
 WINDOWS = 2
-#: the clocks of who writes and who looks may differ by this: so long before a window's end look-ups already ask the next
-#: window's hashes in place of the last one's, and what is written then is written to both, to be found for all its days
+#: greatest difference between the clocks of writer and reader. So long before a window ends, look-ups ask the next window's
+#: hashes instead of the previous one's, and entries are written to both windows, so that they are found on all their days
 CLOCKS_APART_S = 300
-#: hashes of a window. With up to 128 entries one is a single piece of memory (``infra.stack.redis``), beyond that a table
+#: hashes per window. Up to 128 entries a hash is a single piece of memory (``infra.stack.redis``), above that a table
 BUCKETS = 1 << 16
 LEVEL = 1
-#: more would compress little better, and one decision is read by decompressing them all (0.1 ms)
+#: larger pages would compress little better, and to read one decision its whole page is decompressed (0.1 ms)
 PAGE_ROWS = 256
 
 
@@ -43,14 +43,14 @@ class PageError(Exception):
 
 
 class IndexedDecision(msgspec.Struct, array_like=True, frozen=True):
-    """What is kept of one decision: its JSON, and its header HEADER_ENTITIES as it came."""
+    """What is stored of one decision: its JSON and its header HEADER_ENTITIES, both as received."""
 
     decision: bytes
     entities: bytes | None
 
 
 class Row(NamedTuple):
-    """One record of `decisions` to be indexed."""
+    """One record of `decisions` to index."""
 
     offset: int
     transaction_id: str
@@ -58,7 +58,7 @@ class Row(NamedTuple):
 
 
 class Place(NamedTuple):
-    """What an entry says."""
+    """Where a decision is stored: a page's name and the row on it."""
 
     page: str
     row: int
@@ -69,7 +69,7 @@ _decoder = msgspec.msgpack.Decoder(list[IndexedDecision])
 
 
 def bucket_key(transaction_id: str, window: int) -> bytes:
-    """Redis key of the hash in which a transaction's entry is, where it was written in this window."""
+    """Redis key of the hash that holds a transaction's entry written in this window."""
     return _bucket_key(crc32(transaction_id.encode()) % BUCKETS, window)
 
 
@@ -79,14 +79,14 @@ def page_key(name: str) -> str:
 
 
 class IndexWriter:
-    """Makes the commands that index decisions. It remembers which hashes it has told when to expire: each once, not each time."""
+    """Builds the commands that index decisions. Remembers the hashes that already have an expiry, to set it only once."""
 
     def __init__(self) -> None:
         # by window
         self._buckets: dict[int, dict[int, bytes]] = {}
 
     def writes(self, partition: int, rows: Sequence[Row], now_s: float) -> list[Command]:
-        """The commands that index some decisions of one partition, in the order of their offsets; seconds since 1970."""
+        """Commands that index decisions of one partition, given in offset order; ``now_s`` is seconds since 1970."""
         windows = sorted({_window(now_s), _window(now_s + CLOCKS_APART_S)})
         self._buckets = {window: self._buckets.get(window, {}) for window in windows}
         out: list[Command] = []
@@ -111,7 +111,7 @@ class IndexWriter:
             key = buckets.get(bucket)
             if key is None:
                 key = buckets[bucket] = _bulk(_bucket_key(bucket, window))
-                # after the HSETs: what is not there cannot expire. And not all in the same second
+                # after the HSETs, because a key must exist to expire; spread over time so that not all expire together
                 expiries.append(b"*3\r\n$8\r\nEXPIREAT\r\n%b%b" % (key, _bulk(b"%d" % (until + bucket))))
             value = b"%b:%d@%d" % (page, row, day)
             entries.append(
@@ -122,7 +122,7 @@ class IndexWriter:
 
 
 def lookups(transaction_ids: Sequence[str], now_s: float) -> Packed:
-    """The commands that ask for transactions' entries: ``WINDOWS`` for each, whose replies ``entries_in`` reads."""
+    """Commands that read the entries of transactions, ``WINDOWS`` per transaction; ``entries_in`` reads the replies."""
     out = []
     newest = _window(now_s + CLOCKS_APART_S)
     for transaction_id in transaction_ids:
@@ -136,13 +136,13 @@ def lookups(transaction_ids: Sequence[str], now_s: float) -> Packed:
 
 
 def entries_in(replies: Sequence[Any], now_s: float) -> list[bytes | None]:
-    """Of each transaction its newest entry, for ``parse_entry``; None where there is none, or it is over.
+    """The newest entry of each transaction, for ``parse_entry``; None where there is none or it is too old.
 
     Raises:
-        StoreUnavailable: the store answered with an error.
+        StoreUnavailable: the store replied with an error.
     """
     if replies.count(None) == len(replies):
-        # as of nearly all that come for the first time
+        # the usual case: none of the transactions was decided before
         return [None] * (len(replies) // WINDOWS)
     refused = next((reply for reply in replies if isinstance(reply, Exception)), None)
     if refused is not None:
@@ -153,7 +153,7 @@ def entries_in(replies: Sequence[Any], now_s: float) -> list[bytes | None]:
         stored = next((reply for reply in replies[at : at + WINDOWS] if reply is not None), None)
         if stored is not None:
             entry, _, day = stored.rpartition(b"@")
-            # what is no entry is left for ``parse_entry`` to refuse
+            # a malformed entry is left for ``parse_entry`` to refuse
             if entry and day.isdigit():
                 stored = entry if today - int(day) <= KEEP_S // DAY_S else None
         out.append(stored)
@@ -161,7 +161,7 @@ def entries_in(replies: Sequence[Any], now_s: float) -> list[bytes | None]:
 
 
 def encode_page(decisions: Sequence[IndexedDecision]) -> bytes:
-    """A page as it is stored."""
+    """A page in its stored form."""
     return bytes(cramjam.zstd.compress(_encode(decisions), LEVEL))
 
 

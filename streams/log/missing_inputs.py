@@ -1,4 +1,4 @@
-"""Features that could not be read are unknown (NaN), not those of an entity that nobody has seen."""
+"""Features of entities whose state could not be read are unknown (NaN); they must not look like those of a new entity."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def missing_columns(missing: int) -> npt.NDArray[np.bool_]:
 
 
 def blank(row: npt.NDArray[np.float32], missing: int) -> None:
-    """Set the columns of a row (WIDTH,) that could not be read to NaN."""
+    """Set the columns of a row (WIDTH,) to NaN whose entities have their bits set in ``missing``."""
     if missing:
         row[missing_columns(missing)] = np.nan
 
 
 def missing_in(unread: npt.NDArray[np.bool_]) -> list[int]:
-    """MISSING bits of n transactions, from which of their entities were not read: (n, 5), as ``Gather.unread``."""
+    """MISSING bits of n transactions; ``unread`` is bool (n, 5) as ``Gather.unread``, True for entities that were not read."""
     bits: list[int] = (unread @ _UNREAD_BITS).tolist()
     return bits
 
 
 def present(tx: Transaction) -> int:
-    """MISSING bits of the entities that a transaction names: all of them, where no state can be read."""
+    """MISSING bits of all entities that a transaction names, for use when no state can be read."""
     bits = MISSING_CARD | MISSING_MERCHANT
     bits |= MISSING_DEVICE if tx.device_id else 0
     bits |= MISSING_IP if tx.ip else 0

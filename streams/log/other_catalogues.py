@@ -1,7 +1,7 @@
-"""Vectors of another catalogue: where its layout is known from, and how they are put into this code's own.
+"""Feature vectors made with another catalogue: find its column layout and convert them to this code's columns.
 
-While processes are restarted one after the other, readers of new code meet records of old code and the other way round. Who
-makes vectors puts the layout of its catalogue on record in Redis first; who meets an unknown one looks there.
+While processes are restarted one by one, new code reads records of old code and the other way round. A process that makes
+vectors first stores the layout of its catalogue in Redis; a reader that meets an unknown catalogue looks its layout up there.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ logger = logging.getLogger(__name__)
 
 #: bool (WIDTH,): which of this code's columns a vector of another catalogue has
 Known = npt.NDArray[np.bool_]
-#: of this code's own catalogue
+#: the known columns of this code's own catalogue
 ALL_KNOWN: Known = np.ones(WIDTH, bool)
-#: by row: what is known of a vector of another catalogue; None: nothing, since its layout is not
+#: by row: the columns that a vector of another catalogue has; None if its layout is unknown
 OtherCatalogue = dict[int, Known | None]
 Find = Callable[[str], Layout | None]
 
-#: how long a hot path may wait for Redis, each for connecting, sending and the answer
+#: longest wait of a hot path for Redis, for each of connect, send and receive
 LOOK_WITHIN_S = 0.05
 LOOK_EVERY_S = 1.0
-#: names of catalogues that nobody knows are remembered so that they are not asked for each time; garbage may bring many
+#: unknown catalogues remembered, so that Redis is not asked for every record; bounded because names may be garbage
 MAX_UNKNOWN = 64
 
 
@@ -49,14 +49,14 @@ def layout_key(catalogue: str) -> str:
 
 
 def announcement(layout: Layout = OWN) -> Command:
-    """The command that puts a layout on record, for good: records of it stay on the log longer than its processes run."""
+    """The command that stores a layout, without expiry: its records stay on the log longer than its processes run."""
     return ("SET", layout_key(layout.catalogue), msgspec.json.encode(layout))
 
 
 def stored_in(client: RespClient, *, with_retry: bool = False) -> Find:
-    """Looks layouts up in Redis. ``with_retry``: waits while it is away, as who must not lose a record does.
+    """A function that reads layouts from Redis. ``with_retry``: it waits while Redis is away, for readers that must not skip.
 
-    The function raises: StoreUnavailable.
+    The function raises StoreUnavailable.
     """
     ask = client.with_retry if with_retry else client.call
 
@@ -77,7 +77,7 @@ def stored_in(client: RespClient, *, with_retry: bool = False) -> Find:
 
 @dataclass(frozen=True)
 class Conversion:
-    """From the vectors of one other_catalogue catalogue to this code's: ``width`` theirs, ``places`` (WIDTH,) in them."""
+    """How to convert vectors of another catalogue: their ``width``, and for each of our columns its place (WIDTH,) in them."""
 
     width: int
     places: Places
@@ -85,21 +85,21 @@ class Conversion:
 
 
 class Layouts:
-    """What is known of other catalogues. ``find`` is asked once for each, and for an unknown one at most once a second."""
+    """The known layouts of other catalogues. ``find`` is called once per catalogue, and once a second for an unknown one."""
 
     def __init__(
         self, find: Find, clock: Callable[[], float] = time.monotonic, *, must_know: bool = False
     ) -> None:
-        """``must_know``: while nobody can be asked, nothing counts as unknown; ``of`` raises StoreUnavailable instead."""
+        """``must_know``: when ``find`` cannot be asked, ``of`` raises StoreUnavailable instead of returning None."""
         self._find, self._clock, self._must_know = find, clock, must_know
         self._known: dict[str, Conversion] = {}
         self._ask_again: dict[str, float] = {}
         self._away_until = 0.0
-        # one connection behind it, and the archive's records come from more than one thread
+        # ``find`` uses one connection, and the archive calls from several threads
         self._lock = threading.Lock()
 
     def of(self, catalogue: str) -> Conversion | None:
-        """How vectors of ``catalogue`` are converted; None while its layout is not on record."""
+        """The conversion for vectors of ``catalogue``; None while its layout is unknown."""
         found = self._known.get(catalogue)
         if found is not None:
             return found
@@ -127,7 +127,7 @@ class Layouts:
         made = Conversion(len(layout.names), places, places >= 0)
         self._known[catalogue] = made
         logger.info(
-            "features of catalogue %s are read too: it has %d of this one's %d entries",
+            "features of catalogue %s are converted: it has %d of this code's %d entries",
             catalogue, int(made.known.sum()), WIDTH,
         )  # fmt: skip
         return made
@@ -136,9 +136,9 @@ class Layouts:
 def own_block(
     catalogue: str, vectors: npt.NDArray[np.float32], layouts: Layouts
 ) -> tuple[npt.NDArray[np.float32], Known | None]:
-    """The vectors of one catalogue, (n, its entries), in this code's layout, (n, WIDTH), and which of its columns are known.
+    """Vectors of one catalogue, (n, its width), in this code's columns, (n, WIDTH), and which of these columns are known.
 
-    None, and rows of NaN, where the layout is unknown or the width is not the catalogue's.
+    None, and rows of NaN, if the layout is unknown or the width is not the catalogue's.
     """
     if catalogue == CATALOGUE_HASH:
         if vectors.shape[1] == WIDTH:
@@ -154,7 +154,7 @@ def own_block(
 def aligned_rows(
     records: Sequence[FeatureRecord], layouts: Layouts
 ) -> tuple[npt.NDArray[np.float32], list[Known | None]]:
-    """As ``own_block`` for rows of any catalogues: float32 (n, WIDTH), and of each what is known."""
+    """``own_block`` for rows of different catalogues: float32 (n, WIDTH), and the known columns of each row."""
     rows = np.empty((len(records), WIDTH), dtype=np.float32)
     known: list[Known | None] = [None] * len(records)
     alike: dict[tuple[str, int], list[int]] = {}
@@ -170,5 +170,5 @@ def aligned_rows(
 
 
 def has_all(known: Known | None, needed: Known | None) -> bool:
-    """Whether a vector's layout is known and has the needed columns."""
+    """Whether a vector's layout is known and it has all needed columns."""
     return known is not None and (needed is None or bool(known[needed].all()))

@@ -1,6 +1,6 @@
-"""Where an outcome comes from: the record of `labels` or `decisions` that completed the pair, named in a header.
+"""The source of an outcome: the record of `labels` or `decisions` that completed the pair, named in a header.
 
-A record completes at most one pair, so readers know by its source an outcome that a crash repeated.
+A record completes at most one pair, so readers recognise an outcome repeated after a crash by its source.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 HEADER_OUTCOME_SOURCE = "tollgate-outcome-source"  # "topic:partition:offset"
-#: of an offset: more does not fit 64 bits
+#: longest offset accepted: 18 digits always fit 64 bits
 _MAX_DIGITS = 18
 
 
@@ -27,7 +27,7 @@ def source_header(source: OutcomeSource) -> tuple[str, bytes]:
 
 
 def source_of(headers: Iterable[tuple[str, bytes | None]] | None) -> OutcomeSource | None:
-    """The source that an outcome's headers name; None where there is none, or none that parses."""
+    """The source in an outcome's headers; None if there is none or it does not parse."""
     for key, value in headers or ():
         if key == HEADER_OUTCOME_SOURCE:
             topic, *place = (value or b"").split(b":")

@@ -1,4 +1,4 @@
-"""Where a key belongs: murmur2 as Java's producers place it, for a whole chunk at once.
+"""The partition of a key: murmur2 as in Java's producers, for a whole chunk at once.
 
 Source: Apache Kafka ``org.apache.kafka.common.utils.Utils.murmur2`` and ``toPositive(hash) % partitions``.
 """
@@ -57,7 +57,7 @@ def _place(
 
 
 def partitions_of(keys: Sequence[str], partitions: int) -> npt.NDArray[np.int64]:
-    """The partition of each key, as the topic's own producers place it; shape (n,)."""
+    """The partition of each key, as Java's producers compute it; shape (n,)."""
     encoded = [key.encode() for key in keys]
     out = np.empty(len(keys), dtype=np.int64)
     ends = np.cumsum(np.array([len(key) for key in encoded], dtype=np.int64))
@@ -66,5 +66,5 @@ def partitions_of(keys: Sequence[str], partitions: int) -> npt.NDArray[np.int64]
 
 
 def entity_partition(entity: str, entity_id: str, partitions: int) -> int:
-    """The partition of `entities` that one merchant, device, ip, customer or card's fraud history lives on."""
+    """The partition of `entities` that holds one merchant, device, ip or customer, or a card's fraud history."""
     return crc32(f"{entity}:{entity_id}".encode()) % partitions

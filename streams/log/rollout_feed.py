@@ -1,4 +1,4 @@
-"""Reading `rollouts`: which bundle is served now, and being told when that changes. Writing it is the rollout process's."""
+"""Read `rollouts`: which bundle is served now, and call back when that changes. Only the rollout process writes it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _decoder = msgspec.json.Decoder(RolloutRecord)
 
 
 class RolloutsUnreachable(Exception):
-    """The broker did not give the topic to its end in time."""
+    """The topic could not be read to its end in time."""
 
     exit_code = 3
 
 
 def newest_rollout(settings: Settings, model: str, *, timeout_s: float = 10.0) -> RolloutRecord | None:
-    """The record that holds now for a model; None where nothing was ever rolled out.
+    """The record in force for a model; None if the model has none.
 
     Raises:
         RolloutsUnreachable: the topic could not be read to its end within ``timeout_s``.
@@ -47,10 +47,10 @@ def newest_rollout(settings: Settings, model: str, *, timeout_s: float = 10.0) -
 
 
 def read_all(settings: Settings, topic: str, *, timeout_s: float) -> Iterator[Message]:
-    """All records of a one-partition topic up to its end as of now.
+    """All records of a one-partition topic, up to its end at the time of the call.
 
     Raises:
-        RolloutsUnreachable: not to the end within ``timeout_s``.
+        RolloutsUnreachable: the end was not reached within ``timeout_s``.
     """
     deadline = time.monotonic() + timeout_s
     consumer = _reader(settings, **{"enable.partition.eof": True})
@@ -75,9 +75,9 @@ def read_all(settings: Settings, topic: str, *, timeout_s: float) -> Iterator[Me
 def follow_rollouts(
     settings: Settings, stop: threading.Event, callback: Callable[[RolloutRecord], None]
 ) -> threading.Thread:
-    """Call back with the newest record of each model, then with every later one, until ``stop`` is set.
+    """Call back with the newest record of each model, then with every later record, until ``stop`` is set.
 
-    A callback that raises is logged and does not end the following. While the broker is away the client reconnects.
+    An exception of the callback is logged, and the feed goes on. While the broker is away, the client reconnects.
 
     Returns:
         the started thread (daemon).
@@ -105,7 +105,7 @@ def _follow(settings: Settings, stop: threading.Event, callback: Callable[[Rollo
         try:
             _follow_with(_reader(settings, **remembering()), stop, callback, told)
         except BrokersForgotten as error:
-            logger.error("rollouts are followed with a new client of Kafka: %s", error)
+            logger.error("following rollouts with a new Kafka client: %s", error)
 
 
 def _follow_with(
@@ -121,7 +121,7 @@ def _follow_with(
                 if record is not None and record.sequence >= told.get(record.model, 0):
                     newest[record.model] = record
                 continue
-            # nothing more at hand: what was gathered is the newest
+            # no more records for now: what was gathered is the newest of each model
             for model, record in newest.items():
                 told[model] = record.sequence
                 _tell(callback, record)
@@ -133,11 +133,11 @@ def _follow_with(
 def _tell(callback: Callable[[RolloutRecord], None], record: RolloutRecord) -> None:
     try:
         callback(record)
-    except Exception:  # the follower must outlive a refused bundle, whose owner counts it
+    except Exception:  # the feed must survive a refused bundle, which the callback's owner counts
         logger.exception("rollout %s of %s was not applied", record.sequence, record.model)
 
 
 def _reader(settings: Settings, **more: Any) -> Consumer:
-    # assigned by hand and never committed: the group's name only has to be nobody else's
+    # partitions are assigned by hand and nothing is committed: the group's name only has to be unique
     group = f"rollouts-reader-{uuid.uuid4().hex[:8]}"
     return new_consumer(settings.kafka, group, **{"fetch.wait.max.ms": 50, **more})

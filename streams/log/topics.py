@@ -1,7 +1,7 @@
-"""Every topic, declared once: partitions, retention, cleanup, and who may write it.
+"""All topics in one table: partitions, retention, cleanup policy.
 
-``ensure_topics`` creates what is absent at start-up and refuses a partition count that differs, because a
-card's one writer follows from ``murmur2(card_id) % partitions``.
+``ensure_topics`` creates missing topics at start-up. It refuses a different partition count, because
+``murmur2(card_id) % partitions`` decides which worker is the only writer of a card.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from features.transaction import MAX_AHEAD_MS
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
-#: clocks of brokers and producers, and a record that waited in a producer
+#: allowance for clock differences between brokers and producers, and for records waiting in a producer
 CLOCK_SLACK_MS = HOUR_MS
-#: of what state is made from: as far as the longest entry looks back from a payment that comes as late as is stated, to events
-#: that were appended a day before their time; in whole days
+#: retention of the topics that state is rebuilt from, in whole days: the longest look-back of a feature, plus the lateness
+#: bound, plus the time by which an event may be ahead of its append
 STATE_LOG_MS = (
     -(-(1000 * (LONGEST_LOOK_BACK_S + LATE_BOUND_S) + MAX_AHEAD_MS + CLOCK_SLACK_MS) // DAY_MS) * DAY_MS
 )
@@ -27,7 +27,7 @@ STATE_LOG_MS = (
 
 @dataclass(frozen=True)
 class Topic:
-    """One topic. ``partitions`` 0 means the stack's own count (all card-keyed topics share it)."""
+    """One topic. ``partitions`` 0 means the stack's partition count (all card-keyed topics share it)."""
 
     name: str
     retention_ms: int
@@ -37,25 +37,25 @@ class Topic:
     extra: dict[str, str] = field(default_factory=dict)
 
 
-#: latency is measured from the broker's append on TRANSACTIONS to its append on DECISIONS, so both are stamped by it
+#: latency is measured from the append on TRANSACTIONS to the append on DECISIONS, so the broker stamps both
 TRANSACTIONS = Topic("transactions", STATE_LOG_MS, append_time=True)
 LABELS = Topic("labels", 90 * DAY_MS)
 FEATURES = Topic("features", 7 * DAY_MS, append_time=True)
-#: internal: what transactions and labels mean for merchants, devices, ips, customers; repartitioned by entity
+#: internal: effects of transactions and labels on merchants, devices, ips and customers; partitioned by entity
 ENTITIES = Topic("entities", STATE_LOG_MS)
 DECISIONS = Topic("decisions", 30 * DAY_MS, append_time=True)
 OUTCOMES = Topic("outcomes", 90 * DAY_MS)
 DRIFT = Topic("drift", 30 * DAY_MS, partitions=1)
 RETRAINING = Topic("retraining", 90 * DAY_MS, partitions=1)
 ROLLOUTS = Topic("rollouts", -1, partitions=1, compacted=True)
-#: full copy of every rollout record, never compacted: the audit trail
+#: a full copy of every rollout record, never compacted: the audit trail
 ROLLOUTS_AUDIT = Topic("rollouts-audit", -1, partitions=1)
-#: internal: what a person asked of a model (approve, reject, rollback); the rollout process answers on ROLLOUTS
+#: internal: requests of people about a model (approve, reject, rollback); the rollout process answers on ROLLOUTS
 ROLLOUT_REQUESTS = Topic("rollout-requests", 90 * DAY_MS, partitions=1)
-#: internal: exercises a fresh broker before traffic comes
+#: internal: `tollgate up` writes to it to warm up a fresh broker
 WARM_UP = Topic("warm-up", HOUR_MS, partitions=2)
 DEAD_LETTERS = Topic("dead-letters", 90 * DAY_MS, partitions=1)
-#: one note per dead letter that a person sent again, key "partition/offset" on `dead-letters`
+#: one note per dead letter that was replayed; the key is "partition/offset" on `dead-letters`
 DEAD_LETTERS_REPLAYED = Topic("dead-letters-replayed", 90 * DAY_MS, partitions=1, compacted=True)
 
 ALL = (
@@ -66,14 +66,14 @@ ALL = (
 
 
 class TopicError(Exception):
-    """A topic could not be created, or exists with another partition count than the stack's."""
+    """A topic could not be created, or exists with a partition count other than the stack's."""
 
 
 def ensure_topics(bootstrap: str, partitions: int, *, timeout_s: float = 30.0) -> None:
-    """Create absent topics and check the others.
+    """Create missing topics and check the partition counts of the others.
 
     Raises:
-        TopicError: the broker refused, or a topic has another partition count.
+        TopicError: the broker refused, or a topic has a different partition count.
     """
     admin = AdminClient({"bootstrap.servers": bootstrap})
     existing = admin.list_topics(timeout=timeout_s).topics

@@ -1,4 +1,4 @@
-"""``tollgate features drop-version``: a version of the state that nobody needs any more is taken out of the store."""
+"""``tollgate features drop-version``: delete a state version that is no longer needed from the store."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from streams.processor.takeover import places_of
 from streams.runtime.settings import Settings
 from streams.state.rebuild_work import Say
 
-#: keys looked at in one step, a few milliseconds of the store's time
+#: keys handled in one step; takes a few milliseconds of the store's time
 STEP = 500
 SAY_EVERY_KEYS = 100_000
 
 
 class VersionInUse(Exception):
-    """The version is the one that decides, or that this code would decide with."""
+    """The version is the one in use, or the one that this code reads."""
 
 
 def drop_version(settings: Settings, version: int, say: Say) -> int:
-    """Take a version's fields and keys away; returns from how many entities. May be broken off and repeated.
+    """Delete a version's fields and keys; returns the number of entities that had any. May be interrupted and repeated.
 
     Raises:
         VersionInUse. StoreUnavailable: run it again.
@@ -40,13 +40,13 @@ def drop_version(settings: Settings, version: int, say: Say) -> int:
         raise VersionInUse(f"this code reads state version {version}")
     if version == serving(client):
         raise VersionInUse(
-            f"state version {version} is at work: start the processor of this code (version {STATE_VERSION}) first"
+            f"state version {version} is in use: first start the processor of this code (version {STATE_VERSION})"
         )
     if version not in others(client):
         return 0
     _check_caught_up(client, settings, version)
-    # from here on it is not whole, and nobody takes it for that
-    client.with_retry(begin(version, "it is being dropped, or that was broken off"))
+    # from here on the version is marked as incomplete, so nothing uses it
+    client.with_retry(begin(version, "it is being dropped, or a drop was interrupted"))
     client.with_retry(forgotten(client, version, places_of(settings)))
     gone = _drop_profiles(client, version, say)
     for keys in scanned(client, "MATCH", f"{label_statement_prefix(group_of(version))}*", STEP):
@@ -57,13 +57,13 @@ def drop_version(settings: Settings, version: int, say: Say) -> int:
 
 
 def _check_caught_up(client: RespClient, settings: Settings, version: int) -> None:
-    """Raises: VersionInUse where positions of the version still say up to where this one has to catch up."""
+    """Raises: VersionInUse if the version in use has not yet reached this version's positions, which it still needs."""
     places = places_of(settings)
     theirs, own = (Leases(client, group_of(v)).stored(places) for v in (version, serving(client)))
     behind = [f"{t}[{p}]" for t, p in places if (own[t, p] or 0) < (theirs[t, p] or 0)]
     if behind:
         raise VersionInUse(
-            f"state version {serving(client)} is still behind version {version} on {', '.join(behind)}: when it has caught up"
+            f"state version {serving(client)} is still behind version {version} on {', '.join(behind)}: try again when it has caught up"
         )
 
 
@@ -73,7 +73,7 @@ def _drop_profiles(client: RespClient, version: int, say: Say) -> int:
         fields[key_prefix(view.entity)] += fields_ever_of(view)
     gone = looked = told = 0
     for keys in scanned(client, "TYPE", "hash", STEP):
-        # a hash without fields is no key any more: entities that only this version knew go wholly
+        # Redis deletes a hash without fields: entities that only this version knew disappear
         commands: list[Command] = [
             ("HDEL", key, *own) for key in keys for prefix, own in fields.items() if key.startswith(prefix)
         ]
@@ -81,5 +81,5 @@ def _drop_profiles(client: RespClient, version: int, say: Say) -> int:
         gone += sum(1 for reply in accepted(client.with_retry(commands)) if reply)
         if looked - told >= SAY_EVERY_KEYS:
             told = looked
-            say(f"{looked:,} entities looked at, {gone:,} had state of version {version}")
+            say(f"{looked:,} entities checked, {gone:,} had state of version {version}")
     return gone

@@ -1,7 +1,7 @@
-"""``tollgate features prepare``: another version of the state made from the log, beside the one that goes on serving.
+"""``tollgate features prepare``: build another version of the state from the log while the current version keeps serving.
 
-As a rebuild, but nobody is stopped and nothing is degraded: the version at work is only asked how far it is, and followed until
-little is left. What is left the processor applies itself when it takes over (``streams.processor.takeover``).
+Unlike a rebuild, nothing is stopped or degraded. The current version's positions are read and followed until few records
+remain; the processor applies those when it takes over (``streams.processor.takeover``).
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from streams.runtime.settings import Settings, load_settings
 from streams.state.rebuild import ROUND, Done, EntityBuilder, new_builder
 from streams.state.rebuild_work import Say, Total, by_partition, feed, warn_truncated
 
-#: a partition that is less behind is left to the processor: it applies as much in a second
+#: a partition with fewer records left is handed to the processor, which applies about this many a second
 CLOSE_RECORDS = 10_000
-#: each time round there is less; where there is not, the machine is too slow to ever come close
+#: each round has fewer records; if not, the machine is too slow to catch up
 MAX_ROUNDS = 10
-#: behind whatever decides
+#: lower priority than the processes that decide
 NICENESS = 10
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was made, or why nothing was: ``nothing_to_do``. ``behind``: records that the version at work was ahead at the end."""
+    """The result. ``nothing_to_do``: why nothing was prepared. ``behind``: records that the current version was ahead at the end."""
 
     version: int
     nothing_to_do: str | None = None
@@ -53,10 +53,10 @@ class Prepared:
 
 
 def prepare(settings: Settings, say: Say) -> Prepared:
-    """Make the state that this code reads, up to where another version is applied.
+    """Build the state version of this code, up to the positions of the current version.
 
     Raises:
-        StoreUnavailable, LedgerUnreachable, TimeoutError: run it again. LeaseLost: another one does the same.
+        StoreUnavailable, LedgerUnreachable, TimeoutError: run it again. LeaseLost: another run prepares the same version.
     """
     started = time.monotonic()
     client = RespClient(settings.redis_address)
@@ -65,8 +65,8 @@ def prepare(settings: Settings, say: Say) -> Prepared:
     why_not = nothing_to_prepare(client, produced)
     if why_not is not None:
         return Prepared(STATE_VERSION, why_not)
-    client.with_retry(begin(STATE_VERSION, "it is being prepared, or that was broken off"))
-    # of this version alone: it keeps two of these apart, and a processor from what is half done
+    client.with_retry(begin(STATE_VERSION, "it is being prepared, or a preparation was interrupted"))
+    # leases of this version only: they stop a second run, and keep a processor off the unfinished state
     leases = Leases(client, GROUP)
     leases.lease(places)
     first, _ = whole_log(settings.kafka, sorted({topic for topic, _ in places}))
@@ -86,9 +86,9 @@ def prepare(settings: Settings, say: Say) -> Prepared:
 
 
 def nothing_to_prepare(client: RespClient, produced: Mapping[TopicPartition, int]) -> str | None:
-    """Why there is nothing to prepare, in words; None when there is."""
+    """Why there is nothing to prepare; None if there is something."""
     if serving(client) == STATE_VERSION and unfinished(client, STATE_VERSION) is None:
-        return f"the state at work is version {STATE_VERSION}, which this code reads"
+        return f"the state in use is already version {STATE_VERSION}, which this code reads"
     if not produced:
         return "there is no state of any other version"
     stored = Leases(client, GROUP).stored(list(produced))
@@ -97,14 +97,14 @@ def nothing_to_prepare(client: RespClient, produced: Mapping[TopicPartition, int
     behind = sum(max(0, end - (stored[place] or 0)) for place, end in produced.items())
     if behind > READ_AGAIN_AT_MOST:
         return None
-    return f"version {STATE_VERSION} is there, {behind:,} records behind, which the processor applies when it starts"
+    return f"version {STATE_VERSION} exists and is {behind:,} records behind; the processor applies them when it starts"
 
 
 def prepare_partition(home: str, topic: str, partition: int, start: int, stop: int, shared: Shared) -> Done:
-    """Read one partition, write its profiles, and again what came meanwhile until little is left. Runs in a process.
+    """Apply one partition and write its profiles, repeat until few new records are left. Runs in its own process.
 
     Raises:
-        LeaseLost: another one prepares the same version, or a processor has taken it.
+        LeaseLost: another run prepares the same version, or a processor has taken it over.
     """
     settings = load_settings(Path(home))
     client = RespClient(settings.redis_address)
@@ -132,7 +132,7 @@ def prepare_partition(home: str, topic: str, partition: int, start: int, stop: i
 
 
 def _complete(leases: Leases, places: list[TopicPartition], done: list[Done]) -> None:
-    """Positions, how far items are applied, and that it is whole: all at once, or nothing."""
+    """Write positions, applied offsets and the end of the preparation in one transaction."""
     writes: list[Command] = [("DEL", applied_key(partition)) for partition in sorted({p for _, p in places})]
     writes += [command for part in done for command in part.applied]
     writes.append(("DEL", unfinished_key(STATE_VERSION)))

@@ -1,6 +1,6 @@
-"""State made again from the log: what the processor would have written, by its own parsing, kernels and items. Pure.
+"""Rebuild state from the log: the profiles the processor would have written, by its own parsing and kernels. Pure.
 
-One builder per kind of partition: a card's profile from `transactions`, everybody else's from `entities`.
+One builder per kind of partition: cards from `transactions`, all other entities from `entities`.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from streams.processor.intake import Stretch, accepted_only
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.kafka.log_reader import LogRow
 
-#: entities written to Redis in one round
+#: entities written to Redis at once
 ROUND = 500
 
 
 class Arena:
-    """Profiles that grow in number, by name, and which of them changed since they were last written."""
+    """Profiles by entity id, in an array that grows; remembers which changed since they were last written."""
 
     def __init__(self, dtype: np.dtype) -> None:
         self.slots: dict[str, int] = {}
@@ -47,7 +47,7 @@ class Arena:
         self._changed = np.zeros(1024, dtype=np.bool_)
 
     def places(self, names: Sequence[str]) -> npt.NDArray[np.int64]:
-        """The slots of names that are about to change, new ones where they are not known."""
+        """The slots of entities about to change; unknown ones get new slots."""
         slots = self.slots
         found = np.array([slots.setdefault(name, len(slots)) for name in names], dtype=np.int64)
         if len(slots) > len(self.records):
@@ -61,7 +61,7 @@ class Arena:
         return found
 
     def changed(self) -> Iterator[tuple[list[str], npt.NDArray[np.int64]]]:
-        """Names and slots of what changed since the last time, a round at a time."""
+        """Ids and slots of the profiles changed since the last call, ROUND at a time."""
         slots = np.flatnonzero(self._changed)
         self._changed[:] = False
         names = list(self.slots)
@@ -71,21 +71,21 @@ class Arena:
 
 
 class CardBuilder:
-    """Cards of one partition of `transactions`, fed with its records in offset order."""
+    """Builds the cards of one partition of `transactions` from its records in offset order."""
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
         self.cards = Arena(PAYER)
 
     def add(self, stretch: Stretch) -> None:
-        """Apply what the processor would have accepted."""
+        """Apply the transactions that the processor would have accepted."""
         transactions, event_ms, offsets = accepted_only(stretch, self._partitions)
         payments = columns_of(transactions, event_ms, offsets)
         slots = self.cards.places([tx.card_id for tx in transactions])
         apply_payments(payments, slots, self.cards.records)
 
     def writes(self, layout: int = LAYOUT) -> Iterator[Packed]:
-        """The HSETs of cards that changed since the last time, a round at a time; ``layout``: see ``features.profile.codec.put_profile``."""
+        """HSETs of the cards changed since the last call, ROUND at a time; ``layout``: see ``features.profile.codec.put_profile``."""
         for part, slots in self.cards.changed():
             moments = self.cards.records["last_ms"][slots]
             scalars = np.column_stack(sums_24h(self.cards.records, slots))
@@ -94,7 +94,7 @@ class CardBuilder:
 
 
 class EntityBuilder:
-    """Merchants, devices, ips, customers and payers' frauds of one partition of `entities`."""
+    """Builds merchants, devices, ips, customers and fraud histories of one partition of `entities`."""
 
     def __init__(self, partition: int) -> None:
         self._partition = partition
@@ -103,7 +103,7 @@ class EntityBuilder:
         self.views: dict[str, tuple[View, Arena]] = {}
 
     def add(self, rows: Sequence[LogRow]) -> None:
-        """Apply items that were not applied before; what is no record of items is passed over, as it is in dead letters."""
+        """Apply entity updates not applied before. Records that do not parse are skipped; the processor dead-letters them."""
         fresh, _ = sort_items(Chunk("entities", list(rows)), self.applied)
         items, _ = news_in(fresh.items, self._said)
         for group in group_items(items, fresh.paid):
@@ -112,17 +112,17 @@ class EntityBuilder:
             apply_columns(group.columns, slots, arena.records)
 
     def writes(self, layout: int = LAYOUT) -> Iterator[Packed]:
-        """The HSETs of entities that changed since the last time, a round at a time; ``layout`` as above."""
+        """HSETs of the entities changed since the last call, ROUND at a time; ``layout`` as above."""
         for view, arena in self.views.values():
             for part, slots in arena.changed():
                 yield profile_writes(view, part, arena.records, slots, np.ones(len(part), np.bool_), layout)
 
     def said(self) -> list[Command]:
-        """What labels said, to be remembered before the position is written."""
+        """Commands that store the label statements, to be written before the position."""
         return label_statement_writes({key: known for key, known in self._said.items() if known is not None})
 
     def applied_writes(self) -> list[Command]:
-        """How far each source is applied, to be written with the position."""
+        """Commands that store how far each source is applied, to be written with the position."""
         return applied_writes(self.applied)
 
 
@@ -132,12 +132,12 @@ def new_builder(topic: str, partition: int, partitions: int) -> CardBuilder | En
 
 
 class Done(NamedTuple):
-    """One partition that was read to its end and written; ``applied``: what is to be written with its position."""
+    """One partition, read and written; ``applied``: commands to be written with its position."""
 
     topic: str
     partition: int
     records: int
     entities: int
     applied: list[Command]
-    #: of those who follow a position that moves: the one that they came to
+    #: first offset not applied, for ``prepare``, which follows a moving position
     position: int = 0

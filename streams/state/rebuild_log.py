@@ -1,7 +1,8 @@
-"""``tollgate features rebuild``: the state made again from the log, while decisions go on without it, as degraded.
+"""``tollgate features rebuild``: rebuild the state from the log, while decisions go on without state, as degraded.
 
-A marker in the store tells processor and HTTP edge that there is no state; raised epochs shut out who still writes. Each
-partition is read by a process of its own, which writes its profiles; positions come last, all at once, with the marker's end.
+A marker in the store tells the processor and the HTTP edge that there is no state, and new lease epochs stop older writers.
+Each partition is read by its own process, which writes its profiles. Positions are written last, together with the end of the
+marker, in one transaction.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ AGAIN = "run the rebuild again"
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What a rebuild read and wrote."""
+    """Counts of what a rebuild read and wrote."""
 
     transactions: int
     items: int
@@ -40,30 +41,30 @@ class Rebuilt:
 
 
 def rebuild(settings: Settings, say: Say, *, clear: bool = False) -> Rebuilt:
-    """Make the processor's state again.
+    """Rebuild the processor's state.
 
     Args:
-        clear: take away every stored profile first, also of entities that the log no longer knows (needed when stored
+        clear: first delete every stored profile, also of entities that are no longer in the log (needed if stored
             profiles cannot be read any more).
 
     Raises:
-        StoreUnavailable: Redis went away; run it again. LedgerUnreachable: the broker did. TimeoutError: a worker stood still.
+        StoreUnavailable: Redis is away; run it again. LedgerUnreachable: the broker is away. TimeoutError: a worker hangs.
     """
     started = time.monotonic()
     client = RespClient(settings.redis_address)
     leases = Leases(client, GROUP)
-    told = {"why": "a rebuild is at work, or died", "since": datetime.now(UTC).isoformat(timespec="seconds")}
+    told = {"why": "a rebuild is running, or was interrupted", "since": datetime.now(UTC).isoformat(timespec="seconds")}
     client.with_retry([("SET", REBUILDING_KEY, json.dumps(told))])
     first, end = whole_log(settings.kafka, [TRANSACTIONS.name, ENTITIES.name])
     places = [(topic, partition) for topic, partitions in end.items() for partition in partitions]
-    # from here on nobody who was at work can write: their epochs are old
+    # from here on no earlier writer can write: their epochs are old
     leases.lease(places)
     if clear:
-        # of every version: what is gone must not look as if it were there
+        # for every version, so that none looks as if its state were still there
         for version in others(client):
             client.with_retry(forgotten(client, version, places))
-        say(f"taking away stored profiles: {_clear(client):,} are gone")
-    # up to here every transaction has its features; the processor goes on from here
+        say(f"deleted {_clear(client):,} stored profiles")
+    # every transaction before this position has its features; the processor continues here
     handled = committed(settings, [place for place in places if place[0] == TRANSACTIONS.name])
     ends = {
         place: min(handled[place], end[place[0]][place[1]]) if place in handled else end[place[0]][place[1]]
@@ -77,15 +78,15 @@ def rebuild(settings: Settings, say: Say, *, clear: bool = False) -> Rebuilt:
     block += [command for part in done for command in part.applied]
     block += [*leases.place(ends), *took_over(STATE_VERSION)]
     block += [("DEL", unfinished_key(STATE_VERSION)), ("DEL", REBUILDING_KEY), ("EXEC",)]
-    # refused, nothing of the block is done: decisions stay without state, and say so
+    # if Redis refuses, nothing of the block is applied: decisions stay without state and say so
     accepted(client.with_retry(block), AGAIN)
     client.close()
     return Rebuilt(total.transactions, total.items, total.entities, time.monotonic() - started)
 
 
 def rebuild_partition(home: str, topic: str, partition: int, start: int, stop: int) -> Done:
-    """Read one partition and write its profiles; how far items are applied is left to be written with the positions. Runs in
-    a process.
+    """Read one partition and write its profiles; its applied offsets are returned, to be written with the positions. Runs in
+    its own process.
     """
     settings = load_settings(Path(home))
     builder = new_builder(topic, partition, settings.partitions)

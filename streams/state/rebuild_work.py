@@ -1,4 +1,4 @@
-"""Partitions of the log worked off side by side, each in a process of its own, with words about how far it is."""
+"""Processes partitions of the log in parallel, each in its own process, and reports progress."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from streams.state.rebuild import CardBuilder, Done, EntityBuilder
 
 Say = Callable[[str], None]
 SAY_EVERY_S = 2.0
-#: a worker that says nothing for so long is taken for dead
+#: a worker that reports nothing for this long counts as dead
 STALL_S = 300.0
 _told: Any = None
 
 
 class Total:
-    """Sums over partitions."""
+    """Sums over all partitions."""
 
     def __init__(self, done: Sequence[Done]) -> None:
         self.transactions = sum(part.records for part in done if part.topic == TRANSACTIONS.name)
@@ -34,7 +34,7 @@ class Total:
 
 
 def warn_truncated(first: Span, say: Say) -> None:
-    """Say so where the log does not go back to its beginning."""
+    """Warn if the log does not go back to its beginning."""
     kept = [
         f"{topic}[{p}] from offset {offset:,}"
         for topic, ps in first.items()
@@ -43,8 +43,8 @@ def warn_truncated(first: Span, say: Say) -> None:
     ]
     if kept:
         say(
-            f"the log does not go back to its beginning ({', '.join(kept)}): windows are whole where it holds the last "
-            f"{STATE_LOG_MS // DAY_MS} days; age, habits and first times begin with what it holds"
+            f"the log does not go back to its beginning ({', '.join(kept)}): windows are complete if it holds the last "
+            f"{STATE_LOG_MS // DAY_MS} days; ages, habits and first times start with its first record"
         )
 
 
@@ -57,10 +57,10 @@ def by_partition(
     processes: int,
     niceness: int = 0,
 ) -> list[Done]:
-    """``work(home, topic, partition, start, stop, *more)`` for each span, in processes.
+    """Call ``work(home, topic, partition, start, stop, *more)`` for each span, in processes.
 
     Raises:
-        TimeoutError: a worker stood still. What ``work`` raises.
+        TimeoutError: a worker hangs. Whatever ``work`` raises.
     """
     context = multiprocessing.get_context("spawn")
     told = context.Queue()
@@ -68,7 +68,7 @@ def by_partition(
     with ProcessPoolExecutor(
         processes, mp_context=context, initializer=_begin, initargs=(told, niceness)
     ) as pool:
-        # what takes longest first, so that no core ends up with it alone: transactions, then whatever has most records
+        # longest first, so that no core is left working alone: transactions, then the partitions with most records
         order = sorted(spans, key=lambda span: (span[0] != TRANSACTIONS.name, span[2] - span[3]))
         futures = [pool.submit(work, home, *span, *more) for span in order]
         _follow(futures, told, wanted, say)
@@ -83,7 +83,7 @@ def feed(
     start: int,
     stop: int,
 ) -> int:
-    """Give a builder the records of one partition, ``start`` up to but without ``stop``; returns how many."""
+    """Pass the records of one partition from ``start`` up to, not including, ``stop`` to a builder; returns their number."""
 
     def take(records: list[Any]) -> None:
         if isinstance(builder, CardBuilder):
@@ -109,10 +109,10 @@ def _stretch(partition: int, records: list[Any]) -> Stretch:
 
 
 def _follow(futures: list[Future[Any]], told: Any, wanted: int, say: Say) -> None:
-    """Say how far it is until all is done, and once at the end, however short it was.
+    """Report progress until all is done, and once at the end, even after a short run.
 
     Raises:
-        TimeoutError: no worker read a record for STALL_S, and none ended.
+        TimeoutError: no worker has read a record or finished for STALL_S.
     """
     read, began = 0, time.monotonic()
     said = moved = began
@@ -127,10 +127,10 @@ def _follow(futures: list[Future[Any]], told: Any, wanted: int, say: Say) -> Non
             return
         if time.monotonic() - said > SAY_EVERY_S:
             said = time.monotonic()
-            # who follows a log that grows reads more than there was at first
+            # a log that grows gives more records than it had at first
             say(_how_far(read, max(read, wanted), said - began))
     if whole := max(read, wanted):
-        # what the last batches told may be on its way still
+        # the last reports of the workers may not have arrived yet
         say(_how_far(whole, whole, time.monotonic() - began))
 
 
@@ -142,5 +142,5 @@ def _begin(told: Any, niceness: int) -> None:
     global _told
     _told = told
     os.nice(niceness)
-    # a batch is 10,000 records of many objects, none in a cycle: walking them took a third of a rebuild
+    # a batch is 10,000 records of many objects without cycles: garbage collection took a third of a rebuild
     quiet_collector()

@@ -32,7 +32,7 @@ def test_who_reads_a_cut_log_is_told_what_begins_there() -> None:
     said: list[str] = []
     warn_truncated({"transactions": {0: 0, 1: 12_345}, "entities": {0: 0}}, said.append)
     (text,) = said
-    assert "transactions[1] from offset 12,345" in text and "last 40 days" in text and "age, habits" in text
+    assert "transactions[1] from offset 12,345" in text and "last 40 days" in text and "ages, habits" in text
     warn_truncated({"transactions": {0: 0}}, said.append)
     assert len(said) == 1
 

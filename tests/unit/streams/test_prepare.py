@@ -166,6 +166,6 @@ def test_what_is_in_use_is_not_dropped(two: Any) -> None:
     with pytest.raises(VersionInUse, match="still behind"):
         drop_version.drop_version(SETTINGS, OTHER, print)
     two.call(took_over(OTHER))
-    with pytest.raises(VersionInUse, match="is at work"):
+    with pytest.raises(VersionInUse, match="is in use"):
         drop_version.drop_version(SETTINGS, OTHER, print)
     assert fields_there(two, OTHER)
