@@ -1,4 +1,4 @@
-"""Every transaction's end, from the topics themselves: read a span of the log, join by transaction_id, add up."""
+"""The balance of a stack: what became of every transaction, found by reading the topics and joining by transaction_id."""
 
 from streams.audit.balance import Accounts, Balance
 from streams.runtime.kafka.log_reader import LedgerUnreachable, Span, end_of, read_span, whole_log

@@ -1,7 +1,7 @@
-"""The accounts: which transactions there are, how each ended, how long it took. Pure: records in, sums out.
+"""The balance: which transactions there are, how each ended, and its latency. Pure: records in, sums out.
 
-Identifiers are kept as 64-bit hashes, 25 bytes a transaction and 17 a decision; two of two million collide with
-probability 1e-7.
+Ids are kept as 64-bit hashes, 25 bytes a transaction and 17 a decision. The probability that two of two million collide is
+1e-7.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class _Refused(msgspec.Struct):
 
 
 class Balance(msgspec.Struct, frozen=True):
-    """``ingested`` = scored + degraded + not_scored + dead_lettered + in_flight. ``unknown``: decisions about transactions
-    that are not in the log; ``duplicated``: decisions beyond the first of their transaction."""
+    """``ingested`` = scored + degraded + not_scored + dead_lettered + in_flight. ``unknown``: decisions of transactions
+    that are not in the log. ``duplicated``: decisions after the first one of their transaction."""
 
     ingested: int
     scored: int
@@ -50,7 +50,7 @@ class Balance(msgspec.Struct, frozen=True):
     in_flight: int
     duplicated: int
     unknown: int
-    #: milliseconds from the first append on `transactions` to the first on `decisions`, one per decided transaction
+    #: milliseconds from the first append on `transactions` to the first append on `decisions`, one per decided transaction
     latency_ms: Ints
 
     @property
@@ -65,8 +65,8 @@ class Balance(msgspec.Struct, frozen=True):
 class Accounts:
     """Takes records of `transactions`, `decisions` and `dead-letters` in any order.
 
-    ``mine`` picks transactions by their record (default: all). Ids that fail to parse count as one transaction per
-    record until their dead letter comes.
+    ``mine`` selects transactions by their record (default: all). A transaction whose id does not parse counts by its record
+    until its dead letter is read.
     """
 
     def __init__(self, mine: Callable[[Any], bool] | None = None) -> None:
@@ -82,11 +82,11 @@ class Accounts:
 
     @property
     def dead_letters(self) -> int:
-        """Distinct refused records of `transactions`, whoever sent them."""
+        """Refused records of `transactions`, each counted once."""
         return len(self._dead)
 
     def add(self, records: Sequence[Any]) -> None:
-        """Enter records (``confluent_kafka.Message``) of the three topics; others are ignored."""
+        """Add records (``confluent_kafka.Message``) of the three topics; records of other topics are ignored."""
         by_topic: dict[str, list[Any]] = {}
         for record in records:
             by_topic.setdefault(record.topic(), []).append(record)
@@ -113,7 +113,7 @@ class Accounts:
             try:
                 decided = self._decision.decode(record.value())
             except (msgspec.MsgspecError, TypeError):
-                continue  # not a decision: counted as missing by its absence
+                continue  # not a decision: its transaction stays in flight
             ids.append(hash(decided.transaction_id))
             times.append(record.timestamp()[1])
             codes.append(_STATUS_CODE.get(decided.status, 2))
@@ -136,7 +136,7 @@ class Accounts:
             return None
 
     def balance(self) -> Balance:
-        """The sums over what was entered so far."""
+        """The sums over all records added so far."""
         ids, times, keys = _stacked(self._transactions)
         decided_ids, decided_times, codes = _stacked(self._decisions)
         refused = np.isin(keys, np.fromiter(self._dead, np.int64, len(self._dead)))
@@ -176,7 +176,7 @@ def _stacked(parts: list[tuple[Any, Any, Any]]) -> tuple[Any, Any, Any]:
 
 
 def _first(ids: Ints, times: Ints) -> tuple[Ints, Ints]:
-    """Distinct ids in order, and the smallest time of each."""
+    """Distinct ids, ascending, with the smallest time of each."""
     order = np.lexsort((times, ids))
     ids, times = ids[order], times[order]
     first = np.ones(len(ids), dtype=bool)

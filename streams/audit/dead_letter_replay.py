@@ -1,8 +1,8 @@
-"""Dead letters for a person: list them with what became of them, mend one, send it again.
+"""Dead letters: list them with their state, correct one, send it again.
 
-A replayed record carries the header ``tollgate-replayed-from`` (``dead-letters/partition/offset``). That it was sent
-again is noted on the compacted topic `dead-letters-replayed` after the broker has acknowledged it: whoever is killed in
-between leaves the letter open, and sending it twice is harmless, since a transaction counts once by its id.
+A replayed record has the header ``tollgate-replayed-from`` (``dead-letters/partition/offset``). After the broker has
+acknowledged it, a note goes to the compacted topic `dead-letters-replayed`. If the command is killed in between, the letter
+stays open; sending it twice is harmless, because a transaction counts once by its id.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _CONTRACTS: dict[str, Callable[[bytes], Any]] = {
 
 
 class ReplayRefused(Exception):
-    """A dead letter cannot be sent again as it is; the text says what to mend."""
+    """A dead letter cannot be sent as it is; the text says what to correct."""
 
     exit_code = 2
 
 
 class Note(msgspec.Struct, frozen=True):
-    """That a dead letter was sent again."""
+    """Notes that a dead letter was sent again."""
 
     replayed_at: str
     topic: str
@@ -42,7 +42,7 @@ class Note(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """A dead letter and where it lies; ``replayed_at`` is None while nobody has sent it again."""
+    """A dead letter and its position; ``replayed_at`` is None until it is sent again."""
 
     partition: int
     offset: int
@@ -51,12 +51,12 @@ class Refused(msgspec.Struct, frozen=True):
 
     @property
     def id(self) -> str:
-        """Where the refused record lies: topic/partition/offset of its source."""
+        """The position of the refused record: topic/partition/offset of its source."""
         return f"{self.letter.source_topic}/{self.letter.source_partition}/{self.letter.source_offset}"
 
 
 def list_refused(bootstrap: str, reason: str | None = None) -> list[Refused]:
-    """All dead letters in the order in which they came, one per refused record.
+    """All dead letters in the order of arrival, one per refused record.
 
     Raises:
         LedgerUnreachable: the broker does not answer.
@@ -74,24 +74,24 @@ def list_refused(bootstrap: str, reason: str | None = None) -> list[Refused]:
                 else:
                     notes[record.key().decode()] = msgspec.json.decode(record.value(), type=Note)
             except (msgspec.MsgspecError, TypeError):
-                continue  # not ours: neither a letter nor a note
+                continue  # neither a dead letter nor a note
 
     read_span(bootstrap, start, end, enter)
     out: dict[str, Refused] = {}
     for partition, offset, letter in sorted(letters, key=lambda item: item[:2]):
         note = notes.get(f"{partition}/{offset}")
         found = Refused(partition, offset, letter, note.replayed_at if note else None)
-        # a consumer that was killed may have refused the same record twice
+        # a consumer that was restarted may have refused the same record twice
         if reason in (None, letter.reason) and (found.id not in out or found.replayed_at):
             out[found.id] = found
     return list(out.values())
 
 
 def mend(refused: Refused, changes: dict[str, Any], whole: bytes | None = None) -> bytes:
-    """The bytes to send: ``whole`` if given, else the original with fields replaced (None removes one).
+    """The bytes to send: ``whole`` if given, else the original with ``changes`` applied (None removes a field).
 
     Raises:
-        ReplayRefused: the original is not a JSON object, or the result still does not fit its contract.
+        ReplayRefused: the original is not a JSON object, or the result still breaks its contract.
     """
     raw = whole if whole is not None else refused.letter.original_bytes() or b""
     if changes:
@@ -99,29 +99,29 @@ def mend(refused: Refused, changes: dict[str, Any], whole: bytes | None = None) 
             value = msgspec.json.decode(raw, type=dict[str, Any])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise ReplayRefused(
-                f"{refused.id} is no JSON object ({error}): write it anew with --edit FILE"
+                f"{refused.id} is not a JSON object ({error}): replace it with --edit FILE"
             ) from None
         value.update(changes)
         raw = msgspec.json.encode({name: field for name, field in value.items() if field is not None})
     contract = _CONTRACTS.get(refused.letter.source_topic)
     if contract is None:
         raise ReplayRefused(
-            f"{refused.id}: records of {refused.letter.source_topic} are internal and are made anew, not replayed"
+            f"{refused.id}: records of {refused.letter.source_topic} are internal; they are made again, not replayed"
         )
     try:
         contract(raw)
     except InvalidEvent as error:
-        raise ReplayRefused(f"{refused.id} still does not fit: {error}") from None
+        raise ReplayRefused(f"{refused.id} still breaks its contract: {error}") from None
     return raw
 
 
 def send_again(
     bootstrap: str, mended: Iterable[tuple[Refused, bytes]], now: str, timeout_s: float = 30.0
 ) -> int:
-    """Send mended records to their topics, wait until the broker has them, note it; returns how many.
+    """Send corrected records to their topics, wait for acknowledgement, then write the notes; returns the number sent.
 
     Raises:
-        DeliveryError: not acknowledged within ``timeout_s``; what was not noted stays open.
+        DeliveryError: not acknowledged within ``timeout_s``; letters without a note stay open.
     """
     producer = new_producer(bootstrap, "tollgate-dead-letters")
     sent: list[tuple[Refused, bytes]] = []

@@ -1,9 +1,9 @@
-"""Late events: how many, how late, and what they would have changed had they come in time. Pure: records in, sums out.
+"""Late events: how many, how late, and which decisions they would have changed if in time. Pure: records in, sums out.
 
-A payment that arrives after a younger one of its card is counted where it belongs from then on, but the decisions made
-meanwhile did not know of it. Here a card's own features are made twice from the same records, both times from nothing: in the
-order in which they came and in that of event time, as if nothing had been late. Both are scored with the same model. What the
-log does not hold any more is missing on both sides, so that disorder alone makes a difference.
+A payment that arrives after a newer one of its card counts from its arrival on, but decisions made before that did not
+include it. Here the features of such cards are computed twice from the same records, starting from empty profiles: once in
+the order of arrival and once in the order of event time. Both are scored with the same model. Records that the log no longer
+holds are missing on both sides, so only the order makes a difference.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from streams.log.other_catalogues import Layouts, aligned_rows, has_all
 from streams.log.records import MISSING_CARD
 from streams.log.source_offsets import SourceOffsets, unseen
 
-#: records of cards with late events that are held at most: bounds memory, and is said when it is reached
+#: most records of cards with late events held in memory; reaching it is reported
 MAX_RECORDS = 200_000
 _OWN = columns_read_from("card")
-#: the entries that are made again; all others are taken as they were served
+#: the entries computed again; all others keep the values that were served
 RECOMPUTED = tuple(NAMES[column] for column in _OWN)
 
 
 class LatePayment(NamedTuple):
-    """A payment that came after a younger one of its card."""
+    """A payment that arrived after a newer one of its card."""
 
     partition: int
     offset: int
@@ -42,7 +42,7 @@ class LatePayment(NamedTuple):
 
 @dataclass
 class Lateness:
-    """First pass: every row of features that counts, in offset order per partition."""
+    """The first pass over all rows of features, in offset order per partition; duplicates are skipped."""
 
     transactions: int = 0
     late: list[LatePayment] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Lateness:
     _offsets: SourceOffsets[int] = field(default_factory=SourceOffsets)
 
     def add(self, batch: FeatureBatch) -> FeatureBatch | None:
-        """Take a batch in; returns its rows without duplicates, None where all are."""
+        """Add a batch; returns its rows without duplicates, None if all are duplicates."""
         rows = unseen(batch, self._offsets)
         if rows is None:
             return None
@@ -67,7 +67,7 @@ class Lateness:
         return rows
 
     def figures(self) -> dict[str, Any]:
-        """Counts, and seconds of lateness; None where nothing was late."""
+        """Counts, and lateness in seconds; None if no payment was late."""
         seconds = np.array([payment.late_ms for payment in self.late]) / 1000
         by = {
             name: round(float(np.percentile(seconds, share)), 3) if len(seconds) else None
@@ -84,7 +84,7 @@ class Lateness:
 
 @dataclass(frozen=True)
 class Hindsight:
-    """What would have been otherwise, over the transactions of cards with late events."""
+    """What would have been different, over the transactions of cards with late events."""
 
     compared: int
     features_changed: int
@@ -92,11 +92,11 @@ class Hindsight:
 
 
 def in_hindsight(records: Sequence[FeatureRecord], scorer: Scorer, layouts: Layouts) -> Hindsight:
-    """Score the payments of some cards as they came, and as they would have come had none been late.
+    """Score the payments of some cards twice: in the order of arrival, and in the order of event time.
 
     Args:
-        records: all records of some cards, or the first of them, repetitions left out, in offset order per partition. Those
-            made with a catalogue that has not all that the model reads, or without the card's state, are not compared.
+        records: all records of some cards, or the first of them, without repetitions, in offset order per partition. Records
+            made without the card's state, or with a catalogue that lacks a column that the model reads, are not compared.
     """
     needed = np.zeros(WIDTH, bool)
     needed[scorer.columns] = True
@@ -115,7 +115,7 @@ def in_hindsight(records: Sequence[FeatureRecord], scorer: Scorer, layouts: Layo
             if place is not None:
                 made[place, _OWN] = row[_OWN]
         for place, known in enumerate(knowns):
-            # what the catalogue of the time had not would not have been there in order either
+            # columns that the catalogue of the time lacked stay unknown in both orders
             if known is not None:
                 made[place, ~known] = np.nan
         rows[order] = made
@@ -127,7 +127,7 @@ def in_hindsight(records: Sequence[FeatureRecord], scorer: Scorer, layouts: Layo
 
 
 def _card_rows(ordered: Sequence[FeatureRecord]) -> npt.NDArray[np.float32]:
-    """The cards' features from nothing, payment by payment; float32 (n, WIDTH), NaN beside them."""
+    """The cards' features, starting from empty profiles; float32 (n, WIDTH), NaN in all other columns."""
     slots: dict[str, int] = {}
     places = np.array([slots.setdefault(r.transaction.card_id, len(slots)) for r in ordered], dtype=np.int64)
     n = len(ordered)

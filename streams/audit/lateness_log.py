@@ -1,6 +1,6 @@
-"""``tollgate features late`` against a running broker: two readings of `features`, bounded memory.
+"""``tollgate features late`` against a running broker: reads `features` twice, with bounded memory.
 
-The topic keeps seven days. What was before is missing, in the order of arrival as in that of event time.
+The topic keeps seven days. Earlier payments are missing from both orders that are compared.
 """
 
 from __future__ import annotations
@@ -21,19 +21,18 @@ from streams.runtime.settings import Settings
 
 
 class NoModel(Exception):
-    """There is no live bundle to score with; the text says why."""
+    """No live bundle can be used for scoring; the text says why."""
 
     exit_code = 1
 
 
 def report_lateness(settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
-    """Counts of late payments and what they would have changed, as ``tollgate features late --json`` prints it.
+    """Counts of late payments and what they would have changed, as printed by ``tollgate features late --json``.
 
-    ``records_at_most`` of the cards with late payments are scored again, in the order of their partitions; ``records_left_out``
-    says how many more there were. ``entries_recomputed`` are made again, all other entries are as they were served.
-
+    At most ``records_at_most`` records of cards with late payments are scored again, by partition; ``records_left_out`` is the
+    number of the others. ``entries_recomputed`` are computed again; all other entries keep the values that were served.
     Raises:
-        LedgerUnreachable: the broker does not answer, or stops to. NoModel: no live bundle can be loaded.
+        LedgerUnreachable: the broker does not answer, or stops answering. NoModel: no live bundle can be loaded.
     """
     first, end = whole_log(settings.kafka, [FEATURES.name])
     lateness = Lateness()
@@ -64,10 +63,10 @@ def report_lateness(settings: Settings, say: Callable[[str], None]) -> dict[str,
     if not lateness.late:
         return {**out, "model_version": None}
     scorer = live_scorer(settings)
-    say(f"reading the transactions of {len(lateness.cards)} cards with late ones")
+    say(f"reading the transactions of {len(lateness.cards)} cards with late payments")
     read_span(settings.kafka, first, end, lambda raw: _each(raw, keep))
     if left_out:
-        say(f"only the first {MAX_RECORDS:,} of them are scored again, {left_out:,} are not")
+        say(f"scoring only the first {MAX_RECORDS:,} of them again; {left_out:,} are left out")
     found = in_hindsight(kept, scorer, Layouts(stored_in(RespClient(settings.redis_address))))
     return {
         **out, "decisions_compared": found.compared, "features_changed": found.features_changed,
@@ -83,9 +82,7 @@ def live_scorer(settings: Settings) -> Scorer:
     """
     live = [version for version, state in states(settings.bundles_dir, MODEL).items() if state == "live"]
     if not live:
-        raise NoModel(
-            f"no model is live under {settings.bundles_dir}: late payments are counted by the metrics only"
-        )
+        raise NoModel(f"no model is live under {settings.bundles_dir}: only the metrics count late payments")
     try:
         bundle = load_bundle(
             bundle_path(settings.bundles_dir, MODEL, live[-1]), settings.keys_dir / "trusted"
@@ -100,6 +97,6 @@ def _each(records: list[Any], take: Callable[[FeatureBatch], None]) -> None:
         try:
             batch = decode_batch(record.value(), record.partition())
         except FeatureBatchError:
-            # what is no batch of features is passed over, as scoring does
+            # a value that is not a batch of features is skipped, as in scoring
             continue
         take(batch)

@@ -1,8 +1,8 @@
-"""Parity while it runs: of some cards, the features that were served are made again from the records alone, and compared.
+"""Continuous parity check of cards: the features of some cards are computed again from the records alone and compared.
 
-Cheap enough to run always: a card is followed from its first payment on (so nothing of it is missed), one in so many by the
-hash of its id, a bounded number. Of its own payments' entries only: ``streams.audit.parity.window`` has all entities, of fewer records.
-`tollgate parity` is the thorough form, over any decision.
+It is cheap enough to run always. It follows one card in ONE_IN by the hash of its id, at most MAX_CARDS, from the card's first
+payment on, so that no payment is missed. It compares only entries of the card's own payments;
+``streams.audit.parity.window`` compares all entities on fewer records, and `tollgate parity` checks any decision.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from streams.runtime.metrics import PARITY_COMPARED, PARITY_DIFFERENT
 
 logger = logging.getLogger(__name__)
 
-#: cards followed at most (2 kB each), and one card in how many is
+#: most cards followed (2 kB each), and one card in how many is followed
 MAX_CARDS, ONE_IN = 1000, 64
-#: cards of the sample that are remembered as not new, at most; and the log's time before the first card is taken up
+#: most cards remembered as already seen; and how long the log is read before the first card is followed, ms
 MAX_SEEN, SETTLE_MS = 200_000, 600_000
 _COUNT, _SINCE, _AGE = INDEX["card_count_30d"], INDEX["card_seconds_since_last"], INDEX["card_age_days"]
 _OWN = columns_read_from("card")
@@ -35,7 +35,7 @@ Row = npt.NDArray[np.float32]
 
 
 class ParityWatch:
-    """Follows cards through `features`, in offset order per partition; counts what it compared and what differed."""
+    """Follows cards through `features`, in offset order per partition; counts comparisons and differences."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class ParityWatch:
         self._seen_offsets: SourceOffsets[int] = SourceOffsets()
 
     def add(self, batches: Iterable[FeatureBatch]) -> int:
-        """Take batches in; returns how many of their rows differed."""
+        """Compare the rows of batches; returns the number that differed."""
         different = 0
         for batch in batches:
             rows = unseen(batch, self._seen_offsets)
@@ -75,7 +75,7 @@ class ParityWatch:
         return rows.take(chosen) if chosen else None
 
     def _slot(self, record: FeatureRecord, served: Row) -> int | None:
-        """The followed card's slot; a card is taken up with its very first payment."""
+        """The slot of a followed card; a new card is followed from its first payment on."""
         card = record.transaction.card_id
         followed = self._slots.get(card)
         if followed is not None:
@@ -85,12 +85,12 @@ class ParityWatch:
             return None
         if self._began_ms is None:
             self._began_ms = record.appended_ms
-        # a late payment may look like a card's first: cards seen before, or perhaps shortly before the start, are not taken
+        # a late payment can look like a card's first one: cards seen before, or too soon after the start, are not followed
         fresh = name not in self._seen and record.appended_ms - self._began_ms >= self._settle_ms
         self._seen.add(name)
         if not fresh or record.missing & MISSING_CARD or record.decided:
             return None
-        # what is unknown of a vector is NaN, and no card's first
+        # unknown values are NaN, which this condition refuses
         if not (served[_COUNT] == 1 and np.isnan(served[_SINCE]) and served[_AGE] == 0):
             return None
         return self._slots.setdefault(card, len(self._slots))
@@ -102,11 +102,11 @@ class ParityWatch:
         seen = np.zeros(1, dtype=np.uint8)
         payer_features(payment, np.array([slot]), self._arena, APPLY, CARD_COLUMNS, row, seen)
         if known is None:
-            # its payment counts for the next ones all the same
+            # not comparable, but the payment now counts for the following ones
             return 0
         unlike = record.decided and record.as_of[0] != known_to
         if record.missing & MISSING_CARD or seen[0] == DUPLICATE or unlike:
-            # made without the card's state, or by the HTTP edge from a state that was younger or older than this
+            # computed without the card's state, or by the HTTP edge from an older or newer state than this
             return 0
         served, own = served[_OWN], row[0, _OWN]
         differs = (served.view(np.uint32) != own.view(np.uint32)) & ~(np.isnan(served) & np.isnan(own))

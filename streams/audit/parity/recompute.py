@@ -1,8 +1,8 @@
-"""Parity: what decisions were made with, recomputed from the log alone, bit by bit. Pure: records in, verdicts out.
+"""Parity: recompute the features of decisions from the log alone and compare them bit by bit. Pure: records in, verdicts out.
 
-A features record says which state was read (``as_of``). Here that state is built again by the kernels that serve: a
-card's profile from its transactions up to an offset, an entity's from its items up to an offset of `entities`, with
-the same parsing and the same dropping of repetitions as the processor.
+A features record names the state it was computed from (``as_of``). Here that state is rebuilt with the serving kernels: a
+card's profile from its transactions up to an offset, an entity's profile from its updates up to an offset of `entities`. Parsing
+and deduplication are those of the processor.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from streams.processor.intake import sort_out
 from streams.processor.payment_updates import fresh_items_of
 from streams.runtime.kafka.log_reader import LogRow
 
-#: (entity, id), with "card" for a card's fraud history
+#: (entity, id); "card" means a card's fraud history
 Entity = tuple[str, str]
 Row = npt.NDArray[np.float32]
-#: no time: nothing of a log without a record is proven
+#: later than any time: without a record, the log proves nothing
 _NEVER = np.iinfo(np.int64).max
 
 
-#: what a kernel slot of ``entities_of`` is read for
+#: the profiles read for each slot of ``entities_of``
 SOURCES_OF: tuple[tuple[Source, ...], ...] = (
     ("merchant",), ("device",), ("ip",), ("customer", "customer_frauds"), ("card_frauds",),
 )  # fmt: skip
@@ -50,13 +50,13 @@ SOURCES_OF: tuple[tuple[Source, ...], ...] = (
 
 @dataclass
 class Verdict:
-    """Sums over the sample. ``explained``: differences that are proven to be none of the kernels', by reason."""
+    """Sums over the sample. ``explained``: differences proven not to come from the kernels, by reason."""
 
     compared: int = 0
     identical: int = 0
     explained: dict[str, int] = field(default_factory=dict)
     unexplained: int = 0
-    #: (partition, offset) on `transactions` of what is unexplained, and the columns that differ without a reason
+    #: unexplained differences: (partition, offset) on `transactions`, and the columns that differ without a reason
     differing: list[tuple[int, int, list[int]]] = field(default_factory=list)
 
     def explain(self, reason: str) -> None:
@@ -64,7 +64,7 @@ class Verdict:
 
 
 def entities_of(sample: FeatureRecord) -> list[tuple[int, Entity, int]]:
-    """What a record was made from on `entities`: (kernel slot, entity, offset read up to; -1 for nothing)."""
+    """The state on `entities` that a record used: (kernel slot, entity, offset read up to; -1 for none)."""
     tx = sample.transaction
     named = (
         ("merchant", tx.merchant_id),
@@ -80,15 +80,15 @@ def entities_of(sample: FeatureRecord) -> list[tuple[int, Entity, int]]:
     return [*found, (4, ("card", tx.card_id), sample.frauds_as_of)]
 
 
-#: an entity's profile in a view, by the view's name
+#: an entity's profile: the entity and the name of the view
 Place = tuple[Entity, str]
 
 
 class Begin(NamedTuple):
-    """State at one moment, to go on from in place of the log's beginning; without cards' payments.
+    """State at one moment, used as the starting point instead of the log's beginning; without cards' payments.
 
-    ``positions``: by partition of `entities` the first offset that is not in it. ``applied``: highest source offset applied, by
-    partition, source topic and its partition.
+    ``positions``: by partition of `entities` the first offset not included. ``applied``: highest source offset applied, by
+    partition, source topic and source partition.
     """
 
     profiles: dict[Place, Any]
@@ -97,13 +97,13 @@ class Begin(NamedTuple):
 
 
 class Evidence:
-    """What the log says about the sampled cards and entities; fed with records in offset order per partition."""
+    """The records about sampled cards and entities, added in offset order per partition."""
 
     def __init__(self, samples: Sequence[FeatureRecord], partitions: int, begin: Begin | None = None) -> None:
-        """With ``begin`` it is fed from its positions on, and knows nothing of cards' payments."""
+        """With ``begin``, records are added from its positions on, and cards' payments are unknown."""
         self._partitions = partitions
         self._begin = begin
-        #: whose labels were told of before ``begin``, perhaps: what they change now is not known
+        #: entities with label statements after ``begin``: the effect depends on earlier statements, which are unknown
         self.unsure: set[Entity] = set()
         self._cards: dict[tuple[int, str], list[tuple[int, Transaction]]] = {
             (sample.partition, sample.transaction.card_id): [] for sample in samples
@@ -114,11 +114,11 @@ class Evidence:
         # highest source offset applied, per partition of `entities` and source
         self._applied = SourceOffsets(begin.applied if begin else None)
         self._said: dict[str, Known] = {}
-        # when the first record was appended, by topic and partition, ms
+        # append time of the first record in ms, by topic and partition
         self._began: dict[tuple[str, int], int] = {}
 
     def add_transactions(self, rows: Iterable[LogRow]) -> None:
-        """Keep what the processor accepted of the sampled cards."""
+        """Keep the transactions of sampled cards that the processor accepted."""
         records = list(rows)
         for row in records:
             self._began.setdefault((TRANSACTIONS.name, row.partition), row.timestamp)
@@ -128,7 +128,7 @@ class Evidence:
                 card.append((event.offset, event.transaction))
 
     def add_entities(self, row: LogRow) -> None:
-        """Keep the items of the sampled entities that were not applied before."""
+        """Keep the updates of sampled entities that were not applied before."""
         partition, offset = row.partition, row.offset
         self._began.setdefault((ENTITIES.name, partition), row.timestamp)
         batch = decode_items(row.value or b"")
@@ -147,16 +147,16 @@ class Evidence:
                 kept.append((offset, changed))
 
     def recompute(self, samples: Sequence[FeatureRecord]) -> Row:
-        """The features of the samples from this evidence; float32 (n, WIDTH)."""
+        """The features of the samples, computed from these records; float32 (n, WIDTH)."""
         if not samples:
             return np.empty((0, WIDTH), dtype=np.float32)
-        # one row at a time: each sample read its entities at a moment of its own
+        # one row at a time: each sample read its entities at its own offsets
         return np.concatenate([self._row(sample) for sample in samples])
 
     def kept(
         self, sample: FeatureRecord, first_transactions: Mapping[int, int], first_entities: Mapping[int, int]
     ) -> dict[Source, Kept]:
-        """What is left of each profile that a sample was made from; first offsets as in ``judge``."""
+        """What the log still holds of each profile that a sample used; first offsets as in ``judge``."""
         card = self._cards[(sample.partition, sample.transaction.card_id)]
         moments = [tx.event_ms for offset, tx in card if offset <= sample.as_of[0]]
         cut_ms = self._cut_ms(TRANSACTIONS.name, sample.partition, first_transactions)
@@ -191,7 +191,7 @@ class Evidence:
         return rows
 
     def _card_at(self, sample: FeatureRecord) -> Any:
-        """The card's profile with its transactions up to ``as_of``; one record of PAYER."""
+        """The card's profile after its transactions up to ``as_of``; one record of PAYER."""
         arena = new_arena(PAYER, 1)
         history = self._cards[(sample.partition, sample.transaction.card_id)]
         events = [(offset, tx) for offset, tx in history if offset <= sample.as_of[0]]
@@ -206,7 +206,7 @@ class Evidence:
         return arena[0]
 
     def _entity_at(self, entity: Entity, view: View, as_of: int) -> Any:
-        """The entity's profile in a view with its items up to an offset of `entities`; one record."""
+        """The entity's profile in a view after its updates up to an offset of `entities`; one record."""
         arena = new_arena(dtype_of(view), 1)
         if self._begin is not None and (begin := self._begin.profiles.get((entity, view.name))) is not None:
             arena[0] = begin
@@ -226,11 +226,11 @@ def judge(
     first_entities: Mapping[int, int],
     layouts: Layouts,
 ) -> Verdict:
-    """Compare served vectors with recomputed ones, NaN equal to NaN; of another catalogue what both know.
+    """Compare served vectors with recomputed ones. NaN equals NaN; of another catalogue only the common columns count.
 
     Args:
-        first_transactions, first_entities: first offset kept of each partition; above 0 the log was truncated, and what the
-            first record given to ``evidence`` cannot vouch for is explained so (``streams.audit.parity.truncation``).
+        first_transactions, first_entities: first offset kept of each partition. If it is above 0, the log was truncated, and
+            differences that this can cause are explained as ``log_truncated`` (``streams.audit.parity.truncation``).
     """
     verdict = Verdict(compared=len(samples))
     rows = evidence.recompute(samples)

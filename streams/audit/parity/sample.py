@@ -1,4 +1,4 @@
-"""Parity against a running broker: a random sample of `features`, and the spans of the log that explain it."""
+"""Parity check against a running broker: a random sample of `features`, and the spans of the log to recompute it from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Progress = Callable[[str], None]
 
 
 class Reservoir:
-    """A uniform sample of a stream of unknown length (Vitter 1985, algorithm R), duplicates left out, as scoring does."""
+    """A uniform sample of a stream of unknown length (Vitter 1985, algorithm R); duplicates are left out, as in scoring."""
 
     def __init__(self, size: int, seed: int | None) -> None:
         self._size = size
@@ -35,7 +35,7 @@ class Reservoir:
             self.add(record.value(), record.partition())
 
     def add(self, value: bytes | None, partition: int) -> None:
-        """Offer one record of `features`; what is no batch is passed over, as scoring does."""
+        """Offer one record of `features`; a value that is not a batch is skipped, as in scoring."""
         try:
             rows = unseen(decode_batch(value, partition), self._offsets)
         except FeatureBatchError:
@@ -44,7 +44,7 @@ class Reservoir:
             self._seen += 1
             place = self._seen - 1 if self._seen <= self._size else self._random.randrange(self._seen)
             if rows and place < self._size:
-                # a row by itself: else the few that are kept would keep whole batches in memory
+                # copied as single rows: otherwise the few rows kept would hold whole batches in memory
                 self.records[place : place + 1] = rows[row : row + 1].records()
 
 
@@ -52,7 +52,7 @@ def check_parity(settings: Settings, sample: int, *, seed: int | None = None, sa
     """Recompute ``sample`` served vectors from the log and compare.
 
     Raises:
-        LedgerUnreachable: the broker does not answer, or stops to.
+        LedgerUnreachable: the broker does not answer, or stops answering.
     """
     first, end = whole_log(settings.kafka, [TRANSACTIONS.name, ENTITIES.name, FEATURES.name])
     reservoir = Reservoir(sample, seed)
@@ -79,7 +79,7 @@ def _only(span: Span, topic: str) -> Span:
 
 
 def needed_of(samples: list[FeatureRecord], partitions: int, first: Span, end: Span) -> Span:
-    """The log up to what the samples were made from, never beyond its end; at least the first record, which says what is gone."""
+    """The offsets to read up to for these samples, within the log; at least the first record, whose time shows what is gone."""
     needed: Span = {TRANSACTIONS.name: {}, ENTITIES.name: {}}
 
     def reach(topic: str, partition: int, offset: int) -> None:

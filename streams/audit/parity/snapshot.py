@@ -1,4 +1,4 @@
-"""What a parity window reads: profiles with how far they are applied, at one moment, and the items that came since."""
+"""Reads for a parity window: profiles with their positions at one moment, and the entity updates appended since."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def store_window(settings: Settings, layouts: Layouts) -> ParityWindow:
-    """A window on a stack's store and broker, with a connection of its own."""
+    """A window on a stack's store and broker, with its own connection."""
     client = RespClient(settings.redis_address)
     return ParityWindow(
         layouts,
@@ -38,7 +38,7 @@ def store_window(settings: Settings, layouts: Layouts) -> ParityWindow:
 
 
 def look(window: ParityWindow, now_s: float) -> int:
-    """``window.tick``; a sample for which store or broker do not give what it needs is left out, and counted."""
+    """``window.tick``; if the store or broker does not give what it needs, the sample is skipped and counted."""
     try:
         return window.tick(now_s)
     except (StoreUnavailable, StoreRefused, ProfileError, LedgerUnreachable) as error:
@@ -48,10 +48,10 @@ def look(window: ParityWindow, now_s: float) -> int:
 
 
 def begin_in(client: RespClient, records: Sequence[FeatureRecord], partitions: int) -> Begin | None:
-    """The profiles of the records' entities as they are stored now; None while there is no whole state.
+    """The profiles of the records' entities as stored now; None while there is no complete state.
 
     Raises:
-        StoreUnavailable: Redis is away, or refuses. StoreRefused, ProfileError: as ``Gather.load``.
+        StoreUnavailable: Redis is away or refuses. StoreRefused, ProfileError: as ``Gather.load``.
     """
     gather = Gather([record.transaction for record in records])
     places = [(ENTITIES.name, partition) for partition in range(partitions)]
@@ -59,7 +59,7 @@ def begin_in(client: RespClient, records: Sequence[FeatureRecord], partitions: i
         ASK_WHOLE, Leases(client, GROUP).ask_stored(places), *(("HGETALL", applied_key(p)) for _, p in places)
     ]  # fmt: skip
     reads = gather.commands()
-    # one moment: who writes does it in one EXEC too
+    # MULTI gives one moment, because writers also use one EXEC
     replies = client.call([("MULTI",), *beside, *reads, ("EXEC",)])[-1]
     if isinstance(replies, hiredis.ReplyError) or len(replies) != len(beside) + replies_to(reads):
         raise StoreUnavailable(f"the store did not give state at one moment: {replies}")
@@ -99,10 +99,10 @@ def _source(name: bytes) -> tuple[str, int]:
 
 
 def items_in(bootstrap: str, spans: Spans) -> list[LogRow]:
-    """Records of `entities`.
+    """Records of `entities` in the given spans.
 
     Raises:
-        LedgerUnreachable: the broker does not answer, or stops to.
+        LedgerUnreachable: the broker does not answer, or stops answering.
     """
     out: list[LogRow] = []
     read_span(

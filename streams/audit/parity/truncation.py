@@ -1,8 +1,8 @@
-"""What of a vector a log that lost its beginning can no longer prove, column by column. Pure.
+"""Which columns of a vector cannot be proven from a log that has lost its beginning. Pure.
 
-Retention takes the oldest records of a partition. Nothing that went happened later than a day after the first record that is left was
-appended (``features.transaction.MAX_AHEAD_MS``), so what looks back no further than that must come out to the bit. What the
-whole known history counts for (age, habits, first times) may be cut for everybody on such a partition.
+Retention deletes the oldest records of a partition. An event in a deleted record is at most a day later than the append of the
+first record that is left (``features.transaction.MAX_AHEAD_MS``), so columns that look back no further must match to the bit.
+Columns over the whole history (age, habits, first times) may differ for every entity on such a partition.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _WITHOUT_LIMIT_MS = (1 << 62) - 1
 
 
 class Kept(NamedTuple):
-    """What the log still holds of one profile, up to what was read of it: event times, int64 (n,).
+    """The event times of one profile that are still on the log, up to the offset read: int64 (n,), ms.
 
-    Nothing after ``cut_ms`` is missing; None: nothing is.
+    Only events up to ``cut_ms`` may be missing; None: none is missing.
     """
 
     cut_ms: int | None
@@ -36,7 +36,7 @@ class Kept(NamedTuple):
 
 
 def cut_before(first_ms: int) -> int:
-    """No record before one that was appended then tells of an event later than this; milliseconds."""
+    """The latest event time of records before one appended at ``first_ms``; milliseconds."""
     return first_ms + MAX_AHEAD_MS + CLOCK_SLACK_MS
 
 
@@ -48,7 +48,7 @@ _LOOK_BACK_MS = np.array(
 
 
 def cut_columns(event_ms: int, kept: Mapping[Source, Kept]) -> Columns:
-    """Which columns of a payment's vector may be other than what the log gives now; bool (WIDTH,)."""
+    """The columns of a payment's vector that may differ from what the log gives now; bool (WIDTH,)."""
     out = np.zeros(WIDTH, dtype=np.bool_)
     for source, known in kept.items():
         if known.cut_ms is None:
@@ -58,12 +58,12 @@ def cut_columns(event_ms: int, kept: Mapping[Source, Kept]) -> Columns:
         since = event_ms - np.minimum(_LOOK_BACK_MS[columns], event_ms)
         before = known.event_ms[known.event_ms <= event_ms]
         if len(before):
-            # the last one is there: what came before it does not count
+            # the previous event is still on the log: earlier ones do not matter
             since[rules == "last_payment"] = before.max()
         cut = since <= known.cut_ms
         if len(known.event_ms):
-            # of more payments than are kept whole some may stand in groups, with what is gone now; and a payer's time base
-            # forgets what lies this far behind its newest one
+            # with more payments than are kept one by one, some are merged with payments now deleted; and a payer's time base
+            # drops what is this far behind its newest payment
             later = len(known.event_ms) - np.searchsorted(np.sort(known.event_ms), since)
             lists = (later > RECENT) | (since <= known.event_ms.max() - BASE_BEHIND_MS)
             cut |= lists & (rules != "look_back")
@@ -74,9 +74,9 @@ def cut_columns(event_ms: int, kept: Mapping[Source, Kept]) -> Columns:
 def in_another_order(
     served: npt.NDArray[np.float32], row: npt.NDArray[np.float32], kept: Mapping[Source, Kept]
 ) -> Columns:
-    """Spreads of payers whose beginning is gone, where they are neighbouring numbers of single precision; bool (WIDTH,).
+    """Standard deviations and z-scores of truncated payers that differ by one unit in the last place; bool (WIDTH,).
 
-    Which place among the newest a payment has, and so the order of their sum, follows from all that came before.
+    The order in which recent payments are summed depends on all earlier payments, some of which are gone.
     """
     cut = [source for source, known in kept.items() if known.cut_ms is not None]
     apart = np.abs(served.view(np.int32).astype(np.int64) - row.view(np.int32).astype(np.int64))

@@ -1,8 +1,8 @@
-"""Parity while it runs, of all entities: a few records every minute, made again from a snapshot of the store on. Pure.
+"""Continuous parity check of all entities: every minute a few records are computed again from a snapshot of the store. Pure.
 
-Whose payments come from all cards cannot be followed from the first on, and have too many to be read back. So profiles of some
-entities are read with how far they are applied, and a moment later records that name them are compared: with what these profiles
-and the items that came since give. Cost is bounded by the sample: what is followed, looked at and read has its most.
+Merchants, devices and the like get payments from all cards, too many to follow or read back from the beginning. So the profiles
+of some entities are read with their positions, and later records that name them are compared with what these profiles and the
+entity updates since then give. The cost is bounded: every step has a maximum (``Most``).
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ logger = logging.getLogger(__name__)
 class Most(NamedTuple):
     """Bounds of one window."""
 
-    #: records whose entities are followed; records looked at then; of these, compared
+    #: records whose entities are followed; records looked at afterwards; records compared among these
     followed: int = 64
     looked: int = 4000
     compared: int = 64
-    #: records of a partition of `entities` read back
+    #: records read back per partition of `entities`
     items: int = 20_000
     every_s: float = 60.0
     open_s: float = 10.0
 
 
-#: of entities; of a card the frauds and declines
+#: kinds of entities; "card" means a card's frauds and declines
 KINDS = ("merchant", "device", "ip", "customer", "card")
-#: first offset and the one behind the last, by partition of `entities`
+#: (first offset, offset after the last) by partition of `entities`
 Spans = dict[int, tuple[int, int]]
 _SOURCES = np.array([feature.source for feature in FEATURES])
 
 
 class ParityWindow:
-    """Opens now and then, looks at `features` while it is open, compares when it closes."""
+    """Opens at an interval, looks at `features` while open, compares when it closes."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class ParityWindow:
         most: Most = Most(),  # noqa: B008 - a frozen value
         seed: int | None = None,
     ) -> None:
-        """``begin`` reads the profiles of records' entities at one moment; None: there is no state now. ``read``: `entities`."""
+        """``begin`` reads the profiles of records' entities at one moment (None: no state now); ``read`` reads `entities`."""
         self._layouts, self._partitions, self._most = layouts, partitions, most
         self._begin, self._read = begin, read
         self._random = random.Random(seed)
@@ -73,19 +73,19 @@ class ParityWindow:
         self._kinds: Counter[str] = Counter()
 
     def offer(self, batches: Sequence[FeatureBatch]) -> None:
-        """Batches of `features` as they come."""
+        """Offer batches of `features` as they arrive."""
         if self._open is None:
             if batches:
                 self._candidates = self._some_of(batches)
             return
         for batch in batches:
-            # what is not looked at costs nothing
+            # rows above the limit cost nothing
             if len(self._kept) == self._most.compared or self._looked == self._most.looked:
                 return
             for sample in batch[: self._most.looked - self._looked].records():
                 self._looked += 1
                 kinds = {entity for _, (entity, _), _ in self._followed(sample, self._open)}
-                # else the few that everybody uses would leave no room for the others
+                # the kinds share the room, else the few entities that everybody uses would fill it
                 if any(self._kinds[kind] < self._most.compared / len(KINDS) for kind in kinds):
                     self._kinds.update(kinds)
                     self._kept.append(sample)
@@ -104,7 +104,7 @@ class ParityWindow:
         return found
 
     def tick(self, now_s: float) -> int:
-        """Open or close what is due; returns how many records differed. Raises what ``begin`` and ``read`` raise."""
+        """Open or close the window if due; returns the number of records that differed. Raises what ``begin`` and ``read`` raise."""
         if self._open is None:
             if now_s >= self._due_s and self._candidates:
                 self._due_s, self._until_s = now_s + self._most.every_s, now_s + self._most.open_s
@@ -123,11 +123,11 @@ class ParityWindow:
         self._open = self._begin(records) if records else None
         self._offsets = {}
         for (entity, _), profile in self._open.profiles.items() if self._open else ():
-            # a customer's payments and frauds are read at one moment: the newer offset holds for both
+            # a customer's payments and frauds were read together: the newer offset is valid for both
             self._offsets[entity] = max(self._offsets.get(entity, -1), int(profile["offset"]))
 
     def _followed(self, sample: FeatureRecord, begin: Begin) -> list[tuple[int, Entity, int]]:
-        """Of ``entities_of`` those that are followed, and were read no earlier than here."""
+        """The entries of ``entities_of`` that are followed and whose offset lies within the records read."""
         out = []
         for slot, entity, as_of in entities_of(sample):
             known = self._offsets.get(entity)
