@@ -1,12 +1,12 @@
-"""Which features a window of minutes can be compared by with a reference of weeks, and why the others cannot.
+"""The features for which a window of minutes can be compared with a reference of weeks.
 
-Left out, and not by oversight:
+Left out on purpose:
 
 - ``hour``, ``night``, ``weekday``, ``weekend``, ``card_hour_share``: a window of minutes has one hour and one weekday.
-- counts, sums and means over windows, ``*_cards_*``, ``card_seconds_since_last``: they follow the rate of traffic
-  (scaled in a simulation, bursting in a backlog) and how long the online state has been filled.
-- ``*_fraud_rate_*``, ``card_frauds_30d``: labels are days late; `outcomes` is where they are watched.
-- ``log_amount``: a monotone function of ``amount``, the same test again.
+- counts, sums and means over windows, ``*_cards_*``, ``card_seconds_since_last``: they depend on the rate of traffic
+  (scaled in a simulation, bursting in a backlog) and on how long the online state has been filling.
+- ``*_fraud_rate_*``, ``card_frauds_30d``: labels are days late; they are watched on `outcomes`.
+- ``log_amount``: a monotone function of ``amount``, so the test would be the same.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ import numpy.typing as npt
 from features.catalogue import INDEX
 
 Matrix = npt.NDArray[np.float32]
-#: name of a column -> its values, NaN where unknown
+#: column name -> values, NaN where unknown
 Columns = dict[str, npt.NDArray[np.float32]]
 
 SCORE = "score"
-#: a window's cards must be known for at least this share of the time that the reference's cards were known
+#: the median card age of a window must be at least this share of the reference's
 MATURE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class Comparable:
-    """One column that is tested, and since when it can be compared.
+    """One column that is tested, and the state it needs.
 
-    ``always``: of the transaction alone. ``known``: among rows where it is known; how many those are says how old the
-    state is, not how payments are. ``mature``: only once the state is about as old as the reference's.
+    ``always``: depends only on the transaction. ``known``: compared among rows where it is known; the number of such rows shows
+    the age of the state, not a change of payments. ``mature``: only if the state is about as old as the reference's.
     """
 
     name: str
@@ -43,19 +43,17 @@ class Comparable:
 
 
 COMPARABLE = (
-    Comparable("amount", "number", "always", "of the transaction alone"),
-    Comparable("round_amount", "category", "always", "of the transaction alone"),
-    Comparable("channel", "category", "always", "of the transaction alone"),
-    Comparable("mcc", "category", "always", "of the transaction alone"),
+    Comparable("amount", "number", "always", "depends only on the transaction"),
+    Comparable("round_amount", "category", "always", "depends only on the transaction"),
+    Comparable("channel", "category", "always", "depends only on the transaction"),
+    Comparable("mcc", "category", "always", "depends only on the transaction"),
+    Comparable("card_cross_border", "category", "known", "one earlier payment of the card is enough"),
     Comparable(
-        "card_cross_border", "category", "known", "one earlier payment of the card is enough to know it"
+        "card_amount_zscore_30d", "number", "mature", "without unit, but its spread shrinks as history grows"
     ),
+    Comparable("card_new_device", "category", "mature", "to a young state every device is new"),
     Comparable(
-        "card_amount_zscore_30d", "number", "mature", "free of unit, but its spread shrinks as history grows"
-    ),
-    Comparable("card_new_device", "category", "mature", "every device is new to a young state"),
-    Comparable(
-        SCORE, "number", "mature", "the model reads every feature, so its score needs the whole history"
+        SCORE, "number", "mature", "the model reads all features, so its score needs the whole history"
     ),
 )
 
@@ -64,7 +62,7 @@ SINCE = {column.name: column.since for column in COMPARABLE}
 
 
 def is_mature(reference: Matrix, window: Matrix) -> bool:
-    """Whether the window's cards have been known for long enough to compare what is remembered about them."""
+    """Whether the state behind the window is old enough to compare features of a card's history."""
     age = INDEX["card_age_days"]
     known, now = reference[:, age], window[:, age]
     known, now = known[~np.isnan(known)], np.nan_to_num(now)
@@ -72,7 +70,7 @@ def is_mature(reference: Matrix, window: Matrix) -> bool:
 
 
 def columns_of(matrix: Matrix, scores: npt.NDArray[np.float32], *, mature: bool) -> Columns:
-    """The columns to be tested, of a matrix (rows, WIDTH) and of scores (any number of rows)."""
+    """The columns to test, from a matrix (rows, WIDTH) and scores (any number of rows)."""
     wanted = [column for column in COMPARABLE if mature or column.since != "mature"]
     return {
         column.name: scores if column.name == SCORE else matrix[:, INDEX[column.name]] for column in wanted

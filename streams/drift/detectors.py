@@ -1,7 +1,7 @@
-"""Detectors behind a small protocol. Here: Alibi Detect 0.11.4, the last release under Apache-2.0.
+"""Detectors of drift behind a small protocol; here with Alibi Detect 0.11.4, the last release under Apache-2.0.
 
-A detector gets columns of both samples and gives findings; how severe they are is not its business. Columns with too
-few known values on either side are left out: their absence is not a shift of their values.
+A detector takes columns of both samples and returns findings; their severity is decided elsewhere. Columns with too few known
+values on either side are left out: missing values are not a shift of the values.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from models.drift.statistics import (
 )
 from streams.drift.comparable import KINDS, SCORE, SINCE, Columns
 
-#: below this many known values on either side a column is not tested
+#: a column with fewer known values than this on either side is not tested
 MIN_KNOWN = 200
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one test says of one column (``*``: all). ``distance`` is 0 to 1 whatever the test's own statistic is."""
+    """One test's result for one column (``*``: all). ``distance`` is between 0 and 1, whatever the test's statistic is."""
 
     detector: str
     feature: str
@@ -40,7 +40,7 @@ class Finding:
 
 
 class Detector(Protocol):
-    """Compares two samples given as columns. Implementations keep nothing between calls."""
+    """Compares two samples given as columns. Implementations keep no state between calls."""
 
     name: str
 
@@ -48,7 +48,7 @@ class Detector(Protocol):
 
 
 class KolmogorovSmirnov:
-    """Two-sample KS test for each number; ``statistic`` and ``distance`` are the largest gap between the two CDFs."""
+    """Two-sample KS test of each number; ``statistic`` and ``distance`` are the largest gap between the two CDFs."""
 
     name = "ks"
 
@@ -70,7 +70,7 @@ class KolmogorovSmirnov:
 
 
 class ChiSquared:
-    """Chi-squared test for each category, the rare ones pooled; ``distance`` is the total variation of the shares."""
+    """Chi-squared test of each category, rare values pooled; ``distance`` is the total variation of the shares."""
 
     name = "chi2"
 
@@ -101,10 +101,10 @@ class ChiSquared:
 
 
 class Classifier:
-    """A classifier that tries to tell the samples apart, all columns at once; KS over its out-of-fold probabilities.
+    """A classifier tries to tell the samples apart, using all columns; KS test of its out-of-fold probabilities.
 
-    After Lopez-Paz and Oquab, *Revisiting classifier two-sample tests* (2017). Sees shifts of how columns go together
-    that no single column shows.
+    After Lopez-Paz and Oquab, *Revisiting classifier two-sample tests* (2017). Finds shifts in how columns depend on each
+    other, which no single column shows.
     """
 
     name = "classifier"
@@ -125,7 +125,7 @@ class Classifier:
             return []
         before = np.column_stack([reference[name] for name in names])
         now = np.column_stack([window[name] for name in names])
-        # one thread: the cores belong to the hot path
+        # one thread: the other cores are for the hot path
         with self._limit(limits=1):
             detector = self._test(
                 before,
@@ -142,9 +142,9 @@ class Classifier:
 
     @staticmethod
     def _columns(reference: Columns, window: Columns) -> list[str]:
-        """All that line up (scores are rows of another topic); of a young state only what needs no state.
+        """All columns with common rows (not the scores, which come from another topic); with a young state only ``always`` ones.
 
-        Whether a value is unknown tells the samples apart, too, and in a young state much is.
+        The classifier also separates the samples by missing values, and a young state has many.
         """
         mature = any(SINCE[name] == "mature" for name in reference)
         names = _known(reference, window)
@@ -152,13 +152,13 @@ class Classifier:
 
 
 def alibi_detectors() -> list[Detector]:
-    """The three detectors. Alibi Detect is imported here: seconds, so once, at the start of the process.
+    """The three detectors. Importing Alibi Detect takes seconds, so it happens once, when the process starts.
 
     Raises:
-        ImportError: this is not the drift stream's environment.
+        ImportError: this is not the environment of the drift process.
     """
     detectors: list[Detector] = [KolmogorovSmirnov(), ChiSquared(), Classifier()]
-    # it tells at each test which of its defaults it took
+    # it logs at each test which defaults it used
     logging.getLogger("alibi_detect").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "ks_2samp: Exact calculation", RuntimeWarning)
     return detectors

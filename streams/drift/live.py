@@ -1,4 +1,4 @@
-"""Which bundle is live, and its drift reference: told by `rollouts`, read from the bundle's folder."""
+"""The live bundle and its drift reference: `rollouts` names the bundle, the reference is read from its folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _JOIN_S = 5.0
 
 
 class LiveModel:
-    """Follows `rollouts` for one model on a thread of its own; ``look`` never waits and gives a change once."""
+    """Follows `rollouts` for one model in its own thread; ``look`` never waits and returns each change once."""
 
     def __init__(self, settings: Settings, model: str) -> None:
         self._model, self._bundles = model, settings.bundles_dir / model
@@ -30,7 +30,7 @@ class LiveModel:
         self._thread = follow_rollouts(settings, self._stop, self._told)
 
     def look(self) -> tuple[str, Reference] | None:
-        """(version, its reference) when another bundle than before is live and its reference can be read."""
+        """(version, its reference) if another bundle has become live and its reference is readable, else None."""
         champion = self._champion
         if champion == self._seen:
             return None
@@ -48,16 +48,18 @@ class LiveModel:
 
 
 def read_reference(bundle: Path) -> Reference | None:
-    """The reference of a bundle's folder in this code's columns, NaN where the bundle's catalogue had no such entry."""
+    """A bundle's reference in this code's columns, NaN in columns that the bundle's catalogue lacks; None if unusable."""
     path = bundle / "reference.npz"
     try:
         reference = load_reference(path)
         layout = layout_of(msgspec.json.decode((bundle / MANIFEST).read_bytes(), type=Manifest))
     except (OSError, ValueError) as error:
-        logger.error("no drift tests of this bundle: its reference %s cannot be read (%s)", path, error)
+        logger.error("drift of this bundle is not tested: its reference %s cannot be read (%s)", path, error)
         return None
     places = OWN.places_in(layout)
     if reference.names != layout.names or (places < 0).all():
-        logger.error("no drift tests of this bundle: its reference %s is of another feature catalogue", path)
+        logger.error(
+            "drift of this bundle is not tested: its reference %s has another feature catalogue", path
+        )
         return None
     return Reference(aligned_columns(reference.matrix, places), reference.scores, OWN.names)

@@ -1,4 +1,4 @@
-"""The drift process, in an environment of its own (Alibi Detect needs NumPy 1): wiring only."""
+"""The drift process, in its own environment (Alibi Detect needs NumPy 1). Wiring only."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from streams.runtime.process import start_process
 
 logger = logging.getLogger(__name__)
 
-#: off the hot path: half a second later is soon enough, and large fetches cost a third less a record
+#: not on the hot path: half a second of delay does no harm, and large fetches cost a third less per record
 FETCH_BYTES = 1_000_000
 GROUP = "drift"
-#: twice a second; of more than about 2,000 transactions a second, a decision each, a sample is read: a sample is all that is kept
+#: two chunks a second; above about 2,000 decisions a second only a sample is read, because only a sample is kept
 PACING, SAMPLE_ABOVE = Pacing(chunk_interval_s=0.5), 2_000
 MODEL = "fraud"
 DELIVERY_S = 30.0
@@ -36,7 +36,7 @@ LOOK_EVERY_S = 3.0
 
 def main() -> None:
     """Run until SIGTERM."""
-    # drift gives way to every other process: it is late by design and must never slow a decision down
+    # lowest priority: drift may be late, and must never slow a decision down
     os.nice(5)
     process = start_process("drift-0", signals=False)
     producer = new_producer(process.settings.kafka, process.name)

@@ -1,4 +1,4 @@
-"""One round of tests: the window against the live bundle's reference, and what to say about it."""
+"""One round of tests: the window against the live bundle's reference, and the rows for `drift`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from streams.contracts.drift import DriftRow
 from streams.drift.comparable import COMPARABLE, SCORE, Columns, Matrix, columns_of, is_mature
 from streams.drift.detectors import Detector, Finding
 
-#: rows of the reference that a round compares with
+#: rows of the reference used in one round
 REFERENCE_ROWS = 1000
 _ONLY_WARN = frozenset(column.name for column in COMPARABLE if column.since == "mature")
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one round looks at. ``event_ms`` is milliseconds since 1970, one per row of ``matrix`` (rows, WIDTH)."""
+    """The input of one round. ``event_ms`` is milliseconds since 1970, one per row of ``matrix`` (rows, WIDTH)."""
 
     matrix: Matrix
     event_ms: npt.NDArray[np.int64]
@@ -35,7 +35,7 @@ class Round:
 def judge(
     window: Round, reference: Reference, detectors: Iterable[Detector], limits: Thresholds
 ) -> list[tuple[Finding, DriftRow]]:
-    """Every finding of every detector with its row for `drift`, the false discovery rate held over all of them.
+    """All findings of all detectors, each with its row for `drift`; the false discovery rate is controlled over all.
 
     Raises:
         ValueError: the reference's columns are not this catalogue's.
@@ -50,7 +50,7 @@ def judge(
 
 
 def samples(window: Round, reference: Reference) -> tuple[Columns, Columns]:
-    """The columns to compare, (reference's, window's): of the same hours of the day, and only what is comparable.
+    """The columns to compare, (reference's, window's): same hours of the day, comparable columns only.
 
     Raises:
         ValueError: the reference's columns are not this catalogue's.
@@ -69,7 +69,7 @@ def samples(window: Round, reference: Reference) -> tuple[Columns, Columns]:
 
 def _severity(finding: Finding, flag: bool, limits: Thresholds) -> Severity:
     found = severity(flag, finding.distance, finding.psi, limits)
-    # what depends on remembered state may drift for reasons that no new model mends: it warns and asks for nothing
+    # columns of remembered state may drift for reasons that a new model does not remedy: they never ask for one
     return "warning" if found == "critical" and finding.feature in _ONLY_WARN else found
 
 

@@ -1,8 +1,8 @@
-"""What the drift process does: keeps a window, tests it when due, reports what it found, asks for retraining.
+"""The drift process' work: keep a window, test it when due, report findings, request retraining.
 
-No Kafka and no clock here: records come in, rows and requests go to ``publish``, time is a parameter (seconds since
-1970). ``publish`` returns once the broker has them; a request is remembered only then, and its dedupe key makes a repeat
-after a crash in between harmless.
+No Kafka and no clock here: records come in, rows and requests go to ``publish``, time is a parameter (seconds since 1970).
+``publish`` returns when the broker has acknowledged. Only then is a request stored; if the process dies in between, it is sent
+again with the same dedupe key, which is harmless.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from streams.runtime.metrics import DRIFT_ROWS, DRIFT_STATISTIC, RETRAINING_REQU
 
 logger = logging.getLogger(__name__)
 
-#: columns without which a row says nothing: those that are tested, and what tells which rows may be
+#: columns a row must have: those that are tested, and those that decide which rows may be compared
 NEEDED = np.zeros(WIDTH, bool)
 NEEDED[[INDEX[c.name] for c in COMPARABLE if c.name in INDEX] + [INDEX["hour"], INDEX["card_age_days"]]] = (
     True
@@ -53,7 +53,7 @@ Publish = Callable[[list[DriftRow], RetrainingRequest | None], None]
 
 @dataclass(frozen=True)
 class DriftPolicy:
-    """All that one may wish to tune, in one value."""
+    """All settings of the drift process."""
 
     window: WindowPolicy = field(default_factory=WindowPolicy)
     thresholds: Thresholds = field(default_factory=Thresholds)
@@ -74,7 +74,7 @@ _scored_decoder = msgspec.json.Decoder(_Scored)
 
 
 class Sampler:
-    """Which of many rows are looked at: evenly spread ones, ``rows_per_s`` on average, at least one a call."""
+    """Selects evenly spread rows, ``rows_per_s`` on average, at least one per call."""
 
     def __init__(self, rows_per_s: float, burst_s: float = 2.0) -> None:
         self._rate, self._burst = rows_per_s, rows_per_s * burst_s
@@ -91,7 +91,7 @@ class Sampler:
 
 
 class DriftWatch:
-    """One model's drift. ``use_model`` says what is live; without a model rows are kept and nothing is tested."""
+    """The drift of one model. ``use_model`` sets the live bundle; before that, rows are kept but not tested."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class DriftWatch:
         layouts: Layouts,
         policy: DriftPolicy | None = None,
     ) -> None:
-        """Raises: msgspec.MsgspecError when the memory file is not what this class wrote."""
+        """Raises: msgspec.MsgspecError when the memory file does not parse."""
         self._model, self._detectors, self._publish, self._memory = model, detectors, publish, memory
         self._layouts = layouts
         self._policy = policy or DriftPolicy()
@@ -117,13 +117,13 @@ class DriftWatch:
         self._state = RetrainingState(asked=asked)
 
     def use_model(self, version: str, reference: Reference) -> None:
-        """From now on test against this reference; what was confirmed against the one before counts no more."""
+        """Test against this reference from now on; confirmations against the previous one are dropped."""
         self._version, self._reference = version, reference
         self._window.forget_scores()
         self._state = replace(self._state, streaks={})
 
     def add_features(self, records: list[Any], now_s: float) -> None:
-        """Kafka records of `features`. Those of a catalogue without the columns that are tested are no sample of them."""
+        """Add Kafka records of `features`; those of a catalogue without the tested columns are left out."""
         rows: list[npt.NDArray[np.float32]] = []
         event_ms: list[int] = []
         for catalogue, moments, vectors in _decoded(records, lambda r: decode_vectors(r.value, r.partition)):
@@ -136,18 +136,18 @@ class DriftWatch:
             self._window.add(np.concatenate(rows)[chosen], np.array(event_ms)[chosen])
 
     def add_decisions(self, records: list[Any], now_s: float) -> None:
-        """Kafka records of `decisions`: the full scores of the live model."""
+        """Add Kafka records of `decisions`: full scores of the live model."""
         taken = self._decisions.take(records, now_s)
         decoded = _decoded(taken, lambda record: _scored_decoder.decode(record.value or b""))
         scores = [d.score for d in decoded if d.status == "scored" and d.model_version == self._version]
         self._window.add_scores(np.array([s for s in scores if s is not None], dtype=np.float32))
 
     def tick(self, now_s: float) -> None:
-        """Test the window when it is due, report, and ask for retraining when that is due.
+        """If a test is due: test the window, report, and request retraining if that is due.
 
         Raises:
-            ValueError: the reference is of another feature catalogue.
-            DeliveryError: the broker did not take what was found.
+            ValueError: the reference has another feature catalogue.
+            DeliveryError: the broker did not acknowledge the report.
         """
         since = now_s - self._tested_s
         due = round_due(self._policy.window, len(self._window), self._window.new_rows, since)
@@ -167,7 +167,7 @@ class DriftWatch:
             self._remember(request, now_s)
 
     def _worth_telling(self, judged: list[tuple[Finding, DriftRow]]) -> list[DriftRow]:
-        """What drifts, what has just stopped drifting, and in every round the verdict on all columns together."""
+        """Rows of findings that drift or have just stopped drifting, and in every round the result for all columns together."""
         drifting = {_name(finding) for finding, row in judged if row.severity != "none"}
         told = drifting | self._reported
         self._reported = drifting
@@ -212,7 +212,7 @@ def _decoded(records: list[Any], decode: Callable[[Any], Any]) -> list[Any]:
         try:
             out.append(decode(record))
         except (msgspec.DecodeError, FeatureBatchError) as error:
-            # the archive reads the same topics and keeps it as a dead letter; a sample does without it
+            # the archive reads the same topics and keeps the record as a dead letter; a sample can do without it
             logger.warning(
                 "%s[%d]@%d does not parse: %s", record.topic, record.partition, record.offset, error
             )

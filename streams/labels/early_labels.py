@@ -1,7 +1,7 @@
-"""Labels that came before their decision: a few, so that a decision need not be looked up to know that it has none.
+"""Early labels: labels that arrived before their decision. They are few; for all other decisions no label is looked up.
 
-One sorted set a partition, by the time at which the label was handled, changed in the EXEC of the chunk that brought the label or the
-decision. The worker of the partition keeps the set in memory.
+One sorted set per partition in Redis, scored by the time the label was handled. It changes in the EXEC of the chunk that brings the
+label or the decision. The partition's worker keeps a copy in memory.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from streams.log.decision_index import KEEP_S
 
 
 def early_key(partition: int) -> str:
-    """Redis key of one partition's early labels, by transaction."""
+    """Redis key of a partition's set of early labels, by transaction id."""
     return f"tollgate:labels:early:{partition}"
 
 
 class EarlyLabels:
-    """What one worker knows of its partitions."""
+    """A worker's copy of the early labels of its partitions."""
 
     def __init__(self) -> None:
         self._ids: dict[int, set[str]] = {}
 
     def load(self, client: RespClient, partitions: Iterable[int], now_s: float) -> None:
-        """After an assignment: read the sets, and forget other partitions'.
+        """Read the sets of newly assigned partitions and forget all others.
 
         Raises:
-            StoreUnavailable: Redis did not come back in time.
+            StoreUnavailable: Redis did not answer in time.
         """
         wanted = sorted(set(partitions))
         replies = client.with_retry(
@@ -36,16 +36,16 @@ class EarlyLabels:
         self._ids = {p: {raw.decode() for raw in reply} for p, reply in zip(wanted, replies, strict=True)}
 
     def __bool__(self) -> bool:
-        """Whether any label came first; nearly always none did, and then no decision need be asked about."""
+        """Whether there are any; usually there are none, and no decision needs a look-up."""
         return any(self._ids.values())
 
     def __contains__(self, place: tuple[int, str]) -> bool:
-        """Whether the label of a (partition, transaction) came first."""
+        """Whether a (partition, transaction id) has an early label."""
         partition, transaction_id = place
         return transaction_id in self._ids.get(partition, ())
 
     def came(self, partition: int, transaction_ids: Sequence[str], now_s: float) -> list[Command]:
-        """Labels without a decision; the commands that remember them, and forget those that nothing came for."""
+        """Add labels without a decision; returns the commands that store them and delete those older than KEEP_S."""
         self._ids.setdefault(partition, set()).update(transaction_ids)
         key = early_key(partition)
         return [
@@ -54,6 +54,6 @@ class EarlyLabels:
         ]  # fmt: skip
 
     def met(self, partition: int, transaction_ids: Sequence[str]) -> list[Command]:
-        """Their decisions came; the command that forgets them."""
+        """Remove the labels whose decisions arrived; returns the command that deletes them."""
         self._ids.get(partition, set()).difference_update(transaction_ids)
         return [("ZREM", early_key(partition), *transaction_ids)]

@@ -1,4 +1,4 @@
-"""Decisions meet labels, in whichever order they come. Pure: what is known goes in, what to write and to send comes out."""
+"""Join decisions and labels, in either order of arrival. Pure: known state in, records and index writes out."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from streams.log.records import DecidedEntities, EntityItem, LabelStatement
 
 
 class StoredLabel(msgspec.Struct, array_like=True, frozen=True):
-    """The newest label of a transaction, as the index keeps it; ``offset`` is its own on `labels`."""
+    """The newest label of a transaction, as stored in the index; ``offset`` is the label's own on `labels`."""
 
     label: Label
     offset: int = -1
-    #: whether this or an earlier one said fraud
+    #: whether this label or an earlier one was fraud
     ever_fraud: bool = False
 
 
 @dataclass(frozen=True)
 class KnownDecision:
-    """A transaction's decision and, where they are known, its merchant, device, ip and customer."""
+    """A transaction's decision and, if known, its merchant, device, ip and customer."""
 
     decision: Decision
     entities: DecidedEntities | None
@@ -34,7 +34,7 @@ class KnownDecision:
 
 @dataclass(frozen=True)
 class CardOutcome:
-    """One outcome, and the record of the chunk's topic that completed it; it goes to the same partition."""
+    """An outcome and the record of the chunk that completed it; it goes to the same partition."""
 
     partition: int
     offset: int
@@ -44,7 +44,7 @@ class CardOutcome:
 
 @dataclass
 class Joined:
-    """What one chunk leads to: outcomes, items by (source partition, partition of `entities`), index writes."""
+    """The results of one chunk: outcomes, entity updates by (source partition, partition of `entities`), index writes."""
 
     outcomes: list[CardOutcome] = field(default_factory=list)
     items: dict[tuple[int, int], list[EntityItem]] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Joined:
 
 
 class Join:
-    """One chunk's worth of joining. ``decisions`` and ``labels`` are what the index knows, by transaction."""
+    """Joins one chunk. ``decisions`` and ``labels`` are what the index holds, by transaction id."""
 
     def __init__(
         self, decisions: Mapping[str, KnownDecision], labels: Mapping[str, StoredLabel], partitions: int
@@ -65,14 +65,14 @@ class Join:
         self.joined = Joined()
 
     def label(self, label: Label, partition: int, offset: int) -> None:
-        """A label arrived: count it for its entities, and pair it with its decision when that is known."""
+        """Handle a label: update its entities, and pair it with its decision if that is known."""
         stored = self._labels.get(label.transaction_id)
         before = stored.label if stored else None
         if before is not None and before.label == label.label:
             self.joined.repeated += 1
             return
         if before is not None and before.label_time > label.label_time:
-            # an older statement that arrives late does not overrule a newer one
+            # an older label that arrives late does not replace a newer one
             self.joined.repeated += 1
             return
         self.joined.corrected += before is not None
@@ -88,14 +88,14 @@ class Join:
             self._pair(label, decision, partition, offset)
 
     def decision(self, decision: KnownDecision, partition: int, offset: int) -> None:
-        """A decision arrived: a decline counts for its card and customer; a label that came first is paired with it."""
+        """Handle a decision: a decline counts for its card and customer; an early label is paired with it."""
         if decision.decision.decision == "decline":
             self._declined(decision, partition, offset)
         stored = self._labels.get(decision.decision.transaction_id)
         if stored is None:
             return
         if stored.ever_fraud and decision.entities is not None:
-            # a fraud that was taken back too: before a crash the decision may have come first, and the fraud been counted
+            # also if the fraud was withdrawn: before a crash the decision may have been first and the fraud been counted
             self._count(stored, decision.entities, partition, offset, own=False)
         self._pair(stored.label, decision, partition, offset)
 
@@ -128,10 +128,10 @@ class Join:
         *,
         own: bool,
     ) -> None:
-        """Fraud or not, by event time, for card and merchant (``own``: named by the label) and whom the decision names.
+        """Send label statements, by event time: for the label's card and merchant (``own``) and the decision's other entities.
 
-        Items tell what holds, not what changes: which record completes a pair depends on which came first, and after a crash
-        that may be the other one.
+        A statement says what is true now, not what changed: whether the label or the decision completes a pair depends on the
+        order of arrival, and after a crash that may be different.
         """
         label = stored.label
         entities: list[tuple[str, str | None]] = []

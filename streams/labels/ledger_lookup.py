@@ -1,4 +1,4 @@
-"""What the ledger index knows of labels' transactions. What it holds and nobody can read is logged and taken as unknown."""
+"""Look up in the ledger index what it holds for labels' transactions. Unreadable values are logged and treated as absent."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from streams.log.records import HEADER_ENTITIES, DecidedEntities, decode_entitie
 
 logger = logging.getLogger(__name__)
 
-#: what decoders raise for bytes that others wrote
+#: errors of decoders for bytes written by other processes
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, TypeError, RecursionError)
-#: pages read in one round: bounds the memory of labels that come for a whole month at once
+#: pages read at once: bounds memory when the labels of a whole month arrive together
 PAGES_AT_ONCE = 64
 
 _decision_decoder = msgspec.json.Decoder(Decision)
@@ -27,7 +27,7 @@ _label_decoder = msgspec.msgpack.Decoder(StoredLabel)
 
 
 class Asked(NamedTuple):
-    """A label's record and transaction, and its entry as the index has it."""
+    """A label's record, its transaction id, and its entry in the index."""
 
     record: Any
     transaction_id: str
@@ -35,10 +35,10 @@ class Asked(NamedTuple):
 
 
 def known_decisions(client: RespClient, asked: Sequence[Asked]) -> dict[str, KnownDecision]:
-    """The decisions of labels' transactions, as far as the index has them.
+    """The decisions of labels' transactions that the index holds.
 
     Raises:
-        StoreUnavailable: Redis did not come back in time.
+        StoreUnavailable: Redis did not answer in time.
     """
     wanted: dict[str, list[tuple[Asked, Place]]] = {}
     for one in asked:
@@ -76,16 +76,16 @@ def _on_page(raw: bytes | None, wanted: Sequence[tuple[Asked, Place]]) -> dict[s
 
 
 def known_decision(decision: bytes, entities: bytes | None, record: Any) -> KnownDecision:
-    """A decision with whom it names; ``record`` is where it, or what asks for it, was read, for the log.
+    """A decision with its entities; ``record`` is named in log messages: the decision's, or the label's that needs it.
 
     Raises:
-        one of UNREADABLE: it is no decision. Entities that cannot be read are unknown.
+        one of UNREADABLE: it is not a decision. Unreadable entities are returned as None.
     """
     return KnownDecision(_decision_decoder.decode(decision), _entities(entities, record))
 
 
 def stored_label(raw: bytes | None, record: Any) -> StoredLabel | None:
-    """The newest label that the index holds for a record's transaction; None where it holds nothing that can be read."""
+    """The stored newest label of a record's transaction; None if there is none or it is unreadable."""
     if not raw:
         return None
     try:
@@ -94,7 +94,7 @@ def stored_label(raw: bytes | None, record: Any) -> StoredLabel | None:
         _log_unreadable("stored label", record, error)
         return None
     if stored.label.label == "fraud" and not stored.ever_fraud:
-        # written before this was kept
+        # an entry without this flag
         return msgspec.structs.replace(stored, ever_fraud=True)
     return stored
 
@@ -110,8 +110,8 @@ def _entities(raw: bytes | None, record: Any) -> DecidedEntities | None:
 
 
 def _log_unreadable(what: str, record: Any, error: Exception) -> None:
-    # the error's text may quote a value, which belongs in no log
+    # the error's text may quote a value, which must not be logged
     logger.warning(
-        "the %s of %s[%d] offset %d does not decode (%s): taken as unknown",
+        "the %s of %s[%d] offset %d does not decode (%s): treated as absent",
         what, record.topic, record.partition, record.offset, type(error).__name__,
     )  # fmt: skip

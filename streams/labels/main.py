@@ -1,4 +1,4 @@
-"""The labels worker: one Faust worker that reads `labels` and `decisions`. Wired here and nowhere else."""
+"""The labels worker: one Faust worker that reads `labels` and `decisions`. All its wiring is here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streams.runtime.kafka.clients import AT_FLUSH, new_producer
 from streams.runtime.process import Process, start_process
 
 GROUP = "labels"
-#: nobody waits for it: larger fetches, five a second, cost a third of the CPU
+#: nobody waits for its results: larger fetches, five a second, cost a third of the CPU
 FETCH_BYTES = 65_536
 PACING = Pacing(chunk_interval_s=0.2)
 
@@ -29,7 +29,7 @@ def run(process: Process) -> None:
 
     def start(assigned: list[tuple[str, int]]) -> Positions:
         positions = leases.lease(assigned)
-        # after the lease: what another worker of these partitions has sent is there by now
+        # after the lease nobody else writes: all outcomes of the previous worker are on the log by now
         owned = {partition for _, partition in assigned}
         stage.remember(sent_outcomes(settings.kafka, owned), owned)
         return positions

@@ -1,7 +1,7 @@
-"""Which outcomes are on the log already: what a worker that starts again, or on a store that lost its last writes, leaves out.
+"""Find the outcomes already on the log, so that a worker does not send them again after a restart or a loss of Redis' last writes.
 
-Only the worker of a partition writes its outcomes, so the tail of `outcomes` knows more than the store does. A source
-offset alone would not tell: after a crash the other of label and decision may complete the pair.
+Only the worker of a partition writes its outcomes, so the end of `outcomes` is more up to date than the store. Comparing source
+offsets is not enough: after a crash, the pair may be completed by its other record.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from streams.contracts.outcome import Outcome
 from streams.log.topics import OUTCOMES
 from streams.runtime.kafka.log_reader import Span, read_span, whole_log
 
-#: outcomes looked back for: a chunk at work, and what five chunks a second can write in two seconds
+#: outcomes read back: those of a chunk in progress, and what five chunks a second can write in two seconds
 LOOK_BACK = 50_000
 
 
@@ -34,12 +34,12 @@ _decoder = msgspec.json.Decoder(_Outcome)
 
 
 def key_of(outcome: Outcome | _Outcome) -> int:
-    """A transaction's outcome for one statement of its label; equal keys in one process are equal outcomes."""
+    """A key of one transaction's outcome for one label. Within a process, equal keys mean equal outcomes."""
     return hash((outcome.decision.transaction_id, outcome.label, epoch_ms(outcome.label_time)))
 
 
 def keys_of(values: Iterable[bytes | None]) -> set[int]:
-    """The keys of records of `outcomes`; what is none is passed over."""
+    """The keys of records of `outcomes`; values that are not outcomes are skipped."""
     keys = set()
     for value in values:
         try:
@@ -50,7 +50,7 @@ def keys_of(values: Iterable[bytes | None]) -> set[int]:
 
 
 def sent_outcomes(bootstrap: str, partitions: Iterable[int]) -> set[int]:
-    """The keys of the last outcomes of some partitions.
+    """The keys of the last LOOK_BACK outcomes of each given partition.
 
     Raises:
         LedgerUnreachable: the broker does not answer.

@@ -1,9 +1,9 @@
-"""The labels stage: keeps the ledger index (decision and label by transaction), emits outcomes and fraud items, once.
+"""The labels stage: keeps the ledger index (decision and label by transaction), emits outcomes and entity updates, each once.
 
-`labels` and `decisions` are co-partitioned by card: one worker sees both sides of a join, in one index, without races.
-Outcomes and items are acknowledged before the index and the position move on in one EXEC. Items repeated after a crash
-are dropped by the entity stage; outcomes that are on the log already are not sent again. What does not parse goes to dead letters, a label on
-another partition than its card's is sent on to the right one.
+`labels` and `decisions` are co-partitioned by card, so one worker handles both sides of a join in one index, without races.
+Outcomes and entity updates are acknowledged before index and position are committed in one EXEC. After a crash, the entity stage
+drops repeated updates, and outcomes already on the log are not sent again. Records that do not parse become dead letters; a label
+on the wrong partition for its card is forwarded to the right one.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ ACKNOWLEDGE_WITHIN_S = 150.0
 
 
 class _Decided(msgspec.Struct):
-    """What is read of every decision."""
+    """The fields read of every decision."""
 
     transaction_id: str
     decision: Literal["approve", "review", "decline"]
@@ -74,7 +74,7 @@ def label_key(transaction_id: str) -> str:
 
 
 class LabelsStage:
-    """Handles chunks of `labels` and `decisions` for the partitions that ``leases`` holds."""
+    """Handles chunks of `labels` and `decisions` of the partitions leased through ``leases``."""
 
     def __init__(self, partitions: int, client: RespClient, producer: Producer, leases: Leases) -> None:
         self._partitions = partitions
@@ -86,14 +86,14 @@ class LabelsStage:
         self._index = IndexWriter()
 
     def remember(self, sent: set[int], partitions: Iterable[int]) -> None:
-        """After an assignment of ``partitions``: outcomes (``sent.key_of``) that are on the log already and are not sent again."""
+        """After an assignment of ``partitions``: set the outcomes (``sent.key_of``) that are on the log and not sent again."""
         self._sent = sent
-        # what a store that forgot had been told is told again
+        # expiries are set again, in case the store has lost them
         self._index = IndexWriter()
         self._early.load(self._client, partitions, time.time())
 
     def handle(self, chunk: Chunk) -> None:
-        """Do one chunk wholly, or raise and leave it for the next worker."""
+        """Handle one chunk completely, or raise and leave it to the next worker."""
         started = time.monotonic()
         if chunk.topic == LABELS_TOPIC.name:
             self._labels(chunk)
@@ -107,7 +107,7 @@ class LabelsStage:
         for record in chunk.records:
             try:
                 label = parse_label(record.value)
-                # a merchant's tiles would move there, and forget what they hold; producers set the times of labels themselves
+                # such a label would move a merchant's time tiles ahead and drop their content; producers set these times
                 check_not_ahead(epoch_ms(label.event_time), max(record.timestamp, int(time.time() * 1000)))
                 if epoch_ms(label.label_time) > record.timestamp + MAX_AHEAD_MS:
                     LABELS_AHEAD.inc()
@@ -136,7 +136,7 @@ class LabelsStage:
     def _known(
         self, chunk: Chunk, labels: list[tuple[Any, Label]]
     ) -> tuple[dict[str, KnownDecision], dict[str, StoredLabel]]:
-        """Of a chunk's labels, by transaction: decisions, and what was said before."""
+        """(decisions, previous labels) of a chunk's labels, by transaction id."""
         ids = [label.transaction_id for _, label in labels]
         now_s = time.time()
         values, found = self._read(chunk, list(map(label_key, ids)), lookups(ids, now_s))
@@ -172,7 +172,7 @@ class LabelsStage:
         for record, decision in decided:
             entities = _header(record.headers, HEADER_ENTITIES)
             if decision.decision == "decline" or decision.transaction_id in known:
-                # nearly all others lead to nothing now, and decoding them wholly would cost as much as all the rest
+                # nearly all other decisions have no effect now, and decoding them fully would cost as much as everything else
                 try:
                     whole = known_decision(record.value, entities, record)
                 except UNREADABLE as error:
@@ -192,7 +192,7 @@ class LabelsStage:
     def _sort_out(
         self, parsed: list[tuple[Any, Label]]
     ) -> tuple[list[tuple[Any, Label]], list[tuple[Any, Label, int]]]:
-        """Labels on their card's partition, and those on another with the one that they belong to."""
+        """(labels on their card's partition, labels on another one with their right partition)."""
         if not parsed:
             return [], []
         homes = partitions_of([label.card_id for _, label in parsed], self._partitions).tolist()
@@ -208,7 +208,7 @@ class LabelsStage:
             send_dead_letter(self._producer, dead_letter(record, error, now_ms))
 
     def _forward(self, record: Any, card_id: str, home: int) -> None:
-        """Send a misplaced label on, unchanged; its original append time goes with it."""
+        """Forward a misplaced label unchanged; its original append time goes into a header."""
         headers = dict(record.headers or ())
         headers.setdefault(HEADER_APPENDED_MS, str(record.timestamp).encode())
         headers[HEADER_FORWARDED] = f"{record.partition}:{record.offset}".encode()
@@ -218,7 +218,7 @@ class LabelsStage:
         FORWARDED.inc()
 
     def _read(self, chunk: Chunk, keys: list[str], also: Packed | None = None) -> tuple[list[Any], list[Any]]:
-        """Values of ``keys`` and replies to ``also``, from a store that is not behind what this worker wrote."""
+        """Values of ``keys`` and replies to ``also``; checks that the store has not lost what this worker wrote."""
         partitions = [(tp.topic, tp.partition) for tp in chunk.positions]
         guard = self._leases.guard(partitions)
         reads: list[Command] = [("MGET", *keys)] if keys else []
@@ -259,7 +259,7 @@ class LabelsStage:
 
 def _poison(error: Exception) -> InvalidEvent:
     # the text may quote a value of the record
-    return InvalidEvent("poison", "", f"no decision: {mask_card_numbers(str(error).encode()).decode()}")
+    return InvalidEvent("poison", "", f"not a decision: {mask_card_numbers(str(error).encode()).decode()}")
 
 
 def _header(headers: Iterable[tuple[str, bytes]] | None, name: str) -> bytes | None:
@@ -269,5 +269,5 @@ def _header(headers: Iterable[tuple[str, bytes]] | None, name: str) -> bytes | N
     return None
 
 
-#: what the labels worker reads
+#: the topics of the labels worker
 TOPICS = [LABELS_TOPIC, DECISIONS]

@@ -1,4 +1,4 @@
-"""Files of other people's making as transactions and labels: a mapping in TOML says which column becomes which field."""
+"""Read foreign files as transactions and labels: a TOML mapping says which column becomes which field."""
 
 from streams.mapping.definition import Mapping, MappingError, load_mapping, parse_mapping
 from streams.mapping.replay import Records, ReplayFile, load_history

@@ -1,5 +1,5 @@
-"""From source columns to a field's column. What cannot be converted becomes null and is marked, so that its row goes on
-as the producer sent it and is refused where every bad row is: in the processor, with a reason."""
+"""Convert source columns to a field's column. A value that cannot be converted becomes null and its row is marked: the row is
+sent as its producer wrote it, and the processor refuses it with a reason, like every bad row."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _ZONED = r"(Z|z|[+-]\d\d:?\d\d)$"
 
 @dataclass(frozen=True)
 class Converted:
-    """``values``: the field, null where absent or unfit; ``unfit``: rows whose source holds something that does not fit."""
+    """``values``: the field, null where absent or unfit; ``unfit``: rows whose source value does not fit the field."""
 
     values: pa.Array
     unfit: Mask
 
 
 def as_text(column: pa.Array) -> pa.Array:
-    """Identifiers as text: whole numbers without a decimal point, whatever type the file gave them."""
+    """Identifiers as text: whole numbers get no decimal point, whatever type the file gives them."""
     if pa.types.is_dictionary(column.type):
         return as_text(column.dictionary).take(column.indices)
     if pa.types.is_floating(column.type):
@@ -44,7 +44,7 @@ def as_text(column: pa.Array) -> pa.Array:
 
 
 def convert_text(rule: FieldRule, columns: list[pa.Array], key: bytes | None) -> pa.Array:
-    """The text of a field that is an identifier or a code: mapped, tokenised, put into its template. Null if any part is."""
+    """The text of an identifier or code: values mapped, tokenised and put into the template. Null if any part is null."""
     texts = [as_text(column) for column in columns]
     if rule.map is not None:
         names = pa.array(list(rule.map), pa.string())
@@ -62,7 +62,7 @@ def convert_text(rule: FieldRule, columns: list[pa.Array], key: bytes | None) ->
 
 
 def check_text(field: str, text: pa.Array) -> Converted:
-    """Lengths and, for channels, the known names."""
+    """Check lengths and, for channels, the names."""
     length = pc.utf8_length(text)
     fits = pc.and_(
         pc.greater_equal(length, _MIN_LENGTH.get(field, 1)), pc.less_equal(length, _MAX_LENGTH.get(field, 64))
@@ -74,7 +74,7 @@ def check_text(field: str, text: pa.Array) -> Converted:
 
 
 def convert_time(rule: FieldRule, column: pa.Array, zone: str) -> Converted:
-    """UTC milliseconds. Times that carry no zone are local times of ``zone``; the first of two equal local times is meant."""
+    """Times in UTC milliseconds. A time without a zone is local time of ``zone``; an ambiguous one means the earlier."""
     present = _bools(pc.is_valid(column))
     if rule.epoch is not None:
         number = pc.cast(column, pa.float64(), safe=False)
@@ -96,7 +96,7 @@ def convert_time(rule: FieldRule, column: pa.Array, zone: str) -> Converted:
 
 
 def convert_amount(rule: FieldRule, column: pa.Array) -> Converted:
-    """Integer minor units, rounded half to even in decimal, as the amount was written."""
+    """Amounts in integer minor units, rounded half to even on the decimal digits as written."""
     present = _bools(pc.is_valid(column))
     value = _numbers(column).to_numpy(zero_copy_only=False)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -152,7 +152,7 @@ def _localise(column: pa.Array, zone: str) -> pa.Array:
 
 
 def _numbers(column: pa.Array) -> pa.Array:
-    """float64, null or NaN where the source is absent or no number."""
+    """The column as float64; null or NaN where the source is absent or not a number."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):

@@ -1,7 +1,7 @@
-"""A mapping names, for each field of a transaction, the column it comes from and how. Written in TOML, ten lines a table.
+"""A mapping says for each field of a transaction which column it comes from and how it is converted. In TOML, for example:
 
-zone = "Europe/Paris"                 # of times that carry none; default UTC
-order_by = "booked_at"                # column; default: the file's own order
+zone = "Europe/Paris"                 # of times without a zone; default UTC
+order_by = "booked_at"                # a column; default: the order of the file
 [fields]
 transaction_id = { column = "id", template = "bank-{}" }
 event_time = "booked_at"              # a string is short for { column = "booked_at" }
@@ -32,18 +32,18 @@ Scalar = str | int | float | bool
 
 
 class MappingError(Exception):
-    """A mapping or the file it is used on does not fit; the text names the place and what would fit."""
+    """A mapping is invalid or does not fit its file; the text names the place and what would fit."""
 
     exit_code = 2
 
 
 class FieldRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where one field comes from: a ``constant``, or one or more columns.
+    """Where a field comes from: a ``constant``, or one or more columns.
 
-    ``template`` holds one ``{}`` per column. ``exponent`` turns major units into minor ones (2: euros to cents).
-    ``epoch`` says that a number counts seconds or milliseconds since 1970, ``format`` is a strptime format for times
-    that are not ISO 8601. ``map`` translates values; a value that it does not hold becomes null. ``tokenise`` replaces
-    a card number by a keyed HMAC.
+    ``template`` has one ``{}`` per column. ``exponent`` converts major units to minor units (2: euros to cents).
+    ``epoch``: the number counts seconds or milliseconds since 1970. ``format``: strptime format of times that are not
+    ISO 8601. ``map`` translates values; a value not in it becomes null. ``tokenise`` replaces a card number by a keyed
+    HMAC.
     """
 
     column: str | list[str] | None = None
@@ -57,25 +57,25 @@ class FieldRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def columns(self) -> list[str]:
-        """Names of the columns that it reads, none for a constant."""
+        """Names of the columns it reads; none for a constant."""
         if self.column is None:
             return []
         return [self.column] if isinstance(self.column, str) else list(self.column)
 
 
 class LabelRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which value of which column means fraud, and how long after the transaction one learns it. Null: never."""
+    """Which value of which column means fraud, and how many days after the transaction the label comes. Null: no label."""
 
     column: str
     fraud: Scalar = 1
     delay_days: float = 7.0
     source: Literal["chargeback", "analyst", "customer"] = "chargeback"
-    #: whether the other transactions are said to be legitimate, after the same delay
+    #: whether all other transactions get the label legit, after the same delay
     legit: bool = True
 
 
 class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One table's way into transactions and labels."""
+    """How the columns of one table become transactions and labels."""
 
     fields: dict[str, FieldRule | str]
     label: LabelRule | None = None
@@ -83,13 +83,13 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     order_by: str | None = None
 
     def rule(self, field: str) -> FieldRule | None:
-        """The rule of a field, None where the table has nothing for it."""
+        """The rule of a field; None if the mapping has none."""
         found = self.fields.get(field)
         return FieldRule(column=found) if isinstance(found, str) else found
 
     @property
     def columns(self) -> list[str]:
-        """Every column that is read, each once."""
+        """All columns that are read, each once."""
         names = [name for field in self.fields for name in (self.rule(field) or FieldRule()).columns]
         names += [self.label.column] if self.label else []
         names += [self.order_by] if self.order_by else []
@@ -105,7 +105,7 @@ def load_mapping(name: str | Path) -> Mapping:
     """A built-in mapping by its name (``handbook``, ``sparkov``), else a TOML file.
 
     Raises:
-        MappingError: there is no such file, or it does not say what a mapping must.
+        MappingError: there is no such file, or its content is not a valid mapping.
     """
     if str(name) in BUILTIN:
         raw = (resources.files("streams.mapping") / "builtin" / f"{name}.toml").read_bytes()

@@ -1,6 +1,6 @@
-"""Columns of transactions and labels to the JSON values of their topics, without a Python object per field.
+"""Encode columns of transactions and labels as the JSON values of their topics, without a Python object per field.
 
-The text is put together by Arrow column by column: about 2 microseconds a row where one dict per row takes 10.
+Arrow joins the text column by column: about 2 microseconds a row, against 10 for one dict per row.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-#: order of the fields in the JSON; event_time comes first so that a live source can put the present moment in its place
+#: order of the fields in the JSON; event_time comes first so that a live source can write the present time instead
 TRANSACTION_FIELDS = (
     "transaction_id", "card_id", "merchant_id", "amount_minor", "currency", "customer_id", "device_id", "ip", "mcc",
     "channel", "country", "latitude", "longitude", "tenant",
@@ -19,7 +19,7 @@ LIVE_HEAD = b'{"event_time":"'
 
 
 def encode_transactions(table: pa.Table) -> list[bytes]:
-    """One JSON value per row of a history table. Columns that are absent or null are left out of the contract's optional ones.
+    """One JSON value per row of a history table. Optional fields whose column is missing or all null are left out.
 
     Raises:
         KeyError: a required column is missing from the table.
@@ -30,12 +30,12 @@ def encode_transactions(table: pa.Table) -> list[bytes]:
 
 
 def encode_live_tails(table: pa.Table) -> list[bytes]:
-    """What follows the event time: a value is ``LIVE_HEAD + b"2026-11-21T10:15:30.123Z" + tail``."""
+    """Everything after the event time; a whole value is ``LIVE_HEAD + b"2026-11-21T10:15:30.123Z" + tail``."""
     return _join(_tail_parts(table))
 
 
 def encode_labels(table: pa.Table, source: str = "chargeback") -> list[bytes]:
-    """One JSON label per row; every row must have ``label`` and ``label_time``. ``label_source`` says who, else ``source``."""
+    """One JSON label per row; ``label`` and ``label_time`` must be set. The source is ``label_source``, else ``source``."""
     by = table["label_source"] if "label_source" in table.column_names else pa.scalar(source)
     parts: list[pa.ChunkedArray | pa.Scalar] = [
         pa.scalar('{"transaction_id":'), _quoted(table["transaction_id"]),
@@ -50,7 +50,7 @@ def encode_labels(table: pa.Table, source: str = "chargeback") -> list[bytes]:
 
 
 def encode_keys(column: pa.ChunkedArray) -> list[bytes | None]:
-    """Record keys: the text of each identifier as bytes."""
+    """Record keys: the bytes of each identifier's text."""
     keys: list[bytes | None] = column.cast(pa.binary()).to_pylist()
     return keys
 

@@ -1,4 +1,4 @@
-"""A mapped file as history (a table, for training) or as traffic (records in the order of arrival, labels when they are due)."""
+"""A mapped file as history (a table, for training) or as traffic (records in order of arrival, labels when due)."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _ONE_PROCESS_KEY = msgspec.json.encode({"only": "within one table"}).ljust(KEY_B
 
 
 def load_history(path: str | Path, mapping: Mapping, key: bytes | None = None) -> pa.Table:
-    """The rows that are transactions, in replay order, as a history table (label columns included).
+    """The valid rows in replay order, as a history table with label columns.
 
-    Without a key, card numbers get tokens that mean nothing outside this table: enough to train and evaluate on it.
+    Without a key, card tokens have no meaning outside this table, which is enough for training and evaluation.
 
     Raises:
         MappingError: the file cannot be read, lacks a column, or an identifier holds a card number.
@@ -34,7 +34,7 @@ def load_history(path: str | Path, mapping: Mapping, key: bytes | None = None) -
 
 @dataclass(frozen=True)
 class Records:
-    """Kafka records of one topic: keys and values of one length; ``clock_ms`` is the event time reached after them."""
+    """Kafka records of one topic: keys and values of equal number; ``clock_ms`` is the event time reached after them."""
 
     keys: list[bytes | None]
     values: list[bytes]
@@ -42,7 +42,7 @@ class Records:
 
 
 class ReplayFile:
-    """A file as traffic. Rows that cannot be transactions go on as their producer sent them (card numbers masked).
+    """A file as traffic. Rows that are not valid transactions are sent as their producer wrote them, card numbers masked.
 
     Raises:
         MappingError: as ``load_history``; also when the mapping tokenises and there is no key.
@@ -65,17 +65,17 @@ class ReplayFile:
 
     @property
     def unfit(self) -> int:
-        """Rows that will end in `dead-letters`."""
+        """Number of rows that will become dead letters."""
         return int(self._source.unfit.sum())
 
     @property
     def first_event_ms(self) -> int | None:
-        """Smallest event time, None without any."""
+        """Smallest event time in ms; None if no row has one."""
         smallest = pc.min(self._source.table["event_time"].cast(pa.int64())).as_py()
         return None if smallest is None else int(smallest)
 
     def transactions(self, size: int = 2_000) -> Iterator[Records]:
-        """All rows in replay order, ``size`` at a time. The clock never goes back."""
+        """All rows in replay order, ``size`` at a time; ``clock_ms`` never decreases."""
         clock = -(2**62)
         for begin in range(0, self.rows, size):
             part = self._source.table.slice(begin, size)
@@ -84,14 +84,14 @@ class ReplayFile:
             yield Records(encode_keys(part["card_id"]), self._values(begin, part), clock)
 
     def event_times(self, size: int = 2_000) -> Iterator[np.ndarray]:
-        """Event times (ms, int64) of the same slices, carried forward where a row has none."""
+        """Event times (ms, int64) of the same slices; a row without a time takes the previous one."""
         times = self._source.table["event_time"].cast(pa.int64())
         filled = pc.fill_null_backward(pc.fill_null_forward(times)).to_numpy()
         for begin in range(0, self.rows, size):
             yield filled[begin : begin + size]
 
     def labels_until(self, clock_ms: int | None, most: int = 20_000) -> Records:
-        """Labels due by that event time and not given yet, ``most`` at a time; None: whatever is left."""
+        """Up to ``most`` labels due by that event time and not returned yet; None: all that are left."""
         begin = self._labels_done
         end = (
             len(self._label_ms)

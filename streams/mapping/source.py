@@ -1,4 +1,4 @@
-"""A file read through its mapping: every field as a column, and which rows cannot be transactions."""
+"""Read a file through its mapping: one column per field, and a mark on rows that are not valid transactions."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from streams.mapping import columns as convert
 from streams.mapping.columns import Converted, Mask
 from streams.mapping.definition import OPTIONAL, REQUIRED, FieldRule, Mapping, MappingError
 
-#: 12 digits, single spaces or dashes between them: only such text can hold a card number
+#: at least 12 digits with single spaces or dashes between them: only such text can hold a card number
 _MAYBE_CARD = r"[0-9]([ -]?[0-9]){11}"
 
 
 @dataclass(frozen=True)
 class Source:
-    """``table``: fields as columns, label columns beside them, in replay order; ``unfit``: rows that no transaction can be
-    made of; ``raw``: what the file held in the columns that the mapping reads, same rows."""
+    """``table``: fields and label columns, in replay order; ``unfit``: rows that are not valid transactions; ``raw``: the
+    columns of the file that the mapping reads, same rows."""
 
     table: pa.Table
     unfit: Mask
@@ -58,7 +58,7 @@ def read_source(path: Path, mapping: Mapping, key: bytes | None, limit: int | No
 
 
 def unfit_rows(source: Source, rows: Iterator[int]) -> Iterator[dict[str, Any]]:
-    """Rows as their producer sent them: converted where that is possible, else the file's own value (NaN as null)."""
+    """Rows as their producer wrote them: converted values where possible, else the file's own value (NaN as null)."""
     names = [n for n in source.table.column_names if n in REQUIRED + OPTIONAL]
     for row in rows:
         out: dict[str, Any] = {}
@@ -88,7 +88,7 @@ def _read(path: Path, mapping: Mapping) -> pa.Table:
             with csv.open_csv(path) as opened:
                 names = opened.schema.names
             _require(path, wanted, names)
-            # every column as text: an identifier keeps its leading zeros, an amount the digits that were written
+            # every column is read as text: identifiers keep leading zeros, amounts keep the digits written
             options = csv.ConvertOptions(
                 include_columns=wanted,
                 column_types=dict.fromkeys(wanted, pa.string()),
@@ -160,7 +160,7 @@ def _refuse_card_numbers(fields: dict[str, pa.Array], mapping: Mapping) -> None:
         for text in pc.unique(suspects).to_pylist():
             if find_card_number(text):
                 raise MappingError(
-                    f"column {', '.join(rule.columns)} puts card numbers into {name}: write tokenise = true in its rule"
+                    f"column {', '.join(rule.columns)} puts card numbers into {name}: add tokenise = true to its rule"
                 )
 
 
