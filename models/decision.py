@@ -15,7 +15,7 @@ class Reason(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, kw_only=True, omit_defaults=False):
-    """The one decision of a transaction. ``status`` says how well founded it is; ``degraded_by`` what was missing."""
+    """The decision of one transaction. ``status``: whether all inputs were there; ``degraded_by``: which were missing."""
 
     transaction_id: str
     decision: Literal["approve", "review", "decline"]

@@ -1,8 +1,8 @@
-"""A bundle: model, layout of its features, policy, calibration, drift reference, evaluation and lineage, in one signed folder.
+"""A bundle: a signed folder with the model, its feature columns, policy, calibration, drift reference, evaluation and lineage.
 
-``<bundles>/<model>/<version>/`` holds the files below; ``manifest.json`` names each with its SHA-256 and
-``manifest.sig`` signs the manifest. Whatever does not fit is refused as a whole (invariant 7), and what was checked is
-what is used: every file is read once, into memory.
+``<bundles>/<model>/<version>/`` holds the files below. ``manifest.json`` lists each with its SHA-256, ``manifest.sig`` signs the
+manifest. A bundle with any fault is refused as a whole (invariant 7). Every file is read once, into memory, so the bytes used
+are the bytes checked.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FILES = (
 SIGNATURE = "manifest.sig"
 _VERSION = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
-#: a bundle's file beyond this is a mistake, and is not read into memory
+#: a larger file is taken for a mistake and not read
 MAX_FILE_BYTES = 512 * 2**20
 
 
@@ -43,7 +43,7 @@ class BundleRefused(Exception):
     Reasons: ``missing``, ``signature``, ``hash``, ``catalogue``, ``unparsable``, ``keys``.
     """
 
-    #: of the command that meets it: a check failed
+    #: exit code of commands that fail with it: a check failed
     exit_code = 1
 
     def __init__(self, reason: str, text: str) -> None:
@@ -52,14 +52,14 @@ class BundleRefused(Exception):
 
 
 class BundleExists(Exception):
-    """That version is published already; versions are never overwritten."""
+    """This version is already published; versions are never overwritten."""
 
 
 @dataclass(frozen=True)
 class BundleContent:
-    """What is published: the model in both forms and all that travels with it.
+    """The content to publish: the model in both formats and everything that belongs to it.
 
-    The model takes vectors of ``layout``; so has the reference its columns.
+    The model's inputs and the reference's columns follow ``layout``.
     """
 
     model_ubj: bytes
@@ -74,7 +74,7 @@ class BundleContent:
 
 @dataclass(frozen=True)
 class Bundle(BundleContent):
-    """A bundle that was checked. ``path`` is where it came from; the bytes here are the ones that were checked."""
+    """A bundle that has been checked. ``path`` is its folder; the bytes held here are the ones that were checked."""
 
     model: str
     version: str
@@ -90,7 +90,7 @@ def parse_version(version: str) -> tuple[int, int, int]:
     """(major, minor, patch).
 
     Raises:
-        ValueError: it is not three numbers with dots.
+        ValueError: not three numbers separated by dots.
     """
     found = _VERSION.fullmatch(version)
     if not found:
@@ -99,10 +99,10 @@ def parse_version(version: str) -> tuple[int, int, int]:
 
 
 def bundle_path(bundles_dir: Path, model: str, version: str) -> Path:
-    """Where a version lives. Names come from requests, so they are checked before they become a path.
+    """The folder of a version. Names come from requests, so they are checked before they are used in a path.
 
     Raises:
-        ValueError: model or version has another form.
+        ValueError: model or version is malformed.
     """
     parse_version(version)
     if not _NAME.fullmatch(model):
@@ -119,10 +119,10 @@ def publish(
     version: str,
     created_at: datetime,
 ) -> Path:
-    """Write, sign and publish a bundle: it appears whole under its version, or not at all.
+    """Write, sign and publish a bundle; it appears complete under its version, or not at all.
 
     Raises:
-        BundleExists: that version is there already.
+        BundleExists: that version is already published.
         KeyProblem: it cannot be signed.
     """
     target = bundle_path(bundles_dir, model, version)
@@ -154,15 +154,15 @@ def publish(
 
 
 def load_bundle(path: Path, trusted_keys_dir: Path, running: Layout | None = OWN) -> Bundle:
-    """Read and check a bundle. It fits when each of its features is there with the same definition.
+    """Read and check a bundle. It fits if ``running`` has each of its features with the same definition.
 
     Args:
         path: the version's folder.
         trusted_keys_dir: folder of ``*.pub`` files (Ed25519, PEM).
-        running: the columns that features will be made with; None: what it fits is not asked.
+        running: the columns of the features that will be computed; None: not checked.
 
     Raises:
-        BundleRefused: with its reason; nothing of the bundle may be used then.
+        BundleRefused: with its reason; nothing of the bundle may be used.
     """
     path = Path(path)
     raw_manifest = _read(path / MANIFEST)
@@ -187,12 +187,12 @@ def load_bundle(path: Path, trusted_keys_dir: Path, running: Layout | None = OWN
 
 
 def check_fits(path: Path, layout: Layout, running: Layout) -> None:
-    """Raises: BundleRefused, naming the entries that ``running`` lacks or defines otherwise."""
+    """Raises: BundleRefused, naming the features that ``running`` lacks or defines differently."""
     if why := layout.misfit(running):
         raise BundleRefused(
             "catalogue",
-            f"{path} was trained on features of catalogue {layout.catalogue}, which {running.catalogue} does not give "
-            f"({why}): train anew",
+            f"{path} was trained on features of catalogue {layout.catalogue}, which {running.catalogue} does not provide "
+            f"({why}): train a new model",
         )
 
 

@@ -1,6 +1,6 @@
-"""A bundle's manifest: what it says it is, each file's digest, and the layout of the vectors that its model takes.
+"""A bundle's manifest: its name and version, each file's digest, and the columns of the vectors that its model takes.
 
-No signature is checked here; the drift stream's environment, which has no cryptography, reads manifests too.
+It is read without checking the signature: the environment of the drift process has no cryptography library.
 """
 
 from __future__ import annotations
@@ -30,6 +30,6 @@ def layout_of(manifest: Manifest) -> Layout:
     """The columns of the bundle's model.
 
     Raises:
-        ValueError: a name stands twice, or without a definition.
+        ValueError: a name occurs twice, or has no definition.
     """
     return Layout(manifest.catalogue_hash, tuple(manifest.feature_names), tuple(manifest.definitions))

@@ -1,6 +1,6 @@
-"""The drift reference of a bundle: rows and scores the model was trained on, for the tests that watch it live.
+"""A bundle's drift reference: a sample of the rows that the model was trained on, with its scores, to compare live data with.
 
-NumPy only and free of pickle, so that the drift stream's own environment (NumPy 1.24) reads it too.
+It uses only NumPy and no pickle, so that the environment of the drift process (NumPy 1.24) can read it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-#: enough for a Kolmogorov-Smirnov test to see shifts of 0.05, small enough to travel in every bundle
+#: enough for a Kolmogorov-Smirnov test to see shifts of 0.05, and small enough to be part of every bundle
 REFERENCE_ROWS = 2_000
 
 
 @dataclass(frozen=True)
 class Reference:
-    """``matrix`` float32 (rows, WIDTH) in catalogue order, ``scores`` float32 (rows,), ``names`` the columns."""
+    """``matrix`` float32 (rows, width), ``scores`` float32 (rows,), ``names``: the matrix' columns."""
 
     matrix: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
@@ -28,7 +28,7 @@ class Reference:
 def sample_reference(
     matrix: npt.NDArray[np.float32], scores: npt.NDArray[np.float32], names: tuple[str, ...], *, seed: int
 ) -> Reference:
-    """At most ``REFERENCE_ROWS`` rows drawn without replacement, in their order."""
+    """At most ``REFERENCE_ROWS`` rows, drawn without replacement, in their original order."""
     rows = np.arange(len(matrix))
     if len(rows) > REFERENCE_ROWS:
         rows = np.sort(np.random.default_rng(seed).choice(rows, REFERENCE_ROWS, replace=False))
@@ -51,7 +51,7 @@ def load_reference(source: Path | bytes) -> Reference:
     """Read ``reference.npz`` from a path or its bytes.
 
     Raises:
-        ValueError: it is not such a file, or its arrays do not fit each other.
+        ValueError: not such a file, or its arrays have unequal sizes.
     """
     stream = io.BytesIO(source if isinstance(source, bytes) else Path(source).read_bytes())
     with np.load(stream, allow_pickle=False) as data:
@@ -59,6 +59,6 @@ def load_reference(source: Path | bytes) -> Reference:
         names = tuple(str(name) for name in data["names"])
     if matrix.dtype != np.float32 or matrix.ndim != 2 or matrix.shape != (len(scores), len(names)):
         raise ValueError(
-            f"reference arrays do not fit: matrix {matrix.shape}, scores {scores.shape}, {len(names)} names"
+            f"sizes of the reference's arrays differ: matrix {matrix.shape}, scores {scores.shape}, {len(names)} names"
         )
     return Reference(matrix, scores.astype(np.float32), names)

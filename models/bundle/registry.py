@@ -1,6 +1,6 @@
-"""The bundles of a stack on disk and the state of each, kept beside the signed folders: ``<model>/<version>.state.json``.
+"""The bundles of a stack on disk, and the state of each, stored beside its signed folder: ``<model>/<version>.state.json``.
 
-States are written by the trainer (publication) and the rollout process (everything after) only; each write is whole.
+Only the trainer (on publication) and the rollout process (after it) write states; each write replaces the whole file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ State = Literal["published", "awaiting approval", "approved", "live", "supersede
 
 
 class VersionState(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a version stands, since when, by whom and why."""
+    """The state of a version: since when, set by whom and why."""
 
     state: State
     since: datetime
@@ -57,7 +57,7 @@ def next_policy_version(bundles_dir: Path, model: str) -> str:
 
 
 def next_patch(bundles_dir: Path, model: str, version: str) -> str:
-    """The first version that is free after ``version`` with the same model: 1.4.1 after 1.4.0."""
+    """The next free patch version of ``version``: 1.4.1 after 1.4.0. For a new policy with the same model."""
     present = set(versions(bundles_dir, model))
     major, minor, patch = parse_version(version)
     while f"{major}.{minor}.{patch}" in present:
@@ -66,7 +66,7 @@ def next_patch(bundles_dir: Path, model: str, version: str) -> str:
 
 
 def read_state(bundles_dir: Path, model: str, version: str) -> VersionState | None:
-    """The state of a version; None where none was written or it does not parse (it counts as not approved then)."""
+    """The state of a version; None if there is none or it does not parse (the version then counts as not approved)."""
     try:
         return msgspec.json.decode(_state_path(bundles_dir, model, version).read_bytes(), type=VersionState)
     except (FileNotFoundError, msgspec.MsgspecError):
@@ -74,7 +74,7 @@ def read_state(bundles_dir: Path, model: str, version: str) -> VersionState | No
 
 
 def write_state(bundles_dir: Path, model: str, version: str, state: VersionState) -> None:
-    """Replace a version's state, whole."""
+    """Replace a version's state file."""
     path = _state_path(bundles_dir, model, version)
     tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     tmp.write_bytes(msgspec.json.format(msgspec.json.encode(state), indent=2))
@@ -91,7 +91,7 @@ def states(bundles_dir: Path, model: str) -> dict[str, State]:
 
 
 def peek(bundles_dir: Path, model: str, version: str, name: str) -> dict[str, object]:
-    """``evaluation.json`` or ``lineage.json`` of a version for display: not verified. Empty where unreadable."""
+    """``evaluation.json`` or ``lineage.json`` of a version, for display only: not verified. Empty if unreadable."""
     try:
         raw = (bundle_path(bundles_dir, model, version) / name).read_bytes()
         return msgspec.json.decode(raw, type=dict[str, object])
@@ -100,7 +100,7 @@ def peek(bundles_dir: Path, model: str, version: str, name: str) -> dict[str, ob
 
 
 def created_at(bundles_dir: Path, model: str, version: str) -> datetime | None:
-    """When a version was made, by its manifest (not verified)."""
+    """When a version was created, from its manifest (not verified)."""
     try:
         raw = (bundle_path(bundles_dir, model, version) / MANIFEST).read_bytes()
         return msgspec.json.decode(raw, type=Manifest).created_at

@@ -1,4 +1,4 @@
-"""Ed25519 signatures over a bundle's manifest: who may publish (one signing key) and whom a replica trusts (many)."""
+"""Ed25519 signatures of a bundle's manifest: one signing key to publish with, any number of trusted keys to check with."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ TRUSTED = "trusted"
 
 
 class KeyProblem(Exception):
-    """A key is missing or unreadable; the text says which and what to do."""
+    """A key is missing or unreadable; the text names the key and the remedy."""
 
 
 def ensure_keys(keys_dir: Path) -> Path:
-    """Make a signing key (mode 0600) and trust its public half, where there is none yet.
+    """Make a signing key (mode 0600) if there is none, and trust its public key.
 
     Returns:
         the folder of trusted public keys.
@@ -37,7 +37,7 @@ def ensure_keys(keys_dir: Path) -> Path:
             file.flush()
             os.fsync(file.fileno())
         try:
-            # link, not rename: of two processes that start together one key wins and both use it
+            # link, not rename: if two processes start together, one key wins and both use it
             os.link(tmp, path)
         except FileExistsError:
             pass
@@ -54,7 +54,7 @@ def ensure_keys(keys_dir: Path) -> Path:
 
 
 def sign(payload: bytes, keys_dir: Path) -> bytes:
-    """64 bytes of signature.
+    """The signature, 64 bytes.
 
     Raises:
         KeyProblem: there is no signing key, or it does not parse.
@@ -63,10 +63,10 @@ def sign(payload: bytes, keys_dir: Path) -> bytes:
 
 
 def is_signed(payload: bytes, signature: bytes, trusted_dir: Path) -> bool:
-    """Whether any of the trusted keys (``*.pub``, PEM) made this signature.
+    """Whether one of the trusted keys (``*.pub``, PEM) made this signature.
 
     Raises:
-        KeyProblem: there is no trusted key at all, or one does not parse.
+        KeyProblem: there is no trusted key, or one does not parse.
     """
     keys = [_public_key(path) for path in sorted(Path(trusted_dir).glob("*.pub"))]
     if not keys:

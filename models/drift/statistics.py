@@ -1,7 +1,7 @@
-"""Drift, pure: how far a window of transactions lies from a reference, what that is called, when to ask for a new model.
+"""Drift statistics, pure: how far a window lies from a reference, how severe that is, and when to request a new model.
 
-Significance alone alarms over nothing once windows are large, effect size alone alarms over noise once they are
-small; a severity here needs both. Nothing in this file reads a clock, a topic or a detector library.
+With large windows significance alone raises alarms for nothing; with small ones effect size alone raises alarms for noise. A
+severity here needs both. Nothing in this file uses a clock, a topic or a detector library.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy.typing as npt
 Severity = Literal["none", "warning", "critical"]
 Floats = npt.NDArray[np.floating]
 
-#: a bin that one side never fills still counts as this share, so that the logarithm stays finite
+#: smallest share of a bin in PSI, so that the logarithm of an empty bin stays finite
 _FLOOR_SHARE = 1e-3
-#: categories rarer than this in both samples are judged together: single ones are noise
+#: categories rarer than this in both samples are pooled, because single ones are noise
 _RARE_SHARE = 0.005
 
 
@@ -27,8 +27,8 @@ _RARE_SHARE = 0.005
 class Thresholds:
     """What counts as drift. ``distance`` is the KS statistic (numbers) or the total variation (categories), 0 to 1.
 
-    PSI bands after Siddiqi, *Credit Risk Scorecards* (2006): below 0.1 stable, 0.1 to 0.25 shifting; critical
-    starts at 0.2 because a confirmation in a second window follows.
+    PSI bands after Siddiqi, *Credit Risk Scorecards* (2006): below 0.1 stable, 0.1 to 0.25 shifting. Critical starts at 0.2,
+    because a second window has to confirm it.
     """
 
     false_discovery_rate: float = 0.01
@@ -40,10 +40,10 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class WindowPolicy:
-    """How many rows a test looks at and how often: each ``step_rows`` new rows, or after ``step_s`` with enough rows.
+    """How many rows a test uses and when it runs: after ``step_rows`` new rows, or after ``step_s`` if there are enough rows.
 
-    Two tests are at least ``pause_s`` apart, and of faster traffic ``rows_per_s`` are looked at: drift never needs
-    all of it, and must never slow a decision down.
+    Two tests are at least ``pause_s`` apart. At most ``rows_per_s`` rows are sampled: drift does not need all traffic, and must
+    never slow a decision down.
     """
 
     rows: int = 2000
@@ -56,18 +56,18 @@ class WindowPolicy:
 
 @dataclass(frozen=True)
 class RetrainingPolicy:
-    """A request follows ``confirm_rounds`` tests in a row that found the same thing critical, once per cooldown."""
+    """A request is made when ``confirm_rounds`` tests in a row found the same thing critical, once per cooldown."""
 
     confirm_rounds: int = 2
     cooldown_s: float = 3600.0
-    #: history asked for, up to the end of the window that drifted
+    #: length of the requested history, which ends with the window that drifted
     training_span_s: float = 60 * 86400.0
     remembered_keys: int = 200
 
 
 @dataclass(frozen=True)
 class RetrainingState:
-    """What the policy remembers: tests in a row per finding, requests made (dedupe key to seconds since 1970)."""
+    """Consecutive critical tests per finding, and the requests made (dedupe key to seconds since 1970)."""
 
     streaks: Mapping[str, int] = field(default_factory=dict)
     asked: Mapping[str, float] = field(default_factory=dict)
@@ -91,7 +91,7 @@ def bin_shares(values: Floats, edges: npt.NDArray[np.float64]) -> npt.NDArray[np
 def pool_rare(
     reference: npt.NDArray[np.float32], window: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """The same values with categories that are rare on both sides made one (-1), so that expected counts are not tiny."""
+    """The same values, with categories rare in both samples replaced by -1, so that expected counts are not tiny."""
     codes = np.union1d(reference, window)
     rare = codes[np.maximum(*category_shares(reference, window)) < _RARE_SHARE]
     pooled = [np.where(np.isin(side, rare), np.float32(-1), side) for side in (reference, window)]
@@ -101,20 +101,20 @@ def pool_rare(
 def category_shares(
     reference: Floats, window: Floats
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Share of each category that either sample has, in the order of the categories; both samples hold values."""
+    """Share of each category found in either sample, in the order of the categories; both samples must have values."""
     codes = np.union1d(reference, window)
     counts = [np.bincount(np.searchsorted(codes, side), minlength=len(codes)) for side in (reference, window)]
     return counts[0] / len(reference), counts[1] / len(window)
 
 
 def population_stability_index(expected: npt.NDArray[np.float64], actual: npt.NDArray[np.float64]) -> float:
-    """PSI = sum((actual - expected) * ln(actual / expected)) over bins given as shares; 0 means the same."""
+    """PSI = sum((actual - expected) * ln(actual / expected)) over bins given as shares; 0 means equal."""
     floor_e, floor_a = np.maximum(expected, _FLOOR_SHARE), np.maximum(actual, _FLOOR_SHARE)
     return float(np.sum((floor_a - floor_e) * np.log(floor_a / floor_e)))
 
 
 def total_variation(expected: npt.NDArray[np.float64], actual: npt.NDArray[np.float64]) -> float:
-    """Half the sum of absolute differences between two distributions given as shares: 0 the same, 1 disjoint."""
+    """Half the sum of absolute differences of two distributions given as shares: 0 equal, 1 disjoint."""
     return float(np.abs(expected - actual).sum() / 2)
 
 
@@ -125,7 +125,7 @@ def numeric_psi(reference: Floats, window: Floats) -> float:
 
 
 def significant(p_values: Iterable[float], false_discovery_rate: float) -> npt.NDArray[np.bool_]:
-    """Which hypotheses are rejected with the false discovery rate held (Benjamini and Hochberg, 1995)."""
+    """Which hypotheses are rejected at a false discovery rate (Benjamini and Hochberg, 1995)."""
     p = np.asarray(list(p_values), dtype=np.float64)
     if not len(p):
         return np.zeros(0, dtype=bool)
@@ -138,7 +138,7 @@ def significant(p_values: Iterable[float], false_discovery_rate: float) -> npt.N
 
 
 def severity(is_significant: bool, distance: float, psi: float | None, limits: Thresholds) -> Severity:
-    """The word for one finding: significant and large by either measure, else "none"."""
+    """The severity of one finding: it must be significant, and large by distance or PSI; else "none"."""
     if not is_significant:
         return "none"
     effect = psi or 0.0
@@ -152,11 +152,11 @@ def severity(is_significant: bool, distance: float, psi: float | None, limits: T
 def same_hours(
     reference_hours: Floats, window_hours: Floats, wanted: int, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """Rows of the reference, ``wanted`` of them where it can, drawn with the window's mix of hours of the day.
+    """Row numbers of the reference, ``wanted`` if possible, drawn with the window's mix of hours of the day.
 
-    A window covers minutes and a reference covers weeks: what people buy at four in the morning is no drift. The
-    hours are widened by up to three on either side until the reference has enough rows there; where a quarter of
-    ``wanted`` cannot be had even so, all of the reference is the answer.
+    A window covers minutes and a reference weeks, so the usual shopping at four in the morning would look like drift. The hours
+    are widened by up to three on either side until the reference has enough rows; if that gives less than a quarter of
+    ``wanted``, all rows of the reference are returned.
     """
     everything = np.arange(len(reference_hours))
     known = window_hours[~np.isnan(window_hours)].astype(np.int64) % 24
@@ -176,13 +176,13 @@ def same_hours(
 
 
 def request_key(model: str, model_version: str, findings: Iterable[str]) -> str:
-    """One key per model version and set of findings: the same drift asks once."""
+    """One key per model version and set of findings, so that the same drift makes one request."""
     digest = hashlib.sha256("\n".join(sorted(set(findings))).encode()).hexdigest()[:12]
     return f"drift:{model}:{model_version}:{digest}"
 
 
 def after_round(state: RetrainingState, critical: Iterable[str]) -> RetrainingState:
-    """Count one more test in a row for each critical finding, and forget those that were not found again."""
+    """Count one more consecutive test for each critical finding, and drop findings that did not recur."""
     return replace(state, streaks={name: state.streaks.get(name, 0) + 1 for name in sorted(set(critical))})
 
 
@@ -203,20 +203,20 @@ def due_request(
 def remember_request(
     state: RetrainingState, policy: RetrainingPolicy, key: str, now_s: float
 ) -> RetrainingState:
-    """The state after a request was acknowledged; of old keys the newest ``remembered_keys`` stay."""
+    """The state after a request was acknowledged; only the newest ``remembered_keys`` keys are kept."""
     asked = sorted({**state.asked, key: now_s}.items(), key=lambda item: item[1])
     return replace(state, asked=dict(asked[-policy.remembered_keys :]))
 
 
 def round_due(policy: WindowPolicy, rows: int, new_rows: int, since_last_s: float) -> bool:
-    """Whether a window of ``rows``, ``new_rows`` of them unseen, is to be tested ``since_last_s`` after the last test."""
+    """Whether to test a window of ``rows`` rows, ``new_rows`` of them new, ``since_last_s`` after the last test."""
     if rows < policy.min_rows or new_rows == 0 or since_last_s < policy.pause_s:
         return False
     return new_rows >= policy.step_rows or since_last_s >= policy.step_s
 
 
 class Window:
-    """The newest rows, in a ring: vectors, event times (milliseconds since 1970) and, beside them, newest scores."""
+    """The newest rows in a ring buffer: vectors and event times (ms since 1970), and in a second ring the newest scores."""
 
     def __init__(self, rows: int, width: int) -> None:
         self._matrix = np.full((rows, width), np.nan, dtype=np.float32)
@@ -230,7 +230,7 @@ class Window:
         return min(self._seen, len(self._event_ms))
 
     def add(self, matrix: npt.NDArray[np.float32], event_ms: npt.NDArray[np.int64]) -> None:
-        """Add rows, oldest first; of more than the ring holds the newest stay."""
+        """Add rows, oldest first; if there are more than the ring holds, the newest stay."""
         take = min(len(event_ms), len(self._event_ms))
         at = (self._seen + np.arange(take)) % len(self._event_ms)
         self._matrix[at] = matrix[len(matrix) - take :]
@@ -245,11 +245,11 @@ class Window:
         self._scores_seen += take
 
     def snapshot(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Copies of (matrix, event_ms, scores), and the count of new rows starts again."""
+        """Copies of (matrix, event_ms, scores); resets the count of new rows."""
         self.new_rows = 0
         scores = self._scores[: min(self._scores_seen, len(self._scores))].copy()
         return self._matrix[: len(self)].copy(), self._event_ms[: len(self)].copy(), scores
 
     def forget_scores(self) -> None:
-        """The model has changed: its scores are not comparable with those of the one before; the rows are."""
+        """Drop the scores when the model changes: those of two models are not comparable. The rows stay."""
         self._scores_seen = 0

@@ -1,6 +1,6 @@
-"""Two policies on the same past: which decisions differ, what each rule matched, and what that did to fraud and honest customers.
+"""Compare two policies on past transactions: which decisions differ, what each rule matched, and the effect on fraud and honest customers.
 
-Both policies decide with the scores and features of the time; amounts are added up by currency, in minor units.
+Both policies decide on the scores and features of the time. Amounts are summed by currency, in minor units.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class PastRows:
-    """n decided transactions. Neither ``fraud`` nor ``honest``: not known yet."""
+    """n past transactions. A row that is neither ``fraud`` nor ``honest`` has no label yet."""
 
     scores: npt.NDArray[np.float32]
     matrix: npt.NDArray[np.float32]
@@ -33,7 +33,7 @@ class PastRows:
 
 @dataclass
 class _Side:
-    """What one policy did."""
+    """Sums over the decisions of one policy."""
 
     decisions: Counter[str] = field(default_factory=Counter)
     frauds_caught: int = 0
@@ -65,10 +65,10 @@ class _Side:
 
 
 class Comparison:
-    """Adds up what ``after`` would have decided otherwise than ``before``."""
+    """Sums up where ``after`` decides differently from ``before``."""
 
     def __init__(self, before: Policy, after: Policy, now_ms: float) -> None:
-        """``now_ms``: what has expired then has no effect on any row."""
+        """``now_ms``: rules and entries that have expired at this time have no effect on any row."""
         self._policies = (before, after)
         self._now_ms = now_ms
         self._sides = (_Side(), _Side())
@@ -78,7 +78,7 @@ class Comparison:
         self._errors: dict[str, str] = {}
 
     def add(self, rows: PastRows) -> None:
-        """Decide some rows both ways."""
+        """Decide rows with both policies and add the results."""
         self._rows.update(rows=len(rows.scores), fraud=int(rows.fraud.sum()), honest=int(rows.honest.sum()))
         decided = [
             policy.decide(rows.scores, rows.matrix, rows.columns, self._now_ms, self._failed)
@@ -95,7 +95,7 @@ class Comparison:
                 self._matched[name].update({"matched": 1, told: 1, "changed": int(before[row] != after[row])})
 
     def report(self) -> dict[str, Any]:
-        """Everything that was added up; a rule or list without a row is there with zeros."""
+        """All sums; rules and lists that matched nothing are listed with zeros."""
         after = self._policies[1]
         names = [*(rule.name for rule in after.rules), *(found.name for found in after.lists)]
         kinds = ("matched", "changed", "fraud", "honest", "unknown")

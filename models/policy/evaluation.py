@@ -1,6 +1,6 @@
-"""A policy made ready: from scores, features and fields of a batch to decisions and the names of what matched.
+"""A policy in executable form: from scores, features and fields of a batch to decisions and the names of matched rules.
 
-Precedence: a block list declines; else an allow list approves; else the strictest of score, rules and watch lists.
+Precedence: a block list declines; else an allow list approves; else the strictest of score, rules and watch lists decides.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from models.policy.rules.rule import ActiveRule
 from models.policy.thresholds import APPROVE, DECLINE, REVIEW, Codes, ScoreDecision
 
 logger = logging.getLogger(__name__)
-#: called with the name of a rule or list and the error that made it be skipped
+#: called with the name of a rule or list that failed and was skipped, and the error
 Failed = Callable[[str, Exception], None]
 
 
 def log_failure(name: str, error: Exception) -> None:
-    """What is done about a failed rule where nobody counts them."""
+    """Log a failed rule; for callers that do not count failures."""
     logger.error("rule %s failed and is skipped: %s: %s", name, type(error).__name__, error)
 
 
 class Evaluation:
-    """Stateless between batches; safe to share between threads."""
+    """Keeps no state between batches; safe to share between threads."""
 
     def __init__(
         self, by_score: ScoreDecision, without_score: int, rules: list[ActiveRule], lists: list[ActiveList]
@@ -35,7 +35,7 @@ class Evaluation:
         self._by_score = by_score
         self._without_score = without_score
         self._rules = rules
-        # the strongest is applied last
+        # the strongest kind is applied last
         self._lists = [found for kind in ("watch", "allow", "block") for found in lists if found.kind == kind]
 
     def decide(
@@ -70,9 +70,9 @@ class Evaluation:
         try:
             return self._by_score.decide(batch)
         except FieldUnknown:
-            # where only features are known (a model's evaluation), the policy's own two thresholds stand for all
+            # only features are known (as in a model's evaluation): the policy's own two thresholds are used for all rows
             return self._by_score.by_default(batch.scores)
-        except Exception as error:  # noqa: BLE001 - counted as a rule that failed: two numbers can always decide
+        except Exception as error:  # noqa: BLE001 - counted as a failed rule: the two thresholds can always decide
             failed("thresholds", error)
             return self._by_score.by_default(batch.scores)
 
@@ -93,13 +93,13 @@ class Evaluation:
     def _rows(
         name: str, match: Callable[[], Mask], batch: Batch, failed: Failed
     ) -> npt.NDArray[np.intp] | None:
-        """The rows that match; None where there is none, or the rule failed."""
+        """The row numbers that match; None if there are none or the rule failed."""
         try:
             hit = match()
             return np.flatnonzero(hit) if np.count_nonzero(hit) else None
         except FieldUnknown as error:
             if batch.columns is not None:
                 failed(name, error)
-        except Exception as error:  # noqa: BLE001 - a rule that fails is skipped and said to have failed, never fatal
+        except Exception as error:  # noqa: BLE001 - a failing rule is skipped and reported, never fatal
             failed(name, error)
         return None

@@ -1,4 +1,4 @@
-"""Allow, block and watch lists: values of one field with expiry, owner and reason. One dictionary look-up a row and field."""
+"""Allow, block and watch lists: values of one field with expiry, owner and reason. A match costs one dictionary look-up per row."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ ListField = Literal["card_id", "merchant_id", "customer_id", "device_id", "ip"]
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 Owner = Annotated[str, Meta(min_length=1, max_length=64)]
 Moment = Annotated[datetime, Meta(tz=True)]
-#: entries of all lists of a policy together
+#: limit over all lists of a policy together
 MAX_ENTRIES = 200_000
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One value. What is absent is the list's; an expiry must be in one of the two places."""
+    """One value. Absent fields are taken from the list; an expiry must be set in one of the two."""
 
     value: Annotated[str, Meta(min_length=1, max_length=64)]
     expires: Moment | None = None
@@ -35,9 +35,9 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
 
 
 class PolicyList(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
-    """``block`` declines, ``allow`` approves, ``watch`` gives at least a review. ``tenants`` empty: all of them.
+    """``block`` declines, ``allow`` approves, ``watch`` gives at least a review. ``tenants`` empty: all tenants.
 
-    In a list of ``ip`` a value may be a range, such as 203.0.113.0/24.
+    A value in a list of ``ip`` may be a range, such as 203.0.113.0/24.
     """
 
     name: Name
@@ -52,7 +52,7 @@ class PolicyList(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
 
 @dataclass(frozen=True)
 class ActiveList:
-    """A list made ready: value, or network as (version, prefix length, network address), to its expiry in ms."""
+    """A list in executable form. ``values``: value to expiry in ms; ``networks``: (version, prefix length) to network to expiry."""
 
     name: str
     kind: Kind
@@ -62,14 +62,14 @@ class ActiveList:
     networks: dict[tuple[int, int], dict[int, int]]
 
     def match(self, batch: Batch, now_ms: float) -> Mask:
-        """The rows on the list at ``now_ms``: an entry holds until, and not at, its expiry.
+        """The rows on the list at ``now_ms``; an entry is valid before its expiry.
 
         Raises:
-            FieldUnknown: the rows come without the list's field.
+            FieldUnknown: the rows have no such field.
         """
         column = batch.text(self.field)
         rows: list[int] = []
-        # one call says that nothing is found, as nearly always
+        # usually nothing is found, which one call shows
         if not self.values.keys().isdisjoint(column):
             rows = [row for row, value in enumerate(column) if now_ms < self.values.get(value or "", 0)]
         if self.networks:
@@ -95,19 +95,17 @@ class ActiveList:
 
 
 def activate(lists: Iterable[PolicyList]) -> list[ActiveList]:
-    """Lists made ready for rows.
+    """Lists in executable form.
 
     Raises:
-        PolicyError: an entry without expiry, a repeated value, a range that is none, too many entries.
+        PolicyError: an entry without expiry, a repeated value, an invalid range, too many entries.
     """
     out = []
     count = 0
     for found in lists:
         count += len(found.entries)
         if count > MAX_ENTRIES:
-            raise PolicyError(
-                f"lists hold more than {MAX_ENTRIES} entries together: take out what has expired"
-            )
+            raise PolicyError(f"lists hold more than {MAX_ENTRIES} entries together: remove expired ones")
         values: dict[str, int] = {}
         networks: dict[tuple[int, int], dict[int, int]] = {}
         for entry in found.entries:
@@ -126,7 +124,7 @@ def activate(lists: Iterable[PolicyList]) -> list[ActiveList]:
 
 def _put(found: PolicyList, entry: Entry, target: dict, key: str | int, expires_ms: int) -> None:
     if key in target:
-        raise PolicyError(f"list {found.name}: {entry.value} is there twice: keep one entry")
+        raise PolicyError(f"list {found.name}: {entry.value} occurs twice: keep one entry")
     target[key] = expires_ms
 
 
@@ -134,7 +132,7 @@ def _expiry_ms(found: PolicyList, entry: Entry) -> int:
     expires = entry.expires or found.expires
     if expires is None:
         raise PolicyError(
-            f"list {found.name}: {entry.value} has no expiry: give it one, or the list: expires = 2027-01-31T00:00:00Z"
+            f"list {found.name}: {entry.value} has no expiry: set one for the entry or the list: expires = 2027-01-31T00:00:00Z"
         )
     return int(expires.timestamp() * 1000)
 
@@ -151,7 +149,7 @@ def _network(found: PolicyList, entry: Entry) -> tuple[tuple[int, int], int]:
 
 
 def _address(text: str) -> tuple[int, int, int]:
-    """(version, bits, number) of an address; version 0 where it is none. IPv4 inside IPv6 counts as IPv4."""
+    """(version, bits, number) of an address; version 0 if it is not one. IPv4 inside IPv6 counts as IPv4."""
     try:
         if ":" not in text:
             return 4, 32, int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big")

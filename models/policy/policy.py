@@ -1,7 +1,7 @@
-"""Policy: from a score and a row of features to a decision. Data, not code, so that it travels in the bundle, signed.
+"""Policy: from a score and a row of features to a decision. It is data, not code, so that it can be part of the signed bundle.
 
-Thresholds on the calibrated probability (by tenant and channel, or the least expected loss), rules that can only make a
-decision stricter, and lists. A row without a score (NaN) gets ``without_score``, never approval by silence.
+It has thresholds on the calibrated probability (by tenant and channel, or by least expected loss), rules, which can only make
+a decision stricter, and lists. A row without a score (NaN) gets ``without_score``; it is never approved for lack of a score.
 """
 
 from __future__ import annotations
@@ -24,22 +24,21 @@ from models.policy.rules.rule import Rule, activate_rules
 from models.policy.thresholds import ExpectedLoss, ScoreDecision, Threshold, check_order
 
 DecisionName = Literal["approve", "review", "decline"]
-#: int8 code of a decision is its place here; a higher code is stricter
+#: a decision's int8 code is its position here; a higher code is stricter
 DECISIONS: tuple[DecisionName, ...] = ("approve", "review", "decline")
 CODES: dict[str, int] = {name: code for code, name in enumerate(DECISIONS)}
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
-#: owner of the rules that training makes by itself
+#: owner of the rules that training creates
 TRAINER = "trainer"
 
 __all__ = ["CODES", "DECISIONS", "FALLBACK", "Policy", "PolicyError", "Rule", "parse_policy"]
 
 
 class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True):
-    """Scores at or above ``decline`` are declined, at or above ``review`` reviewed; the rest refines this.
+    """Scores at or above ``decline`` are declined, at or above ``review`` reviewed, unless another part says otherwise.
 
-    ``thresholds`` hold in place of the two for a tenant, a channel, or both (the most specific one); ``expected_loss``
-    in place of all thresholds where the currency is known to it. Rules, then lists (block, then allow) have the last
-    word: see ``models/RULES.md``.
+    For a tenant, a channel or both, the most specific of ``thresholds`` replaces these two; where ``expected_loss`` covers the
+    currency, it replaces all thresholds. Rules are applied next, lists last (allow, then block): see ``models/RULES.md``.
     """
 
     version: str
@@ -57,7 +56,7 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
         for name in names:
             if not _NAME.fullmatch(name):
                 raise PolicyError(
-                    f"{name!r} is no name: lower-case letters, digits and dashes, 64 characters at most"
+                    f"{name!r} is not a valid name: use lower-case letters, digits and dashes, at most 64 characters"
                 )
         twice = (
             sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
@@ -67,10 +66,10 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        """The policy made ready, once.
+        """The policy in executable form, built once.
 
         Raises:
-            PolicyError: a rule, list or threshold cannot be carried out; the text names it.
+            PolicyError: a rule, list or threshold is invalid; the text names it.
         """
         by_score = ScoreDecision(self.review, self.decline, self.thresholds, self.expected_loss)
         return Evaluation(
@@ -79,7 +78,7 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
 
     @cached_property
     def features(self) -> frozenset[str]:
-        """Features that its rules may read: every word of a condition that is one."""
+        """Names of features that its rules may read: every word of a condition that is a feature's name."""
         return frozenset(
             word for rule in self.rules for word in re.findall(r"\w+", rule.when.lower()) if word in INDEX
         )
@@ -88,15 +87,15 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
         self, scores: npt.NDArray[np.float32], matrix: npt.NDArray[np.float32] | None = None,
         columns: Columns | None = None, now_ms: float | None = None, failed: Failed = log_failure,
     ) -> tuple[npt.NDArray[np.int8], list[list[str]]]:  # fmt: skip
-        """Decide on columns.
+        """Decide a batch given as columns.
 
         Args:
             scores: calibrated probabilities (n,), NaN where there is none.
-            matrix: features (n, WIDTH) in catalogue order, NaN where unknown; None, and no columns: no rules.
-            columns: the transactions' fields. None leaves out what names a field: rules, lists, thresholds by tenant
-                and channel, expected loss.
-            now_ms: the time that expiries are held against, ms since 1970; default: the clock.
-            failed: told of rules that failed; they are skipped for this batch.
+            matrix: features (n, WIDTH) in catalogue order, NaN where unknown. If it and ``columns`` are None, no rule applies.
+            columns: the transactions' fields. If None, everything that names a field is skipped: rules, lists, thresholds by
+                tenant and channel, expected loss.
+            now_ms: the time to compare expiries with, ms since 1970; default: now.
+            failed: called with each rule that failed; it is skipped for this batch.
 
         Returns:
             decision codes int8 (n,) (see ``DECISIONS``) and the names of the rules and lists that matched, per row.
@@ -108,7 +107,7 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
         return msgspec.json.format(msgspec.json.encode(self), indent=2)
 
     def with_parts_of(self, other: Policy) -> Policy:
-        """This policy's two thresholds and the trainer's rules, with all that people gave ``other``; a name is theirs first."""
+        """This policy's two thresholds and trainer's rules, with everything people set in ``other``, whose names take precedence."""
         theirs = tuple(rule for rule in other.rules if rule.owner != TRAINER)
         taken = {rule.name for rule in theirs} | {found.name for found in other.lists}
         own = tuple(rule for rule in self.rules if rule.name not in taken)
@@ -119,10 +118,10 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
 
 
 def parse_policy(raw: bytes) -> Policy:
-    """Read a policy from JSON, also in the form that rules had before they had a language.
+    """Read a policy from JSON; also accepts rules in the form ``feature``, ``op``, ``value``.
 
     Raises:
-        PolicyError: not JSON, unknown or missing fields, or values that cannot be carried out.
+        PolicyError: not JSON, unknown or missing fields, or invalid values.
     """
     try:
         found = msgspec.json.decode(raw)
@@ -136,10 +135,10 @@ def parse_policy(raw: bytes) -> Policy:
 
 
 def _modern(rule: Any) -> Any:
-    """A rule of the first form, ``feature`` ``op`` ``value`` and ``min_score``, as a condition.
+    """A rule with ``feature``, ``op``, ``value`` and ``min_score``, rewritten as a condition.
 
     Raises:
-        PolicyError: it has that form and does not fit it.
+        PolicyError: it has that form but invalid fields.
     """
     if not isinstance(rule, dict) or "feature" not in rule:
         return rule
@@ -150,7 +149,7 @@ def _modern(rule: Any) -> Any:
     when = f"features.{old.feature} {old.op} {old.value!r}"
     if old.min_score > 0:
         when += f" AND score >= {old.min_score!r}"
-    # those names were free; today's are small letters, digits and dashes
+    # names of this form may have any characters; valid ones are lower-case letters, digits and dashes
     name = re.sub(r"[^a-z0-9]+", "-", old.name.lower()).strip("-")[:60]
     name = name if _NAME.fullmatch(name) else f"r-{name}"
     return {"name": name, "when": when, "action": old.decision, "owner": TRAINER}
@@ -165,7 +164,7 @@ class _FirstRule(msgspec.Struct, forbid_unknown_fields=True):
     min_score: float = 0.0
 
 
-#: what decides while there is no model: everything is looked at by a person (minor units: see the rule)
+#: decides while there is no model: every payment goes to review (amounts in minor units: see the rule)
 FALLBACK = Policy(
     version="fallback",
     review=1.0,

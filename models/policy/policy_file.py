@@ -1,7 +1,7 @@
-"""The file that an analyst keeps: rules, lists, and if wanted thresholds and expected loss, as TOML or JSON.
+"""The analyst's file: rules, lists, and optionally thresholds and expected loss, in TOML or JSON.
 
-The file is the whole of the rules and lists: what it leaves out is gone. Thresholds and expected loss that it does not
-name stay as they are live, and so do the rules that training makes by itself.
+It replaces all rules and lists: those it leaves out are removed. Thresholds and expected loss that it does not set stay as they
+are live, and so do the rules that training creates.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from models.policy.problems import PolicyError
 from models.policy.rules.rule import Rule, activate_rules
 from models.policy.thresholds import ExpectedLoss, ScoreDecision, Threshold
 
-#: gives the text of a file named in the policy file
+#: returns the text of a file that the policy file names
 ReadBeside = Callable[[str], str]
-#: gives the card number found in a text, or None
+#: returns the first card number in a text, or None
 FindCardNumber = Callable[[str], str | None]
 _PLACE = re.compile(r"\$\.(rules|lists)\[(\d+)\]")
 _COLUMNS = {"value", "expires", "owner", "reason"}
@@ -38,7 +38,7 @@ class _Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _FileList(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A list as it is written: entries may be bare values, or stand in a CSV file beside this one."""
+    """A list as written: entries may be plain values, or be in a CSV file beside the policy file."""
 
     name: Name
     kind: Kind
@@ -52,7 +52,7 @@ class _FileList(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a file says; None where it leaves something as it is live."""
+    """The content of a file; None where it leaves the live setting."""
 
     rules: tuple[Rule, ...] = ()
     lists: tuple[PolicyList, ...] = ()
@@ -60,10 +60,10 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expected_loss: ExpectedLoss | None = None
 
     def applied_to(self, live: Policy, version: str) -> Policy:
-        """The live policy with what this file says in its place.
+        """The live policy with this file's parts replaced.
 
         Raises:
-            PolicyError: names are shared, or thresholds are out of order.
+            PolicyError: two parts share a name, or thresholds are out of order.
         """
         named = {rule.name for rule in self.rules} | {found.name for found in self.lists}
         kept = tuple(rule for rule in live.rules if rule.owner == TRAINER and rule.name not in named)
@@ -85,15 +85,15 @@ class _Written(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_policy_file(text: str, *, is_json: bool, beside: ReadBeside) -> PolicyFile:
-    """Parse a file; conditions are looked at by ``problems``.
+    """Parse a file. Conditions are not checked here, but by ``problems``.
 
     Raises:
-        PolicyError: it does not parse or has other fields; the text names rule or list.
+        PolicyError: it does not parse or has unknown fields; the text names the rule or list.
     """
     try:
         raw = json.loads(text) if is_json else tomllib.loads(text)
     except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
-        raise PolicyError(f"the file is no {'JSON' if is_json else 'TOML'}: {error}") from error
+        raise PolicyError(f"the file is not valid {'JSON' if is_json else 'TOML'}: {error}") from error
     try:
         found = msgspec.convert(raw, _Written)
     except msgspec.ValidationError as error:
@@ -103,12 +103,12 @@ def read_policy_file(text: str, *, is_json: bool, beside: ReadBeside) -> PolicyF
 
 
 def problems(file: PolicyFile, find_card_number: FindCardNumber) -> list[str]:
-    """All that is wrong with a file, a line each; empty when it can be carried out."""
+    """All errors in a file, one per line; empty if it is valid."""
     out = [
-        f"{place} holds a card number: use the token that transactions carry in its place"
+        f"{place} holds a card number: use the token that transactions carry instead"
         for place, text in _texts(file) if find_card_number(text)
     ]  # fmt: skip
-    # an error may show what it is about
+    # the messages of other errors could quote the card number
     if out:
         return out
     for make in _parts(file):
@@ -116,7 +116,7 @@ def problems(file: PolicyFile, find_card_number: FindCardNumber) -> list[str]:
             make()
         except PolicyError as error:
             out.append(str(error))
-    # what is looked at part by part and then as a whole is found twice
+    # checks of single parts and of the whole may report the same error
     return list(dict.fromkeys(out))
 
 
@@ -128,7 +128,7 @@ def _parts(file: PolicyFile) -> Iterator[Callable[[], object]]:
     if file.thresholds is not None:
         given = file.thresholds
         yield lambda: ScoreDecision(given.review, given.decline, given.by, None)
-    # numbers of rules and entries, and names
+    # limits on the number of rules and entries, and names that occur twice
     blank = Policy(version="0", review=0.5, decline=0.5)
     yield lambda: file.applied_to(blank, "0")
     if len(file.rules) > 1 or len(file.lists) > 1:
@@ -162,7 +162,7 @@ def _csv_entries(name: str, file: str, text: str) -> list[Entry]:
     columns = set(rows.fieldnames or ())
     if "value" not in columns or columns - _COLUMNS:
         raise PolicyError(
-            f"list {name}: {file} must have the columns value, and if wanted expires, owner, reason"
+            f"list {name}: {file} must have the column value, and may have expires, owner, reason"
         )
     out = []
     for number, row in enumerate(rows, 2):
@@ -175,10 +175,10 @@ def _csv_entries(name: str, file: str, text: str) -> list[Entry]:
 
 
 def _named(error: str, raw: Any) -> str:
-    """The library's message with the name of the rule or list that it is about."""
+    """The parser's message with the name of the rule or list it is about."""
     found = _PLACE.search(error)
     if not found:
-        return f"the file does not fit: {error}"
+        return f"the file is invalid: {error}"
     try:
         name = raw[found[1]][int(found[2])].get("name", "without a name")
     except (KeyError, IndexError, AttributeError):

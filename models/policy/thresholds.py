@@ -1,4 +1,4 @@
-"""From scores to decisions: thresholds by tenant and channel, or the least expected loss. On columns, no rules yet."""
+"""From scores to decisions: thresholds by tenant and channel, or least expected loss. Works on columns, before rules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Threshold(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
-    """Thresholds of one tenant, one channel, or one channel of one tenant. The most specific one holds."""
+    """Thresholds for one tenant, one channel, or one channel of one tenant. The most specific one applies."""
 
     review: float
     decline: float
@@ -30,12 +30,12 @@ class Threshold(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
 
 
 class ExpectedLoss(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
-    """What each decision is expected to cost, in minor units of ``currency``; the cheapest is taken, the stricter at a tie.
+    """The expected cost of each decision in minor units of ``currency``; the cheapest is taken, the stricter at a tie.
 
-    With p the score and A the amount: approving costs ``p * A * loss_share``; a review costs ``review_cost_minor`` and
-    what it misses, ``p * A * loss_share * review_misses``; declining costs ``(1 - p) * (lost_customer_minor + A *
-    lost_margin)``. ``rates``: what one minor unit of another currency is worth in minor units of ``currency``; a
-    currency that is not there is decided by thresholds, as is a tenant that is not in ``tenants`` (empty: all are).
+    With p the score and A the amount: approving costs ``p * A * loss_share``; a review costs ``review_cost_minor`` plus what
+    it misses, ``p * A * loss_share * review_misses``; declining costs ``(1 - p) * (lost_customer_minor + A * lost_margin)``.
+    ``rates``: the worth of one minor unit of another currency in minor units of ``currency``. Thresholds decide for a currency
+    without a rate, and for a tenant that is not in ``tenants`` (empty: all tenants).
     """
 
     currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")]
@@ -49,7 +49,7 @@ class ExpectedLoss(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
 
 
 class ScoreDecision:
-    """Decides by score alone; scores are never NaN in what it says of costs."""
+    """Decides by score alone."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class ScoreDecision:
     ) -> None:
         """Raises: PolicyError."""
         check_order("thresholds", review, decline)
-        # a score is float32: so must the thresholds be, or a score at its own threshold falls below it
+        # scores are float32: thresholds must be too, or a score equal to its threshold could fall below it
         self._review, self._decline = np.float32(review), np.float32(decline)
         self._loss = expected_loss
         self._places: dict[str | None, int] = {}
@@ -70,14 +70,14 @@ class ScoreDecision:
 
     @property
     def plain(self) -> bool:
-        """Whether two numbers are all there is."""
+        """Whether there are only the two thresholds."""
         return not self._places and self._loss is None
 
     def decide(self, batch: Batch) -> Codes:
-        """Codes int8 (n,); rows without a score are left at approve for the caller to decide.
+        """Codes int8 (n,); rows without a score get approve, and the caller replaces that.
 
         Raises:
-            FieldUnknown: tenants, channels, amounts or currencies are needed and the rows come without them.
+            FieldUnknown: the decision needs tenants, channels, amounts or currencies, which the rows do not have.
         """
         codes = self.by_default(batch.scores)
         if self._places:
@@ -86,12 +86,12 @@ class ScoreDecision:
         return codes if self._loss is None else self._cheapest(self._loss, batch, codes)
 
     def by_default(self, scores: npt.NDArray[np.float32]) -> Codes:
-        """Codes by the policy's own two thresholds, for rows of which nothing but scores is known."""
+        """Codes by the policy's own two thresholds, for rows of which only the scores are known."""
         codes: Codes = (scores >= self._review).astype(np.int8) + (scores >= self._decline)
         return codes
 
     def _fill(self, thresholds: Sequence[Threshold]) -> npt.NDArray[np.float32]:
-        """float32 (tenants + 1, channels + 1, 2); row and column 0 stand for all others."""
+        """float32 (tenants + 1, channels + 1, 2); row and column 0 are for all others."""
         given: dict[tuple[str | None, str | None], Threshold] = {}
         for threshold in thresholds:
             key = (threshold.tenant, threshold.channel)
@@ -99,15 +99,17 @@ class ScoreDecision:
                 f"thresholds of {threshold.tenant or 'every tenant'}, {threshold.channel or 'every channel'}"
             )
             if key in given:
-                raise PolicyError(f"{name} are there twice: keep one")
+                raise PolicyError(f"{name} are given twice: keep one")
             if key == (None, None):
-                raise PolicyError("thresholds for everyone are `review` and `decline` themselves")
+                raise PolicyError(
+                    "thresholds for all tenants and channels are `review` and `decline` themselves"
+                )
             if threshold.channel is not None and threshold.channel not in CHANNELS:
                 raise PolicyError(f"{name}: channels are {', '.join(CHANNELS)}")
             check_order(name, threshold.review, threshold.decline)
             given[key] = threshold
         tenants = sorted({threshold.tenant for threshold in thresholds if threshold.tenant is not None})
-        # at least one place, so that thresholds by channel alone are known to be there
+        # never empty, so that thresholds by channel alone also count as present
         self._places = {tenant: place for place, tenant in enumerate([None, *tenants])}
         table = np.empty((len(tenants) + 1, len(CHANNELS) + 1, 2), np.float32)
         for tenant, row in self._places.items():

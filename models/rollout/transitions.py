@@ -1,7 +1,7 @@
-"""The rules of a rollout: which version may go where, on whose word. Pure: states in, a change or a refusal out.
+"""The rules of a rollout: which version may get which state, and who must ask for it. Pure: states in, a change or refusal out.
 
-published -> awaiting approval -> live -> superseded; rejected and rolled back are ends that only ``promote`` or a
-named ``rollback`` leaves. Nothing becomes live that nobody approved.
+published -> awaiting approval -> live -> superseded. Rejected and rolled back are final, except for ``promote`` and a
+``rollback`` that names the version. No version becomes live without a person's approval.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import msgspec
 from models.bundle.registry import State
 
 Action = Literal["approve", "reject", "rollback", "promote"]
-#: states of versions that a person has approved once
+#: states of versions that a person has approved before
 SERVED_BEFORE: frozenset[State] = frozenset({"superseded", "rolled back", "approved"})
 
 
 class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person asks. ``version`` may be absent for ``rollback`` only: the one before."""
+    """A person's request. ``version`` may be absent only for ``rollback``, which then means the previous version."""
 
     request_id: str
     action: Action
@@ -33,12 +33,12 @@ class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TransitionRefused(Exception):
-    """The request asks for something the rules forbid; the text says why and what would be possible."""
+    """The rules forbid the request; the text says why and what is possible instead."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What holds now. ``states`` covers every published version; ``sequence`` is the newest record's (0: none yet)."""
+    """The current situation. ``states`` has every published version; ``sequence`` is the newest record's (0: none yet)."""
 
     champion: str | None
     previous: str | None
@@ -48,7 +48,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Change:
-    """What a request leads to. ``champion`` None: nothing is served differently, only states change."""
+    """The result of a request. ``champion`` None: the served version stays, only states change."""
 
     champion: str | None
     previous: str | None
@@ -57,7 +57,7 @@ class Change:
 
 
 def decide(standing: Standing, request: RolloutRequest) -> Change:
-    """The change that a request leads to.
+    """The change that a request causes.
 
     Raises:
         TransitionRefused: the rules forbid it.
@@ -89,7 +89,7 @@ def decide(standing: Standing, request: RolloutRequest) -> Change:
 
 
 def first_model(standing: Standing) -> str | None:
-    """The version to serve while nothing is served yet: one that was approved when it was made, the newest."""
+    """The version to serve while none has been served yet: the newest that was approved on publication."""
     if standing.champion is not None or standing.sequence:
         return None
     approved = [version for version, state in standing.states.items() if state in ("approved", "live")]
@@ -102,7 +102,7 @@ def _rollback(standing: Standing, version: str | None) -> Change:
     target = version or standing.previous
     if target is None:
         raise TransitionRefused(
-            f"{standing.champion} has no version before it: name one that was live (--version)"
+            f"{standing.champion} has no previous version: name one that was live (--version)"
         )
     if target == standing.champion:
         raise TransitionRefused(f"{target} is live already")

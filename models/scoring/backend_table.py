@@ -1,5 +1,5 @@
-"""Which backend for which batch size: measured when a replica starts, once per machine and model, kept on disk, read by every
-later replica. A model that replaces another in service takes over its table where both have the same backends."""
+"""Which backend is fastest for which batch size: measured once per machine and model when a replica starts, stored on disk and
+read by later replicas. A new model takes over the table of the live one if both have the same backends."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from models.scoring.gpu_backends import CupyDevice
 
 logger = logging.getLogger(__name__)
 SIZES = (1, 4, 16, 64, 256, 1024, 4096)
-#: the least of so many batches counts, each of other rows: on the same rows again branches are predicted
+#: the fastest of so many batches counts; each has other rows, because on equal rows the CPU predicts the branches
 ROUNDS = 5
-#: tables of models long gone are removed beyond this many
+#: most tables kept; the oldest are removed
 KEPT_TABLES = 32
 _LIBRARIES = ("numpy", "numba", "onnxruntime", "xgboost", "cupy-cuda12x", "nvforest-cu12")
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """Batches of up to ``rows`` go to ``backend``. ``us_a_row``: what each backend took for a batch of that size."""
+    """Batches of up to ``rows`` go to ``backend``. ``us_a_row``: microseconds a row of each backend at that batch size."""
 
     rows: int
     backend: str
@@ -39,14 +39,14 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Table(msgspec.Struct, frozen=True):
-    """``machine`` and ``model`` are what it was measured on; ``entries`` ascend, larger batches use the last."""
+    """``machine`` and ``model``: what was measured. ``entries`` ascend; larger batches use the last one."""
 
     machine: dict[str, str]
     model: str
     entries: tuple[Entry, ...]
 
     def fits(self, machine: dict[str, str], model: str, backends: Sequence[Backend]) -> bool:
-        """Whether it says something about this machine, this model and these backends."""
+        """Whether the table is complete and was measured on this machine, model and set of backends."""
         names = {backend.name for backend in backends}
         return (
             (self.machine, self.model) == (machine, model)
@@ -57,10 +57,10 @@ class Table(msgspec.Struct, frozen=True):
 
 
 def measure(backends: Sequence[Backend], sample: Callable[[int], FloatArray], *, model: str) -> Table:
-    """Time every backend on every size.
+    """Time every backend at every batch size.
 
     Args:
-        sample: gives n realistic rows.
+        sample: returns n realistic rows.
         model: digest of the model's bytes.
     """
     entries = []
@@ -74,7 +74,7 @@ def measure(backends: Sequence[Backend], sample: Callable[[int], FloatArray], *,
 def table_for(
     backends: Sequence[Backend], sample: Callable[[int], FloatArray], *, model: str, folder: Path | None
 ) -> Table:
-    """The table kept in ``folder``, or a new one, kept there. What does not parse or fit is measured anew."""
+    """The table stored in ``folder``, or a new one, which is stored there. A table that is unreadable or does not fit is replaced."""
     if folder is None:
         return measure(backends, sample, model=model)
     here = machine()
@@ -90,7 +90,7 @@ def table_for(
 
 
 def machine() -> dict[str, str]:
-    """What the speed of a backend depends on beside the model: processor, cores, libraries, GPU."""
+    """What the speed of a backend depends on besides the model: processor, cores, libraries, GPU."""
     found = {"processor": _processor(), "cores": str(len(os.sched_getaffinity(0))), "gpu": _gpu()}
     for library in _LIBRARIES:
         try:
@@ -118,12 +118,12 @@ def _read(path: Path) -> Table | None:
     except FileNotFoundError:
         return None
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        logger.warning("%s is not readable (%s): backends are measured anew", path, error)
+        logger.warning("%s is not readable (%s): measuring the backends again", path, error)
         return None
 
 
 def _keep(path: Path, table: Table) -> None:
-    """Write it whole or not at all, and leave the newest ``KEPT_TABLES``. A folder that cannot be written is no error."""
+    """Write the table, complete or not at all, and keep the newest ``KEPT_TABLES``. A read-only folder is not an error."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent)
@@ -134,7 +134,7 @@ def _keep(path: Path, table: Table) -> None:
         for old in by_age[KEPT_TABLES:]:
             old.unlink(missing_ok=True)
     except OSError as error:
-        logger.warning("the table of backends is not kept in %s: %s", path.parent, error)
+        logger.warning("the table of backends cannot be stored in %s: %s", path.parent, error)
 
 
 def _processor() -> str:
@@ -150,5 +150,5 @@ def _processor() -> str:
 def _gpu() -> str:
     try:
         return CupyDevice().name
-    except Exception:  # noqa: BLE001 - no CuPy, no driver, no device: each has a type of its own
+    except Exception:  # noqa: BLE001 - missing CuPy, driver or device: each raises another type
         return "none"

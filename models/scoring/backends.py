@@ -1,4 +1,4 @@
-"""Ways to compute margins on a CPU, behind one protocol: the compiled forest, ONNX Runtime, XGBoost."""
+"""CPU backends, which compute margins behind one protocol: the compiled forest, ONNX Runtime, XGBoost."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from models.scoring.onnx_export import INPUT, OUTPUT
 from models.scoring.tree_shap import forest_contributions, shares_of
 
 FloatArray = npt.NDArray[np.float32]
-#: rows a call: 3.7 us a row in calls of 64, 4.4 in calls of 16, 3.6 to 4.5 in one of 1,024 (loadtest/bench/scorer.py)
+#: rows per call: 3.7 us a row in calls of 64, 4.4 in calls of 16, 3.6 to 4.5 in one of 1,024 (loadtest/bench/scorer.py)
 ONNX_SLICE = 64
 
 
 class Backend(Protocol):
-    """Margins (log-odds, float32 (n,)) of rows (float32 (n, width), C order, NaN for missing).
+    """Computes margins (log-odds, float32 (n,)) of rows (float32 (n, width), C order, NaN for missing).
 
-    An infinite value is a value like any other: below or not below a split.
+    Infinite values are compared with splits like any other value.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Backend(Protocol):
 
 
 class ForestBackend:
-    """The trees as arrays, walked by a compiled kernel: about 1 us a row from one row on. Explains rows too.
+    """The trees as arrays, walked by a compiled kernel: about 1 us a row at any batch size. It also explains rows.
 
     Raises:
         ForestError: the booster has no compiled form.
@@ -42,7 +42,7 @@ class ForestBackend:
     def __init__(self, booster: xgboost.Booster) -> None:
         self._forest, leaves = read_forest(booster)
         self._shares = shares_of(self._forest, leaves)
-        # rows read from a record cannot be written to, which to the compiler is another type
+        # compile both variants now: to Numba, read-only arrays (rows read from records) are another type
         for writeable in (True, False):
             rows = np.zeros((1, self._forest.width), np.float32)
             rows.flags.writeable = writeable
@@ -53,12 +53,12 @@ class ForestBackend:
         return forest_margins(self._forest, matrix)
 
     def contributions(self, matrix: FloatArray) -> FloatArray:
-        """TreeSHAP (n, width) in log-odds, as XGBoost's own: about 5 us a row in batches of 30."""
+        """TreeSHAP (n, width) in log-odds, the same values as XGBoost's: about 5 us a row in batches of 30."""
         return forest_contributions(self._forest, self._shares, matrix)
 
 
 class OnnxBackend:
-    """ONNX Runtime on one thread, in slices."""
+    """ONNX Runtime on one thread, called with slices of the batch."""
 
     name = "onnxruntime"
 
@@ -83,7 +83,7 @@ class OnnxBackend:
 
 
 class XgboostBackend:
-    """XGBoost's ``inplace_predict``: 100 to 400 us fixed, then 3.5 us a row and thread."""
+    """XGBoost's ``inplace_predict``: 100 to 400 us per call, plus 3.5 us a row and thread."""
 
     name = "xgboost"
 
@@ -98,7 +98,7 @@ class XgboostBackend:
         return margin.reshape(-1)
 
     def contributions(self, matrix: FloatArray) -> FloatArray:
-        """TreeSHAP (n, width) in log-odds: 0.9 ms a row, 2 to 8 ms for a single one. Infinite values are refused."""
+        """TreeSHAP (n, width) in log-odds: 0.9 ms a row, 2 to 8 ms for a single row. Infinite values are clipped."""
         largest = np.finfo(np.float32).max
         rows = xgboost.DMatrix(np.clip(matrix, -largest, largest), missing=np.nan)
         out: FloatArray = self.booster.predict(rows, pred_contribs=True)

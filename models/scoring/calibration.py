@@ -1,8 +1,7 @@
-"""Calibration: from a model's margin (log-odds) to the probability of fraud. Platt's sigmoid, strictly monotone.
+"""Calibration: from a model's margin (log-odds) to the probability of fraud, by Platt's strictly monotone sigmoid.
 
-One multiplication and one addition on the margin, the same for every backend, so that no backend can disagree about
-a decision. Source: Platt 1999, with the smoothed targets of Lin, Lin and Weng 2007 ("A note on Platt's probabilistic
-outputs").
+It is applied to the margin in the same way for every backend, so backends cannot disagree about a decision. Source: Platt
+1999, with the smoothed targets of Lin, Lin and Weng 2007 ("A note on Platt's probabilistic outputs").
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ FloatArray = npt.NDArray[np.float32]
 
 
 class CalibrationError(Exception):
-    """A calibration cannot be fitted or does not keep the order of scores; the text says why."""
+    """A calibration cannot be fitted or would not keep the order of scores; the text says why."""
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,7 +32,7 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def apply(self, margin: npt.NDArray[np.floating]) -> FloatArray:
         """Margins (n,) to probabilities (n,), float32."""
         logit = np.asarray(margin, dtype=np.float64) * self.slope + self.intercept
-        # exp of a large negative logit would overflow, not the result
+        # exp of a large negative logit would overflow
         return (1.0 / (1.0 + np.exp(-np.clip(logit, -700.0, 700.0)))).astype(np.float32)
 
 
@@ -43,7 +42,7 @@ def fit_platt(
     """Fit slope and intercept by Newton's method on held-out margins (n,) and labels (n,).
 
     Raises:
-        CalibrationError: only one class is there, or higher margins do not mean more fraud.
+        CalibrationError: only one class is present, or higher margins do not mean more fraud.
     """
     positives, negatives = int(fraud.sum()), int((~fraud).sum())
     if not positives or not negatives:

@@ -1,7 +1,7 @@
-"""A trained booster's trees as plain arrays, every tree filled up to one depth, for the compiled kernels.
+"""The trees of a trained booster as arrays for the compiled kernels; every tree is filled up to the same depth.
 
-Node ``k`` of a tree has its children at ``2k + 1`` and ``2k + 2``; a leaf that stands higher is repeated below itself.
-Source: XGBoost's JSON model schema (a leaf's value stands in ``split_conditions``).
+Node ``k`` has its children at ``2k + 1`` and ``2k + 2``; a leaf above the lowest level is repeated below itself. Source:
+XGBoost's JSON model schema (a leaf's value is in ``split_conditions``).
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import xgboost
 
 from models.scoring.onnx_export import ExportError, base_margin
 
-#: 63 inner nodes a tree, whose outcomes fit one word; deeper trees would grow the arrays faster than they save time
+#: a tree has at most 63 inner nodes, whose outcomes fit one 64-bit word; arrays of deeper trees would cost more than they save
 MAX_DEPTH = 6
 
 
 class ForestError(Exception):
-    """The booster holds what these arrays cannot say (categories, deep trees, more than one output)."""
+    """The booster has something these arrays cannot represent (categories, deep trees, more than one output)."""
 
 
 class Edge(NamedTuple):
-    """One step towards a leaf: from inner node ``node``, by ``feature``, which ``share`` of the training rows took."""
+    """One step towards a leaf: from inner node ``node``, split on ``feature``; ``share`` of its training rows took it."""
 
     node: int
     feature: int
@@ -34,20 +34,20 @@ class Edge(NamedTuple):
 
 
 class Leaf(NamedTuple):
-    """A leaf as it was trained, with the edges from the root to it."""
+    """A trained leaf, with the edges from the root to it."""
 
     value: float
     edges: tuple[Edge, ...]
 
 
-#: of each tree
+#: the leaves of each tree
 Leaves = list[list[Leaf]]
 
 
 @dataclass(frozen=True)
 class Forest:
-    """``columns`` uint16 (trees, 2**depth - 1): where a row of two widths holds the value to compare (see
-    ``forest_kernel``); ``thresholds`` float32 alike: what is below goes left; ``values`` float32 (trees, 2**depth) of the
+    """``columns`` uint16 (trees, 2**depth - 1): the place of the value to compare, in a row written twice (see
+    ``forest_kernel``). ``thresholds`` float32, same shape: smaller values go left. ``values`` float32 (trees, 2**depth): the
     leaves."""
 
     width: int
@@ -59,10 +59,10 @@ class Forest:
 
 
 def read_forest(booster: xgboost.Booster) -> tuple[Forest, Leaves]:
-    """The trees as arrays, and their trained leaves, which only explanations are worked out from.
+    """The trees as arrays, and their trained leaves, from which explanations are computed.
 
     Raises:
-        ForestError: the booster holds what arrays cannot say.
+        ForestError: arrays cannot represent the booster.
     """
     learner = msgspec.json.decode(bytes(booster.save_raw("json")))["learner"]
     if learner["objective"]["name"] != "binary:logistic" or learner["gradient_booster"]["name"] != "gbtree":
@@ -83,7 +83,7 @@ def read_forest(booster: xgboost.Booster) -> tuple[Forest, Leaves]:
 def _filled(trees: list[dict[str, Any]], width: int, depth: int, base: float) -> tuple[Forest, Leaves]:
     nodes = 2**depth - 1
     columns = np.zeros((len(trees), nodes), np.uint16)
-    # below a leaf that stands higher, either way leads to its value
+    # below a leaf that is above the lowest level, both directions lead to its value
     thresholds = np.full((len(trees), nodes), np.inf, np.float32)
     values = np.zeros((len(trees), nodes + 1), np.float32)
     leaves: Leaves = []
@@ -119,7 +119,7 @@ def _depth(tree: dict[str, Any], node: int) -> int:
 
 
 def _below(place: int, nodes: int) -> tuple[int, int]:
-    """The leftmost and the rightmost place of the lowest level below ``place``."""
+    """The leftmost and the rightmost node of the lowest level below ``place``."""
     first = last = place
     while first < nodes:
         first, last = 2 * first + 1, 2 * last + 2

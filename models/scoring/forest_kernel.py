@@ -1,8 +1,8 @@
-"""Margins of rows by a compiled walk through the trees: no branch depends on the data, so none is mispredicted.
+"""Margins by a compiled walk through the trees without data-dependent branches, so the CPU mispredicts none.
 
-A row is laid out twice, unknown values as -inf in the first copy (they go left) and as +inf in the second (they go
-right), and every node knows which copy to look at: one comparison a level. Sums in float32, tree by tree from the base,
-as XGBoost's own predictor does. Releases the interpreter's lock.
+A row is written twice: in the first copy unknown values are -inf (they go left), in the second +inf (they go right). Each node
+knows which copy to read, so a level costs one comparison. Sums are float32, tree by tree from the base, as in XGBoost. The
+Python interpreter lock is released.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _walk(matrix, columns, thresholds, values, base, depth, out):  # type: ignor
     trees, nodes = columns.shape
     flat_columns, flat_thresholds, flat_values = columns.ravel(), thresholds.ravel(), values.ravel()
     both = np.empty(2 * matrix.shape[1], np.float32)
-    # unsigned: Numba then needs no test for indices that count from the end
+    # unsigned, so that Numba omits the check for negative indices
     one = np.uint64(1)
     for row in range(len(matrix)):
         lay_out(matrix[row], both)
@@ -52,6 +52,6 @@ def _walk(matrix, columns, thresholds, values, base, depth, out):  # type: ignor
             for _ in range(depth):
                 column = np.uint64(flat_columns[first + node])
                 node += node + one + np.uint64(both[column] >= flat_thresholds[first + node])
-            # a tree has one leaf more than inner nodes
+            # a tree has one more leaf than inner nodes
             total += flat_values[first + np.uint64(tree) + node - np.uint64(nodes)]
         out[row] = total

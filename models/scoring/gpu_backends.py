@@ -1,6 +1,6 @@
-"""Ways to compute margins on a GPU, where one is: XGBoost on CuPy arrays, nvForest. Rows go to the device once a batch.
+"""GPU backends: XGBoost on CuPy arrays, and nvForest. Each batch is uploaded once.
 
-Packages: ``infra/requirements/gpu.txt``. The array module is a parameter, so that tests run this against NumPy.
+Packages: ``infra/requirements/gpu.txt``. The device is a parameter, so that tests run this code with NumPy.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from models.scoring.onnx_export import base_margin
 
 logger = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float32]
-#: rows that the staging buffers hold at first; larger batches make them grow
+#: initial rows of the staging buffers; they grow for larger batches
 STAGED_ROWS = 4096
-#: what `infra/requirements/gpu.txt` brings, by module
+#: the packages of `infra/requirements/gpu.txt`, by module
 _PACKAGES = {"cupy": "CuPy", "nvidia.nccl": "NCCL", "nvidia.cuda_nvrtc": "NVRTC"}
 
 
 class Device(Protocol):
-    """Memory that a model computes in, beside the host's."""
+    """The memory in which a model computes."""
 
     name: str
 
     def staging(self, rows: int, width: int) -> FloatArray:
-        """A host buffer that uploads fast."""
+        """A host buffer from which uploads are fast."""
 
     def allocate(self, rows: int, width: int) -> Any:
         """An array on the device, float32 (rows, width), C order."""
 
     def upload(self, host: FloatArray, target: Any) -> None:
-        """Copy rows of the staging buffer to as many on the device, in one go."""
+        """Copy the host buffer's rows to an equally large array on the device, in one transfer."""
 
     def download(self, array: Any) -> FloatArray: ...
 
@@ -65,7 +65,7 @@ class CupyDevice:
         self.name: str = properties["name"].decode()
 
     def staging(self, rows: int, width: int) -> FloatArray:
-        # page-locked: the device reads it at the bus's full speed, without a copy of the driver's
+        # page-locked: the device reads it at full bus speed, without a copy by the driver
         buffer: FloatArray = self._pinned((rows, width), np.float32)
         return buffer
 
@@ -74,7 +74,7 @@ class CupyDevice:
 
     def upload(self, host: FloatArray, target: Any) -> None:
         target.set(host)
-        # the model computes on a stream of its own
+        # wait, because the model computes on another stream
         self._cupy.cuda.get_current_stream().synchronize()
 
     def download(self, array: Any) -> FloatArray:
@@ -83,7 +83,7 @@ class CupyDevice:
 
 
 class StagedRows:
-    """A page-locked host buffer and its twin on the device, both kept between batches; one batch at a time."""
+    """A page-locked host buffer and its counterpart on the device, kept between batches; handles one batch at a time."""
 
     def __init__(self, device: Device, width: int, rows: int = STAGED_ROWS) -> None:
         self._device, self._width = device, width
@@ -91,7 +91,7 @@ class StagedRows:
         self._grow(rows)
 
     def through(self, matrix: FloatArray, predict: Callable[[Any], Any]) -> FloatArray:
-        """What ``predict`` makes of the rows (n, width) on the device, brought back as (n,)."""
+        """Apply ``predict`` to rows (n, width) on the device; returns its result on the host, (n,)."""
         rows = len(matrix)
         with self._lock:
             if rows > len(self._host):
@@ -107,12 +107,12 @@ class StagedRows:
 
 
 class CudaXgboostBackend:
-    """XGBoost's ``inplace_predict`` on an array that is on the device already."""
+    """XGBoost's ``inplace_predict`` on an array on the device."""
 
     name = "xgboost-cuda"
 
     def __init__(self, model: bytes, device: Device, kind: str = "cuda") -> None:
-        """``kind``: XGBoost's name of the device; "cpu" for tests against NumPy."""
+        """``kind``: XGBoost's name of the device; tests use "cpu" with NumPy."""
         self._booster = xgboost.Booster(model_file=bytearray(model))
         self._booster.set_param({"device": kind})
         self._rows = StagedRows(device, self._booster.num_features())
@@ -125,7 +125,7 @@ class CudaXgboostBackend:
 
 
 class NvforestBackend:
-    """nvForest, the successor of cuML's FIL. It is given the trees as a regression, whose prediction is the margin."""
+    """nvForest, the successor of cuML's FIL. It gets the trees as a regression model, whose prediction is the margin."""
 
     name = "nvforest"
 
@@ -145,10 +145,10 @@ class NvforestBackend:
 
 
 def as_regression(booster: xgboost.Booster) -> bytes:
-    """The same trees as a squared-error model in JSON: its prediction is the margin, which a sigmoid would round."""
+    """The same trees as a squared-error model in JSON: it predicts the margin, without a sigmoid that would round it."""
     model = msgspec.json.decode(bytes(booster.save_raw("json")))
     learner = model["learner"]
-    # the digits of float32, in the bracketed form that XGBoost writes from 3.1 on
+    # the digits of a float32, in the brackets that XGBoost writes since 3.1
     base = np.float32(base_margin(learner["learner_model_param"]["base_score"]))
     learner["learner_model_param"]["base_score"] = f"[{base:.9E}]"
     learner["objective"] = {"name": "reg:squarederror", "reg_loss_param": {"scale_pos_weight": "1"}}
@@ -156,10 +156,10 @@ def as_regression(booster: xgboost.Booster) -> bytes:
 
 
 def gpu_backends(model: bytes) -> list[Backend]:
-    """What this machine's GPU offers for a model; none without a GPU, and what fails to load is logged and left out."""
+    """The backends for a model that work on this machine's GPU; none without a GPU. Failures are logged."""
     try:
         device = CupyDevice()
-    except Exception as error:  # noqa: BLE001 - CuPy raises types of its own for missing drivers and libraries
+    except Exception as error:  # noqa: BLE001 - CuPy has its own types for missing drivers and libraries
         logger.debug("no GPU backend: %s", error)
         return []
     found: list[Backend] = []
@@ -168,18 +168,18 @@ def gpu_backends(model: bytes) -> list[Backend]:
             found.append(make(model, device))
         except ImportError as error:
             logger.debug("no GPU backend: %s", error)
-        except Exception:  # a GPU that does not work must not keep a replica from serving
-            logger.exception("a GPU backend does not load; the others serve")
+        except Exception:  # a broken GPU must not keep a replica from serving
+            logger.exception("a GPU backend does not load; serving without it")
     return found
 
 
 def what_a_gpu_needs() -> str | None:
-    """Everything that keeps a GPU backend from working here, by name, and what would bring it; None where one works."""
+    """What is missing for a GPU backend on this machine and how to install it; None if one works."""
     missing = []
     try:
         CupyDevice()
     except ImportError as error:
-        # one that is not installed is among the packages
+        # a missing package is reported below
         if _is_installed("cupy"):
             missing.append(f"a CuPy that can be imported ({error})")
     except Exception as error:  # noqa: BLE001 - as above
@@ -193,7 +193,7 @@ def what_a_gpu_needs() -> str | None:
         missing.append("an XGBoost that is built with CUDA")
     if packages := [name for module, name in _PACKAGES.items() if not _is_installed(module)]:
         missing.append(f"{', '.join(packages)}: `uv pip install -r infra/requirements/gpu.txt` into .venv")
-    return f"missing are {'; '.join(missing)}"
+    return f"missing: {'; '.join(missing)}"
 
 
 def _driver_is_here() -> bool:
@@ -208,7 +208,7 @@ def _is_installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:
-        # what holds it is not there either
+        # its parent package is not installed
         return False
 
 

@@ -1,4 +1,4 @@
-"""Scoring a whole history table with one model: features by the engine, a score and a decision per row."""
+"""Score a whole history table with one model: features by the engine, a score and a decision per row."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SLICE = 4_096
 
 
 def score_history(history: pa.Table, compute: Callable[[pa.Table], FloatArray], scorer: Scorer) -> pa.Table:
-    """One row per transaction of the history, in its order: ids, score, decision, matched rules, model and policy version.
+    """One row per transaction, in the history's order: ids, score, decision, matched rules, model and policy version.
 
-    A repeated transaction (same card, id, time and amount as one before) has no features of its own: its score is null
-    and its decision the policy's ``without_score``.
+    A repeated transaction (same card, id, time and amount as an earlier one) has no features: its score is null and its
+    decision is the policy's ``without_score``.
     """
     matrix = compute(history)
     parts = [scorer.score(matrix[start : start + SLICE]) for start in range(0, len(matrix), SLICE)]

@@ -1,8 +1,8 @@
-"""A trained booster as an ONNX graph that gives the margin (log-odds), in float32 as XGBoost itself computes.
+"""Export a trained booster as an ONNX graph that computes the margin (log-odds) in float32, like XGBoost itself.
 
-onnxmltools converts a classifier with its sigmoid; calibration works on the margin, and a probability near 0 or 1
-has lost its digits, so the trees are written out here as one TreeEnsembleRegressor. Source: ONNX operators
-``ai.onnx.ml`` 3, and XGBoost's JSON model schema (a leaf's value stands in ``split_conditions``).
+onnxmltools exports a classifier with its sigmoid, but calibration needs the margin, and probabilities near 0 or 1 have lost
+digits. So the trees are written here as one TreeEnsembleRegressor. Source: ONNX operators ``ai.onnx.ml`` 3, and XGBoost's
+JSON model schema (a leaf's value is in ``split_conditions``).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ INPUT, OUTPUT = "features", "margin"
 
 
 class ExportError(Exception):
-    """The booster holds something that the graph cannot say (categories, more than one output)."""
+    """The graph cannot represent the booster (categories, more than one output)."""
 
 
 def to_onnx(booster: xgboost.Booster) -> bytes:
-    """The serialised graph: ``features`` float32 (n, width) to ``margin`` float32 (n, 1).
+    """The serialised graph: from ``features`` float32 (n, width) to ``margin`` float32 (n, 1).
 
     Raises:
         ExportError: not a binary logistic tree model with numeric splits.
@@ -82,15 +82,15 @@ def _add_tree(
 
 
 def base_margin(base_score: str) -> float:
-    """What every row's margin starts from, by a model's ``base_score``.
+    """The start value of every row's margin, from a model's ``base_score``.
 
     Raises:
-        ExportError: it is not one probability.
+        ExportError: it is not a single probability.
     """
-    # "5E-1" before XGBoost 3.1, "[5E-1]" from then on; a probability for this objective
+    # "5E-1" before XGBoost 3.1, "[5E-1]" since; for this objective it is a probability
     values = [float(part) for part in base_score.strip("[]").split(",")]
     if len(values) != 1 or not 0 < values[0] < 1:
-        raise ExportError(f"base_score {base_score} is not one probability")
-    # in float32, as XGBoost itself does: the last bit of every margin depends on it
+        raise ExportError(f"base_score {base_score} is not a single probability")
+    # in float32, like XGBoost: the last bit of every margin depends on it
     one = np.float32(1)
     return float(-np.log(one / np.float32(values[0]) - one))

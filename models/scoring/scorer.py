@@ -1,4 +1,4 @@
-"""Scorer: a bundle and a matrix of features in; probabilities, decisions and reasons out. No Kafka, no HTTP, no clock."""
+"""Scorer: a bundle and a matrix of features in; probabilities, decisions and reasons out. No Kafka, HTTP or clock."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from models.scoring.gpu_backends import gpu_backends
 from models.scoring.tree_shap import strongest
 
 logger = logging.getLogger(__name__)
-#: backends of one bundle may differ by this in probability, and by no more
+#: largest difference in probability allowed between backends of one bundle
 TOLERANCE = 1e-5
-#: rows that are explained together when warming
+#: rows explained together when warming up
 EXPLAINED = 8
 ReasonRow = tuple[str, str, float]
 
 
 class Scorer:
-    """Scores with whichever backend is fastest for the batch at hand, by a table measured on this machine.
+    """Scores each batch with the backend that is fastest for its size, by a table measured on this machine.
 
     Raises:
-        BundleRefused: the model does not load, reads features that this code has not, or two of its forms disagree.
+        BundleRefused: the model does not load, reads features that this code lacks, or two of its formats disagree.
     """
 
     def __init__(
@@ -44,22 +44,22 @@ class Scorer:
         tables: Path | None = None,
         like: Scorer | None = None,
     ) -> None:
-        """``tables``: folder where measured tables are kept; ``measure`` off: the usual order, unmeasured.
+        """``tables``: folder of measured tables; ``measure`` False: use a fixed table instead of measuring.
 
-        ``like``: one that is at work, whose table is taken over where both have the same backends: measuring beside it would
-        slow it down, and measure it too.
+        ``like``: a live scorer whose table is taken over if it has the same backends: measuring would slow it down, and its
+        work would distort the measurement.
         """
         self.bundle = bundle
         self.version = bundle.version
         self.policy = bundle.policy
-        #: the model's columns as places in this code's vectors, int64 (width of the model,)
+        #: place of each of the model's columns in this code's vectors, int64 (width of the model,)
         self.columns = bundle.layout.places_in(OWN)
-        # of the same catalogue: vectors go to the model as they are
+        # same catalogue: vectors are passed to the model unchanged
         self._as_it_is = np.array_equal(self.columns, np.arange(WIDTH))
         try:
             self._xgboost = XgboostBackend(bundle.model_ubj, threads)
             onnx = OnnxBackend(bundle.model_onnx, threads)
-        except Exception as error:  # both libraries raise types of their own for bad bytes
+        except Exception as error:  # both libraries have their own error types for bad bytes
             raise BundleRefused("unparsable", f"{bundle.path}: the model does not load: {error}") from error
         self._check_columns()
         self._forest = _forest_or_none(self._xgboost, bundle)
@@ -67,11 +67,11 @@ class Scorer:
         self._on_gpu = gpu_backends(bundle.model_ubj)
         self.backends: tuple[Backend, ...] = (*first, onnx, self._xgboost, *self._on_gpu)
         self._check()
-        #: what explaining takes, as measured when it was warmed, ms: for any rows, and for each; None before
+        #: cost of explaining in ms, (per call, per row), measured by ``warm``; None before
         self.explanation_ms: tuple[float, float] | None = None
-        #: batch sizes and the backend to use up to each, ascending; larger ones use the last
+        #: (largest batch size, backend), ascending; larger batches use the last one
         self.table: list[tuple[int, Backend]]
-        #: the table as it was made; the one in use goes without a device that failed
+        #: the table as made; ``table`` changes when a GPU fails
         self.chosen: list[tuple[int, Backend]]
         if like is not None and like.backend_names == self.backend_names:
             by_name = {backend.name: backend for backend in self.backends}
@@ -84,17 +84,17 @@ class Scorer:
 
     @property
     def backend_names(self) -> list[str]:
-        """What this model can be scored with on this machine."""
+        """The backends of this model on this machine."""
         return [backend.name for backend in self.backends]
 
     def score(self, matrix: FloatArray) -> FloatArray:
-        """Probability of fraud.
+        """Probabilities of fraud, float32 (n,).
 
         Args:
             matrix: float32 (n, WIDTH) in this code's catalogue order, NaN for unknown.
 
         Raises:
-            ValueError: another width.
+            ValueError: the matrix has another width.
         """
         matrix = self._as_rows(matrix)
         if not len(matrix):
@@ -107,8 +107,8 @@ class Scorer:
         except Exception:
             if backend not in self._on_gpu:
                 raise
-            # a device that is lost stays lost: from here on the CPU, which needs nothing but itself
-            logger.exception("%s failed; the CPU scores from here on", backend.name)
+            # a lost device does not come back: use the CPU from now on
+            logger.exception("%s failed; scoring on the CPU from now on", backend.name)
             cpu = self.backends[0]
             self.table = [(rows, cpu if used in self._on_gpu else used) for rows, used in self.table]
             margin = cpu.margin(matrix)
@@ -117,13 +117,13 @@ class Scorer:
     def decide(
         self, scores: FloatArray, matrix: FloatArray | None = None
     ) -> tuple[npt.NDArray[np.int8], list[list[str]]]:
-        """The policy's decisions (see ``Policy.decide``): 0 approve, 1 review, 2 decline, and the rules per row."""
+        """The policy's decisions (see ``Policy.decide``): 0 approve, 1 review, 2 decline, and the matched rules of each row."""
         return self.policy.decide(scores, matrix)
 
     def explain(self, matrix: FloatArray, k: int = 3) -> list[list[ReasonRow]]:
         """Up to ``k`` reasons per row that push towards fraud, strongest first: (code, text, log-odds).
 
-        TreeSHAP, for reviewed and declined transactions: 10 us a row compiled, else 2 ms by XGBoost itself.
+        TreeSHAP, for reviewed and declined transactions: 10 us a row compiled, 2 ms with XGBoost.
         """
         matrix = self._as_rows(matrix)
         if not len(matrix):
@@ -139,7 +139,7 @@ class Scorer:
         ]  # fmt: skip
 
     def warm(self, shapes: Sequence[int] = (1, 16, 64, 256, 1024)) -> None:
-        """Run every backend once per batch size, and explain, so that no live row pays for first use and its price is known."""
+        """Run all backends at each batch size and explain, so that no live row pays for first use; sets ``explanation_ms``."""
         for rows in shapes:
             sample = self._sample(rows)
             for backend in self.backends:
@@ -149,11 +149,11 @@ class Scorer:
         self.explanation_ms = self._explanation_ms()
 
     def _explanation_ms(self) -> tuple[float, float]:
-        """Milliseconds for any rows, and for each: from one row and from ``EXPLAINED``, each at its quickest."""
+        """(ms per call, ms per row), from the fastest runs with one row and with ``EXPLAINED`` rows."""
         took_ms = []
         for rows in (1, EXPLAINED):
             sample = self._whole(self._sample(rows))
-            # the first one compiles, and one may be interrupted
+            # several runs: the first compiles, others may be interrupted
             times = []
             for _ in range(4):
                 started = perf_counter()
@@ -194,9 +194,9 @@ class Scorer:
         check_fits(self.bundle.path, self.bundle.layout, OWN)
         width = len(self.columns)
         if (self.columns < 0).any() or self.bundle.reference.matrix.shape[1] != width:
-            raise BundleRefused("catalogue", f"{self.bundle.path}: its manifest's features are not its own")
+            raise BundleRefused("catalogue", f"{self.bundle.path}: its features do not match its manifest")
         if self._xgboost.booster.num_features() != width:
-            raise BundleRefused("catalogue", f"{self.bundle.path}: the model is not {width} features wide")
+            raise BundleRefused("catalogue", f"{self.bundle.path}: the model does not take {width} features")
 
     def _check(self) -> None:
         width = len(self.columns)

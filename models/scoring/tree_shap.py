@@ -1,9 +1,9 @@
 """TreeSHAP, path-dependent, compiled: the same contributions as XGBoost's ``pred_contribs`` at a hundredth of its cost.
 
-What a leaf gives each feature on its path depends on the row only by which of these features lead towards it: at most
-2**depth cases a leaf, worked out once when a model is loaded (Yang 2021, "Fast TreeSHAP", the second algorithm). Leaves that
-hang below one node two levels up share nearly all of their path, so they are one group with one table, by the outcomes of the
-nodes above its leaves. For a row each tree's outcomes are one word of bits, and each group adds its case's line. Formula:
+A leaf's contributions depend on a row only through which of the features on its path lead towards it: at most 2**depth cases,
+computed once when a model is loaded (Yang 2021, "Fast TreeSHAP", the second algorithm). Leaves below the same node two levels up
+share nearly all of their path. They form a group with one table of cases, indexed by the outcomes of the nodes above its leaves.
+For a row, the outcomes of all nodes of a tree are the bits of one word, and each group adds the line of its case. Formula:
 Lundberg and others 2018, "Consistent individualized feature attribution for tree ensembles", the Shapley value over the
 features of one path.
 """
@@ -25,11 +25,12 @@ WordArray = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Shares:
-    """Groups of leaves, in order of trees.
+    """Groups of leaves, in the order of trees.
 
-    ``first`` int64 (trees + 1,): a tree's groups; ``asks`` and ``gives`` int64 (groups,): how many nodes decide for one, and to
-    how many features it gives; ``node`` uint64 (groups, depth + 1): these nodes; ``feature`` uint64 (groups, depth + 1); ``given``
-    float32 (groups, 2**(depth + 1), depth + 1): contributions by case, bit ``j`` of which says that node ``j`` sends to the right.
+    ``first`` int64 (trees + 1,): a tree's first group. ``asks`` int64 (groups,): number of nodes that decide a group's case;
+    ``node`` uint64 (groups, depth + 1): these nodes. ``gives`` int64 (groups,): number of features it contributes to;
+    ``feature`` uint64 (groups, depth + 1): these features. ``given`` float32 (groups, 2**(depth + 1), depth + 1): contributions
+    by case; bit ``j`` of the case is set when node ``j`` sends the row right.
     """
 
     first: npt.NDArray[np.int64]
@@ -42,11 +43,11 @@ class Shares:
 
 @dataclass(frozen=True)
 class _Cases:
-    """For each of all leaves, in order of trees: up to ``depth`` features of its path.
+    """All leaves, in the order of trees, each with up to ``depth`` features on its path.
 
-    ``count`` int64 (leaves,): features on the path; ``feature`` int64 (leaves, depth); ``asked`` and ``wanted`` uint64
-    (leaves, depth): the nodes where the feature decides, and which of them must go right; ``given`` float64
-    (leaves, 2**depth, depth): contributions by case, bit ``i`` of which says that feature ``i`` leads there.
+    ``count`` int64 (leaves,): number of features on the path. ``feature`` int64 (leaves, depth). ``asked`` uint64 (leaves, depth):
+    bits of the nodes that split on the feature; ``wanted``, same shape: those of them that must go right. ``given`` float64
+    (leaves, 2**depth, depth): contributions by case; bit ``i`` of the case is set when feature ``i`` leads to the leaf.
     """
 
     count: npt.NDArray[np.int64]
@@ -57,7 +58,7 @@ class _Cases:
 
 
 def shares_of(forest: Forest, trees: Leaves) -> Shares:
-    """Work out every group's cases: about 20 ms for 200 trees of depth 4."""
+    """Compute the cases of every group: about 20 ms for 200 trees of depth 4."""
     cases = _cases(forest, trees)
     leaves = len(cases.count)
     group = np.zeros(leaves, np.int64)
@@ -71,7 +72,7 @@ def shares_of(forest: Forest, trees: Leaves) -> Shares:
     _bring_together(
         group, cases.count, cases.feature, cases.asked, cases.wanted, cases.given, asks, node, gives, feature, given
     )  # fmt: skip
-    # unsigned: Numba then needs no test for indices that count from the end
+    # unsigned, so that Numba omits the check for negative indices
     return Shares(first, asks, node, gives, feature.astype(np.uint64), given.astype(np.float32))
 
 
@@ -105,7 +106,7 @@ def forest_contributions(forest: Forest, shares: Shares, matrix: FloatArray) -> 
 
 @njit(cache=True, nogil=True)
 def strongest(contributions, k):  # type: ignore[no-untyped-def]
-    """Of each row the columns of its ``k`` largest contributions above zero, largest first, int64 (n, k); -1 where there are fewer."""
+    """The columns of each row's ``k`` largest positive contributions, largest first, int64 (n, k); padded with -1."""
     out = np.full((len(contributions), k), -1, np.int64)
     for row in range(len(contributions)):
         for column in range(contributions.shape[1]):
@@ -129,7 +130,7 @@ def _gather(
     wanted: WordArray,
     share: npt.NDArray[np.float64],
 ) -> int:
-    """Edges by the same feature count as one; returns how many features there are."""
+    """Merge the edges of a leaf that split on the same feature; returns the number of features."""
     order = list(dict.fromkeys(edge.feature for edge in leaf.edges))
     for edge in leaf.edges:
         i = order.index(edge.feature)
@@ -142,7 +143,7 @@ def _gather(
 
 @njit(cache=True, nogil=True)
 def _work_out(count, value, share, weights, given):  # type: ignore[no-untyped-def]
-    # ways[k]: the summed products over all choices of k other features of the path that lead to the leaf
+    # ways[k]: sum of the products over all choices of k other features of the path that lead to the leaf
     ways = np.zeros(share.shape[1] + 1)
     for leaf in range(len(count)):
         features = count[leaf]
@@ -164,7 +165,7 @@ def _work_out(count, value, share, weights, given):  # type: ignore[no-untyped-d
 
 @njit(cache=True, nogil=True)
 def _group(ends, asked, depth, group, first):  # type: ignore[no-untyped-def]
-    """Number each leaf's group, from the node two levels above the lowest leaves on; returns how many there are."""
+    """Number the group of each leaf; groups are the subtrees two levels above the lowest leaves. Returns the number of groups."""
     level = max(depth - 2, 0)
     low, high = (1 << level) - 1, (1 << (level + 1)) - 1
     number = -1
@@ -179,7 +180,7 @@ def _group(ends, asked, depth, group, first):  # type: ignore[no-untyped-def]
             for node in range(low, high):
                 if (path >> np.uint64(node)) & np.uint64(1):
                     above = node
-            # a leaf that stands higher is a group of its own; those below one node come one after the other
+            # a leaf higher up is a group of its own; leaves below one node follow each other
             if above < 0 or above != before:
                 number += 1
             before = above
@@ -229,7 +230,7 @@ def _bring_together(group, count, features, asked, wanted, cases, asks, node, gi
 
 @njit(cache=True, nogil=True)
 def _add_up(matrix, columns, thresholds, first, asks, node, gives, feature, given, out):  # type: ignore[no-untyped-def]
-    # all rows of a tree before the next tree: a model's cases are more than a core's nearer caches hold, a tree's are not
+    # all rows of one tree before the next tree: the tables of a tree fit a core's cache, those of a model do not
     trees, nodes = columns.shape
     both = np.empty((len(matrix), 2 * matrix.shape[1]), np.float32)
     for row in range(len(matrix)):

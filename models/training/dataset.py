@@ -1,9 +1,9 @@
-"""The data set: rows of features with the labels that were known at a cut-off, in order of event time.
+"""The data set: rows of features with the labels known at a cut-off, in order of event time.
 
-From a history table (the engine's replay computes the features) or from the archive (the features that were served).
-Frauds are reported, honest payments mostly are not: a row counts once it is old enough for its fraud to have been
-reported (``MATURITY_MS``), and is honest if none was. Younger rows are left out, reported or not, so that the share of
-frauds is a true one. Rows from before an entry was in the catalogue have it unknown (NaN).
+It comes from a history table (the engine's replay computes the features) or from the archive (the served features). Frauds are
+reported, most honest payments are not. So a row counts when it is old enough for a fraud to have been reported (``MATURITY_MS``),
+and it is honest if none was. Younger rows are left out, with or without a report, to keep the share of frauds true. An
+entry that was not in the catalogue when a row was made is NaN.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
 
 FloatArray = npt.NDArray[np.float32]
 DAY_MS = 86_400_000
-#: age at which a transaction without a reported fraud is taken for honest: the catalogue's own delay of labels
+#: age at which a transaction without a reported fraud counts as honest: the catalogue's label delay
 MATURITY_MS = LABEL_DELAY_S * 1000
 _MS = pa.timestamp("ms", tz="UTC")
 
 
 class DatasetError(Exception):
-    """There is nothing to learn from, or a table does not have the form it should; the text says what."""
+    """There are no rows to learn from, or a table has the wrong form; the text says which."""
 
-    #: of the command that meets it: bad input
+    #: exit code of commands that fail with it: bad input
     exit_code = 2
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Rows in order of event time. ``event_ms`` is int64 since 1970 UTC, ``card`` any array of identifiers."""
+    """Rows in order of event time. ``event_ms`` is int64 ms since 1970 UTC, ``card`` an array of card ids."""
 
     matrix: FloatArray
     fraud: npt.NDArray[np.bool_]
@@ -56,7 +56,7 @@ class Dataset:
         return int(self.fraud.sum())
 
     def take(self, rows: npt.NDArray[Any]) -> Dataset:
-        """The rows of a mask or an index array."""
+        """The rows selected by a mask or an index array."""
         return Dataset(self.matrix[rows], self.fraud[rows], self.event_ms[rows], self.card[rows])
 
     def between(self, start_ms: int, end_ms: int) -> Dataset:
@@ -64,20 +64,20 @@ class Dataset:
         return self.take((self.event_ms >= start_ms) & (self.event_ms < end_ms))
 
     def split(self, *shares: float) -> list[Dataset]:
-        """Consecutive parts by event time, the last one takes the rest; ``split(0.7, 0.15)`` gives three."""
+        """Consecutive parts by event time; the last one takes the rest. ``split(0.7, 0.15)`` gives three."""
         edges = [int(len(self) * share) for share in np.cumsum(shares)]
         parts = np.split(np.arange(len(self)), edges)
         return [self.take(part) for part in parts]
 
     def fingerprint(self) -> str:
-        """SHA-256 over features, labels and times: the same data gives the same digits."""
+        """SHA-256 of features, labels and times; equal data gives an equal digest."""
         digest = hashlib.sha256(CATALOGUE_HASH.encode())
         for array in (self.matrix, self.fraud, self.event_ms):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
     def amount_minor(self) -> FloatArray:
-        """Amount per row, in minor units (n,)."""
+        """Amount of each row in minor units (n,)."""
         return self.matrix[:, INDEX["amount"]]
 
 
@@ -85,7 +85,7 @@ def join(parts: list[Dataset]) -> Dataset:
     """Several data sets as one, in order of event time.
 
     Raises:
-        DatasetError: there is no part at all.
+        DatasetError: the list is empty.
     """
     if not parts:
         raise DatasetError("no data set to join")
@@ -100,15 +100,15 @@ def join(parts: list[Dataset]) -> Dataset:
 def from_history(
     table: pa.Table, compute: Callable[[pa.Table], FloatArray], as_of_ms: int | None = None
 ) -> Dataset:
-    """Features of every row by ``compute`` (``features.replay.replay``), then only the rows that had matured.
+    """Compute the features of every row with ``compute`` (``features.replay.replay``) and keep the matured rows.
 
     Args:
         table: a history table, rows in order of arrival.
-        as_of_ms: the cut-off; a label counts if ``label_time`` is at or before it, a row if it is ``MATURITY_MS``
-            older. None: every label and every row there is.
+        as_of_ms: the cut-off; a label counts if its ``label_time`` is not later, a row if it is at least ``MATURITY_MS``
+            older. None: all labels and all rows.
 
     Raises:
-        DatasetError: the features do not fit the table, or no row had matured.
+        DatasetError: the features do not match the table, or no row has matured.
     """
     matrix = compute(table)
     if matrix.shape != (table.num_rows, WIDTH):
@@ -121,7 +121,7 @@ def from_history(
 
 
 def save_seed(table: pa.Table, matrix: FloatArray, folder: Path, as_of_ms: int) -> Path:
-    """Keep the first model's data set, so that later trainings can build on it: one Parquet file, replaced whole."""
+    """Store the first model's data set for later trainings, as one Parquet file; an existing one is replaced."""
     columns = {
         "card_id": table["card_id"], "event_timestamp": pc.cast(table["event_time"], _MS),
         "label": pc.cast(table["label"], pa.string()), "label_time": pc.cast(table["label_time"], _MS),
@@ -137,9 +137,9 @@ def save_seed(table: pa.Table, matrix: FloatArray, folder: Path, as_of_ms: int) 
 
 
 def load_seed(folder: Path) -> Dataset | None:
-    """The saved seed as of its own cut-off; of one made with another catalogue, the entries of the same version.
+    """The stored seed as of its cut-off. If its catalogue is another one, only entries of the same version are filled.
 
-    None where there is none, or none with today's amounts, which tell the rows that count.
+    None if there is no seed, or it has no amount as defined today, by which rows without features are recognised.
     """
     path = folder / "seed.parquet"
     if not path.exists():
@@ -160,18 +160,18 @@ def load_seed(folder: Path) -> Dataset | None:
 
 
 def from_archive(archive: Path, *, as_of_ms: int | None = None, newest: int = 2_000_000) -> Dataset | None:
-    """Served features with their outcomes, joined on ``transaction_id``; None when nothing has matured yet.
+    """Served features joined with outcomes on ``transaction_id``; None if no row has matured yet.
 
     Args:
-        archive: ``features/date=*/*.parquet`` and ``outcomes/date=*/*.parquet`` below it.
-        as_of_ms: the cut-off, as in ``from_history``. None: the newest event time archived, for an archive holds
-            only labels that have arrived.
-        newest: a bound on rows; the newest ones stay.
+        archive: folder with ``features/date=*/*.parquet`` and ``outcomes/date=*/*.parquet``.
+        as_of_ms: the cut-off, as in ``from_history``. None: the newest archived event time, because an archive holds only
+            labels that have arrived.
+        newest: most rows returned; the newest are kept.
     """
     if not any((archive / "features").glob("date=*/*.parquet")):
         return None
     names = ["transaction_id", "card_id", "event_timestamp", *COLUMNS.values()]
-    # named, because files from before an entry was there lack its column
+    # with an explicit schema, because older files lack the columns of newer entries
     features = _dataset(archive / "features", pa.schema([FEATURE_SCHEMA.field(name) for name in names]))
     if as_of_ms is None:
         newest_event = pc.max(
@@ -182,7 +182,7 @@ def from_archive(archive: Path, *, as_of_ms: int | None = None, newest: int = 2_
     rows = features.to_table(names, filter=old_enough)
     if not rows.num_rows:
         return None
-    # an archive written at least once may repeat a row; the newest label of a transaction counts
+    # the archive may hold a row twice; of a transaction's labels the newest counts
     joined = _one_each(rows, "min").join(
         _outcomes(archive / "outcomes"), "transaction_id", join_type="left outer"
     )
@@ -212,7 +212,7 @@ def _outcomes(folder: Path) -> pa.Table:
 
 
 def _one_each(table: pa.Table, which: str) -> pa.Table:
-    """One row per transaction: its first (``min``) or its last (``max``)."""
+    """One row per transaction: the first (``min``) or the last (``max``)."""
     rows = pa.table({"key": table["transaction_id"], "row": pa.array(np.arange(table.num_rows))})
     kept = rows.group_by("key").aggregate([("row", which)])[f"row_{which}"]
     return table if len(kept) == table.num_rows else table.take(kept)
@@ -223,14 +223,14 @@ def _matured(
 ) -> Dataset:
     fraud = np.asarray(pc.fill_null(pc.equal(pc.cast(label, pa.string()), "fraud"), False))
     event_ms = _milliseconds(event_time)
-    # a row without an amount is a repeated transaction, which the engine left out
+    # the engine gives repeated transactions no features, so they have no amount
     known = ~np.isnan(matrix[:, INDEX["amount"]])
     if as_of_ms is not None:
         fraud = fraud & (_milliseconds(label_time) <= as_of_ms)
         known = known & (event_ms <= as_of_ms - MATURITY_MS)
     if not known.any():
         raise DatasetError(
-            f"no transaction is older than {MATURITY_MS // DAY_MS} days at the cut-off: their frauds are not reported yet"
+            f"no transaction is {MATURITY_MS // DAY_MS} days old at the cut-off: younger ones may still be reported as fraud"
         )
     rows = np.flatnonzero(known)
     rows = rows[np.argsort(event_ms[rows], kind="stable")]
@@ -241,7 +241,7 @@ def _matured(
 
 
 def _dataset(folder: Path, schema: pa.Schema | None = None) -> Any:
-    # files are named one by one: a writer's temporary file beside them is not data
+    # list the files: a writer's temporary files beside them must not be read
     files = [str(path) for path in sorted(folder.glob("date=*/*.parquet"))]
     return ds.dataset(files, schema=schema, format="parquet")
 
@@ -255,6 +255,6 @@ def _matrix(table: pa.Table, columns: Mapping[str, str]) -> FloatArray:
 
 
 def _milliseconds(column: Any) -> npt.NDArray[np.int64]:
-    """Milliseconds since 1970; absent ones far in the future, so that they are never known."""
+    """Milliseconds since 1970; absent times become a far future, later than any cut-off."""
     numbers = pc.cast(pc.cast(column, _MS, safe=False), pa.int64())
     return np.asarray(pc.fill_null(numbers, 2**62)).astype(np.int64)

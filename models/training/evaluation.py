@@ -1,7 +1,7 @@
-"""How good a model is: ranking, precision at an issuer's daily capacity, thresholds, calibration; alone and against another.
+"""How good a model is: ranking, precision at an issuer's daily capacity, thresholds, calibration; alone or against another model.
 
-Card precision at k is the Fraud Detection Handbook's (chapter 4.4): each day, cards by their highest score, the top
-k, the share of them truly compromised that day; a card once detected is left out on later days; the mean over days.
+Card precision at k as in the Fraud Detection Handbook (chapter 4.4): each day, rank cards by their highest score and take the
+share of the top k that are compromised that day; a detected card is left out on later days; average over the days.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CAPACITY = 100
 
 
 def auc_roc(fraud: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating]) -> float | None:
-    """Area under the ROC curve (Mann-Whitney, ties count half); None when a class is absent."""
+    """Area under the ROC curve (Mann-Whitney, ties count half); None if a class is missing."""
     positives, negatives = int(fraud.sum()), int((~fraud).sum())
     if not positives or not negatives:
         return None
@@ -29,7 +29,7 @@ def auc_roc(fraud: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating]) -> f
 
 
 def average_precision(fraud: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating]) -> float | None:
-    """Sum of precision times the step in recall, over distinct scores; None without a fraud."""
+    """Sum of precision times the step in recall, over distinct scores; None without frauds."""
     positives = int(fraud.sum())
     if not positives:
         return None
@@ -41,7 +41,7 @@ def average_precision(fraud: npt.NDArray[np.bool_], scores: npt.NDArray[np.float
 
 
 def card_precision(data: Dataset, scores: npt.NDArray[np.floating], k: int = CAPACITY) -> float | None:
-    """Mean over event days (UTC) of the share of the day's top ``k`` cards that are compromised; None without rows."""
+    """Mean over event days (UTC) of the share of compromised cards among the day's top ``k``; None without rows."""
     if not len(data):
         return None
     codes = np.unique(data.card, return_inverse=True)[1]
@@ -65,7 +65,7 @@ def card_precision(data: Dataset, scores: npt.NDArray[np.floating], k: int = CAP
 def calibration_error(
     fraud: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating], bins: int = 10
 ) -> float | None:
-    """Expected calibration error: mean |predicted - observed| over bins of equal count; None without rows."""
+    """Expected calibration error: mean |predicted - observed| over bins of equal size; None without rows."""
     if not len(scores):
         return None
     parts = np.array_split(np.argsort(scores, kind="stable"), bins)
@@ -78,10 +78,10 @@ def calibration_error(
 def without_known_frauds(
     test: Dataset, known: Dataset, delay_days: int, train_start_ms: int, train_end_ms: int
 ) -> Dataset:
-    """The test rows of cards not known to be compromised: those with a fraud in training or up to test day - delay - 1.
+    """The test rows without cards known to be compromised: by a fraud in training, or one up to test day - delay - 1.
 
     Args:
-        known: all labelled rows from the start of training on.
+        known: all labelled rows since the start of training.
         train_start_ms, train_end_ms: training rows have event time in [start, end).
     """
     frauds = known.take(known.fraud & (known.event_ms >= train_start_ms))
@@ -96,7 +96,7 @@ def without_known_frauds(
 
 
 def evaluate(data: Dataset, scores: FloatArray, policy: Policy) -> dict[str, Any]:
-    """All figures of one model on one data set: ranking, at the policy's thresholds, and by amount saved (minor units)."""
+    """All figures of one model on one data set: ranking, results at the policy's thresholds, amounts in minor units."""
     codes, _ = policy.decide(scores, data.matrix)
     amount = data.amount_minor()
     stopped = codes > 0
@@ -119,7 +119,7 @@ def compare(
     candidate: tuple[Callable[[FloatArray], FloatArray], Policy], live: tuple[Callable[[FloatArray], FloatArray], Policy],
     data: Dataset,
 ) -> dict[str, Any]:  # fmt: skip
-    """Two models, each a (score function, policy), on the same rows: both sets of figures and candidate less live."""
+    """Figures of two models, each (score function, policy), on the same rows, and the difference candidate minus live."""
     ours = evaluate(data, candidate[0](data.matrix), candidate[1])
     theirs = evaluate(data, live[0](data.matrix), live[1])
     names = ("auc_roc", "average_precision", f"card_precision_at_{CAPACITY}", "calibration_error")

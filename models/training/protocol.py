@@ -1,7 +1,7 @@
-"""Train on some days, wait for the labels, test on later days: one model fitted and measured as issuers would meet it.
+"""Train on some days, wait for the labels, test on later days: one model fitted and measured under an issuer's conditions.
 
-Source: Fraud Detection Handbook, chapter 3 (train week, delay, test week; cards known to be compromised are left out
-of the test, see ``evaluation.without_known_frauds``).
+Source: Fraud Detection Handbook, chapter 3 (train week, delay, test week; cards known to be compromised are left out of the
+test, see ``evaluation.without_known_frauds``).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Days:
 
 
 def parse_days(text: str) -> Days:
-    """``2018-07-25:2018-07-31``.
+    """Parse FROM:TO, such as ``2018-07-25:2018-07-31``.
 
     Raises:
         ValueError: not two dates in order.
@@ -61,7 +61,7 @@ def parse_days(text: str) -> Days:
 
 
 def with_delay(history: pa.Table, delay_days: int) -> pa.Table:
-    """The same history with every label known ``delay_days`` after its transaction, so that features see it then."""
+    """The same history with all labels known ``delay_days`` after their transactions, also to label features."""
     times = pc.add(history["event_time"], pa.scalar(timedelta(days=delay_days), pa.duration("ms")))
     known = pc.if_else(pc.is_valid(history["label"]), times, pa.scalar(None, times.type))
     return history.set_column(history.column_names.index("label_time"), "label_time", known)
@@ -71,14 +71,14 @@ def measure(
     history: pa.Table, compute: Callable[[pa.Table], FloatArray], train: Days, test: Days, delay_days: int,
     parameters: Parameters,
 ) -> dict[str, Any]:  # fmt: skip
-    """Fit on the training days with the engine's features and measure on the test days.
+    """Fit on the training days with the engine's features, and measure on the test days.
 
     Args:
-        history: rows in order of arrival, from well before training (windows reach back 30 days).
+        history: rows in order of arrival, beginning well before training (windows reach back 30 days).
         compute: ``features.replay.replay``.
 
     Raises:
-        DatasetError: a period holds no rows, or too few frauds to train on, or the test overlaps the labels' delay.
+        DatasetError: a period has no rows, there are too few frauds, or the test days overlap the training days.
     """
     if test.start_ms < train.end_ms:
         raise DatasetError("the test begins before training ends")
@@ -86,7 +86,7 @@ def measure(
     start = time.perf_counter()
     data = from_history(with_delay(history.filter(before), delay_days), compute)
     features_s = time.perf_counter() - start
-    # what is trained on is known when the test begins: labels reach that far back
+    # only labels known when the test begins are trained on
     known_until = min(train.end_ms, test.start_ms - delay_days * 86_400_000)
     fitting = data.between(train.start_ms, known_until)
     tested = without_known_frauds(

@@ -1,6 +1,6 @@
 """Training: XGBoost on the oldest rows, calibration and thresholds on the next, evaluation on the newest.
 
-Time-ordered throughout: what a model is judged by happened after what it learnt from.
+The order of time is kept throughout: a model is evaluated on rows later than those it was trained on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Scoring = Callable[[FloatArray], FloatArray]
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True):
-    """What a training run does. ``max_rows`` bounds time: beyond it legitimate rows are sampled (calibration mends the rate)."""
+    """Settings of a training run. Above ``max_rows``, honest rows are sampled to bound time; calibration corrects the rate."""
 
     rounds: int = 200
     max_depth: int = 4
@@ -40,19 +40,19 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
     min_child_weight: float = 5.0
     reg_lambda: float = 5.0
     max_bin: int = 128
-    #: one: on a busy machine two threads wait for each other (8 s where one thread takes 2)
+    #: on a busy machine two threads wait for each other (8 s, against 2 s with one)
     threads: int = 1
     seed: int = 7
     max_rows: int = 150_000
-    #: reviews that people can do in a day of 10,000 transactions
+    #: reviews that people can do per 10,000 transactions
     reviews_per_10k: float = 60.0
-    #: share of frauds that the payments above the decline threshold must at least hold
+    #: least share of frauds among the payments above the decline threshold
     decline_precision: float = 0.7
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model that can score: booster, calibration, policy, and what was measured on rows newer than all of these."""
+    """A model that can score: booster, calibration, policy, and its evaluation on rows newer than all of these."""
 
     booster: xgboost.Booster
     calibration: Calibration
@@ -75,14 +75,14 @@ def margins(booster: xgboost.Booster, matrix: FloatArray) -> FloatArray:
 
 
 def fit(data: Dataset, parameters: Parameters) -> xgboost.Booster:
-    """Trees on all rows of ``data`` (sampled down to ``max_rows``).
+    """Train on the rows of ``data``, sampled down to ``max_rows``.
 
     Raises:
         DatasetError: a class is missing or there are too few frauds.
     """
     if data.frauds < MIN_FRAUDS or data.frauds == len(data):
         raise DatasetError(
-            f"{data.frauds} frauds in {len(data)} rows: training needs {MIN_FRAUDS} and honest rows too"
+            f"{data.frauds} frauds in {len(data)} rows: training needs at least {MIN_FRAUDS}, and honest rows"
         )
     rows = _sampled(data, parameters)
     matrix = xgboost.QuantileDMatrix(
@@ -114,11 +114,11 @@ def train(
     """Fit on the oldest 70 %, calibrate and set thresholds on the next 15 %, evaluate on the newest 15 %.
 
     Args:
-        live: the model in service, as (score function, policy), measured on the same newest rows. What people gave
-            its policy (rules, lists, thresholds by tenant and channel, expected loss) goes on in the new one.
+        live: the model in service as (score function, policy), measured on the same newest rows. The new policy keeps what
+            people set in its policy (rules, lists, thresholds by tenant and channel, expected loss).
 
     Raises:
-        DatasetError: too little to learn from in one of the parts.
+        DatasetError: one of the parts has too few rows or frauds.
     """
     oldest, held_out, newest = data.split(0.7, 0.15)
     start = time.perf_counter()
@@ -128,7 +128,7 @@ def train(
     try:
         calibration = fit_platt(held_margins, held_out.fraud)
     except CalibrationError as error:
-        raise DatasetError(f"the held-out slice does not do: {error}") from error
+        raise DatasetError(f"calibration on the held-out slice failed: {error}") from error
     policy = choose_policy(held_out, calibration.apply(held_margins), parameters, policy_version)
     if live is not None:
         policy = policy.with_parts_of(live[1])
@@ -142,11 +142,11 @@ def train(
 
 
 def choose_policy(data: Dataset, scores: FloatArray, parameters: Parameters, version: str) -> Policy:
-    """Thresholds on a held-out slice: review by capacity, decline where precision is reached; amounts guard the rest.
+    """Choose thresholds on a held-out slice: decline by precision, review by capacity, and a rule for very large amounts.
 
-    Decline: the lowest score above which at least ``decline_precision`` are frauds. Review: the next
-    ``reviews_per_10k`` rows of 10,000 below it, which is what people can look at. Payments far above nearly all others are looked at when their
-    score is at all elevated.
+    Decline: the lowest score above which at least ``decline_precision`` are frauds. Review: the next ``reviews_per_10k`` rows
+    of 10,000 below it, which is what people can review. Payments far above nearly all others are reviewed if their score is at
+    all raised.
     """
     decline = min(max(_score_at_precision(data.fraud, scores, parameters.decline_precision), 2e-4), 0.9999)
     waiting = np.sort(scores[scores < np.float32(decline)])[::-1]
@@ -158,7 +158,7 @@ def choose_policy(data: Dataset, scores: FloatArray, parameters: Parameters, ver
     limit = float(np.ceil(limit / 1000) * 1000)
     rule = Rule(
         "amount-over-limit", f"amount > {limit:.0f} AND score >= {review / 4!r}", "review", TRAINER,
-        "far above nearly all payments, and not quite like an honest one",
+        "amount far above nearly all payments, and a raised score",
     )  # fmt: skip
     return Policy(version=version, review=review, decline=decline, rules=(rule,))
 
@@ -166,11 +166,11 @@ def choose_policy(data: Dataset, scores: FloatArray, parameters: Parameters, ver
 def bundle_content(
     trained: Trained, *, created_at: str, code_version: str, extra: dict[str, Any]
 ) -> BundleContent:
-    """All that is published, with its lineage.
+    """The bundle to publish, with its lineage.
 
     Args:
-        created_at: RFC 3339, written into the lineage.
-        extra: what else the lineage should say (source of the data, request, notes).
+        created_at: RFC 3339, for the lineage.
+        extra: further entries of the lineage (source of the data, request, notes).
     """
     reference_rows = sample_reference(
         trained.train.matrix, trained.score(trained.train.matrix), NAMES, seed=trained.parameters.seed
@@ -206,9 +206,9 @@ def _score_at_precision(fraud: npt.NDArray[np.bool_], scores: FloatArray, precis
     order = np.argsort(-scores, kind="stable")
     hits = np.cumsum(fraud[order])
     flagged = np.arange(1, len(order) + 1)
-    # a handful of lucky rows at the top is no evidence
+    # a few rows at the top prove nothing
     good = np.flatnonzero((hits >= precision * flagged) & (flagged >= 10))
-    # where the slice is too small to show it, the calibrated probability itself promises that precision
+    # if the slice is too small to show it, use the calibrated probability of that value
     return float(scores[order[good[-1]]]) if len(good) else precision
 
 

@@ -53,7 +53,10 @@ def rebuild(settings: Settings, say: Say, *, clear: bool = False) -> Rebuilt:
     started = time.monotonic()
     client = RespClient(settings.redis_address)
     leases = Leases(client, GROUP)
-    told = {"why": "a rebuild is running, or was interrupted", "since": datetime.now(UTC).isoformat(timespec="seconds")}
+    told = {
+        "why": "a rebuild is running, or was interrupted",
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     client.with_retry([("SET", REBUILDING_KEY, json.dumps(told))])
     first, end = whole_log(settings.kafka, [TRANSACTIONS.name, ENTITIES.name])
     places = [(topic, partition) for topic, partitions in end.items() for partition in partitions]

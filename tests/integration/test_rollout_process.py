@@ -103,7 +103,7 @@ def test_the_life_of_two_models(stack: Stack, running: Rollout) -> None:
     assert (back["champion"], back["state"], back["approved_by"]) == ("1.0.0", "rolled_back", "ada")
     until(lambda: stack.states()["1.0.0"] == "live")
     assert stack.states() == {"1.0.0": "live", "1.1.0": "rolled back", "1.2.0": "rejected"}
-    with pytest.raises(RolloutRefused, match="no version before"):
+    with pytest.raises(RolloutRefused, match="no previous version"):
         rollback(stack.settings, "fraud", **who)
     assert promote(stack.settings, "fraud", "1.1.0", **who)["sequence"] == 4
     newest = newest_rollout(stack.settings, "fraud")

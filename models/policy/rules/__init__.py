@@ -1,1 +1,1 @@
-"""What an analyst writes: rules, lists, thresholds by tenant and channel, expected loss. See ``models/RULES.md``."""
+"""The parts that analysts write: rules, lists, thresholds by tenant and channel, expected loss. See ``models/RULES.md``."""

@@ -1,4 +1,4 @@
-"""The numbers in conditions: constants, columns, and what is reckoned from them."""
+"""Numbers in conditions: constants, columns, and calculations on them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.policy.rules.batch import NUMBER_FIELDS, TEXT_FIELDS, Batch, Numbers
 from models.policy.rules.language import refuse
 
 MAX_NUMBER = 1e15
-#: what stands before a feature's name where a field has the same one
+#: prefix of a feature that has the same name as a field
 _QUALIFIER = "features"
 
 
@@ -31,19 +31,19 @@ _ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
 
 @dataclass(frozen=True)
 class Value:
-    """A number: a constant, or a column made from the batch."""
+    """A number: a constant, or a column computed from the batch."""
 
     constant: float | None
     of: Callable[[Batch], Numbers]
-    #: its place in the catalogue, where it is a feature as it stands
+    #: its catalogue column, if it is a plain feature
     feature: int | None = None
 
 
 def number(rule: str, node: exp.Expr) -> Value:
-    """What a number is made from.
+    """Compile a number.
 
     Raises:
-        RuleRefused: it is no number, or names what does not exist.
+        RuleRefused: it is not a number, or names something unknown.
     """
     if isinstance(node, exp.Paren):
         return number(rule, node.this)
@@ -59,8 +59,8 @@ def number(rule: str, node: exp.Expr) -> Value:
         return _coalesce(rule, node)
     operation = _ARITHMETIC.get(type(node))
     if operation is None:
-        hint = "; a missing value is asked for by IS NULL" if isinstance(node, exp.Null) else ""
-        raise refuse(rule, node, f"is no number{hint}")
+        hint = "; use IS NULL to ask for a missing value" if isinstance(node, exp.Null) else ""
+        raise refuse(rule, node, f"is not a number{hint}")
     left, right = number(rule, node.this), number(rule, node.expression)
     if isinstance(node, exp.Div) and right.constant == 0:
         raise refuse(rule, node, "divides by zero")
@@ -71,9 +71,9 @@ def _literal(rule: str, node: exp.Expr) -> Value:
     try:
         value = float(node.this)
     except ValueError:
-        raise refuse(rule, node, "is no number") from None
+        raise refuse(rule, node, "is not a number") from None
     if not math.isfinite(value) or abs(value) > MAX_NUMBER:
-        raise refuse(rule, node, f"is beyond {MAX_NUMBER:g}")
+        raise refuse(rule, node, f"is larger than {MAX_NUMBER:g}")
     return constant(value)
 
 
@@ -87,7 +87,7 @@ def _coalesce(rule: str, node: exp.Expr) -> Value:
 def _column(rule: str, node: exp.Expr) -> Value:
     name, qualifier = node.name.lower(), node.text("table").lower()
     if qualifier not in ("", _QUALIFIER):
-        raise refuse(rule, node, f"is not known; only {_QUALIFIER}. may stand before a name")
+        raise refuse(rule, node, f"is unknown; the only prefix of a name is {_QUALIFIER}.")
     if not qualifier and name == "score":
         return Value(None, lambda batch: batch.scores)
     if not qualifier and name in NUMBER_FIELDS:
@@ -97,7 +97,7 @@ def _column(rule: str, node: exp.Expr) -> Value:
     if name in INDEX:
         index = INDEX[name]
         return Value(None, lambda batch: batch.feature(index), index)
-    raise refuse(rule, node, f"is neither field nor feature{_near(name)}")
+    raise refuse(rule, node, f"is neither a field nor a feature{_near(name)}")
 
 
 def constant(value: float) -> Value:
@@ -106,7 +106,7 @@ def constant(value: float) -> Value:
 
 
 def _derived(operation: Callable[..., Any], *values: Value) -> Value:
-    """An operation on numbers, in double precision; on constants alone it is done now."""
+    """A calculation in double precision; one on constants alone is done here."""
     if all(value.constant is not None for value in values):
         return constant(float(operation(*(np.float64(value.constant or 0.0) for value in values))))
     parts = [value.of for value in values]

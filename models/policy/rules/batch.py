@@ -1,4 +1,4 @@
-"""One batch as rules see it: scores, features and the transactions' fields, each column made when it is first named."""
+"""A batch as rules see it: scores, features and the transactions' fields; each column is made when it is first used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 Mask = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[Any]
 
-#: fields of a transaction that rules may name, by kind; times are not among them (features say hour and weekday)
+#: transaction fields that rules may use, by kind; not times (features give hour and weekday)
 NUMBER_FIELDS = frozenset({"amount_minor", "latitude", "longitude"})
 TEXT_FIELDS = frozenset(
     {
@@ -25,15 +25,15 @@ class Columns(Protocol):
     """The transactions' fields, in the order of the batch's rows."""
 
     def column(self, name: str) -> Sequence[Any] | None:
-        """Values of a field, None where a transaction lacks it; None when the field is not known at all."""
+        """The values of a field, None in rows without it; None if there is no such field at all."""
 
 
 class FieldUnknown(Exception):
-    """These rows come without that field: what names it cannot be said of them."""
+    """The rows of this batch have no such field, so a rule that uses it cannot be evaluated."""
 
 
 class TableColumns:
-    """Columns that are there already, for history and tests."""
+    """Columns given as they are, for history and tests."""
 
     def __init__(self, columns: Mapping[str, Sequence[Any]]) -> None:
         self._columns = columns
@@ -43,7 +43,7 @@ class TableColumns:
 
 
 class Batch:
-    """``scores`` float32 (n,), ``matrix`` float32 (n, WIDTH) or None; ``memo`` keeps what several rules share."""
+    """``scores`` float32 (n,), ``matrix`` float32 (n, WIDTH) or None; ``memo`` holds results that several rules share."""
 
     __slots__ = ("columns", "matrix", "memo", "rows", "scores")
 
@@ -57,10 +57,10 @@ class Batch:
         self.memo: dict[Any, Any] = {}
 
     def text(self, name: str) -> Sequence[str | None]:
-        """A text field, None where absent.
+        """A text field; None in rows without it.
 
         Raises:
-            FieldUnknown: these rows come without it.
+            FieldUnknown: the rows have no such field.
         """
         found = self.memo.get(name)
         if found is None:
@@ -71,10 +71,10 @@ class Batch:
         return found  # type: ignore[no-any-return]
 
     def number(self, name: str) -> Numbers:
-        """A number field as float64 (n,), NaN where absent.
+        """A number field as float64 (n,); NaN in rows without it.
 
         Raises:
-            FieldUnknown: these rows come without it.
+            FieldUnknown: the rows have no such field.
         """
         key = (name, "number")
         found = self.memo.get(key)
@@ -83,10 +83,10 @@ class Batch:
         return found  # type: ignore[no-any-return]
 
     def feature(self, index: int) -> Numbers:
-        """A feature as float32 (n,), NaN where unknown.
+        """A feature as float32 (n,); NaN where unknown.
 
         Raises:
-            FieldUnknown: these rows come without features.
+            FieldUnknown: the rows have no features.
         """
         if self.matrix is None:
             raise FieldUnknown("features")

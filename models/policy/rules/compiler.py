@@ -1,8 +1,8 @@
-"""From the tree of a condition to a function on columns. Types are checked here, before anything runs.
+"""Compile the tree of a condition to a function on columns. Types are checked here, before anything runs.
 
-SQL's three values hold: a comparison with a missing value is neither true nor false, and a rule matches only what is
-true. So NOT is pushed down to the comparisons (De Morgan holds in three values), and each of them gives the rows for
-which it, or its opposite, is true: one NumPy operation a comparison, and NaN needs no mask of its own.
+SQL's three-valued logic applies: a comparison with a missing value is neither true nor false, and a rule matches only where
+its condition is true. NOT is pushed down to the comparisons (De Morgan's laws hold in three values); each comparison then gives
+the rows where it, or its opposite, is true: one NumPy operation per comparison, and no mask for NaN.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from models.policy.rules.batch import TEXT_FIELDS, Batch, Mask
 from models.policy.rules.language import parse, refuse
 from models.policy.rules.shared_terms import FeatureComparisons, Match, TextSets
 
-#: lengths that values of a field have, so that a condition that is never true is found when it is written
+#: lengths of the values of some fields, to refuse conditions that can never be true
 _LENGTHS = {"country": 2, "currency": 3, "mcc": 4}
 
 
@@ -26,7 +26,7 @@ def _differs(left: Any, right: Any) -> Mask:
     return np.less(left, right) | np.greater(left, right)  # type: ignore[no-any-return]
 
 
-#: comparison -> what gives the rows where it is true, and where it is false
+#: comparison -> (function for the rows where it is true, function for the rows where it is false)
 _COMPARE: dict[type, tuple[Any, Any]] = {
     exp.GT: (np.greater, np.less_equal), exp.GTE: (np.greater_equal, np.less),
     exp.LT: (np.less, np.greater_equal), exp.LTE: (np.less_equal, np.greater),
@@ -34,7 +34,7 @@ _COMPARE: dict[type, tuple[Any, Any]] = {
 }  # fmt: skip
 
 
-#: the same comparison with its sides changed
+#: the same comparison with its sides swapped
 _MIRRORED: dict[Any, Any] = {
     np.greater: np.less, np.less: np.greater, np.greater_equal: np.less_equal, np.less_equal: np.greater_equal,
     np.equal: np.equal, _differs: _differs,
@@ -42,7 +42,7 @@ _MIRRORED: dict[Any, Any] = {
 
 
 class Meaning:
-    """Compiles conditions of one policy, all of them before a batch; what several of them ask is asked once a batch."""
+    """Compiles the conditions of one policy, before any batch; a term used by several conditions is computed once per batch."""
 
     def __init__(self) -> None:
         self.atoms: dict[str, Match] = {}
@@ -50,21 +50,21 @@ class Meaning:
         self._texts: dict[str, TextSets] = {}
 
     def compile(self, rule: str, text: str) -> Match:
-        """A function that gives the rows for which the condition is true.
+        """A function that returns the rows where the condition is true.
 
         Raises:
-            RuleRefused: the condition does not parse, is outside the language, or names what does not exist.
+            RuleRefused: the condition does not parse, is outside the language, or names something unknown.
         """
         return _Condition(rule, self).truth(parse(rule, text), negated=False)
 
     def compare(self, comparison: Any, feature: int, number: float) -> Match:
-        """The rows where a feature and a number compare so; ``comparison`` is one of NumPy's."""
+        """The rows where a feature compares so with a number; ``comparison`` is a NumPy function."""
         if comparison not in self._comparisons:
             self._comparisons[comparison] = FeatureComparisons(comparison)
         return self._comparisons[comparison].add(feature, number)
 
     def within(self, name: str, wanted: frozenset[str], negated: bool = False) -> Match:
-        """The rows whose text is one of ``wanted``; with ``negated``, whose text is known and none of them."""
+        """The rows whose text is one of ``wanted``; with ``negated``, whose text is known and not one of them."""
         if name not in self._texts:
             self._texts[name] = TextSets(name)
         return self._texts[name].add(wanted, negated)
@@ -103,7 +103,7 @@ class _Condition:
             return self._missing(node, negated)
         if isinstance(node, exp.Like):
             return self._like(node, negated)
-        raise refuse(self._rule, node, "is no condition: compare it with something")
+        raise refuse(self._rule, node, "is not a condition: compare it with something")
 
     def _comparison(self, node: exp.Expr, negated: bool) -> Match:
         left, right = node.this, node.expression
@@ -135,8 +135,8 @@ class _Condition:
         value = number(self._rule, node.this)
         constants = [number(self._rule, item).constant for item in items]
         if value.constant is not None or None in constants:
-            raise refuse(self._rule, node, "must ask whether a field is one of some numbers: IN (5411, 5812)")
-        # as single comparisons do, each constant takes the column's precision
+            raise refuse(self._rule, node, "must compare a field or feature with numbers: IN (5411, 5812)")
+        # each constant takes the column's precision, as in a single comparison
         pairs = [self._compared(_COMPARE[exp.EQ][negated], value, constant(c)) for c in constants]  # type: ignore[arg-type]
         gather = np.logical_and if negated else np.logical_or
         return lambda batch: gather.reduce([pair(batch) for pair in pairs])
@@ -172,7 +172,7 @@ class _Condition:
             raise refuse(
                 self._rule,
                 node,
-                "must be LIKE 'start%', '%end' or '%part%' of a text field, 2 characters at least",
+                "must be LIKE 'start%', '%end' or '%part%' of a text field, with at least 2 characters",
             )
         begins, ends = not text.startswith("%"), not text.endswith("%")
 
@@ -196,7 +196,7 @@ class _Condition:
             return lambda batch: compare(left.of(batch), right.of(batch))
         constant, column = right.constant, left.of
         if left.feature is None:
-            # a Python number takes the column's precision: a score (float32) equals it as it is shown
+            # a Python number takes the column's precision: a float32 score equals the number shown for it
             return lambda batch: compare(column(batch), constant)
         if compare is not _differs:
             return self._meaning.compare(compare, left.feature, constant)

@@ -1,7 +1,7 @@
-"""The language of rules: SQL conditions, parsed by sqlglot, of which only the parts named here are let through.
+"""The language of rules: SQL conditions, parsed by sqlglot; only the parts in ``PARTS`` are allowed.
 
-What is not in ``PARTS`` does not exist: no subquery, table, file, network, variable or cast. Text to tree only;
-``meaning`` gives the tree its types and its columns.
+There is no subquery, table, file, network, variable or cast. This module turns text into a tree; ``compiler`` checks its types
+and compiles it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from models.policy.problems import RuleRefused
 
 MAX_LENGTH = 2_000
 MAX_DEPTH = 40
-HELP = "models/RULES.md lists what a rule may say"
+HELP = "see models/RULES.md for the language"
 
 _TWO = frozenset({"this", "expression"})
-#: every kind of node that may occur, with the arguments that may be set on it
+#: every kind of node allowed, with the arguments that may be set on it
 PARTS: dict[type[exp.Expr], frozenset[str]] = {
     **dict.fromkeys((exp.And, exp.Or, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Is), _TWO),
     **dict.fromkeys((exp.Add, exp.Sub, exp.Mul, exp.Div), _TWO),
@@ -34,19 +34,19 @@ PARTS: dict[type[exp.Expr], frozenset[str]] = {
     exp.Null: frozenset(),
 }  # fmt: skip
 
-# the parser warns on standard error about commands it keeps as text; they are refused here
+# the parser logs warnings for statements it does not know; they are refused here
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 
 def parse(rule: str, text: str) -> exp.Expr:
-    """The tree of one condition.
+    """Parse one condition to a tree.
 
     Args:
-        rule: the rule's name, for the error.
+        rule: the rule's name, for error messages.
         text: the condition, at most ``MAX_LENGTH`` characters and ``MAX_DEPTH`` levels.
 
     Raises:
-        RuleRefused: it does not parse, says more than one thing, or uses a part that rules do not have.
+        RuleRefused: it does not parse, is more than one condition, or uses a part that is not allowed.
     """
     if len(text) > MAX_LENGTH:
         raise RuleRefused(
@@ -59,7 +59,7 @@ def parse(rule: str, text: str) -> exp.Expr:
     except RecursionError:
         raise RuleRefused(f"rule {rule}: the condition is nested too deeply: split it") from None
     if len(found) != 1 or found[0] is None:
-        raise RuleRefused(f"rule {rule}: wanted is one condition, got {len([f for f in found if f])}")
+        raise RuleRefused(f"rule {rule}: expected one condition, got {len([f for f in found if f])}")
     _check(rule, found[0], 0)
     return found[0]
 
@@ -81,7 +81,7 @@ def _check(rule: str, node: exp.Expr, depth: int) -> None:
         if value is None or value is False or value == []:
             continue
         if name not in allowed:
-            raise refuse(rule, node, f"says `{name}`, which rules do not have ({HELP})")
+            raise refuse(rule, node, f"uses `{name}`, which rules do not have ({HELP})")
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, exp.Expr):
                 _check(rule, child, depth + 1)

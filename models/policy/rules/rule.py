@@ -1,4 +1,4 @@
-"""One rule: a condition on fields and features that makes a decision stricter, with an owner and, if wanted, an end."""
+"""A rule: a condition on fields and features that makes a decision stricter, with an owner and an optional expiry."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ MAX_RULES = 500
 
 
 class Rule(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Rows for which ``when`` is true get at least ``action``; ``observe`` only names the rule in the decision.
+    """Rows where ``when`` is true get at least ``action``; ``observe`` only adds the rule's name to the decision.
 
-    A rule never loosens; an allow list may. ``tenants`` empty: all of them. ``when``: see ``models/RULES.md``.
+    A rule never loosens a decision; an allow list can. ``tenants`` empty: all tenants. ``when``: see ``models/RULES.md``.
     """
 
     name: Name
@@ -34,7 +34,7 @@ class Rule(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 
 @dataclass(frozen=True)
 class ActiveRule:
-    """A rule made ready. ``code`` is the decision it raises to; it holds before ``expires_ms``."""
+    """A rule in executable form. ``code`` is the least decision for its rows; it applies before ``expires_ms``."""
 
     name: str
     code: int
@@ -46,10 +46,10 @@ _CODES: dict[str, int] = {"observe": 0, "review": 1, "decline": 2}
 
 
 def activate_rules(rules: Iterable[Rule]) -> list[ActiveRule]:
-    """Rules made ready, with what they ask in common shared.
+    """Rules in executable form; terms used by several rules are shared.
 
     Raises:
-        PolicyError: too many rules, or one whose condition cannot be carried out.
+        PolicyError: too many rules, or one with an invalid condition.
     """
     rules = list(rules)
     if len(rules) > MAX_RULES:

@@ -1,7 +1,7 @@
-"""What many rules ask of the same columns, asked once a batch: features against numbers, texts against sets.
+"""Terms that many rules share, computed once per batch: comparisons of features with numbers, texts looked up in sets.
 
-A NumPy call costs about 1 us however few its rows, so a hundred comparisons of a feature with a number are made as one
-call on a block; and a text is looked up once a row in one dictionary that says by bits which of the sets hold it.
+A NumPy call costs about 1 us even for few rows, so a hundred comparisons of features are made in one call on a block. A text
+is looked up once per row, in one dictionary whose values say by bits which sets hold it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import numpy.typing as npt
 from models.policy.rules.batch import Batch, FieldUnknown, Mask
 
 Match = Callable[[Batch], Mask]
-#: sets that share one 64-bit word; one more bit says that the text is missing, and the sign is left alone
+#: sets per 64-bit word; one more bit marks a missing text, and the sign bit is not used
 SETS_A_WORD = 62
 _ABSENT = 1 << SETS_A_WORD
 
 
 class FeatureComparisons:
-    """All comparisons ``feature op number`` of a policy with one NumPy comparison, e.g. ``np.greater``.
+    """All comparisons ``feature op number`` of a policy that use one NumPy function, e.g. ``np.greater``.
 
-    In single precision, as features are kept: a feature equals the number written as it is shown. NaN compares false.
+    They use single precision, in which features are stored, so a feature equals the number shown for it. NaN compares false.
     """
 
     def __init__(self, compare: Any) -> None:
@@ -33,7 +33,7 @@ class FeatureComparisons:
         self._arrays: tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]] | None = None
 
     def add(self, feature: int, number: float) -> Match:
-        """The rows where it holds."""
+        """Add a comparison; returns the function that gives the rows where it is true."""
         place = len(self._features)
         self._features.append(feature)
         self._numbers.append(number)
@@ -41,7 +41,7 @@ class FeatureComparisons:
         return lambda batch: self._block(batch)[place]  # type: ignore[no-any-return]
 
     def _block(self, batch: Batch) -> npt.NDArray[np.bool_]:
-        """bool (comparisons, n)."""
+        """All comparisons, bool (comparisons, n)."""
         found = batch.memo.get(self)
         if found is None:
             if batch.matrix is None:
@@ -55,14 +55,14 @@ class FeatureComparisons:
 
 
 class _Bits(dict[Any, int]):
-    """A text's bits; a text that no set holds has none."""
+    """The bits of a text; 0 for a text in no set."""
 
     def __missing__(self, key: Any) -> int:
         return 0
 
 
 class TextSets:
-    """All questions whether one text field is in a set of texts."""
+    """All sets in which one text field is looked up."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -70,7 +70,7 @@ class TextSets:
         self._sets = 0
 
     def add(self, wanted: frozenset[str], negated: bool) -> Match:
-        """The rows whose text is in the set; with ``negated``, whose text is known and not in it."""
+        """Add a set; the function returned gives rows whose text is in it, or with ``negated`` is known and not in it."""
         word, place = divmod(self._sets, SETS_A_WORD)
         self._sets += 1
         if word == len(self._words):

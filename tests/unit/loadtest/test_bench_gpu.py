@@ -221,7 +221,7 @@ def test_only_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_backends, "_driver_is_here", lambda: True)
     monkeypatch.setattr(gpu_backends, "_is_installed", lambda module: module != "cupy")
     monkeypatch.setattr(gpu_backends.xgboost, "build_info", lambda: {"USE_CUDA": True})
-    assert what_a_gpu_needs() == "missing are CuPy: `uv pip install -r infra/requirements/gpu.txt` into .venv"
+    assert what_a_gpu_needs() == "missing: CuPy: `uv pip install -r infra/requirements/gpu.txt` into .venv"
 
 
 def test_a_cupy_that_is_broken_says_how(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def test_without_a_cut_off_everything_counts() -> None:
 
 
 def test_too_early_to_say_anything() -> None:
-    with pytest.raises(DatasetError, match="not reported yet"):
+    with pytest.raises(DatasetError, match="may still be reported"):
         from_history(history(ROWS), numbered, T0 + 3 * DAY_MS)
 
 

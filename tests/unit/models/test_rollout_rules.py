@@ -66,7 +66,7 @@ def test_a_rollback_goes_to_the_version_before() -> None:
 
 
 def test_nothing_to_roll_back_to() -> None:
-    with pytest.raises(TransitionRefused, match="no version before"):
+    with pytest.raises(TransitionRefused, match="no previous version"):
         decide(Standing("1.1.0", None, 1, STATES), ask("rollback", None))
     with pytest.raises(TransitionRefused, match="no model is live"):
         decide(Standing(None, None, 0, STATES), ask("rollback", None))

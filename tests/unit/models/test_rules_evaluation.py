@@ -117,10 +117,10 @@ def test_addresses_and_ranges_of_both_kinds() -> None:
     ("found", "says"),
     [
         (listed("block", "a", expires=None), "a has no expiry"),
-        (listed("block", "a", "a"), "a is there twice"),
+        (listed("block", "a", "a"), "a occurs twice"),
         (listed("block", "203.0.113.5/24", field="ip"), "a range such as"),
         (listed("block", "x", field="ip"), "a range such as"),
-        (listed("block", *(str(n) for n in range(MAX_ENTRIES + 1))), "take out what has expired"),
+        (listed("block", *(str(n) for n in range(MAX_ENTRIES + 1))), "remove expired ones"),
     ],
 )
 def test_lists_that_cannot_be_carried_out_say_why(found: PolicyList, says: str) -> None:

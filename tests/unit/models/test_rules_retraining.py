@@ -45,7 +45,7 @@ def test_a_new_model_goes_on_with_them() -> None:
 def test_so_does_one_of_another_catalogue(tmp_path: Path) -> None:
     settings = Settings(home=str(tmp_path))
     publish_with(tmp_path, PEOPLE, layout=Layout("0" * 16, NAMES, ("00000000",) * len(NAMES)))
-    with pytest.raises(BundleRefused, match="train anew"):
+    with pytest.raises(BundleRefused, match="train a new model"):
         load_bundle(tmp_path / "bundles" / "fraud" / "1.0.0", tmp_path / "keys" / "trusted")
     found, note = _with_rules_of(settings, "1.0.0", trained(), "note")
     assert [rule.name for rule in found.policy.rules] == ["amount-over-limit", "abroad"] and note == "note"
