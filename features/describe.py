@@ -1,4 +1,4 @@
-"""Profiles as a person reads them: windows, habits, last events. Pure: stored records in, plain values out."""
+"""Profiles in readable form: windows, habits, last events. Pure: stored records in, plain values out."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LAST_EVENTS = 10
 
 
 def describe_payer(payer: Any, frauds: Any, at_ms: int) -> dict[str, Any]:
-    """A card's or customer's profile as of a moment.
+    """A card's or customer's profile at a time.
 
     Args:
-        payer: an arena of PAYER, its first record.
-        frauds: an arena of FRAUDS, its first record: the payer's frauds and declines.
-        at_ms: events in (at - window, at] count; later ones are left out.
+        payer: an arena of PAYER; its first record is described.
+        frauds: an arena of FRAUDS; its first record is the payer's.
+        at_ms: events in (at - window, at] are counted; later ones are left out.
     """
     profile = payer[0]
     n, old = int(profile["n"]), int(profile["old_n"])
@@ -65,10 +65,10 @@ def describe_payer(payer: Any, frauds: Any, at_ms: int) -> dict[str, Any]:
 
 
 def describe_shared_entity(arena: Any, entity: str, at_ms: int) -> dict[str, Any]:
-    """A merchant's, device's or address' profile as of a moment: its features, by their catalogue names.
+    """A merchant's, device's or address' profile at a time: its features by catalogue name.
 
     Args:
-        arena: an arena of SHARED_ENTITY, its first record.
+        arena: an arena of SHARED_ENTITY; its first record is described.
     """
     profile = arena[0]
     slots = np.full((1, 3), -1, dtype=np.int64)
@@ -91,25 +91,25 @@ def describe_shared_entity(arena: Any, entity: str, at_ms: int) -> dict[str, Any
 
 
 def last_event_ms(arena: Any) -> int:
-    """Event time of the newest transaction in a profile."""
+    """Event time of the newest transaction in a profile, ms."""
     return int(arena[0]["last_ms"])
 
 
 def instant(milliseconds: int) -> str:
-    """RFC 3339, UTC, milliseconds."""
+    """A time as RFC 3339 in UTC, with milliseconds."""
     moment = datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _moment(at_ms: int) -> Any:
-    """A payment of nothing at a moment, PAYMENT (1,)."""
+    """An empty payment at a time, PAYMENT (1,)."""
     payment = np.zeros(1, dtype=PAYMENT)
     payment["event_ms"] = at_ms
     return payment
 
 
 def _named(row: Any, entity: str) -> dict[str, float | None]:
-    """The entity's entries of a row (1, WIDTH) that need no payment, by name; None where unknown."""
+    """The entity's features in a row (1, WIDTH) that need no payment, by name; None where unknown."""
     return {
         feature.name: None if np.isnan(value) else round(float(value), 6)
         for feature, value in zip(FEATURES, row[0], strict=True)

@@ -1,4 +1,4 @@
-"""All entries of a batch, by the kernels in their order: the one place that online, offline and parity compute through."""
+"""Computes all features of a batch with the kernels, in their order. Online, offline and parity all use it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Slots = npt.NDArray[np.int64]
 
 
 class Profiles(NamedTuple):
-    """Arenas of all entities (``features.profile.records``): PAYER, PAYER, SHARED_ENTITY of merchants, devices and ips, FRAUDS of payers."""
+    """The arenas of all entities (``features.profile.records``): PAYER, PAYER, SHARED_ENTITY for merchants, devices and ips, FRAUDS."""
 
     cards: Arena
     customers: Arena
@@ -35,7 +35,7 @@ class Profiles(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Which profile each of n payments uses, -1 where it names no such entity: (n,), (n,), (n, 3), (n, 2: card, customer)."""
+    """The profile slots of n payments, -1 if the entity is absent: (n,), (n,), (n, 3), (n, 2: card, customer)."""
 
     cards: Slots
     customers: Slots
@@ -52,12 +52,12 @@ def fill_features(
     *,
     apply: bool,
 ) -> None:
-    """Fill every entry of n payments; with ``apply`` the cards' profiles hold them afterwards, the others are only read.
+    """Fill all features of n payments. With ``apply`` the payments are added to the cards' profiles; all others are only read.
 
     Args:
         out: float32 (n, WIDTH), NaN-filled.
-        seen: uint8 (n,), zeros; afterwards what ``features.kernels.payer.payer_features`` says of each card's payment: NEW,
-            DUPLICATE (the row means nothing) or POSSIBLE (the row is what it is made of if it is none; it was not applied).
+        seen: uint8 (n,), zeros; set for each card's payment as by ``features.kernels.payer.payer_features``: NEW, DUPLICATE (the
+            row has no meaning) or POSSIBLE (the row is valid if the payment is not a repetition; it was not applied).
     """
     mode = APPLY if apply else READ
     payer_features(payments, places.cards, profiles.cards, mode, CARD_COLUMNS, out, seen)
@@ -70,7 +70,7 @@ def fill_features(
 def computed(
     payments: Payments, places: Places, profiles: Profiles, *, apply: bool
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """``fill_features`` into arrays made here: features (n, WIDTH), and ``seen`` (n,)."""
+    """``fill_features`` into new arrays: features (n, WIDTH) and ``seen`` (n,)."""
     out = np.full((len(places.cards), WIDTH), np.nan, dtype=np.float32)
     seen = np.zeros(len(places.cards), dtype=np.uint8)
     fill_features(payments, places, profiles, out, seen, apply=apply)
@@ -80,10 +80,10 @@ def computed(
 def computed_beside(
     payments: Payments, places: Places, profiles: Profiles
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """``computed`` with ``apply`` for arenas much larger than a processor's cache: on copies, the cards' copied back.
+    """``computed`` with ``apply``, for arenas much larger than the CPU's cache: it works on copies and copies the cards back.
 
-    The kernels jump about in a profile, and each jump into memory that is not in the cache costs what copying half of the profile
-    in one go does.
+    The kernels read a profile in many places, and each read outside the cache costs as much as copying half a profile in
+    sequence.
     """
     cards, own = np.unique(places.cards, return_inverse=True)
     customers, theirs = np.unique(places.customers, return_inverse=True)
@@ -102,15 +102,15 @@ def computed_beside(
 
 
 def _copied(arena: Arena, slots: Slots) -> Arena:
-    """Some profiles of an arena, side by side; -1 among the slots gives some profile. Never fewer than two: see ``new_arena``."""
+    """Copies of some profiles; for -1 an arbitrary one. Never fewer than two: see ``new_arena``."""
     wanted = slots if len(slots) > 1 else np.resize(slots, 2) if len(slots) else np.zeros(2, dtype=np.int64)
     return np.take(words_of(arena), wanted, axis=0).view(arena.dtype).reshape(-1)
 
 
 def entities_as_of(places: Places, profiles: Profiles) -> npt.NDArray[np.int64]:
-    """Offsets of `entities` last applied to merchant, device, ip and customer of each row, (n, 4); -1 unknown.
+    """The offsets of `entities` last applied to each row's merchant, device, ip and customer, (n, 4); -1 if unknown.
 
-    A customer's payments and frauds are read at one moment, so the newer of their two offsets holds for both.
+    A customer's payments and frauds are read at the same moment, so the newer of their two offsets is valid for both.
     """
     shared_entities = _offsets(profiles.shared_entities, places.shared_entities)
     payments = _offsets(profiles.customers, places.customers)
@@ -120,7 +120,7 @@ def entities_as_of(places: Places, profiles: Profiles) -> npt.NDArray[np.int64]:
 
 
 def frauds_as_of(places: Places, profiles: Profiles) -> npt.NDArray[np.int64]:
-    """Offsets of `entities` last applied to the fraud history of each row's card, (n,); -1 unknown."""
+    """The offset of `entities` last applied to the fraud history of each row's card, (n,); -1 if unknown."""
     return _offsets(profiles.frauds, places.frauds[:, 0])
 
 

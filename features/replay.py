@@ -1,6 +1,6 @@
-"""Features over history: a table in, the matrix out, by the kernels that serve. No Kafka, no Redis, no clock.
+"""Features of a history: a table in, a matrix out, computed by the serving kernels. No Kafka, Redis or clock.
 
-Training, backfill and evaluation all come through here.
+Training, backfill and evaluation all use it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from features.profile.records import (
     new_arena,
 )
 
-#: rows that see the entities' state as of their common start, as one chunk of the stream does
+#: rows that see the entities' state at the start of their batch, as in a chunk of the stream
 BATCH = 256
 
 
@@ -48,30 +48,29 @@ def replay(
 ) -> npt.NDArray[np.float32]:
     """Compute the features of every row of a history table, in its order.
 
-    A row sees what was known when it came: labels with a ``label_time`` and declines with a ``decided_at`` not after its clock.
-    That is the newest ``arrival_time`` by then or, in a history without that column, the newest event time, so that a row which
-    comes late sees what is known when it comes (decision 5).
+    A row sees what was known when it arrived: labels with a ``label_time`` and declines with a ``decided_at`` up to its clock.
+    The clock is the newest ``arrival_time`` so far or, in a history without that column, the newest event time; so a late row
+    sees what was known when it arrived (decision 5).
 
-    With batches of one this is what was served where all that went before was applied: the same bits in every column. By design
-    it differs from that
+    With ``batch`` 1 the result equals, to the bit, what is served if everything earlier has been applied. It differs by design
 
-    - in larger batches: customers, merchants, devices and addresses are those of the batch's start, as in a chunk of the stream;
-      of a card itself, and of labels and declines, every row sees what came before it;
-    - from what is served under load, where payments, labels and declines take a moment from one stage to the next: what each
-      decision saw is on its record (``tollgate parity``);
-    - where a record's entities were not read in time (``degraded``): here nothing is ever missing;
-    - for labels of transactions that are not in the history: here nobody knows whom they concern.
+    - with larger batches: customers, merchants, devices and addresses are read as of the batch's start, as in a chunk of the
+      stream; a row's own card, labels and declines are as of the row;
+    - from serving under load, where payments, labels and declines take time from one stage to the next; each decision's record
+      says what it saw (``tollgate parity``);
+    - from records whose entities were not read in time (``degraded``): here nothing is missing;
+    - for labels of transactions that are not in the history: here their entities are unknown.
 
     Args:
-        history: transactions in order of arrival, with ``label`` and ``label_time`` (decision 1). Where they are there:
-            ``decision`` and ``decided_at``, of which declines count from then on, and ``arrival_time``, when the row came.
-        labels: all that was said, in place of the history's own columns: ``transaction_id``, ``label`` and ``label_time``, in
-            the order in which it came. A correction counts from its own time on.
-        progress: called with the number of rows done, now and then.
+        history: transactions in order of arrival, with ``label`` and ``label_time`` (decision 1). Optional: ``decision`` and
+            ``decided_at``, so that declines count from then on, and ``arrival_time``, when the row arrived.
+        labels: all labels in order of arrival, used instead of the history's own columns: ``transaction_id``, ``label`` and
+            ``label_time``. A correction counts from its own time on.
+        progress: called with the number of rows done, from time to time.
 
     Returns:
-        float32 (rows, WIDTH), catalogue order, NaN where unknown; rows seen before (same card, id, time and amount) are NaN.
-        What is like an old payment of its card in time and amount is one of these if its id came before.
+        float32 (rows, WIDTH), catalogue order, NaN where unknown. Repeated rows (same card, id, time and amount) are all NaN;
+        a row that is like an old payment of its card in time and amount is one if its id occurred before.
     """
     n = history.num_rows
     columns = columns_of_table(history)
@@ -86,7 +85,7 @@ def replay(
     for start in range(0, n, batch):
         rows = slice(start, min(start + batch, n))
         part = columns[rows]
-        # for labels and declines alone: were payments counted at a cut, a label's time would show in features without labels
+        # cut only for labels and declines: cutting payments too would make features depend on the times of labels
         for first, end in pairwise([*news.cuts(clock_ms[rows]), rows.stop - start]):
             news.apply_until(int(clock_ms[start + first]), state)
             piece = slice(start + first, start + end)
@@ -104,7 +103,7 @@ def replay(
 
 
 class _State:
-    """The profiles of a whole history, and which row uses which; -1 where an id is absent."""
+    """The profiles of a whole history, and the slots that each row uses; -1 if an id is absent."""
 
     def __init__(self, history: pa.Table) -> None:
         n = history.num_rows
@@ -126,7 +125,7 @@ class _State:
         self.frauds = new_arena(FRAUDS, len(names) + len(customers))
 
     def features(self, part: Payments, rows: slice, out: Any, seen: Any) -> None:
-        """Features of some rows as of their start; cards count them one after the other."""
+        """Features of some rows as of their start; cards' payments are applied one by one."""
         places = Places(
             self.card_slots[rows],
             self.customer_slots[rows],
@@ -137,7 +136,7 @@ class _State:
         fill_features(part, places, profiles, out, seen, apply=True)
 
     def paid(self, part: Payments, rows: slice, seen: Any) -> None:
-        """Count some rows for their customers and shared entities."""
+        """Apply the payments of some rows to their customers and shared entities."""
         customers, shared_entities = self.customer_slots[rows], self.shared_entity_slots[rows]
         fresh = seen == NEW
         apply_payments(part, np.where(fresh, customers, -1), self.customers)
@@ -151,7 +150,7 @@ class _State:
                 )  # fmt: skip
 
     def told(self, news: npt.NDArray[np.void], event_ms: npt.NDArray[np.int64]) -> None:
-        """Count what became known of payments for those whom it concerns, in tiles of the payments' own times."""
+        """Apply labels and declines to the entities they concern, in the tiles of the payments' event times."""
         labels, n = news["kind"] == LABEL, len(news)
         unplaced, kinds, frauds = np.full(n, -1), news["kind"].copy(), news["frauds"].copy()
         for slots, whom in zip(
@@ -175,7 +174,7 @@ class _State:
 
 
 def columns_of_table(history: pa.Table) -> Payments:
-    """The kernel's columns of a history table."""
+    """The kernels' columns of a history table."""
     out = np.zeros(history.num_rows, dtype=PAYMENT)
     out["event_ms"] = _event_ms(history["event_time"])
     out["offset"] = -1
@@ -193,7 +192,7 @@ def columns_of_table(history: pa.Table) -> Payments:
 
 
 class _News:
-    """Labels and declines in the order in which they become known; applied as the replay's clock passes them."""
+    """Labels and declines in the order in which they become known; applied as the replay's clock passes their times."""
 
     def __init__(self, history: pa.Table, labels: pa.Table | None, event_ms: npt.NDArray[np.int64]) -> None:
         parts = [_declines(history), *_frauds(history, labels)]
@@ -204,7 +203,7 @@ class _News:
         self.done = 0
 
     def cuts(self, clock_ms: npt.NDArray[np.int64]) -> list[int]:
-        """Of a batch's clock, ascending: its first row, and each from which on more is known than before it."""
+        """The rows of a batch (with ascending clock) at which more is known than before, beginning with row 0."""
         until = int(np.searchsorted(self.known_ms, clock_ms[-1], side="right"))
         if until == self.done:
             return [0]
@@ -219,9 +218,9 @@ class _News:
             state.told(news, self.event_ms[news["row"]])
 
 
-#: what became known of a history's row: when, whom it concerns, LABEL or DECLINED, and what a label changes in the count of frauds
+#: a label or decline of a history's row: when it is known, whom it concerns, LABEL or DECLINED, and its change of the fraud count
 _NEWS = np.dtype([("row", "<i8"), ("known_ms", "<i8"), ("whom", "<i8"), ("kind", "<i8"), ("frauds", "<i8")])
-#: card and merchant, whom a label names itself; device, address and customer, whom the decision names; card and customer
+#: card and merchant, which a label names itself; device, address and customer, which the decision names; card and customer
 _NAMED, _DECIDED, _PAYERS = 0, 1, 2
 
 
@@ -239,7 +238,7 @@ def _news(rows: Any, known_ms: Any, whom: int, kind: int, frauds: Any = 0) -> np
 
 
 def _declines(history: pa.Table) -> npt.NDArray[np.void]:
-    """Each transaction that was declined, from when it was decided."""
+    """The declined transactions, known from the time of their decision."""
     if "decision" not in history.column_names:
         return np.empty(0, dtype=_NEWS)
     declined = pc.fill_null(pc.equal(history["decision"], "decline"), False)
@@ -249,7 +248,7 @@ def _declines(history: pa.Table) -> npt.NDArray[np.void]:
 
 
 def _frauds(history: pa.Table, labels: pa.Table | None) -> list[npt.NDArray[np.void]]:
-    """What labels change: the newest word on a transaction counts, and what repeats it changes nothing."""
+    """The changes made by labels: the newest label of a transaction counts, and repeated ones change nothing."""
     if labels is None:
         if "label" not in history.column_names:
             return []
@@ -268,7 +267,7 @@ def _frauds(history: pa.Table, labels: pa.Table | None) -> list[npt.NDArray[np.v
     rows, known_ms, change = rows[change != 0], known_ms[change != 0], change[change != 0]
     decided_ms = known_ms
     if "decided_at" in history.column_names:
-        # the index joins a label with those whom the decision names: they wait for the decision, if it is not there yet
+        # entities that only the decision names are updated when both label and decision are there
         decided_ms = np.maximum(known_ms, _event_ms(history["decided_at"])[rows])
     return [
         _news(rows, known_ms, _NAMED, LABEL, change),

@@ -1,4 +1,4 @@
-"""A micro-batch as columns: what the kernel needs of each transaction, hashed and typed once."""
+"""Transactions of a batch as columns: the fields that the kernels need, hashed and typed once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAN = float("nan")
 
 
 class TransactionLike(Protocol):
-    """The fields of a transaction that features are made of."""
+    """The fields of a transaction from which features are computed."""
 
     @property
     def transaction_id(self) -> str: ...
@@ -43,8 +43,8 @@ class TransactionLike(Protocol):
     def longitude(self) -> float | None: ...
 
 
-#: what the kernels need of a payment. Hashes are CRC-32, 0 means absent; ``offset`` is that of its source partition, -1
-#: where there is none; NaN is absent
+#: a payment as the kernels need it. Hashes are CRC-32, 0 if absent; ``offset`` is the offset in its source partition, -1 if
+#: it has none; absent numbers are NaN
 PAYMENT = np.dtype(
     [
         ("event_ms", "<i8"), ("offset", "<i8"), ("amount", "<i8"), ("latitude", "<f8"), ("longitude", "<f8"),
@@ -62,20 +62,20 @@ def text_hash(text: str) -> int:
 
 
 def country_code(country: str | None) -> int:
-    """Two letters as one number from 1 on; 0 when absent."""
+    """Two letters as a number above 0; 0 if absent."""
     if not country:
         return 0
     return (ord(country[0]) * 256 + ord(country[-1])) & 0xFFFF
 
 
 def mcc_number(mcc: str | None) -> float:
-    """The merchant category code as a number; NaN when absent or not a number."""
+    """The merchant category code as a number; NaN if absent or not a number."""
     return float(mcc) if mcc and mcc.isdecimal() and mcc.isascii() else NAN
 
 
 @lru_cache(maxsize=2048)
 def currency_number(currency: str) -> float:
-    """Three letters as one number in base 26 (AAA is 0); NaN when they are not three letters A to Z."""
+    """Three letters as a number in base 26 (AAA is 0); NaN if they are not three letters A to Z."""
     if len(currency) != 3 or not all("A" <= letter <= "Z" for letter in currency):
         return NAN
     a, b, c = (ord(letter) - 65 for letter in currency)
@@ -92,7 +92,7 @@ def columns_of(
     out["event_ms"] = event_ms
     out["offset"] = offsets
     out["amount"] = [t.amount_minor for t in transactions]
-    # text_hash, without a call for each: they are most of what a column costs
+    # text_hash written out: the calls would be most of a column's cost
     out["id_hash"] = [crc32(t.transaction_id.encode()) or 1 for t in transactions]
     out["merchant_hash"] = [crc32(t.merchant_id.encode()) or 1 for t in transactions]
     out["device_hash"] = [crc32(t.device_id.encode()) or 1 if t.device_id else 0 for t in transactions]

@@ -1,4 +1,4 @@
-"""Distances on the earth, for the kernel."""
+"""Distances on the earth's surface, for the kernels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EARTH_RADIUS_KM = 6371.0088
 
 @njit(cache=True, nogil=True)
 def distance_km(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float:
-    """Great-circle distance of two places in degrees, km, by the haversine formula (error below 0.6 %)."""
+    """Great-circle distance in km between two places in degrees, by the haversine formula (error below 0.6 %)."""
     phi_a = math.radians(lat_a)
     phi_b = math.radians(lat_b)
     half_phi = (phi_b - phi_a) / 2

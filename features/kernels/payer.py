@@ -1,8 +1,7 @@
-"""Features of the transaction and of its payers (card, customer): one pass over what is kept of their payments, then the
-payment is written into the profile.
+"""Features of a transaction and of its payers (card, customer), and the update of payers' profiles with it.
 
 Pure: arrays in, arrays out; no clock, no store. Windows are (t - W, t] in event time and include the transaction itself;
-"own history" features leave it out. Cost per event is bounded by what is kept, never by history.
+features of the payer's history leave it out. The cost of a payment is bounded by the size of a profile, not by history.
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ from features.profile.records import CATEGORIES, CHANNELS, OLD, RECENT
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 WINDOWS_MS = np.array([seconds * 1000 for seconds in WINDOWS.values()], dtype=np.int64)
-#: at or below, in minor units: what card testers try
+#: amounts up to this, in minor units, count as small: card testers try such amounts
 SMALL_AMOUNT = 500
-#: how far behind the newest payment a first one sets the time base: late payments of 40 days still fit
+#: the time base of a profile is set so far before its first payment: payments up to 40 days late still fit
 BASE_BEHIND_MS = 40 * DAY_MS
-#: old payments further behind the newest than this are in no window of a payment that is not late
+#: old payments further behind the newest one are in no window, except of a late payment
 FORGET_MS = 31 * DAY_MS
 U32 = 1 << 32
-#: what a payment is to its card: not held; held for certain; like an old one, of which no id is kept, in time and amount
+#: what a payment is to its card's profile: not in it; in it for certain; with the time and amount of an old payment whose id is not kept
 NEW, DUPLICATE, POSSIBLE = 0, 1, 2
-#: of a value that no payment of the last week has
+#: the span of a value that no payment of the last week has
 _NO_SPAN = 3
-#: what to do with a payment that the profile holds already, and with the profile
+#: whether a payment may already be in the profile, and whether it is added (see ``payer_features``)
 READ, APPLY, CONSULT = 0, 1, 2
 
 CARD_COLUMNS, CUSTOMER_COLUMNS = FIRST_COLUMN["card"], FIRST_COLUMN["customer"]
@@ -60,7 +59,7 @@ _CHANNEL, _MCC, _CURRENCY = INDEX["channel"], INDEX["mcc"], INDEX["currency_code
 
 @njit(cache=True, nogil=True)
 def transaction_features(payments: Any, seen: Any, out: Any) -> None:
-    """Fill what the transactions themselves say; rows of DUPLICATEs stay as they are. ``out`` float32 (n, WIDTH)."""
+    """Fill the features of the transaction itself; rows of DUPLICATEs are left as they are. ``out`` float32 (n, WIDTH)."""
     for i in range(payments.shape[0]):
         if seen[i] == DUPLICATE:
             continue
@@ -85,20 +84,20 @@ def transaction_features(payments: Any, seen: Any, out: Any) -> None:
 def payer_features(payments: Any, slots: Any, arena: Any, mode: int, first: int, out: Any, seen: Any) -> None:
     """Fill the payers' features of a batch, in order, and apply each payment to its payer's profile.
 
-    A POSSIBLE repetition is not applied, so that profiles stay a function of the log alone. Its row is what it is made of if it
-    is another payment after all: of the state as it is, with the one that it is like among what came before it. Who knows
-    which ids were decided (``streams.processor.cards``) says which of the two it was.
+    A payment that is POSSIBLE is not applied, so that profiles depend on the log alone. Its row is computed as if it were another
+    payment, with the old payment it resembles in its history. ``streams.processor.cards``, which knows the ids that were
+    decided, tells which it is.
 
     Args:
         payments: ``features.kernels.columns.PAYMENT`` (n,).
-        slots: int64 (n,), the payer's slot in ``arena``; -1 where there is none (the row stays).
-        arena: ``features.profile.records.PAYER`` records; changed when ``mode`` is APPLY.
-        mode: APPLY and READ take a payment that the profile holds for a repetition (``seen``), CONSULT takes it for the
-            payment itself, applied before, and looks past it.
-        first: CARD_COLUMNS or CUSTOMER_COLUMNS: where in a row the payer's entries begin.
+        slots: int64 (n,), the payer's slot in ``arena``; -1 if there is no payer (the row is left as it is).
+        arena: ``features.profile.records.PAYER`` records; changed if ``mode`` is APPLY.
+        mode: with APPLY and READ, a payment that is already in the profile is a repetition (``seen``). With CONSULT it is the
+            payment itself, applied before, and is left out of its own history.
+        first: CARD_COLUMNS or CUSTOMER_COLUMNS: the payer's first column.
         out: float32 (n, WIDTH), NaN-filled.
-        seen: uint8 (n,), set to DUPLICATE where the payment was applied before (the row stays; where it is so from the start it
-            is passed over), to POSSIBLE where it may have been.
+        seen: uint8 (n,); set to DUPLICATE if the payment was applied before (its row is left as it is), and to POSSIBLE if it may
+            have been. Rows that are DUPLICATE on entry are skipped.
     """
     values = np.empty((3, RECENT + 1), dtype=np.uint16)
     spans = np.empty(RECENT + 1, dtype=np.uint8)
@@ -126,7 +125,7 @@ def payer_features(payments: Any, slots: Any, arena: Any, mode: int, first: int,
 
 @njit(cache=True, nogil=True)
 def apply_payments(payments: Any, slots: Any, arena: Any) -> None:
-    """Write payments into their payers' profiles, in order, without features; repetitions, POSSIBLE ones too, are dropped."""
+    """Apply payments to their payers' profiles, in order, without computing features; DUPLICATE and POSSIBLE ones are dropped."""
     for i in range(slots.shape[0]):
         if slots[i] >= 0 and _held(payments[i], arena[slots[i]]) == NEW:
             _apply(payments[i], arena[slots[i]])
@@ -134,10 +133,10 @@ def apply_payments(payments: Any, slots: Any, arena: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def _held(tx: Any, p: Any) -> int:
-    """DUPLICATE where the profile holds this very payment (same id, time and amount), POSSIBLE where an old one is like it (same
-    time and amount), else NEW."""
+    """DUPLICATE if the profile holds this payment (same id, time and amount), POSSIBLE if it holds an old one with the same
+    time and amount, else NEW."""
     relative = tx.event_ms - p.base_ms
-    # nothing that is held is newer than the newest: who comes in order need not be looked for
+    # a payment newer than all others cannot be in the profile, which saves the search for those in order
     if p.n == 0 or tx.event_ms > p.last_ms or relative < 0 or relative >= U32:
         return NEW
     low, high = tx.amount & 0xFFFFFFFF, tx.amount >> 32
@@ -162,14 +161,14 @@ def _held(tx: Any, p: Any) -> int:
 
 @njit(cache=True, nogil=True)
 def _place(k: int, p: Any) -> Any:
-    """Where the k-th oldest of the old payments lies in their ring."""
+    """The place of the k-th oldest old payment in the ring."""
     j = np.int64(p.old_first) + k
     return j - OLD if j >= OLD else j
 
 
 @njit(cache=True, nogil=True)
 def _window_of(age: int) -> int:
-    """The shortest window that holds a payment of this age; 6 when none does."""
+    """The shortest window that contains a payment of this age; 6 if none does."""
     if age < WINDOWS_MS[3]:
         if age < WINDOWS_MS[1]:
             return 0 if age < WINDOWS_MS[0] else 1
@@ -183,16 +182,16 @@ def _window_of(age: int) -> int:
 def _windows(
     tx: Any, p: Any, row: Any, totals: Any, squares: Any, values: Any, spans: Any, youngest: Any
 ) -> None:
-    """Statistics of the windows. ``totals`` (5, 6) and ``squares`` (6,): of the payments in each window and in no shorter one
-    the count, sum, largest, sum of differences from a pivot and of their squares; the pivot, last, is one of the amounts.
-    ``values`` (3, RECENT + 1), ``spans`` (RECENT + 1,) and ``youngest``: see ``_distinct``.
+    """Statistics of the windows. ``totals`` (5, 6) and ``squares`` (6,) hold, for the payments in a window and no shorter one:
+    count, sum, maximum, sum of differences from a pivot, the pivot (one of the amounts), and the sum of squared differences.
+    For ``values`` (3, RECENT + 1), ``spans`` (RECENT + 1,) and ``youngest`` see ``_distinct``.
     """
     t, amount = tx.event_ms, tx.amount
     totals[:] = 0
     squares[:] = 0.0
     last_age: Any = np.int64(-1)
     if p.last_ms > 0 and t >= p.last_ms:
-        # the header remembers the newest payment for longer than the rings do
+        # the header keeps the time of the newest payment longer than the rings do
         last_age = t - p.last_ms
     own_id, own_merchant = tx.id_hash & 0xFFFF, tx.merchant_hash & 0xFFFF
     base = p.base_ms
@@ -214,7 +213,7 @@ def _windows(
         w = _window_of(age)
         if w > 5:
             continue
-        # not a call: it would cost more than the sums
+        # written out: a call would cost more than the sums
         if totals[0, w] == 0:
             totals[4, w] = value
         apart = value - totals[4, w]
@@ -247,7 +246,7 @@ def _windows(
 
 @njit(cache=True, nogil=True)
 def _old_windows(t: int, last_age: int, p: Any, totals: Any, squares: Any) -> Any:
-    """Add the old payments, newest first; returns the age of the last payment, which may be one of them."""
+    """Add the old payments, newest first; returns the age of the previous payment, which may be one of them."""
     base = t - p.base_ms
     w: Any = -1
     limit: Any = np.int64(-1)
@@ -266,7 +265,7 @@ def _old_windows(t: int, last_age: int, p: Any, totals: Any, squares: Any) -> An
         together = np.int64(p.old_count[j])
         value = np.int64(p.old_amount[j]) + (np.int64(p.old_high[j]) << 32)
         if age >= limit:
-            # ages only grow: close this window's sums, go on with the one that holds this age
+            # ages only grow: add the sums of this window and continue with the window of this age
             if w >= 0:
                 _add(totals, squares, w, count, total, biggest, total - count * pivot, squared)
             count, total, biggest, squared = 0, 0, 0, 0.0
@@ -305,14 +304,14 @@ def _add(
 
 @njit(cache=True, nogil=True)
 def _distinct(values: Any, spans: Any, n: int, sparse: bool, youngest: Any, row: Any) -> None:
-    """Different values of the last hour, day and week; each counts where its youngest payment falls.
+    """Number of distinct values in the last hour, day and week; a value counts from the span of its youngest payment.
 
     Args:
-        values: uint16, of n payments; with ``sparse`` 0 is none.
-        spans: uint8, where each payment falls: 0 the hour, 1 the day, 2 the week.
-        youngest: uint8, the span of each value's youngest payment, _NO_SPAN everywhere before and after.
+        values: uint16, of n payments; with ``sparse``, 0 means none.
+        spans: uint8, the span of each payment: 0 hour, 1 day, 2 week.
+        youngest: uint8, the span of each value's youngest payment; _NO_SPAN everywhere before and after the call.
     """
-    # two passes without a branch: whether a value was there before is a coin that nobody can guess
+    # two passes without branches: the CPU could not predict whether a value was there before
     for a in range(n):
         youngest[values[a]] = min(youngest[values[a]], spans[a])
     if sparse:
@@ -329,14 +328,14 @@ def _distinct(values: Any, spans: Any, n: int, sparse: bool, youngest: Any, row:
 
 @njit(cache=True, nogil=True)
 def _write_windows(row: Any, totals: Any, squares: Any, amount: int) -> None:
-    """From what is in each window and in no shorter one to the windows; then the amount against its own 30 days."""
+    """Turn the statistics of payments in a window and no shorter one into those of whole windows; then compare the amount with 30 days."""
     count, total, biggest = 0, 0, 0
-    # mean and sum of squared differences from it, put together window by window (Chan et al. 1979): no cancellation
+    # mean and sum of squared differences from it, merged window by window without cancellation (Chan et al. 1979)
     mean, apart = 0.0, 0.0
     for w in range(6):
         inside = totals[0, w]
         if inside == 0 and w > 0:
-            # nothing but what is in the shorter one already
+            # equal to the shorter window
             for k in (_COUNT, _SUM, _MEAN, _MAX, _STD):
                 row[k + w] = row[k + w - 1]
             continue
@@ -365,7 +364,7 @@ def _write_windows(row: Any, totals: Any, squares: Any, amount: int) -> None:
 
 @njit(cache=True, nogil=True)
 def _known(table: Any, t: int, value: int) -> bool:
-    """Whether a table of first times holds a value that was there at ``t``."""
+    """Whether a table of first times has a value that was first seen at or before ``t``."""
     for j in range(table.shape[0]):
         if table[j] != 0 and table[j] & 0xFFFF == value and table[j] >> 16 <= t:
             return True
@@ -374,7 +373,7 @@ def _known(table: Any, t: int, value: int) -> bool:
 
 @njit(cache=True, nogil=True)
 def _tables(tx: Any, p: Any, row: Any) -> None:
-    """First payment at this merchant, from this device, in this country."""
+    """Whether this is the first payment at this merchant, from this device, in this country."""
     t = tx.event_ms
     if _known(p.merchants, t, tx.merchant_hash & 0xFFFF):
         row[_NEW_MERCHANT] = 0.0
@@ -391,7 +390,7 @@ def _habits(tx: Any, p: Any, row: Any) -> None:
     known = p.first_ms != 0
     row[_AGE] = max(0, t - p.first_ms) / DAY_MS if known else 0.0
     if t < p.last_ms:
-        # the header is as of a later payment: what it says of this one's past is not known
+        # the header already includes a later payment, so what it was before this one is unknown
         return
     lat, lon = tx.latitude, tx.longitude
     if not math.isnan(lat) and not math.isnan(lon) and p.places > 0:
@@ -417,7 +416,7 @@ def _habits(tx: Any, p: Any, row: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def _apply(tx: Any, p: Any) -> None:
-    """Write one payment into the profile."""
+    """Add a payment to the profile."""
     t = tx.event_ms
     if p.first_ms == 0:
         p.base_ms = t - BASE_BEHIND_MS
@@ -439,7 +438,7 @@ def _apply(tx: Any, p: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def _remember(table: Any, t: int, value: int) -> None:
-    """The first time of a value; the value that came first of all makes room."""
+    """Store the first time of a value; if the table is full, the value with the earliest first time is replaced."""
     packed = (t << 16) | value
     oldest = 0
     for j in range(table.shape[0]):
@@ -466,7 +465,7 @@ def _count_habits(tx: Any, t: int, p: Any) -> None:
         p.channels[channel] += 1
     if math.isnan(tx.mcc):
         return
-    # frequent items of Misra and Gries (1982)
+    # frequent items by Misra and Gries (1982)
     code = int(tx.mcc)
     free = -1
     for j in range(CATEGORIES):
@@ -487,7 +486,7 @@ def _count_habits(tx: Any, t: int, p: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def _halve_habits(p: Any) -> None:
-    """All counts together, so that shares stay what they are."""
+    """Halve all counts together, which keeps their shares."""
     for j in range(24):
         p.hours[j] //= 2
     for j in range(CHANNELS):
@@ -498,11 +497,11 @@ def _halve_habits(p: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def _move(tx: Any, t: int, p: Any) -> None:
-    """Place, usual place and usual country after a payment that is not older than the newest."""
+    """Update last place, usual place and usual country with a payment that is not older than the newest."""
     lat, lon = tx.latitude, tx.longitude
     if not math.isnan(lat) and not math.isnan(lon):
         places = p.places
-        # a running mean that forgets: the usual place follows a payer that moves house
+        # a running mean that forgets, so that the usual place follows a payer who moves
         weight = 1.0 / min(places + 1, 50)
         p.home_lat += (lat - p.home_lat) * weight
         p.home_lon += (lon - p.home_lon) * weight
@@ -513,7 +512,7 @@ def _move(tx: Any, t: int, p: Any) -> None:
     country = tx.country
     if country == 0:
         return
-    # majority vote of Boyer and Moore (1981): two fields find the usual country
+    # majority vote of Boyer and Moore (1981): finds the usual country with two fields
     if p.home_votes <= 0:
         p.home_country = country
         p.home_votes = 1
@@ -525,7 +524,7 @@ def _move(tx: Any, t: int, p: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def _insert(tx: Any, t: int, p: Any) -> None:
-    """Put a payment among the newest; the oldest of them makes room and becomes an old one."""
+    """Add a payment to the newest ones; if they are full, the oldest of them becomes an old payment."""
     relative = t - p.base_ms
     if relative >= U32:
         _rebase(t - BASE_BEHIND_MS, p)
@@ -560,9 +559,9 @@ def _insert(tx: Any, t: int, p: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def _insert_old(now: int, relative: int, low: int, high: int, p: Any) -> None:
-    """Put a payment among the old ones, a ring in order of time; where it is full, the oldest go or two become a group.
+    """Add a payment to the old ones, a ring in order of time; if it is full, the oldest are dropped or two are merged.
 
-    ``now`` and ``relative``: the newest payment's time and this one's, from the time base on.
+    ``now`` and ``relative``: times of the newest payment and of this one, in ms since the time base.
     """
     if p.old_n == OLD:
         _make_room(now, p)
@@ -588,10 +587,10 @@ def _copy_old(source: int, target: int, p: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def _make_room(now: int, p: Any) -> None:
-    """Forget what is in no window any more; else merge two neighbours into a group.
+    """Drop old payments that are in no window any more; if there are none, merge two neighbours into a group.
 
-    The cheapest pair goes: short for its age, with few payments, so that groups grow in proportion to their age and a
-    window's far end is equally sharp for all windows. A group says the time of its newest payment, how many they are and
+    The cheapest pair is merged: short in time for its age and with few payments. So groups grow in proportion to their age, and
+    the far end of all windows is equally exact. A group keeps the time of its newest payment, its number of payments and
     their sum.
     """
     _forget_before(now - FORGET_MS + 1, p)
@@ -604,7 +603,7 @@ def _make_room(now: int, p: Any) -> None:
         right = _place(k + 1, p)
         left_t, right_t = np.int64(p.old_t[left]), np.int64(p.old_t[right])
         count = np.int64(p.old_count[left]) + np.int64(p.old_count[right])
-        # a group begins somewhere after the one before it
+        # a group starts some time after the payment before it
         span = right_t - (left_t if p.old_count[left] == 1 else begin) + 1
         age: Any = now - left_t if now > left_t else 1
         cost = float(span) * count / (float(age) * float(age))
@@ -619,7 +618,7 @@ def _make_room(now: int, p: Any) -> None:
         p.old_amount[right] = best_total & 0xFFFFFFFF
         p.old_high[right] = best_total >> 32
         p.old_count[right] = p.old_count[left] + p.old_count[right]
-    # where nothing can be merged any more, the oldest goes
+    # if nothing can be merged, the oldest is dropped
     for k in range(best, 0, -1):
         _copy_old(_place(k - 1, p), _place(k, p), p)
     p.old_first = _place(1, p)
@@ -635,7 +634,7 @@ def _forget_before(horizon: int, p: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def _rebase(base: int, p: Any) -> None:
-    """Move the time base forward; payments before it are outside every window and go."""
+    """Move the time base forward; payments before it are outside every window and are dropped."""
     shift = base - p.base_ms
     kept = 0
     for j in range(p.n):

@@ -1,8 +1,8 @@
-"""Features of where cards meet (merchant, device, ip) and of payers' frauds and declines: counts in event-time tiles.
+"""Features of shared entities (merchant, device, ip) and of payers' frauds and declines: counts in tiles of event time.
 
-Pure. Reading sums whole tiles up to the one that holds t; what a fraud rate looks at ended LABEL_DELAY before. Tiles lie in
-rings: a tile's place is its number modulo the ring's length, and a ring knows the newest tile that it holds. What a late
-payment asks of tiles that are gone is unknown (NaN), not nothing.
+Pure. A window is the sum of whole tiles up to the one that contains t; windows of fraud rates end LABEL_DELAY before. Tiles are
+stored in rings: a tile's place is its number modulo the ring's size, and each ring keeps the number of its newest tile. A late
+payment may need tiles that the ring no longer holds; such features are unknown (NaN), not 0.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ HOUR_MS = 3_600_000
 THIRD_MS = 8 * HOUR_MS
 DAY_MS = 86_400_000
 DELAY_THIRDS = LABEL_DELAY_S * 1000 // THIRD_MS
-#: where in a row the entries of merchant, device and ip begin
 SHARED_ENTITIES = ("merchant", "device", "ip")
+#: first column of merchant, device and ip
 FIRST = np.array([FIRST_COLUMN["merchant"], FIRST_COLUMN["device"], FIRST_COLUMN["ip"]])
-#: what an item means
+#: kinds of entity updates
 PAID, LABEL, DECLINED = 0, 1, 2
 
 
@@ -48,36 +48,36 @@ _DELAYED = _of("count_1d_delayed")
 _AMOUNT = INDEX["amount"]
 _FRAUDS = np.array([INDEX["card_frauds_30d"], INDEX["customer_frauds_30d"]])
 _DECLINED = np.array([INDEX["card_declined_1h"], INDEX["customer_declined_1h"]])
-#: a bucket's stamp is the minute modulo WRAP, plus one: 0 is never
+#: a bucket's stamp is the minute modulo WRAP, plus one; 0 means empty
 WEEK_MINUTES = 10_080
 WRAP = 65_535
 _LN = np.array([-BUCKETS * math.log(1 - k / BUCKETS) if k < BUCKETS else 621.0 for k in range(BUCKETS + 1)])
 
 
 def shared_entity_features(payments: Any, slots: Any, arena: Any, out: Any) -> None:
-    """Fill the columns of merchants, devices and ips; reads only.
+    """Fill the columns of merchants, devices and ips; profiles are only read.
 
     Args:
         payments: ``features.kernels.columns.PAYMENT`` (n,).
-        slots: int64 (n, 3): merchant, device, ip; -1 where unknown (stays NaN).
+        slots: int64 (n, 3): merchant, device, ip; -1 if absent (the columns stay NaN).
         arena: ``features.profile.records.SHARED_ENTITY`` records.
-        out: float32 (n, WIDTH), the transaction's columns already filled.
+        out: float32 (n, WIDTH), with the transaction's own columns filled.
     """
     shared_entity_columns(payments, slots, arena, FIRST, _AMOUNT, out)
 
 
 def fraud_features(payments: Any, slots: Any, arena: Any, out: Any) -> None:
-    """Fill frauds and declines of cards and customers; ``slots`` int64 (n, 2), -1 where there is none."""
+    """Fill frauds and declines of cards and customers; ``slots`` int64 (n, 2), -1 if absent."""
     fraud_columns(payments, slots, arena, _FRAUDS, _DECLINED, out)
 
 
-# Columns are arguments: compiled code is kept with its file and freezes what it reads of other modules, so a catalogue
-# that grew in its own file alone would have it write where its columns were before.
+# Columns are arguments: cached compiled code keeps constants of other modules, so after a change of the catalogue alone it would
+# still write to the old columns.
 
 
 @njit(cache=True, nogil=True)
 def shared_entity_columns(payments: Any, slots: Any, arena: Any, first: Any, amount: int, out: Any) -> None:
-    """``shared_entity_features``; ``first`` int64 (3,): where each kind's entries begin in a row."""
+    """``shared_entity_features``; ``first`` int64 (3,): the first column of each kind."""
     for i in range(payments.shape[0]):
         for kind in range(3):
             if slots[i, kind] >= 0:
@@ -103,19 +103,19 @@ def fraud_columns(payments: Any, slots: Any, arena: Any, frauds: Any, declined: 
 
 @njit(cache=True, nogil=True)
 def _total(ring: Any, newest: int, end: int, first: int, last: int) -> Any:
-    """Sum of the tiles first..last that the ring still holds; ``newest`` is the newest of them and lies at ``end``."""
+    """Sum of those of the tiles first..last that the ring holds; ``newest`` is its newest tile, stored at place ``end``."""
     size = ring.shape[0]
     held: Any = np.int64(newest)
     first, last = max(first, held - size + 1), min(last, held)
     total: Any = np.int64(0)
     if last < first:
         return total
-    # found from the newest one's place: a division for each sum would cost more than the sum
+    # places are counted from the newest tile's: a division per sum would cost more than the sum
     stop = end - (held - last)
     start = stop - (last - first)
     if stop < 0:
         start, stop = start + size, stop + size
-    # the ring's straight pieces: loops that compile to vector instructions
+    # the ring's contiguous parts, in loops that compile to vector instructions
     if start >= 0:
         for j in range(start, stop + 1):
             total += np.int64(ring[j])
@@ -151,7 +151,7 @@ def _row(t: int, p: Any, row: Any, amount: float) -> None:
     newest, end = p.third, p.third % THIRD_TILES
     matured = third - DELAY_THIRDS - 1
     in_week = _total(p.third_count, newest, end, third - 20, third)
-    # both months end a week apart: what they have in common is summed once
+    # both months end a week apart: their common tiles are summed once
     between = _total(p.third_count, newest, end, matured + 1, third - 21)
     day_old = _total(p.third_count, newest, end, matured - 2, matured)
     week_old = day_old + _total(p.third_count, newest, end, matured - 20, matured - 3)
@@ -175,7 +175,7 @@ def _row(t: int, p: Any, row: Any, amount: float) -> None:
 
 @njit(cache=True, nogil=True)
 def _forgotten(minute: int, five: int, hour: int, third: int, day: int, p: Any, row: Any) -> None:
-    """Of a late payment: unknown is what would be read of tiles that a ring holds no more, or of cards that came again since."""
+    """Set to NaN what a late payment would read from tiles no longer held, and card counts that later payments have changed."""
     if p.minute - minute > MINUTE_TILES - 10:
         row[_COUNT], row[_SUM] = np.nan, np.nan
     if p.five - five > FIVE_TILES - 12:
@@ -193,7 +193,7 @@ def _forgotten(minute: int, five: int, hour: int, third: int, day: int, p: Any, 
         row[_COUNT + 4] = np.nan
     for k in range(3):
         kept = THIRD_TILES - DELAY_THIRDS - 1 - (3 if k == 0 else 21 if k == 1 else 90)
-        # no ring has a tile to spare for the longest: without its first one it still says what it should
+        # the ring has no spare tile for the longest window: one missing tile is accepted
         if behind > max(kept, 1):
             row[_DELAYED + 2 * k], row[_DELAYED + 2 * k + 1] = np.nan, np.nan
     behind = p.last_ms // MINUTE_MS - minute
@@ -204,17 +204,17 @@ def _forgotten(minute: int, five: int, hour: int, third: int, day: int, p: Any, 
 
 @njit(cache=True, nogil=True)
 def _cards(minute: int, newest: int, stamps: Any, row: Any) -> None:
-    """Different cards by linear counting (Whang et al. 1990), each bucket knowing its newest minute."""
+    """Number of distinct cards by linear counting (Whang et al. 1990); each bucket stores its newest minute."""
     own = minute % WRAP
     if minute - newest >= WEEK_MINUTES:
-        # nobody within a week; stamps of long ago would look young where their minutes come round again
+        # no card for a week; older stamps would look recent after the minutes wrap around
         for k in range(4):
             row[_CARDS + k] = 0.0
         return
     top = np.uint16(own + 1)
     used_0, used_1, used_2, used_3 = np.uint16(0), np.uint16(0), np.uint16(0), np.uint16(0)
     for j in range(BUCKETS):
-        # no branches, and 16 bits: vector instructions again. Minutes come round at WRAP, one less than 16 bits do
+        # 16-bit arithmetic without branches, for vector instructions; minutes wrap at WRAP, one less than 16 bits do
         age = np.uint16(np.uint16(top - stamps[j]) - np.uint16(stamps[j] > top))
         there = np.uint16(stamps[j] != 0)
         used_0 = np.uint16(used_0 + (there & np.uint16(age < np.uint16(10))))
@@ -238,10 +238,10 @@ def apply_items(
     frauds: Any,
     arena: Any,
 ) -> None:
-    """Apply items to shared entities in order: payments count, labels add to (or take from) the tile of their event.
+    """Apply entity updates to shared entities, in order: payments are counted, labels change the fraud count of the event's tile.
 
     Args:
-        slots, offsets, event_ms, amounts, frauds: int64 (n,); ``offsets`` of `entities`, -1 where there is none.
+        slots, offsets, event_ms, amounts, frauds: int64 (n,); ``offsets`` on `entities`, -1 if there is none.
         kinds: int64 (n,), PAID or LABEL.
         card_hashes: uint32 (n,).
     """
@@ -275,7 +275,7 @@ def apply_items(
 
 @njit(cache=True, nogil=True)
 def apply_frauds(slots: Any, offsets: Any, kinds: Any, event_ms: Any, frauds: Any, arena: Any) -> None:
-    """Apply labels (LABEL) and declines (DECLINED) to payers, in order; arguments as ``apply_items``."""
+    """Apply labels (LABEL) and declines (DECLINED) to payers, in order; arguments as in ``apply_items``."""
     for i in range(slots.shape[0]):
         p, t = arena[slots[i]], event_ms[i]
         if offsets[i] >= 0:
@@ -295,7 +295,7 @@ def apply_frauds(slots: Any, offsets: Any, kinds: Any, event_ms: Any, frauds: An
 
 @njit(cache=True, nogil=True)
 def _advance(tile: int, newest: int, ring: Any, second: Any) -> Any:
-    """Empty the tiles between the newest and a newer one; returns what is newest then."""
+    """Clear the tiles after the newest up to ``tile``, if that is newer; returns the newest tile."""
     size = ring.shape[0]
     if tile <= newest:
         return np.int64(newest)
@@ -303,7 +303,7 @@ def _advance(tile: int, newest: int, ring: Any, second: Any) -> Any:
         ring[:] = 0
         second[:] = 0
         return np.int64(tile)
-    # a step, not a division, for each tile: where places are quiet there are many
+    # count up instead of dividing for each tile: after a quiet time there are many
     place = (np.int64(newest) + 1) % size
     for _ in range(tile - newest):
         ring[place] = 0
@@ -314,7 +314,7 @@ def _advance(tile: int, newest: int, ring: Any, second: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _pay(tile: int, amount: int, newest: int, counts: Any, sums: Any) -> Any:
-    """Count a payment in its tile, unless that is gone; returns the newest tile."""
+    """Count a payment in its tile, if the ring still holds that; returns the newest tile."""
     newest = _advance(tile, newest, counts, sums)
     size = counts.shape[0]
     if tile > newest - size:
@@ -325,7 +325,7 @@ def _pay(tile: int, amount: int, newest: int, counts: Any, sums: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _bucket(card_hash: int) -> Any:
-    """A card's bucket: CRCs of like names are like, so their bits are mixed first (MurmurHash3's last step)."""
+    """A card's bucket. CRCs of similar names are similar, so their bits are mixed first (MurmurHash3's last step)."""
     h = np.uint32(card_hash)
     h = np.uint32((h ^ (h >> np.uint32(16))) * np.uint32(0x85EBCA6B))
     h = np.uint32((h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35))
@@ -334,7 +334,7 @@ def _bucket(card_hash: int) -> Any:
 
 @njit(cache=True, nogil=True)
 def _stamp(minute: int, last_ms: int, bucket: int, stamps: Any) -> None:
-    """The bucket's newest minute; a payment more than a week behind the newest leaves the sketch as it is."""
+    """Set the bucket's newest minute; a payment more than a week behind the newest one is ignored."""
     newest = max(last_ms // MINUTE_MS, minute)
     if newest - minute > WEEK_MINUTES:
         return
@@ -349,7 +349,7 @@ def _stamp(minute: int, last_ms: int, bucket: int, stamps: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def _sweep(minute: int, newest: int, stamps: Any) -> None:
-    """Once a day: forget stamps that no window reaches, before their minutes come round again after 45 days."""
+    """Once a day, clear stamps older than every window, before the minutes wrap around after 45 days."""
     for j in range(BUCKETS):
         if stamps[j] == 0:
             continue
