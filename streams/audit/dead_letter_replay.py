@@ -106,7 +106,7 @@ def mend(refused: Refused, changes: dict[str, Any], whole: bytes | None = None) 
     contract = _CONTRACTS.get(refused.letter.source_topic)
     if contract is None:
         raise ReplayRefused(
-            f"{refused.id}: records of {refused.letter.source_topic} are internal; they are made again, not replayed"
+            f"{refused.id}: records of {refused.letter.source_topic} are internal; they are rebuilt, not replayed"
         )
     try:
         contract(raw)

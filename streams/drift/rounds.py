@@ -57,7 +57,7 @@ def samples(window: Round, reference: Reference) -> tuple[Columns, Columns]:
     """
     if reference.names != NAMES:
         raise ValueError(
-            f"the reference of {window.model} {window.model_version} is of another feature catalogue"
+            f"the reference of {window.model} {window.model_version} has another feature catalogue"
         )
     mature = is_mature(reference.matrix, window.matrix)
     hour = INDEX["hour"]

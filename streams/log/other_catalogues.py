@@ -69,7 +69,7 @@ def stored_in(client: RespClient, *, with_retry: bool = False) -> Find:
         try:
             return _decoder.decode(reply)
         except msgspec.DecodeError as error:
-            logger.error("%s in Redis is no layout: %s", layout_key(catalogue), error)
+            logger.error("%s in Redis is not a valid layout: %s", layout_key(catalogue), error)
             return None
 
     return find

@@ -40,7 +40,7 @@ def read_source(path: Path, mapping: Mapping, key: bytes | None, limit: int | No
         MappingError: the file cannot be read, lacks a column, needs a key, or an identifier holds a card number.
     """
     if mapping.tokenises and key is None:
-        raise MappingError("this mapping tokenises card numbers and there is no key for that")
+        raise MappingError("this mapping tokenises card numbers, for which there is no key")
     raw = _in_order(_read(path, mapping), mapping)
     if limit is not None:
         raw = raw.slice(0, limit)
