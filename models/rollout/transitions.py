@@ -102,7 +102,7 @@ def _rollback(standing: Standing, version: str | None) -> Change:
     target = version or standing.previous
     if target is None:
         raise TransitionRefused(
-            f"{standing.champion} has no previous version: name one that was live (--version)"
+            f"{standing.champion} has no previous version: name one that was live, `tollgate models rollback VERSION`"
         )
     if target == standing.champion:
         raise TransitionRefused(f"{target} is live already")

@@ -247,7 +247,7 @@ def _dataset(folder: Path, schema: pa.Schema | None = None) -> Any:
 
 
 def _matrix(table: pa.Table, columns: Mapping[str, str]) -> FloatArray:
-    """``columns``: of a feature its column in the table; what is not named is NaN."""
+    """Features (rows, WIDTH) of a table; ``columns``: feature name to column name. Features not named are NaN."""
     out = np.full((table.num_rows, WIDTH), np.nan, np.float32)
     for name, column in columns.items():
         out[:, INDEX[name]] = table[column].to_numpy()

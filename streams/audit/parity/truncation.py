@@ -21,7 +21,7 @@ from features.transaction import MAX_AHEAD_MS
 from streams.log.topics import CLOCK_SLACK_MS
 
 Columns = npt.NDArray[np.bool_]
-#: looks back further than any event time
+#: a look-back longer than any event time
 _WITHOUT_LIMIT_MS = (1 << 62) - 1
 
 
