@@ -20,6 +20,7 @@ from loadtest.locust.payments import attacks, payments, run_prefix
 from loadtest.locust.shapes import DEFAULT_SECONDS, SECONDS, SHAPES, Shape
 from loadtest.locust.sla import Sla, Totals, breaches
 from loadtest.locust.users import USERS, WAIT_S, Load
+from streams.contracts.deadline import DEFAULT_DEADLINE_MS, MAX_DEADLINE_MS, MIN_DEADLINE_MS
 from streams.runtime.kafka.clients import new_producer
 from streams.runtime.settings import Settings, load_settings
 
@@ -38,7 +39,9 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, help=f"default {DEFAULT_SECONDS:g}, soak {SECONDS['soak']:g}"
     )
-    parser.add_argument("--deadline-ms", type=int, default=100, help="X-Deadline-Ms of a single call")
+    parser.add_argument(
+        "--deadline-ms", type=int, default=DEFAULT_DEADLINE_MS, help="X-Deadline-Ms of a single call"
+    )
     parser.add_argument("--p99-ms", type=float, default=Sla.p99_ms)
     parser.add_argument("--error-share", type=float, default=Sla.error_share)
     parser.add_argument("--missing", type=int, default=Sla.missing)
@@ -46,8 +49,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="one JSON object in place of the table")
     args = parser.parse_args()
-    if args.users < 1 or args.rate <= 0 or not 1 <= args.deadline_ms <= 10_000:
-        parser.error("users at least 1, rate above 0, deadline from 1 to 10000 ms")
+    if args.users < 1 or args.rate <= 0 or not MIN_DEADLINE_MS <= args.deadline_ms <= MAX_DEADLINE_MS:
+        parser.error(
+            f"users at least 1, rate above 0, deadline from {MIN_DEADLINE_MS} to {MAX_DEADLINE_MS} ms"
+        )
     args.seconds = args.seconds or SECONDS.get(args.shape, DEFAULT_SECONDS)
     sys.exit(_run(args, load_settings(args.home)))
 

@@ -17,10 +17,10 @@ from models.decision import Decision
 from services.client.answers import ItemProblem, ModelInfo, read_batch, read_decision, read_model
 from services.client.problems import RETRIED, Problem, TollgateError, Unreachable, problem_of
 from services.client.retries import Retry
+from streams.contracts.deadline import MAX_DEADLINE_MS, MIN_DEADLINE_MS
 from streams.contracts.json_encoding import encode
 from streams.contracts.label import Label
 
-MAX_DEADLINE_MS = 10_000
 #: how long to wait after the deadline for an answer that is already on its way
 GRACE_S = 0.05
 
@@ -140,7 +140,8 @@ def _exchange(
     while True:
         attempt += 1
         left_s = max(0.001, ends_s - terms.clock())
-        sent = {**headers, "x-deadline-ms": str(min(MAX_DEADLINE_MS, max(1, round(left_s * 1000))))}
+        deadline_ms = min(MAX_DEADLINE_MS, max(MIN_DEADLINE_MS, round(left_s * 1000)))
+        sent = {**headers, "x-deadline-ms": str(deadline_ms)}
         if body is not None:
             sent["content-type"] = "application/json"
         answer = yield Send(method, path, body, sent, left_s + GRACE_S)

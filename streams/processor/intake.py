@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from features.transaction import MAX_AHEAD_MS, Transaction, epochs_ms
 from models.decision import Decision
+from streams.contracts.deadline import MAX_DEADLINE_MS
 from streams.contracts.invalid_event import InvalidEvent, check_not_ahead
 from streams.contracts.transactions import parse_together, parse_transaction, unknown_fields
 from streams.log.partitioning import partitions_of
@@ -24,8 +25,6 @@ from streams.log.records import (
     decode_edge_decision,
 )
 
-#: a producer may ask for as much time as this
-MAX_DEADLINE_MS = 10_000
 _TRACE = "traceparent"
 _decision_decoder = msgspec.json.Decoder(Decision)
 

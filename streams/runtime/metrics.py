@@ -31,14 +31,16 @@ LATENCY_BUCKETS = (
 
 TRANSACTIONS = Counter("tollgate_transactions_total", "Transactions accepted by the processor", ["tenant"])
 DECISIONS = Counter(
-    "tollgate_decisions_total", "Decisions produced", ["status", "decision", "arm", "model_version"]
+    "tollgate_decisions_total",
+    "Decisions acknowledged by the broker",
+    ["status", "decision", "arm", "model_version"],
 )
 DEAD_LETTERS_TOTAL = Counter(
     "tollgate_dead_letters_total", "Records refused, by topic and reason", ["topic", "reason"]
 )
 DECISION_LATENCY = Histogram(
     "tollgate_decision_latency_seconds",
-    "Seconds from the broker's append of a transaction on `transactions` to its decision",
+    "From receipt (append on `transactions`, or the HTTP request) to the broker's acknowledgement of the decision",
     buckets=LATENCY_BUCKETS,
 )
 CONSUMER_LAG = Gauge("tollgate_consumer_lag", "Records not yet read", ["group", "topic", "partition"])

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from streams.contracts.deadline import DEFAULT_DEADLINE_MS
+
 SETTINGS_FILE = "settings.json"
 DEFAULT_HOME = Path(".tollgate")
 DEFAULT_PORT_BASE = 19000
@@ -46,7 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     profile_cache_mb: int = 1024
     #: how profiles are written where that is not as this code does it best: 2 or 3 for as long as code runs beside that reads no 3 or 4
     profile_layout: int | None = None
-    deadline_ms: int = 100
+    deadline_ms: int = DEFAULT_DEADLINE_MS
     #: True when Kafka is librdkafka's mock cluster, which keeps nothing on disk
     embedded: bool = False
 

@@ -16,8 +16,9 @@ import uvloop
 
 from features.store.redis_client import StoreUnavailable
 from infra.stack.tools import find_tools
+from services.scoring.decision.deadline import STORE_SILENT_S
 from services.scoring.edge.protocols import StoreLate
-from services.scoring.edge.store import SILENT_S, EdgeStore
+from services.scoring.edge.store import EdgeStore
 from tests.support.running import stand_still
 
 WITHIN_S = 15.0
@@ -201,7 +202,7 @@ def test_an_answer_that_keeps_coming_is_no_silence(tmp_path: Path) -> None:
                 await asyncio.sleep(0)
             server.transport.write(b"*8\r\n")
             for _ in range(8):
-                await asyncio.sleep(SILENT_S / 2)
+                await asyncio.sleep(STORE_SILENT_S / 2)
                 heard_s = connection.heard_s
                 server.transport.write(b"$1\r\nx\r\n")
                 while connection.heard_s == heard_s:
@@ -210,7 +211,7 @@ def test_an_answer_that_keeps_coming_is_no_silence(tmp_path: Path) -> None:
                 small = asyncio.create_task(store.call([("GET", "k")], WITHIN_S))
                 await asyncio.sleep(0)
                 assert not small.done()
-            assert time.monotonic() - began > 2 * SILENT_S
+            assert time.monotonic() - began > 2 * STORE_SILENT_S
             assert await large == [[b"x"] * 8]
         listening.close()
         await store.close()

@@ -44,7 +44,8 @@ def decided(live: LiveModel, country: str, merchant: str) -> Decision:
         currency="EUR", country=country,
     )  # fmt: skip
     case = Case(tx, AT_MS, AT_MS, 0)
-    return Decider().decide([case], np.zeros((1, WIDTH), np.float32), live.scorer, float(AT_MS))[0]
+    decider = Decider(clock=lambda: AT_MS / 1000)
+    return decider.decide([case], np.zeros((1, WIDTH), np.float32), live.scorer)[0]
 
 
 def test_a_file_becomes_live_without_a_deploy(stack: Stack, running: Rollout, tmp_path: Path) -> None:  # noqa: F811

@@ -21,6 +21,7 @@ import uvloop
 
 from loadtest.bench.http_load.bodies import requests
 from loadtest.bench.http_load.connections import Pool
+from streams.contracts.deadline import DEFAULT_DEADLINE_MS
 
 TICK_S = 0.001
 #: after the last request: so long for the answers that are still out
@@ -37,7 +38,7 @@ class Offer:
     seconds: float
     batch: int = 1
     connections: int = 512
-    deadline_ms: int = 100
+    deadline_ms: int = DEFAULT_DEADLINE_MS
     seed: int = 7
     #: tell of each answer
     each: bool = False
@@ -206,7 +207,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--connections", type=int, default=512)
-    parser.add_argument("--deadline-ms", type=int, default=100)
+    parser.add_argument("--deadline-ms", type=int, default=DEFAULT_DEADLINE_MS)
     parser.add_argument("--each", action="store_true", help="tell of each answer")
     args: dict[str, Any] = vars(parser.parse_args())
     print(json.dumps(asdict(offer_load(Offer(**args)))))

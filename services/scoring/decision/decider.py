@@ -9,7 +9,8 @@ bundle, or the record's catalogue has not all that the model reads.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
@@ -24,6 +25,7 @@ from models.bundle.content import MODEL
 from models.decision import Decision, Reason
 from models.policy.policy import DECISIONS, FALLBACK, Policy
 from models.scoring.scorer import Scorer
+from services.scoring.decision.deadline import left_ms
 from services.scoring.decision.explanations import ExplanationCost, explain_within
 from services.scoring.decision.rule_failures import RuleFailures
 from services.scoring.decision.timed_calls import TimedCalls
@@ -62,10 +64,6 @@ class Case(NamedTuple):
     missing: int = 0
     catalogue: str = CATALOGUE_HASH
 
-    def left_ms(self, now_ms: float) -> float:
-        """Time left of the deadline; infinite when there is none."""
-        return self.deadline_ms - (now_ms - self.received_ms) if self.deadline_ms else float("inf")
-
 
 class CaseColumns:
     """The cases' transactions by field, each made when a policy names it."""
@@ -102,7 +100,6 @@ class Judged(NamedTuple):
     matrix: npt.NDArray[np.float32]
     scorer: Scorer | None
     policy: Policy
-    now_ms: float
     #: float32 (n,), NaN where there is none; int8 (n,), see ``models.policy.policy.DECISIONS``
     scores: npt.NDArray[np.float32]
     codes: npt.NDArray[np.int8]
@@ -113,17 +110,21 @@ class Judged(NamedTuple):
     lacking: Mapping[int, Literal["model", "rules"]]
     bare: set[int]
 
-    @property
-    def left_ms(self) -> float:
+    def left_ms(self, now_ms: float) -> float:
         """Of the most pressing deadline: the whole batch leaves together."""
-        return min(case.left_ms(self.now_ms) for case in self.cases)
+        return min(left_ms(case.deadline_ms, case.received_ms, now_ms) for case in self.cases)
 
 
 @dataclass
 class Decider:
-    """Turns batches into decisions with the scorer that is live at the moment of the call."""
+    """Turns batches into decisions with the scorer that is live at the moment of the call.
+
+    ``clock`` gives seconds since 1970. It is read again wherever time has passed, so that a decision carries the time at which it
+    is handed over, and what is left of a deadline is left now.
+    """
 
     arm: str = "champion"
+    clock: Callable[[], float] = time.time
     cost: ExplanationCost = field(default_factory=ExplanationCost)
     failures: RuleFailures = field(default_factory=RuleFailures)
     calls: TimedCalls = field(default_factory=TimedCalls)
@@ -137,18 +138,16 @@ class Decider:
         cases: Sequence[Case],
         matrix: npt.NDArray[np.float32],
         scorer: Scorer | None,
-        now_ms: float,
         other_catalogue: OtherCatalogue | None = None,
     ) -> list[Decision]:
         """Decide a batch wholly with one scorer: ``judge``, then ``finish``."""
-        return self.finish(self.judge(cases, matrix, scorer, now_ms, other_catalogue))
+        return self.finish(self.judge(cases, matrix, scorer, other_catalogue))
 
     def judge(
         self,
         cases: Sequence[Case],
         matrix: npt.NDArray[np.float32],
         scorer: Scorer | None,
-        now_ms: float,
         other_catalogue: OtherCatalogue | None = None,
     ) -> Judged:
         """Score a batch and apply the policy: everything but reasons.
@@ -157,7 +156,6 @@ class Decider:
             cases: n transactions.
             matrix: float32 (n, WIDTH), their features in this code's catalogue order.
             scorer: None while there is no bundle.
-            now_ms: for the deadline and ``decided_at``.
             other_catalogue: which rows are of other catalogues, and what is known of them (``streams.log.other_catalogues.aligned_rows``).
         """
         lacking = _lacking(other_catalogue, scorer) if other_catalogue else {}
@@ -176,28 +174,28 @@ class Decider:
             scores = scores.copy()
             scores[unfit] = np.nan
         policy = scorer.policy if scorer is not None else FALLBACK
-        codes, rules = policy.decide(scores, matrix, CaseColumns(cases), now_ms, self.failures)
+        codes, rules = policy.decide(scores, matrix, CaseColumns(cases), self.clock() * 1000, self.failures)
         wanted = np.flatnonzero((codes > 0) & ~np.isnan(scores)).tolist() if scorer is not None else []
-        return Judged(cases, matrix, scorer, policy, now_ms, scores, codes, rules, wanted, lacking, bare)
+        return Judged(cases, matrix, scorer, policy, scores, codes, rules, wanted, lacking, bare)
 
     def explanation_ms(self, judged: Judged) -> float:
         """What ``finish`` is expected to spend on reasons, ms."""
         if not judged.wanted or judged.scorer is None:
             return 0.0
         self.cost.begin(judged.scorer)
-        return self.cost.of(min(len(judged.wanted), self.cost.fitting(judged.left_ms)))
+        return self.cost.of(min(len(judged.wanted), self.cost.fitting(judged.left_ms(self.clock() * 1000))))
 
     def finish(self, judged: Judged) -> list[Decision]:
         """The decisions, with as many reasons as time allows."""
-        cases, matrix, scorer, policy, now_ms, scores, codes, rules, wanted, lacking, bare = judged
+        cases, matrix, scorer, policy, scores, codes, rules, wanted, lacking, bare = judged
         reasons: dict[int, list[Reason]] = {}
         unexplained: set[int] = set()
         if wanted and scorer is not None:
-            reasons, unexplained = explain_within(
-                scorer, matrix, wanted, self.cost, self.calls, judged.left_ms
-            )
+            left = judged.left_ms(self.clock() * 1000)
+            reasons, unexplained = explain_within(scorer, matrix, wanted, self.cost, self.calls, left)
         whole = scorer is not None and not lacking
-        moments = _Moments(now_ms)
+        # everything that takes time is done; what follows is encoding and the hand-over to the broker
+        moments = _Moments(self.clock() * 1000)
         version = scorer.version if scorer is not None else "none"
         out = []
         for i, (case, code, score, found) in enumerate(

@@ -1,7 +1,7 @@
 """Reasons of reviewed and declined rows, within what a batch can spare; what goes without them is named.
 
 An explanation is worth less than the decision it belongs to, and the whole batch leaves together: approved transactions
-wait at most ``max_ms`` for the reasons of the others, and less when the batch is late already. What a row costs is
+wait at most their share for the reasons of the others, and less when the batch is late already. What a row costs is
 measured when a model is warmed, so that its first explanation is one that the batch can afford. Explanations that take
 no more than ``AT_ONCE_MS`` by that measure are made at once, longer ones beside the batch, which goes on without them
 when they take far longer than they should.
@@ -18,21 +18,11 @@ import numpy.typing as npt
 
 from models.decision import Reason
 from models.scoring.scorer import ReasonRow, Scorer
+from services.scoring.decision.deadline import AT_ONCE_MS, UNLIMITED_MS, WITH_OTHERS, ExplanationShare
 from services.scoring.decision.timed_calls import TimedCalls
 
 logger = logging.getLogger(__name__)
 
-#: explanations are made only while a decision has more than this left of its deadline
-EXPLANATION_RESERVE_MS = 20.0
-#: and may take so long for a whole batch that has a deadline
-EXPLANATIONS_MAX_MS = 5.0
-#: of the time left: a worker that is behind has later batches waiting for this one
-EXPLANATIONS_SHARE = 0.05
-#: so much is no more than the rest of a batch takes, and less than a change of threads may on a busy machine
-AT_ONCE_MS = 1.0
-#: times the time set aside for them that explanations are waited for, reserve permitting: a machine that stood still for
-#: a moment is no reason to lose them
-OVERRUN = 4.0
 #: what a row is taken to cost is less each time that none could be afforded: one stall is no reason to explain no more
 FORGET = 0.9
 
@@ -43,8 +33,8 @@ class ExplanationCost:
 
     row_ms: float = 0.1
     fixed_ms: float = 0.0
-    #: what they may take of a batch that has a deadline
-    max_ms: float = EXPLANATIONS_MAX_MS
+    #: what they may take of a batch's time left
+    share: ExplanationShare = WITH_OTHERS
     #: the version that it holds for
     _version: str = ""
 
@@ -59,27 +49,17 @@ class ExplanationCost:
         """What so many rows are expected to take together, ms."""
         return self.fixed_ms + rows * self.row_ms if rows else 0.0
 
-    def spare_ms(self, left_ms: float) -> float:
-        """What explanations may take of the time left, keeping the reserve; infinite without a deadline."""
-        if left_ms == float("inf"):
-            return left_ms
-        return min(left_ms - EXPLANATION_RESERVE_MS, left_ms * EXPLANATIONS_SHARE, self.max_ms)
-
-    def patience_s(self, left_ms: float) -> float:
-        """How long they are waited for once they are begun, seconds."""
-        return min(left_ms - EXPLANATION_RESERVE_MS, OVERRUN * self.spare_ms(left_ms)) / 1000
-
     def fitting(self, left_ms: float) -> int:
         """Rows that fit into the time left, keeping the reserve."""
-        spare_ms = self.spare_ms(left_ms)
-        if spare_ms == float("inf"):
+        spare_ms = self.share.spare_ms(left_ms)
+        if spare_ms == UNLIMITED_MS:
             return 1 << 30
         return max(0, int((spare_ms - self.fixed_ms) / max(self.row_ms, 0.001)))
 
     def affordable(self, left_ms: float) -> int:
         """As ``fitting``, for a batch that then explains them; where none fit, they are taken to cost less next time."""
         rows = self.fitting(left_ms)
-        if not rows and self.spare_ms(left_ms) > 0:
+        if not rows and self.share.spare_ms(left_ms) > 0:
             self.row_ms *= FORGET
             self.fixed_ms *= FORGET
         return rows
@@ -111,10 +91,10 @@ def explain_within(
         return explained
 
     try:
-        if left_ms == float("inf") or cost.of(len(chosen)) <= AT_ONCE_MS:
+        if left_ms == UNLIMITED_MS or cost.of(len(chosen)) <= AT_ONCE_MS:
             explained = explain()
         else:
-            explained = calls.call(explain, cost.patience_s(left_ms))
+            explained = calls.call(explain, cost.share.wait_s(left_ms))
     except TimeoutError as error:
         logger.warning("bundle %s explains nothing of %d rows: %s", scorer.version, len(chosen), error)
         return {}, set(wanted)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.scoring.decision.deadline import LATE_SHARE
+
 
 @dataclass(frozen=True)
 class GateRules:
@@ -20,7 +22,7 @@ class GateRules:
     #: where others take the machine, every answer is late and closing further only adds refusals
     least: float = 32.0
     most: float = 4096.0
-    late_share: float = 0.35
+    late_share: float = LATE_SHARE
     #: share of late answers in a window above which the gate closes
     bearable: float = 0.05
     window_s: float = 0.05

@@ -85,12 +85,12 @@ class Decided(NamedTuple):
     trouble: Exception | None
 
 
-def decide_round(work: Round, decider: Decider, scorer: Scorer | None, now_ms: float) -> Decided:
+def decide_round(work: Round, decider: Decider, scorer: Scorer | None) -> Decided:
     """Compute and decide a round: ``judge_round``, then ``finish_round``."""
-    return finish_round(judge_round(work, decider, scorer, now_ms), decider)
+    return finish_round(judge_round(work, decider, scorer), decider)
 
 
-def judge_round(work: Round, decider: Decider, scorer: Scorer | None, now_ms: float) -> Pending:
+def judge_round(work: Round, decider: Decider, scorer: Scorer | None) -> Pending:
     """Compute a round, score it and apply the policy."""
     trouble: Exception | None = None
     answered = 0
@@ -113,7 +113,7 @@ def judge_round(work: Round, decider: Decider, scorer: Scorer | None, now_ms: fl
             Case(entry.transaction, entry.event_ms, int(entry.received_ms), entry.deadline_ms, computed.missing[i])
             for i, entry in ((i, work.entries[i]) for i in chosen)
         ]  # fmt: skip
-        judged = decider.judge(cases, computed.rows[chosen], scorer, now_ms)
+        judged = decider.judge(cases, computed.rows[chosen], scorer)
     return Pending(work, computed, chosen, seen, trouble, judged)
 
 

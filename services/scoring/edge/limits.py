@@ -7,9 +7,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from services.scoring.edge.problems import Problem
+from streams.contracts.deadline import MAX_DEADLINE_MS, MIN_DEADLINE_MS
 
 MAX_TENANTS = 10_000
-MAX_DEADLINE_MS = 10_000
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,10 @@ def parse_deadline(header: str) -> int:
     """The value of ``X-Deadline-Ms``, milliseconds.
 
     Raises:
-        Problem: 422, not a whole number from 1 to 10000.
+        Problem: 422, not a whole number within what a deadline may be.
     """
-    if not (header.isascii() and header.isdecimal()) or not 1 <= int(header[:6]) <= MAX_DEADLINE_MS:
-        raise Problem(
-            422,
-            "deadline",
-            f"X-Deadline-Ms must be a whole number from 1 to {MAX_DEADLINE_MS}",
-            "X-Deadline-Ms",
-        )
+    whole = header.isascii() and header.isdecimal()
+    if not whole or not MIN_DEADLINE_MS <= int(header[:6]) <= MAX_DEADLINE_MS:
+        text = f"X-Deadline-Ms must be a whole number from {MIN_DEADLINE_MS} to {MAX_DEADLINE_MS}"
+        raise Problem(422, "deadline", text, "X-Deadline-Ms")
     return int(header)

@@ -20,8 +20,9 @@ import msgspec
 from features.store.profile_batch import Gather
 from features.store.redis_client import StoreUnavailable
 from features.store.state_versions import ASK_WHOLE
+from services.scoring.decision.deadline import ALONE, AT_ONCE_MS, left_ms, store_wait_s
 from services.scoring.decision.decider import Decider
-from services.scoring.decision.explanations import AT_ONCE_MS, ExplanationCost
+from services.scoring.decision.explanations import ExplanationCost
 from services.scoring.edge.calls import Call
 from services.scoring.edge.compute import Decided, Round, decide_round, finish_round, judge_round
 from services.scoring.edge.entries import Entry
@@ -45,13 +46,8 @@ logger = logging.getLogger(__name__)
 
 #: transactions of one round at most: bounds how long one round holds the event loop
 MAX_ROUND = 1000
-#: share of the shortest time left that reading state may take, and its bounds, seconds: a large read takes longer
-#: than a small one, and where there is time left for it nobody is served by going on without
-STORE_SHARE, STORE_MIN_S, STORE_MAX_S, STORE_MAX_S_A_ROW = 0.4, 0.002, 0.04, 0.0008
 #: rounds of so many rows are read and decided beside the others
 ASIDE_FROM = 64
-#: nobody else waits for their reasons, and they have a second: the share of their time left bounds them
-EXPLANATIONS_MAX_MS = 50.0
 
 
 class Rounds:
@@ -70,9 +66,9 @@ class Rounds:
         self._store = store
         self._bulk = bulk or store
         self._clock = clock
-        self._decider = Decider()
+        self._decider = Decider(clock=clock)
         self._aside_decider = Decider(
-            cost=ExplanationCost(max_ms=EXPLANATIONS_MAX_MS), failures=self._decider.failures
+            clock=clock, cost=ExplanationCost(share=ALONE), failures=self._decider.failures
         )
         self._open = InFlight(store, clock)
         self._others = AwaitingElsewhere(self._open)
@@ -139,14 +135,14 @@ class Rounds:
 
     async def _decide(self, work: Round, *, together: bool) -> None:
         """Decide and publish: a small round now, a large one or one whose reasons take long beside the loop."""
-        scorer, now_ms = self._model.scorer, self._clock() * 1000
+        scorer = self._model.scorer
         if len(work.entries) >= ASIDE_FROM:
-            decide = partial(decide_round, work, self._aside_decider, scorer, now_ms)
+            decide = partial(decide_round, work, self._aside_decider, scorer)
             if together:
                 await self._decide_aside(decide, together=True)
                 return
         else:
-            pending = judge_round(work, self._decider, scorer, now_ms)
+            pending = judge_round(work, self._decider, scorer)
             decide = partial(finish_round, pending, self._decider)
             if pending.judged is None or self._decider.explanation_ms(pending.judged) <= AT_ONCE_MS:
                 self._give(decide(), together=False)
@@ -188,9 +184,8 @@ class Rounds:
 
     def _store_share_s(self, batch: list[Entry]) -> float:
         now_ms = self._clock() * 1000
-        left_ms = min(entry.deadline_ms - (now_ms - entry.received_ms) for entry in batch)
-        max_s = max(STORE_MAX_S, STORE_MAX_S_A_ROW * len(batch))
-        return min(max(left_ms / 1000 * STORE_SHARE, STORE_MIN_S), max_s)
+        left = min(left_ms(entry.deadline_ms, entry.received_ms, now_ms) for entry in batch)
+        return store_wait_s(left, len(batch))
 
     def _fresh(self, batch: list[Entry], replies: Sequence[Any]) -> list[int]:
         """Which entries are to be decided now; the others are answered, refused or made to wait."""

@@ -25,17 +25,14 @@ from features.store.redis_client import (
     replies_in,
     replies_to,
 )
+from services.scoring.decision.deadline import STORE_LISTEN_S, STORE_SILENT_S
 from services.scoring.edge.protocols import StoreLate
 
 logger = logging.getLogger(__name__)
 
-#: a store that has been silent for this long is not asked again before it has answered
-SILENT_S = 0.1
-#: and after this long the connection is given up
+#: a store that has been silent for so long loses its connection
 DEAD_S = 2.0
 CONNECT_WITHIN_S = 2.0
-#: before an answer is called missing, what has come in is read for so long
-LISTEN_MIN_S = 0.001
 MAX_ROUNDS = 20_000
 
 
@@ -131,7 +128,7 @@ class EdgeStore:
         await asyncio.wait((future,), timeout=timeout_s)
         if not future.done():
             # where the loop was late the answer may be there, unread: the store gets the time in which nobody listened
-            await asyncio.wait((future,), timeout=max(LISTEN_MIN_S, loop.time() - until_s))
+            await asyncio.wait((future,), timeout=max(STORE_LISTEN_S, loop.time() - until_s))
         if future.done():
             return future.result()
         future.cancel()
@@ -158,7 +155,7 @@ class EdgeStore:
             if silent_s > DEAD_S:
                 connection.drop()
             # what nobody waits for may wait: it is done once the store goes on
-            if (silent_s > SILENT_S and future is not None) or len(rounds) >= MAX_ROUNDS:
+            if (silent_s > STORE_SILENT_S and future is not None) or len(rounds) >= MAX_ROUNDS:
                 raise StoreUnavailable(f"Redis has not answered for {silent_s * 1000:.0f} ms")
         sent = _Round(replies_to(commands), future, now_s)
         rounds.append(sent)

@@ -9,9 +9,10 @@ import msgspec
 
 from features.transaction import Transaction
 from models.decision import Decision
-from services.scoring.edge.limits import MAX_DEADLINE_MS
+from services.scoring.decision.deadline import BATCH_DEADLINES
 from services.scoring.edge.problems import PROBLEM_JSON
 from services.scoring.http import examples as http_examples
+from streams.contracts.deadline import DEFAULT_DEADLINE_MS, MAX_DEADLINE_MS, MIN_DEADLINE_MS
 from streams.contracts.label import Label
 
 _PROBLEM = {
@@ -64,8 +65,13 @@ def _scoring_paths() -> dict[str, Any]:
         "name": "X-Deadline-Ms",
         "in": "header",
         "required": False,
-        "description": "Milliseconds within which the decision is of use; a batch has 1000 without it",
-        "schema": {"type": "integer", "minimum": 1, "maximum": MAX_DEADLINE_MS, "default": 100},
+        "description": f"Milliseconds within which the decision is of use; a batch has {BATCH_DEADLINES} times the default without it",
+        "schema": {
+            "type": "integer",
+            "minimum": MIN_DEADLINE_MS,
+            "maximum": MAX_DEADLINE_MS,
+            "default": DEFAULT_DEADLINE_MS,
+        },
     }
     batch = _object("transactions", {"type": "array", "maxItems": 1000, "items": _ref("Transaction")})
     either = {"anyOf": [_ref("Decision"), _object("error", _ref("Problem"))]}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from services.scoring.decision.deadline import BATCH_DEADLINES
 from services.scoring.edge.calls import Answer
 from services.scoring.edge.edge import Edge
 from services.scoring.edge.limits import parse_deadline
@@ -15,8 +16,6 @@ from services.scoring.edge.problems import Problem
 SCORE, BATCH = "/v1/score", "/v1/score/batch"
 PATHS = frozenset((SCORE, BATCH))
 MAX_HEADER_TRACE = 128
-#: without a header of its own a batch has so many times the deadline of a single transaction
-BATCH_DEADLINES = 10
 #: from its first byte a request must be here within so many seconds: slow senders hold a connection, and no longer
 REQUEST_WITHIN_S = 5.0
 

@@ -21,6 +21,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from features.transaction import Transaction
 from models.decision import Decision
+from services.scoring.decision.deadline import GATHER_S
 from services.scoring.decision.decider import Case, Decider
 from services.scoring.model.live import LiveModel
 from streams.contracts.card_numbers import mask_card_numbers
@@ -67,7 +68,6 @@ logger = logging.getLogger(__name__)
 GROUP = "scoring"
 #: records that are decided together, of up to MAX_ROWS rows: even so it takes a fraction of FRESH_S
 MAX_RECORDS = 16
-GATHER_S = 0.001
 #: below the consumer's session timeout: what a frozen replica had not sent expires before another one takes over
 MESSAGE_TIMEOUT_MS = 5000
 #: below the session timeout (6 s) too: what was fetched longer ago may be another replica's by now
@@ -146,6 +146,8 @@ class StreamScorer:
         self._decider = Decider()
         #: what was decided, by partition: of those that are this replica's
         self._seen: SourceOffsets[int] = SourceOffsets()
+        #: this batch's decisions, each with its time of receipt (ms), until the broker has acknowledged them
+        self._unacknowledged: list[tuple[Decision, int]] = []
         self._done: dict[int, int] = {}
         self._committed_at = 0.0
         self._fetched_at = 0.0
@@ -255,6 +257,7 @@ class StreamScorer:
 
     def _handle(self, messages: list[Message], producer: AcknowledgedProducer) -> None:
         started = time.monotonic()
+        self._unacknowledged.clear()
         taken: list[Taken] = []
         refused: list[Refused] = []
         positions: dict[int, int] = {}
@@ -284,6 +287,7 @@ class StreamScorer:
         self._produce(decided, producer)
         flush(producer, MESSAGE_TIMEOUT_MS / 1000 + 1)
         self._done.update(positions)
+        _count(self._unacknowledged, time.time())
         STAGE_SECONDS.labels("scoring").observe(time.monotonic() - started)
 
     def _check_assigned(self) -> None:
@@ -361,13 +365,11 @@ class StreamScorer:
             cases += together
         if cases:
             matrix = np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
-            decisions = self._decider.decide(
-                cases, matrix, self._live.scorer, time.time() * 1000, other_catalogue
-            )
+            decisions = self._decider.decide(cases, matrix, self._live.scorer, other_catalogue)
             encoded = map(encode, decisions)
             for _, _, values in out:
                 values[:] = [next(encoded) if value is None else value for value in values]
-            _count(decisions)
+            self._unacknowledged += zip(decisions, [case.received_ms for case in cases], strict=True)
         return out
 
     def _produce(self, decided: list[Decided], producer: AcknowledgedProducer) -> None:
@@ -454,12 +456,13 @@ def _cases(batch: FeatureBatch, transactions: list[Transaction]) -> list[Case]:
     return list(map(Case, transactions, *times, columns.missing, repeat(batch.catalogue)))
 
 
-def _count(decisions: Sequence[Decision]) -> None:
+def _count(decided: Sequence[tuple[Decision, int]], now_s: float) -> None:
+    """Count what the broker acknowledged at ``now_s`` (seconds since 1970), where its latency ends."""
     # looking a labelled counter up costs as much as the rest of counting: once for each kind of decision
-    kinds = Counter((d.status, d.decision, d.arm, d.model_version) for d in decisions)
+    kinds = Counter((d.status, d.decision, d.arm, d.model_version) for d, _ in decided)
     for kind, count in kinds.items():
         DECISIONS.labels(*kind).inc(count)
-    observe_many(DECISION_LATENCY, [decision.latency_ms / 1000 for decision in decisions])
+    observe_many(DECISION_LATENCY, [max(0.0, now_s - received_ms / 1000) for _, received_ms in decided])
 
 
 def _refuse(bad: Refused, producer: AcknowledgedProducer) -> None:

@@ -24,14 +24,10 @@ from models.bundle.content import load_bundle
 from models.decision import Decision
 from models.policy.policy import FALLBACK, Policy, Rule
 from models.scoring.scorer import Scorer
+from services.scoring.decision import deadline
+from services.scoring.decision.deadline import AT_ONCE_MS, RESERVE_MS, WITH_OTHERS
 from services.scoring.decision.decider import MISSING_NAMES
-from services.scoring.decision.explanations import (
-    AT_ONCE_MS,
-    EXPLANATION_RESERVE_MS,
-    EXPLANATIONS_MAX_MS,
-    EXPLANATIONS_SHARE,
-    ExplanationCost,
-)
+from services.scoring.decision.explanations import ExplanationCost
 from services.scoring.decision.timed_calls import TimedCalls
 from services.scoring.edge.compute import warm_kernels
 from services.scoring.edge.edge import Edge
@@ -122,7 +118,7 @@ def nothing(decider: Any, scorer: Failing) -> Scorer | None:
 
 def slow_explanations(decider: Any, scorer: Failing) -> Scorer | None:
     # an explanation costs more than a batch may spend on them
-    decider.cost.row_ms = 10 * EXPLANATIONS_MAX_MS
+    decider.cost.row_ms = 10 * WITH_OTHERS.max_ms
     return scorer
 
 
@@ -237,7 +233,7 @@ def test_in_the_stream(tmp_path: Path, scorer: Failing, step: Step) -> None:
 def test_in_the_stream_little_time_costs_the_reasons_only(tmp_path: Path, scorer: Failing) -> None:
     worker = stream_worker(tmp_path)
     worker._live.scorer = scorer
-    [decision] = decide(worker, record(left_ms=int(EXPLANATION_RESERVE_MS) - 40))
+    [decision] = decide(worker, record(left_ms=int(RESERVE_MS) - 40))
     check(STEPS["slow explanations"], decision)
 
 
@@ -269,13 +265,13 @@ def test_in_the_stream_the_first_explanation_of_a_model_is_one_that_can_be_affor
 
     def slow(matrix: Any, k: int = 3) -> Any:
         nonlocal now_s
-        now_s += 0.001 + 2 * EXPLANATIONS_MAX_MS / 1000 * len(matrix)
+        now_s += 0.001 + 2 * WITH_OTHERS.max_ms / 1000 * len(matrix)
         return explain(matrix, k)
 
     monkeypatch.setattr(scorer, "explain", slow)
     monkeypatch.setattr("models.scoring.scorer.perf_counter", lambda: now_s)
     scorer.warm((1,))
-    assert scorer.explanation_ms == pytest.approx((1.0, 2 * EXPLANATIONS_MAX_MS))
+    assert scorer.explanation_ms == pytest.approx((1.0, 2 * WITH_OTHERS.max_ms))
     worker = stream_worker(tmp_path)
     worker._live.scorer = scorer
     warmed = scorer.begun
@@ -470,7 +466,7 @@ def test_at_the_edge_reasons_that_take_long_do_not_hold_the_loop(
     tmp_path: Path, scorer: Failing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # only its end ends the wait for an explanation
-    monkeypatch.setattr("services.scoring.decision.explanations.OVERRUN", 1e6)
+    monkeypatch.setattr(deadline, "_OVERRUN", 1e6)
 
     async def go() -> None:
         loop_thread = threading.get_ident()
@@ -528,14 +524,14 @@ def test_at_the_edge_rules_still_decline_when_the_model_fails(tmp_path: Path, sc
 
 def test_explanations_have_a_budget_a_batch_and_one_stall_does_not_end_them() -> None:
     cost = ExplanationCost(row_ms=0.5)
-    assert cost.affordable(1000) == EXPLANATIONS_MAX_MS / 0.5
-    assert cost.affordable(40) == 40 * EXPLANATIONS_SHARE / 0.5
-    assert cost.affordable(EXPLANATION_RESERVE_MS + 1) == 2
-    assert cost.affordable(EXPLANATION_RESERVE_MS) == cost.affordable(-5) == 0
+    assert cost.affordable(1000) == WITH_OTHERS.max_ms / 0.5
+    assert cost.affordable(40) == WITH_OTHERS.spare_ms(40) / 0.5 == 4
+    assert cost.affordable(RESERVE_MS + 1) == 2
+    assert cost.affordable(RESERVE_MS) == cost.affordable(-5) == 0
     assert cost.row_ms == 0.5, "no time at all says nothing about what a row costs"
     assert cost.affordable(float("inf")) > 1e6
     cost.fixed_ms = 2.0
-    assert (cost.affordable(1000), cost.of(4)) == ((EXPLANATIONS_MAX_MS - 2.0) / 0.5, 4.0)
+    assert (cost.affordable(1000), cost.of(4)) == ((WITH_OTHERS.max_ms - 2.0) / 0.5, 4.0)
     cost.learn(1, 0.5)
     assert cost.fixed_ms == 0.5, "explaining has taken less than it was thought to take at least"
     cost.learn(1, 40_000.0)

@@ -16,6 +16,7 @@ import jsonschema
 import msgspec
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 
 import features.store.profile_batch
 from features.catalogue import INDEX, WIDTH
@@ -116,6 +117,47 @@ def test_a_transaction_is_decided_and_published_with_its_decision(make: Callable
         assert headers["traceparent"] == b"00-ab-cd-01"
         row = np.frombuffer(carried.vector, "<f4")
         assert (row[INDEX["amount"]], row[INDEX["card_count_24h"]], carried.as_of[0]) == (1299, 1, -1)
+
+    asyncio.run(go())
+
+
+def latency() -> tuple[float, float]:
+    """What the metric of latency has counted: decisions, and their seconds together."""
+    name = "tollgate_decision_latency_seconds"
+    return tuple(REGISTRY.get_sample_value(f"{name}_{what}") or 0.0 for what in ("count", "sum"))  # type: ignore[return-value]
+
+
+def test_latency_is_what_the_caller_waits_for(
+    make: Callable[..., World], scorer: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = scorer.score
+
+    def slow(matrix: Any) -> Any:
+        time.sleep(0.15)
+        return score(matrix)
+
+    monkeypatch.setattr(scorer, "score", slow)
+
+    async def go() -> None:
+        world = make()
+        world.publisher.silent = True
+        counted, summed_s = latency()
+        began_s = time.time()
+        answer = asyncio.create_task(world.score(TX))
+        while not world.publisher.waiting:
+            await asyncio.sleep(0.001)
+        sent_ms = (time.time() - began_s) * 1000
+        assert latency() == (counted, summed_s), "nothing is acknowledged yet"
+        await asyncio.sleep(0.05)
+        [acknowledge] = world.publisher.waiting
+        acknowledge(None)
+        decided = msgspec.json.decode((await answer).content, type=Decision)
+        # in the record up to the hand-over to the broker, in the metric up to its acknowledgement
+        assert 150 <= decided.latency_ms <= sent_ms
+        told = decided.decided_at - decided.received_at
+        assert told.total_seconds() * 1000 == pytest.approx(decided.latency_ms, abs=2)
+        again, total_s = latency()
+        assert (again, total_s - summed_s >= 0.2) == (counted + 1, True)
 
     asyncio.run(go())
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from services.scoring.decision.deadline import PUBLISH_PACE_S
 from services.scoring.edge.publishing import publisher as edge_publish
 from services.scoring.edge.publishing.publisher import Publisher, QueueFull, SetRecord
 from services.scoring.edge.publishing.record_sets import SentSet
@@ -72,7 +73,7 @@ def test_records_go_in_sets_and_are_told_of(producer: Producer) -> None:
         await until(lambda: len(producer.produced) == 3)
         times = [at for at, _, _ in producer.produced]
         assert [value for _, value, _ in producer.produced] == [b"first", b"a", b"b"]
-        assert times[1] - times[0] >= edge_publish.PACE_S * 0.9
+        assert times[1] - times[0] >= PUBLISH_PACE_S * 0.9
         producer.settled.set()
         await until(lambda: told == [None] * 3)
         publisher.publish("t", "k", b"last", [], told.append)

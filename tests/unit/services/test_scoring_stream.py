@@ -18,8 +18,11 @@ import pytest
 from confluent_kafka import KafkaException, TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
+from models.bundle.content import load_bundle
 from models.decision import Decision
+from models.scoring.scorer import Scorer
 from services.scoring.stream import worker as stream
 from services.scoring.stream.worker import (
     FRESH_S,
@@ -39,6 +42,7 @@ from streams.runtime.dead_letters import DeadLetter, decode_dead_letter
 from streams.runtime.kafka.clients import DeliveryError, flush, new_producer
 from streams.runtime.settings import Settings
 from tests.support.archive_samples import features
+from tests.support.bundle_samples import publish_sample
 from tests.support.feature_batches import decode_features, encode_features
 
 
@@ -156,6 +160,58 @@ def test_a_decision_says_whose_it_is_and_what_tells_its_transaction_from_another
             tx.customer_id,
         )
         assert told.digest == digest_of(tx)
+
+
+def latency() -> tuple[float, float]:
+    """What the metric of latency has counted: decisions, and their seconds together."""
+    name = "tollgate_decision_latency_seconds"
+    count, total = (REGISTRY.get_sample_value(f"{name}_{what}") for what in ("count", "sum"))
+    return count or 0.0, total or 0.0
+
+
+class SlowModel(Scorer):
+    def score(self, matrix: Any) -> Any:
+        time.sleep(0.15)
+        return super().score(matrix)
+
+
+class SlowBroker(Producer):
+    def flush(self, _: float) -> int:
+        time.sleep(0.05)
+        return 0
+
+
+def test_latency_ends_with_the_hand_over_in_the_record_and_with_the_acknowledgement_in_the_metric(
+    scorer: StreamScorer, tmp_path: Path, clock: Clock
+) -> None:
+    live: Any = scorer._live
+    live.scorer = SlowModel(load_bundle(*publish_sample(tmp_path)), measure=False)
+    producer, before = SlowBroker(), latency()
+    received_ms = int(time.time() * 1000)
+    handle(scorer, producer, changed(0, appended_ms=received_ms), changed(1, appended_ms=received_ms))
+    took_ms = time.time() * 1000 - received_ms
+    for value in producer.decisions:
+        decided = msgspec.json.decode(value, type=Decision)
+        assert 150 <= decided.latency_ms <= took_ms - 50
+        told = decided.decided_at - decided.received_at
+        assert told.total_seconds() * 1000 == pytest.approx(decided.latency_ms, abs=1)
+    counted, total_s = latency()
+    assert counted == before[0] + 2
+    assert 0.2 * 2 <= total_s - before[1] <= took_ms / 1000 * 2
+
+
+def test_what_the_broker_did_not_acknowledge_is_not_counted(scorer: StreamScorer, clock: Clock) -> None:
+    producer, before = Producer(), latency()
+
+    def passes(_: float) -> int:
+        clock.now += 10
+        return 1
+
+    producer.flush = passes  # type: ignore[method-assign]
+    with pytest.raises(DeliveryError):
+        handle(scorer, producer, good(0))
+    assert latency() == before
+    assert not scorer._done
 
 
 PAYMENTS = st.fixed_dictionaries(

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from services.scoring.decision.deadline import POLL_EVERY_S
 from services.scoring.edge.entries import Entry
 from services.scoring.edge.idempotency.claims import EdgeRecord
 from services.scoring.edge.idempotency.in_flight import InFlight
@@ -20,7 +21,6 @@ from services.scoring.edge.idempotency.lookup import (
 )
 from services.scoring.edge.problems import Problem, unavailable
 
-POLL_EVERY_S = 0.005
 #: what waits is looked at so many at a time: one look must not hold the store up for others
 MAX_A_LOOK = 256
 

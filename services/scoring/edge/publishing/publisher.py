@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import Producer
 
+from services.scoring.decision.deadline import PUBLISH_PACE_S
 from services.scoring.edge.publishing.record_sets import SentSet
 from streams.runtime.kafka.broker_loss import BrokersForgotten, remembering
 from streams.runtime.kafka.clients import new_reporting_producer
@@ -21,9 +22,6 @@ from streams.runtime.kafka.clients import new_reporting_producer
 logger = logging.getLogger(__name__)
 #: below the time that clients usually repeat a request after: what was not sent by then is not sent late
 MESSAGE_TIMEOUT_MS = 5000
-#: records of so many seconds go to the broker together while one set follows another: every set costs the broker,
-#: the processor and whoever reads after it a round of their own, which at 1,000/s is most of what a record costs
-PACE_S = 0.004
 #: records that may wait for their set and for the broker
 MAX_HELD, MAX_QUEUED = 20_000, 50_000
 #: called on the event loop with None when the broker has the record, else with what went wrong
@@ -83,7 +81,7 @@ class Publisher:
         self._held.append((topic, key, value, headers, partial(self._report, done)))
         if len(self._held) == 1:
             # what comes alone goes with this turn of the loop, what follows soon with its set
-            wait_s = self._sent_s + PACE_S - self._loop.time()
+            wait_s = self._sent_s + PUBLISH_PACE_S - self._loop.time()
             if wait_s <= 0:
                 self._loop.call_soon(self.send_held)
             else:

@@ -1,0 +1,94 @@
+"""The first minute after `tollgate up` while nearly everything is reviewed, and so explained, as under an attack:
+
+    python -m loadtest.bench.explained [--rate 1000] [--seconds 60] [--reviewed 0.9] [--port-base N]
+
+A stack of its own is started with a first model. That model is published again with a review threshold that so large a share
+of the model's reference rows passes, and approved. Then the stack is stopped and started again, and traffic begins as soon as
+it says that it is ready: nothing may be cold by then. Latency: from the broker's append on `transactions` to its append on
+`decisions`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import msgspec
+import numpy as np
+
+from features.catalogue import WIDTH
+from loadtest.bench.running_stack import StackError, running_stack
+from loadtest.bench.stream import TOLLGATE, RunFailed, simulate
+from loadtest.bench.table import Row, conditions, left_out, markdown
+from models.bundle.content import MODEL, load_bundle, publish
+from models.bundle.registry import VersionState, next_version, write_state
+from models.scoring.scorer import Scorer
+from streams.runtime.settings import Settings
+
+PORT_BASE = 26600
+RATE, SECONDS, REVIEWED = 1_000, 60.0, 0.9
+UP_WITHIN_S = 400.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rate", type=int, default=RATE)
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--reviewed", type=float, default=REVIEWED, help="share of transactions, about")
+    parser.add_argument("--port-base", type=int, default=PORT_BASE)
+    args = parser.parse_args()
+    print(markdown(list(explained_rows(args.rate, args.seconds, args.reviewed, args.port_base))))
+    print(f"\n{conditions()}")
+
+
+def explained_rows(rate: int, seconds: float, reviewed: float, port_base: int) -> Iterator[Row]:
+    """The table's lines; one that says why, where there is nothing to measure."""
+    name = f"first {seconds:g} s after up at {rate:,}/s, {reviewed:.0%} reviewed, "
+    folder = tempfile.mkdtemp(prefix="tollgate-explained-")
+    try:
+        with running_stack(None, port_base, folder=folder) as settings:
+            version = publish_reviewing(settings, reviewed)
+            _tollgate(folder, "models", "approve", version, "--by", "bench", "--why", "bench of explanations")
+            _tollgate(folder, "down")
+            _tollgate(folder, "up", "--port-base", str(port_base))
+            summary = simulate(folder, rate, seconds, 41)
+    except (StackError, RunFailed, subprocess.SubprocessError) as error:
+        yield left_out(f"{name}p99 append to append", str(error), "100")
+        return
+    latency, decided = summary["latency_ms"], summary["decided"]
+    note = f"p50 {latency['p50']:.0f}, p99.9 {latency['p999']:.0f}, longest {latency['max']:.0f} ms"
+    yield Row(f"{name}p99 append to append", [latency["p99"]], "ms", "100", note=note)
+    share = 100 * (1 - decided["scored"] / max(1, sum(decided.values())))
+    lost = summary["missing"] + summary["duplicated"]
+    yield Row(f"{name}not decided in full", [share], "%", "1", note=f"missing or doubled: {lost}")
+
+
+def publish_reviewing(settings: Settings, reviewed: float) -> str:
+    """The served model under the next version, awaiting approval, with a policy that reviews such a share of its reference."""
+    listed = json.loads(_tollgate(settings.home, "models", "list", "--json"))
+    [live] = [row["version"] for row in listed if row["state"] == "live"]
+    bundle = load_bundle(settings.bundles_dir / MODEL / live, settings.keys_dir / "trusted")
+    scorer = Scorer(bundle, measure=False)
+    rows = np.full((len(bundle.reference.matrix), WIDTH), np.nan, np.float32)
+    rows[:, scorer.columns] = bundle.reference.matrix
+    threshold = float(np.quantile(scorer.score(rows), 1 - reviewed))
+    version = next_version(settings.bundles_dir, MODEL)
+    policy = msgspec.structs.replace(bundle.policy, version=version, review=threshold, decline=1.0)
+    now = datetime.now(UTC)
+    publish(dataclasses.replace(bundle, policy=policy), settings.bundles_dir, settings.keys_dir, model=MODEL, version=version, created_at=now)  # fmt: skip
+    write_state(settings.bundles_dir, MODEL, version, VersionState(state="awaiting approval", since=now, by="bench", why="bench of explanations"))  # fmt: skip
+    return version
+
+
+def _tollgate(home: str, *args: str) -> str:
+    command = [TOLLGATE, *args, "--home", home]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=UP_WITHIN_S).stdout
+
+
+if __name__ == "__main__":
+    main()
