@@ -5,7 +5,7 @@ its part before scoring sees the record; it gathers records for as long as its o
 of the deadline is handed on here, and a step that would overrun its share is left out. The decision is then ``degraded``, in this
 order, which ``tests/unit/services/test_deadline.py`` holds:
 
-1. explanations: they need ``RESERVE_MS`` and their own time to be left after everything else;
+1. explanations: they need a reserve and their own time to be left after everything else;
 2. features of merchants, devices and other entities whose state has not come when the wait for the store ends (the card's comes first);
 3. all features: rules alone decide;
 4. no decision: the edge answers 503 when the deadline is over; the stream always decides, late rather than never.
@@ -40,12 +40,10 @@ STORE_LISTEN_S = 0.001
 #: a store that has been silent for this long is not asked again before it has answered
 STORE_SILENT_S = 0.1
 
-#: explanations are made only while more than this is left of the deadline, for encoding and the way to the broker and back
-RESERVE_MS = 20.0
 #: they may take this share of the time left: a worker that is behind has later batches waiting for this one
 _EXPLANATIONS_SHARE = 0.05
-#: explanations that are expected to take no longer are made at once; longer ones beside the batch, by a thread that can be left behind.
-#: A change of threads may take as long on a busy machine
+#: a model that explains a row within this time does so on the batch's own thread; a slower one beside the batch, on a thread that can be
+#: left behind. The change of threads itself may take as long on a busy machine. The edge's loop is held no longer either
 AT_ONCE_MS = 1.0
 #: explanations are waited for so many times as long as they may take, the reserve permitting: a machine that stood still for a moment
 #: is no reason to lose them
@@ -65,22 +63,28 @@ def store_wait_s(left: float, rows: int) -> float:
 
 @dataclass(frozen=True)
 class ExplanationShare:
-    """What the reasons of one batch may take: a share of the time left, and never more than ``max_ms``."""
+    """What the reasons of one batch may take: a share of the time left, never more than ``max_ms``.
+
+    They are made only while more than ``reserve_ms`` is left, for encoding and the way to the broker and back.
+    """
 
     max_ms: float
+    reserve_ms: float
 
     def spare_ms(self, left: float) -> float:
         """What they may take when ``left`` ms are left; zero or less where they are left out."""
         if left == UNLIMITED_MS:
             return left
-        return min(left - RESERVE_MS, left * _EXPLANATIONS_SHARE, self.max_ms)
+        return min(left - self.reserve_ms, left * _EXPLANATIONS_SHARE, self.max_ms)
 
     def wait_s(self, left: float) -> float:
         """How long they are waited for once they are begun, seconds."""
-        return min(left - RESERVE_MS, _OVERRUN * self.spare_ms(left)) / 1000
+        return min(left - self.reserve_ms, _OVERRUN * self.spare_ms(left)) / 1000
 
 
-#: approved transactions of the same batch wait for the reasons of the others
-WITH_OTHERS = ExplanationShare(5.0)
+#: approved transactions of the same batch wait for the reasons of the others; what follows takes 2 to 6 ms
+STREAM = ExplanationShare(max_ms=5.0, reserve_ms=10.0)
+#: so they do in a round of single requests; what follows begins with up to ``PUBLISH_PACE_S``
+EDGE = ExplanationShare(max_ms=5.0, reserve_ms=20.0)
 #: a large request of the edge holds up nobody else, and has a second
-ALONE = ExplanationShare(50.0)
+EDGE_ALONE = ExplanationShare(max_ms=50.0, reserve_ms=20.0)

@@ -1,10 +1,9 @@
 """Reasons of reviewed and declined rows, within what a batch can spare; what goes without them is named.
 
-An explanation is worth less than the decision it belongs to, and the whole batch leaves together: approved transactions
-wait at most their share for the reasons of the others, and less when the batch is late already. What a row costs is
-measured when a model is warmed, so that its first explanation is one that the batch can afford. Explanations that take
-no more than ``AT_ONCE_MS`` by that measure are made at once, longer ones beside the batch, which goes on without them
-when they take far longer than they should.
+An explanation is worth less than the decision it belongs to, and the whole batch leaves together: approved transactions wait
+for the reasons of the others no longer than ``decision.deadline`` allows. What a row costs is measured when a model is warmed,
+so that its first explanation is one that the batch can afford. A model that explains a row within ``AT_ONCE_MS``, as compiled
+ones do, explains on the batch's own thread. A slower one explains on a thread that the batch can leave behind.
 """
 
 from __future__ import annotations
@@ -18,13 +17,16 @@ import numpy.typing as npt
 
 from models.decision import Reason
 from models.scoring.scorer import ReasonRow, Scorer
-from services.scoring.decision.deadline import AT_ONCE_MS, UNLIMITED_MS, WITH_OTHERS, ExplanationShare
+from services.scoring.decision.deadline import AT_ONCE_MS, STREAM, UNLIMITED_MS, ExplanationShare
 from services.scoring.decision.timed_calls import TimedCalls
 
 logger = logging.getLogger(__name__)
 
-#: what a row is taken to cost is less each time that none could be afforded: one stall is no reason to explain no more
+#: what a row is taken to cost is less each time that none could be afforded, or nothing would ever be learnt again
 FORGET = 0.9
+#: an explanation counts as at most so many times what was expected: whoever measures while the machine stands still has measured
+#: the machine. Costs that stay high are believed within ten batches
+SURPRISE = 2.0
 
 
 @dataclass
@@ -34,7 +36,9 @@ class ExplanationCost:
     row_ms: float = 0.1
     fixed_ms: float = 0.0
     #: what they may take of a batch's time left
-    share: ExplanationShare = WITH_OTHERS
+    share: ExplanationShare = STREAM
+    #: whether a row takes so little that it is explained at once, by the measure of warming
+    at_once: bool = True
     #: the version that it holds for
     _version: str = ""
 
@@ -44,6 +48,7 @@ class ExplanationCost:
             self._version = scorer.version
             if scorer.explanation_ms is not None:
                 self.fixed_ms, self.row_ms = scorer.explanation_ms
+                self.at_once = self.of(1) <= AT_ONCE_MS
 
     def of(self, rows: int) -> float:
         """What so many rows are expected to take together, ms."""
@@ -65,6 +70,8 @@ class ExplanationCost:
         return rows
 
     def learn(self, rows: int, took_ms: float) -> None:
+        """A batch of so many rows has taken so long."""
+        took_ms = min(took_ms, SURPRISE * self.of(rows))
         # a bundle is warmed beside traffic, and the machine may have been busy
         self.fixed_ms = min(self.fixed_ms, took_ms)
         self.row_ms = 0.8 * self.row_ms + 0.2 * max(0.0, took_ms - self.fixed_ms) / rows
@@ -91,7 +98,7 @@ def explain_within(
         return explained
 
     try:
-        if left_ms == UNLIMITED_MS or cost.of(len(chosen)) <= AT_ONCE_MS:
+        if left_ms == UNLIMITED_MS or cost.at_once:
             explained = explain()
         else:
             explained = calls.call(explain, cost.share.wait_s(left_ms))

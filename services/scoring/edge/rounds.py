@@ -20,7 +20,7 @@ import msgspec
 from features.store.profile_batch import Gather
 from features.store.redis_client import StoreUnavailable
 from features.store.state_versions import ASK_WHOLE
-from services.scoring.decision.deadline import ALONE, AT_ONCE_MS, left_ms, store_wait_s
+from services.scoring.decision.deadline import AT_ONCE_MS, EDGE, EDGE_ALONE, left_ms, store_wait_s
 from services.scoring.decision.decider import Decider
 from services.scoring.decision.explanations import ExplanationCost
 from services.scoring.edge.calls import Call
@@ -66,9 +66,9 @@ class Rounds:
         self._store = store
         self._bulk = bulk or store
         self._clock = clock
-        self._decider = Decider(clock=clock)
+        self._decider = Decider(clock=clock, cost=ExplanationCost(share=EDGE))
         self._aside_decider = Decider(
-            clock=clock, cost=ExplanationCost(share=ALONE), failures=self._decider.failures
+            clock=clock, cost=ExplanationCost(share=EDGE_ALONE), failures=self._decider.failures
         )
         self._open = InFlight(store, clock)
         self._others = AwaitingElsewhere(self._open)

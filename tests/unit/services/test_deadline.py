@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.scoring.decision.deadline import (
-    ALONE,
-    RESERVE_MS,
+    EDGE,
+    EDGE_ALONE,
+    STREAM,
     UNLIMITED_MS,
-    WITH_OTHERS,
     left_ms,
     store_wait_s,
 )
@@ -38,19 +38,19 @@ def test_the_store_gets_its_share_of_the_time_left_within_bounds(left: float, ro
 
 def test_a_default_deadline_gives_the_store_40_ms_and_explanations_5() -> None:
     assert store_wait_s(DEFAULT_DEADLINE_MS, 1) == 0.04
-    assert WITH_OTHERS.spare_ms(DEFAULT_DEADLINE_MS) == 5.0
-    assert ALONE.spare_ms(10 * DEFAULT_DEADLINE_MS) == 50.0
+    assert STREAM.spare_ms(DEFAULT_DEADLINE_MS) == EDGE.spare_ms(DEFAULT_DEADLINE_MS) == 5.0
+    assert EDGE_ALONE.spare_ms(10 * DEFAULT_DEADLINE_MS) == 50.0
 
 
 @given(LEFT)
 def test_explanations_leave_the_reserve(left: float) -> None:
-    for share in (WITH_OTHERS, ALONE):
+    for share in (STREAM, EDGE, EDGE_ALONE):
         assert share.spare_ms(left) <= share.max_ms
-        if left <= RESERVE_MS:
+        if left <= share.reserve_ms:
             assert share.spare_ms(left) <= 0
         else:
-            assert 0 < share.spare_ms(left) <= share.wait_s(left) * 1000 <= left - RESERVE_MS
-    assert WITH_OTHERS.spare_ms(UNLIMITED_MS) == UNLIMITED_MS
+            assert 0 < share.spare_ms(left) <= share.wait_s(left) * 1000 <= left - share.reserve_ms
+    assert STREAM.spare_ms(UNLIMITED_MS) == UNLIMITED_MS
 
 
 def without(deadline: float, card_ms: float, others_ms: float, explaining_ms: float) -> list[str]:
@@ -60,7 +60,7 @@ def without(deadline: float, card_ms: float, others_ms: float, explaining_ms: fl
     return [
         name
         for name, lacks in [
-            ("explanations", WITH_OTHERS.spare_ms(left) < explaining_ms),
+            ("explanations", EDGE.spare_ms(left) < explaining_ms),
             ("merchant and device features", wait_ms < others_ms),
             ("all features", wait_ms < card_ms),
         ]
