@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import isfinite
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
 
-from features.catalogue import FEATURES, WIDTH
+from features.catalogue import FEATURES, WIDTH, Feature
 from features.definitions import OWN, aligned_columns
 from models.bundle.content import Bundle, BundleRefused, check_fits
 from models.scoring.backend_table import table_for
@@ -54,6 +55,7 @@ class Scorer:
         self.policy = bundle.policy
         #: place of each of the model's columns in this code's vectors, int64 (width of the model,)
         self.columns = bundle.layout.places_in(OWN)
+        self._words = [_words(FEATURES[column]) for column in self.columns.tolist()]
         # same catalogue: vectors are passed to the model unchanged
         self._as_it_is = np.array_equal(self.columns, np.arange(WIDTH))
         try:
@@ -132,10 +134,14 @@ class Scorer:
             matrix = aligned_columns(matrix, self.columns)
         explainer = self._forest or self._xgboost
         shap = explainer.contributions(matrix) * np.float32(self.bundle.calibration.slope)
+        columns = strongest(shap, k)
+        # read for all rows at once: one element of an array costs Python as much as a whole list of them
+        there = np.maximum(columns, 0)
+        values, contributions = (np.take_along_axis(part, there, 1).tolist() for part in (matrix, shap))
+        words = self._words
         return [
-            [_reason(int(self.columns[column]), float(matrix[row, column]), float(shap[row, column]))
-             for column in columns if column >= 0]
-            for row, columns in enumerate(strongest(shap, k).tolist())
+            [words[column](value, contribution) for column, value, contribution in zip(*row, strict=True) if column >= 0]
+            for row in zip(columns.tolist(), values, contributions, strict=True)
         ]  # fmt: skip
 
     def warm(self, shapes: Sequence[int] = (1, 16, 64, 256, 1024)) -> None:
@@ -218,11 +224,15 @@ class Scorer:
         return np.ascontiguousarray(matrix, dtype=np.float32)
 
 
-def _reason(column: int, value: float, contribution: float) -> ReasonRow:
-    feature = FEATURES[column]
-    known = np.isfinite(value)
-    text = feature.reason_text.format(value=value) if known else f"{feature.name} is not known"
-    return feature.reason_code, text, contribution
+def _words(feature: Feature) -> Callable[[float, float], ReasonRow]:
+    """A feature's reason by its value and its contribution."""
+    code, said = feature.reason_code, feature.reason_text.format
+    unknown = f"{feature.name} is not known"
+
+    def reason(value: float, contribution: float) -> ReasonRow:
+        return code, said(value=value) if isfinite(value) else unknown, contribution
+
+    return reason
 
 
 def _forest_or_none(model: XgboostBackend, bundle: Bundle) -> ForestBackend | None:

@@ -133,6 +133,7 @@ def _settings(home: Path, port_base: int | None, embedded: bool) -> Settings:
         partitions=known.partitions,
         processors=known.processors,
         stream_replicas=known.stream_replicas,
+        gpus=known.gpus,
         deadline_ms=known.deadline_ms,
         profile_cache_mb=known.profile_cache_mb,
         profile_layout=known.profile_layout,

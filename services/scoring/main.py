@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 from services.scoring.ray.environment import apply, ray_environment
+from services.scoring.ray.placement import gpu_share, replica_resources
 from streams.runtime.process import Process, start_process
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ UNHEALTHY_FOR_S = 60.0
 #: asking Serve for its state costs 25 ms of CPU, here and in its controller
 LOOK_EVERY_S = 5.0
 BROKEN = {"DEPLOY_FAILED", "UNHEALTHY"}
+HTTP_REPLICAS = 1
 
 
 def run(process: Process) -> None:
@@ -38,6 +40,8 @@ def run(process: Process) -> None:
         address="local",
         namespace="tollgate",
         num_cpus=max(2, os.cpu_count() or 1),
+        # None: as many as Ray finds on the machine
+        num_gpus=settings.gpus,
         include_dashboard=False,
         object_store_memory=100 * 2**20,
         _temp_dir=str(settings.ray_dir),
@@ -54,7 +58,12 @@ def run(process: Process) -> None:
         # Ray's decorator hides the deployments' types from the checker
         stream: Any = StreamScoring
         http: Any = HttpScoring
-        stream = stream.options(num_replicas=settings.stream_replicas)
+        gpus = int(ray.cluster_resources().get("GPU", 0))
+        share = gpu_share(gpus, settings.stream_replicas + HTTP_REPLICAS)
+        logger.info("%d GPUs; each replica asks for %.3g of one", gpus, share)
+        options = {"ray_actor_options": replica_resources(share)}
+        stream = stream.options(num_replicas=settings.stream_replicas, **options)
+        http = http.options(num_replicas=HTTP_REPLICAS, **options)
         serve.run(stream.bind(settings.home), name=PREFIX, route_prefix=None)
         serve.run(http.bind(settings.home), name="scoring-http", route_prefix="/")
         logger.info("serving on %s", settings.http)

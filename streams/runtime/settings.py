@@ -44,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     processors: int = 1
     #: replicas that score the stream, 1 or 2: with two, one takes over the partitions of the other if it dies or hangs
     stream_replicas: int = 1
+    #: GPUs that the replicas of scoring share; null: as many as the machine has; 0: none, they score on the CPU
+    gpus: int | None = None
     #: size of a processor's profile cache in MiB; profiles that are not in it are read from Redis
     profile_cache_mb: int = 1024
     #: how profiles are written where that is not as this code does it best: 2 or 3 for as long as code runs beside that reads no 3 or 4
@@ -56,6 +58,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("processors", "stream_replicas"):
             if getattr(self, name) not in (1, 2):
                 raise ValueError(f"{name} is 1 or 2, not {getattr(self, name)}")
+        if self.gpus is not None and self.gpus < 0:
+            raise ValueError(f"gpus is null, 0 or more, not {self.gpus}")
         if self.profile_cache_mb < 0:
             raise ValueError(f"profile_cache_mb is 0 or more, not {self.profile_cache_mb}")
         if self.profile_layout not in (None, 2, 3, 4):

@@ -50,6 +50,8 @@ class LiveModel:
         self._before: Scorer | None = None
         self.scorer: Scorer | None = None
         self.rollout: RolloutRecord | None = None
+        #: set once what was rolled out is served, warm, or was refused
+        self.settled = threading.Event()
         self.problem = "no bundle was rolled out yet: publish one and approve it (`tollgate models approve`)"
         self._loader = Loader(self._load, self._serve, self._refuse, **loading)
         self._following = follow(settings, stop, self.apply)
@@ -86,6 +88,7 @@ class LiveModel:
         if before != record.champion:
             MODEL_INFO.labels(before, "champion").set(0)
         MODEL_INFO.labels(record.champion, "champion").set(1)
+        self.settled.set()
         logger.info(
             "serving %s %s (%s by %s), before it %s",
             record.model,
@@ -97,5 +100,6 @@ class LiveModel:
 
     def _refuse(self, record: RolloutRecord, reason: str, text: str) -> None:
         BUNDLE_REFUSED.labels(reason).inc()
+        self.settled.set()
         self.problem = f"bundle {record.champion} was refused ({reason}): {text}"
         logger.error("%s; still serving %s", self.problem, self.version)

@@ -44,8 +44,8 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "RAY_DEDUP_LOGS": "0",
         # Ray runs its workers at niceness 15: behind everything else on the machine, which a deadline does not bear
         "RAY_worker_niceness": "0",
-        # a replica that asks Ray for no GPU would be shown none: it takes what the machine has
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # a replica that asks Ray for no GPU is shown none
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
         # Ray's own ports listen on all interfaces: whoever talks to them needs the token
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(_token_file(settings)),

@@ -21,10 +21,8 @@ NAME = "scoring-http"
 
 @serve.deployment(
     name=NAME,
-    num_replicas=1,
     # more than may ever be in flight: the edge itself refuses at once, Serve would let requests wait unseen
     max_ongoing_requests=10_000,
-    ray_actor_options={"num_cpus": 0.1},
     health_check_period_s=5,
     health_check_timeout_s=10,
     graceful_shutdown_timeout_s=5,

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 
 from prometheus_client import start_http_server
 from ray import serve
 
 from features.store.redis_client import RespClient
+from models.bundle.content import MODEL
 from services.scoring.model.live import LiveModel
 from services.scoring.ray.replica_names import take_name
 from services.scoring.stream.worker import StreamScorer
 from streams.log.other_catalogues import LOOK_WITHIN_S, Layouts, stored_in
+from streams.log.rollout_feed import RolloutsUnreachable, newest_rollout
 from streams.runtime.process import log_json_lines
-from streams.runtime.settings import load_settings
+from streams.runtime.settings import Settings, load_settings
+
+logger = logging.getLogger(__name__)
 
 PREFIX = "scoring-stream"
 #: a second replica loads a new bundle so much later than the first, the edge's in between (``http_parts``)
 LOAD_AFTER_S = 4.0
+#: for an assignment and the bundle; a busy machine takes 2 to 5 s
+WARM_WITHIN_S = 20.0
 
 
 class ReplicaUnhealthy(Exception):
@@ -26,7 +34,6 @@ class ReplicaUnhealthy(Exception):
 
 @serve.deployment(
     name=PREFIX,
-    ray_actor_options={"num_cpus": 0.1},
     health_check_period_s=2,
     health_check_timeout_s=10,
     graceful_shutdown_timeout_s=5,
@@ -45,6 +52,22 @@ class StreamScoring:
         layouts = Layouts(stored_in(RespClient(settings.redis_address, LOOK_WITHIN_S)))
         self._worker = StreamScorer(settings, self._name.name, self._live, layouts, self._stop)
         self._worker.start()
+        self._wait_until_warm(settings)
+
+    def _wait_until_warm(self, settings: Settings) -> None:
+        """Return when the first record would be decided as quickly as any later one: Serve takes the replica for ready then.
+
+        What is away is not waited for longer than ``WARM_WITHIN_S``: the worker has begun, and goes on by itself.
+        """
+        until_s = time.monotonic() + WARM_WITHIN_S
+        try:
+            rolled_out = newest_rollout(settings, MODEL, timeout_s=WARM_WITHIN_S) is not None
+        except RolloutsUnreachable as error:
+            logger.warning("%s is ready without knowing what to serve: %s", self._name.name, error)
+            return
+        warm = [self._worker.assigned, *([self._live.settled] if rolled_out else [])]
+        if not all([event.wait(max(0.0, until_s - time.monotonic())) for event in warm]):
+            logger.warning("%s is not warm after %.0f s", self._name.name, WARM_WITHIN_S)
 
     def check_health(self) -> None:
         """Called by Serve.

@@ -157,6 +157,8 @@ class StreamScorer:
         #: when a record came last, or was last asked for; per partition the offset after the newest one
         self._heard_at = 0.0
         self._read: dict[int, int] = {}
+        #: set by the first assignment
+        self.assigned = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -405,6 +407,7 @@ class StreamScorer:
             self._seen.highest[tp.partition] = last_decided(self._settings, tp.partition)
         logger.info("assigned %s", {tp.partition: self._seen.of(tp.partition) for tp in partitions})
         consumer.assign(partitions)
+        self.assigned.set()
         self._rebalances += 1
         self._unassigned_at = None
         # what is fetched of these partitions is fetched from now on; reading the tails may have taken seconds
