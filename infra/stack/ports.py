@@ -11,7 +11,7 @@ import psutil
 from infra.stack.errors import StackUsageError
 from streams.runtime.settings import METRICS_PORTS, Settings
 
-KAFKA, CONTROLLER, REDIS, HTTP, PROMETHEUS, ALERTMANAGER, MLFLOW, ONCALL, CONSOLE = range(9)
+KAFKA, CONTROLLER, REDIS, HTTP, PROMETHEUS, ALERTMANAGER, MLFLOW, ONCALL = range(8)
 #: offsets 9 to 39 are for Ray (gcs, dashboard, HAProxy), 40 and above serve metrics
 RAY_FIRST, RAY_LAST = 9, 39
 BLOCK = max(METRICS_PORTS.values()) + 1
@@ -52,7 +52,6 @@ def settings_for(home: Path, port_base: int, *, embedded: bool = False, redis_so
         alertmanager=url(ALERTMANAGER),
         mlflow=url(MLFLOW),
         oncall=url(ONCALL),
-        console=url(CONSOLE),
         embedded=embedded,
     )
 

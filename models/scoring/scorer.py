@@ -12,8 +12,9 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from features.catalogue import FEATURES, WIDTH, Feature
+from features.catalogue import FEATURES, WIDTH
 from features.definitions import OWN, aligned_columns
+from features.feature import Feature
 from models.bundle.content import Bundle, BundleRefused, check_fits
 from models.scoring.backend_table import table_for
 from models.scoring.backends import Backend, FloatArray, ForestBackend, OnnxBackend, XgboostBackend
@@ -125,7 +126,7 @@ class Scorer:
     def explain(self, matrix: FloatArray, k: int = 3) -> list[list[ReasonRow]]:
         """Up to ``k`` reasons per row that push towards fraud, strongest first: (code, text, log-odds).
 
-        TreeSHAP, for reviewed and declined transactions: 10 us a row compiled, 2 ms with XGBoost.
+        TreeSHAP, for reviewed and declined transactions: 11 us a row compiled, 2 ms with XGBoost.
         """
         matrix = self._as_rows(matrix)
         if not len(matrix):
@@ -136,8 +137,8 @@ class Scorer:
         shap = explainer.contributions(matrix) * np.float32(self.bundle.calibration.slope)
         columns = strongest(shap, k)
         # read for all rows at once: one element of an array costs Python as much as a whole list of them
-        there = np.maximum(columns, 0)
-        values, contributions = (np.take_along_axis(part, there, 1).tolist() for part in (matrix, shap))
+        there = np.arange(len(matrix))[:, None], columns
+        values, contributions = matrix[there].tolist(), shap[there].tolist()
         words = self._words
         return [
             [words[column](value, contribution) for column, value, contribution in zip(*row, strict=True) if column >= 0]

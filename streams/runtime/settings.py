@@ -38,7 +38,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     alertmanager: str = "http://127.0.0.1:19005"
     mlflow: str = "http://127.0.0.1:19006"
     oncall: str = "http://127.0.0.1:19007"
-    console: str = "http://127.0.0.1:19008"
     partitions: int = 2
     #: workers of the processor's group, 1 or 2; the partitions are divided among them
     processors: int = 1

@@ -172,7 +172,7 @@ def test_the_edge_decides_it_and_waits_for_nobody() -> None:
         entries, gather = entries_of([tx], [tx.event_ms], 0.0, 100), Gather([tx])
         # whoever comes this far is in no index
         work = Round(entries, [0], gather, till.redis.call([ASK_WHOLE, *gather.commands()]), True)
-        done = decide_round(work, Decider(), None, 0.0)
+        done = decide_round(work, Decider(clock=lambda: 0.0), None)
         assert (len(done.entries), len(done.seen)) == ((0, 1) if waits else (1, 0))
 
 

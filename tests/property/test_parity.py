@@ -128,9 +128,8 @@ class Stage:
         if partly:
             replies = replies[: self.random.randrange(len(replies))]
         gather.load(replies)
-        decision = Decider().decide(
-            [Case(tx, tx.event_ms, 0, 0)], np.zeros((1, WIDTH), np.float32), None, 0.0
-        )[0]
+        decider = Decider(clock=lambda: 0.0)
+        decision = decider.decide([Case(tx, tx.event_ms, 0, 0)], np.zeros((1, WIDTH), np.float32), None)[0]
         return compute(entries, gather, len(replies)).headers([0], [encode(decision)])[0]
 
     def _transaction(self) -> Transaction:

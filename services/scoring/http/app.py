@@ -26,6 +26,7 @@ from services.scoring.http.problems import add_problems, problem_response, wrong
 from services.scoring.http.routes import PATHS, REQUEST_WITHIN_S, Headers, Scoring, too_large, too_slow
 from streams.contracts.card_numbers import find_card_number
 from streams.contracts.invalid_event import InvalidEvent
+from streams.contracts.rollout import RolloutRecord
 from streams.runtime.metrics import HTTP_REQUESTS
 
 logger = logging.getLogger(__name__)
@@ -180,6 +181,13 @@ def _model(edge: Edge) -> dict[str, Any]:
         "policy_version": scorer.policy.version if scorer is not None else None,
         "features_version": CATALOGUE_HASH,
         "arm": "champion",
-        "rollout": live.rollout,
+        "rollout": _approval(live.rollout),
         "problem": live.problem if scorer is None else None,
     }
+
+
+def _approval(rollout: RolloutRecord | None) -> dict[str, Any] | None:
+    """Who has what is served approved, when and why; nothing of arms or shares of traffic, which one champion has alone."""
+    if rollout is None:
+        return None
+    return {name: getattr(rollout, name) for name in ("state", "approved_by", "why", "since")}

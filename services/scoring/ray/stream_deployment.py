@@ -66,7 +66,7 @@ class StreamScoring:
             logger.warning("%s is ready without knowing what to serve: %s", self._name.name, error)
             return
         warm = [self._worker.assigned, *([self._live.settled] if rolled_out else [])]
-        if not all([event.wait(max(0.0, until_s - time.monotonic())) for event in warm]):
+        if not all(event.wait(max(0.0, until_s - time.monotonic())) for event in warm):
             logger.warning("%s is not warm after %.0f s", self._name.name, WARM_WITHIN_S)
 
     def check_health(self) -> None:

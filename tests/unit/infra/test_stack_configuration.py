@@ -34,11 +34,11 @@ def test_every_port_of_a_block_is_its_own_and_below_the_ephemeral_ones() -> None
     settings = settings_for(HOME, 21000)
     addresses = (
         settings.kafka, settings.redis, settings.http, settings.prometheus,
-        settings.alertmanager, settings.mlflow, settings.oncall, settings.console,
+        settings.alertmanager, settings.mlflow, settings.oncall,
     )  # fmt: skip
     served = [int(address.rsplit(":", 1)[1]) for address in addresses]
     metrics = [settings.metrics_port(name) for name in METRICS_PORTS]
-    assert served == [21000, 21002, 21003, 21004, 21005, 21006, 21007, 21008]
+    assert served == [21000, 21002, 21003, 21004, 21005, 21006, 21007]
     assert len({*served, *metrics}) == len(served) + len(metrics)
     assert max(metrics) < 21000 + BLOCK
 

@@ -51,7 +51,12 @@ def test_margins_are_xgboosts_own_and_so_are_contributions(depth: int, lossguide
     rows = rows_for(model, seed=depth)
     ours, theirs = ForestBackend(model), XgboostBackend(bytes(model.save_raw("ubj")))
     assert ours.margin(rows).tobytes() == theirs.margin(rows).tobytes()
-    np.testing.assert_allclose(ours.contributions(rows), theirs.contributions(rows), atol=1e-5, rtol=1e-5)
+    expected = theirs.contributions(rows)
+    np.testing.assert_allclose(ours.contributions(rows), expected, atol=1e-5, rtol=1e-5)
+    # a row's neighbours have nothing to do with it
+    for size in (1, 7):
+        alone = np.concatenate([ours.contributions(rows[at : at + size]) for at in range(0, 70, size)])
+        assert alone.tobytes() == ours.contributions(rows[:70]).tobytes()
 
 
 def test_contributions_and_the_expected_margin_add_up_to_the_margin() -> None:

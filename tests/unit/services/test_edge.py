@@ -8,6 +8,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from services.scoring.http import docs_page as http_docs
 from services.scoring.http import openapi as http_openapi
 from services.scoring.http.app import build_app
 from streams.contracts.json_encoding import encode
+from streams.contracts.rollout import RolloutRecord
 from streams.contracts.transactions import parse_transaction
 from streams.log.decision_index import WINDOW_S, IndexedDecision, IndexWriter, Row, bucket_key, page_key
 from streams.log.records import (
@@ -600,7 +602,15 @@ def test_ready_needs_model_and_store(make: Callable[..., World]) -> None:
     async def go() -> None:
         world = make()
         assert (await world.client.get("/readyz")).status_code == 200
-        assert (await world.client.get("/v1/model")).json()["version"] == "1.0.0"
+        world.model.rollout = RolloutRecord(
+            model="fraud", champion="1.0.0", previous=None, arms={"champion": "1.0.0"}, traffic={"champion": 1.0},
+            state="live", approved_by="ada", why="better", since=datetime(2026, 1, 1, tzinfo=UTC), sequence=1,
+        )  # fmt: skip
+        model = (await world.client.get("/v1/model")).json()
+        assert model["version"] == "1.0.0"
+        assert model["rollout"] == {
+            "state": "live", "approved_by": "ada", "why": "better", "since": "2026-01-01T00:00:00Z",
+        }  # fmt: skip
         world.store.away = True
         assert (await world.client.get("/readyz")).status_code == 503
 

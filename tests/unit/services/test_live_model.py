@@ -299,12 +299,12 @@ def test_each_decision_is_made_wholly_by_one_version(home: Path) -> None:
     swapping = threading.Thread(target=swap, daemon=True)
     live.scorer = first
     swapping.start()
-    decider, versions = Decider(), set()
+    decider, versions = Decider(clock=lambda: START_MS / 1000), set()
     end = time.monotonic() + STALL_S
     while versions != set(both) or len(versions) < 2:
         assert time.monotonic() < end, f"only {versions} were seen"
         for _ in range(20):
-            decided = decider.decide(cases, matrix, live.scorer, START_MS)
+            decided = decider.decide(cases, matrix, live.scorer)
             [version] = {decision.model_version for decision in decided}
             versions.add(version)
             assert {decision.policy_version for decision in decided} == {both[version].policy.version}
