@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each target first sets up what it needs; nothing is done twice.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo load faults replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling
+.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo load faults replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained
 PYTHON := .venv/bin/python
 SOURCES := features models streams services infra loadtest tests
 
@@ -46,10 +46,13 @@ format: setup-dev ## Format the code and apply the linter's fixes
 	.venv/bin/ruff check --fix $(SOURCES)
 
 bench: setup-dev ## Measure stream, model swap, HTTP and its peer, GPU, scorer, profile: medians of RUNS=5 with their targets, about an hour; SECONDS=60, ONLY=stream
-	@$(PYTHON) -m loadtest.bench.bench --report --runs $(or $(RUNS),5) --seconds $(or $(SECONDS),60) $(if $(ONLY),--only $(ONLY)) $(if $(RATES),--rates $(RATES))
+	@$(PYTHON) -m loadtest.bench --report --runs $(or $(RUNS),5) --seconds $(or $(SECONDS),60) $(if $(ONLY),--only $(ONLY)) $(if $(RATES),--rates $(RATES))
 
 bench-scaling: setup-dev ## Measure CPU with one and two processors and scoring replicas, 2 to 16 partitions, at RATE=5000
 	@$(PYTHON) -m loadtest.bench.scaling --rate $(or $(RATE),5000)
+
+bench-explained: setup-dev ## Measure the first minute after `up` with nine of ten payments reviewed and explained, on a separate stack
+	@$(PYTHON) -m loadtest.bench.explained
 
 bench-features: setup-dev ## Measure the cost of features: kernel, processor, Redis, offline engine, comparable systems
 	@$(PYTHON) -m loadtest.bench.features --report

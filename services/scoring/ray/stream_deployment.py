@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 
 from prometheus_client import start_http_server
 from ray import serve
@@ -12,10 +11,11 @@ from ray import serve
 from features.store.redis_client import RespClient
 from models.bundle.content import MODEL
 from services.scoring.model.live import LiveModel
+from services.scoring.ray.readiness import not_warm
 from services.scoring.ray.replica_names import take_name
 from services.scoring.stream.worker import StreamScorer
 from streams.log.other_catalogues import LOOK_WITHIN_S, Layouts, stored_in
-from streams.log.rollout_feed import RolloutsUnreachable, newest_rollout
+from streams.log.rollout_feed import newest_rollout
 from streams.runtime.process import log_json_lines
 from streams.runtime.settings import Settings, load_settings
 
@@ -52,22 +52,12 @@ class StreamScoring:
         layouts = Layouts(stored_in(RespClient(settings.redis_address, LOOK_WITHIN_S)))
         self._worker = StreamScorer(settings, self._name.name, self._live, layouts, self._stop)
         self._worker.start()
-        self._wait_until_warm(settings)
-
-    def _wait_until_warm(self, settings: Settings) -> None:
-        """Return when the first record would be decided as quickly as any later one: Serve takes the replica for ready then.
-
-        What is away is not waited for longer than ``WARM_WITHIN_S``: the worker has begun, and goes on by itself.
-        """
-        until_s = time.monotonic() + WARM_WITHIN_S
-        try:
-            rolled_out = newest_rollout(settings, MODEL, timeout_s=WARM_WITHIN_S) is not None
-        except RolloutsUnreachable as error:
-            logger.warning("%s is ready without knowing what to serve: %s", self._name.name, error)
-            return
-        warm = [self._worker.assigned, *([self._live.settled] if rolled_out else [])]
-        if not all(event.wait(max(0.0, until_s - time.monotonic())) for event in warm):
-            logger.warning("%s is not warm after %.0f s", self._name.name, WARM_WITHIN_S)
+        # Serve takes a replica for started when this returns; what is away is not waited for: the worker has begun
+        missing = not_warm(
+            self._worker.assigned, self._live.settled, lambda: _rolled_out(settings), WARM_WITHIN_S
+        )
+        if missing is not None:
+            logger.warning("%s is not warm after %.0f s: %s", self._name.name, WARM_WITHIN_S, missing)
 
     def check_health(self) -> None:
         """Called by Serve.
@@ -86,3 +76,8 @@ class StreamScoring:
     async def version(self) -> str:
         """The bundle that this replica serves; "none" before the first."""
         return self._live.version
+
+
+def _rolled_out(settings: Settings) -> bool:
+    """Raises: RolloutsUnreachable."""
+    return newest_rollout(settings, MODEL, timeout_s=WARM_WITHIN_S) is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -549,3 +550,12 @@ def test_explanations_have_a_budget_a_batch_and_a_stall_does_not_end_them() -> N
     while not cost.affordable(100):
         batches += 1
         assert batches < 100
+
+
+def test_stalls_of_a_busy_machine_cost_no_row_its_reasons() -> None:
+    chance, cost = random.Random(1), ExplanationCost(row_ms=0.012, fixed_ms=0.03)
+    for _ in range(5_000):
+        assert cost.affordable(80) >= 10
+        # in one explanation of twenty the machine stands still, for 60 ms on average
+        stalled_ms = chance.expovariate(1 / 60) if chance.random() < 0.05 else 0.0
+        cost.learn(10, 0.03 + 0.012 * 10 + stalled_ms)
