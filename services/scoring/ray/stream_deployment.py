@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 PREFIX = "scoring-stream"
 #: a second replica loads a new bundle so much later than the first, the edge's in between (``http_parts``)
 LOAD_AFTER_S = 4.0
-#: for an assignment and the bundle; a busy machine takes 2 to 5 s
-WARM_WITHIN_S = 20.0
+#: for an assignment and the bundle: 2 to 5 s, and where the kernels are compiled for the first time half a minute more
+WARM_WITHIN_S, ROLLOUTS_WITHIN_S = 45.0, 10.0
 
 
 class ReplicaUnhealthy(Exception):
@@ -80,4 +80,4 @@ class StreamScoring:
 
 def _rolled_out(settings: Settings) -> bool:
     """Raises: RolloutsUnreachable."""
-    return newest_rollout(settings, MODEL, timeout_s=WARM_WITHIN_S) is not None
+    return newest_rollout(settings, MODEL, timeout_s=ROLLOUTS_WITHIN_S) is not None
