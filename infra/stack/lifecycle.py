@@ -274,7 +274,7 @@ def _until_ready(
     shown, beside = "", False
     while True:
         states = supervisor.states()
-        missing = [name for name in needed if states[name]["statename"] != "RUNNING"]
+        missing = [name for name in needed if not has_begun(name, states[name]["statename"], settings)]
         ready = not missing and answering(settings)
         if not beside and (ready or time.monotonic() > half):
             _start_stage(supervisor, chosen, BESIDE, progress)
@@ -288,6 +288,13 @@ def _until_ready(
         if time.monotonic() > deadline:
             raise NotReady(_unready(settings, missing))
         time.sleep(0.25)
+
+
+def has_begun(name: str, state: str, settings: Settings) -> bool:
+    """Whether a program runs; a processor listens once its kernels are loaded, or compiled: until then it takes no records."""
+    if state != "RUNNING":
+        return False
+    return not name.startswith("processor-") or answers(settings.metrics_port(name))
 
 
 def _until_settled(settings: Settings, supervisor: Supervisor, until: float, progress: Progress) -> None:

@@ -10,6 +10,8 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
+from prometheus_client import start_http_server
+
 from features.store.partition_lease import Leases
 from features.store.profile_cache import ProfileCache
 from features.store.redis_client import RespClient
@@ -109,6 +111,8 @@ def run(process: Process) -> None:
     takeover.check()
     partitions_of(["warm"], settings.partitions)
     logger.info("feature kernels ready in %.1f s", warm_kernels())
+    # who starts a stack takes a processor for ready when it listens
+    start_http_server(settings.metrics_port(process.name), addr="127.0.0.1")
     run_chunk_app(
         process,
         GROUP,
@@ -125,7 +129,7 @@ def run(process: Process) -> None:
 def main() -> int:
     """Run one worker; returns the exit code."""
     try:
-        run(start_process("processor-0", signals=False))
+        run(start_process("processor-0", signals=False, metrics=False))
     except NotPrepared as error:
         logger.error("%s", error)
         return EXIT_NOT_PREPARED
