@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each target first sets up what it needs; nothing is done twice.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo load faults replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained
+.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo load faults replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state
 PYTHON := .venv/bin/python
 SOURCES := features models streams services infra loadtest tests
 
@@ -45,14 +45,20 @@ format: setup-dev ## Format the code and apply the linter's fixes
 	.venv/bin/ruff format $(SOURCES)
 	.venv/bin/ruff check --fix $(SOURCES)
 
-bench: setup-dev ## Measure stream, model swap, HTTP and its peer, GPU, scorer, profile: medians of RUNS=5 with their targets, about an hour; SECONDS=60, ONLY=stream
-	@$(PYTHON) -m loadtest.bench --report --runs $(or $(RUNS),5) --seconds $(or $(SECONDS),60) $(if $(ONLY),--only $(ONLY)) $(if $(RATES),--rates $(RATES))
+bench: setup-dev ## Measure stream, bare pipe, Kafka Streams, swap, HTTP, memory, GPU, scorer, profile: medians of RUNS=5 beside their targets, two hours; SECONDS=60, ONLY=stream, QUICK=1
+	@$(PYTHON) -m loadtest.bench --report --runs $(or $(RUNS),5) --seconds $(or $(SECONDS),60) $(if $(ONLY),--only $(ONLY)) $(if $(RATES),--rates $(RATES)) $(if $(QUICK),--quick)
 
 bench-scaling: setup-dev ## Measure CPU with one and two processors and scoring replicas, 2 to 16 partitions, at RATE=5000
 	@$(PYTHON) -m loadtest.bench.scaling --rate $(or $(RATE),5000)
 
 bench-explained: setup-dev ## Measure the first minute after `up` with nine of ten payments reviewed and explained, on a separate stack
 	@$(PYTHON) -m loadtest.bench.explained
+
+bench-ratio: setup-dev ## Measure CPU per decision beside a bare pipe and beside Kafka Streams with ONNX Runtime, in turn: RUNS=5, SECONDS=60, RATE=10000
+	@$(PYTHON) -m loadtest.bench.ratio --runs $(or $(RUNS),5) --seconds $(or $(SECONDS),60) --rate $(or $(RATE),10000)
+
+bench-state: setup-dev ## Measure the bytes stored per entity of each kind, and Redis' memory for a million cards: CARDS=20000 are stored
+	@$(PYTHON) -m loadtest.bench.state --cards $(or $(CARDS),20000)
 
 bench-features: setup-dev ## Measure the cost of features: kernel, processor, Redis, offline engine, comparable systems
 	@$(PYTHON) -m loadtest.bench.features --report

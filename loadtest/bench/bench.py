@@ -1,46 +1,69 @@
-"""The whole table: stream, model swap, HTTP edge with its peer, GPU, scorer; medians, with targets beside. ``make bench``
+"""The whole table: stream, ratios to a bare pipe and to Kafka Streams, model swap, HTTP edge, memory, GPU. ``make bench``
 
-    python -m loadtest.bench [--runs 5] [--seconds 60] [--rates 1000,10000,20000,30000]
-                             [--only stream,swap,http,gpu,scorer,profile] [--report]
+    python -m loadtest.bench [--runs 5] [--seconds 60] [--rates 1000,10000,20000] [--quick] [--report]
+                             [--only stream,ratio,swap,http,state,gpu,scorer,profile]
 
-One stack of its own for each of stream, swap, HTTP and profile, one after the other. With ``--report`` the table is written to
-``loadtest/reports/<date>-scoring.md`` with plots of what the stream did. ``make bench-features`` has a table of its own.
+One stack of its own for each of stream, ratio, swap, HTTP and profile, one after the other; a fixed loop before and after each
+section says how fast the machine was. With ``--report`` the table is written to ``loadtest/reports/<date>-scoring.md`` with plots of
+what the stream did; a report that is there already stays. ``--quick``: each section in less than three minutes, to see that it runs.
+``make bench-features`` has a table of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from loadtest import calibration
 from loadtest.bench import gpu as bench_gpu
 from loadtest.bench import http as bench_http
 from loadtest.bench import profiling
+from loadtest.bench import ratio as bench_ratio
 from loadtest.bench import scorer as bench_scorer
+from loadtest.bench import state as bench_state
 from loadtest.bench import stream as bench_stream
 from loadtest.bench import swap as bench_swap
 from loadtest.bench.http_load.measuring import OfferError
+from loadtest.bench.report import LATENCY, short_of_targets
 from loadtest.bench.running_stack import StackError, running_stack
 from loadtest.bench.stream_plots import plot_cpu, plot_latency
-from loadtest.bench.table import Row, conditions, left_out, markdown, write_report
+from loadtest.bench.table import Row, chosen_sections, left_out, shown, write_report
+from loadtest.peers.installing import PeerError
 
-REPORTS = Path(__file__).parents[1] / "reports"
-SECTIONS = ("stream", "swap", "http", "gpu", "scorer", "profile")
-#: of each offer to the HTTP edge
-HTTP_SECONDS = 5.0
-#: at which processes are looked into, and for how long each
-PROFILED_RATE, PROFILE_SECONDS = 8_000, 6.0
+SECTIONS = ("stream", "ratio", "swap", "http", "state", "gpu", "scorer", "profile")
+SWAP_RATE = 5_000
+#: at which processes are looked into
+PROFILED_RATE = 8_000
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured."""
+    """How much is measured: runs of each kind, seconds of each, and the rates of the stream."""
 
     runs: int
     seconds: float
     rates: tuple[int, ...]
+    warm_s: float = bench_stream.WARM_S
+    #: of each offer to the HTTP edge; of each process that is looked into
+    http_seconds: float = 5.0
+    profile_seconds: float = 6.0
+    cards: int = bench_state.CARDS
+    scorer_rows: int = 60_000
+
+
+def quick(rates: tuple[int, ...]) -> Size:
+    """As little as shows that everything still runs."""
+    return Size(1, 5.0, rates, warm_s=3.0, http_seconds=1.0, profile_seconds=1.0, cards=1_000, scorer_rows=5_000)  # fmt: skip
+
+
+@dataclass
+class Found:
+    """What is said beside the table: the stream's runs, and how fast the machine was."""
+
+    streamed: list[bench_stream.Runs] = field(default_factory=list)
+    looks: list[calibration.Speed] = field(default_factory=list)
 
 
 def main() -> None:
@@ -49,33 +72,33 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="of each run of the stream")
     parser.add_argument("--rates", default=",".join(map(str, bench_stream.RATES)))
     parser.add_argument("--only", default=",".join(SECTIONS), help=f"some of {','.join(SECTIONS)}")
+    parser.add_argument("--quick", action="store_true", help="one short run of everything")
     parser.add_argument("--report", action="store_true")
     args = parser.parse_args()
-    chosen = args.only.split(",")
-    if unknown := set(chosen) - set(SECTIONS):
-        parser.error(f"no such section: {', '.join(sorted(unknown))}")
-    size = Size(args.runs, args.seconds, tuple(int(rate) for rate in args.rates.split(",")))
-    rows: list[Row] = []
-    streamed: list[bench_stream.Runs] = []
-    for row in measure(chosen, size, streamed):
-        # one after the other: who watches sees how far it is
-        print(markdown([row]).splitlines()[-1], flush=True)
-        rows.append(row)
-    print(f"\n{markdown(rows)}\n\n{conditions()}")
+    chosen = chosen_sections(parser, args.only, SECTIONS)
+    rates = tuple(int(rate) for rate in args.rates.split(","))
+    size = quick(rates) if args.quick else Size(args.runs, args.seconds, rates)
+    found = Found()
+    rows = shown(measure(chosen, size, found))
+    more = [calibration.describe(found.looks) + ".", LATENCY, short_of_targets(rows)]
+    print("\n" + "\n\n".join(more))
     if args.report:
-        command = f"python -m loadtest.bench --runs {args.runs} --seconds {args.seconds:g} --rates {args.rates} --only {args.only}"
-        path = write_report(REPORTS, rows, command, "scoring", "Scoring within the deadline")
-        if streamed:
-            _add_plots(path, streamed)
+        how = "--quick" if args.quick else f"--runs {args.runs} --seconds {args.seconds:g}"
+        command = f"python -m loadtest.bench {how} --rates {args.rates} --only {args.only}"
+        path = write_report(rows, command, "scoring", "Scoring within the deadline", more=more)
+        if found.streamed:
+            _add_plots(path, found.streamed)
         print(f"written to {path}")
 
 
-def measure(chosen: list[str], size: Size, streamed: list[bench_stream.Runs]) -> Iterator[Row]:
-    """The rows of the chosen sections as they are measured; ``streamed`` gets what the stream's runs said."""
+def measure(chosen: list[str], size: Size, found: Found) -> Iterator[Row]:
+    """The rows of the chosen sections as they are measured, each section between two looks at the machine's speed."""
     sections = {
         "stream": _stream,
+        "ratio": _ratio,
         "swap": _swap,
         "http": _http,
+        "state": _state,
         "gpu": _gpu,
         "scorer": _scorer,
         "profile": _profile,
@@ -83,60 +106,73 @@ def measure(chosen: list[str], size: Size, streamed: list[bench_stream.Runs]) ->
     for name in SECTIONS:
         if name not in chosen:
             continue
+        looks = [calibration.measure()]
         try:
-            yield from sections[name](size, streamed)
+            yield from sections[name](size, found)
         except (
             StackError,
             bench_stream.RunFailed,
             bench_swap.BenchError,
             bench_gpu.WrongScores,
             OfferError,
+            PeerError,
         ) as error:
             yield left_out(name, str(error))
+        looks.append(calibration.measure())
+        found.looks += looks
+        yield Row(
+            f"machine: calibration loop before and after {name}", [look.cpu_ms for look in looks], "ms of CPU"
+        )
 
 
-def _stream(size: Size, streamed: list[bench_stream.Runs]) -> Iterator[Row]:
+def _stream(size: Size, found: Found) -> Iterator[Row]:
     try:
-        yield from _stream_on_a_stack(size, streamed)
+        with running_stack(None, bench_stream.PORT_BASE) as settings:
+            for runs in bench_stream.measure(settings.home, size.rates, size.runs, size.seconds, size.warm_s):
+                if runs.summaries:
+                    found.streamed.append(runs)
+                yield from bench_stream.stream_rows(runs, size.seconds)
     except StackError as error:
         for rate in size.rates:
             yield from bench_stream.stream_rows(bench_stream.Runs(rate, why=str(error)), size.seconds)
 
 
-def _stream_on_a_stack(size: Size, streamed: list[bench_stream.Runs]) -> Iterator[Row]:
+def _ratio(size: Size, _found: Found) -> Iterator[Row]:
+    with running_stack(None, bench_ratio.PORT_BASE) as settings:
+        yield from bench_ratio.ratio_rows(
+            settings, bench_ratio.RATE, size.runs, size.seconds, warm_s=size.warm_s
+        )
+
+
+def _swap(_size: Size, _found: Found) -> Iterator[Row]:
     with running_stack(None, bench_stream.PORT_BASE) as settings:
-        for found in bench_stream.measure(settings.home, size.rates, size.runs, size.seconds):
-            if found.summaries:
-                streamed.append(found)
-            yield from bench_stream.stream_rows(found, size.seconds)
+        yield from bench_swap.swap_rows(settings, [SWAP_RATE])
 
 
-def _swap(_size: Size, _streamed: list[bench_stream.Runs]) -> Iterator[Row]:
-    with running_stack(None, bench_stream.PORT_BASE) as settings:
-        yield from bench_swap.swap_rows(settings, list(bench_swap.RATES))
+def _http(size: Size, _found: Found) -> Iterator[Row]:
+    yield from bench_http.http_rows(None, bench_http.Size(size.runs, size.http_seconds))
 
 
-def _http(size: Size, _streamed: list[bench_stream.Runs]) -> Iterator[Row]:
-    yield from bench_http.http_rows(None, bench_http.Size(size.runs, HTTP_SECONDS))
+def _state(size: Size, _found: Found) -> Iterator[Row]:
+    yield from bench_state.state_rows(size.cards)
 
 
-def _gpu(_size: Size, _streamed: list[bench_stream.Runs]) -> Iterator[Row]:
+def _gpu(_size: Size, _found: Found) -> Iterator[Row]:
     yield from bench_gpu.rows_here()
 
 
-def _scorer(_size: Size, _streamed: list[bench_stream.Runs]) -> Iterator[Row]:
-    yield from bench_scorer.scorer_rows()
+def _scorer(size: Size, _found: Found) -> Iterator[Row]:
+    yield from bench_scorer.scorer_rows(size.scorer_rows)
 
 
-def _profile(_size: Size, _streamed: list[bench_stream.Runs]) -> Iterator[Row]:
+def _profile(size: Size, _found: Found) -> Iterator[Row]:
     with running_stack(None, profiling.PORT_BASE) as settings:
-        yield from profiling.profile_rows(settings, PROFILED_RATE, PROFILE_SECONDS)
-        yield from profiling.http_profile_rows(settings, profiling.HTTP_RATE, PROFILE_SECONDS)
+        yield from profiling.profile_rows(settings, PROFILED_RATE, size.profile_seconds)
+        yield from profiling.http_profile_rows(settings, profiling.HTTP_RATE, size.profile_seconds)
 
 
 def _add_plots(report: Path, streamed: list[bench_stream.Runs]) -> None:
-    today = date.today().isoformat()
-    latency, cpu = (REPORTS / f"{today}-{name}.png" for name in ("stream-latency", "stream-cpu"))
+    latency, cpu = (report.with_name(f"{report.stem}-{name}.png") for name in ("latency", "cpu"))
     plot_latency(streamed, latency)
     plot_cpu(streamed, cpu)
     with report.open("a") as text:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 from loadtest.bench.features_parts.hot import MIXES, hot_rows
 from loadtest.bench.features_parts.kernel import kernel_rows
@@ -23,9 +22,8 @@ from loadtest.bench.features_parts.peers import peer_rows
 from loadtest.bench.features_parts.processor import processor_rows
 from loadtest.bench.features_parts.rebuilding import rebuild_rows
 from loadtest.bench.features_parts.traffic import Traffic, make_traffic
-from loadtest.bench.table import Row, conditions, left_out, markdown, write_report
+from loadtest.bench.table import Row, chosen_sections, left_out, shown, write_report
 
-REPORTS = Path(__file__).parents[1] / "reports"
 SECTIONS = ("kernel", "processor", "peers", "offline", "hot", "rebuild")
 
 
@@ -58,18 +56,11 @@ def main() -> None:
         "--port-base", type=int, default=0, help="of Kafka and Redis; default: any free block"
     )
     args = parser.parse_args()
-    chosen = args.only.split(",")
-    if unknown := set(chosen) - set(SECTIONS):
-        parser.error(f"no such section: {', '.join(sorted(unknown))}")
-    rows: list[Row] = []
-    for row in measure(chosen, QUICK if args.quick else WHOLE, args.port_base):
-        # one after the other: who watches sees how far it is
-        print(markdown([row]).splitlines()[-1], flush=True)
-        rows.append(row)
-    print(f"\n{markdown(rows)}\n\n{conditions()}")
+    chosen = chosen_sections(parser, args.only, SECTIONS)
+    rows = shown(measure(chosen, QUICK if args.quick else WHOLE, args.port_base))
     if args.report:
         command = f"python -m loadtest.bench.features --only {args.only}{' --quick' if args.quick else ''}"
-        print(f"written to {write_report(REPORTS, rows, command)}")
+        print(f"written to {write_report(rows, command, 'features', 'What features cost')}")
 
 
 def measure(chosen: list[str], size: Size, port_base: int) -> Iterator[Row]:

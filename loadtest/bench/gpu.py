@@ -10,18 +10,15 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from datetime import date
-from pathlib import Path
 
 import numpy as np
 
 from loadtest.bench.scorer import sample_model
-from loadtest.bench.table import Row, conditions, left_out, markdown
+from loadtest.bench.table import Row, conditions, left_out, markdown, write_report
 from models.scoring.backend_table import machine
 from models.scoring.backends import Backend, FloatArray, XgboostBackend
 from models.scoring.gpu_backends import gpu_backends, what_a_gpu_needs
 
-REPORTS = Path(__file__).parents[1] / "reports"
 LARGE, SMALL = 4096, 256
 LARGE_CALLS, SMALL_CALLS = 500, 5_000
 TOLERANCE = 1e-5
@@ -60,7 +57,11 @@ def gpu_rows(backends: Sequence[Backend], matrix: FloatArray, scale: float = 1.0
         large = _seconds(backend, matrix, LARGE, max(10, int(LARGE_CALLS * scale)))
         tenths = [LARGE * len(part) / part.sum() / 1e6 for part in np.array_split(large, 10)]
         small = _seconds(backend, matrix, SMALL, max(10, int(SMALL_CALLS * scale))) * 1000
-        table.append(Row(f"{backend.name}, batches of {LARGE}", tenths, "M rows/s", *LARGE_TARGETS))
+        table.append(
+            Row(
+                f"{backend.name}, batches of {LARGE}", tenths, "M rows/s", *LARGE_TARGETS, more_is_better=True
+            )
+        )
         p99 = [float(np.percentile(small, 99))]
         note = f"p50 {np.percentile(small, 50):.3f}, max {small.max():.3f}"
         table.append(Row(f"{backend.name}, {SMALL} rows, p99", p99, "ms", *SMALL_TARGETS, note=note))
@@ -108,10 +109,11 @@ def main() -> int:
     except WrongScores as error:
         print(f"bench-gpu: {error}")
         return 1
-    text = f"{markdown(rows)}\n\n{machine()}\n\n{conditions()}\n"
-    path = REPORTS / f"{date.today().isoformat()}-gpu.md"
-    path.write_text(f"# Scoring on a GPU\n\n`make bench-gpu`, host memory to host memory\n\n{text}")
-    print(f"{text}\nwritten to {path}")
+    print(f"{markdown(rows)}\n\n{machine()}\n\n{conditions()}")
+    path = write_report(
+        rows, "make bench-gpu", "gpu", "Scoring on a GPU, host memory to host memory", more=[str(machine())]
+    )
+    print(f"written to {path}")
     return 0
 
 

@@ -12,19 +12,18 @@ import argparse
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import median
 
 from loadtest.bench.http_load.measuring import Climb, climb, run_offer
 from loadtest.bench.http_load.offer import Offer, Outcome
-from loadtest.bench.http_load.peer import PeerError, model_file, running_peer
+from loadtest.bench.http_load.peer import model_file, running_peer
 from loadtest.bench.processes import cpu_s
 from loadtest.bench.running_stack import PORT_BASE, StackError, processes, running_stack
-from loadtest.bench.table import Row, conditions, left_out, markdown, write_report
+from loadtest.bench.table import Row, chosen_sections, left_out, shown, write_report
+from loadtest.peers.installing import PeerError
 from loadtest.traffic.measurement import cpu_us_per_transaction
 from streams.runtime.settings import Settings
 
-REPORTS = Path(__file__).parents[1] / "reports"
 SECTIONS = ("single", "overload", "batch", "peer")
 #: connections of the closed loops: single requests, batches of 500
 CLOSED, BATCH, BATCH_CONNECTIONS = 32, 500, 2
@@ -48,20 +47,13 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="write loadtest/reports/<date>-http.md too")
     parser.add_argument("--port-base", type=int, default=PORT_BASE, help="of a stack of its own")
     args = parser.parse_args()
-    chosen = args.only.split(",")
-    if unknown := set(chosen) - set(SECTIONS):
-        parser.error(f"no such section: {', '.join(sorted(unknown))}")
-    rows = []
-    for row in http_rows(args.home, Size(args.runs, args.seconds), chosen, args.port_base):
-        # one after the other: who watches sees how far it is
-        print(markdown([row]).splitlines()[-1], flush=True)
-        rows.append(row)
-    print(f"\n{markdown(rows)}\n\n{conditions()}")
+    chosen = chosen_sections(parser, args.only, SECTIONS)
+    rows = shown(http_rows(args.home, Size(args.runs, args.seconds), chosen, args.port_base))
     if args.report:
         command = (
             f"python -m loadtest.bench.http --runs {args.runs} --seconds {args.seconds:g} --only {args.only}"
         )
-        print(f"written to {write_report(REPORTS, rows, command, 'http', 'What the HTTP edge takes')}")
+        print(f"written to {write_report(rows, command, 'http', 'What the HTTP edge takes')}")
 
 
 def http_rows(
@@ -117,7 +109,7 @@ def _single_rows(settings: Settings, size: Size, climbs: list[Climb]) -> Iterato
     told = " ".join(f"{rate:.0f}/s: {o.ok_ms.get('p99', 0):.0f} ms" for rate, o in climbs[-1].steps)
     yield Row(
         "HTTP single, open loop, p99 < 50 ms", [one.borne.ok_rate if one.borne else 0.0 for one in climbs],
-        "requests/s", "2,000", "3,500", note=f"p99 by rate offered in the last run: {told}",
+        "requests/s", "2,000", "3,500", more_is_better=True, note=f"p99 by rate offered in the last run: {told}",
     )  # fmt: skip
     before, outcome = processes(settings), _closed(settings.http, size)
     yield _cpu_row("HTTP single: CPU", settings, before, outcome, 1)
@@ -134,7 +126,7 @@ def overload_rows(climbs: list[Climb], outcomes: list[Outcome]) -> Iterator[Row]
     yield Row(
         "HTTP overload at 2 x: goodput of peak",
         [100 * o.ok_rate / one.peak if one.peak else 0.0 for one, o in zip(climbs, outcomes, strict=True)], "%", "90",
-        note=f"the generator's own share of the cores doubles too ({outcomes[-1].generator_cpu_s:.1f} s)",
+        more_is_better=True, note=f"the generator's own share of the cores doubles too ({outcomes[-1].generator_cpu_s:.1f} s)",
     )  # fmt: skip
     yield Row(
         "HTTP overload at 2 x: p99 of refusals",
@@ -155,7 +147,7 @@ def _batch_rows(settings: Settings, size: Size) -> Iterator[Row]:
     p99 = ", ".join(f"{outcome.ok_ms.get('p99', 0):.0f}" for outcome in outcomes)
     yield Row(
         f"HTTP batches of {BATCH}", [BATCH * o.ok_rate for o in outcomes], "tx/s", "15,000", "30,000",
-        note=f"{BATCH_CONNECTIONS} connections, p99 of a batch {p99} ms; {_said(outcomes)}",
+        more_is_better=True, note=f"{BATCH_CONNECTIONS} connections, p99 of a batch {p99} ms; {_said(outcomes)}",
     )  # fmt: skip
     yield _cpu_row(f"HTTP batches of {BATCH}: CPU", settings, before, outcomes[-1], BATCH)
 
@@ -179,9 +171,9 @@ def _peer_rows(settings: Settings, size: Size) -> Iterator[Row]:
         row = Row(what, theirs, "requests/s", note=f"{sum(cpu_us) / len(cpu_us):,.0f} us of CPU a request")
         yield row
         ratio = Row(
-            f"ours / peer, {workers} worker{'s' if workers > 1 else ''}",
+            f"HTTP single: ours / peer, {workers} worker{'s' if workers > 1 else ''}",
             [a / max(b, 1e-9) for a, b in zip(ours, theirs, strict=True)], "x", "5", "10",
-            note="closed loop, pairs of runs one after the other; ours publishes, remembers ids, explains",
+            more_is_better=True, note="closed loop, pairs of runs one after the other; ours publishes, remembers ids, explains",
         )  # fmt: skip
         yield replace(ratio, factor=f"{ratio.middle:.1f} x")
 

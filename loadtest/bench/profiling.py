@@ -30,11 +30,13 @@ import redis
 from loadtest.bench.http_load.measuring import OfferError, run_offer
 from loadtest.bench.http_load.offer import Offer
 from loadtest.bench.running_stack import TOLLGATE, StackError, processes, running_stack
-from loadtest.bench.table import Row, conditions, left_out, markdown
+from loadtest.bench.table import Row, left_out, shown
 from streams.runtime.settings import Settings
 
 PY_SPY = str(Path(sys.executable).parent / "py-spy")
 PORT_BASE = 26300
+#: how lines of a profile begin
+STREAM_TITLE, HTTP_TITLE = "profile of the stream", "profile of HTTP"
 #: three quarters of what the edge is to bear
 HTTP_RATE = 1_500
 #: processes that take less are one line together, us a transaction
@@ -71,7 +73,9 @@ def profile_rows(settings: Settings, rate: int, seconds: float) -> Iterator[Row]
     command = [TOLLGATE, "simulate", "--home", settings.home, "--rate", str(rate), "--json", "--seconds", f"{length_s:g}"]  # fmt: skip
     traffic = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        yield from _looked_into(settings, parts, f"profile at {rate:,}/s", rate, seconds, lambda _name: True)
+        yield from _looked_into(
+            settings, parts, f"{STREAM_TITLE}, {rate:,}/s", rate, seconds, lambda _name: True
+        )
     finally:
         traffic.terminate()
         traffic.wait(60)
@@ -89,7 +93,7 @@ def http_profile_rows(settings: Settings, rate: int, seconds: float) -> Iterator
     with ThreadPoolExecutor(1) as pool:
         offered = pool.submit(run_offer, Offer(settings.http, rate, length_s))
         _wait_until_busy(sampled, offered.done)
-        what = f"profile at {rate:,} HTTP requests/s"
+        what = f"{HTTP_TITLE}, {rate:,} requests/s"
         yield from _looked_into(settings, parts, what, rate, seconds, lambda name: name.startswith(HTTP_PROCESSES))  # fmt: skip
         outcome = offered.result()
     decided = outcome.statuses.get("200", 0) / max(1, outcome.offered)
@@ -256,14 +260,16 @@ def main() -> None:
     parser.add_argument("--http-rate", type=int, default=HTTP_RATE, help="requests a second")
     parser.add_argument("--seconds", type=float, default=6.0, help="of each process")
     args = parser.parse_args()
-    rows: list[Row] = []
+    shown(_profile(args.home, args.rate, args.http_rate, args.seconds))
+
+
+def _profile(home: str | None, rate: int, http_rate: int, seconds: float) -> Iterator[Row]:
     try:
-        with running_stack(args.home, PORT_BASE) as settings:
-            rows += profile_rows(settings, args.rate, args.seconds)
-            rows += http_profile_rows(settings, args.http_rate, args.seconds)
+        with running_stack(home, PORT_BASE) as settings:
+            yield from profile_rows(settings, rate, seconds)
+            yield from http_profile_rows(settings, http_rate, seconds)
     except (StackError, OfferError) as error:
-        rows.append(left_out("profile", str(error)))
-    print(f"{markdown(rows)}\n\n{conditions()}")
+        yield left_out("profile", str(error))
 
 
 if __name__ == "__main__":

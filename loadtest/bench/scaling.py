@@ -12,15 +12,14 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from loadtest.bench.running_stack import StackError, running_stack
-from loadtest.bench.stream import WARM_S, RunFailed, Runs, simulate, stream_rows
-from loadtest.bench.table import Row, conditions, left_out, markdown
+from loadtest.bench.stream import WARM_S, RunFailed, Runs, cpu_row, latency_row, simulate
+from loadtest.bench.table import Row, left_out, shown
 from streams.runtime.settings import Settings
 
 PORT_BASE = 26600
@@ -60,8 +59,9 @@ def scaling_rows(rate: int, seconds: float) -> Iterator[Row]:
                     found = Runs(rate)
                     simulate(settings.home, rate, WARM_S, 1)
                     found.summaries.append(simulate(settings.home, rate, seconds, 1))
-                    for row in stream_rows(found, seconds):
-                        yield replace(row, what=f"{shape}; {row.what}", at_least="", then="")
+                    name = f"{shape}; {rate:,}/s for {seconds:g} s"
+                    yield latency_row(found, "p99", name)
+                    yield cpu_row(found, name)
             except (StackError, RunFailed) as error:
                 yield left_out(str(shape), str(error))
 
@@ -71,11 +71,7 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=5_000)
     parser.add_argument("--seconds", type=float, default=20.0)
     args = parser.parse_args()
-    rows = []
-    for row in scaling_rows(args.rate, args.seconds):
-        print(markdown([row]).splitlines()[-1], flush=True)
-        rows.append(row)
-    print(f"\n{markdown(rows)}\n\n{conditions()}")
+    shown(scaling_rows(args.rate, args.seconds))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import numpy as np
 import xgboost
 
 from features.replay import replay
-from loadtest.bench.table import Row, conditions, markdown, times
+from loadtest.bench.table import Row, shown, times
 from loadtest.traffic.simulator import create_world, history_table
 from models.scoring.backends import Backend, FloatArray, ForestBackend, OnnxBackend, XgboostBackend
 from models.scoring.onnx_export import to_onnx
@@ -91,8 +91,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rows", type=int, default=60_000, help="simulated transactions to learn from")
     args = parser.parse_args()
-    print(markdown(scorer_rows(args.rows)))
-    print(f"\n{conditions()}; ratios: margins to ONNX Runtime with 16 rows a call, TreeSHAP to XGBoost")
+    shown(scorer_rows(args.rows))
+    print("ratios: margins to ONNX Runtime with 16 rows a call, TreeSHAP to XGBoost")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """What the stream sustains, in one table: latency and CPU by rate, everything running beside.
 
-    python -m loadtest.bench.stream [--home DIR | --port-base N] [--rates 1000,10000,20000,30000] [--runs 5] [--seconds 60]
+    python -m loadtest.bench.stream [--home DIR | --port-base N] [--rates 1000,10000,20000] [--runs 5] [--seconds 60]
 
-On a running stack that serves a model (``--home``), else on one of its own. Latency runs from the broker's append on
-`transactions` to its append on `decisions`, of committed decisions; producer and measurement take their share of the same
-cores. Archive, labels and drift are part of the stack and work beside; a tenth of the transactions gets its label some seconds later.
+On a running stack that serves a model (``--home``), else on one of its own. A decision's latency is the time between two
+stamps of the broker: when it wrote the transaction to `transactions`, and when it wrote the decision to `decisions`. Sender and
+measurement take their share of the same cores. Archive, labels and drift are part of the stack and work beside; a tenth of the transactions gets its label some seconds later.
 Nothing is asserted: the targets stand beside the figures.
 """
 
@@ -13,34 +13,35 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from loadtest.bench.running_stack import StackError, running_stack
-from loadtest.bench.table import Row, conditions, left_out, markdown
+from loadtest.bench.running_stack import TOLLGATE, StackError, running_stack
+from loadtest.bench.table import Row, left_out, shown
 
-TOLLGATE = str(Path(sys.executable).parent / "tollgate")
 PORT_BASE = 25400
-RATES = (1_000, 10_000, 20_000, 30_000)
+RATES = (1_000, 10_000, 20_000)
 #: of each rate once before it counts: caches of the processor fill, fetch sizes adapt
 WARM_S = 10
-#: the deadline of a decision; a rate is sustained when 99 of 100 come within it and all come once
-SUSTAINED_MS = 100.0
+#: of a decision
+DEADLINE_MS = 100.0
 #: labels follow their transactions by so many seconds: a tenth of them is told of, as in the simulator's other runs, and
 #: the decision is there by then where the rate is sustained
 LABELS_AFTER_S = 5
 #: for decisions that come after the last transaction
 LATE_S = 60
+#: (at least, then) of a rate's lines
 _TARGETS = {
-    1_000: ("p50 10, p99 40", "p50 5, p99 15"),
-    10_000: ("p99 100", ""),
-    20_000: ("", "p99 100"),
-    30_000: ("", "p99 100"),
+    1_000: {"p50": ("10", "5"), "p99": ("40", "15")},
+    10_000: {"p99": ("100", ""), "degraded": ("1", ""), "cpu": ("110", "75")},
+    20_000: {"p99": ("", "100")},
 }
+#: of the runs, so many must keep within p99's target
+P99_SHARE = 0.8
+#: every transaction ends once, at any rate
+ACCOUNTED = ("0", "0")
 
 
 @dataclass
@@ -68,18 +69,13 @@ class Runs:
         """How many a run sent; the median."""
         return int(median(summary.get("labels", 0) for summary in self.summaries))
 
-    def unaccounted(self) -> int:
-        return sum(summary["missing"] + summary["duplicated"] for summary in self.summaries)
+    def unaccounted(self) -> list[int]:
+        return [summary["missing"] + summary["duplicated"] for summary in self.summaries]
 
-    def not_in_full(self) -> float:
-        """Share of decisions that are not ``scored``."""
+    def degraded(self) -> list[float]:
+        """Share of decisions that are not ``scored`` in full, percent."""
         decided = [summary["decided"] for summary in self.summaries]
-        scored = sum(d["scored"] for d in decided)
-        return float(1 - scored / max(1, sum(sum(d.values()) for d in decided)))
-
-    @property
-    def sustained(self) -> bool:
-        return bool(median(self.latency("p99")) <= SUSTAINED_MS and self.unaccounted() == 0)
+        return [100 * (1 - d["scored"] / max(1, sum(d.values()))) for d in decided]
 
 
 class RunFailed(Exception):
@@ -104,50 +100,67 @@ def simulate(home: str, rate: int, seconds: float, seed: int) -> dict[str, Any]:
     return found
 
 
-def measure(home: str, rates: Sequence[int], runs: int, seconds: float) -> Iterator[Runs]:
-    """Each rate ``runs`` times, ascending; above the first that is far from sustained, or fails, they say why they were left out."""
+def measure(
+    home: str, rates: Sequence[int], runs: int, seconds: float, warm_s: float = WARM_S
+) -> Iterator[Runs]:
+    """Each rate ``runs`` times, ascending; above the first that fails, the others say why they were left out."""
     why = ""
     for rate in sorted(rates):
         found = Runs(rate, why=why)
         if not why:
             try:
-                _run_all(home, found, runs, seconds)
+                simulate(home, rate, warm_s, 1)
+                for _ in range(runs):
+                    # one world for all rates: the stack knows its cards, as a stack at work does
+                    found.summaries.append(simulate(home, rate, seconds, 1))
             except RunFailed as error:
                 found.why = why = str(error)
-            if found.summaries and not found.sustained and median(found.latency("p50")) > SUSTAINED_MS:
-                why = f"{rate:,}/s is not sustained here: p50 {median(found.latency('p50')):,.0f} ms"
         yield found
-
-
-def _run_all(home: str, found: Runs, runs: int, seconds: float) -> None:
-    simulate(home, found.rate, WARM_S, 1)
-    for _ in range(runs):
-        # one world for all rates: the stack knows its cards, as a stack at work does
-        found.summaries.append(simulate(home, found.rate, seconds, 1))
-        if found.latency("p50")[0] > 10 * SUSTAINED_MS:
-            break
 
 
 def stream_rows(found: Runs, seconds: float) -> list[Row]:
     """The table's rows for one rate."""
     name = f"stream, {found.rate:,}/s for {seconds:g} s"
-    latency, cpu = f"{name}: p99 append to append", f"{name}: CPU, all processes"
-    targets = _TARGETS.get(found.rate, ("", ""))
-    cpu_targets = ("150", "75") if found.rate >= 10_000 else ("", "")
-    if not found.summaries:
-        return [left_out(latency, found.why, *targets), left_out(cpu, found.why, *cpu_targets)]
-    shares = ", ".join(f"{name} {us:.0f}" for name, us in found.cpu_by_process().items() if us >= 1)
-    full, unaccounted = found.not_in_full(), found.unaccounted()
-    note = (
-        f"p50 {median(found.latency('p50')):.0f}, p99.9 {median(found.latency('p999')):.0f}, longest {max(found.latency('max')):.0f} ms; "
-        f"missing or doubled {unaccounted}; not scored in full {full:.2%}; {found.labels():,} labels a run"
-    )
-    if found.why:
-        note += f"; a later run failed: {found.why}"
+    targets = _TARGETS.get(found.rate, {})
     return [
-        Row(latency, found.latency("p99"), "ms", *targets, note=note),
-        Row(cpu, found.cpu_us(), "us a transaction", *cpu_targets, note=shares),
-    ]
+        latency_row(found, "p50", name, targets.get("p50", ("", ""))),
+        latency_row(found, "p99", name, targets.get("p99", ("", "")), P99_SHARE),
+        _row(found, f"{name}: degraded or not scored", found.degraded(), "%", targets.get("degraded", ("", ""))),
+        _row(found, f"{name}: missing or doubled", found.unaccounted(), "", ACCOUNTED, share=1.0),
+        cpu_row(found, name, targets.get("cpu", ("", ""))),
+    ]  # fmt: skip
+
+
+def latency_row(
+    found: Runs, point: str, name: str, targets: tuple[str, str] = ("", ""), share: float | None = None
+) -> Row:
+    """Latency from append to append: one of its percentiles."""
+    note = ""
+    if found.summaries and point == "p99":
+        note = f"p99.9 {median(found.latency('p999')):.0f}, longest {max(found.latency('max')):.0f} ms"
+    return _row(found, f"{name}: {point}", found.latency(point), "ms", targets, note=note, share=share)
+
+
+def cpu_row(found: Runs, name: str, targets: tuple[str, str] = ("", "")) -> Row:
+    """CPU of the stack's processes, without the sender and what measures, and which takes how much."""
+    shares, note = "", ""
+    if found.summaries:
+        shares = ", ".join(f"{name} {us:.0f}" for name, us in found.cpu_by_process().items() if us >= 1)
+        note = f"{found.labels():,} labels a run"
+    return _row(
+        found, f"{name}: CPU, all processes", found.cpu_us(), "us a transaction", targets, note=note, where=shares
+    )  # fmt: skip
+
+
+def _row(
+    found: Runs, what: str, runs: Sequence[float], unit: str, targets: tuple[str, str], *, note: str = "", where: str = "",
+    share: float | None = None,
+) -> Row:  # fmt: skip
+    if not found.summaries:
+        return left_out(what, found.why, *targets)
+    if found.why:
+        note = "; ".join(filter(None, (note, f"a later run failed: {found.why}")))
+    return Row(what, runs, unit, *targets, note=note, where=where, share=share)
 
 
 def main() -> None:
@@ -159,15 +172,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     args = parser.parse_args()
     rates = [int(rate) for rate in args.rates.split(",")]
-    rows: list[Row] = []
+    shown(_on_a_stack(args.home, args.port_base, rates, args.runs, args.seconds))
+
+
+def _on_a_stack(
+    home: str | None, port_base: int, rates: list[int], runs: int, seconds: float
+) -> Iterator[Row]:
     try:
-        with running_stack(args.home, args.port_base) as settings:
-            for found in measure(settings.home, rates, args.runs, args.seconds):
-                rows += stream_rows(found, args.seconds)
-                print(markdown(rows[-2:]).split("\n", 2)[2], flush=True)
-    except (StackError, RunFailed) as error:
-        rows.append(left_out("stream", str(error)))
-    print(f"\n{markdown(rows)}\n\n{conditions()}")
+        with running_stack(home, port_base) as settings:
+            for found in measure(settings.home, rates, runs, seconds):
+                yield from stream_rows(found, seconds)
+    except StackError as error:
+        yield left_out("stream", str(error))
 
 
 if __name__ == "__main__":

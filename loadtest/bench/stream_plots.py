@@ -12,7 +12,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from loadtest.bench.stream import SUSTAINED_MS, Runs
+from loadtest.bench.stream import DEADLINE_MS, Runs
 
 #: processes below so many microseconds a transaction at every rate are one together
 SMALL_US = 5.0
@@ -27,8 +27,8 @@ def plot_latency(found: Sequence[Runs], path: Path) -> None:
         for runs in found:
             values = runs.latency(name)
             axes.plot([runs.rate] * len(values), values, ".", color=line.get_color(), alpha=0.4)
-    axes.axhline(SUSTAINED_MS, color="grey", linestyle="--", linewidth=1)
-    axes.annotate("deadline", (rates[0], SUSTAINED_MS), textcoords="offset points", xytext=(0, 3), fontsize=8)
+    axes.axhline(DEADLINE_MS, color="grey", linestyle="--", linewidth=1)
+    axes.annotate("deadline", (rates[0], DEADLINE_MS), textcoords="offset points", xytext=(0, 3), fontsize=8)
     axes.set_yscale("log")
     axes.set_xlabel("transactions a second")
     axes.set_ylabel("ms from append to append")

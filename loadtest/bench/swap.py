@@ -17,7 +17,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -27,7 +26,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -36,8 +34,8 @@ from confluent_kafka import TopicPartition
 
 from loadtest.bench.http_load.measuring import OfferError, run_offer
 from loadtest.bench.http_load.offer import Offer, Outcome
-from loadtest.bench.running_stack import running_stack
-from loadtest.bench.table import Row, conditions, left_out, markdown
+from loadtest.bench.running_stack import TOLLGATE, running_stack
+from loadtest.bench.table import Row, left_out, shown
 from models.bundle.content import MODEL, load_bundle, publish
 from models.bundle.registry import VersionState, next_version, read_state, write_state
 from streams.audit import end_of
@@ -45,7 +43,6 @@ from streams.log.topics import DECISIONS
 from streams.runtime.kafka.log_reader import log_reader
 from streams.runtime.settings import Settings
 
-TOLLGATE = str(Path(sys.executable).parent / "tollgate")
 #: the last one is the stream's full load
 RATES = (1_000, 5_000, 10_000)
 #: of the swap beside HTTP requests: a quarter of what the edge is to bear; on a busy machine 20 s passed before a version that was
@@ -99,9 +96,7 @@ def main() -> None:
     args = parser.parse_args()
     rates = [int(rate) for rate in args.rates.split(",")]
     with running_stack(args.home, args.port_base) as settings:
-        rows = list(swap_rows(settings, rates))
-    print(markdown(rows))
-    print(f"\n{conditions()}")
+        shown(swap_rows(settings, rates))
 
 
 def swap_rows(settings: Settings, rates: list[int], http_rate: int = HTTP_RATE) -> Iterator[Row]:

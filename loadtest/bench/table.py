@@ -1,19 +1,33 @@
-"""What was measured, as one table: targets, medians with their spread, and what a user would pick instead."""
+"""What was measured, as one table: targets, medians with their spread, and what a user would pick instead.
+
+A line that falls short of its first target is named again below the table, with where its time goes.
+"""
 
 from __future__ import annotations
 
+import argparse
+import math
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from statistics import median
 
+REPORTS = Path(__file__).parents[1] / "reports"
+#: in the column `reached`
+NO, AT_LEAST, THEN = "no", "at least", "then"
+
 
 @dataclass(frozen=True)
 class Row:
-    """One line. ``runs`` in ``unit``, of which the median counts; ``factor``: how many times another line's median."""
+    """One line. ``runs`` in ``unit``, of which the median counts; ``factor``: how many times another line's median.
+
+    ``at_least`` and ``then`` are targets; what is no number is shown and not judged. ``more_is_better``: a target is the least that will do,
+    not the most. ``share``: that part of the runs must reach a target, where it is not the median that counts. ``where``: what took
+    the time.
+    """
 
     what: str
     runs: Sequence[float] = ()
@@ -22,6 +36,9 @@ class Row:
     then: str = ""
     factor: str = ""
     note: str = ""
+    more_is_better: bool = False
+    share: float | None = None
+    where: str = ""
 
     @property
     def middle(self) -> float:
@@ -31,6 +48,32 @@ class Row:
             statistics.StatisticsError: the line was left out, so there are none.
         """
         return median(self.runs)
+
+    @property
+    def reached(self) -> str:
+        """Which target was reached: ``no`` (not even the first), ``at least``, ``then``; empty where there is nothing to judge."""
+        first, second = _target(self.at_least), _target(self.then)
+        if not self.runs or (first is None and second is None):
+            return ""
+        if second is not None and self._reaches(second):
+            return THEN
+        if first is None:
+            return ""
+        return AT_LEAST if self._reaches(first) else NO
+
+    def _reaches(self, target: float) -> bool:
+        value = self.middle
+        if self.share is not None:
+            ordered = sorted(self.runs, reverse=self.more_is_better)
+            value = ordered[math.ceil(self.share * len(ordered)) - 1]
+        return value >= target if self.more_is_better else value <= target
+
+
+def _target(text: str) -> float | None:
+    try:
+        return float(text.replace(",", ""))
+    except ValueError:
+        return None
 
 
 def left_out(what: str, why: str, at_least: str = "", then: str = "") -> Row:
@@ -48,19 +91,24 @@ def times(row: Row, ours: Row | None) -> str:
 def markdown(rows: Sequence[Row]) -> str:
     """The table, one line a row."""
     lines = [
-        "| what | at least | then | measured (median) | runs from - to | ratio | note |",
-        "|---|---|---|---|---|---|---|",
+        "| what | at least | then | measured (median) | reached | runs from - to | ratio | note |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        measured = f"{_number(row.middle)} {row.unit}" if row.runs else ""
         spread = (
             f"{_number(min(row.runs))} - {_number(max(row.runs))} ({len(row.runs)})"
             if len(row.runs) > 1
             else ""
         )
-        cells = (row.what, row.at_least, row.then, measured, spread, row.factor, row.note)
+        note = "; ".join(filter(None, (row.note, row.where)))
+        cells = (row.what, row.at_least, row.then, measured(row), row.reached, spread, row.factor, note)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def measured(row: Row) -> str:
+    """The median with its unit; empty where nothing was measured."""
+    return f"{_number(row.middle)} {row.unit}".rstrip() if row.runs else ""
 
 
 def conditions() -> str:
@@ -76,13 +124,44 @@ def conditions() -> str:
     return f"{_processor()}, {cores} cores, Python {platform.python_version()}, load average {values} at the end{busy}"
 
 
+def shown(rows: Iterable[Row]) -> list[Row]:
+    """Print each line as soon as it is measured, so that who watches sees how far it is; then the whole table."""
+    found = []
+    for row in rows:
+        print(markdown([row]).splitlines()[-1], flush=True)
+        found.append(row)
+    print(f"\n{markdown(found)}\n\n{conditions()}")
+    return found
+
+
+def chosen_sections(parser: argparse.ArgumentParser, text: str, sections: Sequence[str]) -> list[str]:
+    """Sections named in an option, separated by commas; ends the program where one does not exist."""
+    chosen = text.split(",")
+    if unknown := set(chosen) - set(sections):
+        parser.error(f"no such section: {', '.join(sorted(unknown))}")
+    return chosen
+
+
 def write_report(
-    folder: Path, rows: Sequence[Row], command: str, name: str = "features", title: str = "What features cost"
+    rows: Sequence[Row],
+    command: str,
+    name: str,
+    title: str,
+    *,
+    folder: Path = REPORTS,
+    more: Sequence[str] = (),
 ) -> Path:
-    """Write the table with its conditions to ``<date>-<name>.md``; returns the path."""
-    path = folder / f"{date.today().isoformat()}-{name}.md"
-    text = f"# {title} ({date.today().isoformat()})\n\n`{command}`: {conditions()}.\n\n{markdown(rows)}\n"
-    path.write_text(text)
+    """Write the table with its conditions to ``<date>-<name>.md``, or ``<date>-<name>-2.md`` and so on where that is there.
+
+    ``more``: paragraphs behind the table. Returns the path.
+    """
+    today = date.today().isoformat()
+    path, number = REPORTS / f"{today}-{name}.md", 1
+    while path.exists():
+        number += 1
+        path = REPORTS / f"{today}-{name}-{number}.md"
+    parts = [f"# {title} ({today})", f"`{command}`: {conditions()}.", markdown(rows), *more]
+    path.write_text("\n\n".join(parts) + "\n")
     return path
 
 

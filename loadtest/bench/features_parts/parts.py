@@ -1,4 +1,4 @@
-"""Kafka and Redis of a stack of their own, and what their processes have used so far."""
+"""Kafka, Redis or both, set up as a stack's, and what their processes have used so far."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ START_WITHIN_S = 180.0
 
 
 class PartsError(Exception):
-    """Kafka and Redis cannot be started here; the text says why."""
+    """Kafka or Redis cannot be started here; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Parts:
 
 
 @contextmanager
-def running_parts(port_base: int) -> Iterator[Parts]:
-    """Start them (``port_base`` 0: anywhere free), and leave nothing behind.
+def running_parts(port_base: int, *programs: str) -> Iterator[Parts]:
+    """Start ``kafka``, ``redis`` or (default) both (``port_base`` 0: anywhere free), and leave nothing behind.
 
     Raises:
         PartsError: a program is missing, or they were not ready in time.
@@ -60,13 +60,13 @@ def running_parts(port_base: int) -> Iterator[Parts]:
     try:
         try:
             started = subprocess.run(
-                [*command, "up", "kafka", "redis", "--home", str(home), "--port-base", str(port_base)],
+                [*command, "up", *(programs or ("kafka", "redis")), "--home", str(home), "--port-base", str(port_base)],
                 capture_output=True, text=True, timeout=START_WITHIN_S, check=True,
             )  # fmt: skip
         except subprocess.CalledProcessError as error:
-            raise PartsError(f"Kafka and Redis did not start: {error.stderr[-500:]}") from error
+            raise PartsError(f"they did not start: {error.stderr[-500:]}") from error
         except subprocess.TimeoutExpired as error:
-            raise PartsError(f"Kafka and Redis were not ready within {START_WITHIN_S:g} s") from error
+            raise PartsError(f"they were not ready within {START_WITHIN_S:g} s") from error
         told = json.loads(started.stdout.splitlines()[-1])
         settings = load_settings(home)
         client = redis.Redis.from_url(settings.redis_address)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -26,24 +25,17 @@ from loadtest.bench.features_parts.store_only import store_row
 from loadtest.bench.features_parts.traffic import SEED, WARM_DAYS, Traffic
 from loadtest.bench.processes import end
 from loadtest.bench.table import Row, left_out, times
+from loadtest.peers.installing import CHECKOUT, PeerError, java_command, python_of
 from loadtest.peers.meter import SHARES
 from loadtest.peers.windows import Kept, add
 from loadtest.traffic.simulator import create_world, history_table
 
-CHECKOUT = Path(__file__).resolve().parents[3]
-PEERS = CHECKOUT / "loadtest" / "peers"
-CACHE = CHECKOUT / ".cache" / "peers"
-UV = CHECKOUT / ".cache" / "tools" / "bin" / "uv"
 #: payments of a card in the four weeks that peers get, on average
 A_CARD = 60
 #: Faust's tables cost so much that they get a part only: fewer cards, as many payments of each
 TABLE_PART, HOPPING_PART = 20, 500
-INSTALL_WITHIN_S, RUN_WITHIN_S = 400.0, 600.0
+RUN_WITHIN_S = 600.0
 FEAST_CARDS, FEAST_ROWS = 1_000, 300
-
-
-class PeerError(Exception):
-    """A peer cannot be installed or did not come to the end here; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -210,58 +202,20 @@ def run(command: list[str], within_s: float) -> dict[str, Any]:
             end(process)
 
 
-def _install(command: list[str]) -> None:
-    """Raises: PeerError with the last line that it said."""
-    try:
-        done = subprocess.run(
-            command, cwd=CHECKOUT, capture_output=True, text=True, timeout=INSTALL_WITHIN_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise PeerError(f"not installed: {error}") from error
-    if done.returncode:
-        said = (done.stderr + done.stdout).strip().splitlines()
-        raise PeerError(f"not installed: {said[-1] if said else command[0]}")
-
-
-def _python_of(name: str) -> str:
-    """The interpreter of a peer's environment, made anew when its requirements changed."""
-    requirements = PEERS / "requirements" / f"{name}.txt"
-    wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()
-    folder, python = CACHE / name, CACHE / name / "bin" / "python"
-    stamp = folder / ".stamp"
-    if not (stamp.exists() and stamp.read_text() == wanted):
-        shutil.rmtree(folder, ignore_errors=True)
-        _install([str(UV), "venv", "-q", "--python", sys.executable, str(folder)])
-        _install(
-            [str(UV), "pip", "install", "-q", "--python", str(python), "--require-hashes", "-r", str(requirements)]
-        )  # fmt: skip
-        stamp.write_text(wanted)
-    return str(python)
-
-
 def _faust() -> list[str]:
     return [sys.executable, "-m", "loadtest.peers.faust_tables"]
 
 
 def _quix() -> list[str]:
-    return [_python_of("quix"), "-m", "loadtest.peers.quix_state"]
+    return [python_of("quix"), "-m", "loadtest.peers.quix_state"]
 
 
 def _bytewax() -> list[str]:
-    return [_python_of("bytewax"), "-m", "loadtest.peers.bytewax_state"]
+    return [python_of("bytewax"), "-m", "loadtest.peers.bytewax_state"]
 
 
 def _kafka_streams() -> list[str]:
-    build, jars = CACHE / "kafka-streams", CACHE / "kafka-streams" / "jars"
-    if shutil.which("java") is None or shutil.which("mvn") is None:
-        raise PeerError("no Java or no Maven here")
-    _install(
-        [
-            "mvn", "-q", "-B", "-f", str(PEERS / "kafka_streams" / "pom.xml"), f"-Dbench.build={build}", "compile",
-            "dependency:copy-dependencies", f"-DoutputDirectory={jars}",
-        ]
-    )  # fmt: skip
-    return ["java", "-Xmx512m", "-cp", f"{build / 'classes'}:{jars}/*", "Windows"]
+    return java_command("Windows")
 
 
 PEER_LIST = (

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -66,7 +66,11 @@ def processor_rows(parts: Parts, traffic: Traffic) -> tuple[list[Row], Row]:
     pairs = traffic.measured.slice(0, half).drop_columns(list(ABSENT_IN_PAIRS))
     both = _rows("card and merchant", run_backlog(parts, pairs), rows)
     _rows("all five entities", run_backlog(parts, traffic.measured.slice(half)), rows)
-    rows += _memory(parts, traffic)
+    kinds = ("card", "customer", "merchant", "device", "ip")
+    names = dict(
+        zip(kinds, [traffic.card_names, traffic.customer_names, *traffic.shared_entity_names], strict=True)
+    )
+    rows += memory_rows(parts.store, names, f"{WARM_DAYS} days of history and what was measured")
     return rows, both
 
 
@@ -167,7 +171,7 @@ def _rows(mix: str, pairs: list[tuple[Sample, Sample]], rows: list[Row]) -> Row:
     rows += [
         Row(
             f"processor process, everything in it: {mix}", rate, "events/s a core", "25,000", "40,000",
-            note=f"{median(processor):.1f} us an event",
+            more_is_better=True, note=f"{median(processor):.1f} us an event",
         ),
         Row(f"Redis server, {mix}", redis, "us a transaction", "12", "7"),
         Row(f"Kafka broker, {mix}", kafka, "us a transaction", note="transactions out; features and entities in, entities out"),
@@ -178,19 +182,22 @@ def _rows(mix: str, pairs: list[tuple[Sample, Sample]], rows: list[Row]) -> Row:
     return Row(f"ours: processor and Redis, {mix}, all their entries", together, "us an event", note=note)
 
 
-def _memory(parts: Parts, traffic: Traffic) -> list[Row]:
-    """Of every entity a sample: what Redis itself says that its key takes, and the bytes of its profiles."""
-    rows, stored = [], []
-    names = [traffic.card_names, traffic.customer_names, *traffic.shared_entity_names]
-    note = f"{WARM_DAYS} days of history and what was measured"
-    for entity, own in zip(("card", "customer", "merchant", "device", "ip"), names, strict=True):
+def memory_rows(store: Any, names: Mapping[str, Sequence[str]], note: str) -> Iterator[Row]:
+    """Of every kind of entity a sample: what Redis itself says that its key takes, and the bytes of its profiles.
+
+    ``names``: identifiers by kind; ``note``: what they have behind them.
+    """
+    for entity, own in names.items():
         sample = own[:: max(1, len(own) // SAMPLED_KEYS)]
-        sizes = [parts.store.memory_usage(entity_key(entity, name)) for name in sample]
+        sizes = [store.memory_usage(entity_key(entity, name)) for name in sample]
         known = [size for size in sizes if size]
-        mean = sum(known) / len(known)
-        rows.append(Row(f"memory per million: {entity}, all entries, in Redis", [mean], "MB", note=note))
-        stored += byte_rows(entity, stored_bytes(parts.store, entity, sample))
-    return rows + stored
+        what = f"memory per million: {entity}, all entries, in Redis"
+        yield (
+            Row(what, [sum(known) / len(known)], "MB", note=note)
+            if known
+            else left_out(what, "none is stored")
+        )
+        yield from byte_rows(entity, stored_bytes(store, entity, sample))
 
 
 def stored_bytes(store: Any, entity: str, names: Sequence[str]) -> list[int]:

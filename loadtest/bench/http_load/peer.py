@@ -18,16 +18,13 @@ import psutil
 import redis
 
 from loadtest.bench.processes import end
+from loadtest.peers.installing import PeerError
 from streams.runtime.settings import Settings
 
 START_WITHIN_S = 120.0
 #: a database of its own on the stack's Redis
 DATABASE = 5
 PORT_OFFSET = 38
-
-
-class PeerError(Exception):
-    """The peer did not start here; the text says why."""
 
 
 @contextmanager

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from features.store.keys import VIEWS, hset
 from loadtest.bench.features_parts.batches import BATCH, do_batch, gathered
 from loadtest.bench.features_parts.hot import EVEN, HOT, HOT_SHARE, WORST, payments_at
-from loadtest.bench.features_parts.peers import PeerError, expected, peer_traffic, run
+from loadtest.bench.features_parts.peers import expected, peer_traffic, run
 from loadtest.bench.features_parts.processor import byte_rows, stored_bytes
 from loadtest.bench.features_parts.sparse import scattered
 from loadtest.bench.features_parts.traffic import SHARED_ENTITY_COLUMNS, make_traffic, warm_state
-from loadtest.bench.table import Row, left_out, markdown, times
+from loadtest.bench.table import markdown
+from loadtest.peers.installing import PeerError
 from loadtest.peers.windows import WINDOWS_MS, Kept, add
 from tests.support.parity_world import MemoryRedis
 
@@ -82,15 +83,6 @@ def test_hot_traffic_is_the_same_payments_at_other_places() -> None:
             for name, one in zip(SHARED_ENTITY_COLUMNS, first, strict=True)
         ]
         assert at == pytest.approx(wanted, abs=0.03)
-
-
-def test_the_table_says_medians_ratios_and_what_was_left_out() -> None:
-    ours, theirs = Row("ours", [3.0, 1.0, 2.0], "us"), Row("theirs", [30.0], "us")
-    assert times(theirs, ours) == "15.0 x"
-    assert times(left_out("none", "no Java"), ours) == times(theirs, None) == ""
-    lines = markdown([ours, left_out("none", "no Java")]).splitlines()
-    assert "2.00 us | 1.00 - 3.00 (3)" in lines[2]
-    assert "not measured: no Java" in lines[3]
 
 
 def test_a_peer_that_ends_without_a_result_is_said_so() -> None:

@@ -12,6 +12,7 @@ import pytest
 import xgboost
 
 from loadtest.bench import gpu as bench_gpu
+from loadtest.bench import table
 from models.scoring import gpu_backends
 from models.scoring.backends import FloatArray, XgboostBackend
 from models.scoring.gpu_backends import CudaXgboostBackend, CupyDevice, what_a_gpu_needs
@@ -82,7 +83,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, matrix: FloatArray, tmp_path: Path) -
     monkeypatch.setattr(bench_gpu, "sample_model", lambda: (booster, matrix))
     monkeypatch.setattr(bench_gpu, "LARGE_CALLS", 10)
     monkeypatch.setattr(bench_gpu, "SMALL_CALLS", 10)
-    monkeypatch.setattr(bench_gpu, "REPORTS", tmp_path)
+    monkeypatch.setattr(table, "REPORTS", tmp_path)
     return tmp_path
 
 

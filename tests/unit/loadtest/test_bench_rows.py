@@ -19,15 +19,7 @@ from loadtest.bench.http_load.measuring import OfferError
 from loadtest.bench.running_stack import StackError
 from loadtest.bench.table import Row, markdown
 from streams.runtime.settings import Settings, load_settings
-
-
-def summary(p50: float, p99: float, missing: int = 0) -> dict[str, Any]:
-    """What ``tollgate simulate --json`` says of a run."""
-    return {
-        "produced": 100, "decided": {"scored": 100, "degraded": 0, "not_scored": 0}, "missing": missing, "duplicated": 0, "labels": 1_063,
-        "latency_ms": {"p50": p50, "p99": p99, "p999": p99, "max": p99},
-        "cpu_us_per_transaction": {"total": 100.0, "by_process": {"processor-0": 40.0}},
-    }  # fmt: skip
+from tests.support.stream_runs import summary
 
 
 class Stack:
@@ -53,29 +45,49 @@ def stream_rows(
     return [row for runs in found for row in bench_stream.stream_rows(runs, 60)], stack.asked
 
 
+#: lines of a rate
+LINES = ["p50", "p99", "degraded or not scored", "missing or doubled", "CPU, all processes"]
+
+
 def test_every_rate_of_the_budget_is_offered() -> None:
-    assert set(bench_stream.RATES) == set(bench_stream._TARGETS) == {1_000, 10_000, 20_000, 30_000}
+    assert set(bench_stream.RATES) == set(bench_stream._TARGETS) == {1_000, 10_000, 20_000}
 
 
-def test_rates_above_one_that_is_not_sustained_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_rate_has_its_lines_beside_their_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, asked = stream_rows(
-        monkeypatch, {1_000: summary(8, 15), 10_000: summary(33, 73), 20_000: summary(2_063, 3_345)}
+        monkeypatch, {1_000: summary(8, 15), 10_000: summary(33, 73), 20_000: summary(2_063, 3_345, 3)}
     )
-    # one run of each to get warm, then two; of what is far behind one
-    assert asked == [1_000] * 3 + [10_000] * 3 + [20_000] * 2
-    assert [len(row.runs) for row in rows] == [2, 2, 2, 2, 1, 1, 0, 0]
-    assert "1,063 labels a run" in rows[0].note
-    assert [row.what.split(" for ")[0] for row in rows[-2:]] == ["stream, 30,000/s"] * 2
-    assert [(row.at_least, row.then) for row in rows[-2:]] == [("", "p99 100"), ("150", "75")]
-    assert all("20,000/s is not sustained here: p50 2,063 ms" in row.note for row in rows[-2:])
+    # one run of each to get warm, then two, whether a rate is sustained or not
+    assert asked == [1_000] * 3 + [10_000] * 3 + [20_000] * 3
+    assert [row.what.rpartition(": ")[2] for row in rows] == LINES * 3
+    assert {len(row.runs) for row in rows} == {2}
+    at = {row.what.removeprefix("stream, ").replace(" for 60 s", ""): row for row in rows}
+    targets = {name: (row.at_least, row.then) for name, row in at.items() if row.at_least or row.then}
+    assert targets == {
+        "1,000/s: p50": ("10", "5"), "1,000/s: p99": ("40", "15"), "1,000/s: missing or doubled": ("0", "0"),
+        "10,000/s: p99": ("100", ""), "10,000/s: degraded or not scored": ("1", ""), "10,000/s: missing or doubled": ("0", "0"),
+        "10,000/s: CPU, all processes": ("110", "75"),
+        "20,000/s: p99": ("", "100"), "20,000/s: missing or doubled": ("0", "0"),
+    }  # fmt: skip
+    reached = {name: at[name].reached for name in targets}
+    assert reached["1,000/s: p50"] == "at least" and reached["1,000/s: p99"] == "then"
+    assert reached["10,000/s: CPU, all processes"] == "at least"
+    assert reached["20,000/s: missing or doubled"] == "no" and reached["20,000/s: p99"] == ""
+    assert at["10,000/s: CPU, all processes"].where == "processor-0 40"
+    assert "1,063 labels a run" in at["1,000/s: CPU, all processes"].note
+
+
+def test_what_is_degraded_or_not_scored_is_told_in_percent() -> None:
+    told = {**summary(8, 15), "decided": {"scored": 96, "degraded": 3, "not_scored": 1}}
+    assert bench_stream.Runs(1_000, [told]).degraded() == [pytest.approx(4.0)]
 
 
 def test_a_run_that_fails_leaves_its_rows_and_those_above(monkeypatch: pytest.MonkeyPatch) -> None:
     failed = bench_stream.RunFailed("10,000/s: exit 3: no broker")
     rows, asked = stream_rows(monkeypatch, {1_000: summary(8, 15), 10_000: failed})
     assert asked == [1_000] * 3 + [10_000]
-    assert [len(row.runs) for row in rows] == [2, 2] + [0] * 6
-    assert all(row.note == "not measured: 10,000/s: exit 3: no broker" for row in rows[2:])
+    assert [len(row.runs) for row in rows] == [2] * 5 + [0] * 10
+    assert all(row.note == "not measured: 10,000/s: exit 3: no broker" for row in rows[5:])
 
 
 def test_without_a_stack_each_rate_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,14 +98,18 @@ def test_without_a_stack_each_rate_says_why(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(bench, "running_stack", broken)
     size = bench.Size(1, 1.0, bench_stream.RATES)
-    rows = list(bench.measure(["stream", "swap"], size, []))
-    assert len(rows) == 2 * len(bench_stream.RATES) + 1
-    assert {row.note for row in rows} == {"not measured: `tollgate up` failed"}
+    found = bench.Found()
+    rows = list(bench.measure(["stream", "swap"], size, found))
+    assert len(rows) == len(LINES) * len(bench_stream.RATES) + 1 + 2
+    machine = [row for row in rows if row.what.startswith("machine: ")]
+    # a look at the machine before and after each section
+    assert [len(row.runs) for row in machine] == [2, 2] and len(found.looks) == 4
+    assert {row.note for row in rows if row not in machine} == {"not measured: `tollgate up` failed"}
 
 
 def test_the_gpu_has_its_two_rows_beside_their_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_gpu, "what_a_gpu_needs", lambda: "an NVIDIA GPU")
-    rows = list(bench.measure(["gpu"], bench.Size(1, 1.0, ()), []))
+    rows = list(bench.measure(["gpu"], bench.Size(1, 1.0, ()), bench.Found()))[:2]
     assert [(row.at_least, row.then) for row in rows] == [("5", "10"), ("2", "1")]
     assert all(row.note == "not measured: an NVIDIA GPU" for row in rows)
     assert "4096" in rows[0].what and "256" in rows[1].what
@@ -155,4 +171,4 @@ def test_every_shape_is_a_stack_of_its_own_settings(monkeypatch: pytest.MonkeyPa
     assert shapes >= {(p, r, n) for p, r in ((1, 1), (2, 1), (1, 2)) for n in (2, 4, 16)}
     assert len(rows) == 2 * len(bench_scaling.SHAPES) - 1
     assert [row.what for row in rows if not row.runs] == ["2 processors, 2 replicas, 4 partitions"]
-    assert rows[0].what.startswith("1 processor, 1 replica, 2 partitions; stream, 5,000/s")
+    assert rows[0].what == "1 processor, 1 replica, 2 partitions; 5,000/s for 20 s: p99"

@@ -2,9 +2,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.sun.management.OperatingSystemMXBean;
 import java.lang.management.ManagementFactory;
-import java.nio.ByteBuffer;
 import java.time.OffsetDateTime;
-import java.util.Arrays;
 import java.util.Properties;
 import org.apache.kafka.clients.consumer.ConsumerConfig;
 import org.apache.kafka.common.serialization.Serdes;
@@ -26,11 +24,6 @@ import org.apache.kafka.streams.state.Stores;
  * change) or "cached" (both get what is left at a commit, each 30 s, or when 10 MB are full).
  */
 public final class Windows {
-  private static final long HOUR_MS = 3_600_000L;
-  private static final long[] WINDOWS_MS = {HOUR_MS, 24 * HOUR_MS, 7 * 24 * HOUR_MS, 30 * 24 * HOUR_MS};
-  /** A payment in the store: event time in ms since 1970, amount in minor units. */
-  private static final int BYTES = 16;
-
   public static void main(String[] args) {
     StreamsBuilder builder = new StreamsBuilder();
     StoreBuilder<KeyValueStore<String, byte[]>> store =
@@ -73,47 +66,15 @@ public final class Windows {
         JsonNode payment = json.readTree(record.value());
         String card = payment.get("card_id").asText();
         long at = OffsetDateTime.parse(payment.get("event_time").asText()).toInstant().toEpochMilli();
-        byte[] kept = add(store.get(card), at, payment.get("amount_minor").asLong());
+        byte[] kept = CardWindows.add(store.get(card), at, payment.get("amount_minor").asLong());
         store.put(card, kept);
-        long[] windows = windows(kept, at);
+        long[] windows = CardWindows.of(kept, at);
         context.forward(record.withKey(card).withValue(json.writeValueAsString(windows)));
         meter.saw(windows);
       } catch (com.fasterxml.jackson.core.JsonProcessingException error) {
         throw new IllegalArgumentException("not a transaction: " + record.value(), error);
       }
     }
-  }
-
-  /** Forget what is before the longest window, keep the payment. */
-  private static byte[] add(byte[] kept, long at, long amount) {
-    byte[] before = kept == null ? new byte[0] : kept;
-    ByteBuffer read = ByteBuffer.wrap(before);
-    int gone = 0;
-    while (gone < before.length && read.getLong(gone) <= at - WINDOWS_MS[3]) {
-      gone += BYTES;
-    }
-    ByteBuffer out = ByteBuffer.allocate(before.length - gone + BYTES);
-    return out.put(before, gone, before.length - gone).putLong(at).putLong(amount).array();
-  }
-
-  /** Four counts, then four sums; windows are (t - W, t]. */
-  private static long[] windows(byte[] kept, long at) {
-    ByteBuffer read = ByteBuffer.wrap(kept);
-    long[] out = new long[8];
-    long count = 0;
-    long total = 0;
-    int window = 0;
-    for (int place = kept.length - BYTES; place >= 0; place -= BYTES) {
-      while (read.getLong(place) <= at - WINDOWS_MS[window]) {
-        out[window] = count;
-        out[4 + window++] = total;
-      }
-      count++;
-      total += read.getLong(place + 8);
-    }
-    Arrays.fill(out, window, 4, count);
-    Arrays.fill(out, 4 + window, 8, total);
-    return out;
   }
 
   /** As loadtest/peers/meter.py; memory is the process' own, which a JVM takes ahead of need. */
