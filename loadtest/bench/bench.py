@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loadtest import calibration
+from loadtest.bench import calibration as bench_calibration
 from loadtest.bench import gpu as bench_gpu
 from loadtest.bench import http as bench_http
 from loadtest.bench import profiling
@@ -51,11 +51,16 @@ class Size:
     profile_seconds: float = 6.0
     cards: int = bench_state.CARDS
     scorer_rows: int = 60_000
+    swaps: int = bench_swap.SWAPS
+    swap_http_seconds: float = bench_swap.HTTP_SECONDS
 
 
 def quick(rates: tuple[int, ...]) -> Size:
     """As little as shows that everything still runs."""
-    return Size(1, 5.0, rates, warm_s=3.0, http_seconds=1.0, profile_seconds=1.0, cards=1_000, scorer_rows=5_000)  # fmt: skip
+    return Size(
+        1, 5.0, rates, warm_s=3.0, http_seconds=1.0, profile_seconds=1.0, cards=1_000, scorer_rows=5_000, swaps=2,
+        swap_http_seconds=25.0,
+    )  # fmt: skip
 
 
 @dataclass
@@ -63,7 +68,7 @@ class Found:
     """What is said beside the table: the stream's runs, and how fast the machine was."""
 
     streamed: list[bench_stream.Runs] = field(default_factory=list)
-    looks: list[calibration.Speed] = field(default_factory=list)
+    looks: list[bench_calibration.Speed] = field(default_factory=list)
 
 
 def main() -> None:
@@ -80,7 +85,7 @@ def main() -> None:
     size = quick(rates) if args.quick else Size(args.runs, args.seconds, rates)
     found = Found()
     rows = shown(measure(chosen, size, found))
-    more = [calibration.describe(found.looks) + ".", LATENCY, short_of_targets(rows)]
+    more = [bench_calibration.describe(found.looks) + ".", LATENCY, short_of_targets(rows)]
     print("\n" + "\n\n".join(more))
     if args.report:
         how = "--quick" if args.quick else f"--runs {args.runs} --seconds {args.seconds:g}"
@@ -106,7 +111,7 @@ def measure(chosen: list[str], size: Size, found: Found) -> Iterator[Row]:
     for name in SECTIONS:
         if name not in chosen:
             continue
-        looks = [calibration.measure()]
+        looks = [bench_calibration.measure()]
         try:
             yield from sections[name](size, found)
         except (
@@ -118,7 +123,7 @@ def measure(chosen: list[str], size: Size, found: Found) -> Iterator[Row]:
             PeerError,
         ) as error:
             yield left_out(name, str(error))
-        looks.append(calibration.measure())
+        looks.append(bench_calibration.measure())
         found.looks += looks
         yield Row(
             f"machine: calibration loop before and after {name}", [look.cpu_ms for look in looks], "ms of CPU"
@@ -144,9 +149,11 @@ def _ratio(size: Size, _found: Found) -> Iterator[Row]:
         )
 
 
-def _swap(_size: Size, _found: Found) -> Iterator[Row]:
+def _swap(size: Size, _found: Found) -> Iterator[Row]:
     with running_stack(None, bench_stream.PORT_BASE) as settings:
-        yield from bench_swap.swap_rows(settings, [SWAP_RATE])
+        yield from bench_swap.swap_rows(
+            settings, [SWAP_RATE], swaps=size.swaps, http_seconds=size.swap_http_seconds
+        )
 
 
 def _http(size: Size, _found: Found) -> Iterator[Row]:

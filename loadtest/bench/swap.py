@@ -99,19 +99,21 @@ def main() -> None:
         shown(swap_rows(settings, rates))
 
 
-def swap_rows(settings: Settings, rates: list[int], http_rate: int = HTTP_RATE) -> Iterator[Row]:
-    """The table's lines for each rate, then those of a swap beside HTTP requests; the stack must serve a model."""
+def swap_rows(
+    settings: Settings, rates: list[int], *, swaps: int = SWAPS, http_seconds: float = HTTP_SECONDS
+) -> Iterator[Row]:
+    """The table's lines for each rate, with so many swaps, then those of a swap beside HTTP requests; the stack must serve a model."""
     first = _live(settings)
     second = publish_twin(settings, first)
     for rate in rates:
         try:
-            yield from _one_run(settings, rate, first, second)
+            yield from _one_run(settings, rate, swaps, first, second)
         except BenchError as error:
             yield left_out(f"{rate:,}/s, bump of p99 at a swap", str(error), *BUMP_TARGETS)
     try:
-        yield from _beside_requests(settings, http_rate, first, second)
+        yield from _beside_requests(settings, http_seconds, first, second)
     except (BenchError, OfferError) as error:
-        yield left_out(_http_name(http_rate) + "bump of p99 at a swap", str(error), *BUMP_TARGETS)
+        yield left_out(_http_name(HTTP_RATE) + "bump of p99 at a swap", str(error), *BUMP_TARGETS)
 
 
 def _live(settings: Settings) -> str:
@@ -134,7 +136,7 @@ def publish_twin(settings: Settings, version: str) -> str:
     return twin
 
 
-def _one_run(settings: Settings, rate: int, first: str, second: str) -> list[Row]:
+def _one_run(settings: Settings, rate: int, swaps: int, first: str, second: str) -> list[Row]:
     turn = [first, second] if _live(settings) == second else [second, first]
     with reading(settings) as seen:
         traffic = subprocess.Popen(
@@ -144,10 +146,10 @@ def _one_run(settings: Settings, rate: int, first: str, second: str) -> list[Row
         try:
             ended = partial(_has_ended, traffic)
             _wait_for(lambda: seen.version, "traffic", ended)
-            swaps = []
-            for _ in range(SWAPS):
+            asked = []
+            for _ in range(swaps):
                 time.sleep(BEFORE_S)
-                swaps.append((_ask(settings, turn[0]), turn[0]))
+                asked.append((_ask(settings, turn[0]), turn[0]))
                 _wait_for(lambda: seen.version[-1] == turn[0], f"decisions by {turn[0]}", ended)
                 turn.reverse()
             time.sleep(2 * AROUND_MS / 1000)
@@ -161,21 +163,21 @@ def _one_run(settings: Settings, rate: int, first: str, second: str) -> list[Row
             if traffic.poll() is None:
                 traffic.terminate()
                 traffic.wait(30)
-    return _lines(rate, seen, swaps, summary)
+    return _lines(rate, seen, asked, summary)
 
 
-def _beside_requests(settings: Settings, rate: int, first: str, second: str) -> list[Row]:
-    """One swap while single requests come at a rate."""
+def _beside_requests(settings: Settings, seconds: float, first: str, second: str) -> list[Row]:
+    """One swap while single requests come."""
     version = first if _live(settings) == second else second
     policies = {one: _policy(settings, one) for one in (first, second)}
     with reading(settings) as seen, ThreadPoolExecutor(1) as pool:
-        offered = pool.submit(run_offer, Offer(settings.http, rate, HTTP_SECONDS, each=True))
+        offered = pool.submit(run_offer, Offer(settings.http, HTTP_RATE, seconds, each=True))
         # what the edge decides is on `decisions` too
         _wait_for(lambda: seen.version, "decided request", offered.done)
         time.sleep(BEFORE_S)
         asked_ms = _ask(settings, version)
         outcome = offered.result()
-    return http_lines(rate, outcome, asked_ms, version, policies)
+    return http_lines(HTTP_RATE, outcome, asked_ms, version, policies)
 
 
 def http_lines(
@@ -190,7 +192,7 @@ def http_lines(
     decided = status == 200
     swapped = decided & (model == version)
     if not swapped.any():
-        raise BenchError(f"no answer by {version} within {HTTP_SECONDS:g} s: is the machine too busy?")
+        raise BenchError(f"no answer by {version} before the requests ended: is the machine too busy?")
     swapped_ms = (due_ms + took_ms)[swapped].min()
     quiet = took_ms[decided & (due_ms >= asked_ms - QUIET_MS) & (due_ms < asked_ms)]
     around = took_ms[decided & (np.abs(due_ms - swapped_ms) <= AROUND_MS)]

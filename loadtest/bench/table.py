@@ -12,10 +12,11 @@ import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from importlib.resources import files
 from pathlib import Path
 from statistics import median
 
-REPORTS = Path(__file__).parents[1] / "reports"
+REPORTS = Path(str(files("loadtest"))) / "reports"
 #: in the column `reached`
 NO, AT_LEAST, THEN = "no", "at least", "then"
 

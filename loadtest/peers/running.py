@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
 
 from loadtest.bench.features_parts.parts import PartsError, running_parts
-from loadtest.bench.processes import cpu_s, end
-from loadtest.peers.installing import CHECKOUT, PeerError
+from loadtest.bench.processes import cpu_s, running_once_said
+from loadtest.peers.installing import PeerError
 from loadtest.traffic.sending import SendError
 from loadtest.traffic.simulation import Run, simulate
 from streams.audit import LedgerUnreachable
@@ -71,28 +68,11 @@ def running_peer(name: str, command: Sequence[str]) -> Iterator[RunningPeer]:
             if broker.embedded:
                 raise PeerError("no Kafka here, only its mock")
             filled = [part.format(bootstrap=broker.settings.kafka, folder=folder) for part in command]
-            with _started(filled, Path(folder) / "errors") as process:
-                processes = {"kafka": psutil.Process(broker.kafka_pid), name: psutil.Process(process.pid)}
+            with running_once_said(filled, lambda line: line.strip() == "ready", READY_WITHIN_S) as (
+                process,
+                _,
+            ):
+                processes = {"kafka": psutil.Process(broker.kafka_pid), name: process}
                 yield RunningPeer(broker.settings.kafka, processes)
     except PartsError as error:
         raise PeerError(str(error)) from error
-
-
-@contextmanager
-def _started(command: Sequence[str], errors: Path) -> Iterator[subprocess.Popen[str]]:
-    """The process, once it has printed "ready"."""
-    with errors.open("w") as stderr:
-        process = subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=stderr, text=True)
-    assert process.stdout is not None
-    watchdog = threading.Timer(READY_WITHIN_S, process.kill)
-    watchdog.start()
-    try:
-        if not any(line.strip() == "ready" for line in process.stdout):
-            raise PeerError(f"it was not ready: {errors.read_text()[-500:]}")
-        watchdog.cancel()
-        # what it prints from now on is nobody's, and must not fill the pipe
-        threading.Thread(target=process.stdout.read, daemon=True).start()
-        yield process
-    finally:
-        watchdog.cancel()
-        end(process)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -23,9 +21,9 @@ from loadtest.bench.features_parts.backlog import send
 from loadtest.bench.features_parts.parts import Parts
 from loadtest.bench.features_parts.store_only import store_row
 from loadtest.bench.features_parts.traffic import SEED, WARM_DAYS, Traffic
-from loadtest.bench.processes import end
+from loadtest.bench.processes import running_once_said
 from loadtest.bench.table import Row, left_out, times
-from loadtest.peers.installing import CHECKOUT, PeerError, java_command, python_of
+from loadtest.peers.installing import PeerError, java_command, python_of
 from loadtest.peers.meter import SHARES
 from loadtest.peers.windows import Kept, add
 from loadtest.traffic.simulator import create_world, history_table
@@ -179,27 +177,10 @@ def run(command: list[str], within_s: float) -> dict[str, Any]:
     Raises:
         PeerError: it ended, or said nothing within ``within_s``.
     """
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True
-        )
-        watchdog = threading.Timer(within_s, process.kill)
-        watchdog.start()
-        try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                # Faust's worker hides the cursor first, on the same line
-                if line.endswith("}\n") and "{" in line:
-                    told: dict[str, Any] = json.loads(line[line.index("{") :])
-                    return told
-            errors.seek(0)
-            said = errors.read().decode(errors="replace").strip().splitlines()
-            raise PeerError(
-                f"it ended without a result, or not within {within_s:g} s: {said[-1] if said else ''}"
-            )
-        finally:
-            watchdog.cancel()
-            end(process)
+    # Faust's worker hides the cursor first, on the same line
+    with running_once_said(command, lambda line: line.endswith("}\n") and "{" in line, within_s) as (_, line):
+        told: dict[str, Any] = json.loads(line[line.index("{") :])
+        return told
 
 
 def _faust() -> list[str]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +15,7 @@ import httpx
 import psutil
 import redis
 
-from loadtest.bench.processes import end
+from loadtest.bench.processes import running_once_said
 from loadtest.peers.installing import PeerError
 from streams.runtime.settings import Settings
 
@@ -40,21 +38,13 @@ def running_peer(settings: Settings, model: Path, workers: int) -> Iterator[tupl
     command = [
         sys.executable, "-m", "loadtest.peers.feast_service", store, str(model), str(port), str(workers), str(folder),
     ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    watchdog = threading.Timer(START_WITHIN_S, process.kill)
-    watchdog.start()
     try:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        if not any(line.startswith('{"filled"') for line in process.stdout):
-            raise PeerError(f"it ended: {process.stderr.read()[-500:]}")
-        url = f"http://127.0.0.1:{port}"
-        _answers(url)
-        watchdog.cancel()
-        yield url, psutil.Process(process.pid)
+        filled = running_once_said(command, lambda line: line.startswith('{"filled"'), START_WITHIN_S)
+        with filled as (process, _):
+            url = f"http://127.0.0.1:{port}"
+            _answers(url)
+            yield url, process
     finally:
-        watchdog.cancel()
-        end(process)
         shutil.rmtree(folder, ignore_errors=True)
         _forget(settings)
 

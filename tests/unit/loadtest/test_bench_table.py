@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import calibration
+from loadtest.bench import calibration as bench_calibration
 from loadtest.bench import table
+from loadtest.bench.calibration import Speed, describe
 from loadtest.bench.report import short_of_targets
 from loadtest.bench.table import Row, left_out, markdown, shown, times, write_report
-from loadtest.calibration import Speed, describe
 
 
 def test_the_table_says_medians_ratios_and_what_was_left_out() -> None:
@@ -107,8 +107,8 @@ def test_what_falls_short_says_where_its_time_goes() -> None:
 
 def test_the_calibration_loop_does_the_same_work_every_time() -> None:
     # on every machine: integers only
-    assert calibration.fixed_work() == 2_411_311_978
-    look = calibration.measure()
+    assert bench_calibration.fixed_work() == 2_411_311_978
+    look = bench_calibration.measure()
     assert look.cpu_ms > 0 and look.clock_ms > 0
 
 
