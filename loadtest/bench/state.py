@@ -37,11 +37,11 @@ def state_rows(cards: int, port_base: int = 0) -> Iterator[Row]:
     try:
         with running_parts(port_base) as parts:
             if parts.embedded:
-                yield left_out(WHAT, "no Kafka here, only its mock")
+                yield left_out(WHAT, "no Kafka here, only its mock", "stated")
                 return
             yield from _stored(parts, table)
     except (PartsError, ProcessorStuck) as error:
-        yield left_out(WHAT, str(error))
+        yield left_out(WHAT, str(error), "stated")
 
 
 def _stored(parts: Parts, table: pa.Table) -> Iterator[Row]:

@@ -79,7 +79,8 @@ def _target(text: str) -> float | None:
 
 def left_out(what: str, why: str, at_least: str = "", then: str = "") -> Row:
     """A line that was not measured, and why."""
-    return Row(what, at_least=at_least, then=then, note=f"not measured: {why}")
+    # one line of a table, however many the reason has
+    return Row(what, at_least=at_least, then=then, note=f"not measured: {' '.join(why.split())}")
 
 
 def times(row: Row, ours: Row | None) -> str:
