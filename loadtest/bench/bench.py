@@ -1,7 +1,7 @@
-"""The whole table: stream, ratios to a bare pipe and to Kafka Streams, model swap, HTTP edge, memory, GPU. ``make bench``
+"""The whole table: stream, ratios to a bare pipe and to Kafka Streams, swap, HTTP, explanations, memory. ``make bench``
 
     python -m loadtest.bench [--runs 5] [--seconds 60] [--rates 1000,10000,20000] [--quick] [--report]
-                             [--only stream,ratio,swap,http,state,gpu,scorer,profile]
+                             [--only stream,ratio,swap,http,explained,state,gpu,scorer,profile]
 
 One stack of its own for each of stream, ratio, swap, HTTP and profile, one after the other; a fixed loop before and after each
 section says how fast the machine was. With ``--report`` the table is written to ``loadtest/reports/<date>-scoring.md`` with plots of
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loadtest.bench import calibration as bench_calibration
+from loadtest.bench import explained as bench_explained
 from loadtest.bench import gpu as bench_gpu
 from loadtest.bench import http as bench_http
 from loadtest.bench import profiling
@@ -32,7 +33,7 @@ from loadtest.bench.stream_plots import plot_cpu, plot_latency
 from loadtest.bench.table import Row, chosen_sections, left_out, shown, write_report
 from loadtest.peers.installing import PeerError
 
-SECTIONS = ("stream", "ratio", "swap", "http", "state", "gpu", "scorer", "profile")
+SECTIONS = ("stream", "ratio", "swap", "http", "explained", "state", "gpu", "scorer", "profile")
 SWAP_RATE = 5_000
 #: at which processes are looked into
 PROFILED_RATE = 8_000
@@ -103,6 +104,7 @@ def measure(chosen: list[str], size: Size, found: Found) -> Iterator[Row]:
         "ratio": _ratio,
         "swap": _swap,
         "http": _http,
+        "explained": _explained,
         "state": _state,
         "gpu": _gpu,
         "scorer": _scorer,
@@ -158,6 +160,12 @@ def _swap(size: Size, _found: Found) -> Iterator[Row]:
 
 def _http(size: Size, _found: Found) -> Iterator[Row]:
     yield from bench_http.http_rows(None, bench_http.Size(size.runs, size.http_seconds))
+
+
+def _explained(size: Size, _found: Found) -> Iterator[Row]:
+    yield from bench_explained.explained_rows(
+        bench_explained.RATE, size.seconds, bench_explained.REVIEWED, bench_explained.PORT_BASE
+    )
 
 
 def _state(size: Size, _found: Found) -> Iterator[Row]:

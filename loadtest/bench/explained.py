@@ -23,8 +23,8 @@ import msgspec
 import numpy as np
 
 from features.catalogue import WIDTH
-from loadtest.bench.running_stack import StackError, running_stack
-from loadtest.bench.stream import TOLLGATE, RunFailed, simulate
+from loadtest.bench.running_stack import TOLLGATE, StackError, running_stack
+from loadtest.bench.stream import RunFailed, simulate
 from loadtest.bench.table import Row, conditions, left_out, markdown
 from models.bundle.content import MODEL, load_bundle, publish
 from models.bundle.registry import VersionState, next_version, write_state
