@@ -52,6 +52,7 @@ class Size:
     profile_seconds: float = 6.0
     cards: int = bench_state.CARDS
     scorer_rows: int = 60_000
+    ratio_rate: int = bench_ratio.RATE
     swaps: int = bench_swap.SWAPS
     swap_http_seconds: float = bench_swap.HTTP_SECONDS
 
@@ -59,7 +60,8 @@ class Size:
 def quick(rates: tuple[int, ...]) -> Size:
     """As little as shows that everything still runs."""
     return Size(
-        1, 5.0, rates, warm_s=3.0, http_seconds=1.0, profile_seconds=1.0, cards=1_000, scorer_rows=5_000, swaps=2,
+        1, 5.0, rates, warm_s=3.0, http_seconds=1.0, profile_seconds=1.0, cards=1_000, scorer_rows=5_000,
+        ratio_rate=1_000, swaps=2,
         swap_http_seconds=25.0,
     )  # fmt: skip
 
@@ -147,7 +149,7 @@ def _stream(size: Size, found: Found) -> Iterator[Row]:
 def _ratio(size: Size, _found: Found) -> Iterator[Row]:
     with running_stack(None, bench_ratio.PORT_BASE) as settings:
         yield from bench_ratio.ratio_rows(
-            settings, bench_ratio.RATE, size.runs, size.seconds, warm_s=size.warm_s
+            settings, size.ratio_rate, size.runs, size.seconds, warm_s=size.warm_s
         )
 
 
