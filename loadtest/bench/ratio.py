@@ -7,8 +7,9 @@ The bare pipe reads transactions and writes decisions of the size that ours have
 through ONNX Runtime (``loadtest/peers/kafka_streams``), with neither reasons nor archive, labels or drift.
 
 Each has a broker of its own, set up as ours, that gets the same transactions and labels from the same sender; decisions are
-counted and timed by the same measurement. CPU is that of the broker and of what decides: sender and measurement
-are left out everywhere. All are up from the first to the last run, and one works at a time, so what idles meets each alike.
+counted and timed by the same measurement. CPU is that of the broker and of all that belongs to the one who decides (of ours
+every process of the stack): sender and measurement are left out everywhere. All are up from the first to the last run, and one
+works at a time, so what idles meets each alike.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import psutil
 from loadtest.bench.features_parts.parts import PartsError, running_parts
 from loadtest.bench.processes import cpu_s, running_once_said
 from loadtest.peers.installing import PeerError
+from loadtest.traffic.measurement import MeasurementError
 from loadtest.traffic.sending import SendError
 from loadtest.traffic.simulation import Run, simulate
 from streams.audit import LedgerUnreachable
@@ -40,7 +41,7 @@ class RunningPeer:
         )
         try:
             return simulate(self.bootstrap, run, look=self._look)
-        except (SendError, LedgerUnreachable) as error:
+        except (SendError, MeasurementError, LedgerUnreachable) as error:
             raise PeerError(f"{rate:,}/s: {error}") from error
 
     def _look(self) -> list[dict[str, Any]]:
