@@ -45,7 +45,7 @@ format: setup-dev ## Format the code and apply the linter's fixes
 	.venv/bin/ruff format $(SOURCES)
 	.venv/bin/ruff check --fix $(SOURCES)
 
-bench: setup-dev ## Measure stream, bare pipe, Kafka Streams, swap, HTTP, memory, GPU, scorer, profile: medians of RUNS=5 beside their targets, two hours; SECONDS=60, ONLY=stream, QUICK=1
+bench: setup-dev ## Measure stream, bare pipe, Kafka Streams, swap, HTTP, memory, GPU, scorer, profile: medians of RUNS=5 beside their targets, an hour and a half; SECONDS=60, ONLY=stream, QUICK=1
 	@$(PYTHON) -m loadtest.bench --report --runs $(or $(RUNS),5) --seconds $(or $(SECONDS),60) $(if $(ONLY),--only $(ONLY)) $(if $(RATES),--rates $(RATES)) $(if $(QUICK),--quick)
 
 bench-scaling: setup-dev ## Measure CPU with one and two processors and scoring replicas, 2 to 16 partitions, at RATE=5000
