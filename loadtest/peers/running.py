@@ -63,7 +63,7 @@ def running_peer(name: str, command: Sequence[str]) -> Iterator[RunningPeer]:
     """
     try:
         with (
-            running_parts(0, "kafka") as broker,
+            running_parts(0, redis_too=False) as broker,
             tempfile.TemporaryDirectory(prefix="tollgate-peer-") as folder,
         ):
             if broker.embedded:

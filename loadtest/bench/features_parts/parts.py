@@ -1,4 +1,4 @@
-"""Kafka, Redis or both, set up as a stack's, and what their processes have used so far."""
+"""Kafka and Redis, set up as a stack's, and what their processes have used so far."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class Parts:
 
 
 @contextmanager
-def running_parts(port_base: int, *programs: str) -> Iterator[Parts]:
-    """Start ``kafka``, ``redis`` or (default) both (``port_base`` 0: anywhere free), and leave nothing behind.
+def running_parts(port_base: int, *, redis_too: bool = True) -> Iterator[Parts]:
+    """Start Kafka, and Redis where wanted (``port_base`` 0: anywhere free), and leave nothing behind.
 
     Raises:
         PartsError: a program is missing, or they were not ready in time.
@@ -60,7 +60,7 @@ def running_parts(port_base: int, *programs: str) -> Iterator[Parts]:
     try:
         try:
             started = subprocess.run(
-                [*command, "up", *(programs or ("kafka", "redis")), "--home", str(home), "--port-base", str(port_base)],
+                [*command, "up", "kafka", *(["redis"] if redis_too else []), "--home", str(home), "--port-base", str(port_base)],
                 capture_output=True, text=True, timeout=START_WITHIN_S, check=True,
             )  # fmt: skip
         except subprocess.CalledProcessError as error:
