@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -24,7 +25,7 @@ import numpy as np
 from features.catalogue import WIDTH
 from loadtest.bench.running_stack import TOLLGATE, StackError, running_stack
 from loadtest.bench.stream import RunFailed, simulate
-from loadtest.bench.table import Row, left_out, shown
+from loadtest.bench.table import Row, conditions, left_out, markdown
 from models.bundle.content import MODEL, load_bundle, publish
 from models.bundle.registry import VersionState, next_version, write_state
 from models.scoring.scorer import Scorer
@@ -32,7 +33,7 @@ from streams.runtime.settings import Settings
 
 PORT_BASE = 26600
 RATE, SECONDS, REVIEWED = 1_000, 60.0, 0.9
-UP_WITHIN_S = 400.0
+UP_WITHIN_S = 300.0
 
 
 def main() -> None:
@@ -42,7 +43,8 @@ def main() -> None:
     parser.add_argument("--reviewed", type=float, default=REVIEWED, help="share of transactions, about")
     parser.add_argument("--port-base", type=int, default=PORT_BASE)
     args = parser.parse_args()
-    shown(explained_rows(args.rate, args.seconds, args.reviewed, args.port_base))
+    print(markdown(list(explained_rows(args.rate, args.seconds, args.reviewed, args.port_base))))
+    print(f"\n{conditions()}")
 
 
 def explained_rows(rate: int, seconds: float, reviewed: float, port_base: int) -> Iterator[Row]:
@@ -51,26 +53,41 @@ def explained_rows(rate: int, seconds: float, reviewed: float, port_base: int) -
     folder = tempfile.mkdtemp(prefix="tollgate-explained-")
     try:
         with running_stack(None, port_base, folder=folder) as settings:
-            version = publish_reviewing(settings, reviewed)
+            listed = json.loads(_tollgate(folder, "models", "list", "--json"))
+            [live] = [row["version"] for row in listed if row["state"] == "live"]
+            version = publish_reviewing(settings, live, reviewed)
             _tollgate(folder, "models", "approve", version, "--by", "bench", "--why", "bench of explanations")
             _tollgate(folder, "down")
-            _tollgate(folder, "up", "--port-base", str(port_base))
+            _tollgate(folder, "up", "--port-base", str(port_base), "--wait", f"{UP_WITHIN_S:g}")
             summary = simulate(folder, rate, seconds, 41)
     except (StackError, RunFailed, subprocess.SubprocessError) as error:
-        yield left_out(f"{name}p99 append to append", str(error), "100")
+        yield left_out(
+            f"{name}p99 from the append on `transactions` to the one on `decisions`", str(error), "100"
+        )
         return
+    yield from summary_rows(name, summary)
+
+
+def summary_rows(name: str, summary: dict[str, Any]) -> list[Row]:
+    """The lines of one run, from what ``tollgate simulate --json`` said of it."""
     latency, decided = summary["latency_ms"], summary["decided"]
     note = f"p50 {latency['p50']:.0f}, p99.9 {latency['p999']:.0f}, longest {latency['max']:.0f} ms"
-    yield Row(f"{name}p99 append to append", [latency["p99"]], "ms", "100", note=note)
     share = 100 * (1 - decided["scored"] / max(1, sum(decided.values())))
     lost = summary["missing"] + summary["duplicated"]
-    yield Row(f"{name}not decided in full", [share], "%", "1", note=f"missing or doubled: {lost}")
+    return [
+        Row(
+            f"{name}p99 from the append on `transactions` to the one on `decisions`",
+            [latency["p99"]],
+            "ms",
+            "100",
+            note=note,
+        ),
+        Row(f"{name}not decided in full", [share], "%", "1", note=f"missing or doubled: {lost}"),
+    ]
 
 
-def publish_reviewing(settings: Settings, reviewed: float) -> str:
-    """The served model under the next version, awaiting approval, with a policy that reviews such a share of its reference."""
-    listed = json.loads(_tollgate(settings.home, "models", "list", "--json"))
-    [live] = [row["version"] for row in listed if row["state"] == "live"]
+def publish_reviewing(settings: Settings, live: str, reviewed: float) -> str:
+    """The version ``live`` once more under the next version, awaiting approval, with a policy that reviews such a share of its reference."""
     bundle = load_bundle(settings.bundles_dir / MODEL / live, settings.keys_dir / "trusted")
     scorer = Scorer(bundle, measure=False)
     rows = np.full((len(bundle.reference.matrix), WIDTH), np.nan, np.float32)
@@ -86,7 +103,9 @@ def publish_reviewing(settings: Settings, reviewed: float) -> str:
 
 def _tollgate(home: str, *args: str) -> str:
     command = [TOLLGATE, *args, "--home", home]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=UP_WITHIN_S).stdout
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, timeout=UP_WITHIN_S + 60
+    ).stdout
 
 
 if __name__ == "__main__":
