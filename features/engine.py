@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from features.catalogue import WIDTH
-from features.kernels.columns import Payments
+from features.kernels.columns import Payments, moments
 from features.kernels.payer import (
     APPLY,
+    BEFORE,
     CARD_COLUMNS,
     CONSULT,
     CUSTOMER_COLUMNS,
@@ -75,6 +76,23 @@ def computed(
     seen = np.zeros(len(places.cards), dtype=np.uint8)
     fill_features(payments, places, profiles, out, seen, apply=apply)
     return out, seen
+
+
+def known_before(
+    event_ms: npt.NDArray[np.int64], places: Places, profiles: Profiles
+) -> npt.NDArray[np.float32]:
+    """What is known of entities at n moments without a payment, float32 (n, WIDTH), as ``computed`` has it.
+
+    A window of a payer holds the payments up to the moment; entries that look at a payment are NaN.
+    """
+    nothing = moments(event_ms)
+    out = np.full((len(event_ms), WIDTH), np.nan, dtype=np.float32)
+    seen = np.zeros(len(event_ms), dtype=np.uint8)
+    payer_features(nothing, places.cards, profiles.cards, BEFORE, CARD_COLUMNS, out, seen)
+    payer_features(nothing, places.customers, profiles.customers, BEFORE, CUSTOMER_COLUMNS, out, seen)
+    fraud_features(nothing, places.frauds, profiles.frauds, out)
+    shared_entity_features(nothing, places.shared_entities, profiles.shared_entities, out)
+    return out
 
 
 def computed_beside(

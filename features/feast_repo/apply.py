@@ -10,11 +10,13 @@ import pyarrow.parquet as pq
 import yaml
 from feast import FeatureStore
 
-from features.feast_repo.archived import FOLDER, SCHEMA, STATE_FOLDER, state_schema
+from features.feast_repo.archived import FOLDER, SCHEMA
 from features.feast_repo.definitions import definitions
-from features.store.keys import JOIN_KEYS, PROJECT, VIEWS
+from features.store.feast_history import TollgateOfflineStore
+from features.store.feast_store import TollgateOnlineStore
 
 CONFIG_FILE = "feature_store.yaml"
+PROJECT = "tollgate"
 
 
 class FeastError(Exception):
@@ -23,25 +25,21 @@ class FeastError(Exception):
     exit_code = 3
 
 
-def apply_repo(feast_dir: Path, redis_connection: str, archive_dir: Path, project: str = PROJECT) -> None:
+def apply_repo(
+    feast_dir: Path, redis: str, archive_dir: Path, *, online_store: type = TollgateOnlineStore
+) -> None:
     """Write the configuration and register entities, views and services. Repeating it changes nothing.
 
     Args:
         feast_dir: where ``feature_store.yaml`` and the registry file live.
-        redis_connection: ``host:port`` and Feast's options, or ``redis://host:port``.
-        archive_dir: the Parquet archive; what it lacks gets a file with columns and no rows.
-
-    Raises:
-        FeastError: the project is another than the online layout's: its keys would not be found.
+        redis: where profiles are, ``redis://host:port`` or ``unix:///path``; is not asked here.
+        archive_dir: the Parquet archive; an empty one gets a file with columns and no rows.
+        online_store: class of the online store.
     """
-    if project != PROJECT:
-        raise FeastError(
-            f"the online store's keys end in {PROJECT!r}; another project ({project!r}) would find none of them"
-        )
     archive = archive_dir.resolve()
     feast_dir.mkdir(parents=True, exist_ok=True)
-    _ensure_columns(archive)
-    _write_config(feast_dir, redis_connection.removeprefix("redis://").rstrip("/"), project)
+    _ensure_columns(archive / FOLDER / "date=1970-01-01" / f"{FOLDER}-empty.parquet")
+    _write_config(feast_dir, {"type": _path_of(online_store), "redis": redis})
     open_store(feast_dir).apply(definitions(archive).objects())
 
 
@@ -56,18 +54,17 @@ def open_store(feast_dir: Path) -> FeatureStore:
     return FeatureStore(repo_path=str(feast_dir))
 
 
-def _write_config(feast_dir: Path, redis: str, project: str) -> None:
+def _write_config(feast_dir: Path, online_store: dict[str, str]) -> None:
     config = {
-        "project": project,
+        "project": PROJECT,
         "provider": "local",
         "registry": {
             "registry_type": "file",
             "path": str(feast_dir.resolve() / "registry.db"),
             "cache_ttl_seconds": 60,
         },
-        # a view that is taken away must not make Feast scan, and delete from, the hot path's store
-        "online_store": {"type": "redis", "connection_string": redis, "full_scan_for_deletion": False},
-        "offline_store": {"type": "dask"},
+        "online_store": online_store,
+        "offline_store": {"type": _path_of(TollgateOfflineStore)},
         "entity_key_serialization_version": 3,
     }
     path = feast_dir / CONFIG_FILE
@@ -76,19 +73,17 @@ def _write_config(feast_dir: Path, redis: str, project: str) -> None:
     waiting.replace(path)
 
 
-def _ensure_columns(archive: Path) -> None:
-    _empty_file(archive / FOLDER / "date=1970-01-01" / f"{FOLDER}-empty.parquet", SCHEMA)
-    for view in VIEWS:
-        schema = state_schema(JOIN_KEYS[view.entity], view.fields)
-        _empty_file(archive / STATE_FOLDER / view.name / "empty.parquet", schema)
+def _path_of(store: type) -> str:
+    return f"{store.__module__}.{store.__qualname__}"
 
 
-def _empty_file(path: Path, schema: pa.Schema) -> None:
+def _ensure_columns(path: Path) -> None:
+    """Feast reads the columns' types from the files, also where there is nothing yet."""
     # one of before lacks the columns that have come since
     with contextlib.suppress(FileNotFoundError, pa.ArrowInvalid):
-        if pq.read_schema(path).equals(schema):
+        if pq.read_schema(path).equals(SCHEMA):
             return
     path.parent.mkdir(parents=True, exist_ok=True)
     waiting = path.with_name(f".{path.name}.apply")
-    pq.write_table(schema.empty_table(), waiting)
+    pq.write_table(SCHEMA.empty_table(), waiting)
     waiting.replace(path)

@@ -27,15 +27,3 @@ SCHEMA = pa.schema(
         ("missing", pa.int32()), *((column, pa.float32()) for column in COLUMNS.values()),
     ]
 )  # fmt: skip
-
-#: folder under the archive for what is pushed through Feast's SDK; the hot path does not write there
-STATE_FOLDER = "state"
-
-
-def state_schema(join_key: str, fields: tuple[tuple[str, str], ...]) -> pa.Schema:
-    """Columns of one online view as Feast's offline store sees it; ``fields`` are (name, "bytes" or "int64")."""
-    types = {"bytes": pa.binary(), "int64": pa.int64()}
-    columns = [(name, types[kind]) for name, kind in fields]
-    return pa.schema(
-        [(join_key, pa.string()), *columns, ("event_timestamp", _MS), ("created_timestamp", _MS)]
-    )

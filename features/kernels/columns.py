@@ -103,3 +103,12 @@ def columns_of(
     out["mcc"] = [mcc_number(t.mcc) for t in transactions]
     out["currency"] = [currency_number(t.currency) for t in transactions]
     return out
+
+
+def moments(event_ms: npt.NDArray[np.int64]) -> Payments:
+    """No payments, only their moments, PAYMENT (n,): whatever a payment would say is absent (``features.kernels.payer.BEFORE``)."""
+    out = np.zeros(len(event_ms), dtype=PAYMENT)
+    out["event_ms"], out["offset"] = event_ms, -1
+    for name in ("latitude", "longitude", "channel", "mcc", "currency"):
+        out[name] = NAN
+    return out

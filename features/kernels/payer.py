@@ -31,7 +31,7 @@ NEW, DUPLICATE, POSSIBLE = 0, 1, 2
 #: the span of a value that no payment of the last week has
 _NO_SPAN = 3
 #: whether a payment may already be in the profile, and whether it is added (see ``payer_features``)
-READ, APPLY, CONSULT = 0, 1, 2
+READ, APPLY, CONSULT, BEFORE = 0, 1, 2, 3
 
 CARD_COLUMNS, CUSTOMER_COLUMNS = FIRST_COLUMN["card"], FIRST_COLUMN["customer"]
 
@@ -93,7 +93,8 @@ def payer_features(payments: Any, slots: Any, arena: Any, mode: int, first: int,
         slots: int64 (n,), the payer's slot in ``arena``; -1 if there is no payer (the row is left as it is).
         arena: ``features.profile.records.PAYER`` records; changed if ``mode`` is APPLY.
         mode: with APPLY and READ, a payment that is already in the profile is a repetition (``seen``). With CONSULT it is the
-            payment itself, applied before, and is left out of its own history.
+            payment itself, applied before, and is left out of its own history. BEFORE: there is no payment, only its time
+            (``features.kernels.columns.moments``): windows contain what came before, and entries that look at the payment stay NaN.
         first: CARD_COLUMNS or CUSTOMER_COLUMNS: the payer's first column.
         out: float32 (n, WIDTH), NaN-filled.
         seen: uint8 (n,); set to DUPLICATE if the payment was applied before (its row is left as it is), and to POSSIBLE if it may
@@ -110,14 +111,15 @@ def payer_features(payments: Any, slots: Any, arena: Any, mode: int, first: int,
             continue
         tx, p = payments[i], arena[slot]
         held = NEW
-        if mode != CONSULT:
+        if mode in (READ, APPLY):
             held = DUPLICATE if tx.offset >= 0 and tx.offset <= p.offset else _held(tx, p)
             seen[i] = held
             if held == DUPLICATE:
                 continue
         row = out[i, first:]
-        _windows(tx, p, row, totals, squares, values, spans, youngest)
-        _tables(tx, p, row)
+        _windows(tx, p, mode != BEFORE, row, totals, squares, values, spans, youngest)
+        if mode != BEFORE:
+            _tables(tx, p, row)
         _habits(tx, p, row)
         if mode == APPLY and held == NEW:
             _apply(tx, p)
@@ -180,9 +182,9 @@ def _window_of(age: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _windows(
-    tx: Any, p: Any, row: Any, totals: Any, squares: Any, values: Any, spans: Any, youngest: Any
+    tx: Any, p: Any, own: bool, row: Any, totals: Any, squares: Any, values: Any, spans: Any, youngest: Any
 ) -> None:
-    """Statistics of the windows. ``totals`` (5, 6) and ``squares`` (6,) hold, for the payments in a window and no shorter one:
+    """Statistics of the windows, with the payment itself if there is one (``own``). ``totals`` (5, 6) and ``squares`` (6,) hold, for the payments in a window and no shorter one:
     count, sum, maximum, sum of differences from a pivot, the pivot (one of the amounts), and the sum of squared differences.
     For ``values`` (3, RECENT + 1), ``spans`` (RECENT + 1,) and ``youngest`` see ``_distinct``.
     """
@@ -196,7 +198,7 @@ def _windows(
     own_id, own_merchant = tx.id_hash & 0xFFFF, tx.merchant_hash & 0xFFFF
     base = p.base_ms
     known_merchant = False
-    small = 1 if amount <= SMALL_AMOUNT else 0
+    small = 1 if own and amount <= SMALL_AMOUNT else 0
     week = 0
     for j in range(p.n):
         age = t - (base + np.int64(p.recent[j].t))
@@ -204,7 +206,7 @@ def _windows(
             continue
         value = np.int64(p.recent[j].amount) + (np.int64(p.recent[j].amount_high) << 32)
         merchant = np.int64(p.recent[j].merchant)
-        if age == 0 and value == amount and p.recent[j].id == own_id:
+        if own and age == 0 and value == amount and p.recent[j].id == own_id:
             continue
         if last_age < 0 or age < last_age:
             last_age = age
@@ -232,16 +234,17 @@ def _windows(
             week += 1
     last_age = _old_windows(t, last_age, p, totals, squares)
     row[_SMALL] = small
-    row[_NEW_MERCHANT] = 0.0 if known_merchant else 1.0
     if last_age >= 0:
         row[_SINCE] = last_age / 1000.0
-    _write_windows(row, totals, squares, amount)
+    if own:
+        row[_NEW_MERCHANT] = 0.0 if known_merchant else 1.0
+    _write_windows(row, totals, squares, amount, own)
     spans[week] = 0
     values[0, week] = own_merchant
     values[1, week] = tx.country % 255 + 1 if tx.country != 0 else 0
     values[2, week] = tx.device_hash % 255 + 1 if tx.device_hash != 0 else 0
     for kind in range(3):
-        _distinct(values[kind], spans, week + 1, kind > 0, youngest, row[_DISTINCT[kind] :])
+        _distinct(values[kind], spans, week + own, kind > 0, youngest, row[_DISTINCT[kind] :])
 
 
 @njit(cache=True, nogil=True)
@@ -327,8 +330,11 @@ def _distinct(values: Any, spans: Any, n: int, sparse: bool, youngest: Any, row:
 
 
 @njit(cache=True, nogil=True)
-def _write_windows(row: Any, totals: Any, squares: Any, amount: int) -> None:
-    """Turn the statistics of payments in a window and no shorter one into those of whole windows; then compare the amount with 30 days."""
+def _write_windows(row: Any, totals: Any, squares: Any, amount: int, own: bool) -> None:
+    """Turn the statistics of payments in a window and no shorter one into those of whole windows; then compare the amount with 30 days.
+
+    Without a payment (not ``own``) ``amount`` is 0, and an empty window has neither mean nor maximum.
+    """
     count, total, biggest = 0, 0, 0
     # mean and sum of squared differences from it, merged window by window without cancellation (Chan et al. 1979)
     mean, apart = 0.0, 0.0
@@ -348,13 +354,16 @@ def _write_windows(row: Any, totals: Any, squares: Any, amount: int) -> None:
             total += totals[1, w]
             mean += (here - mean) * inside / count
             biggest = max(biggest, totals[2, w])
-        row[_COUNT + w] = count + 1
+        payments = count + own
+        row[_COUNT + w] = payments
         row[_SUM + w] = total + amount
-        row[_MEAN + w] = (total + amount) / (count + 1)
+        if payments == 0:
+            continue
+        row[_MEAN + w] = (total + amount) / payments
         row[_MAX + w] = max(biggest, amount)
-        own = (amount - mean) * (amount - mean) * (count / (count + 1))
-        row[_STD + w] = math.sqrt((apart + own) / (count + 1))
-    if count >= 1:
+        beside = (amount - mean) * (amount - mean) * (count / (count + 1)) if own else 0.0
+        row[_STD + w] = math.sqrt((apart + beside) / payments)
+    if own and count >= 1:
         mean = total / count
         row[_RATIO] = amount / max(mean, 1.0)
         row[_RATIO_MAX] = amount / max(biggest, 1)

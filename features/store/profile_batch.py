@@ -9,7 +9,7 @@ import hiredis
 import numpy as np
 import numpy.typing as npt
 
-from features.engine import Places, Profiles, computed, entities_as_of, frauds_as_of
+from features.engine import Places, Profiles, computed, entities_as_of, frauds_as_of, known_before
 from features.kernels.columns import Payments
 from features.profile.records import (
     FRAUDS,
@@ -145,6 +145,10 @@ class Gather:
         With ``apply`` the cards' arena afterwards holds the batch.
         """
         return computed(columns, self._places(), self._profiles(), apply=apply)
+
+    def known_before(self, event_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """See ``features.engine.known_before``."""
+        return known_before(event_ms, self._places(), self._profiles())
 
     def entity_as_of(self) -> npt.NDArray[np.int64]:
         """See ``features.engine.entities_as_of``."""

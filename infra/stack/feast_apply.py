@@ -15,10 +15,9 @@ PAUSES_S = (1, 2, 5, 10)
 def main() -> int:
     settings = start_process("feast-apply", metrics=False, signals=False).settings
     log = logging.getLogger(__name__)
-    connection = settings.redis.removeprefix("redis://")
     for pause_s in (*PAUSES_S, None):
         try:
-            apply_repo(settings.feast_dir, connection, settings.archive_dir)
+            apply_repo(settings.feast_dir, settings.redis_address, settings.archive_dir)
         except Exception:
             log.exception("feast apply failed")
             if pause_s is None:

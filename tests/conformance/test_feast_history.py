@@ -1,4 +1,5 @@
-"""What Feast joins from the archive is, to the bit, what was served: late payments, equal event times and repetitions included.
+"""What Feast joins from the archive is, to the bit, what was served and what the trainer learns from: late payments, equal event
+times and repetitions included.
 
 The processor's own stages and the archive's own writer at work; only the log and the store are in memory. On a whole stack:
 ``tests/e2e/test_history_is_what_was_served.py``.
@@ -10,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
@@ -23,9 +25,14 @@ from features.catalogue import INDEX, LATE_BOUND_S, NAMES
 from features.feast_repo.apply import apply_repo, open_store
 from features.feast_repo.definitions import HISTORY_SERVICE, SERVED_SERVICE
 from features.transaction import Transaction, from_ms
+from models.training.dataset import MATURITY_MS, Dataset, from_archive
 from streams.archive.writer import Archive
+from streams.contracts.json_encoding import encode
+from streams.contracts.outcome import Outcome
 from streams.log.feature_batch import FeatureRecord
 from tests.property.test_parity import Stage
+from tests.support import archive_samples
+from tests.support.archive_samples import decision
 from tests.support.parity_world import APPENDED_MS, PARTITIONS
 
 #: flushes that the archive is written in, by as many runs of its process
@@ -56,6 +63,9 @@ class World:
     served: dict[str, FeatureRecord]
     #: duplicates too
     records: int
+    archive: Path
+    #: transactions whose label said fraud
+    frauds: set[str]
 
 
 @pytest.fixture(scope="module")
@@ -65,22 +75,48 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     stage.run(260)
     records = stage.log.records("features")
     _archive(root / "archive", records)
-    apply_repo(root / "feast", "127.0.0.1:1", root / "archive")
+    apply_repo(root / "feast", "redis://127.0.0.1:1", root / "archive")
     served: dict[str, FeatureRecord] = {}
     rows = stage.made()
     for made in rows:
         served.setdefault(made.transaction.transaction_id, made)
-    return World(open_store(root / "feast"), served, len(rows))
+    frauds = _label(root / "archive", list(served.values()))
+    return World(open_store(root / "feast"), served, len(rows), root / "archive", frauds)
+
+
+def _label(root: Path, made: list[FeatureRecord]) -> set[str]:
+    """Archive outcomes of three payments in four, a third of them frauds; some labels are corrected later. The frauds' ids."""
+    chance, outcomes, frauds = Random(5), [], set()
+    for record in made:
+        tx = record.transaction
+        for word in chance.choice([[], ["legit"], ["fraud"], ["fraud", "legit"]]):
+            said_at = from_ms(record.event_ms) + timedelta(hours=1 + len(outcomes))
+            decided = msgspec.structs.replace(
+                decision(0), transaction_id=tx.transaction_id, card_id=tx.card_id, event_time=tx.event_time
+            )
+            outcome = Outcome(
+                decision=decided, label=word, label_time=said_at, source="analyst", merchant_id=tx.merchant_id
+            )
+            place = len(outcomes)
+            outcomes.append(
+                archive_samples.Record("outcomes", 0, place, APPENDED_MS + place, encode(outcome))
+            )
+            (frauds.add if word == "fraud" else frauds.discard)(tx.transaction_id)
+    archive = Archive(root, _refuse)
+    archive.add(outcomes, 0.0)
+    archive.close()
+    return frauds
+
+
+def _refuse(record: object, reason: str) -> None:
+    raise AssertionError(f"{record} refused: {reason}")
 
 
 def _archive(root: Path, records: list[Any]) -> None:
-    def refuse(record: object, reason: str) -> None:
-        raise AssertionError(f"{record} refused: {reason}")
-
     # a broker appends some records in the same millisecond
     appended = [record._replace(timestamp=APPENDED_MS + record.offset // 3) for record in records]
     for run in range(RUNS):
-        archive = Archive(root, refuse)
+        archive = Archive(root, _refuse)
         starts = archive.start_positions([("features", p) for p in range(PARTITIONS)])
         assert (run > 0) == any(starts.values())
         part = appended[: len(appended) * (run + 1) // RUNS]
@@ -103,6 +139,41 @@ def test_every_decision_has_the_vector_that_it_was_made_with(world: World) -> No
     for row in joined.itertuples():
         own = world.served[row.transaction_id]
         assert (row.amount_minor, row.missing) == (own.transaction.amount_minor, own.missing)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_training_through_feast_learns_from_the_trainers_own_rows(world: World, share: float) -> None:
+    """Rows that are old enough at the cut-off, with the labels that came: the same data set, to the bit."""
+    times = sorted(made.event_ms for made in world.served.values())
+    as_of_ms = times[int(share * (len(times) - 1))] + MATURITY_MS
+    trainers = from_archive(world.archive, as_of_ms=as_of_ms)
+    assert trainers is not None
+    old = [name for name, made in world.served.items() if made.event_ms <= as_of_ms - MATURITY_MS]
+    moments = [from_ms(world.served[name].event_ms) for name in old]
+    joined = _joined(world, pd.DataFrame({"transaction_id": old, "event_timestamp": moments}), SERVED_SERVICE)
+    names = joined["transaction_id"].tolist()
+    of_feast = Dataset(
+        np.ascontiguousarray(joined[list(NAMES)].to_numpy(dtype=np.float32)),
+        np.array([name in world.frauds for name in names]),
+        np.array([world.served[name].event_ms for name in names]),
+        np.array([world.served[name].transaction.card_id for name in names]),
+    )
+    assert len(trainers) == len(of_feast) == len(old) > 50
+    assert 0.1 < trainers.frauds / len(trainers) < 0.5
+    ours, theirs = _in_one_order(trainers), _in_one_order(of_feast)
+    assert ours.fingerprint() == theirs.fingerprint()
+    assert ours.card.tolist() == theirs.card.tolist()
+
+
+def _in_one_order(data: Dataset) -> Dataset:
+    """Payments of one moment in an order of their own: neither side promises one. Every NaN with the same bits."""
+    matrix = np.where(np.isnan(data.matrix), np.float32(np.nan), data.matrix)
+    keys = [
+        (moment, card, row.tobytes())
+        for moment, card, row in zip(data.event_ms.tolist(), data.card.tolist(), matrix, strict=True)
+    ]
+    order = np.array(sorted(range(len(keys)), key=keys.__getitem__))
+    return Dataset(matrix, data.fraud, data.event_ms, data.card).take(order)
 
 
 def test_a_card_at_a_moment_has_the_vector_of_its_newest_payment_by_then(world: World) -> None:

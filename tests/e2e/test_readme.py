@@ -20,7 +20,9 @@ EXAMPLES = dict(re.findall(r"```python\n# example: (\w+)\n(.*?)```", README, re.
 
 def run_example(name: str, settings: Settings) -> str:
     code = EXAMPLES[name].replace("127.0.0.1:19000", settings.kafka)
-    code = code.replace("http://127.0.0.1:19003", settings.http)
+    code = code.replace("http://127.0.0.1:19003", settings.http).replace(
+        ".tollgate/feast", str(settings.feast_dir)
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
@@ -57,6 +59,18 @@ def test_the_curl_example(running_stack: Settings) -> None:
 
 def test_the_client_example(running_stack: Settings) -> None:
     assert run_example("client", running_stack).strip() in ("approve", "review", "decline")
+
+
+def test_the_feast_example(running_stack: Settings) -> None:
+    """The payment of the first example, and perhaps those of others, are what it finds."""
+    run_example("produce", running_stack)
+
+    def found() -> bool:
+        now, vector = run_example("feast", running_stack).splitlines()
+        assert re.fullmatch(r"\[\d+\.0\] \[\d+\.0\]", now), now
+        return re.fullmatch(r"\[[23]\.0\] \[0\.0\]", vector) is not None
+
+    until(found, 30, "the payment of the first example to be known")
 
 
 def test_commands_named_in_the_readme_exist() -> None:

@@ -20,7 +20,7 @@ import numpy as np, pyarrow as pa
 from pathlib import Path
 from features.catalogue import FEATURES, INDEX
 from features.kernels.columns import columns_of
-from features.feast_repo.definitions import HISTORY_VIEW, definitions
+from features.feast_repo.definitions import HISTORY_VIEW, SCORING_VIEW, SERVED_VIEW, definitions
 from features.store.profile_batch import Gather
 from features.replay import replay
 from models.scoring.scorer import _reason
@@ -41,13 +41,15 @@ history = pa.table({
 offline = replay(history, batch=1)
 gather = Gather(rows)
 online, _ = gather.compute(columns_of(rows, [t.event_ms for t in rows], [0, 1, 2, 3]), apply=True)
-view = next(v for v in definitions(Path("/archive")).views if v.name == HISTORY_VIEW)
+fields = {v.name: [field.name for field in v.schema] for v in definitions(Path("/archive")).views}
+views = ("card_features", SCORING_VIEW, HISTORY_VIEW, SERVED_VIEW)
 column = INDEX["card_whole_24h"]
 print(json.dumps({
     "training": offline[:, column].tolist(),
     "serving": online[:, column].tolist(),
     "customer": offline[:, INDEX["customer_whole_24h"]].tolist(),
-    "feast": "card_whole_24h" in [field.name for field in view.schema],
+    "before": gather.known_before(np.array([rows[-1].event_ms] * 4))[0, column].item(),
+    "feast": all("card_whole_24h" in fields[view] for view in views),
     "reason": _reason(column, 3.0, 1.5),
     "documented": next(f.error for f in FEATURES if f.name == "card_whole_24h"),
 }))
@@ -109,6 +111,7 @@ def test_the_example_does_what_it_says(tmp_path: Path) -> None:
     assert looked.returncode == 0, looked.stderr
     found = json.loads(looked.stdout)
     assert found["training"] == found["serving"] == found["customer"] == [1, 1, 2, 3]
+    assert found["before"] == 3
     assert found["feast"] is True
     assert found["reason"][:2] == ["CARD_WHOLE_24H", "3 payments of whole units in the last 24 hours"]
     assert found["documented"] == "Counts only among the newest 40 payments."

@@ -10,6 +10,11 @@ MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 WINDOWS = {"1m": MINUTE, "10m": 10 * MINUTE, "1h": HOUR, "24h": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
 DELAY = 7 * DAY
 CHANNELS = ["pos", "ecom", "atm", "transfer", "moto"]
+#: entries that nobody knows of an entity alone: what compares a payment with the past of its card, or asks whether something of it is new
+LOOKS_AT_THE_PAYMENT = {
+    "amount_zscore_30d", "amount_ratio_mean_30d", "amount_ratio_max_30d", "new_merchant", "new_device", "new_country",
+    "speed_kmh", "home_distance_km", "cross_border", "channel_share", "mcc_share",
+}  # fmt: skip
 
 
 @dataclass

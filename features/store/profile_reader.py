@@ -1,0 +1,74 @@
+"""Profiles for who reads them without being on the hot path: one call, several entities, one round trip.
+
+Who needs profiles depends on ``ProfileReader`` alone and not on how state is stored.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from features.profile.codec import ProfileError
+from features.store.profile_batch import Gather, HasEntities, StoreRefused
+from features.store.redis_client import RespClient, StoreUnavailable
+from features.store.state_versions import ASK_WHOLE, is_whole
+
+
+class ProfilesUnavailable(Exception):
+    """The profiles cannot be read now, or are not whole; the text says why."""
+
+
+class Named(NamedTuple):
+    """Which entities are asked for; an empty id names none."""
+
+    card_id: str = ""
+    customer_id: str = ""
+    merchant_id: str = ""
+    device_id: str = ""
+    ip: str = ""
+
+
+class ProfileReader(Protocol):
+    """Where profiles come from."""
+
+    def read(self, wanted: Sequence[HasEntities]) -> Gather:
+        """The profiles of all entities that are named, with their applied offsets, and which row uses which.
+
+        Raises:
+            ProfilesUnavailable: they cannot be read, or are not whole.
+        """
+        ...
+
+
+class RedisProfiles:
+    """A ProfileReader on the stack's Redis. For several threads at once; a forked process gets a connection of its own."""
+
+    def __init__(self, address: str, timeout_s: float) -> None:
+        """``address``: ``redis://host:port`` or ``unix:///path``; ``timeout_s`` bounds every read. Connects when first asked."""
+        self._address, self._timeout_s = address, timeout_s
+        self._lock = threading.Lock()
+        self._connect()
+
+    def _connect(self) -> None:
+        self._client, self._process = RespClient(self._address, self._timeout_s), os.getpid()
+
+    def read(self, wanted: Sequence[HasEntities]) -> Gather:
+        """See ``ProfileReader``."""
+        gather = Gather(wanted)
+        try:
+            with self._lock:
+                if self._process != os.getpid():
+                    self._connect()
+                whole, *replies = self._client.call([ASK_WHOLE, *gather.commands()])
+            if isinstance(whole, Exception):
+                raise StoreRefused(str(whole))
+            if not is_whole(whole):
+                raise ProfilesUnavailable(
+                    "the state is being made again from the log (`tollgate status` says how far it is)"
+                )
+            gather.load(replies)
+        except (StoreUnavailable, StoreRefused, ProfileError) as error:
+            raise ProfilesUnavailable(f"profiles cannot be read: {error}") from error
+        return gather
