@@ -40,8 +40,6 @@ STORE_LISTEN_S = 0.001
 #: a store that has been silent for this long is not asked again before it has answered
 STORE_SILENT_S = 0.1
 
-#: they may take this share of the time left: a worker that is behind has later batches waiting for this one
-_EXPLANATIONS_SHARE = 0.05
 #: a model that explains a row within this time does so on the batch's own thread; a slower one beside the batch, on a thread that can be
 #: left behind. The change of threads itself may take as long on a busy machine. The edge's loop is held no longer either
 AT_ONCE_MS = 1.0
@@ -63,27 +61,29 @@ def store_wait_s(left: float, rows: int) -> float:
 
 @dataclass(frozen=True)
 class ExplanationShare:
-    """What the reasons of one batch may take: a share of the time left, never more than ``max_ms``.
+    """What the reasons of one batch may take: ``of_left`` of the time left, never more than ``max_ms``.
 
     They are made only while more than ``reserve_ms`` is left, for encoding and the way to the broker and back.
     """
 
     max_ms: float
     reserve_ms: float
+    of_left: float = 0.05
 
     def spare_ms(self, left: float) -> float:
         """What they may take when ``left`` ms are left; zero or less where they are left out."""
         if left == UNLIMITED_MS:
             return left
-        return min(left - self.reserve_ms, left * _EXPLANATIONS_SHARE, self.max_ms)
+        return min(left - self.reserve_ms, left * self.of_left, self.max_ms)
 
     def wait_s(self, left: float) -> float:
         """How long they are waited for once they are begun, seconds."""
         return min(left - self.reserve_ms, _OVERRUN * self.spare_ms(left)) / 1000
 
 
-#: approved transactions of the same batch wait for the reasons of the others; what follows takes 2 to 6 ms
-STREAM = ExplanationShare(max_ms=5.0, reserve_ms=10.0)
+#: approved transactions of the same batch wait for the reasons of the others; what follows takes 2 to 6 ms. A tenth of the time left, because
+#: the batch after a pause is a large one, and under an attack all of it is explained
+STREAM = ExplanationShare(max_ms=10.0, reserve_ms=10.0, of_left=0.1)
 #: so they do in a round of single requests; what follows begins with up to ``PUBLISH_PACE_S``
 EDGE = ExplanationShare(max_ms=5.0, reserve_ms=20.0)
 #: a large request of the edge holds up nobody else, and has a second

@@ -526,8 +526,8 @@ def test_at_the_edge_rules_still_decline_when_the_model_fails(tmp_path: Path, sc
 def test_explanations_have_a_budget_a_batch_and_a_stall_does_not_end_them() -> None:
     cost = ExplanationCost(row_ms=0.5)
     assert cost.affordable(1000) == STREAM.max_ms / 0.5
-    assert cost.affordable(40) == STREAM.spare_ms(40) / 0.5 == 4
-    assert cost.affordable(STREAM.reserve_ms + 1) == 1
+    assert cost.affordable(40) == STREAM.spare_ms(40) / 0.5 == 8
+    assert cost.affordable(STREAM.reserve_ms + 1) == 2
     assert cost.affordable(STREAM.reserve_ms) == cost.affordable(-5) == 0
     assert cost.row_ms == 0.5, "no time at all says nothing about what a row costs"
     assert cost.affordable(float("inf")) > 1e6
@@ -545,7 +545,7 @@ def test_explanations_have_a_budget_a_batch_and_a_stall_does_not_end_them() -> N
     while cost.affordable(100):
         cost.learn(1, 40_000.0)
         slow += 1
-    assert 5 < slow < 20
+    assert 5 < slow < 30
     batches = 0
     while not cost.affordable(100):
         batches += 1
