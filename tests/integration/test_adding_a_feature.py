@@ -140,5 +140,5 @@ def test_kernels_that_were_compiled_before_write_where_the_columns_are_now(tmp_p
     assert printed(COMPILED, tmp_path) == before
     assert before.startswith("['amount', 'card', 'customer', 'device', 'ip', 'merchant']")
     assert list(
-        (tmp_path / "features" / "__pycache__").glob("shared_entity_kernel.shared_entity_columns*.nbi")
+        (tmp_path / "features" / "kernels" / "__pycache__").glob("shared_entity.shared_entity_columns*.nbi")
     )
