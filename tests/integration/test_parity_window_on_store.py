@@ -19,6 +19,7 @@ from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.metrics import PARITY_COMPARED, PARITY_SKIPPED
 from streams.runtime.settings import Settings
 from tests.property.test_parity import Stage
+from tests.support.feature_batches import batches_in
 from tests.support.parity_world import PARTITIONS
 from tests.support.running import until
 from tests.unit.streams.test_parity_window import counted
@@ -67,14 +68,15 @@ def test_a_window_compares_over_a_real_store_and_broker(settings: Settings) -> N
     copied(stage, client)
     window = store_window(settings, Layouts({}.get))
     before = {(r.partition, r.offset) for r in stage.log.records("features")}
-    window.offer(stage.log.records("features"))
+    window.offer(batches_in(record.value for record in stage.log.records("features")))
     assert look(window, 0.0) == 0
     stage.run(60)
     producer = new_producer(settings.kafka, "parity-window")
     for record in stage.log.records("entities"):
         producer.produce(ENTITIES.name, value=record.value, partition=record.partition)
     flush(producer, 30)
-    window.offer([r for r in stage.log.records("features") if (r.partition, r.offset) not in before])
+    news = [r for r in stage.log.records("features") if (r.partition, r.offset) not in before]
+    window.offer(batches_in(record.value for record in news))
     skipped, compared = counted(PARITY_SKIPPED), counted(PARITY_COMPARED)
     assert window.tick(20.0) == 0
     assert counted(PARITY_SKIPPED) == skipped

@@ -332,8 +332,8 @@ class StreamScorer:
         try:
             return self._decide_together([rows for _, rows in taken]), []
         except BAD_VALUE as error:
-            logger.exception("%d rows cannot be decided together", sum(len(rows) for _, rows in taken))
             if len(taken) == 1 and len(taken[0].rows) == 1:
+                logger.exception("a row cannot be decided")
                 (value,) = encode_batch(taken[0].rows)
                 return [], [Refused(taken[0].message, value, error)]
         # one bad row costs the others a few more tries, not each a try of its own
