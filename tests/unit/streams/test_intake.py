@@ -6,6 +6,7 @@ import base64
 import json
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 
 from features.catalogue import CATALOGUE_HASH
@@ -37,9 +38,10 @@ class Record(NamedTuple):
     timestamp: int = APPENDED
 
 
-def edge(decision: Any) -> bytes:
+def edge(decision: Any, **beside: Any) -> bytes:
     raw = decision if isinstance(decision, bytes) else json.dumps(decision).encode()
-    return encode_edge_decision(EdgeDecision(raw, CATALOGUE_HASH, b"", (-1, -1, -1, -1, -1), 0))
+    made = EdgeDecision(raw, CATALOGUE_HASH, b"", (-1, -1, -1, -1, -1), 0)
+    return encode_edge_decision(msgspec.structs.replace(made, **beside))
 
 
 def one(*headers: tuple[str, bytes | None], **changes: Any) -> Any:
@@ -74,6 +76,11 @@ def test_headers_that_fit_are_used() -> None:
         ("tollgate-decided", edge({"decision": "approve"})),
         ("tollgate-decided", edge({**DECISION, "transaction_id": "tx-2"})),
         ("tollgate-decided", edge({**DECISION, "card_id": "card-1"})),
+        # what no column of features holds
+        ("tollgate-decided", edge(DECISION, vector=b"12345")),
+        ("tollgate-decided", edge(DECISION, as_of=(0, 0, 2**63, 0, 0))),
+        ("tollgate-decided", edge(DECISION, frauds_as_of=2**63)),
+        ("tollgate-decided", edge(DECISION, missing=2**31)),
         ("traceparent", b"\xff"),
     ],
 )
