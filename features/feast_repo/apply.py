@@ -15,6 +15,7 @@ from features.feast_repo.definitions import definitions
 from features.store.feast_history import TollgateOfflineStore
 from features.store.feast_store import TollgateOnlineStore
 
+PROJECT = "tollgate"
 CONFIG_FILE = "feature_store.yaml"
 PROJECT = "tollgate"
 
@@ -26,20 +27,26 @@ class FeastError(Exception):
 
 
 def apply_repo(
-    feast_dir: Path, redis: str, archive_dir: Path, *, online_store: type = TollgateOnlineStore
+    feast_dir: Path,
+    redis: str,
+    partitions: int,
+    archive_dir: Path,
+    *,
+    online_store: type = TollgateOnlineStore,
 ) -> None:
     """Write the configuration and register entities, views and services. Repeating it changes nothing.
 
     Args:
         feast_dir: where ``feature_store.yaml`` and the registry file live.
         redis: where profiles are, ``redis://host:port`` or ``unix:///path``; is not asked here.
+        partitions: of `transactions` and `entities`, by which keys are made.
         archive_dir: the Parquet archive; an empty one gets a file with columns and no rows.
         online_store: class of the online store.
     """
     archive = archive_dir.resolve()
     feast_dir.mkdir(parents=True, exist_ok=True)
     _ensure_columns(archive / FOLDER / "date=1970-01-01" / f"{FOLDER}-empty.parquet")
-    _write_config(feast_dir, {"type": _path_of(online_store), "redis": redis})
+    _write_config(feast_dir, {"type": _path_of(online_store), "redis": redis, "partitions": partitions})
     open_store(feast_dir).apply(definitions(archive).objects())
 
 
@@ -54,7 +61,7 @@ def open_store(feast_dir: Path) -> FeatureStore:
     return FeatureStore(repo_path=str(feast_dir))
 
 
-def _write_config(feast_dir: Path, online_store: dict[str, str]) -> None:
+def _write_config(feast_dir: Path, online_store: dict[str, str | int]) -> None:
     config = {
         "project": PROJECT,
         "provider": "local",

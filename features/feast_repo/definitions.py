@@ -19,7 +19,7 @@ from features.catalogue import CATALOGUE_HASH, FEATURES
 from features.feast_repo.archived import FOLDER
 from features.feature import Feature
 from features.store.feast_store import ENTITY_VIEWS, SCORING_VIEW, TRANSACTION_ENTITY
-from features.store.keys import JOIN_KEYS
+from features.store.views import JOIN_KEYS
 
 #: columns of the archive beside the catalogue's that a point-in-time join may bring along
 _FACTS: dict[str, FeastType] = {"amount_minor": Int64, "missing": Int32}

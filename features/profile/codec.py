@@ -1,17 +1,20 @@
-"""A profile as stored: kind, layout, length, a mask of which of its words of 8 bytes are not zero, and those words: of each
-a mask of which of its bytes are not zero, and those bytes.
+"""A profile as stored: a header, a mask of which of its words of 8 bytes are not zero, and those words: of each a mask of which
+of its bytes are not zero, and those bytes.
 
 A young profile is mostly zeros, and most of its numbers are small: a card with ten payments takes about 300 of 2,000
-bytes, a device 100. Words as they are (layout 2) are read too, and written where that is shorter, which bounds the size.
+bytes, a device 100. Where the words as they are take less (``WHOLE_WORDS``) they are stored so, which bounds the size.
 
-Forward and backward: the length says how many words the writer knew. A reader with more takes the rest as zero, a reader
-with fewer leaves the rest out (a profile that it writes then lacks them until the newer code writes it again); so fields
-are only ever appended. A change that this does not cover raises the layout's number, and old layouts are either converted
-here or refused.
+The header (``HEADER`` bytes, in every format): format, kind, how many words the writer knew (2 bytes), on which day it was written
+(2 bytes, days since 1970 by the writer's clock). By the day a sweep finds what was silent for long (``features.store.sweep``).
+
+Forward and backward: a reader that knows more words than the writer takes the rest as zero, one that knows fewer leaves the
+rest out (a profile that it writes then lacks them until the newer code writes it again); so fields are only ever appended. A
+change that this does not cover raises FORMAT, and the format before is either converted here or refused.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -21,23 +24,18 @@ from numba import njit
 
 from features.profile.records import FRAUDS, PAYER, SHARED_ENTITY
 
-HEADER = 4
-#: in parts; 1 was the fixed records before the first release
-IN_PARTS = 4
-#: whole
-LAYOUT = 3
-#: the layout before, which is written where it is shorter
-WHOLE_WORDS = 2
-#: what came since says behind its header of which profile: by the low half of its first word, which is the offset
-MARK = 4
-#: a profile and what came since together
-MAX_BYTES = 2048
+#: of what is written; 1 is that of release 0.2.0
+FORMAT = 1
+HEADER = 6
+#: beside the kind: words are stored as they are
+WHOLE_WORDS = 0x80
 #: a payer's payments with the frauds and declines beside them: two profiles, of which kernels can fill every word
-MAX_BYTES_OF_A_PAYER = MAX_BYTES + 134
-#: what reading a profile may come to, in place of words
-NOTHING, UNREADABLE = -1, -2
+MAX_BYTES = 2048
+MAX_BYTES_OF_A_PAYER = MAX_BYTES + 136
 KINDS = {PAYER: 1, SHARED_ENTITY: 2, FRAUDS: 3}
 _NAMES = {1: "payer", 2: "shared entity", 3: "frauds"}
+#: lies behind the last value, so that its last word can be read in one go, as every other
+_BEHIND = bytes(8)
 #: bytes of a word are looked at together: its low seven bits of each byte, their tops, and what gathers the tops to one byte
 _SEVEN, _TOPS, _GATHER = (
     np.uint64(0x7F7F7F7F7F7F7F7F),
@@ -68,28 +66,44 @@ _LOW = np.array([(1 << 8 * n) - 1 for n in range(9)], dtype=np.uint64)
 
 
 class ProfileError(Exception):
-    """Stored bytes are not a profile of a kind and layout that this code reads."""
+    """Stored bytes are not a profile of a kind and format that this code reads."""
 
 
-def encode_profiles(
-    arena: npt.NDArray[np.void], slots: npt.NDArray[np.int64], layout: int = LAYOUT
-) -> list[bytes]:
-    """The stored form of some profiles of an arena, at most ``itemsize * 65 / 64 + 5`` bytes each."""
+def encode_profiles(arena: npt.NDArray[np.void], slots: npt.NDArray[np.int64], day: int) -> list[bytes]:
+    """The stored form of some profiles of an arena; ``day``: on which they are written, days since 1970."""
     words = words_of(arena)
     out = np.empty(len(slots) * max_bytes(words.shape[1]) + 8, dtype=np.uint8)
     ends = np.empty(len(slots) + 1, dtype=np.int64)
-    _pack(words, np.ascontiguousarray(slots, dtype=np.int64), KINDS[arena.dtype], layout, out, ends)
+    _pack(words, np.ascontiguousarray(slots, dtype=np.int64), KINDS[arena.dtype], day, out, ends)
     whole = out[: ends[-1]].tobytes()
     bounds = ends.tolist()
     return [whole[start:end] for start, end in pairwise(bounds)]
 
 
-def apart(kind: int) -> ProfileError:
-    """What is said of a profile and what came since that do not belong together."""
-    return ProfileError(
-        f"what came since a stored profile ({_NAMES[kind]}) was written does not belong to it, or one of them is missing."
-        " `tollgate features rebuild --clear` makes it again from the log"
-    )
+def read_profiles(
+    arena: npt.NDArray[np.void], slots: npt.NDArray[np.int64], stored: Sequence[bytes | None]
+) -> None:
+    """Put stored profiles into slots of an arena, (n,); a slot of which nothing is stored (None) keeps its empty profile.
+
+    Raises:
+        ProfileError: bytes that are no profile that this code reads.
+    """
+    there = [value for value in stored if value is not None]
+    if not there:
+        return
+    lengths = np.array([-1 if value is None else len(value) for value in stored], dtype=np.int64)
+    text = np.frombuffer(b"".join([*there, _BEHIND]), dtype=np.uint8)
+    kind = KINDS[arena.dtype]
+    bad = _read(text, lengths, np.ascontiguousarray(slots, dtype=np.int64), kind, words_of(arena))
+    if bad >= 0:
+        raise _unread(stored[bad] or b"", kind)
+
+
+def written_day(header: bytes) -> int | None:
+    """On which day a profile was written, days since 1970, by its first HEADER bytes; None where these are no such header."""
+    if len(header) < HEADER or not 1 <= header[0] <= FORMAT:
+        return None
+    return int.from_bytes(header[4:HEADER], "little")
 
 
 def words_of(arena: npt.NDArray[np.void]) -> npt.NDArray[np.uint64]:
@@ -100,72 +114,46 @@ def words_of(arena: npt.NDArray[np.void]) -> npt.NDArray[np.uint64]:
 
 @njit(cache=True, nogil=True)
 def max_bytes(words: int) -> int:
-    """What ``put_profile`` may need to try what is shorter, for a profile of so many words."""
+    """What ``put_profile`` may need, to try what is shorter, for a profile of so many words."""
     return HEADER + (words + 7) // 8 + 9 * words + 8
 
 
-def unread(stored: bytes, kind: int) -> ProfileError:
+def _unread(stored: bytes, kind: int) -> ProfileError:
     """What is said of bytes that are no profile of a kind."""
     if len(stored) < HEADER:
         return ProfileError(f"a stored profile has {len(stored)} bytes: too few")
-    found, layout = stored[0], stored[1]
-    if found == kind and WHOLE_WORDS <= layout <= IN_PARTS:
+    if (stored[0], stored[1] & ~WHOLE_WORDS) == (FORMAT, kind):
         return ProfileError(
             f"a stored profile ({_NAMES[kind]}) of {len(stored)} bytes has not the length that it says"
         )
     return ProfileError(
-        f"a stored profile is of kind {found}, layout {layout}; this code reads kind {kind} ({_NAMES[kind]}), layouts {WHOLE_WORDS} to"
-        f" {IN_PARTS}. `tollgate features rebuild --clear` makes it again from the log"
+        f"a stored profile is of format {stored[0]}, kind {stored[1] & ~WHOLE_WORDS}; this code reads format {FORMAT}, here kind {kind}"
+        f" ({_NAMES[kind]}). `tollgate features rebuild --clear` makes it again from the log"
     )
 
 
 @njit(cache=True, nogil=True)
-def _pack(words: Any, slots: Any, kind: int, layout: int, out: Any, ends: Any) -> None:
+def _pack(words: Any, slots: Any, kind: int, day: int, out: Any, ends: Any) -> None:
     ends[0] = 0
     for i in range(slots.shape[0]):
-        ends[i + 1] = put_profile(words, slots[i], kind, layout, out, ends[i])
+        ends[i + 1] = put_profile(words, slots[i], kind, day, out, ends[i])
 
 
 @njit(cache=True, nogil=True)
-def put_profile(words: Any, slot: int, kind: int, layout: int, out: Any, start: int) -> Any:
-    """Write a profile's stored form into ``out`` (``max_bytes``) from ``start`` on; returns where it ends.
-
-    ``layout``: IN_PARTS, for one beside which will stand what came since; LAYOUT; or WHOLE_WORDS for those who read no other. Where
-    whole words are shorter it is WHOLE_WORDS.
-    """
+def put_profile(words: Any, slot: int, kind: int, day: int, out: Any, start: int) -> Any:
+    """Write a profile's stored form into ``out`` (``max_bytes``) from ``start`` on; returns where it ends."""
     width = words.shape[1]
-    out[start] = kind
-    out[start + 2] = width & 0xFF
-    out[start + 3] = width >> 8
+    out[start], out[start + 1] = FORMAT, kind
+    out[start + 2], out[start + 3] = width & 0xFF, width >> 8
+    out[start + 4], out[start + 5] = day & 0xFF, day >> 8
     mask = start + HEADER
     first = mask + (width + 7) // 8
     used = _put_mask(words[slot], out, mask)
-    if layout != WHOLE_WORDS:
-        end = _put_bytes(words[slot], out, mask, first)
-        if end - first <= 8 * used:
-            out[start + 1] = layout
-            return end
-    out[start + 1] = WHOLE_WORDS
+    end = _put_bytes(words[slot], out, mask, first)
+    if end - first <= 8 * used:
+        return end
+    out[start + 1] = kind | WHOLE_WORDS
     return _put_words(words[slot], out, first)
-
-
-@njit(cache=True, nogil=True)
-def put_since(row: Any, base: Any, kind: int, changed: Any, out: Any, start: int) -> Any:
-    """Write what came since ``base`` was written whole into ``out`` (``max_bytes``) from ``start`` on; returns where it ends.
-
-    ``changed``: room for a row.
-    """
-    for w in range(row.shape[0]):
-        changed[w] = row[w] ^ base[w]
-    out[start] = kind
-    out[start + 1] = IN_PARTS
-    out[start + 2] = row.shape[0] & 0xFF
-    out[start + 3] = row.shape[0] >> 8
-    for b in range(MARK):
-        out[start + HEADER + b] = np.uint8((base[0] >> np.uint64(8 * b)) & np.uint64(0xFF))
-    mask = start + HEADER + MARK
-    _put_mask(changed, out, mask)
-    return _put_bytes(changed, out, mask, mask + (row.shape[0] + 7) // 8)
 
 
 @njit(cache=True, nogil=True)
@@ -235,47 +223,26 @@ def _put_words(row: Any, out: Any, start: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def take_profile(text: Any, start: int, size: int, kind: int, row: Any) -> Any:
-    """Put one stored profile into its row: how many words it has for which what came since is to be put in too; 0: it is whole; NOTHING:
-    there is none (``size`` 0 or less), and the row stays as it is; UNREADABLE. Words are taken in one go: 8 bytes must lie behind ``text``.
-    """
-    if size <= 0:
-        return np.int64(NOTHING)
-    if size < HEADER or text[start] != kind:
-        return np.int64(UNREADABLE)
-    layout = text[start + 1]
-    if layout < WHOLE_WORDS or layout > IN_PARTS:
-        return np.int64(UNREADABLE)
+def _read(text: Any, lengths: Any, slots: Any, kind: int, words: Any) -> Any:
+    """The first of n values in ``text`` that cannot be read, or -1. A length of -1: nothing is stored."""
+    start = np.int64(0)
+    for i in range(slots.shape[0]):
+        if lengths[i] >= 0:
+            if not _take_profile(text, start, start + lengths[i], kind, words[slots[i]]):
+                return np.int64(i)
+            start += lengths[i]
+    return np.int64(-1)
+
+
+@njit(cache=True, nogil=True)
+def _take_profile(text: Any, start: int, stop: int, kind: int, row: Any) -> bool:
+    """Put one stored profile into its row; False where it is none. Words are taken in one go: 8 bytes must lie behind ``text``."""
+    if stop - start < HEADER or text[start] != FORMAT or text[start + 1] & ~np.uint8(WHOLE_WORDS) != kind:
+        return False
+    as_words = text[start + 1] >= WHOLE_WORDS
     written = np.int64(text[start + 2]) + (np.int64(text[start + 3]) << 8)
     row[:written] = 0
-    if not _put_in(text, start + HEADER, start + size, written, layout != WHOLE_WORDS, row):
-        return np.int64(UNREADABLE)
-    return written if layout == IN_PARTS else np.int64(0)
-
-
-@njit(cache=True, nogil=True)
-def take_since(text: Any, start: int, size: int, kind: int, row: Any, in_parts: int) -> Any:
-    """Put what came since (``size`` -1: there is no such thing, 0: nothing) into the row of a profile of which ``take_profile`` said
-    ``in_parts``; False where the two do not belong together.
-    """
-    if in_parts == 0:
-        return True
-    if in_parts < 0 or size < 0:
-        return in_parts < 0 and size <= 0
-    if size == 0:
-        return True
-    if size < HEADER + MARK or text[start] != kind or text[start + 1] != IN_PARTS:
-        return False
-    for b in range(MARK):
-        if text[start + HEADER + b] != np.uint8((row[0] >> np.uint64(8 * b)) & np.uint64(0xFF)):
-            return False
-    written = np.int64(text[start + 2]) + (np.int64(text[start + 3]) << 8)
-    return written == in_parts and _put_in(text, start + HEADER + MARK, start + size, written, True, row)
-
-
-@njit(cache=True, nogil=True)
-def _put_in(text: Any, mask: int, stop: int, written: int, in_bytes: bool, row: Any) -> bool:
-    """XOR the words that stand from ``mask`` to ``stop`` into a row; False where they end too early or too late."""
+    mask = start + HEADER
     at = mask + (written + 7) // 8
     if at > stop:
         return False
@@ -285,7 +252,7 @@ def _put_in(text: Any, mask: int, stop: int, written: int, in_bytes: bool, row: 
             w = 8 * m + _LOWEST[some]
             some &= np.uint8(some - np.uint8(1))
             held = np.uint8(0xFF)
-            if in_bytes:
+            if not as_words:
                 if at >= stop:
                     return False
                 held = text[at]
@@ -293,7 +260,7 @@ def _put_in(text: Any, mask: int, stop: int, written: int, in_bytes: bool, row: 
             if at + _BITS[held] > stop or w >= written:
                 return False
             if w < row.shape[0]:
-                row[w] ^= _word_of(text, np.uint64(at), held)
+                row[w] = _word_of(text, np.uint64(at), held)
             at += _BITS[held]
     return bool(at == stop)
 

@@ -3,11 +3,11 @@ device, ip), the frauds and declines of a payer.
 
 Many records are an arena that the kernels work on; ``features.profile.codec`` turns a record into the bytes that are stored.
 Little-endian, aligned, sizes in whole words of 8 bytes. New fields are appended at the end: what an older record lacks is
-zero. Any other change is a new layout (``features.profile.codec``).
+zero. Any other change is a new format (``features.profile.codec``).
 
 A field that says something of the past is zero for what was stored before, so what is read from it is wrong until its window
 has passed. Whoever appends such a field, or changes what a kernel keeps in one, raises STATE_VERSION: the new state is then made from the log
-beside the old one (``tollgate features prepare``, decision 16).
+beside the old one (``tollgate features prepare``, decision 18).
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 
 from features.catalogue import FEATURES, INDEX
 from features.store.current_features import Matrix, of_entities, of_transactions
-from features.store.keys import JOIN_KEYS
 from features.store.profile_reader import ProfileReader, ProfilesUnavailable, RedisProfiles
+from features.store.views import JOIN_KEYS
 from features.transaction import Transaction
 
 #: event time of a row, and its values by name; None where nothing is known
@@ -45,10 +45,11 @@ _NOTHING: Row = (None, None)
 
 
 class TollgateOnlineStoreConfig(FeastConfigBaseModel):
-    """``online_store`` of ``feature_store.yaml``; ``redis``: ``redis://host:port`` or ``unix:///path``."""
+    """``online_store`` of ``feature_store.yaml``; ``redis``: ``redis://host:port`` or ``unix:///path``; ``partitions``: of the stack's topics."""
 
     type: Literal["features.store.feast_store.TollgateOnlineStore"]
     redis: str
+    partitions: int
     timeout_s: float = 5.0
 
 
@@ -150,7 +151,7 @@ class TollgateOnlineStore(OnlineStore):
     def _reader_of(self, config: TollgateOnlineStoreConfig) -> ProfileReader:
         with self._making:
             if self._reader is None:
-                self._reader = RedisProfiles(config.redis, config.timeout_s)
+                self._reader = RedisProfiles(config.redis, config.partitions, config.timeout_s)
             return self._reader
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import hiredis
 
+from features.store.keys import epoch_key, position_key
 from features.store.redis_client import Command, RespClient, StoreUnavailable, patiently
 
 TopicPartition = tuple[str, int]
@@ -242,7 +243,7 @@ class Leases:
         return patiently(attempt)[-1]
 
     def _epoch_key(self, tp: TopicPartition) -> str:
-        return f"tollgate:{self._group}:epoch:{tp[0]}:{tp[1]}"
+        return epoch_key(*tp, self._group)
 
     def _position_key(self, tp: TopicPartition) -> str:
-        return f"tollgate:{self._group}:position:{tp[0]}:{tp[1]}"
+        return position_key(*tp, self._group)

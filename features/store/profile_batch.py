@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import hiredis
 import numpy as np
 import numpy.typing as npt
 
-from features.engine import Places, Profiles, computed, entities_as_of, frauds_as_of, known_before
+from features.engine import Arena, Places, Profiles, computed, entities_as_of, frauds_as_of, known_before
 from features.kernels.columns import Payments
+from features.profile.codec import read_profiles
 from features.profile.records import (
     FRAUDS,
     PAYER,
     SHARED_ENTITY,
     new_arena,
 )
-from features.store.batch_commands import pack_hmget
-from features.store.keys import (
+from features.store.commands import pack_mget
+from features.store.redis_client import Command
+from features.store.views import (
     CARD_FRAUDS,
     CARD_STATE,
     CUSTOMER_FRAUDS,
@@ -26,9 +28,8 @@ from features.store.keys import (
     DEVICE_STATE,
     IP_STATE,
     MERCHANT_STATE,
+    View,
 )
-from features.store.redis_client import Command
-from features.store.stored_profiles import columns_in, read_profiles
 
 
 class HasEntities(Protocol):
@@ -51,7 +52,24 @@ class StoreRefused(Exception):
 
 
 SHARED_ENTITY_VIEWS = (MERCHANT_STATE, DEVICE_STATE, IP_STATE)
-_OF_CARDS, _OF_CUSTOMERS = (CARD_STATE, CARD_FRAUDS), (CUSTOMER_STATE, CUSTOMER_FRAUDS)
+#: keys of one command: what comes in time of a large batch is used, and others' commands come in between
+MAX_KEYS = 64
+#: of the columns card, customer, merchant, device, ip: which one a view's profiles belong to
+_COLUMNS = {
+    CARD_STATE: 0, CARD_FRAUDS: 0, CUSTOMER_STATE: 1, CUSTOMER_FRAUDS: 1, MERCHANT_STATE: 2, DEVICE_STATE: 3, IP_STATE: 4,
+}  # fmt: skip
+
+
+class _Read(NamedTuple):
+    """One command: a view of n entities, in the order of their kind from ``first`` on. Their profiles go to an arena that holds
+    those of the kind from ``begin`` on.
+    """
+
+    view: View
+    ids: list[str]
+    first: int
+    arena: Arena
+    begin: int
 
 
 class Gather:
@@ -91,24 +109,26 @@ class Gather:
         self.shared_entities = new_arena(SHARED_ENTITY, len(merchants) + len(devices) + len(ips))
         self.frauds = new_arena(FRAUDS, len(cards) + len(customers))
 
-    def commands(self) -> list[Command]:
-        """One HMGET per card, then one per customer, then one per merchant, device and ip."""
-        return [
-            pack_hmget(list(self.card_ids), CARD_STATE, CARD_FRAUDS),
-            pack_hmget(list(self.customer_ids), CUSTOMER_STATE, CUSTOMER_FRAUDS),
-            *(pack_hmget(list(self._shared_entities[view.entity]), view) for view in SHARED_ENTITY_VIEWS),
-        ]
+    def commands(self, partitions: int) -> list[Command]:
+        """MGETs of each view of which profiles are needed; ``partitions``: of the topics by which state is kept."""
+        return [pack_mget(read.view, read.ids, partitions) for read in self._reads()]
 
     @property
     def reads(self) -> int:
         """Replies to ``commands``."""
-        return len(self.card_ids) + len(self.customer_ids) + sum(map(len, self._shared_entities.values()))
+        return len(self._reads())
 
     def unread(self, answered: int) -> npt.NDArray[np.bool_]:
         """Which profiles are not in the first ``answered`` replies of ``commands``, (n, 5): of card, customer, merchant, device, ip."""
-        payers = len(self.card_ids) + len(self.customer_ids)
-        shared_entities = np.where(self.shared_entity_slots >= 0, self.shared_entity_slots + payers, -1)
-        return np.hstack([self.fraud_slots, shared_entities]) >= answered
+        before = [len(ids) for ids in self._shared_entities.values()]
+        shared = self.shared_entity_slots - np.cumsum([0, *before[:2]])
+        slots = np.column_stack([self.card_slots, self.customer_slots, shared])
+        late = np.zeros(slots.shape, dtype=np.bool_)
+        for read in self._reads()[answered:]:
+            column = _COLUMNS[read.view]
+            own = slots[:, column]
+            late[:, column] |= (own >= read.first) & (own < read.first + len(read.ids))
+        return late
 
     def load(self, replies: Sequence[Any]) -> None:
         """Fill the arenas from the replies of ``commands``, or from the first of them.
@@ -116,26 +136,26 @@ class Gather:
         Raises:
             StoreRefused: a reply is an error. ProfileError: bytes that are no profile that this code reads.
         """
-        for reply in replies:
+        for read, reply in zip(self._reads(), replies, strict=False):
             if isinstance(reply, hiredis.ReplyError):
                 raise StoreRefused(str(reply))
-        cards = len(self.card_ids)
-        payers = cards + len(self.customer_ids)
-        merchants = payers + len(self._shared_entities["merchant"])
-        (of_cards, cards_since), (card_frauds, _) = columns_in(replies[:cards], _OF_CARDS)
-        (of_customers, customers_since), (customer_frauds, _) = columns_in(
-            replies[cards:payers], _OF_CUSTOMERS
-        )
-        ((of_merchants, merchants_since),) = columns_in(replies[payers:merchants], [MERCHANT_STATE])
-        # of devices and addresses the profile alone
-        others = [reply[0] for reply in replies[merchants:]]
-        for arena, profiles, since in (
-            (self.cards, of_cards, cards_since),
-            (self.customers, of_customers, customers_since),
-            (self.shared_entities, [*of_merchants, *others], [*merchants_since, *[None] * len(others)]),
-            (self.frauds, [*card_frauds, *customer_frauds], ()),
-        ):
-            read_profiles(arena, np.arange(len(profiles)), profiles, since)
+            read_profiles(read.arena, np.arange(len(reply)) + read.begin + read.first, reply)
+
+    def _reads(self) -> list[_Read]:
+        """In the order in which a deadline that is near leaves them out: what cards and customers did comes first."""
+        cards, customers = list(self.card_ids), list(self.customer_ids)
+        every = [
+            *_pieces(CARD_STATE, cards, self.cards, 0),
+            *_pieces(CARD_FRAUDS, cards, self.frauds, 0),
+            *_pieces(CUSTOMER_STATE, customers, self.customers, 0),
+            *_pieces(CUSTOMER_FRAUDS, customers, self.frauds, len(cards)),
+        ]
+        begin = 0
+        for view in SHARED_ENTITY_VIEWS:
+            ids = list(self._shared_entities[view.entity])
+            every += _pieces(view, ids, self.shared_entities, begin)
+            begin += len(ids)
+        return every
 
     def compute(
         self, columns: Payments, *, apply: bool
@@ -163,3 +183,10 @@ class Gather:
 
     def _profiles(self) -> Profiles:
         return Profiles(self.cards, self.customers, self.shared_entities, self.frauds)
+
+
+def _pieces(view: View, ids: list[str], arena: Arena, begin: int) -> list[_Read]:
+    return [
+        _Read(view, ids[first : first + MAX_KEYS], first, arena, begin)
+        for first in range(0, len(ids), MAX_KEYS)
+    ]

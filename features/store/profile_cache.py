@@ -16,28 +16,26 @@ import numpy as np
 import numpy.typing as npt
 
 from features.engine import Arena, Places, Profiles, Slots
-from features.profile.codec import IN_PARTS, words_of
+from features.profile.codec import read_profiles, words_of
 from features.profile.records import FRAUDS, PAYER, SHARED_ENTITY, new_arena
-from features.store.batch_commands import Parts, names_of, pack_hmget
-from features.store.keys import (
+from features.store.commands import pack_mget, pack_mset
+from features.store.partitions import entity_partitions, names_of
+from features.store.profile_batch import MAX_KEYS, HasEntities, StoreRefused
+from features.store.redis_client import Command, Packed
+from features.store.slot_table import SlotTable
+from features.store.sweep import day_of
+from features.store.views import (
     CARD_FRAUDS,
     CARD_STATE,
     CUSTOMER_FRAUDS,
     CUSTOMER_STATE,
     DEVICE_STATE,
     IP_STATE,
-    KEEP_AGAIN_MS,
     MERCHANT_STATE,
-    THERE_STILL_MS,
     View,
 )
-from features.store.profile_batch import HasEntities, StoreRefused
-from features.store.redis_client import Command
-from features.store.slot_table import SlotTable
-from features.store.stored_profiles import Read, columns_in, read_profiles
 
-#: what profiles may take in memory between batches, and those of them again that are written in parts; beyond it the largest kind
-#: is forgotten and read again as it comes
+#: what profiles may take in memory between batches; beyond it the largest kind is forgotten and read again as it comes
 BUDGET_BYTES = 1 << 30
 #: room beside it for what one batch brings; more than that makes an arena grow
 BATCH_ROOM = 8_192
@@ -65,17 +63,20 @@ class _Table:
         self.foreign: set[int] = set()
         self.stale: set[int] = set()
 
-    def slots(self, ids: Sequence[str | None], home: Callable[[str, str], int]) -> tuple[Slots, list[int]]:
+    def slots(self, ids: Sequence[str | None], partitions: int) -> tuple[Slots, list[int]]:
         """The slot of each id, -1 where there is none; and the slots that are new, which belong to this table from now on."""
         names = names_of([name or "" for name in ids])
         found, hashes = self._slots.find(names.text, names.ends)
+        unknown = np.flatnonzero(found == -2)
+        if not len(unknown):
+            return found, []
+        homes = entity_partitions(self.entity, names, partitions)[unknown]
         fresh: list[int] = []
-        for i in np.flatnonzero(found == -2).tolist():
+        for i, home in zip(unknown.tolist(), homes.tolist(), strict=True):
             slot = self._slots.add(hashes[i], len(self.names))
             if slot == len(self.names):
                 # else it came a second time in this batch
-                name = ids[i] or ""
-                self._add(name, home(self.entity, name))
+                self._add(ids[i] or "", home)
                 fresh.append(slot)
             found[i] = slot
         return found, fresh
@@ -90,40 +91,10 @@ class _Table:
 
 
 class _Read(NamedTuple):
-    """What one command for each of ``slots`` reads."""
+    """What one command reads: a view of the entities that have ``slots``."""
 
     slots: Sequence[int]
-    views: tuple[View, ...]
-
-
-class _Bases:
-    """What was last written whole of one entity's profiles, by its table's slots, and what was written since (``wire.Parts``)."""
-
-    def __init__(self, dtype: np.dtype, size: int) -> None:
-        self.records: Arena = np.zeros(size, dtype)
-        self.book: npt.NDArray[np.int64] = np.zeros((size, 3), dtype=np.int64)
-
-    def larger(self, size: int) -> _Bases:
-        """The same with more room."""
-        more, old = _Bases(self.records.dtype, size), len(self.records)
-        words_of(more.records)[:old], more.book[:old] = words_of(self.records), self.book
-        return more
-
-    def take(self, slots: Slots, records: Arena, read: Read) -> None:
-        """Profiles just read; one that is not there in parts, or of other code's length, is written whole the next time."""
-        usable = read.in_parts == words_of(records).shape[1]
-        self.book[slots] = 0
-        if usable.any():
-            words_of(self.records)[slots[usable]] = words_of(records)[usable]
-            sizes = read.sizes[usable]
-            self.book[slots[usable]] = np.column_stack([np.ones_like(sizes), sizes, sizes])
-
-
-class Kept(NamedTuple):
-    """Of each entity that is written, (n,): whether its time to live begins anew, and whether it may be gone from the store."""
-
-    expire: npt.NDArray[np.bool_]
-    gone: npt.NDArray[np.bool_]
+    view: View
 
 
 class ProfileCache:
@@ -135,19 +106,17 @@ class ProfileCache:
 
     def __init__(
         self,
-        home: Callable[[str, str], int],
+        partitions: int,
         budget_bytes: int = BUDGET_BYTES,
-        layout: int = IN_PARTS,
         clock: Callable[[], float] = time.time,
         room: int = BATCH_ROOM,
     ) -> None:
-        """``home``: the partition of `entities` on which (entity, id) lives; ``layout``: in which what is kept here is written;
-        ``clock`` gives seconds since 1970; ``room``: for how many more of each kind there is place at first.
+        """``partitions``: of the topics by which state is kept; ``clock`` gives seconds since 1970; ``room``: for how many more
+        of each kind there is place at first.
         """
-        self.layout = layout
+        self.partitions = partitions
         self._room = room
         self._clock = clock
-        self._home = home
         self._budget = budget_bytes
         self._tables = {
             "card": _Table("card", (CARD_STATE, CARD_FRAUDS), (CARD_FRAUDS,)),
@@ -160,7 +129,6 @@ class ProfileCache:
         self._asked: list[_Read] = []
         self._arenas = {name: self._new_arena(name) for name in _KEPT}
         self._arenas["frauds"] = np.zeros(len(self._arenas["card"]) + len(self._arenas["customer"]), FRAUDS)
-        self._bases = {entity: self._new_bases(entity) for entity in self._written_in_parts()}
 
     def begin_session(self, owned: Iterable[int]) -> None:
         """Forget everything; from now on this worker writes these partitions of `entities` and nobody else does."""
@@ -180,15 +148,13 @@ class ProfileCache:
             largest = max(_KEPT, key=lambda name: used[name])
             for entity in _KEPT[largest]:
                 self._tables[entity].clear()
-                if entity in self._bases:
-                    self._bases[entity] = self._new_bases(entity)
             # a new one, so that the machine gets its memory back
             self._arenas[largest] = self._new_arena(largest)
 
     def slots(self, entity: str, ids: Sequence[str | None]) -> Slots:
         """The slot of each entity, int64 (n,), -1 where there is no id. What is not here will be among ``reads``."""
         table = self._tables[entity]
-        found, fresh = table.slots(ids, self._home)
+        found, fresh = table.slots(ids, self.partitions)
         table.foreign.update(slot for slot in fresh if int(table.homes[slot]) not in self._owned)
         if table.foreign:
             table.stale |= table.foreign.intersection(found.tolist())
@@ -207,15 +173,17 @@ class ProfileCache:
         return Places(cards, customers, np.column_stack(shared_entities), np.column_stack(frauds))
 
     def reads(self) -> list[Command]:
-        """One HMGET for each entity that is not here, or that another worker writes."""
+        """MGETs of each view of which there are entities that are not here, or that another worker writes."""
         commands: list[Command] = []
         for table in self._tables.values():
             self._make_room(table)
             stale = sorted(table.stale.difference(table.missing)) if table.stale else []
-            for slots, views in ((table.missing, table.views), (stale, table.shared)):
-                if slots:
-                    commands.append(pack_hmget([table.names[slot] for slot in slots], *views))
-                    self._asked.append(_Read(slots, views))
+            for view in table.views:
+                slots = [*table.missing, *stale] if view in table.shared else table.missing
+                for start in range(0, len(slots), MAX_KEYS):
+                    piece = slots[start : start + MAX_KEYS]
+                    commands.append(pack_mget(view, [table.names[slot] for slot in piece], self.partitions))
+                    self._asked.append(_Read(piece, view))
             table.missing, table.stale = [], set()
         return commands
 
@@ -225,23 +193,18 @@ class ProfileCache:
         Raises:
             StoreRefused: a reply is an error. ProfileError: bytes that are no profile that this code reads.
         """
-        start = 0
-        for slots, views in self._asked:
-            part = replies[start : start + len(slots)]
-            start += len(slots)
-            for reply in part:
-                if isinstance(reply, hiredis.ReplyError):
-                    raise StoreRefused(str(reply))
-            where = np.array(slots, dtype=np.int64)
-            for view, (profiles, since) in zip(views, columns_in(part, views), strict=True):
-                arena, places = self.profiles_of(view, where)
-                words_of(arena)[places] = _EMPTY[arena.dtype]
-                bases = self._bases.get(view.entity) if view.in_parts else None
-                if bases is None:
-                    read_profiles(arena, places, profiles, since)
-                else:
-                    whole = np.empty(len(where), arena.dtype)
-                    bases.take(where, whole, read_profiles(arena, places, profiles, since, whole))
+        for (slots, view), reply in zip(self._asked, replies, strict=True):
+            if isinstance(reply, hiredis.ReplyError):
+                raise StoreRefused(str(reply))
+            arena, places = self.profiles_of(view, np.array(slots, dtype=np.int64))
+            words_of(arena)[places] = _EMPTY[arena.dtype]
+            read_profiles(arena, places, reply)
+
+    def write(self, view: View, slots: Slots) -> Packed:
+        """The MSET that writes a view of the entities that have ``slots``."""
+        arena, places = self.profiles_of(view, slots)
+        names = self.names(view.entity, slots.tolist())
+        return pack_mset(view, names, arena, places, self.partitions, day_of(self._clock()))
 
     def profiles_of(self, view: View, slots: Slots) -> tuple[Arena, Slots]:
         """The arena that holds a view's profiles, and where in it each slot's profile lies."""
@@ -250,20 +213,6 @@ class ProfileCache:
         if view in (CARD_FRAUDS, CUSTOMER_FRAUDS):
             return self._arenas["frauds"], _interleaved(slots, int(view is CUSTOMER_FRAUDS), 2)
         return self._arenas["shared_entity"], _interleaved(slots, _SHARED_ENTITIES[view.entity], 3)
-
-    def kept(self, before_ms: Any, newest_ms: Any) -> Kept:
-        """``before_ms``, ``newest_ms``: the newest event of each entity, (n,), before and with what is written."""
-        gone = int(self._clock() * 1000) - before_ms > THERE_STILL_MS
-        return Kept(gone | (before_ms // KEEP_AGAIN_MS != newest_ms // KEEP_AGAIN_MS), gone)
-
-    def parts_of(self, view: View, slots: Slots, kept: Kept) -> Parts | None:
-        """For ``wire.pack_hset``, where the profiles of a view are written in parts."""
-        bases = self._bases.get(view.entity) if view.in_parts else None
-        if bases is None:
-            return None
-        # to what is not there any more nothing can be added
-        bases.book[slots[kept.gone]] = 0
-        return Parts(bases.records, slots, bases.book)
 
     def profiles(self) -> Profiles:
         """All arenas, as the kernels take them."""
@@ -280,18 +229,7 @@ class ProfileCache:
         return homes
 
     def _used(self, arena: str) -> int:
-        records = sum(
-            len(self._tables[entity].names) * (1 + (entity in self._bases)) for entity in _KEPT[arena]
-        )
-        return records * _DTYPES[arena].itemsize
-
-    def _written_in_parts(self) -> list[str]:
-        tables = self._tables.values() if self.layout == IN_PARTS else []
-        return [table.entity for table in tables if table.views[0].in_parts]
-
-    def _new_bases(self, entity: str) -> _Bases:
-        dtype = next(_DTYPES[name] for name, entities in _KEPT.items() if entity in entities)
-        return _Bases(dtype, self._budget // dtype.itemsize + self._room)
+        return sum(len(self._tables[entity].names) for entity in _KEPT[arena]) * _DTYPES[arena].itemsize
 
     def _new_arena(self, name: str) -> Arena:
         # pages are taken from the machine only when they are first written
@@ -305,9 +243,6 @@ class ProfileCache:
                 name = next(key for key, known in self._arenas.items() if known is arena)
                 self._arenas[name] = np.zeros(max(int(last[0]) + 1, 2 * len(arena)), arena.dtype)
                 self._arenas[name][: len(arena)] = arena
-        bases = self._bases.get(table.entity)
-        if bases is not None and len(table.names) > len(bases.records):
-            self._bases[table.entity] = bases.larger(max(len(table.names), 2 * len(bases.records)))
 
 
 _SHARED_ENTITIES = {"merchant": 0, "device": 1, "ip": 2}

@@ -45,9 +45,9 @@ class ProfileReader(Protocol):
 class RedisProfiles:
     """A ProfileReader on the stack's Redis. For several threads at once; a forked process gets a connection of its own."""
 
-    def __init__(self, address: str, timeout_s: float) -> None:
-        """``address``: ``redis://host:port`` or ``unix:///path``; ``timeout_s`` bounds every read. Connects when first asked."""
-        self._address, self._timeout_s = address, timeout_s
+    def __init__(self, address: str, partitions: int, timeout_s: float) -> None:
+        """``address``: ``redis://host:port`` or ``unix:///path``; ``partitions``: of the stack's topics; ``timeout_s`` bounds every read. Connects when first asked."""
+        self._address, self._partitions, self._timeout_s = address, partitions, timeout_s
         self._lock = threading.Lock()
         self._connect()
 
@@ -61,7 +61,7 @@ class RedisProfiles:
             with self._lock:
                 if self._process != os.getpid():
                     self._connect()
-                whole, *replies = self._client.call([ASK_WHOLE, *gather.commands()])
+                whole, *replies = self._client.call([ASK_WHOLE, *gather.commands(self._partitions)])
             if isinstance(whole, Exception):
                 raise StoreRefused(str(whole))
             if not is_whole(whole):

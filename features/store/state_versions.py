@@ -1,42 +1,26 @@
 """Versions of the state, side by side in one store: which there are, how far each is applied, whether one is complete.
 
-The profiles of a version are views of their own in the same hashes (``views_of``); its epochs, its positions and what is
-remembered beside them are keys of a group of its own. Only one version is at work at a time: who takes over shuts the
+The keys of a version's profiles, epochs, positions and of what is remembered beside them carry its number (``features.store.keys``). Only one version is at work at a time: who takes over shuts the
 others out and goes on from where they ended (``streams.processor.takeover``).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from features.profile.records import STATE_VERSION
+from features.store.keys import EVERY_STATE_KEY, applied_key, group_of
 from features.store.partition_lease import REBUILDING_KEY, Leases, TopicPartition
-from features.store.redis_client import Command, RespClient
+from features.store.redis_client import Command, RespClient, accepted, scanned
 
-#: set of the versions that were ever begun. The first needs no entry: older code writes none
+#: keys looked at in one step of a scan, a few milliseconds of the store's time
+SCAN_STEP = 500
+#: set of the versions that were ever begun
 VERSIONS_KEY = "tollgate:state:versions"
 #: the version of the processor that took over last
 SERVING_KEY = "tollgate:state:serving"
-
-
-def group_of(version: int) -> str:
-    """The group of a version's leases, and the name in its keys."""
-    return "processor" if version == 1 else f"processor-v{version}"
-
-
-GROUP = group_of(STATE_VERSION)
-
-
-def applied_key(partition: int, group: str = GROUP) -> str:
-    """Redis key of how far each source is applied on a partition of `entities`."""
-    return f"tollgate:{group}:applied:entities:{partition}"
-
-
-def label_statement_prefix(group: str) -> str:
-    """What the keys begin with that remember what labels said."""
-    return f"tollgate:{group}:said:"
 
 
 def unfinished_key(version: int) -> str:
@@ -44,7 +28,25 @@ def unfinished_key(version: int) -> str:
 
     It does not expire: half a state is no state, however old.
     """
-    return f"tollgate:{group_of(version)}:unfinished"
+    return f"tollgate:state:{group_of(version)}:unfinished"
+
+
+def removed(client: RespClient, chosen: Callable[[bytes], bool], say: Callable[[int, int], None]) -> int:
+    """Take away the keys of state that are ``chosen``; returns how many. May be broken off and repeated.
+
+    ``say``: told after each step how many keys of state were looked at, and how many are gone.
+
+    Raises:
+        StoreUnavailable: Redis did not come back in time, or refuses.
+    """
+    looked = gone = 0
+    for keys in scanned(client, "MATCH", EVERY_STATE_KEY, SCAN_STEP):
+        own = [key for key in keys if chosen(key)]
+        if own:
+            gone += accepted(client.with_retry([("UNLINK", *own)]))[0]
+        looked += len(keys)
+        say(looked, gone)
+    return gone
 
 
 def begin(version: int, why: str) -> list[Command]:
@@ -63,9 +65,9 @@ def unfinished(client: RespClient, version: int) -> str | None:
 
 
 def others(client: RespClient, version: int = STATE_VERSION) -> list[int]:
-    """The other versions that there may be, ascending."""
+    """The other versions that were begun, ascending."""
     listed = client.with_retry([("SMEMBERS", VERSIONS_KEY)])[0]
-    return sorted({1, *map(int, listed)} - {version})
+    return sorted({*map(int, listed)} - {version})
 
 
 def serving(client: RespClient) -> int:

@@ -13,14 +13,12 @@ import numpy as np
 from features.kernels.columns import columns_of
 from features.kernels.payer import apply_payments
 from features.kernels.shared_entity import DECLINED, LABEL, PAID, apply_frauds, apply_items
-from features.profile.codec import IN_PARTS, encode_profiles
-from features.profile.day_totals import counts_24h
-from features.profile.records import FRAUDS
-from features.store.batch_commands import names_of, pack_hset
-from features.store.keys import CARD_FRAUDS, CARD_STATE, pack_bytes
+from features.profile.codec import encode_profiles, read_profiles
+from features.store.commands import pack_mset
+from features.store.partitions import names_of
 from features.store.profile_batch import Gather
 from features.store.slot_table import FIRST_SIZE, SlotTable
-from features.store.stored_profiles import read_profiles
+from features.store.views import CARD_FRAUDS, CARD_STATE
 
 
 @dataclass(frozen=True)
@@ -56,16 +54,10 @@ def warm_kernels() -> float:
     )  # fmt: skip
     apply_frauds(both, both, np.array([DECLINED, LABEL]), moments, both, gather.frauds)
     for arena in (gather.cards, gather.shared_entities, gather.frauds):
-        stored = [pack_bytes(raw) for raw in encode_profiles(arena, both, IN_PARTS)]
-        for bases in (None, np.empty_like(arena)):
-            read_profiles(arena, both, stored, [pack_bytes(b"")] * 2, bases)
-        if arena.dtype != FRAUDS:
-            counts_24h(arena, both)
-    scalars = np.array([[1], [2]])
+        read_profiles(arena, both, encode_profiles(arena, both, 0))
     for view, arena in ((CARD_FRAUDS, gather.frauds), (CARD_STATE, gather.cards)):
-        fields = np.repeat(scalars, len(view.numbers), axis=1)
-        pack_hset(view, ["a", "b"], arena, both, moments, fields, both > 0)
-    gather.commands()
+        pack_mset(view, ["a", "b"], arena, both, 1, 0)
+    gather.commands(1)
     # more than it has room for at first: growing is a kernel too
     table, names = SlotTable(), names_of([str(i) for i in range(FIRST_SIZE)])
     _, hashes = table.find(names.text, names.ends)

@@ -17,7 +17,7 @@ def main() -> int:
     log = logging.getLogger(__name__)
     for pause_s in (*PAUSES_S, None):
         try:
-            apply_repo(settings.feast_dir, settings.redis_address, settings.archive_dir)
+            apply_repo(settings.feast_dir, settings.redis_address, settings.partitions, settings.archive_dir)
         except Exception:
             log.exception("feast apply failed")
             if pause_s is None:

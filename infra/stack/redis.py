@@ -39,17 +39,16 @@ def config(settings: Settings) -> str:
         "maxmemory": "0",
         "maxmemory-policy": "noeviction",
         # state is overwritten constantly: rewrite the file at four times its compact size, not at twice. Each rewrite takes
-        # seconds of a core and doubles p99; at 10,000 transactions a second the file grows by about 13 MB a second. Redis
+        # seconds of a core and doubles p99; at 10,000 transactions a second the file grows by about 25 MB a second. Redis
         # reads a file of 3 GB in 15 s when it starts
         "auto-aof-rewrite-percentage": 300,
         "auto-aof-rewrite-min-size": "3gb",
         # profiles are already compact, and compressing them in a rewrite would take CPU from the hot path
         "rdbcompression": "no",
-        # an entity's hash has few fields, with a profile of up to 2 KB: as a listpack it is one block of memory, as a hash
-        # table each field costs a cache miss. "ziplist" is the setting's older name, which later versions accept
-        "hash-max-ziplist-value": 4096,
-        # the ledger index keeps the entries of 60 days in 65,536 hashes. A listpack is searched from its start: 6 us at 500
-        # entries, against 2 us in a hash table
+        # the ledger index keeps the entries of 60 days in 65,536 hashes, with ids of up to 256 bytes. A listpack is one block of
+        # memory and is searched from its start: 6 us at 500 entries, against 2 us in a hash table. "ziplist" is the setting's
+        # older name, which later versions accept
+        "hash-max-ziplist-value": 256,
         "hash-max-ziplist-entries": 128,
         "lazyfree-lazy-expire": "yes",
         "tcp-backlog": 128,

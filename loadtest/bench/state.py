@@ -49,7 +49,7 @@ def _stored(parts: Parts, table: pa.Table) -> Iterator[Row]:
     run_backlog(parts, table)
     names = {kind: table[column].drop_null().unique().to_pylist() for kind, column in COLUMNS.items()}
     counts = ", ".join(f"{len(some):,} {kind}s" for kind, some in names.items())
-    yield from memory_rows(parts.store, names, f"{WARM_DAYS} days of simulated payments")
+    yield from memory_rows(parts, names, f"{WARM_DAYS} days of simulated payments")
     used_bytes = parts.store.info("memory")["used_memory"] - empty_bytes
     yield memory_row(
         used_bytes, len(names["card"]), f"{counts}; {table.num_rows:,} payments of {WARM_DAYS} days"

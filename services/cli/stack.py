@@ -136,7 +136,6 @@ def _settings(home: Path, port_base: int | None, embedded: bool) -> Settings:
         gpus=known.gpus,
         deadline_ms=known.deadline_ms,
         profile_cache_mb=known.profile_cache_mb,
-        profile_layout=known.profile_layout,
     )
 
 

@@ -15,16 +15,15 @@ from typing import Any
 import numpy as np
 from confluent_kafka import Producer
 
-from features.catalogue import INDEX, WIDTH
-from features.engine import Places, Slots, computed_beside, entities_as_of, frauds_as_of
+from features.catalogue import WIDTH
+from features.engine import Places, computed_beside, entities_as_of, frauds_as_of
 from features.kernels.columns import Payments, columns_of, text_hash
 from features.kernels.payer import NEW, transaction_features
 from features.kernels.shared_entity import SHARED_ENTITIES
-from features.store.batch_commands import pack_hset
-from features.store.keys import CARD_STATE
 from features.store.partition_lease import REBUILDING_KEY, Leases
 from features.store.profile_cache import ProfileCache
-from features.store.redis_client import Command, Packed, RespClient
+from features.store.redis_client import Command, RespClient
+from features.store.views import CARD_STATE
 from features.transaction import Transaction
 from streams.log.feature_batch import encode_batch
 from streams.log.missing_inputs import present
@@ -58,8 +57,6 @@ from streams.runtime.metrics import (
     UNKNOWN_FIELDS,
 )
 from streams.runtime.settings import Settings
-
-_COUNT_24H, _SUM_24H = INDEX["card_count_24h"], INDEX["card_sum_24h"]
 
 
 class RebuildEnded(Exception):
@@ -112,7 +109,7 @@ class CardStage:
         rows, seen = computed_beside(columns, places, profiles)
         late_ms = _late(places.cards.tolist(), columns["event_ms"].tolist(), before_ms.tolist())
         read = Read(entities_as_of(places, profiles), frauds_as_of(places, profiles), [0] * len(accepted))
-        writes = _writes(cache, places.cards, rows, seen, before_ms)
+        writes = cache.write(CARD_STATE, np.unique(places.cards[seen == NEW]))
         commit = commit_of(chunk, [writes], "processor", started)
         if self.silent:
             return self._committer.end(commit)
@@ -250,20 +247,6 @@ def _homes(cache: ProfileCache, places: Places) -> Any:
 def _named_homes(tx: Transaction, partitions: int) -> list[int]:
     named = zip(PAID_ENTITIES, (tx.merchant_id, tx.device_id, tx.ip, tx.customer_id), strict=True)
     return [entity_partition(entity, name, partitions) if name else -1 for entity, name in named]
-
-
-def _writes(cache: ProfileCache, card_slots: Slots, rows: Any, seen: Any, before_ms: Any) -> Packed:
-    """One HSET per card that changed: its profile and, from its last row, the scalars that Feast's users read."""
-    last_row = {slot: i for i, slot in enumerate(card_slots.tolist()) if not seen[i]}
-    slots = np.fromiter(last_row, dtype=np.int64, count=len(last_row))
-    row = np.fromiter(last_row.values(), dtype=np.int64, count=len(last_row))
-    arena, places = cache.profiles_of(CARD_STATE, slots)
-    last_ms = arena["last_ms"][places]
-    scalars = rows[row][:, [_COUNT_24H, _SUM_24H]].astype(np.int64)
-    cards = cache.kept(before_ms[row], last_ms)
-    names = cache.names("card", last_row)
-    parts = cache.parts_of(CARD_STATE, slots, cards)
-    return pack_hset(CARD_STATE, names, arena, places, last_ms, scalars, cards.expire, cache.layout, parts)
 
 
 def say_staleness(entity: str, newest_ms: int) -> None:

@@ -18,15 +18,13 @@ import numpy.typing as npt
 from confluent_kafka import Producer
 
 from features.engine import Slots
-from features.kernels.shared_entity import DAY_MS, FIVE_MS, PAID
-from features.profile.day_totals import counts_24h
-from features.profile.records import FRAUDS
-from features.store.batch_commands import Parts, pack_hset
-from features.store.keys import PAYMENTS_OF, View
+from features.kernels.shared_entity import PAID
+from features.store.keys import applied_key, label_statement_key
 from features.store.partition_lease import Leases
+from features.store.partitions import entity_partition
 from features.store.profile_cache import ProfileCache
 from features.store.redis_client import Command, Packed, RespClient
-from features.store.state_versions import GROUP, applied_key, label_statement_prefix
+from features.store.views import PAYMENTS_OF, View
 from streams.contracts.invalid_event import InvalidEvent
 from streams.log.records import PAID_ENTITIES, EntityItems, decode_items
 from streams.log.source_offsets import SourceOffsets
@@ -36,11 +34,12 @@ from streams.processor.entity_updates import (
     Columns,
     Known,
     Placed,
+    Told,
     apply_columns,
     columns_of_items,
     columns_of_paid,
-    label_statement_key,
     news_in,
+    told_by,
     view_of,
 )
 from streams.processor.payment_updates import MAX_MS, Paid, fresh_items, fresh_paid, unpack_paid
@@ -127,46 +126,45 @@ class EntityStage:
 
     def _updated(self, group: Group, slots: Slots) -> Packed:
         """Apply a group's items; the write that follows."""
-        touched = np.unique(slots)
-        arena, places = self._cache.profiles_of(group.view, touched)
-        before = moments_of(arena, places)
-        apply_columns(group.columns, self._cache.profiles_of(group.view, slots)[1], arena)
-        names = self._cache.names(group.view.entity, touched.tolist())
-        written = self._cache.kept(before, moments_of(arena, places))
-        parts = self._cache.parts_of(group.view, touched, written)
-        return profile_writes(group.view, names, arena, places, written.expire, self._cache.layout, parts)
+        arena, places = self._cache.profiles_of(group.view, slots)
+        apply_columns(group.columns, places, arena)
+        return self._cache.write(group.view, np.unique(slots))
 
     def _news(self, items: list[Placed]) -> tuple[list[Placed], list[Command]]:
         """The items that say something new, labels with the change that they make, and the writes that remember what was said.
 
         Nobody else writes it, and who has lost the partition is stopped by its epoch when it writes.
         """
-        keys = list(
-            dict.fromkeys(key for placed in items if (key := label_statement_key(placed.item)) is not None)
-        )
-        if not keys:
+        told_of = list(dict.fromkeys(told for placed in items if (told := told_by(placed.item)) is not None))
+        if not told_of:
             return items, []
         # the chunk before may have said something of the same transactions
         self._committer.settled()
-        (stored,) = self._client.with_retry([("MGET", *(SAID + key for key in keys))])
-        known = {key: _known(raw) for key, raw in zip(keys, stored, strict=True)}
+        partitions = self._cache.partitions
+        (stored,) = self._client.with_retry([("MGET", *(_said_key(told, partitions) for told in told_of))])
+        known = {told: _known(raw) for told, raw in zip(told_of, stored, strict=True)}
         fresh, changed = news_in(items, known)
         if len(fresh) < len(items):
             DUPLICATES.labels("entities").inc(len(items) - len(fresh))
-        return fresh, label_statement_writes(changed)
+        return fresh, label_statement_writes(changed, partitions)
 
 
 #: what was said of a transaction is remembered as long as the labels worker's index remembers it
 LABEL_STATEMENT_FOR_S = 60 * 86_400
-SAID = label_statement_prefix(GROUP)
 
 
-def label_statement_writes(changed: dict[str, Known]) -> list[Command]:
+def label_statement_writes(changed: dict[Told, Known], partitions: int) -> list[Command]:
     """Commands that remember what labels said."""
     return [
-        ("SET", SAID + key, f"{k.label_time_ms}:{k.offset}:{k.frauds}", "EX", LABEL_STATEMENT_FOR_S)
-        for key, k in changed.items()
-    ]
+        (
+            "SET", _said_key(told, partitions), f"{k.label_time_ms}:{k.offset}:{k.frauds}", "EX", LABEL_STATEMENT_FOR_S,
+        )
+        for told, k in changed.items()
+    ]  # fmt: skip
+
+
+def _said_key(told: Told, partitions: int) -> str:
+    return label_statement_key(entity_partition(told.entity, told.entity_id, partitions), ":".join(told))
 
 
 def _known(raw: bytes | None) -> Known | None:
@@ -277,37 +275,6 @@ def _merged(parts: list[tuple[npt.NDArray[np.int64], Columns]]) -> Columns:
         np.concatenate(arrays)[order] for arrays in zip(*(columns[1:] for _, columns in parts), strict=True)
     )
     return Columns([ids[i] for i in order.tolist()], *arrays)
-
-
-def moments_of(arena: Any, places: Slots) -> Any:
-    """The event time of each profile's newest item, milliseconds, int64 (n,); of frauds and declines by their tiles."""
-    if arena.dtype == FRAUDS:
-        days, fives = arena["day"][places].astype(np.int64), arena["five"][places].astype(np.int64)
-        return np.maximum(days * DAY_MS, fives * FIVE_MS)
-    return arena["last_ms"][places]
-
-
-def profile_writes(
-    view: View,
-    names: list[str],
-    arena: Any,
-    places: Slots,
-    expire: Any,
-    layout: int,
-    parts: Parts | None = None,
-) -> Packed:
-    """One HSET per entity.
-
-    Args:
-        places: where in the arena each of ``names`` lies.
-        expire, layout, parts: see ``features.store.batch_commands.pack_hset``.
-    """
-    moments = moments_of(arena, places)
-    if arena.dtype == FRAUDS:
-        scalars = arena["day_fraud"][places].sum(axis=1, dtype=np.int64)[:, None]
-    else:
-        scalars = counts_24h(arena, places)[:, None]
-    return pack_hset(view, names, arena, places, moments, scalars, expire, layout, parts)
 
 
 def applied_writes(applied: dict[int, SourceOffsets[Source]]) -> list[Command]:

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from features.kernels.columns import NAN, PAYMENT, Payments
 from features.kernels.payer import apply_payments
 from features.kernels.shared_entity import DECLINED, LABEL, PAID, apply_frauds, apply_items
-from features.profile.records import FRAUDS, PAYER, SHARED_ENTITY
-from features.store.keys import CARD_STATE, CUSTOMER_STATE, FRAUDS_OF, PAYMENTS_OF, View
+from features.profile.records import FRAUDS, PAYER
+from features.store.views import CUSTOMER_STATE, FRAUDS_OF, PAYMENTS_OF, View
 from streams.log.records import EntityItem
 from streams.processor.payment_updates import Paid
 
@@ -50,11 +50,17 @@ class Known(NamedTuple):
     frauds: int
 
 
-def label_statement_key(item: EntityItem) -> str | None:
-    """Which transaction and entity a label's item tells of; None for other items, which are known by their offset."""
-    if item.said is None:
-        return None
-    return f"{item.entity}:{item.entity_id}:{item.said.transaction_id}"
+class Told(NamedTuple):
+    """Of which entity and which transaction a label tells."""
+
+    entity: str
+    entity_id: str
+    transaction_id: str
+
+
+def told_by(item: EntityItem) -> Told | None:
+    """What a label's item tells of; None for other items, which are known by their offset."""
+    return None if item.said is None else Told(item.entity, item.entity_id, item.said.transaction_id)
 
 
 def news_of(item: EntityItem, known: Known | None) -> tuple[EntityItem, Known] | None:
@@ -75,28 +81,23 @@ class Placed(NamedTuple):
     item: EntityItem
 
 
-def news_in(items: Sequence[Placed], known: dict[str, Known | None]) -> tuple[list[Placed], dict[str, Known]]:
+def news_in(
+    items: Sequence[Placed], known: dict[Told, Known | None]
+) -> tuple[list[Placed], dict[Told, Known]]:
     """The items that say something new, labels with the change that they make, and what became known.
 
-    ``known``: by ``label_statement_key``, what is known of each label's transaction and entity; it moves on.
+    ``known``: by ``told_by``, what is known of each label's transaction and entity; it moves on.
     """
     fresh: list[Placed] = []
-    changed: dict[str, Known] = {}
+    changed: dict[Told, Known] = {}
     for placed in items:
-        key = label_statement_key(placed.item)
-        if key is None:
+        told = told_by(placed.item)
+        if told is None:
             fresh.append(placed)
-        elif (news := news_of(placed.item, known.get(key))) is not None:
-            known[key] = changed[key] = news[1]
+        elif (news := news_of(placed.item, known.get(told))) is not None:
+            known[told] = changed[told] = news[1]
             fresh.append(placed._replace(item=news[0]))
     return fresh, changed
-
-
-def dtype_of(view: View) -> np.dtype:
-    """The profile that a view keeps."""
-    if view in (CARD_STATE, CUSTOMER_STATE):
-        return PAYER
-    return FRAUDS if view in FRAUDS_OF.values() else SHARED_ENTITY
 
 
 class Columns(NamedTuple):

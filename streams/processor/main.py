@@ -7,18 +7,18 @@ import logging
 import os
 import sys
 from concurrent.futures import Future
-from functools import partial
 from typing import Any
 
 from prometheus_client import start_http_server
 
+from features.store.keys import GROUP as STATE_GROUP
 from features.store.partition_lease import Leases
 from features.store.profile_cache import ProfileCache
 from features.store.redis_client import RespClient
-from features.store.state_versions import GROUP as STATE_GROUP
+from features.store.sweep import Sweep
 from features.store.warm import warm_kernels
 from streams.log.other_catalogues import announcement
-from streams.log.partitioning import entity_partition, partitions_of
+from streams.log.partitioning import partitions_of
 from streams.log.records import HEADER_DECIDED
 from streams.log.topics import ENTITIES, TRANSACTIONS
 from streams.processor.cards import CardStage
@@ -62,8 +62,8 @@ def run(process: Process) -> None:
     # a connection of its own: chunks are written while the next one reads
     leases = Leases(RespClient(settings.redis_address), STATE_GROUP)
     producer = new_producer(settings.kafka, process.name, **AT_FLUSH)
-    home = partial(entity_partition, partitions=settings.partitions)
-    cache = ProfileCache(home, settings.profile_cache_mb << 20, settings.written_layout)
+    sweep = Sweep(RespClient(settings.redis_address))
+    cache = ProfileCache(settings.partitions, settings.profile_cache_mb << 20)
     committer = PipelinedCommitter(producer, leases)
     cards = CardStage(settings, client, producer, leases, cache, committer)
     entities = EntityStage(client, producer, leases, cache, committer)
@@ -77,6 +77,7 @@ def run(process: Process) -> None:
         # a chunk that is being written looks by itself
         if committer.idle:
             leases.verify()
+        sweep.step()
 
     def stop() -> None:
         # a planned restart repeats nothing; a failure has been told already

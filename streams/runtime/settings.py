@@ -47,8 +47,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gpus: int | None = None
     #: size of a processor's profile cache in MiB; profiles that are not in it are read from Redis
     profile_cache_mb: int = 1024
-    #: how profiles are written where that is not as this code does it best: 2 or 3 for as long as code runs beside that reads no 3 or 4
-    profile_layout: int | None = None
     deadline_ms: int = DEFAULT_DEADLINE_MS
     #: True when Kafka is librdkafka's mock cluster, which keeps nothing on disk
     embedded: bool = False
@@ -61,13 +59,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"gpus is null, 0 or more, not {self.gpus}")
         if self.profile_cache_mb < 0:
             raise ValueError(f"profile_cache_mb is 0 or more, not {self.profile_cache_mb}")
-        if self.profile_layout not in (None, 2, 3, 4):
-            raise ValueError(f"profile_layout is null, 2, 3 or 4, not {self.profile_layout}")
-
-    @property
-    def written_layout(self) -> int:
-        """How profiles are written: 4 is ``features.profile.codec.IN_PARTS``, which is not asked: compiled code takes a second to import."""
-        return self.profile_layout or 4
 
     @property
     def root(self) -> Path:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from features.profile.records import STATE_VERSION
-from features.store.keys import JOIN_KEYS, fields_ever_of, key_prefix, views_of
-from features.store.partition_lease import Leases
-from features.store.redis_client import Command, RespClient, accepted, scanned
+from features.store.keys import epoch_key, group_of, profile_version, version_of
+from features.store.partition_lease import Leases, TopicPartition
+from features.store.redis_client import RespClient
 from features.store.state_versions import (
     VERSIONS_KEY,
     begin,
     forgotten,
-    group_of,
-    label_statement_prefix,
     others,
+    removed,
     serving,
     unfinished_key,
 )
@@ -20,8 +21,6 @@ from streams.processor.takeover import places_of
 from streams.runtime.settings import Settings
 from streams.state.rebuild_work import Say
 
-#: keys handled in one step; takes a few milliseconds of the store's time
-STEP = 500
 SAY_EVERY_KEYS = 100_000
 
 
@@ -30,7 +29,7 @@ class VersionInUse(Exception):
 
 
 def drop_version(settings: Settings, version: int, say: Say) -> int:
-    """Delete a version's fields and keys; returns the number of entities that had any. May be interrupted and repeated.
+    """Delete a version's keys; returns the number of profiles deleted. May be interrupted and repeated.
 
     Raises:
         VersionInUse. StoreUnavailable: run it again.
@@ -48,9 +47,7 @@ def drop_version(settings: Settings, version: int, say: Say) -> int:
     # from here on the version is marked as incomplete, so nothing uses it
     client.with_retry(begin(version, "it is being dropped, or a drop was interrupted"))
     client.with_retry(forgotten(client, version, places_of(settings)))
-    gone = _drop_profiles(client, version, say)
-    for keys in scanned(client, "MATCH", f"{label_statement_prefix(group_of(version))}*", STEP):
-        client.with_retry([("UNLINK", *keys)])
+    gone = _removed(client, version, places_of(settings), say)
     client.with_retry([("SREM", VERSIONS_KEY, version), ("DEL", unfinished_key(version))])
     client.close()
     return gone
@@ -67,19 +64,22 @@ def _check_caught_up(client: RespClient, settings: Settings, version: int) -> No
         )
 
 
-def _drop_profiles(client: RespClient, version: int, say: Say) -> int:
-    fields: dict[bytes, list[bytes]] = {key_prefix(entity): [] for entity in JOIN_KEYS}
-    for view in views_of(version):
-        fields[key_prefix(view.entity)] += fields_ever_of(view)
-    gone = looked = told = 0
-    for keys in scanned(client, "TYPE", "hash", STEP):
-        # Redis deletes a hash without fields: entities that only this version knew disappear
-        commands: list[Command] = [
-            ("HDEL", key, *own) for key in keys for prefix, own in fields.items() if key.startswith(prefix)
-        ]
-        looked += len(keys)
-        gone += sum(1 for reply in accepted(client.with_retry(commands)) if reply)
+def _removed(client: RespClient, version: int, places: Sequence[TopicPartition], say: Say) -> int:
+    """Delete all keys of a version except its epochs: a worker that wakes after a long stop must not hold an epoch that is valid again."""
+    epochs = {epoch_key(*place, group_of(version)).encode() for place in places}
+    told = profiles = 0
+
+    def chosen(key: bytes) -> bool:
+        nonlocal profiles
+        own = version_of(key) == version and key not in epochs
+        profiles += own and profile_version(key) is not None
+        return own
+
+    def how_far(looked: int, gone: int) -> None:
+        nonlocal told
         if looked - told >= SAY_EVERY_KEYS:
             told = looked
-            say(f"{looked:,} entities checked, {gone:,} had state of version {version}")
-    return gone
+            say(f"{looked:,} keys checked, {gone:,} were of version {version}")
+
+    removed(client, chosen, how_far)
+    return profiles

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from features.profile.records import STATE_VERSION
+from features.store.keys import GROUP, applied_key
 from features.store.partition_lease import Leases, Shared, TopicPartition
 from features.store.redis_client import Command, RespClient
 from features.store.state_versions import (
-    GROUP,
-    applied_key,
     begin,
     furthest_elsewhere,
     serving,
@@ -114,10 +113,9 @@ def prepare_partition(home: str, topic: str, partition: int, start: int, stop: i
     count = written = 0
     for _ in range(MAX_ROUNDS):
         count += feed(settings, builder, topic, partition, start, stop)
-        for packed in builder.writes(settings.written_layout):
-            leases.write([place], {}, [packed], {})
-            # an EXPIRE follows each HSET
-            written += packed.commands // 2
+        for command, profiles in builder.writes():
+            leases.write([place], {}, [command], {})
+            written += profiles
         start, stop = stop, max(stop, furthest_elsewhere(client, [place]).get(place, 0))
         if stop - start <= CLOSE_RECORDS:
             break

@@ -5,6 +5,7 @@ One builder per kind of partition: cards from `transactions`, all other entities
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -13,12 +14,11 @@ import numpy.typing as npt
 
 from features.kernels.columns import columns_of
 from features.kernels.payer import apply_payments
-from features.profile.codec import LAYOUT
-from features.profile.day_totals import sums_24h
-from features.profile.records import PAYER, new_arena
-from features.store.batch_commands import pack_hset
-from features.store.keys import CARD_STATE, View
+from features.profile.records import new_arena
+from features.store.commands import pack_mset
 from features.store.redis_client import Command, Packed
+from features.store.sweep import day_of
+from features.store.views import CARD_STATE, View
 from streams.log.source_offsets import SourceOffsets
 from streams.log.topics import TRANSACTIONS
 from streams.processor.entities import (
@@ -26,10 +26,9 @@ from streams.processor.entities import (
     applied_writes,
     group_items,
     label_statement_writes,
-    profile_writes,
     sort_items,
 )
-from streams.processor.entity_updates import Known, apply_columns, dtype_of, news_in
+from streams.processor.entity_updates import Known, Told, apply_columns, news_in
 from streams.processor.intake import Stretch, accepted_only
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.kafka.log_reader import LogRow
@@ -38,12 +37,20 @@ from streams.runtime.kafka.log_reader import LogRow
 ROUND = 500
 
 
-class Arena:
-    """Profiles by entity id, in an array that grows; remembers which changed since they were last written."""
+class Written(NamedTuple):
+    """A command that writes some profiles, and their number."""
 
-    def __init__(self, dtype: np.dtype) -> None:
+    command: Packed
+    profiles: int
+
+
+class Arena:
+    """Profiles of one view by entity id, in an array that grows; remembers which changed since they were last written."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
         self.slots: dict[str, int] = {}
-        self.records = new_arena(dtype, 1024)
+        self.records = new_arena(view.dtype, 1024)
         self._changed = np.zeros(1024, dtype=np.bool_)
 
     def places(self, names: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -60,14 +67,16 @@ class Arena:
         self._changed[found] = True
         return found
 
-    def changed(self) -> Iterator[tuple[list[str], npt.NDArray[np.int64]]]:
-        """Ids and slots of the profiles changed since the last call, ROUND at a time."""
+    def writes(self, partitions: int) -> Iterator[Written]:
+        """Commands that write the profiles changed since the last call, ROUND at a time."""
         slots = np.flatnonzero(self._changed)
         self._changed[:] = False
         names = list(self.slots)
+        day = day_of(time.time())
         for start in range(0, len(slots), ROUND):
             part = slots[start : start + ROUND]
-            yield [names[slot] for slot in part.tolist()], part
+            own = [names[slot] for slot in part.tolist()]
+            yield Written(pack_mset(self.view, own, self.records, part, partitions, day), len(own))
 
 
 class CardBuilder:
@@ -75,7 +84,7 @@ class CardBuilder:
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
-        self.cards = Arena(PAYER)
+        self.cards = Arena(CARD_STATE)
 
     def add(self, stretch: Stretch) -> None:
         """Apply the transactions that the processor would have accepted."""
@@ -84,42 +93,38 @@ class CardBuilder:
         slots = self.cards.places([tx.card_id for tx in transactions])
         apply_payments(payments, slots, self.cards.records)
 
-    def writes(self, layout: int = LAYOUT) -> Iterator[Packed]:
-        """HSETs of the cards changed since the last call, ROUND at a time; ``layout``: see ``features.profile.codec.put_profile``."""
-        for part, slots in self.cards.changed():
-            moments = self.cards.records["last_ms"][slots]
-            scalars = np.column_stack(sums_24h(self.cards.records, slots))
-            expire = np.ones(len(part), dtype=np.bool_)
-            yield pack_hset(CARD_STATE, part, self.cards.records, slots, moments, scalars, expire, layout)
+    def writes(self) -> Iterator[Written]:
+        """Commands that write the cards changed since the last call."""
+        yield from self.cards.writes(self._partitions)
 
 
 class EntityBuilder:
     """Builds merchants, devices, ips, customers and fraud histories of one partition of `entities`."""
 
-    def __init__(self, partition: int) -> None:
-        self._partition = partition
+    def __init__(self, partition: int, partitions: int) -> None:
+        self._partitions = partitions
         self.applied: dict[int, SourceOffsets[Source]] = {partition: SourceOffsets()}
-        self._said: dict[str, Known | None] = {}
-        self.views: dict[str, tuple[View, Arena]] = {}
+        self._said: dict[Told, Known | None] = {}
+        self.arenas: dict[View, Arena] = {}
 
     def add(self, rows: Sequence[LogRow]) -> None:
         """Apply entity updates not applied before. Records that do not parse are skipped; the processor dead-letters them."""
         fresh, _ = sort_items(Chunk("entities", list(rows)), self.applied)
         items, _ = news_in(fresh.items, self._said)
         for group in group_items(items, fresh.paid):
-            _, arena = self.views.setdefault(group.view.name, (group.view, Arena(dtype_of(group.view))))
+            arena = self.arenas.setdefault(group.view, Arena(group.view))
             slots = arena.places(group.columns.ids)
             apply_columns(group.columns, slots, arena.records)
 
-    def writes(self, layout: int = LAYOUT) -> Iterator[Packed]:
-        """HSETs of the entities changed since the last call, ROUND at a time; ``layout`` as above."""
-        for view, arena in self.views.values():
-            for part, slots in arena.changed():
-                yield profile_writes(view, part, arena.records, slots, np.ones(len(part), np.bool_), layout)
+    def writes(self) -> Iterator[Written]:
+        """Commands that write the entities changed since the last call."""
+        for arena in self.arenas.values():
+            yield from arena.writes(self._partitions)
 
     def said(self) -> list[Command]:
         """Commands that store the label statements, to be written before the position."""
-        return label_statement_writes({key: known for key, known in self._said.items() if known is not None})
+        said = {told: known for told, known in self._said.items() if known is not None}
+        return label_statement_writes(said, self._partitions)
 
     def applied_writes(self) -> list[Command]:
         """Commands that store how far each source is applied, to be written with the position."""
@@ -128,7 +133,7 @@ class EntityBuilder:
 
 def new_builder(topic: str, partition: int, partitions: int) -> CardBuilder | EntityBuilder:
     """The builder of one partition of `transactions` or `entities`."""
-    return CardBuilder(partitions) if topic == TRANSACTIONS.name else EntityBuilder(partition)
+    return CardBuilder(partitions) if topic == TRANSACTIONS.name else EntityBuilder(partition, partitions)
 
 
 class Done(NamedTuple):

@@ -16,15 +16,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from features.profile.records import STATE_VERSION
-from features.store.keys import JOIN_KEYS, key_prefix
+from features.store.keys import GROUP, applied_key, profile_version
 from features.store.partition_lease import REBUILDING_KEY, Leases
-from features.store.redis_client import Command, Packed, RespClient, accepted, scanned
-from features.store.state_versions import GROUP, applied_key, forgotten, others, took_over, unfinished_key
+from features.store.redis_client import Command, RespClient, accepted
+from features.store.state_versions import forgotten, others, removed, took_over, unfinished_key
 from streams.log.topics import ENTITIES, TRANSACTIONS
 from streams.processor.state_loss import committed
 from streams.runtime.kafka.log_reader import whole_log
 from streams.runtime.settings import Settings, load_settings
-from streams.state.rebuild import ROUND, Done, EntityBuilder, new_builder
+from streams.state.rebuild import ROUND, Done, EntityBuilder, Written, new_builder
 from streams.state.rebuild_work import Say, Total, by_partition, feed, warn_truncated
 
 AGAIN = "run the rebuild again"
@@ -66,7 +66,8 @@ def rebuild(settings: Settings, say: Say, *, clear: bool = False) -> Rebuilt:
         # for every version, so that none looks as if its state were still there
         for version in others(client):
             client.with_retry(forgotten(client, version, places))
-        say(f"deleted {_clear(client):,} stored profiles")
+        gone = removed(client, lambda key: profile_version(key) is not None, lambda looked, gone: None)
+        say(f"deleted {gone:,} stored profiles")
     # every transaction before this position has its features; the processor continues here
     handled = committed(settings, [place for place in places if place[0] == TRANSACTIONS.name])
     ends = {
@@ -94,7 +95,7 @@ def rebuild_partition(home: str, topic: str, partition: int, start: int, stop: i
     settings = load_settings(Path(home))
     builder = new_builder(topic, partition, settings.partitions)
     count = feed(settings, builder, topic, partition, start, stop)
-    written = _write(settings, builder.writes(settings.written_layout))
+    written = _write(settings, builder.writes())
     if not isinstance(builder, EntityBuilder):
         return Done(topic, partition, count, written, [])
     said = builder.said()
@@ -105,26 +106,11 @@ def rebuild_partition(home: str, topic: str, partition: int, start: int, stop: i
     return Done(topic, partition, count, written, builder.applied_writes())
 
 
-def _write(settings: Settings, rounds: Iterator[Packed]) -> int:
+def _write(settings: Settings, rounds: Iterator[Written]) -> int:
     client = RespClient(settings.redis_address)
     written = 0
-    for packed in rounds:
-        accepted(client.with_retry([packed]), AGAIN)
-        # an EXPIRE follows each HSET
-        written += packed.commands // 2
+    for command, profiles in rounds:
+        accepted(client.with_retry([command]), AGAIN)
+        written += profiles
     client.close()
     return written
-
-
-def _clear(client: RespClient) -> int:
-    gone = 0
-    for entity in JOIN_KEYS:
-        pattern = (
-            b"".join(
-                b"\\" + bytes([b]) if bytes([b]) in b"*?[]\\" else bytes([b]) for b in key_prefix(entity)
-            )
-            + b"*"
-        )
-        for keys in scanned(client, "MATCH", pattern, 5000):
-            gone += client.with_retry([("UNLINK", *keys)])[0]
-    return gone

@@ -41,13 +41,13 @@ from features.store.feast_store import (
     StateUnavailable,
     WriteRefused,
 )
-from features.store.keys import JOIN_KEYS
 from features.store.redis_client import RespClient
 from features.store.state_versions import begin, unfinished_key
+from features.store.views import JOIN_KEYS
 from streams.archive.writer import Archive
 from streams.runtime.settings import Settings
 from tests.support.archive_samples import START_MS, features
-from tests.support.parity_world import MemoryLog, Worker
+from tests.support.parity_world import PARTITIONS, MemoryLog, Worker
 from tests.support.running import until
 
 NOW = datetime.now(UTC)
@@ -81,7 +81,7 @@ def first_payment() -> str:
 def store(redis_alone: Settings, tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """A store whose state knows six payments of the last minutes, of one entity of each kind."""
     root = tmp_path_factory.mktemp("feast")
-    apply_repo(root / "feast", redis_alone.redis_address, root / "archive")
+    apply_repo(root / "feast", redis_alone.redis_address, PARTITIONS, root / "archive")
     log, client = MemoryLog(), RespClient(redis_alone.redis_address)
     log.now_ms = int(NOW.timestamp() * 1000)
     worker: Any = Worker(log, client)  # type: ignore[arg-type]
@@ -186,9 +186,9 @@ def test_applying_again_and_tearing_down_leave_state_alone(
 ) -> None:
     client = RespClient(redis_alone.redis_address)
     before = stored(client)
-    apply_repo(tmp_path / "feast", redis_alone.redis_address, tmp_path / "archive")
+    apply_repo(tmp_path / "feast", redis_alone.redis_address, PARTITIONS, tmp_path / "archive")
     started = time.monotonic()
-    apply_repo(tmp_path / "feast", redis_alone.redis_address, tmp_path / "archive")
+    apply_repo(tmp_path / "feast", redis_alone.redis_address, PARTITIONS, tmp_path / "archive")
     assert time.monotonic() - started < 30
     other = open_store(tmp_path / "feast")
     other.delete_feature_view("card_features")
@@ -219,7 +219,7 @@ def test_half_a_state_is_said_to_be_half(store: FeatureStore, redis_alone: Setti
 
 
 def test_a_store_that_is_away_is_named(tmp_path: Path) -> None:
-    apply_repo(tmp_path / "feast", "redis://127.0.0.1:1", tmp_path / "archive")
+    apply_repo(tmp_path / "feast", "redis://127.0.0.1:1", PARTITIONS, tmp_path / "archive")
     with pytest.raises(StateUnavailable, match=r"127\.0\.0\.1:1"):
         open_store(tmp_path / "feast").get_online_features(
             ["card_features:card_count_1h"], [{"card_id": "card-1"}]
@@ -236,7 +236,7 @@ def test_many_threads_ask_at_once(store: FeatureStore) -> None:
 
 
 def test_history_is_joined_as_of_each_moment(store: FeatureStore, tmp_path: Path) -> None:
-    apply_repo(tmp_path / "feast", "redis://127.0.0.1:1", tmp_path / "archive")
+    apply_repo(tmp_path / "feast", "redis://127.0.0.1:1", PARTITIONS, tmp_path / "archive")
     archived = open_store(tmp_path / "feast")
 
     def refuse(record: object, reason: str) -> None:

@@ -75,7 +75,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     stage.run(260)
     records = stage.log.records("features")
     _archive(root / "archive", records)
-    apply_repo(root / "feast", "redis://127.0.0.1:1", root / "archive")
+    apply_repo(root / "feast", "redis://127.0.0.1:1", PARTITIONS, root / "archive")
     served: dict[str, FeatureRecord] = {}
     rows = stage.made()
     for made in rows:

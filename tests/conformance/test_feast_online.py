@@ -18,8 +18,8 @@ import pytest
 from features.catalogue import FEATURES, INDEX, LATE_BOUND_S, NAMES, WIDTH
 from features.feast_repo.apply import apply_repo, open_store
 from features.feast_repo.definitions import ENTITY_SERVICE, SCORING_SERVICE
-from features.store.keys import JOIN_KEYS
 from features.store.redis_client import RespClient
+from features.store.views import JOIN_KEYS
 from features.transaction import Transaction, from_ms
 from streams.contracts.json_encoding import encode
 from streams.log.partitioning import entity_partition
@@ -123,7 +123,9 @@ class Answers:
 @pytest.fixture(scope="module")
 def answers(redis_alone: Settings, tmp_path_factory: pytest.TempPathFactory) -> Answers:
     root = tmp_path_factory.mktemp("feast")
-    apply_repo(root / "feast", redis_alone.redis_address, root / "archive", online_store=StillOnlineStore)
+    apply_repo(
+        root / "feast", redis_alone.redis_address, PARTITIONS, root / "archive", online_store=StillOnlineStore
+    )
     store = open_store(root / "feast")
     scoring, entities = (store.get_feature_service(name) for name in (SCORING_SERVICE, ENTITY_SERVICE))
     stage, out = Served(11, redis_alone.redis_address), Answers()
@@ -226,7 +228,7 @@ def test_one_other_bit_is_seen(answers: Answers) -> None:
 
 
 def test_moments_are_of_the_newest_payment(answers: Answers, redis_alone: Settings, tmp_path: Any) -> None:
-    apply_repo(tmp_path / "feast", redis_alone.redis_address, tmp_path / "archive")
+    apply_repo(tmp_path / "feast", redis_alone.redis_address, PARTITIONS, tmp_path / "archive")
     store = open_store(tmp_path / "feast")
     card = answers.transactions[-1].card_id
     newest = max(tx.event_ms for tx in answers.transactions if tx.card_id == card)

@@ -1,6 +1,6 @@
-"""Stored profiles of every layout stay readable: a golden file for each, and readers that know more or fewer fields.
+"""Stored profiles of every format stay readable: a golden file for each kind, and readers that know more or fewer fields.
 
-The files were written once, by ``python -m tests.conformance.test_profile_bytes`` when their layout was new, and are never
+The files were written once, by ``python -m tests.conformance.test_profile_bytes`` when their format was new, and are never
 written again: state in production looks like them.
 """
 
@@ -17,28 +17,23 @@ from features.kernels.columns import columns_of, text_hash
 from features.kernels.payer import apply_payments
 from features.kernels.shared_entity import DECLINED, LABEL, PAID, apply_frauds, apply_items
 from features.profile.codec import (
+    FORMAT,
     HEADER,
-    IN_PARTS,
     KINDS,
-    LAYOUT,
-    MARK,
+    MAX_BYTES,
     WHOLE_WORDS,
     ProfileError,
     encode_profiles,
-    max_bytes,
-    put_since,
-    words_of,
+    read_profiles,
+    written_day,
 )
 from features.profile.records import FRAUDS, PAYER, SHARED_ENTITY, new_arena
-from features.store.keys import pack_bytes
-from features.store.stored_profiles import read_profiles
-from streams.runtime.settings import Settings
 from tests.support.oracle import DAY, HOUR, Event
 
 GOLDEN = Path(__file__).parent / "golden"
-LAYOUTS = (WHOLE_WORDS, LAYOUT, IN_PARTS)
 DTYPES = {"payer": PAYER, "shared_entity": SHARED_ENTITY, "frauds": FRAUDS}
-WHOLE_AFTER = 294
+#: on which the golden files say that they were written
+DAY_WRITTEN = 20_788
 START = 1_760_000_000_000
 
 
@@ -52,9 +47,9 @@ def payments() -> list[Event]:
     ]  # fmt: skip
 
 
-def profile(kind: str, first: int = 300) -> np.ndarray:
-    """The golden profile of a kind after its ``first`` events, made by this code's kernels."""
-    arena, events = new_arena(DTYPES[kind], 1), payments()[:first]
+def profile(kind: str) -> np.ndarray:
+    """The golden profile of a kind, made by this code's kernels."""
+    arena, events = new_arena(DTYPES[kind], 1), payments()
     n = len(events)
     zeros = np.zeros(n, dtype=np.int64)
     moments = np.array([e.event_ms for e in events])
@@ -81,61 +76,47 @@ def profile(kind: str, first: int = 300) -> np.ndarray:
     return arena
 
 
-def read_in(arena: np.ndarray, *stored: bytes, since: bytes | None = None) -> list[int]:
-    """Read profiles as the store holds them into the first slots of an arena; returns how many words each has to which what came since belongs."""
-    beside = [] if since is None else [pack_bytes(since)]
-    return read_profiles(
-        arena, np.arange(len(stored)), [pack_bytes(raw) for raw in stored], beside
-    ).in_parts.tolist()
+def read_in(arena: np.ndarray, *stored: bytes) -> None:
+    """Read profiles as the store holds them into the first slots of an arena."""
+    read_profiles(arena, np.arange(len(stored)), stored)
 
 
-def golden(kind: str, layout: int) -> bytes:
-    return (GOLDEN / f"{kind}-{layout}.bin").read_bytes()
+def golden(kind: str) -> bytes:
+    return (GOLDEN / f"{kind}-{FORMAT}.bin").read_bytes()
 
 
-def golden_since(kind: str) -> bytes:
-    """What came since the first ``WHOLE_AFTER`` events."""
-    return (GOLDEN / f"{kind}-{IN_PARTS}-since.bin").read_bytes()
+def full(kind: str) -> np.ndarray:
+    """A profile of which no byte is zero: stored as whole words."""
+    return np.full(2 * DTYPES[kind].itemsize, 255, dtype=np.uint8).view(DTYPES[kind])
 
 
-def since(kind: str) -> bytes:
-    """As ``golden_since``, made by this code."""
-    now, then = words_of(profile(kind)), words_of(profile(kind, WHOLE_AFTER))
-    out = np.empty(max_bytes(now.shape[1]) + MARK, dtype=np.uint8)
-    end = put_since(now[0], then[0], KINDS[DTYPES[kind]], np.empty(now.shape[1], dtype=np.uint64), out, 0)
-    return out[:end].tobytes()
+def both_forms(kind: str) -> list[bytes]:
+    return [golden(kind), encode_profiles(full(kind), np.array([0]), DAY_WRITTEN)[0]]
 
 
-def in_parts(kind: str, came_since: bytes) -> np.ndarray:
-    """A profile that was written whole after ``WHOLE_AFTER`` events, and what came since, as it is read."""
-    (whole,) = encode_profiles(profile(kind, WHOLE_AFTER), np.array([0]), IN_PARTS)
-    arena = new_arena(DTYPES[kind], 1)
-    read_in(arena, whole, since=came_since)
-    return arena
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", DTYPES)
-def test_the_kernels_still_write_the_golden_bytes(kind: str, layout: int) -> None:
-    """Those of the layouts of before while code of before runs beside (``profile_layout`` of the settings)."""
-    assert encode_profiles(profile(kind), np.array([0]), layout)[0] == golden(kind, layout)
+def test_the_kernels_still_write_the_golden_bytes(kind: str) -> None:
+    assert encode_profiles(profile(kind), np.array([0]), DAY_WRITTEN)[0] == golden(kind)
 
 
-def test_layouts_can_be_chosen_and_no_other() -> None:
-    assert Settings(home="unused").written_layout == IN_PARTS
-    for layout in LAYOUTS:
-        assert Settings(home="unused", profile_layout=layout).written_layout == layout
-    with pytest.raises(ValueError, match="null, 2, 3 or 4"):
-        Settings(home="unused", profile_layout=1)
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", DTYPES)
-def test_golden_bytes_are_read(kind: str, layout: int) -> None:
+def test_golden_bytes_are_read(kind: str) -> None:
     arena = new_arena(DTYPES[kind], 1)
-    read_in(arena, golden(kind, layout))
+    read_in(arena, golden(kind))
     assert arena[0].tobytes() == profile(kind)[0].tobytes()
-    assert len(golden(kind, layout)) <= 2048
+    assert len(golden(kind)) <= MAX_BYTES
+    assert written_day(golden(kind)[:HEADER]) == DAY_WRITTEN
+
+
+def test_a_header_of_no_profile_says_no_day() -> None:
+    for header in (
+        b"",
+        golden("payer")[: HEADER - 1],
+        b"\0" * HEADER,
+        bytes([FORMAT + 1]) + b"\1" * HEADER,
+        b"12345678",
+    ):
+        assert written_day(header) is None
 
 
 @settings(deadline=None)
@@ -148,9 +129,9 @@ def test_any_profile_is_stored_in_no_more_than_its_words_and_comes_back(words: l
     whole = np.resize(np.array(words, dtype=np.uint64), 2 * PAYER.itemsize // 8)
     whole[place:249] = 0
     arena = whole.view(PAYER)
-    stored = encode_profiles(arena, np.arange(2))
+    stored = encode_profiles(arena, np.arange(2), 1)
     for each, raw in zip(arena.view(np.uint64).reshape(2, -1), stored, strict=True):
-        assert len(raw) <= HEADER + (len(each) + 7) // 8 + 8 * np.count_nonzero(each) <= 2048
+        assert len(raw) <= HEADER + (len(each) + 7) // 8 + 8 * np.count_nonzero(each) <= MAX_BYTES
     back = new_arena(PAYER, 2)
     read_in(back, *stored)
     assert back.tobytes() == arena.tobytes()
@@ -158,24 +139,22 @@ def test_any_profile_is_stored_in_no_more_than_its_words_and_comes_back(words: l
 
 def longer(stored: bytes, words: int) -> bytes:
     """The same profile as a writer would store it that knows one more word at the end, which is not zero."""
-    layout = stored[1]
     mask_end = HEADER + (words + 7) // 8
     mask = bytearray(stored[HEADER:mask_end])
     if words % 8 == 0:
         mask.append(0)
     mask[words // 8] |= 1 << (words % 8)
     length = (words + 1).to_bytes(2, "little")
-    word = b"appended" if layout == WHOLE_WORDS else b"\x81ad"
-    return stored[:2] + length + bytes(mask) + stored[mask_end:] + word
+    word = b"appended" if stored[1] & WHOLE_WORDS else b"\x81ad"
+    return stored[:2] + length + stored[4:HEADER] + bytes(mask) + stored[mask_end:] + word
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", DTYPES)
-def test_a_reader_that_knows_less_leaves_out_what_it_does_not_know(kind: str, layout: int) -> None:
-    words = DTYPES[kind].itemsize // 8
-    arena = new_arena(DTYPES[kind], 1)
-    read_in(arena, longer(golden(kind, layout), words))
-    assert arena[0].tobytes() == profile(kind)[0].tobytes()
+def test_a_reader_that_knows_less_leaves_out_what_it_does_not_know(kind: str) -> None:
+    for stored, wanted in zip(both_forms(kind), (profile(kind), full(kind)), strict=True):
+        arena = new_arena(DTYPES[kind], 1)
+        read_in(arena, longer(stored, DTYPES[kind].itemsize // 8))
+        assert arena[0].tobytes() == wanted[0].tobytes()
 
 
 @pytest.mark.parametrize("kind", DTYPES)
@@ -185,7 +164,7 @@ def test_a_reader_that_knows_more_takes_the_rest_as_zero(kind: str) -> None:
     arena = np.full(2, 7, dtype=new)
     KINDS[new] = KINDS[old]
     try:
-        read_in(arena, golden(kind, LAYOUT))
+        read_in(arena, golden(kind))
     finally:
         del KINDS[new]
     assert arena[0]["old"].tobytes() == profile(kind)[0].tobytes()
@@ -196,88 +175,44 @@ def test_a_reader_that_knows_more_takes_the_rest_as_zero(kind: str) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda raw: raw[:3], "too few"),
+        (lambda _raw: b"", "0 bytes: too few"),
+        (lambda raw: raw[:5], "too few"),
+        (lambda raw: raw[:HEADER], "not the length"),
         (lambda raw: raw[:-5], "not the length"),
         (lambda raw: raw + b"x", "not the length"),
-        (lambda raw: bytes([raw[0] % 3 + 1]) + raw[1:], "this code reads kind"),
-        (lambda raw: raw[:1] + bytes([IN_PARTS + 1]) + raw[2:], "features rebuild"),
-        (lambda raw: raw[:1] + bytes([WHOLE_WORDS - 1]) + raw[2:], "features rebuild"),
-        (lambda _raw: np.zeros(1952, np.uint8).tobytes(), "this code reads kind"),
+        (lambda raw: raw[:1] + bytes([(raw[1] & ~WHOLE_WORDS) % 3 + 1]) + raw[2:], "here kind"),
+        (lambda raw: bytes([FORMAT + 1]) + raw[1:], f"format {FORMAT + 1}.*features rebuild"),
+        (lambda raw: bytes([FORMAT - 1]) + raw[1:], "features rebuild"),
+        (lambda _raw: np.zeros(1952, np.uint8).tobytes(), "this code reads format"),
     ],
 )
-@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", DTYPES)
-def test_what_is_no_profile_is_refused_in_words(kind: str, layout: int, spoil, said: str) -> None:
-    good = golden(kind, layout)
-    arena = new_arena(DTYPES[kind], 3)
-    with pytest.raises(ProfileError, match=said):
-        read_in(arena, good, spoil(good))
+def test_what_is_no_profile_is_refused_in_words(kind: str, spoil, said: str) -> None:
+    for good in both_forms(kind):
+        arena = new_arena(DTYPES[kind], 3)
+        with pytest.raises(ProfileError, match=said):
+            read_in(arena, good, spoil(good))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", [kind for kind, of in DTYPES.items() if of.itemsize // 8 % 8])
-def test_a_word_beyond_the_length_that_is_said_is_refused(kind: str, layout: int) -> None:
+def test_a_word_beyond_the_length_that_is_said_is_refused(kind: str) -> None:
     words = DTYPES[kind].itemsize // 8
-    more = longer(golden(kind, layout), words)
-    with pytest.raises(ProfileError, match="not the length"):
-        read_in(new_arena(DTYPES[kind], 1), more[:2] + words.to_bytes(2, "little") + more[4:])
+    for stored in both_forms(kind):
+        more = longer(stored, words)
+        with pytest.raises(ProfileError, match="not the length"):
+            read_in(new_arena(DTYPES[kind], 1), more[:2] + words.to_bytes(2, "little") + more[4:])
 
 
-@pytest.mark.parametrize("kind", DTYPES)
-def test_what_came_since_is_written_and_read_as_it_was_first(kind: str) -> None:
-    assert since(kind) == golden_since(kind)
-    assert in_parts(kind, golden_since(kind))[0].tobytes() == profile(kind)[0].tobytes()
-
-
-@pytest.mark.parametrize("kind", DTYPES)
-def test_a_reader_that_knows_less_leaves_it_out_of_both(kind: str) -> None:
-    """As ``test_a_reader_that_knows_less_leaves_out_what_it_does_not_know``, of a profile in parts."""
-    words = DTYPES[kind].itemsize // 8
-    (whole,) = encode_profiles(profile(kind, WHOLE_AFTER), np.array([0]), IN_PARTS)
-    marked = golden_since(kind)
-    # its mark taken out, what came since is like a profile
-    more = longer(marked[:HEADER] + marked[HEADER + MARK :], words)
-    more = more[:HEADER] + marked[HEADER : HEADER + MARK] + more[HEADER:]
-    arena = new_arena(DTYPES[kind], 1)
-    assert read_in(arena, longer(whole, words), since=more) == [words + 1]
-    assert arena[0].tobytes() == profile(kind)[0].tobytes()
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda raw: raw[: HEADER + MARK - 1],
-        lambda raw: raw[:-1],
-        lambda raw: raw + b"x",
-        lambda raw: bytes([raw[0] % 3 + 1]) + raw[1:],
-        lambda raw: raw[:1] + bytes([LAYOUT]) + raw[2:],
-        # of a writer of other code, and of another whole profile
-        lambda raw: raw[:2] + bytes([raw[2] ^ 1]) + raw[3:],
-        lambda raw: raw[:HEADER] + bytes([raw[HEADER] ^ 1]) + raw[HEADER + 1 :],
-    ],
-)
-@pytest.mark.parametrize("kind", DTYPES)
-def test_what_did_not_come_since_is_refused_in_words(kind: str, spoil) -> None:
-    with pytest.raises(ProfileError, match=r"does not belong to it.*features rebuild"):
-        in_parts(kind, spoil(golden_since(kind)))
-
-
-@pytest.mark.parametrize("layout", [WHOLE_WORDS, LAYOUT])
-@pytest.mark.parametrize("kind", DTYPES)
-def test_beside_a_whole_profile_nothing_that_came_since_counts(kind: str, layout: int) -> None:
-    arena = new_arena(DTYPES[kind], 1)
-    assert read_in(arena, golden(kind, layout), since=golden_since(kind)) == [0]
-    assert arena[0].tobytes() == profile(kind)[0].tobytes()
+def test_nothing_stored_leaves_an_empty_profile() -> None:
+    arena = new_arena(PAYER, 3)
+    read_profiles(arena, np.arange(3), [None, golden("payer"), None])
+    empty = new_arena(PAYER, 1)[0].tobytes()
+    assert [arena[i].tobytes() for i in range(3)] == [empty, profile("payer")[0].tobytes(), empty]
 
 
 if __name__ == "__main__":
-    GOLDEN.mkdir(exist_ok=True)
     for name in DTYPES:
-        (made,) = encode_profiles(profile(name), np.array([0]), IN_PARTS)
-        for path, stored in (
-            (GOLDEN / f"{name}-{IN_PARTS}.bin", made),
-            (GOLDEN / f"{name}-{IN_PARTS}-since.bin", since(name)),
-        ):
-            if not path.exists():
-                path.write_bytes(stored)
-                print(path, len(stored))
+        path = GOLDEN / f"{name}-{FORMAT}.bin"
+        if not path.exists():
+            path.write_bytes(encode_profiles(profile(name), np.array([0]), DAY_WRITTEN)[0])
+            print(path, path.stat().st_size)

@@ -17,14 +17,14 @@ import numpy as np
 from features.catalogue import WIDTH
 from features.kernels.columns import columns_of
 from features.kernels.payer import APPLY, CARD_COLUMNS, payer_features
-from features.store.keys import CARD_STATE, View
 from features.store.redis_client import RespClient
+from features.store.views import CARD_STATE, View
 from features.transaction import Transaction
 from streams.contracts.label import parse_label
 from streams.log.outcome_source import source_of
 from streams.log.records import EntityItem, decode_items
 from streams.log.topics import DECISIONS, ENTITIES, FEATURES, LABELS, OUTCOMES, TRANSACTIONS
-from streams.processor.entity_updates import Known, apply, label_statement_key, news_of, view_of
+from streams.processor.entity_updates import Known, Told, apply, news_of, told_by, view_of
 from streams.processor.intake import Accepted, sort_out
 from streams.processor.payment_updates import fresh_items_of
 from streams.runtime.kafka.log_reader import LogRow, Span, end_of, read_span
@@ -59,7 +59,7 @@ class Oracle:
         self._ids: set[str] = set()
         #: (source topic, partition of `entities`, source partition) -> last offset applied
         self._applied: dict[tuple[str, int, int], int] = {}
-        self._said: dict[str, Known] = {}
+        self._said: dict[Told, Known] = {}
         self._last_features: dict[int, int] = {}
         # open entries: +1 expected, -1 found; removed at 0
         self._items: Counter[tuple[Any, ...]] = Counter()
@@ -158,13 +158,13 @@ class Oracle:
                     self._pay_off(item, items.source_partition)
 
     def _news(self, item: EntityItem) -> EntityItem | None:
-        key = label_statement_key(item)
-        if key is None:
+        told = told_by(item)
+        if told is None:
             return item
-        news = news_of(item, self._said.get(key))
+        news = news_of(item, self._said.get(told))
         if news is None:
             return None
-        changed, self._said[key] = news
+        changed, self._said[told] = news
         return changed
 
     def _pay_off(self, item: EntityItem, source: int) -> None:
@@ -247,7 +247,7 @@ class Oracle:
         self._sources.clear()
 
     def _of(self, view: View) -> Profiles:
-        return self._profiles.setdefault(view.name, Profiles(view))
+        return self._profiles.setdefault(view.name, Profiles(view, self._settings.partitions))
 
 
 def _sort(by_partition: dict[int, list[Any]], batch: list[Any]) -> None:

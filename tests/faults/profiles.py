@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
-from features.profile.codec import ProfileError, encode_profiles
+from features.profile.codec import ProfileError, read_profiles
 from features.profile.records import new_arena
-from features.store.batch_commands import pack_hmget
-from features.store.keys import View
+from features.store.commands import pack_mget
 from features.store.redis_client import RespClient
-from features.store.stored_profiles import columns_in, read_profiles
-from streams.processor.entity_updates import dtype_of
+from features.store.views import View
 from tests.faults.findings import Findings
 
 READ_AT_ONCE = 2_000
@@ -22,10 +19,10 @@ READ_AT_ONCE = 2_000
 class Profiles:
     """The oracle's profiles of one view; ``touched`` are those changed since the last comparison."""
 
-    def __init__(self, view: View) -> None:
-        self.view = view
+    def __init__(self, view: View, partitions: int) -> None:
+        self.view, self._partitions = view, partitions
         self.slots: dict[str, int] = {}
-        self.arena = new_arena(dtype_of(view), 1024)
+        self.arena = new_arena(view.dtype, 1024)
         self.touched: set[str] = set()
 
     def slots_of(self, names: Iterable[str]) -> list[int]:
@@ -37,18 +34,16 @@ class Profiles:
         return out
 
     def expected(self, names: Sequence[str]) -> list[bytes]:
-        places = np.array([self.slots[name] for name in names], dtype=np.int64)
-        return encode_profiles(self.arena, places)
+        return [self.arena[self.slots[name]].tobytes() for name in names]
 
-    def _stored(self, reply: Any) -> bytes | None:
-        """The profile in a reply, packed again like ``expected``: the stored form depends on chunk boundaries."""
-        arena, place = new_arena(self.arena.dtype, 1), np.array([0])
-        ((profiles, since),) = columns_in([reply], [self.view])
+    def _stored(self, value: bytes | None) -> bytes | None:
+        """The record in a reply; None if it cannot be read."""
+        arena = new_arena(self.arena.dtype, 1)
         try:
-            read_profiles(arena, place, profiles, since)
-        except (ProfileError, ValueError):
+            read_profiles(arena, np.array([0]), [value])
+        except ProfileError:
             return None
-        return encode_profiles(arena, place)[0]
+        return arena[0].tobytes()
 
     def compare(self, client: RespClient, found: Findings, *, everything: bool) -> None:
         """Compare the store's profiles with the oracle's, byte by byte: those changed since the last time, or ``everything``."""
@@ -56,7 +51,7 @@ class Profiles:
         self.touched.clear()
         for first in range(0, len(names), READ_AT_ONCE):
             part = names[first : first + READ_AT_ONCE]
-            replies = client.with_retry([pack_hmget(part, self.view)])
+            (replies,) = client.with_retry([pack_mget(self.view, part, self._partitions)])
             stored = [self._stored(reply) for reply in replies]
             for name, profile, wanted in zip(part, stored, self.expected(part), strict=True):
                 if profile != wanted:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from confluent_kafka import KafkaException, TopicPartition
 
+from features.store.keys import GROUP, position_key
 from features.store.redis_client import RespClient, StoreUnavailable
 from features.transaction import epoch_ms
 from loadtest.traffic.simulator import create_world
@@ -134,7 +135,8 @@ class Bench:
         places = [(topic, p) for topic in READS[group] for p in range(self.settings.partitions)]
         if group == "scoring":
             return self._decided(places)
-        keys = [f"tollgate:{group}:position:{topic}:{p}" for topic, p in places]
+        of = GROUP if group == "processor" else group
+        keys = [position_key(*place, of) for place in places]
         try:
             values = self._client.call([("MGET", *keys)])[0]
         except StoreUnavailable:

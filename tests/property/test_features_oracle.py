@@ -33,10 +33,8 @@ from features.kernels.shared_entity import (
     fraud_features,
     shared_entity_features,
 )
-from features.profile.codec import encode_profiles
+from features.profile.codec import encode_profiles, read_profiles
 from features.profile.records import FRAUDS, OLD, PAYER, RECENT, SHARED_ENTITY, new_arena
-from features.store.keys import pack_bytes
-from features.store.stored_profiles import read_profiles
 from tests.support.oracle import (
     DAY,
     HOUR,
@@ -371,10 +369,10 @@ def test_frauds_and_declines_agree_with_the_oracle(drawn):
 def test_a_profile_survives_its_bytes():
     events = busy_card(300, 40 * DAY, seed=1)
     _, _, arena = run_kernel(events)
-    stored = encode_profiles(arena, np.array([0]))[0]
+    stored = encode_profiles(arena, np.array([0]), 0)[0]
     assert len(stored) <= 2048
     again = new_arena(PAYER, 1)
-    read_profiles(again, np.array([0]), [pack_bytes(stored)])
+    read_profiles(again, np.array([0]), [stored])
     assert again[0].tobytes() == arena[0].tobytes()
 
 

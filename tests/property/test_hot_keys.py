@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.kernels.shared_entity import DAY_MS
-from features.store.keys import MERCHANT_STATE, entity_key
+from features.profile.codec import MAX_BYTES
+from features.store.keys import key
 from features.store.redis_client import Command
+from features.store.views import MERCHANT_STATE, PAYMENTS_OF
 from features.transaction import Transaction, from_ms
 from streams.contracts.json_encoding import encode
 from streams.log.partitioning import partitions_of
@@ -27,20 +29,22 @@ ALL = 10_000
 
 
 class WatchedRedis(MemoryRedis):
-    """Counts commands by name and key, and the bytes that are written of each key."""
+    """Counts reads and writes of profiles by command and key, and the bytes that are written of each key."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.commands: Counter[tuple[str, Any]] = Counter()
-        self.written: Counter[Any] = Counter()
+        self.touched: Counter[tuple[str, bytes]] = Counter()
+        self.written: Counter[bytes] = Counter()
 
     def call(self, commands: Sequence[Command]) -> list[Any]:
         for command in plain(commands):
-            name = command[0].decode() if isinstance(command[0], bytes) else command[0]
-            key: Any = command[1] if len(command) > 1 else None
-            self.commands[name, key] += 1
-            if name == "HSET":
-                self.written[key] += sum(len(v) for v in command[2:] if isinstance(v, bytes))
+            name = command[0]
+            # profiles: their commands are packed, those of positions and leases are texts
+            if name in (b"MGET", b"MSET"):
+                keys = command[1::2] if name == b"MSET" else command[1:]
+                self.touched.update((name.decode(), each) for each in keys)
+            if name == b"MSET":
+                self.written.update(dict(zip(keys, map(len, command[2::2]), strict=True)))
         return super().call(commands)
 
 
@@ -59,7 +63,7 @@ def one_chunk(payments: Sequence[Transaction]) -> WatchedRedis:
         log.produce("transactions", tx.card_id, encode(tx), home)
     # room for a whole crowd
     worker = Worker(log, redis, 1 << 24)
-    redis.commands.clear()
+    redis.touched.clear()
     worker.step("transactions", ALL)
     worker.step("entities", ALL)
     assert not worker.behind()
@@ -67,12 +71,11 @@ def one_chunk(payments: Sequence[Transaction]) -> WatchedRedis:
 
 
 def keys_of(payments: Sequence[Transaction], fields: Sequence[str]) -> set[bytes]:
-    return {entity_key(ENTITY_OF[field], getattr(tx, field)) for tx in payments for field in fields}
+    return {payments_key(ENTITY_OF[field], getattr(tx, field)) for tx in payments for field in fields}
 
 
-def profiles_touched(redis: WatchedRedis) -> dict[tuple[str, Any], int]:
-    """Reads and writes of entities: their keys are bytes, those of positions and leases are texts."""
-    return {at: times for at, times in redis.commands.items() if isinstance(at[1], bytes)}
+def payments_key(entity: str, name: str) -> bytes:
+    return key(PAYMENTS_OF[entity], name, PARTITIONS)
 
 
 @settings(max_examples=30, deadline=None)
@@ -83,15 +86,15 @@ def test_one_write_of_a_hot_merchant_and_the_others_as_without_it(hot: int, othe
     mixed = [*rest, *crowd]
     order.shuffle(mixed)
     alone, together = one_chunk(rest), one_chunk(mixed)
-    merchant = entity_key("merchant", HOT["merchant_id"])
-    assert together.commands["HSET", merchant] == together.commands["HMGET", merchant] == 1
-    assert profile_of(MERCHANT_STATE, together.hashes[merchant])["hour_count"].sum() == hot
+    merchant = payments_key("merchant", HOT["merchant_id"])
+    assert together.touched["MSET", merchant] == together.touched["MGET", merchant] == 1
+    assert profile_of(together, MERCHANT_STATE, HOT["merchant_id"])["hour_count"].sum() == hot
     # every other command, and how often, is what it was; the crowd's own cards, customers, devices and addresses come on top
-    before, after = profiles_touched(alone), profiles_touched(together)
+    before, after = alone.touched, together.touched
     assert before and {command: after[command] for command in before} == before
     own = {merchant} | keys_of(crowd, ["device_id", "ip"])
-    own |= {entity_key(e, getattr(tx, f"{e}_id")) for tx in crowd for e in ("card", "customer")}
-    assert {key for name, key in set(after) - set(before) if name == "HSET"} == own
+    own |= {payments_key(e, getattr(tx, f"{e}_id")) for tx in crowd for e in ("card", "customer")}
+    assert {each for name, each in set(after) - set(before) if name == "MSET"} == own
 
 
 @settings(max_examples=15, deadline=None)
@@ -101,7 +104,6 @@ def test_all_payments_at_one_merchant_device_and_address_are_three_writes(count:
     redis = one_chunk(crowd)
     hot = keys_of(crowd, list(HOT))
     assert len(hot) == 3
-    for key in hot:
-        assert redis.commands["HSET", key] == redis.commands["HMGET", key] == 1
-        # a profile, three numbers and their fields
-        assert redis.written[key] < 2_048 + 200
+    for each in hot:
+        assert redis.touched["MSET", each] == redis.touched["MGET", each] == 1
+        assert redis.written[each] <= MAX_BYTES

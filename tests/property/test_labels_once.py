@@ -14,8 +14,8 @@ from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.store.keys import FRAUDS_OF, PAYMENTS_OF, View, entity_key
 from features.store.partition_lease import Leases
+from features.store.views import FRAUDS_OF, PAYMENTS_OF, View
 from features.transaction import from_ms
 from streams.contracts.json_encoding import encode
 from streams.contracts.label import Label
@@ -158,7 +158,7 @@ class Town:
         return {**dict.fromkeys(named, len(frauds)), **cards}
 
     def _stored(self, entity: str, name: str, view: View) -> np.ndarray:
-        return profile_of(view, self.redis.hashes.get(entity_key(entity, name), {}))
+        return profile_of(self.redis, view, name)
 
     def _step(self, *, crash: bool) -> None:
         worker: Any

@@ -34,6 +34,7 @@ from streams.runtime.metrics import DECIDED_SUSPECTED_DUPLICATES, PARITY_COMPARE
 from tests.property.test_parity import UNKNOWN, Stage
 from tests.support.feature_batches import batches_in
 from tests.support.parity_world import APPENDED_MS, PARTITIONS
+from tests.support.whole import whole
 
 CARD = "card-1"
 #: 31 days hold 93 payments of these: all of them are kept, none in a group
@@ -80,10 +81,9 @@ class Till(Stage):
         records = self.made()
         return [record for record in records if record.transaction.transaction_id == transaction_id]
 
-    def profiles(self) -> str:
+    def profiles(self) -> dict[str, bytes]:
         """All that is stored of entities."""
-        stored = {key: sorted(fields.items()) for key, fields in self.redis.hashes.items()}
-        return repr(sorted((k, v) for k, v in stored.items() if isinstance(k, bytes) and b":index:" not in k))
+        return whole(self.redis.values)
 
     def is_in_parity(self) -> None:
         samples = self.samples()
@@ -171,7 +171,7 @@ def test_the_edge_decides_it_and_waits_for_nobody() -> None:
     for tx, waits in ((like(till.paid[-60]), False), (till.paid[-60], False), (till.paid[-5], True)):
         entries, gather = entries_of([tx], [tx.event_ms], 0.0, 100), Gather([tx])
         # whoever comes this far is in no index
-        work = Round(entries, [0], gather, till.redis.call([ASK_WHOLE, *gather.commands()]), True)
+        work = Round(entries, [0], gather, till.redis.call([ASK_WHOLE, *gather.commands(PARTITIONS)]), True)
         done = decide_round(work, Decider(clock=lambda: 0.0), None)
         assert (len(done.entries), len(done.seen)) == ((0, 1) if waits else (1, 0))
 

@@ -33,7 +33,7 @@ from tests.support.catalogue_samples import BEFORE, as_written_by
 from tests.support.feature_batches import decode_features, encode_features, rows_in
 from tests.support.parity_world import APPENDED_MS, PARTITIONS, MemoryLog, MemoryRedis, Worker
 
-#: the first of these are as long ago as nothing may be added to that stands in the store (``layout.THERE_STILL_MS``)
+#: the first of these are about to leave the longest window
 START = from_ms(APPENDED_MS) - timedelta(days=30, hours=6)
 #: no other catalogue is on record
 UNKNOWN = Layouts({}.get)
@@ -124,7 +124,7 @@ class Stage:
     def decided(self, tx: Transaction, *, partly: bool = False) -> bytes:
         """The edge's own computation on the store as it is now; or without the store, or with what came of it."""
         entries, gather = entries_of([tx], [tx.event_ms], 0.0, 100), Gather([tx])
-        replies = self.redis.call(gather.commands())
+        replies = self.redis.call(gather.commands(PARTITIONS))
         if partly:
             replies = replies[: self.random.randrange(len(replies))]
         gather.load(replies)

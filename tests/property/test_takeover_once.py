@@ -5,72 +5,22 @@ each transaction's features are made once, from the state that one version alone
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.store.keys import fields_of, hash_field, views_of
+from features.store.keys import GROUP, group_of, position_key
 from features.store.partition_lease import LeaseLost, Leases
-from features.store.state_versions import group_of
+from features.store.state_versions import VERSIONS_KEY
 from streams.processor import takeover
-from streams.runtime.kafka.log_reader import Span
-from streams.state.rebuild import EntityBuilder, new_builder
 from tests.property.test_parity import Stage
-from tests.property.test_rebuild import rebuilt, rows_of, stretch_of
-from tests.support.parity_world import PARTITIONS, MemoryLog, MemoryRedis, Worker
-from tests.support.two_state_versions import Mirror
+from tests.property.test_rebuild import rebuilt
+from tests.support.parity_world import PARTITIONS, MemoryRedis, Worker
+from tests.support.two_state_versions import Mirror, prepare, reading
 from tests.support.whole import whole
 
 PLACES = [(topic, p) for topic in ("transactions", "entities") for p in range(PARTITIONS)]
-
-
-class Message:
-    """A record of the log as the broker's client gives it."""
-
-    def __init__(self, record: Any) -> None:
-        self._record = record
-
-    def topic(self) -> str:
-        return str(self._record.topic)
-
-    def partition(self) -> int:
-        return int(self._record.partition)
-
-    def offset(self) -> int:
-        return int(self._record.offset)
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, self._record.timestamp
-
-    def value(self) -> bytes | None:
-        return self._record.value  # type: ignore[no-any-return]
-
-    def headers(self) -> Any:
-        return self._record.headers
-
-
-def reading(log: MemoryLog) -> Callable[..., int]:
-    """``read_span`` of a log in memory."""
-
-    def read_span(
-        _address: str, start: Span, end: Span, handle: Callable[[list[Any]], None], **_: Any
-    ) -> int:
-        count = 0
-        for topic, ends in end.items():
-            records = [
-                Message(r) for p, last in ends.items() for r in log.topics[topic, p][start[topic][p] : last]
-            ]
-            # in two pieces, so that chunks follow each other
-            for part in (records[: len(records) // 2], records[len(records) // 2 :]):
-                if part:
-                    handle(part)
-            count += len(records)
-        return count
-
-    return read_span
 
 
 class TwoVersions(Stage):
@@ -99,20 +49,10 @@ class TwoVersions(Stage):
 
     def prepare(self) -> None:
         """The other version's state made from the log, as far as the one at work is, by the builders of rebuilds."""
-        store, done = self.stores[3 - self.version], Leases(self.redis, group_of(1)).stored(PLACES)  # type: ignore[arg-type]
-        if any(Leases(store, group_of(1)).stored(PLACES).values()):  # type: ignore[arg-type]
+        store, done = self.stores[3 - self.version], Leases(self.redis, GROUP).stored(PLACES)  # type: ignore[arg-type]
+        if any(Leases(store, GROUP).stored(PLACES).values()):  # type: ignore[arg-type]
             return
-        for (topic, partition), end in done.items():
-            builder = new_builder(topic, partition, PARTITIONS)
-            applied = self.log.topics.get((topic, partition), [])[: end or 0]
-            if isinstance(builder, EntityBuilder):
-                builder.add(rows_of(applied, partition))
-            else:
-                builder.add(stretch_of(applied, partition))
-            store.call([*builder.writes()])
-            if isinstance(builder, EntityBuilder):
-                store.call([*builder.said(), *builder.applied_writes()])
-            store.call([("SET", f"tollgate:processor:position:{topic}:{partition}", end or 0)])
+        prepare(store, self.log, {place: end or 0 for place, end in done.items()})
 
     def run_with_switches(self, steps: int) -> None:
         actions = [self.send, self.send, self.chunk, self.chunk, self.chunk, self.label]
@@ -135,24 +75,16 @@ class TwoVersions(Stage):
         return found
 
 
-#: fields that a rebuild knows too: what is published as of the last payment it does not
-COMPARED = [
-    (one, two)
-    for view, other in zip(views_of(1), views_of(2), strict=True)
-    for one, two in zip(fields_of(view), fields_of(other), strict=True)
-    if one not in (hash_field("card_state", "count_24h"), hash_field("card_state", "sum_24h_minor"))
-]
-
-
 def assert_state(stage: TwoVersions) -> None:
     """What the version at work has stored is what the log says."""
-    real, wanted = whole(stage.stores[1].hashes), whole(rebuilt(stage.log, 50).hashes)
-    for key, fields in wanted.items():
-        if isinstance(key, str):
-            key = key.replace("processor", group_of(stage.version))
-        for pair in COMPARED:
-            own = pair[stage.version - 1]
-            assert real[key].get(own) == fields.get(pair[0]), (key, own)
+    own = f"}}{group_of(stage.version)}:"
+    wanted = rebuilt(stage.log, 50)
+    real = stage.stores[1]
+    assert whole(real.values, stage.version) == {
+        key.replace("}v1:", own): profile for key, profile in whole(wanted.values).items()
+    }
+    for key, fields in wanted.hashes.items():
+        assert real.hashes[key.replace("}v1:", own)] == fields
 
 
 @settings(max_examples=40)
@@ -194,8 +126,8 @@ def test_the_world_switches_both_ways_prepared_and_not() -> None:
         stage.switch()
         caught_up = Leases(stage.stores[1], group_of(stage.version)).stored(PLACES)  # type: ignore[arg-type]
         assert sum(v or 0 for v in caught_up.values()) > sum(v or 0 for v in behind.values())
-        assert {key for key in stage.stores[1].values if ":position:" in key} == {
-            f"tollgate:{group_of(v)}:position:{topic}:{p}" for v in (1, 2) for topic, p in PLACES
+        assert {key for key in stage.stores[1].values if key.endswith(":position")} == {
+            position_key(*place, group_of(v)) for v in (1, 2) for place in PLACES
         }
 
 
@@ -216,12 +148,9 @@ def test_a_worker_of_the_other_version_that_wakes_cannot_write() -> None:
 def test_the_mirror_shows_each_version_as_the_other() -> None:
     store = MemoryRedis()
     mirror = Mirror(store)
-    mirror.call(
-        [("SET", "tollgate:processor:position:transactions:0", 4), ("SADD", "tollgate:state:versions", 1)]
-    )
-    assert store.values == {"tollgate:processor-v2:position:transactions:0": b"4"}
-    assert store.sets == {"tollgate:state:versions": {b"2"}}
-    assert mirror.call([("SMEMBERS", "tollgate:state:versions")]) == [[b"1"]]
-    one, two = views_of(1)[0], views_of(2)[0]
-    mirror.call([("HSET", b"key", fields_of(one)[0], b"x")])
-    assert store.hashes == {b"key": {fields_of(two)[0]: b"x"}}
+    mirror.call([("SET", "{t0}v1:position", 4), ("SADD", VERSIONS_KEY, 1)])
+    assert store.values == {"{t0}v2:position": b"4"}
+    assert store.sets == {VERSIONS_KEY: {b"2"}}
+    assert mirror.call([("SMEMBERS", VERSIONS_KEY)]) == [[b"1"]]
+    mirror.call([("MSET", b"{e1}v1:merchant:}v1:x", b"}v1:")])
+    assert store.values.pop("{e1}v2:merchant:}v1:x") == b"}v1:"

@@ -39,6 +39,10 @@ class FakeStore:
 
     def _one(self, command: tuple[Any, ...]) -> Any:
         name, *arguments = command
+        if name == b"MGET":
+            # of profiles: such commands are packed
+            self.reads += 1
+            return [self.values.get(key.decode()) for key in arguments]
         if isinstance(name, bytes):
             name = name.decode()
         if name in ("SET", "GET") and isinstance(arguments[0], bytes):
@@ -57,9 +61,6 @@ class FakeStore:
             return [self.values.get(key) for key in arguments]
         if name == "DEL":
             return int(self.values.pop(arguments[0], None) is not None)
-        if name == "HMGET":
-            self.reads += 1
-            return [self.hashes.get(arguments[0], {}).get(field) for field in arguments[1:]]
         if name == "HGET":
             return self.hashes.get(arguments[0], {}).get(arguments[1])
         if name == "EXPIREAT":

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import hiredis
 from faust.types import TP
 
-from features.profile.codec import IN_PARTS
+from features.store.keys import GROUP
 from features.store.partition_lease import Leases
 from features.store.profile_cache import ProfileCache
 from features.store.redis_client import Command, Packed
-from features.store.state_versions import GROUP
-from streams.log.partitioning import entity_partition
 from streams.processor.cards import CardStage
 from streams.processor.commit import PipelinedCommitter, SynchronousCommitter
 from streams.processor.entities import EntityStage
+from streams.processor.intake import Stretch
 from streams.processor.takeover import Takeover
 from streams.runtime.chunk.chunk import Chunk
+from streams.runtime.kafka.log_reader import LogRow
 from streams.runtime.settings import Settings
 
 PARTITIONS = 2
@@ -74,6 +73,17 @@ class MemoryLog:
         return [
             record for partition in range(PARTITIONS) for record in self.topics.get((topic, partition), [])
         ]
+
+
+def stretch_of(records: list[Any], partition: int) -> Stretch:
+    return Stretch(
+        partition, [r.offset for r in records], [r.timestamp for r in records], [r.value for r in records],
+        [r.headers or None for r in records],
+    )  # fmt: skip
+
+
+def rows_of(records: list[Any], partition: int) -> list[LogRow]:
+    return [LogRow(partition, r.offset, r.timestamp, r.value, None) for r in records]
 
 
 def plain(commands: Sequence[Command]) -> list[tuple[Any, ...]]:
@@ -140,18 +150,18 @@ class MemoryRedis:
         for command in plain(commands):
             if command[0] == "MULTI":
                 began = len(replies) + 1
-            replies.append(replies[began:] if command[0] == "EXEC" else self._one(command))
+            replies.append(
+                replies[began:]
+                if command[0] == "EXEC"
+                else self._one(tuple(map(_text, command[:2])) + command[2:])
+            )
         return replies
 
     def with_retry(self, commands: Sequence[Command]) -> list[Any]:
         return self.call(commands)
 
     def _one(self, command: Command) -> Any:
-        name = command[0].decode() if isinstance(command[0], bytes) else command[0]
-        key: Any = command[1] if len(command) > 1 else None
-        if name in ("SET", "GET"):
-            # a hot path that packs its commands names keys in bytes
-            key = key.decode() if isinstance(key, bytes) else key
+        name, key = command[0], command[1] if len(command) > 1 else None
         if name.startswith("Z"):
             return sorted_set(name, self.scores.setdefault(key, {}), command[2:])
         if name == "INCR":
@@ -162,25 +172,34 @@ class MemoryRedis:
         if name == "GET":
             return self.values.get(key)
         if name == "MGET":
-            return [self.values.get(wanted) for wanted in command[1:]]
+            return [self.values.get(_text(wanted)) for wanted in command[1:]]
+        if name == "MSET":
+            self.values.update(zip(map(_text, command[1::2]), command[2::2], strict=True))
+        if name == "GETRANGE":
+            return self.values.get(key, b"")[int(command[2]) : int(command[3]) + 1]
         if name == "HSET":
             fields = [v if isinstance(v, bytes) else str(v).encode() for v in command[2:]]
             self.hashes.setdefault(key, {}).update(zip(fields[::2], fields[1::2], strict=True))
-        if name == "HMGET":
-            return [self.hashes.get(key, {}).get(field) for field in command[2:]]
         if name == "HGET":
             return self.hashes.get(key, {}).get(command[2])
         if name == "SADD":
             self.sets.setdefault(key, set()).add(str(command[2]).encode())
         if name == "SMEMBERS":
             return sorted(self.sets.get(key, ()))
-        if name == "DEL":
-            for gone in command[1:]:
-                self.values.pop(gone, None)
-                self.hashes.pop(gone, None)
+        if name in ("DEL", "UNLINK"):
+            names = [_text(gone) for gone in command[1:]]
+            return sum(
+                bool([held.pop(gone) for held in (self.values, self.hashes) if gone in held])
+                for gone in names
+            )
         if name == "HGETALL":
             return [part for pair in self.hashes.get(key, {}).items() for part in pair]
         return b"OK"
+
+
+def _text(name: Any) -> Any:
+    """Names of commands and keys as text: hot paths that pack their commands give bytes."""
+    return name.decode() if isinstance(name, bytes) else name
 
 
 def _append_time() -> float:
@@ -192,30 +211,20 @@ class Worker:
 
     def __init__(
         self, log: MemoryLog, redis: MemoryRedis, budget_bytes: int = BUDGET, *,
-        behind: bool = False, layout: int = IN_PARTS,
+        behind: bool = False,
     ) -> None:  # fmt: skip
-        """``budget_bytes``: of the profiles that it keeps between chunks. ``behind``: chunks end in a thread, as in a real one.
-
-        ``layout``: of the profiles that it stores.
-        """
+        """``budget_bytes``: of the profiles that it keeps between chunks. ``behind``: chunks end in a thread, as in a real one."""
         self._ends_behind = behind
         self._log = log
         self._redis = redis
         self._budget_bytes = budget_bytes
-        self._layout = layout
         self._start()
 
     def _start(self) -> None:
         client: Any = self._redis
         producer: Any = self._log
         leases = Leases(client, GROUP)
-        cache = ProfileCache(
-            partial(entity_partition, partitions=PARTITIONS),
-            self._budget_bytes,
-            self._layout,
-            _append_time,
-            ROOM,
-        )
+        cache = ProfileCache(PARTITIONS, self._budget_bytes, _append_time, ROOM)
         settings = Settings(home="/nowhere", partitions=PARTITIONS)
         endings = (
             PipelinedCommitter(producer, leases)

@@ -7,30 +7,26 @@ behind it, and finds that store's version 1 as another one, 2.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from features.store.keys import fields_of, views_of
+from features.store.keys import GROUP, position_key
+from features.store.partition_lease import TopicPartition
 from features.store.redis_client import Command
 from features.store.state_versions import SERVING_KEY, VERSIONS_KEY
-from tests.support.parity_world import MemoryRedis, plain
+from streams.runtime.kafka.log_reader import Span
+from streams.state.rebuild import EntityBuilder, new_builder
+from tests.support.parity_world import PARTITIONS, MemoryLog, MemoryRedis, plain, rows_of, stretch_of
 
-_FIELDS = dict(
-    pair
-    for one, two in zip(views_of(1), views_of(2), strict=True)
-    for ours, theirs in zip(fields_of(one), fields_of(two), strict=True)
-    for pair in ((ours, theirs), (theirs, ours))
-)
-_GROUPS = {"processor": "processor-v2", "processor-v2": "processor"}
 _NUMBERS = {b"1": b"2", b"2": b"1"}
+#: what keys of a version begin with
+_KEY = re.compile(rb"^(\{[te]\d+\}v|tollgate:state:v)([12])(?=:)")
 
 
 def _mirrored(part: Any) -> Any:
     if isinstance(part, bytes):
-        return _FIELDS.get(part, part)
-    if isinstance(part, str):
-        return re.sub(r"(?<=^tollgate:)processor(-v2)?(?=:)", lambda found: _GROUPS[found.group()], part)
-    return part
+        return _KEY.sub(lambda found: found[1] + _NUMBERS[found[2]], part)
+    return _mirrored(part.encode()).decode() if isinstance(part, str) else part
 
 
 class Mirror(MemoryRedis):
@@ -55,3 +51,64 @@ class Mirror(MemoryRedis):
             if command[:2] == ("GET", SERVING_KEY) and replies[place]:
                 replies[place] = _NUMBERS[replies[place]]
         return replies
+
+
+class Message:
+    """A record of the log as the broker's client gives it."""
+
+    def __init__(self, record: Any) -> None:
+        self._record = record
+
+    def topic(self) -> str:
+        return str(self._record.topic)
+
+    def partition(self) -> int:
+        return int(self._record.partition)
+
+    def offset(self) -> int:
+        return int(self._record.offset)
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, self._record.timestamp
+
+    def value(self) -> bytes | None:
+        return self._record.value  # type: ignore[no-any-return]
+
+    def headers(self) -> Any:
+        return self._record.headers
+
+
+def reading(log: MemoryLog) -> Callable[..., int]:
+    """``read_span`` of a log in memory."""
+
+    def read_span(
+        _address: str, start: Span, end: Span, handle: Callable[[list[Any]], None], **_: Any
+    ) -> int:
+        count = 0
+        for topic, ends in end.items():
+            records = [
+                Message(r) for p, last in ends.items() for r in log.topics[topic, p][start[topic][p] : last]
+            ]
+            # in two pieces, so that chunks follow each other
+            for part in (records[: len(records) // 2], records[len(records) // 2 :]):
+                if part:
+                    handle(part)
+            count += len(records)
+        return count
+
+    return read_span
+
+
+def prepare(store: MemoryRedis, log: MemoryLog, ends: Mapping[TopicPartition, int]) -> None:
+    """As ``tollgate features prepare``: the version that a store shows as ours, made from the log by the builders of rebuilds."""
+    for (topic, partition), end in ends.items():
+        builder = new_builder(topic, partition, PARTITIONS)
+        applied = log.topics.get((topic, partition), [])[:end]
+        if isinstance(builder, EntityBuilder):
+            builder.add(rows_of(applied, partition))
+        else:
+            builder.add(stretch_of(applied, partition))
+        store.call([written.command for written in builder.writes()])
+        if isinstance(builder, EntityBuilder):
+            store.call([*builder.said(), *builder.applied_writes()])
+        store.call([("SET", position_key(topic, partition, GROUP), end)])

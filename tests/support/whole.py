@@ -1,45 +1,41 @@
-"""Stored state as if every profile had been written whole: when one was, and what came since, depends on how batches fell."""
+"""What a store in memory holds of entities, as records: on which day each was written, and how it is packed, is left out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from features.profile.codec import encode_profiles
-from features.profile.records import STATE_VERSION, new_arena
-from features.store.keys import View, hash_field, views_of
-from features.store.stored_profiles import read_profiles
-from streams.processor.entity_updates import dtype_of
+from features.profile.codec import read_profiles
+from features.profile.records import new_arena
+from features.store.keys import key, profile_version
+from features.store.views import VIEWS, View
+from tests.support.parity_world import PARTITIONS, MemoryRedis
 
-_VIEWS = [
-    (view, hash_field(named.name, "profile"), hash_field(named.name, "since"))
-    for version in (1, 2)
-    for view, named in zip(views_of(STATE_VERSION), views_of(version), strict=True)
-]
+_BY_NAME = {view.name: view for view in VIEWS}
 
 
-def stored_profile(view: View, fields: Mapping[Any, bytes], profile: bytes, since: bytes) -> np.ndarray:
-    """The profile in the fields ``profile`` and ``since`` of a view's hash; an empty one where there is none."""
-    arena = new_arena(dtype_of(view), 1)
-    read_profiles(arena, np.array([0]), [fields.get(profile)], [fields.get(since)] if view.in_parts else ())
-    return arena
+def stored(redis: MemoryRedis, view: View, name: str) -> bytes | None:
+    """The string that is stored of one entity."""
+    return redis.values.get(key(view, name, PARTITIONS).decode())
 
 
-def profile_of(view: View, fields: Mapping[Any, bytes]) -> np.ndarray:
-    """As ``stored_profile``, of a view of this code."""
-    return stored_profile(view, fields, hash_field(view.name, "profile"), hash_field(view.name, "since"))
+def profile_of(redis: MemoryRedis, view: View, name: str) -> np.ndarray:
+    """The profile of one entity as an arena that begins with it; an empty one where nothing is stored."""
+    return _read(view, stored(redis, view, name))
 
 
-def whole(hashes: Mapping[Any, Mapping[Any, bytes]]) -> dict[Any, dict[Any, bytes]]:
-    """Hashes of entities, and others as they are."""
-    out: dict[Any, dict[Any, bytes]] = {}
-    for key, fields in hashes.items():
-        out[key] = dict(fields)
-        for view, profile, since in _VIEWS:
-            if profile in fields or since in fields:
-                arena = stored_profile(view, fields, profile, since)
-                out[key][profile] = encode_profiles(arena, np.array([0]))[0]
-            out[key].pop(since, None)
+def whole(values: Mapping[str, bytes], version: int | None = None) -> dict[str, bytes]:
+    """Every stored profile, of one version or of all, by its key."""
+    out = {}
+    for name, value in values.items():
+        found = profile_version(name.encode())
+        if found is not None and version in (None, found):
+            out[name] = _read(_BY_NAME[name.split(":", 2)[1]], value)[0].tobytes()
     return out
+
+
+def _read(view: View, value: bytes | None) -> np.ndarray:
+    arena = new_arena(view.dtype, 1)
+    read_profiles(arena, np.array([0]), [value])
+    return arena

@@ -34,7 +34,7 @@ def hot_rows(parts: Parts, traffic: Traffic) -> Iterator[Row]:
         ProcessorStuck: see ``run_backlog``.
     """
     client = RespClient(parts.settings.redis_address)
-    fill_store(client, traffic, warm_state(traffic))
+    fill_store(client, parts.settings.partitions, traffic, warm_state(traffic))
     client.close()
     whole = traffic.measured
     share = whole.num_rows // len(ORDER)

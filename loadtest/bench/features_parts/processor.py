@@ -17,9 +17,9 @@ import psutil
 import pyarrow as pa
 
 from features.catalogue import FEATURES as CATALOGUE
-from features.store.keys import VIEWS, entity_key, hash_field, unpack_bytes
+from features.store.keys import GROUP, key, position_key
 from features.store.redis_client import RespClient
-from features.store.state_versions import GROUP
+from features.store.views import VIEWS
 from loadtest.bench.features_parts.backlog import fill_store, send
 from loadtest.bench.features_parts.parts import Parts
 from loadtest.bench.features_parts.traffic import WARM_DAYS, Traffic, warm_state
@@ -59,7 +59,7 @@ def processor_rows(parts: Parts, traffic: Traffic) -> tuple[list[Row], Row]:
     merchants, the processor's CPU and Redis' together.
     """
     client = RespClient(parts.settings.redis_address)
-    fill_store(client, traffic, warm_state(traffic))
+    fill_store(client, parts.settings.partitions, traffic, warm_state(traffic))
     client.close()
     rows: list[Row] = []
     half = traffic.measured.num_rows // 2
@@ -70,7 +70,7 @@ def processor_rows(parts: Parts, traffic: Traffic) -> tuple[list[Row], Row]:
     names = dict(
         zip(kinds, [traffic.card_names, traffic.customer_names, *traffic.shared_entity_names], strict=True)
     )
-    rows += memory_rows(parts.store, names, f"{WARM_DAYS} days of history and what was measured")
+    rows += memory_rows(parts, names, f"{WARM_DAYS} days of history and what was measured")
     return rows, both
 
 
@@ -123,7 +123,7 @@ def _sample(parts: Parts, processor: psutil.Process) -> Sample:
 def _positions(parts: Parts) -> dict[str, dict[int, int]]:
     """How far the processor has applied each partition: topic -> partition -> next offset."""
     every = [(topic, p) for topic in (TRANSACTIONS, ENTITIES) for p in range(parts.settings.partitions)]
-    found = parts.store.mget([f"tollgate:{GROUP}:position:{topic}:{p}" for topic, p in every])
+    found = parts.store.mget([position_key(*place, GROUP) for place in every])
     out: dict[str, dict[int, int]] = {TRANSACTIONS: {}, ENTITIES: {}}
     for (topic, p), value in zip(every, found, strict=True):
         out[topic][p] = int(value or 0)
@@ -182,35 +182,33 @@ def _rows(mix: str, pairs: list[tuple[Sample, Sample]], rows: list[Row]) -> Row:
     return Row(f"ours: processor and Redis, {mix}, all their entries", together, "us an event", note=note)
 
 
-def memory_rows(store: Any, names: Mapping[str, Sequence[str]], note: str) -> Iterator[Row]:
+def memory_rows(parts: Parts, names: Mapping[str, Sequence[str]], note: str) -> Iterator[Row]:
     """Of every kind of entity a sample: what Redis itself says that its key takes, and the bytes of its profiles.
 
     ``names``: identifiers by kind; ``note``: what they have behind them.
     """
     for entity, own in names.items():
         sample = own[:: max(1, len(own) // SAMPLED_KEYS)]
-        sizes = [store.memory_usage(entity_key(entity, name)) for name in sample]
-        known = [size for size in sizes if size]
+        keys = keys_of(entity, sample, parts.settings.partitions)
+        known = [size for own in keys if (size := sum(parts.store.memory_usage(each) or 0 for each in own))]
         what = f"memory per million: {entity}, all entries, in Redis"
         yield (
             Row(what, [sum(known) / len(known)], "MB", note=note)
             if known
             else left_out(what, "none is stored")
         )
-        yield from byte_rows(entity, stored_bytes(store, entity, sample))
+        yield from byte_rows(entity, stored_bytes(parts.store, keys))
 
 
-def stored_bytes(store: Any, entity: str, names: Sequence[str]) -> list[int]:
-    """Of each entity that is stored, the bytes of its profiles in all its views, with what came since they were written whole."""
-    fields = [
-        hash_field(view.name, name)
-        for view in VIEWS
-        if view.entity == entity
-        for name, _ in view.fields
-        if name in ("profile", "since")
-    ]
-    found = (store.hmget(entity_key(entity, name), fields) for name in names)
-    sizes = (sum(len(unpack_bytes(value) or b"") for value in values) for values in found)
+def keys_of(entity: str, names: Sequence[str], partitions: int) -> list[list[bytes]]:
+    """The keys of all views of each entity."""
+    views = [view for view in VIEWS if view.entity == entity]
+    return [[key(view, name, partitions) for view in views] for name in names]
+
+
+def stored_bytes(store: Any, keys: Sequence[list[bytes]]) -> list[int]:
+    """Of each entity that is stored, the bytes of its profiles in all its views."""
+    sizes = (sum(len(value or b"") for value in store.mget(own)) for own in keys)
     return [size for size in sizes if size]
 
 

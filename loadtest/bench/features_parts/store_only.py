@@ -6,10 +6,10 @@ from time import process_time
 
 import numpy as np
 
-from features.store.batch_commands import pack_hset
-from features.store.keys import CARD_STATE
+from features.store.commands import pack_mset
 from features.store.profile_batch import Gather
 from features.store.redis_client import RespClient
+from features.store.views import CARD_STATE
 from loadtest.bench.features_parts.batches import BATCH
 from loadtest.bench.features_parts.parts import Parts
 from loadtest.bench.features_parts.traffic import Traffic
@@ -27,18 +27,15 @@ def store_row(parts: Parts, traffic: Traffic) -> Row:
     table = traffic.measured.slice(0, BATCH * BATCHES).drop_columns(WITHOUT)
     transactions = [parse_transaction(value) for value in encode_transactions(table)]
     batches = [transactions[start : start + BATCH] for start in range(0, len(transactions), BATCH)]
-    client = RespClient(parts.settings.redis_address)
+    client, partitions = RespClient(parts.settings.redis_address), parts.settings.partitions
     runs = []
     for _ in range(RUNS):
         began = process_time()
         for batch in batches:
             gather = Gather(batch)
-            gather.load(client.call(gather.commands()))
+            gather.load(client.call(gather.commands(partitions)))
             names, slots = list(gather.card_ids), np.arange(len(gather.card_ids))
-            moments = gather.cards["last_ms"][slots]
-            scalars = np.zeros((len(names), 2), np.int64)
-            never = np.zeros(len(names), np.bool_)
-            client.call([pack_hset(CARD_STATE, names, gather.cards, slots, moments, scalars, never)])
+            client.call([pack_mset(CARD_STATE, names, gather.cards, slots, partitions, 0)])
         runs.append((process_time() - began) * 1e6 / len(transactions))
     client.close()
     return Row("ours: card and merchant read, card written, 256 at once", runs, "us a row")

@@ -16,10 +16,11 @@ from confluent_kafka import KafkaException
 
 from features.catalogue import CATALOGUE_HASH, FEATURES, INDEX, NAMES
 from features.describe import describe_payer, describe_shared_entity, instant, last_event_ms
+from features.profile.codec import read_profiles
 from features.profile.records import FRAUDS, PAYER, SHARED_ENTITY, new_arena
-from features.store.keys import FRAUDS_OF, JOIN_KEYS, PAYMENTS_OF, hmget
+from features.store.keys import key
 from features.store.redis_client import RespClient, StoreUnavailable
-from features.store.stored_profiles import columns_in, read_profiles
+from features.store.views import FRAUDS_OF, JOIN_KEYS, PAYMENTS_OF
 from features.transaction import epoch_ms
 from services.cli.exits import Unreachable
 from services.cli.features.archive_replay import replay_archive
@@ -194,7 +195,7 @@ def read_profile(settings: Settings, entity: str, entity_id: str, at_ms: int | N
     views = [PAYMENTS_OF[entity], *([FRAUDS_OF[entity]] if is_payer else [])]
     client = RespClient(settings.redis_address, STORE_WITHIN_S)
     try:
-        reply = client.call([hmget(entity, entity_id, *views)])[0]
+        reply = client.call([("MGET", *(key(view, entity_id, settings.partitions) for view in views))])[0]
     except StoreUnavailable as error:
         raise Unreachable(f"{error}: is the stack in {settings.home} up? (`tollgate status`)") from error
     finally:
@@ -204,8 +205,8 @@ def read_profile(settings: Settings, entity: str, entity_id: str, at_ms: int | N
     main, frauds = new_arena(PAYER if is_payer else SHARED_ENTITY, 1), new_arena(FRAUDS, 1)
     if not reply[0]:
         raise NotFound(f"nothing is stored about {entity} {entity_id}")
-    for view, (profiles, since) in zip(views, columns_in([reply], views), strict=True):
-        read_profiles(frauds if view in FRAUDS_OF.values() else main, np.array([0]), profiles, since)
+    for arena, stored in zip((main, frauds), reply, strict=False):
+        read_profiles(arena, np.array([0]), [stored])
     moment = last_event_ms(main) if at_ms is None else at_ms
     known = describe_payer(main, frauds, moment) if is_payer else describe_shared_entity(main, entity, moment)
     return {"entity": entity, "id": entity_id, "at": instant(moment), **known}

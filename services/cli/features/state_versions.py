@@ -70,9 +70,9 @@ def drop_version(home: Path, as_json: bool, version: int) -> None:
     except VersionInUse as error:
         raise InUse(f"{error}") from error
     if as_json:
-        click.echo(json.dumps({"version": version, "entities": gone}))
+        click.echo(json.dumps({"version": version, "profiles": gone}))
     else:
-        click.echo(f"state version {version} deleted from {gone:,} entities")
+        click.echo(f"state version {version} deleted: {gone:,} profiles")
 
 
 def _say(text: str) -> None:

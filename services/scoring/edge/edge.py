@@ -56,7 +56,7 @@ class Edge:
         # a batch takes as long as many singles: each kind learns from its own
         self._singles = Gate(GateRules(most=limits.in_flight))
         self._batches = Gate(GateRules(first=FIRST_BATCH_ROWS, least=MIN_BATCH_ROWS, most=limits.in_flight))
-        self._rounds = Rounds(model, store, publisher, clock, bulk)
+        self._rounds = Rounds(model, store, publisher, clock, settings.partitions, bulk)
 
     def begin(self, raw: bytes, deadline_ms: int, trace: str | None = None) -> asyncio.Future[bytes]:
         """Put one transaction to work; the future gives its decision as JSON, or raises Problem.

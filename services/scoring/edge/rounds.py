@@ -59,9 +59,13 @@ class Rounds:
         store: Store,
         publisher: Publishing,
         clock: Callable[[], float],
+        partitions: int,
         bulk: Store | None = None,
     ) -> None:
-        """``bulk``: another way to the same store, for large reads; ``clock`` gives seconds since 1970."""
+        """``clock`` gives seconds since 1970; ``partitions``: of the topics by which state is kept; ``bulk``: another way to the
+        same store, for large reads.
+        """
+        self._partitions = partitions
         self._model = model
         self._store = store
         self._bulk = bulk or store
@@ -158,7 +162,7 @@ class Rounds:
         """Replies to the round's claims, None unless all are there; and those to the question for its state and the reads of it that are."""
         # what was remembered before must be there when these ids are looked up
         self._open.send_posts()
-        claiming, reading = claims(batch, self._clock()), [ASK_WHOLE, *gather.commands()]
+        claiming, reading = claims(batch, self._clock()), [ASK_WHOLE, *gather.commands(self._partitions)]
         share_s, ends = self._store_share_s(batch), claim_replies(len(batch))
         if len(batch) < ASIDE_FROM:
             replies = await self._call(self._store, [*claiming, *reading], share_s)

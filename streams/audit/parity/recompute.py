@@ -19,8 +19,8 @@ from features.feature import Source
 from features.kernels.columns import columns_of
 from features.kernels.payer import APPLY, CARD_COLUMNS, payer_features
 from features.profile.records import PAYER, new_arena
-from features.store.keys import FRAUDS_OF, PAYMENTS_OF, View
 from features.store.profile_batch import Gather
+from features.store.views import FRAUDS_OF, PAYMENTS_OF, View
 from features.transaction import Transaction
 from streams.audit.parity.truncation import Kept, cut_before, cut_columns, in_another_order
 from streams.log.feature_batch import FeatureRecord
@@ -30,7 +30,7 @@ from streams.log.partitioning import entity_partition
 from streams.log.records import EntityItem, decode_items
 from streams.log.source_offsets import SourceOffsets
 from streams.log.topics import ENTITIES, TRANSACTIONS
-from streams.processor.entity_updates import Known, apply, dtype_of, label_statement_key, news_of, view_of
+from streams.processor.entity_updates import Known, Told, apply, news_of, told_by, view_of
 from streams.processor.intake import sort_out
 from streams.processor.payment_updates import fresh_items_of
 from streams.runtime.kafka.log_reader import LogRow
@@ -113,7 +113,7 @@ class Evidence:
         }
         # highest source offset applied, per partition of `entities` and source
         self._applied = SourceOffsets(begin.applied if begin else None)
-        self._said: dict[str, Known] = {}
+        self._said: dict[Told, Known] = {}
         # append time of the first record in ms, by topic and partition
         self._began: dict[tuple[str, int], int] = {}
 
@@ -137,13 +137,13 @@ class Evidence:
         self._applied.see(source, newest)
         for item in fresh:
             kept = self._items[(item.entity, item.entity_id)]
-            key = label_statement_key(item)
-            if key is None:
+            told = told_by(item)
+            if told is None:
                 kept.append((offset, item))
             elif self._begin is not None:
                 self.unsure.add((item.entity, item.entity_id))
-            elif (news := news_of(item, self._said.get(key))) is not None:
-                changed, self._said[key] = news
+            elif (news := news_of(item, self._said.get(told))) is not None:
+                changed, self._said[told] = news
                 kept.append((offset, changed))
 
     def recompute(self, samples: Sequence[FeatureRecord]) -> Row:
@@ -207,7 +207,7 @@ class Evidence:
 
     def _entity_at(self, entity: Entity, view: View, as_of: int) -> Any:
         """The entity's profile in a view after its updates up to an offset of `entities`; one record."""
-        arena = new_arena(dtype_of(view), 1)
+        arena = new_arena(view.dtype, 1)
         if self._begin is not None and (begin := self._begin.profiles.get((entity, view.name))) is not None:
             arena[0] = begin
         known = [

@@ -9,11 +9,12 @@ from typing import Any
 import hiredis
 
 from features.profile.codec import ProfileError
-from features.store.keys import FRAUDS_OF, PAYMENTS_OF
+from features.store.keys import GROUP, applied_key
 from features.store.partition_lease import Leases
 from features.store.profile_batch import Gather, StoreRefused
 from features.store.redis_client import Command, RespClient, StoreUnavailable, replies_to
-from features.store.state_versions import ASK_WHOLE, GROUP, applied_key, is_whole
+from features.store.state_versions import ASK_WHOLE, is_whole
+from features.store.views import FRAUDS_OF, PAYMENTS_OF
 from streams.audit.parity.recompute import Begin, Place
 from streams.audit.parity.window import ParityWindow, Spans
 from streams.log.feature_batch import FeatureRecord
@@ -58,7 +59,7 @@ def begin_in(client: RespClient, records: Sequence[FeatureRecord], partitions: i
     beside: list[Command] = [
         ASK_WHOLE, Leases(client, GROUP).ask_stored(places), *(("HGETALL", applied_key(p)) for _, p in places)
     ]  # fmt: skip
-    reads = gather.commands()
+    reads = gather.commands(partitions)
     # MULTI gives one moment, because writers also use one EXEC
     replies = client.call([("MULTI",), *beside, *reads, ("EXEC",)])[-1]
     if isinstance(replies, hiredis.ReplyError) or len(replies) != len(beside) + replies_to(reads):

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from features.store.keys import GROUP, epoch_key, position_key
 from features.store.partition_lease import ChunkOutOfOrder, LeaseLost, Leases, StateRegressed
 from features.store.redis_client import StoreUnavailable
 
 PLACE = ("transactions", 0)
+EPOCH, POSITION = epoch_key(*PLACE, GROUP), position_key(*PLACE, GROUP)
 
 
 class Store:
@@ -38,9 +40,9 @@ class Store:
 
 def _leased(position: int) -> tuple[Store, Leases]:
     store = Store()
-    store.values["tollgate:processor:position:transactions:0"] = str(position).encode()
+    store.values[POSITION] = str(position).encode()
     client: Any = store
-    leases = Leases(client, "processor")
+    leases = Leases(client, GROUP)
     assert leases.lease([PLACE]) == {PLACE: position}
     return store, leases
 
@@ -68,7 +70,7 @@ def test_a_chunk_that_does_not_go_on_from_the_claimed_position_is_refused(start:
 
 def test_a_position_beyond_this_workers_own_is_anothers() -> None:
     store, leases = _leased(40)
-    store.values["tollgate:processor:position:transactions:0"] = b"41"
+    store.values[POSITION] = b"41"
     with pytest.raises(LeaseLost, match="beyond 40"):
         _check(store, leases)
 
@@ -79,7 +81,7 @@ def test_a_store_that_lost_its_last_writes_is_noticed_without_a_chunk(lost: str)
     leases.verify()
     leases.commit([PLACE], [], {PLACE: 47})
     leases.verify()
-    store.values[f"tollgate:processor:{lost}:transactions:0"] = b"0"
+    store.values[{"position": POSITION, "epoch": EPOCH}[lost]] = b"0"
     with pytest.raises(StateRegressed, match="transactions"):
         leases.verify()
 
@@ -94,9 +96,9 @@ def test_a_store_that_lost_everything_is_noticed_without_a_chunk() -> None:
 def test_partitions_that_moved_on_and_a_store_that_is_away_are_no_loss() -> None:
     store, leases = _leased(40)
     # another worker has it and goes on, or starts from further back
-    store.values["tollgate:processor:epoch:transactions:0"] = b"2"
+    store.values[EPOCH] = b"2"
     for position in (b"41", b"39"):
-        store.values["tollgate:processor:position:transactions:0"] = position
+        store.values[POSITION] = position
         leases.verify()
 
     def away(_commands: list[Any]) -> list[Any]:
@@ -108,14 +110,14 @@ def test_partitions_that_moved_on_and_a_store_that_is_away_are_no_loss() -> None
 
 def test_who_holds_nothing_asks_nothing() -> None:
     client: Any = None
-    Leases(client, "processor").verify()
+    Leases(client, GROUP).verify()
 
 
 def test_a_position_behind_and_an_epoch_that_moved_are_told_apart() -> None:
     store, leases = _leased(40)
-    store.values["tollgate:processor:position:transactions:0"] = b"39"
+    store.values[POSITION] = b"39"
     with pytest.raises(StateRegressed):
         _check(store, leases)
-    store.values["tollgate:processor:epoch:transactions:0"] = b"2"
+    store.values[EPOCH] = b"2"
     with pytest.raises(LeaseLost, match="another worker"):
         _check(store, leases)

@@ -23,7 +23,7 @@ _VALUES = st.lists(
 
 
 def _as_redis(values: list[bytes | None]) -> bytes:
-    """One HMGET's reply."""
+    """One MGET's reply."""
     return b"*%d\r\n" % len(values) + b"".join(
         b"$-1\r\n" if value is None else b"$%d\r\n%b\r\n" % (len(value), value) for value in values
     )

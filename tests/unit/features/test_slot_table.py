@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.store.batch_commands import names_of
+from features.store.partitions import names_of
 from features.store.slot_table import SlotTable
 
 

@@ -20,6 +20,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from features.catalogue import INDEX
+from features.store.profile_batch import MAX_KEYS
 from features.store.redis_client import Command, StoreUnavailable
 from models.bundle.content import load_bundle
 from models.decision import Decision
@@ -416,10 +417,13 @@ LATE = {
     1: ["ip_features"],
     2: ["device_features", "ip_features"],
     3: ["merchant_features", "device_features", "ip_features"],
+    # what a customer's labels said, and what it paid
     4: ["merchant_features", "device_features", "ip_features", "customer_features"],
-    5: [*ALL, "idempotency"],
-    # of the leases nothing is known either
+    5: ["merchant_features", "device_features", "ip_features", "customer_features"],
+    6: [*ALL, "idempotency"],
     7: [*ALL, "idempotency"],
+    # of the leases nothing is known either
+    9: [*ALL, "idempotency"],
 }
 
 
@@ -452,15 +456,17 @@ def test_at_the_edge_a_large_round_uses_what_came_in_time(tmp_path: Path, scorer
 
     async def go() -> list[dict[str, Any]]:
         bulk, model = SlowStore(), FakeModel(scorer)
-        # of each of the last thirty its address
-        bulk.lacks = 30
+        # the last command: the addresses behind the first MAX_KEYS
+        bulk.lacks = 1
         settings = Settings(home=str(tmp_path), deadline_ms=PATIENT_MS)
         edge = Edge(settings, model, SlowStore(), FakePublisher(), Limits(), bulk=bulk)
         answers = await edge.score_batch([json.dumps(item).encode() for item in items], PATIENT_MS)
         return [json.loads(answer) for answer in answers if isinstance(answer, bytes)]
 
     decisions = asyncio.run(go())
-    assert [decision["degraded_by"] for decision in decisions] == [[]] * 70 + [["ip_features"]] * 30
+    assert [decision["degraded_by"] for decision in decisions] == [[]] * MAX_KEYS + [["ip_features"]] * (
+        100 - MAX_KEYS
+    )
 
 
 def test_at_the_edge_reasons_that_take_long_do_not_hold_the_loop(

@@ -24,10 +24,11 @@ from features.catalogue import INDEX, WIDTH
 from features.kernels.columns import columns_of
 from features.profile.codec import encode_profiles
 from features.profile.records import STATE_VERSION
-from features.store.keys import CARD_STATE, hset
+from features.store.keys import key
 from features.store.partition_lease import REBUILDING_KEY
 from features.store.profile_batch import Gather
 from features.store.state_versions import SERVING_KEY, unfinished_key
+from features.store.views import CARD_STATE
 from models.bundle.content import load_bundle
 from models.decision import Decision
 from models.scoring.scorer import Scorer
@@ -211,15 +212,15 @@ def test_state_is_read_and_not_written(make: Callable[..., World]) -> None:
         )
         gather = Gather([earlier])
         gather.compute(columns_of([earlier], [earlier.event_ms], [17]), apply=True)
-        world.store._run(
-            [hset(CARD_STATE, "card-42", 0, encode_profiles(gather.cards, np.array([0]))[0], 0, 0)]
-        )
-        before = {key: dict(fields) for key, fields in world.store.hashes.items()}
+        name = key(CARD_STATE, "card-42", world.edge.settings.partitions).decode()
+        (before,) = encode_profiles(gather.cards, np.array([0]), 0)
+        world.store.values[name] = before
         assert (await world.score(TX)).status_code == 200
         carried = decode_edge_decision(world.publisher.records[0][3][HEADER_DECIDED])
         assert np.frombuffer(carried.vector, "<f4")[INDEX["card_count_24h"]] == 2
         assert carried.as_of[0] == 17
-        assert world.store.hashes == before
+        assert world.store.values[name] == before
+        assert [stored for stored in world.store.values if stored.startswith("{")] == [name]
 
     asyncio.run(go())
 
@@ -639,8 +640,8 @@ def test_a_batch_answers_in_order_and_item_by_item(make: Callable[..., World]) -
         assert decisions[5] == decisions[0]
         assert decisions[6]["error"]["status"] == 409
         assert len(world.publisher.records) == 4
-        # one card, one merchant, one device, read once for the whole batch
-        assert world.store.reads == 3
+        # a card's payments, its frauds, one merchant, one device: one read each for the whole batch
+        assert world.store.reads == 4
         assert (await world.client.post("/v1/score/batch", json={"transactions": []})).json() == {
             "decisions": []
         }

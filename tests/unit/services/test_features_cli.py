@@ -19,9 +19,10 @@ from features.kernels.columns import columns_of
 from features.kernels.shared_entity import LABEL, PAID, apply_items
 from features.profile.codec import encode_profiles
 from features.profile.records import FRAUDS, SHARED_ENTITY, new_arena
-from features.store.keys import CARD_STATE, MERCHANT_STATE, hset
+from features.store.keys import key
 from features.store.profile_batch import Gather
 from features.store.redis_client import RespClient, StoreUnavailable
+from features.store.views import CARD_STATE, MERCHANT_STATE
 from features.transaction import Transaction, epoch_ms
 from infra.stack.tools import find_tools
 from services.cli.main import run
@@ -109,11 +110,13 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             except StoreUnavailable:
                 assert time.monotonic() < end, "redis-server did not start"
                 time.sleep(0.02)
-        card = encode_profiles(card_profile([0, 0.5]).cards, np.array([0]))[0]
-        client.call([hset(CARD_STATE, "card-1", 0, card, 0, 0)])
-        client.call(
-            [hset(MERCHANT_STATE, "m-1", 0, encode_profiles(merchant_profile(), np.array([0]))[0], 0)]
-        )
+        for view, name, arena in (
+            (CARD_STATE, "card-1", card_profile([0, 0.5]).cards),
+            (MERCHANT_STATE, "m-1", merchant_profile()),
+        ):
+            client.call(
+                [("SET", key(view, name, settings.partitions), encode_profiles(arena, np.array([0]), 0)[0])]
+            )
         client.close()
         yield home
     finally:

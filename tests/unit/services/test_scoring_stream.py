@@ -510,9 +510,7 @@ def test_each_row_is_decided_once_or_refused_once(sizes: list[int], bad: set[int
 
 def _fail_next_produce_request(producer: Any, error: int) -> None:
     """Let librdkafka's mock broker refuse one Produce request (its C interface; Python's has none)."""
-    library = next(
-        (Path(confluent_kafka.__file__).parents[1] / "confluent_kafka.libs").glob("librdkafka-*")
-    )
+    library = next((Path(confluent_kafka.__file__).parents[1] / "confluent_kafka.libs").glob("librdkafka-*"))
     lib = ctypes.CDLL(str(library))
     lib.rd_kafka_handle_mock_cluster.restype = ctypes.c_void_p
     lib.rd_kafka_handle_mock_cluster.argtypes = [ctypes.c_void_p]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,10 @@ from faust.types import TP
 from features.catalogue import CATALOGUE_HASH, FEATURES
 from features.kernels.columns import columns_of
 from features.kernels.payer import transaction_features
-from features.store.keys import CARD_STATE
+from features.store.keys import GROUP
 from features.store.partition_lease import REBUILDING_KEY, Leases
 from features.store.profile_cache import ProfileCache
+from features.store.views import CARD_STATE
 from features.transaction import Transaction
 from streams.contracts.json_encoding import encode
 from streams.log.partitioning import entity_partition, partitions_of
@@ -43,6 +43,7 @@ from tests.support.parity_world import (
     Record,
     Worker,
 )
+from tests.support.whole import stored
 
 
 def payment(name: str, **named: str) -> Transaction:
@@ -75,8 +76,8 @@ def chunk_of(*transactions: Transaction, first: int = 0) -> Chunk:
 def stage_without_state(redis: MemoryRedis, log: MemoryLog) -> CardStage:
     client: Any = redis
     producer: Any = log
-    leases = Leases(client, "processor")
-    cache = ProfileCache(partial(entity_partition, partitions=PARTITIONS))
+    leases = Leases(client, GROUP)
+    cache = ProfileCache(PARTITIONS)
     settings = Settings(home="/nowhere", partitions=PARTITIONS)
     stage = CardStage(settings, client, producer, leases, cache, SynchronousCommitter(producer, leases))
     stage.rebuilding = True
@@ -91,7 +92,7 @@ def world() -> tuple[MemoryRedis, MemoryLog]:
     log.produce("transactions", "card-1", encode(EVERYBODY), HOME)
     worker.step("transactions", 10)
     worker.step("entities", 10)
-    assert any(CARD_STATE.entity in str(key) for key in redis.hashes)
+    assert stored(redis, CARD_STATE, "card-1")
     redis.values[REBUILDING_KEY] = b'{"why": "a test", "since": "now"}'
     log.topics.clear()
     return redis, log

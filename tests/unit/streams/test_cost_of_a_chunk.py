@@ -13,17 +13,17 @@ import pytest
 from features.kernels.columns import PAYMENT, text_hash
 from features.kernels.payer import apply_payments
 from features.kernels.shared_entity import DECLINED, LABEL, PAID, apply_frauds, apply_items
-from features.profile.codec import IN_PARTS, LAYOUT, MAX_BYTES_OF_A_PAYER, WHOLE_WORDS, encode_profiles
+from features.profile.codec import MAX_BYTES, MAX_BYTES_OF_A_PAYER, WHOLE_WORDS, encode_profiles
 from features.profile.records import FRAUDS, PAYER, SHARED_ENTITY, new_arena
-from features.store.keys import PAYMENTS_OF, View, entity_key, hset, read_fields, unpack_bytes
+from features.store.keys import key
 from features.store.redis_client import Command, pack
+from features.store.views import PAYMENTS_OF
 from streams.log.partitioning import partitions_of
 from tests.support.parity_world import APPENDED_MS, PARTITIONS, MemoryLog, MemoryRedis, Worker, plain
+from tests.support.whole import stored
 
-#: the promise: what is stored of one profile, with what came since
-MAX_BYTES = 2048
-#: everything else of a command or a reply: key, fields, scalars, protocol
-MAX_AROUND = 400
+#: everything else of a command or a reply: key, protocol
+MAX_AROUND = 100
 CARDS = ("card-a", "card-b")
 IDENTIFIERS = {"merchant": "m-1", "device": "d-1", "ip": "203.0.113.7", "customer": "cu-1"}
 DAY_MS = 86_400_000
@@ -31,7 +31,7 @@ NOW_MS = APPENDED_MS - DAY_MS
 
 
 class CountingRedis(MemoryRedis):
-    """Counts rounds, commands by name, bytes sent and bytes of values received."""
+    """Counts rounds, commands by name, profiles read and written, bytes sent and bytes of values received."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,6 +40,7 @@ class CountingRedis(MemoryRedis):
     def forget(self) -> None:
         self.rounds = 0
         self.commands: Counter[str] = Counter()
+        self.read = self.written = 0
         self.sent = self.received = 0
 
     def call(self, commands: Sequence[Command]) -> list[Any]:
@@ -48,6 +49,9 @@ class CountingRedis(MemoryRedis):
         for command in plain(commands):
             name = command[0]
             self.commands[name.decode() if isinstance(name, bytes) else str(name)] += 1
+            # of profiles: such commands are packed
+            self.read += len(command) - 1 if name == b"MGET" else 0
+            self.written += len(command) // 2 if name == b"MSET" else 0
         replies = super().call(commands)
         self.received += sum(
             len(value or b"") for reply in replies if isinstance(reply, list) for value in reply
@@ -79,23 +83,15 @@ def profiles_after(payments: Any) -> tuple[Any, Any]:
     return payer, shared_entity
 
 
-def _store_with_history(count: int, layout: int = IN_PARTS) -> CountingRedis:
-    """Profiles of all five entities after ``count`` payments each, as ``layout`` stores them."""
-    payer, shared_entity = profiles_after(payments_of(count))
+def _store_with_history(count: int) -> CountingRedis:
+    """Profiles of all five entities after ``count`` payments each."""
+    payer, shared = profiles_after(payments_of(count))
     redis = CountingRedis()
-    for card in CARDS:
-        _write(redis, PAYMENTS_OF["card"], card, layout, payer, count, 0)
-    for entity, name in IDENTIFIERS.items():
-        _write(
-            redis, PAYMENTS_OF[entity], name, layout, payer if entity == "customer" else shared_entity, count
-        )
+    for entity, name in (*(("card", card) for card in CARDS), *IDENTIFIERS.items()):
+        arena = payer if entity in ("card", "customer") else shared
+        profile = encode_profiles(arena, np.zeros(1, dtype=np.int64), 0)[0]
+        redis.call([("SET", key(PAYMENTS_OF[entity], name, PARTITIONS), profile)])
     return redis
-
-
-def _write(redis: MemoryRedis, view: View, name: str, layout: int, arena: Any, *scalars: int) -> None:
-    profile = encode_profiles(arena, np.zeros(1, dtype=np.int64), layout)[0]
-    since = b"" if layout == IN_PARTS and view.in_parts else None
-    redis.call([hset(view, name, NOW_MS, profile, *scalars, since=since)])
 
 
 def _log(transactions: int) -> MemoryLog:
@@ -114,40 +110,37 @@ def _log(transactions: int) -> MemoryLog:
     return log
 
 
-def _cost(topic: str, history: int, transactions: int, layout: int = IN_PARTS) -> CountingRedis:
+def _cost(topic: str, history: int, transactions: int) -> CountingRedis:
     """What one chunk of a topic, with everything that there is on it, asks of a store with a history."""
-    redis, log = _store_with_history(history, layout), _log(transactions)
-    worker = Worker(log, redis, layout=layout)
+    redis, log = _store_with_history(history), _log(transactions)
+    worker = Worker(log, redis)
     if topic == "entities":
         worker.step("transactions", transactions)
         # another one, which has nothing of it in memory
-        worker = Worker(log, redis, layout=layout)
+        worker = Worker(log, redis)
     redis.forget()
     worker.step(topic, 10 * transactions)
     assert not worker.behind() or topic == "transactions"
     return redis
 
 
-@pytest.mark.parametrize(("topic", "profiles"), [("transactions", 6), ("entities", 4)])
-@pytest.mark.parametrize(
-    ("layout", "full_after"),
-    # 200 payments leave few words that are zero; their bytes, such as those of counts by hour, fill up later
-    [(WHOLE_WORDS, 200), (LAYOUT, 500), (IN_PARTS, 500)],
-)
+@pytest.mark.parametrize(("topic", "profiles"), [("transactions", 9), ("entities", 5)])
 def test_a_long_history_costs_the_same_commands_and_no_more_than_full_profiles(
-    layout: int, full_after: int, topic: str, profiles: int
+    topic: str, profiles: int
 ) -> None:
-    short, long = (_cost(topic, history, 40, layout) for history in (10, 100_000))
+    """``profiles``: that are read. Of a card and a customer two."""
+    short, long = (_cost(topic, history, 40) for history in (10, 100_000))
     assert long.commands == short.commands
     # one to read, one to see that the partitions are still this worker's, one to write
     assert long.rounds == short.rounds == 3
-    assert long.commands["HMGET"] == profiles
+    assert long.read == short.read == profiles
+    assert long.written == short.written == (len(CARDS) if topic == "transactions" else len(IDENTIFIERS))
     for redis in (short, long):
         assert redis.received <= profiles * (MAX_BYTES + MAX_AROUND)
-        written = redis.commands["HSET"]
-        assert redis.sent <= written * (MAX_BYTES + MAX_AROUND) + redis.commands.total() * MAX_AROUND
-    # the long one's profiles are full: a history of 100,000 is little different from one of ``full_after``
-    full = _cost(topic, full_after, 40, layout)
+        around = (redis.read + redis.written + redis.commands.total()) * MAX_AROUND
+        assert redis.sent <= redis.written * MAX_BYTES + around
+    # the long one's profiles are full: a history of 100,000 is little different from one of 500
+    full = _cost(topic, 500, 40)
     assert long.sent < 1.6 * full.sent
     assert long.received < 1.6 * full.received
 
@@ -166,9 +159,10 @@ def test_what_a_worker_has_it_does_not_read_again() -> None:
     redis.forget()
     worker.step("transactions", 10)
     worker.step("entities", 10)
-    assert redis.commands["HMGET"] == 0
-    # beside the profiles: how far each source is applied, per partition
-    assert redis.commands["HSET"] == len(CARDS) + len(IDENTIFIERS) + PARTITIONS
+    assert redis.read == 0
+    assert redis.written == len(CARDS) + len(IDENTIFIERS)
+    # how far each source is applied, per partition
+    assert redis.commands["HSET"] == PARTITIONS
     # there is nothing to read, but epochs and positions are looked at before every write all the same
     assert redis.commands["MGET"] == redis.commands["EXEC"] == 2
 
@@ -177,7 +171,8 @@ def test_no_stored_profile_exceeds_two_kilobytes() -> None:
     """A profile whose every byte is used is the longest that there can be."""
     for dtype in (PAYER, SHARED_ENTITY, FRAUDS):
         arena = np.frombuffer(bytearray(b"\xff" * 2 * dtype.itemsize), dtype=dtype)
-        assert all(len(stored) <= MAX_BYTES for stored in encode_profiles(arena, np.arange(2)))
+        stored = encode_profiles(arena, np.arange(2), 2**16 - 1)
+        assert all(len(each) <= MAX_BYTES and each[1] & WHOLE_WORDS for each in stored)
 
 
 def _worst_payer() -> tuple[int, int]:
@@ -202,7 +197,7 @@ def _worst_payer() -> tuple[int, int]:
             np.zeros(m, np.int64), (1 << 56) + np.arange(m), np.full(m, kind), moments, np.ones(m, np.int64), frauds
         )  # fmt: skip
     first = np.zeros(1, np.int64)
-    return len(encode_profiles(state, first)[0]), len(encode_profiles(frauds, first)[0])
+    return len(encode_profiles(state, first, 0)[0]), len(encode_profiles(frauds, first, 0)[0])
 
 
 def test_a_payer_at_its_worst_takes_two_kilobytes_and_its_frauds_beside_them() -> None:
@@ -211,21 +206,16 @@ def test_a_payer_at_its_worst_takes_two_kilobytes_and_its_frauds_beside_them() -
     assert state <= MAX_BYTES and frauds <= MAX_BYTES_OF_A_PAYER - MAX_BYTES
     assert MAX_BYTES < state + frauds <= MAX_BYTES_OF_A_PAYER
     every_byte = np.frombuffer(bytearray(b"\xff" * 2 * FRAUDS.itemsize), dtype=FRAUDS)
-    # beside what came since, which with its profile is kept within MAX_BYTES
-    assert len(encode_profiles(every_byte, np.zeros(1, np.int64))[0]) == MAX_BYTES_OF_A_PAYER - MAX_BYTES
+    assert len(encode_profiles(every_byte, np.zeros(1, np.int64), 0)[0]) == MAX_BYTES_OF_A_PAYER - MAX_BYTES
 
 
 def test_what_a_long_history_leaves_in_the_store_stays_within_two_kilobytes() -> None:
-    """The whole profile and what came since together, after every chunk."""
+    """After every chunk."""
     redis, log = _store_with_history(100_000), _log(40)
-    worker, added = Worker(log, redis), 0
-    stored = [("card", card) for card in CARDS] + list(IDENTIFIERS.items())
+    worker = Worker(log, redis)
+    named = [("card", card) for card in CARDS] + list(IDENTIFIERS.items())
     while worker.behind():
         worker.step("transactions", 2)
         worker.step("entities", 2)
-        for entity, name in stored:
-            fields = redis.hashes[entity_key(entity, name)]
-            values = [unpack_bytes(fields[field]) or b"" for field in read_fields(PAYMENTS_OF[entity])]
-            assert 1_000 < sum(map(len, values)) <= MAX_BYTES
-            added += bool(values[1:] and values[1])
-    assert added
+        for entity, name in named:
+            assert 1_000 < len(stored(redis, PAYMENTS_OF[entity], name) or b"") <= MAX_BYTES

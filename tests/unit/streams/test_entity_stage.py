@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -10,12 +9,12 @@ import numpy as np
 import pytest
 from faust.types import TP
 
+from features.profile.codec import read_profiles
 from features.profile.records import FRAUDS, new_arena
-from features.store.keys import CARD_FRAUDS, hmget
+from features.store.keys import GROUP, applied_key, key
 from features.store.partition_lease import Leases
 from features.store.profile_cache import ProfileCache
-from features.store.stored_profiles import read_profiles
-from streams.log.partitioning import entity_partition
+from features.store.views import CARD_FRAUDS
 from streams.log.records import EntityItem, EntityItems, LabelStatement, encode_items
 from streams.processor.commit import SynchronousCommitter
 from streams.processor.entities import EntityStage
@@ -33,9 +32,9 @@ def stage_in_memory() -> tuple[EntityStage, Any, Any]:
     """A stage that holds partition 0 of `entities`, its store and its log."""
     redis: Any = MemoryRedis()
     log: Any = MemoryLog()
-    leases = Leases(redis, "processor")
+    leases = Leases(redis, GROUP)
     leases.lease([("entities", 0)])
-    cache = ProfileCache(partial(entity_partition, partitions=1))
+    cache = ProfileCache(1)
     cache.begin_session([0])
     stage = EntityStage(redis, log, leases, cache, SynchronousCommitter(log, leases))
     stage.load_applied([0])
@@ -61,7 +60,7 @@ def test_poison_is_kept_and_the_rest_applied() -> None:
     assert [letter.source_offset for letter in letters] == [1, 2, 3, 4, 5]
     assert {letter.reason for letter in letters} == {"poison"}
     # both good items count: the last one applied is the last one sent
-    applied = redis.call([("HGETALL", "tollgate:processor:applied:entities:0")])[0]
+    applied = redis.call([("HGETALL", applied_key(0))])[0]
     assert [int(value) for value in applied[1::2]] == [2]
 
 
@@ -76,8 +75,8 @@ def frauds_after(*batches: EntityItems) -> int:
         record: Any = Record("entities", 0, offset, 1, None, encode_items(batch), [])
         stage.handle(Chunk("entities", [record], {TP("entities", 0): offset + 1}))
     arena = new_arena(FRAUDS, 1)
-    (reply,) = redis.call([hmget("card", "card-1", CARD_FRAUDS)])
-    read_profiles(arena, np.array([0]), [reply[0]])
+    (reply,) = redis.call([("MGET", key(CARD_FRAUDS, "card-1", 1))])
+    read_profiles(arena, np.array([0]), reply)
     return int(arena["day_fraud"][0].sum())
 
 

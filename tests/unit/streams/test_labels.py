@@ -13,6 +13,7 @@ import pyarrow.dataset as ds
 import pytest
 from faust.types import TP
 
+from features.store.keys import position_key
 from features.store.partition_lease import Leases
 from features.transaction import MAX_AHEAD_MS, from_ms
 from streams.archive.writer import Archive
@@ -163,7 +164,7 @@ class World:
             self.stage.handle(chunk)
 
     def position(self, topic: str, partition: int = 0) -> int:
-        return int(self.store.values[f"tollgate:labels:position:{topic}:{partition}"])
+        return int(self.store.values[position_key(topic, partition, "labels")])
 
     def entry(self, transaction_id: str) -> bytes | None:
         now_s = time.time()

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
 
 from features.profile.records import STATE_VERSION
-from features.store.keys import entity_key, fields_of, views_of
+from features.store.keys import (
+    GROUP,
+    applied_key,
+    epoch_key,
+    group_of,
+    key,
+    label_statement_key,
+    position_key,
+    profile_version,
+    version_of,
+)
 from features.store.partition_lease import LeaseLost, Leases
 from features.store.redis_client import StoreUnavailable
-from features.store.state_versions import (
-    GROUP,
-    begin,
-    group_of,
-    others,
-    took_over,
-    unfinished,
-    unfinished_key,
-)
+from features.store.state_versions import begin, others, took_over, unfinished, unfinished_key
+from features.store.views import VIEWS
 from streams.runtime.settings import Settings
 from streams.state import drop_version, prepare
 from streams.state.drop_version import VersionInUse
@@ -42,22 +46,13 @@ class Store(MemoryRedis):
             start = int(rest[0])
             if not start:
                 # what is there when a scan begins is given, whatever goes meanwhile
-                found = (
-                    list(self.hashes)
-                    if rest[1] == "TYPE"
-                    else [key for key in self.values if key.startswith(rest[2][:-1])]
-                )
-                self.scanned = [key.encode() if isinstance(key, str) else key for key in found]
+                self.scanned = [
+                    name.encode() for name in (*self.values, *self.hashes) if fnmatchcase(name, rest[2])
+                ]
             more = start + 2 < len(self.scanned)
             return [str(start + 2).encode() if more else b"0", self.scanned[start : start + 2]]
-        if name == "HDEL":
-            if self.refusing:
-                return ValueError("READONLY")
-            return len(
-                [self.hashes[rest[0]].pop(field) for field in rest[1:] if field in self.hashes[rest[0]]]
-            )
-        if name == "UNLINK":
-            return len([self.values.pop(key.decode(), None) for key in rest])
+        if name == "UNLINK" and self.refusing:
+            return ValueError("READONLY")
         if name == "SREM":
             self.sets[rest[0]].discard(str(rest[1]).encode())
         return super()._one(command)
@@ -67,7 +62,7 @@ class Store(MemoryRedis):
 
 
 def positions(redis: Any, version: int, end: int) -> None:
-    redis.call([("SET", f"tollgate:{group_of(version)}:position:{topic}:{p}", end) for topic, p in PLACES])
+    redis.call([("SET", position_key(*place, group_of(version)), end) for place in PLACES])
 
 
 def test_nothing_is_prepared_where_this_version_is_at_work_or_no_other_has_state() -> None:
@@ -119,33 +114,35 @@ def two(monkeypatch: pytest.MonkeyPatch) -> Any:
     redis: Any = Store()
     monkeypatch.setattr(drop_version, "RespClient", lambda _: redis)
     for version in (STATE_VERSION, OTHER):
-        for view in views_of(version):
-            for name in ("both", f"only-{version}"):
-                pairs = [part for field in fields_of(view) for part in (field, b"x")]
-                redis.call([("HSET", entity_key(view.entity, name), *pairs)])
+        for view in VIEWS:
+            # as long as ids may be, and one that looks like another key
+            for name in ("both", f"only-{version}", "}v1:card:x", "*" * 64):
+                redis.call([("SET", key(view, name, PARTITIONS, version), b"x")])
+        leases = Leases(redis, group_of(version))
+        leases.lease(PLACES)
         positions(redis, version, 40)
-        redis.call([("SET", f"tollgate:{group_of(version)}:said:card:c:{n}", "1:1:1") for n in range(5)])
-        redis.call([("HSET", f"tollgate:{group_of(version)}:applied:entities:0", "labels:0", 4)])
+        redis.call(
+            [("SET", label_statement_key(0, f"card:c:{n}", group_of(version)), "1:1:1") for n in range(5)]
+        )
+        redis.call([("HSET", applied_key(0, group_of(version)), "labels:0", 4)])
     redis.call([*took_over(OTHER), *took_over(STATE_VERSION)])
     return redis
 
 
-def fields_there(redis: Any, version: int) -> int:
-    own = {field for view in views_of(version) for field in fields_of(view)}
-    return sum(len(own.intersection(fields)) for fields in redis.hashes.values())
+def there(redis: Any, version: int) -> list[str]:
+    """All keys of a version."""
+    return sorted(name for name in (*redis.values, *redis.hashes) if version_of(name.encode()) == version)
 
 
 def test_a_dropped_version_is_gone_and_the_other_is_as_it_was(two: Any) -> None:
-    before = fields_there(two, STATE_VERSION)
-    # payers have two views in one hash
-    assert drop_version.drop_version(SETTINGS, OTHER, print) == 10
-    assert (fields_there(two, OTHER), fields_there(two, STATE_VERSION)) == (0, before)
-    assert not two.hashes[entity_key("card", f"only-{OTHER}")]
-    left = [key for key in (*two.values, *two.hashes) if isinstance(key, str) and group_of(OTHER) in key]
+    before = there(two, STATE_VERSION)
+    assert len(there(two, OTHER)) == len(before) == 4 * len(VIEWS) + 2 * len(PLACES) + 5 + 1
+    assert drop_version.drop_version(SETTINGS, OTHER, print) == 4 * len(VIEWS)
+    assert there(two, STATE_VERSION) == before
     # who still works on it has an epoch that does not count any more, and that nobody gets again
-    assert sorted(left) == sorted(f"tollgate:{group_of(OTHER)}:epoch:{topic}:{p}" for topic, p in PLACES)
+    assert there(two, OTHER) == sorted(epoch_key(*place, group_of(OTHER)) for place in PLACES)
+    assert {two.values[name] for name in there(two, OTHER)} == {b"2"}
     assert others(two) == []
-    assert len([key for key in two.values if ":said:" in key]) == 5
     assert drop_version.drop_version(SETTINGS, OTHER, print) == 0
 
 
@@ -155,7 +152,7 @@ def test_what_is_broken_off_is_not_taken_for_a_state(two: Any) -> None:
         drop_version.drop_version(SETTINGS, OTHER, print)
     assert unfinished(two, OTHER)
     two.refusing = False
-    assert drop_version.drop_version(SETTINGS, OTHER, print) == 10
+    assert drop_version.drop_version(SETTINGS, OTHER, print) == 4 * len(VIEWS)
     assert unfinished_key(OTHER) not in two.values
 
 
@@ -168,4 +165,4 @@ def test_what_is_in_use_is_not_dropped(two: Any) -> None:
     two.call(took_over(OTHER))
     with pytest.raises(VersionInUse, match="is in use"):
         drop_version.drop_version(SETTINGS, OTHER, print)
-    assert fields_there(two, OTHER)
+    assert any(profile_version(name.encode()) == OTHER for name in two.values)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from features.profile.records import STATE_VERSION
+from features.store.keys import GROUP, epoch_key, group_of, position_key
 from features.store.partition_lease import REBUILDING_KEY, Leases
-from features.store.state_versions import GROUP, begin, furthest_elsewhere, group_of, serving, unfinished_key
+from features.store.state_versions import begin, serving, unfinished_key
 from streams.processor import takeover
 from streams.processor.state_loss import find_lost
 from streams.processor.takeover import NotPrepared, Takeover
@@ -21,7 +22,7 @@ SETTINGS = Settings(home="/nowhere", partitions=PARTITIONS)
 
 
 def position(version: int, topic: str, partition: int) -> str:
-    return f"tollgate:{group_of(version)}:position:{topic}:{partition}"
+    return position_key(topic, partition, group_of(version))
 
 
 def store_with(positions: dict[int, int], own: int | None = None) -> Any:
@@ -64,7 +65,7 @@ def test_behind_a_short_log_it_is_read_again() -> None:
     looked(redis).check()
     assert looked(redis).shut_out(PLACES) == dict.fromkeys(PLACES, 25)
     # all partitions of the other are shut out, whichever are this worker's
-    assert redis.values[f"tollgate:{group_of(OTHER)}:epoch:entities:1"] == b"1"
+    assert redis.values[epoch_key("entities", 1, group_of(OTHER))] == b"1"
 
 
 def test_a_state_that_is_there_is_taken_however_far_it_is_behind() -> None:
@@ -90,13 +91,6 @@ def test_half_a_state_is_refused_even_where_there_is_no_other() -> None:
     looked(redis).check()
     redis.call([("DEL", REBUILDING_KEY), ("DEL", unfinished_key(STATE_VERSION))])
     looked(redis).check()
-
-
-def test_code_before_versions_counts_as_the_first() -> None:
-    redis: Any = MemoryRedis()
-    redis.call([("SET", position(1, "transactions", 0), 7)])
-    assert furthest_elsewhere(redis, PLACES, version=2) == {("transactions", 0): 7}
-    assert serving(redis) == 1
 
 
 def test_state_of_another_version_is_not_lost_state(monkeypatch: pytest.MonkeyPatch) -> None:
