@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -118,50 +118,17 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
 
 
 def parse_policy(raw: bytes) -> Policy:
-    """Read a policy from JSON; also accepts rules in the form ``feature``, ``op``, ``value``.
+    """Read a policy from JSON.
 
     Raises:
         PolicyError: not JSON, unknown or missing fields, or invalid values.
     """
     try:
-        found = msgspec.json.decode(raw)
-        if isinstance(found, dict) and isinstance(found.get("rules"), list):
-            found["rules"] = [_modern(rule) for rule in found["rules"]]
-        policy: Policy = msgspec.convert(found, Policy)
+        policy = msgspec.json.decode(raw, type=Policy)
     except msgspec.MsgspecError as error:
         raise PolicyError(f"the policy does not parse: {error}") from error
     _ = policy.evaluation
     return policy
-
-
-def _modern(rule: Any) -> Any:
-    """A rule with ``feature``, ``op``, ``value`` and ``min_score``, rewritten as a condition.
-
-    Raises:
-        PolicyError: it has that form but invalid fields.
-    """
-    if not isinstance(rule, dict) or "feature" not in rule:
-        return rule
-    try:
-        old = msgspec.convert(rule, _FirstRule)
-    except msgspec.ValidationError as error:
-        raise PolicyError(f"rule {rule.get('name')} does not parse: {error}") from error
-    when = f"features.{old.feature} {old.op} {old.value!r}"
-    if old.min_score > 0:
-        when += f" AND score >= {old.min_score!r}"
-    # names of this form may have any characters; valid ones are lower-case letters, digits and dashes
-    name = re.sub(r"[^a-z0-9]+", "-", old.name.lower()).strip("-")[:60]
-    name = name if _NAME.fullmatch(name) else f"r-{name}"
-    return {"name": name, "when": when, "action": old.decision, "owner": TRAINER}
-
-
-class _FirstRule(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    feature: str
-    op: Literal[">", ">=", "<", "<="]
-    value: float
-    decision: Literal["review", "decline"]
-    min_score: float = 0.0
 
 
 #: decides while there is no model: every payment goes to review (amounts in minor units: see the rule)

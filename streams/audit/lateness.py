@@ -20,6 +20,7 @@ from features.kernels.columns import columns_of
 from features.kernels.payer import APPLY, CARD_COLUMNS, payer_features
 from features.profile.records import PAYER, new_arena
 from models.scoring.scorer import Scorer
+from streams.audit.bits import differing
 from streams.log.feature_batch import FeatureBatch, FeatureRecord
 from streams.log.other_catalogues import Layouts, aligned_rows, has_all
 from streams.log.records import MISSING_CARD
@@ -120,7 +121,7 @@ def in_hindsight(records: Sequence[FeatureRecord], scorer: Scorer, layouts: Layo
                 made[place, ~known] = np.nan
         rows[order] = made
     came, ideal = rows["came"], rows["ideal"]
-    changed = (came.view(np.uint32) != ideal.view(np.uint32)) & ~(np.isnan(came) & np.isnan(ideal))
+    changed = differing(came, ideal)
     before, _ = scorer.decide(scorer.score(came), came)
     after, _ = scorer.decide(scorer.score(ideal), ideal)
     return Hindsight(len(comparable), int(changed.any(axis=1).sum()), int((before != after).sum()))

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from features.store.partitions import entity_partition
 from features.transaction import epoch_ms
 from models.decision import Decision
 from streams.contracts.label import Label
 from streams.contracts.outcome import Outcome
-from streams.log.partitioning import entity_partition
 from streams.log.records import DecidedEntities, EntityItem, LabelStatement
 
 
@@ -19,9 +19,9 @@ class StoredLabel(msgspec.Struct, array_like=True, frozen=True):
     """The newest label of a transaction, as stored in the index; ``offset`` is the label's own on `labels`."""
 
     label: Label
-    offset: int = -1
+    offset: int
     #: whether this label or an earlier one was fraud
-    ever_fraud: bool = False
+    ever_fraud: bool
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,6 @@ class Joined:
     outcomes: list[CardOutcome] = field(default_factory=list)
     items: dict[tuple[int, int], list[EntityItem]] = field(default_factory=dict)
     labels: dict[str, StoredLabel] = field(default_factory=dict)
-    corrected: int = 0
     repeated: int = 0
 
 
@@ -75,7 +74,6 @@ class Join:
             # an older label that arrives late does not replace a newer one
             self.joined.repeated += 1
             return
-        self.joined.corrected += before is not None
         ever_fraud = label.label == "fraud" or (stored is not None and stored.ever_fraud)
         now = StoredLabel(label, offset, ever_fraud)
         self._labels[label.transaction_id] = now

@@ -93,9 +93,6 @@ def stored_label(raw: bytes | None, record: Any) -> StoredLabel | None:
     except UNREADABLE as error:
         _log_unreadable("stored label", record, error)
         return None
-    if stored.label.label == "fraud" and not stored.ever_fraud:
-        # an entry without this flag
-        return msgspec.structs.replace(stored, ever_fraud=True)
     return stored
 
 

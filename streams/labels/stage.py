@@ -17,6 +17,7 @@ import msgspec
 from confluent_kafka import Producer
 
 from features.store.partition_lease import Leases
+from features.store.partitions import partitions_of
 from features.store.redis_client import Command, Packed, RespClient
 from features.transaction import MAX_AHEAD_MS, epoch_ms
 from streams.contracts.card_numbers import mask_card_numbers
@@ -35,12 +36,10 @@ from streams.log.decision_index import (
     entries_in,
     lookups,
 )
+from streams.log.forwarding import forward
 from streams.log.outcome_source import OutcomeSource, source_header
-from streams.log.partitioning import partitions_of
 from streams.log.records import (
-    HEADER_APPENDED_MS,
     HEADER_ENTITIES,
-    HEADER_FORWARDED,
     EntityItems,
     encode_items,
 )
@@ -49,7 +48,7 @@ from streams.log.topics import LABELS as LABELS_TOPIC
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.dead_letters import dead_letter, send_dead_letter
 from streams.runtime.kafka.clients import flush
-from streams.runtime.metrics import DUPLICATES, FORWARDED, LABELS_AHEAD, STAGE_SECONDS
+from streams.runtime.metrics import DUPLICATES, LABELS_AHEAD, STAGE_SECONDS
 from streams.runtime.metrics import OUTCOMES as OUTCOMES_METRIC
 
 logger = logging.getLogger(__name__)
@@ -118,7 +117,7 @@ class LabelsStage:
         decisions, known = self._known(chunk, labels)
         self._refuse(refused)
         for record, label, home in misplaced:
-            self._forward(record, label.card_id, home)
+            forward(self._producer, LABELS_TOPIC, record, label.card_id, home)
         join = Join(decisions, known, self._partitions)
         for record, label in labels:
             join.label(label, record.partition, record.offset)
@@ -206,16 +205,6 @@ class LabelsStage:
         now_ms = int(time.time() * 1000)
         for record, error in refused:
             send_dead_letter(self._producer, dead_letter(record, error, now_ms))
-
-    def _forward(self, record: Any, card_id: str, home: int) -> None:
-        """Forward a misplaced label unchanged; its original append time goes into a header."""
-        headers = dict(record.headers or ())
-        headers.setdefault(HEADER_APPENDED_MS, str(record.timestamp).encode())
-        headers[HEADER_FORWARDED] = f"{record.partition}:{record.offset}".encode()
-        self._producer.produce(
-            LABELS_TOPIC.name, key=card_id, partition=home, value=record.value, headers=list(headers.items())
-        )
-        FORWARDED.inc()
 
     def _read(self, chunk: Chunk, keys: list[str], also: Packed | None = None) -> tuple[list[Any], list[Any]]:
         """Values of ``keys`` and replies to ``also``; checks that the store has not lost what this worker wrote."""

@@ -21,7 +21,6 @@ HEADER_DEADLINE_MS = (
     "tollgate-deadline-ms"  # the time this record may take; 0: no deadline (backlogs, replays)
 )
 HEADER_DECIDED = "tollgate-decided"  # the HTTP edge's decision, carried through so that one writer decides
-HEADER_FORWARDED = "tollgate-forwarded-from"  # "partition:offset" where a misplaced record was found
 
 #: bits of ``missing`` of a row of features: what could not be read when the features were made
 MISSING_CARD = 1

@@ -21,16 +21,15 @@ from features.kernels.columns import Payments, columns_of, text_hash
 from features.kernels.payer import NEW, transaction_features
 from features.kernels.shared_entity import SHARED_ENTITIES
 from features.store.partition_lease import REBUILDING_KEY, Leases
+from features.store.partitions import entity_partition
 from features.store.profile_cache import ProfileCache
 from features.store.redis_client import Command, RespClient
 from features.store.views import CARD_STATE
 from features.transaction import Transaction
 from streams.log.feature_batch import encode_batch
+from streams.log.forwarding import forward
 from streams.log.missing_inputs import present
-from streams.log.partitioning import entity_partition
 from streams.log.records import (
-    HEADER_APPENDED_MS,
-    HEADER_FORWARDED,
     PAID_ENTITIES,
     EntityItems,
     PaidColumns,
@@ -49,7 +48,6 @@ from streams.runtime.kafka.clients import flush
 from streams.runtime.metrics import (
     DUPLICATES,
     FEATURE_STALENESS,
-    FORWARDED,
     LATE_EVENTS,
     STAGE_SECONDS,
     TOO_LATE_EVENTS,
@@ -160,7 +158,9 @@ class CardStage:
         for record, error in intake.refused:
             send_dead_letter(self._producer, dead_letter(record, error, now_ms))
         for misplaced in intake.misplaced:
-            self._forward(misplaced.record, misplaced.card_id, misplaced.partition)
+            forward(
+                self._producer, TRANSACTIONS_TOPIC, misplaced.record, misplaced.card_id, misplaced.partition
+            )
         produce = self._producer.produce
         for batch in feature_batches(Made(intake.accepted, rows, read, late_ms), ~repeated):
             for value in encode_batch(batch):
@@ -168,20 +168,6 @@ class CardStage:
         for (source, target), paid in _paid(intake.accepted, columns, seen, homes).items():
             value = encode_items(EntityItems(TRANSACTIONS_TOPIC.name, source, [], paid))
             produce(ENTITIES.name, key=f"{TRANSACTIONS_TOPIC.name}:{source}", partition=target, value=value)
-
-    def _forward(self, record: Any, card_id: str, partition: int) -> None:
-        """Send a misplaced record on, unchanged, with its original append time kept for the deadline."""
-        headers = dict(record.headers or ())
-        headers.setdefault(HEADER_APPENDED_MS, str(record.timestamp).encode())
-        headers[HEADER_FORWARDED] = f"{record.partition}:{record.offset}".encode()
-        self._producer.produce(
-            TRANSACTIONS_TOPIC.name,
-            key=card_id,
-            partition=partition,
-            value=record.value,
-            headers=list(headers.items()),
-        )
-        FORWARDED.inc()
 
 
 def read_missing(

@@ -13,12 +13,12 @@ from prometheus_client import start_http_server
 
 from features.store.keys import GROUP as STATE_GROUP
 from features.store.partition_lease import Leases
+from features.store.partitions import partitions_of
 from features.store.profile_cache import ProfileCache
 from features.store.redis_client import RespClient
 from features.store.sweep import Sweep
 from features.store.warm import warm_kernels
 from streams.log.other_catalogues import announcement
-from streams.log.partitioning import partitions_of
 from streams.log.records import HEADER_DECIDED
 from streams.log.topics import ENTITIES, TRANSACTIONS
 from streams.processor.cards import CardStage

@@ -20,12 +20,12 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
+from features.store.partitions import partitions_of
 from infra import stack
 from infra.stack.programs import programs
 from infra.stack.tools import find_tools
 from services.scoring.stream.worker import last_decided
 from streams.audit import end_of, read_span, whole_log
-from streams.log.partitioning import partitions_of
 from streams.log.records import HEADER_SOURCE_OFFSET
 from streams.log.topics import (
     ALL,

@@ -18,11 +18,11 @@ import pytest
 from features.catalogue import FEATURES, INDEX, LATE_BOUND_S, NAMES, WIDTH
 from features.feast_repo.apply import apply_repo, open_store
 from features.feast_repo.definitions import ENTITY_SERVICE, SCORING_SERVICE
+from features.store.partitions import entity_partition
 from features.store.redis_client import RespClient
 from features.store.views import JOIN_KEYS
 from features.transaction import Transaction, from_ms
 from streams.contracts.json_encoding import encode
-from streams.log.partitioning import entity_partition
 from streams.log.records import EntityItem, EntityItems, encode_items
 from streams.runtime.settings import Settings
 from tests.property.test_parity import Stage

@@ -11,13 +11,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from features.store.partitions import partitions_of
 from features.transaction import from_ms
 from loadtest.traffic.sending import pace
 from loadtest.traffic.simulation import Run, blocks
 from loadtest.traffic.simulator import World
 from streams.contracts.json_encoding import encode
 from streams.contracts.label import Label
-from streams.log.partitioning import partitions_of
 from streams.log.topics import LABELS, TRANSACTIONS
 from streams.runtime.kafka.clients import new_producer
 

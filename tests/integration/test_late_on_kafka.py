@@ -12,10 +12,10 @@ from click.testing import CliRunner
 
 import streams.audit.lateness_log
 from features.catalogue import NAMES
+from features.store.partitions import partitions_of
 from infra.embedded.mock_cluster import MockCluster
 from services.cli.main import cli
 from streams.log.feature_batch import FeatureRecord
-from streams.log.partitioning import partitions_of
 from streams.log.topics import ALL, FEATURES
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.settings import Settings

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from features.kernels.shared_entity import DAY_MS
 from features.profile.codec import MAX_BYTES
 from features.store.keys import key
+from features.store.partitions import partitions_of
 from features.store.redis_client import Command
 from features.store.views import MERCHANT_STATE, PAYMENTS_OF
 from features.transaction import Transaction, from_ms
 from streams.contracts.json_encoding import encode
-from streams.log.partitioning import partitions_of
 from tests.support.parity_world import APPENDED_MS, PARTITIONS, MemoryLog, MemoryRedis, Worker, plain
 from tests.support.whole import profile_of
 

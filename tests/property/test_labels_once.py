@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.store.partition_lease import Leases
+from features.store.partitions import partitions_of
 from features.store.views import FRAUDS_OF, PAYMENTS_OF, View
 from features.transaction import from_ms
 from streams.contracts.json_encoding import encode
@@ -22,7 +23,6 @@ from streams.contracts.label import Label
 from streams.contracts.outcome import Outcome
 from streams.labels.sent_outcomes import keys_of
 from streams.labels.stage import LabelsStage
-from streams.log.partitioning import partitions_of
 from streams.log.records import HEADER_ENTITIES, DecidedEntities, encode_entities
 from streams.runtime.chunk.chunk import Chunk
 from tests.support.archive_samples import START_MS, decision

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from features.catalogue import INDEX
 from features.kernels.payer import DUPLICATE, NEW, POSSIBLE
 from features.replay import replay
+from features.store.partitions import partitions_of
 from features.store.profile_batch import Gather
 from features.store.state_versions import ASK_WHOLE
 from features.transaction import Transaction, from_ms
@@ -26,7 +27,6 @@ from streams.audit.parity.card_watch import ParityWatch
 from streams.contracts.json_encoding import encode
 from streams.log.decision_index import IndexedDecision, IndexWriter, Row
 from streams.log.feature_batch import FeatureRecord
-from streams.log.partitioning import partitions_of
 from streams.log.records import HEADER_DECIDED
 from streams.processor.intake import Accepted
 from streams.processor.suspected_duplicates import SuspectedDuplicates

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.catalogue import INDEX, WIDTH
+from features.store.partitions import entity_partition, partitions_of
 from features.store.profile_batch import Gather
 from features.transaction import Transaction, from_ms
 from services.scoring.decision.decider import Case, Decider
@@ -25,7 +26,6 @@ from streams.contracts.json_encoding import encode
 from streams.log.decision_index import IndexedDecision, IndexWriter, Row
 from streams.log.feature_batch import FeatureRecord
 from streams.log.other_catalogues import Layouts
-from streams.log.partitioning import entity_partition, partitions_of
 from streams.log.records import HEADER_DECIDED, EntityItem, EntityItems, LabelStatement, encode_items
 from streams.runtime.kafka.log_reader import LogRow
 from tests.support.archive_samples import features

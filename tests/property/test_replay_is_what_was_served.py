@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 
 from features.catalogue import CATALOGUE_HASH, INDEX, NAMES
 from features.replay import replay
+from features.store.partitions import partitions_of
 from features.transaction import Transaction, from_ms
 from services.cli.main import run
 from streams.archive.history import Archived, archived_history
 from streams.archive.writer import Archive
 from streams.contracts.json_encoding import encode
 from streams.contracts.label import Label
-from streams.log.partitioning import partitions_of
 from streams.log.records import HEADER_ENTITIES, DecidedEntities, encode_entities
 from streams.runtime.settings import Settings
 from tests.property.test_labels_once import LabelsWorker

@@ -52,7 +52,6 @@ class Outcome:
     statuses: dict[str, int] = field(default_factory=dict)
     #: decisions by status, or errors by reason, of every `every`-th answer that was looked into
     looked_into: dict[str, int] = field(default_factory=dict)
-    answered_rate: float = 0.0
     ok_rate: float = 0.0
     ok_ms: dict[str, float] = field(default_factory=dict)
     #: of all that were let in, decided or not; of those that were turned away at once
@@ -95,7 +94,6 @@ class _Run:
             await self._closed_loop(began_s)
         took_s = time.perf_counter() - began_s
         in_time = len(self._ok)
-        done = sum(self._statuses.values())
         await self._drain()
         used_s = time.process_time() - cpu_s
         self._pool.close()
@@ -103,7 +101,6 @@ class _Run:
             offered=self._sent,
             statuses=dict(self._statuses),
             looked_into=dict(self._looked),
-            answered_rate=done / took_s,
             ok_rate=in_time / took_s,
             ok_ms=_points(self._ok),
             accepted_ms=_points(self._ok + self._given_up),

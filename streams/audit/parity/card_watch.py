@@ -17,6 +17,7 @@ from features.catalogue import INDEX, NAMES, WIDTH, columns_read_from
 from features.kernels.columns import columns_of, text_hash
 from features.kernels.payer import APPLY, CARD_COLUMNS, DUPLICATE, payer_features
 from features.profile.records import PAYER, new_arena
+from streams.audit.bits import differing
 from streams.log.feature_batch import FeatureBatch, FeatureRecord
 from streams.log.other_catalogues import Known, Layouts, own_block
 from streams.log.records import MISSING_CARD
@@ -109,8 +110,7 @@ class ParityWatch:
             # computed without the card's state, or by the HTTP edge from an older or newer state than this
             return 0
         served, own = served[_OWN], row[0, _OWN]
-        differs = (served.view(np.uint32) != own.view(np.uint32)) & ~(np.isnan(served) & np.isnan(own))
-        differs &= known[_OWN]
+        differs = differing(served, own) & known[_OWN]
         PARITY_COMPARED.inc()
         if not differs.any():
             return 0

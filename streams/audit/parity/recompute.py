@@ -19,14 +19,15 @@ from features.feature import Source
 from features.kernels.columns import columns_of
 from features.kernels.payer import APPLY, CARD_COLUMNS, payer_features
 from features.profile.records import PAYER, new_arena
+from features.store.partitions import entity_partition
 from features.store.profile_batch import Gather
 from features.store.views import FRAUDS_OF, PAYMENTS_OF, View
 from features.transaction import Transaction
+from streams.audit.bits import differing
 from streams.audit.parity.truncation import Kept, cut_before, cut_columns, in_another_order
 from streams.log.feature_batch import FeatureRecord
 from streams.log.missing_inputs import blank
 from streams.log.other_catalogues import Layouts, aligned_rows
-from streams.log.partitioning import entity_partition
 from streams.log.records import EntityItem, decode_items
 from streams.log.source_offsets import SourceOffsets
 from streams.log.topics import ENTITIES, TRANSACTIONS
@@ -239,9 +240,7 @@ def judge(
         if known is None:
             verdict.explain("other_catalogue")
             continue
-        differs = served.view(np.uint32) != row.view(np.uint32)
-        differs &= ~(np.isnan(served) & np.isnan(row))
-        differs &= known
+        differs = differing(served, row) & known
         if not differs.any():
             verdict.identical += 1
             continue

@@ -6,11 +6,11 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from features.store.partitions import entity_partition
 from features.store.redis_client import RespClient
 from streams.audit.parity.recompute import Evidence, Verdict, entities_of, judge
 from streams.log.feature_batch import FeatureBatchError, FeatureRecord, decode_batch
 from streams.log.other_catalogues import Layouts, stored_in
-from streams.log.partitioning import entity_partition
 from streams.log.source_offsets import SourceOffsets, unseen
 from streams.log.topics import ENTITIES, FEATURES, TRANSACTIONS
 from streams.runtime.kafka.log_reader import LogRow, Span, read_span, whole_log

@@ -18,10 +18,11 @@ from typing import NamedTuple
 import numpy as np
 
 from features.catalogue import FEATURES, NAMES
+from features.store.partitions import entity_partition
+from streams.audit.bits import differing
 from streams.audit.parity.recompute import SOURCES_OF, Begin, Entity, Evidence, entities_of
 from streams.log.feature_batch import FeatureBatch, FeatureRecord
 from streams.log.other_catalogues import Layouts, aligned_rows
-from streams.log.partitioning import entity_partition
 from streams.runtime.kafka.log_reader import LogRow
 from streams.runtime.metrics import PARITY_COMPARED, PARITY_DIFFERENT, PARITY_ENTITIES
 
@@ -157,8 +158,7 @@ class ParityWindow:
             if known is None or not sources:
                 continue
             looked_at = known & np.isin(_SOURCES, ["transaction", *sources])
-            differs = (served.view(np.uint32) != row.view(np.uint32)) & ~(np.isnan(served) & np.isnan(row))
-            differs &= looked_at
+            differs = differing(served, row) & looked_at
             PARITY_COMPARED.inc()
             for _, (kind, _) in sure:
                 PARITY_ENTITIES.labels(kind).inc()

@@ -11,10 +11,10 @@ import pytest
 from features.profile.codec import encode_profiles, written_day
 from features.profile.records import PAYER, SHARED_ENTITY
 from features.store.keys import key
+from features.store.partitions import entity_partition
 from features.store.profile_batch import MAX_KEYS, StoreRefused
 from features.store.profile_cache import ProfileCache
 from features.store.views import CARD_FRAUDS, CARD_STATE, MERCHANT_STATE
-from streams.log.partitioning import entity_partition
 from tests.property.test_parity import Stage
 from tests.support.parity_world import MemoryLog, MemoryRedis, Worker, plain
 from tests.support.whole import whole

@@ -15,11 +15,11 @@ from features.kernels.columns import columns_of
 from features.kernels.payer import transaction_features
 from features.store.keys import GROUP
 from features.store.partition_lease import REBUILDING_KEY, Leases
+from features.store.partitions import entity_partition, partitions_of
 from features.store.profile_cache import ProfileCache
 from features.store.views import CARD_STATE
 from features.transaction import Transaction
 from streams.contracts.json_encoding import encode
-from streams.log.partitioning import entity_partition, partitions_of
 from streams.log.records import (
     MISSING_CARD,
     MISSING_CUSTOMER,

@@ -16,9 +16,9 @@ from features.kernels.shared_entity import DECLINED, LABEL, PAID, apply_frauds, 
 from features.profile.codec import MAX_BYTES, MAX_BYTES_OF_A_PAYER, WHOLE_WORDS, encode_profiles
 from features.profile.records import FRAUDS, PAYER, SHARED_ENTITY, new_arena
 from features.store.keys import key
+from features.store.partitions import partitions_of
 from features.store.redis_client import Command, pack
 from features.store.views import PAYMENTS_OF
-from streams.log.partitioning import partitions_of
 from tests.support.parity_world import APPENDED_MS, PARTITIONS, MemoryLog, MemoryRedis, Worker, plain
 from tests.support.whole import stored
 

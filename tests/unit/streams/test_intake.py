@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from features.catalogue import CATALOGUE_HASH
+from features.store.partitions import partitions_of
 from streams.contracts.invalid_event import InvalidEvent
-from streams.log.partitioning import partitions_of
 from streams.log.records import EdgeDecision, encode_edge_decision
 from streams.processor.intake import sort_out
 from streams.runtime.dead_letters import dead_letter

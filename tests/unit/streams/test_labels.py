@@ -15,6 +15,7 @@ from faust.types import TP
 
 from features.store.keys import position_key
 from features.store.partition_lease import Leases
+from features.store.partitions import partitions_of
 from features.transaction import MAX_AHEAD_MS, from_ms
 from streams.archive.writer import Archive
 from streams.contracts.json_encoding import encode
@@ -36,7 +37,6 @@ from streams.log.decision_index import (
     parse_entry,
     row_of,
 )
-from streams.log.partitioning import partitions_of
 from streams.log.records import (
     HEADER_ENTITIES,
     DecidedEntities,

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from features.catalogue import INDEX, NAMES
+from features.store.partitions import partitions_of
 from features.transaction import Transaction
 from streams.audit.lateness import Lateness, in_hindsight
 from streams.contracts.json_encoding import encode
 from streams.log.feature_batch import FeatureRecord
 from streams.log.other_catalogues import Layouts
-from streams.log.partitioning import partitions_of
 from tests.support.catalogue_samples import as_written_by, layout
 from tests.support.feature_batches import batch_of, rows_in
 from tests.support.parity_world import PARTITIONS, MemoryLog, MemoryRedis, Worker
