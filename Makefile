@@ -38,6 +38,7 @@ check: setup-dev ## Check format, lint, types, import rules, licences
 	.venv/bin/ruff check $(SOURCES)
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/vulture
 	$(PYTHON) -m infra.licences --check
 	@if command -v promtool >/dev/null; then promtool check rules infra/prometheus/rules.yml; else echo "promtool is not installed: rules not checked"; fi
 

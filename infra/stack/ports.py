@@ -13,7 +13,6 @@ from streams.runtime.settings import METRICS_PORTS, Settings
 
 KAFKA, CONTROLLER, REDIS, HTTP, PROMETHEUS, ALERTMANAGER, MLFLOW, ONCALL = range(8)
 #: offsets 9 to 39 are for Ray (gcs, dashboard, HAProxy), 40 and above serve metrics
-RAY_FIRST, RAY_LAST = 9, 39
 BLOCK = max(METRICS_PORTS.values()) + 1
 #: the kernel assigns ports from here on to outgoing connections
 EPHEMERAL = 32768
