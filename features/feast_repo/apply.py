@@ -12,7 +12,7 @@ from feast import FeatureStore
 
 from features.feast_repo.archived import FOLDER, SCHEMA
 from features.feast_repo.definitions import definitions
-from features.store.feast_history import TollgateOfflineStore
+from features.feast_repo.offline_store import TollgateOfflineStore
 from features.store.feast_store import TollgateOnlineStore
 
 PROJECT = "tollgate"

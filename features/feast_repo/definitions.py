@@ -109,7 +109,7 @@ def _online_view(
     name: str, entity: Entity, features: Iterable[Feature], source: FileSource, description: str
 ) -> FeatureView:
     """A view of now. Without a source Feast fails before our store can refuse a write and say why, so the archive stands there; history
-    of such a view is refused (``features.store.feast_history``).
+    of such a view is refused (``features.feast_repo.offline_store``).
     """
     schema = [Field(name=entity.join_key, dtype=String), *_fields(features)]
     return FeatureView(

@@ -172,7 +172,14 @@ def launch(settings: Settings, tools: Tools, table: Iterable[Program], timeout_s
     config_file(settings).write_text(configuration(settings, table))
     with (settings.log_dir / "supervisord.out").open("wb") as out:
         child = subprocess.Popen(
-            [str(tools.python), "-m", "infra.stack.supervise", "-n", "-c", str(config_file(settings))],
+            [
+                str(tools.python),
+                "-m",
+                "infra.stack.supervisord_process",
+                "-n",
+                "-c",
+                str(config_file(settings)),
+            ],
             cwd=CHECKOUT,
             env={**os.environ, MARK: settings.home},
             stdin=subprocess.DEVNULL,

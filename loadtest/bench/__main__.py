@@ -1,5 +1,5 @@
-"""``python -m loadtest.bench``: the whole table (``loadtest.bench.bench``)."""
+"""``python -m loadtest.bench``: the whole table (``loadtest.bench.whole_table``)."""
 
-from loadtest.bench.bench import main
+from loadtest.bench.whole_table import main
 
 main()

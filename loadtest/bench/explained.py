@@ -23,9 +23,9 @@ import msgspec
 import numpy as np
 
 from features.catalogue import WIDTH
-from loadtest.bench.running_stack import TOLLGATE, StackError, running_stack
+from loadtest.bench.harness.running_stack import TOLLGATE, StackError, running_stack
+from loadtest.bench.harness.table import Row, conditions, left_out, markdown
 from loadtest.bench.stream import RunFailed, simulate
-from loadtest.bench.table import Row, conditions, left_out, markdown
 from models.bundle.content import MODEL, load_bundle, publish
 from models.bundle.registry import VersionState, next_version, write_state
 from models.scoring.scorer import Scorer

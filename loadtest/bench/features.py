@@ -15,14 +15,14 @@ from datetime import UTC, datetime
 from functools import partial
 
 from loadtest.bench.features_parts.hot import MIXES, hot_rows
+from loadtest.bench.features_parts.kafka_and_redis import Parts, PartsError, running_parts
 from loadtest.bench.features_parts.kernel import kernel_rows
 from loadtest.bench.features_parts.offline import offline_row
-from loadtest.bench.features_parts.parts import Parts, PartsError, running_parts
 from loadtest.bench.features_parts.peers import peer_rows
 from loadtest.bench.features_parts.processor import processor_rows
 from loadtest.bench.features_parts.rebuilding import rebuild_rows
 from loadtest.bench.features_parts.traffic import Traffic, make_traffic
-from loadtest.bench.table import Row, chosen_sections, left_out, shown, write_report
+from loadtest.bench.harness.table import Row, chosen_sections, left_out, shown, write_report
 
 SECTIONS = ("kernel", "processor", "peers", "offline", "hot", "rebuild")
 

@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from statistics import median
 
+from loadtest.bench.harness.processes import cpu_s
+from loadtest.bench.harness.running_stack import PORT_BASE, StackError, processes, running_stack
+from loadtest.bench.harness.table import Row, chosen_sections, left_out, shown, write_report
 from loadtest.bench.http_load.measuring import Climb, climb, run_offer
 from loadtest.bench.http_load.offer import Offer, Outcome
 from loadtest.bench.http_load.peer import model_file, running_peer
-from loadtest.bench.processes import cpu_s
-from loadtest.bench.running_stack import PORT_BASE, StackError, processes, running_stack
-from loadtest.bench.table import Row, chosen_sections, left_out, shown, write_report
 from loadtest.peers.installing import PeerError
-from loadtest.traffic.measurement import cpu_us_per_transaction
+from loadtest.traffic.measuring_client import cpu_us_per_transaction
 from streams.runtime.settings import Settings
 
 SECTIONS = ("single", "overload", "batch", "peer")

@@ -26,7 +26,8 @@ from pathlib import Path
 import httpx
 
 from features.catalogue import INDEX, WIDTH
-from loadtest.bench.running_stack import StackError, running_stack
+from loadtest.bench.harness.running_stack import StackError, running_stack
+from loadtest.bench.harness.table import Row, left_out, shown
 from loadtest.bench.stream import (
     LABELS_AFTER_S,
     LATE_S,
@@ -37,7 +38,6 @@ from loadtest.bench.stream import (
     latency_row,
     simulate,
 )
-from loadtest.bench.table import Row, left_out, shown
 from loadtest.peers.installing import PeerError, java_command
 from loadtest.peers.running import running_peer
 from streams.audit import LedgerUnreachable, end_of, read_span

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from loadtest.bench.running_stack import StackError, running_stack
+from loadtest.bench.harness.running_stack import StackError, running_stack
+from loadtest.bench.harness.table import Row, left_out, shown
 from loadtest.bench.stream import WARM_S, RunFailed, Runs, cpu_row, latency_row, simulate
-from loadtest.bench.table import Row, left_out, shown
 from streams.runtime.settings import Settings
 
 PORT_BASE = 26600

@@ -15,7 +15,7 @@ import numpy as np
 import xgboost
 
 from features.replay import replay
-from loadtest.bench.table import Row, shown, times
+from loadtest.bench.harness.table import Row, shown, times
 from loadtest.traffic.simulator import create_world, history_table
 from models.scoring.backends import Backend, FloatArray, ForestBackend, OnnxBackend, XgboostBackend
 from models.scoring.onnx_export import to_onnx

@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
-from loadtest.bench.features_parts.parts import Parts, PartsError, running_parts
+from loadtest.bench.features_parts.kafka_and_redis import Parts, PartsError, running_parts
 from loadtest.bench.features_parts.processor import ProcessorStuck, memory_rows, run_backlog
 from loadtest.bench.features_parts.traffic import SEED, WARM_DAYS
-from loadtest.bench.table import Row, left_out, shown
+from loadtest.bench.harness.table import Row, left_out, shown
 from loadtest.traffic.simulator import create_world, history_table
 
 CARDS = 20_000

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from loadtest.bench.running_stack import TOLLGATE, StackError, running_stack
-from loadtest.bench.table import Row, left_out, shown
+from loadtest.bench.harness.running_stack import TOLLGATE, StackError, running_stack
+from loadtest.bench.harness.table import Row, left_out, shown
 
 PORT_BASE = 25400
 RATES = (1_000, 10_000, 20_000)

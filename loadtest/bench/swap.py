@@ -32,10 +32,10 @@ import msgspec
 import numpy as np
 from confluent_kafka import TopicPartition
 
+from loadtest.bench.harness.running_stack import TOLLGATE, running_stack
+from loadtest.bench.harness.table import Row, left_out, shown
 from loadtest.bench.http_load.measuring import OfferError, run_offer
 from loadtest.bench.http_load.offer import Offer, Outcome
-from loadtest.bench.running_stack import TOLLGATE, running_stack
-from loadtest.bench.table import Row, left_out, shown
 from models.bundle.content import MODEL, load_bundle, publish
 from models.bundle.registry import VersionState, next_version, read_state, write_state
 from streams.audit import end_of

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from features.transaction import Transaction
 from loadtest.traffic.simulator import Plan, create_world, history_table
 from loadtest.traffic.simulator.world import letters
-from streams.contracts.transactions import parse_transaction
+from streams.contracts.transaction_parsing import parse_transaction
 from streams.mapping.encoding import encode_transactions
 
 CARDS = 10_000

@@ -10,10 +10,10 @@ from typing import Any
 
 import psutil
 
-from loadtest.bench.features_parts.parts import PartsError, running_parts
-from loadtest.bench.processes import cpu_s, running_once_said
+from loadtest.bench.features_parts.kafka_and_redis import PartsError, running_parts
+from loadtest.bench.harness.processes import cpu_s, running_once_said
 from loadtest.peers.installing import PeerError
-from loadtest.traffic.measurement import MeasurementError
+from loadtest.traffic.measuring_client import MeasurementError
 from loadtest.traffic.sending import SendError
 from loadtest.traffic.simulation import Run, simulate
 from streams.audit import LedgerUnreachable

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from loadtest.traffic.measurement import Measurement
-from loadtest.traffic.measuring import Result
+from loadtest.traffic.measuring_client import Measurement
+from loadtest.traffic.measuring_process import Result
 from loadtest.traffic.sending import LABELS, TRANSACTIONS, Backpressure, Sender
 from loadtest.traffic.simulator.world import letters
 from streams.log.records import HEADER_DEADLINE_MS

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from loadtest.traffic.measurement import Measurement, cpu_us_per_transaction
+from loadtest.traffic.measuring_client import Measurement, cpu_us_per_transaction
 from loadtest.traffic.sending import LABELS, TRANSACTIONS, Backpressure, Headers, Sender
 from loadtest.traffic.simulation import Look
 from loadtest.traffic.simulator.world import letters

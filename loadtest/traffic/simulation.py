@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.transaction import epoch_ms, from_ms
-from loadtest.traffic.measurement import Measurement, cpu_us_per_transaction
+from loadtest.traffic.measuring_client import Measurement, cpu_us_per_transaction
 from loadtest.traffic.sending import LABELS, TRANSACTIONS, Sender, pace
 from loadtest.traffic.simulator import Attack, Drift, Plan, World, create_world, history_table
 from loadtest.traffic.simulator.generate import TIMESTAMP

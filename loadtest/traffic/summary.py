@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from loadtest.traffic.measuring import Result
+from loadtest.traffic.measuring_process import Result
 
 
 def summary(produced: int, result: Result, cpu: dict[str, Any]) -> dict[str, Any]:

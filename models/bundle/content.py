@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from features.definitions import OWN, Layout
+from features.vector_layouts import OWN, Layout
 from models.bundle.manifest import MANIFEST, Manifest, layout_of
 from models.bundle.reference import Reference, load_reference, reference_bytes
 from models.bundle.signing import KeyProblem, is_signed, sign

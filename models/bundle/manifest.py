@@ -9,7 +9,7 @@ from datetime import datetime
 
 import msgspec
 
-from features.definitions import Layout
+from features.vector_layouts import Layout
 
 MANIFEST = "manifest.json"
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.policy.policy import DECISIONS, Policy
-from models.policy.rules.batch import TableColumns
+from models.policy.rules.columns import TableColumns
 
 Flags = npt.NDArray[np.bool_]
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.policy.lists import ActiveList
-from models.policy.rules.batch import Batch, Columns, FieldUnknown, Mask
+from models.policy.rules.columns import Batch, Columns, FieldUnknown, Mask
 from models.policy.rules.rule import ActiveRule
 from models.policy.thresholds import APPROVE, DECLINE, REVIEW, Codes, ScoreDecision
 

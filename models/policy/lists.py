@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Meta
 
 from models.policy.problems import PolicyError
-from models.policy.rules.batch import Batch, Mask
+from models.policy.rules.columns import Batch, Mask
 
 Kind = Literal["block", "allow", "watch"]
 ListField = Literal["card_id", "merchant_id", "customer_id", "device_id", "ip"]

@@ -19,7 +19,7 @@ from features.catalogue import INDEX
 from models.policy.evaluation import Evaluation, Failed, log_failure
 from models.policy.lists import PolicyList, activate
 from models.policy.problems import PolicyError
-from models.policy.rules.batch import Columns
+from models.policy.rules.columns import Columns
 from models.policy.rules.rule import Rule, activate_rules
 from models.policy.thresholds import ExpectedLoss, ScoreDecision, Threshold, check_order
 

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from features.transaction import CHANNELS
 from models.policy.problems import PolicyError
-from models.policy.rules.batch import Batch
+from models.policy.rules.columns import Batch
 
 APPROVE, REVIEW, DECLINE = 0, 1, 2
 Codes = npt.NDArray[np.int8]

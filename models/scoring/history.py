@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from features.catalogue import INDEX
 from models.policy.policy import DECISIONS
-from models.policy.rules.batch import NUMBER_FIELDS, TEXT_FIELDS, TableColumns
+from models.policy.rules.columns import NUMBER_FIELDS, TEXT_FIELDS, TableColumns
 from models.scoring.scorer import Scorer
 from models.training.dataset import FloatArray
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from features.catalogue import FEATURES, WIDTH
-from features.definitions import OWN, aligned_columns
 from features.feature import Feature
+from features.vector_layouts import OWN, aligned_columns
 from models.bundle.content import Bundle, BundleRefused, check_fits
 from models.scoring.backend_table import table_for
 from models.scoring.backends import Backend, FloatArray, ForestBackend, OnnxBackend, XgboostBackend

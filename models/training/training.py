@@ -16,7 +16,7 @@ import numpy.typing as npt
 import xgboost
 
 from features.catalogue import CATALOGUE_HASH, NAMES, WIDTH
-from features.definitions import OWN
+from features.vector_layouts import OWN
 from models.bundle.content import BundleContent
 from models.bundle.reference import sample_reference
 from models.policy.policy import TRAINER, Policy, Rule

@@ -53,7 +53,7 @@ COMMANDS: dict[str, Entry] = {
         },
     ),
     **_entries(
-        "ledger",
+        "decisions",
         {
             "reconcile": "Check in Kafka's topics that every transaction has exactly one outcome.",
             "decisions": "Show decisions.",

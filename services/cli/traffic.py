@@ -16,7 +16,7 @@ import click
 
 from features.transaction import epoch_ms
 from infra import stack
-from loadtest.traffic.measurement import Measurement
+from loadtest.traffic.measuring_client import Measurement
 from loadtest.traffic.replaying import Progress
 from loadtest.traffic.replaying import replay as replay_file
 from loadtest.traffic.simulation import Run, Sent, Switch, natural_scale

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 from confluent_kafka import Consumer
 
-from services.rollout.ledger import Ledger
 from services.rollout.process import Rollout
+from services.rollout.rollout_topics import Ledger
 from streams.log.rollout_feed import RolloutsUnreachable
 from streams.log.topics import ROLLOUT_REQUESTS
 from streams.runtime.kafka.broker_loss import remembering

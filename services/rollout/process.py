@@ -18,7 +18,7 @@ from models.rollout.transitions import (
     first_model,
 )
 from services.rollout.answers import answer
-from services.rollout.ledger import Ledger
+from services.rollout.rollout_topics import Ledger
 from streams.contracts.rollout import RolloutRecord
 from streams.runtime.metrics import BUNDLE_REFUSED
 from streams.runtime.settings import Settings

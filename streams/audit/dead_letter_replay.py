@@ -14,7 +14,7 @@ import msgspec
 
 from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.label import parse_label
-from streams.contracts.transactions import parse_transaction
+from streams.contracts.transaction_parsing import parse_transaction
 from streams.log import topics
 from streams.runtime.dead_letters import DeadLetter, decode_dead_letter
 from streams.runtime.kafka.clients import flush, new_producer

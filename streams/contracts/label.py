@@ -16,7 +16,7 @@ from streams.contracts.invalid_event import (
     check_not_ahead,
     decode_json,
 )
-from streams.contracts.transactions import MAX_TRANSACTION_BYTES
+from streams.contracts.transaction_parsing import MAX_TRANSACTION_BYTES
 
 
 class Label(msgspec.Struct, frozen=True, kw_only=True):

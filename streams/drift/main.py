@@ -11,7 +11,7 @@ from streams.contracts.drift import DriftRow
 from streams.contracts.json_encoding import encode
 from streams.contracts.retraining import RetrainingRequest
 from streams.drift.detectors import alibi_detectors
-from streams.drift.live import LiveModel
+from streams.drift.live_reference import LiveModel
 from streams.drift.watch import DriftWatch
 from streams.log.other_catalogues import Layouts, stored_in
 from streams.log.topics import DECISIONS, DRIFT, FEATURES, RETRAINING

@@ -25,8 +25,8 @@ from streams.contracts.invalid_event import InvalidEvent, check_not_ahead
 from streams.contracts.json_encoding import encode
 from streams.contracts.label import Label, parse_label
 from streams.labels.early_labels import EarlyLabels
+from streams.labels.index_lookup import UNREADABLE, Asked, known_decision, known_decisions, stored_label
 from streams.labels.join import Join, Joined, KnownDecision, StoredLabel
-from streams.labels.ledger_lookup import UNREADABLE, Asked, known_decision, known_decisions, stored_label
 from streams.labels.sent_outcomes import key_of
 from streams.log.decision_index import (
     KEEP_S,

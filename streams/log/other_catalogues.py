@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from features.catalogue import CATALOGUE_HASH, WIDTH
-from features.definitions import OWN, Layout, Places, aligned_columns
 from features.store.redis_client import Command, RespClient, StoreUnavailable
+from features.vector_layouts import OWN, Layout, Places, aligned_columns
 from streams.log.feature_batch import FeatureRecord
 from streams.runtime.metrics import VECTORS_CONVERTED
 

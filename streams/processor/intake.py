@@ -16,7 +16,7 @@ from features.transaction import MAX_AHEAD_MS, Transaction, epochs_ms
 from models.decision import Decision
 from streams.contracts.deadline import MAX_DEADLINE_MS
 from streams.contracts.invalid_event import InvalidEvent, check_not_ahead
-from streams.contracts.transactions import parse_together, parse_transaction, unknown_fields
+from streams.contracts.transaction_parsing import parse_together, parse_transaction, unknown_fields
 from streams.log.records import (
     HEADER_APPENDED_MS,
     HEADER_DEADLINE_MS,

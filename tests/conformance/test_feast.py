@@ -31,8 +31,8 @@ from features.feast_repo.definitions import (
     SERVED_VIEW,
     definitions,
 )
+from features.feast_repo.offline_store import NotHistorical
 from features.profile.records import STATE_VERSION
-from features.store.feast_history import NotHistorical
 from features.store.feast_store import (
     ENTITY_VIEWS,
     SCORING_VIEW,

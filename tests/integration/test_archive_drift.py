@@ -20,7 +20,7 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from features.catalogue import CATALOGUE_HASH, INDEX, NAMES, WIDTH
-from features.definitions import OWN
+from features.vector_layouts import OWN
 from infra import stack
 from models.bundle.manifest import MANIFEST, Manifest
 from models.bundle.reference import Reference, reference_bytes

@@ -26,7 +26,7 @@ from services.client import (
     Unavailable,
     Unreachable,
 )
-from services.scoring.edge.compute import warm_kernels
+from services.scoring.edge.decide_round import warm_kernels
 from services.scoring.edge.limits import Limits
 from streams.contracts.label import Label
 from tests.support.bundle_samples import publish_sample

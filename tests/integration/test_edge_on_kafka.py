@@ -17,8 +17,8 @@ import httpx
 import pytest
 from confluent_kafka import TopicPartition
 
-from features.definitions import OWN
 from features.store.redis_client import RespClient
+from features.vector_layouts import OWN
 from services.cli.main import run
 from services.scoring.http.app import build_app
 from services.scoring.http.wiring import Parts

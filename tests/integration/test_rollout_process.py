@@ -14,9 +14,9 @@ import pytest
 from infra.embedded.mock_cluster import MockCluster
 from models.bundle.registry import VersionState, read_state, states, write_state
 from models.rollout.transitions import RolloutRequest
-from services.rollout.ledger import Ledger
 from services.rollout.process import Rollout
 from services.rollout.requests import RolloutRefused, RolloutTimeout, approve, ask, promote, reject, rollback
+from services.rollout.rollout_topics import Ledger
 from streams.contracts.json_encoding import encode
 from streams.contracts.rollout import RolloutRecord
 from streams.log.rollout_feed import follow_rollouts, newest_rollout, read_all

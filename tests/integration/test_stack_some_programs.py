@@ -1,4 +1,4 @@
-"""``python -m infra.stack.parts`` starts and stops only some programs of a stack."""
+"""``python -m infra.stack.some_programs`` starts and stops only some programs of a stack."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WITHIN_S = 180.0
 
 
 def _parts(*args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "infra.stack.parts", *args]
+    command = [sys.executable, "-m", "infra.stack.some_programs", *args]
     return subprocess.run(command, capture_output=True, text=True, timeout=WITHIN_S, check=False)
 
 

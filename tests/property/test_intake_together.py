@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from features.store.partitions import partitions_of
 from features.transaction import EARLIEST_EVENT, LATEST_EVENT, epoch_ms, epochs_ms
 from streams.contracts.invalid_event import InvalidEvent
-from streams.contracts.transactions import parse_together, parse_transaction, unknown_fields
+from streams.contracts.transaction_parsing import parse_together, parse_transaction, unknown_fields
 from streams.log.records import HEADER_APPENDED_MS, HEADER_DEADLINE_MS, HEADER_DECIDED
 from streams.processor.intake import Stretch, accepted_only, sort_out
 

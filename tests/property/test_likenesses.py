@@ -21,7 +21,7 @@ from features.store.profile_batch import Gather
 from features.store.state_versions import ASK_WHOLE
 from features.transaction import Transaction, from_ms
 from services.scoring.decision.decider import Decider
-from services.scoring.edge.compute import Round, decide_round
+from services.scoring.edge.decide_round import Round, decide_round
 from services.scoring.edge.entries import entries_of
 from streams.audit.parity.card_watch import ParityWatch
 from streams.contracts.json_encoding import encode

@@ -18,7 +18,7 @@ from features.store.partitions import entity_partition, partitions_of
 from features.store.profile_batch import Gather
 from features.transaction import Transaction, from_ms
 from services.scoring.decision.decider import Case, Decider
-from services.scoring.edge.compute import compute
+from services.scoring.edge.decide_round import compute
 from services.scoring.edge.entries import entries_of
 from streams.audit.parity.recompute import Evidence, Verdict, judge
 from streams.audit.parity.sample import Reservoir

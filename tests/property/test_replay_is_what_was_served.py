@@ -23,7 +23,7 @@ from features.replay import replay
 from features.store.partitions import partitions_of
 from features.transaction import Transaction, from_ms
 from services.cli.main import run
-from streams.archive.history import Archived, archived_history
+from streams.archive.history_table import Archived, archived_history
 from streams.archive.writer import Archive
 from streams.contracts.json_encoding import encode
 from streams.contracts.label import Label

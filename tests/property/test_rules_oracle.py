@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from features.catalogue import INDEX, WIDTH
 from models.policy.lists import Entry, PolicyList
 from models.policy.policy import Policy, Rule
-from models.policy.rules.batch import Batch, TableColumns
+from models.policy.rules.columns import Batch, TableColumns
 from models.policy.rules.compiler import Meaning
 from models.policy.thresholds import ExpectedLoss, Threshold
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.catalogue import NAMES
-from features.definitions import OWN, Layout, aligned_columns
+from features.vector_layouts import OWN, Layout, aligned_columns
 from models.bundle.content import Bundle, BundleContent, load_bundle, publish
 from models.bundle.signing import ensure_keys
 from models.training.dataset import Dataset

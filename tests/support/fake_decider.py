@@ -12,7 +12,7 @@ from confluent_kafka import TopicPartition
 
 from streams.audit import end_of
 from streams.contracts.invalid_event import InvalidEvent
-from streams.contracts.transactions import parse_transaction
+from streams.contracts.transaction_parsing import parse_transaction
 from streams.log import topics
 from streams.runtime.kafka.clients import new_consumer, new_producer
 

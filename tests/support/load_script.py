@@ -24,7 +24,7 @@ from features.transaction import Transaction  # noqa: E402
 from loadtest.locust import run, users  # noqa: E402
 from loadtest.locust.shapes import DEFAULT_SECONDS, SECONDS, SHAPES, Shape  # noqa: E402
 from loadtest.locust.users import USERS  # noqa: E402
-from streams.contracts.transactions import parse_transaction  # noqa: E402
+from streams.contracts.transaction_parsing import parse_transaction  # noqa: E402
 from streams.runtime.settings import Settings  # noqa: E402
 
 #: a look of Locust at its shape takes a second; here so much

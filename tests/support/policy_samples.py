@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from features.definitions import OWN, Layout
+from features.vector_layouts import OWN, Layout
 from models.bundle.content import publish
 from models.bundle.registry import VersionState, write_state
 from models.bundle.signing import ensure_keys

@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from features.store.redis_client import RespClient
 from loadtest.bench.features_parts.backlog import fill_store
-from loadtest.bench.features_parts.parts import Parts
+from loadtest.bench.features_parts.kafka_and_redis import Parts
 from loadtest.bench.features_parts.processor import each, run_backlog, us_each
 from loadtest.bench.features_parts.traffic import SEED, SHARED_ENTITY_COLUMNS, Traffic, warm_state
-from loadtest.bench.table import Row
+from loadtest.bench.harness.table import Row
 
 HOT_SHARE = 0.3
 EVEN = "evenly spread"

@@ -17,7 +17,7 @@ from features.profile.records import FRAUDS, PAYER, SHARED_ENTITY, new_arena
 from loadtest.bench.features_parts.batches import BATCH, Batch, do_batch, gathered
 from loadtest.bench.features_parts.sparse import scattered
 from loadtest.bench.features_parts.traffic import SEED, Traffic, make_traffic, warm_state
-from loadtest.bench.table import Row
+from loadtest.bench.harness.table import Row
 
 RUNS = 7
 DAY_MS = 86_400_000

@@ -6,7 +6,7 @@ from pathlib import Path
 from time import process_time
 
 from features.replay import replay
-from loadtest.bench.table import Row, left_out
+from loadtest.bench.harness.table import Row, left_out
 from streams.mapping import load_history, load_mapping
 
 HANDBOOK = Path("../shared/data/handbook_transactions.parquet")

@@ -18,11 +18,11 @@ import pyarrow as pa
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from loadtest.bench.features_parts.backlog import send
-from loadtest.bench.features_parts.parts import Parts
+from loadtest.bench.features_parts.kafka_and_redis import Parts
 from loadtest.bench.features_parts.store_only import store_row
 from loadtest.bench.features_parts.traffic import SEED, WARM_DAYS, Traffic
-from loadtest.bench.processes import running_once_said
-from loadtest.bench.table import Row, left_out, times
+from loadtest.bench.harness.processes import running_once_said
+from loadtest.bench.harness.table import Row, left_out, times
 from loadtest.peers.installing import PeerError, java_command, python_of
 from loadtest.peers.meter import SHARES
 from loadtest.peers.windows import Kept, add

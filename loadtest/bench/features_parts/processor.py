@@ -21,10 +21,10 @@ from features.store.keys import GROUP, key, position_key
 from features.store.redis_client import RespClient
 from features.store.views import VIEWS
 from loadtest.bench.features_parts.backlog import fill_store, send
-from loadtest.bench.features_parts.parts import Parts
+from loadtest.bench.features_parts.kafka_and_redis import Parts
 from loadtest.bench.features_parts.traffic import WARM_DAYS, Traffic, warm_state
-from loadtest.bench.processes import cpu_s, end
-from loadtest.bench.table import Row, left_out
+from loadtest.bench.harness.processes import cpu_s, end
+from loadtest.bench.harness.table import Row, left_out
 from streams.log import topics
 from streams.log.feature_batch import decode_vectors
 from streams.runtime.kafka.log_reader import Span, end_of, read_span

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from resource import RUSAGE_CHILDREN, getrusage
 from time import process_time
 
-from loadtest.bench.features_parts.parts import Parts
+from loadtest.bench.features_parts.kafka_and_redis import Parts
 from loadtest.bench.features_parts.processor import ABSENT_IN_PAIRS, run_backlog
 from loadtest.bench.features_parts.traffic import Traffic
-from loadtest.bench.table import Row
+from loadtest.bench.harness.table import Row
 from streams.state.rebuild_log import rebuild
 
 RUNS = 3

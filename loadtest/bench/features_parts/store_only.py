@@ -11,10 +11,10 @@ from features.store.profile_batch import Gather
 from features.store.redis_client import RespClient
 from features.store.views import CARD_STATE
 from loadtest.bench.features_parts.batches import BATCH
-from loadtest.bench.features_parts.parts import Parts
+from loadtest.bench.features_parts.kafka_and_redis import Parts
 from loadtest.bench.features_parts.traffic import Traffic
-from loadtest.bench.table import Row
-from streams.contracts.transactions import parse_transaction
+from loadtest.bench.harness.table import Row
+from streams.contracts.transaction_parsing import parse_transaction
 from streams.mapping.encoding import encode_transactions
 
 RUNS = 5

@@ -15,7 +15,7 @@ import httpx
 import psutil
 import redis
 
-from loadtest.bench.processes import running_once_said
+from loadtest.bench.harness.processes import running_once_said
 from loadtest.peers.installing import PeerError
 from streams.runtime.settings import Settings
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from features.catalogue import INDEX
 from loadtest.bench.rules_parts.traffic import NUMBERS, TEXTS, Table
-from models.policy.rules.batch import Batch, TableColumns
+from models.policy.rules.columns import Batch, TableColumns
 from models.policy.rules.compiler import Meaning
 
 #: hits per condition

@@ -12,7 +12,7 @@ import numpy as np
 from sqlglot import exp
 
 from features.catalogue import INDEX, NAMES
-from models.policy.rules.batch import NUMBER_FIELDS, TEXT_FIELDS, Batch, Numbers
+from models.policy.rules.columns import NUMBER_FIELDS, TEXT_FIELDS, Batch, Numbers
 from models.policy.rules.language import refuse
 
 MAX_NUMBER = 1e15

@@ -14,7 +14,7 @@ from sqlglot import exp
 
 from features.transaction import CHANNELS
 from models.policy.rules.arithmetic import Value, constant, number
-from models.policy.rules.batch import TEXT_FIELDS, Batch, Mask
+from models.policy.rules.columns import TEXT_FIELDS, Batch, Mask
 from models.policy.rules.language import parse, refuse
 from models.policy.rules.shared_terms import FeatureComparisons, Match, TextSets
 

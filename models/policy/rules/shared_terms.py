@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.policy.rules.batch import Batch, FieldUnknown, Mask
+from models.policy.rules.columns import Batch, FieldUnknown, Mask
 
 Match = Callable[[Batch], Mask]
 #: sets per 64-bit word; one more bit marks a missing text, and the sign bit is not used

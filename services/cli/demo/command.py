@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from features.transaction import epoch_ms, from_ms
 from infra import stack
 from loadtest.traffic.backlog import send_backlog
-from loadtest.traffic.measurement import Measurement
+from loadtest.traffic.measuring_client import Measurement
 from loadtest.traffic.scoreboard import Scoreboard, Watcher
 from loadtest.traffic.simulation import Run, Sent, Switch, natural_scale, simulate
 from loadtest.traffic.simulator import DEFAULT_CARDS, create_world

@@ -32,7 +32,7 @@ def replay_archive(out: Path, home: Path, as_json: bool) -> None:
     import pyarrow.parquet as pq
 
     from features.replay import replay
-    from streams.archive.history import archived_history
+    from streams.archive.history_table import archived_history
 
     archive = load_settings(home).archive_dir
     found = archived_history(archive)

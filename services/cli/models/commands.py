@@ -14,8 +14,8 @@ import msgspec
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from features.definitions import OWN, Layout
 from features.replay import replay
+from features.vector_layouts import OWN, Layout
 from models.bundle.content import MODEL
 from models.bundle.registry import created_at, peek, read_state, states, versions
 from models.policy.policy import DECISIONS

@@ -18,7 +18,7 @@ from services.cli.models.files import CheckFailed, pick_version, settings_of, ve
 from services.cli.options import home_option, json_option
 from services.cli.rules.policy_versions import described, load_policy_file, publish_policy
 from services.cli.rules.view import listed, listed_text, tested_text
-from streams.archive.past import past_rows, span
+from streams.archive.rules_past import past_rows, span
 
 FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 _SINCE = re.compile(r"([1-9]\d{0,4})([dhm])")

@@ -10,7 +10,7 @@ from services.scoring.edge.entries import Entry, entries_of
 from services.scoring.edge.limits import Limits, Quotas
 from services.scoring.edge.problems import Problem, invalid
 from streams.contracts.invalid_event import InvalidEvent, check_not_ahead
-from streams.contracts.transactions import parse_together, parse_transaction, unknown_fields
+from streams.contracts.transaction_parsing import parse_together, parse_transaction, unknown_fields
 from streams.runtime.metrics import UNKNOWN_FIELDS
 
 

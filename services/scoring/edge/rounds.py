@@ -24,7 +24,7 @@ from services.scoring.decision.deadline import AT_ONCE_MS, EDGE, EDGE_ALONE, lef
 from services.scoring.decision.decider import Decider
 from services.scoring.decision.explanations import ExplanationCost
 from services.scoring.edge.calls import Call
-from services.scoring.edge.compute import Decided, Round, decide_round, finish_round, judge_round
+from services.scoring.edge.decide_round import Decided, Round, decide_round, finish_round, judge_round
 from services.scoring.edge.entries import Entry
 from services.scoring.edge.idempotency.awaiting_elsewhere import AwaitingElsewhere
 from services.scoring.edge.idempotency.claims import (

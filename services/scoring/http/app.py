@@ -23,7 +23,14 @@ from services.scoring.edge.problems import PROBLEM_JSON, Problem, internal, inva
 from services.scoring.http.docs_page import add_docs
 from services.scoring.http.openapi import document
 from services.scoring.http.problems import add_problems, problem_response, wrong_method
-from services.scoring.http.routes import PATHS, REQUEST_WITHIN_S, Headers, Scoring, too_large, too_slow
+from services.scoring.http.scoring_routes import (
+    PATHS,
+    REQUEST_WITHIN_S,
+    Headers,
+    Scoring,
+    too_large,
+    too_slow,
+)
 from streams.contracts.card_numbers import find_card_number
 from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.rollout import RolloutRecord

@@ -17,7 +17,7 @@ from prometheus_client import Counter
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from services.scoring.edge.problems import PROBLEM_JSON, Problem, internal
-from services.scoring.http.routes import PATHS, REQUEST_WITHIN_S, Scoring, too_large, too_slow
+from services.scoring.http.scoring_routes import PATHS, REQUEST_WITHIN_S, Scoring, too_large, too_slow
 from streams.runtime.metrics import HTTP_REQUESTS
 
 logger = logging.getLogger(__name__)

@@ -22,10 +22,10 @@ from services.scoring.edge.problems import (
     unavailable,
     unknown,
 )  # fmt: skip
-from services.scoring.http.routes import batch_answer, too_large, too_slow
+from services.scoring.http.scoring_routes import batch_answer, too_large, too_slow
 from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.json_encoding import encode
-from streams.contracts.transactions import parse_transaction
+from streams.contracts.transaction_parsing import parse_transaction
 
 TRANSACTION: dict[str, Any] = {
     "transaction_id": "tx-8f1c", "event_time": "2026-11-21T10:15:30.123Z", "card_id": "card-42", "merchant_id": "m-9",

@@ -9,7 +9,7 @@ from functools import partial
 
 from confluent_kafka import KafkaException
 
-from services.scoring.edge.compute import warm_kernels
+from services.scoring.edge.decide_round import warm_kernels
 from services.scoring.edge.edge import Edge
 from services.scoring.edge.limits import limits_from_environment
 from services.scoring.edge.publishing.publisher import Publisher

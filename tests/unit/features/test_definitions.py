@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.catalogue import CATALOGUE_HASH, NAMES
-from features.definitions import OWN, Layout, aligned_columns
+from features.vector_layouts import OWN, Layout, aligned_columns
 
 
 def test_this_codes_layout_is_its_catalogue() -> None:

@@ -11,7 +11,7 @@ import pytest
 from supervisor import loggers
 
 from infra import disk
-from infra.stack.supervise import keep_going
+from infra.stack.supervisord_process import keep_going
 
 
 def test_free_space_is_that_of_the_disk_where_the_folder_will_be(tmp_path: Path) -> None:

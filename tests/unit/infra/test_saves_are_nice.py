@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infra.stack.supervise import SAVES_NICE, lower_saves
+from infra.stack.supervisord_process import SAVES_NICE, lower_saves
 
 pytestmark = pytest.mark.skipif(
     not Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists(),

@@ -20,7 +20,7 @@ from loadtest.bench.features_parts.peers import expected, peer_traffic, run
 from loadtest.bench.features_parts.processor import byte_rows, keys_of, stored_bytes
 from loadtest.bench.features_parts.sparse import scattered
 from loadtest.bench.features_parts.traffic import SHARED_ENTITY_COLUMNS, make_traffic, warm_state
-from loadtest.bench.table import markdown
+from loadtest.bench.harness.table import markdown
 from loadtest.peers.installing import PeerError
 from loadtest.peers.windows import WINDOWS_MS, Kept, add
 from tests.support.parity_world import MemoryRedis

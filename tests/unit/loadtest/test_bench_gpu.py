@@ -12,7 +12,7 @@ import pytest
 import xgboost
 
 from loadtest.bench import gpu as bench_gpu
-from loadtest.bench import table
+from loadtest.bench.harness import table
 from models.scoring import gpu_backends
 from models.scoring.backends import FloatArray, XgboostBackend
 from models.scoring.gpu_backends import CudaXgboostBackend, CupyDevice, what_a_gpu_needs

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.bench import calibration as bench_calibration
-from loadtest.bench import table
-from loadtest.bench.calibration import Speed, describe
-from loadtest.bench.report import short_of_targets
-from loadtest.bench.table import Row, left_out, markdown, shown, times, write_report
+from loadtest.bench.harness import machine_speed as bench_calibration
+from loadtest.bench.harness import table
+from loadtest.bench.harness.machine_speed import Speed, describe
+from loadtest.bench.harness.report import short_of_targets
+from loadtest.bench.harness.table import Row, left_out, markdown, shown, times, write_report
 
 
 def test_the_table_says_medians_ratios_and_what_was_left_out() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loadtest.traffic.measuring import Begin, _mine
+from loadtest.traffic.measuring_process import Begin, _mine
 
 
 class Sent:

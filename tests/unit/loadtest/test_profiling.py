@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from loadtest.bench import profiling
+from loadtest.bench.harness import profiling
+from loadtest.bench.harness.profiling import Part, own_time, parts_of
 from loadtest.bench.http_load.measuring import OfferError
 from loadtest.bench.http_load.offer import Offer, Outcome
-from loadtest.bench.profiling import Part, own_time, parts_of
 from streams.runtime.settings import Settings
 from tests.support.running import until
 

@@ -12,7 +12,7 @@ from features.transaction import epoch_ms
 from loadtest.traffic.simulator import Attack, Drift, Plan, create_world, history_table
 from loadtest.traffic.simulator.catalog import FRAUD_KINDS
 from streams.contracts.label import parse_label
-from streams.contracts.transactions import parse_transaction
+from streams.contracts.transaction_parsing import parse_transaction
 from streams.mapping.encoding import LIVE_HEAD, encode_labels, encode_live_tails, encode_transactions
 
 END = datetime(2026, 11, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from features.transaction import epoch_ms
-from loadtest.traffic.measurement import cpu_us_per_transaction
+from loadtest.traffic.measuring_client import cpu_us_per_transaction
 from loadtest.traffic.scoreboard import Scoreboard
 from loadtest.traffic.sending import LABELS, TRANSACTIONS, Backpressure, SendError, pace
 from loadtest.traffic.simulation import (
@@ -29,7 +29,7 @@ from loadtest.traffic.summary import complete, lines
 from services.cli.demo.view import drift, line, truth
 from streams.contracts.drift import DriftRow
 from streams.contracts.label import parse_label
-from streams.contracts.transactions import parse_transaction
+from streams.contracts.transaction_parsing import parse_transaction
 from streams.mapping.encoding import LIVE_HEAD
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)

@@ -32,7 +32,7 @@ from models.drift.statistics import (
 )
 from streams.drift.comparable import COMPARABLE, SCORE
 from streams.drift.detectors import Finding
-from streams.drift.live import read_reference
+from streams.drift.live_reference import read_reference
 from streams.drift.watch import DriftPolicy, DriftWatch, Sampler
 from streams.log.other_catalogues import Layouts
 from tests.support.archive_samples import START_MS, Record, decisions, features

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from features.catalogue import NAMES
-from features.definitions import OWN, Layout
+from features.vector_layouts import OWN, Layout
 from models.bundle.content import (
     FILES,
     SIGNATURE,

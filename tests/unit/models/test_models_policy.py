@@ -9,7 +9,7 @@ import pytest
 from features.catalogue import INDEX, WIDTH
 from models.policy.lists import Entry, PolicyList
 from models.policy.policy import FALLBACK, TRAINER, Policy, PolicyError, Rule, parse_policy
-from models.policy.rules.batch import TableColumns
+from models.policy.rules.columns import TableColumns
 from models.policy.thresholds import Threshold
 
 POLICY = Policy(

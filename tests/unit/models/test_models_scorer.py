@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.catalogue import FEATURES, INDEX, NAMES, WIDTH
-from features.definitions import OWN
+from features.vector_layouts import OWN
 from models.bundle.content import BundleRefused, load_bundle
 from models.scoring.backend_table import SIZES
 from models.scoring.backends import ForestBackend, XgboostBackend

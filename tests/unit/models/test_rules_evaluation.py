@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 from features.catalogue import WIDTH
 from models.policy.lists import MAX_ENTRIES, Entry, PolicyList
 from models.policy.policy import Policy, PolicyError, Rule
-from models.policy.rules.batch import TableColumns
+from models.policy.rules.columns import TableColumns
 from models.policy.thresholds import ExpectedLoss, Threshold
 from services.scoring.decision.rule_failures import RuleFailures
 

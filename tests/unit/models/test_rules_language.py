@@ -7,7 +7,7 @@ import pytest
 
 from features.catalogue import INDEX, WIDTH
 from models.policy.problems import PolicyError, RuleRefused
-from models.policy.rules.batch import Batch, FieldUnknown, TableColumns
+from models.policy.rules.columns import Batch, FieldUnknown, TableColumns
 from models.policy.rules.compiler import Meaning
 from models.policy.rules.language import MAX_DEPTH, MAX_LENGTH
 from models.policy.rules.rule import MAX_RULES, Rule, activate_rules

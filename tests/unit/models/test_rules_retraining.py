@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from features.catalogue import NAMES
-from features.definitions import Layout
+from features.vector_layouts import Layout
 from models.bundle.content import BundleRefused, load_bundle
 from models.bundle.registry import next_patch, next_policy_version
 from models.policy.lists import Entry, PolicyList

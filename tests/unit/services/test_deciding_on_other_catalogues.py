@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from features.catalogue import CATALOGUE_HASH, INDEX, WIDTH
-from features.definitions import OWN, Layout, aligned_columns
+from features.vector_layouts import OWN, Layout, aligned_columns
 from models.bundle.content import load_bundle
 from models.decision import Decision
 from models.policy.policy import Policy, Rule

@@ -31,7 +31,7 @@ from services.scoring.decision.deadline import AT_ONCE_MS, STREAM
 from services.scoring.decision.decider import MISSING_NAMES
 from services.scoring.decision.explanations import ExplanationCost
 from services.scoring.decision.timed_calls import TimedCalls
-from services.scoring.edge.compute import warm_kernels
+from services.scoring.edge.decide_round import warm_kernels
 from services.scoring.edge.edge import Edge
 from services.scoring.edge.limits import Limits
 from services.scoring.edge.protocols import StoreLate

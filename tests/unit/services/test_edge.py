@@ -32,7 +32,7 @@ from features.store.views import CARD_STATE
 from models.bundle.content import load_bundle
 from models.decision import Decision
 from models.scoring.scorer import Scorer
-from services.scoring.edge.compute import warm_kernels
+from services.scoring.edge.decide_round import warm_kernels
 from services.scoring.edge.edge import Edge
 from services.scoring.edge.limits import Limits
 from services.scoring.http import app as http_app
@@ -41,7 +41,7 @@ from services.scoring.http import openapi as http_openapi
 from services.scoring.http.app import build_app
 from streams.contracts.json_encoding import encode
 from streams.contracts.rollout import RolloutRecord
-from streams.contracts.transactions import parse_transaction
+from streams.contracts.transaction_parsing import parse_transaction
 from streams.log.decision_index import WINDOW_S, IndexedDecision, IndexWriter, Row, bucket_key, page_key
 from streams.log.records import (
     HEADER_DECIDED,

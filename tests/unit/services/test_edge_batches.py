@@ -15,7 +15,7 @@ import pytest
 from features.store.redis_client import Command
 from models.bundle.content import load_bundle
 from models.scoring.scorer import Scorer
-from services.scoring.edge.compute import warm_kernels
+from services.scoring.edge.decide_round import warm_kernels
 from services.scoring.edge.edge import Edge
 from services.scoring.edge.limits import Limits
 from services.scoring.edge.rounds import ASIDE_FROM

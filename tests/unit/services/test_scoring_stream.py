@@ -33,7 +33,7 @@ from services.scoring.stream.worker import (
     StreamScorer,
     Unassigned,
 )
-from streams.contracts.transactions import parse_together, parse_transaction
+from streams.contracts.transaction_parsing import parse_together, parse_transaction
 from streams.log.feature_batch import FeatureRecord
 from streams.log.other_catalogues import Layouts
 from streams.log.records import HEADER_ENTITIES, HEADER_SOURCE_OFFSET, decode_entities, digest_of

@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.catalogue import NAMES
-from features.definitions import Layout
 from features.store.redis_client import StoreUnavailable
+from features.vector_layouts import Layout
 from streams.archive import writer
 from streams.archive.manifest import Manifest, ManifestError
 from streams.archive.writer import Archive, FlushPolicy, ensure_schema_files

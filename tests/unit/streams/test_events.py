@@ -17,7 +17,7 @@ from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.json_encoding import encode
 from streams.contracts.label import parse_label
 from streams.contracts.schema import schema
-from streams.contracts.transactions import parse_transaction, unknown_fields
+from streams.contracts.transaction_parsing import parse_transaction, unknown_fields
 
 GOOD: dict[str, Any] = {
     "transaction_id": "tx-8f1c", "event_time": "2026-11-21T10:15:30.123Z", "card_id": "card-42", "merchant_id": "m-9",

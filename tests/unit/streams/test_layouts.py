@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from features.catalogue import CATALOGUE_HASH, INDEX, NAMES, WIDTH
-from features.definitions import OWN, Layout
 from features.store.redis_client import StoreUnavailable
+from features.vector_layouts import OWN, Layout
 from streams.log.feature_batch import FeatureRecord
 from streams.log.other_catalogues import (
     ALL_KNOWN,

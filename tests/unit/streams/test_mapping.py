@@ -14,7 +14,7 @@ import pytest
 from streams.contracts.card_numbers import find_card_number
 from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.label import parse_label
-from streams.contracts.transactions import parse_transaction
+from streams.contracts.transaction_parsing import parse_transaction
 from streams.mapping import MappingError, ReplayFile, load_history, load_mapping, parse_mapping
 from streams.mapping.tokens import card_token, load_or_create_key
 

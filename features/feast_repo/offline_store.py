@@ -15,7 +15,7 @@ from feast.repo_config import RepoConfig
 class TollgateOfflineStoreConfig(DaskOfflineStoreConfig):
     """``offline_store`` of ``feature_store.yaml``."""
 
-    type: Literal["features.store.feast_history.TollgateOfflineStore"]
+    type: Literal["features.feast_repo.offline_store.TollgateOfflineStore"]
 
 
 class NotHistorical(FeastError):

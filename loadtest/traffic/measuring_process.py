@@ -1,6 +1,6 @@
 """The measuring process: counts and times the decisions of one run by reading the log, while the producer sends.
 
-``python -m loadtest.traffic.measuring``: one JSON object per line. Input: start offsets and which transactions belong to the
+``python -m loadtest.traffic.measuring_process``: one JSON object per line. Input: start offsets and which transactions belong to the
 run, then how many were produced. Output: progress ten times a second, then the result. It exits when its input ends.
 """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from features.definitions import OWN, aligned_columns
+from features.vector_layouts import OWN, aligned_columns
 from models.bundle.manifest import MANIFEST, Manifest, layout_of
 from models.bundle.reference import Reference, load_reference
 from streams.contracts.rollout import RolloutRecord

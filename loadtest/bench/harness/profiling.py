@@ -1,6 +1,6 @@
 """Where each process of a stack at work spends its CPU: by thread, by Python function, by command of Redis.
 
-    python -m loadtest.bench.profiling [--home DIR] [--rate 8000] [--http-rate 1500] [--seconds 6]
+    python -m loadtest.bench.harness.profiling [--home DIR] [--rate 8000] [--http-rate 1500] [--seconds 6]
 
 First with the stream at work, then with single HTTP requests, in which the edge's replica is looked into. A process's CPU is that of
 the operating system over the whole time, by transaction; what it started has lines of its own (Ray's driver: HAProxy, raylet,
@@ -27,10 +27,10 @@ from typing import Any, NamedTuple
 import psutil
 import redis
 
+from loadtest.bench.harness.running_stack import TOLLGATE, StackError, processes, running_stack
+from loadtest.bench.harness.table import Row, left_out, shown
 from loadtest.bench.http_load.measuring import OfferError, run_offer
 from loadtest.bench.http_load.offer import Offer
-from loadtest.bench.running_stack import TOLLGATE, StackError, processes, running_stack
-from loadtest.bench.table import Row, left_out, shown
 from streams.runtime.settings import Settings
 
 PY_SPY = str(Path(sys.executable).parent / "py-spy")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from loadtest.bench.profiling import HTTP_TITLE, STREAM_TITLE
-from loadtest.bench.table import NO, Row, measured
+from loadtest.bench.harness.profiling import HTTP_TITLE, STREAM_TITLE
+from loadtest.bench.harness.table import NO, Row, measured
 
 LATENCY = (
     "A decision's latency in the stream is the time between two stamps of the broker: when it wrote the transaction to `transactions`,"

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import redis
 
-from loadtest.bench.processes import cpu_s
+from loadtest.bench.harness.processes import cpu_s
 from streams.runtime.settings import Settings, load_settings
 
 START_WITHIN_S = 180.0
@@ -56,7 +56,7 @@ def running_parts(port_base: int, *, redis_too: bool = True) -> Iterator[Parts]:
         PartsError: a program is missing, or they were not ready in time.
     """
     home = Path(tempfile.mkdtemp(prefix="tollgate-bench-"))
-    command = [sys.executable, "-m", "infra.stack.parts"]
+    command = [sys.executable, "-m", "infra.stack.some_programs"]
     try:
         try:
             started = subprocess.run(

@@ -18,7 +18,7 @@ from features.catalogue import INDEX, WIDTH
 from features.feast_repo.archived import COLUMNS
 from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
 from models.policy.comparison import PastRows
-from models.policy.rules.batch import NUMBER_FIELDS, TEXT_FIELDS, TableColumns
+from models.policy.rules.columns import NUMBER_FIELDS, TEXT_FIELDS, TableColumns
 from models.training.dataset import MATURITY_MS
 from streams.archive.tables import DECISION_SCHEMA, OUTCOME_SCHEMA
 from streams.log.topics import DECISIONS, FEATURES, OUTCOMES

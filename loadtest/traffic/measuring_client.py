@@ -1,4 +1,4 @@
-"""The producer's side of ``loadtest.traffic.measuring``: starts the process, reads its progress and result, ends it."""
+"""The producer's side of ``loadtest.traffic.measuring_process``: starts the process, reads its progress and result, ends it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from loadtest.traffic.measuring import WATCHED, Begin, Produced, Progress, Result
+from loadtest.traffic.measuring_process import WATCHED, Begin, Produced, Progress, Result
 from streams.audit import end_of
 
 
@@ -36,7 +36,7 @@ class Measurement:
     def __enter__(self) -> Measurement:
         # its own session: Ctrl-C reaches only the producer, which then ends this process
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "loadtest.traffic.measuring"],
+            [sys.executable, "-m", "loadtest.traffic.measuring_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,

@@ -1,7 +1,7 @@
 """Starts only some programs of a stack, for a benchmark that has its own processor.
 
-python -m infra.stack.parts up --home DIR [--port-base N] kafka redis    starts them and prints their pids as JSON
-python -m infra.stack.parts down --home DIR                              stops them and deletes the folder
+python -m infra.stack.some_programs up --home DIR [--port-base N] kafka redis    starts them and prints their pids as JSON
+python -m infra.stack.some_programs down --home DIR                              stops them and deletes the folder
 """
 
 from __future__ import annotations
