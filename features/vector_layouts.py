@@ -1,4 +1,4 @@
-"""How vectors of one catalogue are laid out for another.
+"""Converts feature vectors of one catalogue to the column order of another.
 
 Catalogues that follow each other share most entries, at other places. An entry is the same in both when name and definition
 are (``Feature.definition``); then its column can be taken over by name, and what one side does not know is unknown (NaN).

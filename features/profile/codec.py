@@ -1,5 +1,4 @@
-"""A profile as stored: a header, a mask of which of its words of 8 bytes are not zero, and those words: of each a mask of which
-of its bytes are not zero, and those bytes.
+"""Encodes a profile compactly: zero words and zero bytes are left out, and bit masks say which.
 
 A young profile is mostly zeros, and most of its numbers are small: a card with ten payments takes about 300 of 2,000
 bytes, a device 100. Where the words as they are take less (``WHOLE_WORDS``) they are stored so, which bounds the size.

@@ -1,4 +1,4 @@
-"""Features as of a moment for who asks now: of an entity before any payment, of a transaction that is about to happen.
+"""Features as of now: of an entity before any payment, or of a transaction that is about to happen.
 
 The kernels that serve, on profiles that are read and never written. Time is a parameter.
 """

@@ -1,4 +1,4 @@
-"""Profiles for who reads them without being on the hot path: one call, several entities, one round trip.
+"""Reads several profiles in one round trip, for callers off the hot path.
 
 Who needs profiles depends on ``ProfileReader`` alone and not on how state is stored.
 """

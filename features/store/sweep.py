@@ -1,4 +1,4 @@
-"""What keeps the store bounded: profiles of entities that were silent for 60 days are taken away, a few keys a second.
+"""Deletes profiles of entities that have been silent for 60 days, a few keys a second.
 
 A time to live would do it without a sweep, but MSET gives none: a SET with one for each profile costs Redis 14 to 18 us a
 transaction more (decision 18), the sweep less than a thousandth of a core.

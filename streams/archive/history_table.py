@@ -1,4 +1,4 @@
-"""What came, what was decided and what was said of it, from the archive: what ``features.replay.replay`` makes features of."""
+"""Builds a history table (transactions, decisions, labels) from the archive, for ``features.replay.replay``."""
 
 from __future__ import annotations
 

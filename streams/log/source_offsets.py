@@ -1,4 +1,4 @@
-"""Who is a duplicate: what carries a source offset that was seen already. The one home of this rule (decision 1).
+"""Recognises repeated records by the source offset that they carry. The one home of this rule.
 
 After a crash a stage produces some of its records again. Each names the place on the source topic that it was made from. Where
 those of one source come in the order of their offsets, the highest offset seen tells (``SourceOffsets``): whatever is at or

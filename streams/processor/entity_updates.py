@@ -1,4 +1,4 @@
-"""What items of `entities` do to profiles: which view each belongs to, and how they are applied. Pure."""
+"""How updates from `entities` change profiles. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Payments on their way to the entities that they count for, as columns: made by the card stage, taken by the entity stage. Pure."""
+"""Packs payments for `entities` into columns, and unpacks them. Pure."""
 
 from __future__ import annotations
 

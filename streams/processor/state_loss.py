@@ -1,4 +1,4 @@
-"""Whether the state is lost: then decisions go on without it, degraded, until a person (or a job) has it made again.
+"""Detects that Redis is empty. Decisions then continue, degraded, until the state is rebuilt.
 
 A store that forgot a little is made good by reading its log again. One that forgot everything, with a long log behind it,
 would keep every new transaction waiting for the whole history: that is what is found out here.

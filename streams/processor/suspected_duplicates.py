@@ -1,5 +1,4 @@
-"""Transactions that are like an old payment of their card in time and amount (``features.kernels.payer``: POSSIBLE): repetitions,
-or others that nobody has decided yet. The ledger index knows which.
+"""Decides whether a payment that resembles an old one of its card is a repetition, by asking the ledger index.
 
 It is written after the decisions: a repetition that comes before its first copy is indexed, and after 40 newer payments of its
 card, is decided twice. Never is another transaction left without a decision.

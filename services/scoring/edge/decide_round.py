@@ -1,4 +1,4 @@
-"""A round at the edge, from state to decisions: the kernels that serve the stream, on state that is read and never written."""
+"""Computes features and decisions of one round. Reads state, never writes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From bytes to entries: parsing, the clock's word, quotas. A batch in one go, or item by item where one needs a closer look."""
+"""Parses and checks requests (fields, clock, quota) and makes entries of them."""
 
 from __future__ import annotations
 

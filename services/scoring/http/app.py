@@ -1,7 +1,7 @@
 """HTTP: routes, bodies and status codes around ``Edge``. Nothing is decided here.
 
 The two scoring routes are served before FastAPI's own routing, validation and serialisation: those cost several
-times what the decision does. Their contract stands in the OpenAPI document all the same (``http_openapi``).
+times what the decision does. Their contract stands in the OpenAPI document all the same (``services.scoring.http.openapi``).
 """
 
 from __future__ import annotations

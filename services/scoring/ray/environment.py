@@ -1,4 +1,4 @@
-"""What Ray and Ray Serve read from the environment when they are imported: one stack's ports, a token, no surprises.
+"""Environment variables that Ray reads when it is imported: ports, token, switches.
 
 Ports lie in the stack's own block (port base + 9 to + 39), so that two stacks on one machine never meet: Serve's
 defaults are the same for every Ray on a machine, and one stack's HAProxy would route to another one's replicas.

@@ -1,4 +1,4 @@
-"""Ids that somebody else has decided, or is deciding: their decisions are read for all of a round together."""
+"""Waits for decisions that another process is making for the same id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ids that are at work on one event loop, and what their ends cost: an answer, a word to Redis, all of a turn in one write."""
+"""Ids that are being decided on this event loop. What ends in one turn is written to Redis together."""
 
 from __future__ import annotations
 

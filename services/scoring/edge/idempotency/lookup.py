@@ -1,4 +1,4 @@
-"""What is known of ids that were decided before: by the ledger's index, or by the edge's own records. Many in one look."""
+"""Finds earlier decisions by id, in the ledger index or in the edge's own records; many in one look."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From decided to answered: the transaction is published with its decision, acknowledged, remembered by its id, and given."""
+"""Publishes a decided transaction, waits for the acknowledgement, then answers the caller."""
 
 from __future__ import annotations
 
