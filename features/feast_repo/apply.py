@@ -17,7 +17,6 @@ from features.store.feast_store import TollgateOnlineStore
 
 PROJECT = "tollgate"
 CONFIG_FILE = "feature_store.yaml"
-PROJECT = "tollgate"
 
 
 class FeastError(Exception):

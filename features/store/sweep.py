@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from features.profile.codec import HEADER, written_day
 from features.store.keys import EVERY_STATE_KEY, profile_version
@@ -19,8 +20,8 @@ logger = logging.getLogger(__name__)
 DAY_S = 86_400
 #: the longest window, its label's delay, and a margin
 KEEP_DAYS = 60
-#: keys looked at in a step. One step a second comes past 17 million keys a day
-STEP_KEYS = 200
+#: keys looked at in a step, at least; and of all keys in the store such a share: one step a second comes past each of them in a day
+STEP_KEYS, STEP_SHARE = 200, 1 / 86_400
 
 
 def day_of(now_s: float) -> int:
@@ -40,6 +41,7 @@ class Sweep:
         self._clock = clock
         self._cursor: bytes | str = "0"
         self._found: list[bytes] = []
+        self._step_keys = STEP_KEYS
         self._gone = 0
         self._failed = False
 
@@ -48,9 +50,10 @@ class Sweep:
 
         A store that does not answer, or refuses, is asked again the next time.
         """
-        scan: Command = ("SCAN", self._cursor, "MATCH", EVERY_STATE_KEY, "COUNT", STEP_KEYS)
+        scan: Command = ("SCAN", self._cursor, "MATCH", EVERY_STATE_KEY, "COUNT", self._step_keys)
         try:
-            *headers, (cursor, found) = accepted(self._client.call([*_headers(self._found), scan]))
+            *headers, size, scanned = self._client.call([*_headers(self._found), ("DBSIZE",), scan])
+            size, (cursor, found) = accepted([size, scanned])
             gone = self._take_away(self._silent(self._found, headers))
         except StoreUnavailable as error:
             if not self._failed:
@@ -60,6 +63,7 @@ class Sweep:
             self._failed = True
             return 0
         self._failed = False
+        self._step_keys = max(STEP_KEYS, int(size * STEP_SHARE))
         self._cursor, self._found = cursor, [key for key in found if profile_version(key) is not None]
         self._gone += gone
         if cursor == b"0" and self._gone:
@@ -67,9 +71,10 @@ class Sweep:
             self._gone = 0
         return gone
 
-    def _silent(self, keys: Sequence[bytes], headers: Sequence[bytes]) -> list[bytes]:
+    def _silent(self, keys: Sequence[bytes], headers: Sequence[Any]) -> list[bytes]:
         today = day_of(self._clock())
-        days = map(written_day, headers)
+        # a key that cannot be read is left alone: it must not hold up the others
+        days = [written_day(header) if isinstance(header, bytes) else None for header in headers]
         return [
             key for key, day in zip(keys, days, strict=True) if day is not None and today - day > KEEP_DAYS
         ]
@@ -77,7 +82,8 @@ class Sweep:
     def _take_away(self, keys: Sequence[bytes]) -> int:
         if not keys:
             return 0
-        _, *headers = accepted(self._client.call([("WATCH", *keys), *_headers(keys)]))
+        watched, *headers = self._client.call([("WATCH", *keys), *_headers(keys)])
+        accepted([watched])
         # a key that is written from here on lets nothing of this go; it comes round again
         silent = self._silent(keys, headers)
         unlink: list[Command] = [("UNLINK", *silent)] if silent else []

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def said() -> dict[str, list[dict[str, str]]]:
-    script = ROOT / "tests" / "conformance" / "drift_alibi_script.py"
+    script = ROOT / "tests" / "support" / "drift_alibi_script.py"
     ended = subprocess.run(
         [str(PYTHON), str(script)], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
         timeout=180, check=False,

@@ -26,8 +26,9 @@ from features.store.state_versions import serving
 from features.store.views import FRAUDS_OF, PAYMENTS_OF, VIEWS, View
 from features.transaction import Transaction, from_ms
 from streams.contracts.json_encoding import encode
-from streams.log.records import EntityItem, EntityItems, LabelStatement, decode_features, encode_items
+from streams.log.records import EntityItem, EntityItems, LabelStatement, encode_items
 from streams.processor import takeover
+from tests.support.feature_batches import decode_features
 from tests.support.parity_world import APPENDED_MS, PARTITIONS, MemoryLog, MemoryRedis, Record, Worker
 from tests.support.two_state_versions import Mirror, prepare, reading
 from tests.support.whole import whole

@@ -23,7 +23,7 @@ from features.kernels.columns import columns_of
 from features.feast_repo.definitions import HISTORY_VIEW, SCORING_VIEW, SERVED_VIEW, definitions
 from features.store.profile_batch import Gather
 from features.replay import replay
-from models.scoring.scorer import _reason
+from models.scoring.scorer import _words
 from features.transaction import Transaction, from_ms
 
 START = 1_760_000_000_000
@@ -50,7 +50,7 @@ print(json.dumps({
     "customer": offline[:, INDEX["customer_whole_24h"]].tolist(),
     "before": gather.known_before(np.array([rows[-1].event_ms] * 4))[0, column].item(),
     "feast": all("card_whole_24h" in fields[view] for view in views),
-    "reason": _reason(column, 3.0, 1.5),
+    "reason": _words(FEATURES[column])(3.0, 1.5),
     "documented": next(f.error for f in FEATURES if f.name == "card_whole_24h"),
 }))
 """

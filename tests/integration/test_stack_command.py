@@ -90,7 +90,7 @@ def test_the_embedded_form_starts_anew_each_time(tmp_path: Path, free_port_base:
 def test_the_embedded_form_refuses_a_real_log(tmp_path: Path, free_port_base: Callable[[], int]) -> None:
     (tmp_path / "kafka" / "data").mkdir(parents=True)
     settings = stack.settings_for(tmp_path, free_port_base(), embedded=True)
-    with pytest.raises(stack.StackUsageError, match="real Kafka's log"):
+    with pytest.raises(stack.StackUsageError, match="the log of a real Kafka"):
         stack.start(settings, only=("kafka",))
     assert not marked(settings)
 

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 
 #: time left of what has no deadline (backlogs, replays)
 UNLIMITED_MS = float("inf")
+#: what the reasons of such a batch may take: a replica must hand a batch over within seconds, or its records are another's
+_WITHOUT_DEADLINE_MS = 500.0
 #: of a batch request that names no deadline: so many times that of a single transaction
 BATCH_DEADLINES = 10
 
@@ -73,7 +75,7 @@ class ExplanationShare:
     def spare_ms(self, left: float) -> float:
         """What they may take when ``left`` ms are left; zero or less where they are left out."""
         if left == UNLIMITED_MS:
-            return left
+            return _WITHOUT_DEADLINE_MS
         return min(left - self.reserve_ms, left * self.of_left, self.max_ms)
 
     def wait_s(self, left: float) -> float:

@@ -110,9 +110,15 @@ class Judged(NamedTuple):
     lacking: Mapping[int, Literal["model", "rules"]]
     bare: set[int]
 
-    def left_ms(self, now_ms: float) -> float:
-        """Of the most pressing deadline: the whole batch leaves together."""
-        return min(left_ms(case.deadline_ms, case.received_ms, now_ms) for case in self.cases)
+    def to_explain(self, now_ms: float, reserve_ms: float) -> tuple[list[int], float]:
+        """The rows that there is time to explain, and the least time left, ms, of those that are not late.
+
+        The batch leaves together. A row with no more than ``reserve_ms`` left goes without reasons itself; it does not take them from the
+        others, whose reasons cost it less than they cost anybody who reviews them.
+        """
+        left = [left_ms(case.deadline_ms, case.received_ms, now_ms) for case in self.cases]
+        rows = [row for row in self.wanted if left[row] > reserve_ms]
+        return rows, min((each for each in left if each > reserve_ms), default=0.0)
 
 
 @dataclass
@@ -183,7 +189,8 @@ class Decider:
         if not judged.wanted or judged.scorer is None:
             return 0.0
         self.cost.begin(judged.scorer)
-        return self.cost.of(min(len(judged.wanted), self.cost.fitting(judged.left_ms(self.clock() * 1000))))
+        rows, left = judged.to_explain(self.clock() * 1000, self.cost.share.reserve_ms)
+        return self.cost.of(min(len(rows), self.cost.fitting(left)))
 
     def finish(self, judged: Judged) -> list[Decision]:
         """The decisions, with as many reasons as time allows."""
@@ -191,8 +198,9 @@ class Decider:
         reasons: dict[int, list[Reason]] = {}
         unexplained: set[int] = set()
         if wanted and scorer is not None:
-            left = judged.left_ms(self.clock() * 1000)
-            reasons, unexplained = explain_within(scorer, matrix, wanted, self.cost, self.calls, left)
+            rows, left = judged.to_explain(self.clock() * 1000, self.cost.share.reserve_ms)
+            reasons = explain_within(scorer, matrix, rows, self.cost, self.calls, left)
+            unexplained = set(wanted) - reasons.keys()
         whole = scorer is not None and not lacking
         # everything that takes time is done; what follows is encoding and the hand-over to the broker
         moments = _Moments(self.clock() * 1000)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from models.decision import Reason
 from models.scoring.scorer import ReasonRow, Scorer
-from services.scoring.decision.deadline import AT_ONCE_MS, STREAM, UNLIMITED_MS, ExplanationShare
+from services.scoring.decision.deadline import AT_ONCE_MS, STREAM, ExplanationShare
 from services.scoring.decision.timed_calls import TimedCalls
 
 logger = logging.getLogger(__name__)
@@ -56,10 +56,7 @@ class ExplanationCost:
 
     def fitting(self, left_ms: float) -> int:
         """Rows that fit into the time left, keeping the reserve."""
-        spare_ms = self.share.spare_ms(left_ms)
-        if spare_ms == UNLIMITED_MS:
-            return 1 << 30
-        return max(0, int((spare_ms - self.fixed_ms) / max(self.row_ms, 0.001)))
+        return max(0, int((self.share.spare_ms(left_ms) - self.fixed_ms) / max(self.row_ms, 0.001)))
 
     def affordable(self, left_ms: float) -> int:
         """As ``fitting``, for a batch that then explains them; where none fit, they are taken to cost less next time."""
@@ -84,12 +81,12 @@ def explain_within(
     cost: ExplanationCost,
     calls: TimedCalls,
     left_ms: float,
-) -> tuple[dict[int, list[Reason]], set[int]]:
-    """Reasons by row of as many of the ``wanted`` rows as the time left allows; and those that went without."""
+) -> dict[int, list[Reason]]:
+    """Reasons, by row, of as many of the ``wanted`` rows as the time left allows."""
     cost.begin(scorer)
     chosen = wanted[: cost.affordable(left_ms)]
     if not chosen:
-        return {}, set(wanted)
+        return {}
 
     def explain() -> list[list[ReasonRow]]:
         started = time.perf_counter()
@@ -98,18 +95,14 @@ def explain_within(
         return explained
 
     try:
-        if left_ms == UNLIMITED_MS or cost.at_once:
-            explained = explain()
-        else:
-            explained = calls.call(explain, cost.share.wait_s(left_ms))
+        explained = explain() if cost.at_once else calls.call(explain, cost.share.wait_s(left_ms))
     except TimeoutError as error:
         logger.warning("bundle %s explains nothing of %d rows: %s", scorer.version, len(chosen), error)
-        return {}, set(wanted)
+        return {}
     except Exception:  # the decision goes out without reasons, and says so
         logger.exception("bundle %s failed to explain", scorer.version)
-        return {}, set(wanted)
-    reasons = {
+        return {}
+    return {
         i: [Reason(code, text, round(contribution, 4)) for code, text, contribution in row]
         for i, row in zip(chosen, explained, strict=True)
     }
-    return reasons, set(wanted) - set(chosen)

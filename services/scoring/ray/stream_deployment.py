@@ -22,7 +22,7 @@ from streams.runtime.settings import Settings, load_settings
 logger = logging.getLogger(__name__)
 
 PREFIX = "scoring-stream"
-#: a second replica loads a new bundle so much later than the first, the edge's in between (``http_parts``)
+#: a second replica loads a new bundle so much later than the first, the edge's in between (``services.scoring.http.wiring``)
 LOAD_AFTER_S = 4.0
 #: for an assignment and the bundle: 2 to 5 s, and where the kernels are compiled for the first time half a minute more
 WARM_WITHIN_S, ROLLOUTS_WITHIN_S = 45.0, 10.0

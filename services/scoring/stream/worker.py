@@ -31,7 +31,6 @@ from streams.log.feature_batch import (
     FeatureBatch,
     FeatureBatchError,
     decode_batch,
-    encode_batch,
 )
 from streams.log.other_catalogues import ALL_KNOWN, Layouts, OtherCatalogue, own_block
 from streams.log.records import (
@@ -41,7 +40,7 @@ from streams.log.records import (
 )
 from streams.log.source_offsets import SourceOffsets, unseen
 from streams.log.topics import DECISIONS as DECISIONS_TOPIC
-from streams.log.topics import FEATURES
+from streams.log.topics import FEATURES, TRANSACTIONS
 from streams.runtime.dead_letters import dead_letter, send_dead_letter
 from streams.runtime.kafka.broker_loss import BrokersForgotten, remembering
 from streams.runtime.kafka.clients import (
@@ -66,8 +65,8 @@ from streams.runtime.settings import Settings
 logger = logging.getLogger(__name__)
 
 GROUP = "scoring"
-#: records that are decided together, of up to MAX_ROWS rows: even so it takes a fraction of FRESH_S
-MAX_RECORDS = 16
+#: records that are decided together, of up to MAX_ROWS rows each: even if all must be tried one by one it takes less than FRESH_S
+MAX_RECORDS = 4
 #: below the consumer's session timeout: what a frozen replica had not sent expires before another one takes over
 MESSAGE_TIMEOUT_MS = 5000
 #: below the session timeout (6 s) too: what was fetched longer ago may be another replica's by now
@@ -125,10 +124,9 @@ class Decided(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """What allows no decision: a message's value, or a batch of one of its rows."""
+    """What allows no decision: a record of `features` that cannot be read, or the transaction of one of its rows."""
 
-    message: Message
-    value: bytes | None
+    source: Fetched
     error: Exception
 
 
@@ -273,7 +271,8 @@ class StreamScorer:
             try:
                 batch = decode_batch(message.value(), partition)
             except FeatureBatchError as error:
-                refused.append(Refused(message, message.value(), error))
+                source = Fetched(FEATURES.name, partition, message.offset() or 0, message.value())
+                refused.append(Refused(source, error))
                 continue
             rows = unseen(batch, self._seen)
             repeated += len(batch) - (len(rows) if rows else 0)
@@ -286,6 +285,9 @@ class StreamScorer:
         for bad in [*refused, *undecided]:
             self._check_fresh()
             _refuse(bad, producer)
+        if refused or undecided:
+            # a later decision of the same partition would hide a row whose dead letter is not there yet
+            flush(producer, MESSAGE_TIMEOUT_MS / 1000 + 1)
         self._produce(decided, producer)
         flush(producer, MESSAGE_TIMEOUT_MS / 1000 + 1)
         self._done.update(positions)
@@ -334,8 +336,7 @@ class StreamScorer:
         except BAD_VALUE as error:
             if len(taken) == 1 and len(taken[0].rows) == 1:
                 logger.exception("a row cannot be decided")
-                (value,) = encode_batch(taken[0].rows)
-                return [], [Refused(taken[0].message, value, error)]
+                return [], [Refused(_transaction_of(taken[0].rows), error)]
         # one bad row costs the others a few more tries, not each a try of its own
         decided, undecided = [], []
         for half in _halves(taken):
@@ -468,14 +469,20 @@ def _count(decided: Sequence[tuple[Decision, int]], now_s: float) -> None:
     observe_many(DECISION_LATENCY, [max(0.0, now_s - received_ms / 1000) for _, received_ms in decided])
 
 
+def _transaction_of(row: FeatureBatch) -> Fetched:
+    """The only row's transaction as its record on `transactions`: the books count it there, and a person can mend and send it again."""
+    try:
+        value = encode(row.transactions()[0])
+    except BAD_VALUE:
+        value = None
+    return Fetched(TRANSACTIONS.name, row.partition, row.columns.offset[0], value)
+
+
 def _refuse(bad: Refused, producer: AcknowledgedProducer) -> None:
     """What allows no decision: kept for a person, and passed."""
-    message = bad.message
-    source = Fetched(
-        message.topic() or FEATURES.name, message.partition() or 0, message.offset() or 0, bad.value
-    )
-    text = mask_card_numbers(f"no decision from this features record: {bad.error}".encode()).decode()
-    send_dead_letter(producer, dead_letter(source, InvalidEvent("poison", "", text), int(time.time() * 1000)))
+    text = mask_card_numbers(f"no decision from its features: {bad.error}".encode()).decode()
+    letter = dead_letter(bad.source, InvalidEvent("poison", "", text), int(time.time() * 1000))
+    send_dead_letter(producer, letter)
 
 
 def last_decided(settings: Settings, partition: int) -> int:

@@ -33,6 +33,9 @@ class Store(MemoryRedis):
         #: done once, right after keys are watched
         self.meanwhile: list[Any] = []
         self.refused: Exception | None = None
+        #: what DBSIZE says; how many keys each SCAN was to look at; keys that cannot be read
+        self.size, self.counts = 0, list[int]()
+        self.unreadable: set[bytes] = set()
 
     def call(self, commands: Any) -> list[Any]:
         if self.away:
@@ -52,8 +55,12 @@ class Store(MemoryRedis):
     def _one(self, command: Any) -> Any:
         if command[0] == "SCAN" and self.refused:
             return self.refused
+        if command[0] == "DBSIZE":
+            return self.size
+        if command[0] == "GETRANGE" and command[1] in self.unreadable:
+            return ReplyError("WRONGTYPE Operation against a key holding the wrong kind of value")
         if command[0] == "SCAN":
-            assert command[4:] == ("COUNT", STEP_KEYS)
+            self.counts.append(command[5])
             found = sorted(name for name in self.values if fnmatchcase(name, command[3]))
             start = int(command[1])
             more = start + self.step < len(found)
@@ -151,9 +158,26 @@ def test_a_step_looks_at_no_more_than_it_was_given(keys: int) -> None:
 
     store.call = counting  # type: ignore[method-assign]
     assert swept(store, 60) == 0
-    # one round a step: the last keys' headers, and the next keys
-    assert len(asked) == 60 and max(asked) <= 1 + store.step
-    assert sum(asked) - 60 >= keys
+    # one round a step: the last keys' headers, the store's size, and the next keys
+    assert len(asked) == 60 and max(asked) <= 2 + store.step
+    assert sum(asked) - 2 * 60 >= keys
+
+
+def test_a_large_store_is_passed_in_a_day_all_the_same() -> None:
+    store = Store()
+    swept(store, 2)
+    assert store.counts == [STEP_KEYS, STEP_KEYS]
+    store.size, store.counts = 1_000 * DAY_S, []
+    swept(store, 3)
+    assert store.counts == [STEP_KEYS, 1_000, 1_000]
+
+
+def test_a_key_that_cannot_be_read_stays_and_holds_up_no_other() -> None:
+    store = Store()
+    store.call([write(CARD_STATE, name, 5) for name in ("a", "b", "c")])
+    store.unreadable = {key(CARD_STATE, "b", 2)}
+    assert swept(store) == 2
+    assert set(store.values) == {key(CARD_STATE, "b", 2).decode()}
 
 
 def test_days_are_counted_from_1970() -> None:

@@ -239,6 +239,16 @@ def test_in_the_stream_little_time_costs_the_reasons_only(tmp_path: Path, scorer
     check(STEPS["slow explanations"], decision)
 
 
+def test_in_the_stream_a_late_transaction_takes_no_reasons_from_the_others(
+    tmp_path: Path, scorer: Failing
+) -> None:
+    worker = stream_worker(tmp_path)
+    worker._live.scorer = scorer
+    late, other = decide(worker, record(0, left_ms=-40), record(1))
+    check(STEPS["slow explanations"], late)
+    check(STEPS["nothing is missing"], other)
+
+
 def test_in_the_stream_explanations_that_hang_are_waited_for_once_and_come_back(
     tmp_path: Path, scorer: Failing
 ) -> None:
@@ -536,7 +546,9 @@ def test_explanations_have_a_budget_a_batch_and_a_stall_does_not_end_them() -> N
     assert cost.affordable(STREAM.reserve_ms + 1) == 2
     assert cost.affordable(STREAM.reserve_ms) == cost.affordable(-5) == 0
     assert cost.row_ms == 0.5, "no time at all says nothing about what a row costs"
-    assert cost.affordable(float("inf")) > 1e6
+    assert cost.affordable(float("inf")) == 1000, (
+        "half a second where there is no deadline: a batch must be handed over"
+    )
     cost.fixed_ms = 2.0
     assert (cost.affordable(1000), cost.of(4)) == ((STREAM.max_ms - 2.0) / 0.5, 4.0)
     cost.learn(1, 0.5)

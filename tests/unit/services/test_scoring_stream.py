@@ -480,10 +480,31 @@ def test_one_bad_row_costs_its_batch_nothing(scorer: StreamScorer) -> None:
     rows = [row(number, appended_ms=1 << 60 if number in (3, 17) else 5) for number in range(20)]
     handle(scorer, producer, batch(7, *rows), batch(8, row(20)))
     assert producer.decided == [(0, number) for number in range(21) if number not in (3, 17)]
-    # a person gets the row, and where its batch is
-    assert [letter.source_offset for letter in producer.letters] == [7, 7]
-    kept = [decode_features(letter.original_bytes()) for letter in producer.letters]
-    assert kept == [rows[3], rows[17]]
+    # a person gets the transaction and its place on `transactions`, where the books count it
+    assert [(letter.source_topic, letter.source_offset) for letter in producer.letters] == [
+        ("transactions", 3), ("transactions", 17),
+    ]  # fmt: skip
+    kept = [parse_transaction(letter.original_bytes()) for letter in producer.letters]
+    assert kept == [rows[3].transaction, rows[17].transaction]
+
+
+def test_a_refused_row_is_a_dead_letter_before_anything_later_is_decided(scorer: StreamScorer) -> None:
+    """Else a crash between the two would hide it: what is at or below the newest decision is taken for decided."""
+    producer = Producer()
+    order: list[str] = []
+    produce, flush_all = producer.produce, producer.flush
+
+    def produced(topic: str, *args: Any, **record: Any) -> None:
+        order.append(topic)
+        produce(topic, *args, **record)
+
+    def flushed(*args: Any) -> int:
+        order.append("flush")
+        return flush_all(*args)
+
+    producer.produce, producer.flush = produced, flushed  # type: ignore[method-assign]
+    handle(scorer, producer, batch(7, row(0, appended_ms=1 << 60), row(1)))
+    assert order == ["dead-letters", "flush", "decisions", "flush"]
 
 
 @settings(deadline=None, max_examples=30)
