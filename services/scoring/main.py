@@ -1,6 +1,6 @@
-"""The scoring process: starts a Ray of its own on this machine and runs both Serve deployments until told to stop.
+"""The scoring process: starts its own Ray on this machine and runs both Serve deployments until it is stopped.
 
-Ray's processes end with this one. It exits when Serve cannot keep a deployment up, and the supervisor starts it again.
+Ray's processes end with it. It exits when Serve cannot keep a deployment up, and the supervisor restarts it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,23 @@ from streams.runtime.process import Process, start_process
 
 logger = logging.getLogger(__name__)
 
-#: an application may be unhealthy this long (a replica restarts) before the whole process starts over
+#: an application may be unhealthy this long (a replica restarts) before the whole process exits
 UNHEALTHY_FOR_S = 60.0
-#: asking Serve for its state costs 25 ms of CPU, here and in its controller
+#: asking Serve for its status costs 25 ms of CPU, here and in its controller
 LOOK_EVERY_S = 5.0
 BROKEN = {"DEPLOY_FAILED", "UNHEALTHY"}
 HTTP_REPLICAS = 1
 
 
 def run(process: Process) -> None:
-    """Run until asked to stop, or until an application stays broken."""
+    """Run until stopped, or until an application stays broken.
+
+    Raises:
+        SystemExit: an application was broken for longer than UNHEALTHY_FOR_S.
+    """
     settings = process.settings
     apply(ray_environment(settings))
-    # imported here: Ray Serve reads its environment, which is this stack's, when it is imported
+    # imported here: Ray Serve reads the environment set above at import
     import ray
     from ray import serve
 
@@ -40,7 +44,7 @@ def run(process: Process) -> None:
         address="local",
         namespace="tollgate",
         num_cpus=max(2, os.cpu_count() or 1),
-        # None: as many as Ray finds on the machine
+        # None: Ray counts the machine's GPUs
         num_gpus=settings.gpus,
         include_dashboard=False,
         object_store_memory=100 * 2**20,
@@ -69,12 +73,12 @@ def run(process: Process) -> None:
         logger.info("serving on %s", settings.http)
         _watch(process, lambda: {name: str(app.status) for name, app in serve.status().applications.items()})
     finally:
-        # Serve's own orderly shutdown takes up to 30 s and has nothing to save: the log says where to go on
+        # Serve's own shutdown takes up to 30 s and has nothing to save: the next process resumes from Kafka
         ray.shutdown()
 
 
 def _watch(process: Process, states_now: Any) -> None:
-    """Until stop: end with an error when an application stays broken for longer than a replica's restart takes."""
+    """Wait for stop; exit with an error when an application stays broken for longer than a replica's restart takes."""
     broken_since: float | None = None
     while not process.stop.wait(LOOK_EVERY_S):
         states = states_now()
@@ -82,9 +86,9 @@ def _watch(process: Process, states_now: Any) -> None:
             broken_since = None
         elif broken_since is None:
             broken_since = time.monotonic()
-            logger.warning("applications: %s", states)
+            logger.warning("unhealthy Serve applications: %s", states)
         elif time.monotonic() - broken_since > UNHEALTHY_FOR_S:
-            raise SystemExit(f"Serve could not bring the deployments up again: {states}")
+            raise SystemExit(f"Serve could not restart the deployments: {states}")
 
 
 if __name__ == "__main__":

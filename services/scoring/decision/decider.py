@@ -1,9 +1,12 @@
-"""From features to decisions: one bundle, one batch, no Kafka and no HTTP. Used by the stream and by the HTTP edge.
+"""Turns a batch of features into decisions with one bundle; knows no Kafka and no HTTP. Used by the stream and by the HTTP edge.
 
-A decision is ``scored`` when everything it wanted was there, ``degraded`` when something was missing or left out
-(``degraded_by`` says what): reasons, entities' features, entries that rules read and the record's catalogue has not, or the
-score itself, where no entity's features could be read or a model fails on a batch: then the bundle's rules speak alone. It is ``not_scored`` when there is no
-bundle, or the record's catalogue has not all that the model reads.
+Status of a decision:
+
+- ``scored``: nothing was missing.
+- ``degraded``: something was missing or left out, and ``degraded_by`` names it: reasons, features of entities, features that rules
+  read but the record's catalogue lacks, or the score. Without a score (no entity's features could be read, or the model failed)
+  only the bundle's rules decide.
+- ``not_scored``: there is no bundle, or the record's catalogue lacks a feature that the model reads.
 """
 
 from __future__ import annotations
@@ -52,9 +55,9 @@ Status = Literal["scored", "degraded", "not_scored"]
 
 
 class Case(NamedTuple):
-    """One transaction to decide: what is known of it beside its row of features. Times in ms since 1970.
+    """One transaction to decide, with everything but its row of features. Times in ms since 1970.
 
-    ``catalogue`` is the one that its features were made with, whatever this code's is.
+    ``catalogue``: hash of the catalogue that its features were made with, which may differ from this code's.
     """
 
     transaction: Transaction
@@ -66,7 +69,7 @@ class Case(NamedTuple):
 
 
 class CaseColumns:
-    """The cases' transactions by field, each made when a policy names it."""
+    """The transactions' fields as columns, each built when a policy reads it."""
 
     def __init__(self, cases: Sequence[Case]) -> None:
         self._cases = cases
@@ -77,7 +80,7 @@ class CaseColumns:
 
 
 class _Moments:
-    """Times of one batch as decisions carry them: many of its records were appended in the same millisecond."""
+    """Converted times of one batch, cached: many of its records were appended in the same millisecond."""
 
     def __init__(self, now_ms: float) -> None:
         self.now = from_ms(int(now_ms))
@@ -85,7 +88,7 @@ class _Moments:
         self._known: dict[int, tuple[datetime, float]] = {}
 
     def of(self, received_ms: int) -> tuple[datetime, float]:
-        """A time of receipt (ms), and how long ago that is in ms."""
+        """The time of receipt as a datetime, and the latency since then, ms. ``received_ms``: since 1970."""
         known = self._known.get(received_ms)
         if known is None:
             latency_ms = round(max(0.0, self._now_ms - received_ms), 2)
@@ -94,27 +97,27 @@ class _Moments:
 
 
 class Judged(NamedTuple):
-    """A batch of n cases that is decided but for its reasons."""
+    """A batch of n cases with scores and decisions, still without reasons."""
 
     cases: Sequence[Case]
     matrix: npt.NDArray[np.float32]
     scorer: Scorer | None
     policy: Policy
-    #: float32 (n,), NaN where there is none; int8 (n,), see ``models.policy.policy.DECISIONS``
+    #: float32 (n,), NaN without a score; int8 (n,), index into ``models.policy.policy.DECISIONS``
     scores: npt.NDArray[np.float32]
     codes: npt.NDArray[np.int8]
     rules: Sequence[list[str]]
-    #: rows that are to be explained
+    #: rows to explain
     wanted: list[int]
-    #: see ``_lacking`` and ``_bare``
-    lacking: Mapping[int, Literal["model", "rules"]]
-    bare: set[int]
+    #: see ``_missing_inputs`` and ``_stateless``
+    missing_inputs: Mapping[int, Literal["model", "rules"]]
+    stateless: set[int]
 
     def to_explain(self, now_ms: float, reserve_ms: float) -> tuple[list[int], float]:
-        """The rows that there is time to explain, and the least time left, ms, of those that are not late.
+        """The rows to explain that are not late, and the shortest time left among all rows that are not late, ms. ``now_ms``: since 1970.
 
-        The batch leaves together. A row with no more than ``reserve_ms`` left goes without reasons itself; it does not take them from the
-        others, whose reasons cost it less than they cost anybody who reviews them.
+        The batch is sent as a whole. A row with at most ``reserve_ms`` left gets no reasons itself, but does not stop those of the other
+        rows: waiting for them delays it by a few milliseconds at most.
         """
         left = [left_ms(case.deadline_ms, case.received_ms, now_ms) for case in self.cases]
         rows = [row for row in self.wanted if left[row] > reserve_ms]
@@ -123,10 +126,10 @@ class Judged(NamedTuple):
 
 @dataclass
 class Decider:
-    """Turns batches into decisions with the scorer that is live at the moment of the call.
+    """Turns batches into decisions with the scorer passed to each call.
 
-    ``clock`` gives seconds since 1970. It is read again wherever time has passed, so that a decision carries the time at which it
-    is handed over, and what is left of a deadline is left now.
+    ``clock`` gives seconds since 1970. It is read again after each step that takes time, so that ``decided_at`` and the time left
+    are current.
     """
 
     arm: str = "champion"
@@ -136,7 +139,7 @@ class Decider:
     calls: TimedCalls = field(default_factory=TimedCalls)
 
     def __post_init__(self) -> None:
-        # made ready now: the first decision without a model must not wait for it
+        # compile it now: the first decision without a model must not wait for it
         _ = FALLBACK.evaluation
 
     def decide(
@@ -146,7 +149,7 @@ class Decider:
         scorer: Scorer | None,
         other_catalogue: OtherCatalogue | None = None,
     ) -> list[Decision]:
-        """Decide a batch wholly with one scorer: ``judge``, then ``finish``."""
+        """Decide a batch with one scorer: ``judge``, then ``finish``."""
         return self.finish(self.judge(cases, matrix, scorer, other_catalogue))
 
     def judge(
@@ -162,30 +165,30 @@ class Decider:
             cases: n transactions.
             matrix: float32 (n, WIDTH), their features in this code's catalogue order.
             scorer: None while there is no bundle.
-            other_catalogue: which rows are of other catalogues, and what is known of them (``streams.log.other_catalogues.aligned_rows``).
+            other_catalogue: rows of other catalogues, and which of their columns are known (``streams.log.other_catalogues.aligned_rows``).
         """
-        lacking = _lacking(other_catalogue, scorer) if other_catalogue else {}
+        missing_inputs = _missing_inputs(other_catalogue, scorer) if other_catalogue else {}
         scores = np.full(len(cases), np.nan, dtype=np.float32)
-        bare: set[int] = set()
+        stateless: set[int] = set()
         if scorer is not None:
             try:
                 scores = scorer.score(matrix)
-                bare = _bare(cases)
-            except Exception:  # a model that fails must not silence decisions: its bundle's rules speak
+                stateless = _stateless(cases)
+            except Exception:  # a failing model must not stop decisions: its bundle's rules decide
                 MODEL_FAILURES.inc()
                 logger.exception("bundle %s failed to score %d rows", scorer.version, len(cases))
-        unfit = [*bare, *(row for row, what in lacking.items() if what == "model")]
+        unfit = [*stateless, *(row for row, what in missing_inputs.items() if what == "model")]
         if unfit:
-            # a model that misses what it learnt from says nothing; rules go on, they know what is unknown
+            # no score without the inputs that the model was trained on; rules still run, because they handle unknown values
             scores = scores.copy()
             scores[unfit] = np.nan
         policy = scorer.policy if scorer is not None else FALLBACK
         codes, rules = policy.decide(scores, matrix, CaseColumns(cases), self.clock() * 1000, self.failures)
         wanted = np.flatnonzero((codes > 0) & ~np.isnan(scores)).tolist() if scorer is not None else []
-        return Judged(cases, matrix, scorer, policy, scores, codes, rules, wanted, lacking, bare)
+        return Judged(cases, matrix, scorer, policy, scores, codes, rules, wanted, missing_inputs, stateless)
 
     def explanation_ms(self, judged: Judged) -> float:
-        """What ``finish`` is expected to spend on reasons, ms."""
+        """Time that ``finish`` is expected to spend on reasons, ms."""
         if not judged.wanted or judged.scorer is None:
             return 0.0
         self.cost.begin(judged.scorer)
@@ -194,15 +197,15 @@ class Decider:
 
     def finish(self, judged: Judged) -> list[Decision]:
         """The decisions, with as many reasons as time allows."""
-        cases, matrix, scorer, policy, scores, codes, rules, wanted, lacking, bare = judged
+        cases, matrix, scorer, policy, scores, codes, rules, wanted, missing_inputs, stateless = judged
         reasons: dict[int, list[Reason]] = {}
         unexplained: set[int] = set()
         if wanted and scorer is not None:
             rows, left = judged.to_explain(self.clock() * 1000, self.cost.share.reserve_ms)
             reasons = explain_within(scorer, matrix, rows, self.cost, self.calls, left)
             unexplained = set(wanted) - reasons.keys()
-        whole = scorer is not None and not lacking
-        # everything that takes time is done; what follows is encoding and the hand-over to the broker
+        whole = scorer is not None and not missing_inputs
+        # all slow steps are done; only encoding and sending follow
         moments = _Moments(self.clock() * 1000)
         version = scorer.version if scorer is not None else "none"
         out = []
@@ -211,13 +214,13 @@ class Decider:
         ):
             status: Status = "scored"
             degraded_by: list[str] = []
-            # as nearly all are: nothing is missing, nothing failed
+            # skipped for nearly all rows: nothing is missing, nothing failed
             if not (whole and not case.missing and score == score and i not in unexplained):
                 status, degraded_by = _degradation(
                     case,
-                    lacking.get(i),
+                    missing_inputs.get(i),
                     scorer,
-                    failed=score != score and i not in bare,
+                    failed=score != score and i not in stateless,
                     unexplained=i in unexplained,
                 )
             tx = case.transaction
@@ -242,7 +245,7 @@ def _degradation(
     failed: bool,
     unexplained: bool,
 ) -> tuple[Status, list[str]]:
-    """How well founded a decision is, and what it went without."""
+    """A decision's status, and the names of what was missing."""
     degraded_by = [name for bit, name in MISSING_NAMES if case.missing & bit]
     status: Status = "scored"
     if lacks is not None:
@@ -258,8 +261,8 @@ def _degradation(
     return "degraded" if degraded_by and status == "scored" else status, degraded_by
 
 
-def _bare(cases: Sequence[Case]) -> set[int]:
-    """Rows of which nothing but the transaction is known: no model has learnt from such, a new card's are not unknown."""
+def _stateless(cases: Sequence[Case]) -> set[int]:
+    """Rows without any entity's features. No model was trained on such rows; a new card is different, its counts are known."""
     return {
         row
         for row, case in enumerate(cases)
@@ -267,16 +270,16 @@ def _bare(cases: Sequence[Case]) -> set[int]:
     }
 
 
-def _lacking(
+def _missing_inputs(
     other_catalogue: Mapping[int, Known | None], scorer: Scorer | None
 ) -> dict[int, Literal["model", "rules"]]:
-    """Which rows of other catalogues lack entries that the model or, short of that, only its policy's rules read."""
+    """Rows of other catalogues that lack features: "model" if the model reads one of them, "rules" if only the policy's rules do."""
     needed = np.zeros(len(INDEX), bool)
     named = np.zeros(len(INDEX), bool)
     if scorer is not None:
         needed[scorer.columns] = True
         named[[INDEX[name] for name in scorer.policy.features]] = True
-    # one answer for each catalogue: its rows share what is known of them
+    # computed once per catalogue: its rows share one array of known columns
     answers: dict[int, Literal["model", "rules"] | None] = {}
     out: dict[int, Literal["model", "rules"]] = {}
     for row, known in other_catalogue.items():

@@ -1,9 +1,9 @@
-"""Reasons of reviewed and declined rows, within what a batch can spare; what goes without them is named.
+"""Reasons of reviewed and declined rows, within the time that a batch has left; returns which rows got none.
 
-An explanation is worth less than the decision it belongs to, and the whole batch leaves together: approved transactions wait
-for the reasons of the others no longer than ``decision.deadline`` allows. What a row costs is measured when a model is warmed,
-so that its first explanation is one that the batch can afford. A model that explains a row within ``AT_ONCE_MS``, as compiled
-ones do, explains on the batch's own thread. A slower one explains on a thread that the batch can leave behind.
+A batch is sent as a whole, so approved transactions wait for the reasons of the others, but no longer than
+``decision.deadline`` allows. The cost per row is measured when a model is warmed, so even its first explanations fit the time.
+A model that explains a row within ``AT_ONCE_MS`` (every compiled one) runs on the batch's own thread. A slower one runs on
+another thread, which the batch can stop waiting for.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from services.scoring.decision.timed_calls import TimedCalls
 
 logger = logging.getLogger(__name__)
 
-#: what a row is taken to cost is less each time that none could be afforded, or nothing would ever be learnt again
+#: factor on the expected cost each time that no row fits: otherwise no explanation would ever run, and the cost never be measured again
 FORGET = 0.9
-#: an explanation counts as at most so many times what was expected: whoever measures while the machine stands still has measured
-#: the machine. Costs that stay high are believed within ten batches
+#: a measurement counts as at most this many times the expected cost, because a stall of the machine says nothing about
+#: the model. The expectation follows costs that stay high within ten batches
 SURPRISE = 2.0
 
 
 @dataclass
 class ExplanationCost:
-    """What explaining costs, ms: for any rows and for each, a moving mean, so that a batch knows how many it can afford."""
+    """Expected cost of explanations, ms: a fixed part and a moving mean per row; tells how many rows a batch can explain."""
 
     row_ms: float = 0.1
     fixed_ms: float = 0.0
-    #: what they may take of a batch's time left
+    #: the part of a batch's time left that they may take
     share: ExplanationShare = STREAM
-    #: whether a row takes so little that it is explained at once, by the measure of warming
+    #: whether a row costs at most AT_ONCE_MS, as measured at warming, so that it is explained on the batch's own thread
     at_once: bool = True
-    #: the version that it holds for
+    #: the model version measured
     _version: str = ""
 
     def begin(self, scorer: Scorer) -> None:
-        """From here on it is what a row of this model costs: as measured when it was warmed, until more is learnt."""
+        """Switch to this model: start from the cost measured when it was warmed."""
         if scorer.version != self._version:
             self._version = scorer.version
             if scorer.explanation_ms is not None:
@@ -51,15 +51,15 @@ class ExplanationCost:
                 self.at_once = self.of(1) <= AT_ONCE_MS
 
     def of(self, rows: int) -> float:
-        """What so many rows are expected to take together, ms."""
+        """Expected cost of explaining ``rows`` rows together, ms."""
         return self.fixed_ms + rows * self.row_ms if rows else 0.0
 
     def fitting(self, left_ms: float) -> int:
-        """Rows that fit into the time left, keeping the reserve."""
+        """How many rows fit into the time left, keeping the reserve."""
         return max(0, int((self.share.spare_ms(left_ms) - self.fixed_ms) / max(self.row_ms, 0.001)))
 
     def affordable(self, left_ms: float) -> int:
-        """As ``fitting``, for a batch that then explains them; where none fit, they are taken to cost less next time."""
+        """As ``fitting``, for a batch that will explain them. When no row fits, lowers the expected cost (FORGET)."""
         rows = self.fitting(left_ms)
         if not rows and self.share.spare_ms(left_ms) > 0:
             self.row_ms *= FORGET
@@ -67,9 +67,9 @@ class ExplanationCost:
         return rows
 
     def learn(self, rows: int, took_ms: float) -> None:
-        """A batch of so many rows has taken so long."""
+        """Update the expected cost with a measurement: ``rows`` rows took ``took_ms``."""
         took_ms = min(took_ms, SURPRISE * self.of(rows))
-        # a bundle is warmed beside traffic, and the machine may have been busy
+        # the fixed cost measured at warming may be too high, because traffic ran at the same time
         self.fixed_ms = min(self.fixed_ms, took_ms)
         self.row_ms = 0.8 * self.row_ms + 0.2 * max(0.0, took_ms - self.fixed_ms) / rows
 
@@ -82,7 +82,7 @@ def explain_within(
     calls: TimedCalls,
     left_ms: float,
 ) -> dict[int, list[Reason]]:
-    """Reasons, by row, of as many of the ``wanted`` rows as the time left allows."""
+    """Explain as many of the ``wanted`` rows as the time left allows: reasons by row."""
     cost.begin(scorer)
     chosen = wanted[: cost.affordable(left_ms)]
     if not chosen:
@@ -97,9 +97,9 @@ def explain_within(
     try:
         explained = explain() if cost.at_once else calls.call(explain, cost.share.wait_s(left_ms))
     except TimeoutError as error:
-        logger.warning("bundle %s explains nothing of %d rows: %s", scorer.version, len(chosen), error)
+        logger.warning("bundle %s did not explain %d rows in time: %s", scorer.version, len(chosen), error)
         return {}
-    except Exception:  # the decision goes out without reasons, and says so
+    except Exception:  # the decisions go out without reasons, marked `explanations`
         logger.exception("bundle %s failed to explain", scorer.version)
         return {}
     return {

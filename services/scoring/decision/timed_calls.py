@@ -1,4 +1,4 @@
-"""Calls that must not hold their caller up: made on a thread of their own, and waited for no longer than told."""
+"""Calls with a time limit: each runs on a separate thread, and its caller waits no longer than the limit."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Calls: TypeAlias = "SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]"
 
 
 class TimedCalls:
-    """One call at a time. One that cannot be waited for goes on unheard, and until it ends all others fail at once.
+    """One call at a time. A call over its limit keeps running; until it ends, all others fail at once.
 
-    The thread begins with the first call, and ends with the process: a call that hangs keeps nobody from stopping.
+    The thread starts with the first call. It is a daemon, so a call that hangs does not keep the process from ending.
     """
 
     def __init__(self) -> None:
@@ -25,10 +25,10 @@ class TimedCalls:
         self._thread: threading.Thread | None = None
 
     def call(self, work: Callable[[], Result], within_s: float) -> Result:
-        """What ``work`` returns or raises.
+        """Run ``work``; return what it returns, raise what it raises.
 
         Raises:
-            TimeoutError: not within ``within_s``, or one before it hangs.
+            TimeoutError: ``work`` took longer than ``within_s``, or an earlier call still hangs.
         """
         if self._hanging is not None and not self._hanging.done():
             raise TimeoutError("an earlier call still hangs")
@@ -38,7 +38,7 @@ class TimedCalls:
         try:
             return future.result(within_s)
         except TimeoutError:
-            # one that waits for another's end is not begun any more
+            # a call that has not started is cancelled and never runs
             if not future.cancel() and not future.done():
                 self._hanging = future
             raise
@@ -46,7 +46,7 @@ class TimedCalls:
     def _start(self) -> None:
         with self._lock:
             if self._thread is None:
-                # it knows the queue alone: this object goes when nobody else needs it, and the thread with it
+                # the thread refers to the queue only, so this object can be collected, which ends the thread
                 self._thread = threading.Thread(
                     target=_work_off, args=(self._calls,), name="timed-calls", daemon=True
                 )
@@ -57,13 +57,13 @@ class TimedCalls:
 
 
 def _work_off(calls: Calls) -> None:
-    """Make calls as they come, until None does."""
+    """Run calls from the queue until it gives None."""
     while (call := calls.get()) is not None:
         future, work = call
         if future.set_running_or_notify_cancel():
             try:
                 future.set_result(work())
-            except BaseException as error:  # noqa: BLE001 - it is the caller's, who gets it
+            except BaseException as error:  # noqa: BLE001 - raised in the caller
                 future.set_exception(error)
-        # what was called may hold a model that is replaced before the next one comes
+        # `work` may hold a model: do not keep it until the next call
         del call, future, work

@@ -1,9 +1,9 @@
-"""How much may be in flight, learned from how long answers took: additive increase, multiplicative decrease. Pure.
+"""Admission control: a limit on transactions in flight, learned from latencies (slow increase, fast decrease). Pure.
 
-Little's law: what is in flight divided by the throughput is the time that each one takes. So a bound on what is in
-flight is a bound on latency, and the right bound follows the throughput, which nobody knows beforehand and which
-falls when a broker collects its garbage. As TCP does (Chiu and Jain 1989), the gate opens slowly while answers leave
-their callers time, and closes fast when they do not.
+Little's law: latency is the number in flight divided by the throughput. A limit on the number in flight is therefore a
+limit on latency. The right limit depends on the throughput, which is unknown and changes, for instance while the broker
+collects garbage. As in TCP (Chiu and Jain 1989), the limit grows slowly while answers are early enough and falls fast when
+they are late.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from services.scoring.decision.deadline import LATE_SHARE
 
 @dataclass(frozen=True)
 class GateRules:
-    """Sizes in transactions. An answer is late once it took ``late_share`` of its caller's deadline."""
+    """Limits in transactions. An answer is late once it took ``late_share`` of its caller's deadline."""
 
-    #: where it begins, and where it comes back to when nobody pushes: room for what arrives while the machine stands still for a moment
+    #: the first limit, to which a lowered one returns even without load: room for what arrives during a short stall of the machine
     first: float = 128.0
-    #: where others take the machine, every answer is late and closing further only adds refusals
+    #: lower bound: where other processes use the CPUs, every answer is late, and a lower limit only adds refusals
     least: float = 32.0
     most: float = 4096.0
     late_share: float = LATE_SHARE
-    #: share of late answers in a window above which the gate closes
+    #: share of late answers in a window above which the limit falls
     bearable: float = 0.05
     window_s: float = 0.05
     closing: float = 0.7
@@ -31,7 +31,7 @@ class GateRules:
 
 
 class Gate:
-    """Counts what is in flight and says whether more may come in. Times in seconds of any one clock."""
+    """Counts transactions in flight and decides whether more may enter. Times in seconds, all of one clock."""
 
     def __init__(self, rules: GateRules) -> None:
         self._rules = rules
@@ -43,7 +43,7 @@ class Gate:
         self._was_full = False
 
     def enter(self, items: int) -> bool:
-        """Take room for ``items``; what is alone may always enter. Pair with ``leave`` when True."""
+        """Admit ``items`` if the limit allows; when nothing is in flight, always. After True, call ``leave`` or ``give_back``."""
         if self.in_flight > 0 and self.in_flight + items > self.limit:
             self._was_full = True
             return False
@@ -51,14 +51,14 @@ class Gate:
         return True
 
     def give_back(self, items: int) -> None:
-        """Leave without having taken any time."""
+        """Leave without a measurement."""
         self.in_flight -= items
 
     def leave(self, items: int, took_s: float, deadline_s: float, now_s: float) -> None:
-        """Give the room back, and learn from how long it took."""
+        """Leave, and learn from the time that it took."""
         self.in_flight -= items
         if now_s - took_s < self._began_s:
-            # it came in under the limit before this one and says nothing of this one: a stall is answered once
+            # admitted under an earlier limit: not counted against this one, so one stall lowers the limit once
             return
         self._done += items
         if took_s > self._rules.late_share * deadline_s:
@@ -72,7 +72,7 @@ class Gate:
         if self._late > rules.bearable * self._done:
             self.limit = max(rules.least, self.limit * rules.closing)
         elif self._was_full or self.limit < self._first:
-            # beyond where it began, an open gate that nobody pushes against has taught nothing
+            # above the first limit, grow only when it was reached: otherwise nothing was learned about it
             most = rules.most if self._was_full else self._first
             self.limit = min(most, self.limit * rules.opening + 1)
         self._done = self._late = 0

@@ -1,4 +1,4 @@
-"""One request at the edge, however many transactions it holds: one future, and a count of the answers that it lacks."""
+"""One request at the edge, for one or many transactions: one future, and a count of missing answers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 from services.scoring.edge.problems import Problem
 
-#: a decision's JSON, or why there is none
+#: a decision's JSON, or the Problem in its place
 Answer = bytes | Problem
 
 
 class Call:
-    """``future`` gives the answers in their order once all are there. It is this request's alone."""
+    """``future`` gives the answers in order once all are there. Each request has a future of its own."""
 
     __slots__ = ("_answers", "_left", "future", "timer")
 
@@ -26,14 +26,14 @@ class Call:
             self._finish(self._answers)
 
     def put(self, place: int, answer: Answer) -> None:
-        """Answer one transaction; each place is answered once."""
+        """Set the answer at index ``place``; call once per index."""
         self._answers[place] = answer
         self._left -= 1
         if self._left:
             return
         if self.timer is not None:
             self.timer.cancel()
-        # who waited may be gone
+        # the caller may have gone away and cancelled it
         if not self.future.done():
             self._finish(self._answers)
 
@@ -42,7 +42,7 @@ class Call:
 
 
 class SingleCall(Call):
-    """Its future gives the one decision's JSON, or raises the Problem."""
+    """A request of one transaction: its future gives the decision's JSON, or raises the Problem."""
 
     __slots__ = ()
 
@@ -53,7 +53,7 @@ class SingleCall(Call):
         (answer,) = answers
         if isinstance(answer, Problem):
             self.future.set_exception(answer)
-            # where nobody waits any more nobody retrieves it, and that is in order
+            # marks it as retrieved: asyncio would log an error if the caller has gone away
             self.future.exception()
         else:
             self.future.set_result(answer)

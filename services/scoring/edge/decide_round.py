@@ -25,8 +25,8 @@ from streams.log.records import MISSING_CARD, encode_edge_decision
 
 
 class Computed(NamedTuple):
-    """Features of n entries. ``seen``: DUPLICATE where the card's ring holds this very transaction already (its row means
-    nothing). A POSSIBLE repetition is none: nobody here gets this far whose id the index knows.
+    """Features of n entries. ``seen``: DUPLICATE where the card's recent payments already hold the transaction (its row has no
+    meaning). POSSIBLE counts as new here, because ids that the index knows were sorted out before.
     """
 
     rows: npt.NDArray[np.float32]
@@ -36,13 +36,10 @@ class Computed(NamedTuple):
     frauds_as_of: list[int]
 
     def headers(self, rows: Sequence[int], decisions: Sequence[bytes]) -> list[bytes]:
-        """What travels with published transactions: their decisions (JSON) and what those were made from.
-
-        ``rows``: which ones.
-        """
+        """Headers of published transactions: their decisions (JSON) and the features they were made from. ``rows``: their indexes."""
         size = 4 * self.rows.shape[1]
         vectors = self.rows.tobytes()
-        # as EdgeDecision, whose bytes are those of its fields in order
+        # a tuple instead of an EdgeDecision: it encodes to the same bytes
         return [
             encode_edge_decision(
                 (
@@ -55,19 +52,19 @@ class Computed(NamedTuple):
 
 
 class Round(NamedTuple):
-    """What one round is decided from: n entries, which of them are to be decided, and what Redis said of their entities."""
+    """Input of one round: n entries, the indexes of those to decide, and Redis' replies about their entities."""
 
     entries: Sequence[Entry]
     chosen: Sequence[int]
     gather: Gather
-    #: replies to ASK_WHOLE and the gather's commands, as many as there are
+    #: replies to ASK_WHOLE and the gather's commands, as many as arrived
     state: Sequence[Any]
-    #: of all ids; without them a second copy cannot be recognised
+    #: whether the ids were claimed; without claims a duplicate cannot be recognised
     claimed: bool
 
 
 class Pending(NamedTuple):
-    """A round that is decided but for its reasons. ``chosen``: rows of its entries that are decided here."""
+    """A round with decisions, still without reasons. ``chosen``: indexes of the entries decided here."""
 
     work: Round
     computed: Computed
@@ -78,7 +75,7 @@ class Pending(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """What became of a round: entries with decision and header, those that the stream has already, and what was in the way."""
+    """Result of a round: entries with decision and header, ``seen`` ones that were published before, and an error of reading state."""
 
     entries: list[Entry]
     seen: list[Entry]
@@ -97,7 +94,7 @@ def judge_round(work: Round, decider: Decider, scorer: Scorer | None) -> Pending
     if work.state:
         try:
             work.gather.load(work.state[1:])
-            # what is stored while the state is being made, or while another version is at work, is not the whole of it
+            # while state is rebuilt, or another version writes it, what is stored is incomplete
             answered = len(work.state) - 1 if is_whole(work.state[0]) else 0
         except (StoreRefused, ProfileError) as error:
             trouble = error
@@ -118,14 +115,14 @@ def judge_round(work: Round, decider: Decider, scorer: Scorer | None) -> Pending
 
 
 def finish_round(pending: Pending, decider: Decider) -> Decided:
-    """Give a round its reasons and its decisions; touches nothing but its entries, so that it may run beside the event loop."""
+    """Add reasons, and set decision and header of each entry. Changes nothing else, so it may run in a thread."""
     work, computed, chosen, seen, trouble, judged = pending
     entries = [work.entries[i] for i in chosen]
     if judged is not None:
         decisions = decider.finish(judged)
         for case, decision in zip(judged.cases, decisions, strict=True):
             if not work.claimed or case.missing & MISSING_CARD:
-                # a second copy of the id cannot be recognised here; the card's ring still drops it later
+                # a duplicate of the id cannot be recognised here; the processor still drops it later
                 decision.degraded_by.append("idempotency")
         documents = encode_many(decisions)
         headers = computed.headers(chosen, documents)
@@ -135,7 +132,7 @@ def finish_round(pending: Pending, decider: Decider) -> Decided:
 
 
 def compute(entries: Sequence[Entry], gather: Gather, answered: int) -> Computed:
-    """Features of a round; ``answered``: how many of the gather's reads were, and what depends on the others is unknown (NaN)."""
+    """Features of a round. ``answered``: how many of the gather's reads, from the first, have replies; features that need the others are NaN."""
     columns = columns_of(
         [entry.transaction for entry in entries], [entry.event_ms for entry in entries], [-1] * len(entries)
     )
@@ -152,7 +149,7 @@ def compute(entries: Sequence[Entry], gather: Gather, answered: int) -> Computed
 
 
 def warm_kernels() -> None:
-    """Compile, or load from the cache, what the first request would otherwise wait seconds for."""
+    """Compile the kernels, or load them from the cache; otherwise the first request would wait seconds for it."""
     transaction = Transaction(
         transaction_id="warm", event_time=datetime(2026, 1, 1, tzinfo=UTC), card_id="warm", merchant_id="warm",
         amount_minor=1, currency="EUR",

@@ -1,4 +1,4 @@
-"""The HTTP edge without HTTP: transactions and labels in, decisions out, published once, the same answer for the same id."""
+"""The HTTP edge without HTTP: takes transactions and labels, publishes each once, and gives the same decision for the same id."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from streams.log.topics import LABELS
 from streams.runtime.settings import Settings
 
 LABEL_WITHIN_S = 2.0
-#: transactions of batches in flight, before anything was learned and in the worst case
+#: limit of batch transactions in flight: at the start, and its lower bound
 FIRST_BATCH_ROWS, MIN_BATCH_ROWS = 2000.0, 1000.0
 
 
@@ -45,7 +45,7 @@ class Edge:
         clock: Callable[[], float] = time.time,
         bulk: Store | None = None,
     ) -> None:
-        """``clock`` gives seconds since 1970; ``bulk``: another way to the same store, for large reads."""
+        """``clock`` gives seconds since 1970; ``bulk``: a second connection to the store, for large reads."""
         self.settings = settings
         self.limits = limits
         self.model = model
@@ -53,23 +53,23 @@ class Edge:
         self._publisher = publisher
         self._clock = clock
         self._intake = Intake(limits)
-        # a batch takes as long as many singles: each kind learns from its own
+        # a batch takes much longer than a single: each kind has its own gate
         self._singles = Gate(GateRules(most=limits.in_flight))
         self._batches = Gate(GateRules(first=FIRST_BATCH_ROWS, least=MIN_BATCH_ROWS, most=limits.in_flight))
         self._rounds = Rounds(model, store, publisher, clock, settings.partitions, bulk)
 
     def begin(self, raw: bytes, deadline_ms: int, trace: str | None = None) -> asyncio.Future[bytes]:
-        """Put one transaction to work; the future gives its decision as JSON, or raises Problem.
+        """Start one transaction; the future gives its decision as JSON, or raises Problem.
 
         Raises:
-            Problem: 422, 429 or 503 at once, see design section 2.
+            Problem: 422, 429 or 503, refused at once; see design section 2.
         """
         received_s = self._clock()
         self._enter(self._singles, 1)
         try:
             entry = self._intake.one(raw, received_s * 1000, deadline_ms, trace)
         except Problem:
-            # refused input took no time: nothing to learn from
+            # refused input says nothing about latency
             self._singles.give_back(1)
             raise
         call = SingleCall()
@@ -78,7 +78,7 @@ class Edge:
         return call.future
 
     async def score_batch(self, items: Sequence[bytes], deadline_ms: int) -> list[Answer]:
-        """Decide many transactions, each on its own: a decision's JSON or the item's problem, in order.
+        """Decide many transactions independently: each item's decision as JSON, or its Problem, in order.
 
         Raises:
             Problem: 503, too much is in flight.
@@ -111,7 +111,7 @@ class Edge:
         return (deadline_ms + started_ms) / 1000 - self._clock()
 
     async def find(self, transaction_id: str) -> bytes | None:
-        """The decision of a transaction as JSON; None where none is known yet.
+        """The decision of a transaction as JSON; None when none is known.
 
         Raises:
             Problem: 503, the store cannot be reached.
@@ -119,7 +119,7 @@ class Edge:
         return await find_decision(self._store, transaction_id)
 
     async def label(self, raw: bytes) -> None:
-        """Publish one label; returns when the broker has it.
+        """Publish one label; returns when the broker has acknowledged it.
 
         Raises:
             Problem: 422, or 503 when the broker does not acknowledge.
@@ -137,7 +137,7 @@ class Edge:
                     future.set_result(None)
                 else:
                     future.set_exception(
-                        unavailable("unacknowledged", f"the label was not recorded: {error}")
+                        unavailable("unacknowledged", f"the broker did not acknowledge the label: {error}")
                     )
 
         try:
@@ -152,7 +152,7 @@ class Edge:
             ) from None
 
     async def not_ready(self) -> str | None:
-        """Why this replica should get no traffic; None when it should."""
+        """Why this replica should get no traffic; None when it is ready."""
         if self.model.scorer is None:
             return self.model.problem
         try:

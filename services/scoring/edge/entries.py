@@ -1,4 +1,4 @@
-"""One transaction on its way through the HTTP edge: what it says, who waits for it, and how far it has come."""
+"""One transaction on its way through the HTTP edge: its content, the requests that wait for it, and its progress."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _decision_decoder = msgspec.json.Decoder(Decision)
 
 
 class Entry(msgspec.Struct, eq=False):
-    """One transaction at work. Times in ms since 1970."""
+    """One transaction in progress. Times in ms since 1970."""
 
     id: str
     transaction: Transaction
     event_ms: int
-    #: canonical JSON, and what tells it from another's
+    #: canonical JSON, and its digest
     body: bytes
     digest: bytes
     received_ms: float
     deadline_ms: int
     trace: str | None = None
-    #: the request whose deadline holds, its place there, and those that came while it was at work
+    #: the request whose deadline applies, the index in it, and requests that joined later: (call, index)
     call: Call | None = None
     place: int = 0
     joined: list[tuple[Call, int]] | None = None
@@ -43,11 +43,11 @@ class Entry(msgspec.Struct, eq=False):
     decision: Decision | None = None
     decision_json: bytes = b""
     header: bytes | None = None
-    #: what it was published with
+    #: the set that it was published in
     sent: SentSet | None = None
 
     def settle(self, answer: Answer) -> None:
-        """Answer everybody who waits, once."""
+        """Answer all waiting requests, once."""
         if self.settled:
             return
         self.settled = True
@@ -58,15 +58,15 @@ class Entry(msgspec.Struct, eq=False):
             call.put(place, answer)
 
     def check_same(self, digest: bytes) -> None:
-        """Raises: Problem 409 when the id was claimed with another content."""
+        """Raises: Problem 409 when the id was claimed with different content."""
         if digest != self.digest:
             raise conflict(self.id)
 
     def check_same_as_decided(self, indexed: IndexedDecision) -> None:
-        """Hold this transaction against one that the stream decided; where older code indexed it, its amount and the like are not known.
+        """Compare this transaction with the one that the stream decided under its id, as far as the index holds its fields.
 
         Raises:
-            Problem: 409, it is another one. msgspec.MsgspecError: what is stored is no decision.
+            Problem: 409, they differ. msgspec.MsgspecError: the stored decision does not parse.
         """
         tx = self.transaction
         decided = _decision_decoder.decode(indexed.decision)
@@ -95,7 +95,7 @@ def entries_of(
     deadline_ms: int,
     trace: str | None = None,
 ) -> list[Entry]:
-    """Entries of transactions that came together. ``event_ms``: their event times."""
+    """Entries of transactions received together. ``event_ms``: their event times, since 1970."""
     moved = [_in_utc(tx) if tx.event_time.tzinfo is not UTC else tx for tx in transactions]
     return [
         Entry(
@@ -106,5 +106,5 @@ def entries_of(
 
 
 def _in_utc(tx: Transaction) -> Transaction:
-    """The same moment in another zone is the same content."""
+    """The transaction with its event time in UTC, so that the time zone does not change the digest."""
     return msgspec.structs.replace(tx, event_time=tx.event_time.astimezone(UTC))

@@ -1,4 +1,4 @@
-"""Parses and checks requests (fields, clock, quota) and makes entries of them."""
+"""Parses and checks transactions (fields, event time, quota) and turns them into entries."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from streams.runtime.metrics import UNKNOWN_FIELDS
 
 
 class Intake:
-    """What comes in, for one event loop."""
+    """Parsing, checks and quotas for one event loop."""
 
     def __init__(self, limits: Limits) -> None:
         self._quotas = Quotas(limits)
 
     def one(self, raw: bytes, received_ms: float, deadline_ms: int, trace: str | None = None) -> Entry:
-        """One transaction; ``received_ms`` since 1970.
+        """Parse one transaction; ``received_ms``: since 1970.
 
         Raises:
             Problem: 422, 429.
@@ -30,7 +30,7 @@ class Intake:
             transaction = parse_transaction(raw)
             event_ms = transaction.event_ms
             check_not_ahead(event_ms, int(received_ms))
-            # what goes on to the topic is the known fields only: unknown ones can be counted nowhere but here
+            # only known fields are published, so unknown ones must be counted here
             unknown = len(unknown_fields(raw, transaction))
         except InvalidEvent as error:
             raise invalid(error) from None
@@ -40,7 +40,7 @@ class Intake:
         return entries_of([transaction], [event_ms], received_ms, deadline_ms, trace)[0]
 
     def many(self, items: Sequence[bytes], received_ms: float, deadline_ms: int) -> list[Entry | Problem]:
-        """Each item as an entry, or why it is none."""
+        """Parse many transactions: an entry or a Problem for each, in order."""
         together = parse_together(items) if items else None
         if together is None or not together.plain:
             return [self._one_or_problem(raw, received_ms, deadline_ms) for raw in items]

@@ -1,4 +1,4 @@
-"""What the HTTP edge takes at most: sizes, requests in flight, and a rate per tenant."""
+"""Limits of the HTTP edge: sizes, transactions in flight, and a rate per tenant."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ MAX_TENANTS = 10_000
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of one replica. Rates are transactions a second and tenant; a burst may take ``burst_s`` seconds' worth."""
+    """Limits of one replica. ``tenant_rate``: transactions a second per tenant; a burst may use ``burst_s`` seconds of it at once."""
 
     body_bytes: int = 65_536
     batch_bytes: int = 4 * 1024 * 1024
     batch_items: int = 1000
-    #: transactions that may be in flight at most, singles and batches each; the gates learn how many of them in fact
+    #: upper bound of transactions in flight, for singles and batches each; the gates learn the actual limit below it
     in_flight: int = 4096
     tenant_rate: float = 50_000.0
     burst_s: float = 2.0
 
 
 def limits_from_environment() -> Limits:
-    """Defaults, changed by ``TOLLGATE_HTTP_IN_FLIGHT`` and ``TOLLGATE_TENANT_RATE``.
+    """Default limits, overridden by ``TOLLGATE_HTTP_IN_FLIGHT`` and ``TOLLGATE_TENANT_RATE``.
 
     Raises:
-        ValueError: one of them is not a number above 0.
+        ValueError: one of the variables is not a number above 0.
     """
     in_flight = int(os.environ.get("TOLLGATE_HTTP_IN_FLIGHT", Limits.in_flight))
     rate = float(os.environ.get("TOLLGATE_TENANT_RATE", Limits.tenant_rate))
@@ -39,12 +39,12 @@ def limits_from_environment() -> Limits:
 
 
 class Quotas:
-    """Counts what each tenant used (token bucket: refilled by time, taken per transaction)."""
+    """Rate limit per tenant (token bucket: time refills it, each transaction takes a token)."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._burst = max(1.0, limits.tenant_rate * limits.burst_s)
-        # tenant -> (tokens, when counted, seconds); the longest unused goes first
+        # tenant -> (tokens, time of that count in seconds), least recently used first
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def spend(self, tenant: str, now_s: float) -> None:
@@ -57,7 +57,7 @@ class Quotas:
             raise self.refusal()
 
     def take(self, tenant: str, count: int, now_s: float) -> int:
-        """Take up to ``count`` tokens of a tenant; how many there were."""
+        """Take up to ``count`` tokens of a tenant; returns how many were taken."""
         tokens, counted_s = self._buckets.pop(tenant, (self._burst, now_s))
         tokens = min(self._burst, tokens + max(0.0, now_s - counted_s) * self._limits.tenant_rate)
         taken = min(count, int(tokens))
@@ -71,7 +71,7 @@ class Quotas:
         return Problem(
             429,
             "over_quota",
-            f"the tenant is over {self._limits.tenant_rate:g} transactions a second",
+            f"the tenant exceeds {self._limits.tenant_rate:g} transactions a second",
             "tenant",
             retry_after_s=1,
         )
@@ -81,7 +81,7 @@ def parse_deadline(header: str) -> int:
     """The value of ``X-Deadline-Ms``, milliseconds.
 
     Raises:
-        Problem: 422, not a whole number within what a deadline may be.
+        Problem: 422, not a whole number within the bounds of a deadline.
     """
     whole = header.isascii() and header.isdecimal()
     if not whole or not MIN_DEADLINE_MS <= int(header[:6]) <= MAX_DEADLINE_MS:

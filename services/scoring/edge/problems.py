@@ -1,4 +1,4 @@
-"""What the HTTP edge answers when it cannot decide: RFC 9457 problems, one class, no card number ever echoed."""
+"""Error answers of the HTTP edge: RFC 9457 problems, one class, card numbers masked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TITLES = {
 
 
 class Problem(Exception):
-    """An answer other than a decision. ``reason`` is a short word for programs, the text a sentence for people.
+    """An error answer. ``reason`` is a short code for programs, ``text`` a sentence for people.
 
     ``retry_after_s`` above 0 becomes a Retry-After header, ``allow`` (methods) an Allow header.
     """
@@ -39,7 +39,7 @@ class Problem(Exception):
         retry_after_s: int = 0,
         allow: str = "",
     ) -> None:
-        # parsers quote what they refuse, and that may be a card number
+        # parsers quote what they refuse, which may be a card number
         masked = mask_card_numbers(text.encode()).decode()
         super().__init__(masked)
         self.status = status
@@ -50,12 +50,12 @@ class Problem(Exception):
 
     @property
     def title(self) -> str:
-        """The status in words."""
+        """The status as text."""
         return _TITLES.get(self.status) or HTTPStatus(self.status).phrase
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the answer's head says beside its type and length."""
+        """Headers of the answer besides its type and length."""
         said = {"retry-after": str(self.retry_after_s) if self.retry_after_s else "", "allow": self.allow}
         return {name: value for name, value in said.items() if value}
 
@@ -74,7 +74,7 @@ class Problem(Exception):
 
 
 def invalid(error: InvalidEvent) -> Problem:
-    """422 for an event that does not fit its contract."""
+    """422: the event does not follow its contract."""
     return Problem(422, error.reason, str(error), error.field)
 
 
@@ -83,7 +83,7 @@ def conflict(transaction_id: str) -> Problem:
     return Problem(
         409,
         "other_body",
-        f"transaction {transaction_id} was sent before with another content",
+        f"transaction {transaction_id} was sent before with different content",
         "transaction_id",
     )
 
@@ -94,23 +94,23 @@ def unavailable(reason: str, text: str, retry_after_s: int = 1) -> Problem:
 
 
 def internal() -> Problem:
-    """500: what went wrong is for the log, not for the caller."""
-    return Problem(500, "internal", "the edge failed on this request, its log says why; send it again")
+    """500: the error goes to the log, not to the caller."""
+    return Problem(500, "internal", "the edge failed on this request and logged the error; send it again")
 
 
 def unknown(transaction_id: str) -> Problem:
-    """404: no decision of the id is known."""
-    return Problem(404, "unknown", f"no decision of {transaction_id} is known", "transaction_id")
+    """404: no decision is known for the id."""
+    return Problem(404, "unknown", f"no decision is known for transaction {transaction_id}", "transaction_id")
 
 
 def overloaded(in_flight: int) -> Problem:
-    """503 at once: so many transactions are in flight."""
+    """503 at once: too many transactions are in flight."""
     return unavailable("overloaded", f"{in_flight} transactions are in flight; try again shortly")
 
 
 def unacknowledged() -> Problem:
-    """503 at the deadline: decided, and not yet known to be in the log."""
-    text = "the broker has not acknowledged the transaction in time; send it again, its decision stands"
+    """503 at the deadline: decided, but the broker has not acknowledged the transaction yet."""
+    text = "the broker did not acknowledge the transaction in time; send it again for the same decision"
     return unavailable("unacknowledged", text)
 
 

@@ -1,4 +1,4 @@
-"""What the HTTP edge is made of, as protocols, so that tests bring their own."""
+"""The parts that the HTTP edge depends on, as protocols, so that tests can pass fakes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ LOOKUP_WITHIN_S = 0.5
 
 
 class StoreLate(StoreUnavailable):
-    """Not everything that was asked was answered in time."""
+    """Some replies did not arrive in time."""
 
     def __init__(self, text: str, replies: Sequence[Any]) -> None:
-        """``replies``: to the first of the commands; those came."""
+        """``replies``: those that arrived, for the first of the commands, in order."""
         super().__init__(text)
         self.replies = replies
 
@@ -33,10 +33,10 @@ class Model(Protocol):
 
 
 class Store(Protocol):
-    """What the edge needs of Redis (``services.scoring.edge.store.EdgeStore``)."""
+    """The part of a Redis client that the edge uses (``services.scoring.edge.store.EdgeStore``)."""
 
     async def call(self, commands: Sequence[Command], timeout_s: float) -> list[Any]:
-        """Replies in order. Raises: StoreUnavailable; StoreLate with those that came in time."""
+        """Replies in order. Raises: StoreUnavailable; StoreLate with the replies that arrived in time."""
         ...
 
     def post(self, commands: Sequence[Command]) -> None: ...

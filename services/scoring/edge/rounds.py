@@ -1,8 +1,8 @@
-"""Rounds: what arrives in one turn of the event loop is read, computed, decided and published together.
+"""Rounds: transactions that arrive in one turn of the event loop are read, computed, decided and published together.
 
-The decision travels inside the published transaction (decision 1), so that the card's processor applies it and the
-scoring stream writes it to `decisions`; the caller gets it once the broker has acknowledged the transaction.
-A round reads state and never writes it: two transactions of one card in one round do not see each other.
+The published transaction carries its decision (decision 1): the processor updates state with the transaction, and the scoring
+stream writes the decision to `decisions`. The caller gets the decision once the broker has acknowledged the transaction.
+A round reads state and never writes it, so the features of two transactions of one card in one round ignore each other.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ from streams.runtime.metrics import STAGE_SECONDS
 
 logger = logging.getLogger(__name__)
 
-#: transactions of one round at most: bounds how long one round holds the event loop
+#: maximum transactions of one round, to bound how long it blocks the event loop
 MAX_ROUND = 1000
-#: rounds of so many rows are read and decided beside the others
+#: rounds of at least this many rows use the second connection and are decided in a thread
 ASIDE_FROM = 64
 
 
 class Rounds:
-    """Entries in, decisions out, for one event loop."""
+    """Decides and publishes entries for one event loop."""
 
     def __init__(
         self,
@@ -62,8 +62,8 @@ class Rounds:
         partitions: int,
         bulk: Store | None = None,
     ) -> None:
-        """``clock`` gives seconds since 1970; ``partitions``: of the topics by which state is kept; ``bulk``: another way to the
-        same store, for large reads.
+        """``clock`` gives seconds since 1970; ``partitions``: number of partitions by which state is stored; ``bulk``: a
+        second connection to the store, for large reads.
         """
         self._partitions = partitions
         self._model = model
@@ -76,22 +76,22 @@ class Rounds:
         )
         self._open = InFlight(store, clock)
         self._others = AwaitingElsewhere(self._open)
-        self._giving = Delivery(self._open, publisher, clock)
+        self._delivery = Delivery(self._open, publisher, clock)
         self._waiting: list[Entry] = []
         self._drainer: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def submit(self, entries: Sequence[Entry], places: Sequence[int], call: Call, left_s: float) -> None:
-        """Put a request's entries to work: each is answered at its place of ``call``, or fails at once.
+        """Start a request's entries; each is answered at its index in ``call`` (``places``).
 
-        An entry whose id is at work already joins that one. ``left_s``: the time left of their common deadline.
+        An entry whose id is in flight already waits for that one's answer. ``left_s``: time left of the request's deadline.
         """
         loop = asyncio.get_running_loop()
         new, timed = self._open.enter(entries, places, call)
         if timed:
             call.timer = loop.call_later(max(0.0, left_s), self._expire, call, timed)
         if len(new) >= ASIDE_FROM:
-            # single requests do not wait behind it, and it has rows enough of its own
+            # a round of its own: it is large enough, and single requests must not wait behind it
             self._beside(self._guarded(new, self._round(new, together=True)))
             return
         self._waiting += new
@@ -99,7 +99,7 @@ class Rounds:
             self._drainer = loop.create_task(self._drain())
 
     def _expire(self, call: Call, timed: list[Entry]) -> None:
-        self._giving.expire([entry for entry in timed if entry.call is call])
+        self._delivery.expire([entry for entry in timed if entry.call is call])
 
     async def _drain(self) -> None:
         try:
@@ -117,18 +117,18 @@ class Rounds:
     async def _guarded(self, batch: Sequence[Entry], work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except Exception:  # the process edge: callers get an answer, the log the rest
+        except Exception:  # top of the task: callers get an answer, the log gets the traceback
             logger.exception("a round of %d transactions failed", len(batch))
             for entry in batch:
                 if not entry.published:
                     self._open.fail(entry, internal())
 
     async def _round(self, batch: list[Entry], *, together: bool) -> None:
-        """Read, classify, compute, decide, publish; acknowledgements come later. ``together``: it is one request's."""
+        """Read, classify, compute, decide, publish; acknowledgements arrive later. ``together``: all entries are of one request."""
         started = time.perf_counter()
         gather = Gather([entry.transaction for entry in batch])
         known, state = await self._read(batch, gather)
-        chosen = self._fresh(batch, known) if known is not None else range(len(batch))
+        chosen = self._to_decide(batch, known) if known is not None else range(len(batch))
         for i in chosen:
             if batch[i].settled:
                 self._open.release(batch[i])
@@ -138,7 +138,7 @@ class Rounds:
         STAGE_SECONDS.labels("edge").observe(time.perf_counter() - started)
 
     async def _decide(self, work: Round, *, together: bool) -> None:
-        """Decide and publish: a small round now, a large one or one whose reasons take long beside the loop."""
+        """Decide and publish: a small round on the event loop, a large one or one with slow explanations in a thread."""
         scorer = self._model.scorer
         if len(work.entries) >= ASIDE_FROM:
             decide = partial(decide_round, work, self._aside_decider, scorer)
@@ -151,7 +151,7 @@ class Rounds:
             if pending.judged is None or self._decider.explanation_ms(pending.judged) <= AT_ONCE_MS:
                 self._give(decide(), together=False)
                 return
-        # the next round of single requests does not wait for this one's explanations
+        # in a thread: the next round of single requests must not wait for these explanations
         self._beside(self._guarded(work.entries, self._decide_aside(decide, together=False)))
 
     async def _decide_aside(self, decide: Callable[[], Decided], *, together: bool) -> None:
@@ -159,8 +159,12 @@ class Rounds:
         self._give(decided, together=together)
 
     async def _read(self, batch: list[Entry], gather: Gather) -> tuple[Sequence[Any] | None, Sequence[Any]]:
-        """Replies to the round's claims, None unless all are there; and those to the question for its state and the reads of it that are."""
-        # what was remembered before must be there when these ids are looked up
+        """Claim the round's ids and read its state.
+
+        Returns:
+            the replies to the claims, None unless all arrived; those replies to ASK_WHOLE and the reads of state that arrived.
+        """
+        # earlier decisions must be in Redis before these ids are looked up
         self._open.send_posts()
         claiming, reading = claims(batch, self._clock()), [ASK_WHOLE, *gather.commands(self._partitions)]
         share_s, ends = self._store_share_s(batch), claim_replies(len(batch))
@@ -168,19 +172,19 @@ class Rounds:
             replies = await self._call(self._store, [*claiming, *reading], share_s)
             known, state = replies[:ends], replies[ends:]
         else:
-            # a claim is short, and its order counts; a large read would hold up whatever comes behind it
+            # claims are short and must stay in order; a large read on the same connection would delay those behind it
             known, state = await asyncio.gather(
                 self._call(self._store, claiming, share_s), self._call(self._bulk, reading, share_s)
             )
-        # some claims without what is known of their ids say nothing; some profiles are better than none
+        # claims are of use only with the lookups behind them; some profiles are better than none
         return known if len(known) == ends else None, state
 
     async def _call(self, store: Store, commands: Sequence[Any], share_s: float) -> Sequence[Any]:
-        """The replies that come in time: all, the first ones, or none."""
+        """The replies that arrive in time: all, the first ones, or none."""
         try:
             return await store.call(commands, share_s)
         except StoreLate as late:
-            self._open.warn(f"transactions are decided with what came of their state in time: {late}")
+            self._open.warn(f"transactions are decided with only part of their state: {late}")
             return late.replies
         except StoreUnavailable as error:
             self._open.warn(f"transactions are decided without state: {error}")
@@ -191,8 +195,8 @@ class Rounds:
         left = min(left_ms(entry.deadline_ms, entry.received_ms, now_ms) for entry in batch)
         return store_wait_s(left, len(batch))
 
-    def _fresh(self, batch: list[Entry], replies: Sequence[Any]) -> list[int]:
-        """Which entries are to be decided now; the others are answered, refused or made to wait."""
+    def _to_decide(self, batch: list[Entry], replies: Sequence[Any]) -> list[int]:
+        """Indexes of the entries to decide now; the others are answered, refused or wait for another process."""
         chosen: list[int] = []
         indexed: list[tuple[Entry, bytes]] = []
         remembered: list[tuple[Entry, EdgeRecord]] = []
@@ -205,7 +209,7 @@ class Rounds:
         for i, entry in enumerate(batch):
             claimed, stored = known.claimed[i], known.entries[i]
             if isinstance(claimed, hiredis.ReplyError):
-                self._open.fail(entry, unavailable("store", f"the store refused: {claimed}"))
+                self._open.fail(entry, unavailable("store", f"Redis refused: {claimed}"))
                 continue
             entry.claimed = claimed is not None
             if entry.claimed and stored is None:
@@ -232,20 +236,20 @@ class Rounds:
         return chosen
 
     def _repeat(self, entry: Entry, record: EdgeRecord) -> None:
-        """An id whose own record says how far it came before."""
+        """Handle an id that came before, by the edge's record of it: wait, answer, or publish it again."""
         if record.decision is None:
             self._others.wait(entry)
         elif record.header is None:
             self._open.succeed(entry, record.decision)
         else:
             entry.decision_json, entry.header = record.decision, record.header
-            self._giving.publish(entry)
+            self._delivery.publish(entry)
 
     def _give(self, decided: Decided, *, together: bool) -> None:
         if decided.trouble is not None:
             self._open.warn(f"transactions are decided without state: {decided.trouble}")
         for entry in decided.seen:
-            # the card's ring holds it: the stream has it, and its decision is on the way
+            # the card's recent payments hold it already: it was published before, and its decision will follow
             self._open.release(entry)
             self._others.wait(entry)
         for entry in decided.entries:
@@ -253,7 +257,7 @@ class Rounds:
                 self._open.release(entry)
         entries = [entry for entry in decided.entries if not entry.settled]
         if together and entries:
-            self._giving.publish_together(entries)
+            self._delivery.publish_together(entries)
             return
         for entry in entries:
-            self._giving.publish(entry)
+            self._delivery.publish(entry)

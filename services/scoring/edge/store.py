@@ -1,7 +1,7 @@
-"""Redis for the HTTP edge: one connection, commands of many requests in flight on it, every answer with a deadline.
+"""Redis client of the HTTP edge: one pipelined connection for many requests, every call with a timeout.
 
-The processor's blocking client would stop the event loop for each round trip. Here a round is written, and the loop
-goes on with other requests until its replies are in. While Redis is away or silent, calls fail at once.
+The processor's blocking client would block the event loop for each round trip. Here the commands are written at once, and
+the loop serves other requests until the replies arrive. While Redis is unavailable or silent, calls fail at once.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from services.scoring.edge.protocols import StoreLate
 
 logger = logging.getLogger(__name__)
 
-#: a store that has been silent for so long loses its connection
+#: after this much silence of the store, the connection is closed and opened again
 DEAD_S = 2.0
 CONNECT_WITHIN_S = 2.0
 MAX_ROUNDS = 20_000
 
 
 class _Round:
-    """Commands sent together, and what came back so far."""
+    """Commands sent together, and the replies so far."""
 
     __slots__ = ("future", "left", "replies", "sent_s")
 
@@ -54,11 +54,11 @@ class _Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader()
         self._lost = lost
-        #: when it last said anything, by the loop's clock
+        #: when data last arrived, by the loop's clock
         self.heard_s = float("-inf")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are none of asyncio's classes
+        # uvloop's transports do not inherit from asyncio's
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
@@ -66,7 +66,7 @@ class _Connection(asyncio.Protocol):
         try:
             for reply in replies_in(self._reader, data):
                 if not self.rounds:
-                    raise hiredis.ProtocolError("it answers what was not asked")
+                    raise hiredis.ProtocolError("a reply without a command")
                 head = self.rounds[0]
                 head.replies.append(reply)
                 head.left -= 1
@@ -75,14 +75,14 @@ class _Connection(asyncio.Protocol):
                     if head.future is not None and not head.future.done():
                         head.future.set_result(head.replies)
         except hiredis.ProtocolError as error:
-            logger.error("the store's answer does not parse: %s", error)
+            logger.error("Redis' reply does not parse: %s", error)
             self.drop()
 
     def connection_lost(self, _: Exception | None) -> None:
         self.transport = None
         for waiting in self.rounds:
             if waiting.future is not None and not waiting.future.done():
-                waiting.future.set_exception(StoreUnavailable("the connection to Redis broke"))
+                waiting.future.set_exception(StoreUnavailable("the connection to Redis was lost"))
         self.rounds.clear()
         self._lost.set()
 
@@ -92,17 +92,17 @@ class _Connection(asyncio.Protocol):
 
 
 class EdgeStore:
-    """A pipelined Redis connection that is made again when it breaks. For one event loop."""
+    """A pipelined Redis connection that reconnects when it breaks. For one event loop."""
 
     def __init__(self, address: str, greeting: Sequence[Command] = ()) -> None:
-        """``address``: ``unix:///path`` or ``redis://host:port``; ``greeting``: sent first on each connection."""
+        """``address``: ``unix:///path`` or ``redis://host:port``; ``greeting``: commands sent first on each connection."""
         self._greeting = greeting
         self._url = urlparse(address)
         self._connection: _Connection | None = None
         self._keeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to connect; returns when the first attempt is over, whether or not it worked."""
+        """Start to connect; returns after the first attempt, successful or not."""
         tried = asyncio.Event()
         self._keeper = asyncio.create_task(self._keep_connected(tried))
         await tried.wait()
@@ -117,7 +117,7 @@ class EdgeStore:
         """Send commands in one write and return their replies in order; error replies are ``hiredis.ReplyError``.
 
         Raises:
-            StoreUnavailable: not connected. StoreLate: not all is answered within ``timeout_s``.
+            StoreUnavailable: not connected, or silent. StoreLate: some replies did not arrive within ``timeout_s``.
         """
         if not commands:
             return []
@@ -127,7 +127,7 @@ class EdgeStore:
         until_s = loop.time() + timeout_s
         await asyncio.wait((future,), timeout=timeout_s)
         if not future.done():
-            # where the loop was late the answer may be there, unread: the store gets the time in which nobody listened
+            # if the loop was late, replies may have arrived unread: extend the wait by that delay
             await asyncio.wait((future,), timeout=max(STORE_LISTEN_S, loop.time() - until_s))
         if future.done():
             return future.result()
@@ -135,10 +135,10 @@ class EdgeStore:
         raise StoreLate(f"Redis did not answer within {timeout_s * 1000:.0f} ms", list(sent.replies))
 
     def post(self, commands: Sequence[Command]) -> None:
-        """Send commands whose replies nobody waits for; what is sent later on is done later.
+        """Send commands without waiting for their replies; Redis runs them before any command sent later.
 
         Raises:
-            StoreUnavailable: not connected.
+            StoreUnavailable: not connected, or too many replies are outstanding.
         """
         if commands:
             self._send(commands, None)
@@ -150,11 +150,11 @@ class EdgeStore:
         now_s = asyncio.get_running_loop().time()
         rounds = connection.rounds
         if rounds:
-            # a large answer takes its time: as long as it keeps coming, the store is not silent
+            # a store that is sending a large reply is not silent
             silent_s = now_s - max(rounds[0].sent_s, connection.heard_s)
             if silent_s > DEAD_S:
                 connection.drop()
-            # what nobody waits for may wait: it is done once the store goes on
+            # commands without a waiting caller may wait until the store answers again
             if (silent_s > STORE_SILENT_S and future is not None) or len(rounds) >= MAX_ROUNDS:
                 raise StoreUnavailable(f"Redis has not answered for {silent_s * 1000:.0f} ms")
         sent = _Round(replies_to(commands), future, now_s)
@@ -171,7 +171,7 @@ class EdgeStore:
                     self._connection = await self._connect(lost)
                     await self._answers()
             except (OSError, TimeoutError, StoreUnavailable) as error:
-                logger.warning("the store cannot be reached, next attempt in %.2f s: %s", pause_s, error)
+                logger.warning("Redis cannot be reached, next attempt in %.2f s: %s", pause_s, error)
                 self._forget()
                 tried.set()
                 await asyncio.sleep(pause_s)
@@ -195,13 +195,13 @@ class EdgeStore:
         return made
 
     async def _answers(self) -> None:
-        """A server that is loading its data refuses reads: it counts as away."""
+        """Check that the server answers a read; one that is still loading its data counts as unavailable."""
         reply, *greeted = await self.call([("EXISTS", "tollgate:edge"), *self._greeting], CONNECT_WITHIN_S)
         if isinstance(reply, hiredis.ReplyError):
             raise StoreUnavailable(str(reply))
-        # a store that takes no writes can still be read
+        # a store that refuses writes can still be read
         for refused in (answer for answer in greeted if isinstance(answer, hiredis.ReplyError)):
-            logger.warning("the store refused what is said to it first: %s", refused)
+            logger.warning("Redis refused a command sent on connecting: %s", refused)
 
     def _forget(self) -> None:
         if self._connection is not None:

@@ -1,7 +1,7 @@
-"""HTTP: routes, bodies and status codes around ``Edge``. Nothing is decided here.
+"""HTTP around ``Edge``: routes, bodies and status codes. Decides nothing.
 
-The two scoring routes are served before FastAPI's own routing, validation and serialisation: those cost several
-times what the decision does. Their contract stands in the OpenAPI document all the same (``services.scoring.http.openapi``).
+The two scoring routes bypass FastAPI's routing, validation and serialisation, which cost several times as much as a
+decision. The OpenAPI document still describes them (``services.scoring.http.openapi``).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def build_app(edge: Edge) -> Application:
 
 
 class Application(FastAPI):
-    """Serves ``POST /v1/score`` and ``/v1/score/batch`` itself, before any middleware; all else is FastAPI's."""
+    """Serves ``POST /v1/score`` and ``/v1/score/batch`` itself, before any middleware; FastAPI serves all other routes."""
 
     def __init__(self, scoring: Scoring) -> None:
         super().__init__(title="Tollgate", openapi_url="/openapi.json", docs_url=None, redoc_url=None)
@@ -68,11 +68,11 @@ class Application(FastAPI):
                 raise wrong_method("POST")
             headers = dict(scope["headers"])
             body = await _read_body(headers, receive, self.scoring.limit(path))
-            # a caller that goes away must not take the answer from others who wait for it
+            # shielded: a caller that disconnects must not cancel the work
             answer = await asyncio.shield(self.scoring.begin(path, body, headers))
         except Problem as problem:
             await _refuse(send, path, problem)
-        except Exception:  # the request's edge: its caller gets an answer, the log what went wrong
+        except Exception:  # top of the request: the caller gets an answer, the log gets the traceback
             logger.exception("%s failed", path)
             await _refuse(send, path, internal())
         else:
@@ -81,10 +81,10 @@ class Application(FastAPI):
 
 
 async def _read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
-    """The request's body, never more than ``limit`` bytes of it.
+    """Read the request's body.
 
     Raises:
-        Problem: 413, or 408 when it does not come within ``REQUEST_WITHIN_S``.
+        Problem: 413 above ``limit`` bytes, 408 when it does not arrive within ``REQUEST_WITHIN_S``.
     """
     length = headers.get(b"content-length", b"0")
     if length.isdigit() and int(length) > limit:
@@ -194,7 +194,7 @@ def _model(edge: Edge) -> dict[str, Any]:
 
 
 def _approval(rollout: RolloutRecord | None) -> dict[str, Any] | None:
-    """Who has what is served approved, when and why; nothing of arms or shares of traffic, which one champion has alone."""
+    """Who approved the served model, when and why. Without arms and traffic shares, since the champion gets all traffic."""
     if rollout is None:
         return None
     return {name: getattr(rollout, name) for name in ("state", "approved_by", "why", "since")}

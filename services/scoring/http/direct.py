@@ -1,9 +1,9 @@
-"""Scoring requests answered where they are parsed: in uvicorn's protocol, before Ray Serve and ASGI.
+"""Answers scoring requests inside uvicorn's protocol class, without Ray Serve and ASGI.
 
 Per request, Serve and ASGI take more time than the decision: two tasks, a queue, two passes over the routes, a context,
-its own log record and metrics. A refusal at overload would cost nearly what an accepted request does, and at twice the
-capacity a third of the goodput would go into refusals. Here a request costs a parse and a write, a refusal a tenth of a
-decision. All other routes, and requests that come pipelined or ask `Expect: 100-continue`, go uvicorn's way to Serve.
+a log record and metrics of their own. A refusal at overload would cost nearly as much as an accepted request, and at twice the
+capacity a third of the goodput would be lost to refusals. Here a request costs one parse and one write, and a refusal a tenth of
+a decision. All other routes, pipelined requests and requests with `Expect: 100-continue` pass through uvicorn to Serve.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _PROBLEM = b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n%b\r\n%
 
 
 class _Unheard:
-    """Stands where uvicorn wakes an ASGI application."""
+    """Replaces the event with which uvicorn wakes an ASGI application; there is none here."""
 
     def set(self) -> None:
         pass
 
 
 class Exchange:
-    """One scoring request on its connection; has what uvicorn's protocol reads of its own request cycles."""
+    """One scoring request on its connection, with the attributes that uvicorn's protocol reads of a request cycle."""
 
     message_event: ClassVar[_Unheard] = _Unheard()
     __slots__ = ("body", "disconnected", "keep_alive", "limit", "more_body", "path", "response_complete")
@@ -50,7 +50,7 @@ class Exchange:
 
 
 class DirectProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 protocol with the two scoring routes in it; ``direct_protocol`` binds it to an edge."""
+    """uvicorn's HTTP/1.1 protocol, extended with the two scoring routes; ``direct_protocol`` binds it to an edge."""
 
     scoring: ClassVar[Scoring]
 
@@ -62,7 +62,7 @@ class DirectProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        # who connects and says nothing is cut like who says nothing more
+        # a new connection without a request gets the same timeout as an idle one
         self.timeout_keep_alive_task = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
         )
@@ -80,7 +80,7 @@ class DirectProtocol(HttpToolsProtocol):
             self._deadline = self.loop.call_later(REQUEST_WITHIN_S, self._cut)
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP, in the form of all other problems."""
+        """Answer invalid HTTP with a problem, as all other errors."""
         self.transport.write(_problem_answer(Problem(400, "not_http", msg), keep_alive=False))
         self.transport.close()
 
@@ -125,7 +125,7 @@ class DirectProtocol(HttpToolsProtocol):
         except Problem as problem:
             self._refuse(exchange, problem)
             return
-        except Exception:  # the request's edge: uvicorn would take it for broken HTTP
+        except Exception:  # top of the request: uvicorn would report it as invalid HTTP
             logger.exception("%s failed", exchange.path)
             self._refuse(exchange, internal())
             return
@@ -145,7 +145,7 @@ class DirectProtocol(HttpToolsProtocol):
 
     def _refuse(self, exchange: Exchange, problem: Problem, *, close: bool = False) -> None:
         if close:
-            # what is left of the body is not read: nothing else can follow on this connection
+            # the rest of the body is not read, so the connection cannot be used again
             exchange.keep_alive = False
         self._write(exchange, _problem_answer(problem, keep_alive=exchange.keep_alive))
         self._count(exchange.path, problem.status)
@@ -160,7 +160,7 @@ class DirectProtocol(HttpToolsProtocol):
         self.on_response_complete()
 
     def _cut(self) -> None:
-        """The request did not come within its time."""
+        """The request did not arrive within ``REQUEST_WITHIN_S``: refuse it and close the connection."""
         self._deadline = None
         exchange: Any = self.cycle
         if type(exchange) is Exchange and not exchange.response_complete:
@@ -182,12 +182,12 @@ class DirectProtocol(HttpToolsProtocol):
 
 
 def direct_protocol(scoring: Scoring) -> type[DirectProtocol]:
-    """The protocol for ``uvicorn.Config(http=...)`` whose scoring routes are ``scoring``'s."""
+    """A protocol class for ``uvicorn.Config(http=...)`` that serves ``scoring``."""
     return type("BoundDirectProtocol", (DirectProtocol,), {"scoring": scoring})
 
 
 def serve_directly(scoring: Scoring) -> None:
-    """Make uvicorn servers that this process starts from now on use the protocol: Serve leaves uvicorn no other opening."""
+    """Make uvicorn servers started later in this process use the protocol. Serve offers no option for this."""
     uvicorn.config.HTTP_PROTOCOLS["auto"] = cast(Any, direct_protocol(scoring))
 
 

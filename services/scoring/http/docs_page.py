@@ -1,4 +1,4 @@
-"""The `/docs` page with its scripts from this machine: FastAPI's own fetches them from a CDN, blank in a closed network."""
+"""The `/docs` page with scripts from this machine: FastAPI's own page loads them from a CDN and stays blank in a closed network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DOCS, ASSETS = "/docs", "/docs/assets"
 
 
 def add_docs(app: FastAPI) -> None:
-    """Serve the OpenAPI document as a page, from the files that the fastapi-offline package brings."""
+    """Serve the OpenAPI document as a page, with the files of the fastapi-offline package."""
     app.mount(ASSETS, StaticFiles(directory=str(files("fastapi_offline") / "static")))
 
     @app.get(DOCS, include_in_schema=False)

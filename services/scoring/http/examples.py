@@ -1,4 +1,4 @@
-"""What the OpenAPI document shows as answers: made by the functions that answer requests, so that no example can fall behind."""
+"""Example answers of the OpenAPI document, made by the functions that answer requests, so that they stay correct."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ PROBLEMS: dict[str, Problem] = {
         unknown(_TX.transaction_id), too_slow(), conflict(_TX.transaction_id), too_large(_LIMITS.body_bytes), _refused(),
         Quotas(_LIMITS).refusal(), internal(), overloaded(_LIMITS.in_flight), unacknowledged(),
         not_ready("no bundle was rolled out yet"), unavailable("store", "Redis is not connected"),
-        unavailable("broker", "no room for another record"),
+        unavailable("broker", "50,000 records wait for the broker"),
     )
 }  # fmt: skip
 
@@ -87,7 +87,7 @@ def decisions() -> dict[str, Any]:
 
 
 def batch() -> dict[str, Any]:
-    """OpenAPI ``examples`` of a batch's answer: an item is refused, the others go on."""
+    """OpenAPI ``examples`` of a batch's answer: one item is decided, one refused."""
     answer = batch_answer([encode(_SCORED), PROBLEMS["field"]])
     return {"an item with a problem": {"value": msgspec.json.decode(answer)}}
 

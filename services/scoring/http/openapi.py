@@ -23,22 +23,22 @@ _PROBLEM = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},
-        "field": {"type": "string", "description": "the field that does not fit; empty for the whole body"},
-        "reason": {"type": "string", "description": "a short word for programs"},
+        "field": {"type": "string", "description": "the invalid field; empty for the whole body"},
+        "reason": {"type": "string", "description": "a short code for programs"},
     },
     "required": ["type", "title", "status", "detail", "field", "reason"],
 }
 _WORDS = {
-    404: "Nothing is known of this id",
-    408: "The request was not whole within 5 s of its first byte",
-    409: "The id was sent before with another content",
+    404: "No decision is known for this id",
+    408: "The request was not complete within 5 s of its first byte",
+    409: "The id was sent before with different content",
     413: "The body is too large",
-    422: "The input does not fit its contract",
-    429: "The tenant is over its rate",
-    500: "The edge failed; its log says why",
-    503: "Overloaded, or a part is away: see Retry-After",
+    422: "The input does not follow its contract",
+    429: "The tenant exceeds its rate",
+    500: "The edge failed and logged the error",
+    503: "Overloaded, not ready, or Redis or Kafka is unavailable: see Retry-After",
 }
-#: what any route that takes a body may answer
+#: problems of every route that takes a body
 _BODY = ("too_slow", "too_large", "field", "internal")
 
 
@@ -65,7 +65,7 @@ def _scoring_paths() -> dict[str, Any]:
         "name": "X-Deadline-Ms",
         "in": "header",
         "required": False,
-        "description": f"Milliseconds within which the decision is of use; a batch has {BATCH_DEADLINES} times the default without it",
+        "description": f"Milliseconds in which the caller needs the decision; without it, a batch has {BATCH_DEADLINES} times the default",
         "schema": {
             "type": "integer",
             "minimum": MIN_DEADLINE_MS,
@@ -77,7 +77,7 @@ def _scoring_paths() -> dict[str, Any]:
     either = {"anyOf": [_ref("Decision"), _object("error", _ref("Problem"))]}
     score = {
         "summary": "Decide one transaction",
-        "description": "The same id and content again gives the same decision, not scored twice.",
+        "description": "The same id and content sent again gets the same decision; it is not scored twice.",
         "parameters": [deadline],
         "requestBody": _body(_ref("Transaction"), http_examples.TRANSACTION),
         "responses": {
@@ -87,8 +87,8 @@ def _scoring_paths() -> dict[str, Any]:
     }
     many = {
         "summary": "Decide up to 1,000 transactions",
-        "description": "In order; one that does not fit gets its own error. Transactions of one card in one batch do "
-        "not see each other in their features.",
+        "description": "Answers are in order; an invalid item gets its own error. Features of transactions of one card "
+        "in one batch do not count each other.",
         "parameters": [deadline],
         "requestBody": _body(batch, {"transactions": [http_examples.TRANSACTION]}),
         "responses": {
@@ -112,14 +112,14 @@ def _other_paths() -> dict[str, Any]:
         ),
         "/v1/labels": {
             "post": {
-                "summary": "Say what a transaction turned out to be",
+                "summary": "Report whether a transaction was fraud",
                 "requestBody": _body(_ref("Label"), http_examples.LABEL),
                 "responses": {"202": {"description": "Recorded"}, **_problems(*_BODY, "broker")},
             }
         },
-        "/v1/model": _get("What is served now", {"200": _ok({"type": "object"})}),
-        "/healthz": _get("The process lives", {"200": _ok({"type": "object"})}),
-        "/readyz": _get("A model is warm and the store answers", {"200": _ok({"type": "object"}), **_problems("not_ready")}),
+        "/v1/model": _get("The model that is served now", {"200": _ok({"type": "object"})}),
+        "/healthz": _get("The process runs", {"200": _ok({"type": "object"})}),
+        "/readyz": _get("A model is loaded and Redis answers", {"200": _ok({"type": "object"}), **_problems("not_ready")}),
         "/metrics": _get("Prometheus metrics", {"200": {"description": "Text format", "content": {"text/plain": {}}}}),
     }  # fmt: skip
 
@@ -142,7 +142,7 @@ def _ok(schema: dict[str, Any], examples: dict[str, Any] | None = None) -> dict[
 
 
 def _problems(*reasons: str) -> dict[str, Any]:
-    """Responses for these problems of ``http_examples``, by status."""
+    """Responses for problems of ``http_examples`` with these reasons, by status."""
     by_status: dict[int, list[str]] = {}
     for reason in reasons:
         by_status.setdefault(http_examples.PROBLEMS[reason].status, []).append(reason)

@@ -1,4 +1,4 @@
-"""Problems as HTTP answers, also where routing or a handler fails: FastAPI's own bodies are another form for callers to know."""
+"""Problems as HTTP answers. Errors of routing and handlers use them too, in place of FastAPI's own format."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from starlette.exceptions import HTTPException
 
 from services.scoring.edge.problems import PROBLEM_JSON, Problem, internal
 
-#: what is served beside routes are files
+#: methods of the mounted static files
 FILE_METHODS = "GET, HEAD"
 
 
 def problem_response(problem: Problem) -> Response:
-    """The answer that says it, with the headers that its status asks for."""
+    """The HTTP answer for a problem, with its headers."""
     return Response(problem.to_json(), problem.status, problem.headers, PROBLEM_JSON)
 
 
 def wrong_method(allow: str) -> Problem:
-    """405. ``allow``: the methods that the route takes, as the header has them."""
-    return Problem(405, "method", f"this route takes {allow}", allow=allow)
+    """405. ``allow``: the methods that the route accepts, as in the Allow header."""
+    return Problem(405, "method", f"this route accepts {allow}", allow=allow)
 
 
 def add_problems(app: FastAPI) -> None:
-    """Answer unknown routes, wrong methods and errors that nothing caught with problems. The server logs the last."""
+    """Answer unknown routes, wrong methods and uncaught errors with problems. The server logs uncaught errors."""
 
     async def refused(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 404:
-            problem = Problem(404, "no_route", "there is no such route; /docs lists those there are")
+            problem = Problem(404, "no_route", "there is no such route; /docs lists all routes")
         elif error.status_code == 405:
             problem = wrong_method((error.headers or {}).get("Allow", FILE_METHODS))
         else:

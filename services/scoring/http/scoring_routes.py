@@ -1,4 +1,4 @@
-"""The two scoring routes, from a body to a future of the answer: what ASGI and the direct protocol have in common."""
+"""The two scoring routes, from a body to a future of the answer: the code shared by ASGI and the direct protocol."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.scoring.edge.problems import Problem
 SCORE, BATCH = "/v1/score", "/v1/score/batch"
 PATHS = frozenset((SCORE, BATCH))
 MAX_HEADER_TRACE = 128
-#: from its first byte a request must be here within so many seconds: slow senders hold a connection, and no longer
+#: time for a request to arrive, from its first byte: bounds how long a slow sender holds a connection
 REQUEST_WITHIN_S = 5.0
 
 
@@ -36,15 +36,15 @@ class Scoring:
         self._edge = edge
 
     def limit(self, path: str) -> int:
-        """Bytes that a body sent to ``path`` may have."""
+        """Maximum size of a body sent to ``path``, bytes."""
         limits = self._edge.limits
         return limits.body_bytes if path == SCORE else limits.batch_bytes
 
     def begin(self, path: str, body: bytes, headers: Headers) -> asyncio.Future[bytes]:
-        """Put a request to work; the future gives its JSON or raises Problem. Others may wait for the same future.
+        """Start a request; the future gives the answer's JSON or raises Problem.
 
         Raises:
-            Problem: it is refused at once.
+            Problem: the request is refused at once.
         """
         if path == SCORE:
             trace = headers.get(b"traceparent")
@@ -63,7 +63,7 @@ class Scoring:
 
 
 def batch_answer(answers: Sequence[Answer]) -> bytes:
-    """JSON of a batch's answers in order."""
+    """A batch's answers as JSON, in order."""
     return b'{"decisions":[%b]}' % b",".join(
         b'{"error":%b}' % answer.to_json() if isinstance(answer, Problem) else answer for answer in answers
     )
@@ -74,25 +74,27 @@ def too_large(limit: int) -> Problem:
 
 
 def too_slow() -> Problem:
-    return Problem(408, "too_slow", f"the request was not here within {REQUEST_WITHIN_S:g} s")
+    return Problem(408, "too_slow", f"the request was not complete within {REQUEST_WITHIN_S:g} s")
 
 
 def _items(body: bytes, most: int) -> list[bytes]:
     """The raw transactions of a batch.
 
     Raises:
-        Problem: 422, not such a batch, or too long.
+        Problem: 422, not a batch, or too many items.
     """
     try:
         items = _batch_decoder.decode(body).transactions
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason = "field" if isinstance(error, msgspec.ValidationError) else "not_json"
-        raise Problem(422, reason, f"a batch is an object with a list: {error}", "transactions") from None
+        raise Problem(
+            422, reason, f"a batch is an object with a list of transactions: {error}", "transactions"
+        ) from None
     if len(items) > most:
         raise Problem(
             422,
             "too_many",
-            f"a batch holds at most {most} transactions, this one {len(items)}",
+            f"a batch has at most {most} transactions, this one has {len(items)}",
             "transactions",
         )
     return [bytes(item) for item in items]

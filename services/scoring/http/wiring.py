@@ -1,4 +1,4 @@
-"""Everything that one HTTP edge process holds open, wired here and nowhere else; knows no Ray."""
+"""Creates and connects the parts of one HTTP edge process; knows no Ray."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from streams.runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
 BROKER_WITHIN_S = 5.0
-#: a new bundle is loaded when the stream replica has it (0.2 to 0.6 s): both at once would take both cores of a small machine
+#: delay before loading a new bundle: the stream replica loads first (0.2 to 0.6 s), or both cores of a small machine would be busy
 LOAD_AFTER_S = 2.0
 
 
 class Parts:
-    """Everything that one edge process holds open: store, publisher, live model."""
+    """The connections and threads of one edge process: store, publisher, live model."""
 
     def __init__(self, settings: Settings, name: str, stop: threading.Event) -> None:
         self._settings = settings
@@ -34,7 +34,7 @@ class Parts:
         self._stop = stop
 
     async def open(self) -> Edge:
-        """Connect, and return the edge. A part that is away is waited for in the background, not here."""
+        """Connect, and return the edge. If Redis or Kafka is unavailable, this returns and connects in the background."""
         settings = self._settings
         loop = asyncio.get_running_loop()
         self._store = EdgeStore(settings.redis_address, [announcement()])
@@ -47,7 +47,7 @@ class Parts:
             logger.warning("the broker does not answer yet: %s", error)
         warm_kernels()
         live = LiveModel(settings, self._stop, after_s=LOAD_AFTER_S)
-        # what is there now stays: the collector need not look at it again, and a full collection is a pause
+        # objects alive now stay alive: exclude them from garbage collection, whose full runs are pauses
         quiet_collector()
         limits = limits_from_environment()
         return Edge(settings, live, self._store, self._publisher, limits, bulk=self._bulk)

@@ -1,4 +1,4 @@
-"""The bundle that a replica serves: follows `rollouts`, verifies, loads and warms in the background, swaps between two batches."""
+"""The bundle that a replica serves: follows `rollouts`, verifies, loads and warms a bundle in the background, and swaps between batches."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from streams.runtime.process import quiet_collector
 from streams.runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
-#: under the stack's home: which backend is fastest for which batch size, as measured here
+#: folder under the stack's home: the fastest backend for each batch size, measured on this machine
 TABLES = "cache/backends"
 
 Follow = Callable[[Settings, threading.Event, Callable[[RolloutRecord], None]], Any]
 
 
 class LiveModel:
-    """The champion's scorer of one replica; None until a first bundle was rolled out.
+    """One replica's scorer of the champion; None until a bundle is rolled out.
 
-    ``scorer`` is read once per batch, so that each decision is made wholly by one version. A bundle that is refused is
-    counted and logged, and the last good one stays.
+    Callers read ``scorer`` once per batch, so one version decides the whole batch. A refused bundle is counted and
+    logged, and the last good one stays.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class LiveModel:
         after_s: float = 0.0,
         **loading: float,
     ) -> None:
-        """``follow`` calls back with rollout records, as ``follow_rollouts``; ``loading``: see ``Loader``.
+        """``follow`` calls back with rollout records, as ``follow_rollouts`` does; ``loading``: see ``Loader``.
 
-        ``after_s``: what replaces a bundle in service is loaded so much later, so that the replicas of one machine do not all take a
-        core for it at once.
+        ``after_s``: delay, in seconds, before loading a bundle that replaces another, so that the replicas of one machine do
+        not all take a core at once.
         """
         self._settings = settings
         self._stop, self._after_s = stop, after_s
@@ -50,14 +50,14 @@ class LiveModel:
         self._before: Scorer | None = None
         self.scorer: Scorer | None = None
         self.rollout: RolloutRecord | None = None
-        #: set once what was rolled out is served, warm, or was refused
+        #: set once the bundle that was rolled out is served and warm, or was refused
         self.settled = threading.Event()
         self.problem = "no bundle was rolled out yet: publish one and approve it (`tollgate models approve`)"
         self._loader = Loader(self._load, self._serve, self._refuse, **loading)
         self._following = follow(settings, stop, self.apply)
 
     def apply(self, record: RolloutRecord) -> None:
-        """Have served what a rollout record names; returns at once."""
+        """Start to load the bundle that a rollout record names, and serve it when it is ready; returns at once."""
         if record.model == MODEL and record.sequence > self._sequence:
             self._loader.ask(record)
 
@@ -68,7 +68,7 @@ class LiveModel:
         return scorer.version if scorer is not None else "none"
 
     def _load(self, record: RolloutRecord) -> Scorer:
-        """Verified, loaded, and warm on batches as they come. Raises: BundleRefused."""
+        """A scorer of the verified bundle, warmed on batches of typical sizes. Raises: BundleRefused."""
         if self.scorer is not None:
             self._stop.wait(self._after_s)
         path = self._settings.bundles_dir / record.model / record.champion
@@ -80,9 +80,9 @@ class LiveModel:
     def _serve(self, record: RolloutRecord, scorer: Scorer) -> None:
         before = self.version
         if self.scorer is None:
-            # a full collection stops everything: before the first bundle nobody waits
+            # a full garbage collection pauses all threads: before the first bundle no caller waits
             quiet_collector()
-        # what was served until now is kept until the next swap: a batch's thread must not be the one to take it apart
+        # keep the old scorer until the next swap: otherwise a batch's thread might have to free it
         self._before, self.scorer = self.scorer, scorer
         self.rollout, self._sequence = record, record.sequence
         if before != record.champion:
@@ -90,7 +90,7 @@ class LiveModel:
         MODEL_INFO.labels(record.champion, "champion").set(1)
         self.settled.set()
         logger.info(
-            "serving %s %s (%s by %s), before it %s",
+            "serving %s %s (%s by %s), previously %s",
             record.model,
             record.champion,
             record.state,

@@ -1,7 +1,7 @@
-"""Loads what is asked for in the background, one at a time, the newest only; says when it takes too long.
+"""Loads bundles in the background, one at a time, always the newest requested; reports a load that takes too long.
 
-A load cannot be stopped. One that hangs is reported after its deadline and still taken when it ends after all, unless
-something newer was asked for; meanwhile another thread loads what is newer, so that the way back is never blocked.
+A load cannot be stopped. One that hangs is reported after its deadline. If it ends later, its bundle is still served,
+unless a newer one was requested. Another thread loads the newer one meanwhile, so a hanging load never blocks a rollback.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from streams.contracts.rollout import RolloutRecord
 logger = logging.getLogger(__name__)
 
 LOAD_WITHIN_S = 30.0
-#: loads that may hang at the same time; beyond them nothing more is tried
+#: loads that may hang at the same time; with more, no further bundle is loaded
 MAX_HANGING = 3
-#: how long the loading thread keeps the interpreter when a batch's thread waits for it: by default 5 ms, at each turn
+#: how long the loading thread holds the interpreter lock while a batch's thread waits for it (Python's default: 5 ms)
 TURN_S = 0.0005
 USUAL_TURN_S = sys.getswitchinterval()
 
@@ -32,7 +32,7 @@ Refused = Callable[[RolloutRecord, str, str], None]
 
 
 class Loader:
-    """``load`` runs on a thread of its own; then ``ready`` or ``refused`` (reason, text) is called there, one at a time."""
+    """Calls ``load`` on a thread of its own, then ``ready`` or ``refused`` (reason, text) on that thread, one at a time."""
 
     def __init__(
         self, load: Load, ready: Ready, refused: Refused, *, within_s: float = LOAD_WITHIN_S
@@ -41,23 +41,23 @@ class Loader:
         self._within_s = within_s
         self._lock = threading.Lock()
         self._wanted: RolloutRecord | None = None
-        #: by thread: what it loads, and whether its time is over
+        #: by thread: what it loads, and whether it is late
         self._loading: dict[threading.Thread, tuple[RolloutRecord, bool]] = {}
 
     def ask(self, record: RolloutRecord) -> None:
-        """Load ``record`` next, in place of what was asked for before."""
+        """Load ``record``'s bundle next, in place of the one requested before."""
         with self._lock:
             self._wanted = record
             self._start()
 
     def _start(self) -> None:
-        """Begin loading what is wanted, unless a thread will come to it. With the lock held."""
+        """Start a thread for the wanted bundle, unless a running one will take it. Call with the lock held."""
         if self._wanted is None or any(not late for _, late in self._loading.values()):
             return
         if any(record is self._wanted for record, _ in self._loading.values()):
             return
         if len(self._loading) >= MAX_HANGING:
-            text = f"{len(self._loading)} bundles hang while they are loaded; restart this replica"
+            text = f"{len(self._loading)} loads of bundles hang; restart this replica"
             self._refused(self._wanted, "slow", text)
             return
         thread = threading.Thread(
@@ -79,16 +79,14 @@ class Loader:
             refusal = ("", "")
         except BundleRefused as error:
             refusal = (error.reason, str(error))
-        except (
-            Exception
-        ) as error:  # the thread's edge: whatever a bundle makes fail, the last good one serves on
+        except Exception as error:  # top of the thread: whatever fails in a bundle, the last good one stays
             logger.exception("bundle %s cannot be served", record.champion)
             refusal = ("failed", f"{type(error).__name__}: {error}")
         clock.cancel()
         with self._lock:
             del self._loading[me]
             if self._wanted is not record:
-                logger.info("bundle %s is ready or refused, and no longer asked for", record.champion)
+                logger.info("bundle %s is loaded or refused, but a newer one was requested", record.champion)
             elif scorer is None:
                 self._wanted = None
                 self._refused(record, *refusal)
@@ -104,7 +102,7 @@ class Loader:
                 return
             self._loading[thread] = (record, True)
             text = (
-                f"not ready after {self._within_s:g} s; it is served when it is, unless another is asked for"
+                f"not ready after {self._within_s:g} s; it is served once ready, unless another is requested"
             )
             self._refused(record, "slow", text)
             self._start()
@@ -112,7 +110,7 @@ class Loader:
 
 @contextmanager
 def short_turns() -> Iterator[None]:
-    """Threads that wait for the interpreter get it ten times sooner while this one computes."""
+    """Let waiting threads get the interpreter lock ten times sooner while this one computes."""
     sys.setswitchinterval(TURN_S)
     try:
         yield

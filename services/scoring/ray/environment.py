@@ -1,7 +1,7 @@
-"""Environment variables that Ray reads when it is imported: ports, token, switches.
+"""Environment variables that Ray reads at import: ports, token, switches.
 
-Ports lie in the stack's own block (port base + 9 to + 39), so that two stacks on one machine never meet: Serve's
-defaults are the same for every Ray on a machine, and one stack's HAProxy would route to another one's replicas.
+Ports lie in the stack's own range (port base + 9 to + 39). Serve's default ports are the same for every Ray on a machine:
+with them, one stack's HAProxy would route to another stack's replicas.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HAPROXY_METRICS_PORT, HAPROXY_STATS_PORT = 30, 31
 
 
 def ray_environment(settings: Settings) -> dict[str, str]:
-    """The variables, by name."""
+    """Values by variable name."""
     base = settings.port_base
     return {
         # ingress through HAProxy and settings for throughput (design, Scoring)
@@ -29,31 +29,31 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(base + GRPC_REPLICA_PORTS[1]),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(base + HAPROXY_METRICS_PORT),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(base + HAPROXY_STATS_PORT),
-        # its threads would only take turns on few cores
+        # more threads gain nothing on few cores
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-        # a log line per request, parsed in Python: 60 us each, for what the edge counts itself
+        # they cost a log line per request, parsed in Python (60 us), and the edge counts requests itself
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-        # without them a client that stops in the middle of a request, or a replica of its answer, holds a connection for an hour
+        # without them a client that stops inside a request, or a replica that stops inside an answer, holds a connection for an hour
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "20",
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "20",
-        # the controller's loop at its default of 0.1 s takes 4 % of a core for nothing
+        # at its default of 0.1 s the controller's loop takes 4 % of a core
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
-        # Serve's own metrics, which nobody reads here: each process exported them ten times a second
+        # Serve's own metrics, which nothing here reads: by default each process exports them ten times a second
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10000",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "0",
-        # Ray runs its workers at niceness 15: behind everything else on the machine, which a deadline does not bear
+        # Ray's default for workers is niceness 15: every other process would come first, and deadlines would be missed
         "RAY_worker_niceness": "0",
-        # a replica that asks Ray for no GPU is shown none
+        # a replica without a GPU share sees no GPU
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-        # Ray's own ports listen on all interfaces: whoever talks to them needs the token
+        # Ray's own ports listen on all interfaces: clients need the token
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(_token_file(settings)),
     }
 
 
 def apply(variables: Mapping[str, str]) -> None:
-    """Set them; what the environment says already stays."""
+    """Set those variables that are not set yet."""
     for name, value in variables.items():
         os.environ.setdefault(name, value)
 

@@ -21,19 +21,19 @@ NAME = "scoring-http"
 
 @serve.deployment(
     name=NAME,
-    # more than may ever be in flight: the edge itself refuses at once, Serve would let requests wait unseen
+    # above what the edge ever admits: the edge refuses at once, while Serve would queue requests before their deadline starts
     max_ongoing_requests=10_000,
     health_check_period_s=5,
     health_check_timeout_s=10,
     graceful_shutdown_timeout_s=5,
-    # a line per request costs more than its decision; requests are counted
+    # a log line per request costs more than the decision; a metric counts requests
     logging_config={"enable_access_log": False},
 )
 @serve.ingress()
 class HttpScoring:
     """One replica of the edge. ``home``: folder of the stack."""
 
-    # Serve awaits an asynchronous constructor
+    # asynchronous, because opening the parts is; Serve awaits it
     async def __init__(self, home: str) -> None:  # type: ignore[misc]
         settings = load_settings(home)
         self._name = take_name(settings.run_dir, NAME, 1)
@@ -48,7 +48,7 @@ class HttpScoring:
         return app
 
     def check_health(self) -> None:
-        """Serve restarts a replica whose event loop does not come to this; parts that are away mend themselves."""
+        """Empty: Serve restarts a replica whose event loop does not answer. Redis and Kafka connections recover by themselves."""
 
     async def __del__(self) -> None:
         parts: Any = getattr(self, "_parts", None)

@@ -1,4 +1,4 @@
-"""When a replica of the stream counts as started: when its first record would be decided as quickly as any later one."""
+"""When a stream replica counts as started: once it would decide its first record as quickly as any later one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from streams.log.rollout_feed import RolloutsUnreachable
 def not_warm(
     assigned: threading.Event, settled: threading.Event, rolled_out: Callable[[], bool], within_s: float
 ) -> str | None:
-    """Wait until a replica is warm; what is still missing after ``within_s``, None when nothing is.
+    """Wait until a replica is warm. Returns what is still missing after ``within_s``, or None.
 
     Args:
-        assigned: set once the group has given it partitions, or none.
-        settled: set once the bundle that was rolled out is served, warm, or was refused.
-        rolled_out: whether there is one; may raise RolloutsUnreachable.
+        assigned: set once the replica has its assignment, even an empty one.
+        settled: set once the bundle that was rolled out is served and warm, or was refused.
+        rolled_out: whether a bundle is rolled out; may raise RolloutsUnreachable.
     """
     until_s = time.monotonic() + within_s
     try:

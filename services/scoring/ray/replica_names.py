@@ -1,6 +1,6 @@
-"""Names of replicas: Serve's own are random, but ports, pid files and `tollgate status` need `scoring-stream-0`.
+"""Names of replicas. Serve's own names are random, but ports, pid files and `tollgate status` need fixed ones (`scoring-stream-0`).
 
-The first free index is taken by a file lock, which the kernel gives back when the process dies, however it dies.
+A replica takes the first free index with a file lock, which the kernel releases however the process ends.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import IO
 
-#: Serve starts another replica before the one that it gave up, which may be frozen, is dead
+#: Serve starts a new replica before the failed one, which may be frozen, has ended
 FREE_WITHIN_S, LOOK_S = 30.0, 0.1
 
 
@@ -20,7 +20,7 @@ class NoNameLeft(Exception):
 
 
 class ReplicaName:
-    """A held name; the lock lives as long as this object and its process."""
+    """A name and its lock, which is held as long as this object lives."""
 
     def __init__(self, name: str, index: int, lock: IO[str]) -> None:
         self.name = name
@@ -32,7 +32,7 @@ def take_name(run_dir: Path, prefix: str, replicas: int, within_s: float = FREE_
     """Take ``prefix-i`` with the lowest free i below ``replicas``, and write the pid to ``run_dir/prefix-i.pid``.
 
     Raises:
-        NoNameLeft: all are held, and none became free ``within_s``.
+        NoNameLeft: all are held, and none became free within ``within_s``.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + within_s
@@ -43,8 +43,8 @@ def take_name(run_dir: Path, prefix: str, replicas: int, within_s: float = FREE_
                 return taken
         if time.monotonic() > end:
             raise NoNameLeft(
-                f"all {replicas} replicas of {prefix} run already in {run_dir}: Serve replaces one that it"
-                " cannot end; look for a process that hangs there (`tollgate status`) and kill it"
+                f"all {replicas} names of {prefix} are taken in {run_dir}: an old replica still runs;"
+                " find the process that hangs (`tollgate status`) and kill it"
             )
         time.sleep(LOOK_S)
 
@@ -56,7 +56,7 @@ def _take(run_dir: Path, name: str, index: int) -> ReplicaName | None:
     except OSError:
         lock.close()
         return None
-    # one more line per life: the last is the living one, the others are counted as restarts
+    # one line per start: the last is the running process, the others count as restarts
     with (run_dir / f"{name}.pid").open("a") as pids:
         pids.write(f"{os.getpid()}\n")
     return ReplicaName(name, index, lock)

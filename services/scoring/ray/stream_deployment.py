@@ -1,4 +1,4 @@
-"""The Ray Serve deployment that hosts the stream worker: replicas share the partitions of `features` as a consumer group."""
+"""The Ray Serve deployment of the stream worker: its replicas share the partitions of `features` as one consumer group."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from streams.runtime.settings import Settings, load_settings
 logger = logging.getLogger(__name__)
 
 PREFIX = "scoring-stream"
-#: a second replica loads a new bundle so much later than the first, the edge's in between (``services.scoring.http.wiring``)
+#: each replica starts loading a new bundle this much after the one before; the edge's replica loads in between (``http.wiring``)
 LOAD_AFTER_S = 4.0
-#: for an assignment and the bundle: 2 to 5 s, and where the kernels are compiled for the first time half a minute more
+#: for the assignment and the bundle: usually 2 to 5 s, half a minute more where kernels are compiled for the first time
 WARM_WITHIN_S, ROLLOUTS_WITHIN_S = 45.0, 10.0
 
 
@@ -39,7 +39,7 @@ class ReplicaUnhealthy(Exception):
     graceful_shutdown_timeout_s=5,
 )
 class StreamScoring:
-    """One replica: a worker thread, its bundle, its metrics. It takes no requests."""
+    """One replica: a worker thread, its bundle, its metrics. It serves no requests."""
 
     def __init__(self, home: str) -> None:
         settings = load_settings(home)
@@ -47,12 +47,12 @@ class StreamScoring:
         log_json_lines(self._name.name)
         start_http_server(settings.metrics_port(self._name.name), addr="127.0.0.1")
         self._stop = threading.Event()
-        # one after the other: each takes a core while it loads
+        # replicas load one after the other, because loading takes a core
         self._live = LiveModel(settings, self._stop, after_s=LOAD_AFTER_S * self._name.index)
         layouts = Layouts(stored_in(RespClient(settings.redis_address, LOOK_WITHIN_S)))
         self._worker = StreamScorer(settings, self._name.name, self._live, layouts, self._stop)
         self._worker.start()
-        # Serve takes a replica for started when this returns; what is away is not waited for: the worker has begun
+        # Serve counts the replica as started when this returns; after WARM_WITHIN_S it returns even if not warm, since the worker runs
         missing = not_warm(
             self._worker.assigned, self._live.settled, lambda: _rolled_out(settings), WARM_WITHIN_S
         )
@@ -69,12 +69,12 @@ class StreamScoring:
             raise ReplicaUnhealthy(f"the worker of {self._name.name} has ended")
 
     def __del__(self) -> None:
-        # a consumer thread outlives SIGTERM to the driver unless it is told
+        # otherwise the consumer thread would outlive a SIGTERM to the driver
         self._stop.set()
         self._worker.join(timeout_s=4)
 
     async def version(self) -> str:
-        """The bundle that this replica serves; "none" before the first."""
+        """The bundle version that this replica serves; "none" before the first."""
         return self._live.version
 
 

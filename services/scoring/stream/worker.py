@@ -1,8 +1,8 @@
 """The stream deployment's worker: `features` in, `decisions` out, exactly one per transaction.
 
-It is the only writer of `decisions`: partition p of `features` goes to partition p of `decisions`, in order, each row's
-decision with its source offset in a header. On assignment the tail of `decisions[p]` says what was decided last; rows
-at or below it are duplicates and dropped. See decision 1 for why no Kafka transactions.
+Nothing else writes `decisions`. Partition p of `features` goes to partition p of `decisions`, in order; each decision carries
+the offset of its `features` row in a header. On assignment the worker reads the newest of these offsets from `decisions[p]`, and drops
+rows at or below it as duplicates. Decision 1 says why it uses no Kafka transactions.
 """
 
 from __future__ import annotations
@@ -65,42 +65,42 @@ from streams.runtime.settings import Settings
 logger = logging.getLogger(__name__)
 
 GROUP = "scoring"
-#: records that are decided together, of up to MAX_ROWS rows each: even if all must be tried one by one it takes less than FRESH_S
+#: records decided as one batch; each has up to MAX_ROWS rows. Even if all must be tried one by one it takes less than FRESH_S
 MAX_RECORDS = 4
-#: below the consumer's session timeout: what a frozen replica had not sent expires before another one takes over
+#: below the consumer's session timeout (6 s): unsent records of a frozen replica expire before another replica gets its partitions
 MESSAGE_TIMEOUT_MS = 5000
-#: below the session timeout (6 s) too: what was fetched longer ago may be another replica's by now
+#: below the session timeout too: records fetched longer ago may belong to another replica by now
 FRESH_S = 4.0
-#: what a record with an absurd value makes a decision raise; a model that fails is the decider's business
+#: errors that a record with an invalid value causes; the decider itself handles a failing model
 BAD_VALUE = (ValueError, OverflowError, TypeError, OSError)
 COMMIT_EVERY_S = 1.0
 REOPEN_FIRST_S, REOPEN_LAST_S = 0.2, 5.0
 TAIL_TIMEOUT_S = 20.0
-#: a consumer that is told of no assignment for so long is given up: librdkafka 2.16 does not always find its way back
-#: to its group after a broker stood still for half a minute
+#: a consumer without an assignment for this long is replaced: librdkafka 2.16 does not always rejoin its group
+#: after the broker was frozen for half a minute
 UNASSIGNED_FOR_S = 60.0
-#: nor is it always told that it lost them: after so long without a record it is asked whether there are any
+#: after this long without a record, the broker is asked whether there are any: a consumer does not always notice that it lost its partitions
 SILENT_S, WATERMARK_WITHIN_S = 30.0, 5.0
 
 
 class TailUnreadable(Exception):
-    """The end of `decisions` could not be read: nothing may be decided before it is known what was."""
+    """The newest decision on a partition could not be read, so duplicates cannot be recognised."""
 
 
 class FetchedTooLongAgo(Exception):
-    """This replica stood still between fetching and producing: another one may have decided the same records."""
+    """This replica was frozen between fetching and producing: another one may have decided the same records."""
 
 
 class Stalled(Exception):
-    """There are records, and for too long none came: the consumer is stuck."""
+    """The partition has new records, but the consumer delivers none: it is stuck."""
 
 
 class Unassigned(Exception):
-    """The group has told this replica of no assignment for too long: Kafka is away, or the consumer is stuck."""
+    """This replica has had no assignment for too long: Kafka is unavailable, or the consumer is stuck."""
 
 
 class Fetched(NamedTuple):
-    """A consumed message as ``dead_letter`` reads it."""
+    """A consumed message, in the form that ``dead_letter`` takes."""
 
     topic: str
     partition: int
@@ -109,14 +109,14 @@ class Fetched(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """A message, and those of its rows that this replica decides."""
+    """A message, and its rows without the duplicates."""
 
     message: Message
     rows: FeatureBatch
 
 
 class Decided(NamedTuple):
-    """n rows with their transactions and decisions, as JSON."""
+    """n rows with their transactions, and their decisions as JSON."""
 
     batch: FeatureBatch
     transactions: list[Transaction]
@@ -124,14 +124,14 @@ class Decided(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """What allows no decision: a record of `features` that cannot be read, or the transaction of one of its rows."""
+    """What cannot be decided: a record of `features` that cannot be read, or the transaction of one of its rows."""
 
     source: Fetched
     error: Exception
 
 
 class StreamScorer:
-    """One replica's worker thread. ``alive`` is what the replica's health check looks at."""
+    """One replica's worker thread; the health check reads ``alive``."""
 
     def __init__(
         self, settings: Settings, name: str, live: LiveModel, layouts: Layouts, stop: threading.Event
@@ -142,17 +142,17 @@ class StreamScorer:
         self._layouts = layouts
         self._stop = stop
         self._decider = Decider()
-        #: what was decided, by partition: of those that are this replica's
+        #: the highest decided offset of each partition assigned to this replica
         self._seen: SourceOffsets[int] = SourceOffsets()
-        #: this batch's decisions, each with its time of receipt (ms), until the broker has acknowledged them
+        #: this batch's decisions, each with its time of receipt (ms since 1970), until the broker has acknowledged them
         self._unacknowledged: list[tuple[Decision, int]] = []
         self._done: dict[int, int] = {}
         self._committed_at = 0.0
         self._fetched_at = 0.0
         self._rebalances = 0
-        #: since when no assignment holds, an empty one included; None while one does
+        #: when the last assignment ended; None while one holds, even an empty one
         self._unassigned_at: float | None = None
-        #: when a record came last, or was last asked for; per partition the offset after the newest one
+        #: when the last record came, or the broker was last asked; by partition the offset after the newest record read
         self._heard_at = 0.0
         self._read: dict[int, int] = {}
         #: set by the first assignment
@@ -186,17 +186,17 @@ class StreamScorer:
                 BrokersForgotten,
             ) as error:
                 pause = _next_pause(pause, time.monotonic() - started)
-                logger.error("scoring stops and starts again in %.1f s: %s", pause, error)
+                logger.error("scoring stopped and restarts in %.1f s: %s", pause, error)
                 self._stop.wait(pause)
             except (
                 Exception
-            ):  # the thread's edge: a new session goes on from the log, a dead thread decides nothing
+            ):  # top of the thread: a new session resumes from the log, a dead thread would decide nothing
                 pause = _next_pause(pause, time.monotonic() - started)
-                logger.exception("scoring failed and starts again in %.1f s", pause)
+                logger.exception("scoring failed and restarts in %.1f s", pause)
                 self._stop.wait(pause)
 
     def _session(self) -> None:
-        """Consume until stopped; a failed delivery ends it, and the next one starts from the log's own tail."""
+        """Consume until stopped. A failed delivery ends the session; the next one reads from `decisions` where to resume."""
         producer = new_producer(
             self._settings.kafka, self._name, **{"message.timeout.ms": MESSAGE_TIMEOUT_MS, **AT_FLUSH}
         )
@@ -225,13 +225,13 @@ class StreamScorer:
                 self._check_assigned()
                 self._check_stalled(consumer)
         finally:
-            # unsent records first: once the consumer has left, another replica decides them
+            # drop unsent records before leaving the group: the next owner of the partition decides them
             producer.purge()
             consumer.close()
 
     def _fetch(self, consumer: Consumer) -> list[Message]:
-        """Wait for one record, then take what else arrives within GATHER_S: the processor sends a chunk by partitions."""
-        # measured from before: a replica that was frozen inside wakes up with records of a session long over
+        """Wait for one record, then collect more for GATHER_S: the processor sends a chunk partition by partition."""
+        # taken before polling: a replica frozen during the poll wakes with records of a session that has ended
         self._fetched_at = time.monotonic()
         first = consumer.poll(0.1)
         if first is None:
@@ -239,7 +239,7 @@ class StreamScorer:
         rebalances = self._rebalances
         messages = consumer.consume(MAX_RECORDS - 1, timeout=GATHER_S)
         if self._rebalances == rebalances:
-            # else it was taken away again, or is fetched again
+            # after a rebalance the first record is another replica's, or is fetched again
             messages = [first, *messages]
         good = []
         for message in messages:
@@ -250,7 +250,7 @@ class StreamScorer:
             elif error.fatal() or error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise KafkaException(error)
             else:
-                logger.warning("fetching: %s", error.str())
+                logger.warning("fetching records failed: %s", error.str())
         if good:
             self._heard_at = time.monotonic()
         return good
@@ -265,7 +265,7 @@ class StreamScorer:
         for message in messages:
             partition = message.partition()
             if partition not in self._seen.highest:
-                # taken away since it was fetched
+                # revoked after the record was fetched
                 continue
             positions[partition] = message.offset() + 1
             try:
@@ -301,7 +301,7 @@ class StreamScorer:
         unassigned_s = time.monotonic() - self._unassigned_at
         if unassigned_s > UNASSIGNED_FOR_S:
             raise Unassigned(
-                f"no assignment for {unassigned_s:.0f} s: Kafka at {self._settings.kafka} is away, or slow"
+                f"no assignment for {unassigned_s:.0f} s: Kafka at {self._settings.kafka} is unavailable or slow"
             )
 
     def _check_stalled(self, consumer: Consumer) -> None:
@@ -315,29 +315,29 @@ class StreamScorer:
             found = consumer.get_watermark_offsets(place, timeout=WATERMARK_WITHIN_S)
             if found is None:
                 raise Stalled(
-                    f"Kafka at {self._settings.kafka} did not say where {place.topic}[{partition}] ends"
+                    f"Kafka at {self._settings.kafka} did not return the end offset of {place.topic}[{partition}]"
                 )
-            # where nothing was read yet, what is there now is what a later look is compared with
+            # before the first record of a partition, the present end is what the next check compares with
             if found[1] > self._read.setdefault(partition, found[1]):
                 raise Stalled(
-                    f"{place.topic}[{partition}] has records up to {found[1]}, and none came for {SILENT_S:.0f} s"
+                    f"{place.topic}[{partition}] has records up to {found[1]}, but none was received for {SILENT_S:.0f} s"
                 )
 
     def _check_fresh(self) -> None:
         """Raises: FetchedTooLongAgo."""
         age = time.monotonic() - self._fetched_at
         if age > FRESH_S:
-            raise FetchedTooLongAgo(f"records fetched {age:.1f} s ago are not decided: they may be another's")
+            raise FetchedTooLongAgo(f"records fetched {age:.1f} s ago may be another replica's: not decided")
 
     def _decide(self, taken: list[Taken]) -> tuple[list[Decided], list[Refused]]:
-        """The rows with their decisions, in order; and those whose values allow none, with the reason."""
+        """Decided rows in order, and the rows whose values cause an error, with that error."""
         try:
             return self._decide_together([rows for _, rows in taken]), []
         except BAD_VALUE as error:
             if len(taken) == 1 and len(taken[0].rows) == 1:
-                logger.exception("a row cannot be decided")
+                logger.exception("a row cannot be decided and goes to the dead letters")
                 return [], [Refused(_transaction_of(taken[0].rows), error)]
-        # one bad row costs the others a few more tries, not each a try of its own
+        # bisect: finding one bad row takes a logarithmic number of calls, not one per row
         decided, undecided = [], []
         for half in _halves(taken):
             done, bad = self._decide(half)
@@ -346,7 +346,7 @@ class StreamScorer:
         return decided, undecided
 
     def _decide_together(self, batches: list[FeatureBatch]) -> list[Decided]:
-        """Raises: one of BAD_VALUE when one row's values allow no decision."""
+        """Raises: one of BAD_VALUE when a row's values are invalid."""
         out = [
             Decided(batch, batch.transactions(), list(batch.columns.decided or [None] * len(batch)))
             for batch in batches
@@ -379,7 +379,7 @@ class StreamScorer:
         for batch, transactions, values in decided:
             for offset, tx, value in zip(batch.columns.offset, transactions, values, strict=True):
                 headers = [(HEADER_SOURCE_OFFSET, b"%d" % offset), (HEADER_ENTITIES, encode_entities_of(tx))]
-                # before each one: a process may be stopped anywhere, and looking at the clock costs 50 ns
+                # before each record: the process may freeze at any point, and reading the clock costs only 50 ns
                 self._check_fresh()
                 producer.produce(
                     DECISIONS_TOPIC.name,
@@ -406,16 +406,19 @@ class StreamScorer:
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for tp in partitions:
             self._seen.highest[tp.partition] = last_decided(self._settings, tp.partition)
-        logger.info("assigned %s", {tp.partition: self._seen.of(tp.partition) for tp in partitions})
+        logger.info(
+            "assigned, by partition the last offset decided: %s",
+            {tp.partition: self._seen.of(tp.partition) for tp in partitions},
+        )
         consumer.assign(partitions)
         self.assigned.set()
         self._rebalances += 1
         self._unassigned_at = None
-        # what is fetched of these partitions is fetched from now on; reading the tails may have taken seconds
+        # reading the newest decisions may have taken seconds; records of these partitions are fetched only from now on
         self._fetched_at = time.monotonic()
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        # every batch was flushed before the next poll, so what is revoked is decided up to `_done`
+        # every batch is flushed before the next poll, so revoked partitions are decided up to `_done`
         offsets = [
             TopicPartition(FEATURES.name, tp.partition, self._done[tp.partition])
             for tp in partitions
@@ -425,7 +428,7 @@ class StreamScorer:
             if offsets:
                 consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
-            # the tail of `decisions` says the same
+            # harmless: the next owner reads the same offset from `decisions`
             logger.warning("offsets of revoked partitions were not committed: %s", error)
         self._forget(partitions)
 
@@ -446,7 +449,7 @@ def _next_pause(pause_s: float, lasted_s: float) -> float:
 
 
 def _halves(taken: list[Taken]) -> tuple[list[Taken], list[Taken]]:
-    """Two parts of messages, or of the only message's rows; in order."""
+    """Split a list of messages, or the rows of the only message, in two; in order."""
     if len(taken) > 1:
         return taken[: len(taken) // 2], taken[len(taken) // 2 :]
     ((message, rows),) = taken
@@ -461,8 +464,8 @@ def _cases(batch: FeatureBatch, transactions: list[Transaction]) -> list[Case]:
 
 
 def _count(decided: Sequence[tuple[Decision, int]], now_s: float) -> None:
-    """Count what the broker acknowledged at ``now_s`` (seconds since 1970), where its latency ends."""
-    # looking a labelled counter up costs as much as the rest of counting: once for each kind of decision
+    """Count decisions that the broker acknowledged at ``now_s`` (seconds since 1970), where their latency ends."""
+    # looking up a labelled counter costs as much as the rest of counting: do it once per kind of decision
     kinds = Counter((d.status, d.decision, d.arm, d.model_version) for d, _ in decided)
     for kind, count in kinds.items():
         DECISIONS.labels(*kind).inc(count)
@@ -479,7 +482,7 @@ def _transaction_of(row: FeatureBatch) -> Fetched:
 
 
 def _refuse(bad: Refused, producer: AcknowledgedProducer) -> None:
-    """What allows no decision: kept for a person, and passed."""
+    """Send what cannot be decided to the dead letters."""
     text = mask_card_numbers(f"no decision from its features: {bad.error}".encode()).decode()
     letter = dead_letter(bad.source, InvalidEvent("poison", "", text), int(time.time() * 1000))
     send_dead_letter(producer, letter)
@@ -489,7 +492,7 @@ def last_decided(settings: Settings, partition: int) -> int:
     """Source offset of the newest decision on a partition; -1 when there is none.
 
     Raises:
-        TailUnreadable: not within TAIL_TIMEOUT_S.
+        TailUnreadable: not read within TAIL_TIMEOUT_S.
     """
     end = time.monotonic() + TAIL_TIMEOUT_S
     consumer = new_consumer(settings.kafka, f"{GROUP}-tail", **{"fetch.wait.max.ms": 10})
@@ -505,19 +508,19 @@ def last_decided(settings: Settings, partition: int) -> int:
             back *= 10
     except KafkaException as error:
         raise TailUnreadable(
-            f"the end of {DECISIONS_TOPIC.name}[{partition}] was not read: {error}"
+            f"the newest decision on {DECISIONS_TOPIC.name}[{partition}] was not read: {error}"
         ) from error
     finally:
         consumer.close()
     if high - low > 0:
         raise TailUnreadable(
-            f"the end of {DECISIONS_TOPIC.name}[{partition}] was not read within {TAIL_TIMEOUT_S:g} s"
+            f"the newest decision on {DECISIONS_TOPIC.name}[{partition}] was not read within {TAIL_TIMEOUT_S:g} s"
         )
     return -1
 
 
 def _newest_source(consumer: Consumer, partition: int, start: int, high: int, end: float) -> int | None:
-    """The highest source offset among records start..high-1; None when none carries one."""
+    """The highest source offset in the headers of records start..high-1; None without one."""
     consumer.assign([TopicPartition(DECISIONS_TOPIC.name, partition, start)])
     newest: int | None = None
     while time.monotonic() < end:
@@ -532,4 +535,4 @@ def _newest_source(consumer: Consumer, partition: int, start: int, high: int, en
             newest = max(int(source), newest if newest is not None else -1)
         if (message.offset() or 0) >= high - 1:
             return newest
-    raise TailUnreadable(f"the end of {DECISIONS_TOPIC.name}[{partition}] was not read in time")
+    raise TailUnreadable(f"the newest decision on {DECISIONS_TOPIC.name}[{partition}] was not read in time")

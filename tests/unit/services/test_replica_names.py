@@ -18,7 +18,7 @@ HOLDS = "import sys, pathlib; from services.scoring.ray.replica_names import tak
 def test_each_gets_the_lowest_that_is_free_and_no_more_than_there_may_be(tmp_path: Path) -> None:
     first, second = take_name(tmp_path, "r", 2), take_name(tmp_path, "r", 2)
     assert (first.name, first.index, second.name) == ("r-0", 0, "r-1")
-    with pytest.raises(NoNameLeft, match=r"all 2 replicas of r .* kill it"):
+    with pytest.raises(NoNameLeft, match=r"all 2 names of r .* kill it"):
         take_name(tmp_path, "r", 2, within_s=0.0)
     assert (tmp_path / "r-1.pid").read_text().split() == [str(os.getpid())]
 

@@ -561,7 +561,7 @@ def test_a_refused_record_ends_the_producer_so_that_nothing_overtakes_it() -> No
     message_size_too_large = 10
     _fail_next_produce_request(producer, message_size_too_large)
     producer.produce("t", partition=0, value=b"refused")
-    with pytest.raises(DeliveryError, match="for good"):
+    with pytest.raises(DeliveryError, match="failed fatally"):
         flush(producer, 10)
     with pytest.raises(KafkaException) as raised:
         producer.produce("t", partition=0, value=b"later")

@@ -21,12 +21,12 @@ from services.scoring.edge.idempotency.lookup import (
 )
 from services.scoring.edge.problems import Problem, unavailable
 
-#: what waits is looked at so many at a time: one look must not hold the store up for others
+#: maximum ids of one lookup, so that it does not delay other requests to the store
 MAX_A_LOOK = 256
 
 
 class AwaitingElsewhere:
-    """Answers what this loop does not decide itself."""
+    """Answers entries that this loop does not decide itself."""
 
     def __init__(self, open_ids: InFlight) -> None:
         self._open = open_ids
@@ -36,18 +36,18 @@ class AwaitingElsewhere:
         self._reading: set[asyncio.Task[None]] = set()
 
     def wait(self, entry: Entry) -> None:
-        """Somebody else is deciding this id: look again and again until the deadline answers for us."""
+        """Another process is deciding this id: look it up every POLL_EVERY_S until there is a decision or the deadline passes."""
         self._waiting.append(entry)
         if self._poller is None:
             self._poller = asyncio.get_running_loop().create_task(self._poll())
 
     def give_indexed(self, known: Sequence[tuple[Entry, bytes]]) -> None:
-        """The stream has decided these ids, as entries of the ledger's index say."""
+        """Answer ids that the stream has decided. ``known``: each with its entry of the ledger's index."""
         if known:
             self._read(self._give_indexed(known), [entry for entry, _ in known])
 
     def give_remembered(self, known: Sequence[tuple[Entry, EdgeRecord]]) -> None:
-        """These came before, in a batch whose page holds them."""
+        """Answer ids that were decided in an earlier batch. ``known``: each with the record that points to its page."""
         if known:
             self._read(self._give_remembered(known), [entry for entry, _ in known])
 
@@ -70,7 +70,7 @@ class AwaitingElsewhere:
                 if isinstance(indexed, Problem):
                     raise indexed
                 if indexed is None:
-                    raise unavailable("store", "this id was decided, and its decision is not there any more")
+                    raise unavailable("store", "this id was decided, but its decision has expired")
                 entry.check_same_as_decided(indexed)
             except Problem as problem:
                 self._open.give_up(entry, problem)

@@ -1,4 +1,4 @@
-"""What Redis remembers of an id, so that it is decided once: a claim while it is at work, then its decision or where that is."""
+"""The edge's record of an id in Redis, so that the id is decided once: first a claim, then the decision or its page and row."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from streams.log.decision_index import (
     lookups,
 )
 
-#: the labels worker's index takes over within seconds and keeps decisions for 60 days
+#: the labels worker's index has the decision within seconds and keeps it for 60 days
 KEEP_S = 3600
-#: a page outlives the records that name it
+#: a page outlives the records that point to it
 KEEP_PAGE_S = KEEP_S + 60
-#: an open claim outlives its request's deadline by this, so that a crashed edge blocks no id for long
+#: a claim expires this long after its request's deadline, so that a crashed edge does not block an id for long
 OPEN_BEYOND_MS = 2000
 _CLAIM = b"*6\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$2\r\nNX\r\n$2\r\nPX\r\n$%d\r\n%b\r\n"
 
 
 class EdgeRecord(msgspec.Struct, array_like=True, frozen=True):
-    """What Redis holds of an id. Nothing but the digest: being decided. ``header``: decided and sent, not yet acknowledged.
+    """Redis' record of an id. Only a digest: being decided. With ``header``: published, not yet acknowledged.
 
-    ``page`` and ``row`` in place of the decision: it stands there, with those of the batch that it came in.
+    With ``page`` and ``row`` instead of a decision: the decision is on that page, with the others of its batch.
     """
 
     digest: bytes
@@ -43,7 +43,7 @@ class EdgeRecord(msgspec.Struct, array_like=True, frozen=True):
 
     @property
     def place(self) -> Place | None:
-        """Where the decision stands, when it is not in the record itself."""
+        """The page and row of the decision; None when there is no page."""
         return None if self.page is None else Place(self.page, self.row)
 
 
@@ -57,7 +57,7 @@ def edge_key(transaction_id: str) -> str:
 
 
 def edge_page_key(page: str) -> str:
-    """Redis key of the decisions of one batch; no id can be mistaken for it."""
+    """Redis key of the decisions of one batch; never equal to an ``edge_key``."""
     return f"tollgate:edge-page:{page}"
 
 
@@ -68,7 +68,7 @@ def decode_record(raw: bytes) -> EdgeRecord:
 
 
 def claims(entries: Sequence[Entry], now_s: float) -> list[Command]:
-    """Take n ids, and see what is known of them; ``what_is_known`` reads the replies."""
+    """Commands that claim n ids and look up what is known of them; ``what_is_known`` parses the replies."""
     keys = [edge_key(entry.id) for entry in entries]
     out = []
     for entry, key in zip(entries, keys, strict=True):
@@ -80,7 +80,7 @@ def claims(entries: Sequence[Entry], now_s: float) -> list[Command]:
 
 
 class Known(NamedTuple):
-    """What is known of n ids: replies to their claims (None: another has it), their records, their entries of the ledger's index."""
+    """What is known of n ids: replies to their claims (None: already claimed), the edge's records, and entries of the ledger's index."""
 
     claimed: Sequence[Any]
     records: Sequence[bytes | None]
@@ -88,49 +88,49 @@ class Known(NamedTuple):
 
 
 def claim_replies(n: int) -> int:
-    """How many replies ``claims`` of n ids have."""
+    """Number of replies to ``claims`` of n ids."""
     return n + 1 + WINDOWS * n
 
 
 def what_is_known(replies: Sequence[Any], now_s: float) -> Known:
-    """Replies to ``claims``.
+    """Parse the replies to ``claims``. A claim that Redis refused is a ``hiredis.ReplyError`` in ``claimed``.
 
     Raises:
-        StoreUnavailable: the store does not say what is known. A claim that it refused is an error among those claimed.
+        StoreUnavailable: Redis refused to read the records.
     """
     n = (len(replies) - 1) // (1 + WINDOWS)
     looked = replies[n]
     if isinstance(looked, hiredis.ReplyError):
-        raise StoreUnavailable(f"the store refused: {looked}")
+        raise StoreUnavailable(f"Redis refused: {looked}")
     return Known(replies[:n], looked, entries_in(replies[n + 1 :], now_s))
 
 
 def unclaim(entry: Entry) -> Command:
-    """Give an id back, undecided."""
+    """Command that deletes the claim of an undecided id."""
     return ("DEL", edge_key(entry.id))
 
 
 def remember(entry: Entry, *, acknowledged: bool) -> Command:
-    """Keep a decision; one that is not acknowledged is kept to be sent again, not to be given."""
+    """Command that stores a decision. One that is not acknowledged is stored with its header, so that a retry publishes it again."""
     record = EdgeRecord(entry.digest, entry.decision_json, None if acknowledged else entry.header)
     return ("SET", edge_key(entry.id), _pack(record), "EX", KEEP_S)
 
 
 def page_of(entries: Sequence[Entry]) -> bytes:
-    """The decisions of a batch, compressed together to a tenth and less."""
+    """The decisions of a batch as one page, compressed to a tenth or less."""
     return encode_page([IndexedDecision(entry.decision_json, None) for entry in entries])
 
 
 def remember_together(entries: Sequence[Entry], rows: Sequence[int], page: bytes) -> list[Command]:
-    """Keep the decisions of a batch that are acknowledged: its page, then a record for each that says where.
+    """Commands that store the acknowledged decisions of a batch: its page, then for each id a record that points to it.
 
     Args:
-        rows: of ``entries`` and of the page alike.
+        rows: indexes into ``entries``, which are those into the page too.
     """
     name = secrets.token_hex(8)
     records = [
         (edge_key(entries[row].id).encode(), _pack((entries[row].digest, None, None, name, row)))
         for row in rows
     ]
-    # in this order: whoever finds a record finds the page
+    # in this order, so that every record points to an existing page
     return [("SET", edge_page_key(name), page, "EX", KEEP_PAGE_S), pack_sets(records, KEEP_S)]

@@ -1,4 +1,4 @@
-"""Ids that are being decided on this event loop. What ends in one turn is written to Redis together."""
+"""Ids that are being decided on this event loop. Results of one turn of the loop are written to Redis together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WARN_EVERY_S = 1.0
 
 
 class InFlight:
-    """Each id once: who comes while it is at work waits for the same answer."""
+    """Each id once: a request for an id in flight waits for the same answer."""
 
     def __init__(self, store: Store, clock: Callable[[], float]) -> None:
         """``clock`` gives seconds since 1970."""
@@ -32,10 +32,10 @@ class InFlight:
     def enter(
         self, entries: Sequence[Entry], places: Sequence[int], call: Call
     ) -> tuple[list[Entry], list[Entry]]:
-        """Let a request's entries wait at their ``places`` of its call.
+        """Register a request's entries; each is answered at its index in ``call`` (``places``).
 
         Returns:
-            those that are new and to be put to work; those whose deadline is the call's from here on.
+            new entries, to be decided; entries that must be answered by the call's deadline.
         """
         new: list[Entry] = []
         timed: list[Entry] = []
@@ -50,7 +50,7 @@ class InFlight:
             elif not known.settled:
                 known.joined = [*(known.joined or ()), (call, place)]
             else:
-                # its first caller has given up, the broker has not: wait for it once more
+                # its first caller was answered at the deadline, the broker may still acknowledge: wait again
                 known.settled = False
                 known.call, known.place = call, place
                 known.received_ms, known.deadline_ms = entry.received_ms, entry.deadline_ms
@@ -67,32 +67,32 @@ class InFlight:
         entry.settle(problem)
 
     def release(self, entry: Entry) -> None:
-        """Give the claim back, where there is one."""
+        """Delete the id's claim if this entry holds it."""
         if entry.claimed:
             entry.claimed = False
             self.post([unclaim(entry)])
 
     def give_up(self, entry: Entry, problem: Problem) -> None:
-        """Fail, and leave the id to others."""
+        """Fail the entry and release its claim, so that others may decide the id."""
         self.release(entry)
         self.fail(entry, problem)
 
     def post(self, commands: list[Command]) -> None:
-        """Send commands with all others of this turn of the loop: one write, not one per acknowledgement."""
+        """Queue commands; all of one turn of the loop are sent in one write."""
         if not self._unposted:
             asyncio.get_running_loop().call_soon(self.send_posts)
         self._unposted += commands
 
     def send_posts(self) -> None:
-        """Send now what was posted: what is asked afterwards is answered after it."""
+        """Send queued commands now, so that later reads see their effect."""
         commands, self._unposted = self._unposted, []
         try:
             self.store.post(commands)
         except StoreUnavailable as error:
-            self.warn(f"what was decided is not remembered by its id: {error}")
+            self.warn(f"decisions cannot be stored by id, so duplicates may not be recognised: {error}")
 
     def warn(self, text: str) -> None:
-        """Say what would be said thousands of times a second at most once."""
+        """Log a warning, at most one a second: there could be thousands."""
         now_s = self._clock()
         if now_s - self._warned_s >= WARN_EVERY_S:
             self._warned_s = now_s

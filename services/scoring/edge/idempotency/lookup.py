@@ -1,4 +1,4 @@
-"""Finds earlier decisions by id, in the ledger index or in the edge's own records; many in one look."""
+"""Finds earlier decisions by id, in the ledger index or in the edge's own records; many ids at once."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from streams.log.decision_index import (
 )
 
 logger = logging.getLogger(__name__)
-#: a decision; why it cannot be read; None where none stands
+#: a decision; a Problem when it cannot be read; None when there is none
 Found = IndexedDecision | Problem | None
 
 
 async def find_decision(store: Store, transaction_id: str) -> bytes | None:
-    """The decision of a transaction as JSON, by the ledger's index or the edge's own record; None where none stands.
+    """The decision of a transaction as JSON, from the ledger's index or the edge's own record; None when there is none.
 
     Raises:
-        Problem: 503, the store cannot be reached; 500, what it holds does not parse.
+        Problem: 503, the store cannot be reached; 500, the stored record does not parse.
     """
     (found,) = await find_decisions(store, [transaction_id])
     if isinstance(found, Problem):
@@ -44,7 +44,7 @@ async def find_decision(store: Store, transaction_id: str) -> bytes | None:
 
 
 async def find_decisions(store: Store, transaction_ids: Sequence[str]) -> list[bytes | Problem | None]:
-    """As ``find_decision``, for many.
+    """As ``find_decision``, for many ids.
 
     Raises:
         Problem: 503, the store cannot be reached.
@@ -53,7 +53,7 @@ async def find_decisions(store: Store, transaction_ids: Sequence[str]) -> list[b
     now_s = time.time()
     asked = [("MGET", *map(edge_key, transaction_ids)), lookups(transaction_ids, now_s)]
     known, *hashed = await _ask_all(store, asked)
-    # none of the replies is an error
+    # `_ask_all` has raised on error replies
     entries = entries_in(hashed, now_s)
     indexed: Sequence[Found] = [None] * n
     if any(entries):
@@ -80,7 +80,7 @@ async def find_decisions(store: Store, transaction_ids: Sequence[str]) -> list[b
 
 
 async def read_indexed(store: Store, entries: Sequence[bytes | None]) -> list[Found]:
-    """The decisions that entries of the ledger's index name; None where there is no entry, or its page is gone.
+    """The decisions that entries of the ledger's index point to; None where there is no entry, or its page has expired.
 
     Raises:
         Problem: 503, the store cannot be reached.
@@ -95,14 +95,14 @@ async def read_indexed(store: Store, entries: Sequence[bytes | None]) -> list[Fo
 
 
 async def read_remembered(store: Store, places: Sequence[Place]) -> list[Found]:
-    """The decisions that the edge's own records name, as ``read_indexed``."""
+    """The decisions that the edge's own records point to, as ``read_indexed``."""
     return await _read(store, places, edge_page_key)
 
 
 async def _read(
     store: Store, places: Sequence[Place | Problem | None], key: Callable[[str], str]
 ) -> list[Found]:
-    """Each page once, however many of its rows are wanted."""
+    """Read each page once, however many of its rows are wanted."""
     names = list({place.page: None for place in places if isinstance(place, Place)})
     if not names:
         return [place if isinstance(place, Problem) else None for place in places]
@@ -128,9 +128,9 @@ def _row(page: list[IndexedDecision] | Problem | None, place: Place) -> Found:
 
 
 def unreadable(error: Exception) -> Problem:
-    """500: what is stored of an id cannot be read."""
-    logger.error("what is remembered of a transaction cannot be read: %s", error)
-    return Problem(500, "internal", "what is remembered of this id does not parse")
+    """500: the stored record of an id does not parse."""
+    logger.error("the stored record of a transaction does not parse: %s", error)
+    return Problem(500, "internal", "the stored record of this id does not parse")
 
 
 async def _ask(store: Store, command: Command) -> Any:

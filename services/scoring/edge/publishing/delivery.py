@@ -1,4 +1,4 @@
-"""Publishes a decided transaction, waits for the acknowledgement, then answers the caller."""
+"""Publishes decided transactions, waits for the broker's acknowledgement, then answers the callers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from streams.runtime.metrics import DECISION_LATENCY, DECISIONS, observe_many
 
 
 class Delivery:
-    """Gives decisions once the broker has them."""
+    """Answers callers once the broker has acknowledged their transactions."""
 
     def __init__(self, open_ids: InFlight, publisher: Publishing, clock: Callable[[], float]) -> None:
         """``clock`` gives seconds since 1970."""
@@ -33,7 +33,11 @@ class Delivery:
             headers.append(("traceparent", entry.trace.encode()))
         try:
             self._publisher.publish(
-                TRANSACTIONS.name, entry.transaction.card_id, entry.body, headers, partial(self._told, entry)
+                TRANSACTIONS.name,
+                entry.transaction.card_id,
+                entry.body,
+                headers,
+                partial(self._notified, entry),
             )
         except QueueFull as error:
             self._open.give_up(entry, _no_room(error))
@@ -45,7 +49,7 @@ class Delivery:
         records = [
             (entry.transaction.card_id, entry.body, [(HEADER_DECIDED, entry.header or b"")]) for entry in entries
         ]  # fmt: skip
-        sent = SentSet(len(entries), self._all_told)
+        sent = SentSet(len(entries), self._all_notified)
         sent.owner = (entries, page_of(entries))
         for entry in entries:
             entry.published, entry.sent = True, sent
@@ -57,7 +61,7 @@ class Delivery:
                 self._open.give_up(entry, _no_room(error))
 
     def expire(self, entries: Sequence[Entry]) -> None:
-        """The deadline has passed: whatever has no decision that stands is told so."""
+        """The deadline has passed: answer with 503 each entry that the broker has not acknowledged."""
         for sent in {id(entry.sent): entry.sent for entry in entries if entry.sent is not None}.values():
             if not sent.closed:
                 self._close(sent)
@@ -68,38 +72,40 @@ class Delivery:
                 self._open.post([remember(entry, acknowledged=False)])
                 self._open.fail(entry, unacknowledged(), forget=False)
             else:
-                text = "the deadline passed before a decision was recorded"
+                text = "the deadline passed before there was a decision"
                 self._open.fail(entry, unavailable("deadline", text))
 
-    def _told(self, entry: Entry, error: str | None) -> None:
+    def _notified(self, entry: Entry, error: str | None) -> None:
         if error is not None:
             self._open.post([remember(entry, acknowledged=False)])
-            self._open.fail(entry, unavailable("broker", f"the transaction was not recorded: {error}"))
+            self._open.fail(
+                entry, unavailable("broker", f"the broker did not acknowledge the transaction: {error}")
+            )
             return
         self._open.post([remember(entry, acknowledged=True)])
-        self._give([entry])
+        self._answer([entry])
 
-    def _all_told(self, sent: SentSet) -> None:
+    def _all_notified(self, sent: SentSet) -> None:
         if not sent.closed:
             self._close(sent)
         for place, entry in enumerate(sent.owner[0]):
             if not entry.acknowledged:
-                self._told(entry, sent.errors.get(place))
+                self._notified(entry, sent.errors.get(place))
 
     def _close(self, sent: SentSet) -> None:
-        """Remember by one page what is acknowledged up to now, and give it."""
+        """Store the entries acknowledged so far as one page, and answer them."""
         entries, page = sent.owner
         sent.closed = True
         rows = [row for row, there in enumerate(sent.acknowledged) if there]
         if rows:
             self._open.post(remember_together(entries, rows, page))
-            self._give([entries[row] for row in rows])
+            self._answer([entries[row] for row in rows])
 
-    def _give(self, entries: Sequence[Entry]) -> None:
-        # one that is sent again was counted by the edge that made it
+    def _answer(self, entries: Sequence[Entry]) -> None:
+        # a decision sent again (None here) was counted by the edge that made it
         made = [(entry, entry.decision) for entry in entries if entry.decision is not None]
-        # looking a labelled counter up costs more than counting
-        kinds = Counter([(told.status, told.decision, told.arm, told.model_version) for _, told in made])
+        # looking up a labelled counter costs more than counting
+        kinds = Counter([(d.status, d.decision, d.arm, d.model_version) for _, d in made])
         for kind, count in kinds.items():
             DECISIONS.labels(*kind).inc(count)
         now_s = self._clock()
@@ -110,4 +116,4 @@ class Delivery:
 
 
 def _no_room(error: QueueFull) -> Problem:
-    return unavailable("broker", f"transactions cannot be recorded now: {error}")
+    return unavailable("broker", f"transactions cannot be published now: {error}")

@@ -1,4 +1,4 @@
-"""Kafka for the HTTP edge: every record's acknowledgement comes back to the event loop, many at a time."""
+"""Kafka producer of the HTTP edge: passes the broker's acknowledgements to the event loop, many at a time."""
 
 from __future__ import annotations
 
@@ -20,45 +20,45 @@ from streams.runtime.kafka.broker_loss import BrokersForgotten, remembering
 from streams.runtime.kafka.clients import new_reporting_producer
 
 logger = logging.getLogger(__name__)
-#: below the time that clients usually repeat a request after: what was not sent by then is not sent late
+#: shorter than the usual retry interval of clients: a record not sent by then is dropped instead of sent late
 MESSAGE_TIMEOUT_MS = 5000
-#: records that may wait for their set and for the broker
+#: maximum records that wait to be sent as a set, and that wait for the broker
 MAX_HELD, MAX_QUEUED = 20_000, 50_000
-#: called on the event loop with None when the broker has the record, else with what went wrong
+#: called on the event loop: with None when the broker has acknowledged the record, else with the error
 Done = Callable[[str | None], None]
 Headers = list[tuple[str, bytes]]
 #: key, value, headers
 SetRecord = tuple[str, bytes, Headers]
-#: called on the thread of acknowledgements, as librdkafka does: error, message
+#: librdkafka's delivery callback (error, message), called on the acknowledgement thread
 Report = Callable[[Any, Any], None]
 
 
 class QueueFull(Exception):
-    """More records wait for the broker than memory is set aside for."""
+    """Too many records wait for the broker."""
 
 
 class Publishing(Protocol):
-    """What the edge needs of Kafka."""
+    """The part of a Kafka producer that the edge uses."""
 
     def publish(self, topic: str, key: str, value: bytes, headers: Headers, done: Done) -> None: ...
     def publish_set(self, topic: str, records: Sequence[SetRecord], sent: SentSet) -> None: ...
 
 
 class Publisher:
-    """A producer and the thread that collects its acknowledgements for one event loop."""
+    """A producer, and the thread that collects its acknowledgements, for one event loop."""
 
     def __init__(self, bootstrap: str, client_id: str, loop: asyncio.AbstractEventLoop) -> None:
         self._bootstrap, self._client_id = bootstrap, client_id
         self._producer = self._new_producer()
-        # given up, with the time from which nothing can wait in it any more
+        # replaced producers, each with the time (monotonic, s) after which all of its records have timed out
         self._retired: list[tuple[Producer, float]] = []
         self._loop = loop
         self._stop = threading.Event()
         self._held: list[tuple[str, str, bytes, Headers, Report]] = []
         self._sent_s = float("-inf")
-        # records of sets that this turn of the loop will send
+        # records of sets that are scheduled but not sent yet
         self._in_sets = 0
-        # what the event loop is to be told: whom, and what
+        # calls to make on the event loop: callback, argument
         self._settled: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._thread = threading.Thread(target=self._collect, name="edge-acknowledgements", daemon=True)
         self._thread.start()
@@ -72,15 +72,15 @@ class Publisher:
         )
 
     def publish(self, topic: str, key: str, value: bytes, headers: Headers, done: Done) -> None:
-        """Hand one record over; ``done`` is called later, once.
+        """Send one record; ``done`` is called later, once.
 
         Raises:
-            QueueFull: the broker has been away for too long.
+            QueueFull: too many records wait, because the broker has been unavailable for too long.
         """
         self._check_room(1)
         self._held.append((topic, key, value, headers, partial(self._report, done)))
         if len(self._held) == 1:
-            # what comes alone goes with this turn of the loop, what follows soon with its set
+            # at once when the last send was long enough ago, else as a set with the records that follow
             wait_s = self._sent_s + PUBLISH_PACE_S - self._loop.time()
             if wait_s <= 0:
                 self._loop.call_soon(self.send_held)
@@ -88,16 +88,16 @@ class Publisher:
                 self._loop.call_later(wait_s, self.send_held)
 
     def publish_set(self, topic: str, records: Sequence[SetRecord], sent: SentSet) -> None:
-        """Hand records over together; ``sent`` learns of each, and is done on the event loop.
+        """Send records together. ``sent`` receives each acknowledgement; its ``done`` is called on the event loop.
 
         Raises:
-            QueueFull: the broker has been away for too long; none was taken.
+            QueueFull: too many records wait; none of these was taken.
         """
         self._check_room(len(records))
         told = sent.done
         sent.done = lambda done: self._settled.append((told, done))
         self._in_sets += len(records)
-        # it is a set already and waits for no other; what else this turn of the loop has to do comes first
+        # no need to wait for more records; other work of this turn of the loop goes first
         self._loop.call_soon(self._send_set, topic, records, sent)
 
     def _check_room(self, records: int) -> None:
@@ -106,7 +106,7 @@ class Publisher:
             raise QueueFull(f"{waiting:,} records wait for the broker")
 
     def send_held(self) -> None:
-        """Give the producer what waits for its set now; on the event loop."""
+        """Pass the waiting records to the producer now. Call on the event loop."""
         self._sent_s = self._loop.time()
         held, self._held = self._held, []
         self._produce(held)
@@ -120,7 +120,7 @@ class Publisher:
 
     def _produce(self, records: Iterable[tuple[str, str, bytes, Headers, Report]]) -> None:
         refused = []
-        # the other thread may put a new one in its place, and serves this one for a while yet
+        # the other thread may replace the producer meanwhile, but still polls this one for a while
         producer = self._producer
         for topic, key, value, headers, report in records:
             try:
@@ -137,14 +137,14 @@ class Publisher:
 
     def _all_settled(self) -> list[tuple[Callable[[Any], None], Any]]:
         settled = []
-        # the other thread takes from it too
+        # the other thread takes from the queue too
         with contextlib.suppress(IndexError):
             while True:
                 settled.append(self._settled.popleft())
         return settled
 
     def warm(self, timeout_s: float) -> None:
-        """Fetch the cluster's addresses, so that no first request pays for it; blocking.
+        """Fetch the cluster's metadata, so that the first request does not wait for it; blocking.
 
         Raises:
             KafkaException: the broker does not answer in time.
@@ -152,7 +152,7 @@ class Publisher:
         self._producer.list_topics(timeout=timeout_s)
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Send what the producer has, within ``timeout_s``, and end the thread; blocking."""
+        """Flush the producer within ``timeout_s`` and end the thread; blocking."""
         with contextlib.suppress(BrokersForgotten):
             self._producer.flush(timeout_s)
         self._stop.set()
@@ -163,7 +163,7 @@ class Publisher:
             try:
                 self._producer.poll(0.2)
             except BrokersForgotten as error:
-                logger.error("records go through a new client of Kafka: %s", error)
+                logger.error("the Kafka producer is replaced: %s", error)
                 self._retired.append((self._producer, time.monotonic() + 2 * MESSAGE_TIMEOUT_MS / 1000))
                 self._producer = self._new_producer()
             self._serve_retired()
@@ -172,7 +172,7 @@ class Publisher:
                 self._loop.call_soon_threadsafe(_tell, settled)
 
     def _serve_retired(self) -> None:
-        """What waits in a producer that was given up times out there, and is told of like any other."""
+        """Poll replaced producers until their records have timed out, so that their callers get an error."""
         for retired in list(self._retired):
             producer, until = retired
             with contextlib.suppress(BrokersForgotten):
@@ -191,5 +191,5 @@ def _report_of_set(sent: SentSet, place: int, error: Any, _: Any) -> None:
 
 
 def _text(error: Any) -> str | None:
-    """What librdkafka, or Python, says went wrong."""
+    """The error's text; None when there is no error."""
     return None if error is None else error if isinstance(error, str) else str(error.str())
