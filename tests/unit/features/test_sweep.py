@@ -57,7 +57,7 @@ class Store(MemoryRedis):
             return self.refused
         if command[0] == "DBSIZE":
             return self.size
-        if command[0] == "GETRANGE" and command[1] in self.unreadable:
+        if command[0] == "GETRANGE" and _bytes(command[1]) in self.unreadable:
             return ReplyError("WRONGTYPE Operation against a key holding the wrong kind of value")
         if command[0] == "SCAN":
             self.counts.append(command[5])
@@ -67,6 +67,10 @@ class Store(MemoryRedis):
             cursor = str(start + self.step).encode() if more else b"0"
             return [cursor, [name.encode() for name in found[start : start + self.step]]]
         return super()._one(command)
+
+
+def _bytes(name: str | bytes) -> bytes:
+    return name.encode() if isinstance(name, str) else name
 
 
 def profile(view: Any, day: int) -> bytes:
