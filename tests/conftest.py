@@ -48,7 +48,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneStack:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first.
+    """What takes longest comes first, and in its folder what is marked ``comes_late`` after the others.
 
     Raises:
         pytest.UsageError: a test needs the stack, and its file is not among those that have it.
@@ -57,7 +57,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "running_stack" in getattr(item, "fixturenames", ()) and not item.nodeid.startswith(ON_THE_STACK):
             raise pytest.UsageError(f"{item.nodeid} needs the whole stack: add its file to ON_THE_STACK")
     longest = ("running_stack", "bench", "stack_on_a_small_disk")
-    items.sort(key=lambda item: not any(name in getattr(item, "fixturenames", ()) for name in longest))
+
+    def order(item: pytest.Item) -> tuple[bool, str, int]:
+        if not any(name in getattr(item, "fixturenames", ()) for name in longest):
+            return True, "", 0
+        late = item.get_closest_marker("comes_late")
+        return False, str(item.path.parent), late.kwargs["place"] if late else 0
+
+    # stable: what is equal stays as it was collected
+    items.sort(key=order)
 
 
 @pytest.fixture(scope="session")

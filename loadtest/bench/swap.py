@@ -103,20 +103,25 @@ def swap_rows(
     settings: Settings, rates: list[int], *, swaps: int = SWAPS, http_seconds: float = HTTP_SECONDS
 ) -> Iterator[Row]:
     """The table's lines for each rate, with so many swaps, then those of a swap beside HTTP requests; the stack must serve a model."""
-    first = _live(settings)
+    first = served_version(settings)
     second = publish_twin(settings, first)
     for rate in rates:
         try:
-            yield from _one_run(settings, rate, swaps, first, second)
+            yield from swaps_at(settings, rate, swaps, first, second)
         except BenchError as error:
             yield left_out(f"{rate:,}/s, bump of p99 at a swap", str(error), *BUMP_TARGETS)
     try:
-        yield from _beside_requests(settings, http_seconds, first, second)
+        yield from swap_beside_requests(settings, http_seconds, first, second)
     except (BenchError, OfferError) as error:
         yield left_out(_http_name(HTTP_RATE) + "bump of p99 at a swap", str(error), *BUMP_TARGETS)
 
 
-def _live(settings: Settings) -> str:
+def served_version(settings: Settings) -> str:
+    """The live version.
+
+    Raises:
+        BenchError: there is none.
+    """
     live = [str(row["version"]) for row in _run(settings, "models", "list") if row["state"] == "live"]
     if not live:
         raise BenchError(
@@ -136,8 +141,13 @@ def publish_twin(settings: Settings, version: str) -> str:
     return twin
 
 
-def _one_run(settings: Settings, rate: int, swaps: int, first: str, second: str) -> list[Row]:
-    turn = [first, second] if _live(settings) == second else [second, first]
+def swaps_at(settings: Settings, rate: int, swaps: int, first: str, second: str) -> list[Row]:
+    """The lines of so many swaps between two versions under ``rate`` transactions a second.
+
+    Raises:
+        BenchError: traffic or a swap failed; the text says which step.
+    """
+    turn = [first, second] if served_version(settings) == second else [second, first]
     with reading(settings) as seen:
         traffic = subprocess.Popen(
             [TOLLGATE, "simulate", "--home", settings.home, "--rate", str(rate), "--seconds", str(TRAFFIC_S), "--seed", "5", "--json"],
@@ -166,9 +176,9 @@ def _one_run(settings: Settings, rate: int, swaps: int, first: str, second: str)
     return _lines(rate, seen, asked, summary)
 
 
-def _beside_requests(settings: Settings, seconds: float, first: str, second: str) -> list[Row]:
+def swap_beside_requests(settings: Settings, seconds: float, first: str, second: str) -> list[Row]:
     """One swap while single requests come."""
-    version = first if _live(settings) == second else second
+    version = first if served_version(settings) == second else second
     policies = {one: _policy(settings, one) for one in (first, second)}
     with reading(settings) as seen, ThreadPoolExecutor(1) as pool:
         offered = pool.submit(run_offer, Offer(settings.http, HTTP_RATE, seconds, each=True))

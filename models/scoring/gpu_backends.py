@@ -180,23 +180,24 @@ def what_a_gpu_needs() -> str | None:
         CupyDevice()
     except ImportError as error:
         # a missing package is reported below
-        if _is_installed("cupy"):
+        if is_installed("cupy"):
             missing.append(f"a CuPy that can be imported ({error})")
     except Exception as error:  # noqa: BLE001 - as above
         missing.append(f"a device that CuPy can use ({error})")
     else:
         if xgboost.build_info().get("USE_CUDA"):
             return None
-    if not _driver_is_here():
+    if not driver_is_here():
         missing.insert(0, "an NVIDIA GPU with a CUDA 12 driver (libcuda.so.1, 535 or later)")
     if not xgboost.build_info().get("USE_CUDA"):
         missing.append("an XGBoost that is built with CUDA")
-    if packages := [name for module, name in _PACKAGES.items() if not _is_installed(module)]:
+    if packages := [name for module, name in _PACKAGES.items() if not is_installed(module)]:
         missing.append(f"{', '.join(packages)}: `uv pip install -r infra/requirements/gpu.txt` into .venv")
     return f"missing: {'; '.join(missing)}"
 
 
-def _driver_is_here() -> bool:
+def driver_is_here() -> bool:
+    """Whether NVIDIA's driver library can be loaded."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -204,7 +205,8 @@ def _driver_is_here() -> bool:
     return True
 
 
-def _is_installed(module: str) -> bool:
+def is_installed(module: str) -> bool:
+    """Whether a module could be imported; it is not imported."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:

@@ -45,7 +45,8 @@ from streams.runtime.kafka.clients import (
     new_reporting_producer,
 )
 from streams.runtime.settings import Settings
-from tests.support.running import ends_of, pid_of, read_topic, stand_still, until
+from tests.support.running import ends_of, pid_of, read_topic, stand_still
+from tests.support.waiting import until
 
 PARTITIONS = 3
 #: for whatever needs the broker, a group or a process, on a machine that does other things as well

@@ -48,7 +48,7 @@ from streams.archive.writer import Archive
 from streams.runtime.settings import Settings
 from tests.support.archive_samples import START_MS, features
 from tests.support.parity_world import PARTITIONS, MemoryLog, Worker
-from tests.support.running import until
+from tests.support.waiting import until
 
 NOW = datetime.now(UTC)
 PAYMENT = {

@@ -30,10 +30,10 @@ from streams.archive.writer import Archive
 from streams.contracts.json_encoding import encode
 from streams.contracts.outcome import Outcome
 from streams.log.feature_batch import FeatureRecord
-from tests.property.test_parity import Stage
 from tests.support import archive_samples
 from tests.support.archive_samples import decision
 from tests.support.parity_world import APPENDED_MS, PARTITIONS
+from tests.support.stage import Stage
 
 #: flushes that the archive is written in, by as many runs of its process
 RUNS = 3

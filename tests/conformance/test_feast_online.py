@@ -25,10 +25,10 @@ from features.transaction import Transaction, from_ms
 from streams.contracts.json_encoding import encode
 from streams.log.records import EntityItem, EntityItems, encode_items
 from streams.runtime.settings import Settings
-from tests.property.test_parity import Stage
 from tests.support.feature_batches import rows_in
 from tests.support.oracle import LOOKS_AT_THE_PAYMENT
 from tests.support.parity_world import PARTITIONS, Worker
+from tests.support.stage import Stage
 from tests.support.still_store import StillOnlineStore
 
 TRANSACTIONS = 1_000

@@ -1,6 +1,7 @@
 """Replays of public data sets through the running stack: each row is decided once or refused with a reason.
 
-Last of the end-to-end tests: these payments are drift and may cause a retraining that would disturb other tests.
+Last of the end-to-end tests: these payments are drift and may cause a retraining, which would be the one that the test of a
+model's life waits for.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import pytest
 from streams.contracts.card_numbers import find_card_number
 from streams.runtime.dead_letters import decode_dead_letter
 from streams.runtime.settings import Settings
-from tests.support.running import ends_of, read_topic, run_json, until
+from tests.support.running import ends_of, read_topic, run_json
+from tests.support.waiting import until
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.comes_late(place=2)]
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 DIRTY_MAPPING = Path(__file__).parents[1] / "support" / "dirty.toml"
@@ -64,9 +66,9 @@ def test_what_a_producer_really_sent_is_decided_or_refused_in_words(running_stac
     assert books["balanced"] and books["in_flight"] == 0
 
 
-def test_sparkov_is_decided_without_its_card_numbers_and_each_label_becomes_an_outcome(
-    running_stack: Settings,
-) -> None:
+@pytest.fixture(scope="module")
+def sparkov(running_stack: Settings) -> dict[str, dict[int, int]]:
+    """The first rows of Sparkov, replayed and decided; where the topics ended before."""
     file = needs("sparkov_transactions.parquet")
     start = {
         topic: ends_of(running_stack, topic, running_stack.partitions)
@@ -78,11 +80,16 @@ def test_sparkov_is_decided_without_its_card_numbers_and_each_label_becomes_an_o
     assert summary["produced"] == decided(summary) == SPARKOV_ROWS
     assert summary["missing"] == summary["duplicated"] == summary["dead_lettered"] == 0
     assert summary["decided"]["not_scored"] == 0
+    return start
 
-    sent = read_topic(running_stack, "transactions", start["transactions"], timeout_s=60)
+
+def test_sparkov_is_decided_without_its_card_numbers_and_each_label_becomes_an_outcome(
+    running_stack: Settings, sparkov: dict[str, dict[int, int]]
+) -> None:
+    sent = read_topic(running_stack, "transactions", sparkov["transactions"], timeout_s=60)
     answers = [
         json.loads(r.value())
-        for r in read_topic(running_stack, "decisions", start["decisions"], timeout_s=60)
+        for r in read_topic(running_stack, "decisions", sparkov["decisions"], timeout_s=60)
     ]
     assert {answer["transaction_id"] for answer in answers} == {
         json.loads(r.value())["transaction_id"] for r in sent
@@ -92,12 +99,12 @@ def test_sparkov_is_decided_without_its_card_numbers_and_each_label_becomes_an_o
         assert find_card_number(text) is None
 
     # the file spans more days than its labels' delay, so some became due during the replay
-    labels = [json.loads(r.value()) for r in read_topic(running_stack, "labels", start["labels"])]
+    labels = [json.loads(r.value()) for r in read_topic(running_stack, "labels", sparkov["labels"])]
     wanted = [label["transaction_id"] for label in labels if label["transaction_id"].startswith("sp-")]
     assert 0 < len(wanted) < SPARKOV_ROWS
 
     def outcomes() -> list[str] | None:
-        found = [json.loads(r.value()) for r in read_topic(running_stack, "outcomes", start["outcomes"])]
+        found = [json.loads(r.value()) for r in read_topic(running_stack, "outcomes", sparkov["outcomes"])]
         ids = [outcome["decision"]["transaction_id"] for outcome in found]
         ours = [name for name in ids if name.startswith("sp-")]
         return ours if len(ours) >= len(wanted) else None
@@ -108,9 +115,9 @@ def test_sparkov_is_decided_without_its_card_numbers_and_each_label_becomes_an_o
     assert books["balanced"] and books["in_flight"] == 0
 
 
+@pytest.mark.usefixtures("sparkov")
 def test_features_made_at_full_speed_are_recomputed_from_the_log_to_the_bit(running_stack: Settings) -> None:
     """A replay has no deadlines, so the merchant features that were read depend only on the log."""
-    needs("sparkov_transactions.parquet")
     result = run_json(running_stack, "parity", "--sample", "300")
     assert result["compared"] >= 100 and result["unexplained"] == 0
     assert result["identical"] + sum(result["explained"].values()) == result["compared"]

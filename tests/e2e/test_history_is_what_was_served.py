@@ -17,7 +17,8 @@ from features.transaction import from_ms
 from streams.log.feature_batch import FeatureRecord
 from streams.runtime.settings import Settings
 from tests.support.feature_batches import rows_in
-from tests.support.running import ends_of, read_topic, run_json, until
+from tests.support.running import ends_of, read_topic, run_json
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 

@@ -1,4 +1,7 @@
-"""Drift leads automatically to a drift row, a request with evidence, a trained bundle and an alert; then a person approves it and rolls back."""
+"""Drift leads automatically to a drift row, a request with evidence, a trained bundle and an alert; then a person approves it and rolls back.
+
+After tests that expect the first model: here another one is trained and served for a while.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ import httpx
 import pytest
 
 from streams.runtime.settings import Settings
-from tests.support.running import ends_of, read_topic, run_json, served_version, start_cli, until
+from tests.support.running import ends_of, read_topic, run_json, served_version, start_cli
+from tests.support.waiting import until
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.comes_late(place=1)]
 
 
 def states(settings: Settings) -> dict[str, str]:

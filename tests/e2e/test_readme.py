@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from streams.runtime.settings import Settings
-from tests.support.running import read_topic, until
+from tests.support.running import read_topic
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(200)]
 README = (Path(__file__).parents[2] / "README.md").read_text()

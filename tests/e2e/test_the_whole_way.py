@@ -20,7 +20,8 @@ from streams.contracts.json_encoding import encode
 from streams.runtime.dead_letters import decode_dead_letter
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.settings import Settings
-from tests.support.running import ends_of, read_topic, run_json, until
+from tests.support.running import ends_of, read_topic, run_json
+from tests.support.waiting import until
 
 #: a long deadline: the tests check decisions, not latency, on a busy machine
 WITHIN_MS = 60_000

@@ -17,7 +17,7 @@ from infra.stack.redis import data_dir
 from infra.stack.supervisor import Supervisor
 from streams.runtime.settings import Settings
 from tests.support import running
-from tests.support.running import until
+from tests.support.waiting import until
 
 Action = Literal["kill", "kill at the end", "freeze", "restart"]
 ENDS_S = 60.0

@@ -16,7 +16,8 @@ from infra import stack
 from infra.stack.supervisor import Supervisor, marked
 from streams.log.topics import DECISIONS
 from streams.runtime.settings import Settings
-from tests.support.running import CLI, ends_of, run_cli, run_json, start_cli, until
+from tests.support.running import CLI, ends_of, run_cli, run_json, start_cli
+from tests.support.waiting import until
 
 RATE, SECONDS = 300, 25
 

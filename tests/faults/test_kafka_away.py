@@ -18,7 +18,8 @@ from infra import stack
 from infra.stack.supervisor import Supervisor
 from streams.log.topics import DECISIONS
 from streams.runtime.settings import Settings
-from tests.support.running import ends_of, pid_of, run_json, stand_still, start_cli, until
+from tests.support.running import ends_of, pid_of, run_json, stand_still, start_cli
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.stack
 RATE, SECONDS, AWAY_S = 300, 36, 30.0

@@ -13,7 +13,8 @@ import pytest
 from streams.runtime.settings import Settings
 from tests.faults.faults import FAULTS
 from tests.faults.rounds import Bench
-from tests.support.running import pid_of, run_json, start_cli, until
+from tests.support.running import pid_of, run_json, start_cli
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.stack
 RATE, SECONDS = 500, 25

@@ -18,7 +18,8 @@ from streams.contracts.json_encoding import encode
 from streams.log.topics import DECISIONS, TRANSACTIONS
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.settings import Settings
-from tests.support.running import ends_of, read_topic, run_cli, run_json, start_cli, until
+from tests.support.running import ends_of, read_topic, run_cli, run_json, start_cli
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 

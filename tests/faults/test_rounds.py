@@ -15,7 +15,7 @@ from infra.stack.status import answering
 from streams.audit.parity.sample import check_parity
 from tests.faults.faults import FAULTS
 from tests.faults.rounds import Bench
-from tests.support.running import until
+from tests.support.waiting import until
 
 #: longer than the session timeout of 6 s: the frozen worker has lost its partitions when it wakes up
 FREEZE_S = 7.0

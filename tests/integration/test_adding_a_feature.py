@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.worked_example import ROOT, apply
 
 LOOK = """
 import json
@@ -72,26 +71,6 @@ fraud_features(payments, np.zeros((2, 2), np.int64), new_arena(FRAUDS, 2), out)
 filled = [name for name, column in INDEX.items() if not np.isnan(out[0, column])]
 print(sorted({name.split("_")[0] for name in filled}), len(filled))
 """
-
-
-def apply(page: str, root: Path) -> int:
-    """Apply the page's lines: each hunk's own lines, found by what stands around them. Returns how many hunks there were."""
-    block = re.search(r"```diff\n(.*?)```", page, re.S)
-    assert block
-    hunks = 0
-    for part in re.split(r"^--- .*\n", block.group(1), flags=re.M)[1:]:
-        name, *pieces = re.split(r"^@@\n", part, flags=re.M)
-        path = root / name.removeprefix("+++ b/").strip()
-        text = path.read_text()
-        for piece in pieces:
-            lines = piece.splitlines()
-            before = "\n".join(line[1:] for line in lines if line[:1] != "+")
-            after = "\n".join(line[1:] for line in lines)
-            assert text.count(before) == 1, f"the page's example does not fit {path.name} any more:\n{before}"
-            text = text.replace(before, after)
-            hunks += 1
-        path.write_text(text)
-    return hunks
 
 
 @pytest.mark.timeout(720)

@@ -15,7 +15,7 @@ from services.scoring.edge.limits import Limits
 from services.scoring.http import app as http_app
 from services.scoring.http import direct as http_direct
 from tests.support.edge_server import Replica, replicas
-from tests.support.running import STALL_S
+from tests.support.waiting import STALL_S
 
 TX: dict[str, Any] = {
     "transaction_id": "tx-1", "event_time": "2026-11-21T10:15:30.123Z", "card_id": "card-42", "merchant_id": "m-9",

@@ -20,10 +20,9 @@ from streams.log.topics import ALL, FEATURES
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.settings import Settings
 from tests.support.feature_batches import encode_features
+from tests.support.late_payments import CountsPayments, served
 from tests.support.parity_world import PARTITIONS
-from tests.unit.streams.test_lateness import CountsPayments, served
 
-#: a card of another partition than that of ``served``'s own
 ELSEWHERE = next(
     card
     for card in (f"card-{n}" for n in range(2, 99))

@@ -18,11 +18,11 @@ from streams.log.topics import ENTITIES
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.metrics import PARITY_COMPARED, PARITY_SKIPPED
 from streams.runtime.settings import Settings
-from tests.property.test_parity import Stage
 from tests.support.feature_batches import batches_in
+from tests.support.metric_values import counted
 from tests.support.parity_world import PARTITIONS
-from tests.support.running import until
-from tests.unit.streams.test_parity_window import counted
+from tests.support.stage import Stage
+from tests.support.waiting import until
 
 
 @pytest.fixture

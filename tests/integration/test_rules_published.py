@@ -17,8 +17,9 @@ from services.rollout.process import Rollout
 from services.rollout.requests import approve, rollback
 from services.scoring.decision.decider import Case, Decider
 from services.scoring.model.live import LiveModel
-from tests.integration.test_rollout_process import NOW, Stack, running, stack, until  # noqa: F401 - fixtures
 from tests.support.policy_samples import publish_with
+from tests.support.rollout_stack import NOW, RolloutStack
+from tests.support.waiting import STALL_S, until
 
 RULES = """
 [[rules]]
@@ -48,31 +49,33 @@ def decided(live: LiveModel, country: str, merchant: str) -> Decision:
     return decider.decide([case], np.zeros((1, WIDTH), np.float32), live.scorer)[0]
 
 
-def test_a_file_becomes_live_without_a_deploy(stack: Stack, running: Rollout, tmp_path: Path) -> None:  # noqa: F811
-    home = stack.settings.root
+def test_a_file_becomes_live_without_a_deploy(
+    rollout_stack: RolloutStack, rollout_process: Rollout, tmp_path: Path
+) -> None:
+    home = rollout_stack.settings.root
     publish_with(home, Policy(version="1", review=0.999, decline=1.0), state="awaiting approval")
     who = {"by": "ada", "why": "checked", "now": NOW}
-    approve(stack.settings, MODEL, "1.0.0", **who)
+    approve(rollout_stack.settings, MODEL, "1.0.0", **who)
     stop = threading.Event()
-    live = LiveModel(stack.settings, stop)
+    live = LiveModel(rollout_stack.settings, stop)
     try:
-        until(lambda: live.version == "1.0.0")
+        until(lambda: live.version == "1.0.0", STALL_S, "version 1.0.0")
         before = decided(live, "NG", "m-9")
         assert (before.decision, before.rules, before.policy_version) == ("approve", [], "1")
         file = tmp_path / "rules.toml"
         file.write_text(RULES)
         assert run(["rules", "publish", str(file), "--home", str(home)]) == 0
         assert live.version == "1.0.0"
-        approve(stack.settings, MODEL, "1.0.1", **who)
-        until(lambda: live.version == "1.0.1")
+        approve(rollout_stack.settings, MODEL, "1.0.1", **who)
+        until(lambda: live.version == "1.0.1", STALL_S, "version 1.0.1")
         after = decided(live, "NG", "m-9")
         assert (after.decision, after.rules) == ("decline", ["from-a-new-country", "watched"])
         assert (after.policy_version, after.model_version) == ("2", "1.0.1")
         assert after.score == before.score
         watched = decided(live, "FR", "m-9")
         assert (watched.decision, watched.rules) == ("review", ["watched"])
-        rollback(stack.settings, MODEL, **who)
-        until(lambda: live.version == "1.0.0")
+        rollback(rollout_stack.settings, MODEL, **who)
+        until(lambda: live.version == "1.0.0", STALL_S, "version 1.0.0")
         assert decided(live, "NG", "m-9").decision == "approve"
     finally:
         stop.set()

@@ -20,7 +20,8 @@ from streams.log.topics import ALL, DECISIONS, FEATURES
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.settings import Settings
 from tests.support.archive_samples import features
-from tests.support.running import ends_of, read_topic, until
+from tests.support.running import ends_of, read_topic
+from tests.support.waiting import until
 
 PARTITIONS, EACH = 4, 250
 SOON_S = 90.0

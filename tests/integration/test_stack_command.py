@@ -24,7 +24,7 @@ from infra.stack.tools import find_tools
 from streams.log.topics import TopicError, ensure_topics
 from streams.runtime.kafka.clients import flush, new_consumer, new_producer
 from streams.runtime.settings import Settings
-from tests.support.running import until
+from tests.support.waiting import STALL_S, until
 
 
 def tollgate(*args: str) -> list[str]:
@@ -161,10 +161,8 @@ def test_an_alert_reaches_the_on_call_receiver(tmp_path: Path, free_port_base: C
     settings = stack.settings_for(tmp_path / "home", free_port_base())
     settings = stack.start(settings, only=("redis", "alertmanager", "oncall"), wait_s=60)
     try:
-        deadline = time.monotonic() + 40
-        while not (answers(port_of(settings.alertmanager)) and answers(port_of(settings.oncall))):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        for port in map(port_of, (settings.alertmanager, settings.oncall)):
+            until(lambda port=port: answers(port), STALL_S, f"an answer on port {port}")
         alert = [{"labels": {"alertname": "DriftDetected"}, "startsAt": datetime.now(UTC).isoformat()}]
         request = urllib.request.Request(
             f"{settings.alertmanager}/api/v2/alerts",
@@ -172,13 +170,12 @@ def test_an_alert_reaches_the_on_call_receiver(tmp_path: Path, free_port_base: C
             headers={"Content-Type": "application/json"},
         )
         urllib.request.urlopen(request, timeout=90).close()
-        pages: list[dict[str, str]] = []
-        while not pages:
-            assert time.monotonic() < deadline
+
+        def pages() -> Any:
             with urllib.request.urlopen(f"{settings.oncall}/pages", timeout=90) as answer:
-                pages = json.load(answer)
-            time.sleep(0.2)
-        assert [page["alert"] for page in pages] == ["DriftDetected"]
+                return json.load(answer)
+
+        assert [page["alert"] for page in until(pages, STALL_S, "the page of the alert")] == ["DriftDetected"]
     finally:
         stack.stop(settings, purge=True)
 

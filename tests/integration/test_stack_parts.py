@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -19,13 +18,7 @@ from infra.stack.supervisor import Supervisor, marked
 from streams.log.topics import ALL
 from streams.runtime.kafka.clients import flush, new_consumer, new_producer
 from streams.runtime.settings import Settings
-
-
-def until(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
-    deadline = time.monotonic() + max(timeout_s, 90.0)
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {timeout_s} s"
-        time.sleep(0.1)
+from tests.support.waiting import until
 
 
 def pid_of(settings: Settings, name: str) -> int:

@@ -36,7 +36,8 @@ from streams.log.topics import FEATURES, TRANSACTIONS
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.settings import Settings
 from tests.support.feature_batches import rows_in
-from tests.support.running import STALL_S, read_topic, until
+from tests.support.running import read_topic
+from tests.support.waiting import STALL_S, until
 
 ROOT = Path(__file__).resolve().parents[2]
 ENTRY = """        _f(f"{entity}_largest_ever", entity, "minor units", f"largest payment of the {noun} so far", reads=("largest",)),

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from features.catalogue import CATALOGUE_HASH, NAMES
-from tests.integration.test_adding_a_feature import ROOT, apply
 from tests.support.two_catalogues_script import PAYMENTS, VERSIONS
+from tests.support.worked_example import ROOT, apply
 
 NEW = ("card_whole_24h", "customer_whole_24h")
 OLD_BUNDLE, NEW_BUNDLE = VERSIONS["old"], VERSIONS["new"]

@@ -45,8 +45,8 @@ from tests.support.oracle import (
     of_shared_entity,
     of_transaction,
 )
+from tests.support.oracle_agreement import START, agrees
 
-START = 1_700_000_000_000
 #: how far behind the newest an event may come and still find its place in every window
 LATEST_MS = 35 * DAY
 gaps = st.one_of(
@@ -93,28 +93,6 @@ def run_kernel(
         payer_features(payments, slots, arena, APPLY, CARD_COLUMNS, out[start:end], seen[start:end])
         transaction_features(payments, seen[start:end], out[start:end])
     return out, seen, arena
-
-
-def tolerance(name: str, e: Event, past: list[Event]) -> float | None:
-    """None: the same float32; else the stated error, absolute."""
-    if "std" in name or "zscore" in name:
-        return 1e-6
-    if name.endswith("home_distance_km"):
-        return 5e-3
-    if name.endswith("speed_kmh"):
-        # places are kept in single precision: about a metre, over at least a second
-        last = max((p.event_ms for p in past if p.latitude is not None), default=e.event_ms)
-        return 5e-3 / (max(e.event_ms - last, 1000) / HOUR)
-    return None
-
-
-def agrees(name: str, got: float, want: float, e: Event, past: list[Event]) -> bool:
-    if math.isnan(want):
-        return bool(np.isnan(got))
-    error = tolerance(name, e, past)
-    if error is None:
-        return bool(got == np.float32(want))
-    return math.isclose(got, want, rel_tol=1e-5, abs_tol=error)
 
 
 @settings(max_examples=80, deadline=None)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.audit import Accounts
-from tests.unit.streams.test_ledger_accounts import dead, decision, tx
+from tests.support.ledger_records import dead, decision, tx
 
 NAMES = st.sampled_from("abcdef")
 

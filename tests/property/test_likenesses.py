@@ -31,9 +31,11 @@ from streams.log.records import HEADER_DECIDED
 from streams.processor.intake import Accepted
 from streams.processor.suspected_duplicates import SuspectedDuplicates
 from streams.runtime.metrics import DECIDED_SUSPECTED_DUPLICATES, PARITY_COMPARED
-from tests.property.test_parity import UNKNOWN, Stage
+from tests.support.catalogue_samples import UNKNOWN
 from tests.support.feature_batches import batches_in
+from tests.support.metric_values import counted
 from tests.support.parity_world import APPENDED_MS, PARTITIONS
+from tests.support.stage import Stage
 from tests.support.whole import whole
 
 CARD = "card-1"
@@ -97,10 +99,6 @@ class Till(Stage):
 
 def value(record: FeatureRecord, name: str) -> float:
     return float(np.frombuffer(record.vector, "<f4")[INDEX[name]])
-
-
-def counted(counter: Any) -> float:
-    return float(next(iter(counter.collect())).samples[0].value)
 
 
 @settings(max_examples=15, deadline=None)

@@ -27,8 +27,8 @@ from features.kernels.payer import (
     payer_features,
 )
 from features.profile.records import COUNTRIES, DEVICES, MERCHANTS, OLD, PAYER, RECENT, new_arena
-from tests.property.test_features_oracle import START, agrees
 from tests.support.oracle import DAY, HOUR, MINUTE, WINDOWS, Event, Payer
+from tests.support.oracle_agreement import START, agrees
 
 MONTH = 31 * DAY
 TABLES = {"merchant": MERCHANTS, "device": DEVICES, "country": COUNTRIES}

@@ -19,12 +19,11 @@ from streams.audit.parity.sample import needed_of
 from streams.audit.parity.truncation import cut_before
 from streams.contracts.json_encoding import encode
 from streams.log.feature_batch import FeatureRecord
-from streams.log.other_catalogues import Layouts
 from streams.log.records import EntityItem, EntityItems, LabelStatement, encode_items
 from streams.processor.payment_updates import pack_paid
 from streams.runtime.kafka.log_reader import LogRow
+from tests.support.catalogue_samples import UNKNOWN
 
-UNKNOWN = Layouts({}.get)
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 BEGIN_MS = 1_780_000_000_000
 

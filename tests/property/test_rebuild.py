@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import hiredis
 import pytest
 from hypothesis import given, settings
@@ -11,29 +9,10 @@ from hypothesis import strategies as st
 
 from features.store.redis_client import StoreUnavailable, accepted
 from features.store.views import CARD_STATE
-from streams.state.rebuild import CardBuilder, EntityBuilder
 from streams.state.rebuild_log import AGAIN
-from tests.property.test_parity import Stage
-from tests.support.parity_world import PARTITIONS, MemoryLog, MemoryRedis, rows_of, stretch_of
+from tests.support.rebuilt_store import rebuilt
+from tests.support.stage import Stage
 from tests.support.whole import stored, whole
-
-
-def rebuilt(log: MemoryLog, most: int) -> MemoryRedis:
-    """A store that only the builders wrote to, fed ``most`` records at a time."""
-    redis = MemoryRedis()
-    for partition in range(PARTITIONS):
-        builders: list[tuple[str, Any, Any]] = [
-            ("transactions", CardBuilder(PARTITIONS), stretch_of),
-            ("entities", EntityBuilder(partition, PARTITIONS), rows_of),
-        ]
-        for topic, builder, form in builders:
-            records = log.topics.get((topic, partition), [])
-            for start in range(0, len(records), most):
-                builder.add(form(records[start : start + most], partition))
-            redis.call([written.command for written in builder.writes()])
-            if isinstance(builder, EntityBuilder):
-                redis.call([*builder.said(), *builder.applied_writes()])
-    return redis
 
 
 @settings(max_examples=25, deadline=None)

@@ -29,8 +29,8 @@ from streams.contracts.json_encoding import encode
 from streams.contracts.label import Label
 from streams.log.records import HEADER_ENTITIES, DecidedEntities, encode_entities
 from streams.runtime.settings import Settings
-from tests.property.test_labels_once import LabelsWorker
 from tests.support.archive_samples import decision
+from tests.support.labels_worker import LabelsWorker
 from tests.support.parity_world import PARTITIONS, MemoryLog, MemoryRedis, Worker
 
 MINUTE_MS = 60_000

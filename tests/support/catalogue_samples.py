@@ -18,11 +18,14 @@ from models.bundle.signing import ensure_keys
 from models.training.dataset import Dataset
 from models.training.training import bundle_content, train
 from streams.log.feature_batch import FeatureRecord
+from streams.log.other_catalogues import Layouts
 from tests.support.archive_samples import Record
 from tests.support.bundle_samples import CREATED, QUICK
 from tests.support.feature_batches import decode_features, encode_features
 from tests.support.models_data import make_dataset
 
+#: no other catalogue is on record
+UNKNOWN = Layouts({}.get)
 #: entries that the catalogue before had not: one of a payer's, one at the end
 NEW = ("card_count_10m", "ip_fraud_rate_30d")
 

@@ -18,7 +18,7 @@ from services.scoring.http.app import build_app
 from services.scoring.http.direct import direct_protocol
 from streams.runtime.settings import Settings
 from tests.support.edge_fakes import FakeModel, FakePublisher, FakeStore
-from tests.support.running import STALL_S
+from tests.support.waiting import STALL_S
 
 #: an idle connection is kept so long
 IDLE_S = 1

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,28 +21,9 @@ from loadtest.traffic.simulator import create_world, history_table
 from services.trainer.bootstrap import train_first_model
 from streams.runtime.kafka.clients import new_consumer
 from streams.runtime.settings import Settings
-
-#: a shared machine was seen to stand still for 40 s: nothing that waits for another process gives up before
-STALL_S = 90.0
+from tests.support.waiting import STALL_S, until
 
 CLI = [str(Path(sys.executable).parent / "tollgate")]
-
-
-def until(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
-    """Poll until ``condition`` gives something true, and return it.
-
-    Raises:
-        TimeoutError: not within ``timeout_s`` (STALL_S at least); the text says what was waited for and what was there instead.
-    """
-    timeout_s = max(timeout_s, STALL_S)
-    end = time.monotonic() + timeout_s
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise TimeoutError(f"waited {timeout_s:g} s for {what}; last: {value!r}")
-        time.sleep(0.2)
 
 
 def start_whole_stack(settings: Settings) -> Settings:

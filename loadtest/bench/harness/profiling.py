@@ -92,7 +92,7 @@ def http_profile_rows(settings: Settings, rate: int, seconds: float) -> Iterator
     length_s = SETTLE_S + (seconds + SAMPLING_S) * (len(sampled) + 1)
     with ThreadPoolExecutor(1) as pool:
         offered = pool.submit(run_offer, Offer(settings.http, rate, length_s))
-        _wait_until_busy(sampled, offered.done)
+        wait_until_busy(sampled, offered.done)
         what = f"{HTTP_TITLE}, {rate:,} requests/s"
         yield from _looked_into(settings, parts, what, rate, seconds, lambda name: name.startswith(HTTP_PROCESSES))  # fmt: skip
         outcome = offered.result()
@@ -145,7 +145,12 @@ def _called(process: psutil.Process) -> str:
     return next(iter([*scripts, *modules]), name)
 
 
-def _wait_until_busy(parts: Sequence[Part], ended: Callable[[], bool]) -> None:
+def wait_until_busy(parts: Sequence[Part], ended: Callable[[], bool]) -> None:
+    """Wait until a replica of the edge is at work.
+
+    Raises:
+        OfferError: none is within BUSY_WITHIN_S, or the requests ``ended`` before.
+    """
     edges = [psutil.Process(part.pid) for part in parts if part.name.startswith(HTTP_PROCESSES[0])]
     until_s = time.monotonic() + BUSY_WITHIN_S
     while not any(edge.cpu_percent(0.5) > BUSY_PERCENT for edge in edges):
@@ -157,32 +162,32 @@ def _looked_into(
     settings: Settings, parts: Sequence[Part], what: str, rate: int, seconds: float, chosen: Callable[[str], bool],
 ) -> Iterator[Row]:  # fmt: skip
     """A row for each process that takes something; Python processes that are ``chosen`` by name are sampled, one by one."""
-    at_first = _cpu(parts)
+    at_first = cpu_of(parts)
     time.sleep(SETTLE_S)
-    used, began = _cpu(parts), time.monotonic()
-    threads = {part: _threads(part.pid) for part in parts}
-    commands = _commands(settings)
+    used, began = cpu_of(parts), time.monotonic()
+    threads = {part: threads_of(part.pid) for part in parts}
+    commands = redis_commands(settings)
     min_s = MIN_US * rate * SETTLE_S / 1e6
     functions = {
-        part: _sampled(part.pid, seconds)
+        part: sampled_functions(part.pid, seconds)
         for part in parts
         if chosen(part.name) and part.is_python and used[part] - at_first[part] >= min_s
     }
-    took_s = {part: cpu_s - used[part] for part, cpu_s in _cpu(parts).items()}
+    took_s = {part: cpu_s - used[part] for part, cpu_s in cpu_of(parts).items()}
     transactions = rate * (time.monotonic() - began)
     for part in sorted(parts, key=lambda part: -took_s[part]):
         cpu_us = 1e6 * took_s[part] / transactions
         if cpu_us < MIN_US:
             continue
-        told = [_shares(_threads(part.pid), threads[part], transactions)]
+        told = [_shares(threads_of(part.pid), threads[part], transactions)]
         if part.name == "redis":
-            told.append(_shares(_commands(settings), commands, transactions))
+            told.append(_shares(redis_commands(settings), commands, transactions))
         elif functions.get(part):
             told.append("own time: " + functions[part])
         yield Row(f"{what}: {part.name}", [cpu_us], "us a transaction", note="; ".join(told))
 
 
-def _cpu(parts: Iterable[Part]) -> dict[Part, float]:
+def cpu_of(parts: Iterable[Part]) -> dict[Part, float]:
     """CPU seconds of each process alone; 0 of one that has ended."""
     found = {}
     for part in parts:
@@ -205,7 +210,8 @@ def own_time(lines: Iterable[str], top: int = TOP) -> str:
     return ", ".join(f"{name} {count / total:.0%}" for name, count in counts.most_common(top))
 
 
-def _sampled(pid: int, seconds: float) -> str:
+def sampled_functions(pid: int, seconds: float) -> str:
+    """Where a Python process spends its own time, in words, sampled for ``seconds``; empty where py-spy gave nothing."""
     with tempfile.TemporaryDirectory(prefix="tollgate-profile-") as folder:
         raw = Path(folder) / "stacks"
         command = [
@@ -223,7 +229,7 @@ def _sampled(pid: int, seconds: float) -> str:
         return own_time(raw.read_text().splitlines()) if raw.exists() else ""
 
 
-def _threads(pid: int) -> dict[str, float]:
+def threads_of(pid: int) -> dict[str, float]:
     """CPU seconds by name of thread; those of a pool together."""
     found: defaultdict[str, float] = defaultdict(float)
     try:
@@ -236,7 +242,7 @@ def _threads(pid: int) -> dict[str, float]:
     return dict(found)
 
 
-def _commands(settings: Settings) -> dict[str, float]:
+def redis_commands(settings: Settings) -> dict[str, float]:
     """Seconds in each command of Redis; parsing, sending and the append-only file are not among them."""
     with redis.Redis.from_url(settings.redis) as client:
         stats: dict[str, Any] = client.info("commandstats")

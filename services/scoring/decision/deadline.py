@@ -47,7 +47,7 @@ STORE_SILENT_S = 0.1
 AT_ONCE_MS = 1.0
 #: how long to wait for explanations, as a multiple of their share, while the reserve allows: a short stall of the machine
 #: should not lose them
-_OVERRUN = 4.0
+OVERRUN = 4.0
 
 
 def left_ms(deadline_ms: float, received_ms: float, now_ms: float) -> float:
@@ -80,7 +80,7 @@ class ExplanationShare:
 
     def wait_s(self, left: float) -> float:
         """How long to wait for reasons that were started, seconds."""
-        return min(left - self.reserve_ms, _OVERRUN * self.spare_ms(left)) / 1000
+        return min(left - self.reserve_ms, OVERRUN * self.spare_ms(left)) / 1000
 
 
 #: approved transactions wait for the reasons of others in their batch; the steps after it take 2 to 6 ms. A tenth of the time left, because

@@ -131,17 +131,23 @@ class Refused(NamedTuple):
 
 
 class StreamScorer:
-    """One replica's worker thread; the health check reads ``alive``."""
+    """One replica's worker thread; the health check reads ``alive``. It has a ``decider`` of its own unless given one."""
 
     def __init__(
-        self, settings: Settings, name: str, live: LiveModel, layouts: Layouts, stop: threading.Event
+        self,
+        settings: Settings,
+        name: str,
+        live: LiveModel,
+        layouts: Layouts,
+        stop: threading.Event,
+        decider: Decider | None = None,
     ) -> None:
         self._settings = settings
         self._name = name
         self._live = live
         self._layouts = layouts
         self._stop = stop
-        self._decider = Decider()
+        self._decider = decider or Decider()
         #: the highest decided offset of each partition assigned to this replica
         self._seen: SourceOffsets[int] = SourceOffsets()
         #: this batch's decisions, each with its time of receipt (ms since 1970), until the broker has acknowledged them

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.unit.streams.test_cost_of_a_chunk import payments_of, profiles_after
+from tests.support.long_history import payments_of, profiles_after
 
-#: from here on a card's rings are full, and older payments stand in groups
 FULL = 500
 
 

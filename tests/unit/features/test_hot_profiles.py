@@ -15,8 +15,8 @@ from features.store.partitions import entity_partition
 from features.store.profile_batch import MAX_KEYS, StoreRefused
 from features.store.profile_cache import ProfileCache
 from features.store.views import CARD_FRAUDS, CARD_STATE, MERCHANT_STATE
-from tests.property.test_parity import Stage
 from tests.support.parity_world import MemoryLog, MemoryRedis, Worker, plain
+from tests.support.stage import Stage
 from tests.support.whole import whole
 
 PARTITIONS = 2

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from features.store.redis_client import FEED_BYTES, RespClient, StoreUnavailable, replies_in
 from services.scoring.edge.store import _Connection
+from tests.support.answering_server import answering
 
 _VALUES = st.lists(
     st.one_of(
@@ -43,23 +44,12 @@ def test_however_an_answer_is_cut_its_replies_come_out_in_order(
     assert reader.gets() is False
 
 
-class _Talkative:
-    """A server that answers each command twice."""
-
-    def sendall(self, _: bytes) -> None: ...
-
-    def recv(self, _: int) -> bytes:
-        return b"+OK\r\n+OK\r\n"
-
-    def close(self) -> None: ...
-
-
 def test_an_answer_to_nothing_ends_the_connection_so_that_no_later_command_takes_it() -> None:
-    client = RespClient("redis://127.0.0.1:9")
-    client._socket = _Talkative()  # type: ignore[assignment]
-    with pytest.raises(StoreUnavailable, match="2 answers to 1 commands"):
-        client.call([("PING",)])
-    assert client._socket is None
+    with answering(b"+OK\r\n+OK\r\n") as address:
+        client = RespClient(address)
+        with pytest.raises(StoreUnavailable, match="2 answers to 1 commands"):
+            client.call([("PING",)])
+        assert client._socket is None
 
 
 class _Transport:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import psutil
 import pytest
 
 from infra.stack.supervisord_process import SAVES_NICE, lower_saves
+from tests.support.waiting import STALL_S, until
 
 pytestmark = pytest.mark.skipif(
     not Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists(),
@@ -38,12 +38,11 @@ def parents(tmp_path: Path) -> Iterator[dict[str, psutil.Process]]:
 
 
 def child_of(parent: psutil.Process) -> psutil.Process:
-    until = time.monotonic() + 10
-    while time.monotonic() < until:
-        if found := [child for child in parent.children() if child.name() == "sleep"]:
-            return found[0]
-        time.sleep(0.01)
-    pytest.fail(f"{parent} has no child")
+    def sleeping() -> psutil.Process | None:
+        return next((child for child in parent.children() if child.name() == "sleep"), None)
+
+    found: psutil.Process = until(sleeping, STALL_S, f"a child of {parent}")
+    return found
 
 
 def test_only_what_redis_started_is_made_nice(parents: dict[str, psutil.Process]) -> None:

@@ -113,7 +113,7 @@ def test_a_batch_is_staged_uploaded_and_brought_back(cupy: FakeCupy, matrix: Flo
 
 def test_without_a_device_there_is_no_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, FakeCupy(devices=0))
-    monkeypatch.setattr(gpu_backends, "_is_installed", lambda _: True)
+    monkeypatch.setattr(gpu_backends, "is_installed", lambda _: True)
     with pytest.raises(RuntimeError, match="no device"):
         CupyDevice()
     assert "a device that CuPy can use (CUDA sees no device)" in str(what_a_gpu_needs())
@@ -197,8 +197,8 @@ def test_without_a_gpu_everything_that_is_missing_has_its_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install(monkeypatch, None)
-    monkeypatch.setattr(gpu_backends, "_driver_is_here", lambda: False)
-    monkeypatch.setattr(gpu_backends, "_is_installed", lambda _: False)
+    monkeypatch.setattr(gpu_backends, "driver_is_here", lambda: False)
+    monkeypatch.setattr(gpu_backends, "is_installed", lambda _: False)
     monkeypatch.setattr(gpu_backends.xgboost, "build_info", lambda: {"USE_CUDA": False})
     assert bench_gpu.main() == 0
     said = capsys.readouterr().out
@@ -219,8 +219,8 @@ def test_without_a_gpu_everything_that_is_missing_has_its_name(
 
 def test_only_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, None)
-    monkeypatch.setattr(gpu_backends, "_driver_is_here", lambda: True)
-    monkeypatch.setattr(gpu_backends, "_is_installed", lambda module: module != "cupy")
+    monkeypatch.setattr(gpu_backends, "driver_is_here", lambda: True)
+    monkeypatch.setattr(gpu_backends, "is_installed", lambda module: module != "cupy")
     monkeypatch.setattr(gpu_backends.xgboost, "build_info", lambda: {"USE_CUDA": True})
     assert what_a_gpu_needs() == "missing: CuPy: `uv pip install -r infra/requirements/gpu.txt` into .venv"
 
@@ -230,12 +230,12 @@ def test_a_cupy_that_is_broken_says_how(monkeypatch: pytest.MonkeyPatch) -> None
         raise ImportError("libnvrtc.so.12: cannot open shared object file")
 
     monkeypatch.setattr(CupyDevice, "__init__", broken)
-    monkeypatch.setattr(gpu_backends, "_driver_is_here", lambda: True)
-    monkeypatch.setattr(gpu_backends, "_is_installed", lambda _: True)
+    monkeypatch.setattr(gpu_backends, "driver_is_here", lambda: True)
+    monkeypatch.setattr(gpu_backends, "is_installed", lambda _: True)
     monkeypatch.setattr(gpu_backends.xgboost, "build_info", lambda: {"USE_CUDA": True})
     assert "can be imported (libnvrtc.so.12: cannot open" in str(what_a_gpu_needs())
 
 
 def test_packages_are_looked_for_without_being_imported() -> None:
-    assert gpu_backends._is_installed("xgboost")
-    assert not gpu_backends._is_installed("no_such_package.inside")
+    assert gpu_backends.is_installed("xgboost")
+    assert not gpu_backends.is_installed("no_such_package.inside")

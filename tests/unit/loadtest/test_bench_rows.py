@@ -125,10 +125,10 @@ def test_a_swap_that_fails_at_one_rate_leaves_the_others(monkeypatch: pytest.Mon
     def beside_requests(*_: object) -> list[Row]:
         raise OfferError("no result")
 
-    monkeypatch.setattr(bench_swap, "_live", lambda _: "1.0.0")
+    monkeypatch.setattr(bench_swap, "served_version", lambda _: "1.0.0")
     monkeypatch.setattr(bench_swap, "publish_twin", lambda *_: "1.1.0")
-    monkeypatch.setattr(bench_swap, "_one_run", one_run)
-    monkeypatch.setattr(bench_swap, "_beside_requests", beside_requests)
+    monkeypatch.setattr(bench_swap, "swaps_at", one_run)
+    monkeypatch.setattr(bench_swap, "swap_beside_requests", beside_requests)
     assert bench_swap.RATES[-1] == 10_000
     rows = list(bench_swap.swap_rows(Settings(home="x"), list(bench_swap.RATES)))
     assert [len(row.runs) for row in rows] == [1, 0, 1, 0]

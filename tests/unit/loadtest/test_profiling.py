@@ -16,7 +16,7 @@ from loadtest.bench.harness.profiling import Part, own_time, parts_of
 from loadtest.bench.http_load.measuring import OfferError
 from loadtest.bench.http_load.offer import Offer, Outcome
 from streams.runtime.settings import Settings
-from tests.support.running import until
+from tests.support.waiting import until
 
 
 def test_own_time_is_that_of_the_last_function_whatever_its_line() -> None:
@@ -84,11 +84,11 @@ class Looks:
         self.parts = [Part(name, number) for number, name in enumerate(cpu_s)]
         monkeypatch.setattr(profiling, "processes", lambda _: [])
         monkeypatch.setattr(profiling, "parts_of", lambda _: self.parts)
-        monkeypatch.setattr(profiling, "_cpu", self.cpu)
-        monkeypatch.setattr(profiling, "_threads", lambda _: {})
-        monkeypatch.setattr(profiling, "_commands", lambda _: {})
-        monkeypatch.setattr(profiling, "_sampled", self.sample)
-        monkeypatch.setattr(profiling, "_wait_until_busy", lambda *_: None)
+        monkeypatch.setattr(profiling, "cpu_of", self.cpu)
+        monkeypatch.setattr(profiling, "threads_of", lambda _: {})
+        monkeypatch.setattr(profiling, "redis_commands", lambda _: {})
+        monkeypatch.setattr(profiling, "sampled_functions", self.sample)
+        monkeypatch.setattr(profiling, "wait_until_busy", lambda *_: None)
         monkeypatch.setattr(profiling, "run_offer", self.offer)
         monkeypatch.setattr(profiling, "SETTLE_S", 0.01)
         monkeypatch.setattr(Part, "is_python", property(lambda part: "haproxy" not in part.name))
@@ -125,6 +125,6 @@ def test_without_an_edge_nothing_is_told_of_it(monkeypatch: pytest.MonkeyPatch) 
     # this process waits for itself
     monkeypatch.setattr(profiling, "BUSY_PERCENT", float("inf"))
     with pytest.raises(OfferError, match="no replica"):
-        profiling._wait_until_busy([Part("processor-0", os.getpid())], lambda: False)
+        profiling.wait_until_busy([Part("processor-0", os.getpid())], lambda: False)
     with pytest.raises(OfferError, match="no replica"):
-        profiling._wait_until_busy([Part("scoring-http-0", os.getpid())], lambda: True)
+        profiling.wait_until_busy([Part("scoring-http-0", os.getpid())], lambda: True)

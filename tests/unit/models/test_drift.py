@@ -39,6 +39,7 @@ from tests.support.archive_samples import START_MS, Record, decisions, features
 from tests.support.catalogue_samples import (
     BEFORE,
     NEW,
+    UNKNOWN,
     content_before,
     kafka_record_of,
     layout,
@@ -196,7 +197,7 @@ class Told:
         ]
 
 
-def watched(tmp_path, published):
+def watched(tmp_path, published, publish=None, layouts=UNKNOWN):
     policy = DriftPolicy(
         WindowPolicy(rows=40, min_rows=20, step_rows=20, step_s=30, pause_s=1, rows_per_s=1000),
         LIMITS,
@@ -206,9 +207,9 @@ def watched(tmp_path, published):
     watch = DriftWatch(
         "fraud",
         [detector],
-        lambda *said: published.append(said),
+        publish or (lambda *said: published.append(said)),
         tmp_path / "requests.json",
-        Layouts({}.get),
+        layouts,
         policy,
     )
     return watch, detector
@@ -271,15 +272,19 @@ def test_a_new_model_starts_its_confirmation_anew(tmp_path):
 
 def test_a_request_that_was_not_acknowledged_is_asked_again(tmp_path):
     published: list = []
-    watch, detector = watched(tmp_path, published)
+    away: list = []
+
+    def publish(*said: object) -> None:
+        if away:
+            raise TimeoutError("not acknowledged")
+        published.append(said)
+
+    watch, detector = watched(tmp_path, published, publish)
     watch.use_model("1.0.0", REFERENCE)
     detector.distance = 0.4
     feed(watch, 0, 1000.0)
 
-    def refuse(*_: object) -> None:
-        raise TimeoutError("not acknowledged")
-
-    watch._publish = refuse
+    away.append(True)
     with pytest.raises(TimeoutError):
         feed(watch, 20, 1002.0)
     again, detector = watched(tmp_path, published)
@@ -322,9 +327,9 @@ def test_a_memory_that_does_not_parse_is_an_error(tmp_path):
 
 def test_rows_of_another_catalogue_count_where_they_have_what_is_tested(tmp_path):
     published: list = []
-    watch, detector = watched(tmp_path, published)
     blind = layout("b1" * 8, [name for name in NAMES if name != "card_cross_border"])
-    watch._layouts = Layouts({made.catalogue: made for made in (BEFORE, blind)}.get)
+    layouts = Layouts({made.catalogue: made for made in (BEFORE, blind)}.get)
+    watch, detector = watched(tmp_path, published, layouts=layouts)
     watch.use_model("1.0.0", REFERENCE)
     older = [kafka_record_of(BEFORE, features(n)) for n in range(20)]
     watch.add_features([*older, *(kafka_record_of(blind, features(n)) for n in range(20, 40))], 1000.0)

@@ -17,10 +17,10 @@ from models.bundle.content import load_bundle
 from models.decision import Decision
 from models.policy.policy import Policy, Rule
 from models.scoring.scorer import Scorer
+from services.scoring.stream import worker as stream
 from services.scoring.stream.worker import StreamScorer
 from streams.log.feature_batch import FeatureRecord
 from streams.log.other_catalogues import Layouts
-from streams.log.source_offsets import SourceOffsets
 from streams.runtime.settings import Settings
 from tests.support.archive_samples import features
 from tests.support.bundle_samples import publish_sample
@@ -35,7 +35,7 @@ from tests.support.catalogue_samples import (
 )
 from tests.support.feature_batches import decode_features, encode_features
 from tests.support.models_data import make_dataset
-from tests.unit.services.test_scoring_stream import Message, Producer
+from tests.support.stream_fakes import Message, Producer, assign
 
 CHANGED = layout("ca" * 8, OWN.names, changed=["card_sum_7d"])
 LAYOUTS = {made.catalogue: made for made in (BEFORE, AFTER, CHANGED)}
@@ -51,10 +51,13 @@ def decide(tmp_path: Path, scorer: Scorer | None, records: list[FeatureRecord]) 
     live: Any = SimpleNamespace(scorer=scorer)
     worker = StreamScorer(Settings(home=str(tmp_path)), "test", live, Layouts(LAYOUTS.get), threading.Event())
     producer = Producer()
-    worker._seen, worker._fetched_at = SourceOffsets({0: -1}), float("inf")
+    assign(worker, {0: -1})
     messages: Any = [Message(record.offset, encode_features(record)) for record in records]
     to: Any = producer
-    worker._handle(messages, to)
+    with pytest.MonkeyPatch.context() as patch:
+        # compiling may take longer than a replica may stand still
+        patch.setattr(stream, "FRESH_S", float("inf"))
+        worker._handle(messages, to)
     assert not producer.letters and len(producer.decisions) == len(records)
     return [msgspec.json.decode(value, type=Decision) for value in producer.decisions]
 

@@ -28,7 +28,7 @@ from models.policy.policy import FALLBACK, Policy, Rule
 from models.scoring.scorer import Scorer
 from services.scoring.decision import deadline
 from services.scoring.decision.deadline import AT_ONCE_MS, STREAM
-from services.scoring.decision.decider import MISSING_NAMES
+from services.scoring.decision.decider import MISSING_NAMES, Decider
 from services.scoring.decision.explanations import ExplanationCost
 from services.scoring.decision.timed_calls import TimedCalls
 from services.scoring.edge.decide_round import warm_kernels
@@ -39,7 +39,6 @@ from services.scoring.http.app import build_app
 from services.scoring.model.live import LiveModel
 from services.scoring.stream.worker import StreamScorer
 from streams.log.missing_inputs import blank
-from streams.log.other_catalogues import Layouts
 from streams.log.records import (
     HEADER_DECIDED,
     MISSING_CARD,
@@ -48,17 +47,16 @@ from streams.log.records import (
     EdgeDecision,
     decode_edge_decision,
 )
-from streams.log.source_offsets import SourceOffsets
 from streams.runtime.settings import Settings
 from tests.support.archive_samples import features
+from tests.support.bad_bundles import corrupt, hash_of_another, rollout, unsigned
 from tests.support.bundle_samples import publish_sample
+from tests.support.catalogue_samples import UNKNOWN
 from tests.support.edge_fakes import FakeModel, FakePublisher, FakeStore
 from tests.support.feature_batches import decode_features, encode_features
-from tests.support.running import STALL_S
-from tests.unit.services.test_live_model import corrupt, hash_of_another, rollout, unsigned, until
-from tests.unit.services.test_scoring_stream import Message, Producer
+from tests.support.stream_fakes import Message, Producer, assign
+from tests.support.waiting import STALL_S, until
 
-#: far beyond what a busy machine can take, so that only what a test forces is ever missing
 PATIENT_MS = 60_000
 ALL = [name for _, name in MISSING_NAMES]
 EVERYTHING = sum(bit for bit, _ in MISSING_NAMES)
@@ -192,11 +190,13 @@ def check(step: Step, decision: dict[str, Any], more: Sequence[str] = ()) -> Non
     assert decision["decision"] != "approve"
 
 
-def stream_worker(tmp_path: Path) -> StreamScorer:
-    live: Any = SimpleNamespace(scorer=None)
-    worker = StreamScorer(Settings(home=str(tmp_path)), "test", live, Layouts({}.get), threading.Event())
-    worker._seen = SourceOffsets({0: -1})
-    worker._fetched_at = time.monotonic()
+def stream_worker(
+    tmp_path: Path, scorer: Scorer | None, decider: Decider | None = None, live: Any = None
+) -> StreamScorer:
+    """A worker of one partition, whose live model is ``live``, else one that serves ``scorer``."""
+    live = live or SimpleNamespace(scorer=scorer)
+    worker = StreamScorer(Settings(home=str(tmp_path)), "test", live, UNKNOWN, threading.Event(), decider)
+    assign(worker, {0: -1})
     return worker
 
 
@@ -225,16 +225,15 @@ def decide(worker: StreamScorer, *records: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
 def test_in_the_stream(tmp_path: Path, scorer: Failing, step: Step) -> None:
-    worker = stream_worker(tmp_path)
-    worker._live.scorer = step.force(worker._decider, scorer)
+    decider = Decider()
+    worker = stream_worker(tmp_path, step.force(decider, scorer), decider)
     [decision] = decide(worker, record(missing=step.missing))
     check(step, decision)
     msgspec.json.decode(json.dumps(decision), type=Decision)
 
 
 def test_in_the_stream_little_time_costs_the_reasons_only(tmp_path: Path, scorer: Failing) -> None:
-    worker = stream_worker(tmp_path)
-    worker._live.scorer = scorer
+    worker = stream_worker(tmp_path, scorer)
     [decision] = decide(worker, record(left_ms=int(STREAM.reserve_ms) - 40))
     check(STEPS["slow explanations"], decision)
 
@@ -242,8 +241,7 @@ def test_in_the_stream_little_time_costs_the_reasons_only(tmp_path: Path, scorer
 def test_in_the_stream_a_late_transaction_takes_no_reasons_from_the_others(
     tmp_path: Path, scorer: Failing
 ) -> None:
-    worker = stream_worker(tmp_path)
-    worker._live.scorer = scorer
+    worker = stream_worker(tmp_path, scorer)
     late, other = decide(worker, record(0, left_ms=-40), record(1))
     check(STEPS["slow explanations"], late)
     check(STEPS["nothing is missing"], other)
@@ -252,18 +250,18 @@ def test_in_the_stream_a_late_transaction_takes_no_reasons_from_the_others(
 def test_in_the_stream_explanations_that_hang_are_waited_for_once_and_come_back(
     tmp_path: Path, scorer: Failing
 ) -> None:
-    worker = stream_worker(tmp_path)
-    worker._live.scorer = hanging_explanations(worker._decider, scorer)
+    decider = Decider()
+    worker = stream_worker(tmp_path, hanging_explanations(decider, scorer), decider)
     for number in range(3):
         [decision] = decide(worker, record(number))
         check(STEPS["explanations that hang"], decision)
         # the decision is there, the explanation is not; nobody waits for a second one behind it
         assert (scorer.begun, scorer.ended) == (1, 0)
     scorer.go_on.set()
-    hanging = worker._decider.calls._hanging
+    hanging = decider.calls._hanging
     assert hanging is not None
     hanging.result(STALL_S)
-    worker._decider.cost.row_ms = 2 * AT_ONCE_MS
+    decider.cost.row_ms = 2 * AT_ONCE_MS
     [decision] = decide(worker, record(3))
     check(STEPS["nothing is missing"], decision)
 
@@ -284,8 +282,7 @@ def test_in_the_stream_the_first_explanation_of_a_model_is_one_that_can_be_affor
     monkeypatch.setattr("models.scoring.scorer.perf_counter", lambda: now_s)
     scorer.warm((1,))
     assert scorer.explanation_ms == pytest.approx((1.0, 2 * STREAM.max_ms))
-    worker = stream_worker(tmp_path)
-    worker._live.scorer = scorer
+    worker = stream_worker(tmp_path, scorer)
     warmed = scorer.begun
     [decision] = decide(worker, record())
     check(STEPS["slow explanations"], decision)
@@ -307,8 +304,8 @@ def test_a_call_that_hangs_fails_those_after_it_at_once_and_a_failure_is_its_cal
 
 
 def test_in_the_stream_rules_still_decline_when_the_model_fails(tmp_path: Path, scorer: Failing) -> None:
-    worker = stream_worker(tmp_path)
-    worker._live.scorer = failing_model(worker._decider, scorer)
+    decider = Decider()
+    worker = stream_worker(tmp_path, failing_model(decider, scorer), decider)
     before = REGISTRY.get_sample_value("tollgate_model_failures_total") or 0.0
     small, large = decide(worker, record(0), record(1, amount=100_001))
     assert (small["decision"], small["rules"]) == ("review", [])
@@ -320,8 +317,7 @@ def test_in_the_stream_rules_still_decline_when_the_model_fails(tmp_path: Path, 
 def test_in_the_stream_rules_still_decline_without_features(
     tmp_path: Path, scorer: Failing, step: str
 ) -> None:
-    worker = stream_worker(tmp_path)
-    worker._live.scorer = scorer
+    worker = stream_worker(tmp_path, scorer)
     missing = STEPS[step].missing
     small, large = decide(worker, record(0, missing=missing), record(1, missing=missing, amount=100_001))
     check(STEPS[step], small)
@@ -332,8 +328,7 @@ def test_in_the_stream_rules_still_decline_without_features(
 def test_in_the_stream_features_of_another_catalogue_are_read_by_nobody(
     tmp_path: Path, scorer: Failing
 ) -> None:
-    worker = stream_worker(tmp_path)
-    worker._live.scorer = scorer
+    worker = stream_worker(tmp_path, scorer)
     other, ours = decide(worker, record(0, catalogue="another", amount=1e9), record(1))
     assert (other["status"], other["degraded_by"], other["score"]) == ("not_scored", ["catalogue"], None)
     assert (other["decision"], other["rules"]) == ("review", [])
@@ -341,9 +336,9 @@ def test_in_the_stream_features_of_another_catalogue_are_read_by_nobody(
 
 
 def test_in_the_stream_approved_ones_need_no_reasons(tmp_path: Path, scorer: Failing) -> None:
-    worker = stream_worker(tmp_path)
+    decider = Decider()
+    worker = stream_worker(tmp_path, slow_explanations(decider, scorer), decider)
     approving = msgspec.structs.replace(POLICY, review=1.0)
-    worker._live.scorer = slow_explanations(worker._decider, scorer)
     scorer.policy = approving
     try:
         approved, declined = decide(worker, record(0), record(1, amount=100_001))
@@ -483,7 +478,7 @@ def test_at_the_edge_reasons_that_take_long_do_not_hold_the_loop(
     tmp_path: Path, scorer: Failing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # only its end ends the wait for an explanation
-    monkeypatch.setattr(deadline, "_OVERRUN", 1e6)
+    monkeypatch.setattr(deadline, "OVERRUN", 1e6)
 
     async def go() -> None:
         loop_thread = threading.get_ident()
@@ -525,9 +520,8 @@ def test_a_first_bundle_that_cannot_be_loaded_leaves_the_fallback_policy(
     spoil(publish_sample(tmp_path)[0])
     live = LiveModel(Settings(home=str(tmp_path)), threading.Event(), lambda *_: None)
     live.apply(rollout("1.0.0", 1))
-    until(lambda: "was refused" in live.problem, "the bundle's refusal")
-    worker = stream_worker(tmp_path)
-    worker._live = live
+    until(lambda: "was refused" in live.problem, STALL_S, "the bundle's refusal")
+    worker = stream_worker(tmp_path, None, live=live)
     [decision] = decide(worker, record())
     check(STEPS["no bundle"], decision)
     decision, _ = at_the_edge(tmp_path, scorer, lambda *_: live.scorer)

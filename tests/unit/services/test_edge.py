@@ -53,6 +53,7 @@ from streams.log.records import (
 from streams.runtime.settings import Settings
 from tests.support.bundle_samples import publish_sample
 from tests.support.edge_fakes import FakeModel, FakePublisher, FakeStore
+from tests.support.waiting import STALL_S
 
 TX: dict[str, Any] = {
     "transaction_id": "tx-1", "event_time": "2026-11-21T10:15:30.123Z", "card_id": "card-42", "merchant_id": "m-9",
@@ -75,8 +76,8 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
 class World:
     """One edge with its fakes, and a client."""
 
-    def __init__(self, scorer: Scorer | None, tmp_path: Path, limits: Limits) -> None:
-        self.store, self.publisher, self.model = FakeStore(), FakePublisher(), FakeModel(scorer)
+    def __init__(self, scorer: Scorer | None, tmp_path: Path, limits: Limits, store: FakeStore) -> None:
+        self.store, self.publisher, self.model = store, FakePublisher(), FakeModel(scorer)
         self.edge = Edge(
             Settings(home=str(tmp_path), deadline_ms=PATIENT_MS),
             self.model,
@@ -97,8 +98,8 @@ Run = Callable[[Callable[[World], Coroutine[Any, Any, None]]], None]
 
 @pytest.fixture
 def make(scorer: Scorer, tmp_path: Path) -> Callable[..., World]:
-    def made(limits: Limits | None = None, *, model: bool = True) -> World:
-        return World(scorer if model else None, tmp_path, limits or Limits())
+    def made(limits: Limits | None = None, *, model: bool = True, store: FakeStore | None = None) -> World:
+        return World(scorer if model else None, tmp_path, limits or Limits(), store or FakeStore())
 
     return made
 
@@ -145,7 +146,8 @@ def test_latency_is_what_the_caller_waits_for(
         world = make()
         world.publisher.silent = True
         counted, summed_s = latency()
-        began_s = time.time()
+        # a time of receipt is whole milliseconds
+        began_s = int(time.time() * 1000) / 1000
         answer = asyncio.create_task(world.score(TX))
         while not world.publisher.waiting:
             await asyncio.sleep(0.001)
@@ -426,15 +428,18 @@ def test_the_same_id_at_the_same_time_is_decided_once(make: Callable[..., World]
 def test_a_claim_of_another_replica_is_waited_for(make: Callable[..., World]) -> None:
     async def go() -> None:
         world = make()
-        other = make()
-        other.store = world.store
-        other.edge._rounds._store = other.edge._rounds._open.store = world.store  # two replicas, one Redis
+        # two replicas, one Redis
+        other = make(store=world.store)
         world.publisher.silent = True
         first = asyncio.create_task(world.score(TX))
         while not world.publisher.waiting:
             await asyncio.sleep(0)
         second = asyncio.create_task(other.score(TX, **{"X-Deadline-Ms": str(PATIENT_MS)}))
-        await asyncio.sleep(0.02)
+        # it has looked for the decision more than once, so it waits
+        looks = world.store.looks
+        async with asyncio.timeout(STALL_S):
+            while world.store.looks < looks + 2:
+                await asyncio.sleep(0)
         assert not second.done()
         world.publisher.waiting[0](None)
         assert (await second).content == (await first).content
@@ -532,8 +537,7 @@ def test_unacknowledged_is_503_and_its_decision_stands(make: Callable[..., World
         assert (await world.client.get("/v1/decisions/tx-1")).status_code == 404
         # a restarted edge knows of it from the store alone, and sends the same decision again
         carried = decode_edge_decision(world.publisher.records[0][3][HEADER_DECIDED]).decision
-        restarted = make()
-        restarted.edge._rounds._store = restarted.edge._rounds._open.store = world.store
+        restarted = make(store=world.store)
         again = await restarted.score(TX)
         assert (again.status_code, again.content) == (200, carried)
         assert restarted.publisher.records[0][3] == world.publisher.records[0][3]

@@ -25,7 +25,7 @@ from streams.runtime.metrics import UNKNOWN_FIELDS
 from streams.runtime.settings import Settings
 from tests.support.bundle_samples import publish_sample
 from tests.support.edge_fakes import FakeModel, FakePublisher, FakeStore
-from tests.support.running import STALL_S
+from tests.support.waiting import STALL_S
 
 #: enough to be a round of its own
 ROWS = ASIDE_FROM + 36

@@ -13,7 +13,7 @@ from services.scoring.edge.publishing import publisher as edge_publish
 from services.scoring.edge.publishing.publisher import Publisher, QueueFull, SetRecord
 from services.scoring.edge.publishing.record_sets import SentSet
 from streams.runtime.kafka.broker_loss import BrokersForgotten
-from tests.support.running import STALL_S
+from tests.support.waiting import STALL_S
 
 
 class Producer:

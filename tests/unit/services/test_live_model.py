@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import sys
 import threading
@@ -17,36 +16,30 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from features.catalogue import CATALOGUE_HASH, NAMES
-from models.bundle.content import SIGNATURE, load_bundle, publish
-from models.bundle.manifest import MANIFEST
-from models.bundle.signing import ensure_keys, sign
+from models.bundle.content import Bundle, load_bundle
 from models.scoring.scorer import Scorer
 from services.scoring.decision.decider import Case, Decider
+from services.scoring.model import live as live_model
 from services.scoring.model.live import LiveModel
 from services.scoring.model.loader import MAX_HANGING, USUAL_TURN_S
-from streams.contracts.rollout import RolloutRecord
 from streams.runtime.settings import Settings
 from tests.support.archive_samples import START_MS, transaction
-from tests.support.bundle_samples import CREATED, content, publish_sample
+from tests.support.bad_bundles import (
+    bundle_of_another_version,
+    corrupt,
+    cut_short,
+    hash_of_another,
+    no_model,
+    other_catalogue,
+    rollout,
+    signed_by_another,
+    unsigned,
+)
+from tests.support.bundle_samples import publish_sample
 from tests.support.models_data import make_dataset
-from tests.support.running import STALL_S
+from tests.support.waiting import STALL_S, until
 
 FOREVER_S = 10 * STALL_S
-
-
-def rollout(version: str, sequence: int) -> RolloutRecord:
-    return RolloutRecord(
-        model="fraud", champion=version, previous=None, arms={}, traffic={}, state="live", approved_by="test", why="test",
-        since=CREATED, sequence=sequence,
-    )  # fmt: skip
-
-
-def until(condition: Callable[[], Any], what: str) -> None:
-    end = time.monotonic() + STALL_S
-    while not condition():
-        assert time.monotonic() < end, f"waited {STALL_S} s for {what}"
-        time.sleep(0.002)
 
 
 def refused(reason: str) -> float:
@@ -58,18 +51,19 @@ def served(version: str) -> float | None:
 
 
 class Gate:
-    """Stands before a replica's loading and lets it through, or not."""
+    """Stands before a replica's loading and lets it through, or not; ``loaded``: the versions that came to it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.shut: dict[str, threading.Event] = {}
-        load = LiveModel._load
+        self.loaded: list[str] = []
 
-        def gated(live: LiveModel, record: RolloutRecord) -> Scorer:
-            if record.champion in self.shut:
-                assert self.shut[record.champion].wait(STALL_S)
-            return load(live, record)
+        def gated(path: Path, trusted: Path) -> Bundle:
+            self.loaded.append(path.name)
+            if path.name in self.shut:
+                assert self.shut[path.name].wait(STALL_S)
+            return load_bundle(path, trusted)
 
-        monkeypatch.setattr(LiveModel, "_load", gated)
+        monkeypatch.setattr(live_model, "load_bundle", gated)
 
     def close(self, version: str) -> None:
         self.shut[version] = threading.Event()
@@ -95,7 +89,7 @@ def home(tmp_path: Path) -> Path:
 def live_on(home: Path, within_s: float = FOREVER_S) -> LiveModel:
     live = LiveModel(Settings(home=str(home)), threading.Event(), lambda *_: None, within_s=within_s)
     live.apply(rollout("1.0.0", 1))
-    until(lambda: live.version == "1.0.0", "the first bundle")
+    until(lambda: live.version == "1.0.0", STALL_S, "the first bundle")
     return live
 
 
@@ -103,53 +97,6 @@ def republish(home: Path, change: Callable[[Path], None], version: str = "2.0.0"
     path, _ = publish_sample(home, version)
     change(path)
     return path
-
-
-def corrupt(path: Path) -> None:
-    raw = bytearray((path / "model.ubj").read_bytes())
-    raw[len(raw) // 2] ^= 0xFF
-    (path / "model.ubj").write_bytes(raw)
-
-
-def cut_short(path: Path) -> None:
-    (path / "model.onnx").write_bytes((path / "model.onnx").read_bytes()[:-100])
-
-
-def unsigned(path: Path) -> None:
-    (path / SIGNATURE).unlink()
-
-
-def signed_by_another(path: Path) -> None:
-    other = path.parent.parent.parent / "other-keys"
-    ensure_keys(other)
-    (path / SIGNATURE).write_bytes(sign((path / MANIFEST).read_bytes(), other))
-
-
-def signed_again(path: Path, **fields: Any) -> None:
-    manifest = json.loads((path / MANIFEST).read_bytes()) | fields
-    (path / MANIFEST).write_bytes(json.dumps(manifest).encode())
-    (path / SIGNATURE).write_bytes(sign((path / MANIFEST).read_bytes(), path.parent.parent.parent / "keys"))
-
-
-def hash_of_another(path: Path) -> None:
-    files = json.loads((path / MANIFEST).read_bytes())["files"]
-    signed_again(path, files=files | {"model.ubj": files["model.onnx"]})
-
-
-def other_catalogue(path: Path) -> None:
-    signed_again(path, catalogue_hash="0" * len(CATALOGUE_HASH), definitions=["0ddba11s"] * len(NAMES))
-
-
-def bundle_of_another_version(path: Path) -> None:
-    shutil.rmtree(path)
-    shutil.copytree(path.parent / "1.0.0", path)
-
-
-def no_model(path: Path) -> None:
-    shutil.rmtree(path)
-    broken = dataclasses.replace(content(), model_ubj=b"{not a model")
-    home = path.parent.parent.parent
-    publish(broken, home / "bundles", home / "keys", model="fraud", version=path.name, created_at=CREATED)
 
 
 BAD = [
@@ -167,14 +114,14 @@ def test_a_bad_bundle_leaves_the_last_good_one_serving_and_is_counted(
     republish(home, change)
     good, before = live.scorer, refused(reason)
     live.apply(rollout("2.0.0", 2))
-    until(lambda: refused(reason) == before + 1, f"a refusal: {reason}")
+    until(lambda: refused(reason) == before + 1, STALL_S, f"a refusal: {reason}")
     assert live.scorer is good
     assert "2.0.0" in live.problem and reason in live.problem
     assert served("1.0.0") == 1
     # the way on is open
     publish_sample(home, "3.0.0")
     live.apply(rollout("3.0.0", 3))
-    until(lambda: live.version == "3.0.0", "a good bundle after a bad one")
+    until(lambda: live.version == "3.0.0", STALL_S, "a good bundle after a bad one")
     assert (served("1.0.0"), served("3.0.0")) == (0, 1)
 
 
@@ -188,7 +135,7 @@ def test_a_bundle_that_loads_and_cannot_score_is_refused(home: Path, monkeypatch
 
     monkeypatch.setattr(Scorer, "warm", broken)
     live.apply(rollout("2.0.0", 2))
-    until(lambda: refused("failed") == before + 1, "a refusal")
+    until(lambda: refused("failed") == before + 1, STALL_S, "a refusal")
     assert live.scorer is good
 
 
@@ -198,11 +145,11 @@ def test_a_slow_bundle_is_reported_and_served_when_it_is_ready(home: Path, gate:
     gate.close("2.0.0")
     before = refused("slow")
     live.apply(rollout("2.0.0", 2))
-    until(lambda: refused("slow") > before, "a report")
+    until(lambda: refused("slow") > before, STALL_S, "a report")
     assert live.version == "1.0.0"
     assert "2.0.0" in live.problem
     gate.open("2.0.0")
-    until(lambda: live.version == "2.0.0", "the slow bundle")
+    until(lambda: live.version == "2.0.0", STALL_S, "the slow bundle")
 
 
 def test_the_way_back_is_not_blocked_by_a_slow_bundle(home: Path, gate: Gate) -> None:
@@ -212,32 +159,23 @@ def test_the_way_back_is_not_blocked_by_a_slow_bundle(home: Path, gate: Gate) ->
     gate.close("2.0.0")
     live.apply(rollout("2.0.0", 2))
     live.apply(rollout("3.0.0", 3))
-    until(lambda: live.version == "3.0.0", "the newer bundle while the older hangs")
+    until(lambda: live.version == "3.0.0", STALL_S, "the newer bundle while the older hangs")
     gate.open("2.0.0")
-    until(lambda: not live._loader._loading, "the slow load to end")
+    until(lambda: not live._loader._loading, STALL_S, "the slow load to end")
     assert live.version == "3.0.0", "what nobody asks for any more is not served"
 
 
-def test_only_the_newest_of_many_is_loaded(home: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_newest_of_many_is_loaded(home: Path, gate: Gate) -> None:
     live = live_on(home)
     versions = [f"2.0.{number}" for number in range(6)]
     for version in versions:
         publish_sample(home, version)
-    loaded: list[str] = []
-    gated = LiveModel._load
-
-    def noted(live: LiveModel, record: RolloutRecord) -> Scorer:
-        loaded.append(record.champion)
-        return gated(live, record)
-
-    monkeypatch.setattr(LiveModel, "_load", noted)
-    live._loader._load = live._load
     gate.close(versions[0])
     for number, version in enumerate(versions):
         live.apply(rollout(version, number + 2))
     gate.open(versions[0])
-    until(lambda: live.version == versions[-1], "the newest")
-    assert loaded == [versions[0], versions[-1]]
+    until(lambda: live.version == versions[-1], STALL_S, "the newest")
+    assert gate.loaded == ["1.0.0", versions[0], versions[-1]]
     live.apply(rollout(versions[0], 3))
     assert not live._loader._loading, "an older record than the one served is not applied"
 
@@ -248,7 +186,7 @@ def test_hanging_loads_are_bounded(home: Path, gate: Gate) -> None:
         gate.close(f"2.0.{number}")
         before = refused("slow")
         live.apply(rollout(f"2.0.{number}", number + 2))
-        until(lambda before=before: refused("slow") > before, "a report")
+        until(lambda before=before: refused("slow") > before, STALL_S, "a report")
     assert len(live._loader._loading) == MAX_HANGING
     assert "restart" in live.problem
     assert live.version == "1.0.0"
@@ -259,9 +197,13 @@ def test_while_a_bundle_loads_other_threads_get_the_interpreter_sooner(home: Pat
     publish_sample(home, "2.0.0")
     gate.close("2.0.0")
     live.apply(rollout("2.0.0", 2))
-    until(lambda: sys.getswitchinterval() < USUAL_TURN_S, "shorter turns")
+    until(lambda: sys.getswitchinterval() < USUAL_TURN_S, STALL_S, "shorter turns")
     gate.open("2.0.0")
-    until(lambda: live.version == "2.0.0" and sys.getswitchinterval() == USUAL_TURN_S, "usual turns again")
+    until(
+        lambda: live.version == "2.0.0" and sys.getswitchinterval() == USUAL_TURN_S,
+        STALL_S,
+        "usual turns again",
+    )
 
 
 def test_a_replica_that_serves_loads_a_little_later_and_one_that_does_not_at_once(home: Path) -> None:
@@ -269,12 +211,12 @@ def test_a_replica_that_serves_loads_a_little_later_and_one_that_does_not_at_onc
     stop = threading.Event()
     live = LiveModel(Settings(home=str(home)), stop, lambda *_: None, after_s=FOREVER_S)
     live.apply(rollout("1.0.0", 1))
-    until(lambda: live.version == "1.0.0", "the first bundle, at once")
+    until(lambda: live.version == "1.0.0", STALL_S, "the first bundle, at once")
     live.apply(rollout("2.0.0", 2))
-    until(lambda: live._loader._loading, "the second, under way")
+    until(lambda: live._loader._loading, STALL_S, "the second, under way")
     assert live.version == "1.0.0"
     stop.set()
-    until(lambda: live.version == "2.0.0", "the second")
+    until(lambda: live.version == "2.0.0", STALL_S, "the second")
 
 
 def test_each_decision_is_made_wholly_by_one_version(home: Path) -> None:

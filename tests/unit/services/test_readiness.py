@@ -6,7 +6,7 @@ import threading
 
 from services.scoring.ray.readiness import not_warm
 from streams.log.rollout_feed import RolloutsUnreachable
-from tests.support.running import STALL_S
+from tests.support.waiting import STALL_S
 
 
 def set_events(*numbers: int) -> tuple[threading.Event, threading.Event]:

@@ -6,7 +6,6 @@ import ctypes
 import json
 import threading
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,70 +34,15 @@ from services.scoring.stream.worker import (
 )
 from streams.contracts.transaction_parsing import parse_together, parse_transaction
 from streams.log.feature_batch import FeatureRecord
-from streams.log.other_catalogues import Layouts
-from streams.log.records import HEADER_ENTITIES, HEADER_SOURCE_OFFSET, decode_entities, digest_of
-from streams.log.source_offsets import SourceOffsets
-from streams.runtime.dead_letters import DeadLetter, decode_dead_letter
+from streams.log.records import decode_entities, digest_of
 from streams.runtime.kafka.clients import DeliveryError, flush, new_producer
 from streams.runtime.settings import Settings
 from tests.support.archive_samples import features
 from tests.support.bundle_samples import publish_sample
+from tests.support.catalogue_samples import UNKNOWN
 from tests.support.feature_batches import decode_features, encode_features
-
-
-class Message:
-    """A consumed message, with methods as confluent's."""
-
-    def __init__(self, offset: int, value: bytes | None, partition: int = 0) -> None:
-        self._fields: dict[str, Any] = {
-            "topic": "features",
-            "partition": partition,
-            "offset": offset,
-            "value": value,
-            "error": None,
-        }
-
-    def topic(self) -> Any:
-        return self._fields["topic"]
-
-    def partition(self) -> Any:
-        return self._fields["partition"]
-
-    def offset(self) -> Any:
-        return self._fields["offset"]
-
-    def value(self) -> Any:
-        return self._fields["value"]
-
-    def error(self) -> Any:
-        return self._fields["error"]
-
-
-class Producer:
-    """Keeps what is produced; ``before`` runs before each record."""
-
-    def __init__(self) -> None:
-        self.decided: list[tuple[int, int]] = []
-        self.decisions: list[bytes] = []
-        self.entities: list[bytes] = []
-        self.letters: list[DeadLetter] = []
-        self.before: Callable[[], None] = lambda: None
-
-    def produce(self, topic: str, **record: Any) -> None:
-        self.before()
-        if topic == "dead-letters":
-            self.letters.append(decode_dead_letter(record["value"]))
-        else:
-            headers = dict(record["headers"])
-            self.decided.append((record["partition"], int(headers[HEADER_SOURCE_OFFSET])))
-            self.entities.append(headers[HEADER_ENTITIES])
-            self.decisions.append(record["value"])
-
-    def flush(self, _: float) -> int:
-        return 0
-
-    def purge(self) -> None:
-        pass
+from tests.support.stream_fakes import Message, Producer, assign
+from tests.support.waiting import STALL_S
 
 
 class Clock:
@@ -115,11 +59,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def scorer(clock: Clock, tmp_path: Path) -> StreamScorer:
-    live: Any = SimpleNamespace(scorer=None)
-    made = StreamScorer(Settings(home=str(tmp_path)), "test", live, Layouts({}.get), threading.Event())
-    made._seen = SourceOffsets({0: -1, 1: -1})
-    made._fetched_at = clock.now
+def live() -> Any:
+    """A live model without a bundle."""
+    return SimpleNamespace(scorer=None)
+
+
+@pytest.fixture
+def scorer(clock: Clock, live: Any, tmp_path: Path) -> StreamScorer:
+    made = StreamScorer(Settings(home=str(tmp_path)), "test", live, UNKNOWN, threading.Event())
+    assign(made, {0: -1, 1: -1})
     return made
 
 
@@ -182,9 +130,8 @@ class SlowBroker(Producer):
 
 
 def test_latency_ends_with_the_hand_over_in_the_record_and_with_the_acknowledgement_in_the_metric(
-    scorer: StreamScorer, tmp_path: Path, clock: Clock
+    scorer: StreamScorer, live: Any, tmp_path: Path
 ) -> None:
-    live: Any = scorer._live
     live.scorer = SlowModel(load_bundle(*publish_sample(tmp_path)), measure=False)
     producer, before = SlowBroker(), latency()
     received_ms = int(time.time() * 1000)
@@ -253,7 +200,8 @@ def test_a_partition_that_was_taken_away_after_the_fetch_is_left_to_its_new_owne
     scorer: StreamScorer,
 ) -> None:
     producer = Producer()
-    del scorer._seen.highest[1]
+    consumer: Any = None
+    scorer._lost(consumer, [TopicPartition("features", 1)])
     handle(scorer, producer, good(0, partition=1), good(0))
     assert producer.decided == [(0, 0)]
     assert scorer._done == {0: 1}
@@ -270,7 +218,9 @@ def test_frozen_between_fetch_and_decision_decides_nothing(scorer: StreamScorer,
     assert not scorer._done
 
 
-def test_frozen_while_deciding_or_producing_sends_nothing_more(scorer: StreamScorer, clock: Clock) -> None:
+def test_frozen_while_deciding_or_producing_sends_nothing_more(
+    scorer: StreamScorer, live: Any, clock: Clock, tmp_path: Path
+) -> None:
     producer = Producer()
 
     def freeze() -> None:
@@ -281,15 +231,14 @@ def test_frozen_while_deciding_or_producing_sends_nothing_more(scorer: StreamSco
         handle(scorer, producer, good(0), good(1))
     assert producer.decided == [(0, 0)]
 
-    decide = scorer._decider.decide
+    class Freezing(Scorer):
+        def score(self, matrix: Any) -> Any:
+            freeze()
+            return super().score(matrix)
 
-    def decide_slowly(*args: Any) -> Any:
-        freeze()
-        return decide(*args)
-
-    setattr(scorer._decider, "decide", decide_slowly)  # noqa: B010
-    scorer._fetched_at, producer.decided = clock.now, []
-    scorer._seen = SourceOffsets({0: -1})
+    live.scorer = Freezing(load_bundle(*publish_sample(tmp_path)), measure=False)
+    producer = Producer()
+    assign(scorer, {0: -1})
     with pytest.raises(FetchedTooLongAgo):
         handle(scorer, producer, good(0))
     assert not producer.decided
@@ -335,7 +284,7 @@ def test_a_refused_commit_does_not_keep_a_revoked_partition(scorer: StreamScorer
         raise KafkaException("a session that is over")
 
     consumer: Any = SimpleNamespace(commit=commit)
-    scorer._done = {0: 3}
+    handle(scorer, Producer(), good(0), good(1), good(2))
     scorer._revoked(consumer, [TopicPartition("features", 0)])
     assert 0 not in scorer._seen.highest
 
@@ -367,9 +316,9 @@ def test_a_consumer_that_hears_nothing_while_there_are_records_is_given_up(
         asked.append(place.partition)
         return 0, ends[place.partition]
 
+    newest: Any = Consumer(good(6), [])
+    scorer._fetch(newest)
     consumer: Any = SimpleNamespace(get_watermark_offsets=watermarks)
-    scorer._heard_at = clock.now
-    scorer._read = {0: 7}
     scorer._check_stalled(consumer)
     assert asked == []
     # a quiet time: all that there is was read, or was there from the start
@@ -383,8 +332,20 @@ def test_a_consumer_that_hears_nothing_while_there_are_records_is_given_up(
         scorer._check_stalled(consumer)
 
 
+class Pauses(threading.Event):
+    """A signal to stop, waits for which end at once; ``lengths``: how long they would have been, seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lengths: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.lengths.append(timeout or 0.0)
+        return self.is_set()
+
+
 def test_whatever_ends_a_session_the_next_one_begins(
-    scorer: StreamScorer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    live: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     failures = [
         RuntimeError("no such thing"),
@@ -393,19 +354,23 @@ def test_whatever_ends_a_session_the_next_one_begins(
         DeliveryError("gone"),
     ]
     begun: list[int] = []
+    stop = Pauses()
 
-    def session() -> None:
+    def new_consumer(*_: Any, **__: Any) -> Any:
         begun.append(1)
         if len(begun) <= len(failures):
             raise failures[len(begun) - 1]
-        scorer._stop.set()
+        stop.set()
+        return SimpleNamespace(subscribe=lambda *_, **__: None, close=lambda: None)
 
-    pauses: list[float] = []
-    monkeypatch.setattr(scorer, "_session", session)
-    monkeypatch.setattr(scorer._stop, "wait", pauses.append)
-    scorer._run()
+    monkeypatch.setattr(stream, "new_producer", lambda *_, **__: Producer())
+    monkeypatch.setattr(stream, "new_consumer", new_consumer)
+    worker = StreamScorer(Settings(home=str(tmp_path)), "test", live, UNKNOWN, stop)
+    worker.start()
+    worker.join(STALL_S)
+    assert not worker.alive
     assert len(begun) == 5
-    assert pauses == sorted(pauses)
+    assert len(stop.lengths) == 4 and stop.lengths == sorted(stop.lengths)
     assert "RuntimeError: no such thing" in caplog.text
 
 
@@ -468,8 +433,7 @@ def test_rows_of_a_batch_are_decided_in_order_and_one_that_is_decided_keeps_its_
 
 def test_a_batch_of_which_some_rows_are_decided_goes_on_behind_them(scorer: StreamScorer) -> None:
     producer = Producer()
-    # as the tail of `decisions` said when the partition was assigned
-    scorer._seen = SourceOffsets({0: 1})
+    assign(scorer, {0: 1})
     handle(scorer, producer, batch(0, row(0), row(1), row(2)), batch(1, row(1), row(2), row(3)))
     assert producer.decided == [(0, 2), (0, 3)]
     assert scorer._done == {0: 2}
@@ -516,8 +480,8 @@ def test_a_refused_row_is_a_dead_letter_before_anything_later_is_decided(scorer:
 def test_each_row_is_decided_once_or_refused_once(sizes: list[int], bad: set[int], again: int) -> None:
     """Whatever batches rows come in, whichever of them are bad, and from wherever they come again after a crash."""
     live: Any = SimpleNamespace(scorer=None)
-    worker = StreamScorer(Settings(home="/nowhere"), "test", live, Layouts({}.get), threading.Event())
-    worker._seen, worker._fetched_at = SourceOffsets({0: -1}), time.monotonic()
+    worker = StreamScorer(Settings(home="/nowhere"), "test", live, UNKNOWN, threading.Event())
+    assign(worker, {0: -1})
     rows = [row(number, appended_ms=1 << 60 if number in bad else 5) for number in range(sum(sizes))]
     ends = [sum(sizes[: place + 1]) for place in range(len(sizes))]
     batches = [rows[end - size : end] for end, size in zip(ends, sizes, strict=True)]

@@ -11,10 +11,12 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from aiokafka.structs import TopicPartition
 from faust.types import TP
 
 from streams.runtime.chunk import app as chunks
+from streams.runtime.chunk import consumer as consumers
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.chunk.consumer import CHUNKS_AT_ONCE
 from streams.runtime.chunk.pacing import Pacing
@@ -26,6 +28,11 @@ ZERO = TP("transactions", 0)
 class Thread:
     """Stands for the consumer thread: one partition with these offsets, one record a fetch."""
 
+    #: it stands in no tree of services
+    beacon = None
+    #: what a fetch raises
+    fails: Exception | None = None
+
     def __init__(self, offsets: list[int]) -> None:
         self.offsets = offsets
         self.position = 0
@@ -34,6 +41,8 @@ class Thread:
 
     async def getmany(self, active: Any, timeout: float) -> dict[TopicPartition, list[Any]]:
         self.events.append("fetch")
+        if self.fails is not None:
+            raise self.fails
         left = [offset for offset in self.offsets if offset >= self.position]
         if not left:
             await asyncio.sleep(0.001)
@@ -74,11 +83,12 @@ class World:
         self.handed: list[Chunk] = []
         process: Any = SimpleNamespace(settings=Settings(home=str(tmp_path)), name="test")
         app = chunks._new_app(process, "test", lambda _: {("transactions", 0): self.start}, 1, pacing)
-        self.consumer: Any = app.transport.create_consumer(
-            callback=self._hand_on, on_partitions_revoked=_nothing, on_partitions_assigned=_nothing
-        )
-        self.consumer._thread = thread
-        self.consumer._active_partitions = {ZERO}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(consumers, "ChunkConsumerThread", lambda *_, **__: thread)
+            self.consumer: Any = app.transport.create_consumer(
+                callback=self._hand_on, on_partitions_revoked=_nothing, on_partitions_assigned=_nothing
+            )
+        self.consumer.resume_partitions({ZERO})
 
     async def _hand_on(self, message: Any) -> None:
         self.handed.append(message.value)
@@ -240,10 +250,7 @@ def test_a_fetch_that_fails_ends_the_process(tmp_path: Any, monkeypatch: Any) ->
     monkeypatch.setattr(chunks.os, "_exit", ended.append)
 
     async def scenario(world: World) -> None:
-        def broken() -> float:
-            raise AttributeError("a mistake of ours")
-
-        world.consumer._patience = broken  # type: ignore[method-assign]
+        world.thread.fails = AttributeError("a mistake of ours")
         await world.until(lambda: bool(ended))
 
     run(lambda: World(Thread([0, 1]), tmp_path), scenario)
@@ -255,7 +262,7 @@ def test_partitions_are_given_away_and_taken_only_when_what_was_handled_is_ended
 ) -> None:
     ended: list[int] = []
     monkeypatch.setattr(chunks.os, "_exit", ended.append)
-    monkeypatch.setattr(chunks, "SETTLE_WITHIN_S", 0.05)
+    monkeypatch.setattr(consumers, "SETTLE_WITHIN_S", 0.05)
     writing = threading.Event()
     waited: list[bool] = []
 

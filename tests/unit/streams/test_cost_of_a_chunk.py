@@ -10,24 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from features.kernels.columns import PAYMENT, text_hash
+from features.kernels.columns import PAYMENT
 from features.kernels.payer import apply_payments
-from features.kernels.shared_entity import DECLINED, LABEL, PAID, apply_frauds, apply_items
+from features.kernels.shared_entity import DECLINED, LABEL, apply_frauds
 from features.profile.codec import MAX_BYTES, MAX_BYTES_OF_A_PAYER, WHOLE_WORDS, encode_profiles
 from features.profile.records import FRAUDS, PAYER, SHARED_ENTITY, new_arena
 from features.store.keys import key
 from features.store.partitions import partitions_of
 from features.store.redis_client import Command, pack
 from features.store.views import PAYMENTS_OF
+from tests.support.long_history import DAY_MS, IDENTIFIERS, NOW_MS, payments_of, profiles_after
 from tests.support.parity_world import APPENDED_MS, PARTITIONS, MemoryLog, MemoryRedis, Worker, plain
 from tests.support.whole import stored
 
 #: everything else of a command or a reply: key, protocol
 MAX_AROUND = 100
 CARDS = ("card-a", "card-b")
-IDENTIFIERS = {"merchant": "m-1", "device": "d-1", "ip": "203.0.113.7", "customer": "cu-1"}
-DAY_MS = 86_400_000
-NOW_MS = APPENDED_MS - DAY_MS
 
 
 class CountingRedis(MemoryRedis):
@@ -57,30 +55,6 @@ class CountingRedis(MemoryRedis):
             len(value or b"") for reply in replies if isinstance(reply, list) for value in reply
         )
         return replies
-
-
-def payments_of(count: int) -> Any:
-    """So many payments, evenly over 31 days, no two alike; the newest just now, so that the day of all is the same."""
-    out = np.zeros(count, dtype=PAYMENT)
-    out["event_ms"] = NOW_MS - 1 - (count - 1 - np.arange(count)) * (31 * DAY_MS // count)
-    out["offset"] = -1
-    out["amount"] = 100 + np.arange(count) % 90_000
-    out["id_hash"] = np.arange(count) + 1
-    out["merchant_hash"] = text_hash(IDENTIFIERS["merchant"]) + np.arange(count) % 30
-    out["country"] = 1 + np.arange(count) % 5
-    return out
-
-
-def profiles_after(payments: Any) -> tuple[Any, Any]:
-    """Arenas whose first profile is that of a payer, and of a shared entity, after these payments."""
-    slots = np.zeros(len(payments), dtype=np.int64)
-    payer, shared_entity = new_arena(PAYER, 1), new_arena(SHARED_ENTITY, 1)
-    apply_payments(payments, slots, payer)
-    apply_items(
-        slots, slots - 1, slots + PAID, np.ascontiguousarray(payments["event_ms"]),
-        np.ascontiguousarray(payments["amount"]), np.ascontiguousarray(payments["id_hash"]), slots, shared_entity,
-    )  # fmt: skip
-    return payer, shared_entity
 
 
 def _store_with_history(count: int) -> CountingRedis:

@@ -15,8 +15,8 @@ from features.store.partition_lease import LeaseLost
 from streams.processor.commit import ChunkCommit, CommitFailed, PipelinedCommitter
 from streams.runtime.chunk import app as chunks
 from streams.runtime.chunk.chunk import Chunk
-from tests.property.test_parity import Stage
 from tests.support.parity_world import MemoryLog, MemoryRedis, Worker
+from tests.support.stage import Stage
 
 WITHIN_S = 5.0
 

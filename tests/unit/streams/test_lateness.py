@@ -2,53 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
 import pytest
 
-from features.catalogue import INDEX, NAMES
-from features.store.partitions import partitions_of
-from features.transaction import Transaction
+from features.catalogue import NAMES
 from streams.audit.lateness import Lateness, in_hindsight
-from streams.contracts.json_encoding import encode
 from streams.log.feature_batch import FeatureRecord
 from streams.log.other_catalogues import Layouts
-from tests.support.catalogue_samples import as_written_by, layout
-from tests.support.feature_batches import batch_of, rows_in
-from tests.support.parity_world import PARTITIONS, MemoryLog, MemoryRedis, Worker
+from tests.support.catalogue_samples import UNKNOWN, as_written_by, layout
+from tests.support.feature_batches import batch_of
+from tests.support.late_payments import CountsPayments, served
 
-START = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR_MS = 3_600_000
-#: no other catalogue is on record
-UNKNOWN = Layouts({}.get)
-
-
-class CountsPayments:
-    """A model that declines the third payment within an hour, and nothing else."""
-
-    columns = np.array([INDEX["card_count_1h"]])
-
-    def score(self, matrix: Any) -> Any:
-        return (matrix[:, INDEX["card_count_1h"]] >= 3).astype(np.float32)
-
-    def decide(self, scores: Any, matrix: Any) -> tuple[Any, list[list[str]]]:
-        return (2 * (scores > 0.5)).astype(np.int8), [[] for _ in scores]
-
-
-def served(minutes: list[float], card: str = "card-1") -> list[FeatureRecord]:
-    """The processor's records of a card's payments, in the order in which they came; one chunk each."""
-    log = MemoryLog()
-    worker = Worker(log, MemoryRedis())
-    for number, at in enumerate(minutes):
-        tx = Transaction(
-            transaction_id=f"t-{number}", event_time=START + timedelta(minutes=at), card_id=card, merchant_id="m",
-            amount_minor=100, currency="EUR",
-        )  # fmt: skip
-        log.produce("transactions", card, encode(tx), int(partitions_of([card], PARTITIONS)[0]))
-        worker.step("transactions", 1)
-    return rows_in(record.value for record in log.records("features"))
 
 
 def judged(records: list[FeatureRecord]) -> tuple[Lateness, Any]:

@@ -13,12 +13,9 @@ from features.kernels.columns import text_hash
 from streams.audit.parity.card_watch import ParityWatch
 from streams.log.feature_batch import FeatureBatch, FeatureRecord
 from streams.log.other_catalogues import Layouts
-from tests.property.test_parity import Stage
-from tests.support.catalogue_samples import BEFORE, as_written_by
+from tests.support.catalogue_samples import BEFORE, UNKNOWN, as_written_by
 from tests.support.feature_batches import batch_of, batches_in
-
-#: no other catalogue is on record
-UNKNOWN = Layouts({}.get)
+from tests.support.stage import Stage
 
 
 def compared() -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import hiredis
@@ -12,21 +12,17 @@ import pytest
 
 from features.catalogue import FEATURES, INDEX, NAMES
 from features.store.redis_client import StoreUnavailable
+from streams.audit.parity.recompute import Begin
 from streams.audit.parity.snapshot import begin_in, look
 from streams.audit.parity.window import KINDS, Most, ParityWindow, Spans
-from streams.log.feature_batch import FeatureBatch
-from streams.log.other_catalogues import Layouts
+from streams.log.feature_batch import FeatureBatch, FeatureRecord
 from streams.runtime.kafka.log_reader import LedgerUnreachable, LogRow
 from streams.runtime.metrics import PARITY_COMPARED, PARITY_ENTITIES, PARITY_SKIPPED
-from tests.property.test_parity import Stage
+from tests.support.catalogue_samples import UNKNOWN
 from tests.support.feature_batches import batches_in, decode_features, encode_features, rows_in
+from tests.support.metric_values import counted
 from tests.support.parity_world import PARTITIONS, Record
-
-UNKNOWN = Layouts({}.get)
-
-
-def counted(metric: Any) -> float:
-    return float(next(iter(metric.collect())).samples[0].value)
+from tests.support.stage import Stage
 
 
 class Watched:
@@ -35,10 +31,24 @@ class Watched:
     def __init__(self, seed: int, most: Most = Most()) -> None:  # noqa: B008 - a frozen value
         self.stage = Stage(seed)
         self.read = self.offered = 0
-        store: Any = self.stage.redis
+        #: what the window began with, last
+        self.snapshot: Begin | None = None
+        #: instead of the store, and of the log
+        self.begin: Callable[[Sequence[FeatureRecord]], Begin | None] = self._begin
+        self.read_items: Callable[[Spans], Iterable[LogRow]] = self._items
         self.window = ParityWindow(
-            UNKNOWN, PARTITIONS, lambda records: begin_in(store, records, PARTITIONS), self._items, most, seed
+            UNKNOWN,
+            PARTITIONS,
+            lambda records: self.begin(records),
+            lambda spans: self.read_items(spans),
+            most,
+            seed,
         )
+
+    def _begin(self, records: Sequence[FeatureRecord]) -> Begin | None:
+        store: Any = self.stage.redis
+        self.snapshot = begin_in(store, records, PARTITIONS)
+        return self.snapshot
 
     def _items(self, spans: Spans) -> Iterable[LogRow]:
         for partition, (first, end) in spans.items():
@@ -102,16 +112,20 @@ def test_a_flipped_bit_of_every_entry_is_seen() -> None:
         for record in watched.opened()
         for row in rows_in([record.value])
     ]
-    before, looked_at = watched.window._open, 0
+    before, looked_at, now_s = watched.snapshot, 0, 10.0
+    assert before is not None and watched.window.tick(now_s) == 0, "nothing was offered"
+    # each window from the same moment
+    watched.begin = lambda _: before
     for name in sorted(set(NAMES) - SEEN_ELSEWHERE):
         for record in reversed(records):
             wrong = spoilt(record, INDEX[name])
-            if wrong is not None and watched.window._followed(decode_features(wrong.value), before):  # type: ignore[arg-type]
-                watched.window._open = before
-                watched.window._kept = []
-                watched.window._kinds.clear()
+            if wrong is not None and watched.window._followed(decode_features(wrong.value), before):
+                now_s += Most().every_s
+                watched.window.offer(batches([record]))
+                assert watched.window.tick(now_s) == 0, "it opens"
                 watched.window.offer(batches([wrong]))
-                if watched.window.tick(10.0) == 1:
+                now_s += Most().open_s
+                if watched.window.tick(now_s) == 1:
                     looked_at += 1
                     break
         else:
@@ -166,12 +180,12 @@ def test_what_cannot_be_had_is_counted_and_stops_nothing(error: Exception) -> No
     watched = Watched(2)
     records = watched.opened()
     before = counted(PARITY_SKIPPED)
-    watched.window._read = refuse
+    watched.read_items = refuse
     watched.window.offer(batches(records))
     assert look(watched.window, 10.0) == 0
     assert counted(PARITY_SKIPPED) == before + 1
     watched.window.offer(batches(records))
-    watched.window._begin = refuse
+    watched.begin = refuse
     assert look(watched.window, 100.0) == 0
     assert counted(PARITY_SKIPPED) == before + 2
 

@@ -28,8 +28,8 @@ from streams.state import drop_version, prepare
 from streams.state.drop_version import VersionInUse
 from streams.state.prepare import nothing_to_prepare
 from streams.state.rebuild import Done
-from tests.property.test_takeover_once import PLACES
 from tests.support.parity_world import PARTITIONS, MemoryRedis
+from tests.support.takeover_stage import PLACES
 
 OTHER = STATE_VERSION + 1
 SETTINGS = Settings(home="/nowhere", partitions=PARTITIONS)

@@ -17,7 +17,7 @@ from streams.log import rollout_feed as rollouts
 from streams.runtime.kafka.broker_loss import GIVEN_UP_AFTER, BrokersForgotten, remembering
 from streams.runtime.kafka.clients import new_consumer, new_reporting_producer
 from streams.runtime.settings import Settings
-from tests.support.running import STALL_S
+from tests.support.waiting import STALL_S
 
 COORDINATOR = {"GroupCoordinator": {"source": "logical"}, ":0/internal": {"source": "internal"}}
 #: discard: nobody listens there
@@ -136,7 +136,7 @@ def test_rollouts_are_followed_by_a_new_client_then(monkeypatch: pytest.MonkeyPa
     ]
     readers = [Reader(records[0], BrokersForgotten("gone")), Reader(records[1], None)]
     made = list(readers)
-    monkeypatch.setattr(rollouts, "_reader", lambda *_, **__: made.pop(0))
+    monkeypatch.setattr(rollouts, "new_consumer", lambda *_, **__: made.pop(0))
     stop, heard = threading.Event(), threading.Event()
     told: list[RolloutRecord] = []
 

@@ -14,8 +14,8 @@ from streams.processor import takeover
 from streams.processor.state_loss import find_lost
 from streams.processor.takeover import NotPrepared, Takeover
 from streams.runtime.settings import Settings
-from tests.property.test_takeover_once import PLACES, TwoVersions
 from tests.support.parity_world import PARTITIONS, MemoryRedis
+from tests.support.takeover_stage import PLACES, TwoVersions
 
 OTHER = STATE_VERSION + 1
 SETTINGS = Settings(home="/nowhere", partitions=PARTITIONS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from typing import Any
 
 import hiredis
@@ -14,6 +15,7 @@ from features.store.redis_client import RespClient, StoreUnavailable, patiently
 from streams.runtime.kafka import clients as kafka
 from streams.runtime.kafka.clients import DeliveryError, flush
 from streams.runtime.log_throttle import LAST_S, Repeats
+from tests.support.answering_server import answering
 
 
 class Clock:
@@ -94,32 +96,18 @@ def test_a_long_wait_for_the_store_is_said_and_ends(clock: Clock, caplog: pytest
         patiently(attempt, 150)
 
 
-class Link:
-    """A connection whose server answers each write with the same bytes."""
-
-    def __init__(self, answer: bytes) -> None:
-        self._answer = answer
-
-    def sendall(self, _: bytes) -> None: ...
-
-    def recv(self, _: int) -> bytes:
-        return self._answer
-
-    def close(self) -> None: ...
-
-
-def _connected(answer: bytes) -> RespClient:
-    client = RespClient("redis://127.0.0.1:9")
-    client._socket, client._reader = Link(answer), hiredis.Reader()  # type: ignore[assignment]
-    return client
+def _replies(answer: bytes, commands: list[tuple[Any, ...]]) -> list[Any]:
+    """What a client makes of a server that says ``answer``."""
+    with answering(answer) as address, closing(RespClient(address)) as client:
+        return client.call(commands)
 
 
 def test_a_store_that_takes_no_writes_is_unavailable_not_a_reply() -> None:
     answer = b"+OK\r\n-MISCONF Errors writing to the AOF file: No space left on device\r\n-EXECABORT\r\n"
     with pytest.raises(StoreUnavailable, match="No space left on device"):
-        _connected(answer).call([("MULTI",), ("SET", "a", 1), ("EXEC",)])
+        _replies(answer, [("MULTI",), ("SET", "a", 1), ("EXEC",)])
     # what is wrong with one command is its sender's affair
-    (reply,) = _connected(b"-WRONGTYPE of key\r\n").call([("INCR", "a")])
+    (reply,) = _replies(b"-WRONGTYPE of key\r\n", [("INCR", "a")])
     assert isinstance(reply, hiredis.ReplyError)
 
 

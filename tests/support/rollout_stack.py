@@ -1,0 +1,79 @@
+"""The rollout process over a mock broker, with bundles to roll out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from infra.embedded.mock_cluster import MockCluster
+from models.bundle.registry import VersionState, states, write_state
+from services.rollout.process import Rollout
+from services.rollout.rollout_topics import Ledger
+from streams.log.rollout_feed import read_all
+from streams.log.topics import ALL, ROLLOUT_REQUESTS, ROLLOUTS_AUDIT
+from streams.runtime.kafka.clients import new_consumer, new_producer
+from streams.runtime.settings import Settings
+from tests.support.bundle_samples import publish_sample
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@dataclass
+class RolloutStack:
+    """Settings of a mock broker with every topic, and a home with bundles."""
+
+    settings: Settings
+
+    def publish(self, version: str, state: str = "awaiting approval") -> None:
+        publish_sample(self.settings.root, version)
+        told = VersionState(state=state, since=NOW, by="trainer", why="test")  # type: ignore[arg-type]
+        write_state(self.settings.bundles_dir, "fraud", version, told)
+
+    def ledger(self) -> Ledger:
+        ledger = Ledger(new_producer(self.settings.kafka, "rollout-test"))
+        ledger.recover(self.settings, timeout_s=20)
+        return ledger
+
+    def states(self) -> dict[str, str]:
+        return dict(states(self.settings.bundles_dir, "fraud"))
+
+    def audit(self) -> int:
+        return sum(1 for _ in read_all(self.settings, ROLLOUTS_AUDIT.name, timeout_s=20))
+
+
+@pytest.fixture
+def rollout_stack(tmp_path: Path) -> Iterator[RolloutStack]:
+    cluster = MockCluster({topic.name: 1 for topic in ALL})
+    try:
+        yield RolloutStack(Settings(home=str(tmp_path), kafka=cluster.bootstrap))
+    finally:
+        cluster.close()
+
+
+@pytest.fixture
+def rollout_process(rollout_stack: RolloutStack) -> Iterator[Rollout]:
+    """The process's loop in a thread, as ``services.rollout.main`` wires it."""
+    rollout = Rollout(rollout_stack.settings, rollout_stack.ledger())
+    stop = threading.Event()
+
+    def loop() -> None:
+        consumer = new_consumer(rollout_stack.settings.kafka, "rollout")
+        consumer.subscribe([ROLLOUT_REQUESTS.name])
+        while not stop.is_set():
+            message = consumer.poll(0.1)
+            if message is not None and message.error() is None:
+                rollout.handle(message.value(), NOW)
+                consumer.commit(message, asynchronous=False)
+        consumer.close()
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    yield rollout
+    stop.set()
+    thread.join(60)
+    assert not thread.is_alive()
