@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import msgspec
 import numpy as np
@@ -64,6 +64,33 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     def __hash__(self) -> int:
         return hash(self.transaction_id)
+
+
+class TransactionColumns(NamedTuple):
+    """n transactions, a column for each field, in the order of the fields."""
+
+    transaction_id: Sequence[str]
+    event_time: Sequence[datetime]
+    card_id: Sequence[str]
+    merchant_id: Sequence[str]
+    amount_minor: Sequence[int]
+    currency: Sequence[str]
+    customer_id: Sequence[str | None]
+    device_id: Sequence[str | None]
+    ip: Sequence[str | None]
+    mcc: Sequence[str | None]
+    channel: Sequence[Channel | None]
+    country: Sequence[str | None]
+    latitude: Sequence[float | None]
+    longitude: Sequence[float | None]
+    tenant: Sequence[str]
+
+
+def transaction_columns(transactions: Sequence[Transaction]) -> TransactionColumns:
+    """Parsed transactions as columns."""
+    if not transactions:
+        return TransactionColumns(*[()] * len(TransactionColumns._fields))
+    return TransactionColumns(*zip(*map(astuple, transactions), strict=True))
 
 
 def epoch_ms(moment: datetime) -> int:

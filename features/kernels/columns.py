@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from zlib import crc32
 
 import numpy as np
@@ -61,6 +61,7 @@ def text_hash(text: str) -> int:
     return crc32(text.encode()) or 1
 
 
+@lru_cache(maxsize=2048)
 def country_code(country: str | None) -> int:
     """Two letters as a number above 0; 0 if absent."""
     if not country:
@@ -68,6 +69,7 @@ def country_code(country: str | None) -> int:
     return (ord(country[0]) * 256 + ord(country[-1])) & 0xFFFF
 
 
+@lru_cache(maxsize=2048)
 def mcc_number(mcc: str | None) -> float:
     """The merchant category code as a number; NaN if absent or not a number."""
     return float(mcc) if mcc and mcc.isdecimal() and mcc.isascii() else NAN
@@ -88,20 +90,59 @@ def columns_of(
     offsets: Sequence[int] | npt.NDArray[np.int64],
 ) -> Payments:
     """Parsed transactions as PAYMENT (n,), in the order in which they are applied."""
-    out = np.zeros(len(transactions), dtype=PAYMENT)
+    # text_hash written out: the calls would be most of a column's cost
+    hashes = Hashes(
+        [crc32(t.transaction_id.encode()) or 1 for t in transactions],
+        [crc32(t.merchant_id.encode()) or 1 for t in transactions],
+        [crc32(t.device_id.encode()) or 1 if t.device_id else 0 for t in transactions],
+    )
+    stated = Stated(
+        [t.amount_minor for t in transactions], [t.currency for t in transactions], [t.mcc for t in transactions],
+        [t.channel for t in transactions], [t.country for t in transactions], [t.latitude for t in transactions],
+        [t.longitude for t in transactions],
+    )  # fmt: skip
+    return payments_of(stated, hashes, event_ms, offsets)
+
+
+class Hashes(NamedTuple):
+    """``text_hash`` of n payments' transaction, merchant and device; 0 where there is no device."""
+
+    transactions: Sequence[int] | npt.NDArray[np.uint32]
+    merchants: Sequence[int] | npt.NDArray[np.uint32]
+    devices: Sequence[int] | npt.NDArray[np.uint32]
+
+
+class Stated(NamedTuple):
+    """What n transactions say beside whose they are and when; as they say it."""
+
+    amount_minor: Sequence[int]
+    currency: Sequence[str]
+    mcc: Sequence[str | None]
+    channel: Sequence[str | None]
+    country: Sequence[str | None]
+    latitude: Sequence[float | None]
+    longitude: Sequence[float | None]
+
+
+def payments_of(
+    stated: Stated,
+    hashes: Hashes,
+    event_ms: Sequence[int] | npt.NDArray[np.int64],
+    offsets: Sequence[int] | npt.NDArray[np.int64],
+) -> Payments:
+    """``columns_of`` from columns."""
+    out = np.zeros(len(stated.amount_minor), dtype=PAYMENT)
     out["event_ms"] = event_ms
     out["offset"] = offsets
-    out["amount"] = [t.amount_minor for t in transactions]
-    # text_hash written out: the calls would be most of a column's cost
-    out["id_hash"] = [crc32(t.transaction_id.encode()) or 1 for t in transactions]
-    out["merchant_hash"] = [crc32(t.merchant_id.encode()) or 1 for t in transactions]
-    out["device_hash"] = [crc32(t.device_id.encode()) or 1 if t.device_id else 0 for t in transactions]
-    out["country"] = [country_code(t.country) for t in transactions]
-    out["latitude"] = [NAN if t.latitude is None else t.latitude for t in transactions]
-    out["longitude"] = [NAN if t.longitude is None else t.longitude for t in transactions]
-    out["channel"] = [CHANNEL_NUMBERS[t.channel] if t.channel else NAN for t in transactions]
-    out["mcc"] = [mcc_number(t.mcc) for t in transactions]
-    out["currency"] = [currency_number(t.currency) for t in transactions]
+    out["amount"] = stated.amount_minor
+    out["id_hash"], out["merchant_hash"], out["device_hash"] = hashes
+    out["country"] = list(map(country_code, stated.country))
+    # None becomes NaN
+    out["latitude"] = np.array(stated.latitude, dtype=np.float64)
+    out["longitude"] = np.array(stated.longitude, dtype=np.float64)
+    out["channel"] = [CHANNEL_NUMBERS[channel] if channel else NAN for channel in stated.channel]
+    out["mcc"] = list(map(mcc_number, stated.mcc))
+    out["currency"] = list(map(currency_number, stated.currency))
     return out
 
 

@@ -19,8 +19,8 @@ from features.engine import Arena, Places, Profiles, Slots
 from features.profile.codec import read_profiles, words_of
 from features.profile.records import FRAUDS, PAYER, SHARED_ENTITY, new_arena
 from features.store.commands import pack_mget, pack_mset
-from features.store.partitions import entity_partitions, names_of
-from features.store.profile_batch import MAX_KEYS, HasEntities, StoreRefused
+from features.store.partitions import Ids, entity_partitions, ids_together
+from features.store.profile_batch import MAX_KEYS, StoreRefused
 from features.store.redis_client import Command, Packed
 from features.store.slot_table import SlotTable
 from features.store.sweep import day_of
@@ -63,9 +63,9 @@ class _Table:
         self.foreign: set[int] = set()
         self.stale: set[int] = set()
 
-    def slots(self, ids: Sequence[str | None], partitions: int) -> tuple[Slots, list[int]]:
+    def slots(self, of: Ids, partitions: int) -> tuple[Slots, list[int]]:
         """The slot of each id, -1 where there is none; and the slots that are new, which belong to this table from now on."""
-        names = names_of([name or "" for name in ids])
+        ids, names = of
         found, hashes = self._slots.find(names.text, names.ends)
         unknown = np.flatnonzero(found == -2)
         if not len(unknown):
@@ -88,6 +88,16 @@ class _Table:
             self.homes = np.concatenate([self.homes, np.full(len(self.homes), -1)])
         self.homes[slot] = home
         self.missing.append(slot)
+
+
+class EntityIds(NamedTuple):
+    """Whose n transactions are."""
+
+    card: Ids
+    customer: Ids
+    merchant: Ids
+    device: Ids
+    ip: Ids
 
 
 class _Read(NamedTuple):
@@ -153,6 +163,9 @@ class ProfileCache:
 
     def slots(self, entity: str, ids: Sequence[str | None]) -> Slots:
         """The slot of each entity, int64 (n,), -1 where there is no id. What is not here will be among ``reads``."""
+        return self._slots(entity, *ids_together(ids))
+
+    def _slots(self, entity: str, ids: Ids) -> Slots:
         table = self._tables[entity]
         found, fresh = table.slots(ids, self.partitions)
         table.foreign.update(slot for slot in fresh if int(table.homes[slot]) not in self._owned)
@@ -160,17 +173,14 @@ class ProfileCache:
             table.stale |= table.foreign.intersection(found.tolist())
         return found
 
-    def places(self, transactions: Sequence[HasEntities]) -> Places:
+    def places(self, ids: EntityIds) -> Places:
         """The slots of each transaction's entities as the kernels take them."""
-        cards = self.slots("card", [tx.card_id for tx in transactions])
-        customers = self.slots("customer", [tx.customer_id for tx in transactions])
-        shared_entities = [
-            _interleaved(self.slots("merchant", [tx.merchant_id for tx in transactions]), 0, 3),
-            _interleaved(self.slots("device", [tx.device_id for tx in transactions]), 1, 3),
-            _interleaved(self.slots("ip", [tx.ip for tx in transactions]), 2, 3),
-        ]
-        frauds = [_interleaved(cards, 0, 2), _interleaved(customers, 1, 2)]
-        return Places(cards, customers, np.column_stack(shared_entities), np.column_stack(frauds))
+        cards, customers = self._slots("card", ids.card), self._slots("customer", ids.customer)
+        shared_entities, frauds = np.empty((len(cards), 3), np.int64), np.empty((len(cards), 2), np.int64)
+        for entity, kind in _SHARED_ENTITIES.items():
+            shared_entities[:, kind] = _interleaved(self._slots(entity, getattr(ids, entity)), kind, 3)
+        frauds[:, 0], frauds[:, 1] = _interleaved(cards, 0, 2), _interleaved(customers, 1, 2)
+        return Places(cards, customers, shared_entities, frauds)
 
     def reads(self) -> list[Command]:
         """MGETs of each view of which there are entities that are not here, or that another worker writes."""

@@ -15,7 +15,7 @@ from features.kernels.payer import apply_payments
 from features.kernels.shared_entity import DECLINED, LABEL, PAID, apply_frauds, apply_items
 from features.profile.codec import encode_profiles, read_profiles
 from features.store.commands import pack_mset
-from features.store.partitions import names_of
+from features.store.partitions import names_of, text_hashes
 from features.store.profile_batch import Gather
 from features.store.slot_table import FIRST_SIZE, SlotTable
 from features.store.views import CARD_FRAUDS, CARD_STATE
@@ -58,6 +58,7 @@ def warm_kernels() -> float:
     for view, arena in ((CARD_FRAUDS, gather.frauds), (CARD_STATE, gather.cards)):
         pack_mset(view, ["a", "b"], arena, both, 1, 0)
     gather.commands(1)
+    text_hashes(names_of(["warm"]))
     # more than it has room for at first: growing is a kernel too
     table, names = SlotTable(), names_of([str(i) for i in range(FIRST_SIZE)])
     _, hashes = table.find(names.text, names.ends)

@@ -8,25 +8,28 @@ downstream (decision 1).
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
+from itertools import compress
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from confluent_kafka import Producer
 
 from features.catalogue import WIDTH
 from features.engine import Places, computed_beside, entities_as_of, frauds_as_of
-from features.kernels.columns import Payments, columns_of, text_hash
+from features.kernels.columns import Hashes, Payments, Stated, payments_of
 from features.kernels.payer import NEW, transaction_features
 from features.kernels.shared_entity import SHARED_ENTITIES
 from features.store.partition_lease import REBUILDING_KEY, Leases
-from features.store.partitions import entity_partition
-from features.store.profile_cache import ProfileCache
+from features.store.partitions import entity_partitions, ids_together, text_hashes
+from features.store.profile_cache import EntityIds, ProfileCache
 from features.store.redis_client import Command, RespClient
 from features.store.views import CARD_STATE
-from features.transaction import Transaction
-from streams.log.feature_batch import encode_batch
+from features.transaction import TransactionColumns
+from streams.log.feature_batch import FeatureBatch, encode_batch
 from streams.log.forwarding import forward
 from streams.log.missing_inputs import present
 from streams.log.records import (
@@ -94,15 +97,15 @@ class CardStage:
         partitions = [(tp.topic, tp.partition) for tp in chunk.positions]
         intake = sort_out(chunk.records, self._settings.partitions, self._settings.deadline_ms)
         accepted = intake.accepted
-        transactions = [a.transaction for a in accepted]
+        who = who_paid(accepted.columns)
         cache = self._cache
         if cache.begin_batch():
             # what is read again must be what was written last
             self._committer.settled()
-        places = cache.places(transactions)
+        places = cache.places(who.entities)
         read_missing(self._client, self._leases, partitions, cache)
         profiles = cache.profiles()
-        columns = columns_of(transactions, [a.event_ms for a in accepted], [a.offset for a in accepted])
+        columns = payments_in(accepted, who)
         before_ms = profiles.cards["last_ms"][places.cards]
         rows, seen = computed_beside(columns, places, profiles)
         late_ms = _late(places.cards.tolist(), columns["event_ms"].tolist(), before_ms.tolist())
@@ -113,10 +116,12 @@ class CardStage:
             return self._committer.end(commit)
         repeated = self._suspected_duplicates.repeated(accepted, seen)
         self._committer.acknowledged()
-        self._produce(intake, columns, rows, seen, repeated, late_ms, read, _homes(cache, places))
+        made = Made(accepted, rows, read, late_ms)
+        paid = _paid(accepted, who, columns, seen, _homes(cache, places))
+        self._produce(intake, feature_batches(made, ~repeated), paid)
         done = self._committer.end(commit)
         _count(intake, repeated, late_ms)
-        if accepted:
+        if len(accepted):
             say_staleness("card", int(columns["event_ms"].max()))
         return done
 
@@ -130,30 +135,23 @@ class CardStage:
             raise RebuildEnded("the state is rebuilt: features are complete again from here on")
         intake = sort_out(chunk.records, self._settings.partitions, self._settings.deadline_ms)
         accepted = intake.accepted
-        transactions = [a.transaction for a in accepted]
-        columns = columns_of(transactions, [a.event_ms for a in accepted], [a.offset for a in accepted])
-        n = len(accepted)
+        who, n = who_paid(accepted.columns), len(accepted)
+        columns = payments_in(accepted, who)
         rows, seen = np.full((n, WIDTH), np.nan, dtype=np.float32), np.zeros(n, dtype=np.uint8)
         transaction_features(columns, seen, rows)
-        nothing = Read(np.full((n, 4), -1), np.full(n, -1), [present(tx) for tx in transactions])
-        homes = [_named_homes(tx, self._settings.partitions) for tx in transactions]
-        none = seen != NEW
-        self._produce(intake, columns, rows, seen, none, [0] * n, nothing, np.array(homes).reshape(n, 4))
+        nothing = Read(np.full((n, 4), -1), np.full(n, -1), [present(tx) for tx in accepted.transactions])
+        homes, none = _named_homes(who.entities, self._settings.partitions), seen != NEW
+        batches = feature_batches(Made(accepted, rows, nothing, [0] * n), ~none)
+        self._produce(intake, batches, _paid(accepted, who, columns, seen, homes))
         flush(self._producer, ACKNOWLEDGE_WITHIN_S)
         _count(intake, none, [0] * n)
 
     def _produce(
         self,
         intake: Intake,
-        columns: Payments,
-        rows: Any,
-        seen: Any,
-        repeated: Any,
-        late_ms: list[int],
-        read: Read,
-        homes: Any,
+        batches: Sequence[FeatureBatch],
+        paid: Mapping[tuple[int, int], PaidColumns],
     ) -> None:
-        """Features of what is not ``repeated``; items of what the cards' state took (``seen`` NEW), as that is (n,)."""
         now_ms = int(time.time() * 1000)
         for record, error in intake.refused:
             send_dead_letter(self._producer, dead_letter(record, error, now_ms))
@@ -162,11 +160,11 @@ class CardStage:
                 self._producer, TRANSACTIONS_TOPIC, misplaced.record, misplaced.card_id, misplaced.partition
             )
         produce = self._producer.produce
-        for batch in feature_batches(Made(intake.accepted, rows, read, late_ms), ~repeated):
+        for batch in batches:
             for value in encode_batch(batch):
                 produce(FEATURES.name, partition=batch.partition, value=value)
-        for (source, target), paid in _paid(intake.accepted, columns, seen, homes).items():
-            value = encode_items(EntityItems(TRANSACTIONS_TOPIC.name, source, [], paid))
+        for (source, target), items in paid.items():
+            value = encode_items(EntityItems(TRANSACTIONS_TOPIC.name, source, [], items))
             produce(ENTITIES.name, key=f"{TRANSACTIONS_TOPIC.name}:{source}", partition=target, value=value)
 
 
@@ -208,31 +206,61 @@ def _late(slots: list[int], event_ms: list[int], before_ms: list[int]) -> list[i
     return out
 
 
-def _paid(
-    accepted: list[Accepted], columns: Payments, seen: Any, homes: Any
-) -> dict[tuple[int, int], PaidColumns]:
-    """What the transactions mean for merchants, devices, ips and customers, by source and partition of `entities`."""
-    transactions = [event.transaction for event in accepted]
-    cards = np.array([text_hash(tx.card_id) for tx in transactions], dtype=np.uint32)
-    ids = (
-        [tx.merchant_id for tx in transactions], [tx.device_id for tx in transactions],
-        [tx.ip for tx in transactions], [tx.customer_id for tx in transactions],
+class WhoPaid(NamedTuple):
+    """Ids of n transactions as the kernels and the store take them."""
+
+    entities: EntityIds
+    #: uint32 (n,), of cards
+    cards: npt.NDArray[np.uint32]
+    hashes: Hashes
+
+
+def who_paid(columns: TransactionColumns) -> WhoPaid:
+    """All ids of a chunk, encoded and hashed in one go."""
+    cards, customers, merchants, devices, ips, own = ids_together(
+        columns.card_id, columns.customer_id, columns.merchant_id, columns.device_id, columns.ip, columns.transaction_id
     )  # fmt: skip
-    sources = np.array([event.partition for event in accepted], dtype=np.int64)
-    return pack_paid(columns, cards, ids, homes, sources, seen == NEW)
+    hashes = Hashes(*(text_hashes(ids.names) for ids in (own, merchants, devices)))
+    return WhoPaid(EntityIds(cards, customers, merchants, devices, ips), text_hashes(cards.names), hashes)
 
 
-def _homes(cache: ProfileCache, places: Places) -> Any:
+def payments_in(accepted: Accepted, who: WhoPaid) -> Payments:
+    """What the kernels read of a chunk's transactions, PAYMENT (n,)."""
+    columns = accepted.columns
+    stated = Stated(
+        columns.amount_minor, columns.currency, columns.mcc, columns.channel, columns.country, columns.latitude,
+        columns.longitude,
+    )  # fmt: skip
+    return payments_of(stated, who.hashes, accepted.event_ms, accepted.offsets)
+
+
+def _paid(
+    accepted: Accepted, who: WhoPaid, columns: Payments, seen: Any, homes: npt.NDArray[np.int64]
+) -> dict[tuple[int, int], PaidColumns]:
+    """What the transactions that the cards' state took (``seen`` NEW) mean for merchants, devices, ips and customers, by source
+    and partition of `entities`."""
+    ids = [getattr(who.entities, entity).ids for entity in PAID_ENTITIES]
+    return pack_paid(
+        columns, who.cards, ids, homes, np.array(accepted.partitions, dtype=np.int64), seen == NEW
+    )
+
+
+def _homes(cache: ProfileCache, places: Places) -> npt.NDArray[np.int64]:
     """The partition of `entities` of each row's merchant, device, ip and customer, (n, 4), -1 where there is none."""
-    shared_entities = [
-        cache.homes(entity, places.shared_entities[:, k] // 3) for k, entity in enumerate(SHARED_ENTITIES)
-    ]
-    return np.column_stack([*shared_entities, cache.homes("customer", places.customers)])
+    homes = np.empty((len(places.cards), len(PAID_ENTITIES)), dtype=np.int64)
+    for k, entity in enumerate(SHARED_ENTITIES):
+        homes[:, k] = cache.homes(entity, places.shared_entities[:, k] // 3)
+    homes[:, -1] = cache.homes("customer", places.customers)
+    return homes
 
 
-def _named_homes(tx: Transaction, partitions: int) -> list[int]:
-    named = zip(PAID_ENTITIES, (tx.merchant_id, tx.device_id, tx.ip, tx.customer_id), strict=True)
-    return [entity_partition(entity, name, partitions) if name else -1 for entity, name in named]
+def _named_homes(entities: EntityIds, partitions: int) -> npt.NDArray[np.int64]:
+    """``_homes`` without a cache."""
+    homes = np.empty((len(entities.card.ids), len(PAID_ENTITIES)), dtype=np.int64)
+    for k, entity in enumerate(PAID_ENTITIES):
+        names = getattr(entities, entity).names
+        homes[:, k] = np.where(np.diff(names.ends), entity_partitions(entity, names, partitions), -1)
+    return homes
 
 
 def say_staleness(entity: str, newest_ms: int) -> None:
@@ -241,11 +269,7 @@ def say_staleness(entity: str, newest_ms: int) -> None:
 
 
 def _count(intake: Intake, repeated: Any, late_ms: list[int]) -> None:
-    tenants: dict[str, int] = {}
-    for i, event in enumerate(intake.accepted):
-        if not repeated[i]:
-            tenants[event.transaction.tenant] = tenants.get(event.transaction.tenant, 0) + 1
-    for tenant, count in tenants.items():
+    for tenant, count in Counter(compress(intake.accepted.columns.tenant, (~repeated).tolist())).items():
         TRANSACTIONS.labels(tenant).inc(count)
     dropped = int(np.count_nonzero(repeated))
     if dropped:

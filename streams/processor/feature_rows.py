@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from msgspec.structs import astuple, replace
+from msgspec.structs import replace
 
 from features.catalogue import CATALOGUE_HASH, LATE_BOUND_S, WIDTH
 from streams.log.feature_batch import STATES, BatchColumns, FeatureBatch
@@ -30,7 +30,7 @@ class Read(NamedTuple):
 class Made(NamedTuple):
     """n accepted transactions with what was made of each."""
 
-    accepted: Sequence[Accepted]
+    accepted: Accepted
     #: float32 (n, WIDTH)
     vectors: npt.NDArray[np.float32]
     read: Read
@@ -45,19 +45,20 @@ def feature_batches(made: Made, wanted: npt.NDArray[np.bool_]) -> list[FeatureBa
     """
     if not wanted.all():
         made = _only(made, np.flatnonzero(wanted))
-    if not made.accepted:
+    if not len(made.accepted):
         return []
-    whole, edges = _whole(made), [event.decided for event in made.accepted]
-    if any(edges):
+    whole, edges = _whole(made), made.accepted.decided
+    kinds: Iterable[tuple[int, str, int]] = ((partition, *_OWN) for partition in made.accepted.partitions)
+    if edges:
         whole = _with_decisions(whole, edges)
-    kinds = [_kind(event.partition, edge) for event, edge in zip(made.accepted, edges, strict=True)]
+        kinds = map(_kind, made.accepted.partitions, edges)
     out, first = [], 0
     for (partition, catalogue, size), run in groupby(kinds):
         end = first + sum(1 for _ in run)
         rows = whole[first:end] if end - first < len(whole) else whole
         vectors = rows.vectors
         if (catalogue, size) != _OWN:
-            joined = b"".join([edge.vector for edge in edges[first:end] if edge])
+            joined = b"".join([edge.vector for edge in (edges or ())[first:end] if edge])
             vectors = np.frombuffer(joined, "<f4").reshape(len(rows), -1)
         out.append(FeatureBatch(catalogue, partition, rows.event_ms, vectors, rows.as_of, rows.columns))
         first = end
@@ -67,35 +68,28 @@ def feature_batches(made: Made, wanted: npt.NDArray[np.bool_]) -> list[FeatureBa
 def _only(made: Made, rows: npt.NDArray[np.int64]) -> Made:
     places, read = rows.tolist(), made.read
 
-    def picked(column: Sequence[Any]) -> list[Any]:
+    def picked(column: Sequence[int]) -> list[int]:
         return [column[place] for place in places]
 
     kept = Read(read.entities[rows], read.frauds[rows], picked(read.missing))
-    return Made(picked(made.accepted), made.vectors[rows], kept, picked(made.late_ms))
+    return Made(made.accepted.take(places), made.vectors[rows], kept, picked(made.late_ms))
 
 
 def _whole(made: Made) -> FeatureBatch:
     """All rows as if they were one batch, without what the HTTP edge decided."""
-    transactions, event_ms, _, offsets, appended_ms, deadline_ms, _, traces = zip(*made.accepted, strict=True)
-    as_of = np.empty((len(offsets), STATES), dtype=np.int64)
-    as_of[:, 0] = offsets
+    accepted = made.accepted
+    as_of = np.empty((len(accepted), STATES), dtype=np.int64)
+    as_of[:, 0] = accepted.offsets
     # the card's own state is that of all before
     as_of[:, 0] -= 1
     as_of[:, 1:-1] = made.read.entities
     as_of[:, -1] = made.read.frauds
     late_ms = [behind if behind > LATE_BOUND_MS else 0 for behind in made.late_ms]
-    fields = zip(*map(astuple, transactions), strict=True)
-    beside: tuple[Any, ...] = (
-        offsets,
-        appended_ms,
-        deadline_ms,
-        made.read.missing,
-        late_ms,
-        None,
-        traces if any(traces) else None,
-    )
-    columns = BatchColumns(*fields, *beside)
-    return FeatureBatch(CATALOGUE_HASH, -1, event_ms, made.vectors, as_of, columns)
+    columns = BatchColumns(
+        *accepted.columns, accepted.offsets, accepted.appended_ms, accepted.deadline_ms, made.read.missing, late_ms, None,
+        accepted.traces,
+    )  # fmt: skip
+    return FeatureBatch(CATALOGUE_HASH, -1, accepted.event_ms.tolist(), made.vectors, as_of, columns)
 
 
 def _with_decisions(whole: FeatureBatch, edges: Sequence[EdgeDecision | None]) -> FeatureBatch:

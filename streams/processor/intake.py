@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.store.partitions import partitions_of
-from features.transaction import MAX_AHEAD_MS, Transaction, epochs_ms
+from features.transaction import MAX_AHEAD_MS, Transaction, TransactionColumns, epochs_ms, transaction_columns
 from models.decision import Decision
 from streams.contracts.deadline import MAX_DEADLINE_MS
 from streams.contracts.invalid_event import InvalidEvent, check_not_ahead
@@ -29,7 +29,10 @@ _TRACE = "traceparent"
 _decision_decoder = msgspec.json.Decoder(Decision)
 
 
-class Accepted(NamedTuple):
+Int64s = npt.NDArray[np.int64]
+
+
+class AcceptedRow(NamedTuple):
     """One transaction that fits, on its card's partition."""
 
     transaction: Transaction
@@ -40,6 +43,47 @@ class Accepted(NamedTuple):
     deadline_ms: int
     decided: EdgeDecision | None
     trace: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """n transactions that fit, on their cards' partitions, as columns; times in ms."""
+
+    transactions: Sequence[Transaction]
+    columns: TransactionColumns
+    #: int64 (n,)
+    event_ms: Int64s
+    partitions: Sequence[int]
+    offsets: Sequence[int]
+    appended_ms: Sequence[int]
+    deadline_ms: Sequence[int]
+    #: None: of no row
+    decided: Sequence[EdgeDecision | None] | None = None
+    traces: Sequence[str | None] | None = None
+
+    def __len__(self) -> int:
+        return len(self.transactions)
+
+    def take(self, rows: Sequence[int]) -> Accepted:
+        """The rows at some places."""
+
+        def picked(column: Sequence[Any]) -> list[Any]:
+            return [column[row] for row in rows]
+
+        return Accepted(
+            picked(self.transactions), TransactionColumns(*map(picked, self.columns)), self.event_ms[np.array(rows, dtype=np.int64)],
+            picked(self.partitions), picked(self.offsets), picked(self.appended_ms), picked(self.deadline_ms),
+            self.decided and picked(self.decided), self.traces and picked(self.traces),
+        )  # fmt: skip
+
+    def rows(self) -> list[AcceptedRow]:
+        """The rows one by one."""
+        none = [None] * len(self)
+        columns = (
+            self.transactions, self.event_ms.tolist(), self.partitions, self.offsets, self.appended_ms, self.deadline_ms,
+            self.decided or none, self.traces or none,
+        )  # fmt: skip
+        return list(map(AcceptedRow, *columns))
 
 
 class Misplaced(NamedTuple):
@@ -54,9 +98,9 @@ class Misplaced(NamedTuple):
 class Intake:
     """One chunk, sorted out."""
 
-    accepted: list[Accepted] = field(default_factory=list)
-    refused: list[tuple[Any, InvalidEvent]] = field(default_factory=list)
-    misplaced: list[Misplaced] = field(default_factory=list)
+    accepted: Accepted
+    refused: list[tuple[Any, InvalidEvent]]
+    misplaced: list[Misplaced]
     unknown_fields: int = 0
 
 
@@ -68,51 +112,91 @@ def sort_out(records: Sequence[Any], partitions: int, default_deadline_ms: int) 
         partitions: partition count of `transactions`.
         default_deadline_ms: for records that carry none.
     """
-    intake = Intake()
-    parsed = _parsed(records, intake)
-    if not parsed:
-        return intake
-    homes = partitions_of([tx.card_id for _, tx in parsed], partitions).tolist()
-    moments = epochs_ms([tx.event_time for _, tx in parsed]).tolist()
-    for (record, tx), home, event_ms in zip(parsed, homes, moments, strict=True):
-        if home != record.partition:
-            intake.misplaced.append(Misplaced(record, tx.card_id, home))
-            continue
-        appended_ms = record.timestamp
-        if not record.headers and event_ms <= appended_ms + MAX_AHEAD_MS:
-            # as nearly all are: what ``_accept`` would find, without a call for each thing that it looks at
-            intake.accepted.append(
-                Accepted(tx, event_ms, home, record.offset, appended_ms, default_deadline_ms, None, None)
-            )
-            continue
+    parsed = _parsed(records)
+    records, columns = parsed.records, transaction_columns(parsed.transactions)
+    event_ms = epochs_ms(columns.event_time)
+    lies_on, appended_ms = [r.partition for r in records], [r.timestamp for r in records]
+    whole = Accepted(
+        parsed.transactions, columns, event_ms, lies_on, [r.offset for r in records], appended_ms,
+        [default_deadline_ms] * len(records),
+    )  # fmt: skip
+    homes = partitions_of(columns.card_id, partitions)
+    at_home = homes == np.array(lies_on, dtype=np.int64)
+    misplaced = [
+        Misplaced(records[i], columns.card_id[i], int(homes[i])) for i in np.flatnonzero(~at_home).tolist()
+    ]
+    # nearly all have neither headers nor a time ahead of the broker's: a closer look is for the others
+    look = event_ms > np.array(appended_ms, dtype=np.int64) + MAX_AHEAD_MS
+    if any(r.headers for r in records):
+        look |= np.array([bool(r.headers) for r in records])
+    if look.any():
+        whole = _look_closer(whole, records, at_home, np.flatnonzero(look & at_home).tolist(), parsed.refused)
+    if not at_home.all():
+        whole = whole.take(np.flatnonzero(at_home).tolist())
+    return Intake(whole, parsed.refused, misplaced, parsed.unknown_fields)
+
+
+def _look_closer(
+    whole: Accepted,
+    records: Sequence[Any],
+    keep: npt.NDArray[np.bool_],
+    rows: Sequence[int],
+    refused: list[tuple[Any, InvalidEvent]],
+) -> Accepted:
+    """With what the headers of ``rows`` say; those that are refused leave ``keep`` (n,)."""
+    appended_ms, deadline_ms = list(whole.appended_ms), list(whole.deadline_ms)
+    decided: list[EdgeDecision | None] = [None] * len(whole)
+    traces: list[str | None] = [None] * len(whole)
+    for i in rows:
         try:
-            intake.accepted.append(_accept(record, tx, event_ms, default_deadline_ms))
+            check_not_ahead(int(whole.event_ms[i]), appended_ms[i])
+            appended_ms[i], deadline_ms[i], decided[i], traces[i] = _label_statement_beside(
+                records[i].headers, whole.transactions[i], appended_ms[i], deadline_ms[i]
+            )
         except InvalidEvent as error:
-            intake.refused.append((record, error))
-    return intake
+            refused.append((records[i], error))
+            keep[i] = False
+    return replace(
+        whole,
+        appended_ms=appended_ms,
+        deadline_ms=deadline_ms,
+        decided=decided if any(decided) else None,
+        traces=traces if any(traces) else None,
+    )
 
 
-def _parsed(records: Sequence[Any], intake: Intake) -> list[tuple[Any, Transaction]]:
-    """Each record with its transaction; what is refused, and what nobody knows, goes to ``intake``."""
+class _Parsed(NamedTuple):
+    """Records with their transactions, and those that hold none."""
+
+    records: Sequence[Any]
+    transactions: list[Transaction]
+    refused: list[tuple[Any, InvalidEvent]]
+    unknown_fields: int
+
+
+def _parsed(records: Sequence[Any]) -> _Parsed:
     together = parse_together([record.value for record in records])
     if together is not None:
-        parsed = list(zip(records, together.transactions, strict=True))
+        found = together.transactions
         if together.plain:
-            return parsed
+            return _Parsed(records, found, [], 0)
         # the exact look may refuse what the typed one passed over, such as a depth that is just too much for it
         with contextlib.suppress(InvalidEvent):
-            intake.unknown_fields += sum(len(unknown_fields(record.value, tx)) for record, tx in parsed)
-            return parsed
-    parsed = []
+            unknown = sum(
+                len(unknown_fields(record.value, tx)) for record, tx in zip(records, found, strict=True)
+            )
+            return _Parsed(records, found, [], unknown)
+    fit, transactions, refused, unknown = [], [], [], 0
     for record in records:
         try:
             tx = parse_transaction(record.value)
-            intake.unknown_fields += len(unknown_fields(record.value, tx))
+            unknown += len(unknown_fields(record.value, tx))
         except InvalidEvent as error:
-            intake.refused.append((record, error))
+            refused.append((record, error))
             continue
-        parsed.append((record, tx))
-    return parsed
+        fit.append(record)
+        transactions.append(tx)
+    return _Parsed(fit, transactions, refused, unknown)
 
 
 class Stretch(NamedTuple):
@@ -123,9 +207,6 @@ class Stretch(NamedTuple):
     appended_ms: Sequence[int]
     values: Sequence[bytes | None]
     headers: Sequence[Any]
-
-
-Int64s = npt.NDArray[np.int64]
 
 
 def accepted_only(stretch: Stretch, partitions: int) -> tuple[list[Transaction], Int64s, Int64s]:
@@ -169,13 +250,6 @@ def _together_or_apart(values: Sequence[bytes | None], first: int = 0) -> tuple[
             transactions.append(parse_transaction(value))
             rows.append(row)
     return rows, transactions
-
-
-def _accept(record: Any, tx: Transaction, event_ms: int, default_deadline_ms: int) -> Accepted:
-    """Raises: InvalidEvent when a header does not parse, or the event lies in the future."""
-    check_not_ahead(event_ms, record.timestamp)
-    beside = _label_statement_beside(record.headers, tx, record.timestamp, default_deadline_ms)
-    return Accepted(tx, event_ms, record.partition, record.offset, *beside)
 
 
 def _label_statement_beside(

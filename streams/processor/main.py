@@ -24,6 +24,7 @@ from streams.log.topics import ENTITIES, TRANSACTIONS
 from streams.processor.cards import CardStage
 from streams.processor.commit import CommitFailed, PipelinedCommitter
 from streams.processor.entities import EntityStage
+from streams.processor.payment_updates import warm_packing
 from streams.processor.state_loss import GROUP, find_lost
 from streams.processor.takeover import NotPrepared, Takeover
 from streams.runtime.chunk.app import run_chunk_app
@@ -111,6 +112,7 @@ def run(process: Process) -> None:
 
     takeover.check()
     partitions_of(["warm"], settings.partitions)
+    warm_packing()
     logger.info("feature kernels ready in %.1f s", warm_kernels())
     # who starts a stack takes a processor for ready when it listens
     start_http_server(settings.metrics_port(process.name), addr="127.0.0.1")

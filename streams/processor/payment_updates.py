@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 from features.kernels.columns import PAYMENT, Payments
 from streams.log.records import PAID_ENTITIES, EntityItem, EntityItems, PaidColumns, Payment
@@ -39,27 +41,61 @@ def pack_paid(
         cards: (n,), hashes. ids: of each kind of PAID_ENTITIES, n ids. homes: (n, kinds), partitions, -1 where there is no id.
         sources: (n,), partition of each transaction. keep: (n,), False for repetitions.
     """
-    flat = homes.ravel()
-    where = np.flatnonzero((flat >= 0) & np.repeat(keep, _KINDS))
+    rows, kinds, payment, used, starts = _sorted_items(homes, sources, keep)
+    if not len(rows):
+        return {}
+    names = [ids[kind][row] or "" for kind, row in zip(kinds.tolist(), rows.tolist(), strict=True)]
+    paid, paid_cards = payments[used], cards[used]
     out: dict[tuple[int, int], PaidColumns] = {}
-    if not len(where):
-        return out
-    targets = int(flat.max()) + 1
-    pair = np.repeat(sources, _KINDS)[where] * targets + flat[where]
-    order = np.argsort(pair, kind="stable")
-    where, pair = where[order], pair[order]
-    for part in np.split(where, np.flatnonzero(np.diff(pair)) + 1):
-        rows, kinds = part // _KINDS, part % _KINDS
-        # rows ascend: each row's first item begins a payment
-        first = np.diff(rows, prepend=-1) != 0
-        used = rows[first]
-        key = int(sources[rows[0]]), int(flat[part[0]])
+    for (first, begin), (last, end) in pairwise(starts.tolist()):
+        key = int(sources[rows[first]]), int(homes[rows[first], kinds[first]])
         out[key] = PaidColumns(
-            payments[used].tobytes(), cards[used].astype("<u4").tobytes(),
-            (np.cumsum(first) - 1).astype("<u4").tobytes(), kinds.astype("u1").tobytes(),
-            [ids[kind][row] or "" for kind, row in zip(kinds.tolist(), rows.tolist(), strict=True)],
+            paid[begin:end].tobytes(), paid_cards[begin:end].tobytes(), payment[first:last].tobytes(),
+            kinds[first:last].tobytes(), names[first:last],
         )  # fmt: skip
     return out
+
+
+def warm_packing() -> None:
+    """Compile what ``pack_paid`` runs, before the first transaction waits for it."""
+    none = np.zeros(0, dtype=np.int64)
+    pack_paid(
+        np.zeros(0, PAYMENT), none.astype(np.uint32), (), none.reshape(0, _KINDS), none, none.astype(bool)
+    )
+
+
+@njit(cache=True, nogil=True)
+def _sorted_items(homes: Any, sources: Any, keep: Any) -> Any:
+    """The m items, by source and partition and in their order there: row and kind of each (m,); which of its record's payments it
+    is (m,); the rows of the payments of all records; and (records + 1, 2) where each record's items and payments begin.
+    """
+    n, kinds = homes.shape
+    flat, pair = np.empty(n * kinds, dtype=np.int64), np.empty(n * kinds, dtype=np.int64)
+    targets = homes.max() + 1 if homes.size else 1
+    m = 0
+    for i in range(n):
+        for k in range(kinds):
+            if keep[i] and homes[i, k] >= 0:
+                flat[m], pair[m] = i * kinds + k, sources[i] * targets + homes[i, k]
+                m += 1
+    order = np.argsort(pair[:m], kind="mergesort")
+    rows, used = np.empty(m, dtype=np.int64), np.empty(m, dtype=np.int64)
+    of, payment = np.empty(m, dtype=np.uint8), np.empty(m, dtype=np.uint32)
+    starts = np.zeros((m + 1, 2), dtype=np.int64)
+    records = payments = 0
+    for j in range(m):
+        row = flat[order[j]] // kinds
+        if j == 0 or pair[order[j]] != pair[order[j - 1]]:
+            starts[records, 0], starts[records, 1] = j, payments
+            records += 1
+        # within a record rows ascend: each row's first item begins a payment
+        if payments == starts[records - 1, 1] or used[payments - 1] != row:
+            used[payments] = row
+            payments += 1
+        rows[j], of[j] = row, flat[order[j]] % kinds
+        payment[j] = payments - 1 - starts[records - 1, 1]
+    starts[records, 0], starts[records, 1] = m, payments
+    return rows, of, payment, used[:payments], starts[: records + 1]
 
 
 def unpack_paid(columns: PaidColumns) -> Paid:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ class SuspectedDuplicates:
         # by transaction_id: partition and offset of the record that goes on. The same record may come again, after a crash elsewhere
         self._let_through: OrderedDict[str, tuple[int, int]] = OrderedDict()
 
-    def repeated(self, accepted: Sequence[Accepted], seen: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    def repeated(self, accepted: Accepted, seen: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         """True for what is not to be decided (again), (n,): DUPLICATEs, and of POSSIBLEs those whose id is in the index, earlier
         in this chunk, or of another record that was let through before.
 
@@ -47,14 +47,14 @@ class SuspectedDuplicates:
         rows = np.flatnonzero(seen == POSSIBLE).tolist()
         if not rows:
             return out
-        ids = [event.transaction.transaction_id for event in accepted]
+        ids = accepted.columns.transaction_id
         first: dict[str, int] = {}
         for row, transaction_id in enumerate(ids):
             first.setdefault(transaction_id, row)
         now_s = self._clock()
         replies: list[Any] = self._client.with_retry([lookups([ids[row] for row in rows], now_s)])
         for row, entry in zip(rows, entries_in(replies, now_s), strict=True):
-            place = accepted[row].partition, accepted[row].offset
+            place = accepted.partitions[row], accepted.offsets[row]
             known = entry is not None or first[ids[row]] != row
             if known or self._let_through.setdefault(ids[row], place) != place:
                 out[row] = True

@@ -25,7 +25,7 @@ from streams.log.outcome_source import source_of
 from streams.log.records import EntityItem, decode_items
 from streams.log.topics import DECISIONS, ENTITIES, FEATURES, LABELS, OUTCOMES, TRANSACTIONS
 from streams.processor.entity_updates import Known, Told, apply, news_of, told_by, view_of
-from streams.processor.intake import Accepted, sort_out
+from streams.processor.intake import AcceptedRow, sort_out
 from streams.processor.payment_updates import fresh_items_of
 from streams.runtime.kafka.log_reader import LogRow, Span, end_of, read_span
 from streams.runtime.settings import Settings
@@ -105,8 +105,8 @@ class Oracle:
     def _take_transactions(self, records: dict[int, list[Any]], _found: Findings) -> None:
         for partition, batch in records.items():
             rows = [LogRow(partition, r.offset(), r.timestamp()[1], r.value(), r.headers()) for r in batch]
-            fresh: list[Accepted] = []
-            for event in sort_out(rows, self._settings.partitions, 0).accepted:
+            fresh: list[AcceptedRow] = []
+            for event in sort_out(rows, self._settings.partitions, 0).accepted.rows():
                 tx = event.transaction
                 if tx.transaction_id not in self._ids:
                     self._ids.add(tx.transaction_id)
@@ -114,7 +114,7 @@ class Oracle:
                     self._expect(event)
             self._apply_cards(fresh)
 
-    def _expect(self, event: Accepted) -> None:
+    def _expect(self, event: AcceptedRow) -> None:
         tx = event.transaction
         self._features[(event.partition, event.offset, tx.transaction_id)] += 1
         if self._scoring:
@@ -123,7 +123,7 @@ class Oracle:
         for entity, name in _named(tx):
             self._items[("tx", event.partition, event.offset, entity, name)] += 1
 
-    def _apply_cards(self, events: list[Accepted]) -> None:
+    def _apply_cards(self, events: list[AcceptedRow]) -> None:
         cards = self._of(CARD_STATE)
         for first in range(0, len(events), APPLIED_AT_ONCE):
             part = events[first : first + APPLIED_AT_ONCE]

@@ -55,7 +55,7 @@ class Record(NamedTuple):
 
 def shown(intake: Any) -> Any:
     return (
-        [tuple(event) for event in intake.accepted],
+        [tuple(event) for event in intake.accepted.rows()],
         [(record, error.reason, error.field, str(error)) for record, error in intake.refused],
         [tuple(record) for record in intake.misplaced],
         intake.unknown_fields,
@@ -80,7 +80,7 @@ def test_a_chunk_is_what_its_records_are(raw: list[bytes | None]) -> None:
 def assert_accepted_only(records: list[Record]) -> None:
     columns = zip(*((r.offset, r.timestamp, r.value, r.headers) for r in records), strict=True)
     transactions, event_ms, offsets = accepted_only(Stretch(HOME, *columns), 2)
-    accepted = sort_out(records, 2, 100).accepted
+    accepted = sort_out(records, 2, 100).accepted.rows()
     assert (transactions, event_ms.tolist(), offsets.tolist()) == (
         [event.transaction for event in accepted], [event.event_ms for event in accepted], [event.offset for event in accepted],
     )  # fmt: skip

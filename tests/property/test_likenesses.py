@@ -28,9 +28,10 @@ from streams.contracts.json_encoding import encode
 from streams.log.decision_index import IndexedDecision, IndexWriter, Row
 from streams.log.feature_batch import FeatureRecord
 from streams.log.records import HEADER_DECIDED
-from streams.processor.intake import Accepted
+from streams.processor.intake import AcceptedRow
 from streams.processor.suspected_duplicates import SuspectedDuplicates
 from streams.runtime.metrics import DECIDED_SUSPECTED_DUPLICATES, PARITY_COMPARED
+from tests.support.accepted_rows import accepted_of
 from tests.support.catalogue_samples import UNKNOWN
 from tests.support.feature_batches import batches_in
 from tests.support.metric_values import counted
@@ -148,9 +149,9 @@ def test_the_same_record_again_is_let_through_again() -> None:
     till.take(like(till.paid[-60]))
     client: Any = till.redis
     once = SuspectedDuplicates(client)
-    accepted = [Accepted(like(till.paid[-60]), 0, 0, offset, 0, 0, None, None) for offset in (7, 7, 8)]
+    rows = [AcceptedRow(like(till.paid[-60]), 0, 0, offset, 0, 0, None, None) for offset in (7, 7, 8)]
     seen = np.array([POSSIBLE], dtype=np.uint8)
-    assert [bool(once.repeated([event], seen)[0]) for event in accepted] == [False, False, True]
+    assert [bool(once.repeated(accepted_of([row]), seen)[0]) for row in rows] == [False, False, True]
 
 
 def test_what_the_edge_has_decided_is_carried_through() -> None:

@@ -123,7 +123,7 @@ class Evidence:
         records = list(rows)
         for row in records:
             self._began.setdefault((TRANSACTIONS.name, row.partition), row.timestamp)
-        for event in sort_out(records, self._partitions, 0).accepted:
+        for event in sort_out(records, self._partitions, 0).accepted.rows():
             card = self._cards.get((event.partition, event.transaction.card_id))
             if card is not None:
                 card.append((event.offset, event.transaction))

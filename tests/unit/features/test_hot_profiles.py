@@ -11,9 +11,9 @@ import pytest
 from features.profile.codec import encode_profiles, written_day
 from features.profile.records import PAYER, SHARED_ENTITY
 from features.store.keys import key
-from features.store.partitions import entity_partition
+from features.store.partitions import entity_partition, ids_together
 from features.store.profile_batch import MAX_KEYS, StoreRefused
-from features.store.profile_cache import ProfileCache
+from features.store.profile_cache import EntityIds, ProfileCache
 from features.store.views import CARD_FRAUDS, CARD_STATE, MERCHANT_STATE
 from tests.support.parity_world import MemoryLog, MemoryRedis, Worker, plain
 from tests.support.stage import Stage
@@ -22,18 +22,16 @@ from tests.support.whole import whole
 PARTITIONS = 2
 
 
-class Told:
-    """A transaction's identifiers."""
-
-    def __init__(self, card: str, merchant: str = "m-1") -> None:
-        self.card_id, self.merchant_id = card, merchant
-        self.device_id = self.ip = self.customer_id = None
+def whose(*cards: str) -> EntityIds:
+    """The ids of transactions that these cards make at one merchant."""
+    nobody = [None] * len(cards)
+    return EntityIds(*ids_together(cards, nobody, ["m-1"] * len(cards), nobody, nobody))
 
 
 def read(cache: ProfileCache, redis: MemoryRedis, *cards: str) -> list[bytes]:
     """One batch; the keys that it reads."""
     cache.begin_batch()
-    cache.places([Told(card) for card in cards])
+    cache.places(whose(*cards))
     commands = cache.reads()
     cache.load(redis.call(commands))
     assert {command[0] for command in plain(commands)} <= {b"MGET"}
@@ -118,7 +116,7 @@ def test_what_is_written_is_what_another_worker_reads() -> None:
 def test_a_refused_read_is_an_error() -> None:
     cache = ProfileCache(PARTITIONS)
     cache.begin_batch()
-    cache.places([Told("a")])
+    cache.places(whose("a"))
     cache.reads()
     with pytest.raises(StoreRefused, match="WRONGTYPE"):
         cache.load([hiredis.ReplyError("WRONGTYPE"), [None], [None]])

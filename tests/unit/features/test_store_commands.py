@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.kernels.columns import text_hash
 from features.profile.codec import encode_profiles, read_profiles
 from features.profile.records import new_arena
 from features.store.commands import pack_mget, pack_mset
@@ -23,7 +24,14 @@ from features.store.keys import (
     profile_version,
     version_of,
 )
-from features.store.partitions import entity_partition, entity_partitions, names_of, partitions_of
+from features.store.partitions import (
+    entity_partition,
+    entity_partitions,
+    ids_together,
+    names_of,
+    partitions_of,
+    text_hashes,
+)
 from features.store.redis_client import Packed, pack, replies_to
 from features.store.views import CARD_STATE, ENTITIES, JOIN_KEYS, MERCHANT_STATE, TRANSACTIONS, VIEWS
 
@@ -70,6 +78,16 @@ def test_entities_are_placed_together_as_one_by_one(names, partitions):
         wanted = [crc32(f"{entity}:{name}".encode()) % partitions for name in names]
         assert entity_partitions(entity, names_of(names), partitions).tolist() == wanted
         assert [entity_partition(entity, name, partitions) for name in names] == wanted
+
+
+@given(st.lists(st.tuples(st.text(max_size=64), st.none() | st.text(max_size=64)), max_size=8))
+def test_ids_of_several_kinds_are_encoded_and_hashed_together_as_one_by_one(rows):
+    columns = [row[0] for row in rows], [row[1] for row in rows]
+    for column, found in zip(columns, ids_together(*columns), strict=True):
+        assert found.ids == column
+        assert text_hashes(found.names).tolist() == [text_hash(name) if name else 0 for name in column]
+        spans = zip(found.names.ends[:-1], found.names.ends[1:], strict=True)
+        assert [bytes(found.names.text[a:b]).decode() for a, b in spans] == [name or "" for name in column]
 
 
 @given(st.sampled_from(VIEWS), ids, st.integers(1, 30), st.integers(1, 40))

@@ -13,7 +13,7 @@ from features.kernels.shared_entity import apply_frauds, apply_items, fraud_colu
 from features.profile.codec import _pack, _read, encode_profiles, read_profiles
 from features.profile.records import SHARED_ENTITY, new_arena
 from features.store.commands import _put_keys, _put_pairs, pack_mset
-from features.store.partitions import _place_entities, _place_keys
+from features.store.partitions import _hash, _place_entities, _place_keys, ids_together, text_hashes
 from features.store.profile_batch import Gather
 from features.store.redis_client import replies_to
 from features.store.views import MERCHANT_STATE
@@ -21,7 +21,7 @@ from features.store.warm import _Example, warm_kernels
 
 KERNELS = (
     payer_features, transaction_features, fraud_columns, shared_entity_columns, apply_payments, apply_items, apply_frauds,
-    _pack, _read, _put_keys, _put_pairs, _place_entities, _place_keys,
+    _pack, _read, _put_keys, _put_pairs, _place_entities, _place_keys, _hash,
 )  # fmt: skip
 
 
@@ -51,6 +51,8 @@ def test_no_batch_compiles_a_kernel_again(cards: int, apply: bool) -> None:
         payments = columns_of(batch, [1_700_000_000_000] * cards, list(range(cards)))
         gather.compute(payments, apply=apply)
         apply_payments(payments, gather.customer_slots, gather.customers)
+    for column in ids_together([str(i) for i in range(cards)], [None] * cards):
+        text_hashes(column.names)
     arena = new_arena(SHARED_ENTITY, cards)
     one = np.arange(cards)
     apply_items(one, one, one * 0, one + 1_700_000_000_000, one, one.astype(np.uint32), one, arena)

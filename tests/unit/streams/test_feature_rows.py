@@ -8,7 +8,8 @@ from features.catalogue import CATALOGUE_HASH, WIDTH
 from streams.log.feature_batch import FeatureBatch
 from streams.log.records import EdgeDecision
 from streams.processor.feature_rows import LATE_BOUND_MS, Made, Read, feature_batches
-from streams.processor.intake import Accepted
+from streams.processor.intake import AcceptedRow
+from tests.support.accepted_rows import accepted_of
 from tests.support.archive_samples import START_MS, transaction
 
 WIDER = WIDTH + 2
@@ -19,17 +20,17 @@ def edge(catalogue: str, width: int, fill: float) -> EdgeDecision:
     return EdgeDecision(b"decided", catalogue, vector, (50, 51, 52, 53, 54), 4, 55)
 
 
-def accepted(number: int, partition: int, decided: EdgeDecision | None = None) -> Accepted:
+def accepted(number: int, partition: int, decided: EdgeDecision | None = None) -> AcceptedRow:
     at = START_MS + number
     trace = f"trace-{number}" if number == 2 else None
-    return Accepted(transaction(number, at), at, partition, 100 + number, at + 5, 90, decided, trace)
+    return AcceptedRow(transaction(number, at), at, partition, 100 + number, at + 5, 90, decided, trace)
 
 
-def made_of(*events: Accepted) -> Made:
+def made_of(*events: AcceptedRow) -> Made:
     n = len(events)
     vectors = np.arange(n, dtype=np.float32)[:, None] + np.zeros(WIDTH, np.float32)
     read = Read(np.arange(4 * n).reshape(n, 4), np.arange(n) + 70, list(range(n)))
-    return Made(events, vectors, read, [LATE_BOUND_MS + number % 2 for number in range(n)])
+    return Made(accepted_of(events), vectors, read, [LATE_BOUND_MS + number % 2 for number in range(n)])
 
 
 def batches(made: Made, *left_out: int) -> list[FeatureBatch]:

@@ -47,7 +47,7 @@ def edge(decision: Any, **beside: Any) -> bytes:
 def one(*headers: tuple[str, bytes | None], **changes: Any) -> Any:
     intake = sort_out([Record(json.dumps({**TX, **changes}).encode(), list(headers))], 2, 100)
     assert len(intake.accepted) + len(intake.refused) == 1
-    return intake.accepted[0] if intake.accepted else intake.refused[0][1]
+    return intake.accepted.rows()[0] if len(intake.accepted) else intake.refused[0][1]
 
 
 def test_headers_that_fit_are_used() -> None:
