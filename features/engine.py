@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 from features.catalogue import WIDTH
 from features.kernels.columns import Payments, moments
@@ -103,26 +104,44 @@ def computed_beside(
     The kernels read a profile in many places, and each read outside the cache costs as much as copying half a profile in
     sequence.
     """
-    cards, own = np.unique(places.cards, return_inverse=True)
-    customers, theirs = np.unique(places.customers, return_inverse=True)
-    shared_entities, where = np.unique(places.shared_entities, return_inverse=True)
-    near = Profiles(
-        _copied(profiles.cards, cards), _copied(profiles.customers, customers), _copied(profiles.shared_entities, shared_entities),
-        profiles.frauds,
-    )  # fmt: skip
-    local = Places(
-        own, np.where(places.customers >= 0, theirs, -1),
-        np.where(places.shared_entities >= 0, where.reshape(places.shared_entities.shape), -1), places.frauds,
-    )  # fmt: skip
+    cards, own, near_cards = _copied(profiles.cards, places.cards)
+    _, customers, near_customers = _copied(profiles.customers, places.customers)
+    _, shared_entities, near_shared_entities = _copied(profiles.shared_entities, places.shared_entities)
+    near = Profiles(near_cards, near_customers, near_shared_entities, profiles.frauds)
+    local = Places(own, customers, shared_entities, places.frauds)
     out = computed(payments, local, near, apply=True)
     words_of(profiles.cards)[cards] = words_of(near.cards)[: len(cards)]
     return out
 
 
-def _copied(arena: Arena, slots: Slots) -> Arena:
-    """Copies of some profiles; for -1 an arbitrary one. Never fewer than two: see ``new_arena``."""
-    wanted = slots if len(slots) > 1 else np.resize(slots, 2) if len(slots) else np.zeros(2, dtype=np.int64)
-    return np.take(words_of(arena), wanted, axis=0).view(arena.dtype).reshape(-1)
+def _copied(arena: Arena, slots: Slots) -> tuple[Slots, Slots, Arena]:
+    """The slots that there are, once each; where in the copies each slot's profile is, of the shape of ``slots``; and the copies.
+
+    Never fewer than two: see ``new_arena``.
+    """
+    flat = slots.reshape(-1)
+    where = np.empty(len(flat), dtype=np.int64)
+    found, words = _copy(words_of(arena), flat, where)
+    return found, where.reshape(slots.shape), words.view(arena.dtype).reshape(-1)
+
+
+@njit(cache=True, nogil=True)
+def _copy(words: Any, slots: Any, where: Any) -> Any:
+    order = np.argsort(slots, kind="mergesort")
+    found = np.empty(len(slots), dtype=np.int64)
+    n = 0
+    for i in order:
+        if slots[i] < 0:
+            where[i] = -1
+            continue
+        if n == 0 or found[n - 1] != slots[i]:
+            found[n] = slots[i]
+            n += 1
+        where[i] = n - 1
+    copies = np.empty((max(n, 2), words.shape[1]), dtype=np.uint64)
+    for k in range(n):
+        copies[k] = words[found[k]]
+    return found[:n], copies
 
 
 def entities_as_of(places: Places, profiles: Profiles) -> npt.NDArray[np.int64]:

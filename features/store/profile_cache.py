@@ -67,7 +67,7 @@ class _Table:
         """The slot of each id, -1 where there is none; and the slots that are new, which belong to this table from now on."""
         ids, names = of
         found, hashes = self._slots.find(names.text, names.ends)
-        unknown = np.flatnonzero(found == -2)
+        unknown = (found == -2).nonzero()[0]
         if not len(unknown):
             return found, []
         homes = entity_partitions(self.entity, names, partitions)[unknown]

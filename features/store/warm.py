@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from features.engine import Places, Profiles, computed_beside
 from features.kernels.columns import columns_of
 from features.kernels.payer import apply_payments
 from features.kernels.shared_entity import DECLINED, LABEL, PAID, apply_frauds, apply_items
@@ -45,6 +46,11 @@ def warm_kernels() -> float:
     gather = Gather(batch)
     columns = columns_of(batch, [1_700_000_000_000, 1_700_000_001_000], [0, 1])
     gather.compute(columns, apply=True)
+    slots = np.zeros((2, 5), dtype=np.int64)
+    places = Places(slots[0], slots[1], slots[:, :3].copy(), slots[:, :2].copy())
+    computed_beside(
+        columns, places, Profiles(gather.cards, gather.customers, gather.shared_entities, gather.frauds)
+    )
     both = np.array([0, 1])
     moments = both + 1_700_000_000_000
     apply_payments(columns, both, gather.customers)

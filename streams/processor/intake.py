@@ -116,30 +116,32 @@ def sort_out(records: Sequence[Any], partitions: int, default_deadline_ms: int) 
     records, columns = parsed.records, transaction_columns(parsed.transactions)
     event_ms = epochs_ms(columns.event_time)
     lies_on, appended_ms = [r.partition for r in records], [r.timestamp for r in records]
+    headers = [r.headers for r in records]
+    ahead = (event_ms > np.array(appended_ms, dtype=np.int64) + MAX_AHEAD_MS).nonzero()[0]
     whole = Accepted(
         parsed.transactions, columns, event_ms, lies_on, [r.offset for r in records], appended_ms,
         [default_deadline_ms] * len(records),
     )  # fmt: skip
-    homes = partitions_of(columns.card_id, partitions)
-    at_home = homes == np.array(lies_on, dtype=np.int64)
+    homes = partitions_of(columns.card_id, partitions).tolist()
+    if homes == lies_on and not any(headers) and not len(ahead):
+        # as nearly all are: a closer look is for the others
+        return Intake(whole, parsed.refused, [], parsed.unknown_fields)
+    keep = [home == partition for home, partition in zip(homes, lies_on, strict=True)]
     misplaced = [
-        Misplaced(records[i], columns.card_id[i], int(homes[i])) for i in np.flatnonzero(~at_home).tolist()
+        Misplaced(records[i], columns.card_id[i], homes[i]) for i, here in enumerate(keep) if not here
     ]
-    # nearly all have neither headers nor a time ahead of the broker's: a closer look is for the others
-    look = event_ms > np.array(appended_ms, dtype=np.int64) + MAX_AHEAD_MS
-    if any(r.headers for r in records):
-        look |= np.array([bool(r.headers) for r in records])
-    if look.any():
-        whole = _look_closer(whole, records, at_home, np.flatnonzero(look & at_home).tolist(), parsed.refused)
-    if not at_home.all():
-        whole = whole.take(np.flatnonzero(at_home).tolist())
+    early = set(ahead.tolist())
+    rows = [i for i, here in enumerate(keep) if here and (headers[i] or i in early)]
+    whole = _look_closer(whole, records, keep, rows, parsed.refused)
+    if not all(keep):
+        whole = whole.take([i for i, kept in enumerate(keep) if kept])
     return Intake(whole, parsed.refused, misplaced, parsed.unknown_fields)
 
 
 def _look_closer(
     whole: Accepted,
     records: Sequence[Any],
-    keep: npt.NDArray[np.bool_],
+    keep: list[bool],
     rows: Sequence[int],
     refused: list[tuple[Any, InvalidEvent]],
 ) -> Accepted:

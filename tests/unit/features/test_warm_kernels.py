@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from features.engine import Places, Profiles, _copy, computed_beside
 from features.kernels.columns import columns_of
 from features.kernels.payer import apply_payments, payer_features, transaction_features
 from features.kernels.shared_entity import apply_frauds, apply_items, fraud_columns, shared_entity_columns
@@ -21,7 +22,7 @@ from features.store.warm import _Example, warm_kernels
 
 KERNELS = (
     payer_features, transaction_features, fraud_columns, shared_entity_columns, apply_payments, apply_items, apply_frauds,
-    _pack, _read, _put_keys, _put_pairs, _place_entities, _place_keys, _hash,
+    _pack, _read, _put_keys, _put_pairs, _place_entities, _place_keys, _hash, _copy,
 )  # fmt: skip
 
 
@@ -50,6 +51,10 @@ def test_no_batch_compiles_a_kernel_again(cards: int, apply: bool) -> None:
         gather.load([[None]] * replies_to(gather.commands(2)))
         payments = columns_of(batch, [1_700_000_000_000] * cards, list(range(cards)))
         gather.compute(payments, apply=apply)
+        profiles = Profiles(gather.cards, gather.customers, gather.shared_entities, gather.frauds)
+        one = np.zeros(cards, dtype=np.int64)
+        places = Places(one, one - 1, np.zeros((cards, 3), np.int64), np.zeros((cards, 2), np.int64))
+        computed_beside(payments, places, profiles)
         apply_payments(payments, gather.customer_slots, gather.customers)
     for column in ids_together([str(i) for i in range(cards)], [None] * cards):
         text_hashes(column.names)
