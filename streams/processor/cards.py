@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from itertools import compress
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,15 +20,14 @@ from confluent_kafka import Producer
 
 from features.catalogue import WIDTH
 from features.engine import Places, computed_beside, entities_as_of, frauds_as_of
-from features.kernels.columns import Hashes, Payments, Stated, payments_of
+from features.kernels.columns import Payments
 from features.kernels.payer import NEW, transaction_features
 from features.kernels.shared_entity import SHARED_ENTITIES
 from features.store.partition_lease import REBUILDING_KEY, Leases
-from features.store.partitions import entity_partitions, ids_together, text_hashes
+from features.store.partitions import entity_partitions
 from features.store.profile_cache import EntityIds, ProfileCache
 from features.store.redis_client import Command, RespClient
 from features.store.views import CARD_STATE
-from features.transaction import TransactionColumns
 from streams.log.feature_batch import FeatureBatch, encode_batch
 from streams.log.forwarding import forward
 from streams.log.missing_inputs import present
@@ -40,6 +39,7 @@ from streams.log.records import (
 )
 from streams.log.topics import ENTITIES, FEATURES
 from streams.log.topics import TRANSACTIONS as TRANSACTIONS_TOPIC
+from streams.processor.chunk_ids import WhoPaid, payments_in, who_paid
 from streams.processor.commit import ACKNOWLEDGE_WITHIN_S, ChunkCommit, Committer
 from streams.processor.feature_rows import LATE_BOUND_MS, Made, Read, feature_batches
 from streams.processor.intake import Accepted, Intake, sort_out
@@ -204,34 +204,6 @@ def _late(slots: list[int], event_ms: list[int], before_ms: list[int]) -> list[i
         out.append(max(0, known - moment))
         newest[slot] = max(known, moment)
     return out
-
-
-class WhoPaid(NamedTuple):
-    """Ids of n transactions as the kernels and the store take them."""
-
-    entities: EntityIds
-    #: uint32 (n,), of cards
-    cards: npt.NDArray[np.uint32]
-    hashes: Hashes
-
-
-def who_paid(columns: TransactionColumns) -> WhoPaid:
-    """All ids of a chunk, encoded and hashed in one go."""
-    cards, customers, merchants, devices, ips, own = ids_together(
-        columns.card_id, columns.customer_id, columns.merchant_id, columns.device_id, columns.ip, columns.transaction_id
-    )  # fmt: skip
-    hashes = Hashes(*(text_hashes(ids.names) for ids in (own, merchants, devices)))
-    return WhoPaid(EntityIds(cards, customers, merchants, devices, ips), text_hashes(cards.names), hashes)
-
-
-def payments_in(accepted: Accepted, who: WhoPaid) -> Payments:
-    """What the kernels read of a chunk's transactions, PAYMENT (n,)."""
-    columns = accepted.columns
-    stated = Stated(
-        columns.amount_minor, columns.currency, columns.mcc, columns.channel, columns.country, columns.latitude,
-        columns.longitude,
-    )  # fmt: skip
-    return payments_of(stated, who.hashes, accepted.event_ms, accepted.offsets)
 
 
 def _paid(
