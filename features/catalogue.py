@@ -1,7 +1,7 @@
 """The catalogue: the only place where a feature is defined. Names, order, units, sources, windows, defaults, reason texts.
 
-The kernel fills a row in this order; training columns, Feast views, reason codes and docs follow from it. The hash
-travels in every features record and every bundle; how records and bundles of another catalogue are read is decision 16.
+The kernel fills a row in this order. Training columns, Feast views, reason codes and docs are derived from it. Every features
+record and every bundle carries the catalogue's hash. Decision 16 says how records and bundles of another catalogue are read.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from features.profile.records import (
 )
 
 NAN = float("nan")
-#: time that a fraud takes to be reported: rates look at the window that ended this long ago
+#: assumed time until a fraud is reported: fraud rates use a window that ended this long ago
 LABEL_DELAY_S = 7 * DAY
-#: an event further behind its card's newest than this is counted and marked as late
+#: an event further behind its card's newest event than this is counted and marked as late
 LATE_BOUND_S = DAY
-#: label of a window -> seconds
+#: window name -> seconds
 WINDOWS = {"1m": MINUTE, "10m": 10 * MINUTE, "1h": HOUR, "24h": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
 _NAMED = {
     "1m": "minute", "10m": "10 minutes", "1h": "hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days", "1d": "day",
 }  # fmt: skip
-#: the record that a source is; of a transaction nothing is stored
+#: source -> its stored record; the transaction itself is not stored
 _PROFILES = {
     "card": PAYER, "customer": PAYER, "card_frauds": FRAUDS, "customer_frauds": FRAUDS,
     "merchant": SHARED_ENTITY, "device": SHARED_ENTITY, "ip": SHARED_ENTITY,
@@ -66,10 +66,10 @@ def _f(
     error: str = texts.EXACT,
     lateness: str = texts.PLACED,
 ) -> Feature:
-    """``source``: the entity's own profile unless it is said. What follows from other facts is filled in."""
+    """``source``: by default the entity's own profile. Facts that follow from other facts are filled in."""
     source = source or entity
     rule: Truncation = "payments" if source in ("card", "customer") else "look_back"
-    # a window that ended a while ago ends with a whole tile, so it begins up to a tile earlier
+    # a delayed window ends at a tile boundary, so it begins up to one tile earlier
     look_back_s = window_s + label_delay_s + (tile_s if label_delay_s else 0) or None
     if source == "transaction":
         rule, look_back_s = "nothing", 0
@@ -100,8 +100,8 @@ def _transaction() -> list[Feature]:
 
 
 def _payer(entity: Entity, frauds: Source, noun: str) -> list[Feature]:
-    """Entries of a card or a customer: both are kept as their last payments, both lists have the same order."""
-    # statistic, unit, reason, error, whether the payment itself is more than counted
+    """Entries of a card or a customer: both profiles keep the last payments, both lists have the same order."""
+    # statistic, unit, reason, error, whether the value needs more of the payment than its time
     windows = [
         ("count", "transactions", f"{{value:.0f}} payments of the {noun} in the last {{window}}", texts.GROUPS, False),
         ("sum", "minor units", f"{{value:.0f}} minor units spent by the {noun} in the last {{window}}", texts.GROUPS, True),
@@ -162,14 +162,14 @@ def _payer(entity: Entity, frauds: Source, noun: str) -> list[Feature]:
     return out
 
 
-#: tile of a shared entity -> its seconds, how many are kept, and how its fields are called
+#: tile of a shared entity -> its seconds, number of tiles kept, prefix of its fields
 _TILED = {
     "a minute": (MINUTE, MINUTE_TILES, "minute"), "5 minutes": (5 * MINUTE, FIVE_TILES, "five"),
     "an hour": (HOUR, HOUR_TILES, "hour"), "8 hours": (8 * HOUR, THIRD_TILES, "third"), "a day": (DAY, DAY_TILES, "day"),
 }  # fmt: skip
 _COUNTED_BY = {"10m": "a minute", "1h": "5 minutes", "24h": "an hour", "7d": "8 hours", "30d": "8 hours"}
 _SUMMED_BY = {**_COUNTED_BY, "7d": "a day", "30d": "a day"}
-#: label -> how far behind the newest payment different cards are still known
+#: window name -> seconds behind the newest payment up to which distinct cards are known
 _CARDS_KEPT = {"10m": 10 * MINUTE, "1h": HOUR, "24h": DAY, "7d": DAY}
 
 
@@ -178,7 +178,7 @@ def _tiled(
     kept_s: int | None = None, source: Source | None = None, default: float = 0, uses_labels: bool = False,
     needs_transaction: bool = False, more: str = "", of: str = "",
 ) -> Feature:  # fmt: skip
-    """An entry whose window is made of whole tiles. ``kept_s``: how far behind the newest tile a window still is kept whole."""
+    """An entry whose window consists of whole tiles. ``kept_s``: how far behind the newest tile a window is still complete."""
     size, many, _ = _TILED[tile]
     kept_s = many * size - window_s if kept_s is None else kept_s
     return _f(
@@ -189,9 +189,9 @@ def _tiled(
 
 
 def _delayed(entity: Entity, noun: str, label: str, window_s: int) -> list[Feature]:
-    """Payments of a window that ended LABEL_DELAY_S ago, and their share of frauds."""
+    """Count of payments in a window that ended LABEL_DELAY_S ago, and their share of frauds."""
     size, many, _ = _TILED["8 hours"]
-    # the longest window has no tile to spare; it is still known one tile late, without its first one
+    # for the longest window no spare tile is kept: one tile late it is still known, but without its first tile
     spare_s = many * size - window_s - LABEL_DELAY_S - size
     error = texts.DELAYED.format(tile="8 hours") + ("" if spare_s else texts.FIRST_TILE_LACKING)
     kept_s = max(spare_s, size)
@@ -210,7 +210,7 @@ def _delayed(entity: Entity, noun: str, label: str, window_s: int) -> list[Featu
 
 
 def _shared_entity(entity: Entity, noun: str) -> list[Feature]:
-    """Entries of a merchant, device or address, where cards meet; all three lists have the same order."""
+    """Entries of a merchant, device or address, which many cards share; all three lists have the same order."""
     out = [
         _tiled(f"{entity}_count_{label}", entity, "transactions", f"{{value:.0f}} payments {noun} in the last {_NAMED[label]}",
                tile, WINDOWS[label], reads=(f"{_TILED[tile][2]}_count",))
@@ -251,19 +251,19 @@ FEATURES: tuple[Feature, ...] = tuple(
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
 INDEX: dict[str, int] = {name: index for index, name in enumerate(NAMES)}
 WIDTH = len(FEATURES)
-#: where in a row the entries of each entity begin; they stand together
+#: entity -> index of its first entry in a row; the entries of an entity are adjacent
 FIRST_COLUMN = {entity: [feature.entity for feature in FEATURES].index(entity) for entity in get_args(Entity)}
-#: how far behind a payment an event can be that still counts in some window
+#: seconds before a payment of the oldest event that still counts in some window
 LONGEST_LOOK_BACK_S = max(feature.look_back_s or 0 for feature in FEATURES)
 
 
 def columns_read_from(source: Source) -> npt.NDArray[np.int64]:
-    """Columns of the entries that are read from one kind of profile, ascending."""
+    """Indices of the entries that are read from one kind of profile, ascending; int64 (n,)."""
     return np.flatnonzero([feature.source == source for feature in FEATURES])
 
 
 def catalogue_hash(features: tuple[Feature, ...] = FEATURES) -> str:
-    """16 hex digits over the entries' identities and their order; texts are no part of it."""
+    """16 hex digits over the entries' identities and their order, without texts."""
     text = "\n".join(f"{feature.name} {feature.definition}" for feature in features)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""What the catalogue says to people about errors and late payments. No hash and no code depends on these sentences."""
+"""The catalogue's texts about errors and late payments, for people. No hash and no code depends on these sentences."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ CARDS_KEPT = "Known for a payment up to {kept} behind the newest, unknown from o
 
 
 def span(seconds: int) -> str:
-    """Whole minutes in words: "7 days 8 hours"."""
+    """Seconds, a whole number of minutes, in words: "7 days 8 hours"."""
     parts = []
     for unit, size in (("day", DAY), ("hour", HOUR), ("minute", MINUTE)):
         many, seconds = divmod(seconds, size)

@@ -1,7 +1,7 @@
 """Converts feature vectors of one catalogue to the column order of another.
 
-Catalogues that follow each other share most entries, at other places. An entry is the same in both when name and definition
-are (``Feature.definition``); then its column can be taken over by name, and what one side does not know is unknown (NaN).
+Two versions of the catalogue share most entries, in other columns. An entry is the same in both when its name and definition
+(``Feature.definition``) are equal; then its column is copied. A column that the source lacks becomes NaN (unknown).
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ class Layout:
 
     def __post_init__(self) -> None:
         if not len(self.names) == len(set(self.names)) == len(self.definitions):
-            raise ValueError(f"the layout of {self.catalogue} does not say one definition for each name")
+            raise ValueError(f"the layout of {self.catalogue} needs exactly one definition for each name")
 
     def places_in(self, other: Layout) -> Places:
-        """For each of these columns its place in ``other``; -1 where that has no such entry. int64 (len(names),)."""
+        """For each of these columns its index in ``other``, or -1 where ``other`` has no such entry. int64 (len(names),)."""
         there = {entry: place for place, entry in enumerate(zip(other.names, other.definitions, strict=True))}
         own = zip(self.names, self.definitions, strict=True)
         return np.array([there.get(entry, -1) for entry in own], dtype=np.int64)
 
     def misfit(self, other: Layout) -> str:
-        """Which of these entries ``other`` lacks or defines otherwise, in words; empty when it has them all."""
+        """The entries that ``other`` lacks or defines differently, in words; empty when it has them all."""
         without = [self.names[column] for column in np.flatnonzero(self.places_in(other) < 0)]
         absent = [name for name in without if name not in other.names]
         changed = [name for name in without if name in other.names]

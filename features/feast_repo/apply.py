@@ -1,4 +1,4 @@
-"""``feast apply`` in process: write ``feature_store.yaml``, register everything, open the store."""
+"""``feast apply`` in this process: write ``feature_store.yaml``, register entities, views and services, open the store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONFIG_FILE = "feature_store.yaml"
 
 
 class FeastError(Exception):
-    """The feature store is not there or cannot be set up; the text says which file and what to do."""
+    """The feature store does not exist or cannot be set up; the text names the file and what to do."""
 
     exit_code = 3
 
@@ -33,12 +33,12 @@ def apply_repo(
     *,
     online_store: type = TollgateOnlineStore,
 ) -> None:
-    """Write the configuration and register entities, views and services. Repeating it changes nothing.
+    """Write the configuration and register entities, views and services. Idempotent.
 
     Args:
-        feast_dir: where ``feature_store.yaml`` and the registry file live.
-        redis: where profiles are, ``redis://host:port`` or ``unix:///path``; is not asked here.
-        partitions: of `transactions` and `entities`, by which keys are made.
+        feast_dir: folder of ``feature_store.yaml`` and the registry file.
+        redis: address of the profiles, ``redis://host:port`` or ``unix:///path``; no connection is made here.
+        partitions: number of partitions of `transactions` and `entities`; part of every key.
         archive_dir: the Parquet archive; an empty one gets a file with columns and no rows.
         online_store: class of the online store.
     """
@@ -53,7 +53,7 @@ def open_store(feast_dir: Path) -> FeatureStore:
     """The project's feature store. Connects on first use.
 
     Raises:
-        FeastError: nothing was ever applied there.
+        FeastError: the folder has no ``feature_store.yaml``.
     """
     if not (feast_dir / CONFIG_FILE).exists():
         raise FeastError(f"no feature store in {feast_dir}: `tollgate up` registers it")
@@ -84,8 +84,8 @@ def _path_of(store: type) -> str:
 
 
 def _ensure_columns(path: Path) -> None:
-    """Feast reads the columns' types from the files, also where there is nothing yet."""
-    # one of before lacks the columns that have come since
+    """Write an empty file with all columns: Feast reads column types from the files, also in an empty archive."""
+    # an existing file may lack columns that were added later
     with contextlib.suppress(FileNotFoundError, pa.ArrowInvalid):
         if pq.read_schema(path).equals(SCHEMA):
             return

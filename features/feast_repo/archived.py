@@ -1,4 +1,4 @@
-"""The archived features' columns: what the archive writes, what Feast's offline store and the trainer read."""
+"""The columns of archived features. The archive writes them; Feast's offline store and the trainer read them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from features.catalogue import FEATURES
 
 _MS = pa.timestamp("ms", tz="UTC")
 
-#: folder under the archive, with one ``date=YYYY-MM-DD`` folder a day of event time
+#: folder in the archive; it has one ``date=YYYY-MM-DD`` folder per day of event time
 FOLDER = "features"
 
-#: feature -> its column; an entry whose version was raised has a column of its own for each
+#: feature -> its column; each version of an entry has its own column
 COLUMNS = {feature.name: feature.column for feature in FEATURES}
 
 #: ``event_timestamp`` is event time, ``created_timestamp`` the broker's append time; unknown features are NaN. Channel and
 #: merchant category as text are ``channel_name`` and ``mcc_code``: the catalogue has features (numbers) called ``channel``
-#: and ``mcc``. Files from before ``customer_id`` to ``longitude`` were kept lack them; readers name the schema.
+#: and ``mcc``. A file may lack columns that were added later; readers pass the schema.
 SCHEMA = pa.schema(
     [
         ("transaction_id", pa.string()), ("card_id", pa.string()), ("merchant_id", pa.string()), ("tenant", pa.string()),

@@ -1,6 +1,6 @@
-"""What Feast knows of this project: entities, views and services, all derived from the catalogue and the archive's columns.
+"""Feast's entities, views and services of this project, derived from the catalogue and the archive's columns.
 
-Online views are answered by ``features.store.feast_store``, views of the archive by Feast's own file store. Decision 19.
+``features.store.feast_store`` answers online views, Feast's own file store answers views of the archive (decision 19).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from features.feature import Feature
 from features.store.feast_store import ENTITY_VIEWS, SCORING_VIEW, TRANSACTION_ENTITY
 from features.store.views import JOIN_KEYS
 
-#: columns of the archive beside the catalogue's that a point-in-time join may bring along
+#: columns of the archive besides the catalogue's that a point-in-time join can return
 _FACTS: dict[str, FeastType] = {"amount_minor": Int64, "missing": Int32}
 _TRANSACTION_KEY = "transaction_id"
 _FOR_EVER = timedelta(0)
 
 HISTORY_VIEW = "transaction_features"
-#: by transaction, not by card: of a card's payments with one event time Feast's Dask store takes any
+#: by transaction, not by card: if a card has several payments with the same event time, Feast's Dask store picks any of them
 SERVED_VIEW = "served_features"
 ENTITY_SERVICE = "entity_features"
 SCORING_SERVICE = "scoring_features"
@@ -37,7 +37,7 @@ SERVED_SERVICE = "served_features"
 
 @dataclass(frozen=True)
 class Definitions:
-    """Everything that is applied, in the order in which it depends on each other."""
+    """All objects to apply, in order of their dependencies."""
 
     entities: tuple[Entity, ...]
     source: FileSource
@@ -49,7 +49,7 @@ class Definitions:
 
 
 def definitions(archive_dir: Path) -> Definitions:
-    """Entities, views and services over an archive folder (absolute path). Reads and connects to nothing."""
+    """Entities, views and services over an archive folder (absolute path). Reads no file and opens no connection."""
     entities = {name: _entity(name, key, f"one {name}") for name, key in JOIN_KEYS.items()}
     transaction = _entity("transaction", _TRANSACTION_KEY, "one transaction, by its id")
     coming = _entity(
@@ -84,7 +84,7 @@ def definitions(archive_dir: Path) -> Definitions:
     )
     services = (
         _service(
-            ENTITY_SERVICE, online, "what is known now of a card, customer, merchant, device and address"
+            ENTITY_SERVICE, online, "features of a card, customer, merchant, device and address as of now"
         ),
         _service(SCORING_SERVICE, [scoring], "what the model would see of a transaction now"),
         _service(HISTORY_SERVICE, [history], "features of cards' newest transactions, as they were served"),
@@ -101,15 +101,15 @@ def _entity(name: str, key: str, description: str) -> Entity:
 
 def _entity_view(entity: Entity, name: str, source: FileSource) -> FeatureView:
     own = [feature for feature in FEATURES if feature.entity == entity.name]
-    what = f"what is known of a {entity.name} now, before any payment; what looks at one is null"
+    what = f"features of a {entity.name} as of now, before any payment; features that need a payment are null"
     return _online_view(name, entity, own, source, what)
 
 
 def _online_view(
     name: str, entity: Entity, features: Iterable[Feature], source: FileSource, description: str
 ) -> FeatureView:
-    """A view of now. Without a source Feast fails before our store can refuse a write and say why, so the archive stands there; history
-    of such a view is refused (``features.feast_repo.offline_store``).
+    """A view of current values. Its source is the archive only because Feast fails without one, before our store can refuse a write
+    with a reason. ``features.feast_repo.offline_store`` refuses historical requests for such a view.
     """
     schema = [Field(name=entity.join_key, dtype=String), *_fields(features)]
     return FeatureView(

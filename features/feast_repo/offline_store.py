@@ -1,4 +1,4 @@
-"""Feast's offline store on the archive: Feast's own file store, and a clear answer about views that have no past."""
+"""Feast's offline store on the archive: Feast's own file store, with a clear error for views that have no history."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TollgateOfflineStoreConfig(DaskOfflineStoreConfig):
 
 
 class NotHistorical(FeastError):
-    """A view that says what is known now was asked for the past."""
+    """A historical request for a view that has only current values."""
 
 
 class TollgateOfflineStore(DaskOfflineStore):
@@ -32,12 +32,12 @@ class TollgateOfflineStore(DaskOfflineStore):
         """As Feast's file store.
 
         Raises:
-            NotHistorical: what is known now is no value of the past, whichever payment it was served with.
+            NotHistorical: a requested view has only current values.
         """
         for view in feature_views:
             if view.online:
                 raise NotHistorical(
-                    f"{view.name} says what is known now, without a past; what was served is in the services `served_features`"
-                    " (by transaction) and `fraud_history` (by card)"
+                    f"{view.name} has only current values, no history; features as they were served are in the services"
+                    " `served_features` (by transaction) and `fraud_history` (by card)"
                 )
         return DaskOfflineStore.get_historical_features(config, feature_views, *args, **kwargs)

@@ -1,14 +1,14 @@
-"""Encodes a profile compactly: zero words and zero bytes are left out, and bit masks say which.
+"""Encodes a profile compactly: zero words and zero bytes are left out; bit masks say which ones are present.
 
 A young profile is mostly zeros, and most of its numbers are small: a card with ten payments takes about 300 of 2,000
-bytes, a device 100. Where the words as they are take less (``WHOLE_WORDS``) they are stored so, which bounds the size.
+bytes, a device 100. Where uncompressed words are shorter, they are stored instead (``WHOLE_WORDS``), which bounds the size.
 
-The header (``HEADER`` bytes, in every format): format, kind, how many words the writer knew (2 bytes), on which day it was written
-(2 bytes, days since 1970 by the writer's clock). By the day a sweep finds what was silent for long (``features.store.sweep``).
+The header (``HEADER`` bytes, in every format): format, kind, number of words that the writer knew (2 bytes), day of writing (2
+bytes, days since 1970 by the writer's clock). The sweep finds silent profiles by that day (``features.store.sweep``).
 
-Forward and backward: a reader that knows more words than the writer takes the rest as zero, one that knows fewer leaves the
-rest out (a profile that it writes then lacks them until the newer code writes it again); so fields are only ever appended. A
-change that this does not cover raises FORMAT, and the format before is either converted here or refused.
+Forward and backward compatible: a reader that knows more words than the writer takes the rest as zero; a reader that knows fewer
+ignores the rest, and a profile that it writes lacks them. So fields are only ever appended. Any other change raises FORMAT, and the
+previous format is either converted here or refused.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from numba import njit
 
 from features.profile.records import FRAUDS, PAYER, SHARED_ENTITY
 
-#: of what is written; 1 is that of release 0.2.0
+#: the format that this code writes
 FORMAT = 1
 HEADER = 6
-#: beside the kind: words are stored as they are
+#: flag in the kind's byte: words are stored uncompressed
 WHOLE_WORDS = 0x80
-#: a payer's payments with the frauds and declines beside them: two profiles, of which kernels can fill every word
+#: for a payer's two profiles together: payments, and frauds with declines
 MAX_BYTES = 2048
 MAX_BYTES_OF_A_PAYER = MAX_BYTES + 136
 KINDS = {PAYER: 1, SHARED_ENTITY: 2, FRAUDS: 3}
 _NAMES = {1: "payer", 2: "shared entity", 3: "frauds"}
-#: lies behind the last value, so that its last word can be read in one go, as every other
+#: padding behind the last value: a read of its last word takes 8 bytes, like every other
 _BEHIND = bytes(8)
-#: bytes of a word are looked at together: its low seven bits of each byte, their tops, and what gathers the tops to one byte
+#: constants to test all eight bytes of a word at once: low seven bits of each byte, top bits, multiplier that packs the top bits
 _SEVEN, _TOPS, _GATHER = (
     np.uint64(0x7F7F7F7F7F7F7F7F),
     np.uint64(0x8080808080808080),
@@ -44,12 +44,12 @@ _SEVEN, _TOPS, _GATHER = (
 
 
 def _moves() -> npt.NDArray[np.uint64]:
-    """How the bytes of a word that are not zero move together, by which they are: for each the bytes that move by 1, then by 2,
-    then by 4 places, as masks, uint64 (256, 3) (Warren, Hacker's Delight, 7-4).
+    """Masks to compress a word to its non-zero bytes: for each of the 256 sets of non-zero bytes, the bytes that move by 1, by 2
+    and by 4 places, uint64 (256, 3) (Warren, Hacker's Delight, 7-4).
     """
     masks = np.zeros((256, 3), dtype=np.uint64)
     for held in range(256):
-        # where each byte is now, and how far it has to go
+        # (current position, distance to move) of each byte
         ways = [(b, b - (held & ((1 << b) - 1)).bit_count()) for b in range(8) if held >> b & 1]
         for step in range(3):
             masks[held, step] = sum(0xFF << 8 * at for at, far in ways if far >> step & 1)
@@ -65,11 +65,11 @@ _LOW = np.array([(1 << 8 * n) - 1 for n in range(9)], dtype=np.uint64)
 
 
 class ProfileError(Exception):
-    """Stored bytes are not a profile of a kind and format that this code reads."""
+    """The stored bytes are not a profile of the expected kind and of a format that this code reads."""
 
 
 def encode_profiles(arena: npt.NDArray[np.void], slots: npt.NDArray[np.int64], day: int) -> list[bytes]:
-    """The stored form of some profiles of an arena; ``day``: on which they are written, days since 1970."""
+    """The stored form of the profiles in ``slots`` of an arena; ``day``: day of writing, days since 1970."""
     words = words_of(arena)
     out = np.empty(len(slots) * max_bytes(words.shape[1]) + 8, dtype=np.uint8)
     ends = np.empty(len(slots) + 1, dtype=np.int64)
@@ -82,10 +82,10 @@ def encode_profiles(arena: npt.NDArray[np.void], slots: npt.NDArray[np.int64], d
 def read_profiles(
     arena: npt.NDArray[np.void], slots: npt.NDArray[np.int64], stored: Sequence[bytes | None]
 ) -> None:
-    """Put stored profiles into slots of an arena, (n,); a slot of which nothing is stored (None) keeps its empty profile.
+    """Decode stored profiles into slots of an arena, (n,). Where nothing is stored (None), the slot keeps its empty profile.
 
     Raises:
-        ProfileError: bytes that are no profile that this code reads.
+        ProfileError: a value is not a profile that this code reads.
     """
     there = [value for value in stored if value is not None]
     if not there:
@@ -99,7 +99,7 @@ def read_profiles(
 
 
 def written_day(header: bytes) -> int | None:
-    """On which day a profile was written, days since 1970, by its first HEADER bytes; None where these are no such header."""
+    """The day on which a profile was written, days since 1970, from its first HEADER bytes; None if they are not a header."""
     if len(header) < HEADER or not 1 <= header[0] <= FORMAT:
         return None
     return int.from_bytes(header[4:HEADER], "little")
@@ -113,21 +113,21 @@ def words_of(arena: npt.NDArray[np.void]) -> npt.NDArray[np.uint64]:
 
 @njit(cache=True, nogil=True)
 def max_bytes(words: int) -> int:
-    """What ``put_profile`` may need, to try what is shorter, for a profile of so many words."""
+    """Bytes that ``put_profile`` may use while it encodes a profile of ``words`` words."""
     return HEADER + (words + 7) // 8 + 9 * words + 8
 
 
 def _unread(stored: bytes, kind: int) -> ProfileError:
-    """What is said of bytes that are no profile of a kind."""
+    """The error for bytes that are not a profile of this kind."""
     if len(stored) < HEADER:
         return ProfileError(f"a stored profile has {len(stored)} bytes: too few")
     if (stored[0], stored[1] & ~WHOLE_WORDS) == (FORMAT, kind):
         return ProfileError(
-            f"a stored profile ({_NAMES[kind]}) of {len(stored)} bytes has not the length that it says"
+            f"a stored profile ({_NAMES[kind]}) of {len(stored)} bytes does not have the length that its header says"
         )
     return ProfileError(
         f"a stored profile is of format {stored[0]}, kind {stored[1] & ~WHOLE_WORDS}; this code reads format {FORMAT}, here kind {kind}"
-        f" ({_NAMES[kind]}). `tollgate features rebuild --clear` makes it again from the log"
+        f" ({_NAMES[kind]}). `tollgate features rebuild --clear` rebuilds it from the log"
     )
 
 
@@ -140,7 +140,7 @@ def _pack(words: Any, slots: Any, kind: int, day: int, out: Any, ends: Any) -> N
 
 @njit(cache=True, nogil=True)
 def put_profile(words: Any, slot: int, kind: int, day: int, out: Any, start: int) -> Any:
-    """Write a profile's stored form into ``out`` (``max_bytes``) from ``start`` on; returns where it ends."""
+    """Write a profile's stored form into ``out`` (``max_bytes`` long) at ``start``; returns its end."""
     width = words.shape[1]
     out[start], out[start + 1] = FORMAT, kind
     out[start + 2], out[start + 3] = width & 0xFF, width >> 8
@@ -157,7 +157,7 @@ def put_profile(words: Any, slot: int, kind: int, day: int, out: Any, start: int
 
 @njit(cache=True, nogil=True)
 def _put_mask(row: Any, out: Any, start: int) -> Any:
-    """Which words are not zero, eight to a byte; returns how many they are."""
+    """Write the mask of non-zero words, eight to a byte; returns their number."""
     used = 0
     whole = row.shape[0] >> 3
     for m in range(whole):
@@ -176,8 +176,8 @@ def _put_mask(row: Any, out: Any, start: int) -> Any:
 
 @njit(cache=True, nogil=True)
 def _put_bytes(row: Any, out: Any, mask: int, start: int) -> Any:
-    """Of each word that is not zero, as ``mask`` in ``out`` says: which of its bytes are not, and those; returns where they end."""
-    # unsigned: a place that might be negative is looked at again with each byte
+    """Write, for each word in the mask at ``out[mask]``, the mask of its non-zero bytes and these bytes; returns their end."""
+    # unsigned: for an index that may be negative, Numba adds a check to every access
     end = np.uint64(start)
     for m in range((row.shape[0] + 7) >> 3):
         some = out[mask + m]
@@ -186,7 +186,7 @@ def _put_bytes(row: Any, out: Any, mask: int, start: int) -> Any:
             some &= np.uint8(some - np.uint8(1))
             held = _held(word)
             out[end] = held
-            # the bytes that are not zero move together; what is left behind them the next word writes over
+            # compress to the non-zero bytes; the next word overwrites the rest
             for step in range(3):
                 moved = word & _MOVED[held, step]
                 word = (word ^ moved) | (moved >> np.uint64(8 << step))
@@ -198,7 +198,7 @@ def _put_bytes(row: Any, out: Any, mask: int, start: int) -> Any:
 
 @njit(cache=True, nogil=True)
 def _held(word: int) -> Any:
-    """Which bytes of a word are not zero, a bit for each."""
+    """Bit mask of the non-zero bytes of a word."""
     tops = (((word & _SEVEN) + _SEVEN) | word) & _TOPS
     return np.uint8(((tops >> np.uint64(7)) * _GATHER) >> np.uint64(56))
 
@@ -212,7 +212,7 @@ def _put_word(word: int, out: Any, at: int) -> None:
 
 @njit(cache=True, nogil=True)
 def _put_words(row: Any, out: Any, start: int) -> Any:
-    """The words that are not zero; returns where they end."""
+    """Write the non-zero words; returns their end."""
     end = np.uint64(start)
     for w in range(row.shape[0]):
         if row[w] != 0:
@@ -223,7 +223,7 @@ def _put_words(row: Any, out: Any, start: int) -> Any:
 
 @njit(cache=True, nogil=True)
 def _read(text: Any, lengths: Any, slots: Any, kind: int, words: Any) -> Any:
-    """The first of n values in ``text`` that cannot be read, or -1. A length of -1: nothing is stored."""
+    """Decode n values; returns the index of the first that cannot be read, or -1. A length of -1: nothing is stored."""
     start = np.int64(0)
     for i in range(slots.shape[0]):
         if lengths[i] >= 0:
@@ -235,7 +235,7 @@ def _read(text: Any, lengths: Any, slots: Any, kind: int, words: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _take_profile(text: Any, start: int, stop: int, kind: int, row: Any) -> bool:
-    """Put one stored profile into its row; False where it is none. Words are taken in one go: 8 bytes must lie behind ``text``."""
+    """Decode one stored profile into its row; False if it is not valid. Reads 8 bytes at a time: ``text`` needs 8 bytes of padding."""
     if stop - start < HEADER or text[start] != FORMAT or text[start + 1] & ~np.uint8(WHOLE_WORDS) != kind:
         return False
     as_words = text[start + 1] >= WHOLE_WORDS
@@ -266,7 +266,7 @@ def _take_profile(text: Any, start: int, stop: int, kind: int, row: Any) -> bool
 
 @njit(cache=True, nogil=True)
 def _word_of(stored: Any, at: int, held: int) -> Any:
-    """The word of the bytes that ``_put_bytes`` moved together."""
+    """The word whose non-zero bytes ``_put_bytes`` wrote."""
     word = np.uint64(0)
     # compiled to one load
     for b in range(8):

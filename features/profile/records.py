@@ -1,13 +1,13 @@
-"""What is remembered of one entity: fixed binary records. A payer (card or customer), a shared entity of cards (merchant,
-device, ip), the frauds and declines of a payer.
+"""Profiles: fixed-size binary records of one entity. Three kinds: a payer (card or customer), a shared entity (merchant, device,
+ip), the frauds and declines of a payer.
 
-Many records are an arena that the kernels work on; ``features.profile.codec`` turns a record into the bytes that are stored.
-Little-endian, aligned, sizes in whole words of 8 bytes. New fields are appended at the end: what an older record lacks is
-zero. Any other change is a new format (``features.profile.codec``).
+An arena is an array of records that the kernels work on; ``features.profile.codec`` encodes a record for storage. Little-endian,
+aligned, sizes in whole words of 8 bytes. New fields are appended at the end; an older record reads as zero there. Any other change is
+a new format (``features.profile.codec``).
 
-A field that says something of the past is zero for what was stored before, so what is read from it is wrong until its window
-has passed. Whoever appends such a field, or changes what a kernel keeps in one, raises STATE_VERSION: the new state is then made from the log
-beside the old one (``tollgate features prepare``, decision 18).
+A new field is zero in every stored profile, so features that read it are wrong until its window has passed. Raise STATE_VERSION when
+you append such a field or change what a kernel keeps in one: the new state is then built from the log beside the old one
+(``tollgate features prepare``, decision 18).
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-#: which state this code reads and writes; others may lie beside it in the same store
+#: version of the state that this code reads and writes; the store may hold other versions too
 STATE_VERSION = 1
 
-#: newest payments of a payer, kept as they are; older ones keep time and amount, in groups once there are too many
+#: number of a payer's newest payments that are kept in full; older ones keep time and amount, in groups beyond ``OLD``
 RECENT = 40
 OLD = 90
 MERCHANTS, DEVICES, COUNTRIES, CATEGORIES, CHANNELS = 16, 6, 4, 8, 5
-#: event-time tiles of a shared entity: a window and the running tile; thirds of a day cover 30 days behind the delay of 7
+#: event-time tiles of a shared entity: a window plus the current tile; the 8-hour tiles cover 30 days and the delay of 7 days
 MINUTE_TILES, FIVE_TILES, HOUR_TILES, THIRD_TILES, DAY_TILES = 11, 13, 25, 112, 32
 #: buckets of the distinct-card sketch
 BUCKETS = 128
@@ -42,7 +42,7 @@ PAYER = np.dtype(
         ("places", "<u4"), ("n", "<u2"), ("old_n", "<u2"), ("home_country", "<u2"), ("home_votes", "<i2"),
         ("hours", "<u2", (24,)), ("channels", "<u2", (CHANNELS,)), ("category", "<u2", (CATEGORIES,)),
         ("category_count", "<u2", (CATEGORIES,)), ("old_first", "<u2"),
-        # first time of each, packed as milliseconds << 16 | hash
+        # time of the first payment with each, packed as milliseconds << 16 | hash
         ("merchants", "<i8", (MERCHANTS,)), ("devices", "<i8", (DEVICES,)), ("countries", "<i8", (COUNTRIES,)),
         ("recent", _PAYMENT, (RECENT,)),
         ("old_t", "<u4", (OLD,)), ("old_amount", "<u4", (OLD,)), ("old_count", "<u2", (OLD,)), ("old_high", "u1", (OLD,)),
@@ -75,8 +75,8 @@ FRAUDS = np.dtype(
 def new_arena(dtype: np.dtype, size: int) -> npt.NDArray[np.void]:
     """At least ``size`` empty profiles; ``offset`` -1 means that nothing was applied yet.
 
-    Never fewer than two: NumPy calls a column of one element contiguous, another type to the compiled kernels, which
-    would then be compiled again, for many seconds, when the first lone card comes.
+    At least two: NumPy calls a column of one element contiguous, which is another type to the compiled kernels. They would be
+    compiled again, for many seconds, at the first batch with a single card.
     """
     arena = np.zeros(max(2, size), dtype=dtype)
     arena["offset"] = -1

@@ -1,6 +1,6 @@
-"""A batch's reads and writes of profiles as the bytes that go to Redis: one MGET or MSET a view, made by one compiled loop.
+"""Packs a batch's reads and writes of profiles for Redis: one MGET or MSET per view, built by one compiled loop.
 
-A string per entity costs the server half of what a hash of a few fields did, and one MSET less than many SETs (decision 18).
+One string per entity costs Redis half of what a hash of a few fields costs; one MSET costs less than many SETs (decision 18).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from features.store.partitions import Bytes, Names, Partitions, entity_partition
 from features.store.redis_client import Packed
 from features.store.views import TRANSACTIONS, View
 
-#: an argument's length before it, and the line ends of both
+#: bytes around an argument: its length before it, and two line ends
 _AROUND = 16
 
 
@@ -31,7 +31,7 @@ def view_partitions(view: View, names: Names, partitions: int) -> Partitions:
 
 
 def pack_mget(view: View, ids: Sequence[str], partitions: int) -> Packed:
-    """The MGET that reads a view of some entities; its reply holds a profile or None for each. Of no entities no command."""
+    """The MGET that reads a view of these entities; its reply holds a profile or None for each. No ids: no command."""
     n = len(ids)
     if not n:
         return Packed(b"", 0)
@@ -51,11 +51,11 @@ def pack_mset(
     partitions: int,
     day: int,
 ) -> Packed:
-    """The MSET that writes a view of some entities, whole. Of no entities no command.
+    """The MSET that writes whole profiles of a view. No ids: no command.
 
     Args:
-        slots: (n,) of ``arena``, in the order of ``ids``.
-        day: on which this is written, days since 1970.
+        slots: indices in ``arena``, (n,), in the order of ``ids``.
+        day: day of writing, days since 1970.
     """
     n = len(ids)
     if not n:
@@ -72,7 +72,7 @@ def pack_mset(
 
 
 class _Starts(Names):
-    """What keys begin with, by partition."""
+    """Prefixes of keys, by partition."""
 
     @property
     def longest(self) -> int:
@@ -124,7 +124,7 @@ def _put_key(
 
 @njit(cache=True, nogil=True)
 def _put(source: Any, start: int, stop: int, out: Any, at: int) -> int:
-    # unsigned: places that might be negative are looked at again with each byte
+    # unsigned: for an index that may be negative, Numba adds a check to every access
     begin, end = np.uint64(start), np.uint64(at)
     for j in range(stop - start):
         out[end + np.uint64(j)] = source[begin + np.uint64(j)]
@@ -140,7 +140,7 @@ def _end_line(at: int, out: Any) -> int:
 
 @njit(cache=True, nogil=True)
 def _put_length(size: int, out: Any, at: int) -> Any:
-    """``$size`` and the line's end."""
+    """Write ``$size`` and the line end; returns the position behind them."""
     out[at] = 36
     digits = 1
     power = 10

@@ -1,6 +1,6 @@
-"""Features as of now: of an entity before any payment, or of a transaction that is about to happen.
+"""Current features: of an entity before any payment, or of a transaction that has not been processed yet.
 
-The kernels that serve, on profiles that are read and never written. Time is a parameter.
+Runs the serving kernels on profiles that it reads and never writes. Time is a parameter.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Matrix = npt.NDArray[np.float32]
 def of_entities(
     reader: ProfileReader, entity: str, ids: Sequence[str], at_ms: int
 ) -> tuple[Matrix, npt.NDArray[np.int64]]:
-    """What is known of n entities of one kind at a moment.
+    """Features of n entities of one kind at one time.
 
     Args:
         entity: card, customer, merchant, device or ip.
-        at_ms: windows end here; milliseconds since 1970.
+        at_ms: end of all windows; milliseconds since 1970.
 
     Returns:
-        float32 (n, WIDTH): the entity's own entries, before any payment; entries that look at a payment are NaN, and an id
-        that was never seen has an empty profile, as it has for the model.
-        int64 (n,): event time of each entity's newest payment, 0 where there is none.
+        float32 (n, WIDTH): the entity's own entries, before any payment. Entries that need a payment are NaN. An unknown id has an
+        empty profile, as for the model.
+        int64 (n,): event time of each entity's newest payment in milliseconds since 1970, 0 where there is none.
 
     Raises:
         ProfilesUnavailable.
@@ -50,9 +50,9 @@ def of_entities(
 
 
 def of_transactions(reader: ProfileReader, transactions: Sequence[Transaction]) -> Matrix:
-    """What the model would see of n transactions, each as if it came next: float32 (n, WIDTH).
+    """The model's input for n transactions, each as if it came next: float32 (n, WIDTH).
 
-    The row of one that its card's profile holds already is NaN: it has happened.
+    A transaction that its card's profile already includes has happened; its row is NaN.
 
     Raises:
         ProfilesUnavailable.

@@ -1,8 +1,8 @@
-"""Feast's online store on the stack's own state: every entry of the catalogue, answered by the serving kernel.
+"""Feast's online store on the stack's own state: the serving kernel computes every entry of the catalogue on request.
 
-``type: features.store.feast_store.TollgateOnlineStore`` in ``feature_store.yaml`` names this class, which is how Feast is extended
-(feast 0.67, ``infra/online_stores/online_store.py``). A view of an entity says what is known of it now, before any payment. The view
-of transactions takes one that is about to happen and gives the vector that the HTTP edge would score. Decision 19.
+``type: features.store.feast_store.TollgateOnlineStore`` in ``feature_store.yaml`` names this class (Feast's extension point: feast
+0.67, ``infra/online_stores/online_store.py``). A view of an entity returns its current features, before any payment. The view of
+transactions takes a transaction that has not happened and returns the vector that the HTTP edge would score. Decision 19.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from features.store.profile_reader import ProfileReader, ProfilesUnavailable, Re
 from features.store.views import JOIN_KEYS
 from features.transaction import Transaction
 
-#: event time of a row, and its values by name; None where nothing is known
+#: event time of a row and its values by name; None where there is nothing
 Row = tuple[datetime | None, dict[str, Value] | None]
 
-#: entity of a transaction that is about to happen, and its join key: the JSON text that ``POST /v1/score`` takes
+#: entity, and join key, of a transaction that has not happened: the JSON text that ``POST /v1/score`` takes
 TRANSACTION_ENTITY = "transaction_json"
-#: the view of such transactions: every entry of the catalogue
+#: view of such transactions: every entry of the catalogue
 SCORING_VIEW = "scoring_features"
-#: entity -> its view: the catalogue's entries of that entity
+#: entity -> its view, with the catalogue's entries of that entity
 ENTITY_VIEWS = {entity: f"{entity}_features" for entity in JOIN_KEYS}
 
 _ENTITY_OF = {view: entity for entity, view in ENTITY_VIEWS.items()}
-#: what is NaN to the model is null here, since JSON has no NaN
+#: NaN becomes null, since JSON has no NaN
 _UNKNOWN = Value()
 _NOTHING: Row = (None, None)
 
 
 class TollgateOnlineStoreConfig(FeastConfigBaseModel):
-    """``online_store`` of ``feature_store.yaml``; ``redis``: ``redis://host:port`` or ``unix:///path``; ``partitions``: of the stack's topics."""
+    """``online_store`` of ``feature_store.yaml``. ``redis``: ``redis://host:port`` or ``unix:///path``; ``partitions``: per topic."""
 
     type: Literal["features.store.feast_store.TollgateOnlineStore"]
     redis: str
@@ -54,7 +54,7 @@ class TollgateOnlineStoreConfig(FeastConfigBaseModel):
 
 
 class OnlineStoreError(FeastError):
-    """What this store answers in place of features; Feast's feature server gives it as an HTTP status with the text."""
+    """An error of this store. Feast's feature server returns it as an HTTP status with the text."""
 
     status = 500
 
@@ -63,7 +63,7 @@ class OnlineStoreError(FeastError):
 
 
 class StateUnavailable(OnlineStoreError):
-    """The profiles cannot be read now, or are not whole."""
+    """The profiles cannot be read now, or are incomplete (rebuild)."""
 
     status = 503
 
@@ -75,26 +75,26 @@ class InvalidTransaction(OnlineStoreError):
 
 
 class NotOnline(OnlineStoreError):
-    """A view of the archive was asked for online."""
+    """An online request for a view of the archive."""
 
     status = 422
 
 
 class WriteRefused(OnlineStoreError):
-    """Somebody else than the stream wants to write state."""
+    """Feast tried to write; only the stream may write state."""
 
     status = 403
 
 
 class TollgateOnlineStore(OnlineStore):
-    """Answers by the serving kernel; the stream is the only writer, so Feast writes and deletes nothing here."""
+    """Answers with the serving kernel. The stream is the only writer: Feast writes and deletes nothing here."""
 
     def __init__(self) -> None:
         self._reader: ProfileReader | None = None
         self._making = threading.Lock()
 
     def now_ms(self) -> int:
-        """The moment that views of entities are answered for, milliseconds since 1970."""
+        """The time for which entity views are computed, milliseconds since 1970."""
         return time.time_ns() // 1_000_000
 
     def online_read(
@@ -104,7 +104,7 @@ class TollgateOnlineStore(OnlineStore):
         entity_keys: list[EntityKey],
         requested_features: list[str] | None = None,
     ) -> list[Row]:
-        """One row for each key: values as of now, and the event time of the entity's newest payment (of SCORING_VIEW the transaction's).
+        """One row per key: current values, and the event time of the entity's newest payment (for SCORING_VIEW: of the transaction).
 
         Raises:
             StateUnavailable, InvalidTransaction, NotOnline.
@@ -119,7 +119,7 @@ class TollgateOnlineStore(OnlineStore):
                 return _entity_rows(reader, entity, keys, self.now_ms(), requested_features)
         except ProfilesUnavailable as error:
             raise StateUnavailable(str(error)) from error
-        raise NotOnline(f"{table.name} is a view of the archive: ask for it with get_historical_features")
+        raise NotOnline(f"{table.name} is a view of the archive: use get_historical_features")
 
     def online_write_batch(
         self,
@@ -130,8 +130,8 @@ class TollgateOnlineStore(OnlineStore):
     ) -> None:
         """Raises: WriteRefused, always."""
         raise WriteRefused(
-            f"{table.name} is made of profiles that the stream alone writes: publish to `transactions` and `labels` instead;"
-            " `tollgate features rebuild` makes all state again from the log"
+            f"{table.name} is computed from profiles that only the stream writes: publish to `transactions` and `labels` instead;"
+            " `tollgate features rebuild` rebuilds all state from the log"
         )
 
     def update(
@@ -143,10 +143,10 @@ class TollgateOnlineStore(OnlineStore):
         entities_to_keep: Sequence[Any],
         partial: bool,
     ) -> None:
-        """Nothing to do: a view is a way to read, it has no storage of its own. What is applied never touches state."""
+        """Nothing to do: a view has no storage of its own. ``feast apply`` never changes state."""
 
     def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Any]) -> None:
-        """Nothing to do, as ``update``: `feast teardown` takes Feast's registry away, and no profile."""
+        """Nothing to do, as in ``update``: ``feast teardown`` deletes Feast's registry and no profile."""
 
     def _reader_of(self, config: TollgateOnlineStoreConfig) -> ProfileReader:
         with self._making:
@@ -183,7 +183,7 @@ def _transaction(text: str) -> Transaction:
 def _rows(
     rows: Matrix, moments: Sequence[datetime | None], names: list[str], requested: list[str] | None
 ) -> list[Row]:
-    """Rows (n, WIDTH) as Feast wants them, of those names that are asked for."""
+    """Rows (n, WIDTH) in Feast's form, with the requested names only."""
     asked = names if requested is None else frozenset(requested)
     wanted = [name for name in names if name in asked]
     values = rows[:, [INDEX[name] for name in wanted]]

@@ -1,8 +1,7 @@
-"""Who may write a partition's state, and how far it is applied: an epoch and a position per partition, beside the state.
+"""Leases: who may write a partition's state, and up to which offset it is applied (epoch and position per partition, in Redis).
 
-Taking a partition raises its epoch; every write WATCHes it, so that a worker that was frozen and lost its partitions
-cannot write when it wakes (EXEC fails). Positions are written in the same EXEC as the profiles: state and position
-are never apart.
+Leasing a partition raises its epoch. Every write WATCHes the epoch, so a worker that was frozen and lost its partitions cannot
+write when it wakes (EXEC fails). Positions are written in the same EXEC as the profiles, so state and position always match.
 """
 
 from __future__ import annotations
@@ -19,24 +18,24 @@ TopicPartition = tuple[str, int]
 
 
 class LeaseLost(Exception):
-    """Another worker took the partition: this one must not write its state any more."""
+    """Another worker leased the partition: this one must no longer write its state."""
 
 
 class ChunkOutOfOrder(Exception):
-    """A chunk does not begin where the leased position ends: something between is missing, or it was handled before."""
+    """A chunk does not start at the leased position: records are missing, or were handled before."""
 
 
 class StateRegressed(Exception):
-    """The store is behind what this worker wrote (it lost its last writes): start again from the store's position."""
+    """Redis is behind what this worker wrote (it lost its last writes): start again from the position in Redis."""
 
 
-#: set while the state is lost or being made again: nobody but the rebuild writes state, decisions go on without it.
-#: It does not expire: a rebuild that died half-way left profiles behind that only another one may overwrite.
+#: set while the state is lost or being rebuilt: only the rebuild writes state, and decisions are made without it. It does not expire:
+#: an interrupted rebuild leaves profiles that only another rebuild may overwrite.
 REBUILDING_KEY = "tollgate:state:rebuilding"
 
 
 class Shared(NamedTuple):
-    """Leases on their way to another process."""
+    """Leases in a form that can be passed to another process."""
 
     group: str
     epochs: dict[TopicPartition, bytes]
@@ -53,7 +52,7 @@ class Leases:
         self._positions: dict[TopicPartition, int] = {}
 
     def lease(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """Take partitions and learn where to start: 0 where nothing is known. Forgets what was leased before."""
+        """Lease partitions; returns the position of each, 0 where none is stored. Earlier leases are dropped."""
         commands: list[Command] = []
         for tp in partitions:
             commands += [("INCR", self._epoch_key(tp)), ("GET", self._position_key(tp))]
@@ -63,27 +62,27 @@ class Leases:
         return dict(self._positions)
 
     def known(self, partitions: Sequence[TopicPartition]) -> bool:
-        """Whether the store holds a position of any of these partitions; False for a store that lost everything."""
+        """Whether Redis holds a position of any of these partitions; False if it lost everything."""
         return any(position is not None for position in self.stored(partitions).values())
 
     def stored(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int | None]:
-        """How far the store says that each partition is applied, whoever holds it; None where nothing is known."""
+        """The stored position of each partition, whoever holds its lease; None where none is stored."""
         (values,) = self._client.with_retry([self.ask_stored(partitions)])
         return {
             tp: None if value is None else int(value) for tp, value in zip(partitions, values, strict=True)
         }
 
     def ask_stored(self, partitions: Sequence[TopicPartition]) -> Command:
-        """The command behind ``stored``, for who reads state and how far it is applied at one moment."""
+        """The command of ``stored``, for callers that read state and positions in one round trip."""
         return ("MGET", *(self._position_key(tp) for tp in partitions))
 
     def share(self) -> Shared:
-        """What was leased, for other processes that write for this one: they hold it as ``Leases.shared``."""
+        """These leases, for processes that write on behalf of this one (``Leases.shared``)."""
         return Shared(self._group, dict(self._epochs), dict(self._positions))
 
     @classmethod
     def shared(cls, client: RespClient, what: Shared) -> Leases:
-        """The leases of another process of the same work; whoever leases next shuts out both."""
+        """The leases of another process of the same job; the next ``lease`` of these partitions locks both out."""
         leases = cls(client, what.group)
         leases._epochs, leases._positions = dict(what.epochs), dict(what.positions)
         return leases
@@ -93,11 +92,11 @@ class Leases:
         return [("SET", self._position_key(tp), position) for tp, position in positions.items()]
 
     def forget(self, partitions: Sequence[TopicPartition]) -> list[Command]:
-        """Commands that take positions away. Epochs stay: a worker of before must never hold one that counts again."""
+        """Commands that delete positions. Epochs stay: an old worker must never hold an epoch that is valid again."""
         return [("DEL", *(self._position_key(tp) for tp in partitions))]
 
     def look(self, partitions: Sequence[TopicPartition]) -> list[Command]:
-        """The command to send before a read of state whose writes come later; its reply is for ``check_look``."""
+        """The command to send before reading state that is written back later; its reply is for ``check_look``."""
         epochs, positions = map(self._epoch_key, partitions), map(self._position_key, partitions)
         return [("MGET", *epochs, *positions)]
 
@@ -107,7 +106,7 @@ class Leases:
         values: Sequence[bytes | None],
         known: Mapping[TopicPartition, int],
     ) -> None:
-        """Compare the reply of ``look`` with what this worker holds, while writes of its own may be under way.
+        """Compare the reply of ``look`` with this worker's leases, while its own writes may be under way.
 
         ``known``: positions that were written when ``look`` was sent. Raises: LeaseLost, StateRegressed.
         """
@@ -115,7 +114,7 @@ class Leases:
             self._compare(tp, values[index], int(values[len(partitions) + index] or 0), known[tp])
 
     def positions(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """How far each partition's state is written, as far as this worker knows; 0 for those of another."""
+        """The position that this worker wrote last for each partition; 0 for partitions that it does not hold."""
         return {tp: self._positions.get(tp, 0) for tp in partitions}
 
     def write(
@@ -125,7 +124,7 @@ class Leases:
         writes: Sequence[Command],
         positions: Mapping[TopicPartition, int],
     ) -> None:
-        """``guard``, ``check`` and ``commit`` of a chunk. Raises: what they raise."""
+        """``guard``, ``check`` and ``commit`` for a chunk. Raises the errors of ``check`` and ``commit``."""
         self.check(partitions, self._client.with_retry(self.guard(partitions)), starts)
         self.commit(partitions, writes, positions)
 
@@ -140,14 +139,14 @@ class Leases:
         replies: Sequence[Any],
         starts: Mapping[TopicPartition, int] | None = None,
     ) -> None:
-        """Compare the replies of ``guard`` with what this worker holds.
+        """Compare the replies of ``guard`` with this worker's leases.
 
-        ``starts``: where the fetch stood before each partition's first record. Offsets may have gaps, so a first record's
-        offset says nothing; where the fetch stood must be the leased position.
+        ``starts``: the fetch position before each partition's first record; it must be the leased position. Offsets may have gaps, so
+        the first record's own offset cannot be compared.
 
         Raises:
-            LeaseLost: the epoch moved on, or another worker's position is stored. StateRegressed: the position is behind.
-            ChunkOutOfOrder: ``starts`` does not go on from the leased position.
+            LeaseLost: the epoch was raised, or another worker's position is stored. StateRegressed: the position is behind.
+            ChunkOutOfOrder: ``starts`` is not the leased position.
         """
         values = replies[1]
         for index, tp in enumerate(partitions):
@@ -171,9 +170,9 @@ class Leases:
             raise StateRegressed(f"{tp[0]}[{tp[1]}]: state is at {stored}, this worker wrote {written}")
 
     def verify(self) -> None:
-        """Look, between chunks, whether the store still holds what this worker wrote: in quiet times no chunk would ask.
+        """Check between chunks that Redis still holds what this worker wrote; without traffic no chunk would check it.
 
-        A partition that another worker has taken is no loss, and a store that does not answer is asked again.
+        A partition that another worker leased is not a loss. If Redis does not answer, the next call checks again.
 
         Raises:
             StateRegressed: the store is behind.
@@ -200,10 +199,10 @@ class Leases:
         writes: Sequence[Command],
         positions: Mapping[TopicPartition, int],
     ) -> None:
-        """MULTI: ``writes`` and the new positions, all or nothing. After a broken connection, or while the store takes no writes: again, by value.
+        """Write ``writes`` and the new positions in one MULTI/EXEC. Retried when the connection breaks or Redis takes no writes.
 
         Raises:
-            LeaseLost: another worker took a partition meanwhile. StateRegressed: the store lost writes.
+            LeaseLost: another worker leased a partition meanwhile. StateRegressed: Redis lost writes.
             StoreUnavailable: Redis did not come back in time.
         """
         block: list[Command] = [
@@ -225,14 +224,12 @@ class Leases:
         block: list[Command],
         positions: Mapping[TopicPartition, int],
     ) -> Any:
-        """The connection broke, or nothing can be written now: EXEC may have happened. The values are absolute, so
-        writing them again is safe, as often as it takes.
-        """
+        """Retry a commit of which EXEC may have happened. All values are absolute, so writing them again is safe."""
 
         def attempt() -> list[Any]:
             replies = self._client.call(self.guard(partitions))
             values = replies[1][len(partitions) :]
-            # where no position is written nothing tells
+            # without a position to write, there is nothing to compare
             if positions and all(
                 int(value or 0) >= positions[tp] for tp, value in zip(partitions, values, strict=True)
             ):

@@ -1,6 +1,6 @@
-"""Where an id belongs: the partition of `transactions` on which a card's payments meet, and that of `entities` for everything else.
+"""Computes partitions: a card's partition of `transactions`, any other entity's partition of `entities`.
 
-Both are computed for a whole batch at once, from the ids as one run of UTF-8.
+Both are computed for a whole batch at once, from the ids as one UTF-8 buffer.
 
 Source: Apache Kafka ``org.apache.kafka.common.utils.Utils.murmur2`` and ``toPositive(hash) % partitions``; CRC-32 as in
 ISO 3309 (the polynomial of zlib).
@@ -22,7 +22,7 @@ Partitions = npt.NDArray[np.int64]
 
 
 class Names(NamedTuple):
-    """n ids as one run of UTF-8; ``ends`` (n + 1,) says where each begins, and where the last one ends."""
+    """n ids in one UTF-8 buffer; id k is ``text[ends[k]:ends[k + 1]]``, ``ends`` has n + 1 entries."""
 
     text: Bytes
     ends: npt.NDArray[np.int64]
@@ -43,8 +43,8 @@ def ids_together(*columns: Sequence[str | None]) -> list[Ids]:
 
 
 def names_of(ids: Sequence[str]) -> Names:
-    """Ids as bytes, in their order."""
-    # encoded in one go, at half the cost; an id that holds a line's end itself shows in their number
+    """The ids in one buffer, in their order."""
+    # joined by line ends and encoded at once, at half the cost; an id that contains a line end changes the count
     lines = np.frombuffer(bytearray("\n".join(ids).encode()), dtype=np.uint8)
     breaks = np.flatnonzero(lines == _LINE)
     if len(breaks) != len(ids) - 1:
@@ -59,12 +59,12 @@ def _names_one_by_one(ids: Sequence[str]) -> Names:
     encoded = [name.encode() for name in ids]
     ends = np.zeros(len(encoded) + 1, dtype=np.int64)
     np.cumsum([len(name) for name in encoded], out=ends[1:])
-    # of the same type as above: arrays that cannot be written to would be compiled for once more
+    # writable, as above: Numba would compile again for read-only arrays
     return Names(np.frombuffer(bytearray(b"".join(encoded)), dtype=np.uint8), ends)
 
 
 def partitions_of(keys: Sequence[str], partitions: int) -> Partitions:
-    """The partition of each key, as a topic's own producers place it by default; (n,)."""
+    """The partition of each key by Kafka's default partitioner; (n,)."""
     return key_partitions(names_of(keys), partitions)
 
 
@@ -76,7 +76,7 @@ def key_partitions(names: Names, partitions: int) -> Partitions:
 
 
 def entity_partitions(entity: str, names: Names, partitions: int) -> Partitions:
-    """As ``entity_partition``, of n ids of one kind of entity; (n,)."""
+    """``entity_partition`` of n ids of one kind of entity; (n,)."""
     out = np.empty(len(names.ends) - 1, dtype=np.int64)
     _place_entities(names.text, names.ends, np.uint32(crc32(f"{entity}:".encode())), _CRC, partitions, out)
     return out
@@ -90,12 +90,12 @@ def text_hashes(names: Names) -> npt.NDArray[np.uint32]:
 
 
 def entity_partition(entity: str, entity_id: str, partitions: int) -> int:
-    """The partition of `entities` that one merchant, device, ip, customer or card's fraud history lives on."""
+    """The partition of `entities` of a merchant, device, ip, customer, or a card's fraud history."""
     return crc32(f"{entity}:{entity_id}".encode()) % partitions
 
 
 def _crc_table() -> npt.NDArray[np.uint32]:
-    """What each byte does to the checksum, uint32 (256,)."""
+    """CRC-32 table, uint32 (256,)."""
     table = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         table = np.where(table & 1, (table >> 1) ^ np.uint32(0xEDB88320), table >> 1)
@@ -113,7 +113,7 @@ def _place_keys(text: Any, ends: Any, partitions: int, out: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def _place_entities(text: Any, ends: Any, begun: int, table: Any, partitions: int, out: Any) -> None:
-    """``begun``: the checksum of what stands before each id."""
+    """``begun``: checksum of the prefix of every id."""
     for i in range(out.shape[0]):
         out[i] = np.int64(_crc32(text, ends[i], ends[i + 1], begun, table)) % partitions
 

@@ -1,4 +1,4 @@
-"""One read for a batch: which profiles its transactions need, the commands that fetch them, the arenas that hold them."""
+"""Reads all profiles of a batch in one round trip: which profiles are needed, the commands that fetch them, their arenas."""
 
 from __future__ import annotations
 
@@ -48,22 +48,20 @@ class HasEntities(Protocol):
 
 
 class StoreRefused(Exception):
-    """The store answered a read with an error."""
+    """Redis answered a read with an error."""
 
 
 SHARED_ENTITY_VIEWS = (MERCHANT_STATE, DEVICE_STATE, IP_STATE)
-#: keys of one command: what comes in time of a large batch is used, and others' commands come in between
+#: keys in one command, so that replies to a large batch that come in time are used, and other clients' commands run in between
 MAX_KEYS = 64
-#: of the columns card, customer, merchant, device, ip: which one a view's profiles belong to
+#: view -> column of its entity in (card, customer, merchant, device, ip)
 _COLUMNS = {
     CARD_STATE: 0, CARD_FRAUDS: 0, CUSTOMER_STATE: 1, CUSTOMER_FRAUDS: 1, MERCHANT_STATE: 2, DEVICE_STATE: 3, IP_STATE: 4,
 }  # fmt: skip
 
 
 class _Read(NamedTuple):
-    """One command: a view of n entities, in the order of their kind from ``first`` on. Their profiles go to an arena that holds
-    those of the kind from ``begin`` on.
-    """
+    """One command: a view of n entities of one kind, from its ``first`` on. In the arena, profiles of this kind start at ``begin``."""
 
     view: View
     ids: list[str]
@@ -75,8 +73,8 @@ class _Read(NamedTuple):
 class Gather:
     """Profiles of one batch of n transactions. Build, send ``commands``, ``load`` the replies, ``compute``.
 
-    ``cards``, ``customers``, ``shared_entities`` and ``frauds`` are arenas in order of first appearance (frauds: those of cards, then
-    those of customers). Which transaction uses which slot, -1 for an absent id: ``card_slots`` and ``customer_slots`` (n,),
+    ``cards``, ``customers``, ``shared_entities`` and ``frauds`` are arenas in order of first appearance (frauds: cards first, then
+    customers). The slots of each transaction, -1 for an absent id: ``card_slots`` and ``customer_slots`` (n,),
     ``shared_entity_slots`` (n, 3: merchant, device, ip), ``fraud_slots`` (n, 2: card, customer).
     """
 
@@ -110,16 +108,16 @@ class Gather:
         self.frauds = new_arena(FRAUDS, len(cards) + len(customers))
 
     def commands(self, partitions: int) -> list[Command]:
-        """MGETs of each view of which profiles are needed; ``partitions``: of the topics by which state is kept."""
+        """MGETs of each view that is needed; ``partitions``: per topic."""
         return [pack_mget(read.view, read.ids, partitions) for read in self._reads()]
 
     @property
     def reads(self) -> int:
-        """Replies to ``commands``."""
+        """Number of replies to ``commands``."""
         return len(self._reads())
 
     def unread(self, answered: int) -> npt.NDArray[np.bool_]:
-        """Which profiles are not in the first ``answered`` replies of ``commands``, (n, 5): of card, customer, merchant, device, ip."""
+        """Profiles that the first ``answered`` replies lack, bool (n, 5): card, customer, merchant, device, ip."""
         before = [len(ids) for ids in self._shared_entities.values()]
         shared = self.shared_entity_slots - np.cumsum([0, *before[:2]])
         slots = np.column_stack([self.card_slots, self.customer_slots, shared])
@@ -131,10 +129,10 @@ class Gather:
         return late
 
     def load(self, replies: Sequence[Any]) -> None:
-        """Fill the arenas from the replies of ``commands``, or from the first of them.
+        """Fill the arenas from the replies of ``commands``, or from the first few of them.
 
         Raises:
-            StoreRefused: a reply is an error. ProfileError: bytes that are no profile that this code reads.
+            StoreRefused: a reply is an error. ProfileError: a value is not a profile that this code reads.
         """
         for read, reply in zip(self._reads(), replies, strict=False):
             if isinstance(reply, hiredis.ReplyError):
@@ -142,7 +140,7 @@ class Gather:
             read_profiles(read.arena, np.arange(len(reply)) + read.begin + read.first, reply)
 
     def _reads(self) -> list[_Read]:
-        """In the order in which a deadline that is near leaves them out: what cards and customers did comes first."""
+        """Most important first (cards and customers): a near deadline drops reads from the end."""
         cards, customers = list(self.card_ids), list(self.customer_ids)
         every = [
             *_pieces(CARD_STATE, cards, self.cards, 0),
@@ -160,9 +158,9 @@ class Gather:
     def compute(
         self, columns: Payments, *, apply: bool
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-        """Features of the batch, float32 (n, WIDTH), and ``seen`` as ``features.engine.fill_features`` says, uint8 (n,).
+        """Features of the batch, float32 (n, WIDTH), and ``seen`` of ``features.engine.fill_features``, uint8 (n,).
 
-        With ``apply`` the cards' arena afterwards holds the batch.
+        With ``apply`` the batch is also applied to the cards' arena.
         """
         return computed(columns, self._places(), self._profiles(), apply=apply)
 

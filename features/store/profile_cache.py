@@ -1,8 +1,8 @@
-"""Profiles kept in memory by the process that writes them: read from the store once, after that only written.
+"""Cache of profiles in the process that writes them: each is read from Redis once and then only written.
 
-A partition's state has one writer (decision 4), so what that writer has read or written is what the store holds, for as
-long as it holds the partition. Entities whose partition belongs to another worker are read again with every batch.
-Reading was half of the store's work and a third of the processor's.
+A partition's state has one writer (decision 4), so while this worker holds a partition, Redis holds what this worker read or wrote
+last. Entities on another worker's partitions are read again with every batch. Without the cache, reads take half of Redis' work
+and a third of the processor's.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ from features.store.views import (
     View,
 )
 
-#: what profiles may take in memory between batches; beyond it the largest kind is forgotten and read again as it comes
+#: bytes that profiles may take between batches; above this the largest kind is dropped and read again when needed
 BUDGET_BYTES = 1 << 30
-#: room beside it for what one batch brings; more than that makes an arena grow
+#: additional slots for the new entities of one batch; with more of them an arena grows
 BATCH_ROOM = 8_192
-#: profiles to which nothing was applied yet, as words: NumPy sets records field by field
+#: empty profiles as words: NumPy assigns records field by field, which is slower
 _EMPTY = {dtype: words_of(new_arena(dtype, 1))[0] for dtype in (PAYER, SHARED_ENTITY, FRAUDS)}
-#: the arenas, and the kinds of entities in each; the frauds of cards and customers lie in one of their own
+#: arena -> the kinds of entities in it; the frauds of cards and customers have one more arena
 _KEPT = {"card": ("card",), "customer": ("customer",), "shared_entity": ("merchant", "device", "ip")}
 _DTYPES = {"card": PAYER, "customer": PAYER, "shared_entity": SHARED_ENTITY}
 
 
 class _Table:
-    """The entities of one kind that are here, and which of them must be read before the batch at hand is computed."""
+    """The cached entities of one kind, and which of them must be read before the current batch is computed."""
 
     def __init__(self, entity: str, views: tuple[View, ...], shared: tuple[View, ...]) -> None:
-        """``views``: all that is kept of such an entity. ``shared``: those that its partition of `entities` writes."""
+        """``views``: all views of such an entity. ``shared``: those that the writer of its `entities` partition writes."""
         self.entity, self.views, self.shared = entity, views, shared
         self.clear()
 
@@ -59,7 +59,7 @@ class _Table:
         self.names: list[str] = []
         self.homes: npt.NDArray[np.int64] = np.full(1024, -1)
         self.missing: list[int] = []
-        #: slots of entities whose partition of `entities` another worker holds; those of the batch at hand
+        #: slots of entities on other workers' partitions of `entities`: all of them, and those in the current batch
         self.foreign: set[int] = set()
         self.stale: set[int] = set()
 
@@ -75,7 +75,7 @@ class _Table:
         for i, home in zip(unknown.tolist(), homes.tolist(), strict=True):
             slot = self._slots.add(hashes[i], len(self.names))
             if slot == len(self.names):
-                # else it came a second time in this batch
+                # otherwise the id was added earlier in this batch
                 self._add(ids[i] or "", home)
                 fresh.append(slot)
             found[i] = slot
@@ -101,7 +101,7 @@ class EntityIds(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """What one command reads: a view of the entities that have ``slots``."""
+    """One read command: a view of the entities in ``slots``."""
 
     slots: Sequence[int]
     view: View
@@ -110,8 +110,8 @@ class _Read(NamedTuple):
 class ProfileCache:
     """Profiles of one worker. For each batch: ``begin_batch``, ``slots`` (or ``places``), send ``reads``, ``load`` the replies.
 
-    A slot belongs to an entity until its kind is forgotten, at ``begin_batch`` at the earliest. Whoever changes a profile
-    here must write it to the store in the order of batches, or end: and before anything is read again that was forgotten.
+    A slot belongs to an entity until ``begin_batch`` drops its kind. A caller that changes a profile here must write it to Redis, in
+    the order of batches and before a dropped kind is read again, or end the process.
     """
 
     def __init__(
@@ -121,8 +121,8 @@ class ProfileCache:
         clock: Callable[[], float] = time.time,
         room: int = BATCH_ROOM,
     ) -> None:
-        """``partitions``: of the topics by which state is kept; ``clock`` gives seconds since 1970; ``room``: for how many more
-        of each kind there is place at first.
+        """``partitions``: per topic; ``budget_bytes`` bounds the profiles between batches; ``clock``: seconds since 1970; ``room``:
+        initial slots of each kind beyond the budget.
         """
         self.partitions = partitions
         self._room = room
@@ -141,13 +141,13 @@ class ProfileCache:
         self._arenas["frauds"] = np.zeros(len(self._arenas["card"]) + len(self._arenas["customer"]), FRAUDS)
 
     def begin_session(self, owned: Iterable[int]) -> None:
-        """Forget everything; from now on this worker writes these partitions of `entities` and nobody else does."""
+        """Drop everything; from now on this worker alone writes the ``owned`` partitions of `entities`."""
         self._owned = frozenset(owned)
         for table in self._tables.values():
             table.clear()
 
     def begin_batch(self) -> bool:
-        """What was read for the batch before is here; a kind that has grown too large is forgotten, and True returned."""
+        """Start a batch, after the previous one is loaded. Above the budget, drops the largest kinds and returns True."""
         self._asked = []
         forgot = False
         while True:
@@ -158,7 +158,7 @@ class ProfileCache:
             largest = max(_KEPT, key=lambda name: used[name])
             for entity in _KEPT[largest]:
                 self._tables[entity].clear()
-            # a new one, so that the machine gets its memory back
+            # a new arena, so that the old one's memory is freed
             self._arenas[largest] = self._new_arena(largest)
 
     def slots(self, entity: str, ids: Sequence[str | None]) -> Slots:
@@ -183,7 +183,7 @@ class ProfileCache:
         return Places(cards, customers, shared_entities, frauds)
 
     def reads(self) -> list[Command]:
-        """MGETs of each view of which there are entities that are not here, or that another worker writes."""
+        """MGETs of the current batch's entities that are not cached, or that another worker writes."""
         commands: list[Command] = []
         for table in self._tables.values():
             self._make_room(table)
@@ -198,10 +198,10 @@ class ProfileCache:
         return commands
 
     def load(self, replies: Sequence[Any]) -> None:
-        """Take the replies of ``reads``.
+        """Store the replies to ``reads``.
 
         Raises:
-            StoreRefused: a reply is an error. ProfileError: bytes that are no profile that this code reads.
+            StoreRefused: a reply is an error. ProfileError: a value is not a profile that this code reads.
         """
         for (slots, view), reply in zip(self._asked, replies, strict=True):
             if isinstance(reply, hiredis.ReplyError):
@@ -211,13 +211,13 @@ class ProfileCache:
             read_profiles(arena, places, reply)
 
     def write(self, view: View, slots: Slots) -> Packed:
-        """The MSET that writes a view of the entities that have ``slots``."""
+        """The MSET that writes a view of the entities in ``slots``."""
         arena, places = self.profiles_of(view, slots)
         names = self.names(view.entity, slots.tolist())
         return pack_mset(view, names, arena, places, self.partitions, day_of(self._clock()))
 
     def profiles_of(self, view: View, slots: Slots) -> tuple[Arena, Slots]:
-        """The arena that holds a view's profiles, and where in it each slot's profile lies."""
+        """The arena of a view, and the index in it of each slot's profile."""
         if view in (CARD_STATE, CUSTOMER_STATE):
             return self._arenas[view.entity], slots
         if view in (CARD_FRAUDS, CUSTOMER_FRAUDS):
@@ -225,16 +225,16 @@ class ProfileCache:
         return self._arenas["shared_entity"], _interleaved(slots, _SHARED_ENTITIES[view.entity], 3)
 
     def profiles(self) -> Profiles:
-        """All arenas, as the kernels take them."""
+        """All arenas, in the kernels' form."""
         return Profiles(*(self._arenas[name] for name in ("card", "customer", "shared_entity", "frauds")))
 
     def names(self, entity: str, slots: Collection[int]) -> list[str]:
-        """The ids of slots."""
+        """The ids of the entities in ``slots``."""
         names = self._tables[entity].names
         return [names[slot] for slot in slots]
 
     def homes(self, entity: str, slots: Slots) -> npt.NDArray[np.int64]:
-        """The partition of `entities` of each slot's entity, (n,), -1 where there is none."""
+        """The partition of `entities` of each slot's entity, (n,), -1 for slot -1."""
         homes: npt.NDArray[np.int64] = np.where(slots >= 0, self._tables[entity].homes[slots], -1)
         return homes
 
@@ -242,7 +242,7 @@ class ProfileCache:
         return sum(len(self._tables[entity].names) for entity in _KEPT[arena]) * _DTYPES[arena].itemsize
 
     def _new_arena(self, name: str) -> Arena:
-        # pages are taken from the machine only when they are first written
+        # the operating system allocates pages only when they are first written
         kinds = len(_KEPT[name])
         return np.zeros(kinds * (self._budget // _DTYPES[name].itemsize + self._room), _DTYPES[name])
 
@@ -259,6 +259,6 @@ _SHARED_ENTITIES = {"merchant": 0, "device": 1, "ip": 2}
 
 
 def _interleaved(slots: Slots, kind: int, kinds: int) -> Slots:
-    """Slots of one of several kinds that share an arena; -1 stays."""
+    """Arena indices of slots of one of ``kinds`` kinds that share an arena; -1 stays."""
     out: Slots = np.where(slots >= 0, slots * kinds + kind, -1)
     return out

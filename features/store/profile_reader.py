@@ -1,6 +1,6 @@
 """Reads several profiles in one round trip, for callers off the hot path.
 
-Who needs profiles depends on ``ProfileReader`` alone and not on how state is stored.
+Callers depend on ``ProfileReader`` only, not on how state is stored.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from features.store.state_versions import ASK_WHOLE, is_whole
 
 
 class ProfilesUnavailable(Exception):
-    """The profiles cannot be read now, or are not whole; the text says why."""
+    """The profiles cannot be read now, or are incomplete (rebuild); the text says why."""
 
 
 class Named(NamedTuple):
-    """Which entities are asked for; an empty id names none."""
+    """The requested entities; an empty id requests none."""
 
     card_id: str = ""
     customer_id: str = ""
@@ -31,22 +31,22 @@ class Named(NamedTuple):
 
 
 class ProfileReader(Protocol):
-    """Where profiles come from."""
+    """A source of profiles."""
 
     def read(self, wanted: Sequence[HasEntities]) -> Gather:
-        """The profiles of all entities that are named, with their applied offsets, and which row uses which.
+        """The profiles of all requested entities, with their applied offsets and the slots of each row.
 
         Raises:
-            ProfilesUnavailable: they cannot be read, or are not whole.
+            ProfilesUnavailable: they cannot be read, or are incomplete.
         """
         ...
 
 
 class RedisProfiles:
-    """A ProfileReader on the stack's Redis. For several threads at once; a forked process gets a connection of its own."""
+    """A ProfileReader on the stack's Redis. Thread-safe; a forked process opens its own connection."""
 
     def __init__(self, address: str, partitions: int, timeout_s: float) -> None:
-        """``address``: ``redis://host:port`` or ``unix:///path``; ``partitions``: of the stack's topics; ``timeout_s`` bounds every read. Connects when first asked."""
+        """``address``: ``redis://host:port`` or ``unix:///path``; ``partitions``: per topic; ``timeout_s`` bounds every read. Connects on first use."""
         self._address, self._partitions, self._timeout_s = address, partitions, timeout_s
         self._lock = threading.Lock()
         self._connect()
@@ -66,7 +66,7 @@ class RedisProfiles:
                 raise StoreRefused(str(whole))
             if not is_whole(whole):
                 raise ProfilesUnavailable(
-                    "the state is being made again from the log (`tollgate status` says how far it is)"
+                    "the state is being rebuilt from the log (`tollgate status` shows the progress)"
                 )
             gather.load(replies)
         except (StoreUnavailable, StoreRefused, ProfileError) as error:

@@ -1,7 +1,7 @@
 """A small blocking Redis client for the hot path: commands packed by hiredis, one write and one read per round.
 
-redis-py's pipeline costs 10-20 us a command on the client, this 2-3 (decision 1). It retries nothing by itself except
-in ``with_retry``: only the caller knows what may be repeated.
+redis-py's pipeline costs the client 10 to 20 us a command, this one 2 to 3 (decision 1). It retries only in ``with_retry``,
+because only the caller knows which commands may be repeated.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ logger = logging.getLogger(__name__)
 
 
 class Packed(NamedTuple):
-    """Commands that a hot path has packed itself, and how many they are."""
+    """Commands that the caller has packed itself, and their number."""
 
     data: bytes
     commands: int
 
 
-#: a command's parts, or many commands that are packed already
+#: the parts of one command, or several packed commands
 Command = tuple[Any, ...] | Packed
 #: first and last pause between attempts to reach Redis, seconds
 BACK_OFF_FIRST_S, BACK_OFF_LAST_S = 0.02, 1.0
-#: Redis may be away, or its disk full, this long before the caller gives up and its process is restarted
+#: seconds that Redis may be down, or its disk full, before the caller gives up and its process is restarted
 GIVE_UP_S = 150.0
 SAY_EVERY_S = 10.0
-#: a reader moves what it holds to the front with each reply it gives: fed with all of a large answer it moves megabytes
+#: bytes given to the parser at once: with each reply it moves its whole remaining buffer to the front
 FEED_BYTES = 16_384
-#: error replies that mean "not now"; MISCONF: its append-only file cannot be written, nearly always a full disk
+#: error replies that are temporary; MISCONF: the append-only file cannot be written, nearly always because the disk is full
 NOT_NOW = ("LOADING", "MASTERDOWN", "READONLY", "MISCONF")
 
 
 def pack(commands: Sequence[Command]) -> bytes:
-    """Commands as the bytes that go to Redis."""
+    """Commands as bytes of the Redis protocol."""
     pack_one = hiredis.pack_command
     return b"".join([command.data if type(command) is Packed else pack_one(command) for command in commands])
 
 
 def replies_to(commands: Sequence[Command]) -> int:
-    """How many replies commands have."""
+    """The number of replies to these commands."""
     return sum(command.commands if type(command) is Packed else 1 for command in commands)
 
 
 def pack_sets(pairs: Iterable[tuple[bytes, bytes]], keep_s: int) -> Packed:
-    """One SET with an expiry for each (key, value), in one go: as commands of their own they cost five times as much."""
+    """One SET with an expiry for each (key, value), packed together: five times as fast as packing single commands."""
     line = b"*5\r\n$3\r\nSET\r\n$%%d\r\n%%b\r\n$%%d\r\n%%b\r\n$2\r\nEX\r\n$%d\r\n%d\r\n" % (
         len(str(keep_s)),
         keep_s,
@@ -61,10 +61,10 @@ def pack_sets(pairs: Iterable[tuple[bytes, bytes]], keep_s: int) -> Packed:
 
 
 def replies_in(reader: hiredis.Reader, data: bytes) -> Iterator[Any]:
-    """The replies that are whole now that ``data`` has come in; what is left of it stays in the reader.
+    """The replies that ``data`` completes; an incomplete rest stays in the reader.
 
     Raises:
-        hiredis.ProtocolError: this is no Redis.
+        hiredis.ProtocolError: the data is not the Redis protocol.
     """
     for start in range(0, len(data), FEED_BYTES):
         reader.feed(data, start, min(FEED_BYTES, len(data) - start))
@@ -73,14 +73,14 @@ def replies_in(reader: hiredis.Reader, data: bytes) -> Iterator[Any]:
 
 
 class StoreUnavailable(Exception):
-    """Redis cannot be reached, is loading, takes no writes, or broke off; what was sent may or may not have been done."""
+    """Redis is unreachable, loading, refuses writes, or closed the connection; the commands may or may not have been executed."""
 
 
 def accepted(replies: Sequence[Any], then: str = "") -> Sequence[Any]:
-    """The replies, none of which is an error.
+    """The replies, after a check that none is an error.
 
     Raises:
-        StoreUnavailable: one is; ``then`` says what to do about it.
+        StoreUnavailable: a reply is an error; ``then`` says what the user should do.
     """
     refused = [str(reply) for reply in replies if isinstance(reply, Exception)]
     if refused:
@@ -90,10 +90,10 @@ def accepted(replies: Sequence[Any], then: str = "") -> Sequence[Any]:
 
 
 def patiently(attempt: Callable[[], list[Any]], give_up_s: float = GIVE_UP_S) -> list[Any]:
-    """``attempt`` again and again with growing pauses while it raises StoreUnavailable; says what it waits for.
+    """Repeat ``attempt`` with growing pauses while it raises StoreUnavailable; logs what it waits for.
 
     Raises:
-        StoreUnavailable: not within ``give_up_s``.
+        StoreUnavailable: no success within ``give_up_s``.
     """
     began = time.monotonic()
     pause, say_at, said = BACK_OFF_FIRST_S, began + BACK_OFF_LAST_S, False
@@ -116,7 +116,7 @@ def patiently(attempt: Callable[[], list[Any]], give_up_s: float = GIVE_UP_S) ->
 
 
 def scanned(client: RespClient, option: str, value: str | bytes, step: int) -> Iterator[list[bytes]]:
-    """Keys that SCAN finds with ``option`` (MATCH, TYPE) ``value``, about ``step`` looked at in a round. What it gives twice is twice here.
+    """Keys that SCAN finds with ``option`` (MATCH, TYPE) ``value``, about ``step`` keys checked per round. A key may come twice.
 
     Raises:
         StoreUnavailable: Redis did not come back in time.
@@ -131,7 +131,7 @@ def scanned(client: RespClient, option: str, value: str | bytes, step: int) -> I
 
 
 class RespClient:
-    """One connection, made when first needed and again after an error. Not for use by several threads at once."""
+    """One connection, opened on first use and again after an error. Not thread-safe."""
 
     def __init__(self, address: str, timeout_s: float = 5.0) -> None:
         """``address``: ``unix:///path`` or ``redis://host:port``; ``timeout_s`` bounds every read and write."""
@@ -156,15 +156,15 @@ class RespClient:
             raise StoreUnavailable(f"Redis at {self._address}: {error}") from error
 
     def with_retry(self, commands: Sequence[Command], give_up_s: float = GIVE_UP_S) -> list[Any]:
-        """``call`` again and again with growing pauses until it works; only for commands that may be repeated.
+        """Repeat ``call`` with growing pauses until it succeeds; only for commands that may be repeated.
 
         Raises:
-            StoreUnavailable: not within ``give_up_s``.
+            StoreUnavailable: no success within ``give_up_s``.
         """
         return patiently(lambda: self.call(commands), give_up_s)
 
     def close(self) -> None:
-        """Drop the connection; the next call makes a new one."""
+        """Close the connection; the next call opens a new one."""
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.close()
@@ -184,7 +184,7 @@ class RespClient:
                     raise ConnectionRefusedError(str(reply))
                 replies.append(reply)
         if len(replies) > wanted:
-            raise hiredis.ProtocolError(f"{len(replies)} answers to {wanted} commands")
+            raise hiredis.ProtocolError(f"{len(replies)} replies to {wanted} commands")
         return replies
 
     def _connect(self) -> socket.socket:

@@ -1,8 +1,8 @@
-"""Maps ids to slots for a whole batch, in one compiled loop. A dict of strings takes four times as long when it is large.
+"""Maps ids to slots for a whole batch, in one compiled loop. A large dict of strings takes four times as long.
 
-A dict's look-up waits for memory three times (index, entry, the string itself), one after the other; here it is once, and the
-processor waits for several ids at a time. Ids are known by a keyed 128-bit hash (SipHash-1-3-128): for two of 100 million
-to be taken for each other has a chance of 1e-23, and nobody can choose ids that are without the key.
+A dict waits for memory three times per look-up (index, entry, string), one after the other. Here it is once, and the CPU loads
+several ids at a time. Ids are compared by a keyed 128-bit hash (SipHash-1-3-128): the probability that any two of 100 million ids
+collide is 1e-23, and without the key nobody can choose ids that collide.
 
 Source: Aumasson, Bernstein, "SipHash: a fast short-input PRF", 2012; the 128-bit output as in its reference code.
 """
@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-#: entries are 2 ** k, and at most half of them are used
+#: first number of entries: a power of two; at most half of them are used
 FIRST_SIZE = 1 << 12
-#: which key slot says that an entry is free
+#: slot of a free entry
 _FREE = -1
 _C1, _C2 = np.uint64(0x736F6D6570736575), np.uint64(0x646F72616E646F6D ^ 0xEE)
 _C3, _C4 = np.uint64(0x6C7967656E657261), np.uint64(0x7465646279746573)
@@ -29,7 +29,7 @@ Slots = npt.NDArray[np.int64]
 
 
 class SlotTable:
-    """Slots by id. Ids come as UTF-8 in one run: ``text``, and ``ends`` (n + 1,) that say where each begins and ends."""
+    """Slots by id. Ids come in one UTF-8 buffer ``text``, with their bounds ``ends`` (n + 1,)."""
 
     def __init__(self, key: tuple[int, int] | None = None) -> None:
         """``key``: two numbers of 64 bits; chosen at random unless given."""
@@ -39,14 +39,14 @@ class SlotTable:
         self._hashes, self._slots = _empty(FIRST_SIZE)
 
     def find(self, text: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]) -> tuple[Slots, Hashes]:
-        """The slot of each id, int64 (n,): -1 where the id is empty, -2 where it is not known; and its hash, (n, 2), for ``add``."""
+        """The slot of each id, int64 (n,): -1 for an empty id, -2 for an unknown one; and its hash, (n, 2), for ``add``."""
         n = len(ends) - 1
         slots, hashes = np.empty(n, dtype=np.int64), np.empty((n, 2), dtype=np.uint64)
         _find(text, ends, self._key, self._hashes, self._slots, slots, hashes)
         return slots, hashes
 
     def add(self, hashes: Hashes, slot: int) -> int:
-        """Give the id that has this hash (2,) a slot, unless it has one; the slot that it has."""
+        """Assign ``slot`` to the id with this hash (2,), unless it has one; returns the id's slot."""
         if 2 * self._used >= len(self._slots):
             before, slots = self._hashes, self._slots
             self._hashes, self._slots = _empty(2 * len(slots))
@@ -108,7 +108,7 @@ def _hash(text: Any, start: int, end: int, key: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _find(text: Any, ends: Any, key: Any, table: Any, slots: Any, found: Any, hashes: Any) -> None:
-    # all hashes first: the look-ups then follow each other closely, and memory answers several at a time
+    # all hashes first: the look-ups then follow each other closely, and the CPU can load several entries at a time
     for i in range(found.shape[0]):
         hashes[i, 0], hashes[i, 1] = _hash(text, ends[i], ends[i + 1], key)
     mask = np.uint64(slots.shape[0] - 1)

@@ -1,7 +1,7 @@
-"""Versions of the state, side by side in one store: which there are, how far each is applied, whether one is complete.
+"""Versions of the state, side by side in one Redis: which exist, how far each is applied, whether one is complete.
 
-The keys of a version's profiles, epochs, positions and of what is remembered beside them carry its number (``features.store.keys``). Only one version is at work at a time: who takes over shuts the
-others out and goes on from where they ended (``streams.processor.takeover``).
+Every key of a version carries its number (``features.store.keys``). Only one version is active at a time: a processor that takes over
+locks the others out and continues at their positions (``streams.processor.takeover``).
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from features.store.keys import EVERY_STATE_KEY, applied_key, group_of
 from features.store.partition_lease import REBUILDING_KEY, Leases, TopicPartition
 from features.store.redis_client import Command, RespClient, accepted, scanned
 
-#: keys looked at in one step of a scan, a few milliseconds of the store's time
+#: keys checked in one step of a scan; a step takes Redis a few milliseconds
 SCAN_STEP = 500
-#: set of the versions that were ever begun
+#: set of all versions that were ever started
 VERSIONS_KEY = "tollgate:state:versions"
 #: the version of the processor that took over last
 SERVING_KEY = "tollgate:state:serving"
 
 
 def unfinished_key(version: int) -> str:
-    """Redis key that is there while a version's state is being made or taken away, and after that was broken off.
+    """Redis key that exists while a version's state is being built or deleted, and after an interruption of that.
 
-    It does not expire: half a state is no state, however old.
+    It does not expire: incomplete state stays unusable, however old it is.
     """
     return f"tollgate:state:{group_of(version)}:unfinished"
 
 
 def removed(client: RespClient, chosen: Callable[[bytes], bool], say: Callable[[int, int], None]) -> int:
-    """Take away the keys of state that are ``chosen``; returns how many. May be broken off and repeated.
+    """Delete the keys of state that are ``chosen``; returns their number. Can be interrupted and repeated.
 
-    ``say``: told after each step how many keys of state were looked at, and how many are gone.
+    ``say`` is called after each step with the numbers of keys checked and deleted.
 
     Raises:
         StoreUnavailable: Redis did not come back in time, or refuses.
@@ -50,13 +50,13 @@ def removed(client: RespClient, chosen: Callable[[bytes], bool], say: Callable[[
 
 
 def begin(version: int, why: str) -> list[Command]:
-    """Commands that say that a version is not whole from here on."""
+    """Commands that mark a version as incomplete."""
     told = json.dumps({"why": why, "since": datetime.now(UTC).isoformat(timespec="seconds")})
     return [("SADD", VERSIONS_KEY, version), ("SET", unfinished_key(version), told)]
 
 
 def unfinished(client: RespClient, version: int) -> str | None:
-    """Why a version's state is not whole, in words; None when it is, or was never begun."""
+    """Why a version's state is incomplete, in words; None when it is complete, or was never started."""
     raw = client.with_retry([("GET", unfinished_key(version))])[0]
     if raw is None:
         return None
@@ -65,35 +65,35 @@ def unfinished(client: RespClient, version: int) -> str | None:
 
 
 def others(client: RespClient, version: int = STATE_VERSION) -> list[int]:
-    """The other versions that were begun, ascending."""
+    """The other versions that were ever started, ascending."""
     listed = client.with_retry([("SMEMBERS", VERSIONS_KEY)])[0]
     return sorted({*map(int, listed)} - {version})
 
 
 def serving(client: RespClient) -> int:
-    """The version of the processor that took over last; the first where nobody has said so."""
+    """The version of the processor that took over last; 1 where none is stored."""
     return int(client.with_retry([("GET", SERVING_KEY)])[0] or 1)
 
 
 def took_over(version: int) -> list[Command]:
-    """Commands that say which version is at work from here on."""
+    """Commands that mark a version as the active one."""
     return [("SADD", VERSIONS_KEY, version), ("SET", SERVING_KEY, version)]
 
 
 def forgotten(client: RespClient, version: int, places: Sequence[TopicPartition]) -> list[Command]:
-    """Commands after which a version is not known to be applied to anything; who works on it is shut out at once."""
+    """Lock a version's workers out at once; returns the commands that delete its positions and applied offsets."""
     leases = Leases(client, group_of(version))
     leases.lease(places)
     applied = {applied_key(partition, group_of(version)) for _, partition in places}
     return [*leases.forget(places), ("DEL", *sorted(applied))]
 
 
-#: goes before a read of state by who does not write it; its reply is for ``is_whole``
+#: command that a reader sends before it reads state; its reply is for ``is_whole``
 ASK_WHOLE: Command = ("MGET", REBUILDING_KEY, unfinished_key(STATE_VERSION), SERVING_KEY)
 
 
 def is_whole(reply: Sequence[bytes | None]) -> bool:
-    """Whether the state that this code reads is there and kept up to date."""
+    """Whether this code's version of the state is complete and active."""
     rebuilding, half, at_work = reply
     return rebuilding is None and half is None and int(at_work or 1) == STATE_VERSION
 
@@ -105,15 +105,15 @@ def furthest_elsewhere(
     shut_out: bool = False,
     version: int = STATE_VERSION,
 ) -> dict[TopicPartition, int]:
-    """How far any other version is applied; a partition that no other version has begun is left out.
+    """For each partition the highest position of any other version; partitions without one are left out.
 
     Args:
-        shut_out: first raise the epochs of versions that have state, so that who still works on it cannot write any more.
+        shut_out: first raise the epochs of versions that have state, so that their workers can no longer write.
     """
     furthest: dict[TopicPartition, int] = {}
     for other in others(client, version):
         leases = Leases(client, group_of(other))
-        # a partition that is empty now may be written to by an older worker as soon as it is not
+        # lease all partitions, also empty ones: an older worker could still write to them later
         found: Mapping[TopicPartition, int | None] = leases.stored(places)
         if shut_out and any(found.values()):
             found = leases.lease(places)

@@ -1,7 +1,7 @@
 """Deletes profiles of entities that have been silent for 60 days, a few keys a second.
 
-A time to live would do it without a sweep, but MSET gives none: a SET with one for each profile costs Redis 14 to 18 us a
-transaction more (decision 18), the sweep less than a thousandth of a core.
+MSET cannot set a time to live. A SET with one for each profile costs Redis 14 to 18 us a transaction more (decision 18); the sweep
+costs less than a thousandth of a core.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from features.store.redis_client import Command, RespClient, StoreUnavailable, a
 logger = logging.getLogger(__name__)
 
 DAY_S = 86_400
-#: the longest window, its label's delay, and a margin
+#: the longest window, the label delay, and a margin
 KEEP_DAYS = 60
 #: keys looked at in a step, at least; and of all keys in the store such a share: one step a second comes past each of them in a day
 STEP_KEYS, STEP_SHARE = 200, 1 / 86_400
@@ -30,13 +30,13 @@ def day_of(now_s: float) -> int:
 
 
 class Sweep:
-    """Goes round all keys, a step at a time. One for each worker; several in one store do each other no harm.
+    """Scans all keys, step by step, again and again. Several workers can sweep one Redis at the same time.
 
-    Nothing that was just written is taken away: the keys are WATCHed, and looked at again, before they go.
+    A profile that was just written is never deleted: the keys are WATCHed and checked again before.
     """
 
     def __init__(self, client: RespClient, clock: Callable[[], float] = time.time) -> None:
-        """``client``: for nothing else; ``clock`` gives seconds since 1970."""
+        """``client`` must not be used for anything else; ``clock``: seconds since 1970."""
         self._client = client
         self._clock = clock
         self._cursor: bytes | str = "0"
@@ -46,9 +46,9 @@ class Sweep:
         self._failed = False
 
     def step(self) -> int:
-        """Look at the keys that the step before found, and find the next ones; returns how many profiles were taken away.
+        """Check the keys found in the previous step and find the next ones; returns the number of deleted profiles.
 
-        A store that does not answer, or refuses, is asked again the next time.
+        If Redis does not answer, or refuses, the next step tries again.
         """
         scan: Command = ("SCAN", self._cursor, "MATCH", EVERY_STATE_KEY, "COUNT", self._step_keys)
         try:
@@ -58,7 +58,7 @@ class Sweep:
         except StoreUnavailable as error:
             if not self._failed:
                 logger.warning(
-                    "profiles of silent entities are not looked for until the store answers: %s", error
+                    "profiles of silent entities are not deleted until the store answers: %s", error
                 )
             self._failed = True
             return 0
@@ -67,7 +67,7 @@ class Sweep:
         self._cursor, self._found = cursor, [key for key in found if profile_version(key) is not None]
         self._gone += gone
         if cursor == b"0" and self._gone:
-            logger.info("profiles of entities silent for %d days are gone: %d", KEEP_DAYS, self._gone)
+            logger.info("deleted profiles of entities silent for %d days: %d", KEEP_DAYS, self._gone)
             self._gone = 0
         return gone
 

@@ -1,7 +1,7 @@
-"""What the store keeps of an entity. Each view is one string per entity, written by one writer.
+"""The views of an entity in Redis. Each view is one string per entity, with one writer.
 
-A card's payments are written by whoever holds its partition of `transactions`, everything else by whoever holds the partition of
-`entities`; so what labels and declines say of a card or a customer stands apart from their payments.
+A card's payments are written by the worker that holds its partition of `transactions`, everything else by the worker that holds
+its partition of `entities`. So the frauds and declines of a card or customer are a view of their own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from features.profile.records import FRAUDS, PAYER, SHARED_ENTITY
 
-#: topics by whose partitions state is kept
+#: topics whose partitions own state
 TRANSACTIONS, ENTITIES = "transactions", "entities"
 #: entity -> its join key, which is also the transaction's field
 JOIN_KEYS = {
@@ -26,7 +26,7 @@ JOIN_KEYS = {
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """``topic``: the one by whose partitions it is kept. ``dtype``: the record that it keeps (``features.profile.records``)."""
+    """``topic``: the topic whose partitions own it. ``dtype``: its record (``features.profile.records``)."""
 
     name: str
     entity: str

@@ -1,6 +1,6 @@
-"""Compile (or load from cache) every kernel with the types of the live path, before the first transaction waits for it.
+"""Compiles (or loads from cache) every kernel with the types of the live path, so that no transaction has to wait for it.
 
-``python -m features.store.warm`` fills the cache: set-up runs it once for a checkout.
+``python -m features.store.warm`` fills the cache; set-up runs it once per checkout.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Example:
 
 
 def warm_kernels() -> float:
-    """Run each kernel once on made-up rows; returns the seconds that it took."""
+    """Run each kernel once on made-up rows; returns the elapsed seconds."""
     started = time.monotonic()
     batch = [_Example(), _Example(transaction_id="again")]
     gather = Gather(batch)

@@ -170,7 +170,7 @@ def test_the_stream_is_the_only_writer(store: FeatureStore, redis_alone: Setting
             "created_timestamp": [NOW],
         }
     )
-    with pytest.raises(WriteRefused, match="the stream alone writes"):
+    with pytest.raises(WriteRefused, match="only the stream writes"):
         store.write_to_online_store("card_features", frame)
     assert before and stored(client) == before
     client.close()
@@ -257,7 +257,7 @@ def test_history_is_joined_as_of_each_moment(store: FeatureStore, tmp_path: Path
     assert list(found[NAMES[0]]) == [1.0, 1.0, 8.0, 15.0]
     assert list(found[NAMES[-1]]) == [n + len(NAMES) - 1.0 for n in (1, 1, 8, 15)]
     # and none of it is written over what the stream keeps
-    with pytest.raises(WriteRefused, match="the stream alone writes"):
+    with pytest.raises(WriteRefused, match="only the stream writes"):
         archived.materialize(start, start + timedelta(days=30))
     service = archived.get_feature_service(HISTORY_SERVICE)
     everything = archived.get_historical_features(asked, service).to_df()

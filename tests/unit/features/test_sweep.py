@@ -139,7 +139,7 @@ def test_a_store_that_is_away_or_refuses_is_asked_again(caplog: pytest.LogCaptur
     assert [sweep.step() for _ in range(3)] == [0, 0, 0]
     # said once, not each second
     assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [
-        "profiles of silent entities are not looked for until the store answers: away"
+        "profiles of silent entities are not deleted until the store answers: away"
     ]
     store.away = False
     store.refused = ReplyError("NOPERM this user has no permissions")
