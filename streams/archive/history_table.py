@@ -14,7 +14,7 @@ from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
 from streams.archive.tables import DECISION_SCHEMA, OUTCOME_SCHEMA
 from streams.log.topics import DECISIONS, FEATURES, OUTCOMES
 
-#: columns of a history (decision 1) whose name in the archive is another
+#: columns of a history (decision 1) that have another name in the archive
 _ARCHIVED = {
     "event_time": "event_timestamp",
     "arrival_time": "created_timestamp",
@@ -24,8 +24,8 @@ _ARCHIVED = {
 
 
 class Archived(NamedTuple):
-    """``history``: transactions in order of arrival, with ``arrival_time`` and, where it is known, ``decision`` and ``decided_at``.
-    ``labels``: all that was said of decided ones, corrections too.
+    """``history``: transactions in order of arrival, with ``arrival_time`` and, where known, ``decision`` and ``decided_at``.
+    ``labels``: all labels of decided transactions, with corrections.
     """
 
     history: pa.Table
@@ -33,9 +33,9 @@ class Archived(NamedTuple):
 
 
 def archived_history(archive: Path) -> Archived:
-    """All transactions of an archive, to be replayed; empty where there are none.
+    """All transactions and labels of an archive, for a replay; empty tables if it has none.
 
-    A label that was corrected before its transaction was decided is not in the archive; the correction is.
+    If a label was corrected before its transaction was decided, the archive holds only the correction.
     """
     names = [_ARCHIVED.get(name, name) for name in _history_names()]
     table = _read(archive / FEATURES.name, FEATURE_SCHEMA, [*names, "partition", "offset"])
@@ -61,5 +61,5 @@ def _read(folder: Path, schema: pa.Schema, names: list[str]) -> pa.Table:
     files = [str(path) for path in sorted(folder.glob("date=*/*.parquet"))]
     if not files:
         return wanted.empty_table()
-    # the schema is named, so that a column which older files lack is null there
+    # with the schema given, a column that a file lacks is null
     return ds.dataset(files, schema=wanted, format="parquet").to_table()

@@ -1,10 +1,10 @@
-"""The archive process: `features`, `decisions` and `outcomes` to Parquet, for Feast's offline store and the trainer.
+"""The archive process: writes `features`, `decisions` and `outcomes` to Parquet, for Feast's offline store and the trainer.
 
-It also compares features of some cards, and now and then of all entities of some records, with its own
-(``streams.audit.parity.card_watch``, ``streams.audit.parity.window``).
+It also recomputes and compares served features: of some cards (``streams.audit.parity.card_watch``), and at intervals of all entities
+of some records (``streams.audit.parity.window``).
 
-Its position is in the manifest beside the files, not in the group's committed offsets: those may run ahead of what is
-on disk, and are for lag displays only.
+Its position is in the manifest beside the files. The group's committed offsets may be ahead of the files; they only serve to show
+lag.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from streams.runtime.process import start_process
 
 logger = logging.getLogger(__name__)
 
-#: off the hot path: half a second later is soon enough, and large fetches cost a third less a record
+#: bytes per fetch: large fetches cost a third less per record, and a delay of half a second does not matter here
 FETCH_BYTES = 1_000_000
 GROUP = "archive"
 
 
 def main() -> None:
-    """Run until SIGTERM; what is buffered is written before the process ends."""
+    """Run until SIGTERM; writes its buffer before it ends."""
     process = start_process("archive-0", signals=False)
     root = process.settings.archive_dir
     ensure_schema_files(root)
@@ -42,7 +42,7 @@ def main() -> None:
     def refuse(record: Any, text: str) -> None:
         refused.send(record, InvalidEvent("unreadable", "", text))
 
-    # a record that could not be looked up while Redis was away would go to dead letters: this process can wait
+    # with retry: otherwise a record whose layout cannot be read while Redis is down would go to dead letters
     client = RespClient(process.settings.redis_address)
     layouts = Layouts(stored_in(client, with_retry=True), must_know=True)
     archive = Archive(root, refuse, layouts=layouts)

@@ -1,7 +1,7 @@
-"""The archive's memory: how far each partition is archived, from which sources, and which files a flush was to write.
+"""The archive's manifest: position of each partition, archived source offsets, and files that a flush is about to write (intents).
 
-SQLite, because the position and the end of an intent must change together. Files named in an intent that never
-ended are removed on opening: their rows come again from the log, and no row is archived twice.
+SQLite, because positions and intents must change in one transaction. On opening, files of unfinished intents are deleted: their
+rows come again from the log, so no row is archived twice.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class ManifestError(Exception):
 
 @dataclass(frozen=True)
 class Position:
-    """Next offset to read of a partition, and which source offsets are archived from it.
+    """Next offset to read of a partition, and the source offsets archived from it.
 
-    ``last_source`` (-1: none) is for `features`, of one source in order; ``sources``, by source topic, for `outcomes`.
+    ``last_source`` (-1: none) is for `features`, which has one source, in order. ``sources``, by source topic, is for `outcomes`.
     """
 
     next_offset: int
@@ -44,13 +44,13 @@ class Position:
 
 
 class Manifest:
-    """One archive folder's manifest. Used by one process; calls are serialised by its caller."""
+    """One archive folder's manifest. For one process; the caller serialises calls."""
 
     def __init__(self, root: Path) -> None:
-        """Open or create ``root/manifest.sqlite`` and clear up after a flush that was cut off.
+        """Open or create ``root/manifest.sqlite`` and delete the files of an interrupted flush.
 
         Raises:
-            ManifestError: the file cannot be opened, or is no manifest.
+            ManifestError: the file cannot be opened, or is not a manifest.
         """
         root.mkdir(parents=True, exist_ok=True)
         self._root = root
@@ -77,10 +77,10 @@ class Manifest:
         }
 
     def begin(self, paths: list[Path]) -> None:
-        """Say which files are about to appear, before the first of them does.
+        """Record which files a flush will write, before it writes the first.
 
         Raises:
-            ManifestError: it could not be written down.
+            ManifestError: the manifest could not be written.
         """
         relative = [(str(path.relative_to(self._root)),) for path in paths]
         try:
@@ -90,10 +90,10 @@ class Manifest:
             raise ManifestError(f"{self._path}: {error}") from error
 
     def finish(self, positions: dict[tuple[str, int], Position]) -> None:
-        """All files are in place: advance the positions and end the intents, in one step.
+        """Advance the positions and delete the intents in one transaction, once all files are in place.
 
         Raises:
-            ManifestError: it could not be written down; the files will be removed at the next start.
+            ManifestError: the manifest could not be written; the next start deletes the files.
         """
         rows = [(topic, part, at.next_offset, at.last_source) for (topic, part), at in positions.items()]
         sources = [
@@ -122,5 +122,5 @@ class Manifest:
 
 
 def temporary(path: Path) -> Path:
-    """Where a file is written before it gets its name; a leading dot hides it from Parquet data set readers."""
+    """Path of a file while it is being written; the leading dot hides it from Parquet dataset readers."""
     return path.with_name(f".{path.name}.tmp")

@@ -1,4 +1,4 @@
-"""What the archive knows of past transactions, a day at a time: fields, some features, the score, and what became of them."""
+"""Reads past transactions from the archive, day by day: fields, some features, score and label."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from models.training.dataset import MATURITY_MS
 from streams.archive.tables import DECISION_SCHEMA, OUTCOME_SCHEMA
 from streams.log.topics import DECISIONS, FEATURES, OUTCOMES
 
-#: fields whose column in the archive has another name
+#: fields that have another column name in the archive
 _COLUMN = {"channel": "channel_name", "mcc": "mcc_code"}
-#: rows that are made ready at a time: a matrix of 4,096 rows takes 4 MB
+#: rows per slice: a matrix of 4,096 rows takes 4 MB
 SLICE = 4_096
 
 
@@ -40,7 +40,7 @@ class Span:
 
 
 def span(archive: Path, back_ms: int) -> Span | None:
-    """The days to look at, counted back from the newest event archived; None where nothing is."""
+    """The days of the last ``back_ms`` milliseconds before the newest archived event; None if the archive is empty."""
     folders = sorted(path for path in (archive / FEATURES.name).glob("date=*") if any(path.glob("*.parquet")))
     if not folders:
         return None
@@ -53,7 +53,7 @@ def span(archive: Path, back_ms: int) -> Span | None:
 
 
 def past_rows(archive: Path, found: Span, features: Collection[str]) -> Iterator[PastRows]:
-    """Decided transactions of a span, in slices; only the named features are read, the others are NaN."""
+    """Decided transactions of a span, in slices. Only the named features are read; the others are NaN."""
     names = sorted(NUMBER_FIELDS | TEXT_FIELDS)
     columns = [_COLUMN.get(name, name) for name in names]
     for day in found.days:
@@ -65,7 +65,7 @@ def past_rows(archive: Path, found: Span, features: Collection[str]) -> Iterator
         outcomes = _read(
             archive / OUTCOMES.name / day, OUTCOME_SCHEMA, ["transaction_id", "label", "label_time"]
         )
-        # the newest label of a transaction counts
+        # newest label first: ``index_in`` takes the first match
         outcomes = outcomes.sort_by([("label_time", "descending")])
         decided = pc.index_in(table["transaction_id"], decisions["transaction_id"])
         known = pc.is_valid(decided)
@@ -100,5 +100,5 @@ def _read(folder: Path, schema: pa.Schema, names: list[str], where: Any = None) 
     files = [str(path) for path in sorted(folder.glob("*.parquet"))]
     if not files:
         return wanted.empty_table()
-    # the schema is named, so that a column which older files lack is null there
+    # with the schema given, a column that a file lacks is null
     return ds.dataset(files, schema=wanted, format="parquet").to_table(filter=where)

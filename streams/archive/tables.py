@@ -1,4 +1,4 @@
-"""Records of `features`, `decisions` and `outcomes` as Arrow tables: one column a field, built column by column.
+"""Converts records of `features`, `decisions` and `outcomes` to Arrow tables, column by column; one column per field.
 
 Times are timestamp[ms, UTC]. ``event_timestamp`` is the transaction's event time and ``created_timestamp`` the broker's
 append time, which is what Feast joins by. Unknown features stay NaN, absent fields are null.
@@ -52,10 +52,10 @@ OUTCOME_SCHEMA = pa.schema(
 
 SCHEMAS = {FEATURES.name: FEATURE_SCHEMA, DECISIONS.name: DECISION_SCHEMA, OUTCOMES.name: OUTCOME_SCHEMA}
 
-#: what completes an outcome
+#: topics of the records that complete an outcome
 _OUTCOME_SOURCES = (LABELS.name, DECISIONS.name)
 
-#: spellings of a moment that Arrow reads as msgspec does; the rest goes one by one
+#: time formats that Arrow parses as msgspec does; other times are parsed one by one
 _PLAIN_TIME = r"^[2-9]\d{3}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:?\d\d)$"
 
 #: called with a Kafka record that cannot be read and the reason in words
@@ -63,7 +63,7 @@ Refuse = Callable[[Any, str], None]
 
 
 class _Kept(msgspec.Struct, gc=False):
-    """What the archive keeps of a decision but its times; typed, so that a bad value is refused with its record, not in the flush."""
+    """A decision's archived fields except times. Typed, so that a bad value is refused with its record and not at the flush."""
 
     transaction_id: str
     decision: str
@@ -84,7 +84,7 @@ class _Decision(_Kept, gc=False):
 
 
 class _Spelt(_Kept, gc=False):
-    """Its times as they are spelt: Arrow reads a column of them for a tenth of what a datetime each costs."""
+    """With times as text: Arrow parses a column of them for a tenth of the cost of single datetimes."""
 
     event_time: str
     decided_at: str
@@ -104,7 +104,7 @@ _outcome_decoder = msgspec.json.Decoder(_Outcome)
 
 
 class Arrived(NamedTuple):
-    """A record of `features` with its batch, or with why it has none."""
+    """A record of `features` with its batch, or with the error of decoding it."""
 
     record: Any
     batch: FeatureBatch | FeatureBatchError
@@ -125,10 +125,9 @@ def arrived(record: Any) -> Arrived:
 def feature_table(
     found: Sequence[Arrived], refuse: Refuse, seen: SourceOffsets[int], layouts: Layouts
 ) -> pa.Table:
-    """Records of `features` as a table, a row for each transaction. Rows in ``seen``, by partition, are left out; it moves on.
+    """Records of `features` as a table, one row per transaction. Skips rows in ``seen`` (by partition) and updates it.
 
-    Vectors of another catalogue are kept by name, NaN where it had no such entry; they are refused when nobody knows their
-    layout.
+    Vectors of another catalogue are aligned by name, with NaN for missing entries; without a known layout they are refused.
     """
     kept: list[tuple[int, FeatureBatch, npt.NDArray[np.float32]]] = []
     for record, batch in found:
@@ -162,7 +161,7 @@ def _feature_columns(kept: list[tuple[int, FeatureBatch, npt.NDArray[np.float32]
     for name in kept_names:
         if name not in table:
             table[name] = _joined(getattr(batch.columns, name) for batch in batches)
-    # a column lies in one piece
+    # column-major, so that each column is contiguous
     vectors = np.empty((sum(sizes), WIDTH), dtype=np.float32, order="F")
     np.concatenate(blocks, out=vectors)
     return pa.Table.from_arrays(
@@ -185,7 +184,7 @@ def decision_table(records: list[Any], refuse: Refuse) -> pa.Table:
     try:
         table = _decision_columns(pairs, _Spelt, _spelt_times)
     except pa.ArrowInvalid:
-        # a time or a text among them that Arrow cannot read: all again, one by one, to refuse it alone if it is none
+        # Arrow cannot parse one of the times or texts: decode all again one by one, to refuse only invalid records
         pairs = _decoded(records, _decode_decision, refuse)
         return _decision_columns(pairs, _Decision, _instants)
     for record, reason in refused:
@@ -196,14 +195,14 @@ def decision_table(records: list[Any], refuse: Refuse) -> pa.Table:
 def _decision_columns(
     pairs: list[tuple[Any, Any]], kind: type[msgspec.Struct], times: Callable[[Iterable[Any]], pa.Array]
 ) -> pa.Table:
-    """Raises: pa.ArrowInvalid when a text is none, or a time that ``times`` cannot read."""
+    """Raises: pa.ArrowInvalid for an invalid text, or a time that ``times`` cannot parse."""
     fields = _fields(kind, [decision for _, decision in pairs])
     columns = [
         *(pa.array(fields[name], pa.string()) for name in ("transaction_id", "decision", "status")),
         pa.array(fields["score"], pa.float64()),
         *(pa.array(fields[name], pa.string()) for name in ("model_version", "policy_version", "arm")),
         pa.array(fields["latency_ms"], pa.float64()),
-        # msgspec looks at no character of what it keeps raw; the cast does
+        # msgspec does not check the characters of raw values; the cast does
         pa.array([bytes(reasons) for reasons in fields["reasons"]], pa.binary()).cast(pa.string()),
         times(fields["event_time"]),
         times(fields["decided_at"]),
@@ -216,10 +215,10 @@ def _decision_columns(
 def outcome_table(
     records: list[Any], refuse: Refuse, sources: Mapping[str, Seen]
 ) -> tuple[pa.Table, dict[str, Seen]]:
-    """Records of one partition of `outcomes` as a table, and the source offsets now seen, by source topic.
+    """Records of one partition of `outcomes` as a table, and the updated source offsets, by source topic.
 
-    The label, and of its decision what monitors and trainer compare. An outcome whose source is in ``sources`` repeats
-    one from before a crash of the labels worker and is left out.
+    Columns: the label, and the fields of its decision that monitors and trainer use. An outcome whose source is in ``sources`` is a
+    duplicate (after a crash of the labels worker) and is skipped.
     """
     pairs, seen = _first_times(_decoded(records, _outcome_decoder.decode, refuse), sources)
     outcomes = [outcome for _, outcome in pairs]
@@ -243,7 +242,7 @@ def outcome_table(
 def _first_times(
     pairs: list[tuple[Any, Any]], sources: Mapping[str, Seen]
 ) -> tuple[list[tuple[Any, Any]], dict[str, Seen]]:
-    """Outcomes whose source was not seen, or that name none."""
+    """Outcomes whose source was not seen, or that have no source."""
     seen = dict(sources)
     kept = []
     for record, outcome in pairs:
@@ -259,7 +258,7 @@ def _first_times(
 
 def _decode_decision(raw: bytes) -> _Decision:
     decision: _Decision = _decision_decoder.decode(raw)
-    # msgspec looks at no character of what it keeps raw; Arrow would, in the flush
+    # msgspec does not check the characters of raw values; otherwise Arrow would fail at the flush
     bytes(decision.reasons).decode()
     return decision
 
@@ -275,7 +274,7 @@ def _decoded(records: list[Any], decode: Callable[[bytes], Any], refuse: Refuse)
 
 
 def _fields(kind: type[msgspec.Struct], rows: list[Any]) -> dict[str, Any]:
-    """The fields of many structs, each as a column: taken apart all at once, for a third of what asking each field of each costs."""
+    """The fields of many structs as columns, at a third of the cost of single attribute reads."""
     names = kind.__struct_fields__
     columns = zip(*map(msgspec.structs.astuple, rows), strict=True) if rows else ([] for _ in names)
     return dict(zip(names, columns, strict=True))
@@ -290,10 +289,10 @@ def _instants(moments: Iterable[datetime]) -> pa.Array:
 
 
 def _spelt_times(texts: Iterable[str]) -> pa.Array:
-    """Raises: pa.ArrowInvalid when one is not in RFC 3339's usual spelling, of before 2000, or more exact than microseconds."""
+    """Raises: pa.ArrowInvalid for a time not in the usual RFC 3339 format, before 2000, or finer than microseconds."""
     spelt = pa.array(texts, pa.string())
     if not pc.all(pc.match_substring_regex(spelt, _PLAIN_TIME), min_count=0).as_py():
-        raise pa.ArrowInvalid("a time in another spelling")
+        raise pa.ArrowInvalid("a time in another format")
     return spelt.cast(_US).cast(_MS, safe=False)
 
 

@@ -1,4 +1,4 @@
-"""Rows to Parquet, each exactly once: buffered per partition, written whole, remembered together with their position.
+"""Writes rows to Parquet, each exactly once: buffers them per partition, writes whole files, then stores the position.
 
 ``<root>/<topic>/date=YYYY-MM-DD/<topic>-<partition>-<first offset>-<last offset>.parquet``; the date is the event's.
 """
@@ -39,9 +39,9 @@ _DAY_MS = 86_400_000
 
 @dataclass(frozen=True)
 class FlushPolicy:
-    """A flush comes after ``every_s`` with anything buffered, or at ``rows`` buffered rows, which bounds the memory (2 kB each).
+    """Flush ``every_s`` seconds after the first buffered row, or at ``rows`` buffered rows, which bounds the memory (2 kB a row).
 
-    A file of features begins and ends 207 columns, whatever is in them: of 15,000 rows one costs 2.0 us, of 5,000 it costs 3.7.
+    A file of features has a fixed cost for its 207 columns: a row costs 2.0 us in a file of 15,000 rows, 3.7 us in one of 5,000.
     """
 
     rows: int = 60_000
@@ -49,12 +49,12 @@ class FlushPolicy:
 
 
 class Archive:
-    """What the archive process does with records; its thread safety lets a rebalance ask for positions at any time."""
+    """Buffers and writes records. Thread-safe, so that a rebalance can ask for positions at any time."""
 
     def __init__(
         self, root: Path, refuse: Refuse, policy: FlushPolicy | None = None, layouts: Layouts | None = None
     ) -> None:
-        """``layouts``: of other catalogues; None: none is known. Raises: ManifestError when ``root`` cannot be used."""
+        """``layouts``: layouts of other catalogues; None: none known. Raises: ManifestError when ``root`` cannot be used."""
         self._root = root
         self._refuse = refuse
         self._layouts = layouts or Layouts(lambda _: None)
@@ -69,19 +69,19 @@ class Archive:
         self._lock = threading.Lock()
 
     def start_positions(self, assigned: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        """Where to read on; what is buffered is written first.
+        """Next offset to read of each partition, after a flush of the buffer.
 
-        A partition that was never archived starts at 0 (the broker's earliest), not at the group's committed offset,
-        which may be ahead of what a killed process had written.
+        A partition that was never archived starts at 0 (the broker's earliest), not at the group's committed offset, which may be ahead
+        of the files after a crash.
         """
         with self._lock:
             self._flush()
             return {place: self._expected.get(place, 0) for place in assigned}
 
     def add(self, records: list[Any], now_s: float) -> list[FeatureBatch]:
-        """Buffer Kafka records, each partition's in offset order; those below its position are known and dropped.
+        """Buffer Kafka records, each partition's in offset order. Drops records below the partition's position.
 
-        Returns the batches of features among the others.
+        Returns the batches of `features` among the buffered records.
         """
         batches: list[FeatureBatch] = []
         with self._lock:
@@ -107,13 +107,13 @@ class Archive:
         return batches
 
     def flush_due(self, now_s: float) -> None:
-        """Write what has waited for ``every_s``."""
+        """Flush if the flush policy's ``every_s`` has passed."""
         with self._lock:
             if self._oldest_s is not None and now_s - self._oldest_s >= self._policy.every_s:
                 self._flush()
 
     def close(self) -> None:
-        """Write what is buffered and close the manifest."""
+        """Flush the buffer and close the manifest."""
         with self._lock:
             self._flush()
             self._manifest.close()
@@ -142,7 +142,7 @@ class Archive:
             ARCHIVED_ROWS.labels(topic).inc(count)
 
     def _table(self, place: tuple[str, int], records: list[Any], after: int) -> tuple[pa.Table, Position]:
-        """The rows to write, and the partition's position once they are: ``after`` is its next offset."""
+        """The rows to write, and the partition's position after that; ``after``: its next offset."""
         at = self._positions.get(place, Position(0))
         if place[0] == FEATURES.name:
             seen = SourceOffsets({place[1]: at.last_source})
@@ -168,7 +168,7 @@ class Archive:
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
-    """Write a whole file or none: under another name first, on the disk before it gets its own.
+    """Write a whole file or none: under a temporary name, synced to disk, then renamed.
 
     Raises:
         OSError: the disk is full or the folder cannot be written.
@@ -185,9 +185,9 @@ def write_parquet(path: Path, table: pa.Table) -> None:
 
 
 def ensure_schema_files(root: Path, schemas: Mapping[str, pa.Schema] = SCHEMAS) -> None:
-    """One empty file per topic, first by name, so that readers of a young archive find the columns and no rows.
+    """Write one empty file per topic, first by name, so that readers of an empty archive find the columns.
 
-    Written again when columns have been added: who takes the schema of the first file then knows them all.
+    Written again when columns are added, since some readers take the schema from the first file.
     """
     for topic, schema in schemas.items():
         path = root / topic / "date=1970-01-01" / f"{topic}-empty.parquet"

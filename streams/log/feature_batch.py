@@ -1,8 +1,7 @@
-"""A record of `features`: the transactions of one chunk and partition with their features, in columns.
+"""A batch, the record of `features`: the transactions of one chunk and partition with their features, in columns.
 
-All rows of a batch are of one partition of `transactions`, in the order of their offsets there, and of one catalogue. On the
-topic a batch is MessagePack (msgspec): a list for each column, and one block of float32 for all vectors (decision 17). Never
-pickle (invariant 8).
+All rows of a batch come from one partition of `transactions`, in offset order, and have one catalogue. The record is MessagePack
+(msgspec): a list for each column, and one block of float32 for all vectors (decision 17). Never pickle (invariant 8).
 """
 
 from __future__ import annotations
@@ -21,20 +20,20 @@ from msgspec.structs import astuple
 
 from features.transaction import AmountMinor, Channel, Identifier, Instant, Transaction
 
-#: a record has no more rows and bytes than this; more become several records. Base64 in a dead letter makes a third more
-#: of it, and that must stay below Kafka's own limit of 1 MB
+#: largest record; a larger batch becomes several records. Base64 in a dead letter adds a third, and the result must stay below
+#: Kafka's limit of 1 MB
 MAX_ROWS, MAX_BYTES = 512, 500_000
-#: what columns of 32 and 64 bits hold
+#: values that fit columns of 64 and 32 bits
 Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Bits = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class FeatureBatchError(ValueError):
-    """The value of a record is no batch of features, or one whose columns do not belong together."""
+    """A record's value is not a batch of features, or its columns do not match."""
 
 
 class BatchColumns(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What n rows have beside their vectors. First the transaction's fields, with its types and in its order."""
+    """The columns of n rows other than vectors. The transaction's fields come first, with its types and in its order."""
 
     transaction_id: Sequence[Identifier]
     event_time: Sequence[Instant]
@@ -51,31 +50,31 @@ class BatchColumns(msgspec.Struct, array_like=True, frozen=True, gc=False):
     latitude: Sequence[Annotated[float, Meta(ge=-90, le=90)] | None]
     longitude: Sequence[Annotated[float, Meta(ge=-180, le=180)] | None]
     tenant: Sequence[Identifier]
-    #: of `transactions`, ascending
+    #: offsets on `transactions`, ascending
     offset: Sequence[Annotated[int, Meta(ge=0, le=2**63 - 1)]]
     appended_ms: Sequence[Int]
     deadline_ms: Sequence[Int]
-    #: bits of ``streams.log.records``
+    #: bits ``MISSING_*`` of ``streams.log.records``
     missing: Sequence[Bits]
-    #: how far behind its card's newest payment it came, where that is more than LATE_BOUND_S; else 0
+    #: milliseconds behind its card's newest payment, if more than LATE_BOUND_S; else 0
     late_ms: Sequence[Int]
-    #: the HTTP edge's decision as JSON, where it has decided already; None: nowhere
+    #: the HTTP edge's decision as JSON, for rows that it decided; None: it decided no row
     decided: Sequence[bytes | None] | None = None
     trace: Sequence[str | None] | None = None
 
 
-#: how many of the columns are the transaction's
+#: number of columns that are the transaction's fields
 FIELDS = len(Transaction.__struct_fields__)
-#: columns of ``as_of``: the card's state, those of merchant, device, ip and customer, and the card's frauds
+#: number of columns of ``as_of``: card, merchant, device, ip, customer, frauds of the card
 STATES = 6
 
 
 class FeatureRecord(msgspec.Struct, frozen=True):
-    """One row, for who looks at few of them. ``vector``: little-endian float32 in the catalogue's order, NaN: unknown.
+    """One row, for callers that need few rows. ``vector``: little-endian float32 in the catalogue's order, NaN: unknown.
 
-    ``as_of`` says which state the features were made from: of the card the last applied offset of its `transactions` partition, of
-    merchant, device, ip and customer the offset of `entities` last applied to that profile (-1: nothing known); ``frauds_as_of``
-    the same for the card's frauds, which are on `entities` too.
+    ``as_of`` identifies the state that the features were made from. Card: last applied offset of its `transactions` partition;
+    merchant, device, ip, customer: last offset of `entities` applied to the profile (-1: none). ``frauds_as_of``: the same for the
+    card's frauds, on `entities`.
     """
 
     catalogue: str
@@ -96,7 +95,7 @@ class FeatureRecord(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class FeatureBatch:
-    """n rows, n at least 1. A part of them, ``batch[first:end]``, looks at the same vectors."""
+    """n rows, n at least 1. A slice, ``batch[first:end]``, is a view on the same vectors."""
 
     catalogue: str
     partition: int
@@ -115,7 +114,7 @@ class FeatureBatch:
         return self._picked(part, itemgetter(part))
 
     def take(self, rows: Sequence[int]) -> FeatureBatch:
-        """The rows at some places, which ascend."""
+        """The rows at these indices, which must ascend."""
         return self._picked(rows, lambda column: [column[row] for row in rows])
 
     def _picked(self, which: Any, pick: Callable[[Any], Any]) -> FeatureBatch:
@@ -145,7 +144,7 @@ class FeatureBatch:
         return list(map(FeatureRecord, *rows))
 
 
-# one that takes its fields in their order, for a third of the cost; by name, look and equality the same
+# takes its fields positionally, for a third of the cost; otherwise equal to Transaction
 _Transaction: Any = msgspec.defstruct(
     "Transaction",
     [(f.name, f.type) if f.required else (f.name, f.type, f.default) for f in msgspec.structs.fields(Transaction)],
@@ -159,7 +158,7 @@ class _Head(msgspec.Struct, array_like=True, frozen=True):
     catalogue: str
     partition: int
     event_ms: Sequence[Int]
-    #: memory on the way out, bytes on the way in
+    #: memoryview when encoded, bytes when decoded
     vectors: bytes
 
 
@@ -182,7 +181,7 @@ _head_decoder = msgspec.msgpack.Decoder(_Head)
 
 
 def encode_batch(batch: FeatureBatch) -> list[bytes]:
-    """Values for `features`, to be produced in this order: one, or more where one would be too large."""
+    """Values for `features`, to be produced in this order: one, or several if one would be too large."""
     n = len(batch)
     if n <= MAX_ROWS:
         # what is in memory goes out as it lies there
@@ -195,10 +194,10 @@ def encode_batch(batch: FeatureBatch) -> list[bytes]:
 
 
 def decode_batch(value: bytes | None, partition: int) -> FeatureBatch:
-    """The batch in a record's value; ``partition``: the one of `features` that it lies on.
+    """The batch in a record's value; ``partition``: the record's partition of `features`.
 
     Raises:
-        FeatureBatchError: it is none, or of another partition, or its columns differ in length, or its offsets do not ascend.
+        FeatureBatchError: not a batch, or another partition, or columns of different length, or offsets that do not ascend.
     """
     wire: _Wire = _decoded(_decoder, value)
     vectors = _vectors(wire, partition)
@@ -212,7 +211,7 @@ def decode_batch(value: bytes | None, partition: int) -> FeatureBatch:
 
 
 def decode_vectors(value: bytes | None, partition: int) -> Vectors:
-    """As ``decode_batch``, for who needs no columns: a tenth of the cost. Raises: FeatureBatchError."""
+    """``decode_batch`` without columns, for a tenth of the cost. Raises: FeatureBatchError."""
     head: _Head = _decoded(_head_decoder, value)
     return Vectors(head.catalogue, head.event_ms, _vectors(head, partition))
 

@@ -1,4 +1,4 @@
-"""Misplaced records: found on another partition than their card's, and sent on to the right one."""
+"""Forwards misplaced records: those found on another partition than their card's."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ HEADER_FORWARDED = "tollgate-forwarded-from"  # "partition:offset" where a mispl
 
 
 def forward(producer: Producer, topic: Topic, record: Any, card_id: str, partition: int) -> None:
-    """Produce a misplaced record unchanged to its card's ``partition`` and count it.
+    """Produce a misplaced record unchanged to its card's ``partition``, and count it.
 
-    Its original append time goes into a header, so that its deadline does not start again.
+    A header keeps its first append time, so that its deadline does not start again.
     """
     headers = dict(record.headers or ())
     headers.setdefault(HEADER_APPENDED_MS, str(record.timestamp).encode())

@@ -1,7 +1,7 @@
-"""Internal binary records: `entities` (what an event means for merchants & co.), and what travels in headers.
+"""Internal binary records: entity updates on `entities`, and values of Kafka headers.
 
-MessagePack arrays (msgspec, ``array_like``): a field is only ever appended, with a default, so that older and
-newer processes read each other. Never pickle (invariant 8).
+MessagePack arrays (msgspec, ``array_like``). Fields are only ever appended, with a default, so that older and newer processes can
+read each other's records. Never pickle (invariant 8).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from features.transaction import Transaction
 HEADER_SOURCE_OFFSET = "tollgate-source-offset"  # decimal offset on `transactions`, same partition number
 HEADER_APPENDED_MS = "tollgate-appended-ms"  # a forwarded record's original append time
 HEADER_DEADLINE_MS = (
-    "tollgate-deadline-ms"  # the time this record may take; 0: no deadline (backlogs, replays)
+    "tollgate-deadline-ms"  # milliseconds that this record may take; 0: no deadline (backlogs, replays)
 )
 HEADER_DECIDED = "tollgate-decided"  # the HTTP edge's decision, carried through so that one writer decides
 
-#: bits of ``missing`` of a row of features: what could not be read when the features were made
+#: bits of ``missing`` of a row of features: profiles that could not be read when the features were made
 MISSING_CARD = 1
 MISSING_MERCHANT = 2
 MISSING_DEVICE = 4
@@ -30,12 +30,12 @@ MISSING_IP = 8
 MISSING_CUSTOMER = 16
 
 
-#: of a record of `transactions` or `entities`; -1: none. More than 64 bits would fit no column
+#: offset on `transactions` or `entities`; -1: none. Bounded by the 64-bit columns
 Offset = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
 
 
 class EdgeDecision(msgspec.Struct, array_like=True, frozen=True):
-    """What the HTTP edge has decided already, in the header HEADER_DECIDED of the transaction that it publishes."""
+    """A decision that the HTTP edge has made, in the header HEADER_DECIDED of the transaction that it publishes."""
 
     decision: bytes
     catalogue: str
@@ -47,7 +47,7 @@ class EdgeDecision(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Payment(msgspec.Struct, array_like=True, frozen=True):
-    """What a customer's profile keeps of a payment, as the kernels' columns have it."""
+    """The fields of a payment that a customer's profile keeps, in the kernels' column types."""
 
     id_hash: int
     merchant_hash: int
@@ -60,19 +60,18 @@ class Payment(msgspec.Struct, array_like=True, frozen=True):
 
 
 class LabelStatement(msgspec.Struct, array_like=True, frozen=True):
-    """Which label of a transaction an item tells of. Of two, that with the larger (label_time_ms, offset) holds."""
+    """Identifies the label of a transaction behind an update. Of two, the one with the larger (label_time_ms, offset) counts."""
 
     transaction_id: str
     label_time_ms: int
-    #: of the label on its partition of `labels`
+    #: offset of the label on its partition of `labels`
     offset: int
 
 
 class EntityItem(msgspec.Struct, array_like=True, frozen=True):
-    """One event's meaning for one entity. ``kind`` is "tx", "label" or "declined".
+    """One entity update: what an event means for one entity. ``kind`` is "tx", "label" or "declined".
 
-    ``frauds`` of a label that says so (``said``) is 1 for a fraud and 0 for none, whatever was said before; of one that does
-    not (written by older code) it is the change: -1, 0 or +1.
+    With ``said``, ``frauds`` is the label's statement: 1 fraud, 0 no fraud. Without it, ``frauds`` is a change: -1, 0 or +1.
     """
 
     entity: str
@@ -83,38 +82,38 @@ class EntityItem(msgspec.Struct, array_like=True, frozen=True):
     amount_minor: int
     card_hash: int
     frauds: int
-    #: of a "tx" of a customer
+    #: for kind "tx" of a customer
     payment: Payment | None = None
-    #: of a "label"
+    #: for kind "label"
     said: LabelStatement | None = None
 
 
 class PaidColumns(msgspec.Struct, array_like=True, frozen=True):
-    """Items of kind "tx" as columns: m payments, and n items that say for which entity which of them counts.
+    """Updates of kind "tx" as columns: m payments, and n updates, each a payment and an entity.
 
-    Arrays as little-endian bytes. A struct for each item cost the two ends four times as much.
+    Arrays as little-endian bytes. One struct per update costs sender and reader four times as much.
     """
 
     #: ``features.kernels.columns.PAYMENT`` (m,), in offset order; ``offset`` is that of the source
     payments: bytes
     #: uint32 (m,): CRC-32 of the cards
     cards: bytes
-    #: uint32 (n,): which payment, ascending
+    #: uint32 (n,): index of the payment, ascending
     rows: bytes
-    #: uint8 (n,): place of the entity's kind in PAID_ENTITIES
+    #: uint8 (n,): index of the entity's kind in PAID_ENTITIES
     kinds: bytes
-    #: (n,)
+    #: entity ids, (n,)
     ids: list[str]
 
 
-#: what payments count for beside their card
+#: entities that get an update from each payment, in addition to its card
 PAID_ENTITIES = ("merchant", "device", "ip", "customer")
 
 
 class EntityItems(msgspec.Struct, array_like=True, frozen=True):
-    """Items of one chunk for one partition of `entities`, from one partition of one source topic, in offset order.
+    """Entity updates of one chunk for one partition of `entities`, from one partition of one source topic, in offset order.
 
-    A record has ``items``, or ``paid``; with both, ``items`` come first.
+    A record has ``items`` or ``paid``; with both, ``items`` come first.
     """
 
     source_topic: str
@@ -143,13 +142,13 @@ def decode_items(raw: bytes) -> EntityItems:
     return items
 
 
-#: header on `decisions`: the transaction's merchant, device, ip and customer, for the label that comes days later, and a digest
-#: of what it says beside them, for the same id that comes again
+#: header on `decisions`: the transaction's merchant, device, ip and customer, for a label that comes days later; and a digest of its
+#: other fields, to compare a transaction that comes with the same id
 HEADER_ENTITIES = "tollgate-entities"
 
 
 class DecidedEntities(msgspec.Struct, array_like=True, frozen=True):
-    """Whom a decided transaction belongs to, beside its card."""
+    """The entities of a decided transaction other than its card."""
 
     merchant_id: str
     device_id: str | None
@@ -159,13 +158,13 @@ class DecidedEntities(msgspec.Struct, array_like=True, frozen=True):
     digest: bytes | None = None
 
 
-#: an accident in four billion; whoever forges one is given the decision of an id of his own. Each byte more is one for each
-#: decision of 60 days, and hashes do not compress
+#: a chance collision has odds of one in four billion; a forged one only returns the decision of the sender's own id. Each further
+#: byte is stored for every decision of 60 days, and hashes do not compress
 DIGEST_BYTES = 4
 
 
 def digest_of(tx: Transaction) -> bytes:
-    """What tells a transaction from another with the same card, entities and tenant: of values as parsed, however they were written."""
+    """Digest of the fields other than card, entities and tenant. Of parsed values, so the spelling in JSON does not matter."""
     said = (
         tx.event_time, tx.amount_minor, tx.currency, tx.mcc, tx.channel, tx.country, tx.latitude, tx.longitude,
     )  # fmt: skip
@@ -173,8 +172,8 @@ def digest_of(tx: Transaction) -> bytes:
 
 
 def encode_entities_of(tx: Transaction) -> bytes:
-    """A decided transaction's header HEADER_ENTITIES."""
-    # as DecidedEntities, whose bytes are those of its fields in order
+    """The value of a decided transaction's header HEADER_ENTITIES."""
+    # a tuple has the same bytes as DecidedEntities
     return encode_entities((tx.merchant_id, tx.device_id, tx.ip, tx.customer_id, digest_of(tx)))
 
 

@@ -1,12 +1,12 @@
-"""Recognises repeated records by the source offset that they carry. The one home of this rule.
+"""Recognises duplicate records by their source offset. This rule is implemented only here.
 
-After a crash a stage produces some of its records again. Each names the place on the source topic that it was made from. Where
-those of one source come in the order of their offsets, the highest offset seen tells (``SourceOffsets``): whatever is at or
-below it is a duplicate, whatever is above it is new. Where a crash may also bring a lower offset for the first time, as on
-`outcomes`, the newest ones are remembered one by one (``Seen``).
+After a crash a stage produces some of its records again. Each record carries its source: the topic, partition and offset that it was made from.
+Where records of one source come in offset order, ``SourceOffsets`` keeps the highest offset: a record at or below it is a
+duplicate. Where a lower offset can come for the first time after a crash, as on `outcomes`, ``Seen`` keeps the newest offsets one by
+one.
 
-Other rules, for other things: what labels say is known by the statement (``streams.processor.entity_updates``), an id that a producer
-sends twice by the card's own profile.
+Two other rules exist: label updates are compared by statement (``streams.processor.entity_updates``), and an id that a producer sends
+twice is found in the card's profile.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Generic, TypeVar
 from streams.log.feature_batch import FeatureBatch
 
 Source = TypeVar("Source", bound=Hashable)
-#: offsets that a crash may repeat: the chunk at work (4,096), or the few that a store lost with its last second
+#: number of offsets kept one by one; a crash repeats at most the current chunk (4,096), or what Redis lost with its last second
 WINDOW = 32_768
 _MASK = (1 << WINDOW) - 1
 
 
 class SourceOffsets(Generic[Source]):
-    """The highest offset seen of each source; -1 where nothing was."""
+    """The highest offset seen of each source; -1 where none was."""
 
     def __init__(self, highest: Mapping[Source, int] | None = None) -> None:
         self.highest: dict[Source, int] = dict(highest or {})
@@ -35,7 +35,7 @@ class SourceOffsets(Generic[Source]):
         return self.highest.get(source, -1)
 
     def see(self, source: Source, offset: int) -> bool:
-        """See an offset; False: it is a duplicate."""
+        """Record an offset; returns False if it is a duplicate."""
         if offset <= self.of(source):
             return False
         self.highest[source] = offset
@@ -43,7 +43,7 @@ class SourceOffsets(Generic[Source]):
 
 
 def unseen(batch: FeatureBatch, seen: SourceOffsets[int]) -> FeatureBatch | None:
-    """The rows of a batch that are no duplicates, seen from now on; None where all are. ``seen``: by partition."""
+    """The rows of a batch that are not duplicates, None if all are; updates ``seen``, which is by partition."""
     offsets = batch.columns.offset
     first = bisect_right(offsets, seen.of(batch.partition))
     if not seen.see(batch.partition, offsets[-1]):
@@ -53,9 +53,9 @@ def unseen(batch: FeatureBatch, seen: SourceOffsets[int]) -> FeatureBatch | None
 
 @dataclass(frozen=True)
 class Seen:
-    """Offsets seen of one source, in 4 KiB: all old ones, and of the newest ``WINDOW`` exactly those that came.
+    """Offsets seen of one source, in 4 KiB. Exact for the newest ``WINDOW`` offsets; all older offsets count as seen.
 
-    Bit k of ``recent`` stands for ``last - k``.
+    Bit k of ``recent`` stands for offset ``last - k``.
     """
 
     last: int = -1
@@ -66,7 +66,7 @@ class Seen:
         return age >= WINDOW or (age >= 0 and bool(self.recent >> age & 1))
 
     def with_offset(self, offset: int) -> Seen:
-        """These and ``offset``."""
+        """A copy that includes ``offset``."""
         ahead = offset - self.last
         if ahead > 0:
             return Seen(offset, (self.recent << min(ahead, WINDOW) | 1) & _MASK)
@@ -78,5 +78,5 @@ class Seen:
 
     @staticmethod
     def unpack(last: int, recent: bytes) -> Seen:
-        """What ``pack`` made."""
+        """The inverse of ``pack``."""
         return Seen(last, int.from_bytes(recent, "little"))
