@@ -1,7 +1,7 @@
-"""How a chunk ends: what it produced is acknowledged, then its writes and positions go into the store, in one EXEC.
+"""Commits a chunk: wait for the broker's acknowledgement of its records, then write profiles and positions to Redis in one EXEC.
 
-``PipelinedCommitter`` does so in a thread of its own, in order, while the next chunk is computed: a chunk's time is then its
-computing, not the sum of that and two waits. What makes it safe is in decision 2.
+``PipelinedCommitter`` does this in a thread, in order, while the next chunk is computed. So the time per chunk is its computation
+alone, without the two waits. Decision 2 says why this is safe.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ from features.store.partition_lease import Leases, TopicPartition
 from features.store.redis_client import Command
 from streams.runtime.kafka.clients import flush
 
-#: the broker may be away this long before the process gives up and is restarted
+#: seconds without the broker's acknowledgement before the process gives up and is restarted
 ACKNOWLEDGE_WITHIN_S = 150.0
 #: longer than two committer may take by their own deadlines: the broker's once, the store's twice
 END_WITHIN_S = 1_000.0
 
 
 class ChunkCommit(NamedTuple):
-    """What is left to do of a computed chunk: ``starts`` and ``positions`` are where it begins and ends."""
+    """The commit of a computed chunk; ``starts`` and ``positions`` are its first and next offsets per partition."""
 
     partitions: Sequence[TopicPartition]
     starts: Mapping[TopicPartition, int]
     positions: Mapping[TopicPartition, int]
     writes: Sequence[Command]
-    #: called when it is written
+    #: called after the write
     written: Callable[[], None]
 
 
 class Committer(Protocol):
-    """Ends chunks in the order in which they are given."""
+    """Commits chunks in the given order."""
 
     def acknowledged(self) -> None:
-        """Wait until the broker has what was produced for all chunks given so far. Before the next produces anything."""
+        """Wait until the broker has acknowledged the records of all chunks so far. Call it before the next chunk produces."""
 
     def settled(self) -> None:
-        """Wait until all chunks given so far are written. Before anything of theirs is read from the store."""
+        """Wait until all chunks so far are written. Call it before reading anything that they write."""
 
     def end(self, commit: ChunkCommit) -> Future[None] | None:
-        """End one chunk; a Future where that is not over yet."""
+        """Commit a chunk; returns a Future if the commit is still running."""
 
 
 class SynchronousCommitter:
-    """Ends each chunk before it returns."""
+    """Commits each chunk before ``end`` returns."""
 
     def __init__(self, producer: Producer, leases: Leases) -> None:
         self._producer = producer
@@ -69,21 +69,21 @@ class SynchronousCommitter:
         return None
 
     def acknowledge(self) -> None:
-        """The first half."""
+        """First half: wait for the broker."""
         flush(self._producer, ACKNOWLEDGE_WITHIN_S)
 
     def write(self, commit: ChunkCommit) -> None:
-        """The second half."""
+        """Second half: write to Redis."""
         self._leases.write(commit.partitions, commit.starts, commit.writes, commit.positions)
         commit.written()
 
 
 class CommitFailed(Exception):
-    """A chunk before this one could not be ended: nothing after it may be."""
+    """An earlier chunk could not be committed, so no later one may be."""
 
 
 class PipelinedCommitter:
-    """Ends chunks in a thread: one is being ended, one may wait. The first that fails is the last one."""
+    """Commits chunks in a thread: one in progress, one waiting. After a failure it commits no more."""
 
     def __init__(self, producer: Producer, leases: Leases) -> None:
         self._do = SynchronousCommitter(producer, leases)
@@ -95,7 +95,7 @@ class PipelinedCommitter:
 
     @property
     def idle(self) -> bool:
-        """Whether all chunks given so far are written."""
+        """Whether all chunks so far are written."""
         return self._written == self._given
 
     def acknowledged(self) -> None:
@@ -107,9 +107,9 @@ class PipelinedCommitter:
         self._wait(lambda: self._written == self._given)
 
     def end(self, commit: ChunkCommit) -> Future[None] | None:
-        """Raises: CommitFailed, for a chunk before this one; what befalls this one is in the Future."""
+        """Raises: CommitFailed, if an earlier chunk failed; the result of this one is in the Future."""
         done: Future[None] = Future()
-        # room for one: whoever comes third waits here for the first
+        # the queue holds one: a third chunk waits here for the first
         self._wait(lambda: not self._waiting.full())
         self._given += 1
         self._waiting.put_nowait((commit, done))
@@ -120,7 +120,7 @@ class PipelinedCommitter:
         with self._changed:
             while self._failed is None and not until():
                 if not self._changed.wait(give_up - time.monotonic()):
-                    raise CommitFailed(f"no chunk was ended within {END_WITHIN_S:g} s")
+                    raise CommitFailed(f"no chunk was committed within {END_WITHIN_S:g} s")
         if self._failed is not None:
             raise CommitFailed(str(self._failed)) from self._failed
 

@@ -1,8 +1,8 @@
-"""The entity stage: a chunk of `entities` updates merchants, devices, ips, customers and cards' fraud histories, once.
+"""The entity stage: applies chunks of `entities` to merchants, devices, ips, customers and cards' fraud histories, exactly once.
 
-Each partition of `entities` has one writer. Items name their source (topic, partition, offset); the last offset applied per
-source is stored beside the profiles, in the same EXEC, so that repeated items are dropped. What a label says is known by
-its transaction instead: whether the label or the decision brings it may differ when a crash has it repeated.
+Each partition of `entities` has one writer. Updates carry their source (topic, partition, offset). The last applied offset per source
+is written with the profiles, in one EXEC, so that duplicates are dropped. Label updates are compared by transaction instead: after a
+crash the same update can come from another source (the label or the decision).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class EntityStage:
         cache: ProfileCache,
         committer: Committer,
     ) -> None:
-        """``client`` is for reading: what is written goes through ``committer``."""
+        """``client`` is for reading; all writes go through ``committer``."""
         self._client = client
         self._producer = producer
         self._leases = leases
@@ -70,14 +70,14 @@ class EntityStage:
         self._committer = committer
         self._applied: dict[int, SourceOffsets[Source]] = {}
         self.rebuilding = False
-        #: only the state is written: poison is kept already
+        #: write only state, no dead letters (take-over)
         self.silent = False
 
     def _keep(self, poison: list[tuple[Any, InvalidEvent]]) -> None:
-        """Poison records are kept for a person before the chunk counts as done."""
+        """Send poison records to dead letters, before the chunk is committed."""
         if not poison or self.silent:
             return
-        # a failure is told to one who waits only: it must be the one whose records failed
+        # ``flush`` below must report only failures of these records, so wait for the earlier chunks first
         self._committer.acknowledged()
         now_ms = int(time.time() * 1000)
         for record, error in poison:
@@ -85,7 +85,7 @@ class EntityStage:
         flush(self._producer, ACKNOWLEDGE_WITHIN_S)
 
     def load_applied(self, partitions: list[int]) -> None:
-        """Read, after an assignment, how far each source is applied on each partition."""
+        """Read the last applied offset of each source on each partition, after an assignment."""
         replies = self._client.with_retry([("HGETALL", applied_key(partition)) for partition in partitions])
         self._applied = {}
         for partition, reply in zip(partitions, replies, strict=True):
@@ -93,9 +93,9 @@ class EntityStage:
             self._applied[partition] = SourceOffsets({_source(name): int(at) for name, at in pairs})
 
     def handle(self, chunk: Chunk) -> Future[None] | None:
-        """Do one chunk, up to its commit; or raise and leave it for the next worker."""
+        """Process one chunk and hand it to the committer; if it raises, the next worker processes the chunk."""
         if self.rebuilding:
-            # whoever rebuilds the state reads these items from the log
+            # the rebuild reads these updates from the log
             return None
         started = time.monotonic()
         partitions = [(tp.topic, tp.partition) for tp in chunk.positions]
@@ -109,7 +109,7 @@ class EntityStage:
         groups = group_items(items, fresh.paid)
         cache = self._cache
         if cache.begin_batch():
-            # what is read again must be what was written last
+            # dropped profiles are read again, so their last writes must be done
             self._committer.settled()
         slots = [cache.slots(group.view.entity, group.columns.ids) for group in groups]
         read_missing(self._client, self._leases, partitions, cache)
@@ -118,27 +118,27 @@ class EntityStage:
         done = self._committer.end(commit)
         self._applied.update(applied)
         for group in groups:
-            # labels are of payments of days ago
+            # payments only: labels are about payments of days ago
             paid = group.columns.payments["event_ms"][group.columns.kinds == PAID]
             if len(paid):
                 say_staleness(group.view.entity, int(paid.max()))
         return done
 
     def _updated(self, group: Group, slots: Slots) -> Packed:
-        """Apply a group's items; the write that follows."""
+        """Apply a group's updates; returns the command that writes the changed profiles."""
         arena, places = self._cache.profiles_of(group.view, slots)
         apply_columns(group.columns, places, arena)
         return self._cache.write(group.view, np.unique(slots))
 
     def _news(self, items: list[Placed]) -> tuple[list[Placed], list[Command]]:
-        """The items that say something new, labels with the change that they make, and the writes that remember what was said.
+        """Updates without duplicate label statements, labels converted to changes; and the writes that store the new statements.
 
-        Nobody else writes it, and who has lost the partition is stopped by its epoch when it writes.
+        Only this partition's writer writes statements; a worker that lost the partition is stopped by its epoch.
         """
         told_of = list(dict.fromkeys(told for placed in items if (told := told_by(placed.item)) is not None))
         if not told_of:
             return items, []
-        # the chunk before may have said something of the same transactions
+        # the previous chunk may write statements on the same transactions
         self._committer.settled()
         partitions = self._cache.partitions
         (stored,) = self._client.with_retry([("MGET", *(_said_key(told, partitions) for told in told_of))])
@@ -149,12 +149,12 @@ class EntityStage:
         return fresh, label_statement_writes(changed, partitions)
 
 
-#: what was said of a transaction is remembered as long as the labels worker's index remembers it
+#: seconds that a label statement is stored: as long as the labels worker's index keeps the transaction
 LABEL_STATEMENT_FOR_S = 60 * 86_400
 
 
 def label_statement_writes(changed: dict[Told, Known], partitions: int) -> list[Command]:
-    """Commands that remember what labels said."""
+    """Commands that store label statements."""
     return [
         (
             "SET", _said_key(told, partitions), f"{k.label_time_ms}:{k.offset}:{k.frauds}", "EX", LABEL_STATEMENT_FOR_S,
@@ -172,7 +172,7 @@ def _known(raw: bytes | None) -> Known | None:
 
 
 class PlacedPaid(NamedTuple):
-    """Payments of one record: its place in the chunk, its offset."""
+    """The payments of one record, with its index in the chunk and its offset."""
 
     order: int
     offset: int
@@ -180,7 +180,7 @@ class PlacedPaid(NamedTuple):
 
 
 class Fresh(NamedTuple):
-    """What a chunk holds that was not applied yet, in order."""
+    """The updates of a chunk that are not applied yet, in order."""
 
     items: list[Placed]
     paid: list[PlacedPaid]
@@ -189,7 +189,7 @@ class Fresh(NamedTuple):
 def sort_items(
     chunk: Chunk, applied: dict[int, SourceOffsets[Source]]
 ) -> tuple[Fresh, list[tuple[Any, InvalidEvent]]]:
-    """Items not applied yet; ``applied`` moves on. And what is no such record."""
+    """The updates that are not applied yet, and the records that cannot be read. Advances ``applied``."""
     fresh = Fresh([], [])
     poison: list[tuple[Any, InvalidEvent]] = []
     for order, record in enumerate(chunk.records):
@@ -228,14 +228,14 @@ def _checked(value: bytes) -> tuple[EntityItems, Paid | None]:
 
 
 class Group(NamedTuple):
-    """A chunk's items of one view, in order."""
+    """A chunk's updates of one view, in order."""
 
     view: View
     columns: Columns
 
 
 def group_items(items: Sequence[Placed], paid: Sequence[PlacedPaid]) -> list[Group]:
-    """Items by the view that they change, in the order of their records."""
+    """Updates grouped by the view that they change, in the order of their records."""
     parts: dict[View, list[tuple[npt.NDArray[np.int64], Columns]]] = {}
     by_view: dict[View, list[Placed]] = {}
     for placed in items:
@@ -254,7 +254,7 @@ def group_items(items: Sequence[Placed], paid: Sequence[PlacedPaid]) -> list[Gro
 
 
 def _together(paid: Sequence[PlacedPaid]) -> tuple[Paid, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """All records' payments as one, and of each item its record's place and offset."""
+    """The payments of all records as one, and for each update the index and offset of its record."""
     sizes = [len(p.paid.ids) for p in paid]
     whole = Paid(
         np.concatenate([p.paid.payments for p in paid]),
@@ -266,7 +266,7 @@ def _together(paid: Sequence[PlacedPaid]) -> tuple[Paid, npt.NDArray[np.int64], 
 
 
 def _merged(parts: list[tuple[npt.NDArray[np.int64], Columns]]) -> Columns:
-    """Structs and payments of one view, in the order of their records."""
+    """All updates of one view, structs and columns, in the order of their records."""
     if len(parts) == 1:
         return parts[0][1]
     order = np.argsort(np.concatenate([orders for orders, _ in parts]), kind="stable")
@@ -278,7 +278,7 @@ def _merged(parts: list[tuple[npt.NDArray[np.int64], Columns]]) -> Columns:
 
 
 def applied_writes(applied: dict[int, SourceOffsets[Source]]) -> list[Command]:
-    """Commands that say how far each source is applied, by partition of `entities`."""
+    """Commands that store the last applied offset of each source, by partition of `entities`."""
     out: list[Command] = []
     for partition, sources in applied.items():
         for (topic, source), offset in sources.highest.items():

@@ -1,4 +1,4 @@
-"""How updates from `entities` change profiles. Pure."""
+"""Applies updates from `entities` to profiles. Pure."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from streams.processor.payment_updates import Paid
 
 KINDS = {"tx": PAID, "label": LABEL, "declined": DECLINED}
 Arena = npt.NDArray[np.void]
-#: (kind, entity) -> the view that such items change: payments of all but cards (who have their own stage); what labels and
-#: declines say of payers apart from their payments, labels of shared entities with them
+#: (kind, entity) -> the view that such updates change. Payments of cards have their own stage. Labels and declines of payers have a
+#: view of their own; labels of shared entities are in the payments' view
 _VIEWS = {
     **{("tx", entity): view for entity, view in PAYMENTS_OF.items() if entity != "card"},
     **{("label", entity): FRAUDS_OF.get(entity, view) for entity, view in PAYMENTS_OF.items()},
@@ -29,10 +29,10 @@ _VIEWS = {
 
 
 def view_of(item: EntityItem) -> View:
-    """The view that an item changes.
+    """The view that an update changes.
 
     Raises:
-        ValueError: there is no such kind, or none for this entity.
+        ValueError: the kind is unknown or does not exist for this entity, or a customer's payment is missing.
     """
     view = _VIEWS.get((item.kind, item.entity))
     if view is None:
@@ -43,7 +43,7 @@ def view_of(item: EntityItem) -> View:
 
 
 class Known(NamedTuple):
-    """What was last applied of what labels say of one transaction, to one entity."""
+    """The last applied label statement on one transaction, for one entity."""
 
     label_time_ms: int
     offset: int
@@ -51,7 +51,7 @@ class Known(NamedTuple):
 
 
 class Told(NamedTuple):
-    """Of which entity and which transaction a label tells."""
+    """The entity and transaction of a label statement."""
 
     entity: str
     entity_id: str
@@ -59,12 +59,12 @@ class Told(NamedTuple):
 
 
 def told_by(item: EntityItem) -> Told | None:
-    """What a label's item tells of; None for other items, which are known by their offset."""
+    """Entity and transaction of a label update; None for other updates, whose duplicates are found by offset."""
     return None if item.said is None else Told(item.entity, item.entity_id, item.said.transaction_id)
 
 
 def news_of(item: EntityItem, known: Known | None) -> tuple[EntityItem, Known] | None:
-    """A label's item with the change that it makes, and what is known afterwards; None when it says nothing new."""
+    """A label update with ``frauds`` as a change, and the new statement; None for a duplicate or outdated statement."""
     assert item.said is not None
     time_ms, offset = item.said.label_time_ms, item.said.offset
     if known is not None and (time_ms, offset) <= (known.label_time_ms, known.offset):
@@ -74,7 +74,7 @@ def news_of(item: EntityItem, known: Known | None) -> tuple[EntityItem, Known] |
 
 
 class Placed(NamedTuple):
-    """An item, the place of its record in the chunk, and its record's offset on `entities`."""
+    """An update, the index of its record in the chunk, and the record's offset on `entities`."""
 
     order: int
     offset: int
@@ -84,9 +84,9 @@ class Placed(NamedTuple):
 def news_in(
     items: Sequence[Placed], known: dict[Told, Known | None]
 ) -> tuple[list[Placed], dict[Told, Known]]:
-    """The items that say something new, labels with the change that they make, and what became known.
+    """Updates without duplicate label statements, labels converted to changes; and the new statements.
 
-    ``known``: by ``told_by``, what is known of each label's transaction and entity; it moves on.
+    ``known``: last statement by ``told_by``; it is updated.
     """
     fresh: list[Placed] = []
     changed: dict[Told, Known] = {}
@@ -101,25 +101,25 @@ def news_in(
 
 
 class Columns(NamedTuple):
-    """n items of one kind of profile, in the order in which they are applied."""
+    """n updates of one kind of profile, in the order in which they are applied."""
 
     ids: list[str]
-    #: int64 (n,): offsets of their records of `entities`; KINDS; change of the count of frauds
+    #: int64 (n,) each: offset of the record on `entities`; value of KINDS; change of the number of frauds
     at: npt.NDArray[np.int64]
     kinds: npt.NDArray[np.int64]
     frauds: npt.NDArray[np.int64]
-    #: uint32 (n,): hashes of their cards
+    #: uint32 (n,): hash of the card
     cards: npt.NDArray[np.uint32]
-    #: time and amount of every item, all of a customer's payments
+    #: (n,): time and amount of each update; for customers all fields
     payments: Payments
 
 
 def columns_of_items(items: Sequence[EntityItem], offsets: Sequence[int]) -> Columns:
-    """Items as columns; ``offsets`` are those of their records of `entities`."""
+    """Updates as columns; ``offsets``: of their records on `entities`."""
     payments = np.zeros(len(items), dtype=PAYMENT)
     payments["event_ms"] = [item.event_ms for item in items]
     payments["amount"] = [item.amount_minor for item in items]
-    # view_of lets no customer's item without a payment come this far
+    # every customer update has a payment: ``view_of`` refuses others
     paid = [(i, item.payment) for i, item in enumerate(items) if item.payment is not None]
     if paid:
         rows = [i for i, _ in paid]
@@ -138,7 +138,7 @@ def columns_of_items(items: Sequence[EntityItem], offsets: Sequence[int]) -> Col
 
 
 def columns_of_paid(paid: Paid, chosen: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> Columns:
-    """Some items of payments as columns; ``offsets`` (all of them) are those of their records of `entities`."""
+    """The ``chosen`` payment updates as columns; ``offsets``: of all updates' records on `entities`."""
     n = len(chosen)
     ids = paid.ids
     return Columns(
@@ -148,7 +148,7 @@ def columns_of_paid(paid: Paid, chosen: npt.NDArray[np.int64], offsets: npt.NDAr
 
 
 def apply_columns(columns: Columns, slots: npt.NDArray[np.int64], arena: Arena) -> None:
-    """Apply items that belong to one kind of profile, in order."""
+    """Apply updates of one kind of profile, in order."""
     payments = columns.payments
     if arena.dtype == PAYER:
         own = payments.copy()
@@ -165,6 +165,6 @@ def apply_columns(columns: Columns, slots: npt.NDArray[np.int64], arena: Arena) 
 
 
 def apply(items: Sequence[EntityItem], slots: Sequence[int], offsets: Sequence[int], arena: Arena) -> None:
-    """``apply_columns`` for structs; ``offsets`` are those of their records of `entities`."""
+    """``apply_columns`` for structs; ``offsets``: of their records on `entities`."""
     if items:
         apply_columns(columns_of_items(items, offsets), np.array(slots, dtype=np.int64), arena)

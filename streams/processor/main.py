@@ -37,16 +37,16 @@ from streams.runtime.process import Process, start_process
 
 logger = logging.getLogger(__name__)
 
-#: the state that this code needs is not there: only a person can say what to do
+#: exit code: the state that this code needs does not exist; a person must decide what to do
 EXIT_NOT_PREPARED = 78
 
 
 def latency_sensitive(record: Any) -> bool:
-    """Whether somebody waits for what becomes of a transaction: not where the HTTP edge has decided it already."""
+    """Whether somebody waits for the decision; False if the HTTP edge has already decided."""
     return not any(name == HEADER_DECIDED for name, _ in record.headers)
 
 
-#: a chunk each 5 ms at most; what merchants and devices did is applied twenty times a second
+#: at most one chunk of `transactions` per 5 ms; `entities` are applied twenty times a second
 PACING = Pacing(
     chunk_interval_s=0.005,
     longest_interval_s=0.030,
@@ -60,7 +60,7 @@ def run(process: Process) -> None:
     """Run until asked to stop."""
     settings = process.settings
     client = RespClient(settings.redis_address)
-    # a connection of its own: chunks are written while the next one reads
+    # a separate connection: a chunk is written while the next one reads
     leases = Leases(RespClient(settings.redis_address), STATE_GROUP)
     producer = new_producer(settings.kafka, process.name, **AT_FLUSH)
     sweep = Sweep(RespClient(settings.redis_address))
@@ -75,32 +75,32 @@ def run(process: Process) -> None:
         return stages[chunk.topic](chunk)
 
     def tick() -> None:
-        # a chunk that is being written looks by itself
+        # a chunk in progress makes this check itself
         if committer.idle:
             leases.verify()
         sweep.step()
 
     def stop() -> None:
-        # a planned restart repeats nothing; a failure has been told already
+        # commit everything, so that a planned restart repeats nothing; failures are reported elsewhere
         with contextlib.suppress(CommitFailed):
             committer.settled()
 
     def start(assigned: list[tuple[str, int]]) -> Positions:
         try:
             return take(assigned)
-        except Exception:  # the process edge: Faust would go on without ever fetching
-            logger.exception("partitions could not be taken")
+        except Exception:  # the process edge: Faust would continue and never fetch
+            logger.exception("partitions could not be leased")
             os._exit(EXIT_HANDLER_FAILED)
 
     def take(assigned: list[tuple[str, int]]) -> Positions:
-        # before the first vector, and again after a store that forgot
+        # before the first vector, and again after Redis lost its data
         client.with_retry([announcement()])
         lost = find_lost(settings, client, leases, assigned)
         cards.rebuilding = entities.rebuilding = lost is not None
         STATE_REBUILDING.set(lost is not None)
         if lost is not None:
-            logger.error("decisions go on without state, as degraded: %s", lost)
-            # from where the group is on: what came before has its features already
+            logger.error("decisions continue without state, as degraded: %s", lost)
+            # start at the group's committed offsets: earlier records have their features already
             return {}
         produced = takeover.shut_out(assigned)
         leases.lease(assigned)
@@ -114,7 +114,7 @@ def run(process: Process) -> None:
     partitions_of(["warm"], settings.partitions)
     warm_packing()
     logger.info("feature kernels ready in %.1f s", warm_kernels())
-    # who starts a stack takes a processor for ready when it listens
+    # `tollgate up` takes a processor for ready when it listens
     start_http_server(settings.metrics_port(process.name), addr="127.0.0.1")
     run_chunk_app(
         process,

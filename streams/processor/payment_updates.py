@@ -13,13 +13,13 @@ from numba import njit
 from features.kernels.columns import PAYMENT, Payments
 from streams.log.records import PAID_ENTITIES, EntityItem, EntityItems, PaidColumns, Payment
 
-#: event times of items lie below it: the year 2100
+#: upper bound of event times, ms since 1970: the year 2100
 MAX_MS = 4_102_444_800_000
 _KINDS = len(PAID_ENTITIES)
 
 
 class Paid(NamedTuple):
-    """n items: the payment of each, its card, the kind of its entity (place in PAID_ENTITIES) and the entity's id."""
+    """n updates: payment, card hash, kind of entity (index in PAID_ENTITIES) and entity id of each."""
 
     payments: Payments
     cards: npt.NDArray[np.uint32]
@@ -35,11 +35,11 @@ def pack_paid(
     sources: npt.NDArray[np.int64],
     keep: npt.NDArray[np.bool_],
 ) -> dict[tuple[int, int], PaidColumns]:
-    """The items of a chunk's n transactions, by source partition and partition of `entities`.
+    """The updates from a chunk's n transactions, by source partition and partition of `entities`.
 
     Args:
-        cards: (n,), hashes. ids: of each kind of PAID_ENTITIES, n ids. homes: (n, kinds), partitions, -1 where there is no id.
-        sources: (n,), partition of each transaction. keep: (n,), False for repetitions.
+        cards: (n,), hashes. ids: n ids for each kind of PAID_ENTITIES. homes: (n, kinds), partitions, -1 for no id.
+        sources: (n,), partition of each transaction. keep: (n,), False for duplicates.
     """
     rows, kinds, payment, used, starts = _sorted_items(homes, sources, keep)
     if not len(rows):
@@ -99,10 +99,10 @@ def _sorted_items(homes: Any, sources: Any, keep: Any) -> Any:
 
 
 def unpack_paid(columns: PaidColumns) -> Paid:
-    """The items of a record, in its order.
+    """The updates of a record, in its order.
 
     Raises:
-        ValueError: the arrays do not belong together, or a value is none that an item can have.
+        ValueError: the arrays do not match, or a value is out of range.
     """
     payments = np.frombuffer(columns.payments, dtype=PAYMENT)
     cards = np.frombuffer(columns.cards, dtype="<u4")
@@ -119,7 +119,7 @@ def unpack_paid(columns: PaidColumns) -> Paid:
 
 
 def fresh_paid(paid: Paid, known: int) -> tuple[Paid, int]:
-    """Items above the last offset applied of their source, and the last offset now."""
+    """Updates above the last applied offset of their source (``known``), and the new last offset."""
     offsets = paid.payments["offset"]
     if not len(offsets):
         return paid, known
@@ -134,7 +134,7 @@ def fresh_paid(paid: Paid, known: int) -> tuple[Paid, int]:
 def fresh_items_of(
     batch: EntityItems, known: int, wanted: Collection[tuple[str, str]] | None = None
 ) -> tuple[list[EntityItem], int]:
-    """``fresh_items`` and ``fresh_paid`` for who reads the log one item at a time; ``wanted``: of these (entity, id) only.
+    """``fresh_items`` and ``fresh_paid`` as single updates; ``wanted``: of these (entity, id) only.
 
     Raises:
         ValueError: as ``unpack_paid``.
@@ -152,7 +152,7 @@ def fresh_items_of(
 
 
 def fresh_items(items: Sequence[EntityItem], known: int) -> tuple[list[EntityItem], int]:
-    """Items above the last offset applied of their source, and the last offset now. What labels say passes: ``news_of``."""
+    """Updates above the last applied offset of their source, and the new last offset. Label updates pass: see ``news_of``."""
     fresh = [item for item in items if item.said is not None or item.offset > known]
     return fresh, max((item.offset for item in fresh if item.said is None), default=known)
 

@@ -1,7 +1,7 @@
 """Detects that Redis is empty. Decisions then continue, degraded, until the state is rebuilt.
 
-A store that forgot a little is made good by reading its log again. One that forgot everything, with a long log behind it,
-would keep every new transaction waiting for the whole history: that is what is found out here.
+If Redis lost its last second, the processor reads that part of the log again. If Redis lost everything and the log is long, new
+transactions would have to wait for the whole history; this module detects that case.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from streams.runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-#: a log of so many records is read again by the processor itself, at 10,000 and more a second; a longer one is rebuilt
+#: the processor itself reads a log of up to this many records again, at 10,000 or more a second; a longer one needs a rebuild
 READ_AGAIN_AT_MOST = 100_000
-#: of Kafka, for every version of the state: two versions must not read the same partition at once
+#: Kafka's consumer group, the same for every version of the state: two versions must not read the same partition at once
 GROUP = "processor"
 
 
 def find_lost(
     settings: Settings, client: RespClient, leases: Leases, assigned: Sequence[tuple[str, int]]
 ) -> str | None:
-    """Why there is no state to work with, in words for the log; None when there is, or when it is soon read again.
+    """Why the state is lost, in words for the log; None if it exists, or if the log is short enough to be read again.
 
     Raises:
         StoreUnavailable: Redis did not come back in time. KafkaException: the broker does not answer.
@@ -47,7 +47,7 @@ def find_lost(
     if marker is None:
         return None
     told = json.loads(marker)
-    return f"{told['why']} (since {told['since']}); `tollgate features rebuild` makes it again from the log"
+    return f"{told['why']} (since {told['since']}); `tollgate features rebuild` rebuilds it from the log"
 
 
 def committed(settings: Settings, assigned: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:

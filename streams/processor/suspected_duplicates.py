@@ -1,7 +1,7 @@
-"""Decides whether a payment that resembles an old one of its card is a repetition, by asking the ledger index.
+"""Decides whether a payment that resembles an old one of its card is a duplicate, by a look-up in the decision index.
 
-It is written after the decisions: a repetition that comes before its first copy is indexed, and after 40 newer payments of its
-card, is decided twice. Never is another transaction left without a decision.
+The index is written after the decisions. So a duplicate is decided twice if it comes before its first copy is indexed and after 40
+newer payments of its card. A transaction that is not a duplicate always gets its decision.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from streams.log.decision_index import entries_in, lookups
 from streams.processor.intake import Accepted
 from streams.runtime.metrics import DECIDED_SUSPECTED_DUPLICATES
 
-#: ids let through that are remembered: those of the seconds until they are in the index
+#: number of accepted ids that are kept until they are in the index, seconds later
 REMEMBERED = 10_000
 
 
 class SuspectedDuplicates:
-    """Which rows of a chunk are repetitions, certain or looked up."""
+    """Finds the duplicates of a chunk: certain ones, and suspected ones by look-up."""
 
     def __init__(self, client: RespClient, clock: Callable[[], float] = time.time) -> None:
         """``clock``: seconds since 1970."""
         self._client = client
         self._clock = clock
-        # by transaction_id: partition and offset of the record that goes on. The same record may come again, after a crash elsewhere
+        # transaction_id -> partition and offset of the accepted record; the same record can come again after a crash elsewhere
         self._let_through: OrderedDict[str, tuple[int, int]] = OrderedDict()
 
     def repeated(self, accepted: Accepted, seen: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         """True for what is not to be decided (again), (n,): DUPLICATEs, and of POSSIBLEs those whose id is in the index, earlier
         in this chunk, or of another record that was let through before.
 
-        Asks the store, once, only where a row is POSSIBLE.
+        One read of Redis, only if a row is POSSIBLE.
 
         Raises:
-            StoreUnavailable: the store did not come back in time, or answered with an error.
+            StoreUnavailable: Redis did not come back in time, or answered with an error.
         """
         out: npt.NDArray[np.bool_] = seen == DUPLICATE
         rows = np.flatnonzero(seen == POSSIBLE).tolist()

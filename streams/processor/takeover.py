@@ -1,8 +1,8 @@
-"""One version of the state takes over from another: the other is shut out, what it has done since is applied silently.
+"""Takes over from another version of the state: locks that version out and silently applies the records that it applied.
 
-What the other version has applied, it has produced (decision 1): its features and items are on the log, and decided. So up
-to its positions this one only writes state; from there on it goes on like after any restart. Nothing is repeated and
-nothing is decided by two catalogues, whether the new code comes after the old or the old after the new.
+What the other version has applied, it has also produced (decision 1): its features and entity updates are on the log, and decided. So up
+to its positions this version only writes state; from there it continues as after any restart. Nothing is repeated, and nothing
+is decided with two catalogues, in either direction (old to new, new to old).
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from streams.runtime.kafka.log_reader import LogRow, read_span, whole_log
 from streams.runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
-#: nothing is decided meanwhile: a broker that gives nothing for so long is told of by ending the process
+#: seconds without a record from the broker before the process ends: no decision is made meanwhile
 STALL_S = 60.0
 
 
 class NotPrepared(Exception):
-    """The state that this code reads cannot be had by reading on; the text says what to do."""
+    """This code's state version cannot be completed from the log; the text says what to do."""
 
 
 class Takeover:
-    """What a processor does about other versions of the state: ``check`` before it joins, the rest on each assignment."""
+    """Take-over by a processor: ``check`` before it joins the group; ``shut_out`` and ``catch_up`` on each assignment."""
 
     def __init__(
         self,
@@ -57,35 +57,35 @@ class Takeover:
         self._committer = committer
 
     def check(self) -> None:
-        """Before the group is joined: who is at work is not disturbed by code that cannot take over from it.
+        """Check before joining the group, so that code that cannot take over does not disturb the active version.
 
         Raises:
             NotPrepared: this version's state is not there. StoreUnavailable, LedgerUnreachable.
         """
         if self._client.with_retry([("GET", REBUILDING_KEY)])[0] is not None:
-            # a rebuild makes this version's state as any
+            # the rebuild builds this version's state
             return
         self._check(furthest_elsewhere(self._client, places_of(self._settings)))
 
     def shut_out(self, assigned: list[TopicPartition]) -> dict[TopicPartition, int]:
-        """Stop whoever works on another version; returns how far those versions are applied, of ``assigned``.
+        """Lock other versions' workers out; returns the highest position of other versions for each of ``assigned``.
 
-        All partitions are shut out: a worker that kept some would compute with entities that nobody of its version writes any more.
+        On all partitions: a worker that kept some would compute with entities that its version no longer updates.
 
         Raises:
-            NotPrepared: as ``check``; then nobody is shut out. StoreUnavailable, LedgerUnreachable.
+            NotPrepared: as ``check``; then no version is locked out. StoreUnavailable, LedgerUnreachable.
         """
         self._check(furthest_elsewhere(self._client, places_of(self._settings)))
         everywhere = furthest_elsewhere(self._client, places_of(self._settings), shut_out=True)
         return {place: everywhere[place] for place in assigned if place in everywhere}
 
     def catch_up(self, produced: Mapping[TopicPartition, int]) -> None:
-        """Apply, silently, what lies between this version's positions and ``produced``; then this version is at work.
+        """Silently apply the records between this version's positions and ``produced``; then make this version the active one.
 
-        Entities first: features are made only once everything that they are made from is there.
+        Entities first, so that their profiles are complete before features are made from them.
 
         Raises:
-            CommitFailed: another worker has taken a partition, or the store or the broker is gone. LedgerUnreachable.
+            CommitFailed: another worker leased a partition, or Redis or the broker is unreachable. LedgerUnreachable.
         """
         for topic in (ENTITIES.name, TRANSACTIONS.name):
             self._catch_up(topic, {place: end for place, end in produced.items() if place[0] == topic})
@@ -95,7 +95,7 @@ class Takeover:
         half = unfinished(self._client, STATE_VERSION)
         if half is not None:
             raise NotPrepared(
-                f"state version {STATE_VERSION} is not whole, {half}: run `tollgate features prepare` to its end"
+                f"state version {STATE_VERSION} is incomplete, {half}: run `tollgate features prepare` to its end"
             )
         if not produced:
             return
@@ -103,8 +103,8 @@ class Takeover:
         unknown = sum(end for place, end in produced.items() if stored[place] is None)
         if unknown > READ_AGAIN_AT_MOST:
             raise NotPrepared(
-                f"this code reads state version {STATE_VERSION}, which is not there, and {unknown:,} records were handled "
-                "before: run this code's `tollgate features prepare` beside the code that was at work, then start it again"
+                f"this code reads state version {STATE_VERSION}, which does not exist, and {unknown:,} records were handled "
+                "before: run this code's `tollgate features prepare` while the previous code runs, then start this code again"
             )
         behind = {place: at for place, at in stored.items() if at is not None and at < produced[place]}
         if behind:
@@ -115,7 +115,7 @@ class Takeover:
         gone = [f"{t}[{p}] from {at:,} on" for (t, p), at in behind.items() if at < first[t].get(p, 0)]
         if gone:
             raise NotPrepared(
-                f"state version {STATE_VERSION} is so old that the log does not hold what came after it ({', '.join(gone)}): "
+                f"state version {STATE_VERSION} is too old: the log no longer holds the records after it ({', '.join(gone)}): "
                 "run `tollgate features prepare`, then start again"
             )
 
@@ -133,7 +133,7 @@ class Takeover:
             read_span(
                 self._settings.kafka, starts, ends, lambda r: self._apply(topic, r, at), stall_s=STALL_S
             )
-            # what may lie last is no record: a position is behind it, an offset is not
+            # the last offsets may hold no record (transaction markers); positions still have to pass them
             left = {place: end for place, end in behind.items() if at[TP(*place)] < end}
             if left:
                 begun = {place: at[TP(*place)] for place in left}
@@ -141,7 +141,7 @@ class Takeover:
             self._committer.settled()
 
     def _apply(self, topic: str, records: list[Any], at: dict[TP, int]) -> None:
-        """Hand records on as chunks that go on from ``at``, which moves."""
+        """Pass records on as chunks that start at the positions ``at``, and advance ``at``."""
         handle = self._cards.handle if topic == TRANSACTIONS.name else self._entities.handle
         for first in range(0, len(records), MAX_CHUNK_RECORDS):
             part = records[first : first + MAX_CHUNK_RECORDS]
@@ -162,7 +162,7 @@ class Takeover:
 
 
 def places_of(settings: Settings) -> list[TopicPartition]:
-    """Every partition that state is made from."""
+    """All partitions of `transactions` and `entities`."""
     return [
         (topic, partition)
         for topic in (TRANSACTIONS.name, ENTITIES.name)

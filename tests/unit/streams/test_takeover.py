@@ -84,7 +84,7 @@ def test_a_state_older_than_the_log_is_refused() -> None:
 def test_half_a_state_is_refused_even_where_there_is_no_other() -> None:
     redis = store_with({}, own=40)
     redis.call(begin(STATE_VERSION, "it is being prepared, or a preparation was interrupted"))
-    with pytest.raises(NotPrepared, match=r"not whole, it is being prepared.*to its end"):
+    with pytest.raises(NotPrepared, match=r"incomplete, it is being prepared.*to its end"):
         looked(redis).check()
     # whoever makes all state again makes this one too
     redis.call([("SET", REBUILDING_KEY, "{}")])
