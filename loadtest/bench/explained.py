@@ -1,11 +1,10 @@
-"""The first minute after `tollgate up` while nearly everything is reviewed, and so explained, as under an attack:
+"""The first minute after `tollgate up` with nearly every decision a review, and so explained, as under an attack:
 
     python -m loadtest.bench.explained [--rate 1000] [--seconds 60] [--reviewed 0.9] [--port-base N]
 
-A stack of its own is started with a first model. That model is published again with a review threshold that so large a share
-of the model's reference rows passes, and approved. Then the stack is stopped and started again, and traffic begins as soon as
-it says that it is ready: nothing may be cold by then. Latency: from the broker's append on `transactions` to its append on
-`decisions`.
+Starts its own stack with a first model. Publishes that model again with a review threshold that the given share of its reference
+rows exceeds, and approves it. Then restarts the stack and sends traffic as soon as the stack reports ready, to show that nothing is
+cold by then. Latency is the time between two Kafka timestamps: of the transaction and of its decision.
 """
 
 from __future__ import annotations
@@ -40,7 +39,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rate", type=int, default=RATE)
     parser.add_argument("--seconds", type=float, default=SECONDS)
-    parser.add_argument("--reviewed", type=float, default=REVIEWED, help="share of transactions, about")
+    parser.add_argument(
+        "--reviewed", type=float, default=REVIEWED, help="approximate share of reviewed transactions"
+    )
     parser.add_argument("--port-base", type=int, default=PORT_BASE)
     args = parser.parse_args()
     print(markdown(list(explained_rows(args.rate, args.seconds, args.reviewed, args.port_base))))
@@ -48,7 +49,7 @@ def main() -> None:
 
 
 def explained_rows(rate: int, seconds: float, reviewed: float, port_base: int) -> Iterator[Row]:
-    """The table's lines; one that says why, where there is nothing to measure."""
+    """The table's rows; if nothing could be measured, one row with the reason."""
     name = f"first {seconds:g} s after up at {rate:,}/s, {reviewed:.0%} reviewed, "
     folder = tempfile.mkdtemp(prefix="tollgate-explained-")
     try:
@@ -61,22 +62,20 @@ def explained_rows(rate: int, seconds: float, reviewed: float, port_base: int) -
             _tollgate(folder, "up", "--port-base", str(port_base), "--wait", f"{UP_WITHIN_S:g}")
             summary = simulate(folder, rate, seconds, 41)
     except (StackError, RunFailed, subprocess.SubprocessError) as error:
-        yield left_out(
-            f"{name}p99 from the append on `transactions` to the one on `decisions`", str(error), "100"
-        )
+        yield left_out(f"{name}p99 from transaction to decision in Kafka", str(error), "100")
         return
     yield from summary_rows(name, summary)
 
 
 def summary_rows(name: str, summary: dict[str, Any]) -> list[Row]:
-    """The lines of one run, from what ``tollgate simulate --json`` said of it."""
+    """The rows of one run, from the summary of ``tollgate simulate --json``."""
     latency, decided = summary["latency_ms"], summary["decided"]
     note = f"p50 {latency['p50']:.0f}, p99.9 {latency['p999']:.0f}, longest {latency['max']:.0f} ms"
     share = 100 * (1 - decided["scored"] / max(1, sum(decided.values())))
     lost = summary["missing"] + summary["duplicated"]
     return [
         Row(
-            f"{name}p99 from the append on `transactions` to the one on `decisions`",
+            f"{name}p99 from transaction to decision in Kafka",
             [latency["p99"]],
             "ms",
             "100",
@@ -87,7 +86,7 @@ def summary_rows(name: str, summary: dict[str, Any]) -> list[Row]:
 
 
 def publish_reviewing(settings: Settings, live: str, reviewed: float) -> str:
-    """The version ``live`` once more under the next version, awaiting approval, with a policy that reviews such a share of its reference."""
+    """Publish ``live`` again under the next version, awaiting approval, with a policy that reviews this share of its reference."""
     bundle = load_bundle(settings.bundles_dir / MODEL / live, settings.keys_dir / "trusted")
     scorer = Scorer(bundle, measure=False)
     rows = np.full((len(bundle.reference.matrix), WIDTH), np.nan, np.float32)

@@ -1,9 +1,9 @@
-"""What features cost, in one table: the kernel, the processor's process, Redis, the offline engine, and what others take.
+"""Cost of features, in one table: the kernel, the processor's process, Redis, the offline engine, and other tools.
 
     python -m loadtest.bench.features [--quick] [--only kernel,processor,offline,peers,hot,rebuild] [--report]
 
-CPU time, not wall time: a busy machine makes it worse by some tenths, not by multiples. Nothing is asserted here; the
-targets stand beside the figures. Parts that cannot run on this machine say so in the table.
+CPU time, not wall time: a busy machine changes it by some tenths, not by multiples. Nothing is asserted; the table shows targets
+next to the figures. Rows that cannot run on this machine say why.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ SECTIONS = ("kernel", "processor", "peers", "offline", "hot", "rebuild")
 class Size:
     """How much is measured."""
 
-    #: cards of the kernel's world, batches of 256 in each of its seven runs, numbers of entities
+    #: for the kernel: cards, batches of 256 in each of its seven runs, numbers of entities
     kernel_cards: int
     kernel_batches: int
     entities: tuple[int, ...]
-    #: cards of the processor's world, transactions of each of its two mixes
+    #: for the processor: cards, transactions of each of its two mixes
     cards: int
     transactions: int
     #: transactions that each peer gets
@@ -49,7 +49,7 @@ QUICK = Size(2_000, 6, (10_000, 1_000_000), 2_000, 30_000, 30_000, 1)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tenth of everything: does it still run?")
+    parser.add_argument("--quick", action="store_true", help="a tenth of everything, to check that it runs")
     parser.add_argument("--only", default=",".join(SECTIONS), help=f"some of {','.join(SECTIONS)}")
     parser.add_argument("--report", action="store_true", help="write loadtest/reports/<date>-features.md too")
     parser.add_argument(
@@ -88,7 +88,7 @@ def _mixes(peer_transactions: int, parts: Parts, traffic: Traffic) -> Iterator[R
 def _with_parts(
     what: str, world: tuple[int, int], port_base: int, rows: Callable[[Parts, Traffic], Iterator[Row]]
 ) -> Iterator[Row]:
-    """The rows of a section that needs Kafka, Redis and traffic; ``world``: so many cards and transactions."""
+    """The rows of a section that needs Kafka, Redis and traffic; ``world``: numbers of cards and transactions."""
     traffic = make_traffic(*world, datetime.now(UTC))
     try:
         with running_parts(port_base) as parts:

@@ -1,8 +1,7 @@
 """Scoring on a GPU against its targets, from host memory to host memory: ``make bench-gpu``.
 
-On a machine without one it says what would be needed and exits 0: nothing is wrong there. On one with a GPU every
-backend's scores are first held against the CPU's (exit 1 when they differ), then timed; the table is also written to
-``loadtest/reports/<date>-gpu.md``.
+Without a GPU it prints what would be needed and exits 0. With a GPU it first compares every backend's scores with the CPU's (exit 1 if
+they differ), then measures; the table is also written to ``loadtest/reports/<date>-gpu.md``.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ LARGE_TARGETS, SMALL_TARGETS = ("5", "10"), ("2", "1")
 
 
 class WrongScores(Exception):
-    """A GPU is here and its scores are not the CPU's, or nothing loads on it; the text says which."""
+    """The GPU's scores differ from the CPU's, or no backend loads on it; the text says which."""
 
 
 def rows_here() -> list[Row]:

@@ -1,11 +1,11 @@
-"""What the stream sustains, in one table: latency and CPU by rate, everything running beside.
+"""Latency and CPU of the stream by rate, in one table, with the whole stack running.
 
     python -m loadtest.bench.stream [--home DIR | --port-base N] [--rates 1000,10000,20000] [--runs 5] [--seconds 60]
 
-On a running stack that serves a model (``--home``), else on one of its own. A decision's latency is the time between two
-stamps of the broker: when it wrote the transaction to `transactions`, and when it wrote the decision to `decisions`. Sender and
-measurement take their share of the same cores. Archive, labels and drift are part of the stack and work beside; a tenth of the transactions gets its label some seconds later.
-Nothing is asserted: the targets stand beside the figures.
+Uses a running stack that serves a model (``--home``), or starts its own. Latency is the time between two Kafka timestamps: when the
+broker wrote the transaction to `transactions`, and when it wrote the decision to `decisions`. Sender and measurement use the same
+cores. Archive, labels and drift run too; a tenth of the transactions gets a label some seconds later. Nothing is asserted; the table
+shows targets next to the figures.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ RATES = (1_000, 10_000, 20_000)
 WARM_S = 10
 #: of a decision
 DEADLINE_MS = 100.0
-#: labels follow their transactions by so many seconds: a tenth of them is told of, as in the simulator's other runs, and
-#: the decision is there by then where the rate is sustained
+#: seconds from a transaction to its label; at a rate that is sustained the decision is made by then. A tenth of the transactions gets
+#: a label, as in the simulator's other runs
 LABELS_AFTER_S = 5
 #: for decisions that come after the last transaction
 LATE_S = 60
@@ -38,15 +38,15 @@ _TARGETS = {
     10_000: {"p99": ("100", ""), "degraded": ("1", ""), "cpu": ("110", "75")},
     20_000: {"p99": ("", "100")},
 }
-#: of the runs, so many must keep within p99's target
+#: share of the runs that must reach the target of p99
 P99_SHARE = 0.8
-#: every transaction ends once, at any rate
+#: targets at any rate: no transaction is missing or doubled
 ACCOUNTED = ("0", "0")
 
 
 @dataclass
 class Runs:
-    """What ``tollgate simulate --json`` said of the runs at one rate."""
+    """Summaries of the runs at one rate, from ``tollgate simulate --json``."""
 
     rate: int
     summaries: list[dict[str, Any]] = field(default_factory=list)
@@ -79,7 +79,7 @@ class Runs:
 
 
 class RunFailed(Exception):
-    """A run at a rate gave no summary; the text says what it said instead."""
+    """A run gave no summary; the text holds its error output."""
 
 
 def simulate(home: str, rate: int, seconds: float, seed: int) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def simulate(home: str, rate: int, seconds: float, seed: int) -> dict[str, Any]:
 def measure(
     home: str, rates: Sequence[int], runs: int, seconds: float, warm_s: float = WARM_S
 ) -> Iterator[Runs]:
-    """Each rate ``runs`` times, ascending; above the first that fails, the others say why they were left out."""
+    """Each rate ``runs`` times, ascending. After the first rate that fails, the higher ones are left out, with the reason."""
     why = ""
     for rate in sorted(rates):
         found = Runs(rate, why=why)
@@ -111,7 +111,7 @@ def measure(
             try:
                 simulate(home, rate, warm_s, 1)
                 for _ in range(runs):
-                    # one world for all rates: the stack knows its cards, as a stack at work does
+                    # one world for all rates, so that the stack knows its cards, as in production
                     found.summaries.append(simulate(home, rate, seconds, 1))
             except RunFailed as error:
                 found.why = why = str(error)
@@ -134,7 +134,7 @@ def stream_rows(found: Runs, seconds: float) -> list[Row]:
 def latency_row(
     found: Runs, point: str, name: str, targets: tuple[str, str] = ("", ""), share: float | None = None
 ) -> Row:
-    """Latency from append to append: one of its percentiles."""
+    """A percentile of the latency between the Kafka timestamps of transaction and decision."""
     note = ""
     if found.summaries and point == "p99":
         note = f"p99.9 {median(found.latency('p999')):.0f}, longest {max(found.latency('max')):.0f} ms"
@@ -142,7 +142,7 @@ def latency_row(
 
 
 def cpu_row(found: Runs, name: str, targets: tuple[str, str] = ("", "")) -> Row:
-    """CPU of the stack's processes, without the sender and what measures, and which takes how much."""
+    """CPU of the stack's processes, in total and by process, without sender and measurement."""
     shares, note = "", ""
     if found.summaries:
         shares = ", ".join(f"{name} {us:.0f}" for name, us in found.cpu_by_process().items() if us >= 1)

@@ -1,4 +1,4 @@
-"""Rows of a table onto a topic, and the store filled with what four weeks before them left: a processor finds both."""
+"""Prepares a processor's backlog: sends a table's rows to a topic, and fills Redis with profiles of the four weeks before."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def send(bootstrap: str, topic: str, table: pa.Table) -> None:
     """Produce every row as a transaction and wait until the broker has all of them.
 
     Raises:
-        SendError: it does not take them.
+        SendError: the broker does not take them.
     """
     sender = Sender(bootstrap, "tollgate-bench")
     try:
@@ -52,7 +52,7 @@ def _write(
     for start in range(0, len(names), SLICE):
         some = names[start : start + SLICE]
         slots = np.arange(first + start, first + start + len(some))
-        # who comes only after the history has nothing yet
+        # entities that appear only after the history have no profile yet
         known = arena["last_ms"][slots] > 0
         slots = slots[known]
         present = [name for name, there in zip(some, known.tolist(), strict=True) if there]

@@ -1,4 +1,4 @@
-"""Batches for the kernels: columns, the slots that each row uses, the arenas; and one batch done as replay does it."""
+"""Batches for the kernels: columns, slots of each row, arenas; and the processing of one batch as in a replay."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Batch:
     """One batch of n rows in which every identifier is present, and the slots that it uses.
 
     ``shared_entities`` (n, 3): merchant, device, ip; ``frauds`` (n, 2): card, customer; ``card_hashes`` uint32 (n,).
-    ``items``: ``apply_items``' arguments per kind, which production gets from the topic `entities`, not from here.
+    ``items``: arguments of ``apply_items`` per kind; in production they come from the topic `entities`.
     """
 
     columns: Payments
@@ -46,7 +46,7 @@ class Batch:
 
 
 def do_batch(batch: Batch, state: Profiles) -> npt.NDArray[np.float32]:
-    """Every entry of every entity, then every profile moved on: what the kernels do for one batch, and nothing else."""
+    """Compute all entries of all entities, then apply the batch to all profiles: the kernels' work for one batch only."""
     n = len(batch.columns)
     out = np.full((n, WIDTH), np.nan, dtype=np.float32)
     seen = np.zeros(n, dtype=np.uint8)
@@ -59,7 +59,7 @@ def do_batch(batch: Batch, state: Profiles) -> npt.NDArray[np.float32]:
 
 
 def gathered(batch: Batch, state: Profiles) -> tuple[Batch, Profiles]:
-    """The batch over arenas that hold its own profiles only, as the processor's do after it has read them."""
+    """The batch with arenas that hold only its own profiles, as after a read of the batch from Redis."""
     cards, card_slots = _own(batch.cards, state.cards, PAYER)
     customers, customer_slots = _own(batch.customers, state.customers, PAYER)
     shared_entities, shared_entity_slots = _own(batch.shared_entities, state.shared_entities, SHARED_ENTITY)

@@ -1,6 +1,6 @@
-"""What a hot key costs: the processor on traffic that is spread evenly, with one merchant of 30 %, and with everything at one.
+"""Cost of a hot key: the processor on evenly spread traffic, with one merchant of 30 %, and with a single merchant.
 
-The same payments each time, but for whom they are at: other merchants, devices and addresses in their place.
+The payments are the same each time; only their merchants, devices and addresses are replaced.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ORDER = (EVEN, HOT, WORST, WORST, HOT, EVEN, HOT, EVEN, WORST, WORST, EVEN, HOT)
 
 
 def hot_rows(parts: Parts, traffic: Traffic) -> Iterator[Row]:
-    """Processor, Redis and bytes sent to it per transaction, and how many times those of even traffic they are.
+    """CPU of processor and Redis and bytes sent to Redis per transaction, each with its ratio to even traffic.
 
     Raises:
         ProcessorStuck: see ``run_backlog``.
@@ -47,7 +47,7 @@ def hot_rows(parts: Parts, traffic: Traffic) -> Iterator[Row]:
     for name, what, unit in (
         ("processor_s", "processor process", "us a transaction"),
         ("redis_s", "Redis server", "us a transaction"),
-        ("redis_in_bytes", "bytes that Redis is sent", "a transaction"),
+        ("redis_in_bytes", "bytes sent to Redis", "a transaction"),
     ):
         even = median(measured[name][EVEN])
         for mix, runs in measured[name].items():
@@ -60,7 +60,7 @@ def hot_rows(parts: Parts, traffic: Traffic) -> Iterator[Row]:
 
 
 def payments_at(table: pa.Table, traffic: Traffic, mix: str) -> pa.Table:
-    """The payments at others: merchants, devices and addresses by chance, each as likely as the next, but for what is hot."""
+    """The payments with random merchants, devices and addresses, uniformly distributed except for the hot ones."""
     chance = np.random.default_rng(SEED)
     n = table.num_rows
     for name, names in zip(SHARED_ENTITY_COLUMNS, traffic.shared_entity_names, strict=True):

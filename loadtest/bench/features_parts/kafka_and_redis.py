@@ -1,4 +1,4 @@
-"""Kafka and Redis, set up as a stack's, and what their processes have used so far."""
+"""Kafka and Redis with a stack's configuration, and the CPU time of their processes."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Parts:
         return cpu_s(psutil.Process(self.kafka_pid))
 
     def redis_cpu_s(self) -> float:
-        """CPU time that the server reports of itself."""
+        """CPU seconds as the server reports them."""
         info = self.store.info("cpu")
         return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
 
     def redis_in_bytes(self) -> float:
-        """Bytes that the server has been sent."""
+        """Bytes sent to the server so far."""
         return float(self.store.info("stats")["total_net_input_bytes"])
 
 

@@ -1,4 +1,4 @@
-"""The kernels alone: no decoding, no store. CPU time of the one thread that runs them, inputs made beforehand."""
+"""The kernels alone, without decoding and Redis: CPU time of the one thread that runs them, on prepared inputs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def kernel_rows(cards: int, batches_a_run: int, sizes: Sequence[int]) -> list[Ro
     """The kernel on simulated traffic, then over more and more entities, then over other spans and longer histories."""
     traffic = make_traffic(cards, RUNS * batches_a_run * BATCH, END)
     state, batches = warm_state(traffic), _measured(traffic)
-    # first, while the profiles hold the history only: they lend themselves to the sizes
+    # first, while the profiles hold only the history: the sizes copy them
     by_size = _by_size(batches, state, sizes)
     about = f"{len(traffic.card_names):,} cards, {traffic.warm:,} payments of history"
     what = "kernel, batches of 256, all entities and entries"
@@ -60,7 +60,7 @@ def _shares(batches: list[Batch]) -> list[list[Batch]]:
 
 
 def _resident(batches: list[Batch], state: Profiles) -> float:
-    """us an event over profiles that lie where they lie."""
+    """us an event over profiles in one large arena."""
     began = thread_time()
     done = [do_batch(batch, state) for batch in batches]
     spent = thread_time() - began
@@ -69,7 +69,7 @@ def _resident(batches: list[Batch], state: Profiles) -> float:
 
 
 def _gathered(batches: list[Batch], state: Profiles) -> float:
-    """us an event over profiles that were brought together for the batch; bringing them is not counted here."""
+    """us an event over profiles that were gathered for the batch; the gathering is not counted."""
     spent = 0.0
     for batch in batches:
         small, own = gathered(batch, state)
@@ -81,10 +81,10 @@ def _gathered(batches: list[Batch], state: Profiles) -> float:
 
 
 def _check(done: list[npt.NDArray[np.float32]]) -> None:
-    """Every row must have cost what a payment costs.
+    """Check that every row was computed in full.
 
     Raises:
-        ValueError: a payment was known already; the kernel passes over such rows, for next to nothing.
+        ValueError: a payment had been applied before; the kernel skips such rows at nearly no cost.
     """
     for rows in done:
         if np.isnan(rows[:, [CARD_COLUMNS, CUSTOMER_COLUMNS]]).any():
@@ -92,9 +92,9 @@ def _check(done: list[npt.NDArray[np.float32]]) -> None:
 
 
 def _by_size(batches: list[Batch], warm: Profiles, sizes: Sequence[int]) -> list[Row]:
-    """Gathered batch by batch, as production does it, and in one arena, where a larger one costs misses.
+    """Profiles gathered for each batch, as in production, and in one arena, where a larger arena costs cache misses.
 
-    The sizes take turns, so that what else the machine does meets all of them.
+    The sizes run in turn, so that other load on the machine affects all of them alike.
     """
     worlds = [scattered(batches, warm, size, SEED) for size in sizes]
     rows: list[Row] = []
@@ -117,7 +117,7 @@ def _by_size(batches: list[Batch], warm: Profiles, sizes: Sequence[int]) -> list
 
 
 def _compared(rows: list[Row], target: str) -> list[Row]:
-    """Each with its ratio to the first."""
+    """The rows, each with its ratio to the first."""
     first = rows[0].middle
     return [replace(row, at_least=target, factor=f"{row.middle / first:.2f} of {first:.2f}") for row in rows]
 
@@ -143,7 +143,7 @@ def _by_history() -> list[Row]:
 
 
 def _histories(wanted: list[tuple[str, int, int, int]]) -> list[Row]:
-    """Name, entities, payments of each, span in ms; they take turns, each compared with the first."""
+    """One row per (name, entities, payments of each, span in ms); they run in turn, each compared with the first."""
     worlds = [_history(entities, payments, span_ms) for _, entities, payments, span_ms in wanted]
     runs: list[list[float]] = [[] for _ in wanted]
     for run in range(RUNS):

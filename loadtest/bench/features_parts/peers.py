@@ -1,4 +1,4 @@
-"""The peers in the same run on the same broker: started one after the other, each in its own environment, each checked."""
+"""Runs the peers on the same broker, one after the other, each in its own environment, and checks their results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from loadtest.traffic.simulator import create_world, history_table
 
 #: payments of a card in the four weeks that peers get, on average
 A_CARD = 60
-#: Faust's tables cost so much that they get a part only: fewer cards, as many payments of each
+#: Faust's tables are so slow that they get only a part: fewer cards, with as many payments each
 TABLE_PART, HOPPING_PART = 20, 500
 RUN_WITHIN_S = 600.0
 FEAST_CARDS, FEAST_ROWS = 1_000, 300
@@ -64,7 +64,7 @@ def peer_rows(parts: Parts, traffic: Traffic, events: int, ours: Row) -> Iterato
 
 @dataclass(frozen=True)
 class Given:
-    """What some peers get: the topic that holds it, how many cards take part, and the sums that right windows come to."""
+    """Input of a peer: the topic, the numbers of events and cards, and the sums that correct windows give."""
 
     topic: str
     events: int
@@ -88,7 +88,7 @@ def peer_traffic(events: int) -> pa.Table:
 
 
 def expected(table: pa.Table) -> tuple[int, int]:
-    """The sums of all counts and of all sums that a peer with right windows comes to after its last whole share."""
+    """The sums of all counts and of all sums that correct windows give after the last complete share."""
     kept: dict[str, Kept] = {}
     event_ms = table["event_time"].cast(pa.int64()).to_pylist()
     counts = sums = 0
@@ -101,7 +101,7 @@ def expected(table: pa.Table) -> tuple[int, int]:
 
 
 def peer_line(parts: Parts, peer: Peer, given: Given, ours: Row) -> list[Row]:
-    """CPU of one peer's process and its memory. Its commits come at their own pace, so shares of a run are not runs: one mean."""
+    """CPU and memory of one peer's process. One mean, because commits fall unevenly into the shares of a run."""
     folder = Path(tempfile.mkdtemp(prefix="tollgate-peer-"))
     out = "out-" + "-".join(peer.name.lower().split())
     try:
@@ -121,9 +121,9 @@ def peer_line(parts: Parts, peer: Peer, given: Given, ours: Row) -> list[Row]:
 
 
 def _verdict(peer: Peer, told: dict[str, Any], given: Given) -> str:
-    """Whether its windows are what they should be: a fast wrong answer would be no comparison."""
+    """Whether the peer's windows are correct."""
     if not peer.exact:
-        return "whole steps of its windows, so not compared with the exact ones"
+        return "windows of whole steps, so not compared with the exact ones"
     return (
         "all windows right" if given.expected == (told["counts"], told["sums"]) else "NOT the right windows"
     )
@@ -134,7 +134,7 @@ def _memory(peer: Peer, rss_mb: float | None, stored_mb: float, cards: int) -> l
         return []
     out = []
     if rss_mb is not None:
-        out.append(("memory", rss_mb, "growth of its process, records that it fetched ahead included,"))
+        out.append(("memory", rss_mb, "growth of its process, including prefetched records,"))
     if stored_mb:
         out.append(("disk", stored_mb, "its files"))
     return [
@@ -177,7 +177,7 @@ def run(command: list[str], within_s: float) -> dict[str, Any]:
     Raises:
         PeerError: it ended, or said nothing within ``within_s``.
     """
-    # Faust's worker hides the cursor first, on the same line
+    # Faust's worker writes a terminal escape first, on the same line
     with running_once_said(command, lambda line: line.endswith("}\n") and "{" in line, within_s) as (_, line):
         told: dict[str, Any] = json.loads(line[line.index("{") :])
         return told

@@ -1,4 +1,4 @@
-"""The processor's process on a backlog: decode, state over Redis, kernel, encode, produce; and what Redis and Kafka use for it."""
+"""The processor on a backlog: decode, state in Redis, kernel, encode, produce; with the CPU that Redis and Kafka use for it."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ TRANSACTIONS, ENTITIES, FEATURES = topics.TRANSACTIONS.name, topics.ENTITIES.nam
 #: shares of the backlog that count, after one that warms up
 RUNS = 5
 POLL_S = 0.02
-#: without any progress for so long it is taken for broken
+#: seconds without progress after which the processor counts as stuck
 STUCK_S = 90.0
 ABSENT_IN_PAIRS = ("customer_id", "device_id", "ip")
 SAMPLED_KEYS = 500
 
 
 class ProcessorStuck(Exception):
-    """The processor ended, handles nothing any more, or took transactions for repetitions."""
+    """The processor ended, makes no progress, or dropped transactions as duplicates."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Transactions handled so far, the CPU seconds used so far, and the bytes that Redis was sent."""
+    """Totals so far: transactions handled, CPU seconds used, bytes sent to Redis."""
 
     done: int
     processor_s: float
@@ -75,8 +75,8 @@ def processor_rows(parts: Parts, traffic: Traffic) -> tuple[list[Row], Row]:
 
 
 def run_backlog(parts: Parts, table: pa.Table) -> list[tuple[Sample, Sample]]:
-    """Send a table in RUNS + 1 equal shares, each as fast as the broker takes it, to one processor that works each off
-    wholly, entities included, before the next comes. What everybody had used before and after each share but the first.
+    """Send a table to one processor in RUNS + 1 equal shares, each only when the one before is fully processed, `entities`
+    included. Returns the totals before and after each share except the first.
 
     Raises:
         ProcessorStuck: it does not come to the end, or not every transaction gave features.
@@ -140,7 +140,7 @@ def _until_done(parts: Parts, process: subprocess.Popen[bytes]) -> None:
     last, changed = None, time.monotonic()
     while True:
         now = _positions(parts)
-        # what comes onto `entities` is known only once the transactions are done
+        # the end of `entities` is known only after all transactions
         if (
             now[TRANSACTIONS] == ends[TRANSACTIONS]
             and now[ENTITIES] == end_of(parts.settings.kafka, [ENTITIES])[ENTITIES]
@@ -156,7 +156,7 @@ def _until_done(parts: Parts, process: subprocess.Popen[bytes]) -> None:
 
 
 def each(pairs: list[tuple[Sample, Sample]], name: str) -> list[float]:
-    """What a transaction took of one of ``Sample``'s sums, in each share; in its unit."""
+    """One of ``Sample``'s totals per transaction, for each share; in its unit."""
     return [(getattr(b, name) - getattr(a, name)) / (b.done - a.done) for a, b in pairs]
 
 
@@ -183,9 +183,9 @@ def _rows(mix: str, pairs: list[tuple[Sample, Sample]], rows: list[Row]) -> Row:
 
 
 def memory_rows(parts: Parts, names: Mapping[str, Sequence[str]], note: str) -> Iterator[Row]:
-    """Of every kind of entity a sample: what Redis itself says that its key takes, and the bytes of its profiles.
+    """For a sample of each kind of entity: memory of its key as Redis reports it, and bytes of its profiles.
 
-    ``names``: identifiers by kind; ``note``: what they have behind them.
+    ``names``: identifiers by kind; ``note``: their history.
     """
     for entity, own in names.items():
         sample = own[:: max(1, len(own) // SAMPLED_KEYS)]
@@ -207,7 +207,7 @@ def keys_of(entity: str, names: Sequence[str], partitions: int) -> list[list[byt
 
 
 def stored_bytes(store: Any, keys: Sequence[list[bytes]]) -> list[int]:
-    """Of each entity that is stored, the bytes of its profiles in all its views."""
+    """For each stored entity the bytes of its profiles in all its views."""
     sizes = (sum(len(value or b"") for value in store.mget(own)) for own in keys)
     return [size for size in sizes if size]
 

@@ -1,4 +1,4 @@
-"""``tollgate features rebuild`` on a log that a processor has worked off: CPU of its processes, and transactions a second over all."""
+"""``tollgate features rebuild`` on a log that a processor has processed: CPU of its processes, and transactions a second."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def rebuild_rows(parts: Parts, traffic: Traffic) -> Iterator[Row]:
     note = f"{done.transactions:,} transactions, {done.entities:,} entities; start of its processes included"
     yield Row("rebuild of the state from the log, all its processes", cost, "us a transaction", note=note)
     yield Row(
-        "the same over all, Kafka and Redis on the same cores",
+        "the same in wall time, Kafka and Redis on the same cores",
         rate,
         "transactions/s",
         "100,000",
@@ -41,6 +41,6 @@ def rebuild_rows(parts: Parts, traffic: Traffic) -> Iterator[Row]:
 
 
 def _cpu_s() -> float:
-    """Of this process and of those that it started and that ended."""
+    """CPU seconds of this process and of its ended children."""
     children = getrusage(RUSAGE_CHILDREN)
     return process_time() + children.ru_utime + children.ru_stime

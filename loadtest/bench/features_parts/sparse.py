@@ -1,8 +1,8 @@
-"""Millions of warm profiles on a machine that cannot hold them: address space for all, memory for those that are used.
+"""Millions of warm profiles on a machine without memory for all: address space for all, memory for those that are used.
 
-A batch touches its own profiles only, scattered over all of it. So the arena is a mapping that the kernel of the machine
-fills page by page, and before measuring, the profiles that will be used get copies of warm ones. Misses of caches and
-of address translation are those of the full size; pages are the small ones (4 KiB).
+A batch uses only its own profiles, scattered over the arena. So the arena is a mapping that the operating system fills page by page,
+and the profiles that will be used get copies of warm ones before the measurement. Cache and TLB misses are those of the full size;
+pages are small (4 KiB).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def scattered(batches: list[Batch], warm: Profiles, entities: int, seed: int) ->
 
 
 def _warm(arena: Arena, slots: Slots, source: Arena, of: Slots) -> None:
-    """Each slot gets the profile of who really paid, so the work is that of the traffic."""
+    """Copy to each slot the profile of the original entity, so that the work equals that of the traffic."""
     arena[slots.ravel()] = source[of.ravel()]
 
 

@@ -1,4 +1,4 @@
-"""Our own reading and writing of cards' profiles over Redis, nothing else: what Feast's SDK is compared with."""
+"""Only our own reads and writes of profiles in Redis, for the comparison with Feast's SDK."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Simulated traffic: weeks of history that warm the profiles, then what is measured; as a table and as the kernels take it."""
+"""Simulated traffic: weeks of history that warm the profiles, then the measured rows; as a table and in the kernels' form."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How fast the machine is just now: a fixed loop of Python and NumPy, looked at before and after whatever is measured.
+"""The machine's current speed: time of a fixed loop of Python and NumPy, before and after each measurement.
 
-A shared machine gives one benchmark half as much again of its cores' speed as the next. Figures of two days compare only as far
-as the loop took the same on both; ratios within one run hold either way.
+On a shared machine the speed of the cores can differ by half between two benchmarks. Compare figures of two days only if the loop
+took the same time on both; ratios within one run are valid in any case.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ITEMS, VALUES = 20_000, 100_000
 
 @dataclass(frozen=True)
 class Speed:
-    """One look, in ms: CPU time of the loop, and the time on the clock that it took."""
+    """One measurement of the loop, in ms: CPU time and wall time."""
 
     cpu_ms: float
     clock_ms: float
@@ -40,14 +40,14 @@ def fixed_work() -> int:
 
 
 def measure() -> Speed:
-    """Take one look."""
+    """Run the loop once."""
     began, used = time.perf_counter(), time.process_time()
     fixed_work()
     return Speed((time.process_time() - used) * 1000, (time.perf_counter() - began) * 1000)
 
 
 def describe(looks: Sequence[Speed]) -> str:
-    """The machine's speed over some looks, in one sentence; empty without any."""
+    """The measurements in one sentence; empty if there are none."""
     if not looks:
         return ""
     cpu = [look.cpu_ms for look in looks]

@@ -1,4 +1,4 @@
-"""Processes that a benchmark started: what they have used, and their end; with their children."""
+"""Processes that a benchmark started, with their children: wait for readiness, CPU time, stop."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def running_once_said(
                 said = errors.read().decode(errors="replace").strip().splitlines()
                 raise PeerError(f"it ended, or took more than {within_s:g} s: {said[-1] if said else ''}")
             watchdog.cancel()
-            # what it prints from now on is nobody's, and must not fill the pipe
+            # drain the rest of its output, so that the pipe does not fill
             threading.Thread(target=process.stdout.read, daemon=True).start()
             yield psutil.Process(process.pid), line
         finally:
@@ -53,7 +53,7 @@ def cpu_s(process: psutil.Process) -> float:
 
 
 def end(process: subprocess.Popen[Any]) -> None:
-    """Asked first, then made to; its children go with it."""
+    """Terminate a process and its children, then kill what is left."""
     children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.terminate()
     try:

@@ -1,4 +1,4 @@
-"""What a report says in words beside its table: how latency was taken, and where the time goes in what falls short."""
+"""Text of a report around its table: how latency is measured, and where the time goes in rows that miss their target."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from loadtest.bench.harness.profiling import HTTP_TITLE, STREAM_TITLE
 from loadtest.bench.harness.table import NO, Row, measured
 
 LATENCY = (
-    "A decision's latency in the stream is the time between two stamps of the broker: when it wrote the transaction to `transactions`,"
-    " and when it wrote the decision to `decisions`; only committed decisions count. CPU is that of all processes of the stack; who"
-    " sends and who measures is not in it, of ours and of the peers alike, but takes its share of the same cores. `reached`: the"
-    " target that the median reaches (of p99 in the stream: four runs of five)."
+    "A decision's latency in the stream is the time between two Kafka timestamps: when the broker wrote the transaction to"
+    " `transactions`, and when it wrote the decision to `decisions`. Only committed decisions count. CPU is that of all processes of the"
+    " stack, or of the peer; sender and measurement are not included but use the same cores. `reached`: the target that the median"
+    " reaches (for p99 in the stream: that four of five runs reach)."
 )
 #: of a profile's lines, those that take most
 TOP = 6
-_HEAD = "## Lines that fall short of their first target, and where their time goes"
+_HEAD = "## Rows that miss their first target, and where their time goes"
 
 
 def short_of_targets(rows: Sequence[Row]) -> str:
-    """Each line that misses its first target, with what takes its time: as it said itself, or by the profile of the same run."""
+    """Each row that misses its first target, with where its time goes: from the row itself, or from the profile of the same run."""
     short = [row for row in rows if row.reached == NO]
     if not short:
         return f"{_HEAD}\n\nNone."

@@ -1,4 +1,4 @@
-"""A running stack with a served model: one that is there, or one of its own; and what its processes have used."""
+"""A running stack that serves a model, given or newly started, and the CPU time of its processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PORT_BASE = 24900
 
 
 class StackError(Exception):
-    """No stack with a model can be had here; the text says why."""
+    """There is no running stack with a model; the text says why."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Plots of what the stream did at each rate: latency, and where the CPU went."""
+"""Plots of the stream at each rate: latency, and CPU by process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def plot_latency(found: Sequence[Runs], path: Path) -> None:
     axes.annotate("deadline", (rates[0], DEADLINE_MS), textcoords="offset points", xytext=(0, 3), fontsize=8)
     axes.set_yscale("log")
     axes.set_xlabel("transactions a second")
-    axes.set_ylabel("ms from append to append")
+    axes.set_ylabel("ms from transaction to decision in Kafka")
     axes.set_title("Latency by rate")
     axes.legend()
     _save(figure, path)
@@ -51,7 +51,7 @@ def plot_cpu(found: Sequence[Runs], path: Path) -> None:
         axes.bar(labels, shares, bottom=below, label=name, color=colours(place % 20))
         below = [a + b for a, b in zip(below, shares, strict=True)]
     axes.set_ylabel("CPU, microseconds a transaction")
-    axes.set_title("Where the time goes")
+    axes.set_title("CPU by process")
     axes.legend(fontsize=8, loc="upper right")
     _save(figure, path)
 

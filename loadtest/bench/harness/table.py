@@ -1,6 +1,6 @@
-"""What was measured, as one table: targets, medians with their spread, and what a user would pick instead.
+"""The benchmarks' table: targets, medians with their spread, and ratios to the alternatives.
 
-A line that falls short of its first target is named again below the table, with where its time goes.
+Rows that miss their first target are listed again below the table, with where their time goes.
 """
 
 from __future__ import annotations
