@@ -1,4 +1,4 @@
-"""What the HTTP edge takes, in one table: single requests, batches, overload, and what a user would build instead.
+"""Throughput and latency of the HTTP edge, in one table: single requests, batches, overload, and a FastAPI service for comparison.
 
     python -m loadtest.bench.http [--home DIR] [--runs 5] [--seconds 5] [--only single,overload,batch,peer] [--report]
 
@@ -59,7 +59,7 @@ def main() -> None:
 def http_rows(
     home: str | None, size: Size, chosen: list[str] | None = None, port_base: int = PORT_BASE
 ) -> Iterator[Row]:
-    """The rows of the chosen sections (default: all), as they are measured; a part that fails says so in its row."""
+    """The rows of the chosen sections (default: all), as they are measured; a part that fails gives a row with the reason."""
     wanted = chosen or list(SECTIONS)
     try:
         with running_stack(home, port_base) as settings:
@@ -89,7 +89,7 @@ def _closed_row(peaks: list[Outcome]) -> Row:
 
 
 def _open_rows(settings: Settings, size: Size, closed_rate: float, wanted: list[str]) -> Iterator[Row]:
-    """Up to what the edge can take, and right after that, run by run, twice as much."""
+    """For each run: raise the rate up to the edge's peak, then offer twice the peak."""
     if not closed_rate:
         yield left_out("HTTP single, open loop", "the closed loop got no decision", "2,000", "3,500")
         return
@@ -116,7 +116,7 @@ def _single_rows(settings: Settings, size: Size, climbs: list[Climb]) -> Iterato
 
 
 def overload_rows(climbs: list[Climb], outcomes: list[Outcome]) -> Iterator[Row]:
-    """What twice the peak does; ``outcomes``: that of each climb's."""
+    """The rows at twice the peak; ``outcomes``: one for each of ``climbs``."""
     peaks = ", ".join(f"{one.peak:,.0f}{'' if one.over else ' and more'}" for one in climbs)
     given_up = sum(outcome.given_up for outcome in outcomes)
     yield Row(
@@ -132,7 +132,7 @@ def overload_rows(climbs: list[Climb], outcomes: list[Outcome]) -> Iterator[Row]
         "HTTP overload at 2 x: p99 of refusals",
         [o.refused_ms.get("p99", 0.0) for o in outcomes],
         "ms",
-        note="those that were turned away at once",
+        note="requests that were refused at once",
     )
 
 
@@ -153,7 +153,7 @@ def _batch_rows(settings: Settings, size: Size) -> Iterator[Row]:
 
 
 def _peer_rows(settings: Settings, size: Size) -> Iterator[Row]:
-    """The peer with one worker and with two; ours between its runs, so that both see the same machine."""
+    """The peer with one worker and with two, in turn with ours, so that both see the same machine."""
     for workers in PEER_WORKERS:
         what = f"FastAPI + Feast SDK + Redis + XGBoost, {workers} worker{'s' if workers > 1 else ''}"
         ours, theirs, cpu_us = [], [], []
@@ -191,7 +191,7 @@ def _cpu_row(
 
 
 def _said(outcomes: list[Outcome]) -> str:
-    """What answers were, summed over the runs."""
+    """Numbers of answers by status, summed over the runs."""
     statuses: Counter[str] = Counter()
     looked: Counter[str] = Counter()
     for outcome in outcomes:

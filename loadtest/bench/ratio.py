@@ -1,15 +1,14 @@
-"""What a decision costs beside a bare pipe and beside what a JVM team would build, in turn within one run:
+"""Cost of a decision compared with a bare pipe and with Kafka Streams, in turn within one run:
 
     python -m loadtest.bench.ratio [--rate 10000] [--runs 5] [--seconds 60] [--only bare,streams]
 
-The bare pipe reads transactions and writes decisions of the size that ours have, and does nothing else
-(``loadtest/peers/bare_pipe.py``). Kafka Streams keeps card windows in RocksDB and scores the model that our stack serves
-through ONNX Runtime (``loadtest/peers/kafka_streams``), with neither reasons nor archive, labels or drift.
+The bare pipe reads transactions and writes decisions of the same size as ours, and does nothing else (``loadtest/peers/bare_pipe.py``).
+Kafka Streams keeps card windows in RocksDB and scores with ONNX Runtime the model that our stack serves
+(``loadtest/peers/kafka_streams``), without reasons, archive, labels and drift.
 
-Each has a broker of its own, set up as ours, that gets the same transactions and labels from the same sender; decisions are
-counted and timed by the same measurement. CPU is that of the broker and of all that belongs to the one who decides (of ours
-every process of the stack): sender and measurement are left out everywhere. All are up from the first to the last run, and one
-works at a time, so what idles meets each alike.
+Each has its own broker with our configuration, and gets the same transactions and labels from the same sender. One measurement counts
+and times all decisions. CPU includes the broker and every process of the system, but not sender and measurement. All systems run from
+the first to the last run, and one gets traffic at a time, so the cost of idle systems is the same for each.
 """
 
 from __future__ import annotations
@@ -161,7 +160,7 @@ def _take_turns(offers: dict[str, Offer], found: Mapping[str, Runs], seconds: fl
 
 
 def compared(found: Mapping[str, Runs], rate: int, seconds: float) -> Iterator[Row]:
-    """Lines of all; a ratio is taken between runs that followed each other."""
+    """The rows of all systems; a ratio compares runs that followed each other."""
     ours = found[""]
     for name, runs in found.items():
         peer = PEERS.get(name)

@@ -1,9 +1,9 @@
-"""What rules cost a batch: ours and, where they are installed, Polars, DuckDB and CEL on the same conditions.
+"""Cost of rules per batch: ours and, if installed, Polars, DuckDB and CEL on the same conditions.
 
     python -m loadtest.bench.rules [--quick]
 
-CPU and wall microseconds a batch, the best of several rounds. All engines must find the same rows. The peers are not
-requirements of the project: `pip install polars duckdb common-expression-language` in an environment of their own.
+CPU and wall time in microseconds a batch, the best of several rounds. All engines must find the same rows. The peers are not
+requirements of the project: `pip install polars duckdb common-expression-language` in a separate environment.
 """
 
 from __future__ import annotations

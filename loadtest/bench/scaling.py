@@ -1,10 +1,9 @@
-"""Whether more partitions, a second processor and a second replica of scoring cost or bring anything, on this machine:
+"""Cost and gain of more partitions, a second processor and a second scoring replica, on this machine:
 
     python -m loadtest.bench.scaling [--rate 5000] [--seconds 20]
 
-For each shape a stack of its own; on two cores, which are shared by everything, a second processor can only show what the protocol
-costs (entities of the other one are read with every chunk), and a second replica what cycles of half the size cost; not what a
-second machine brings.
+Each shape gets its own stack. On two shared cores a second processor shows only the cost of the protocol (each reads the other's entities
+with every chunk), and a second replica only the cost of cycles of half the size. The gain of a second machine is not measured.
 """
 
 from __future__ import annotations

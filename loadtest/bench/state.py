@@ -1,10 +1,10 @@
-"""What state takes: bytes that an entity of each kind stores, and Redis' memory for a million cards.
+"""Size of the state: stored bytes per entity of each kind, and Redis memory for a million cards.
 
     python -m loadtest.bench.state [--cards 20000] [--port-base N]
 
-A processor works off four weeks of simulated payments into a Redis of its own; keys and bytes are what it wrote. Customers,
-merchants, devices and addresses come with the cards in the numbers that the simulated world has of them, so memory is that of the
-cards with all that they use; it grows in proportion to the cards.
+A processor writes four weeks of simulated payments to a separate Redis, whose keys and bytes are measured. The simulated world sets
+the numbers of customers, merchants, devices and addresses per card, so memory includes them; it is proportional to the number of
+cards.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _stored(parts: Parts, table: pa.Table) -> Iterator[Row]:
 
 
 def memory_row(used_bytes: float, cards: int, note: str) -> Row:
-    """What so many cards take, scaled to a million."""
+    """Memory of ``cards`` cards, scaled to a million."""
     return Row(WHAT, [used_bytes / cards * MILLION / 1e9], "GB", "stated", note=f"scaled from {note}")
 
 

@@ -1,4 +1,4 @@
-"""What a model swap does to latency and to the books, on a whole stack at work:
+"""Effect of a model swap on latency and on the number of decisions, on a whole stack under load:
 
     python -m loadtest.bench.swap [--rates 1000,5000,10000] [--home DIR | --port-base N]
 
@@ -83,7 +83,7 @@ class Seen:
 
 
 class BenchError(Exception):
-    """The stack did not do what is measured; the text says which step."""
+    """The stack failed at a step of the benchmark; the text names the step."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The least that a decision over Kafka can cost: one loop that reads `transactions` and writes decisions of the usual size.
+"""Lower bound for a decision over Kafka: one loop that reads `transactions` and writes decisions of the usual size.
 
 python -m loadtest.peers.bare_pipe BOOTSTRAP DECISIONS
 
@@ -28,10 +28,10 @@ COMMIT_S, FLUSH_S = 1.0, 10.0
 
 
 def parts_around_id(decision: bytes) -> tuple[bytes, bytes]:
-    """What stands before and after the transaction's id.
+    """The bytes before and after the transaction's id.
 
     Raises:
-        ValueError: there is no id in it.
+        ValueError: the decision has no id.
     """
     start = decision.index(MARK) + len(MARK)
     return decision[:start], decision[decision.index(b'"', start) :]

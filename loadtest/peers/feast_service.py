@@ -1,10 +1,10 @@
-"""What a user would build: FastAPI, Feast's SDK on Redis, XGBoost. The same model, the same features, the same five entities.
+"""A usual alternative: FastAPI, Feast's SDK on Redis, XGBoost. The same model, the same features, the same five entities.
 
     python -m loadtest.peers.feast_service REDIS MODEL PORT WORKERS FOLDER
 
 ``REDIS`` is host:port,db=N; ``MODEL`` the bundle's model.ubj. Prints one line of JSON once its store is filled, then
-serves ``POST /v1/score``. It has it easier than ours: it publishes nothing, remembers no ids, keeps no state up to date,
-explains nothing, and computes no feature: it reads values that were written before, zeros for what it does not know.
+serves ``POST /v1/score``. It does less than ours: it publishes nothing, stores no ids, updates no state, explains nothing, and
+computes no feature. It reads values that were written before, and zeros for unknown entities.
 """
 
 from __future__ import annotations

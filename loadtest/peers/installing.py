@@ -1,6 +1,6 @@
-"""What the peers need, fetched when a benchmark first asks for it: a Python environment of their own, or jars through Maven.
+"""Installs the peers when a benchmark first needs them: a Python environment for each, or jars through Maven.
 
-Everything goes to ``.cache/peers``; requirements with hashes and ``kafka_streams/pom.xml`` say which versions.
+Everything goes to ``.cache/peers``; the versions are in requirements with hashes and in ``kafka_streams/pom.xml``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a peer's process used for its events: CPU of equal shares, memory, and sums that say whether its windows are right."""
+"""Measures a peer's process: CPU of equal shares of its events, memory, and sums that show whether its windows are correct."""
 
 from __future__ import annotations
 

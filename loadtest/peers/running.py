@@ -1,4 +1,4 @@
-"""A peer at work on a broker of its own, which is set up as ours; its CPU, and traffic that it gets exactly as ours does."""
+"""Runs a peer on its own broker with our configuration: its CPU, and the same traffic as ours."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class RunningPeer:
     processes: dict[str, psutil.Process]
 
     def offer(self, rate: int, seconds: float, *, labels_after_s: float, wait_s: float) -> dict[str, Any]:
-        """One run: the summary of ``tollgate simulate --json``, by the same sender and the same measurement.
+        """One run; returns the summary of ``tollgate simulate --json``, with the same sender and measurement as ours.
 
         Raises:
-            PeerError: its broker is not there, or it decides nothing.
+            PeerError: its broker is unreachable, or it decides nothing.
         """
         run = Run(
             rate=rate, seconds=seconds, seed=1, cards=CARDS, labels_after_s=labels_after_s, wait_s=wait_s

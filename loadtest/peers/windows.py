@@ -1,4 +1,4 @@
-"""Count and sum of a card's payments in four windows, by hand: what a user of a stream processor writes."""
+"""Count and sum of a card's payments in four windows, as a user of a stream processor would write it."""
 
 from __future__ import annotations
 

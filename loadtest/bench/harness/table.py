@@ -23,11 +23,10 @@ NO, AT_LEAST, THEN = "no", "at least", "then"
 
 @dataclass(frozen=True)
 class Row:
-    """One line. ``runs`` in ``unit``, of which the median counts; ``factor``: how many times another line's median.
+    """One row. ``runs``: values in ``unit``, compared by their median; ``factor``: the ratio to another row's median.
 
-    ``at_least`` and ``then`` are targets; what is no number is shown and not judged. ``more_is_better``: a target is the least that will do,
-    not the most. ``share``: that part of the runs must reach a target, where it is not the median that counts. ``where``: what took
-    the time.
+    ``at_least`` and ``then`` are targets; text that is not a number is shown and not compared. ``more_is_better``: a target is a
+    minimum, not a maximum. ``share``: share of the runs that must reach a target, instead of the median. ``where``: what took the time.
     """
 
     what: str
@@ -52,7 +51,7 @@ class Row:
 
     @property
     def reached(self) -> str:
-        """Which target was reached: ``no`` (not even the first), ``at least``, ``then``; empty where there is nothing to judge."""
+        """Which target was reached: ``no`` (none), ``at least``, ``then``; empty without a target or a value."""
         first, second = _target(self.at_least), _target(self.then)
         if not self.runs or (first is None and second is None):
             return ""
@@ -78,13 +77,13 @@ def _target(text: str) -> float | None:
 
 
 def left_out(what: str, why: str, at_least: str = "", then: str = "") -> Row:
-    """A line that was not measured, and why."""
-    # one line of a table, however many the reason has
+    """A row that was not measured, with the reason."""
+    # a table row must be one line
     return Row(what, at_least=at_least, then=then, note=f"not measured: {' '.join(why.split())}")
 
 
 def times(row: Row, ours: Row | None) -> str:
-    """How many times our median a line's median is; empty when either was left out."""
+    """The ratio of a row's median to ours; empty if either was not measured."""
     if ours is None or not ours.runs or not row.runs:
         return ""
     return f"{row.middle / ours.middle:.1f} x"
@@ -114,20 +113,20 @@ def measured(row: Row) -> str:
 
 
 def conditions() -> str:
-    """The machine and how busy it was, in one line: figures of a busy machine are no figures."""
+    """The machine and its load, in one line: figures of a busy machine are not comparable."""
     load, cores = os.getloadavg(), os.cpu_count() or 1
     # the benchmark itself keeps one or two cores busy
     busy = (
         ""
         if load[2] <= cores + 1
-        else ": OTHER WORK RAN BESIDE, so caches and cores were shared; repeat on a quiet machine"
+        else ": OTHER WORK RAN AT THE SAME TIME, so caches and cores were shared; repeat on a quiet machine"
     )
     values = ", ".join(f"{value:.1f}" for value in load)
     return f"{_processor()}, {cores} cores, Python {platform.python_version()}, load average {values} at the end{busy}"
 
 
 def shown(rows: Iterable[Row]) -> list[Row]:
-    """Print each line as soon as it is measured, so that who watches sees how far it is; then the whole table."""
+    """Print each row as soon as it is measured, to show the progress; then the whole table."""
     found = []
     for row in rows:
         print(markdown([row]).splitlines()[-1], flush=True)
@@ -137,7 +136,7 @@ def shown(rows: Iterable[Row]) -> list[Row]:
 
 
 def chosen_sections(parser: argparse.ArgumentParser, text: str, sections: Sequence[str]) -> list[str]:
-    """Sections named in an option, separated by commas; ends the program where one does not exist."""
+    """The sections named in an option, separated by commas; exits with an error for an unknown one."""
     chosen = text.split(",")
     if unknown := set(chosen) - set(sections):
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
@@ -153,9 +152,9 @@ def write_report(
     folder: Path = REPORTS,
     more: Sequence[str] = (),
 ) -> Path:
-    """Write the table with its conditions to ``<date>-<name>.md``, or ``<date>-<name>-2.md`` and so on where that is there.
+    """Write the table with its conditions to ``<date>-<name>.md``, or to ``<date>-<name>-2.md`` and so on if that file exists.
 
-    ``more``: paragraphs behind the table. Returns the path.
+    ``more``: paragraphs after the table. Returns the path.
     """
     today = date.today().isoformat()
     path, number = REPORTS / f"{today}-{name}.md", 1

@@ -1,1 +1,1 @@
-"""What the HTTP edge can take: an open-loop generator, steps of offered load, overload, and what a user would build instead."""
+"""Load on the HTTP edge: an open-loop generator, steps of offered load, overload, and a FastAPI service for comparison."""

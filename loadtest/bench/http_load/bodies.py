@@ -1,4 +1,4 @@
-"""Requests as bytes, made before the clock starts: simulated payments of now, every id of its own."""
+"""Requests as bytes, made before the measurement: simulated current payments, each with a unique id."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if not self._busy:
-            # a server says 408 to a connection on which nothing was asked for long, and closes it: nobody's answer
+            # a 408 on an idle connection, before the server closes it, is no answer to a request
             self.close()
             return
         if self._held:

@@ -1,4 +1,4 @@
-"""Offers in a process of their own, and the search for the highest rate that an edge bears."""
+"""Runs the load generator in its own process, and searches the highest rate that an edge sustains."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OfferError(Exception):
 
 
 def run_offer(offer: Offer) -> Outcome:
-    """Offer from another process, so that ours takes no part of its core.
+    """Run an offer in another process, so that this one does not use its core.
 
     Raises:
         OfferError: no result in time.
@@ -49,13 +49,13 @@ def bears(outcome: Outcome, p99_ms: float = P99_MS) -> bool:
 
 @dataclass
 class Climb:
-    """Steps of offered load (requests a second) and what became of each."""
+    """Steps of offered load (requests a second) with the outcome of each."""
 
     steps: list[tuple[float, Outcome]] = field(default_factory=list)
 
     @property
     def borne(self) -> Outcome | None:
-        """The highest step before one that is not borne; steps at the foot do not count, where a machine may be waking up."""
+        """The highest sustained step before the first that is not; failures at the lowest steps, during warm-up, do not count."""
         best = None
         for _, outcome in self.steps:
             if bears(outcome):
@@ -66,7 +66,7 @@ class Climb:
 
     @property
     def peak(self) -> float:
-        """Most requests a second that were decided at any step: what the edge can take."""
+        """Highest rate of decided requests at any step, requests a second."""
         return max(outcome.ok_rate for _, outcome in self.steps)
 
     @property
@@ -76,7 +76,7 @@ class Climb:
 
 
 def climb(offer: Offer, closed_rate: float) -> Climb:
-    """Up the ladder, by shares of the closed loop's rate, to the first step at which less is decided than before."""
+    """Raise the rate by shares of the closed loop's rate, up to the first step that decides less than the one before."""
     found = Climb()
     for share in LADDER:
         found.steps.append((share * closed_rate, run_offer(replace(offer, rate=share * closed_rate))))

@@ -1,8 +1,8 @@
-"""Offers requests at a fixed rate and says what became of them: ``python -m loadtest.bench.http_load.offer --url U --rate R``.
+"""Sends requests at a fixed rate and prints their outcome: ``python -m loadtest.bench.http_load.offer --url U --rate R``.
 
-Open loop: a request is due when the clock says so, however slow the answers are, and its latency runs from then. A
-generator that waits for answers would send less to a slow edge and never see its queue (coordinated omission).
-``--rate 0`` is the closed loop: every connection sends its next request at once.
+Open loop: requests are due at fixed times, however slow the answers are, and latency counts from the due time. A generator that waits
+for answers would send less to a slow edge and never see its queue (coordinated omission). ``--rate 0`` is the closed loop: every
+connection sends its next request at once.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Offer:
 
 @dataclass
 class Outcome:
-    """What became of an offer. Rates in requests a second; latencies in ms from when a request was due."""
+    """Outcome of an offer. Rates in requests a second; latencies in ms from a request's due time."""
 
     offered: int = 0
     statuses: dict[str, int] = field(default_factory=dict)
@@ -189,7 +189,7 @@ def _points(latencies_ms: list[float]) -> dict[str, float]:
 
 
 def offer_load(offer: Offer) -> Outcome:
-    """Make the requests, offer them, wait for what is still out."""
+    """Make the requests, send them, wait for outstanding answers."""
     count = int((offer.rate or CLOSED_RATE_GUESS / offer.batch) * offer.seconds)
     made = list(
         requests(urlparse(offer.url).netloc, max(1, count), offer.batch, offer.deadline_ms, offer.seed)

@@ -1,1 +1,1 @@
-"""What rules cost, ours and in the libraries that could stand in their place."""
+"""Cost of rules, in our engine and in other libraries."""
