@@ -3,10 +3,10 @@
     python -m loadtest.bench [--runs 5] [--seconds 60] [--rates 1000,10000,20000] [--quick] [--report]
                              [--only stream,ratio,swap,http,explained,state,gpu,scorer,profile]
 
-One stack of its own for each of stream, ratio, swap, HTTP and profile, one after the other; a fixed loop before and after each
-section says how fast the machine was. With ``--report`` the table is written to ``loadtest/reports/<date>-scoring.md`` with plots of
-what the stream did; a report that is there already stays. ``--quick``: each section in less than three minutes, to see that it runs.
-``make bench-features`` has a table of its own.
+Stream, ratio, swap, HTTP and profile each start their own stack, one after the other. A fixed loop before and after each section measures
+the machine's speed. ``--report`` writes the table to ``loadtest/reports/<date>-scoring.md`` with plots of the stream, and never
+overwrites a report. ``--quick``: each section in less than three minutes, to check that it runs. ``make bench-features`` has a table
+of its own.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Size:
 
 
 def quick(rates: tuple[int, ...]) -> Size:
-    """As little as shows that everything still runs."""
+    """The smallest size, to check that everything runs."""
     return Size(
         1, 5.0, rates, warm_s=3.0, http_seconds=1.0, profile_seconds=1.0, cards=1_000, scorer_rows=5_000,
         ratio_rate=1_000, swaps=2,
@@ -68,7 +68,7 @@ def quick(rates: tuple[int, ...]) -> Size:
 
 @dataclass
 class Found:
-    """What is said beside the table: the stream's runs, and how fast the machine was."""
+    """Data for the text around the table: the stream's runs, and the machine's speed."""
 
     streamed: list[bench_stream.Runs] = field(default_factory=list)
     looks: list[bench_calibration.Speed] = field(default_factory=list)

@@ -1,12 +1,11 @@
-"""Where each process of a stack at work spends its CPU: by thread, by Python function, by command of Redis.
+"""CPU profile of each process of a stack under load: by thread, by Python function, by Redis command.
 
     python -m loadtest.bench.harness.profiling [--home DIR] [--rate 8000] [--http-rate 1500] [--seconds 6]
 
-First with the stream at work, then with single HTTP requests, in which the edge's replica is looked into. A process's CPU is that of
-the operating system over the whole time, by transaction; what it started has lines of its own (Ray's driver: HAProxy, raylet,
-GCS). Python functions are sampled by py-spy (comes with Ray) while they hold the interpreter, one process after the other:
-shares of own time, without what a function calls. Sampling slows what it looks at, so the figures of ``make bench`` are not taken
-beside it.
+First with stream traffic, then with single HTTP requests, where the edge's replica is sampled. A process's CPU is the operating system's
+figure over the whole time, per transaction; its child processes have rows of their own (Ray's driver: HAProxy, raylet, GCS). py-spy
+(part of Ray) samples Python functions that hold the interpreter, one process after the other: shares of own time, without
+called functions. Sampling slows a process down, so ``make bench`` measures its figures at another time.
 """
 
 from __future__ import annotations
