@@ -146,6 +146,7 @@ main_environment() {
   install_into .venv "${files[@]}"
   "$UV" pip install --python .venv/bin/python --no-deps -e .
   .venv/bin/python -m features.store.warm
+  .venv/bin/python -c "from streams.processor.payment_updates import warm_packing; warm_packing()"
   echo "$MAIN_WANTED" >.venv/.stamp
 }
 
