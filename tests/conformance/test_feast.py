@@ -211,7 +211,7 @@ def test_half_a_state_is_said_to_be_half(store: FeatureStore, redis_alone: Setti
     client = RespClient(redis_alone.redis_address)
     client.call(begin(STATE_VERSION, "a test"))
     try:
-        with pytest.raises(StateUnavailable, match="made again"):
+        with pytest.raises(StateUnavailable, match="being rebuilt"):
             scoring(store, payment(9, timedelta(0)).decode())
     finally:
         client.call([("DEL", unfinished_key(STATE_VERSION))])

@@ -177,9 +177,9 @@ def test_a_reader_that_knows_more_takes_the_rest_as_zero(kind: str) -> None:
     [
         (lambda _raw: b"", "0 bytes: too few"),
         (lambda raw: raw[:5], "too few"),
-        (lambda raw: raw[:HEADER], "not the length"),
-        (lambda raw: raw[:-5], "not the length"),
-        (lambda raw: raw + b"x", "not the length"),
+        (lambda raw: raw[:HEADER], "does not have the length"),
+        (lambda raw: raw[:-5], "does not have the length"),
+        (lambda raw: raw + b"x", "does not have the length"),
         (lambda raw: raw[:1] + bytes([(raw[1] & ~WHOLE_WORDS) % 3 + 1]) + raw[2:], "here kind"),
         (lambda raw: bytes([FORMAT + 1]) + raw[1:], f"format {FORMAT + 1}.*features rebuild"),
         (lambda raw: bytes([FORMAT - 1]) + raw[1:], "features rebuild"),
@@ -199,7 +199,7 @@ def test_a_word_beyond_the_length_that_is_said_is_refused(kind: str) -> None:
     words = DTYPES[kind].itemsize // 8
     for stored in both_forms(kind):
         more = longer(stored, words)
-        with pytest.raises(ProfileError, match="not the length"):
+        with pytest.raises(ProfileError, match="does not have the length"):
             read_in(new_arena(DTYPES[kind], 1), more[:2] + words.to_bytes(2, "little") + more[4:])
 
 

@@ -236,4 +236,4 @@ def test_drift_becomes_rows_and_one_request_with_evidence(
     assert "amount" in {row["feature"] for row in request["evidence"]}
     assert {row["severity"] for row in request["evidence"]} == {"critical"}
     assert run(["drift", "--home", broker.home]) == 0
-    assert "retraining of fraud asked by drift" in " ".join(capsys.readouterr().out.split())
+    assert "retraining of fraud requested by drift" in " ".join(capsys.readouterr().out.split())

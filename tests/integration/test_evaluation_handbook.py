@@ -25,7 +25,7 @@ def parts() -> tuple[Dataset, Dataset]:
     transactions = pq.read_table(DATA / "handbook_transactions.parquet").to_pandas()
     features = pq.read_table(DATA / "handbook_features.parquet").to_pandas()
     joined = transactions.merge(features, on="TRANSACTION_ID")
-    columns = ["TX_AMOUNT", *(name for name in features.kernels.columns if name != "TRANSACTION_ID")]
+    columns = ["TX_AMOUNT", *(name for name in features.columns if name != "TRANSACTION_ID")]
     data = Dataset(
         joined[columns].to_numpy(np.float32), joined.TX_FRAUD.to_numpy(bool),
         joined.TX_DATETIME.to_numpy("datetime64[ms]").astype(np.int64), joined.CUSTOMER_ID.to_numpy(),

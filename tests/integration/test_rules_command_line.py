@@ -211,7 +211,7 @@ def test_check_says_all_that_is_good_and_what_has_expired(
         (('name = "stolen"', 'name = "known-good"'), "share the name known-good"),
         (('file = "good.csv"', 'file = "../good.csv"'), "must be in the folder"),
         (('file = "good.csv"', 'file = "none.csv"'), "none.csv cannot be read"),
-        (("[[rules]]", "[[rules]"), "the file is no TOML"),
+        (("[[rules]]", "[[rules]"), "the file is not valid TOML"),
         (("[[rules]]", "surprise = 1\n[[rules]]"), "unknown field `surprise`"),
         (("[[rules]]", "[thresholds]\nreview = 0.9\ndecline = 0.1\n[[rules]]"), "0 <= review <= decline"),
         (('name = "dear', "name = \"4111111111111111\"\n#"), "card number"),
