@@ -47,7 +47,7 @@ def test_however_an_answer_is_cut_its_replies_come_out_in_order(
 def test_an_answer_to_nothing_ends_the_connection_so_that_no_later_command_takes_it() -> None:
     with answering(b"+OK\r\n+OK\r\n") as address:
         client = RespClient(address)
-        with pytest.raises(StoreUnavailable, match="2 answers to 1 commands"):
+        with pytest.raises(StoreUnavailable, match="2 replies to 1 commands"):
             client.call([("PING",)])
         assert client._socket is None
 
