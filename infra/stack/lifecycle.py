@@ -28,6 +28,7 @@ from infra.stack.status import answering, report
 from infra.stack.supervisor import Supervisor, launch, marked, out_tail, socket_file
 from infra.stack.tools import MIN_JAVA, Tools, find_tools
 from streams.log.topics import ensure_topics
+from streams.runtime.edge_keys import ensure_keys
 from streams.runtime.settings import SETTINGS_FILE, Settings, load_settings
 
 Progress = Callable[[str], None]
@@ -175,6 +176,7 @@ def _prepare(settings: Settings, tools: Tools, chosen: Sequence[Program], progre
         folder.mkdir(parents=True, exist_ok=True)
     (settings.root / "mlflow" / "artifacts").mkdir(parents=True, exist_ok=True)
     settings.keys_dir.mkdir(mode=0o700, exist_ok=True)
+    ensure_keys(settings.edge_keys_path)
     for path in settings.run_dir.glob("*.pid"):
         path.unlink()
     redis.prepare(settings)

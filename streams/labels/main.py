@@ -9,6 +9,7 @@ from streams.labels.stage import TOPICS, LabelsStage
 from streams.runtime.chunk.app import run_chunk_app
 from streams.runtime.chunk.chunk import Positions
 from streams.runtime.chunk.pacing import Pacing
+from streams.runtime.edge_keys import EdgeKeys
 from streams.runtime.kafka.clients import AT_FLUSH, new_producer
 from streams.runtime.process import Process, start_process
 
@@ -24,8 +25,9 @@ def run(process: Process) -> None:
     client = RespClient(settings.redis_address)
     leases = Leases(client, GROUP)
     stage = LabelsStage(
-        settings.partitions, client, new_producer(settings.kafka, process.name, **AT_FLUSH), leases
-    )
+        settings.partitions, client, new_producer(settings.kafka, process.name, **AT_FLUSH), leases,
+        EdgeKeys(settings.edge_keys_path),
+    )  # fmt: skip
 
     def start(assigned: list[tuple[str, int]]) -> Positions:
         positions = leases.lease(assigned)

@@ -43,6 +43,7 @@ from streams.log.records import (
     EntityItems,
     encode_items,
 )
+from streams.log.seal import Keys
 from streams.log.topics import DECISIONS, ENTITIES, OUTCOMES
 from streams.log.topics import LABELS as LABELS_TOPIC
 from streams.runtime.chunk.chunk import Chunk
@@ -75,11 +76,14 @@ def label_key(transaction_id: str) -> str:
 class LabelsStage:
     """Handles chunks of `labels` and `decisions` of the partitions leased through ``leases``."""
 
-    def __init__(self, partitions: int, client: RespClient, producer: Producer, leases: Leases) -> None:
+    def __init__(
+        self, partitions: int, client: RespClient, producer: Producer, leases: Leases, keys: Keys
+    ) -> None:
         self._partitions = partitions
         self._client = client
         self._producer = producer
         self._leases = leases
+        self._keys = keys
         self._sent: set[int] = set()
         self._early = EarlyLabels()
         self._index = IndexWriter()
@@ -117,7 +121,7 @@ class LabelsStage:
         decisions, known = self._known(chunk, labels)
         self._refuse(refused)
         for record, label, home in misplaced:
-            forward(self._producer, LABELS_TOPIC, record, label.card_id, home)
+            forward(self._producer, LABELS_TOPIC, record, label.card_id, home, self._keys)
         join = Join(decisions, known, self._partitions)
         for record, label in labels:
             join.label(label, record.partition, record.offset)

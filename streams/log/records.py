@@ -16,11 +16,13 @@ from features.transaction import Transaction
 
 #: Kafka headers
 HEADER_SOURCE_OFFSET = "tollgate-source-offset"  # decimal offset on `transactions`, same partition number
-HEADER_APPENDED_MS = "tollgate-appended-ms"  # a forwarded record's original append time
+HEADER_APPENDED_MS = "tollgate-appended-ms"  # a forwarded record's original append time, sealed
 HEADER_DEADLINE_MS = (
     "tollgate-deadline-ms"  # milliseconds that this record may take; 0: no deadline (backlogs, replays)
 )
-HEADER_DECIDED = "tollgate-decided"  # the HTTP edge's decision, carried through so that one writer decides
+HEADER_DECIDED = (
+    "tollgate-decided"  # the HTTP edge's decision, sealed, carried through so that one writer decides
+)
 
 #: bits of ``missing`` of a row of features: profiles that could not be read when the features were made
 MISSING_CARD = 1
@@ -32,18 +34,6 @@ MISSING_CUSTOMER = 16
 
 #: offset on `transactions` or `entities`; -1: none. Bounded by the 64-bit columns
 Offset = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
-
-
-class EdgeDecision(msgspec.Struct, array_like=True, frozen=True):
-    """A decision that the HTTP edge has made, in the header HEADER_DECIDED of the transaction that it publishes."""
-
-    decision: bytes
-    catalogue: str
-    #: little-endian float32
-    vector: bytes
-    as_of: tuple[Offset, Offset, Offset, Offset, Offset]
-    missing: Annotated[int, Meta(ge=0, le=2**31 - 1)]
-    frauds_as_of: Offset = -1
 
 
 class Payment(msgspec.Struct, array_like=True, frozen=True):
@@ -123,17 +113,9 @@ class EntityItems(msgspec.Struct, array_like=True, frozen=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_edge_decoder = msgspec.msgpack.Decoder(EdgeDecision)
 _items_decoder = msgspec.msgpack.Decoder(EntityItems)
 
 encode_items = _encoder.encode
-encode_edge_decision = _encoder.encode
-
-
-def decode_edge_decision(raw: bytes) -> EdgeDecision:
-    """Raises: msgspec.DecodeError when the bytes are not an edge decision."""
-    decided: EdgeDecision = _edge_decoder.decode(raw)
-    return decided
 
 
 def decode_items(raw: bytes) -> EntityItems:

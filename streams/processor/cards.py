@@ -7,6 +7,7 @@ downstream (decision 1).
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,7 @@ from streams.log.records import (
     PaidColumns,
     encode_items,
 )
+from streams.log.seal import Keys
 from streams.log.topics import ENTITIES, FEATURES
 from streams.log.topics import TRANSACTIONS as TRANSACTIONS_TOPIC
 from streams.processor.chunk_ids import WhoPaid, payments_in, who_paid
@@ -44,13 +46,17 @@ from streams.processor.commit import ACKNOWLEDGE_WITHIN_S, ChunkCommit, Committe
 from streams.processor.feature_rows import LATE_BOUND_MS, Made, Read, feature_batches
 from streams.processor.intake import Accepted, Intake, sort_out
 from streams.processor.payment_updates import pack_paid
+from streams.processor.record_headers import NotBelieved
 from streams.processor.suspected_duplicates import SuspectedDuplicates
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.dead_letters import dead_letter, send_dead_letter
 from streams.runtime.kafka.clients import flush
+from streams.runtime.log_throttle import FORGERIES as FORGERIES_LOGGER
 from streams.runtime.metrics import (
     DUPLICATES,
     FEATURE_STALENESS,
+    FORGERIES,
+    HEADERS_IGNORED,
     LATE_EVENTS,
     STAGE_SECONDS,
     TOO_LATE_EVENTS,
@@ -58,6 +64,9 @@ from streams.runtime.metrics import (
     UNKNOWN_FIELDS,
 )
 from streams.runtime.settings import Settings
+
+#: whoever forges may do so ten thousand times a second: this logger's messages come at growing intervals
+forgeries = logging.getLogger(FORGERIES_LOGGER)
 
 
 class RebuildEnded(Exception):
@@ -75,14 +84,16 @@ class CardStage:
         leases: Leases,
         cache: ProfileCache,
         committer: Committer,
+        keys: Keys,
     ) -> None:
-        """``client`` is for reading: what is written goes through ``committer``."""
+        """``client`` is for reading: what is written goes through ``committer``. ``keys``: of the seals that are believed."""
         self._settings = settings
         self._client = client
         self._producer = producer
         self._leases = leases
         self._cache = cache
         self._committer = committer
+        self._keys = keys
         self._suspected_duplicates = SuspectedDuplicates(client)
         self.rebuilding = False
         #: only the state is written: what the chunks mean for others is on the log already
@@ -95,7 +106,7 @@ class CardStage:
             self._without_state(chunk)
             return None
         partitions = [(tp.topic, tp.partition) for tp in chunk.positions]
-        intake = sort_out(chunk.records, self._settings.partitions, self._settings.deadline_ms)
+        intake = self._sort_out(chunk)
         accepted = intake.accepted
         who = who_paid(accepted.columns)
         cache = self._cache
@@ -133,7 +144,7 @@ class CardStage:
         """
         if self._client.with_retry([("GET", REBUILDING_KEY)])[0] is None:
             raise RebuildEnded("the state is rebuilt: features are complete again from here on")
-        intake = sort_out(chunk.records, self._settings.partitions, self._settings.deadline_ms)
+        intake = self._sort_out(chunk)
         accepted = intake.accepted
         who, n = who_paid(accepted.columns), len(accepted)
         columns = payments_in(accepted, who)
@@ -146,6 +157,10 @@ class CardStage:
         flush(self._producer, ACKNOWLEDGE_WITHIN_S)
         _count(intake, none, [0] * n)
 
+    def _sort_out(self, chunk: Chunk) -> Intake:
+        settings = self._settings
+        return sort_out(chunk.records, settings.partitions, settings.deadline_ms, self._keys)
+
     def _produce(
         self,
         intake: Intake,
@@ -157,8 +172,9 @@ class CardStage:
             send_dead_letter(self._producer, dead_letter(record, error, now_ms))
         for misplaced in intake.misplaced:
             forward(
-                self._producer, TRANSACTIONS_TOPIC, misplaced.record, misplaced.card_id, misplaced.partition
-            )
+                self._producer, TRANSACTIONS_TOPIC, misplaced.record, misplaced.card_id, misplaced.partition,
+                self._keys,
+            )  # fmt: skip
         produce = self._producer.produce
         for batch in batches:
             for value in encode_batch(batch):
@@ -248,7 +264,21 @@ def _count(intake: Intake, repeated: Any, late_ms: list[int]) -> None:
         DUPLICATES.labels("processor").inc(dropped)
     if intake.unknown_fields:
         UNKNOWN_FIELDS.inc(intake.unknown_fields)
+    _count_not_believed(intake.not_believed)
     late = [behind for behind, repeat in zip(late_ms, repeated, strict=True) if behind and not repeat]
     if late:
         LATE_EVENTS.inc(len(late))
         TOO_LATE_EVENTS.inc(sum(behind > LATE_BOUND_MS for behind in late))
+
+
+def _count_not_believed(found: NotBelieved) -> None:
+    for header, count in Counter(found.ignored).items():
+        HEADERS_IGNORED.labels(header).inc(count)
+    for (header, reason), count in Counter((f.header, f.error.reason) for f in found.forged).items():
+        FORGERIES.labels(header, reason).inc(count)
+    if found.forged:
+        record, header, error = found.forged[0]
+        forgeries.error(
+            "%d forged headers in this chunk, decided as if they were not there; the first: %s of %s[%d] offset %d: %s",
+            len(found.forged), header, TRANSACTIONS_TOPIC.name, record.partition, record.offset, error,
+        )  # fmt: skip

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from msgspec.structs import replace
 
 from features.catalogue import CATALOGUE_HASH, LATE_BOUND_S, WIDTH
+from streams.log.edge_decision import EdgeDecision
 from streams.log.feature_batch import STATES, BatchColumns, FeatureBatch
-from streams.log.records import EdgeDecision
 from streams.processor.intake import Accepted
 
 LATE_BOUND_MS = LATE_BOUND_S * 1000

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from features.store.partitions import partitions_of
 from features.transaction import MAX_AHEAD_MS, Transaction, TransactionColumns, epochs_ms, transaction_columns
-from models.decision import Decision
-from streams.contracts.deadline import MAX_DEADLINE_MS
 from streams.contracts.invalid_event import InvalidEvent, check_not_ahead
 from streams.contracts.transaction_parsing import parse_together, parse_transaction, unknown_fields
-from streams.log.records import (
-    HEADER_APPENDED_MS,
-    HEADER_DEADLINE_MS,
-    HEADER_DECIDED,
-    EdgeDecision,
-    decode_edge_decision,
-)
-
-_TRACE = "traceparent"
-_decision_decoder = msgspec.json.Decoder(Decision)
-
+from streams.log.edge_decision import EdgeDecision
+from streams.log.seal import NO_KEYS, Keys
+from streams.processor.record_headers import NotBelieved, read_headers, say_something
 
 Int64s = npt.NDArray[np.int64]
 
@@ -102,15 +91,19 @@ class Intake:
     refused: list[tuple[Any, InvalidEvent]]
     misplaced: list[Misplaced]
     unknown_fields: int = 0
+    not_believed: NotBelieved = field(default_factory=NotBelieved)
 
 
-def sort_out(records: Sequence[Any], partitions: int, default_deadline_ms: int) -> Intake:
+def sort_out(
+    records: Sequence[Any], partitions: int, default_deadline_ms: int, keys: Keys = NO_KEYS
+) -> Intake:
     """Parse every record and say what becomes of it.
 
     Args:
         records: with ``partition, offset, timestamp (ms), value, headers``.
         partitions: partition count of `transactions`.
         default_deadline_ms: for records that carry none.
+        keys: of the seals that are believed. Which records are accepted does not depend on them.
     """
     parsed = _parsed(records)
     records, columns = parsed.records, transaction_columns(parsed.transactions)
@@ -130,34 +123,45 @@ def sort_out(records: Sequence[Any], partitions: int, default_deadline_ms: int) 
     misplaced = [
         Misplaced(records[i], columns.card_id[i], homes[i]) for i, here in enumerate(keep) if not here
     ]
-    early = set(ahead.tolist())
-    rows = [i for i, here in enumerate(keep) if here and (headers[i] or i in early)]
-    whole = _look_closer(whole, records, keep, rows, parsed.refused)
+    _refuse_ahead(whole, records, keep, ahead.tolist(), parsed.refused)
+    not_believed = NotBelieved()
+    rows = [i for i, kept in enumerate(keep) if kept and headers[i] and say_something(headers[i])]
+    if rows:
+        whole = _with_headers(whole, records, rows, keys, not_believed)
     if not all(keep):
         whole = whole.take([i for i, kept in enumerate(keep) if kept])
-    return Intake(whole, parsed.refused, misplaced, parsed.unknown_fields)
+    return Intake(whole, parsed.refused, misplaced, parsed.unknown_fields, not_believed)
 
 
-def _look_closer(
+def _refuse_ahead(
     whole: Accepted,
     records: Sequence[Any],
     keep: list[bool],
-    rows: Sequence[int],
+    ahead: Sequence[int],
     refused: list[tuple[Any, InvalidEvent]],
+) -> None:
+    """Refuse the rows ``ahead`` of the broker's clock: they leave ``keep`` (n,). Those of another partition are refused there."""
+    for i in ahead:
+        if not keep[i]:
+            continue
+        try:
+            check_not_ahead(int(whole.event_ms[i]), whole.appended_ms[i])
+        except InvalidEvent as error:
+            refused.append((records[i], error))
+            keep[i] = False
+
+
+def _with_headers(
+    whole: Accepted, records: Sequence[Any], rows: Sequence[int], keys: Keys, out: NotBelieved
 ) -> Accepted:
-    """With what the headers of ``rows`` say; those that are refused leave ``keep`` (n,)."""
+    """With what the headers of ``rows`` say."""
     appended_ms, deadline_ms = list(whole.appended_ms), list(whole.deadline_ms)
     decided: list[EdgeDecision | None] = [None] * len(whole)
     traces: list[str | None] = [None] * len(whole)
     for i in rows:
-        try:
-            check_not_ahead(int(whole.event_ms[i]), appended_ms[i])
-            appended_ms[i], deadline_ms[i], decided[i], traces[i] = _label_statement_beside(
-                records[i].headers, whole.transactions[i], appended_ms[i], deadline_ms[i]
-            )
-        except InvalidEvent as error:
-            refused.append((records[i], error))
-            keep[i] = False
+        appended_ms[i], deadline_ms[i], decided[i], traces[i] = read_headers(
+            records[i], whole.transactions[i], deadline_ms[i], keys, out
+        )
     return replace(
         whole,
         appended_ms=appended_ms,
@@ -208,7 +212,6 @@ class Stretch(NamedTuple):
     offsets: Sequence[int]
     appended_ms: Sequence[int]
     values: Sequence[bytes | None]
-    headers: Sequence[Any]
 
 
 def accepted_only(stretch: Stretch, partitions: int) -> tuple[list[Transaction], Int64s, Int64s]:
@@ -219,12 +222,6 @@ def accepted_only(stretch: Stretch, partitions: int) -> tuple[list[Transaction],
     event_ms = epochs_ms([tx.event_time for tx in parsed])
     keep = homes == stretch.partition
     keep &= event_ms <= np.array(stretch.appended_ms, dtype=np.int64)[where] + MAX_AHEAD_MS
-    if any(stretch.headers):
-        for i in np.flatnonzero(keep).tolist():
-            try:
-                _label_statement_beside(stretch.headers[rows[i]], parsed[i], stretch.appended_ms[rows[i]], 0)
-            except InvalidEvent:
-                keep[i] = False
     offsets = np.array(stretch.offsets, dtype=np.int64)[where]
     if not keep.all():
         parsed = [tx for tx, kept in zip(parsed, keep.tolist(), strict=True) if kept]
@@ -252,61 +249,3 @@ def _together_or_apart(values: Sequence[bytes | None], first: int = 0) -> tuple[
             transactions.append(parse_transaction(value))
             rows.append(row)
     return rows, transactions
-
-
-def _label_statement_beside(
-    given: Any, tx: Transaction, appended_ms: int, deadline_ms: int
-) -> tuple[int, int, EdgeDecision | None, str | None]:
-    """What headers say: append time (ms), deadline (ms), the edge's decision, trace; ``appended_ms`` and ``deadline_ms``: without them.
-
-    Raises:
-        InvalidEvent: one does not parse.
-    """
-    if not (given and _says_something(given)):
-        return appended_ms, deadline_ms, None, None
-    headers = dict(given)
-    try:
-        trace = headers.get(_TRACE)
-        return (
-            _number(headers, HEADER_APPENDED_MS, appended_ms, appended_ms),
-            _number(headers, HEADER_DEADLINE_MS, deadline_ms, MAX_DEADLINE_MS),
-            _decided(headers.get(HEADER_DECIDED), tx),
-            trace.decode("ascii") if trace else None,
-        )
-    except (ValueError, TypeError) as error:
-        # msgspec's and UnicodeDecodeError are ValueErrors too
-        raise InvalidEvent("header", "headers", f"a tollgate header does not parse: {error}") from error
-
-
-_OURS = frozenset((HEADER_APPENDED_MS, HEADER_DEADLINE_MS, HEADER_DECIDED, _TRACE))
-
-
-def _says_something(headers: Iterable[tuple[str, bytes]]) -> bool:
-    """Whether one of them means something here; producers may send what they like."""
-    for header in headers:  # noqa: SIM110 - twice as fast as any()
-        if header[0] in _OURS:
-            return True
-    return False
-
-
-def _number(headers: dict[str, Any], name: str, default: int, most: int) -> int:
-    """A header's count of milliseconds, between 0 and ``most``; anybody who may produce can send one."""
-    if name not in headers:
-        return default
-    value = int(headers[name])
-    if not 0 <= value <= most:
-        raise ValueError(f"{name} is {value}, wanted is 0 to {most}")
-    return value
-
-
-def _decided(raw: bytes | None, tx: Transaction) -> EdgeDecision | None:
-    """The edge's decision, which must be one, and this transaction's."""
-    if raw is None:
-        return None
-    edge = decode_edge_decision(raw)
-    decision = _decision_decoder.decode(edge.decision)
-    if (decision.transaction_id, decision.card_id) != (tx.transaction_id, tx.card_id):
-        raise ValueError("the decision that travels with it is another transaction's")
-    if len(edge.vector) % 4:
-        raise ValueError(f"the features that travel with it are {len(edge.vector)} bytes: no float32")
-    return edge

@@ -31,6 +31,7 @@ from streams.runtime.chunk.app import run_chunk_app
 from streams.runtime.chunk.chunk import Chunk, Positions
 from streams.runtime.chunk.consumer import EXIT_HANDLER_FAILED
 from streams.runtime.chunk.pacing import Pacing
+from streams.runtime.edge_keys import EdgeKeys
 from streams.runtime.kafka.clients import AT_FLUSH, new_producer
 from streams.runtime.metrics import STATE_REBUILDING
 from streams.runtime.process import Process, start_process
@@ -66,7 +67,8 @@ def run(process: Process) -> None:
     sweep = Sweep(RespClient(settings.redis_address))
     cache = ProfileCache(settings.partitions, settings.profile_cache_mb << 20)
     committer = PipelinedCommitter(producer, leases)
-    cards = CardStage(settings, client, producer, leases, cache, committer)
+    keys = EdgeKeys(settings.edge_keys_path)
+    cards = CardStage(settings, client, producer, leases, cache, committer, keys)
     entities = EntityStage(client, producer, leases, cache, committer)
     stages = {TRANSACTIONS.name: cards.handle, ENTITIES.name: entities.handle}
     takeover = Takeover(settings, client, leases, cards, entities, committer)

@@ -55,6 +55,16 @@ FORWARDED = Counter(
     "tollgate_forwarded_total",
     "Records found on the wrong partition for their card and sent to the right one",
 )
+FORGERIES = Counter(
+    "tollgate_forgeries_refused_total",
+    "Headers of `transactions` that claim to be this stack's own and are not; their payments were decided without them",
+    ["header", "reason"],
+)
+HEADERS_IGNORED = Counter(
+    "tollgate_headers_ignored_total",
+    "Headers of `transactions` out of bounds; their payments were decided without them",
+    ["header"],
+)
 DUPLICATES = Counter(
     "tollgate_duplicates_total", "Records dropped because they had been handled before", ["stage"]
 )

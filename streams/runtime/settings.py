@@ -48,6 +48,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     #: size of a processor's profile cache in MiB; profiles that are not in it are read from Redis
     profile_cache_mb: int = 1024
     deadline_ms: int = DEFAULT_DEADLINE_MS
+    #: file of the keys that seal the HTTP edge's decisions on their way through Kafka; empty: ``keys/edge.keys`` of the home
+    edge_keys: str = ""
     #: True when Kafka is librdkafka's mock cluster, which keeps nothing on disk
     embedded: bool = False
 
@@ -78,6 +80,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def keys_dir(self) -> Path:
         """Ed25519 signing key and trusted public keys for bundles; HMAC key for card numbers."""
         return self.root / "keys"
+
+    @property
+    def edge_keys_path(self) -> Path:
+        """Keys that seal the HTTP edge's decisions (``streams.runtime.edge_keys``)."""
+        return Path(self.edge_keys) if self.edge_keys else self.keys_dir / "edge.keys"
 
     @property
     def archive_dir(self) -> Path:

@@ -104,7 +104,6 @@ def _stretch(partition: int, records: list[Any]) -> Stretch:
         [record.offset() for record in records],
         [record.timestamp()[1] for record in records],
         [record.value() for record in records],
-        [record.headers() for record in records],
     )
 
 

@@ -54,13 +54,18 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
 
 def test_everything_a_caller_can_ask(scorer: Scorer) -> None:
     with replicas(scorer, 1) as (edge,), Client(edge.url) as client:
-        decision = client.score(TX, PATIENT_MS, trace="00-ab-cd-01")
+        decision = client.score(
+            TX, PATIENT_MS, trace="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        )
         assert (decision.transaction_id, decision.status, decision.model_version) == (
             "tx-1",
             "scored",
             "1.0.0",
         )
-        assert edge.publisher.records[0][3]["traceparent"] == b"00-ab-cd-01"
+        assert (
+            edge.publisher.records[0][3]["traceparent"]
+            == b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        )
         assert client.decision("tx-1") == decision
         with pytest.raises(NotFound):
             client.decision("tx-unknown")

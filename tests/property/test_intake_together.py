@@ -59,6 +59,8 @@ def shown(intake: Any) -> Any:
         [(record, error.reason, error.field, str(error)) for record, error in intake.refused],
         [tuple(record) for record in intake.misplaced],
         intake.unknown_fields,
+        [(forged.record, forged.header, forged.error.reason) for forged in intake.not_believed.forged],
+        intake.not_believed.ignored,
     )
 
 
@@ -78,7 +80,7 @@ def test_a_chunk_is_what_its_records_are(raw: list[bytes | None]) -> None:
 
 
 def assert_accepted_only(records: list[Record]) -> None:
-    columns = zip(*((r.offset, r.timestamp, r.value, r.headers) for r in records), strict=True)
+    columns = zip(*((r.offset, r.timestamp, r.value) for r in records), strict=True)
     transactions, event_ms, offsets = accepted_only(Stretch(HOME, *columns), 2)
     accepted = sort_out(records, 2, 100).accepted.rows()
     assert (transactions, event_ms.tolist(), offsets.tolist()) == (

@@ -33,6 +33,7 @@ from streams.processor.suspected_duplicates import SuspectedDuplicates
 from streams.runtime.metrics import DECIDED_SUSPECTED_DUPLICATES, PARITY_COMPARED
 from tests.support.accepted_rows import accepted_of
 from tests.support.catalogue_samples import UNKNOWN
+from tests.support.edge_keys import KEYS
 from tests.support.feature_batches import batches_in
 from tests.support.metric_values import counted
 from tests.support.parity_world import APPENDED_MS, PARTITIONS
@@ -171,7 +172,7 @@ def test_the_edge_decides_it_and_waits_for_nobody() -> None:
         entries, gather = entries_of([tx], [tx.event_ms], 0.0, 100), Gather([tx])
         # whoever comes this far is in no index
         work = Round(entries, [0], gather, till.redis.call([ASK_WHOLE, *gather.commands(PARTITIONS)]), True)
-        done = decide_round(work, Decider(clock=lambda: 0.0), None)
+        done = decide_round(work, Decider(clock=lambda: 0.0), None, KEYS.newest())
         assert (len(done.entries), len(done.seen)) == ((0, 1) if waits else (1, 0))
 
 

@@ -18,6 +18,7 @@ from services.scoring.http.app import build_app
 from services.scoring.http.direct import direct_protocol
 from streams.runtime.settings import Settings
 from tests.support.edge_fakes import FakeModel, FakePublisher, FakeStore
+from tests.support.edge_keys import KEYS
 from tests.support.waiting import STALL_S
 
 #: an idle connection is kept so long
@@ -72,6 +73,7 @@ class Replica:
             self.store,
             self.publisher,
             self._limits,
+            KEYS,
         )
         app = build_app(edge)
         protocol = direct_protocol(app.scoring) if self._direct else "auto"

@@ -10,6 +10,7 @@ from features.store.partition_lease import Leases
 from streams.labels.sent_outcomes import keys_of
 from streams.labels.stage import LabelsStage
 from streams.runtime.chunk.chunk import Chunk
+from tests.support.edge_keys import KEYS
 from tests.support.parity_world import PARTITIONS, Crash, MemoryLog, MemoryRedis
 
 
@@ -26,7 +27,7 @@ class LabelsWorker:
         client: Any = self._redis
         producer: Any = self._log
         leases = Leases(client, "labels")
-        self._stage = LabelsStage(PARTITIONS, client, producer, leases)
+        self._stage = LabelsStage(PARTITIONS, client, producer, leases, KEYS)
         said = [
             record.value for p in range(PARTITIONS) for record in self._log.topics.get(("outcomes", p), [])
         ]

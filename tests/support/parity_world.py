@@ -21,6 +21,7 @@ from streams.processor.takeover import Takeover
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.kafka.log_reader import LogRow
 from streams.runtime.settings import Settings
+from tests.support.edge_keys import KEYS
 
 PARTITIONS = 2
 #: of the profiles that a worker keeps, and the room beside them: a large arena takes 2 MB of memory when it is first touched,
@@ -78,7 +79,6 @@ class MemoryLog:
 def stretch_of(records: list[Any], partition: int) -> Stretch:
     return Stretch(
         partition, [r.offset for r in records], [r.timestamp for r in records], [r.value for r in records],
-        [r.headers or None for r in records],
     )  # fmt: skip
 
 
@@ -232,7 +232,7 @@ class Worker:
             else SynchronousCommitter(producer, leases)
         )
         self.settle = endings.settled
-        self._cards = CardStage(settings, client, producer, leases, cache, endings)
+        self._cards = CardStage(settings, client, producer, leases, cache, endings, KEYS)
         self._entities = EntityStage(client, producer, leases, cache, endings)
         everything = [(topic, p) for topic in ("transactions", "entities") for p in range(PARTITIONS)]
         takeover = Takeover(settings, client, leases, self._cards, self._entities, endings)

@@ -25,6 +25,7 @@ from streams.log.other_catalogues import Layouts
 from streams.log.records import HEADER_DECIDED, EntityItem, EntityItems, LabelStatement, encode_items
 from streams.runtime.kafka.log_reader import LogRow
 from tests.support.catalogue_samples import UNKNOWN
+from tests.support.edge_keys import KEYS
 from tests.support.feature_batches import rows_in
 from tests.support.parity_world import APPENDED_MS, PARTITIONS, MemoryLog, MemoryRedis, Worker
 
@@ -121,9 +122,11 @@ class Stage:
         if partly:
             replies = replies[: self.random.randrange(len(replies))]
         gather.load(replies)
-        decider = Decider(clock=lambda: 0.0)
+        decider = Decider(clock=lambda: APPENDED_MS / 1000)
         decision = decider.decide([Case(tx, tx.event_ms, 0, 0)], np.zeros((1, WIDTH), np.float32), None)[0]
-        return compute(entries, gather, len(replies)).headers([0], [encode(decision)])[0]
+        return compute(entries, gather, len(replies)).headers(
+            [0], [encode(decision)], [encode(tx)], KEYS.newest()
+        )[0]
 
     def _transaction(self) -> Transaction:
         pick = self.random

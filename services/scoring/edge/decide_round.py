@@ -20,8 +20,10 @@ from models.scoring.scorer import Scorer
 from services.scoring.decision.decider import Case, Decider, Judged
 from services.scoring.edge.entries import Entry, entries_of
 from streams.contracts.json_encoding import encode_many
+from streams.log.edge_decision import encode_edge_decision, seal_decision
 from streams.log.missing_inputs import blank, missing_in
-from streams.log.records import MISSING_CARD, encode_edge_decision
+from streams.log.records import MISSING_CARD
+from streams.log.seal import Key
 
 
 class Computed(NamedTuple):
@@ -35,19 +37,27 @@ class Computed(NamedTuple):
     as_of: list[list[int]]
     frauds_as_of: list[int]
 
-    def headers(self, rows: Sequence[int], decisions: Sequence[bytes]) -> list[bytes]:
-        """Headers of published transactions: their decisions (JSON) and the features they were made from. ``rows``: their indexes."""
+    def headers(
+        self, rows: Sequence[int], decisions: Sequence[bytes], bodies: Sequence[bytes], key: Key
+    ) -> list[bytes]:
+        """Headers of published transactions: their decisions (JSON) and the features they were made from, sealed with ``key``.
+        ``rows``: their indexes; ``bodies``: the records' values.
+        """
         size = 4 * self.rows.shape[1]
         vectors = self.rows.tobytes()
         # a tuple instead of an EdgeDecision: it encodes to the same bytes
         return [
-            encode_edge_decision(
-                (
-                    decision, CATALOGUE_HASH, vectors[i * size : (i + 1) * size], self.as_of[i], self.missing[i],
-                    self.frauds_as_of[i],
-                )
+            seal_decision(
+                key,
+                body,
+                encode_edge_decision(
+                    (
+                        decision, CATALOGUE_HASH, vectors[i * size : (i + 1) * size], self.as_of[i], self.missing[i],
+                        self.frauds_as_of[i],
+                    )
+                ),
             )
-            for i, decision in zip(rows, decisions, strict=True)
+            for i, decision, body in zip(rows, decisions, bodies, strict=True)
         ]  # fmt: skip
 
 
@@ -82,9 +92,9 @@ class Decided(NamedTuple):
     trouble: Exception | None
 
 
-def decide_round(work: Round, decider: Decider, scorer: Scorer | None) -> Decided:
+def decide_round(work: Round, decider: Decider, scorer: Scorer | None, key: Key) -> Decided:
     """Compute and decide a round: ``judge_round``, then ``finish_round``."""
-    return finish_round(judge_round(work, decider, scorer), decider)
+    return finish_round(judge_round(work, decider, scorer), decider, key)
 
 
 def judge_round(work: Round, decider: Decider, scorer: Scorer | None) -> Pending:
@@ -114,8 +124,8 @@ def judge_round(work: Round, decider: Decider, scorer: Scorer | None) -> Pending
     return Pending(work, computed, chosen, seen, trouble, judged)
 
 
-def finish_round(pending: Pending, decider: Decider) -> Decided:
-    """Add reasons, and set decision and header of each entry. Changes nothing else, so it may run in a thread."""
+def finish_round(pending: Pending, decider: Decider, key: Key) -> Decided:
+    """Add reasons, and set decision and header, sealed with ``key``, of each entry. Changes nothing else, so it may run in a thread."""
     work, computed, chosen, seen, trouble, judged = pending
     entries = [work.entries[i] for i in chosen]
     if judged is not None:
@@ -125,7 +135,7 @@ def finish_round(pending: Pending, decider: Decider) -> Decided:
                 # a duplicate of the id cannot be recognised here; the processor still drops it later
                 decision.degraded_by.append("idempotency")
         documents = encode_many(decisions)
-        headers = computed.headers(chosen, documents)
+        headers = computed.headers(chosen, documents, [entry.body for entry in entries], key)
         for entry, decision, document, header in zip(entries, decisions, documents, headers, strict=True):
             entry.decision, entry.decision_json, entry.header = decision, document, header
     return Decided(entries, seen, trouble)

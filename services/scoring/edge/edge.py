@@ -24,6 +24,7 @@ from services.scoring.edge.rounds import Rounds
 from streams.contracts.invalid_event import InvalidEvent, check_not_ahead
 from streams.contracts.json_encoding import encode
 from streams.contracts.label import parse_label
+from streams.log.seal import Keys
 from streams.log.topics import LABELS
 from streams.runtime.settings import Settings
 
@@ -42,10 +43,13 @@ class Edge:
         store: Store,
         publisher: Publishing,
         limits: Limits,
+        keys: Keys,
         clock: Callable[[], float] = time.time,
         bulk: Store | None = None,
     ) -> None:
-        """``clock`` gives seconds since 1970; ``bulk``: a second connection to the store, for large reads."""
+        """``keys``: the newest one seals decisions; ``clock`` gives seconds since 1970; ``bulk``: a second connection to the
+        store, for large reads.
+        """
         self.settings = settings
         self.limits = limits
         self.model = model
@@ -56,7 +60,7 @@ class Edge:
         # a batch takes much longer than a single: each kind has its own gate
         self._singles = Gate(GateRules(most=limits.in_flight))
         self._batches = Gate(GateRules(first=FIRST_BATCH_ROWS, least=MIN_BATCH_ROWS, most=limits.in_flight))
-        self._rounds = Rounds(model, store, publisher, clock, settings.partitions, bulk)
+        self._rounds = Rounds(model, store, publisher, clock, settings.partitions, keys, bulk)
 
     def begin(self, raw: bytes, deadline_ms: int, trace: str | None = None) -> asyncio.Future[bytes]:
         """Start one transaction; the future gives its decision as JSON, or raises Problem.

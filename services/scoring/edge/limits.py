@@ -83,8 +83,8 @@ def parse_deadline(header: str) -> int:
     Raises:
         Problem: 422, not a whole number within the bounds of a deadline.
     """
-    whole = header.isascii() and header.isdecimal()
-    if not whole or not MIN_DEADLINE_MS <= int(header[:6]) <= MAX_DEADLINE_MS:
+    whole = header.isascii() and header.isdecimal() and len(header) <= len(str(MAX_DEADLINE_MS))
+    if not whole or not MIN_DEADLINE_MS <= int(header) <= MAX_DEADLINE_MS:
         text = f"X-Deadline-Ms must be a whole number from {MIN_DEADLINE_MS} to {MAX_DEADLINE_MS}"
         raise Problem(422, "deadline", text, "X-Deadline-Ms")
     return int(header)

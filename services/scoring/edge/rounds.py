@@ -40,6 +40,7 @@ from services.scoring.edge.problems import Problem, internal, unavailable
 from services.scoring.edge.protocols import Model, Store, StoreLate
 from services.scoring.edge.publishing.delivery import Delivery
 from services.scoring.edge.publishing.publisher import Publishing
+from streams.log.seal import Keys
 from streams.runtime.metrics import STAGE_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -60,12 +61,14 @@ class Rounds:
         publisher: Publishing,
         clock: Callable[[], float],
         partitions: int,
+        keys: Keys,
         bulk: Store | None = None,
     ) -> None:
-        """``clock`` gives seconds since 1970; ``partitions``: number of partitions by which state is stored; ``bulk``: a
-        second connection to the store, for large reads.
+        """``clock`` gives seconds since 1970; ``partitions``: number of partitions by which state is stored; ``keys``: the newest
+        one seals decisions; ``bulk``: a second connection to the store, for large reads.
         """
         self._partitions = partitions
+        self._keys = keys
         self._model = model
         self._store = store
         self._bulk = bulk or store
@@ -139,15 +142,15 @@ class Rounds:
 
     async def _decide(self, work: Round, *, together: bool) -> None:
         """Decide and publish: a small round on the event loop, a large one or one with slow explanations in a thread."""
-        scorer = self._model.scorer
+        scorer, key = self._model.scorer, self._keys.newest()
         if len(work.entries) >= ASIDE_FROM:
-            decide = partial(decide_round, work, self._aside_decider, scorer)
+            decide = partial(decide_round, work, self._aside_decider, scorer, key)
             if together:
                 await self._decide_aside(decide, together=True)
                 return
         else:
             pending = judge_round(work, self._decider, scorer)
-            decide = partial(finish_round, pending, self._decider)
+            decide = partial(finish_round, pending, self._decider, key)
             if pending.judged is None or self._decider.explanation_ms(pending.judged) <= AT_ONCE_MS:
                 self._give(decide(), together=False)
                 return

@@ -12,10 +12,10 @@ from services.scoring.edge.calls import Answer
 from services.scoring.edge.edge import Edge
 from services.scoring.edge.limits import parse_deadline
 from services.scoring.edge.problems import Problem
+from streams.log.trace import parse_traceparent
 
 SCORE, BATCH = "/v1/score", "/v1/score/batch"
 PATHS = frozenset((SCORE, BATCH))
-MAX_HEADER_TRACE = 128
 #: time for a request to arrive, from its first byte: bounds how long a slow sender holds a connection
 REQUEST_WITHIN_S = 5.0
 
@@ -47,11 +47,10 @@ class Scoring:
             Problem: the request is refused at once.
         """
         if path == SCORE:
-            trace = headers.get(b"traceparent")
             return self._edge.begin(
                 body,
                 _deadline_ms(headers, self._edge.settings.deadline_ms),
-                trace.decode("ascii", "replace") if trace and len(trace) <= MAX_HEADER_TRACE else None,
+                parse_traceparent(headers.get(b"traceparent")),
             )
         deadline_ms = _deadline_ms(headers, BATCH_DEADLINES * self._edge.settings.deadline_ms)
         items = _items(body, self._edge.limits.batch_items)

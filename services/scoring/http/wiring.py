@@ -16,6 +16,7 @@ from services.scoring.edge.publishing.publisher import Publisher
 from services.scoring.edge.store import EdgeStore
 from services.scoring.model.live import LiveModel
 from streams.log.other_catalogues import announcement
+from streams.runtime.edge_keys import EdgeKeys
 from streams.runtime.process import quiet_collector
 from streams.runtime.settings import Settings
 
@@ -50,7 +51,8 @@ class Parts:
         # objects alive now stay alive: exclude them from garbage collection, whose full runs are pauses
         quiet_collector()
         limits = limits_from_environment()
-        return Edge(settings, live, self._store, self._publisher, limits, bulk=self._bulk)
+        keys = EdgeKeys(settings.edge_keys_path)
+        return Edge(settings, live, self._store, self._publisher, limits, keys, bulk=self._bulk)
 
     async def close(self) -> None:
         self._stop.set()

@@ -38,14 +38,12 @@ from services.scoring.edge.protocols import StoreLate
 from services.scoring.http.app import build_app
 from services.scoring.model.live import LiveModel
 from services.scoring.stream.worker import StreamScorer
+from streams.log.edge_decision import EdgeDecision
 from streams.log.missing_inputs import blank
 from streams.log.records import (
-    HEADER_DECIDED,
     MISSING_CARD,
     MISSING_DEVICE,
     MISSING_MERCHANT,
-    EdgeDecision,
-    decode_edge_decision,
 )
 from streams.runtime.settings import Settings
 from tests.support.archive_samples import features
@@ -53,6 +51,7 @@ from tests.support.bad_bundles import corrupt, hash_of_another, rollout, unsigne
 from tests.support.bundle_samples import publish_sample
 from tests.support.catalogue_samples import UNKNOWN
 from tests.support.edge_fakes import FakeModel, FakePublisher, FakeStore
+from tests.support.edge_keys import KEYS, decision_in
 from tests.support.feature_batches import decode_features, encode_features
 from tests.support.stream_fakes import Message, Producer, assign
 from tests.support.waiting import STALL_S, until
@@ -390,7 +389,7 @@ def at_the_edge(
 
     async def go() -> tuple[dict[str, Any], SlowStore]:
         store, publisher, model = SlowStore(), FakePublisher(), FakeModel(scorer)
-        edge = Edge(Settings(home=str(tmp_path), deadline_ms=8_000), model, store, publisher, Limits())
+        edge = Edge(Settings(home=str(tmp_path), deadline_ms=8_000), model, store, publisher, Limits(), KEYS)
         model.scorer = force(edge._rounds._decider, scorer)
         store.slow_s, store.lacks = slow_s, lacks
         transport = httpx.ASGITransport(build_app(edge))
@@ -399,7 +398,7 @@ def at_the_edge(
         assert answer.status_code == 200, answer.text
         [published] = publisher.records
         assert published[0] == "transactions"
-        store.published = decode_edge_decision(published[3][HEADER_DECIDED])
+        store.published = decision_in(published)
         return answer.json(), store
 
     return asyncio.run(go())
@@ -464,7 +463,7 @@ def test_at_the_edge_a_large_round_uses_what_came_in_time(tmp_path: Path, scorer
         # the last command: the addresses behind the first MAX_KEYS
         bulk.lacks = 1
         settings = Settings(home=str(tmp_path), deadline_ms=PATIENT_MS)
-        edge = Edge(settings, model, SlowStore(), FakePublisher(), Limits(), bulk=bulk)
+        edge = Edge(settings, model, SlowStore(), FakePublisher(), Limits(), KEYS, bulk=bulk)
         answers = await edge.score_batch([json.dumps(item).encode() for item in items], PATIENT_MS)
         return [json.loads(answer) for answer in answers if isinstance(answer, bytes)]
 
@@ -483,7 +482,7 @@ def test_at_the_edge_reasons_that_take_long_do_not_hold_the_loop(
     async def go() -> None:
         loop_thread = threading.get_ident()
         edge = Edge(
-            Settings(home=str(tmp_path), deadline_ms=PATIENT_MS), FakeModel(scorer), FakeStore(), FakePublisher(), Limits()
+            Settings(home=str(tmp_path), deadline_ms=PATIENT_MS), FakeModel(scorer), FakeStore(), FakePublisher(), Limits(), KEYS
         )  # fmt: skip
 
         def asked(number: int) -> asyncio.Future[bytes]:

@@ -44,15 +44,14 @@ from streams.contracts.rollout import RolloutRecord
 from streams.contracts.transaction_parsing import parse_transaction
 from streams.log.decision_index import WINDOW_S, IndexedDecision, IndexWriter, Row, bucket_key, page_key
 from streams.log.records import (
-    HEADER_DECIDED,
     DecidedEntities,
-    decode_edge_decision,
     encode_entities,
     encode_entities_of,
 )
 from streams.runtime.settings import Settings
 from tests.support.bundle_samples import publish_sample
 from tests.support.edge_fakes import FakeModel, FakePublisher, FakeStore
+from tests.support.edge_keys import KEYS, decision_in
 from tests.support.waiting import STALL_S
 
 TX: dict[str, Any] = {
@@ -84,6 +83,7 @@ class World:
             self.store,
             self.publisher,
             limits,
+            KEYS,
         )
         self.app = build_app(self.edge)
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://edge")
@@ -107,7 +107,7 @@ def make(scorer: Scorer, tmp_path: Path) -> Callable[..., World]:
 def test_a_transaction_is_decided_and_published_with_its_decision(make: Callable[..., World]) -> None:
     async def go() -> None:
         world = make()
-        answer = await world.score(TX, traceparent="00-ab-cd-01")
+        answer = await world.score(TX, traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
         assert answer.status_code == 200
         assert answer.json()["status"] == "scored"
         topic, key, value, headers = world.publisher.records[0]
@@ -116,9 +116,9 @@ def test_a_transaction_is_decided_and_published_with_its_decision(make: Callable
             "card-42",
             parse_transaction(json.dumps(TX).encode()),
         )
-        carried = decode_edge_decision(headers[HEADER_DECIDED])
+        carried = decision_in(world.publisher.records[0])
         assert carried.decision == answer.content
-        assert headers["traceparent"] == b"00-ab-cd-01"
+        assert headers["traceparent"] == b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
         row = np.frombuffer(carried.vector, "<f4")
         assert (row[INDEX["amount"]], row[INDEX["card_count_24h"]], carried.as_of[0]) == (1299, 1, -1)
 
@@ -218,7 +218,7 @@ def test_state_is_read_and_not_written(make: Callable[..., World]) -> None:
         (before,) = encode_profiles(gather.cards, np.array([0]), 0)
         world.store.values[name] = before
         assert (await world.score(TX)).status_code == 200
-        carried = decode_edge_decision(world.publisher.records[0][3][HEADER_DECIDED])
+        carried = decision_in(world.publisher.records[0])
         assert np.frombuffer(carried.vector, "<f4")[INDEX["card_count_24h"]] == 2
         assert carried.as_of[0] == 17
         assert world.store.values[name] == before
@@ -246,7 +246,7 @@ def test_while_state_is_not_whole_decisions_say_that_they_lack_it(
         answer = (await world.score(TX)).json()
         assert answer["status"] == "degraded"
         assert {"card_features", "merchant_features", "device_features"} <= set(answer["degraded_by"])
-        carried = decode_edge_decision(world.publisher.records[0][3][HEADER_DECIDED])
+        carried = decision_in(world.publisher.records[0])
         assert np.isnan(np.frombuffer(carried.vector, "<f4")[INDEX["card_count_24h"]])
         world.store.values[SERVING_KEY] = b"%d" % STATE_VERSION
         if key != SERVING_KEY:
@@ -536,7 +536,7 @@ def test_unacknowledged_is_503_and_its_decision_stands(make: Callable[..., World
         assert answer.headers["retry-after"] == "1"
         assert (await world.client.get("/v1/decisions/tx-1")).status_code == 404
         # a restarted edge knows of it from the store alone, and sends the same decision again
-        carried = decode_edge_decision(world.publisher.records[0][3][HEADER_DECIDED]).decision
+        carried = decision_in(world.publisher.records[0]).decision
         restarted = make(store=world.store)
         again = await restarted.score(TX)
         assert (again.status_code, again.content) == (200, carried)
@@ -579,7 +579,7 @@ def test_without_the_store_the_decision_is_degraded(make: Callable[..., World]) 
         assert decision["status"] == "degraded"
         assert decision["degraded_by"][:3] == ["card_features", "merchant_features", "device_features"]
         assert "idempotency" in decision["degraded_by"]
-        carried = decode_edge_decision(world.publisher.records[0][3][HEADER_DECIDED])
+        carried = decision_in(world.publisher.records[0])
         row = np.frombuffer(carried.vector, "<f4")
         assert row[INDEX["amount"]] == 1299
         assert np.isnan(row[INDEX["card_count_24h"]])
@@ -822,7 +822,7 @@ def test_vectors_are_as_wide_as_the_catalogue(make: Callable[..., World]) -> Non
     async def go() -> None:
         world = make()
         await world.score(TX)
-        carried = decode_edge_decision(world.publisher.records[0][3][HEADER_DECIDED])
+        carried = decision_in(world.publisher.records[0])
         assert len(carried.vector) == 4 * WIDTH
         assert encode(parse_transaction(world.publisher.records[0][2])) == world.publisher.records[0][2]
 

@@ -20,11 +20,11 @@ from services.scoring.edge.edge import Edge
 from services.scoring.edge.limits import Limits
 from services.scoring.edge.rounds import ASIDE_FROM
 from services.scoring.http.app import build_app
-from streams.log.records import HEADER_DECIDED, decode_edge_decision
 from streams.runtime.metrics import UNKNOWN_FIELDS
 from streams.runtime.settings import Settings
 from tests.support.bundle_samples import publish_sample
 from tests.support.edge_fakes import FakeModel, FakePublisher, FakeStore
+from tests.support.edge_keys import KEYS, decision_in
 from tests.support.waiting import STALL_S
 
 #: enough to be a round of its own
@@ -75,7 +75,7 @@ class Replica:
         self.publisher = FakePublisher()
         settings = Settings(home=str(home), deadline_ms=PATIENT_MS)
         self.edge = Edge(
-            settings, FakeModel(scorer), self.store, self.publisher, Limits(**limits), bulk=self.bulk
+            settings, FakeModel(scorer), self.store, self.publisher, Limits(**limits), KEYS, bulk=self.bulk
         )
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(build_app(self.edge)), base_url="http://edge"
@@ -93,10 +93,7 @@ class Replica:
 
     def carried(self) -> dict[str, Any]:
         """Decisions that travel with what was published, by id."""
-        decisions = [
-            json.loads(decode_edge_decision(headers[HEADER_DECIDED]).decision)
-            for _, _, _, headers in self.publisher.records
-        ]
+        decisions = [json.loads(decision_in(published).decision) for published in self.publisher.records]
         return {decision["transaction_id"]: decision for decision in decisions}
 
 

@@ -29,6 +29,7 @@ from streams.log.records import (
     PAID_ENTITIES,
     decode_items,
 )
+from streams.log.seal import NO_KEYS
 from streams.processor.cards import CardStage, RebuildEnded
 from streams.processor.commit import SynchronousCommitter
 from streams.processor.payment_updates import unpack_paid
@@ -79,7 +80,9 @@ def stage_without_state(redis: MemoryRedis, log: MemoryLog) -> CardStage:
     leases = Leases(client, GROUP)
     cache = ProfileCache(PARTITIONS)
     settings = Settings(home="/nowhere", partitions=PARTITIONS)
-    stage = CardStage(settings, client, producer, leases, cache, SynchronousCommitter(producer, leases))
+    stage = CardStage(
+        settings, client, producer, leases, cache, SynchronousCommitter(producer, leases), NO_KEYS
+    )
     stage.rebuilding = True
     return stage
 

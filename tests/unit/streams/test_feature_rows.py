@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from features.catalogue import CATALOGUE_HASH, WIDTH
+from streams.log.edge_decision import EdgeDecision
 from streams.log.feature_batch import FeatureBatch
-from streams.log.records import EdgeDecision
 from streams.processor.feature_rows import LATE_BOUND_MS, Made, Read, feature_batches
 from streams.processor.intake import AcceptedRow
 from tests.support.accepted_rows import accepted_of

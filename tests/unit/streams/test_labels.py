@@ -37,6 +37,7 @@ from streams.log.decision_index import (
     parse_entry,
     row_of,
 )
+from streams.log.forwarding import seal_appended_ms
 from streams.log.records import (
     HEADER_ENTITIES,
     DecidedEntities,
@@ -47,6 +48,7 @@ from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.dead_letters import DeadLetter, decode_dead_letter
 from streams.runtime.metrics import FORWARDED, LABELS_AHEAD
 from tests.support.archive_samples import START_MS, Record, decision
+from tests.support.edge_keys import KEYS
 from tests.support.parity_world import MemoryRedis, plain, sorted_set
 
 PARTITIONS = 2
@@ -149,7 +151,7 @@ class World:
         log: Any = self.log
         leases = Leases(store, "labels")
         leases.lease([(topic, p) for topic in ("labels", "decisions") for p in range(PARTITIONS)])
-        self.stage = LabelsStage(PARTITIONS, store, log, leases)
+        self.stage = LabelsStage(PARTITIONS, store, log, leases, KEYS)
         self.stage.remember(set(), range(PARTITIONS))
 
     def handle(self, *records: Record, crash: bool = False) -> None:
@@ -352,8 +354,9 @@ def test_a_misplaced_label_is_sent_on_and_joined_only_where_it_belongs():
     assert label_key("tx-3") in world.store.values and world.position("labels", 1) == 9
     (sent,) = world.log.of("labels")
     assert (sent.partition, sent.value, sent.key) == (0, misplaced.value, CARDS[0].encode())
+    appended_ms = seal_appended_ms(KEYS.newest(), misplaced.value, START_MS + 7)
     assert dict(sent.headers) == {
-        "trace": b"t", "tollgate-forwarded-from": b"1:7", "tollgate-appended-ms": b"%d" % (START_MS + 7),
+        "trace": b"t", "tollgate-forwarded-from": b"1:7", "tollgate-appended-ms": appended_ms,
     }  # fmt: skip
     world.handle(sent)
     assert len(world.outcomes()) == 1

@@ -14,6 +14,7 @@ from services.scoring.edge.publishing.publisher import Publishing, QueueFull
 from services.scoring.edge.publishing.record_sets import SentSet
 from streams.log.records import HEADER_DECIDED
 from streams.log.topics import TRANSACTIONS
+from streams.log.trace import HEADER_TRACE
 from streams.runtime.metrics import DECISION_LATENCY, DECISIONS, observe_many
 
 
@@ -30,7 +31,7 @@ class Delivery:
         """Publish one decided entry, and answer it once it is acknowledged."""
         headers = [(HEADER_DECIDED, entry.header or b"")]
         if entry.trace:
-            headers.append(("traceparent", entry.trace.encode()))
+            headers.append((HEADER_TRACE, entry.trace.encode()))
         try:
             self._publisher.publish(
                 TRANSACTIONS.name,
