@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from features.catalogue import WIDTH
 from features.engine import Places, Profiles, fill_features
+from features.identity_column import identity_column
 from features.kernels.columns import (
     CHANNEL_NUMBERS,
     NAN,
@@ -65,7 +66,7 @@ def replay(
         history: transactions in order of arrival, with ``label`` and ``label_time`` (decision 1). Optional: ``decision`` and
             ``decided_at``, so that declines count from then on, and ``arrival_time``, when the row arrived.
         labels: all labels in order of arrival, used instead of the history's own columns: ``transaction_id``, ``label`` and
-            ``label_time``. A correction counts from its own time on.
+            ``label_time``, and ``tenant`` where there are several. A correction counts from its own time on.
         progress: called with the number of rows done, from time to time.
 
     Returns:
@@ -96,7 +97,7 @@ def replay(
     out[seen == DUPLICATE] = np.nan
     suspected_duplicates = np.flatnonzero(seen == POSSIBLE)
     if len(suspected_duplicates):
-        ids, _ = _codes(history["transaction_id"])
+        ids, _ = _codes(identity_column(history))
         _, first = np.unique(ids, return_index=True)
         out[np.setdiff1d(suspected_duplicates, first)] = np.nan
     return out
@@ -179,7 +180,7 @@ def columns_of_table(history: pa.Table) -> Payments:
     out["event_ms"] = _event_ms(history["event_time"])
     out["offset"] = -1
     out["amount"] = _numbers(history, "amount_minor", np.int64, 0)
-    out["id_hash"] = _hashed(history["transaction_id"])
+    out["id_hash"] = _hashed(identity_column(history))
     out["merchant_hash"] = _hashed(history["merchant_id"])
     out["device_hash"] = _mapped(history, "device_id", lambda v: text_hash(v) if v else 0, np.uint32, 0)
     out["country"] = _mapped(history, "country", country_code, np.uint16, 0)
@@ -252,11 +253,14 @@ def _frauds(history: pa.Table, labels: pa.Table | None) -> list[npt.NDArray[np.v
     if labels is None:
         if "label" not in history.column_names:
             return []
-        labels = history.select(["transaction_id", "label", "label_time"])
+        labels = history
+    labels = pa.table(
+        {"identity": identity_column(labels), **{name: labels[name] for name in ("label", "label_time")}}
+    )
     labels = labels.filter(pc.and_(labels["label"].is_valid(), labels["label_time"].is_valid()))
-    frauds = labels.filter(pc.equal(labels["label"], "fraud"))["transaction_id"]
-    labels = labels.filter(pc.is_in(labels["transaction_id"], frauds.combine_chunks()))
-    place = pc.index_in(labels["transaction_id"], history["transaction_id"].combine_chunks())
+    frauds = labels.filter(pc.equal(labels["label"], "fraud"))["identity"]
+    labels = labels.filter(pc.is_in(labels["identity"], frauds.combine_chunks()))
+    place = pc.index_in(labels["identity"], identity_column(history).combine_chunks())
     labels, place = labels.filter(place.is_valid()), place.drop_null()
     rows, known_ms = place.to_numpy().astype(np.int64), _event_ms(labels["label_time"])
     fraud = pc.equal(labels["label"], "fraud").to_numpy(zero_copy_only=False).astype(np.int64)

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from msgspec import Meta
 from msgspec.structs import astuple
 
+from features.identity import DEFAULT_TENANT, identity_of
+
 Identifier = Annotated[str, Meta(min_length=1, max_length=64)]
 
 #: integer minor units; the bound is 10 billion in a currency of two decimals and what a profile can hold exactly
@@ -51,12 +53,17 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     country: Annotated[str, Meta(min_length=2, max_length=2)] | None = None
     latitude: Annotated[float, Meta(ge=-90, le=90)] | None = None
     longitude: Annotated[float, Meta(ge=-180, le=180)] | None = None
-    tenant: Annotated[str, Meta(min_length=1, max_length=64)] = "default"
+    tenant: Annotated[str, Meta(min_length=1, max_length=64)] = DEFAULT_TENANT
 
     @property
     def event_ms(self) -> int:
         """Event time in milliseconds since 1970, UTC."""
         return epoch_ms(self.event_time)
+
+    @property
+    def identity(self) -> str:
+        """Tenant and id, by which the transaction is found again."""
+        return identity_of(self.tenant, self.transaction_id)
 
     def __eq__(self, other: object) -> bool:
         # whichever of the parsers below made them

@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from features.identity import identity_of
+
 
 class Reason(msgspec.Struct, frozen=True):
     code: str
@@ -36,3 +38,8 @@ class Decision(msgspec.Struct, kw_only=True, omit_defaults=False):
     card_id: str
     tenant: str
     degraded_by: list[str] = []
+
+    @property
+    def identity(self) -> str:
+        """Of its transaction."""
+        return identity_of(self.tenant, self.transaction_id)

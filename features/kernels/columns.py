@@ -10,6 +10,7 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
+from features.identity import identity_of
 from features.transaction import CHANNELS
 
 CHANNEL_NUMBERS: dict[str, float] = {name: float(number) for number, name in enumerate(CHANNELS)}
@@ -21,6 +22,8 @@ class TransactionLike(Protocol):
 
     @property
     def transaction_id(self) -> str: ...
+    @property
+    def tenant(self) -> str: ...
     @property
     def card_id(self) -> str: ...
     @property
@@ -92,7 +95,7 @@ def columns_of(
     """Parsed transactions as PAYMENT (n,), in the order in which they are applied."""
     # text_hash written out: the calls would be most of a column's cost
     hashes = Hashes(
-        [crc32(t.transaction_id.encode()) or 1 for t in transactions],
+        [crc32(identity_of(t.tenant, t.transaction_id).encode()) or 1 for t in transactions],
         [crc32(t.merchant_id.encode()) or 1 for t in transactions],
         [crc32(t.device_id.encode()) or 1 if t.device_id else 0 for t in transactions],
     )
@@ -105,7 +108,7 @@ def columns_of(
 
 
 class Hashes(NamedTuple):
-    """``text_hash`` of n payments' transaction, merchant and device; 0 where there is no device."""
+    """``text_hash`` of n payments' identity, merchant and device; 0 where there is no device."""
 
     transactions: Sequence[int] | npt.NDArray[np.uint32]
     merchants: Sequence[int] | npt.NDArray[np.uint32]

@@ -25,6 +25,7 @@ from features.store.views import CARD_FRAUDS, CARD_STATE
 @dataclass(frozen=True)
 class _Example:
     transaction_id: str = "warm"
+    tenant: str = "default"
     card_id: str = "warm"
     merchant_id: str = "warm"
     amount_minor: int = 1

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from features.catalogue import CATALOGUE_HASH, INDEX, LABEL_DELAY_S, WIDTH
 from features.feast_repo.archived import COLUMNS
 from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
+from features.identity_column import identity_column
 
 FloatArray = npt.NDArray[np.float32]
 DAY_MS = 86_400_000
@@ -160,7 +161,7 @@ def load_seed(folder: Path) -> Dataset | None:
 
 
 def from_archive(archive: Path, *, as_of_ms: int | None = None, newest: int = 2_000_000) -> Dataset | None:
-    """Served features joined with outcomes on ``transaction_id``; None if no row has matured yet.
+    """Served features joined with outcomes by identity; None if no row has matured yet.
 
     Args:
         archive: folder with ``features/date=*/*.parquet`` and ``outcomes/date=*/*.parquet``.
@@ -170,7 +171,7 @@ def from_archive(archive: Path, *, as_of_ms: int | None = None, newest: int = 2_
     """
     if not any((archive / "features").glob("date=*/*.parquet")):
         return None
-    names = ["transaction_id", "card_id", "event_timestamp", *COLUMNS.values()]
+    names = ["transaction_id", "tenant", "card_id", "event_timestamp", *COLUMNS.values()]
     # with an explicit schema, because older files lack the columns of newer entries
     features = _dataset(archive / "features", pa.schema([FEATURE_SCHEMA.field(name) for name in names]))
     if as_of_ms is None:
@@ -183,9 +184,7 @@ def from_archive(archive: Path, *, as_of_ms: int | None = None, newest: int = 2_
     if not rows.num_rows:
         return None
     # the archive may hold a row twice; of a transaction's labels the newest counts
-    joined = _one_each(rows, "min").join(
-        _outcomes(archive / "outcomes"), "transaction_id", join_type="left outer"
-    )
+    joined = _one_each(rows, "min").join(_outcomes(archive / "outcomes"), "identity", join_type="left outer")
     joined = joined.sort_by("event_timestamp")
     joined = joined.slice(max(0, joined.num_rows - newest))
     return _matured(
@@ -199,21 +198,19 @@ def from_archive(archive: Path, *, as_of_ms: int | None = None, newest: int = 2_
 
 
 def _outcomes(folder: Path) -> pa.Table:
-    names = ["transaction_id", "label", "label_time"]
+    text = pa.string()
+    wanted = pa.schema([("transaction_id", text), ("tenant", text), ("label", text), ("label_time", _MS)])
     if not any(folder.glob("date=*/*.parquet")):
-        return pa.table(
-            {
-                names[0]: pa.array([], pa.string()),
-                names[1]: pa.array([], pa.string()),
-                names[2]: pa.array([], _MS),
-            }
-        )
-    return _one_each(_dataset(folder).to_table(names).sort_by("label_time"), "max")
+        return _one_each(wanted.empty_table(), "max").select(["identity", "label", "label_time"])
+    # with the schema given: older files lack the tenant
+    table = _dataset(folder, wanted).to_table().sort_by("label_time")
+    return _one_each(table, "max").select(["identity", "label", "label_time"])
 
 
 def _one_each(table: pa.Table, which: str) -> pa.Table:
-    """One row per transaction: the first (``min``) or the last (``max``)."""
-    rows = pa.table({"key": table["transaction_id"], "row": pa.array(np.arange(table.num_rows))})
+    """One row per transaction: the first (``min``) or the last (``max``), with its ``identity``."""
+    table = table.append_column("identity", identity_column(table))
+    rows = pa.table({"key": table["identity"], "row": pa.array(np.arange(table.num_rows))})
     kept = rows.group_by("key").aggregate([("row", which)])[f"row_{which}"]
     return table if len(kept) == table.num_rows else table.take(kept)
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import httpx
 
+from features.identity import DEFAULT_TENANT
 from features.transaction import Transaction
 from models.decision import Decision
 from services.client import calls
@@ -52,9 +53,11 @@ class AsyncClient:
         """Decide up to 1,000 transactions, in order. Raises: TollgateError."""
         return await self._run(calls.score_batch(self._terms, transactions, within_ms))
 
-    async def decision(self, transaction_id: str, within_ms: int = OTHER_WITHIN_MS) -> Decision:
-        """Raises: NotFound, or another TollgateError."""
-        return await self._run(calls.decision(self._terms, transaction_id, within_ms))
+    async def decision(
+        self, transaction_id: str, within_ms: int = OTHER_WITHIN_MS, *, tenant: str = DEFAULT_TENANT
+    ) -> Decision:
+        """The decision of a tenant's transaction. Raises: NotFound, or another TollgateError."""
+        return await self._run(calls.decision(self._terms, transaction_id, within_ms, tenant))
 
     async def label(self, label: Label, within_ms: int = OTHER_WITHIN_MS) -> None:
         """Raises: TollgateError."""

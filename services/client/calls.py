@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from features.identity import DEFAULT_TENANT
 from features.transaction import Transaction
 from models.decision import Decision
 from services.client.answers import ItemProblem, ModelInfo, read_batch, read_decision, read_model
@@ -103,9 +104,11 @@ def score_batch(
     return [item for item in out if item is not None]
 
 
-def decision(terms: Terms, transaction_id: str, within_ms: int) -> Call[Decision]:
+def decision(terms: Terms, transaction_id: str, within_ms: int, tenant: str) -> Call[Decision]:
     """Raises: NotFound, TollgateError."""
     path = f"/v1/decisions/{quote(transaction_id, safe='')}"
+    if tenant != DEFAULT_TENANT:
+        path += f"?tenant={quote(tenant, safe='')}"
     answer = yield from _exchange(terms, "GET", path, None, within_ms, {})
     return read_decision(answer.content)
 

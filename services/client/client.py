@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import httpx
 
+from features.identity import DEFAULT_TENANT
 from features.transaction import Transaction
 from models.decision import Decision
 from services.client import calls
@@ -72,9 +73,11 @@ class Client:
         """
         return self._run(calls.score_batch(self._terms, transactions, within_ms))
 
-    def decision(self, transaction_id: str, within_ms: int = OTHER_WITHIN_MS) -> Decision:
-        """Raises: NotFound, or another TollgateError."""
-        return self._run(calls.decision(self._terms, transaction_id, within_ms))
+    def decision(
+        self, transaction_id: str, within_ms: int = OTHER_WITHIN_MS, *, tenant: str = DEFAULT_TENANT
+    ) -> Decision:
+        """The decision of a tenant's transaction. Raises: NotFound, or another TollgateError."""
+        return self._run(calls.decision(self._terms, transaction_id, within_ms, tenant))
 
     def label(self, label: Label, within_ms: int = OTHER_WITHIN_MS) -> None:
         """Send the label of a transaction. Raises: TollgateError."""

@@ -11,6 +11,7 @@ import pyarrow.dataset as ds
 
 from features.catalogue import WIDTH
 from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
+from features.identity_column import identity_column
 from streams.archive.tables import DECISION_SCHEMA, OUTCOME_SCHEMA
 from streams.log.topics import DECISIONS, FEATURES, OUTCOMES
 
@@ -41,12 +42,15 @@ def archived_history(archive: Path) -> Archived:
     table = _read(archive / FEATURES.name, FEATURE_SCHEMA, [*names, "partition", "offset"])
     table = table.sort_by([(name, "ascending") for name in ("created_timestamp", "partition", "offset")])
     table = table.select(names).rename_columns(_history_names())
-    decisions = _read(archive / DECISIONS.name, DECISION_SCHEMA, ["transaction_id", "decision", "decided_at"])
-    place = pc.index_in(table["transaction_id"], decisions["transaction_id"].combine_chunks())
+    decisions = _read(
+        archive / DECISIONS.name, DECISION_SCHEMA, ["transaction_id", "tenant", "decision", "decided_at"]
+    )
+    place = pc.index_in(identity_column(table), identity_column(decisions).combine_chunks())
     for name in ("decision", "decided_at"):
         table = table.append_column(name, decisions[name].take(place))
     return Archived(
-        table, _read(archive / OUTCOMES.name, OUTCOME_SCHEMA, ["transaction_id", "label", "label_time"])
+        table,
+        _read(archive / OUTCOMES.name, OUTCOME_SCHEMA, ["transaction_id", "tenant", "label", "label_time"]),
     )
 
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from features.catalogue import INDEX, WIDTH
 from features.feast_repo.archived import COLUMNS
 from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
+from features.identity_column import identity_column
 from models.policy.comparison import PastRows
 from models.policy.rules.columns import NUMBER_FIELDS, TEXT_FIELDS, TableColumns
 from models.training.dataset import MATURITY_MS
@@ -61,17 +62,19 @@ def past_rows(archive: Path, found: Span, features: Collection[str]) -> Iterator
             archive / FEATURES.name / day, FEATURE_SCHEMA, ["event_timestamp", *columns, *(COLUMNS[name] for name in features)],
             pc.field("event_timestamp") >= pa.scalar(found.since_ms, pa.timestamp("ms", tz="UTC")),
         )  # fmt: skip
-        decisions = _read(archive / DECISIONS.name / day, DECISION_SCHEMA, ["transaction_id", "score"])
+        decisions = _read(
+            archive / DECISIONS.name / day, DECISION_SCHEMA, ["transaction_id", "tenant", "score"]
+        )
         outcomes = _read(
-            archive / OUTCOMES.name / day, OUTCOME_SCHEMA, ["transaction_id", "label", "label_time"]
+            archive / OUTCOMES.name / day, OUTCOME_SCHEMA, ["transaction_id", "tenant", "label", "label_time"]
         )
         # newest label first: ``index_in`` takes the first match
         outcomes = outcomes.sort_by([("label_time", "descending")])
-        decided = pc.index_in(table["transaction_id"], decisions["transaction_id"])
+        decided = pc.index_in(identity_column(table), identity_column(decisions))
         known = pc.is_valid(decided)
         table, decided = table.filter(known), pc.drop_null(decided)
         table = table.append_column("score", decisions["score"].take(decided))
-        labels = outcomes["label"].take(pc.index_in(table["transaction_id"], outcomes["transaction_id"]))
+        labels = outcomes["label"].take(pc.index_in(identity_column(table), identity_column(outcomes)))
         table = table.append_column("label", labels)
         for start in range(0, table.num_rows, SLICE):
             yield _rows(table.slice(start, SLICE), names, columns, features, found.newest_ms)

@@ -46,7 +46,7 @@ OUTCOME_SCHEMA = pa.schema(
         ("transaction_id", pa.string()), ("label", pa.string()), ("label_time", _MS), ("source", pa.string()),
         ("decision", pa.string()), ("status", pa.string()), ("score", pa.float64()), ("model_version", pa.string()),
         ("merchant_id", pa.string()), ("card_id", pa.string()), ("event_timestamp", _MS),
-        ("partition", pa.int32()), ("offset", pa.int64()),
+        ("partition", pa.int32()), ("offset", pa.int64()), ("tenant", pa.string()),
     ]
 )  # fmt: skip
 
@@ -235,6 +235,7 @@ def outcome_table(
         *_texts(decisions, "card_id"),
         _instants([d.event_time for d in decisions]),
         *_places([record for record, _ in pairs]),
+        *_texts(decisions, "tenant"),
     ]
     return pa.Table.from_arrays(columns, schema=OUTCOME_SCHEMA), seen
 

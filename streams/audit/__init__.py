@@ -1,4 +1,4 @@
-"""The balance of a stack: what became of every transaction, found by reading the topics and joining by transaction_id."""
+"""The balance of a stack: what became of every transaction, found by reading the topics and joining by identity."""
 
 from streams.audit.balance import Accounts, Balance
 from streams.runtime.kafka.log_reader import LedgerUnreachable, Span, end_of, read_span, whole_log

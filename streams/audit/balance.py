@@ -1,6 +1,6 @@
 """The balance: which transactions there are, how each ended, and its latency. Pure: records in, sums out.
 
-Ids are kept as 64-bit hashes, 25 bytes a transaction and 17 a decision. The probability that two of two million collide is
+Identities are kept as 64-bit hashes, 25 bytes a transaction and 17 a decision. The probability that two of two million collide is
 1e-7.
 """
 
@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from features.identity import DEFAULT_TENANT, identity_of
 from streams.log import topics
 
 STATUSES = ("scored", "degraded", "not_scored")
@@ -25,11 +26,13 @@ Ints = npt.NDArray[np.int64]
 
 class _Identified(msgspec.Struct):
     transaction_id: str
+    tenant: str = DEFAULT_TENANT
 
 
 class _Decided(msgspec.Struct):
     transaction_id: str
     status: str
+    tenant: str = DEFAULT_TENANT
 
 
 class _Refused(msgspec.Struct):
@@ -114,7 +117,7 @@ class Accounts:
                 decided = self._decision.decode(record.value())
             except (msgspec.MsgspecError, TypeError):
                 continue  # not a decision: its transaction stays in flight
-            ids.append(hash(decided.transaction_id))
+            ids.append(hash(identity_of(decided.tenant, decided.transaction_id)))
             times.append(record.timestamp()[1])
             codes.append(_STATUS_CODE.get(decided.status, 2))
         self._decisions.append((_ints(ids), _ints(times), np.array(codes, dtype=np.int8)))
@@ -131,7 +134,8 @@ class Accounts:
 
     def _id(self, value: bytes | None) -> str | None:
         try:
-            return self._identified.decode(value or _NO_ID).transaction_id
+            found = self._identified.decode(value or _NO_ID)
+            return identity_of(found.tenant, found.transaction_id)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from features.identity import DEFAULT_TENANT, identity_of
 from features.transaction import Identifier, Instant, epoch_ms
 from streams.contracts.card_numbers import find_card_number
 from streams.contracts.invalid_event import (
@@ -29,6 +30,13 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
     card_id: Identifier
     merchant_id: Identifier
     event_time: Instant
+    #: the transaction's
+    tenant: Identifier = DEFAULT_TENANT
+
+    @property
+    def identity(self) -> str:
+        """Of the transaction that it is about."""
+        return identity_of(self.tenant, self.transaction_id)
 
 
 _label_decoder = msgspec.json.Decoder(Label)
@@ -47,7 +55,7 @@ def parse_label(raw: bytes | None) -> Label:
             "too_large", "", f"the value has {len(raw)} bytes, more than {MAX_TRANSACTION_BYTES}"
         )
     label: Label = decode_json(_label_decoder, raw)
-    joined = "   ".join((label.transaction_id, label.card_id, label.merchant_id))
+    joined = "   ".join((label.transaction_id, label.card_id, label.merchant_id, label.tenant))
     if UNPRINTABLE.search(joined):
         raise InvalidEvent("unprintable", "transaction_id", "an identifier holds unprintable characters")
     if find_card_number(joined):

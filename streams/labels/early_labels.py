@@ -13,7 +13,7 @@ from streams.log.decision_index import KEEP_S
 
 
 def early_key(partition: int) -> str:
-    """Redis key of a partition's set of early labels, by transaction id."""
+    """Redis key of a partition's set of early labels, by identity."""
     return f"tollgate:labels:early:{partition}"
 
 
@@ -40,20 +40,20 @@ class EarlyLabels:
         return any(self._ids.values())
 
     def __contains__(self, place: tuple[int, str]) -> bool:
-        """Whether a (partition, transaction id) has an early label."""
-        partition, transaction_id = place
-        return transaction_id in self._ids.get(partition, ())
+        """Whether a (partition, identity) has an early label."""
+        partition, identity = place
+        return identity in self._ids.get(partition, ())
 
-    def came(self, partition: int, transaction_ids: Sequence[str], now_s: float) -> list[Command]:
+    def came(self, partition: int, identities: Sequence[str], now_s: float) -> list[Command]:
         """Add labels without a decision; returns the commands that store them and delete those older than KEEP_S."""
-        self._ids.setdefault(partition, set()).update(transaction_ids)
+        self._ids.setdefault(partition, set()).update(identities)
         key = early_key(partition)
         return [
-            ("ZADD", key, *(part for i in transaction_ids for part in (f"{now_s:.0f}", i))),
+            ("ZADD", key, *(part for i in identities for part in (f"{now_s:.0f}", i))),
             ("ZREMRANGEBYSCORE", key, "-inf", f"({now_s - KEEP_S:.0f}"),
         ]  # fmt: skip
 
-    def met(self, partition: int, transaction_ids: Sequence[str]) -> list[Command]:
+    def met(self, partition: int, identities: Sequence[str]) -> list[Command]:
         """Remove the labels whose decisions arrived; returns the command that deletes them."""
-        self._ids.get(partition, set()).difference_update(transaction_ids)
-        return [("ZREM", early_key(partition), *transaction_ids)]
+        self._ids.get(partition, set()).difference_update(identities)
+        return [("ZREM", early_key(partition), *identities)]

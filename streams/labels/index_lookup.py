@@ -27,10 +27,10 @@ _label_decoder = msgspec.msgpack.Decoder(StoredLabel)
 
 
 class Asked(NamedTuple):
-    """A label's record, its transaction id, and its entry in the index."""
+    """A label's record, the identity of its transaction, and its entry in the index."""
 
     record: Any
-    transaction_id: str
+    identity: str
     entry: bytes | None
 
 
@@ -69,7 +69,7 @@ def _on_page(raw: bytes | None, wanted: Sequence[tuple[Asked, Place]]) -> dict[s
     for one, place in wanted:
         try:
             indexed = row_of(page, place)
-            out[one.transaction_id] = known_decision(indexed.decision, indexed.entities, one.record)
+            out[one.identity] = known_decision(indexed.decision, indexed.entities, one.record)
         except (PageError, *UNREADABLE) as error:
             _log_unreadable("stored decision", one.record, error)
     return out

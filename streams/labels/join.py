@@ -53,7 +53,7 @@ class Joined:
 
 
 class Join:
-    """Joins one chunk. ``decisions`` and ``labels`` are what the index holds, by transaction id."""
+    """Joins one chunk. ``decisions`` and ``labels`` are what the index holds, by identity."""
 
     def __init__(
         self, decisions: Mapping[str, KnownDecision], labels: Mapping[str, StoredLabel], partitions: int
@@ -65,7 +65,7 @@ class Join:
 
     def label(self, label: Label, partition: int, offset: int) -> None:
         """Handle a label: update its entities, and pair it with its decision if that is known."""
-        stored = self._labels.get(label.transaction_id)
+        stored = self._labels.get(label.identity)
         before = stored.label if stored else None
         if before is not None and before.label == label.label:
             self.joined.repeated += 1
@@ -76,9 +76,9 @@ class Join:
             return
         ever_fraud = label.label == "fraud" or (stored is not None and stored.ever_fraud)
         now = StoredLabel(label, offset, ever_fraud)
-        self._labels[label.transaction_id] = now
-        self.joined.labels[label.transaction_id] = now
-        decision = self._decisions.get(label.transaction_id)
+        self._labels[label.identity] = now
+        self.joined.labels[label.identity] = now
+        decision = self._decisions.get(label.identity)
         if ever_fraud:
             known = decision.entities if decision else None
             self._count(now, known, partition, offset, own=True)
@@ -89,7 +89,7 @@ class Join:
         """Handle a decision: a decline counts for its card and customer; an early label is paired with it."""
         if decision.decision.decision == "decline":
             self._declined(decision, partition, offset)
-        stored = self._labels.get(decision.decision.transaction_id)
+        stored = self._labels.get(decision.decision.identity)
         if stored is None:
             return
         if stored.ever_fraud and decision.entities is not None:
@@ -138,7 +138,7 @@ class Join:
         if known is not None:
             entities += [("device", known.device_id), ("ip", known.ip), ("customer", known.customer_id)]
         event_ms, fraud = epoch_ms(label.event_time), int(label.label == "fraud")
-        said = LabelStatement(label.transaction_id, epoch_ms(label.label_time), stored.offset)
+        said = LabelStatement(label.identity, epoch_ms(label.label_time), stored.offset)
         for entity, entity_id in entities:
             if entity_id:
                 item = EntityItem(entity, entity_id, "label", offset, event_ms, 0, 0, fraud, None, said)

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from features.identity import DEFAULT_TENANT, identity_of
 from features.transaction import Instant, epoch_ms
 from streams.contracts.outcome import Outcome
 from streams.log.topics import OUTCOMES
@@ -22,6 +23,11 @@ LOOK_BACK = 50_000
 
 class _Decision(msgspec.Struct):
     transaction_id: str
+    tenant: str = DEFAULT_TENANT
+
+    @property
+    def identity(self) -> str:
+        return identity_of(self.tenant, self.transaction_id)
 
 
 class _Outcome(msgspec.Struct):
@@ -35,7 +41,7 @@ _decoder = msgspec.json.Decoder(_Outcome)
 
 def key_of(outcome: Outcome | _Outcome) -> int:
     """A key of one transaction's outcome for one label. Within a process, equal keys mean equal outcomes."""
-    return hash((outcome.decision.transaction_id, outcome.label, epoch_ms(outcome.label_time)))
+    return hash((outcome.decision.identity, outcome.label, epoch_ms(outcome.label_time)))
 
 
 def keys_of(values: Iterable[bytes | None]) -> set[int]:

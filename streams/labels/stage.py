@@ -16,6 +16,7 @@ from typing import Any, Literal
 import msgspec
 from confluent_kafka import Producer
 
+from features.identity import DEFAULT_TENANT, identity_of
 from features.store.partition_lease import Leases
 from features.store.partitions import partitions_of
 from features.store.redis_client import Command, Packed, RespClient
@@ -62,15 +63,20 @@ class _Decided(msgspec.Struct):
 
     transaction_id: str
     decision: Literal["approve", "review", "decline"]
+    tenant: str = DEFAULT_TENANT
+
+    @property
+    def identity(self) -> str:
+        return identity_of(self.tenant, self.transaction_id)
 
 
 _decided_decoder = msgspec.json.Decoder(_Decided)
 _pack = msgspec.msgpack.Encoder().encode
 
 
-def label_key(transaction_id: str) -> str:
+def label_key(identity: str) -> str:
     """Redis key of a transaction's newest label."""
-    return f"tollgate:label:{transaction_id}"
+    return f"tollgate:label:{identity}"
 
 
 class LabelsStage:
@@ -130,8 +136,8 @@ class LabelsStage:
         ]
         early: dict[int, list[str]] = {}
         for record, label in labels:
-            if label.transaction_id not in decisions:
-                early.setdefault(record.partition, []).append(label.transaction_id)
+            if label.identity not in decisions:
+                early.setdefault(record.partition, []).append(label.identity)
         for partition, ids in early.items():
             writes += self._early.came(partition, ids, time.time())
         self._finish(chunk, join.joined, writes)
@@ -139,16 +145,16 @@ class LabelsStage:
     def _known(
         self, chunk: Chunk, labels: list[tuple[Any, Label]]
     ) -> tuple[dict[str, KnownDecision], dict[str, StoredLabel]]:
-        """(decisions, previous labels) of a chunk's labels, by transaction id."""
-        ids = [label.transaction_id for _, label in labels]
+        """(decisions, previous labels) of a chunk's labels, by identity."""
+        ids = [label.identity for _, label in labels]
         now_s = time.time()
         values, found = self._read(chunk, list(map(label_key, ids)), lookups(ids, now_s))
         entries = entries_in(found, now_s)
         records = [record for record, _ in labels]
         known = {}
-        for record, transaction_id, said in zip(records, ids, values, strict=True):
+        for record, identity, said in zip(records, ids, values, strict=True):
             if before := stored_label(said, record):
-                known[transaction_id] = before
+                known[identity] = before
         asked = map(Asked, records, ids, entries)
         return known_decisions(self._client, list(asked)), known
 
@@ -161,20 +167,20 @@ class LabelsStage:
             except UNREADABLE as error:
                 refused.append((record, _poison(error)))
         early = {
-            decision.transaction_id: record
+            decision.identity: record
             for record, decision in (decided if self._early else ())
-            if (record.partition, decision.transaction_id) in self._early
+            if (record.partition, decision.identity) in self._early
         }
-        values, _ = self._read(chunk, [label_key(transaction_id) for transaction_id in early])
+        values, _ = self._read(chunk, list(map(label_key, early)))
         known: dict[str, StoredLabel] = {}
-        for (transaction_id, record), said in zip(early.items(), values, strict=True):
+        for (identity, record), said in zip(early.items(), values, strict=True):
             if label := stored_label(said, record):
-                known[transaction_id] = label
+                known[identity] = label
         join = Join({}, known, self._partitions)
         rows: dict[int, list[Row]] = {}
         for record, decision in decided:
             entities = _header(record.headers, HEADER_ENTITIES)
-            if decision.decision == "decline" or decision.transaction_id in known:
+            if decision.decision == "decline" or decision.identity in known:
                 # nearly all other decisions have no effect now, and decoding them fully would cost as much as everything else
                 try:
                     whole = known_decision(record.value, entities, record)
@@ -183,12 +189,12 @@ class LabelsStage:
                     continue
                 join.decision(whole, record.partition, record.offset)
             indexed = IndexedDecision(record.value, entities)
-            rows.setdefault(record.partition, []).append(Row(record.offset, decision.transaction_id, indexed))
+            rows.setdefault(record.partition, []).append(Row(record.offset, decision.identity, indexed))
         self._refuse(refused)
         writes: list[Command] = []
         for partition, some in rows.items():
             writes += self._index.writes(partition, some, time.time())
-            if met := [row.transaction_id for row in some if row.transaction_id in early]:
+            if met := [row.identity for row in some if row.identity in early]:
                 writes += self._early.met(partition, met)
         self._finish(chunk, join.joined, writes)
 

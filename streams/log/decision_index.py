@@ -1,4 +1,4 @@
-"""The ledger index in Redis: finds a decision by its transaction, for 60 days.
+"""The ledger index in Redis: finds a decision by its transaction's identity, for 60 days.
 
 The decisions that one chunk holds of one partition of `decisions` form a *page*. A page is compressed as a whole: a decision of
 570 bytes takes about 30. Each transaction has an *entry*: its page, its row there and the day of writing. A page is named by
@@ -50,10 +50,10 @@ class IndexedDecision(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Row(NamedTuple):
-    """One record of `decisions` to index."""
+    """One record of `decisions` to index; ``identity``: ``features.identity.identity_of``."""
 
     offset: int
-    transaction_id: str
+    identity: str
     indexed: IndexedDecision
 
 
@@ -68,9 +68,9 @@ _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(list[IndexedDecision])
 
 
-def bucket_key(transaction_id: str, window: int) -> bytes:
+def bucket_key(identity: str, window: int) -> bytes:
     """Redis key of the hash that holds a transaction's entry written in this window."""
-    return _bucket_key(crc32(transaction_id.encode()) % BUCKETS, window)
+    return _bucket_key(crc32(identity.encode()) % BUCKETS, window)
 
 
 def page_key(name: str) -> str:
@@ -94,19 +94,19 @@ class IndexWriter:
             some = rows[start : start + PAGE_ROWS]
             name = f"{partition}:{some[0].offset}-{some[-1].offset}"
             page = encode_page([row.indexed for row in some])
-            ids = [row.transaction_id for row in some]
+            ids = [row.identity for row in some]
             out.append(("SET", page_key(name), page, "EX", KEEP_PAGE_S))
             out += [self._entries(name.encode(), ids, now_s, window) for window in windows]
         return out
 
-    def _entries(self, page: bytes, transaction_ids: Sequence[str], now_s: float, window: int) -> Packed:
+    def _entries(self, page: bytes, identities: Sequence[str], now_s: float, window: int) -> Packed:
         buckets = self._buckets[window]
         until = (window + WINDOWS) * WINDOW_S
         day = int(now_s // DAY_S)
         entries: list[bytes] = []
         expiries: list[bytes] = []
-        for row, transaction_id in enumerate(transaction_ids):
-            name = transaction_id.encode()
+        for row, identity in enumerate(identities):
+            name = identity.encode()
             bucket = crc32(name) % BUCKETS
             key = buckets.get(bucket)
             if key is None:
@@ -121,12 +121,12 @@ class IndexWriter:
         return Packed(b"".join([*entries, *expiries]), len(entries) + len(expiries))
 
 
-def lookups(transaction_ids: Sequence[str], now_s: float) -> Packed:
+def lookups(identities: Sequence[str], now_s: float) -> Packed:
     """Commands that read the entries of transactions, ``WINDOWS`` per transaction; ``entries_in`` reads the replies."""
     out = []
     newest = _window(now_s + CLOCKS_APART_S)
-    for transaction_id in transaction_ids:
-        name = transaction_id.encode()
+    for identity in identities:
+        name = identity.encode()
         bucket, field = crc32(name) % BUCKETS, _bulk(name)
         out += [
             b"*3\r\n$4\r\nHGET\r\n%b%b" % (_bulk(_bucket_key(bucket, newest - back)), field)

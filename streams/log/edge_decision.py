@@ -57,7 +57,7 @@ def open_decision(
         raise Forged(
             "unreadable", "the sealed features are no float32, or the time of the decision has no zone"
         )
-    if (decision.transaction_id, decision.card_id) != (tx.transaction_id, tx.card_id):
+    if (decision.identity, decision.card_id) != (tx.identity, tx.card_id):
         raise Forged("other_payment", "the sealed decision is another transaction's")
     if appended_ms - epoch_ms(decision.decided_at) > MAX_AGE_MS:
         raise Forged(

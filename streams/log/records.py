@@ -52,7 +52,8 @@ class Payment(msgspec.Struct, array_like=True, frozen=True):
 class LabelStatement(msgspec.Struct, array_like=True, frozen=True):
     """Identifies the label of a transaction behind an update. Of two, the one with the larger (label_time_ms, offset) counts."""
 
-    transaction_id: str
+    #: ``features.identity.identity_of``
+    transaction: str
     label_time_ms: int
     #: offset of the label on its partition of `labels`
     offset: int

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.identity import DEFAULT_TENANT
+
 #: order of the fields in the JSON; event_time comes first so that a live source can write the present time instead
 TRANSACTION_FIELDS = (
     "transaction_id", "card_id", "merchant_id", "amount_minor", "currency", "customer_id", "device_id", "ip", "mcc",
@@ -44,8 +46,11 @@ def encode_labels(table: pa.Table, source: str = "chargeback") -> list[bytes]:
         pa.scalar('","source":"'), by,
         pa.scalar('","card_id":'), _quoted(table["card_id"]),
         pa.scalar(',"merchant_id":'), _quoted(table["merchant_id"]),
-        pa.scalar(',"event_time":"'), rfc3339(table["event_time"]), pa.scalar('"}'),
+        pa.scalar(',"event_time":"'), rfc3339(table["event_time"]), pa.scalar('"'),
     ]  # fmt: skip
+    if "tenant" in table.column_names:
+        parts += [pa.scalar(',"tenant":'), _quoted(pc.fill_null(table["tenant"], DEFAULT_TENANT))]
+    parts.append(pa.scalar("}"))
     return _join(parts)
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from features.identity import identities_of
 from features.kernels.columns import Hashes, Payments, Stated, payments_of
 from features.store.partitions import ids_together, text_hashes
 from features.store.profile_cache import EntityIds
@@ -26,7 +27,8 @@ class WhoPaid(NamedTuple):
 def who_paid(columns: TransactionColumns) -> WhoPaid:
     """All ids of a chunk, encoded and hashed in one go."""
     cards, customers, merchants, devices, ips, own = ids_together(
-        columns.card_id, columns.customer_id, columns.merchant_id, columns.device_id, columns.ip, columns.transaction_id
+        columns.card_id, columns.customer_id, columns.merchant_id, columns.device_id, columns.ip,
+        identities_of(columns.tenant, columns.transaction_id),
     )  # fmt: skip
     hashes = Hashes(*(text_hashes(ids.names) for ids in (own, merchants, devices)))
     return WhoPaid(EntityIds(cards, customers, merchants, devices, ips), text_hashes(cards.names), hashes)

@@ -60,7 +60,7 @@ class Told(NamedTuple):
 
 def told_by(item: EntityItem) -> Told | None:
     """Entity and transaction of a label update; None for other updates, whose duplicates are found by offset."""
-    return None if item.said is None else Told(item.entity, item.entity_id, item.said.transaction_id)
+    return None if item.said is None else Told(item.entity, item.entity_id, item.said.transaction)
 
 
 def news_of(item: EntityItem, known: Known | None) -> tuple[EntityItem, Known] | None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from features.identity import identities_of
 from features.kernels.payer import DUPLICATE, POSSIBLE
 from features.store.redis_client import RespClient
 from streams.log.decision_index import entries_in, lookups
@@ -47,7 +48,7 @@ class SuspectedDuplicates:
         rows = np.flatnonzero(seen == POSSIBLE).tolist()
         if not rows:
             return out
-        ids = accepted.columns.transaction_id
+        ids = identities_of(accepted.columns.tenant, accepted.columns.transaction_id)
         first: dict[str, int] = {}
         for row, transaction_id in enumerate(ids):
             first.setdefault(transaction_id, row)

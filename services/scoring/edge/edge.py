@@ -9,6 +9,7 @@ from functools import partial
 
 import hiredis
 
+from features.identity import identity_of
 from features.store.redis_client import StoreUnavailable
 from features.transaction import epoch_ms
 from services.scoring.edge.admission import Gate, GateRules
@@ -114,13 +115,13 @@ class Edge:
     def _left_s(self, started_ms: float, deadline_ms: int) -> float:
         return (deadline_ms + started_ms) / 1000 - self._clock()
 
-    async def find(self, transaction_id: str) -> bytes | None:
-        """The decision of a transaction as JSON; None when none is known.
+    async def find(self, tenant: str, transaction_id: str) -> bytes | None:
+        """The decision of a tenant's transaction as JSON; None when none is known.
 
         Raises:
             Problem: 503, the store cannot be reached.
         """
-        return await find_decision(self._store, transaction_id)
+        return await find_decision(self._store, identity_of(tenant, transaction_id))
 
     async def label(self, raw: bytes) -> None:
         """Publish one label; returns when the broker has acknowledged it.

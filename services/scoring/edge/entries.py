@@ -23,7 +23,8 @@ _decision_decoder = msgspec.json.Decoder(Decision)
 class Entry(msgspec.Struct, eq=False):
     """One transaction in progress. Times in ms since 1970."""
 
-    id: str
+    #: tenant and transaction id: ``features.identity``
+    identity: str
     transaction: Transaction
     event_ms: int
     #: canonical JSON, and its digest
@@ -60,7 +61,7 @@ class Entry(msgspec.Struct, eq=False):
     def check_same(self, digest: bytes) -> None:
         """Raises: Problem 409 when the id was claimed with different content."""
         if digest != self.digest:
-            raise conflict(self.id)
+            raise conflict(self.transaction)
 
     def check_same_as_decided(self, indexed: IndexedDecision) -> None:
         """Compare this transaction with the one that the stream decided under its id, as far as the index holds its fields.
@@ -85,7 +86,7 @@ class Entry(msgspec.Struct, eq=False):
             )
             same = same and who.digest in (None, digest_of(tx))
         if not same:
-            raise conflict(self.id)
+            raise conflict(self.transaction)
 
 
 def entries_of(
@@ -99,7 +100,7 @@ def entries_of(
     moved = [_in_utc(tx) if tx.event_time.tzinfo is not UTC else tx for tx in transactions]
     return [
         Entry(
-            tx.transaction_id, tx, moment, body, blake2b(body, digest_size=16).digest(), received_ms, deadline_ms, trace
+            tx.identity, tx, moment, body, blake2b(body, digest_size=16).digest(), received_ms, deadline_ms, trace
         )
         for tx, moment, body in zip(moved, event_ms, encode_many(moved), strict=True)
     ]  # fmt: skip

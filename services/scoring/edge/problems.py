@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 import msgspec
 
+from features.transaction import Transaction
 from streams.contracts.card_numbers import mask_card_numbers
 from streams.contracts.invalid_event import InvalidEvent
 
@@ -78,12 +79,12 @@ def invalid(error: InvalidEvent) -> Problem:
     return Problem(422, error.reason, str(error), error.field)
 
 
-def conflict(transaction_id: str) -> Problem:
+def conflict(transaction: Transaction) -> Problem:
     """409: the id was used for another transaction."""
     return Problem(
         409,
         "other_body",
-        f"transaction {transaction_id} was sent before with different content",
+        f"transaction {transaction.transaction_id} of tenant {transaction.tenant} was sent before with different content",
         "transaction_id",
     )
 
@@ -98,9 +99,10 @@ def internal() -> Problem:
     return Problem(500, "internal", "the edge failed on this request and logged the error; send it again")
 
 
-def unknown(transaction_id: str) -> Problem:
+def unknown(tenant: str, transaction_id: str) -> Problem:
     """404: no decision is known for the id."""
-    return Problem(404, "unknown", f"no decision is known for transaction {transaction_id}", "transaction_id")
+    text = f"no decision is known for transaction {transaction_id} of tenant {tenant} (?tenant=NAME asks for another tenant's)"
+    return Problem(404, "unknown", text, "transaction_id")
 
 
 def overloaded(in_flight: int) -> Problem:

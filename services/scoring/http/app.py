@@ -17,6 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import Receive, Scope, Send
 
 from features.catalogue import CATALOGUE_HASH
+from features.identity import DEFAULT_TENANT
 from models.bundle.content import MODEL
 from services.scoring.edge.edge import Edge
 from services.scoring.edge.problems import PROBLEM_JSON, Problem, internal, invalid, not_ready, unknown
@@ -119,19 +120,25 @@ async def _send(
     await send({"type": "http.response.body", "body": body})
 
 
+def _identifier(name: str, value: str) -> str:
+    """Raises: Problem 422."""
+    if not 1 <= len(value) <= 64 or not value.isprintable():
+        raise Problem(422, "field", f"{name} has 1 to 64 printable characters", name)
+    if find_card_number(value):
+        raise invalid(InvalidEvent("card_number", name, f"{name} holds a card number"))
+    return value
+
+
 def _add_routes(app: FastAPI, edge: Edge) -> None:
     def route(method: str, path: str, handle: Callable[[Request], Awaitable[Response]]) -> None:
         app.add_api_route(path, _counted(path, handle), methods=[method], include_in_schema=False)
 
     async def find(request: Request) -> Response:
-        transaction_id = request.path_params["transaction_id"]
-        if not 1 <= len(transaction_id) <= 64 or not transaction_id.isprintable():
-            raise Problem(422, "field", "an id has 1 to 64 printable characters", "transaction_id")
-        if find_card_number(transaction_id):
-            raise invalid(InvalidEvent("card_number", "transaction_id", "transaction_id holds a card number"))
-        decision = await edge.find(transaction_id)
+        transaction_id = _identifier("transaction_id", request.path_params["transaction_id"])
+        tenant = _identifier("tenant", request.query_params.get("tenant", DEFAULT_TENANT))
+        decision = await edge.find(tenant, transaction_id)
         if decision is None:
-            raise unknown(transaction_id)
+            raise unknown(tenant, transaction_id)
         return Response(decision, media_type=JSON)
 
     async def label(request: Request) -> Response:

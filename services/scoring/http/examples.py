@@ -73,7 +73,7 @@ _LIMITS = Limits()
 PROBLEMS: dict[str, Problem] = {
     problem.reason: problem
     for problem in (
-        unknown(_TX.transaction_id), too_slow(), conflict(_TX.transaction_id), too_large(_LIMITS.body_bytes), _refused(),
+        unknown(_TX.tenant, _TX.transaction_id), too_slow(), conflict(_TX), too_large(_LIMITS.body_bytes), _refused(),
         Quotas(_LIMITS).refusal(), internal(), overloaded(_LIMITS.in_flight), unacknowledged(),
         not_ready("no bundle was rolled out yet"), unavailable("store", "Redis is not connected"),
         unavailable("broker", "50,000 records wait for the broker"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from features.identity import DEFAULT_TENANT
 from features.transaction import Transaction
 from models.decision import Decision
 from services.scoring.decision.deadline import BATCH_DEADLINES
@@ -101,6 +102,10 @@ def _scoring_paths() -> dict[str, Any]:
 
 def _other_paths() -> dict[str, Any]:
     by_id = {"name": "transaction_id", "in": "path", "required": True, "schema": {"type": "string"}}
+    tenant = {
+        "name": "tenant", "in": "query", "description": "Whose transaction it is",
+        "schema": {"type": "string", "default": DEFAULT_TENANT},
+    }  # fmt: skip
     return {
         "/v1/decisions/{transaction_id}": _get(
             "The decision of a transaction",
@@ -108,7 +113,7 @@ def _other_paths() -> dict[str, Any]:
                 "200": _ok(_ref("Decision"), http_examples.decisions()),
                 **_problems("unknown", "field", "internal", "store"),
             },
-            [by_id],
+            [by_id, tenant],
         ),
         "/v1/labels": {
             "post": {

@@ -13,6 +13,7 @@ import pyarrow.dataset as ds
 import pytest
 from faust.types import TP
 
+from features.identity import identity_of
 from features.store.keys import position_key
 from features.store.partition_lease import Leases
 from features.store.partitions import partitions_of
@@ -207,6 +208,41 @@ def test_label_and_decision_meet_in_either_order():
     assert [outcome.decision.transaction_id for outcome in world.outcomes()] == ["tx-1", "tx-2"]
     counted = [("card", CARDS[0], 1)] * 2 + [("device", "d-1", 1)] + [("merchant", "m-1", 1)] * 2
     assert world.counted() == counted
+
+
+def of_tenant(record: Record, tenant: str) -> Record:
+    value = msgspec.json.decode(record.value or b"")
+    return replace(record, value=msgspec.json.encode({**value, "tenant": tenant}))
+
+
+def test_a_chargeback_joins_the_decision_of_its_own_tenant() -> None:
+    """Order 1 of two shops: the same id, card and merchant. Whichever comes first, before or after its label."""
+    world = World()
+    entities = [
+        (HEADER_ENTITIES, encode_entities(DecidedEntities("m-1", f"d-{n}", None, None))) for n in range(2)
+    ]
+    world.handle(
+        of_tenant(decided(0, 1, entities[0]), "shop-a"), of_tenant(decided(1, 1, entities[1]), "shop-b")
+    )
+    world.handle(of_tenant(label(0, 1), "shop-b"))
+    assert [outcome.decision.tenant for outcome in world.outcomes()] == ["shop-b"]
+    assert ("device", "d-1", 1) in world.counted() and ("device", "d-0", 1) not in world.counted()
+    # a label of each that comes first
+    world.handle(of_tenant(label(1, 2), "shop-a"), of_tenant(label(2, 2), "shop-b"))
+    world.handle(of_tenant(decided(2, 2), "shop-b"))
+    assert [outcome.decision.tenant for outcome in world.outcomes()] == ["shop-b", "shop-b"]
+    world.handle(of_tenant(decided(3, 2), "shop-a"))
+    assert [outcome.decision.tenant for outcome in world.outcomes()] == ["shop-b", "shop-b", "shop-a"]
+    # the merchant of both is told of both
+    statements = {
+        item.said.transaction
+        for record in world.log.of("entities")
+        for item in decode_items(record.value or b"").items
+        if item.entity == "merchant" and item.said
+    }
+    assert statements == {
+        identity_of(shop, f"tx-{n}") for shop, n in (("shop-b", 1), ("shop-a", 2), ("shop-b", 2))
+    }
 
 
 @pytest.mark.parametrize(

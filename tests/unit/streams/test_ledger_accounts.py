@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from streams.audit import Accounts
@@ -41,6 +43,21 @@ def test_decided_twice_does_not_balance() -> None:
 def test_a_missing_one_is_not_hidden_by_a_doubled_one() -> None:
     sums = balance(tx("a", 0), tx("b", 1), decision("a"), decision("a"))
     assert (sums.in_flight, sums.duplicated, sums.decided) == (1, 1, 1)
+
+
+def test_the_same_id_of_two_tenants_is_two_transactions() -> None:
+    def of(tenant: str, record: Record) -> Record:
+        value = json.loads(record.raw or b"")
+        return Record(record.name, record.place, record.at, json.dumps({**value, "tenant": tenant}).encode())
+
+    sums = balance(
+        of("a", tx("1001", 0)),
+        of("b", tx("1001", 1)),
+        tx("1001", 2),
+        of("b", decision("1001")),
+        decision("1001"),
+    )
+    assert (sums.ingested, sums.scored, sums.in_flight, sums.duplicated) == (3, 2, 1, 0)
 
 
 def test_forwarded_copies_and_exact_resends_count_once_from_the_first_append() -> None:

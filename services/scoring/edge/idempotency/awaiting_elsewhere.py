@@ -107,7 +107,7 @@ class AwaitingElsewhere:
         if not entries:
             return
         try:
-            found = await find_decisions(self._open.store, [entry.id for entry in entries])
+            found = await find_decisions(self._open.store, [entry.identity for entry in entries])
         except Problem as problem:
             for entry in entries:
                 self._open.fail(entry, problem)

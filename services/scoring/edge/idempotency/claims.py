@@ -51,9 +51,9 @@ _record_decoder = msgspec.msgpack.Decoder(EdgeRecord)
 _pack = msgspec.msgpack.Encoder().encode
 
 
-def edge_key(transaction_id: str) -> str:
-    """Redis key of the edge's record of one id."""
-    return f"tollgate:edge:{transaction_id}"
+def edge_key(identity: str) -> str:
+    """Redis key of the edge's record of one transaction."""
+    return f"tollgate:edge:{identity}"
 
 
 def edge_page_key(page: str) -> str:
@@ -69,13 +69,13 @@ def decode_record(raw: bytes) -> EdgeRecord:
 
 def claims(entries: Sequence[Entry], now_s: float) -> list[Command]:
     """Commands that claim n ids and look up what is known of them; ``what_is_known`` parses the replies."""
-    keys = [edge_key(entry.id) for entry in entries]
+    keys = [edge_key(entry.identity) for entry in entries]
     out = []
     for entry, key in zip(entries, keys, strict=True):
         name, value = key.encode(), _pack((entry.digest,))
         until = b"%d" % (entry.deadline_ms + OPEN_BEYOND_MS)
         out.append(_CLAIM % (len(name), name, len(value), value, len(until), until))
-    ids = [entry.id for entry in entries]
+    ids = [entry.identity for entry in entries]
     return [Packed(b"".join(out), len(out)), ("MGET", *keys), lookups(ids, now_s)]
 
 
@@ -107,13 +107,13 @@ def what_is_known(replies: Sequence[Any], now_s: float) -> Known:
 
 def unclaim(entry: Entry) -> Command:
     """Command that deletes the claim of an undecided id."""
-    return ("DEL", edge_key(entry.id))
+    return ("DEL", edge_key(entry.identity))
 
 
 def remember(entry: Entry, *, acknowledged: bool) -> Command:
     """Command that stores a decision. One that is not acknowledged is stored with its header, so that a retry publishes it again."""
     record = EdgeRecord(entry.digest, entry.decision_json, None if acknowledged else entry.header)
-    return ("SET", edge_key(entry.id), _pack(record), "EX", KEEP_S)
+    return ("SET", edge_key(entry.identity), _pack(record), "EX", KEEP_S)
 
 
 def page_of(entries: Sequence[Entry]) -> bytes:
@@ -129,7 +129,7 @@ def remember_together(entries: Sequence[Entry], rows: Sequence[int], page: bytes
     """
     name = secrets.token_hex(8)
     records = [
-        (edge_key(entries[row].id).encode(), _pack((entries[row].digest, None, None, name, row)))
+        (edge_key(entries[row].identity).encode(), _pack((entries[row].digest, None, None, name, row)))
         for row in rows
     ]
     # in this order, so that every record points to an existing page

@@ -40,13 +40,13 @@ class InFlight:
         new: list[Entry] = []
         timed: list[Entry] = []
         for entry, place in zip(entries, places, strict=True):
-            known = self._entries.setdefault(entry.id, entry)
+            known = self._entries.setdefault(entry.identity, entry)
             if known is entry:
                 new.append(entry)
                 timed.append(entry)
                 entry.call, entry.place = call, place
             elif known.digest != entry.digest:
-                call.put(place, conflict(entry.id))
+                call.put(place, conflict(entry.transaction))
             elif not known.settled:
                 known.joined = [*(known.joined or ()), (call, place)]
             else:
@@ -99,5 +99,5 @@ class InFlight:
             logger.warning(text)
 
     def _forget(self, entry: Entry) -> None:
-        if self._entries.get(entry.id) is entry:
-            del self._entries[entry.id]
+        if self._entries.get(entry.identity) is entry:
+            del self._entries[entry.identity]

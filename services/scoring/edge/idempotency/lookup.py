@@ -31,27 +31,27 @@ logger = logging.getLogger(__name__)
 Found = IndexedDecision | Problem | None
 
 
-async def find_decision(store: Store, transaction_id: str) -> bytes | None:
-    """The decision of a transaction as JSON, from the ledger's index or the edge's own record; None when there is none.
+async def find_decision(store: Store, identity: str) -> bytes | None:
+    """The decision of a transaction, by its identity, as JSON, from the ledger's index or the edge's own record; None when there is none.
 
     Raises:
         Problem: 503, the store cannot be reached; 500, the stored record does not parse.
     """
-    (found,) = await find_decisions(store, [transaction_id])
+    (found,) = await find_decisions(store, [identity])
     if isinstance(found, Problem):
         raise found
     return found
 
 
-async def find_decisions(store: Store, transaction_ids: Sequence[str]) -> list[bytes | Problem | None]:
-    """As ``find_decision``, for many ids.
+async def find_decisions(store: Store, identities: Sequence[str]) -> list[bytes | Problem | None]:
+    """As ``find_decision``, for many.
 
     Raises:
         Problem: 503, the store cannot be reached.
     """
-    n = len(transaction_ids)
+    n = len(identities)
     now_s = time.time()
-    asked = [("MGET", *map(edge_key, transaction_ids)), lookups(transaction_ids, now_s)]
+    asked = [("MGET", *map(edge_key, identities)), lookups(identities, now_s)]
     known, *hashed = await _ask_all(store, asked)
     # `_ask_all` has raised on error replies
     entries = entries_in(hashed, now_s)
