@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -21,7 +21,6 @@ import pyarrow.parquet as pq
 from streams.archive.manifest import Manifest, Position, temporary
 from streams.archive.tables import (
     SCHEMAS,
-    Arrived,
     Refuse,
     arrived,
     decision_table,
@@ -35,6 +34,9 @@ from streams.log.topics import DECISIONS, FEATURES
 from streams.runtime.metrics import ARCHIVED_ROWS
 
 _DAY_MS = 86_400_000
+#: decisions become columns once there are so many: as records they would fill fresh memory until the flush, which costs more than the
+#: conversion; of fewer rows its fixed cost would count
+_TABLE_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,16 @@ class FlushPolicy:
 
     rows: int = 60_000
     every_s: float = 5.0
+
+
+@dataclass
+class _Buffer:
+    """What arrived of one partition since the last flush: ``records`` not converted yet, and ``tables`` of those before them."""
+
+    first: int
+    last: int = 0
+    records: list[Any] = field(default_factory=list)
+    tables: list[pa.Table] = field(default_factory=list)
 
 
 class Archive:
@@ -63,7 +75,7 @@ class Archive:
         self._positions = self._manifest.positions()
         #: offsets below these are buffered or archived
         self._expected = {place: at.next_offset for place, at in self._positions.items()}
-        self._buffers: dict[tuple[str, int], list[Any]] = {}
+        self._buffers: dict[tuple[str, int], _Buffer] = {}
         self._buffered = 0
         self._oldest_s: float | None = None
         self._lock = threading.Lock()
@@ -91,15 +103,18 @@ class Archive:
                 if not fresh:
                     continue
                 self._expected[place] = fresh[-1].offset + 1
-                buffer = self._buffers.setdefault(place, [])
+                buffer = self._buffers.setdefault(place, _Buffer(fresh[0].offset))
+                buffer.last = fresh[-1].offset
                 if place[0] == FEATURES.name:
                     decoded = [arrived(record) for record in fresh]
-                    buffer += decoded
+                    buffer.records += decoded
                     batches += [one.batch for one in decoded if isinstance(one.batch, FeatureBatch)]
                     self._buffered += sum(one.rows for one in decoded)
                 else:
-                    buffer += fresh
+                    buffer.records += fresh
                     self._buffered += len(fresh)
+                    if place[0] == DECISIONS.name and len(buffer.records) >= _TABLE_ROWS:
+                        self._convert(buffer)
             if self._oldest_s is None and self._buffered:
                 self._oldest_s = now_s
             if self._buffered >= self._policy.rows:
@@ -124,14 +139,10 @@ class Archive:
         files: list[tuple[Path, pa.Table]] = []
         positions: dict[tuple[str, int], Position] = {}
         rows: dict[str, int] = {}
-        for place, records in self._buffers.items():
-            first, last = (
-                one.record.offset if isinstance(one, Arrived) else one.offset
-                for one in (records[0], records[-1])
-            )
-            table, positions[place] = self._table(place, records, last + 1)
+        for place, buffer in self._buffers.items():
+            table, positions[place] = self._table(place, buffer)
             rows[place[0]] = rows.get(place[0], 0) + table.num_rows
-            files += self._files(place, first, last, table)
+            files += self._files(place, buffer.first, buffer.last, table)
         self._manifest.begin([path for path, _ in files])
         for path, table in files:
             write_parquet(path, table)
@@ -141,16 +152,21 @@ class Archive:
         for topic, count in rows.items():
             ARCHIVED_ROWS.labels(topic).inc(count)
 
-    def _table(self, place: tuple[str, int], records: list[Any], after: int) -> tuple[pa.Table, Position]:
-        """The rows to write, and the partition's position after that; ``after``: its next offset."""
-        at = self._positions.get(place, Position(0))
+    def _convert(self, buffer: _Buffer) -> None:
+        buffer.tables.append(decision_table(buffer.records, self._refuse))
+        buffer.records = []
+
+    def _table(self, place: tuple[str, int], buffer: _Buffer) -> tuple[pa.Table, Position]:
+        """The rows to write, and the partition's position after that."""
+        at, after = self._positions.get(place, Position(0)), buffer.last + 1
         if place[0] == FEATURES.name:
             seen = SourceOffsets({place[1]: at.last_source})
-            table = feature_table(records, self._refuse, seen, self._layouts)
+            table = feature_table(buffer.records, self._refuse, seen, self._layouts)
             return table, Position(after, seen.of(place[1]))
         if place[0] == DECISIONS.name:
-            return decision_table(records, self._refuse), Position(after)
-        table, sources = outcome_table(records, self._refuse, at.sources)
+            self._convert(buffer)
+            return pa.concat_tables(buffer.tables), Position(after)
+        table, sources = outcome_table(buffer.records, self._refuse, at.sources)
         return table, Position(after, sources=sources)
 
     def _files(

@@ -394,15 +394,13 @@ def as_written(record: Any) -> dict[str, Any]:
     def text(raw: bytes | None) -> str | None:
         return None if raw is None else raw.decode("latin-1")
 
-    kind, timestamp = record.timestamp()
     return {
         "partition": record.partition(),
         "offset": record.offset(),
         "key": text(record.key()),
         "value": text(record.value()),
         "headers": [[name, text(value)] for name, value in record.headers() or []],
-        "timestamp": timestamp,
-        "append_time": kind == 2,
+        "timestamp": record.timestamp()[1],
     }
 
 

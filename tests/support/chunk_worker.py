@@ -31,7 +31,6 @@ def written(record: Any) -> dict[str, Any]:
         "value": text(record.value),
         "headers": [[name, text(value)] for name, value in record.headers],
         "timestamp": record.timestamp,
-        "append_time": record.timestamp_type == 1,
     }
 
 

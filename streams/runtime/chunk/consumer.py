@@ -18,6 +18,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from streams.runtime.chunk.chunk import Chunk, Positions
+from streams.runtime.chunk.fetched_record import use_fetched_records
 from streams.runtime.chunk.pacing import AT_ONCE, BUSY_FETCH_BYTES, BUSY_GAP_S, Pacing
 from streams.runtime.metrics import CONSUMER_LAG
 
@@ -44,6 +45,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf = self.app.conf
         self._assignor = RangePartitionAssignor
+        use_fetched_records()
         return aiokafka.AIOKafkaConsumer(
             client_id=conf.broker_client_id,
             group_id=conf.id,
@@ -240,7 +242,7 @@ class ChunkConsumer(driver.Consumer):
         first = chunk.records[0]
         tp = next(iter(chunk.positions))
         return ConsumerMessage(
-            chunk.topic, tp.partition, first.offset, first.timestamp / 1000, first.timestamp_type, [],
+            chunk.topic, tp.partition, first.offset, first.timestamp / 1000, 0, [],
             None, chunk, None, 0, 0, tp, generation_id=self.app.consumer_generation_id,
         )  # fmt: skip
 

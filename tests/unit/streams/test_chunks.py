@@ -48,7 +48,7 @@ class Thread:
             await asyncio.sleep(0.001)
             return {}
         self.position = left[0] + 1
-        record = SimpleNamespace(offset=left[0], timestamp=0, timestamp_type=0)
+        record = SimpleNamespace(offset=left[0], timestamp=0)
         if self.hold is not None:
             await self.hold.wait()
         self.events.append("fetched")
