@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each target first sets up what it needs; nothing is done twice.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo load faults replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state
+.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo load faults attack replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state
 PYTHON := .venv/bin/python
 SOURCES := features models streams services infra loadtest tests
 
@@ -86,6 +86,9 @@ load: setup-dev ## Run Locust, headless: SHAPE=steady|ramp|spike|attack|soak TAR
 
 faults: setup-dev ## Run every fault ROUNDS times (20) at 2,000 a second on a separate stack; SEED=1, FAULT="broker" for one
 	@$(PYTHON) -m tests.faults --rounds $(or $(ROUNDS),20) --seed $(or $(SEED),1) $(if $(FAULT),--only "$(FAULT)")
+
+attack: setup-dev ## Attack a separate stack in every known way and print what held; STACK=dir for a running one, ATTACK="poison on transactions" for one
+	@$(PYTHON) -m tests.attack $(if $(STACK),--home $(STACK)) $(if $(ATTACK),--only "$(ATTACK)")
 
 # $(call replay,NAME,PORT): a file of ../shared/data with its built-in mapping through a separate stack, then reconcile
 define replay

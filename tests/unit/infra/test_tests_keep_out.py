@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[2]
-#: modules that share what they have; of `tests.faults` those that are no tests, because `make faults` runs them
-SHARED = re.compile(r"tests\.support(\.|$)|tests\.faults(\.(?!test_)|$)|tests$")
+#: modules that share what they have; of `tests.faults` and `tests.attack` those that are no tests, because `make` runs them
+SHARED = re.compile(r"tests\.support(\.|$)|tests\.(faults|attack)(\.(?!test_)|$)|tests$")
 #: what a process' end is called in the standard library
 PUBLIC = {"_exit"}
 
@@ -113,6 +113,7 @@ def test_what_breaks_a_rule_is_found(source: str) -> None:
     [
         "from tests.support.waiting import until",
         "from tests.faults.rounds import Bench",
+        "from tests.attack.registry import attacks",
         "self._clock = 1",
         "thing.clock = thing._clock",
         "thing.__doc__ = ''",
