@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
 import msgspec
 
 from features.identity import identity_of
+from features.transaction import Instant
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -31,9 +31,9 @@ class Decision(msgspec.Struct, kw_only=True, omit_defaults=False):
     arm: str
     shadow: dict[str, float]
     rules: list[str]
-    event_time: datetime
-    received_at: datetime
-    decided_at: datetime
+    event_time: Instant
+    received_at: Instant
+    decided_at: Instant
     latency_ms: float
     card_id: str
     tenant: str

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from features.store.redis_client import RespClient, StoreUnavailable
 from infra.disk import MIN_FREE_MB, shortages, written_to
+from infra.stack.problem import Problem
+from infra.stack.standing import standing
 from streams.runtime.settings import Settings
 
 ANSWER_WITHIN_S = 3.0
 
 
-@dataclass(frozen=True)
-class Problem:
-    """``stops``: no transaction is decided until the problem is solved."""
-
-    text: str
-    stops: bool
-
-
 def problems(settings: Settings, running: Container[str]) -> list[Problem]:
-    """All current problems, causes before consequences. Takes up to 6 s if nothing answers.
+    """All current problems, causes before consequences. Takes up to 6 s if nothing answers, 5 s while records wait somewhere.
 
     ``running``: names of the running processes; the others are not checked.
     """
@@ -33,7 +26,9 @@ def problems(settings: Settings, running: Container[str]) -> list[Problem]:
         for text in shortages(written_to(settings.root), MIN_FREE_MB)
     ]
     kafka = _of_kafka(settings) if "kafka" in running else []
-    return [*full, *kafka, *(_of_redis(settings) if "redis" in running else [])]
+    needed = [*full, *kafka, *(_of_redis(settings) if "redis" in running else [])]
+    # where Kafka or Redis is the problem, everything stands
+    return needed if needed or "kafka" not in running else standing(settings)
 
 
 def _of_kafka(settings: Settings) -> list[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Sequence
@@ -10,8 +11,10 @@ from typing import Any
 
 import psutil
 
+from infra.stack.circles import circles
 from infra.stack.errors import StackError
-from infra.stack.problems import Problem, problems
+from infra.stack.problem import Problem
+from infra.stack.problems import problems
 from infra.stack.supervisor import Supervisor, restarts
 from streams.runtime.settings import Settings
 
@@ -34,7 +37,11 @@ _WORDS = {
 def report(settings: Settings) -> dict[str, Any]:
     """The value of ``tollgate status --json``."""
     listed = processes(settings)
-    found = problems(settings, {process["name"] for process in listed if process["state"] == "running"})
+    running = {process["name"] for process in listed if process["state"] == "running"}
+    found = [
+        *problems(settings, running),
+        *(circles(settings, NEEDED, running, time.time()) if listed else []),
+    ]
     return {
         "state": state(settings, listed, found),
         "problems": [problem.text for problem in found],
@@ -55,7 +62,7 @@ def report(settings: Settings) -> dict[str, Any]:
 def state(settings: Settings, listed: list[dict[str, Any]], found: Sequence[Problem] = ()) -> str:
     """``down``, ``starting``, ``degraded`` (it decides, but a process beside the hot path is missing) or ``ready``.
 
-    ``starting`` also if all processes run but Kafka or Redis does not answer: nothing is decided then.
+    ``starting`` also if all processes run but something stops decisions, such as a Kafka or Redis that does not answer.
     """
     states = {process["name"]: process["state"] for process in listed}
     if not states or all(value in ("stopped", "exited") for value in states.values()):

@@ -13,8 +13,10 @@ import pyarrow as pa
 from confluent_kafka import TopicPartition
 
 from streams.audit import end_of
-from streams.contracts.drift import DriftRow
+from streams.contracts.drift import DriftRow, decode_drift
+from streams.contracts.invalid_event import UNREADABLE, InvalidEvent
 from streams.log import topics
+from streams.runtime.kafka.clients import is_record
 from streams.runtime.kafka.log_reader import log_reader
 
 RECENT_S = 5.0
@@ -52,7 +54,7 @@ class Scoreboard:
         """Count one decision, unless its transaction is of another run. ``now`` in seconds, any origin."""
         try:
             seen = msgspec.json.decode(raw, type=_Seen)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return
         if seen.transaction_id not in self._truth:
             return
@@ -112,7 +114,7 @@ class Watcher:
             )
             while not self._stop.is_set():
                 for record in consumer.consume(2_000, timeout=0.2):
-                    if record.error() is None:
+                    if is_record(consumer, record):
                         self._enter(record)
         finally:
             consumer.close()
@@ -125,11 +127,11 @@ class Watcher:
             board.outcomes += 1
         elif name == topics.DRIFT.name:
             try:
-                board.drifted(msgspec.json.decode(record.value(), type=DriftRow))
-            except msgspec.MsgspecError:
+                board.drifted(decode_drift(record.value()))
+            except InvalidEvent:
                 return
         else:
-            board.retraining.append((record.key() or b"").decode())
+            board.retraining.append((record.key() or b"").decode("utf-8", "replace"))
 
 
 class _Timed(msgspec.Struct):
@@ -139,5 +141,5 @@ class _Timed(msgspec.Struct):
 def _latency(raw: bytes) -> float | None:
     try:
         return msgspec.json.decode(raw, type=_Timed).latency_ms
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None

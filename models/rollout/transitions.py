@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
+from features.transaction import Instant
 from models.bundle.registry import State
 
+#: the name of a model or a version: it becomes part of a path
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}\Z")]
 Action = Literal["approve", "reject", "rollback", "promote"]
 #: states of versions that a person has approved before
 SERVED_BEFORE: frozenset[State] = frozenset({"superseded", "rolled back", "approved"})
@@ -25,11 +28,11 @@ class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     request_id: str
     action: Action
-    model: str
-    version: str | None
+    model: Name
+    version: Name | None
     by: str
     why: str
-    requested_at: datetime
+    requested_at: Instant
 
 
 class TransitionRefused(Exception):

@@ -15,8 +15,12 @@ from confluent_kafka import TopicPartition
 from services.cli.options import home_option, json_option
 from streams.audit import Accounts, Balance, Span, read_span, whole_log
 from streams.audit.dead_letter_replay import Refused, ReplayRefused, list_refused, mend, send_again
+from streams.contracts.decision import decode_decision
+from streams.contracts.invalid_event import InvalidEvent
 from streams.log import topics
+from streams.runtime.kafka.clients import is_record
 from streams.runtime.kafka.log_reader import log_reader
+from streams.runtime.passed_over import pass_over
 from streams.runtime.settings import load_settings
 
 #: fields whose value is a number, not text
@@ -120,23 +124,27 @@ def _follow(bootstrap: str, start: Span, as_json: bool) -> None:
         consumer.assign([TopicPartition(t, p, o) for t, ends in start.items() for p, o in ends.items()])
         while True:
             for record in consumer.consume(1_000, timeout=0.5):
-                if record.error() is None:
+                if is_record(consumer, record):
                     _show_decision(record, as_json)
     finally:
         consumer.close()
 
 
 def _show_decision(record: Any, as_json: bool) -> None:
+    try:
+        found = decode_decision(record.value())
+    except InvalidEvent as error:
+        # whoever may produce can write there; labels and archive keep it as a dead letter
+        pass_over(record, error)
+        return
     if as_json:
         click.echo(record.value())
         return
-    found = msgspec.json.decode(record.value(), type=dict[str, Any])
-    score = found.get("score")
-    reasons = ", ".join(str(reason.get("text")) for reason in found.get("reasons", ())[:2])
+    reasons = ", ".join(reason.text for reason in found.reasons[:2])
     click.echo(
-        f"{found.get('decided_at', ''):<28} {found.get('transaction_id', ''):<24} {found.get('decision', ''):<8} "
-        f"{found.get('status', ''):<10} {'-' if score is None else format(score, '.4f'):<7} "
-        f"{found.get('model', '')} {found.get('model_version', '')}  {reasons}"
+        f"{found.decided_at:%Y-%m-%dT%H:%M:%S.%f}Z  {found.transaction_id:<24} {found.decision:<8} "
+        f"{found.status:<10} {'-' if found.score is None else format(found.score, '.4f'):<7} "
+        f"{found.model} {found.model_version}  {reasons}"
     )
 
 

@@ -10,24 +10,24 @@ from typing import Any
 
 import click
 import msgspec
-from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, Message, TopicPartition
 from rich.console import Console
 from rich.table import Table
 
 from services.cli.options import home_option, json_option
-from streams.contracts.drift import DriftRow
-from streams.contracts.retraining import RetrainingRequest
+from streams.contracts.decoding import RecordDecoder
+from streams.contracts.drift import DriftRow, decode_drift
+from streams.contracts.invalid_event import InvalidEvent
+from streams.contracts.retraining import RetrainingRequest, decode_retraining
 from streams.log.topics import DRIFT, RETRAINING
-from streams.runtime.kafka.clients import new_consumer, watermarks
+from streams.runtime.kafka.clients import is_record, new_consumer, watermarks
+from streams.runtime.passed_over import pass_over
 from streams.runtime.settings import load_settings
 
 _DEADLINE_S = 10.0
 _REQUESTS = 5
 _STYLE = {"none": "", "warning": "yellow", "critical": "bold red"}
-_TYPES: dict[str, type[DriftRow] | type[RetrainingRequest]] = {
-    DRIFT.name: DriftRow,
-    RETRAINING.name: RetrainingRequest,
-}
+_DECODERS: dict[str, RecordDecoder[Any]] = {DRIFT.name: decode_drift, RETRAINING.name: decode_retraining}
 
 
 class TopicNotRead(Exception):
@@ -92,21 +92,30 @@ def newest(consumer: Consumer, topic: str, count: int, timeout_s: float = _DEADL
         if time.monotonic() > deadline:
             raise TopicNotRead(f"{topic} was not read to its end within {timeout_s:g} s")
         message = consumer.poll(0.2)
-        if message is None or message.error() is not None:
+        if message is None:
             continue
-        position = message.offset() + 1
-        if position <= high:
-            records.append(msgspec.json.decode(message.value() or b"", type=_TYPES[topic]))
+        if is_record(consumer, message) and message.offset() < high:
+            records += _readable(message)
+        position = max(position, (message.offset() or 0) + 1)
     return records
 
 
 def _following(consumer: Consumer) -> Iterator[tuple[str, Any]]:
-    consumer.assign([TopicPartition(topic, 0, OFFSET_END) for topic in _TYPES])
+    consumer.assign([TopicPartition(topic, 0, OFFSET_END) for topic in _DECODERS])
     while True:
         message = consumer.poll(0.5)
-        if message is not None and message.error() is None:
-            topic = str(message.topic())
-            yield topic, msgspec.json.decode(message.value() or b"", type=_TYPES[topic])
+        if message is not None and is_record(consumer, message):
+            for record in _readable(message):
+                yield str(message.topic()), record
+
+
+def _readable(message: Message) -> list[Any]:
+    """The record of a message; nothing, which is logged, where it cannot be read."""
+    try:
+        return [_DECODERS[message.topic()](message.value())]
+    except InvalidEvent as error:
+        pass_over(message, error)
+        return []
 
 
 def _show(rows: list[DriftRow], requests: list[RetrainingRequest]) -> None:

@@ -71,6 +71,7 @@ COMMANDS: dict[str, Entry] = {
     ),
     **_entries("rules.commands", {"rules": "Check, test, publish and list rules and lists."}),
     **_entries("keys", {"keys": "Rotate the keys that seal the HTTP edge's decisions."}),
+    **_entries("skip", {"skip": "Set aside a record that stops its worker."}),
     **_entries("drift", {"drift": "Show the newest drift rows and retraining requests."}),
     **_entries(
         "features.commands",

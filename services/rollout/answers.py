@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from models.rollout.transitions import RolloutRequest
+from streams.runtime.kafka.clients import headers_of
 
 HEADER_REQUEST_ID = "request-id"
 HEADER_ACCEPTED = "accepted"
@@ -37,7 +38,7 @@ def headers(request_id: str, accepted: bool) -> list[tuple[str, str | bytes | No
 
 def header(message: Any, name: str) -> str | None:
     """The text of a Kafka message's header, None if it is absent. Invalid UTF-8 is replaced."""
-    for key, value in message.headers() or ():
+    for key, value in headers_of(message):
         if key == name and isinstance(value, bytes):
             return value.decode("utf-8", "replace")
     return None

@@ -10,13 +10,16 @@ from confluent_kafka import Consumer
 
 from services.rollout.process import Rollout
 from services.rollout.rollout_topics import Ledger
+from streams.contracts.invalid_event import InvalidEvent
 from streams.log.rollout_feed import RolloutsUnreachable
 from streams.log.topics import ROLLOUT_REQUESTS
 from streams.runtime.kafka.broker_loss import remembering
-from streams.runtime.kafka.clients import new_consumer, new_producer
+from streams.runtime.kafka.clients import is_record, new_consumer, new_producer
 from streams.runtime.process import Process, start_process
+from streams.runtime.set_aside import OneByOne
 
 logger = logging.getLogger(__name__)
+GROUP = "rollout"
 #: how often to look for a first model while none is served
 FIRST_MODEL_S = 1.0
 #: how long to wait for the broker at start before exiting; the supervisor then restarts this process
@@ -32,25 +35,31 @@ def main() -> None:
         return
     rollout = Rollout(settings, ledger)
     rollout.settle(datetime.now(UTC))
-    consumer = new_consumer(settings.kafka, "rollout", **remembering())
+    consumer = new_consumer(settings.kafka, GROUP, **remembering())
     consumer.subscribe([ROLLOUT_REQUESTS.name])
     logger.info("ready: %s", {model: record.champion for model, record in ledger.newest.items()})
     try:
-        _serve(process, rollout, consumer)
+        _serve(process, rollout, consumer, OneByOne(settings, process.name, GROUP))
     finally:
         consumer.close()
 
 
-def _serve(process: Process, rollout: Rollout, consumer: Consumer) -> None:
+def _serve(process: Process, rollout: Rollout, consumer: Consumer, records: OneByOne) -> None:
     looked = 0.0
     while not process.stop.is_set():
         if time.monotonic() - looked > FIRST_MODEL_S:
             looked = time.monotonic()
             rollout.serve_first(datetime.now(UTC))
         message = consumer.poll(0.2)
-        if message is None or message.error() is not None:
+        if message is None or not is_record(consumer, message):
             continue
-        rollout.handle(message.value() or b"", datetime.now(UTC))
+        if not records.takes(message):
+            try:
+                with records.handling(message):
+                    rollout.handle(message.value(), datetime.now(UTC))
+            except InvalidEvent as error:
+                logger.error("a rollout request does not parse: %s", error)
+                records.refuse(message, error)
         consumer.commit(message, asynchronous=False)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
-import msgspec
-
 from models.bundle.content import MODEL, BundleRefused, bundle_path, load_bundle
 from models.bundle.registry import VersionState, read_state, states, write_state
 from models.rollout.transitions import (
@@ -19,12 +17,13 @@ from models.rollout.transitions import (
 )
 from services.rollout.answers import answer
 from services.rollout.rollout_topics import Ledger
+from streams.contracts.decoding import RecordDecoder
 from streams.contracts.rollout import RolloutRecord
 from streams.runtime.metrics import BUNDLE_REFUSED
 from streams.runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
-_decoder = msgspec.json.Decoder(RolloutRequest)
+_decode = RecordDecoder(RolloutRequest)
 
 
 class Rollout:
@@ -36,17 +35,14 @@ class Rollout:
         self._ledger = ledger
         self._refused_first: set[str] = set()
 
-    def handle(self, raw: bytes, now: datetime) -> bool:
-        """Answer one request; False if it does not parse or was answered before.
+    def handle(self, raw: bytes | None, now: datetime) -> bool:
+        """Answer one request; False if it was answered before.
 
         Raises:
+            InvalidEvent: it does not parse.
             DeliveryError: the answer could not be written; handle the request again.
         """
-        try:
-            request = _decoder.decode(raw)
-        except msgspec.MsgspecError as error:
-            logger.error("a rollout request does not parse: %s", error)
-            return False
+        request = _decode(raw)
         if request.request_id in self._ledger.answered:
             return False
         try:

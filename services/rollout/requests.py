@@ -12,13 +12,23 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from models.rollout.transitions import Action, RolloutRequest
 from services.rollout.answers import HEADER_ACCEPTED, HEADER_REQUEST_ID, header
+from streams.contracts.invalid_event import InvalidEvent, decode_json
 from streams.contracts.json_encoding import encode
 from streams.log.topics import ROLLOUT_REQUESTS, ROLLOUTS_AUDIT
-from streams.runtime.kafka.clients import DeliveryError, flush, new_consumer, new_producer, watermarks
+from streams.runtime.kafka.clients import (
+    DeliveryError,
+    flush,
+    is_record,
+    new_consumer,
+    new_producer,
+    watermarks,
+)
+from streams.runtime.passed_over import pass_over
 from streams.runtime.settings import Settings
 
 ACKNOWLEDGED_S = 20.0
 ANSWER_S = 20.0
+_answer_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 class RolloutRefused(Exception):
@@ -118,13 +128,18 @@ def _wait(consumer: Consumer, request: RolloutRequest, deadline: float, timeout_
         message = consumer.poll(0.1)
         if (
             message is None
-            or message.error() is not None
+            or not is_record(consumer, message)
             or header(message, HEADER_REQUEST_ID) != request.request_id
         ):
             continue
-        answer: dict[str, Any] = msgspec.json.decode(message.value() or b"{}")
+        try:
+            answer: dict[str, Any] = decode_json(_answer_decoder, message.value() or b"")
+        except InvalidEvent as error:
+            # not from the rollout process: it may still answer
+            pass_over(message, error)
+            continue
         if header(message, HEADER_ACCEPTED) != "1":
-            raise RolloutRefused(answer.get("reason", "refused"))
+            raise RolloutRefused(str(answer.get("reason", "refused")))
         return answer
     raise RolloutTimeout(
         f"no answer to {request.action} within {timeout_s:g} s: is the rollout process running? (`tollgate status`)"

@@ -13,23 +13,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
+from confluent_kafka import Message
 
 from models.bundle.content import MODEL
 from models.bundle.registry import peek, versions
 from services.trainer.answers import Answers, Result, TrainerAnswer
 from services.trainer.jobs import JobFailed, run_job
 from services.trainer.tracking import pending, reachable
+from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.json_encoding import encode
-from streams.contracts.retraining import RetrainingRequest
+from streams.contracts.retraining import RetrainingRequest, decode_retraining
 from streams.log.topics import RETRAINING
 from streams.runtime.kafka.broker_loss import remembering
-from streams.runtime.kafka.clients import new_consumer
+from streams.runtime.kafka.clients import is_record, new_consumer
 from streams.runtime.metrics import DUPLICATES, RETRAINING_RUNS
 from streams.runtime.process import start_process
+from streams.runtime.set_aside import OneByOne
 from streams.runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
+GROUP = "trainer"
 TRAINING_S = 900.0
 TRACKING_S = 180.0
 #: how often to check for versions that are not yet logged to MLflow
@@ -60,14 +63,13 @@ class Trainer:
         self._folder = settings.root / "trainer"
         self._answers = Answers(self._folder)
 
-    def handle(self, raw: bytes, now: datetime) -> bool:
-        """Answer one request; False only if the process was asked to stop before the answer."""
-        try:
-            request = msgspec.json.decode(raw, type=RetrainingRequest)
-        except msgspec.MsgspecError as error:
-            logger.error("a retraining request does not parse: %s", error)
-            RETRAINING_RUNS.labels("refused").inc()
-            return True
+    def handle(self, raw: bytes | None, now: datetime) -> bool:
+        """Answer one request; False only if the process was asked to stop before the answer.
+
+        Raises:
+            InvalidEvent: it does not parse.
+        """
+        request = decode_retraining(raw)
         if self._answers.find(request.dedupe_key) is not None:
             DUPLICATES.labels("trainer").inc()
             return True
@@ -144,17 +146,18 @@ def main() -> None:
     trainer = Trainer(settings, process.stop)
     consumer = new_consumer(
         settings.kafka,
-        "trainer",
+        GROUP,
         **{"max.poll.interval.ms": int((ATTEMPTS * TRAINING_S + TRACKING_S + 60) * 1000)},
         **remembering(),
     )
     consumer.subscribe([RETRAINING.name])
+    records = OneByOne(settings, process.name, GROUP)
     looked = 0.0
     try:
         while not process.stop.is_set():
             message = consumer.poll(0.5)
-            if message is not None and message.error() is None:
-                if trainer.handle(message.value() or b"", datetime.now(UTC)):
+            if message is not None and is_record(consumer, message):
+                if records.takes(message) or _handled(trainer, message, records):
                     consumer.commit(message, asynchronous=False)
                 looked = 0.0
             elif time.monotonic() - looked > LOOK_S:
@@ -162,6 +165,18 @@ def main() -> None:
                 looked = time.monotonic()
     finally:
         consumer.close()
+
+
+def _handled(trainer: Trainer, message: Message, records: OneByOne) -> bool:
+    """Whether a record is done with: answered, or kept as a dead letter because it is no request."""
+    try:
+        with records.handling(message):
+            return trainer.handle(message.value(), datetime.now(UTC))
+    except InvalidEvent as error:
+        logger.error("a retraining request does not parse: %s", error)
+        records.refuse(message, error)
+        RETRAINING_RUNS.labels("refused").inc()
+        return True
 
 
 if __name__ == "__main__":

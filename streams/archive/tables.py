@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from features.catalogue import CATALOGUE_HASH, WIDTH
 from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
 from features.transaction import Instant, epoch_ms
+from streams.contracts.invalid_event import UNREADABLE
 from streams.log.feature_batch import (
     FeatureBatch,
     FeatureBatchError,
@@ -269,7 +270,7 @@ def _decoded(records: list[Any], decode: Callable[[bytes], Any], refuse: Refuse)
     for record in records:
         try:
             out.append((record, decode(record.value or b"")))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             refuse(record, f"{record.topic} record does not parse: {error}")
     return out
 

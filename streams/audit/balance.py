@@ -7,13 +7,15 @@ Identities are kept as 64-bit hashes, 25 bytes a transaction and 17 a decision. 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 from features.identity import DEFAULT_TENANT, identity_of
+from streams.contracts.invalid_event import UNREADABLE
 from streams.log import topics
 
 STATUSES = ("scored", "degraded", "not_scored")
@@ -37,8 +39,8 @@ class _Decided(msgspec.Struct):
 
 class _Refused(msgspec.Struct):
     source_topic: str
-    source_partition: int
-    source_offset: int
+    source_partition: Annotated[int, Meta(ge=0, lt=2**15)]
+    source_offset: Annotated[int, Meta(ge=0, lt=2**48)]
 
 
 class Balance(msgspec.Struct, frozen=True):
@@ -115,7 +117,7 @@ class Accounts:
         for record in records:
             try:
                 decided = self._decision.decode(record.value())
-            except (msgspec.MsgspecError, TypeError):
+            except UNREADABLE:
                 continue  # not a decision: its transaction stays in flight
             ids.append(hash(identity_of(decided.tenant, decided.transaction_id)))
             times.append(record.timestamp()[1])
@@ -127,7 +129,7 @@ class Accounts:
         for record in records:
             try:
                 refused = self._refused.decode(record.value())
-            except (msgspec.MsgspecError, TypeError):
+            except UNREADABLE:
                 continue
             if refused.source_topic == topics.TRANSACTIONS.name:
                 self._dead.add((refused.source_partition << _PARTITION_SHIFT) | refused.source_offset)
@@ -136,7 +138,7 @@ class Accounts:
         try:
             found = self._identified.decode(value or _NO_ID)
             return identity_of(found.tenant, found.transaction_id)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return None
 
     def balance(self) -> Balance:

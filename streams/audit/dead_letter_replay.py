@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from streams.contracts.invalid_event import InvalidEvent
+from streams.contracts.invalid_event import UNREADABLE, InvalidEvent
 from streams.contracts.label import parse_label
 from streams.contracts.transaction_parsing import parse_transaction
 from streams.log import topics
@@ -72,8 +72,8 @@ def list_refused(bootstrap: str, reason: str | None = None) -> list[Refused]:
                 if record.topic() == names[0]:
                     letters.append((record.partition(), record.offset(), decode_dead_letter(record.value())))
                 else:
-                    notes[record.key().decode()] = msgspec.json.decode(record.value(), type=Note)
-            except (msgspec.MsgspecError, TypeError):
+                    notes[(record.key() or b"").decode()] = msgspec.json.decode(record.value(), type=Note)
+            except (InvalidEvent, *UNREADABLE):
                 continue  # neither a dead letter nor a note
 
     read_span(bootstrap, start, end, enter)
@@ -97,7 +97,7 @@ def mend(refused: Refused, changes: dict[str, Any], whole: bytes | None = None) 
     if changes:
         try:
             value = msgspec.json.decode(raw, type=dict[str, Any])
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise ReplayRefused(
                 f"{refused.id} is not a JSON object ({error}): replace it with --edit FILE"
             ) from None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
 import msgspec
+
+from features.transaction import Instant
+from streams.contracts.decoding import RecordDecoder
 
 
 class DriftRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -13,8 +15,8 @@ class DriftRow(msgspec.Struct, frozen=True, kw_only=True):
 
     detector: str
     feature: str
-    window_start: datetime
-    window_end: datetime
+    window_start: Instant
+    window_end: Instant
     rows: int
     statistic: float
     p_value: float | None
@@ -22,3 +24,6 @@ class DriftRow(msgspec.Struct, frozen=True, kw_only=True):
     severity: Literal["none", "warning", "critical"]
     model_version: str
     bundle_reference: str
+
+
+decode_drift = RecordDecoder(DriftRow)

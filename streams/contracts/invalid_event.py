@@ -28,7 +28,21 @@ UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]")
 _FIELD = re.compile(r"`\$\.?([^`]*)`")
 
 
+#: every way in which decoding bytes of others fails: msgspec's own errors, characters that are no UTF-8, nesting that is too deep,
+#: numbers and times out of range, a value where None or another type stands
+UNREADABLE = (
+    msgspec.MsgspecError,
+    UnicodeError,
+    RecursionError,
+    ArithmeticError,
+    ValueError,
+    TypeError,
+    MemoryError,
+)
+
+
 def decode_json(decoder: Any, raw: bytes) -> Any:
+    """What a decoder makes of bytes that anybody may have written. Raises: InvalidEvent, and nothing else."""
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
@@ -46,6 +60,8 @@ def decode_json(decoder: Any, raw: bytes) -> Any:
         raise InvalidEvent("not_json", "", "not JSON: nested too deeply") from None
     except UnicodeDecodeError:
         raise InvalidEvent("not_utf8", "", "not UTF-8") from None
+    except UNREADABLE as error:
+        raise InvalidEvent("not_json", "", f"not JSON: {error}") from None
 
 
 def _plainly(text: str, field: str) -> str:

@@ -17,6 +17,7 @@ from streams.contracts.invalid_event import (
     check_not_ahead,
     decode_json,
 )
+from streams.contracts.repeated_fields import refuse_repeated_fields
 from streams.contracts.transaction_parsing import MAX_TRANSACTION_BYTES
 
 
@@ -55,6 +56,7 @@ def parse_label(raw: bytes | None) -> Label:
             "too_large", "", f"the value has {len(raw)} bytes, more than {MAX_TRANSACTION_BYTES}"
         )
     label: Label = decode_json(_label_decoder, raw)
+    refuse_repeated_fields(raw)
     joined = "   ".join((label.transaction_id, label.card_id, label.merchant_id, label.tenant))
     if UNPRINTABLE.search(joined):
         raise InvalidEvent("unprintable", "transaction_id", "an identifier holds unprintable characters")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
 import msgspec
 
+from features.transaction import Instant
 from models.decision import Decision
 
 
@@ -15,6 +15,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     decision: Decision
     label: Literal["fraud", "legit"]
-    label_time: datetime
+    label_time: Instant
     source: str
     merchant_id: str

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
+
+from features.transaction import Instant
+from models.rollout.transitions import Name
+from streams.contracts.decoding import RecordDecoder
 
 
 class RetrainingRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A person or a detector asks for a new model, with evidence. Requests with the same ``dedupe_key`` are handled once."""
 
-    model: str
+    model: Name
     reason: str
     evidence: list[dict[str, Any]]
-    data_from: datetime
-    data_to: datetime
-    requested_at: datetime
+    data_from: Instant
+    data_to: Instant
+    requested_at: Instant
     dedupe_key: str
-    cooldown_s: float
+    #: at most a year
+    cooldown_s: Annotated[float, Meta(ge=0, le=31_536_000)]
     requested_by: str
+
+
+#: evidence has a row for each column that drifts
+decode_retraining = RecordDecoder(RetrainingRequest, max_bytes=262_144)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
+
+from features.transaction import Instant
+from models.rollout.transitions import Name
+from streams.contracts.decoding import RecordDecoder
 
 
 class RolloutRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Which bundle each arm serves from now on. The newest record on `rollouts` is in force."""
 
-    model: str
-    champion: str
-    previous: str | None
+    model: Name
+    champion: Name
+    previous: Name | None
     arms: dict[str, str]
     traffic: dict[str, float]
     state: Literal["live", "shadow", "canary", "rolled_back"]
     approved_by: str
     why: str
-    since: datetime
-    sequence: int
+    since: Instant
+    sequence: Annotated[int, Meta(ge=0, lt=2**53)]
+
+
+decode_rollout = RecordDecoder(RolloutRecord)

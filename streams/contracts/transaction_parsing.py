@@ -10,7 +10,15 @@ import numpy as np
 
 from features.transaction import EARLIEST_EVENT, LATEST_EVENT, Transaction
 from streams.contracts.card_numbers import find_card_number
-from streams.contracts.invalid_event import EARLIEST_MS, LATEST_MS, UNPRINTABLE, InvalidEvent, decode_json
+from streams.contracts.invalid_event import (
+    EARLIEST_MS,
+    LATEST_MS,
+    UNPRINTABLE,
+    UNREADABLE,
+    InvalidEvent,
+    decode_json,
+)
+from streams.contracts.repeated_fields import lines_repeat_a_field, refuse_repeated_fields, repeats_a_field
 
 #: a longer value is refused before it is parsed
 MAX_TRANSACTION_BYTES = 16_384
@@ -32,7 +40,7 @@ def parse_transaction(raw: bytes | None) -> Transaction:
 
     Raises:
         InvalidEvent: with reason ``empty``, ``too_large``, ``not_utf8``, ``not_json``, ``field``, ``unprintable``,
-            ``event_time_range`` or ``card_number``.
+            ``event_time_range``, ``repeated_field`` or ``card_number``.
     """
     if not raw:
         raise InvalidEvent("empty", "", "the record has no value")
@@ -41,6 +49,7 @@ def parse_transaction(raw: bytes | None) -> Transaction:
             "too_large", "", f"the value has {len(raw)} bytes, more than {MAX_TRANSACTION_BYTES}"
         )
     tx: Transaction = decode_json(_transaction_decoder, raw)
+    refuse_repeated_fields(raw)
     return tx if _looks_fine(raw, tx) else check_transaction(tx)
 
 
@@ -71,9 +80,11 @@ def parse_together(values: Sequence[bytes | None]) -> Together | None:
     for decoder in (_known_decoder, _transaction_decoder):
         try:
             found = cast(list[Transaction], decoder.decode_lines(joined))
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             continue
-        return Together(found, decoder is _known_decoder) if _fit(found, len(lines)) else None
+        plain = decoder is _known_decoder
+        repeats = lines_repeat_a_field(joined, lines) if plain else any(map(repeats_a_field, lines))
+        return Together(found, plain) if not repeats and _fit(found, len(lines)) else None
     return None
 
 
@@ -169,7 +180,7 @@ def unknown_fields(raw: bytes, tx: Transaction | None = None) -> list[str]:
         return []
     try:
         return [name for name in _object_decoder.decode(raw) if name not in _KNOWN]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise InvalidEvent("not_utf8", "", "the name of an unknown field is not UTF-8") from None
 
 

@@ -32,11 +32,12 @@ from models.drift.statistics import (
     round_due,
 )
 from streams.contracts.drift import DriftRow
+from streams.contracts.invalid_event import UNREADABLE
 from streams.contracts.retraining import RetrainingRequest
 from streams.drift.comparable import COMPARABLE
 from streams.drift.detectors import Detector, Finding
 from streams.drift.rounds import Round, judge
-from streams.log.feature_batch import FeatureBatchError, decode_vectors
+from streams.log.feature_batch import decode_vectors
 from streams.log.other_catalogues import Layouts, has_all, own_block
 from streams.runtime.metrics import DRIFT_ROWS, DRIFT_STATISTIC, RETRAINING_REQUESTS
 
@@ -211,7 +212,7 @@ def _decoded(records: list[Any], decode: Callable[[Any], Any]) -> list[Any]:
     for record in records:
         try:
             out.append(decode(record))
-        except (msgspec.DecodeError, FeatureBatchError) as error:
+        except UNREADABLE as error:
             # the archive reads the same topics and keeps the record as a dead letter; a sample can do without it
             logger.warning(
                 "%s[%d]@%d does not parse: %s", record.topic, record.partition, record.offset, error

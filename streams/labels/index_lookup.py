@@ -10,19 +10,17 @@ from typing import Any, NamedTuple
 import msgspec
 
 from features.store.redis_client import RespClient
-from models.decision import Decision
+from streams.contracts.decision import decode_decision
+from streams.contracts.invalid_event import UNREADABLE, InvalidEvent
 from streams.labels.join import KnownDecision, StoredLabel
 from streams.log.decision_index import PageError, Place, decode_page, page_key, parse_entry, row_of
 from streams.log.records import HEADER_ENTITIES, DecidedEntities, decode_entities
 
 logger = logging.getLogger(__name__)
 
-#: errors of decoders for bytes written by other processes
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, TypeError, RecursionError)
 #: pages read at once: bounds memory when the labels of a whole month arrive together
 PAGES_AT_ONCE = 64
 
-_decision_decoder = msgspec.json.Decoder(Decision)
 _label_decoder = msgspec.msgpack.Decoder(StoredLabel)
 
 
@@ -70,7 +68,7 @@ def _on_page(raw: bytes | None, wanted: Sequence[tuple[Asked, Place]]) -> dict[s
         try:
             indexed = row_of(page, place)
             out[one.identity] = known_decision(indexed.decision, indexed.entities, one.record)
-        except (PageError, *UNREADABLE) as error:
+        except (PageError, InvalidEvent) as error:
             _log_unreadable("stored decision", one.record, error)
     return out
 
@@ -79,9 +77,9 @@ def known_decision(decision: bytes, entities: bytes | None, record: Any) -> Know
     """A decision with its entities; ``record`` is named in log messages: the decision's, or the label's that needs it.
 
     Raises:
-        one of UNREADABLE: it is not a decision. Unreadable entities are returned as None.
+        InvalidEvent: it is not a decision. Unreadable entities are returned as None.
     """
-    return KnownDecision(_decision_decoder.decode(decision), _entities(entities, record))
+    return KnownDecision(decode_decision(decision), _entities(entities, record))
 
 
 def stored_label(raw: bytes | None, record: Any) -> StoredLabel | None:

@@ -13,6 +13,7 @@ import msgspec
 
 from features.identity import DEFAULT_TENANT, identity_of
 from features.transaction import Instant, epoch_ms
+from streams.contracts.invalid_event import UNREADABLE
 from streams.contracts.outcome import Outcome
 from streams.log.topics import OUTCOMES
 from streams.runtime.kafka.log_reader import Span, read_span, whole_log
@@ -50,7 +51,7 @@ def keys_of(values: Iterable[bytes | None]) -> set[int]:
     for value in values:
         try:
             keys.add(key_of(_decoder.decode(value or b"")))
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except UNREADABLE:
             continue
     return keys
 

@@ -22,11 +22,13 @@ from features.store.partitions import partitions_of
 from features.store.redis_client import Command, Packed, RespClient
 from features.transaction import MAX_AHEAD_MS, epoch_ms
 from streams.contracts.card_numbers import mask_card_numbers
+from streams.contracts.decision import MAX_DECISION_BYTES
+from streams.contracts.decoding import RecordDecoder
 from streams.contracts.invalid_event import InvalidEvent, check_not_ahead
 from streams.contracts.json_encoding import encode
 from streams.contracts.label import Label, parse_label
 from streams.labels.early_labels import EarlyLabels
-from streams.labels.index_lookup import UNREADABLE, Asked, known_decision, known_decisions, stored_label
+from streams.labels.index_lookup import Asked, known_decision, known_decisions, stored_label
 from streams.labels.join import Join, Joined, KnownDecision, StoredLabel
 from streams.labels.sent_outcomes import key_of
 from streams.log.decision_index import (
@@ -42,7 +44,7 @@ from streams.log.outcome_source import OutcomeSource, source_header
 from streams.log.records import (
     HEADER_ENTITIES,
     EntityItems,
-    encode_items,
+    encode_in_parts,
 )
 from streams.log.seal import Keys
 from streams.log.topics import DECISIONS, ENTITIES, OUTCOMES
@@ -70,7 +72,7 @@ class _Decided(msgspec.Struct):
         return identity_of(self.tenant, self.transaction_id)
 
 
-_decided_decoder = msgspec.json.Decoder(_Decided)
+_decode_decided = RecordDecoder(_Decided, max_bytes=MAX_DECISION_BYTES)
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -163,8 +165,8 @@ class LabelsStage:
         refused: list[tuple[Any, InvalidEvent]] = []
         for record in chunk.records:
             try:
-                decided.append((record, _decided_decoder.decode(record.value)))
-            except UNREADABLE as error:
+                decided.append((record, _decode_decided(record.value)))
+            except InvalidEvent as error:
                 refused.append((record, _poison(error)))
         early = {
             decision.identity: record
@@ -184,7 +186,7 @@ class LabelsStage:
                 # nearly all other decisions have no effect now, and decoding them fully would cost as much as everything else
                 try:
                     whole = known_decision(record.value, entities, record)
-                except UNREADABLE as error:
+                except InvalidEvent as error:
                     refused.append((record, _poison(error)))
                     continue
                 join.decision(whole, record.partition, record.offset)
@@ -244,10 +246,10 @@ class LabelsStage:
             )
             OUTCOMES_METRIC.labels(paired.outcome.label, paired.outcome.decision.decision).inc()
         for (origin, target), items in joined.items.items():
-            batch = EntityItems(chunk.topic, origin, items)
-            self._producer.produce(
-                ENTITIES.name, key=f"{chunk.topic}:{origin}", partition=target, value=encode_items(batch)
-            )
+            for value in encode_in_parts(EntityItems(chunk.topic, origin, items)):
+                self._producer.produce(
+                    ENTITIES.name, key=f"{chunk.topic}:{origin}", partition=target, value=value
+                )
         if joined.repeated:
             DUPLICATES.labels("labels").inc(joined.repeated)
         flush(self._producer, ACKNOWLEDGE_WITHIN_S)

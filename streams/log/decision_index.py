@@ -18,6 +18,7 @@ import cramjam
 import msgspec
 
 from features.store.redis_client import Command, Packed, StoreUnavailable
+from streams.contracts.invalid_event import UNREADABLE
 
 #: how long a decision waits for its label
 KEEP_S = 60 * 86_400
@@ -169,7 +170,7 @@ def decode_page(stored: bytes) -> list[IndexedDecision]:
     """Raises: PageError."""
     try:
         page: list[IndexedDecision] = _decoder.decode(bytes(cramjam.zstd.decompress(stored)))
-    except (cramjam.DecompressionError, msgspec.MsgspecError) as error:
+    except (cramjam.DecompressionError, *UNREADABLE) as error:
         raise PageError(f"a page of the ledger index does not decode: {error}") from error
     return page
 

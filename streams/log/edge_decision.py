@@ -8,7 +8,8 @@ import msgspec
 from msgspec import Meta
 
 from features.transaction import Transaction, epoch_ms
-from models.decision import Decision
+from streams.contracts.decision import decode_decision
+from streams.contracts.invalid_event import UNREADABLE, InvalidEvent
 from streams.log.records import Offset
 from streams.log.seal import DECIDED, Forged, Key, Keys, opened, sealed
 
@@ -31,7 +32,6 @@ class EdgeDecision(msgspec.Struct, array_like=True, frozen=True):
 #: of an EdgeDecision, or of a tuple of its fields
 encode_edge_decision = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(EdgeDecision)
-_decision_decoder = msgspec.json.Decoder(Decision)
 
 
 def seal_decision(key: Key, value: bytes, encoded: bytes) -> bytes:
@@ -50,13 +50,11 @@ def open_decision(
     encoded = opened(keys, DECIDED, value, raw)
     try:
         edge: EdgeDecision = _decoder.decode(encoded)
-        decision = _decision_decoder.decode(edge.decision)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        decision = decode_decision(edge.decision)
+    except (InvalidEvent, *UNREADABLE) as error:
         raise Forged("unreadable", f"the sealed decision does not parse: {type(error).__name__}") from None
-    if len(edge.vector) % 4 or decision.decided_at.tzinfo is None:
-        raise Forged(
-            "unreadable", "the sealed features are no float32, or the time of the decision has no zone"
-        )
+    if len(edge.vector) % 4:
+        raise Forged("unreadable", "the sealed features are no float32")
     if (decision.identity, decision.card_id) != (tx.identity, tx.card_id):
         raise Forged("other_payment", "the sealed decision is another transaction's")
     if appended_ms - epoch_ms(decision.decided_at) > MAX_AGE_MS:

@@ -19,6 +19,7 @@ from msgspec import Meta
 from msgspec.structs import astuple
 
 from features.transaction import AmountMinor, Channel, Identifier, Instant, Transaction
+from streams.contracts.invalid_event import UNREADABLE
 
 #: largest record; a larger batch becomes several records. Base64 in a dead letter adds a third, and the result must stay below
 #: Kafka's limit of 1 MB
@@ -225,7 +226,7 @@ def _decoded(decoder: Any, value: bytes | None) -> Any:
         raise FeatureBatchError("it has no value")
     try:
         return decoder.decode(value)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise FeatureBatchError(str(error)) from error
 
 

@@ -6,22 +6,33 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from streams.log.records import HEADER_APPENDED_MS
+from streams.log.records import HEADER_APPENDED_MS, HEADER_DEADLINE_MS, HEADER_DECIDED
 from streams.log.seal import FORWARDED, Forged, Key, Keys, opened, sealed
 from streams.log.topics import Topic
+from streams.log.trace import HEADER_TRACE
 from streams.runtime.metrics import FORWARDED as FORWARDED_METRIC
 
+#: of a record's own headers, those that its card's partition reads
+_CARRIED = (HEADER_DEADLINE_MS, HEADER_DECIDED, HEADER_TRACE)
+#: largest header that is carried on: an edge decision has 3 kB
+MAX_HEADER_BYTES = 32_768
 HEADER_FORWARDED = "tollgate-forwarded-from"  # "partition:offset" where a misplaced record was found
 
 
 def forward(producer: Producer, topic: Topic, record: Any, card_id: str, partition: int, keys: Keys) -> None:
-    """Produce a misplaced record unchanged to its card's ``partition``, and count it.
+    """Produce a misplaced record's value unchanged to its card's ``partition``, and count it.
 
-    A sealed header keeps its first append time, so that its deadline does not start again.
+    A sealed header keeps its first append time, so that its deadline does not start again. Of its own headers only those go along
+    that mean something here: a record that just fitted would be too large with one more.
     """
-    headers = dict(record.headers or ())
+    own = {
+        name: value
+        for name, value in record.headers or ()
+        if value is not None and len(value) <= MAX_HEADER_BYTES
+    }
+    headers = {name: own[name] for name in _CARRIED if name in own}
     headers[HEADER_APPENDED_MS] = seal_appended_ms(
-        keys.newest(), record.value, _first_append_ms(record, headers, keys)
+        keys.newest(), record.value, _first_append_ms(record, own, keys)
     )
     headers[HEADER_FORWARDED] = f"{record.partition}:{record.offset}".encode()
     producer.produce(

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from streams.log.records import offset_in
+
 HEADER_OUTCOME_SOURCE = "tollgate-outcome-source"  # "topic:partition:offset"
-#: longest offset accepted: 18 digits always fit 64 bits
-_MAX_DIGITS = 18
 
 
 class OutcomeSource(NamedTuple):
@@ -31,6 +31,7 @@ def source_of(headers: Iterable[tuple[str, bytes | None]] | None) -> OutcomeSour
     for key, value in headers or ():
         if key == HEADER_OUTCOME_SOURCE:
             topic, *place = (value or b"").split(b":")
-            if len(place) == 2 and all(part.isdigit() and len(part) <= _MAX_DIGITS for part in place):
-                return OutcomeSource(topic.decode("ascii", "replace"), int(place[0]), int(place[1]))
+            numbers = [number for part in place if (number := offset_in(part)) is not None]
+            if len(place) == len(numbers) == 2:
+                return OutcomeSource(topic.decode("ascii", "replace"), *numbers)
     return None

@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from features.transaction import Transaction
+from features.transaction import AmountMinor, Transaction
 
 #: Kafka headers
 HEADER_SOURCE_OFFSET = "tollgate-source-offset"  # decimal offset on `transactions`, same partition number
@@ -23,6 +23,9 @@ HEADER_DEADLINE_MS = (
 HEADER_DECIDED = (
     "tollgate-decided"  # the HTTP edge's decision, sealed, carried through so that one writer decides
 )
+
+#: largest value of `entities`: more updates become several records. Kafka's limit is 1 MB
+MAX_ITEMS_BYTES = 500_000
 
 #: bits of ``missing`` of a row of features: profiles that could not be read when the features were made
 MISSING_CARD = 1
@@ -36,13 +39,28 @@ MISSING_CUSTOMER = 16
 Offset = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
 
 
+#: longest offset in a header: 18 digits always fit 64 bits
+_MAX_OFFSET_DIGITS = 18
+
+
+def offset_in(header: bytes | None) -> int | None:
+    """The offset in the digits of a header; None for what is none: anybody who may produce can send one."""
+    return int(header) if header and header.isdigit() and len(header) <= _MAX_OFFSET_DIGITS else None
+
+
+#: a hash or code, as the kernels' columns hold it
+Unsigned = Annotated[int, Meta(ge=0, lt=2**32)]
+#: milliseconds since 1970, before 2100
+Milliseconds = Annotated[int, Meta(ge=0, lt=4_102_444_800_000)]
+
+
 class Payment(msgspec.Struct, array_like=True, frozen=True):
     """The fields of a payment that a customer's profile keeps, in the kernels' column types."""
 
-    id_hash: int
-    merchant_hash: int
-    device_hash: int
-    country: int
+    id_hash: Unsigned
+    merchant_hash: Unsigned
+    device_hash: Unsigned
+    country: Unsigned
     latitude: float | None
     longitude: float | None
     channel: float | None
@@ -53,10 +71,10 @@ class LabelStatement(msgspec.Struct, array_like=True, frozen=True):
     """Identifies the label of a transaction behind an update. Of two, the one with the larger (label_time_ms, offset) counts."""
 
     #: ``features.identity.identity_of``
-    transaction: str
-    label_time_ms: int
+    transaction: Annotated[str, Meta(min_length=1, max_length=256)]
+    label_time_ms: Milliseconds
     #: offset of the label on its partition of `labels`
-    offset: int
+    offset: Offset
 
 
 class EntityItem(msgspec.Struct, array_like=True, frozen=True):
@@ -68,11 +86,11 @@ class EntityItem(msgspec.Struct, array_like=True, frozen=True):
     entity: str
     entity_id: str
     kind: str
-    offset: int
-    event_ms: int
-    amount_minor: int
-    card_hash: int
-    frauds: int
+    offset: Offset
+    event_ms: Milliseconds
+    amount_minor: AmountMinor
+    card_hash: Unsigned
+    frauds: Annotated[int, Meta(ge=-1, le=1)]
     #: for kind "tx" of a customer
     payment: Payment | None = None
     #: for kind "label"
@@ -108,7 +126,7 @@ class EntityItems(msgspec.Struct, array_like=True, frozen=True):
     """
 
     source_topic: str
-    source_partition: int
+    source_partition: Annotated[int, Meta(ge=0, lt=2**31)]
     items: list[EntityItem]
     paid: PaidColumns | None = None
 
@@ -117,6 +135,22 @@ _encoder = msgspec.msgpack.Encoder()
 _items_decoder = msgspec.msgpack.Decoder(EntityItems)
 
 encode_items = _encoder.encode
+
+
+def encode_in_parts(batch: EntityItems) -> list[bytes]:
+    """Values for `entities` of updates in ``items``, to be produced in this order: one, or several if one would be too large.
+
+    Updates with one offset stay in one value: readers keep the last offset that they applied.
+    """
+    value = _encoder.encode(batch)
+    items = batch.items
+    middle = len(items) // 2
+    while 0 < middle < len(items) and items[middle].offset == items[middle - 1].offset:
+        middle += 1
+    if len(value) <= MAX_ITEMS_BYTES or not 0 < middle < len(items):
+        return [value]
+    halves = (items[:middle], items[middle:])
+    return [part for half in halves for part in encode_in_parts(msgspec.structs.replace(batch, items=half))]
 
 
 def decode_items(raw: bytes) -> EntityItems:

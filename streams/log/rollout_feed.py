@@ -9,17 +9,17 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import msgspec
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from streams.contracts.rollout import RolloutRecord
+from streams.contracts.invalid_event import InvalidEvent
+from streams.contracts.rollout import RolloutRecord, decode_rollout
 from streams.log.topics import ROLLOUTS
 from streams.runtime.kafka.broker_loss import BrokersForgotten, remembering
-from streams.runtime.kafka.clients import new_consumer
+from streams.runtime.kafka.clients import is_record, new_consumer
+from streams.runtime.passed_over import pass_over
 from streams.runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
-_decoder = msgspec.json.Decoder(RolloutRecord)
 
 
 class RolloutsUnreachable(Exception):
@@ -60,10 +60,9 @@ def read_all(settings: Settings, topic: str, *, timeout_s: float) -> Iterator[Me
             message = consumer.poll(0.2)
             if message is None:
                 continue
-            error = message.error()
-            if error is None:
+            if is_record(consumer, message):
                 yield message
-            elif error.code() == KafkaError._PARTITION_EOF:
+            elif message.error().code() == KafkaError._PARTITION_EOF:
                 return
         raise RolloutsUnreachable(
             f"{topic} on {settings.kafka} was not read to its end within {timeout_s:g} s"
@@ -88,14 +87,11 @@ def follow_rollouts(
 
 
 def parse_rollout(message: Message) -> RolloutRecord | None:
-    """The record of a Kafka message; None (logged) where it does not parse."""
-    value = message.value()
-    if value is None:
-        return None
+    """The record of a Kafka message; None (counted and logged) where it does not parse."""
     try:
-        return _decoder.decode(value)
-    except msgspec.MsgspecError as error:
-        logger.error("rollouts offset %s does not parse: %s", message.offset(), error)
+        return decode_rollout(message.value())
+    except InvalidEvent as error:
+        pass_over(message, error)
         return None
 
 
@@ -117,7 +113,7 @@ def _follow_with(
         while not stop.is_set():
             message = consumer.poll(0.2)
             if message is not None:
-                record = parse_rollout(message) if message.error() is None else None
+                record = parse_rollout(message) if is_record(consumer, message) else None
                 if record is not None and record.sequence >= told.get(record.model, 0):
                     newest[record.model] = record
                 continue

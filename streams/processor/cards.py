@@ -33,6 +33,7 @@ from streams.log.feature_batch import FeatureBatch, encode_batch
 from streams.log.forwarding import forward
 from streams.log.missing_inputs import present
 from streams.log.records import (
+    MAX_ITEMS_BYTES,
     PAID_ENTITIES,
     EntityItems,
     PaidColumns,
@@ -45,9 +46,10 @@ from streams.processor.chunk_ids import WhoPaid, payments_in, who_paid
 from streams.processor.commit import ACKNOWLEDGE_WITHIN_S, ChunkCommit, Committer
 from streams.processor.feature_rows import LATE_BOUND_MS, Made, Read, feature_batches
 from streams.processor.intake import Accepted, Intake, sort_out
-from streams.processor.payment_updates import pack_paid
+from streams.processor.payment_updates import pack_paid, split_paid
 from streams.processor.record_headers import NotBelieved
 from streams.processor.suspected_duplicates import SuspectedDuplicates
+from streams.runtime.blame import SessionEnded
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.dead_letters import dead_letter, send_dead_letter
 from streams.runtime.kafka.clients import flush
@@ -69,7 +71,7 @@ from streams.runtime.settings import Settings
 forgeries = logging.getLogger(FORGERIES_LOGGER)
 
 
-class RebuildEnded(Exception):
+class RebuildEnded(SessionEnded):
     """A session that went on without state ends, because the state is there again."""
 
 
@@ -179,9 +181,12 @@ class CardStage:
         for batch in batches:
             for value in encode_batch(batch):
                 produce(FEATURES.name, partition=batch.partition, value=value)
-        for (source, target), items in paid.items():
-            value = encode_items(EntityItems(TRANSACTIONS_TOPIC.name, source, [], items))
-            produce(ENTITIES.name, key=f"{TRANSACTIONS_TOPIC.name}:{source}", partition=target, value=value)
+        for (source, target), columns in paid.items():
+            for items in split_paid(columns, MAX_ITEMS_BYTES):
+                value = encode_items(EntityItems(TRANSACTIONS_TOPIC.name, source, [], items))
+                produce(
+                    ENTITIES.name, key=f"{TRANSACTIONS_TOPIC.name}:{source}", partition=target, value=value
+                )
 
 
 def read_missing(

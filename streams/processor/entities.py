@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 from confluent_kafka import Producer
@@ -25,9 +24,10 @@ from features.store.partitions import entity_partition
 from features.store.profile_cache import ProfileCache
 from features.store.redis_client import Command, Packed, RespClient
 from features.store.views import PAYMENTS_OF, View
-from streams.contracts.invalid_event import InvalidEvent
+from streams.contracts.invalid_event import UNREADABLE, InvalidEvent
 from streams.log.records import PAID_ENTITIES, EntityItems, decode_items
 from streams.log.source_offsets import SourceOffsets
+from streams.log.topics import DECISIONS, LABELS, TRANSACTIONS
 from streams.processor.cards import commit_of, read_missing, say_staleness
 from streams.processor.commit import ACKNOWLEDGE_WITHIN_S, Committer
 from streams.processor.entity_updates import (
@@ -42,13 +42,15 @@ from streams.processor.entity_updates import (
     told_by,
     view_of,
 )
-from streams.processor.payment_updates import MAX_MS, Paid, fresh_items, fresh_paid, unpack_paid
+from streams.processor.payment_updates import Paid, fresh_items, fresh_paid, unpack_paid
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.dead_letters import dead_letter, send_dead_letter
 from streams.runtime.kafka.clients import flush
 from streams.runtime.metrics import DUPLICATES
 
 Source = tuple[str, int]
+#: the topics whose records mean something for entities
+_SOURCES = frozenset((TRANSACTIONS.name, LABELS.name, DECISIONS.name))
 
 
 class EntityStage:
@@ -195,7 +197,7 @@ def sort_items(
     for order, record in enumerate(chunk.records):
         try:
             batch, paid = _checked(record.value)
-        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             poison.append((record, InvalidEvent("poison", "", f"not a record of entity items: {error}")))
             continue
         source = (batch.source_topic, batch.source_partition)
@@ -218,10 +220,10 @@ def sort_items(
 
 def _checked(value: bytes) -> tuple[EntityItems, Paid | None]:
     batch = decode_items(value)
+    if batch.source_topic not in _SOURCES:
+        raise ValueError(f"no updates come from {batch.source_topic[:64]}")
     for item in batch.items:
         view_of(item)
-        if not 0 <= item.event_ms < MAX_MS:
-            raise ValueError(f"no such time: {item.event_ms}")
         if not item.entity_id:
             raise ValueError("an item without an id")
     return batch, None if batch.paid is None else unpack_paid(batch.paid)

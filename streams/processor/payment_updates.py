@@ -16,6 +16,10 @@ from streams.log.records import PAID_ENTITIES, EntityItem, EntityItems, PaidColu
 #: upper bound of event times, ms since 1970: the year 2100
 MAX_MS = 4_102_444_800_000
 _KINDS = len(PAID_ENTITIES)
+#: columns of payments with their least value and the first one that is too large
+_RANGES = (("event_ms", 0, MAX_MS), ("offset", 0, 2**63 - 1), ("amount", 0, 2**40))
+#: an id has at most 64 characters, of at most four bytes
+_MAX_ID_BYTES = 256
 
 
 class Paid(NamedTuple):
@@ -54,6 +58,32 @@ def pack_paid(
             kinds[first:last].tobytes(), names[first:last],
         )  # fmt: skip
     return out
+
+
+def split_paid(columns: PaidColumns, max_bytes: int) -> list[PaidColumns]:
+    """The same updates in records of at most about ``max_bytes``; all updates of a payment stay in one.
+
+    Readers keep the last offset of a source that they applied: the second half of a payment would be taken for a repetition.
+    """
+    # most records are far below, whatever their ids: those are not looked at
+    if len(columns.payments) + len(columns.ids) * _MAX_ID_BYTES <= max_bytes:
+        return [columns]
+    rows = np.frombuffer(columns.rows, dtype="<u4")
+    size = len(columns.payments) + sum(len(name.encode()) for name in columns.ids)
+    if size <= max_bytes or rows[0] == rows[-1]:
+        return [columns]
+    # the rows ascend: the middle one's payment begins the second half, or ends the first
+    middle = int(rows[len(rows) // 2]) or 1
+    cut = int(np.searchsorted(rows, middle))
+    payments, cards = middle * PAYMENT.itemsize, middle * 4
+    first = PaidColumns(
+        columns.payments[:payments], columns.cards[:cards], columns.rows[: 4 * cut], columns.kinds[:cut], columns.ids[:cut],
+    )  # fmt: skip
+    second = PaidColumns(
+        columns.payments[payments:], columns.cards[cards:], (rows[cut:] - middle).astype("<u4").tobytes(),
+        columns.kinds[cut:], columns.ids[cut:],
+    )  # fmt: skip
+    return [*split_paid(first, max_bytes), *split_paid(second, max_bytes)]
 
 
 def warm_packing() -> None:
@@ -112,9 +142,10 @@ def unpack_paid(columns: PaidColumns) -> Paid:
         raise ValueError("columns of payments differ in length")
     if len(rows) and (rows.max() >= len(payments) or kinds.max() >= _KINDS or not all(columns.ids)):
         raise ValueError("an item names no payment, no kind of entity, or no entity")
-    times = payments["event_ms"]
-    if len(times) and not (times.min() >= 0 and times.max() < MAX_MS):
-        raise ValueError(f"no such time: {times.min()} or {times.max()}")
+    for name, least, most in _RANGES if len(payments) else ():
+        column = payments[name]
+        if column.min() < least or column.max() >= most:
+            raise ValueError(f"no such {name}: {column.min()} or {column.max()}")
     return Paid(payments[rows], cards[rows], kinds, columns.ids)
 
 

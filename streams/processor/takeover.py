@@ -25,6 +25,7 @@ from streams.processor.entities import EntityStage
 from streams.processor.state_loss import READ_AGAIN_AT_MOST
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.chunk.consumer import MAX_CHUNK_RECORDS
+from streams.runtime.kafka.clients import headers_of
 from streams.runtime.kafka.log_reader import LogRow, read_span, whole_log
 from streams.runtime.settings import Settings
 
@@ -147,7 +148,7 @@ class Takeover:
             part = records[first : first + MAX_CHUNK_RECORDS]
             ends = {TP(topic, record.partition()): record.offset() + 1 for record in part}
             rows: list[Any] = [
-                LogRow(r.partition(), r.offset(), r.timestamp()[1], r.value(), r.headers()) for r in part
+                LogRow(r.partition(), r.offset(), r.timestamp()[1], r.value(), headers_of(r)) for r in part
             ]
             handle(Chunk(topic, rows, ends, {place: at[place] for place in ends}))
             at.update(ends)

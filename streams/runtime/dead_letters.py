@@ -1,27 +1,50 @@
-"""Dead letters: refused records, kept whole with their source and the reason, for a person to correct and replay.
+"""Dead letters: refused records, kept with their source and the reason, for a person to correct and replay.
 
 Value: JSON with reason, field, text, source topic, partition and offset, first_seen, and the original bytes in base64.
-Card numbers in the original bytes are masked: no topic holds them in clear (design, Transaction).
+Card numbers in the original bytes are masked: no topic holds them in clear (design, Transaction). Of an original longer than
+MAX_ORIGINAL_BYTES its beginning is kept, with the size and hash of the whole: a dead letter always fits into a record.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import logging
 import time
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
-from confluent_kafka import Producer
+from confluent_kafka import Message, Producer
+from msgspec import Meta
 
 from features.transaction import from_ms
 from streams.contracts.card_numbers import mask_card_numbers
+from streams.contracts.decoding import RecordDecoder
 from streams.contracts.invalid_event import InvalidEvent
 from streams.log.topics import DEAD_LETTERS
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.metrics import DEAD_LETTERS_TOTAL
 
 logger = logging.getLogger(__name__)
+
+#: four times the longest transaction. In base64 it takes 88 kB, far below the megabyte that brokers and producers allow a record
+MAX_ORIGINAL_BYTES = 65_536
+#: longest ``text`` and ``field``, characters: they may quote the record
+MAX_TEXT = 1_000
+
+
+class Consumed(NamedTuple):
+    """A consumed record in the form that ``dead_letter`` takes."""
+
+    topic: str
+    partition: int
+    offset: int
+    value: bytes | None
+
+
+def consumed(message: Message) -> Consumed:
+    """A record that a consumer of librdkafka got."""
+    return Consumed(message.topic(), message.partition(), message.offset(), message.value())
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,37 +54,44 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     field: str
     text: str
     source_topic: str
-    source_partition: int
-    source_offset: int
+    source_partition: Annotated[int, Meta(ge=0, lt=2**31)]
+    source_offset: Annotated[int, Meta(ge=0, le=2**63 - 1)]
     first_seen: str
     original: str | None
+    #: of the whole original, if only its beginning is kept; else None. The hash is of the masked bytes: a masked number could be
+    #: found by trying all against the hash of what it was
+    original_size: int | None = None
+    original_sha256: str | None = None
+
+    @property
+    def truncated(self) -> bool:
+        """Whether only the beginning of the original is kept."""
+        return self.original_size is not None
 
     def original_bytes(self) -> bytes | None:
-        """The record's value as it arrived (card numbers masked); None for a record without a value."""
+        """The record's value as it arrived (card numbers masked), its beginning if ``truncated``; None without a value."""
         return None if self.original is None else base64.b64decode(self.original)
 
 
-_decoder = msgspec.json.Decoder(DeadLetter)
-
-
-def decode_dead_letter(raw: bytes) -> DeadLetter:
-    """Raises: msgspec.DecodeError when the bytes are not a dead letter."""
-    letter: DeadLetter = _decoder.decode(raw)
-    return letter
+#: its longest value: an original in base64, and texts
+decode_dead_letter = RecordDecoder(DeadLetter, max_bytes=1_000_000)
 
 
 def dead_letter(record: Any, error: InvalidEvent, now_ms: int) -> DeadLetter:
     """The dead letter of a consumed record (``topic``, ``partition``, ``offset``, ``value``)."""
-    original = None if record.value is None else base64.b64encode(_masked(record.value, error)).decode()
+    kept = None if record.value is None else _masked(record.value, error)
+    whole = kept is None or len(kept) <= MAX_ORIGINAL_BYTES
     return DeadLetter(
         reason=error.reason,
-        field=error.field,
-        text=mask_card_numbers(str(error).encode()).decode(),
+        field=error.field[:MAX_TEXT],
+        text=mask_card_numbers(str(error).encode("utf-8", "replace")).decode()[:MAX_TEXT],
         source_topic=record.topic,
         source_partition=record.partition,
         source_offset=record.offset,
         first_seen=from_ms(now_ms).isoformat().replace("+00:00", "Z"),
-        original=original,
+        original=None if kept is None else base64.b64encode(kept[:MAX_ORIGINAL_BYTES]).decode(),
+        original_size=None if kept is None or whole else len(kept),
+        original_sha256=None if kept is None or whole else hashlib.sha256(kept).hexdigest(),
     )
 
 
@@ -80,10 +110,11 @@ def send_dead_letter(producer: Producer, letter: DeadLetter) -> None:
 
 
 class DeadLetters:
-    """Sends dead letters for consumers that have no producer; it keeps one producer and flushes on every call."""
+    """Sends dead letters for consumers that have no producer; it makes one for the first and flushes on every call."""
 
     def __init__(self, bootstrap: str, client_id: str) -> None:
-        self._producer = new_producer(bootstrap, f"{client_id}-dead-letters")
+        self._bootstrap, self._client_id = bootstrap, f"{client_id}-dead-letters"
+        self._producer: Producer | None = None
 
     def send(self, record: Any, error: InvalidEvent, timeout_s: float = 30.0) -> None:
         """Send the dead letter of one refused record; returns when the broker has acknowledged it.
@@ -91,5 +122,7 @@ class DeadLetters:
         Raises:
             DeliveryError: it was not acknowledged within ``timeout_s``.
         """
+        if self._producer is None:
+            self._producer = new_producer(self._bootstrap, self._client_id)
         send_dead_letter(self._producer, dead_letter(record, error, int(time.time() * 1000)))
         flush(self._producer, timeout_s)

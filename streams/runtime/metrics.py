@@ -38,6 +38,17 @@ DECISIONS = Counter(
 DEAD_LETTERS_TOTAL = Counter(
     "tollgate_dead_letters_total", "Records refused, by topic and reason", ["topic", "reason"]
 )
+SET_ASIDE = Counter(
+    "tollgate_records_set_aside_total",
+    "Records that a worker did not handle, and kept as dead letters: nobody can read them, they have ended it three times, or a"
+    " person skipped them",
+    ["topic", "reason"],
+)
+PASSED_OVER = Counter(
+    "tollgate_records_passed_over_total",
+    "Records that a reader could not use and left out without a dead letter, by topic and reason",
+    ["topic", "reason"],
+)
 DECISION_LATENCY = Histogram(
     "tollgate_decision_latency_seconds",
     "From receipt (append on `transactions`, or the HTTP request) to the broker's acknowledgement of the decision",

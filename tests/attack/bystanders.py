@@ -15,7 +15,7 @@ from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.settings import Settings
 from tests.support.running import ends_of, read_topic
 
-#: a worker that dies on a record three times before it sets the record aside needs this long on a busy machine
+#: a worker that ends on a record three times before it sets the record aside needs this long on a busy machine
 DECIDED_WITHIN_S = 120.0
 
 
@@ -38,16 +38,22 @@ def card_on(partition: int, partitions: int) -> str:
     return names[partitions_of(names, partitions).tolist().index(partition)]
 
 
-def undecided(settings: Settings, within_s: float = DECIDED_WITHIN_S) -> list[int]:
-    """The partitions on which a payment sent now is not decided within ``within_s``; empty: decisions go on everywhere."""
-    start = ends_of(settings, DECISIONS.name, settings.partitions)
-    waiting: dict[str, int] = {}
+def send_to_all(settings: Settings) -> dict[str, int]:
+    """Send a payment to each partition; their partitions by transaction id."""
+    sent_to: dict[str, int] = {}
     producer = new_producer(settings.kafka, "bystander")
     for partition in range(settings.partitions):
         sent = payment(card_on(partition, settings.partitions))
-        waiting[sent["transaction_id"]] = partition
+        sent_to[sent["transaction_id"]] = partition
         producer.produce(TRANSACTIONS.name, key=sent["card_id"], value=msgspec.json.encode(sent))
     flush(producer, 30)
+    return sent_to
+
+
+def undecided(settings: Settings, within_s: float = DECIDED_WITHIN_S) -> list[int]:
+    """The partitions on which a payment sent now is not decided within ``within_s``; empty: decisions go on everywhere."""
+    start = ends_of(settings, DECISIONS.name, settings.partitions)
+    waiting = send_to_all(settings)
     until = time.monotonic() + within_s
     while waiting and time.monotonic() < until:
         for record in read_topic(settings, DECISIONS.name, start):

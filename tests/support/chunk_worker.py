@@ -1,11 +1,13 @@
 """A worker of ``run_chunk_app`` that writes each chunk down, one JSON object a line: Faust wants a process of its own.
 
-``python -m tests.support.chunk_worker HOME GROUP TOPIC NAME FILE [START]``; START: partition to offset, as JSON.
+``python -m tests.support.chunk_worker HOME GROUP TOPIC NAME FILE [START]``; START: partition to offset, as JSON. A record with the value
+DEADLY ends it, as a crash of native code would.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 from pathlib import Path
@@ -16,6 +18,8 @@ from streams.runtime.chunk.app import run_chunk_app
 from streams.runtime.chunk.chunk import Chunk, Positions
 from streams.runtime.process import Process
 from streams.runtime.settings import load_settings
+
+DEADLY = b"deadly"
 
 
 def text(raw: bytes | None) -> str | None:
@@ -44,6 +48,8 @@ def main() -> None:
     with Path(path).open("a") as file:
 
         def handle(chunk: Chunk) -> None:
+            if any(record.value == DEADLY for record in chunk.records):
+                os._exit(9)
             line = {
                 "starts": {tp.partition: offset for tp, offset in chunk.starts.items()},
                 "positions": {tp.partition: offset for tp, offset in chunk.positions.items()},

@@ -15,7 +15,6 @@ from functools import partial
 from typing import Any
 
 import hiredis
-import msgspec
 
 from features.store.profile_batch import Gather
 from features.store.redis_client import StoreUnavailable
@@ -40,6 +39,7 @@ from services.scoring.edge.problems import Problem, internal, unavailable
 from services.scoring.edge.protocols import Model, Store, StoreLate
 from services.scoring.edge.publishing.delivery import Delivery
 from services.scoring.edge.publishing.publisher import Publishing
+from streams.contracts.invalid_event import UNREADABLE
 from streams.log.seal import Keys
 from streams.runtime.metrics import STAGE_SECONDS
 
@@ -232,7 +232,7 @@ class Rounds:
                     self._repeat(entry, record)
             except Problem as problem:
                 self._open.give_up(entry, problem)
-            except msgspec.MsgspecError as error:
+            except UNREADABLE as error:
                 self._open.give_up(entry, unreadable(error))
         self._others.give_indexed(indexed)
         self._others.give_remembered(remembered)

@@ -12,6 +12,7 @@ from services.scoring.edge.calls import Answer
 from services.scoring.edge.edge import Edge
 from services.scoring.edge.limits import parse_deadline
 from services.scoring.edge.problems import Problem
+from streams.contracts.invalid_event import UNREADABLE
 from streams.log.trace import parse_traceparent
 
 SCORE, BATCH = "/v1/score", "/v1/score/batch"
@@ -84,7 +85,7 @@ def _items(body: bytes, most: int) -> list[bytes]:
     """
     try:
         items = _batch_decoder.decode(body).transactions
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         reason = "field" if isinstance(error, msgspec.ValidationError) else "not_json"
         raise Problem(
             422, reason, f"a batch is an object with a list of transactions: {error}", "transactions"

@@ -37,17 +37,20 @@ from streams.log.records import (
     HEADER_ENTITIES,
     HEADER_SOURCE_OFFSET,
     encode_entities_of,
+    offset_in,
 )
 from streams.log.source_offsets import SourceOffsets, unseen
 from streams.log.topics import DECISIONS as DECISIONS_TOPIC
 from streams.log.topics import FEATURES, TRANSACTIONS
-from streams.runtime.dead_letters import dead_letter, send_dead_letter
+from streams.runtime.dead_letters import Consumed, consumed, dead_letter, send_dead_letter
 from streams.runtime.kafka.broker_loss import BrokersForgotten, remembering
 from streams.runtime.kafka.clients import (
     AT_FLUSH,
     AcknowledgedProducer,
     DeliveryError,
     flush,
+    headers_of,
+    is_record,
     new_consumer,
     new_producer,
     watermarks,
@@ -61,6 +64,8 @@ from streams.runtime.metrics import (
     observe_many,
 )
 from streams.runtime.settings import Settings
+from streams.runtime.skips import Skips
+from streams.runtime.suspects import GUILTY_AFTER
 
 logger = logging.getLogger(__name__)
 
@@ -99,15 +104,6 @@ class Unassigned(Exception):
     """This replica has had no assignment for too long: Kafka is unavailable, or the consumer is stuck."""
 
 
-class Fetched(NamedTuple):
-    """A consumed message, in the form that ``dead_letter`` takes."""
-
-    topic: str
-    partition: int
-    offset: int
-    value: bytes | None
-
-
 class Taken(NamedTuple):
     """A message, and its rows without the duplicates."""
 
@@ -126,7 +122,7 @@ class Decided(NamedTuple):
 class Refused(NamedTuple):
     """What cannot be decided: a record of `features` that cannot be read, or the transaction of one of its rows."""
 
-    source: Fetched
+    source: Consumed
     error: Exception
 
 
@@ -152,6 +148,9 @@ class StreamScorer:
         self._seen: SourceOffsets[int] = SourceOffsets()
         #: this batch's decisions, each with its time of receipt (ms since 1970), until the broker has acknowledged them
         self._unacknowledged: list[tuple[Decision, int]] = []
+        #: errors that nobody has thought of, by partition and offset on `transactions` of the row that caused them
+        self._failed: Counter[tuple[int, int]] = Counter()
+        self._skips = Skips(settings.run_dir)
         self._done: dict[int, int] = {}
         self._committed_at = 0.0
         self._fetched_at = 0.0
@@ -250,7 +249,7 @@ class StreamScorer:
         good = []
         for message in messages:
             error = message.error()
-            if error is None:
+            if is_record(consumer, message):
                 good.append(message)
                 self._read[message.partition()] = message.offset() + 1
             elif error.fatal() or error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
@@ -277,8 +276,13 @@ class StreamScorer:
             try:
                 batch = decode_batch(message.value(), partition)
             except FeatureBatchError as error:
-                source = Fetched(FEATURES.name, partition, message.offset() or 0, message.value())
-                refused.append(Refused(source, error))
+                refused.append(Refused(consumed(message), error))
+                continue
+            skip = self._skips.of(FEATURES.name, partition).get(message.offset() or 0)
+            if skip is not None:
+                # its transactions are what the books count
+                skipped = InvalidEvent(skip.reason, "", f"set aside by {skip.by}: {skip.why}")
+                refused += [Refused(_transaction_of(batch[i : i + 1]), skipped) for i in range(len(batch))]
                 continue
             rows = unseen(batch, self._seen)
             repeated += len(batch) - (len(rows) if rows else 0)
@@ -339,8 +343,9 @@ class StreamScorer:
         """Decided rows in order, and the rows whose values cause an error, with that error."""
         try:
             return self._decide_together([rows for _, rows in taken]), []
-        except BAD_VALUE as error:
+        except Exception as error:
             if len(taken) == 1 and len(taken[0].rows) == 1:
+                self._check_guilty(taken[0].rows, error)
                 logger.exception("a row cannot be decided and goes to the dead letters")
                 return [], [Refused(_transaction_of(taken[0].rows), error)]
         # bisect: finding one bad row takes a logarithmic number of calls, not one per row
@@ -350,6 +355,17 @@ class StreamScorer:
             decided += done
             undecided += bad
         return decided, undecided
+
+    def _check_guilty(self, row: FeatureBatch, error: Exception) -> None:
+        """Raises: ``error``, unless it is one that an invalid value causes, or the row has caused errors GUILTY_AFTER times."""
+        if isinstance(error, BAD_VALUE):
+            return
+        place = (row.partition, row.columns.offset[0])
+        self._failed[place] += 1
+        if self._failed[place] < GUILTY_AFTER:
+            # whatever it is may pass: a new session decides the row again
+            raise error
+        del self._failed[place]
 
     def _decide_together(self, batches: list[FeatureBatch]) -> list[Decided]:
         """Raises: one of BAD_VALUE when a row's values are invalid."""
@@ -478,19 +494,22 @@ def _count(decided: Sequence[tuple[Decision, int]], now_s: float) -> None:
     observe_many(DECISION_LATENCY, [max(0.0, now_s - received_ms / 1000) for _, received_ms in decided])
 
 
-def _transaction_of(row: FeatureBatch) -> Fetched:
+def _transaction_of(row: FeatureBatch) -> Consumed:
     """The only row's transaction as its record on `transactions`: the books count it there, and a person can mend and send it again."""
     try:
         value = encode(row.transactions()[0])
     except BAD_VALUE:
         value = None
-    return Fetched(TRANSACTIONS.name, row.partition, row.columns.offset[0], value)
+    return Consumed(TRANSACTIONS.name, row.partition, row.columns.offset[0], value)
 
 
 def _refuse(bad: Refused, producer: AcknowledgedProducer) -> None:
     """Send what cannot be decided to the dead letters."""
-    text = mask_card_numbers(f"no decision from its features: {bad.error}".encode()).decode()
-    letter = dead_letter(bad.source, InvalidEvent("poison", "", text), int(time.time() * 1000))
+    error = bad.error
+    if not isinstance(error, InvalidEvent):
+        text = mask_card_numbers(f"no decision from its features: {error}".encode()).decode()
+        error = InvalidEvent("poison", "", text)
+    letter = dead_letter(bad.source, error, int(time.time() * 1000))
     send_dead_letter(producer, letter)
 
 
@@ -533,12 +552,11 @@ def _newest_source(consumer: Consumer, partition: int, start: int, high: int, en
         message = consumer.poll(0.2)
         if message is None:
             continue
-        if message.error() is not None:
+        if not is_record(consumer, message) and message.error().code() != KafkaError._BAD_COMPRESSION:
             raise KafkaException(message.error())
-        headers: dict[str, Any] = dict(message.headers() or [])
-        source = headers.get(HEADER_SOURCE_OFFSET)
+        source = None if message.error() else offset_in(dict(headers_of(message)).get(HEADER_SOURCE_OFFSET))
         if source is not None:
-            newest = max(int(source), newest if newest is not None else -1)
+            newest = max(source, newest if newest is not None else -1)
         if (message.offset() or 0) >= high - 1:
             return newest
     raise TailUnreadable(f"the newest decision on {DECISIONS_TOPIC.name}[{partition}] was not read in time")

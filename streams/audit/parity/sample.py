@@ -13,6 +13,7 @@ from streams.log.feature_batch import FeatureBatchError, FeatureRecord, decode_b
 from streams.log.other_catalogues import Layouts, stored_in
 from streams.log.source_offsets import SourceOffsets, unseen
 from streams.log.topics import ENTITIES, FEATURES, TRANSACTIONS
+from streams.runtime.kafka.clients import headers_of
 from streams.runtime.kafka.log_reader import LogRow, Span, read_span, whole_log
 from streams.runtime.settings import Settings
 
@@ -97,7 +98,7 @@ def _collect(evidence: Evidence, records: list[Any]) -> None:
     rows = []
     for record in records:
         row = LogRow(
-            record.partition(), record.offset(), record.timestamp()[1], record.value(), record.headers()
+            record.partition(), record.offset(), record.timestamp()[1], record.value(), headers_of(record)
         )
         if record.topic() == ENTITIES.name:
             evidence.add_entities(row)

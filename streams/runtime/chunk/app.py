@@ -22,10 +22,14 @@ import faust
 from faust.transport.drivers import aiokafka as driver
 
 from streams.log.topics import Topic
+from streams.runtime.blame import blameless
+from streams.runtime.chunk.aside import Aside
 from streams.runtime.chunk.chunk import Chunk, Positions
 from streams.runtime.chunk.consumer import EXIT_HANDLER_FAILED, ChunkConsumer
 from streams.runtime.chunk.pacing import AT_ONCE, Pacing
+from streams.runtime.dead_letters import DeadLetters
 from streams.runtime.process import Process, quiet_collector
+from streams.runtime.set_aside import set_aside_of
 
 logger = logging.getLogger(__name__)
 
@@ -109,10 +113,12 @@ def _new_app(
         stream_wait_empty=True,
         stream_processing_timeout=600.0,
     )
+    letters = DeadLetters(process.settings.kafka, process.name)
     consumer = type(
         "Consumer",
         (ChunkConsumer,),
         {
+            "aside": Aside(set_aside_of(process.settings, process.name, group, letters)),
             "start_positions": staticmethod(start) if start else None,
             "settle": staticmethod(settle) if settle else None,
             "fetch_min_bytes": fetch_min_bytes,
@@ -139,33 +145,40 @@ def _agent(handle: Callable[[Chunk], Future[None] | None]) -> Callable[[Any], An
                 continue
             started = monotonic()
             what = f"chunk of {len(chunk.records)} records from {chunk.topic}"
+            chunk.begin()
             try:
                 ending = handle(chunk)
-            except Exception:  # the process edge: log, stop, let the supervisor restart
+            except Exception as error:  # the process edge: log, stop, let the supervisor restart
                 logger.exception("%s failed", what)
-                os._exit(EXIT_HANDLER_FAILED)
+                _stop(chunk, error)
+                return
             if ending is None:
                 chunk.finish()
             else:
-                ending.add_done_callback(partial(_ended, what, chunk.finish, loop))
+                ending.add_done_callback(partial(_ended, what, chunk, loop))
             if monotonic() - started > 5:
                 logger.warning("a chunk of %d records took %.1f s", len(chunk.records), monotonic() - started)
 
     return consume
 
 
-def _ended(
-    what: str, finish: Callable[[], None], loop: asyncio.AbstractEventLoop, ending: Future[None]
-) -> None:
+def _stop(chunk: Chunk, error: BaseException) -> None:
+    """End the process: the next one handles the chunk again, and blames its records if they may be to blame."""
+    if blameless(error):
+        chunk.forgive()
+    os._exit(EXIT_HANDLER_FAILED)
+
+
+def _ended(what: str, chunk: Chunk, loop: asyncio.AbstractEventLoop, ending: Future[None]) -> None:
     """Finish a chunk when its Future is done; runs in the thread that completed the Future."""
     error = ending.exception()
     if error is not None:  # the process edge, as above
         logger.error("%s failed to commit", what, exc_info=error)
-        os._exit(EXIT_HANDLER_FAILED)
+        _stop(chunk, error)
         return
     with contextlib.suppress(RuntimeError):
         # the loop is closed: the process ends, and the next owner of the partitions starts from the state
-        loop.call_soon_threadsafe(finish)
+        loop.call_soon_threadsafe(chunk.finish)
 
 
 def _alone(

@@ -22,6 +22,10 @@ class Chunk:
     positions: dict[TP, int] = field(default_factory=dict)
     #: per partition the offset at which this fetch started: the end of the previous chunk, or the session's first offset
     starts: dict[TP, int] = field(default_factory=dict)
+    #: tells the consumer that the chunk is being handled from now on
+    begin: Callable[[], None] = lambda: None
+    #: tells the consumer that what ends the process now is not the fault of the chunk's records
+    forgive: Callable[[], None] = lambda: None
     #: tells the consumer that the chunk is finished; Faust's own acknowledgement also comes for chunks that it skipped
     finish: Callable[[], None] = lambda: None
     #: the consumer's session that fetched it, and whether that session is still the current one

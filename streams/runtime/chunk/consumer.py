@@ -11,12 +11,15 @@ from time import monotonic
 from typing import Any
 
 import aiokafka
+from aiokafka.consumer import fetcher
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from streams.runtime.chunk.aside import Aside, Piece
+from streams.runtime.chunk.batches import BoundedRecords
 from streams.runtime.chunk.chunk import Chunk, Positions
 from streams.runtime.chunk.fetched_record import use_fetched_records
 from streams.runtime.chunk.pacing import AT_ONCE, BUSY_FETCH_BYTES, BUSY_GAP_S, Pacing
@@ -44,6 +47,8 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf = self.app.conf
+        # the fetcher takes the class from its module; without that, one batch can end every fetch, or the memory
+        fetcher.MemoryRecords = BoundedRecords
         self._assignor = RangePartitionAssignor
         use_fetched_records()
         return aiokafka.AIOKafkaConsumer(
@@ -86,6 +91,7 @@ class ChunkConsumer(driver.Consumer):
     """Yields one message per fetch and topic, and commits finished chunks."""
 
     #: set by ``run_chunk_app`` on the subclass it makes
+    aside: Aside
     start_positions: Callable[[list[tuple[str, int]]], Positions] | None = None
     settle: Callable[[], None] | None = None
     fetch_min_bytes: int = 1
@@ -136,10 +142,19 @@ class ChunkConsumer(driver.Consumer):
             if self.pacing.at_broker:
                 self._pace_at_broker(gap_s)
             for chunk in self._due(self._chunks(records or {}, active), now):
-                if await self._take_room(fetcher, chunk):
-                    await self.callback(self._message(chunk))
+                await self._hand_on(fetcher, chunk)
             if records and 0 < self.sample_above < sum(map(len, records.values())):
                 await self._skip_to_end(records)
+
+    async def _hand_on(self, fetcher: Any, chunk: Chunk) -> None:
+        """Hand a chunk on, without what is set aside; in pieces where one of its records may have ended a worker."""
+        pieces = [Piece(chunk, alone=False)]
+        if self.aside.concerns(chunk):
+            # in another thread: it waits until the broker has the dead letters
+            pieces = await asyncio.get_running_loop().run_in_executor(None, self.aside.pieces, chunk)
+        for piece in pieces:
+            if await self._take_room(fetcher, piece.chunk, CHUNKS_AT_ONCE if piece.alone else 1):
+                await self.callback(self._message(piece.chunk))
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         async with self._fetching:
@@ -198,17 +213,22 @@ class ChunkConsumer(driver.Consumer):
             return 1.0
         return max(0.001, min(1.0, *(self._held_until[topic] - monotonic() for topic in self._held)))
 
-    async def _take_room(self, fetcher: Any, chunk: Chunk) -> bool:
-        """Wait for a permit. Returns False, with no permit taken, if the chunk must not be handed on any more."""
+    async def _take_room(self, fetcher: Any, chunk: Chunk, permits: int) -> bool:
+        """Wait for permits. Returns False, with none taken, if the chunk must not be handed on any more."""
+        room, taken = self._room, 0
         while not (self.should_stop or fetcher.should_stop) and chunk.current():
-            room = self._room
             try:
                 await asyncio.wait_for(room.acquire(), timeout=1.0)
             except TimeoutError:
                 continue
-            if chunk.current():
-                chunk.finish = partial(self._finished, chunk.session, chunk.positions, room)
+            taken += 1
+            if taken == permits and chunk.current():
+                # none of them may refer to the chunk: a cycle would keep its records until garbage collection
+                chunk.begin = partial(self.aside.begin, _beginning(chunk), chunk.positions)
+                chunk.forgive = partial(self.aside.forgive, chunk.positions)
+                chunk.finish = partial(self._finished, chunk.session, chunk.positions, room, permits)
                 return True
+        for _ in range(taken):
             room.release()
         return False
 
@@ -232,24 +252,29 @@ class ChunkConsumer(driver.Consumer):
         return list(by_topic.values())
 
     def _new_chunk(self, topic: str) -> Chunk:
-        # ``current`` and ``finish`` must not refer to the chunk: a cycle would keep its records until garbage collection
+        # must not refer to the chunk either
         return Chunk(topic, [], session=self._session, current=partial(self._is_current, self._session))
 
     def _is_current(self, session: int) -> bool:
         return session == self._session
 
     def _message(self, chunk: Chunk) -> ConsumerMessage:
-        first = chunk.records[0]
-        tp = next(iter(chunk.positions))
+        # all its records may be set aside
+        first = chunk.records[0] if chunk.records else None
+        tp, at_s = next(iter(chunk.positions)), first.timestamp / 1000 if first is not None else 0.0
         return ConsumerMessage(
-            chunk.topic, tp.partition, first.offset, first.timestamp / 1000, 0, [],
+            chunk.topic, tp.partition, chunk.starts[tp], at_s, 0, [],
             None, chunk, None, 0, 0, tp, generation_id=self.app.consumer_generation_id,
         )  # fmt: skip
 
-    def _finished(self, session: int, positions: Mapping[TP, int], room: asyncio.Semaphore) -> None:
+    def _finished(
+        self, session: int, positions: Mapping[TP, int], room: asyncio.Semaphore, permits: int
+    ) -> None:
+        self.aside.finish(positions)
         if session == self._session:
             self._handled.update(positions)
-        room.release()
+        for _ in range(permits):
+            room.release()
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Commit the positions of handled chunks that are not committed yet."""
@@ -290,6 +315,7 @@ class ChunkConsumer(driver.Consumer):
         self._session += 1
         self.stop_flow()
         async with self._fetching:
+            self.aside.assigned(list(self.assignment()))
             await self.seek_to_committed()
             places = await self._seek_to_state()
             self._begin(places)
@@ -324,3 +350,10 @@ class ChunkConsumer(driver.Consumer):
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Faust's per-record livelock detector does not apply to chunks; lag is a metric."""
+
+
+def _beginning(chunk: Chunk) -> Mapping[TP, int]:
+    """Where a chunk's records begin: in a piece of one partition with its first record, as the log may have gaps before it."""
+    if len(chunk.positions) > 1 or not chunk.records:
+        return chunk.starts
+    return dict.fromkeys(chunk.positions, chunk.records[0].offset)

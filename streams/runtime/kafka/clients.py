@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from streams.contracts.invalid_event import InvalidEvent
 from streams.runtime.log_throttle import Repeats
+from streams.runtime.passed_over import pass_over
 
 logger = logging.getLogger(__name__)
 #: a wait for the broker is logged after this time, then after twice as long each time, at most every half minute
@@ -22,8 +25,24 @@ _librdkafka.addFilter(lambda record: "enable.gapless.guarantee" not in record.ge
 _librdkafka.addFilter(Repeats(of=(_librdkafka.name,)))
 
 
+#: what the broker or the client says of a record that it will never take
+OF_THE_RECORD = (
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.INVALID_MSG,
+    KafkaError.INVALID_MSG_SIZE,
+    KafkaError.INVALID_RECORD,
+)
+
+
 class DeliveryError(Exception):
-    """The broker did not acknowledge in time; the records may or may not be in the log."""
+    """The broker did not acknowledge in time; the records may or may not be in the log.
+
+    ``of_the_record``: it never will, because of what one of them is.
+    """
+
+    def __init__(self, text: str, *, of_the_record: bool = False) -> None:
+        super().__init__(text)
+        self.of_the_record = of_the_record
 
 
 class AcknowledgedProducer(Producer):
@@ -31,6 +50,7 @@ class AcknowledgedProducer(Producer):
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.failures: list[str] = []
+        self.refused_a_record = False
         self.bootstrap = str(config["bootstrap.servers"])
         # only failures call back: a Python call per record would cost as much as producing the record
         super().__init__({**config, "delivery.report.only.error": True, "on_delivery": self._failed})
@@ -65,13 +85,16 @@ class AcknowledgedProducer(Producer):
         # raised outside the handler: chaining to an object that is not an exception is undefined
         self.failures.clear()
         raise DeliveryError(
-            "the producer failed fatally; records that were not acknowledged may be missing from the log"
+            "the producer failed fatally; records that were not acknowledged may be missing from the log",
+            of_the_record=self.refused_a_record,
         )
 
     def _failed(self, error: Any, message: Any) -> None:
         if error is not None and not self.failures:
             # records queued behind a failed one must not overtake it: readers drop offsets older than the newest
             self.purge(in_queue=True, in_flight=False, blocking=False)
+        if error is not None and error.code() in OF_THE_RECORD:
+            self.refused_a_record = True
         if error is not None and len(self.failures) < 10:
             self.failures.append(f"{message.topic()}[{message.partition()}]: {error.str()}")
 
@@ -136,6 +159,29 @@ def new_consumer(bootstrap: str, group: str, **overrides: Any) -> Consumer:
     )
 
 
+def is_record(consumer: Consumer, message: Message) -> bool:
+    """Whether a message is a record, and not an error. A batch that cannot be decompressed, or only to more than librdkafka takes,
+    is stepped over record by record: without that the consumer would ask for it again and again.
+    """
+    error = message.error()
+    if error is None:
+        return True
+    if error.code() == KafkaError._BAD_COMPRESSION:
+        pass_over(message, InvalidEvent("unreadable_batch", "", error.str()))
+        # a partition that was taken away meanwhile is its next owner's business
+        with contextlib.suppress(KafkaException):
+            consumer.seek(TopicPartition(message.topic(), message.partition(), message.offset() + 1))
+    return False
+
+
+def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
+    """The headers of a record; none if a name among them is not UTF-8, as for the chunk workers (``chunk.batches``)."""
+    try:
+        return message.headers() or []
+    except UnicodeDecodeError:
+        return []
+
+
 #: errors for a topic created or moved a moment ago; librdkafka does not mark them as retriable here
 NO_LEADER_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 
@@ -168,7 +214,8 @@ def flush(producer: Producer, timeout_s: float) -> None:
     if failures:
         said = "; ".join(failures)
         failures.clear()
-        raise DeliveryError(f"records were not delivered: {said}")
+        of_the_record = getattr(producer, "refused_a_record", False)
+        raise DeliveryError(f"records were not delivered: {said}", of_the_record=of_the_record)
     if left:
         raise DeliveryError(f"{left} records were not acknowledged within {timeout_s:g} s")
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from streams.runtime.kafka.clients import NO_LEADER_YET, new_consumer
+from streams.runtime.kafka.clients import NO_LEADER_YET, is_record, new_consumer
 
 #: offset by partition, by topic
 Span = dict[str, dict[int, int]]
@@ -27,7 +27,7 @@ class LogRow(NamedTuple):
     offset: int
     timestamp: int
     value: bytes | None
-    headers: list[tuple[str, bytes]] | None
+    headers: list[tuple[str, bytes | None]] | None
 
 
 class LedgerUnreachable(Exception):
@@ -120,7 +120,7 @@ def read_span(
         while left:
             # a request for more records than there are would wait for more
             behind = sum(last - reached[place] for place, last in left.items())
-            wanted = _wanted(consumer.consume(min(BATCH, behind), timeout=0.2), left, reached)
+            wanted = _wanted(consumer, consumer.consume(min(BATCH, behind), timeout=0.2), left, reached)
             if wanted:
                 handle(wanted)
                 count += len(wanted)
@@ -135,7 +135,10 @@ def read_span(
 
 
 def _wanted(
-    batch: list[Any], left: dict[tuple[str, int], int], reached: dict[tuple[str, int], int]
+    consumer: Consumer,
+    batch: list[Any],
+    left: dict[tuple[str, int], int],
+    reached: dict[tuple[str, int], int],
 ) -> list[Any]:
     """The records before the ends in ``left``; updates ``reached``, the next offset of each partition."""
     wanted = []
@@ -144,11 +147,13 @@ def _wanted(
         last = left.get(place)
         if last is None:
             continue
-        error, offset = record.error(), record.offset()
-        if error is None:
+        offset = record.offset()
+        if is_record(consumer, record):
             reached[place] = offset + 1
             if offset < last:
                 wanted.append(record)
-        elif error.code() == KafkaError._PARTITION_EOF:
+        elif record.error().code() == KafkaError._PARTITION_EOF:
             reached[place] = offset
+        elif record.error().code() == KafkaError._BAD_COMPRESSION:
+            reached[place] = offset + 1
     return wanted

@@ -50,6 +50,7 @@ def test_the_labels_that_rules_group_by_exist() -> None:
     labels = {
         "tollgate_consumer_lag": {"group", "topic"},
         "tollgate_dead_letters_total": {"topic", "reason"},
+        "tollgate_records_set_aside_total": {"topic", "reason"},
         "tollgate_retraining_requests_total": {"reason"},
         "tollgate_bundle_refused_total": {"reason"},
         "tollgate_rule_errors_total": {"rule"},
@@ -59,6 +60,7 @@ def test_the_labels_that_rules_group_by_exist() -> None:
     metrics = {
         "tollgate_consumer_lag": streams.runtime.metrics.CONSUMER_LAG,
         "tollgate_dead_letters_total": streams.runtime.metrics.DEAD_LETTERS_TOTAL,
+        "tollgate_records_set_aside_total": streams.runtime.metrics.SET_ASIDE,
         "tollgate_retraining_requests_total": streams.runtime.metrics.RETRAINING_REQUESTS,
         "tollgate_bundle_refused_total": streams.runtime.metrics.BUNDLE_REFUSED,
         "tollgate_rule_errors_total": streams.runtime.metrics.RULE_ERRORS,

@@ -19,6 +19,7 @@ from streams.runtime.chunk import app as chunks
 from streams.runtime.chunk import consumer as consumers
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.chunk.consumer import CHUNKS_AT_ONCE
+from streams.runtime.chunk.fetched_record import FetchedRecord
 from streams.runtime.chunk.pacing import Pacing
 from streams.runtime.settings import Settings
 
@@ -48,7 +49,7 @@ class Thread:
             await asyncio.sleep(0.001)
             return {}
         self.position = left[0] + 1
-        record = SimpleNamespace(offset=left[0], timestamp=0)
+        record = FetchedRecord(ZERO.topic, ZERO.partition, left[0], 0, None, b"v", [])
         if self.hold is not None:
             await self.hold.wait()
         self.events.append("fetched")

@@ -392,7 +392,7 @@ def test_a_misplaced_label_is_sent_on_and_joined_only_where_it_belongs():
     assert (sent.partition, sent.value, sent.key) == (0, misplaced.value, CARDS[0].encode())
     appended_ms = seal_appended_ms(KEYS.newest(), misplaced.value, START_MS + 7)
     assert dict(sent.headers) == {
-        "trace": b"t", "tollgate-forwarded-from": b"1:7", "tollgate-appended-ms": appended_ms,
+        "tollgate-forwarded-from": b"1:7", "tollgate-appended-ms": appended_ms,
     }  # fmt: skip
     world.handle(sent)
     assert len(world.outcomes()) == 1

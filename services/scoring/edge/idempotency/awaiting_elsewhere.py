@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-import msgspec
-
 from services.scoring.decision.deadline import POLL_EVERY_S
 from services.scoring.edge.entries import Entry
 from services.scoring.edge.idempotency.claims import EdgeRecord
@@ -20,6 +18,7 @@ from services.scoring.edge.idempotency.lookup import (
     unreadable,
 )
 from services.scoring.edge.problems import Problem, unavailable
+from streams.contracts.invalid_event import UNREADABLE
 
 #: maximum ids of one lookup, so that it does not delay other requests to the store
 MAX_A_LOOK = 256
@@ -74,7 +73,7 @@ class AwaitingElsewhere:
                 entry.check_same_as_decided(indexed)
             except Problem as problem:
                 self._open.give_up(entry, problem)
-            except msgspec.MsgspecError as error:
+            except UNREADABLE as error:
                 self._open.give_up(entry, unreadable(error))
             else:
                 self._open.release(entry)

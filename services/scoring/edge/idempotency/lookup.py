@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import hiredis
-import msgspec
 
 from features.store.redis_client import Command, StoreUnavailable
 from services.scoring.edge.idempotency.claims import decode_record, edge_key, edge_page_key
 from services.scoring.edge.problems import Problem, unavailable
 from services.scoring.edge.protocols import LOOKUP_WITHIN_S, Store
+from streams.contracts.invalid_event import UNREADABLE
 from streams.log.decision_index import (
     IndexedDecision,
     PageError,
@@ -67,7 +67,7 @@ async def find_decisions(store: Store, identities: Sequence[str]) -> list[bytes 
         out.append(None)
         try:
             record = decode_record(raw) if raw else None
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             out[i] = unreadable(error)
             continue
         if record is not None and record.header is None:

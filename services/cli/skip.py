@@ -1,0 +1,74 @@
+"""``tollgate skip``: tell the workers to set one record aside, and go on behind it."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import msgspec
+
+from infra.stack.standing import positions
+from services.cli.options import home_option, json_option
+from streams.log import topics
+from streams.runtime.kafka.log_reader import whole_log
+from streams.runtime.settings import Settings, load_settings
+from streams.runtime.skips import Skip, Skips
+
+#: topics whose readers set records aside
+TOPICS = (
+    topics.TRANSACTIONS, topics.LABELS, topics.FEATURES, topics.ENTITIES, topics.DECISIONS, topics.OUTCOMES, topics.RETRAINING,
+    topics.ROLLOUT_REQUESTS,
+)  # fmt: skip
+
+
+class SkipRefused(Exception):
+    """There is no such record, or every group that reads it is past it."""
+
+    exit_code = 2
+
+
+@click.command()
+@click.argument("topic", type=click.Choice([topic.name for topic in TOPICS]))
+@click.argument("partition", type=click.IntRange(min=0))
+@click.argument("offset", type=click.IntRange(min=0))
+@click.option("--why", required=True, help="Why the record is skipped; stands in its dead letter.")
+@click.option("--by", default=getpass.getuser, help="Who skips it.  [default: you]")
+@home_option
+@json_option
+def skip(home: Path, topic: str, partition: int, offset: int, why: str, by: str, as_json: bool) -> None:
+    """Set aside the record at OFFSET, which stops its worker: it becomes a dead letter, and the worker goes on behind it.
+
+    A record that has ended its worker three times is set aside without this command. Exit code 2: there is no such record, or
+    its readers are past it.
+    """
+    settings = load_settings(home)
+    _check(settings, topic, partition, offset)
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    wanted = Skip(topic, partition, offset, why, by, now)
+    Skips(settings.run_dir).add(wanted)
+    if as_json:
+        click.echo(json.dumps(msgspec.to_builtins(wanted)))
+    else:
+        click.echo(
+            f"{topic}/{partition}/{offset} is set aside when its worker meets it: a running one at once, one that restarts at its "
+            "next start. `tollgate dead-letters list --reason skipped` shows it then."
+        )
+
+
+def _check(settings: Settings, topic: str, partition: int, offset: int) -> None:
+    """Raises: SkipRefused; LedgerUnreachable, the broker does not answer."""
+    first, end = whole_log(settings.kafka, [topic])
+    if partition not in end[topic]:
+        raise SkipRefused(f"{topic} has partitions 0 to {len(end[topic]) - 1}, not {partition}")
+    low, high = first[topic][partition], end[topic][partition]
+    if not low <= offset < high:
+        raise SkipRefused(f"{topic}[{partition}] has records from {low} to {high - 1}, not {offset}")
+    reading = {
+        g: at.position for (g, t, p), at in positions(settings).items() if (t, p) == (topic, partition)
+    }
+    if reading and min(reading.values()) > offset:
+        past = ", ".join(f"{group} is at {position}" for group, position in sorted(reading.items()))
+        raise SkipRefused(f"{topic}/{partition}/{offset} is behind its readers: {past}")
