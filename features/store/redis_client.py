@@ -12,9 +12,10 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import urlparse
 
 import hiredis
+
+from features.store.redis_address import RedisAddress
 
 logger = logging.getLogger(__name__)
 
@@ -134,9 +135,8 @@ class RespClient:
     """One connection, opened on first use and again after an error. Not thread-safe."""
 
     def __init__(self, address: str, timeout_s: float = 5.0) -> None:
-        """``address``: ``unix:///path`` or ``redis://host:port``; ``timeout_s`` bounds every read and write."""
-        self._url = urlparse(address)
-        self._address = address
+        """``address``: as in ``RedisAddress``; ``timeout_s`` bounds every read and write."""
+        self._address = RedisAddress.of(address)
         self._timeout_s = timeout_s
         self._socket: socket.socket | None = None
         self._reader = hiredis.Reader()
@@ -171,7 +171,15 @@ class RespClient:
         self._socket = None
 
     def _exchange(self, commands: Sequence[Command]) -> list[Any]:
-        connection = self._socket or self._connect()
+        if self._socket is None:
+            self._socket = self._connect()
+            if self._address.greeting:
+                refused = next(
+                    (r for r in self._exchange(self._address.greeting) if isinstance(r, Exception)), None
+                )
+                if refused is not None:
+                    raise ConnectionRefusedError(str(refused))
+        connection = self._socket
         connection.sendall(pack(commands))
         replies: list[Any] = []
         wanted = replies_to(commands)
@@ -188,15 +196,12 @@ class RespClient:
         return replies
 
     def _connect(self) -> socket.socket:
-        if self._url.scheme == "unix":
+        self._reader = hiredis.Reader()
+        if self._address.path:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             connection.settimeout(self._timeout_s)
-            connection.connect(self._url.path)
+            connection.connect(self._address.path)
         else:
-            connection = socket.create_connection(
-                (self._url.hostname, self._url.port or 6379), self._timeout_s
-            )
+            connection = socket.create_connection((self._address.host, self._address.port), self._timeout_s)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._reader = hiredis.Reader()
-        self._socket = connection
         return connection

@@ -7,6 +7,7 @@ from infra.stack.errors import StackError, StackUsageError
 from infra.stack.lifecycle import check_room, existing, is_running, start, stop
 from infra.stack.ports import free_port_base, settings_for
 from infra.stack.status import processes, report
+from infra.stack.turn import turn_to_start
 
 __all__ = [
     "StackError",
@@ -20,4 +21,5 @@ __all__ = [
     "settings_for",
     "start",
     "stop",
+    "turn_to_start",
 ]

@@ -72,7 +72,7 @@ def prepare(settings: Settings, tools: Tools) -> None:
     if (data_dir(settings) / "meta.properties").exists():
         return
     command = [
-        *_java(tools, heap_mb=128),
+        *_java(settings, tools, heap_mb=128),
         # it runs for a second: optimising its code takes longer than it saves
         "-XX:TieredStopAtLevel=1",
         "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(path), "--ignore-formatted",
@@ -89,10 +89,11 @@ def prepare(settings: Settings, tools: Tools) -> None:
 def command(settings: Settings, tools: Tools) -> list[str]:
     """The broker, started once its disk has free space (infra.disk): on a full disk it would exit again and again."""
     waits = [str(tools.python), "-m", "infra.disk", str(settings.root)]
-    return [*waits, *_java(tools, heap_mb=HEAP_MB), "kafka.Kafka", str(properties_file(settings))]
+    java = _java(settings, tools, heap_mb=HEAP_MB)
+    return [*waits, *java, "kafka.Kafka", str(properties_file(settings))]
 
 
-def _java(tools: Tools, *, heap_mb: int) -> list[str]:
+def _java(settings: Settings, tools: Tools, *, heap_mb: int) -> list[str]:
     if tools.java is None or tools.kafka_jars is None:
         raise StackError("Kafka needs Java 17 and its jars: run `make setup`, or start with --embedded")
     return [
@@ -105,6 +106,9 @@ def _java(tools: Tools, *, heap_mb: int) -> list[str]:
         "-XX:ParallelGCThreads=1",
         f"-Xmn{heap_mb // 2}m",
         "-Djava.awt.headless=true",
+        # lz4's library is unpacked there, and figures for jps would be written to the system's temporary folder
+        f"-Djava.io.tmpdir={settings.temp_dir / 'tmp'}",
+        "-XX:-UsePerfData",
         f"-Dlog4j2.configurationFile={LOG4J}",
         "-cp",
         f"{tools.kafka_jars}/*",

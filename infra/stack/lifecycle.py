@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from infra.disk import START_FREE_MB, shortages, written_to
 from infra.stack import kafka, monitoring, redis
 from infra.stack.errors import NotReady, StackError, StackUsageError
 from infra.stack.ports import answers, busy, port_of
+from infra.stack.private import private_files, private_folder
 from infra.stack.programs import BESIDE, FOUNDATION, HOT_PATH, Program, named, programs
 from infra.stack.status import answering, report
 from infra.stack.supervisor import Supervisor, launch, marked, out_tail, socket_file
@@ -75,9 +77,12 @@ def start(
     fresh = supervisor.pid() is None
     try:
         if fresh:
-            _prepare(settings, tools, chosen, progress)
-            settings.save()
-            launch(settings, tools, table)
+            with private_files():
+                settings = _prepare(settings, tools, chosen, progress)
+                settings.save()
+                launch(settings, tools, table)
+        else:
+            settings = redis.with_password(settings)
         settings = _start_foundation(settings, supervisor, chosen, deadline, progress)
         _start_stage(supervisor, chosen, HOT_PATH, progress)
         if only is not None:
@@ -115,16 +120,14 @@ def stop(settings: Settings, *, purge: bool = False, progress: Progress = silent
     socket_file(settings).unlink(missing_ok=True)
     for path in settings.run_dir.glob("*.pid"):
         path.unlink(missing_ok=True)
-    shutil.rmtree(settings.ray_dir, ignore_errors=True)
-    if redis.socket_dir(settings.root) != settings.run_dir:
-        shutil.rmtree(redis.socket_dir(settings.root), ignore_errors=True)
+    shutil.rmtree(settings.temp_dir, ignore_errors=True)
     if purge:
         _purge(settings.root)
     return ended
 
 
 def choose_form(settings: Settings, tools: Tools, progress: Progress = silent) -> Settings:
-    """The settings with ``embedded`` set if Kafka cannot run here, and with the path of Redis' socket."""
+    """The settings with ``embedded`` set if Kafka cannot run here, and with the places of temporary files and of Redis' socket."""
     embedded = settings.embedded or not tools.real_kafka
     if embedded:
         missing = f"Java {MIN_JAVA} is missing" if tools.java is None else "Kafka's jars are missing"
@@ -133,8 +136,10 @@ def choose_form(settings: Settings, tools: Tools, progress: Progress = silent) -
             f"embedded mode{why}: librdkafka's mock cluster in place of Kafka; nothing on topics is durable, "
             "and all records are lost when it stops"
         )
-    socket = str(redis.socket_dir(settings.root) / "redis.sock")
-    return msgspec.structs.replace(settings, embedded=embedded, redis_socket=socket)
+    settings = msgspec.structs.replace(
+        settings, embedded=embedded, temp=settings.temp or tempfile.gettempdir()
+    )
+    return msgspec.structs.replace(settings, redis_socket=str(settings.socket_dir / "redis.sock"))
 
 
 def existing(home: Path) -> Settings | None:
@@ -155,8 +160,8 @@ def check_room(home: Path) -> None:
         )
 
 
-def _prepare(settings: Settings, tools: Tools, chosen: Sequence[Program], progress: Progress) -> None:
-    """Create folders and configuration files; refuse to start on ports that are taken."""
+def _prepare(settings: Settings, tools: Tools, chosen: Sequence[Program], progress: Progress) -> Settings:
+    """Create folders and configuration files; refuse to start on ports that are taken. Returns the settings with Redis' password."""
     leftovers = marked(settings)
     if leftovers:
         progress(f"{len(leftovers)} processes of an earlier run are still running: stopping them")
@@ -166,25 +171,31 @@ def _prepare(settings: Settings, tools: Tools, chosen: Sequence[Program], progre
         raise StackError("; ".join(taken) + ": stop it, or choose other ports with --port-base")
     check_room(settings.root)
     _forget_a_lost_log(settings, progress)
+    # what an earlier run left there is worthless
+    shutil.rmtree(settings.temp_dir, ignore_errors=True)
     for folder in (
         settings.root,
+        settings.temp_dir,
+        settings.temp_dir / "tmp",
+        settings.keys_dir,
         settings.run_dir,
         settings.log_dir,
         settings.bundles_dir,
         settings.archive_dir,
     ):
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
     (settings.root / "mlflow" / "artifacts").mkdir(parents=True, exist_ok=True)
-    settings.keys_dir.mkdir(mode=0o700, exist_ok=True)
     ensure_keys(settings.edge_keys_path)
     for path in settings.run_dir.glob("*.pid"):
         path.unlink()
+    settings = redis.with_password(settings)
     redis.prepare(settings)
     monitoring.prepare(settings)
     if not settings.embedded and any(program.name == "kafka" for program in chosen):
         progress("preparing Kafka's data folder")
         kafka.prepare(settings, tools)
     (settings.run_dir / KAFKA_ADDRESS_FILE).unlink(missing_ok=True)
+    return settings
 
 
 def _forget_a_lost_log(settings: Settings, progress: Progress) -> None:

@@ -12,7 +12,8 @@ from infra.stack.errors import StackUsageError
 from streams.runtime.settings import METRICS_PORTS, Settings
 
 KAFKA, CONTROLLER, REDIS, HTTP, PROMETHEUS, ALERTMANAGER, MLFLOW, ONCALL = range(8)
-#: offsets 9 to 39 are for Ray (gcs, dashboard, HAProxy), 40 and above serve metrics
+#: offsets 9 to 39 are for Ray (``services.scoring.ray.environment``), 40 and above serve metrics
+RAY = range(10, 35)
 BLOCK = max(METRICS_PORTS.values()) + 1
 #: the kernel assigns ports from here on to outgoing connections
 EPHEMERAL = 32768
@@ -90,7 +91,11 @@ def owner(port: int) -> str:
 
 def busy(port_base: int) -> list[str]:
     """One text for each port of the block that is taken: port, purpose, owner."""
-    wanted = {**SERVED, **{f"metrics of {name}": offset for name, offset in METRICS_PORTS.items()}}
+    wanted = {
+        **SERVED,
+        **{f"Ray, {offset}": offset for offset in RAY},
+        **{f"metrics of {name}": offset for name, offset in METRICS_PORTS.items()},
+    }
     return [
         f"port {port_base + offset} ({what}) is taken by {owner(port_base + offset)}"
         for what, offset in wanted.items()

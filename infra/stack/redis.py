@@ -1,26 +1,23 @@
-"""Redis' configuration: append-only file synced each second, no snapshots, a unix socket and loopback TCP."""
+"""Redis' configuration: append-only file synced each second, no snapshots, a unix socket and loopback TCP, a password."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
 
 from infra.stack.ports import port_of
+from infra.stack.private import secret
 from streams.runtime.settings import Settings
 
-#: the path of a unix socket has at most 107 bytes
-_LONGEST = 100
+PASSWORD_FILE = "redis.password"
 
 
-def socket_dir(home: Path) -> Path:
-    """Folder for unix sockets: the stack's run folder, or if its path is too long, a temporary folder of this user."""
-    run = home / "run"
-    if len(os.fsencode(run)) + len("/supervisor.sock") <= _LONGEST:
-        return run
-    digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"tollgate-{os.getuid()}-{digest}"
+def with_password(settings: Settings) -> Settings:
+    """The settings with the stack's own password in Redis' address; it is created if it is absent."""
+    password = secret(settings.keys_dir / PASSWORD_FILE)
+    return msgspec.structs.replace(settings, redis=f"redis://:{password}@127.0.0.1:{port_of(settings.redis)}")
 
 
 def config(settings: Settings) -> str:
@@ -30,6 +27,7 @@ def config(settings: Settings) -> str:
         "port": port_of(settings.redis),
         "unixsocket": settings.redis_socket,
         "unixsocketperm": "700",
+        "requirepass": urlsplit(settings.redis).password or '""',
         "protected-mode": "yes",
         "daemonize": "no",
         "dir": f'"{data_dir(settings)}"',

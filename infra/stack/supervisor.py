@@ -21,8 +21,8 @@ import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
 from infra.stack.errors import StackError
+from infra.stack.private import UMASK, private_folder
 from infra.stack.programs import Program
-from infra.stack.redis import socket_dir
 from infra.stack.tools import CHECKOUT, Tools
 from streams.runtime.settings import Settings
 
@@ -84,7 +84,7 @@ class Supervisor:
 
 
 def socket_file(settings: Settings) -> Path:
-    return socket_dir(settings.root) / "supervisor.sock"
+    return settings.socket_dir / "supervisor.sock"
 
 
 def config_file(settings: Settings) -> Path:
@@ -108,8 +108,16 @@ def configuration(settings: Settings, table: Iterable[Program]) -> str:
                 "pidfile": settings.run_dir / "supervisord.pid",
                 "directory": CHECKOUT,
                 "identifier": "tollgate",
+                # supervisord sets its own umask, by default 022
+                "umask": f"{UMASK:03o}",
                 "strip_ansi": "true",
-                "environment": _pairs(((MARK, settings.home),)),
+                "environment": _pairs(
+                    (
+                        (MARK, settings.home),
+                        # temporary files go when the stack goes
+                        ("TMPDIR", str(settings.temp_dir / "tmp")),
+                    )
+                ),
             },
         ),
         _section("unix_http_server", {"file": socket_file(settings), "chmod": "0700"}),
@@ -161,12 +169,8 @@ def launch(settings: Settings, tools: Tools, table: Iterable[Program], timeout_s
     Raises:
         StackError: it exited or did not answer in time.
     """
-    sockets = socket_dir(settings.root)
-    sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for folder in (settings.run_dir, settings.log_dir):
-        folder.mkdir(parents=True, exist_ok=True)
-    if sockets.stat().st_uid != os.getuid():
-        raise StackError(f"{sockets} belongs to another user: remove it, or use another --home")
+    for folder in (settings.socket_dir, settings.run_dir, settings.log_dir):
+        private_folder(folder)
     socket_file(settings).unlink(missing_ok=True)
     log_file(settings).unlink(missing_ok=True)
     config_file(settings).write_text(configuration(settings, table))

@@ -144,7 +144,6 @@ def publish(
                 file.write(raw)
                 file.flush()
                 os.fsync(file.fileno())
-        folder.chmod(0o755)
         _sync_folder(folder)
         _rename(folder, target)
         _sync_folder(target.parent)

@@ -151,6 +151,8 @@ def exit_code(error: BaseException) -> int | None:
 
 def run(args: list[str]) -> int:
     """Run one command and return its exit code; never raises."""
+    # what a command writes holds payments or keys: it is for this user alone
+    os.umask(0o077)
     state: dict[str, Any] = {}
     try:
         result = cli.main(args=args, prog_name="tollgate", standalone_mode=False, obj=state)

@@ -62,19 +62,20 @@ def up(home: Path, port_base: int | None, wait_s: float, embedded: bool, no_mode
         click.echo(f"[{time.monotonic() - began:5.1f} s] {text}", err=True)
 
     interrupted = _interrupts()
-    settings = _settings(home, port_base, embedded)
-    was_running = stack.is_running(settings)
-    if was_running:
-        progress(f"a stack is already running in {home}")
-    if no_model or any(settings.bundles_dir.glob("*/*")):
-        settings = stack.start(settings, wait_s=wait_s, progress=progress)
-    else:
-        settings = _with_first_model(settings, wait_s, progress)
-    if interrupted.is_set():
-        # a library's callback swallowed the exception
-        if not was_running:
-            stack.stop(settings, progress=progress)
-        raise KeyboardInterrupt
+    with stack.turn_to_start(home, wait_s, progress):
+        settings = _settings(home, port_base, embedded)
+        was_running = stack.is_running(settings)
+        if was_running:
+            progress(f"a stack is already running in {home}")
+        if no_model or any(settings.bundles_dir.glob("*/*")):
+            settings = stack.start(settings, wait_s=wait_s, progress=progress)
+        else:
+            settings = _with_first_model(settings, wait_s, progress)
+        if interrupted.is_set():
+            # a library's callback swallowed the exception
+            if not was_running:
+                stack.stop(settings, progress=progress)
+            raise KeyboardInterrupt
     progress("ready")
     click.echo(addresses(settings))
 
@@ -144,7 +145,7 @@ def addresses(settings: Settings) -> str:
     rows = (
         ("Kafka", settings.kafka + ("  (mock broker: nothing is durable)" if settings.embedded else "")),
         ("HTTP edge", f"{settings.http}/docs"),
-        ("Redis", settings.redis),
+        ("Redis", f"{settings.redis_shown}  (password: {settings.keys_dir / 'redis.password'})"),
         ("Prometheus", settings.prometheus),
         ("Alertmanager", settings.alertmanager),
         ("MLflow", settings.mlflow),

@@ -11,7 +11,7 @@ import time
 from typing import Any
 from urllib.parse import urlparse
 
-from services.scoring.ray.environment import apply, ray_environment
+from services.scoring.ray.environment import AGENT_PORT, apply
 from services.scoring.ray.placement import gpu_share, replica_resources
 from streams.runtime.process import Process, start_process
 
@@ -32,14 +32,16 @@ def run(process: Process) -> None:
         SystemExit: an application was broken for longer than UNHEALTHY_FOR_S.
     """
     settings = process.settings
-    apply(ray_environment(settings))
+    apply(settings)
     # imported here: Ray Serve reads the environment set above at import
     import ray
     from ray import serve
 
+    from services.scoring.ray.closing import agent_listens_on, close_folders
     from services.scoring.ray.http_deployment import HttpScoring
     from services.scoring.ray.stream_deployment import PREFIX, StreamScoring
 
+    agent_listens_on(settings.port_base + AGENT_PORT)
     ray.init(
         address="local",
         namespace="tollgate",
@@ -70,6 +72,7 @@ def run(process: Process) -> None:
         http = http.options(num_replicas=HTTP_REPLICAS, **options)
         serve.run(stream.bind(settings.home), name=PREFIX, route_prefix=None)
         serve.run(http.bind(settings.home), name="scoring-http", route_prefix="/")
+        close_folders(settings.ray_dir)
         logger.info("serving on %s", settings.http)
         _watch(process, lambda: {name: str(app.status) for name, app in serve.status().applications.items()})
     finally:

@@ -10,6 +10,7 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -18,6 +19,8 @@ from streams.contracts.deadline import DEFAULT_DEADLINE_MS
 SETTINGS_FILE = "settings.json"
 DEFAULT_HOME = Path(".tollgate")
 DEFAULT_PORT_BASE = 19000
+#: the path of a unix socket has at most 107 bytes; servers add a suffix while they create one
+MAX_SOCKET_PATH = 100
 
 
 class SettingsError(Exception):
@@ -31,6 +34,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port_base: int = DEFAULT_PORT_BASE
     kafka: str = "127.0.0.1:19000"
     redis: str = "redis://127.0.0.1:19002"
+    #: the system's temporary folder as `tollgate up` found it; empty: as this process finds it
+    temp: str = ""
     #: Redis' unix socket when Redis runs on this machine (half the cost of TCP), else empty
     redis_socket: str = ""
     http: str = "http://127.0.0.1:19003"
@@ -68,8 +73,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def redis_address(self) -> str:
-        """The address for the hot path: ``unix:///path`` if there is a socket, else ``redis://host:port``."""
-        return f"unix://{self.redis_socket}" if self.redis_socket else self.redis
+        """The address for the hot path: ``unix://:password@/path`` if there is a socket, else ``redis``."""
+        if not self.redis_socket:
+            return self.redis
+        credentials, at, _ = urlsplit(self.redis).netloc.rpartition("@")
+        return f"unix://{credentials}{at}{quote(self.redis_socket)}"
+
+    @property
+    def redis_shown(self) -> str:
+        """``redis`` without its password, for screens and logs."""
+        scheme, _, rest = self.redis.partition("://")
+        return f"{scheme}://{rest.rpartition('@')[2]}"
 
     @property
     def bundles_dir(self) -> Path:
@@ -101,12 +115,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.root / "run"
 
     @property
+    def temp_dir(self) -> Path:
+        """Folder of this stack alone (mode 0700) in the system's temporary folder; ``tollgate down`` removes it."""
+        digest = hashlib.sha256(f"{os.getuid()}:{self.home}".encode()).hexdigest()[:10]
+        return Path(self.temp or tempfile.gettempdir()) / f"tollgate-{digest}"
+
+    @property
+    def socket_dir(self) -> Path:
+        """Folder for unix sockets: the run folder, or if its path is too long, ``temp_dir``."""
+        fits = len(os.fsencode(self.run_dir)) + len("/supervisor.sock") <= MAX_SOCKET_PATH
+        return self.run_dir if fits else self.temp_dir
+
+    @property
     def ray_dir(self) -> Path:
-        """Ray's session folder, one per stack. The path is short because it holds unix sockets (at most 107 characters)."""
-        return (
-            Path(tempfile.gettempdir())
-            / f"tollgate-ray-{hashlib.sha256(self.home.encode()).hexdigest()[:10]}"
-        )
+        """Ray's session folder. The path is short because it holds unix sockets."""
+        return self.temp_dir / "ray"
 
     @property
     def log_dir(self) -> Path:
@@ -120,6 +143,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         path = self.root / SETTINGS_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
         tmp = path.with_suffix(".tmp")
+        # it holds Redis' password
+        tmp.touch(mode=0o600)
         tmp.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2))
         tmp.replace(path)
         return path

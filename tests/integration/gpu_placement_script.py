@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from models.scoring.backends import XgboostBackend
-from services.scoring.ray.environment import apply, ray_environment
+from services.scoring.ray.environment import apply
 from services.scoring.ray.placement import gpu_share, replica_resources
 from streams.runtime.settings import Settings
 from tests.support.bundle_samples import content
@@ -28,7 +28,7 @@ ATTEMPTS = 3
 
 def main(home: str, gpus: int, replicas: int) -> None:
     # as the scoring process does it
-    apply(ray_environment(Settings(home=home)))
+    apply(Settings(home=home))
     import ray
 
     def start_ray(gpus: int, folder: str) -> None:

@@ -23,6 +23,7 @@ from loadtest.bench.features_parts.store_only import store_row
 from loadtest.bench.features_parts.traffic import SEED, WARM_DAYS, Traffic
 from loadtest.bench.harness.processes import running_once_said
 from loadtest.bench.harness.table import Row, left_out, times
+from loadtest.peers.feast_address import feast_address
 from loadtest.peers.installing import PeerError, java_command, python_of
 from loadtest.peers.meter import SHARES
 from loadtest.peers.windows import Kept, add
@@ -149,7 +150,7 @@ def _memory(peer: Peer, rss_mb: float | None, stored_mb: float, cards: int) -> l
 def feast_lines(parts: Parts, store: Row) -> list[Row]:
     """Feast's SDK on the same Redis."""
     folder = Path(tempfile.mkdtemp(prefix="tollgate-peer-"))
-    address = parts.settings.redis.removeprefix("redis://")
+    address = feast_address(parts.settings.redis)
     command = [
         sys.executable, "-m", "loadtest.peers.feast_store", address, str(FEAST_CARDS), str(FEAST_ROWS), str(folder),
     ]  # fmt: skip

@@ -16,6 +16,7 @@ import psutil
 import redis
 
 from loadtest.bench.harness.processes import running_once_said
+from loadtest.peers.feast_address import feast_address
 from loadtest.peers.installing import PeerError
 from streams.runtime.settings import Settings
 
@@ -34,7 +35,7 @@ def running_peer(settings: Settings, model: Path, workers: int) -> Iterator[tupl
     """
     folder = Path(tempfile.mkdtemp(prefix="tollgate-peer-"))
     port = settings.port_base + PORT_OFFSET
-    store = f"{settings.redis.removeprefix('redis://')},db={DATABASE}"
+    store = feast_address(settings.redis, DATABASE)
     command = [
         sys.executable, "-m", "loadtest.peers.feast_service", store, str(model), str(port), str(workers), str(folder),
     ]  # fmt: skip

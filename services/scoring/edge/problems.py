@@ -94,6 +94,11 @@ def unavailable(reason: str, text: str, retry_after_s: int = 1) -> Problem:
     return Problem(503, reason, text, retry_after_s=retry_after_s)
 
 
+def too_slow(within_s: float) -> Problem:
+    """408: the request did not arrive in time."""
+    return Problem(408, "too_slow", f"the request was not complete within {within_s:g} s")
+
+
 def internal() -> Problem:
     """500: the error goes to the log, not to the caller."""
     return Problem(500, "internal", "the edge failed on this request and logged the error; send it again")

@@ -12,10 +12,10 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, cast
-from urllib.parse import urlparse
 
 import hiredis
 
+from features.store.redis_address import RedisAddress
 from features.store.redis_client import (
     BACK_OFF_FIRST_S,
     BACK_OFF_LAST_S,
@@ -95,9 +95,9 @@ class EdgeStore:
     """A pipelined Redis connection that reconnects when it breaks. For one event loop."""
 
     def __init__(self, address: str, greeting: Sequence[Command] = ()) -> None:
-        """``address``: ``unix:///path`` or ``redis://host:port``; ``greeting``: commands sent first on each connection."""
+        """``address``: as in ``RedisAddress``; ``greeting``: commands sent first on each connection."""
+        self._address = RedisAddress.of(address)
         self._greeting = greeting
-        self._url = urlparse(address)
         self._connection: _Connection | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -186,19 +186,22 @@ class EdgeStore:
 
     async def _connect(self, lost: asyncio.Event) -> _Connection:
         loop = asyncio.get_running_loop()
-        if self._url.scheme == "unix":
-            _, made = await loop.create_unix_connection(lambda: _Connection(lost), self._url.path)
+        if self._address.path:
+            _, made = await loop.create_unix_connection(lambda: _Connection(lost), self._address.path)
         else:
             _, made = await loop.create_connection(
-                lambda: _Connection(lost), self._url.hostname or "127.0.0.1", self._url.port or 6379
+                lambda: _Connection(lost), self._address.host, self._address.port
             )
         return made
 
     async def _answers(self) -> None:
         """Check that the server answers a read; one that is still loading its data counts as unavailable."""
-        reply, *greeted = await self.call([("EXISTS", "tollgate:edge"), *self._greeting], CONNECT_WITHIN_S)
-        if isinstance(reply, hiredis.ReplyError):
-            raise StoreUnavailable(str(reply))
+        first = [*self._address.greeting, ("EXISTS", "tollgate:edge")]
+        replies = await self.call([*first, *self._greeting], CONNECT_WITHIN_S)
+        for reply in replies[: len(first)]:
+            if isinstance(reply, hiredis.ReplyError):
+                raise StoreUnavailable(str(reply))
+        greeted = replies[len(first) :]
         # a store that refuses writes can still be read
         for refused in (answer for answer in greeted if isinstance(answer, hiredis.ReplyError)):
             logger.warning("Redis refused a command sent on connecting: %s", refused)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from services.scoring.decision.deadline import BATCH_DEADLINES
+from services.scoring.edge import problems
 from services.scoring.edge.calls import Answer
 from services.scoring.edge.edge import Edge
 from services.scoring.edge.limits import parse_deadline
@@ -74,7 +75,7 @@ def too_large(limit: int) -> Problem:
 
 
 def too_slow() -> Problem:
-    return Problem(408, "too_slow", f"the request was not complete within {REQUEST_WITHIN_S:g} s")
+    return problems.too_slow(REQUEST_WITHIN_S)
 
 
 def _items(body: bytes, most: int) -> list[bytes]:

@@ -12,6 +12,7 @@ from ray import serve
 from services.scoring.http.app import build_app
 from services.scoring.http.direct import serve_directly
 from services.scoring.http.wiring import Parts
+from services.scoring.ray.closing import no_inner_server
 from services.scoring.ray.replica_names import take_name
 from streams.runtime.process import log_json_lines
 from streams.runtime.settings import load_settings
@@ -35,6 +36,7 @@ class HttpScoring:
 
     # asynchronous, because opening the parts is; Serve awaits it
     async def __init__(self, home: str) -> None:  # type: ignore[misc]
+        no_inner_server()
         settings = load_settings(home)
         self._name = take_name(settings.run_dir, NAME, 1)
         log_json_lines(self._name.name)

@@ -11,6 +11,7 @@ from ray import serve
 from features.store.redis_client import RespClient
 from models.bundle.content import MODEL
 from services.scoring.model.live import LiveModel
+from services.scoring.ray.closing import no_inner_server
 from services.scoring.ray.readiness import not_warm
 from services.scoring.ray.replica_names import take_name
 from services.scoring.stream.worker import StreamScorer
@@ -42,6 +43,7 @@ class StreamScoring:
     """One replica: a worker thread, its bundle, its metrics. It serves no requests."""
 
     def __init__(self, home: str) -> None:
+        no_inner_server()
         settings = load_settings(home)
         self._name = take_name(settings.run_dir, PREFIX, settings.stream_replicas)
         log_json_lines(self._name.name)

@@ -138,11 +138,11 @@ def test_redis_keeps_its_log_each_second_and_listens_on_loopback() -> None:
         assert line in lines
 
 
-def test_a_long_home_gets_a_short_folder_for_its_sockets(tmp_path: Path) -> None:
-    assert redis.socket_dir(Path("/h")) == Path("/h/run")
-    long = Path("/h/" + "x" * 100)
-    assert len(str(redis.socket_dir(long))) < 60
-    assert redis.socket_dir(long) != redis.socket_dir(Path("/h/" + "y" * 100))
+def test_a_long_home_gets_a_short_folder_for_its_sockets() -> None:
+    assert settings_for(Path("/h"), 21000).socket_dir == Path("/h/run")
+    long = settings_for(Path("/h/" + "x" * 100), 21000)
+    assert len(str(long.socket_dir)) < 60
+    assert long.socket_dir != settings_for(Path("/h/" + "y" * 100), 21000).socket_dir
 
 
 def test_prometheus_scrapes_every_process_that_serves_metrics() -> None:
