@@ -12,9 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
-
-from infra import disk
+from infra import disk, memory
 from infra.stack import ports, tools
 
 Verdict = Literal["ok", "warning", "wrong"]
@@ -182,24 +180,11 @@ def _optional(name: str, path: Path | None, loss: str, mend: str) -> Check:
 
 
 def _memory() -> Check:
-    free_mb = psutil.virtual_memory().available // 2**20
-    limit = _cgroup_limit_mb()
-    if limit is not None:
-        free_mb = min(free_mb, limit)
-    text = f"{free_mb:,} MB free, a stack needs about {NEEDED_MEMORY_MB:,} MB"
-    if free_mb < NEEDED_MEMORY_MB:
+    free = memory.free_mb()
+    text = f"{free:,} MB free, a stack needs about {NEEDED_MEMORY_MB:,} MB"
+    if free < NEEDED_MEMORY_MB:
         return Check("memory", "warning", text, "stop other programs, or the kernel may kill processes")
     return Check("memory", "ok", text)
-
-
-def _cgroup_limit_mb() -> int | None:
-    """Memory that this container can still use, in MB (cgroup 2), or None without a limit."""
-    folder = Path("/sys/fs/cgroup")
-    try:
-        most, now = (folder / "memory.max").read_text().strip(), (folder / "memory.current").read_text()
-    except OSError:
-        return None
-    return (int(most) - int(now)) // 2**20 if most.isdigit() else None
 
 
 def _disk(home: Path) -> Check:

@@ -12,8 +12,17 @@ from typing import Any, NamedTuple
 import hiredis
 
 from features.store.keys import epoch_key, position_key
-from features.store.redis_client import Command, RespClient, StoreUnavailable, patiently
+from features.store.redis_client import (
+    Command,
+    RespClient,
+    StoreFull,
+    StoreUnavailable,
+    check_room,
+    patiently,
+)
 
+#: seconds to wait for room in Redis before the process is restarted; a consumer that waits for 300 s loses its partitions
+ROOM_WITHIN_S = 240.0
 TopicPartition = tuple[str, int]
 
 
@@ -203,15 +212,17 @@ class Leases:
 
         Raises:
             LeaseLost: another worker leased a partition meanwhile. StateRegressed: Redis lost writes.
-            StoreUnavailable: Redis did not come back in time.
+            StoreFull: Redis has no room, and nothing was written. StoreUnavailable: Redis did not come back in time.
         """
         block: list[Command] = [
             ("MULTI",), *writes, *(("SET", self._position_key(tp), position) for tp, position in positions.items()), ("EXEC",),
         ]  # fmt: skip
         try:
-            result = self._client.call(block)[-1]
+            replies = self._client.call(block)
         except StoreUnavailable:
-            result = self._again(partitions, block, positions)
+            replies = self._again(partitions, block, positions)
+        check_room(replies)
+        result = replies[-1]
         if isinstance(result, hiredis.ReplyError):
             raise StoreUnavailable(f"the store refused a write: {result}")
         if result is None:
@@ -223,7 +234,7 @@ class Leases:
         partitions: Sequence[TopicPartition],
         block: list[Command],
         positions: Mapping[TopicPartition, int],
-    ) -> Any:
+    ) -> list[Any]:
         """Retry a commit of which EXEC may have happened. All values are absolute, so writing them again is safe."""
 
         def attempt() -> list[Any]:
@@ -237,7 +248,24 @@ class Leases:
             self.check(partitions, replies)
             return self._client.call(block)
 
-        return patiently(attempt)[-1]
+        return patiently(attempt)
+
+    def commit_once_there_is_room(
+        self,
+        partitions: Sequence[TopicPartition],
+        writes: Sequence[Command],
+        positions: Mapping[TopicPartition, int],
+    ) -> None:
+        """``commit``, for workers whose results nobody waits for: they wait while Redis is full.
+
+        Raises:
+            StoreFull: there was no room within ``ROOM_WITHIN_S``; other errors as ``commit``.
+        """
+        try:
+            self.commit(partitions, writes, positions)
+        except StoreFull:
+            # the refused EXEC has ended the WATCH: guard again
+            patiently(lambda: self.write(partitions, {}, writes, positions), ROOM_WITHIN_S)
 
     def _epoch_key(self, tp: TopicPartition) -> str:
         return epoch_key(*tp, self._group)

@@ -11,7 +11,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import hiredis
 
@@ -27,6 +27,7 @@ class Packed(NamedTuple):
     commands: int
 
 
+Result = TypeVar("Result")
 #: the parts of one command, or several packed commands
 Command = tuple[Any, ...] | Packed
 #: first and last pause between attempts to reach Redis, seconds
@@ -77,12 +78,37 @@ class StoreUnavailable(Exception):
     """Redis is unreachable, loading, refuses writes, or closed the connection; the commands may or may not have been executed."""
 
 
+class StoreFull(StoreUnavailable):
+    """Redis holds as much as it may (``maxmemory``) and refuses to hold more. Nothing was written; reads and deletions still work."""
+
+
+#: how Redis begins its refusal of a write for which it has no room, with the policy ``noeviction``
+NO_ROOM = "OOM"
+
+
+def check_room(replies: Sequence[Any]) -> None:
+    """Raises: StoreFull: Redis had no room for one of these commands."""
+    for reply in replies:
+        if not has_room(reply):
+            raise StoreFull(f"Redis is full: {reply}")
+
+
+#: a write that leaves nothing behind: its reply says whether Redis has room
+ASK_ROOM: Command = ("SET", "tollgate:room", "", "PX", 1)
+
+
+def has_room(reply: Any) -> bool:
+    """What the reply to ``ASK_ROOM`` says."""
+    return not (isinstance(reply, hiredis.ReplyError) and str(reply).startswith(NO_ROOM))
+
+
 def accepted(replies: Sequence[Any], then: str = "") -> Sequence[Any]:
     """The replies, after a check that none is an error.
 
     Raises:
-        StoreUnavailable: a reply is an error; ``then`` says what the user should do.
+        StoreUnavailable: a reply is an error; ``then`` says what the user should do. StoreFull: the reason is that Redis is full.
     """
+    check_room(replies)
     refused = [str(reply) for reply in replies if isinstance(reply, Exception)]
     if refused:
         said = f"the store refused a write, {then}" if then else "the store refused a write"
@@ -90,7 +116,7 @@ def accepted(replies: Sequence[Any], then: str = "") -> Sequence[Any]:
     return replies
 
 
-def patiently(attempt: Callable[[], list[Any]], give_up_s: float = GIVE_UP_S) -> list[Any]:
+def patiently(attempt: Callable[[], Result], give_up_s: float = GIVE_UP_S) -> Result:
     """Repeat ``attempt`` with growing pauses while it raises StoreUnavailable; logs what it waits for.
 
     Raises:

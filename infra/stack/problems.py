@@ -1,4 +1,4 @@
-"""Problems of a running stack: a full disk, a Kafka that does not answer, a Redis that accepts no writes."""
+"""Problems of a running stack: a full disk, a Kafka that does not answer, a Redis that is full or accepts no writes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Container
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from features.store.memory import Memory, memory_of
 from features.store.redis_client import RespClient, StoreUnavailable
 from infra.disk import MIN_FREE_MB, shortages, written_to
 from infra.stack.problem import Problem
@@ -14,6 +15,8 @@ from infra.stack.standing import standing
 from streams.runtime.settings import Settings
 
 ANSWER_WITHIN_S = 3.0
+#: share of its memory from which Redis is named as a problem; the alert StoreFull uses it too
+NEARLY_FULL = 0.9
 
 
 def problems(settings: Settings, running: Container[str]) -> list[Problem]:
@@ -50,15 +53,26 @@ def _of_redis(settings: Settings) -> list[Problem]:
     client = RespClient(settings.redis_address, timeout_s=ANSWER_WITHIN_S)
     try:
         info = client.call([("INFO", "persistence")])[0]
+        memory = memory_of(client)
     except StoreUnavailable as error:
         return [Problem(f"Redis does not answer ({error}): all processes wait for it", True)]
     finally:
         client.close()
-    if b"aof_last_write_status:err" not in bytes(info):
-        return []
-    return [
-        Problem(
-            f"Redis cannot write its file in {settings.root / 'redis'} and accepts no writes: is its disk full?",
-            True,
-        )
-    ]
+    found = []
+    if b"aof_last_write_status:err" in bytes(info):
+        folder = settings.root / "redis"
+        text = f"Redis cannot write its file in {folder} and accepts no writes: is its disk full?"
+        found.append(Problem(text, True))
+    if memory.share >= NEARLY_FULL:
+        found.append(Problem(_full(memory), False))
+    return found
+
+
+def _full(memory: Memory) -> str:
+    used = f"Redis uses {memory.used / 2**20:,.0f} of {memory.limit / 2**20:,.0f} MB"
+    then = (
+        "decisions go on, without what it cannot store"
+        if memory.share >= 1
+        else "at the limit it refuses writes"
+    )
+    return f"{used}: {then}; raise `redis_memory_mb` in settings.json (infra/runbooks/StoreFull.md)"

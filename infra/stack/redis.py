@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from infra.memory import total_mb
 from infra.stack.ports import port_of
 from infra.stack.private import secret
 from streams.runtime.settings import Settings
@@ -34,7 +35,9 @@ def config(settings: Settings) -> str:
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": '""',
-        "maxmemory": "0",
+        # at the limit Redis refuses writes and keeps serving reads; without a limit the kernel would kill it, or another process
+        "maxmemory": f"{memory_mb(settings)}mb",
+        # nothing that is stored may vanish
         "maxmemory-policy": "noeviction",
         # state is overwritten constantly: rewrite the file at four times its compact size, not at twice. Each rewrite takes
         # seconds of a core and doubles p99; at 10,000 transactions a second the file grows by about 25 MB a second. Redis
@@ -55,6 +58,11 @@ def config(settings: Settings) -> str:
         "hz": 10,
     }
     return "".join(f"{key} {value}\n" for key, value in entries.items())
+
+
+def memory_mb(settings: Settings) -> int:
+    """Redis' limit. While it rewrites its file it needs up to as much again, so by default it gets half of the machine's memory."""
+    return settings.redis_memory_mb or max(64, total_mb() // 2)
 
 
 def data_dir(settings: Settings) -> Path:

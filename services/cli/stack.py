@@ -137,6 +137,7 @@ def _settings(home: Path, port_base: int | None, embedded: bool) -> Settings:
         gpus=known.gpus,
         deadline_ms=known.deadline_ms,
         profile_cache_mb=known.profile_cache_mb,
+        redis_memory_mb=known.redis_memory_mb,
     )
 
 

@@ -255,7 +255,7 @@ class LabelsStage:
         flush(self._producer, ACKNOWLEDGE_WITHIN_S)
         partitions = [(tp.topic, tp.partition) for tp in chunk.positions]
         positions = {(tp.topic, tp.partition): offset for tp, offset in chunk.positions.items()}
-        self._leases.commit(partitions, writes, positions)
+        self._leases.commit_once_there_is_room(partitions, writes, positions)
 
 
 def _poison(error: Exception) -> InvalidEvent:

@@ -46,6 +46,15 @@ def newest_rollout(settings: Settings, model: str, *, timeout_s: float = 10.0) -
     return newest
 
 
+def is_rolled_out(settings: Settings, model: str) -> bool:
+    """Whether a bundle of a model is rolled out.
+
+    Raises:
+        RolloutsUnreachable: as ``newest_rollout``.
+    """
+    return newest_rollout(settings, model) is not None
+
+
 def read_all(settings: Settings, topic: str, *, timeout_s: float) -> Iterator[Message]:
     """All records of a one-partition topic, up to its end at the time of the call.
 

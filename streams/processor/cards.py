@@ -27,7 +27,7 @@ from features.kernels.shared_entity import SHARED_ENTITIES
 from features.store.partition_lease import REBUILDING_KEY, Leases
 from features.store.partitions import entity_partitions
 from features.store.profile_cache import EntityIds, ProfileCache
-from features.store.redis_client import Command, RespClient
+from features.store.redis_client import ASK_ROOM, Command, RespClient, has_room
 from features.store.views import CARD_STATE
 from streams.log.feature_batch import FeatureBatch, encode_batch
 from streams.log.forwarding import forward
@@ -71,8 +71,8 @@ from streams.runtime.settings import Settings
 forgeries = logging.getLogger(FORGERIES_LOGGER)
 
 
-class RebuildEnded(SessionEnded):
-    """A session that went on without state ends, because the state is there again."""
+class StateIsBack(SessionEnded):
+    """A session that went on without state ends: the state is rebuilt, or Redis has room again."""
 
 
 class CardStage:
@@ -97,6 +97,7 @@ class CardStage:
         self._committer = committer
         self._keys = keys
         self._suspected_duplicates = SuspectedDuplicates(client)
+        #: the state is lost or being rebuilt, or Redis has no room for it: decisions go on without it
         self.rebuilding = False
         #: only the state is written: what the chunks mean for others is on the log already
         self.silent = False
@@ -142,10 +143,14 @@ class CardStage:
         """Features of the transactions alone, marked as such; the state is not touched: another makes it again from the log.
 
         Raises:
-            RebuildEnded: the state is there again; a new session starts from its positions.
+            StateIsBack: a new session starts from the positions of the state.
         """
-        if self._client.with_retry([("GET", REBUILDING_KEY)])[0] is None:
-            raise RebuildEnded("the state is rebuilt: features are complete again from here on")
+        if self._client.with_retry([("GET", REBUILDING_KEY)])[0] is None and has_room(
+            self._client.with_retry([ASK_ROOM])[0]
+        ):
+            raise StateIsBack(
+                "the state is there, and Redis takes writes: features are complete again from here on"
+            )
         intake = self._sort_out(chunk)
         accepted = intake.accepted
         who, n = who_paid(accepted.columns), len(accepted)

@@ -6,23 +6,33 @@ alone, without the two waits. Decision 2 says why this is safe.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from confluent_kafka import Producer
 
 from features.store.partition_lease import Leases, TopicPartition
-from features.store.redis_client import Command
+from features.store.redis_client import Command, Packed, StoreFull
 from streams.runtime.kafka.clients import flush
+from streams.runtime.metrics import STORE_FULL
+
+logger = logging.getLogger(__name__)
 
 #: seconds without the broker's acknowledgement before the process gives up and is restarted
 ACKNOWLEDGE_WITHIN_S = 150.0
 #: longer than two committer may take by their own deadlines: the broker's once, the store's twice
 END_WITHIN_S = 1_000.0
+#: writes that may wait for room in Redis, bytes; with more, the process is restarted and decides without state until there is room
+HELD_BYTES = 256 << 20
+#: pause between two attempts to write what waits for room
+TRY_AGAIN_S = 0.5
 
 
 class ChunkCommit(NamedTuple):
@@ -35,6 +45,11 @@ class ChunkCommit(NamedTuple):
     #: called after the write
     written: Callable[[], None]
 
+    @property
+    def size(self) -> int:
+        """About the bytes of its writes."""
+        return sum(len(write.data) if isinstance(write, Packed) else 100 for write in self.writes)
+
 
 class Committer(Protocol):
     """Commits chunks in the given order."""
@@ -44,6 +59,10 @@ class Committer(Protocol):
 
     def settled(self) -> None:
         """Wait until all chunks so far are written. Call it before reading anything that they write."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether all chunks so far are written."""
 
     def end(self, commit: ChunkCommit) -> Future[None] | None:
         """Commit a chunk; returns a Future if the commit is still running."""
@@ -61,6 +80,11 @@ class SynchronousCommitter:
 
     def settled(self) -> None:
         """Always so."""
+
+    @property
+    def idle(self) -> bool:
+        """Always so."""
+        return True
 
     def end(self, commit: ChunkCommit) -> Future[None] | None:
         """Raises: DeliveryError, StoreUnavailable, or what ``Leases.write`` raises."""
@@ -82,14 +106,26 @@ class CommitFailed(Exception):
     """An earlier chunk could not be committed, so no later one may be."""
 
 
-class PipelinedCommitter:
-    """Commits chunks in a thread: one in progress, one waiting. After a failure it commits no more."""
+class WaitsForRoom(CommitFailed):
+    """Redis is full, and earlier chunks wait for room: what they write cannot be read yet."""
 
-    def __init__(self, producer: Producer, leases: Leases) -> None:
+
+class PipelinedCommitter:
+    """Commits chunks in a thread: one in progress, one waiting. After a failure it commits no more.
+
+    While Redis is full, chunks count as finished once the broker has them: features go on from the profiles in memory, and the writes
+    wait here, in order. A process that ends meanwhile loses none: Redis still holds the position before them, so the next process
+    reads their records again.
+    """
+
+    def __init__(self, producer: Producer, leases: Leases, held_bytes: int = HELD_BYTES) -> None:
         self._do = SynchronousCommitter(producer, leases)
+        self._held: deque[ChunkCommit] = deque()
+        self._held_bytes, self._max_held_bytes = 0, held_bytes
         self._waiting: queue.Queue[tuple[ChunkCommit, Future[None]]] = queue.Queue(1)
         self._changed = threading.Condition()
         self._given = self._acknowledged = self._written = 0
+        self._full = False
         self._failed: BaseException | None = None
         threading.Thread(target=self._run, name="committer", daemon=True).start()
 
@@ -103,8 +139,10 @@ class PipelinedCommitter:
         self._wait(lambda: self._acknowledged == self._given)
 
     def settled(self) -> None:
-        """Raises: CommitFailed."""
-        self._wait(lambda: self._written == self._given)
+        """Raises: CommitFailed. WaitsForRoom at once: Redis is full."""
+        self._wait(lambda: self._written == self._given or self._full)
+        if self._full:
+            raise WaitsForRoom(f"Redis is full: {self._given - self._written} chunks wait for room")
 
     def end(self, commit: ChunkCommit) -> Future[None] | None:
         """Raises: CommitFailed, if an earlier chunk failed; the result of this one is in the Future."""
@@ -126,19 +164,56 @@ class PipelinedCommitter:
 
     def _run(self) -> None:
         while self._failed is None:
-            commit, done = self._waiting.get()
-            self._tell()
             try:
-                self._do.acknowledge()
-                self._tell(acknowledged=1)
-                self._do.write(commit)
-            except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
-                self._failed = error
-                self._tell()
-                done.set_exception(error)
-            else:
-                self._tell(written=1)
+                commit, done = self._waiting.get(timeout=TRY_AGAIN_S if self._held else None)
+            except queue.Empty:
+                self._try(self._write_held)
+                continue
+            self._tell()
+            if self._try(partial(self._commit, commit), done):
                 done.set_result(None)
+
+    def _try(self, step: Callable[[], None], done: Future[None] | None = None) -> bool:
+        """Whether a step succeeded; if not, no later chunk is committed."""
+        try:
+            step()
+        except BaseException as error:
+            self._failed = error
+            self._tell()
+            if done is None:
+                logger.exception("chunks that waited for room in Redis cannot be committed")
+            else:
+                done.set_exception(error)
+            return False
+        return True
+
+    def _commit(self, commit: ChunkCommit) -> None:
+        self._do.acknowledge()
+        self._held.append(commit)
+        self._held_bytes += commit.size
+        self._tell(acknowledged=1)
+        self._write_held()
+
+    def _write_held(self) -> None:
+        """Write what is not written yet, in order, until Redis has no room."""
+        try:
+            while self._held:
+                self._do.write(self._held[0])
+                self._held_bytes -= self._held.popleft().size
+                self._tell(written=1)
+        except StoreFull as error:
+            if self._held_bytes > self._max_held_bytes:
+                raise
+            self._say_full(full=True, text=str(error))
+        else:
+            self._say_full(full=False, text="Redis has room again, and all chunks that waited are written")
+
+    def _say_full(self, *, full: bool, text: str) -> None:
+        if full != self._full:
+            logger.warning("%s", text)
+            self._full = full
+            STORE_FULL.set(full)
+            self._tell()
 
     def _tell(self, acknowledged: int = 0, written: int = 0) -> None:
         with self._changed:

@@ -51,6 +51,8 @@ from streams.runtime.metrics import DUPLICATES
 Source = tuple[str, int]
 #: the topics whose records mean something for entities
 _SOURCES = frozenset((TRANSACTIONS.name, LABELS.name, DECISIONS.name))
+#: label statements to keep in memory before waiting until they are written
+MAX_UNWRITTEN = 10_000
 
 
 class EntityStage:
@@ -71,6 +73,8 @@ class EntityStage:
         self._cache = cache
         self._committer = committer
         self._applied: dict[int, SourceOffsets[Source]] = {}
+        #: label statements of chunks that may not be written yet
+        self._unwritten: dict[Told, Known] = {}
         self.rebuilding = False
         #: write only state, no dead letters (take-over)
         self.silent = False
@@ -89,7 +93,7 @@ class EntityStage:
     def load_applied(self, partitions: list[int]) -> None:
         """Read the last applied offset of each source on each partition, after an assignment."""
         replies = self._client.with_retry([("HGETALL", applied_key(partition)) for partition in partitions])
-        self._applied = {}
+        self._applied, self._unwritten = {}, {}
         for partition, reply in zip(partitions, replies, strict=True):
             pairs = zip(reply[::2], reply[1::2], strict=True)
             self._applied[partition] = SourceOffsets({_source(name): int(at) for name, at in pairs})
@@ -140,12 +144,16 @@ class EntityStage:
         told_of = list(dict.fromkeys(told for placed in items if (told := told_by(placed.item)) is not None))
         if not told_of:
             return items, []
-        # the previous chunk may write statements on the same transactions
-        self._committer.settled()
+        if len(self._unwritten) > MAX_UNWRITTEN:
+            self._committer.settled()
+        if self._committer.idle:
+            self._unwritten.clear()
         partitions = self._cache.partitions
         (stored,) = self._client.with_retry([("MGET", *(_said_key(told, partitions) for told in told_of))])
         known = {told: _known(raw) for told, raw in zip(told_of, stored, strict=True)}
+        known.update((told, self._unwritten[told]) for told in told_of if told in self._unwritten)
         fresh, changed = news_in(items, known)
+        self._unwritten.update(changed)
         if len(fresh) < len(items):
             DUPLICATES.labels("entities").inc(len(items) - len(fresh))
         return fresh, label_statement_writes(changed, partitions)

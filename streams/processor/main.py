@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import sys
+import time
 from concurrent.futures import Future
 from typing import Any
 
@@ -22,10 +23,11 @@ from streams.log.other_catalogues import announcement
 from streams.log.records import HEADER_DECIDED
 from streams.log.topics import ENTITIES, TRANSACTIONS
 from streams.processor.cards import CardStage
-from streams.processor.commit import CommitFailed, PipelinedCommitter
+from streams.processor.commit import CommitFailed, PipelinedCommitter, WaitsForRoom
 from streams.processor.entities import EntityStage
 from streams.processor.payment_updates import warm_packing
-from streams.processor.state_loss import GROUP, find_lost
+from streams.processor.state_loss import GROUP, decided_without_state, find_lost, no_room
+from streams.processor.store_memory import StoreMemory
 from streams.processor.takeover import NotPrepared, Takeover
 from streams.runtime.chunk.app import run_chunk_app
 from streams.runtime.chunk.chunk import Chunk, Positions
@@ -33,7 +35,7 @@ from streams.runtime.chunk.consumer import EXIT_HANDLER_FAILED
 from streams.runtime.chunk.pacing import Pacing
 from streams.runtime.edge_keys import EdgeKeys
 from streams.runtime.kafka.clients import AT_FLUSH, new_producer
-from streams.runtime.metrics import STATE_REBUILDING
+from streams.runtime.metrics import STATE_REBUILDING, STORE_FULL
 from streams.runtime.process import Process, start_process
 
 logger = logging.getLogger(__name__)
@@ -67,6 +69,7 @@ def run(process: Process) -> None:
     sweep = Sweep(RespClient(settings.redis_address))
     cache = ProfileCache(settings.partitions, settings.profile_cache_mb << 20)
     committer = PipelinedCommitter(producer, leases)
+    memory = StoreMemory(RespClient(settings.redis_address))
     keys = EdgeKeys(settings.edge_keys_path)
     cards = CardStage(settings, client, producer, leases, cache, committer, keys)
     entities = EntityStage(client, producer, leases, cache, committer)
@@ -81,6 +84,14 @@ def run(process: Process) -> None:
         if committer.idle:
             leases.verify()
         sweep.step()
+        memory.look(time.monotonic())
+
+    def settle() -> None:
+        try:
+            committer.settled()
+        except WaitsForRoom as error:
+            # for the consumer: the chunks before an assignment are not finished
+            raise TimeoutError(str(error)) from error
 
     def stop() -> None:
         # commit everything, so that a planned restart repeats nothing; failures are reported elsewhere
@@ -97,11 +108,12 @@ def run(process: Process) -> None:
     def take(assigned: list[tuple[str, int]]) -> Positions:
         # before the first vector, and again after Redis lost its data
         client.with_retry([announcement()])
-        lost = find_lost(settings, client, leases, assigned)
-        cards.rebuilding = entities.rebuilding = lost is not None
+        lost, full = find_lost(settings, client, leases, assigned), no_room(client)
+        cards.rebuilding = entities.rebuilding = bool(lost or full)
         STATE_REBUILDING.set(lost is not None)
-        if lost is not None:
-            logger.error("decisions continue without state, as degraded: %s", lost)
+        STORE_FULL.set(full is not None)
+        if lost or full:
+            logger.error("decisions continue without state, as degraded: %s", lost or full)
             # start at the group's committed offsets: earlier records have their features already
             return {}
         produced = takeover.shut_out(assigned)
@@ -109,7 +121,7 @@ def run(process: Process) -> None:
         owned = [partition for topic, partition in assigned if topic == ENTITIES.name]
         entities.load_applied(owned)
         cache.begin_session(owned)
-        takeover.catch_up(produced)
+        takeover.catch_up(decided_without_state(settings, leases, assigned, produced))
         return leases.positions(assigned)
 
     takeover.check()
@@ -125,7 +137,7 @@ def run(process: Process) -> None:
         handle,
         start,
         tick=tick,
-        settle=committer.settled,
+        settle=settle,
         on_stop=stop,
         pacing=PACING,
     )

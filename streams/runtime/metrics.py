@@ -112,6 +112,11 @@ STATE_REBUILDING = Gauge(
     "tollgate_state_rebuilding",
     "1 while decisions are made without state, because it is lost or being rebuilt",
 )
+STORE_FULL = Gauge(
+    "tollgate_store_full",
+    "1 while Redis has no room for a processor's state: decisions go on, state is written once there is room",
+)
+STORE_BYTES = Gauge("tollgate_store_bytes", "Memory that Redis uses (`used`) and may use (`limit`)", ["what"])
 LATE_EVENTS = Counter("tollgate_late_events_total", "Transactions older than the newest one of their card")
 TOO_LATE_EVENTS = Counter(
     "tollgate_too_late_events_total",

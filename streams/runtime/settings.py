@@ -52,6 +52,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gpus: int | None = None
     #: size of a processor's profile cache in MiB; profiles that are not in it are read from Redis
     profile_cache_mb: int = 1024
+    #: memory that Redis may use, in MiB; null: half of what this machine, or its container, has
+    redis_memory_mb: int | None = None
     deadline_ms: int = DEFAULT_DEADLINE_MS
     #: file of the keys that seal the HTTP edge's decisions on their way through Kafka; empty: ``keys/edge.keys`` of the home
     edge_keys: str = ""
@@ -64,6 +66,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"{name} is 1 or 2, not {getattr(self, name)}")
         if self.gpus is not None and self.gpus < 0:
             raise ValueError(f"gpus is null, 0 or more, not {self.gpus}")
+        if self.redis_memory_mb is not None and self.redis_memory_mb < 1:
+            raise ValueError(f"redis_memory_mb is null, 1 or more, not {self.redis_memory_mb}")
         if self.profile_cache_mb < 0:
             raise ValueError(f"profile_cache_mb is 0 or more, not {self.profile_cache_mb}")
 

@@ -22,7 +22,7 @@ class FakeStore:
     def __init__(self) -> None:
         self.values: dict[str, bytes] = {}
         self.hashes: dict[bytes, dict[bytes, bytes]] = {}
-        self.away = False
+        self.away = self.full = False
         self.reads = self.looks = 0
 
     async def call(self, commands: Sequence[Command], timeout_s: float) -> list[Any]:
@@ -50,6 +50,8 @@ class FakeStore:
         if name == "SET":
             arguments[2:] = [word.decode() if isinstance(word, bytes) else word for word in arguments[2:]]
         if name == "SET":
+            if self.full:
+                return hiredis.ReplyError("OOM command not allowed when used memory > 'maxmemory'.")
             if "NX" in arguments and arguments[0] in self.values:
                 return None
             self.values[arguments[0]] = arguments[1]

@@ -134,6 +134,8 @@ def finish_round(pending: Pending, decider: Decider, key: Key) -> Decided:
             if not work.claimed or case.missing & MISSING_CARD:
                 # a duplicate of the id cannot be recognised here; the processor still drops it later
                 decision.degraded_by.append("idempotency")
+                if decision.status == "scored":
+                    decision.status = "degraded"
         documents = encode_many(decisions)
         headers = computed.headers(chosen, documents, [entry.body for entry in entries], key)
         for entry, decision, document, header in zip(entries, decisions, documents, headers, strict=True):

@@ -131,13 +131,13 @@ class Rounds:
         started = time.perf_counter()
         gather = Gather([entry.transaction for entry in batch])
         known, state = await self._read(batch, gather)
-        chosen = self._to_decide(batch, known) if known is not None else range(len(batch))
+        chosen, claimed = self._to_decide(batch, known) if known is not None else (range(len(batch)), False)
         for i in chosen:
             if batch[i].settled:
                 self._open.release(batch[i])
         chosen = [i for i in chosen if not batch[i].settled]
         if chosen:
-            await self._decide(Round(batch, chosen, gather, state, known is not None), together=together)
+            await self._decide(Round(batch, chosen, gather, state, claimed), together=together)
         STAGE_SECONDS.labels("edge").observe(time.perf_counter() - started)
 
     async def _decide(self, work: Round, *, together: bool) -> None:
@@ -198,8 +198,12 @@ class Rounds:
         left = min(left_ms(entry.deadline_ms, entry.received_ms, now_ms) for entry in batch)
         return store_wait_s(left, len(batch))
 
-    def _to_decide(self, batch: list[Entry], replies: Sequence[Any]) -> list[int]:
-        """Indexes of the entries to decide now; the others are answered, refused or wait for another process."""
+    def _to_decide(self, batch: list[Entry], replies: Sequence[Any]) -> tuple[list[int], bool]:
+        """Indexes of the entries to decide now, and whether all of them are claimed.
+
+        The others are answered, refused or wait for another process. A full Redis refuses claims but can be read: an id that was
+        decided before keeps its decision, a new one is decided unclaimed.
+        """
         chosen: list[int] = []
         indexed: list[tuple[Entry, bytes]] = []
         remembered: list[tuple[Entry, EdgeRecord]] = []
@@ -208,13 +212,15 @@ class Rounds:
         except StoreUnavailable as error:
             for entry in batch:
                 self._open.fail(entry, unavailable("store", str(error)))
-            return []
+            return [], False
+        refused = next((claim for claim in known.claimed if isinstance(claim, hiredis.ReplyError)), None)
+        if refused is not None:
+            self._open.warn(
+                f"transactions are decided without a claim on their ids: Redis refused it: {refused}"
+            )
         for i, entry in enumerate(batch):
             claimed, stored = known.claimed[i], known.entries[i]
-            if isinstance(claimed, hiredis.ReplyError):
-                self._open.fail(entry, unavailable("store", f"Redis refused: {claimed}"))
-                continue
-            entry.claimed = claimed is not None
+            entry.claimed = claimed is not None and not isinstance(claimed, hiredis.ReplyError)
             if entry.claimed and stored is None:
                 chosen.append(i)
                 continue
@@ -236,7 +242,7 @@ class Rounds:
                 self._open.give_up(entry, unreadable(error))
         self._others.give_indexed(indexed)
         self._others.give_remembered(remembered)
-        return chosen
+        return chosen, refused is None
 
     def _repeat(self, entry: Entry, record: EdgeRecord) -> None:
         """Handle an id that came before, by the edge's record of it: wait, answer, or publish it again."""

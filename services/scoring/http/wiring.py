@@ -9,13 +9,16 @@ from functools import partial
 
 from confluent_kafka import KafkaException
 
+from models.bundle.content import MODEL
 from services.scoring.edge.decide_round import warm_kernels
 from services.scoring.edge.edge import Edge
 from services.scoring.edge.limits import limits_from_environment
 from services.scoring.edge.publishing.publisher import Publisher
 from services.scoring.edge.store import EdgeStore
 from services.scoring.model.live import LiveModel
+from services.scoring.model.readiness import bundle_missing
 from streams.log.other_catalogues import announcement
+from streams.log.rollout_feed import is_rolled_out
 from streams.runtime.edge_keys import EdgeKeys
 from streams.runtime.process import quiet_collector
 from streams.runtime.settings import Settings
@@ -48,6 +51,10 @@ class Parts:
             logger.warning("the broker does not answer yet: %s", error)
         warm_kernels()
         live = LiveModel(settings, self._stop, after_s=LOAD_AFTER_S)
+        rolled_out = partial(is_rolled_out, settings, MODEL)
+        missing = await loop.run_in_executor(None, bundle_missing, live.settled, rolled_out)
+        if missing is not None:
+            logger.warning("%s decides without a model: %s", self._name, missing)
         # objects alive now stay alive: exclude them from garbage collection, whose full runs are pauses
         quiet_collector()
         limits = limits_from_environment()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from functools import partial
 
 from prometheus_client import start_http_server
 from ray import serve
@@ -11,22 +12,22 @@ from ray import serve
 from features.store.redis_client import RespClient
 from models.bundle.content import MODEL
 from services.scoring.model.live import LiveModel
+from services.scoring.model.readiness import bundle_missing
 from services.scoring.ray.closing import no_inner_server
-from services.scoring.ray.readiness import not_warm
 from services.scoring.ray.replica_names import take_name
 from services.scoring.stream.worker import StreamScorer
 from streams.log.other_catalogues import LOOK_WITHIN_S, Layouts, stored_in
-from streams.log.rollout_feed import newest_rollout
+from streams.log.rollout_feed import is_rolled_out
 from streams.runtime.process import log_json_lines
-from streams.runtime.settings import Settings, load_settings
+from streams.runtime.settings import load_settings
 
 logger = logging.getLogger(__name__)
 
 PREFIX = "scoring-stream"
 #: each replica starts loading a new bundle this much after the one before; the edge's replica loads in between (``http.wiring``)
 LOAD_AFTER_S = 4.0
-#: for the assignment and the bundle: usually 2 to 5 s, half a minute more where kernels are compiled for the first time
-WARM_WITHIN_S, ROLLOUTS_WITHIN_S = 45.0, 10.0
+#: for the assignment: usually 2 to 5 s
+ASSIGNED_WITHIN_S = 30.0
 
 
 class ReplicaUnhealthy(Exception):
@@ -53,13 +54,13 @@ class StreamScoring:
         self._live = LiveModel(settings, self._stop, after_s=LOAD_AFTER_S * self._name.index)
         layouts = Layouts(stored_in(RespClient(settings.redis_address, LOOK_WITHIN_S)))
         self._worker = StreamScorer(settings, self._name.name, self._live, layouts, self._stop)
-        self._worker.start()
-        # Serve counts the replica as started when this returns; after WARM_WITHIN_S it returns even if not warm, since the worker runs
-        missing = not_warm(
-            self._worker.assigned, self._live.settled, lambda: _rolled_out(settings), WARM_WITHIN_S
-        )
+        missing = bundle_missing(self._live.settled, partial(is_rolled_out, settings, MODEL))
         if missing is not None:
-            logger.warning("%s is not warm after %.0f s: %s", self._name.name, WARM_WITHIN_S, missing)
+            logger.warning("%s decides without a model: %s", self._name.name, missing)
+        self._worker.start()
+        # Serve counts the replica as started when this returns; after ASSIGNED_WITHIN_S it returns anyway, since the worker runs
+        if not self._worker.assigned.wait(ASSIGNED_WITHIN_S):
+            logger.warning("%s has no partitions after %.0f s", self._name.name, ASSIGNED_WITHIN_S)
 
     def check_health(self) -> None:
         """Called by Serve.
@@ -78,8 +79,3 @@ class StreamScoring:
     async def version(self) -> str:
         """The bundle version that this replica serves; "none" before the first."""
         return self._live.version
-
-
-def _rolled_out(settings: Settings) -> bool:
-    """Raises: RolloutsUnreachable."""
-    return newest_rollout(settings, MODEL, timeout_s=ROLLOUTS_WITHIN_S) is not None

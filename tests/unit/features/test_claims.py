@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hiredis import ReplyError
 
 from features.store.keys import GROUP, epoch_key, position_key
 from features.store.partition_lease import ChunkOutOfOrder, LeaseLost, Leases, StateRegressed
-from features.store.redis_client import StoreUnavailable
+from features.store.redis_client import StoreFull, StoreUnavailable
 
 PLACE = ("transactions", 0)
 EPOCH, POSITION = epoch_key(*PLACE, GROUP), position_key(*PLACE, GROUP)
@@ -66,6 +67,46 @@ def test_a_chunk_that_does_not_go_on_from_the_claimed_position_is_refused(start:
     store, leases = _leased(40)
     with pytest.raises(ChunkOutOfOrder, match=f"begins at {start}, the state ends at 40"):
         _check(store, leases, starts={PLACE: start})
+
+
+class FullStore(Store):
+    """Refuses a number of transactions for want of room, as Redis does: each write when it is queued, then EXEC."""
+
+    def __init__(self, refusals: int) -> None:
+        super().__init__()
+        self.refusals = refusals
+
+    def call(self, commands: list[Any]) -> list[Any]:  # type: ignore[override]
+        if commands[0] == ("MULTI",) and self.refusals:
+            self.refusals -= 1
+            no_room = ReplyError("OOM command not allowed when used memory > 'maxmemory'.")
+            aborted = ReplyError("EXECABORT Transaction discarded because of previous errors.")
+            return [b"OK", *[no_room] * (len(commands) - 2), aborted]
+        return self.with_retry(commands)
+
+
+def _leased_full(refusals: int) -> tuple[FullStore, Leases]:
+    store = FullStore(refusals)
+    client: Any = store
+    leases = Leases(client, GROUP)
+    leases.lease([PLACE])
+    return store, leases
+
+
+def test_a_store_without_room_is_told_from_one_that_is_away_and_nothing_has_changed() -> None:
+    store, leases = _leased_full(1)
+    with pytest.raises(StoreFull, match="OOM"):
+        leases.write([PLACE], {PLACE: 0}, [("SET", "profile", b"1")], {PLACE: 5})
+    assert leases.positions([PLACE]) == {PLACE: 0}
+    assert "profile" not in store.values
+    leases.write([PLACE], {PLACE: 0}, [("SET", "profile", b"1")], {PLACE: 5})
+    assert (store.values["profile"], store.values[POSITION]) == (b"b'1'", b"5")
+
+
+def test_who_has_time_waits_for_room() -> None:
+    store, leases = _leased_full(2)
+    leases.commit_once_there_is_room([PLACE], [("SET", "profile", 1)], {PLACE: 5})
+    assert (store.refusals, store.values[POSITION]) == (0, b"5")
 
 
 def test_a_position_beyond_this_workers_own_is_anothers() -> None:

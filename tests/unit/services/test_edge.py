@@ -624,6 +624,29 @@ def test_without_the_store_the_decision_is_degraded(make: Callable[..., World]) 
     asyncio.run(go())
 
 
+def test_a_full_store_is_read_and_new_ids_are_decided_unclaimed(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make()
+        before = (await world.score(TX)).content
+        world.store.full = True
+        # what was decided while there was room keeps its decision
+        assert (await world.score(TX)).content == before
+        assert (await world.score(TX | {"amount_minor": 5})).status_code == 409
+        new = TX | {"transaction_id": "tx-2"}
+        decision = (await world.score(new)).json()
+        assert (decision["status"], decision["degraded_by"]) == ("degraded", ["idempotency"])
+        batch = await world.client.post(
+            "/v1/score/batch", json={"transactions": [TX, new | {"transaction_id": "tx-3"}]}
+        )
+        answers = batch.json()["decisions"]
+        assert answers[0] == json.loads(before)
+        assert answers[1]["degraded_by"] == ["idempotency"]
+        world.store.full = False
+        assert (await world.score(TX | {"transaction_id": "tx-4"})).json()["status"] == "scored"
+
+    asyncio.run(go())
+
+
 def test_without_a_model_the_fallback_speaks(make: Callable[..., World]) -> None:
     async def go() -> None:
         world = make(model=False)

@@ -1,47 +1,36 @@
-"""A replica of the stream counts as started when it is warm, and no later than what is away allows."""
+"""A replica waits for the bundle that is rolled out before it decides, and no longer than what is away allows."""
 
 from __future__ import annotations
 
 import threading
 
-from services.scoring.ray.readiness import not_warm
+from services.scoring.model.readiness import bundle_missing
 from streams.log.rollout_feed import RolloutsUnreachable
 from tests.support.waiting import STALL_S
 
 
-def set_events(*numbers: int) -> tuple[threading.Event, threading.Event]:
-    events = threading.Event(), threading.Event()
-    for number in numbers:
-        events[number].set()
-    return events
-
-
-def test_it_waits_for_partitions_and_bundle() -> None:
-    assigned, settled = set_events()
+def test_it_waits_for_the_bundle() -> None:
+    settled = threading.Event()
     answers: list[str | None] = []
-    waiting = threading.Thread(
-        target=lambda: answers.append(not_warm(assigned, settled, lambda: True, STALL_S))
-    )
+    waiting = threading.Thread(target=lambda: answers.append(bundle_missing(settled, lambda: True, STALL_S)))
     waiting.start()
-    for event in (settled, assigned):
-        assert not answers
-        event.set()
+    assert not answers
+    settled.set()
     waiting.join(STALL_S)
     assert answers == [None]
 
 
-def test_what_does_not_come_is_named() -> None:
-    assert not_warm(*set_events(), lambda: True, 0.01) == "its partitions and its bundle"
-    assert not_warm(*set_events(0), lambda: True, 0.01) == "its bundle"
-    assert not_warm(*set_events(1), lambda: True, 0.01) == "its partitions"
+def test_a_bundle_that_does_not_come_is_said() -> None:
+    missing = bundle_missing(threading.Event(), lambda: True, 0.01)
+    assert missing == "the bundle that is rolled out was not ready within 0.01 s"
 
 
 def test_without_a_rollout_no_bundle_is_waited_for() -> None:
-    assert not_warm(*set_events(0), lambda: False, STALL_S) is None
+    assert bundle_missing(threading.Event(), lambda: False, STALL_S) is None
 
 
-def test_a_broker_that_does_not_answer_keeps_no_replica_from_starting() -> None:
+def test_a_broker_that_is_away_is_said() -> None:
     def away() -> bool:
-        raise RolloutsUnreachable("rollouts was not read to its end")
+        raise RolloutsUnreachable("rollouts was not read to its end within 10 s")
 
-    assert not_warm(*set_events(), away, STALL_S) == "rollouts was not read to its end"
+    assert bundle_missing(threading.Event(), away, STALL_S) == "rollouts was not read to its end within 10 s"

@@ -30,7 +30,7 @@ from streams.log.records import (
     decode_items,
 )
 from streams.log.seal import NO_KEYS
-from streams.processor.cards import CardStage, RebuildEnded
+from streams.processor.cards import CardStage, StateIsBack
 from streams.processor.commit import SynchronousCommitter
 from streams.processor.payment_updates import unpack_paid
 from streams.runtime.chunk.chunk import Chunk
@@ -154,6 +154,6 @@ def test_once_the_state_is_there_again_the_session_ends_with_nothing_sent(
 ) -> None:
     redis, log = world
     del redis.values[REBUILDING_KEY]
-    with pytest.raises(RebuildEnded):
+    with pytest.raises(StateIsBack):
         stage_without_state(redis, log).handle(chunk_of(EVERYBODY, first=1))
     assert log.topics == {}

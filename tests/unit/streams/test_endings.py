@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 
 from features.store.partition_lease import LeaseLost
-from streams.processor.commit import ChunkCommit, CommitFailed, PipelinedCommitter
+from features.store.redis_client import StoreFull
+from streams.processor.commit import ChunkCommit, CommitFailed, PipelinedCommitter, WaitsForRoom
 from streams.runtime.chunk import app as chunks
 from streams.runtime.chunk.chunk import Chunk
+from streams.runtime.metrics import STORE_FULL
 from tests.support.parity_world import MemoryLog, MemoryRedis, Worker
 from tests.support.stage import Stage
+from tests.support.waiting import STALL_S, until
 
 WITHIN_S = 5.0
 
@@ -35,16 +38,21 @@ class Broker:
 
 
 class Store:
-    """Leases whose ``write`` waits until the test lets it, or raises what ``fails`` says."""
+    """Leases whose ``write`` waits until the test lets it, raises what ``fails`` says, or refuses while ``full``."""
 
     def __init__(self, told: list[str]) -> None:
         self.told = told
         self.let = threading.Semaphore(0)
         self.fails: Exception | None = None
+        self.full = False
+        self.refusals = threading.Semaphore(0)
 
     def write(
         self, partitions: Any, starts: Any, writes: Sequence[Any], positions: Mapping[Any, int]
     ) -> None:
+        if self.full:
+            self.refusals.release()
+            raise StoreFull("Redis is full: OOM")
         assert self.let.acquire(timeout=WITHIN_S)
         if self.fails is not None:
             raise self.fails
@@ -52,12 +60,12 @@ class Store:
 
 
 class World:
-    def __init__(self) -> None:
+    def __init__(self, **limits: int) -> None:
         self.told: list[str] = []
         self.broker, self.store = Broker(self.told), Store(self.told)
         broker: Any = self.broker
         store: Any = self.store
-        self.committer = PipelinedCommitter(broker, store)
+        self.committer = PipelinedCommitter(broker, store, **limits)
 
     def end(self, name: str) -> Future[None]:
         commit: Any = ChunkCommit([], {}, {}, [name], lambda: self.told.append(f"told {name}"))
@@ -121,6 +129,52 @@ def test_nothing_is_done_after_one_that_failed() -> None:
         with pytest.raises(CommitFailed, match="taken by another worker"):
             call()
     assert world.told == ["acknowledged"]
+
+
+def test_while_redis_is_full_chunks_are_finished_and_their_writes_wait_in_order() -> None:
+    world = World()
+    world.store.full = True
+    for name in ("a", "b", "c"):
+        world.broker.let.release()
+        world.end(name).result(WITHIN_S)
+        world.committer.acknowledged()
+    # who must read what waits is told at once, and again what is not written is not idle
+    with pytest.raises(WaitsForRoom, match="3 chunks wait for room"):
+        world.committer.settled()
+    assert not world.committer.idle
+    assert STORE_FULL.collect()[0].samples[0].value == 1
+    assert world.told == ["acknowledged"] * 3
+    world.store.full = False
+    for _ in range(4):
+        world.store.let.release()
+    # another chunk, or half a second, and all is written
+    world.broker.let.release()
+    world.end("d").result(WITHIN_S)
+    assert world.told[4:] == [f"{what} {name}" for name in "abcd" for what in ("written", "told")]
+    assert world.committer.idle
+    assert STORE_FULL.collect()[0].samples[0].value == 0
+
+
+def test_what_waits_for_room_is_written_without_another_chunk() -> None:
+    world = World()
+    world.store.full = True
+    world.broker.let.release()
+    world.end("a").result(WITHIN_S)
+    world.store.full = False
+    world.store.let.release()
+    until(lambda: world.committer.idle, STALL_S, "the chunk to be written")
+    world.committer.settled()
+
+
+def test_more_than_may_wait_for_room_ends_the_process() -> None:
+    world = World(held_bytes=150)
+    world.store.full = True
+    world.broker.let.release()
+    world.end("a").result(WITHIN_S)
+    world.broker.let.release()
+    assert isinstance(world.end("b").exception(WITHIN_S), StoreFull)
+    with pytest.raises(CommitFailed, match="full"):
+        world.end("c")
 
 
 @pytest.mark.parametrize("error", [None, LeaseLost("gone")])

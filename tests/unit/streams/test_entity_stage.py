@@ -16,7 +16,7 @@ from features.store.partition_lease import Leases
 from features.store.profile_cache import ProfileCache
 from features.store.views import CARD_FRAUDS
 from streams.log.records import EntityItem, EntityItems, LabelStatement, encode_items
-from streams.processor.commit import SynchronousCommitter
+from streams.processor.commit import ChunkCommit, SynchronousCommitter
 from streams.processor.entities import EntityStage
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.dead_letters import decode_dead_letter
@@ -105,6 +105,30 @@ def test_the_newer_statement_holds_even_when_the_older_one_comes_again() -> None
     assert frauds_after(fraud, taken_back, fraud) == 0
     assert frauds_after(taken_back, fraud) == 0
     assert frauds_after(fraud, taken_back, by_label(label(12, 1, LabelStatement("tx-1", 2_000, 12)))) == 1
+
+
+class NeverWritten(SynchronousCommitter):
+    """Redis is full: what chunks write waits."""
+
+    idle = False
+
+    def end(self, commit: ChunkCommit) -> None:
+        """Nothing is written."""
+
+
+def test_a_statement_counts_once_also_while_it_is_not_written() -> None:
+    redis: Any = MemoryRedis()
+    log: Any = MemoryLog()
+    leases, cache = Leases(redis, GROUP), ProfileCache(1)
+    leases.lease([("entities", 0)])
+    cache.begin_session([0])
+    stage = EntityStage(redis, log, leases, cache, NeverWritten(log, leases))
+    stage.load_applied([0])
+    for offset, batch in enumerate((by_label(label(4, 1, FIRST)), by_decision(label(70, 1, FIRST)))):
+        record: Any = Record("entities", 0, offset, 1, None, encode_items(batch), [])
+        stage.handle(Chunk("entities", [record], {TP("entities", 0): offset + 1}))
+    arena, places = cache.profiles_of(CARD_FRAUDS, cache.slots("card", ["card-1"]))
+    assert arena["day_fraud"][places].sum() == 1
 
 
 def test_items_of_labels_by_older_code_are_changes_known_by_their_offset() -> None:
