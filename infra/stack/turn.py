@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from infra.stack.errors import StackError
-from infra.stack.private import private_folder
 
 LOCK_FILE = "up.lock"
 LOOK_S = 0.1
@@ -20,7 +19,7 @@ LOOK_S = 0.1
 def turn_to_start(home: Path, wait_s: float, progress: Callable[[str], None]) -> Iterator[None]:
     """Hold the folder's lock inside the block; the kernel releases it however the process ends.
 
-    A start that is refused leaves no folder that was not there before.
+    A start that is refused leaves a folder as it was.
 
     Raises:
         StackError: another process held the lock for all of ``wait_s``.
@@ -31,9 +30,10 @@ def turn_to_start(home: Path, wait_s: float, progress: Callable[[str], None]) ->
     try:
         yield
     finally:
-        if made and [entry.name for entry in home.iterdir()] == [LOCK_FILE]:
+        if [entry.name for entry in home.iterdir()] == [LOCK_FILE]:
             path.unlink()
-            home.rmdir()
+            if made:
+                home.rmdir()
         os.close(lock)
 
 
@@ -41,7 +41,8 @@ def _locked(path: Path, wait_s: float, progress: Callable[[str], None]) -> int:
     """The descriptor of the locked file, which holds the pid of this process."""
     end, told = time.monotonic() + wait_s, False
     while True:
-        lock = os.open(private_folder(path.parent) / path.name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

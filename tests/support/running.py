@@ -17,6 +17,7 @@ import psutil
 from confluent_kafka import TopicPartition
 
 from infra import stack
+from infra.stack.private import private_files
 from loadtest.traffic.simulator import create_world, history_table
 from services.trainer.bootstrap import train_first_model
 from streams.runtime.kafka.clients import new_consumer
@@ -31,7 +32,9 @@ def start_whole_stack(settings: Settings) -> Settings:
     settings = stack.start(settings, wait_s=240, progress=lambda text: print(text, file=sys.stderr))
     now = datetime.now(UTC)
     history = history_table(create_world(3, cards=600), now - timedelta(days=40), now, id_prefix="history")
-    train_first_model(settings, history, lambda text: print(text, file=sys.stderr))
+    # as a command does it
+    with private_files():
+        train_first_model(settings, history, lambda text: print(text, file=sys.stderr))
     until(lambda: served_version(settings) != "none", 90, "the first model to be served")
     return settings
 
