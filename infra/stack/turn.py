@@ -30,7 +30,7 @@ def turn_to_start(home: Path, wait_s: float, progress: Callable[[str], None]) ->
     try:
         yield
     finally:
-        if [entry.name for entry in home.iterdir()] == [LOCK_FILE]:
+        if home.is_dir() and [entry.name for entry in home.iterdir()] == [LOCK_FILE]:
             path.unlink()
             if made:
                 home.rmdir()
