@@ -106,7 +106,7 @@ class CommitFailed(Exception):
     """An earlier chunk could not be committed, so no later one may be."""
 
 
-class WaitsForRoom(CommitFailed):
+class WaitsForRoom(CommitFailed, StoreFull):
     """Redis is full, and earlier chunks wait for room: what they write cannot be read yet."""
 
 
