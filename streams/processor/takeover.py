@@ -28,6 +28,7 @@ from streams.runtime.chunk.consumer import MAX_CHUNK_RECORDS
 from streams.runtime.kafka.clients import headers_of
 from streams.runtime.kafka.log_reader import LogRow, read_span, whole_log
 from streams.runtime.settings import Settings
+from streams.runtime.skips import Skips
 
 logger = logging.getLogger(__name__)
 #: seconds without a record from the broker before the process ends: no decision is made meanwhile
@@ -56,6 +57,7 @@ class Takeover:
         self._cards = cards
         self._entities = entities
         self._committer = committer
+        self._skips = Skips(settings.run_dir)
 
     def check(self) -> None:
         """Check before joining the group, so that code that cannot take over does not disturb the active version.
@@ -148,7 +150,8 @@ class Takeover:
             part = records[first : first + MAX_CHUNK_RECORDS]
             ends = {TP(topic, record.partition()): record.offset() + 1 for record in part}
             rows: list[Any] = [
-                LogRow(r.partition(), r.offset(), r.timestamp()[1], r.value(), headers_of(r)) for r in part
+                LogRow(r.partition(), r.offset(), r.timestamp()[1], r.value(), headers_of(r))
+                for r in self._skips.left_in(part)
             ]
             handle(Chunk(topic, rows, ends, {place: at[place] for place in ends}))
             at.update(ends)

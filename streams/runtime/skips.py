@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -47,6 +48,13 @@ class Skips:
         """The skips of a partition, by offset."""
         self._look()
         return self._known.get((topic, partition), {})
+
+    def left_in(self, messages: list[Any]) -> list[Any]:
+        """Messages of librdkafka without those that are skipped: what reads the log again must not meet them either."""
+        self._look()
+        if not self._known:
+            return messages
+        return [m for m in messages if m.offset() not in self._known.get((m.topic(), m.partition()), ())]
 
     def all(self) -> list[Skip]:
         """All skips in the order in which they were added.

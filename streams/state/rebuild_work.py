@@ -15,6 +15,7 @@ from streams.processor.intake import Stretch
 from streams.runtime.kafka.log_reader import LogRow, Span, read_span
 from streams.runtime.process import quiet_collector
 from streams.runtime.settings import Settings
+from streams.runtime.skips import Skips
 from streams.state.rebuild import CardBuilder, Done, EntityBuilder
 
 Say = Callable[[str], None]
@@ -85,13 +86,16 @@ def feed(
 ) -> int:
     """Pass the records of one partition from ``start`` up to, not including, ``stop`` to a builder; returns their number."""
 
-    def take(records: list[Any]) -> None:
+    skips = Skips(settings.run_dir)
+
+    def take(read: list[Any]) -> None:
+        records = skips.left_in(read)
         if isinstance(builder, CardBuilder):
             builder.add(_stretch(partition, records))
         else:
             builder.add([LogRow(partition, r.offset(), r.timestamp()[1], r.value(), None) for r in records])
         if _told is not None:
-            _told.put(len(records))
+            _told.put(len(read))
 
     if stop <= start:
         return 0

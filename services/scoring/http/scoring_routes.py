@@ -14,6 +14,7 @@ from services.scoring.edge.edge import Edge
 from services.scoring.edge.limits import parse_deadline
 from services.scoring.edge.problems import Problem
 from streams.contracts.invalid_event import UNREADABLE
+from streams.contracts.repeated_fields import repeats_a_field
 from streams.log.trace import parse_traceparent
 
 SCORE, BATCH = "/v1/score", "/v1/score/batch"
@@ -91,6 +92,8 @@ def _items(body: bytes, most: int) -> list[bytes]:
         raise Problem(
             422, reason, f"a batch is an object with a list of transactions: {error}", "transactions"
         ) from None
+    if body.count(b'"transactions"') > 1 and repeats_a_field(body):
+        raise Problem(422, "repeated_field", "a field is named twice: send each field once", "transactions")
     if len(items) > most:
         raise Problem(
             422,

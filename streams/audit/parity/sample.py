@@ -16,6 +16,7 @@ from streams.log.topics import ENTITIES, FEATURES, TRANSACTIONS
 from streams.runtime.kafka.clients import headers_of
 from streams.runtime.kafka.log_reader import LogRow, Span, read_span, whole_log
 from streams.runtime.settings import Settings
+from streams.runtime.skips import Skips
 
 Progress = Callable[[str], None]
 
@@ -69,7 +70,8 @@ def check_parity(settings: Settings, sample: int, *, seed: int | None = None, sa
     evidence = Evidence(samples, partitions)
     needed = needed_of(samples, partitions, first, end)
     say(f"reading the log behind {len(samples)} decisions")
-    read_span(settings.kafka, first, needed, lambda records: _collect(evidence, records))
+    skips = Skips(settings.run_dir)
+    read_span(settings.kafka, first, needed, lambda records: _collect(evidence, skips.left_in(records)))
     say("recomputing")
     layouts = Layouts(stored_in(RespClient(settings.redis_address)))
     return judge(samples, evidence, first[TRANSACTIONS.name], first[ENTITIES.name], layouts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from features.store.redis_client import StoreUnavailable
 from streams.contracts.invalid_event import InvalidEvent
-from streams.processor.cards import RebuildEnded
+from streams.processor.cards import StateIsBack
 from streams.processor.commit import CommitFailed
 from streams.runtime.blame import blameless
 from streams.runtime.chunk.aside import Aside
@@ -198,6 +199,17 @@ def test_a_header_of_that_name_is_not_the_mark(tmp_path: Path) -> None:
     assert not aside.concerns(chunk)
 
 
+def test_who_reads_the_log_again_leaves_out_what_is_skipped(tmp_path: Path) -> None:
+    skips = Skips(tmp_path)
+    messages = [
+        SimpleNamespace(topic=lambda: "transactions", partition=lambda: 0, offset=partial(int, n))
+        for n in range(3)
+    ]
+    assert skips.left_in(messages) == messages
+    skips.add(Skip("transactions", 0, 1, "it stops the processor", "ada", "2026-11-30T10:00:00Z"))
+    assert skips.left_in(messages) == [messages[0], messages[2]]
+
+
 def test_a_file_of_skips_that_does_not_parse_is_named(tmp_path: Path) -> None:
     (tmp_path / "skips.json").write_bytes(b"[")
     with pytest.raises(SkipsError, match=r"skips\.json does not parse"):
@@ -219,7 +231,7 @@ def caused(outer: Exception, inner: Exception) -> Exception:
         (DeliveryError("too large", of_the_record=True), False),
         (KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)), False),
         (KafkaException(KafkaError(KafkaError._TRANSPORT)), True),
-        (RebuildEnded("there again"), True),
+        (StateIsBack("there again"), True),
         (OSError("the disk is full"), True),
         (caused(CommitFailed("x"), StoreUnavailable("away")), True),
         (caused(CommitFailed("x"), ValueError("x")), False),
