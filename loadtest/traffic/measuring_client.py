@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -26,8 +27,16 @@ class MeasurementError(Exception):
 class Measurement:
     """Measures one run, from the ends of the topics at its start. A context manager that always ends its process."""
 
-    def __init__(self, bootstrap: str, *, id_prefix: str | None = None, run: str | None = None) -> None:
-        self._begin = Begin(bootstrap, end_of(bootstrap, WATCHED), id_prefix, run)
+    def __init__(
+        self,
+        bootstrap: str,
+        *,
+        id_prefix: str | None = None,
+        run: str | None = None,
+        verdicts: Path | None = None,
+    ) -> None:
+        to = None if verdicts is None else str(verdicts)
+        self._begin = Begin(bootstrap, end_of(bootstrap, WATCHED), id_prefix, run, to)
         self._result: Result | None = None
         self._progress = Progress(0, 0, 0)
         self._process: subprocess.Popen[bytes] | None = None

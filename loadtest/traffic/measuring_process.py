@@ -11,12 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 from confluent_kafka import TopicPartition
 
+from loadtest.traffic.verdicts import Verdicts
 from streams.audit import Accounts, Balance, Span
 from streams.log import topics
 from streams.runtime.kafka.log_reader import log_reader
@@ -35,6 +37,8 @@ class Begin(msgspec.Struct):
     start: Span
     id_prefix: str | None = None
     run: str | None = None
+    #: file for what was decided on each transaction (``loadtest.traffic.verdicts``); none: nobody asks
+    verdicts: str | None = None
 
 
 class Produced(msgspec.Struct):
@@ -79,10 +83,13 @@ def main() -> None:
     try:
         consumer.assign([TopicPartition(t, p, o) for t, ends in begin.start.items() for p, o in ends.items()])
         accounts = Accounts(_mine(begin))
-        balance = _watch(consumer, accounts, produced, closed)
+        verdicts = Verdicts() if begin.verdicts else None
+        balance = _watch(consumer, accounts, verdicts, produced, closed)
     finally:
         consumer.close()
     if balance is not None:
+        if verdicts is not None:
+            verdicts.save(Path(str(begin.verdicts)))
         _write(_result(balance, produced[0].produced))
 
 
@@ -115,13 +122,20 @@ def _listen(lines: Iterator[bytes], produced: list[Produced], closed: threading.
 
 
 def _watch(
-    consumer: Any, accounts: Accounts, produced: list[Produced], closed: threading.Event
+    consumer: Any,
+    accounts: Accounts,
+    verdicts: Verdicts | None,
+    produced: list[Produced],
+    closed: threading.Event,
 ) -> Balance | None:
     """Read until all produced transactions are accounted for, or no record has arrived for ``wait_s``."""
     reported = checked = last_news = time.monotonic()
     was_produced, entered, complete_at = False, -1, None
     while not closed.is_set():
-        accounts.add([r for r in consumer.consume(10_000, timeout=PROGRESS_S) if r.error() is None])
+        records = [r for r in consumer.consume(10_000, timeout=PROGRESS_S) if r.error() is None]
+        accounts.add(records)
+        if verdicts is not None:
+            verdicts.add(records)
         now = time.monotonic()
         total = accounts.transactions + accounts.decisions + accounts.dead_letters
         if total != entered or (produced and not was_produced):

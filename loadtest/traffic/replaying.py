@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from loadtest.traffic.sending import LABELS, TRANSACTIONS, Backpressure, Headers
 from loadtest.traffic.simulation import Look
 from loadtest.traffic.simulator.world import letters
 from loadtest.traffic.summary import summary
+from loadtest.traffic.verdicts import caught
 from streams.log.records import HEADER_DEADLINE_MS
 from streams.mapping import ReplayFile
 
@@ -52,7 +55,10 @@ def replay(
     if speed is None:
         headers = [*headers, (HEADER_DEADLINE_MS, "0")]
     sender, progress = Sender(bootstrap, "tollgate-replay"), Progress(file.rows)
-    with Measurement(bootstrap, run=run) as measurement:
+    with (
+        TemporaryDirectory() as folder,
+        Measurement(bootstrap, run=run, verdicts=Path(folder) / "verdicts.npy") as measurement,
+    ):
         before = look()
 
         def accounted() -> int:
@@ -82,7 +88,12 @@ def replay(
         result = measurement.finish(progress.produced, wait_s)
         accounted()
         watch(progress)
-        return summary(progress.produced, result, cpu_us_per_transaction(before, look(), progress.produced))
+        return {
+            **summary(progress.produced, result, cpu_us_per_transaction(before, look(), progress.produced)),
+            "labels_sent": progress.labels,
+            **caught(Path(folder) / "verdicts.npy", file.fit),
+            "file": file.report.to_json(),
+        }
 
 
 def _labels(sender: Sender, file: ReplayFile, clock_ms: int | None) -> int:

@@ -41,8 +41,8 @@ def average_precision(fraud: npt.NDArray[np.bool_], scores: npt.NDArray[np.float
 
 
 def card_precision(data: Dataset, scores: npt.NDArray[np.floating], k: int = CAPACITY) -> float | None:
-    """Mean over event days (UTC) of the share of compromised cards among the day's top ``k``; None without rows."""
-    if not len(data):
+    """Mean over event days (UTC) of the share of compromised cards among the day's top ``k``; None where nothing can be found."""
+    if not data.frauds:
         return None
     codes = np.unique(data.card, return_inverse=True)[1]
     days = data.event_ms // DAY_MS

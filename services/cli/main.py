@@ -69,6 +69,7 @@ COMMANDS: dict[str, Entry] = {
             "score": "Score a file with the live model.",
         },
     ),
+    **_entries("mapping", {"mapping": "Write a mapping for a file of your own, and check it."}),
     **_entries("rules.commands", {"rules": "Check, test, publish and list rules and lists."}),
     **_entries("keys", {"keys": "Rotate the keys that seal the HTTP edge's decisions."}),
     **_entries("skip", {"skip": "Set aside a record that stops its worker."}),

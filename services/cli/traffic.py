@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from loadtest.traffic.simulator import DEFAULT_CARDS, create_world
 from loadtest.traffic.simulator.catalog import FRAUD_KINDS
 from loadtest.traffic.simulator.switches import DRIFT_KINDS
 from loadtest.traffic.summary import complete, lines
+from loadtest.traffic.verdicts import lines as verdict_lines
+from services.cli.mapping import MAPPING_HELP
 from services.cli.options import home_option, json_option
 from streams.mapping import ReplayFile, load_mapping
 from streams.mapping.tokens import load_or_create_key
@@ -153,7 +155,7 @@ def simulate(
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @home_option
 @json_option
-@click.option("--mapping", required=True, metavar="M", help="handbook, sparkov, or a TOML file.")
+@click.option("--mapping", required=True, metavar="M", help=MAPPING_HELP)
 @click.option(
     "--speed",
     default="max",
@@ -181,12 +183,13 @@ def replay(
     all_labels: bool,
     wait_s: float,
 ) -> int:
-    """Stream a Parquet or CSV file through the stack. Exit code 1: decisions are missing or duplicated."""
+    """Stream a Parquet or CSV file through the stack. Exit code 1: no row fits, or decisions are missing or duplicated."""
     pace = _speed(speed)
     settings = load_settings(home)
     rules = load_mapping(mapping)
     key = load_or_create_key(settings.keys_dir) if rules.tokenises else None
     opened = ReplayFile(file, rules, key, limit)
+    click.echo("\n".join(opened.report.lines()), err=True)
     began, stop, line = time.monotonic(), _stop_on_signal(), _Line()
 
     def watch(progress: Progress) -> None:
@@ -201,15 +204,22 @@ def replay(
         look=_looker(settings), stop=stop.is_set, watch=watch,
     )  # fmt: skip
     line.end()
-    return _print(report, as_json, time.monotonic() - began)
+    more = [f"labels sent    {report['labels_sent']:>12,}", *verdict_lines(report)]
+    return _print(report, as_json, time.monotonic() - began, more=more)
 
 
 def _looker(settings: Settings) -> Callable[[], list[dict[str, Any]]]:
     return lambda: stack.processes(settings)
 
 
-def _print(report: dict[str, Any], as_json: bool, seconds: float, p99_below: float | None = None) -> int:
-    click.echo(json.dumps(report) if as_json else "\n".join(lines(report, seconds)))
+def _print(
+    report: dict[str, Any],
+    as_json: bool,
+    seconds: float,
+    p99_below: float | None = None,
+    more: Sequence[str] = (),
+) -> int:
+    click.echo(json.dumps(report) if as_json else "\n".join([*lines(report, seconds), *more]))
     p99 = report["latency_ms"]["p99"]
     if p99_below is not None and (p99 is None or p99 >= p99_below):
         click.echo(f"p99 is {p99} ms, not below {p99_below:g} ms", err=True)

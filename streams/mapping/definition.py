@@ -1,59 +1,70 @@
 """A mapping says for each field of a transaction which column it comes from and how it is converted. In TOML, for example:
 
-zone = "Europe/Paris"                 # of times without a zone; default UTC
+zone = "Europe/Paris"                 # of times without an offset; default UTC
 order_by = "booked_at"                # a column; default: the order of the file
+[file]                                # only where it is not what the file itself shows
+separator = ";"
+decimal = ","
 [fields]
 transaction_id = { column = "id", template = "bank-{}" }
 event_time = "booked_at"              # a string is short for { column = "booked_at" }
 card_id = { column = "pan", tokenise = true }
 merchant_id = { column = ["acquirer", "terminal"], template = "{}:{}" }
-amount_minor = { column = "amount", exponent = 2 }
+amount_minor = "amount"               # 12.50 EUR is 1250, 1000 JPY is 1000: the currency decides
 currency = { constant = "EUR" }
 channel = { column = "entry", map = { C = "pos", E = "ecom" } }
 [label]
 column = "chargeback"
 fraud = "Y"
+honest = "N"
 delay_days = 30
 """
 
 from __future__ import annotations
 
-from importlib import resources
-from pathlib import Path
-from typing import Literal
-from zoneinfo import ZoneInfo
+from typing import Any, Literal
 
 import msgspec
 
 REQUIRED = ("transaction_id", "event_time", "card_id", "merchant_id", "amount_minor", "currency")
 OPTIONAL = ("customer_id", "device_id", "ip", "mcc", "channel", "country", "latitude", "longitude", "tenant")
-BUILTIN = ("handbook", "sparkov")
 Scalar = str | int | float | bool
+Unit = Literal["ns", "us", "ms", "s", "min", "h", "d"]
 
 
-class MappingError(Exception):
-    """A mapping is invalid or does not fit its file; the text names the place and what would fit."""
+class Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A number that counts ``unit`` since ``start`` (TOML: ``from``). A start without an offset is local time of the zone,
+    and the count runs on the wall clock."""
 
-    exit_code = 2
+    unit: Unit
+    start: Any = msgspec.field(default="1970-01-01T00:00:00Z", name="from")
 
 
 class FieldRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a field comes from: a ``constant``, or one or more columns.
+    """Where a field comes from: a ``constant``, the ``row`` number, or one or more columns.
 
-    ``template`` has one ``{}`` per column. ``exponent`` converts major units to minor units (2: euros to cents).
-    ``epoch``: the number counts seconds or milliseconds since 1970. ``format``: strptime format of times that are not
-    ISO 8601. ``map`` translates values; a value not in it becomes null. ``tokenise`` replaces a card number by a keyed
-    HMAC.
+    ``template`` has one ``{}`` per column. ``exponent`` is the number of decimals of an amount's minor unit (2: cents, 0:
+    the amount is in minor units already); without one the currency decides. ``round``: what is done with a fraction of a
+    minor unit; without it such a row is refused. ``payments``: which sign payments have; ``refunds``: what is done with
+    amounts of the other sign. ``epoch``: the number counts time. ``format``: strptime format of times that are not ISO 8601.
+    ``map`` translates values; a value not in it becomes null. ``tokenise`` replaces a card number by a keyed HMAC.
+    ``decimal`` and ``thousands``: how numbers are written in this column, where it differs from the file.
     """
 
     column: str | list[str] | None = None
     constant: Scalar | None = None
+    row: bool = False
     template: str | None = None
     tokenise: bool = False
-    exponent: int = 0
-    epoch: Literal["s", "ms"] | None = None
+    exponent: int | None = None
+    round: Literal["half_even", "half_up", "down"] | None = None
+    payments: Literal["positive", "negative"] = "positive"
+    refunds: Literal["refuse", "skip"] = "refuse"
+    epoch: Unit | Epoch | None = None
     format: str | None = None
     map: dict[str, str] | None = None
+    decimal: Literal[".", ","] | None = None
+    thousands: Literal["", ".", ",", " ", "'"] | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -64,14 +75,41 @@ class FieldRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LabelRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which value of which column means fraud, and how many days after the transaction the label comes. Null: no label."""
+    """Which values of which column mean fraud and honest, and how many days after the transaction the label comes.
+
+    ``honest`` is by default the plain opposite of ``fraud`` (0 of 1, false of true, N of Y, No of Yes). A row with another
+    value has no label.
+    """
 
     column: str
-    fraud: Scalar = 1
+    fraud: Scalar | list[Scalar] = 1
+    honest: Scalar | list[Scalar] | None = None
     delay_days: float = 7.0
     source: Literal["chargeback", "analyst", "customer"] = "chargeback"
-    #: whether all other transactions get the label legit, after the same delay
+    #: whether honest transactions get the label legit, after the same delay
     legit: bool = True
+
+
+class FileRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a file is written, where the file itself does not show it.
+
+    ``columns`` names the columns of a CSV file without a header. ``null``: texts that mean "no value" besides the empty cell.
+    """
+
+    separator: str | None = None
+    quote: str = '"'
+    encoding: str | None = None
+    decimal: Literal[".", ","] = "."
+    thousands: Literal["", ".", ",", " ", "'"] = ""
+    null: list[str] = []
+    columns: list[str] | None = None
+
+
+class SkipRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rows that are no payments: those whose ``column`` has one of ``values``."""
+
+    column: str
+    values: list[Scalar]
 
 
 class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,6 +119,8 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     label: LabelRule | None = None
     zone: str = "UTC"
     order_by: str | None = None
+    file: FileRule = FileRule()
+    skip: list[SkipRule] = []
 
     def rule(self, field: str) -> FieldRule | None:
         """The rule of a field; None if the mapping has none."""
@@ -92,71 +132,19 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """All columns that are read, each once."""
         names = [name for field in self.fields for name in (self.rule(field) or FieldRule()).columns]
         names += [self.label.column] if self.label else []
-        names += [self.order_by] if self.order_by else []
+        names += [rule.column for rule in self.skip]
+        names += [self.order_by] if self.order_by and not self.by_time else []
         return list(dict.fromkeys(names))
+
+    @property
+    def by_time(self) -> bool:
+        """Whether ``order_by`` names the time, as a column that it is made of or as the field ``event_time``."""
+        rule = self.rule("event_time")
+        return (
+            self.order_by is not None and rule is not None and self.order_by in [*rule.columns, "event_time"]
+        )
 
     @property
     def tokenises(self) -> bool:
         """Whether a key for card numbers is needed."""
         return any((self.rule(field) or FieldRule()).tokenise for field in self.fields)
-
-
-def load_mapping(name: str | Path) -> Mapping:
-    """A built-in mapping by its name (``handbook``, ``sparkov``), else a TOML file.
-
-    Raises:
-        MappingError: there is no such file, or its content is not a valid mapping.
-    """
-    if str(name) in BUILTIN:
-        raw = (resources.files("streams.mapping") / "builtin" / f"{name}.toml").read_bytes()
-    else:
-        try:
-            raw = Path(name).read_bytes()
-        except OSError as error:
-            raise MappingError(
-                f"no mapping {name}: a TOML file or one of {', '.join(BUILTIN)} ({error.strerror})"
-            ) from None
-    return parse_mapping(raw, str(name))
-
-
-def parse_mapping(raw: bytes, where: str) -> Mapping:
-    """A mapping from TOML text.
-
-    Raises:
-        MappingError: see ``load_mapping``.
-    """
-    try:
-        mapping = msgspec.toml.decode(raw, type=Mapping)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise MappingError(f"mapping {where}: {error}") from None
-    _check(mapping, where)
-    return mapping
-
-
-def _check(mapping: Mapping, where: str) -> None:
-    unknown = set(mapping.fields) - set(REQUIRED) - set(OPTIONAL)
-    if unknown:
-        raise MappingError(
-            f"mapping {where}: no field {', '.join(sorted(unknown))}; fields are {', '.join(REQUIRED + OPTIONAL)}"
-        )
-    missing = [field for field in REQUIRED if field not in mapping.fields]
-    if missing:
-        raise MappingError(f"mapping {where}: required fields without a rule: {', '.join(missing)}")
-    for field in mapping.fields:
-        rule = mapping.rule(field)
-        assert rule is not None
-        if bool(rule.columns) == (rule.constant is not None):
-            raise MappingError(f"mapping {where}: {field} needs either column or constant")
-        slots = 1 if rule.template is None else rule.template.count("{}")
-        if rule.columns and slots != len(rule.columns):
-            raise MappingError(
-                f"mapping {where}: the template of {field} has {slots} {{}} for {len(rule.columns)} columns"
-            )
-        if not 0 <= rule.exponent <= 4:
-            raise MappingError(f"mapping {where}: exponent of {field} is 0 to 4, not {rule.exponent}")
-    try:
-        ZoneInfo(mapping.zone)
-    except (KeyError, ValueError, OSError):
-        raise MappingError(f"mapping {where}: no time zone {mapping.zone!r}") from None
-    if mapping.label and not 0 <= mapping.label.delay_days <= 3650:
-        raise MappingError(f"mapping {where}: delay_days is 0 to 3650, not {mapping.label.delay_days}")

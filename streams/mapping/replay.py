@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,25 +11,36 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streams.contracts.card_numbers import mask_card_numbers
 from streams.mapping.definition import Mapping
 from streams.mapping.encoding import encode_keys, encode_labels, encode_transactions
-from streams.mapping.source import Source, read_source, unfit_rows
+from streams.mapping.report import Report
+from streams.mapping.source import Source, read_source
 from streams.mapping.tokens import KEY_BYTES
 
 _ONE_PROCESS_KEY = msgspec.json.encode({"only": "within one table"}).ljust(KEY_BYTES, b"\0")
 
 
-def load_history(path: str | Path, mapping: Mapping, key: bytes | None = None) -> pa.Table:
+def load_history(
+    path: str | Path,
+    mapping: Mapping,
+    key: bytes | None = None,
+    watch: Callable[[Report], None] | None = None,
+) -> pa.Table:
     """The valid rows in replay order, as a history table with label columns.
 
     Without a key, card tokens have no meaning outside this table, which is enough for training and evaluation.
 
+    Args:
+        watch: is given the report on the file.
+
     Raises:
-        MappingError: the file cannot be read, lacks a column, or an identifier holds a card number.
+        MappingError: see ``read_source``.
     """
     source = read_source(Path(path), mapping, key or _ONE_PROCESS_KEY)
-    return source.table.filter(pa.array(~source.unfit)) if source.unfit.any() else source.table
+    table = source.table.filter(pa.array(~source.unfit)) if source.unfit.any() else source.table
+    if watch is not None:
+        watch(source.report)
+    return table.drop_columns(["row"])
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,7 @@ class Records:
 
 
 class ReplayFile:
-    """A file as traffic. Rows that are not valid transactions are sent as their producer wrote them, card numbers masked.
+    """A file as traffic. Rows that are no transactions are sent as their producer wrote them, card numbers masked.
 
     Raises:
         MappingError: as ``load_history``; also when the mapping tokenises and there is no key.
@@ -53,8 +64,9 @@ class ReplayFile:
     ) -> None:
         self._source: Source = read_source(Path(path), mapping, key, limit)
         table = self._source.table
-        fit = table.filter(pa.array(~self._source.unfit))
-        told = fit.filter(pc.is_valid(fit["label"]))
+        #: the rows that are transactions, as a history table
+        self.fit = table.filter(pa.array(~self._source.unfit)) if self._source.unfit.any() else table
+        told = self.fit.filter(pc.is_valid(self.fit["label"]))
         self._labels = told.take(pc.sort_indices(told, sort_keys=[("label_time", "ascending")]))
         self._label_ms = self._labels["label_time"].cast(pa.int64()).to_numpy()
         self._labels_done = 0
@@ -67,6 +79,11 @@ class ReplayFile:
     def unfit(self) -> int:
         """Number of rows that will become dead letters."""
         return int(self._source.unfit.sum())
+
+    @property
+    def report(self) -> Report:
+        """What the file holds."""
+        return self._source.report
 
     @property
     def first_event_ms(self) -> int | None:
@@ -82,6 +99,13 @@ class ReplayFile:
             newest = pc.max(part["event_time"].cast(pa.int64())).as_py()
             clock = clock if newest is None else max(clock, int(newest))
             yield Records(encode_keys(part["card_id"]), self._values(begin, part), clock)
+
+    def accepted(self, size: int = 2_000) -> Iterator[Records]:
+        """As ``transactions``, without the rows that are none."""
+        for begin in range(0, self.fit.num_rows, size):
+            part = self.fit.slice(begin, size)
+            newest = pc.max(part["event_time"].cast(pa.int64())).as_py()
+            yield Records(encode_keys(part["card_id"]), encode_transactions(part), int(newest))
 
     def event_times(self, size: int = 2_000) -> Iterator[np.ndarray]:
         """Event times (ms, int64) of the same slices; a row without a time takes the previous one."""
@@ -109,5 +133,6 @@ class ReplayFile:
         if not unfit.any():
             return encode_transactions(part)
         fit = iter(encode_transactions(part.filter(pa.array(~unfit))))
-        rows = unfit_rows(self._source, (begin + int(i) for i in np.flatnonzero(unfit)))
-        return [mask_card_numbers(msgspec.json.encode(next(rows))) if bad else next(fit) for bad in unfit]
+        refused = self._source.refused
+        numbers = part["row"].to_pylist()
+        return [refused[row] if bad else next(fit) for row, bad in zip(numbers, unfit, strict=True)]

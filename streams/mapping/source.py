@@ -1,189 +1,131 @@
-"""Read a file through its mapping: one column per field, and a mark on rows that are not valid transactions."""
+"""Read a file through its mapping: transactions and labels in replay order, the rows that are none, and a report."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as csv
-import pyarrow.parquet as pq
 
-from streams.contracts.card_numbers import find_card_number
-from streams.mapping import columns as convert
-from streams.mapping.columns import Converted, Mask
-from streams.mapping.definition import OPTIONAL, REQUIRED, FieldRule, Mapping, MappingError
+from streams.mapping.conversion import Piece, convert_batch, short
+from streams.mapping.definition import Mapping
+from streams.mapping.errors import MappingError, NoRowFits
+from streams.mapping.fields.converted import Mask
+from streams.mapping.fields.labels import canonical, fraud_values, honest_values
+from streams.mapping.fields.numbers import Notation, read_numbers
+from streams.mapping.files.batches import RawBatch
+from streams.mapping.files.reading import open_file
+from streams.mapping.report import Report
 
-#: at least 12 digits with single spaces or dashes between them: only such text can hold a card number
-_MAYBE_CARD = r"[0-9]([ -]?[0-9]){11}"
+#: most bytes of converted rows that are held, and so a bound of what a small file can unpack to
+MAX_TABLE_BYTES = 1_536 * 2**20
 
 
 @dataclass(frozen=True)
 class Source:
-    """``table``: fields and label columns, in replay order; ``unfit``: rows that are not valid transactions; ``raw``: the
-    columns of the file that the mapping reads, same rows."""
+    """``table``: fields and label columns in replay order, and ``row``, the number in the file. ``unfit``: rows that are no
+    transactions; ``refused``: these as they are sent, by their number."""
 
     table: pa.Table
     unfit: Mask
-    raw: pa.Table
-    mapping: Mapping
+    refused: dict[int, bytes]
+    report: Report
 
 
 def read_source(path: Path, mapping: Mapping, key: bytes | None, limit: int | None = None) -> Source:
     """Read and convert a Parquet or CSV file.
 
     Raises:
-        MappingError: the file cannot be read, lacks a column, needs a key, or an identifier holds a card number.
+        MappingError: the file cannot be read, lacks a column, needs a key, is too large, or no row has the fraud value.
+        NoRowFits: no row is a transaction.
     """
     if mapping.tokenises and key is None:
         raise MappingError("this mapping tokenises card numbers, for which there is no key")
-    raw = _in_order(_read(path, mapping), mapping)
-    if limit is not None:
-        raw = raw.slice(0, limit)
-    fields: dict[str, pa.Array] = {}
-    unfit = np.zeros(raw.num_rows, dtype=bool)
-    for name in REQUIRED + OPTIONAL:
-        converted = _field(name, raw, mapping, key)
-        fields[name] = converted.values
-        unfit |= converted.unfit
-        if name in REQUIRED:
-            unfit |= converted.values.is_null().to_numpy(zero_copy_only=False)
-    _refuse_card_numbers(fields, mapping)
-    fields.update(_labels(raw, fields["event_time"], mapping))
-    return Source(pa.table(fields), unfit, raw, mapping)
-
-
-def unfit_rows(source: Source, rows: Iterator[int]) -> Iterator[dict[str, Any]]:
-    """Rows as their producer wrote them: converted values where possible, else the file's own value (NaN as null)."""
-    names = [n for n in source.table.column_names if n in REQUIRED + OPTIONAL]
-    for row in rows:
-        out: dict[str, Any] = {}
-        for name in names:
-            value = source.table[name][row].as_py()
-            rule = source.mapping.rule(name)
-            if value is None and rule is not None and rule.columns:
-                cells = [_plain(source.raw[column][row].as_py()) for column in rule.columns]
-                value = cells[0] if len(cells) == 1 else None
-            if name == "event_time" and hasattr(value, "isoformat"):
-                value = value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            if value is not None:
-                out[name] = value
-        yield out
-
-
-def _plain(cell: Any) -> Any:
-    if isinstance(cell, float) and not np.isfinite(cell):
-        return None
-    return cell if isinstance(cell, str | int | float | bool) or cell is None else str(cell)
-
-
-def _read(path: Path, mapping: Mapping) -> pa.Table:
-    wanted = mapping.columns
-    try:
-        if path.suffix.lower() in (".csv", ".txt"):
-            with csv.open_csv(path) as opened:
-                names = opened.schema.names
-            _require(path, wanted, names)
-            # every column is read as text: identifiers keep leading zeros, amounts keep the digits written
-            options = csv.ConvertOptions(
-                include_columns=wanted,
-                column_types=dict.fromkeys(wanted, pa.string()),
-                strings_can_be_null=True,
-            )
-            return csv.read_csv(path, convert_options=options)
-        parquet = pq.ParquetFile(path)
-        _require(path, wanted, parquet.schema_arrow.names)
-        return parquet.read(columns=wanted)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise MappingError(
-            f"{path} cannot be read as {'CSV' if path.suffix == '.csv' else 'Parquet'}: {error}"
-        ) from None
-
-
-def _require(path: Path, wanted: list[str], names: list[str]) -> None:
-    absent = [name for name in wanted if name not in names]
-    if absent:
-        raise MappingError(f"{path} has no column {', '.join(absent)}; it has {', '.join(names)}")
-
-
-def _in_order(raw: pa.Table, mapping: Mapping) -> pa.Table:
-    if mapping.order_by is None:
-        return raw.combine_chunks()
-    column = raw[mapping.order_by]
-    if pa.types.is_string(column.type):
-        numbers = convert._numbers(column.combine_chunks())
-        if pc.all(pc.is_finite(numbers)).as_py() and numbers.null_count == 0:
-            column = pa.chunked_array([numbers])
-    order = pc.sort_indices(pa.table({"order": column}), sort_keys=[("order", "ascending")])
-    return raw.take(order).combine_chunks()
-
-
-def _field(name: str, raw: pa.Table, mapping: Mapping, key: bytes | None) -> Converted:
-    rule, count = mapping.rule(name), raw.num_rows
-    if rule is None:
-        absent = pa.float64() if name in ("latitude", "longitude") else pa.string()
-        values = pa.nulls(count, absent) if name != "tenant" else pa.repeat(pa.scalar("default"), count)
-        return Converted(values, np.zeros(count, dtype=bool))
-    cells = [_one(raw[column]) for column in rule.columns]
-    if rule.constant is not None:
-        constant = rule.constant if isinstance(rule.constant, str | int | float) else str(rule.constant)
-        cells, rule = (
-            [pa.repeat(pa.scalar(constant), count)],
-            FieldRule(column="constant", exponent=rule.exponent),
+    # the first rows in order can only be known of all
+    first = limit if mapping.order_by is None else None
+    file = open_file(path, mapping.file, mapping.columns, first)
+    report = Report(str(path), file.described, _ignored(file.header, mapping))
+    pieces = list(_pieces(file.batches, mapping, key, report, path))
+    if not pieces:
+        raise NoRowFits(f"{path} has no rows")
+    whole = _in_order(pieces, mapping, limit)
+    unfit = np.array(whole["unfit"].combine_chunks().to_numpy(zero_copy_only=False), dtype=bool)
+    table = whole.select([name for name in whole.column_names if name not in ("unfit", "order")])
+    fit = table.filter(pa.array(~unfit)) if unfit.any() else table
+    report.count(table, fit)
+    if not report.fit:
+        what = (
+            f"{report.rows:,} rows" if report.rows else f"{sum(report.skipped.values()):,} rows, all left out"
         )
-    if name == "event_time":
-        return convert.convert_time(rule, cells[0], mapping.zone)
-    if name == "amount_minor":
-        return convert.convert_amount(rule, cells[0])
-    if name in ("latitude", "longitude"):
-        return convert.convert_degrees(cells[0], 90.0 if name == "latitude" else 180.0)
-    return convert.check_text(name, convert.convert_text(rule, cells, key))
+        raise NoRowFits("\n  ".join([f"{path}: no row is a transaction ({what})", *report.reasons_lines()]))
+    _check_labels(mapping, report, complete=limit is None)
+    refused = {number: value for piece in pieces for number, value in piece.refused.items()}
+    return Source(table, unfit, refused, report)
 
 
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    combined = column.combine_chunks()
-    if isinstance(combined, pa.ChunkedArray):
-        combined = pa.concat_arrays(combined.chunks) if combined.num_chunks else pa.array([], column.type)
-    return combined
-
-
-def _refuse_card_numbers(fields: dict[str, pa.Array], mapping: Mapping) -> None:
-    for name, values in fields.items():
-        rule = mapping.rule(name)
-        if not pa.types.is_string(values.type) or rule is None:
+def _pieces(
+    batches: Iterator[RawBatch], mapping: Mapping, key: bytes | None, report: Report, path: Path
+) -> Iterator[Piece]:
+    held = rows = 0
+    for raw in batches:
+        if not len(raw.numbers) and not raw.broken:
             continue
-        suspects = values.filter(pc.fill_null(pc.match_substring_regex(values, _MAYBE_CARD), False))
-        for text in pc.unique(suspects).to_pylist():
-            if find_card_number(text):
-                raise MappingError(
-                    f"column {', '.join(rule.columns)} puts card numbers into {name}: add tokenise = true to its rule"
-                )
+        piece = convert_batch(raw, mapping, key, report)
+        held += piece.table.nbytes + sum(map(len, piece.refused.values()))
+        rows += piece.table.num_rows
+        if held > MAX_TABLE_BYTES:
+            raise MappingError(
+                f"{path}: its first {rows:,} rows take more than {MAX_TABLE_BYTES // 2**20:,} MB: split the file"
+                + ("" if mapping.order_by else ", or read its beginning with --limit")
+            )
+        yield piece
 
 
-def _labels(raw: pa.Table, event_time: pa.Array, mapping: Mapping) -> dict[str, pa.Array]:
-    count, rule = raw.num_rows, mapping.label
+def _in_order(pieces: list[Piece], mapping: Mapping, limit: int | None) -> pa.Table:
+    whole = pa.concat_tables([piece.table for piece in pieces], promote_options="permissive")
+    if mapping.order_by is not None:
+        column = whole["order"]
+        if pa.types.is_string(column.type):
+            numbers = read_numbers(column.combine_chunks(), Notation(mapping.file.decimal, ""))
+            if not numbers.unread.any() and column.null_count == 0:
+                column = pa.chunked_array([pa.array(numbers.values)])
+        keys = pa.table({"order": column, "row": whole["row"]})
+        whole = whole.take(pc.sort_indices(keys, sort_keys=[("order", "ascending"), ("row", "ascending")]))
+    return (whole if limit is None else whole.slice(0, limit)).combine_chunks()
+
+
+def _ignored(header: list[str], mapping: Mapping) -> list[str]:
+    read = {name.rsplit("#", 1)[0] for name in mapping.columns} | set(mapping.columns)
+    return [name for name in header if name not in read and name.strip() not in read]
+
+
+def _check_labels(mapping: Mapping, report: Report, complete: bool) -> None:
+    """A fraud value that nobody has is a mistake; other values than fraud and honest are said."""
+    rule = mapping.label
     if rule is None:
-        return {
-            "label": pa.nulls(count, pa.string()),
-            "label_time": pa.nulls(count, convert.TIMESTAMP),
-            "label_source": pa.nulls(count, pa.string()),
-        }
-    text = pc.utf8_lower(convert.as_text(_one(raw[rule.column])))
-    fraud = pc.equal(text, _fraud_text(rule.fraud))
-    label = pc.if_else(fraud, "fraud", "legit" if rule.legit else pa.scalar(None, pa.string()))
-    later = pc.add(event_time.cast(pa.int64()), round(rule.delay_days * 86_400_000)).cast(convert.TIMESTAMP)
-    said = pc.is_valid(label)
-    return {
-        "label": label,
-        "label_time": pc.if_else(said, later, None),
-        "label_source": pc.if_else(said, rule.source, pa.scalar(None, pa.string())),
-    }
+        return
+    fraud, honest = fraud_values(rule), honest_values(rule)
+    there = {canonical(value) for value in report.values}
+    if not fraud & there:
+        shown = _shown(dict(report.values)) or "all empty"
+        text = f"no row has fraud = {rule.fraud!r} in column {rule.column}; its values are {shown}"
+        if complete:
+            raise MappingError(f"{report.path}: {text}. Without a [label] the file is read without labels")
+        report.remarks.append(text)
+    for value in sorted(fraud - there if fraud & there else ()):
+        report.remarks.append(f"no row has the fraud value {value}")
+    unknown = {v: n for v, n in report.values.items() if canonical(v) not in fraud | honest}
+    if unknown:
+        report.remarks.append(
+            f"{sum(unknown.values()):,} rows have no label: {_shown(unknown)} in column {rule.column} is neither fraud nor honest"
+        )
 
 
-def _fraud_text(value: str | int | float | bool) -> str:
-    text = convert.as_text(pa.array([value]))[0].as_py()
-    return str(text).lower()
+def _shown(values: dict[str, int], most: int = 10) -> str:
+    """The commonest values of a label's column with their rows."""
+    commonest = sorted(values, key=lambda value: -values[value])
+    more = f" and {len(values) - most:,} more" if len(values) > most else ""
+    return ", ".join(f"{short(value)} ({values[value]:,})" for value in commonest[:most]) + more

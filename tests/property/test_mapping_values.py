@@ -10,9 +10,10 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.mapping.columns import convert_amount, convert_time
-from streams.mapping.definition import FieldRule
+from streams.mapping.definition import FieldRule, FileRule
 from streams.mapping.encoding import encode_transactions
+from streams.mapping.fields.amounts import convert_amount
+from streams.mapping.fields.moments import convert_time
 
 CENTS = st.decimals(min_value=0, max_value=10_000_000, places=4)
 
@@ -22,7 +23,8 @@ CENTS = st.decimals(min_value=0, max_value=10_000_000, places=4)
 def test_amounts_round_half_to_even_on_the_digits_written(amounts, exponent, as_text) -> None:
     texts = [str(amount) for amount in amounts]
     column = pa.array(texts) if as_text else pa.array([float(text) for text in texts])
-    converted = convert_amount(FieldRule(column="a", exponent=exponent), column)
+    rule = FieldRule(column="a", exponent=exponent, round="half_even")
+    converted = convert_amount(rule, column, pa.repeat(pa.scalar("EUR"), len(amounts)), FileRule())
     expected = [
         int(decimal.Decimal(text).scaleb(exponent).to_integral_value(decimal.ROUND_HALF_EVEN))
         for text in texts
@@ -42,8 +44,8 @@ def test_times_with_and_without_zone_are_the_same_moment(moments, hours) -> None
     zoned = [f"{(moment + shift).isoformat()}{sign}{abs(hours):02d}:00" for moment in moments]
     rule = FieldRule(column="t")
     expected = [m.replace(microsecond=m.microsecond // 1000 * 1000, tzinfo=UTC) for m in moments]
-    assert convert_time(rule, pa.array(naive), "UTC").values.to_pylist() == expected
-    assert convert_time(rule, pa.array(zoned), "Asia/Tokyo").values.to_pylist() == expected
+    assert convert_time(rule, [pa.array(naive)], "UTC", FileRule()).values.to_pylist() == expected
+    assert convert_time(rule, [pa.array(zoned)], "Asia/Tokyo", FileRule()).values.to_pylist() == expected
 
 
 @settings(deadline=None)

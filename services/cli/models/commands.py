@@ -24,6 +24,7 @@ from models.scoring.history import score_history
 from models.training.evaluation import compare as compare_models
 from models.training.protocol import measure, parse_days
 from models.training.training import Parameters
+from services.cli.mapping import MAPPING_HELP
 from services.cli.models.files import BadInput, pick_version, read_history, scorer_of, settings_of, verified
 from services.cli.models.first_model import has_model, simulated_history
 from services.cli.options import home_option, json_option
@@ -47,7 +48,7 @@ def _progress(text: str) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Train on this file; default: the stack's archive, or for a first model a simulated history.",
 )
-@click.option("--mapping", metavar="M", help="Mapping of the history file: handbook, sparkov or a TOML file.")
+@click.option("--mapping", metavar="M", help=f"Mapping of the history file: {MAPPING_HELP}")
 @click.option("--by", default=getpass.getuser, help="Who trains; recorded in the lineage.  [default: you]")
 def train(home: Path, as_json: bool, history: Path | None, mapping: str | None, by: str) -> None:
     """Train, evaluate, sign and publish a model. A stack's first model is served at once, later ones await approval."""
@@ -168,9 +169,7 @@ _request_command("rollback", "Make the previous version, or VERSION, live again.
 
 @click.command()
 @FILE
-@click.option(
-    "--mapping", metavar="M", help="handbook, sparkov or a TOML file; default: the file is a history table."
-)
+@click.option("--mapping", metavar="M", help=f"{MAPPING_HELP}  Default: the file is a history table.")
 @click.option(
     "--train", "train_days", required=True, metavar="FROM:TO", help="Training days, both inclusive."
 )
@@ -207,9 +206,7 @@ def evaluate(
 
 @click.command()
 @FILE
-@click.option(
-    "--mapping", metavar="M", help="handbook, sparkov or a TOML file; default: the file is a history table."
-)
+@click.option("--mapping", metavar="M", help=f"{MAPPING_HELP}  Default: the file is a history table.")
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),

@@ -12,7 +12,7 @@ from models.bundle.content import MODEL, Bundle, bundle_path, load_bundle
 from models.bundle.registry import read_state, versions
 from models.scoring.scorer import Scorer
 from services.trainer.learning import live_by_state
-from streams.mapping import MappingError, load_history, load_mapping
+from streams.mapping import Report, load_history, load_mapping
 from streams.runtime.settings import Settings, SettingsError, load_settings
 
 HISTORY_COLUMNS = (
@@ -49,21 +49,26 @@ def settings_of(home: Path) -> Settings:
 
 
 def read_history(path: Path, mapping: str | None) -> pa.Table:
-    """Read a history table, through a mapping if one is named.
+    """Read a history table, through a mapping if one is named; what the mapping made of it goes to standard error.
 
     Raises:
-        BadInput: the file or mapping cannot be read, or columns are missing.
+        BadInput: the file cannot be read, or columns are missing. MappingError: the mapping does not fit.
     """
+    if mapping is not None:
+        return load_history(path, load_mapping(mapping), watch=tell)
     try:
-        if mapping is not None:
-            return load_history(path, load_mapping(mapping))
         table = pq.read_table(path)
-    except (MappingError, OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException) as error:
         raise BadInput(f"{path}: {error}") from error
     absent = [name for name in HISTORY_COLUMNS if name not in table.column_names]
     if absent:
         raise BadInput(f"{path} lacks {', '.join(absent)}: name a mapping with --mapping")
     return table
+
+
+def tell(report: Report) -> None:
+    """What a file holds, for a person."""
+    click.echo("\n".join(report.lines()), err=True)
 
 
 def pick_version(settings: Settings, version: str | None) -> str:

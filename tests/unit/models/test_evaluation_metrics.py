@@ -76,6 +76,11 @@ def test_a_detected_card_does_not_count_again() -> None:
     assert card_precision(data, np.array([0.9, 0.9, 0.1], np.float32), 1) == pytest.approx(0.5)
 
 
+def test_where_nothing_can_be_found_there_is_no_precision() -> None:
+    assert card_precision(table([1, 2], ["a", "b"], [0, 0]), np.array([0.9, 0.1], np.float32)) is None
+    assert card_precision(table([], [], []), np.array([], np.float32)) is None
+
+
 def test_calibration_error_is_the_gap() -> None:
     fraud = np.arange(1000) % 4 == 0
     assert calibration_error(fraud, np.full(1000, 0.25, np.float32)) == pytest.approx(0.0, abs=0.02)

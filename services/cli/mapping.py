@@ -1,0 +1,77 @@
+"""``tollgate mapping``: write a first mapping for a file, and see what a mapping makes of it before anything is sent."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+
+import click
+
+from services.cli.options import home_option, json_option
+from streams.mapping import BUILTIN, ReplayFile, load_mapping
+from streams.mapping.definition import FileRule
+from streams.mapping.suggestion import suggest as suggest_mapping
+from streams.mapping.tokens import KEY_BYTES, KEY_FILE, load_or_create_key
+from streams.runtime.settings import SettingsError, load_settings
+
+FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+#: help of ``--mapping`` wherever a command takes it
+MAPPING_HELP = f"{', '.join(BUILTIN)}, or a TOML file."
+_SHOWN = 5
+
+
+@click.group()
+def mapping() -> None:
+    """Write a mapping for a file of your own, and check it."""
+
+
+@mapping.command()
+@FILE
+@click.option("--separator", help="Between the cells of a CSV file (default: found by looking).")
+@click.option("--encoding", help="Of a CSV file, such as latin-1 (default: UTF-8, or UTF-16 with its mark).")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write here, not to standard output."
+)
+@home_option
+def suggest(file: Path, separator: str | None, encoding: str | None, out: Path | None, home: Path) -> None:
+    """Write a mapping for FILE from the names and values of its columns; each guess says why."""
+    text = suggest_mapping(file, FileRule(separator=separator, encoding=encoding))
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.UsageError(f"{out} cannot be written: {error.strerror}") from None
+    click.echo(f"{out}: now `tollgate mapping check {file} --mapping {out}`", err=True)
+
+
+@mapping.command()
+@FILE
+@click.option("--mapping", "name", required=True, metavar="M", help=MAPPING_HELP)
+@click.option("--limit", type=click.IntRange(min=1), help="Read only the first rows.")
+@home_option
+@json_option
+def check(file: Path, name: str, limit: int | None, home: Path, as_json: bool) -> None:
+    """Read FILE through a mapping: show its first transactions as they would be sent, and what the rest of it holds."""
+    rules = load_mapping(name)
+    opened = ReplayFile(file, rules, _key(home) if rules.tokenises else None, limit)
+    fit = (value for records in opened.accepted() for value in records.values)
+    first = [json.loads(value) for value in islice(fit, _SHOWN)]
+    if as_json:
+        click.echo(json.dumps({"transactions": first, "file": opened.report.to_json()}))
+        return
+    for value in first:
+        click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo("")
+    click.echo("\n".join(opened.report.lines()))
+
+
+def _key(home: Path) -> bytes:
+    """The stack's key where there is a stack, so that tokens are those that it will see; else any."""
+    try:
+        keys = load_settings(home).keys_dir
+    except SettingsError:
+        return bytes(KEY_BYTES)
+    return load_or_create_key(keys) if (keys / KEY_FILE).exists() else bytes(KEY_BYTES)

@@ -1,0 +1,263 @@
+"""A batch of a file's rows becomes a batch of transactions and labels. The contract itself says which rows are transactions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.transaction import transaction_columns
+from streams.contracts.card_numbers import mask_card_numbers
+from streams.contracts.invalid_event import InvalidEvent
+from streams.contracts.transaction_parsing import parse_together, parse_transaction
+from streams.mapping.definition import OPTIONAL, REQUIRED, FieldRule, Mapping
+from streams.mapping.encoding import encode_transactions
+from streams.mapping.fields.amounts import convert_amount
+from streams.mapping.fields.converted import Converted, Finding, Mask
+from streams.mapping.fields.labels import convert_labels, matches
+from streams.mapping.fields.moments import convert_time
+from streams.mapping.fields.numbers import convert_degrees
+from streams.mapping.fields.text import as_text, convert_text
+from streams.mapping.files.batches import RawBatch
+from streams.mapping.report import Report, Seen
+
+FIELDS = REQUIRED + OPTIONAL
+_VALUE_SHOWN = 60
+#: so many rows are parsed in one call
+_TOGETHER = 1_000
+
+
+@dataclass(frozen=True)
+class Piece:
+    """``table``: fields and label columns, ``row`` (its number in the file) and ``order``, if the mapping sorts. ``refused``:
+    rows that are no transactions, by their number, as they are sent."""
+
+    table: pa.Table
+    refused: dict[int, bytes]
+
+
+def convert_batch(raw: RawBatch, mapping: Mapping, key: bytes | None, report: Report) -> Piece:
+    """Convert a batch; counts and reasons are added to the report."""
+    converted = _fields(raw, mapping, key)
+    keep = _kept(raw, converted, mapping, report)
+    problems = _Problems(raw, mapping, keep)
+    for name in FIELDS:
+        for finding in converted[name].problems:
+            problems.add(name, finding)
+    for name in REQUIRED:
+        problems.add(
+            name, Finding("is empty", np.asarray(converted[name].values.is_null()) & ~problems.known)
+        )
+    table = pa.table({name: converted[name].values for name in FIELDS})
+    table = _by_contract(table, problems)
+    for name in FIELDS:
+        for note in converted[name].notes:
+            _count(report.notes, f"{name} {note.text}", note.rows & keep, problems.shown(name))
+    problems.tell(report)
+    refused = {int(raw.numbers[i]): problems.as_sent(i, table) for i in problems.rows()}
+    table = table.append_column("row", pa.array(raw.numbers))
+    for column, values in _labels(raw, table, mapping, keep, report.values).items():
+        table = table.append_column(column, values)
+    if mapping.order_by is not None:
+        order = table["event_time"] if mapping.by_time else raw.columns[mapping.order_by]
+        table = table.append_column("order", order)
+    table = table.append_column("unfit", pa.array(problems.known))
+    return _with_broken(Piece(table.filter(pa.array(keep)), refused), raw, report)
+
+
+def _fields(raw: RawBatch, mapping: Mapping, key: bytes | None) -> dict[str, Converted]:
+    count = len(raw.numbers)
+    out: dict[str, Converted] = {}
+    for name in ("currency", *(name for name in FIELDS if name != "currency")):
+        rule = mapping.rule(name)
+        if rule is None:
+            absent = pa.float64() if name in ("latitude", "longitude") else pa.string()
+            default = pa.repeat(pa.scalar("default"), count)
+            out[name] = Converted(default if name == "tenant" else pa.nulls(count, absent))
+            continue
+        cells = [raw.columns[column] for column in rule.columns] or [_given(rule, raw)]
+        if name == "event_time":
+            out[name] = convert_time(rule, cells, mapping.zone, mapping.file)
+        elif name == "amount_minor":
+            out[name] = convert_amount(rule, cells[0], out["currency"].values, mapping.file)
+        elif name in ("latitude", "longitude"):
+            out[name] = convert_degrees(rule, cells[0], mapping.file)
+        else:
+            out[name] = convert_text(name, rule, cells, key)
+    return out
+
+
+def _given(rule: FieldRule, raw: RawBatch) -> pa.Array:
+    if rule.row:
+        return pa.array(raw.numbers)
+    return pa.repeat(pa.scalar(rule.constant), len(raw.numbers))
+
+
+def _kept(raw: RawBatch, converted: dict[str, Converted], mapping: Mapping, report: Report) -> Mask:
+    """Rows that the mapping does not leave out."""
+    keep = np.ones(len(raw.numbers), dtype=bool)
+    for rule in mapping.skip:
+        out = matches(rule, raw.columns[rule.column]) & keep
+        report.skipped[f"with {rule.column} {', '.join(map(str, rule.values))}"] += int(out.sum())
+        keep &= ~out
+    refunds = converted["amount_minor"].skip
+    if refunds is not None:
+        report.skipped["refunds"] += int((refunds & keep).sum())
+        keep &= ~refunds
+    return keep
+
+
+def _by_contract(table: pa.Table, problems: _Problems) -> pa.Table:
+    """Parse the rows that may be transactions as the processor will, and take over what it makes of them."""
+    rows = np.flatnonzero(problems.open())
+    if not len(rows):
+        return table
+    values = encode_transactions(table.take(pa.array(rows)))
+    parsed, accepted = [], []
+    for begin in range(0, len(rows), _TOGETHER):
+        some = values[begin : begin + _TOGETHER]
+        together = parse_together(some)
+        if together is not None:
+            parsed += together.transactions
+            accepted += range(begin, begin + len(some))
+            continue
+        for place, value in enumerate(some, begin):
+            try:
+                parsed.append(parse_transaction(value))
+                accepted.append(place)
+            except InvalidEvent as error:
+                problems.refuse(int(rows[place]), error)
+    places = np.full(table.num_rows, -1)
+    places[rows[accepted]] = np.arange(len(accepted))
+    columns = transaction_columns(parsed)
+    for name in FIELDS:
+        if pa.types.is_string(table[name].type) and table[name].null_count < table.num_rows:
+            made = pa.array(getattr(columns, name), pa.string()).take(pa.array(places, mask=places < 0))
+            whole = pc.if_else(pa.array(places >= 0), made, table[name].combine_chunks())
+            table = table.set_column(table.column_names.index(name), name, whole)
+    return table
+
+
+def _labels(
+    raw: RawBatch, table: pa.Table, mapping: Mapping, keep: Mask, seen: Counter[str]
+) -> dict[str, pa.Array]:
+    column = None if mapping.label is None else raw.columns[mapping.label.column]
+    if column is not None and not keep.all():
+        column = pc.if_else(pa.array(keep), column, None)
+    return convert_labels(mapping.label, column, table["event_time"].combine_chunks(), seen)
+
+
+def _with_broken(piece: Piece, raw: RawBatch, report: Report) -> Piece:
+    """The same with the rows that are no rows, each at its place."""
+    if not raw.broken:
+        return piece
+    for number, broken in raw.broken.items():
+        _add(report.reasons, broken.reason, 1, number, short(broken.text))
+        piece.refused[number] = mask_card_numbers(msgspec.json.encode(broken.text))
+    numbers = pa.array(list(raw.broken), pa.int64())
+    rest = {
+        field.name: pa.nulls(len(numbers), field.type)
+        for field in piece.table.schema
+        if field.name not in ("row", "unfit")
+    }
+    rest |= {"row": numbers, "unfit": pa.repeat(pa.scalar(True), len(numbers))}
+    odd = pa.table(rest).select(piece.table.column_names)
+    return Piece(pa.concat_tables([piece.table, odd]).sort_by("row"), piece.refused)
+
+
+class _Problems:
+    """Why rows of a batch are no transactions: the first reason of each row counts."""
+
+    def __init__(self, raw: RawBatch, mapping: Mapping, keep: Mask) -> None:
+        self._raw, self._mapping, self._keep = raw, mapping, keep
+        #: rows with a reason
+        self.known: Mask = np.zeros(len(raw.numbers), dtype=bool)
+        self._found: list[tuple[str, Finding]] = []
+        self._reason: dict[int, tuple[str, str]] = {}
+
+    def add(self, field: str, finding: Finding) -> None:
+        rows = finding.rows & ~self.known & self._keep
+        if rows.any():
+            self.known |= rows
+            self._found.append((field, Finding(finding.text, rows)))
+            self._reason.update(dict.fromkeys(np.flatnonzero(rows).tolist(), (field, finding.text)))
+
+    def refuse(self, row: int, error: InvalidEvent) -> None:
+        """A row that the contract refuses."""
+        text = str(error).removeprefix(f"{error.field} ")
+        if error.reason == "card_number":
+            text += ": tokenise = true in its rule makes one"
+        self.add(error.field or "the row", Finding(text, np.arange(len(self.known)) == row))
+
+    def open(self) -> Mask:
+        return self._keep & ~self.known
+
+    def rows(self) -> list[int]:
+        return [int(row) for row in np.flatnonzero(self.known)]
+
+    def shown(self, field: str) -> _Shown:
+        return _Shown(self._raw, self._mapping, field)
+
+    def tell(self, report: Report) -> None:
+        for field, finding in self._found:
+            _count(report.reasons, f"{field} {finding.text}", finding.rows, self.shown(field))
+
+    def as_sent(self, row: int, table: pa.Table) -> bytes:
+        """The row as its producer wrote it: converted values where possible, else the file's own text. The contract refuses it."""
+        culprit, reason = self._reason[row]
+        value: dict[str, Any] = {}
+        for name in FIELDS:
+            cell = table[name][row].as_py() if name != culprit else None
+            if cell is None and self._mapping.rule(name) is not None:
+                cell = self.shown(name)(row) or None
+            if hasattr(cell, "isoformat"):
+                cell = cell.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            if cell is not None:
+                value[name] = cell
+        sent = mask_card_numbers(msgspec.json.encode(value))
+        try:
+            parse_transaction(sent)
+        except InvalidEvent:
+            return sent
+        # without its card number, or read in another way, it would pass
+        value[culprit] = {"refused": reason, "value": value.get(culprit)}
+        return mask_card_numbers(msgspec.json.encode(value))
+
+
+class _Shown:
+    """What stands in the file for a field, as text."""
+
+    def __init__(self, raw: RawBatch, mapping: Mapping, field: str) -> None:
+        rule = mapping.rule(field)
+        self._columns = [raw.columns[name] for name in rule.columns] if rule else []
+        self.constant = None if rule is None or rule.constant is None else str(rule.constant)
+        self.numbers = raw.numbers
+
+    def __call__(self, row: int) -> str:
+        cells = [as_text(column.slice(row, 1))[0].as_py() for column in self._columns]
+        return " ".join(cell for cell in cells if cell is not None) or self.constant or ""
+
+
+def _count(into: dict[str, Seen], text: str, rows: Mask, shown: _Shown) -> None:
+    places = np.flatnonzero(rows)
+    if len(places):
+        first = int(places[0])
+        _add(into, text, len(places), int(shown.numbers[first]), short(shown(first)))
+
+
+def _add(into: dict[str, Seen], text: str, rows: int, row: int, value: str) -> None:
+    if text in into:
+        into[text].add(rows, row, value)
+    else:
+        into[text] = Seen(rows, row, value)
+
+
+def short(text: str) -> str:
+    """A value as it may be shown: cut, card numbers masked."""
+    masked = mask_card_numbers(text.encode("utf-8", "replace")).decode("utf-8", "replace")
+    return repr(masked if len(masked) <= _VALUE_SHOWN else masked[: _VALUE_SHOWN - 3] + "...")

@@ -1,0 +1,1 @@
+"""Columns of a file become columns of transactions: text, times, numbers and labels, a batch at a time. Pure."""

@@ -1,0 +1,1 @@
+"""Files as batches of columns: CSV in its dialects, Parquet. Nothing here knows what a transaction is."""

@@ -1,0 +1,174 @@
+"""Write a mapping for a file that nobody has mapped. It is tried before it is printed, and says how far it gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from streams.mapping.definition import FileRule
+from streams.mapping.errors import MappingError
+from streams.mapping.loading import BUILTIN, load_mapping, parse_mapping
+from streams.mapping.replay import ReplayFile
+from streams.mapping.suggestion.amounts import AmountGuess, guess_amount, guess_currency
+from streams.mapping.suggestion.names import (
+    Guess,
+    guess_channel,
+    guess_code,
+    guess_identifier,
+    guess_ip,
+    guess_label,
+)
+from streams.mapping.suggestion.profile import ROWS, Column, look_at
+from streams.mapping.suggestion.times import guess_time
+from streams.mapping.suggestion.toml import quoted, rule_text
+from streams.mapping.tokens import KEY_BYTES
+
+_TRANSACTION = [
+    r"\b(transaction|trans|tx|trx|txn|payment|order|event)\b ?(id|no|num|number|ref|reference|key|nr)?\b.*\b(id|num|no|number|ref|uuid)\b",
+    r"^(transaction|trans|tx|trx|txn|payment|order|event)$", r"^(id|uuid|guid|reference|ref|rowid|index)$", r"\bid\b",
+]  # fmt: skip
+_CARD = [
+    r"\b(card|cc|pan)\b", r"\b(account|acct|iban|konto|compte)\b", r"\bname orig\b|\b(payer|sender|debtor|originator)\b",
+    r"\b(customer|client|user|cust|kunde|member|cardholder)\b",
+]  # fmt: skip
+_MERCHANT = [
+    r"merchant|\bmrch", r"terminal|\bshop\b|\bstore\b|seller|vendor|retailer|acceptor|haendler",
+    r"\bname dest\b|payee|beneficiary|receiver|recipient|creditor|counterparty", r"\b(account|acct|iban)\b", r"product",
+]  # fmt: skip
+_CUSTOMER = [r"\b(customer|client|user|cust|kunde|member|cardholder)\b"]
+_DEVICE = [r"\bdevice\b", r"fingerprint|browser id"]
+_NO_VALUE = "# nothing in the file looks like one: put the right value here"
+
+
+def suggest(path: Path, rule: FileRule) -> str:
+    """A mapping as TOML; every guess is commented with its evidence.
+
+    Raises:
+        MappingError: the file cannot be read, or has no rows.
+    """
+    described, columns = look_at(path, rule)
+    head = [f"# A first mapping for {_comment(path.name)}: {_comment(described)}.", "# Guessed from names and from the first "
+            f"{min(ROWS, columns[0].rows if columns else 0):,} rows: check it with `tollgate mapping check`."]  # fmt: skip
+    builtin = _known(columns)
+    if builtin is not None:
+        head.append(
+            f"# Its columns are those of a built-in mapping: --mapping {builtin} may be all you need."
+        )
+    body = _Writer(columns, rule).text()
+    text = "\n".join([*head, body])
+    return "\n".join([*head, *_tried(path, text), body])
+
+
+def _known(columns: list[Column]) -> str | None:
+    names = {column.name for column in columns} | {column.name.rsplit("#", 1)[0] for column in columns}
+    return next((name for name in BUILTIN if set(load_mapping(name).columns) <= names), None)
+
+
+def _tried(path: Path, text: str) -> list[str]:
+    """What comes of the first rows with it."""
+    try:
+        mapping = parse_mapping(text.encode(), "as suggested")
+        report = ReplayFile(path, mapping, bytes(KEY_BYTES), ROWS).report
+    except MappingError as error:
+        return [f"# It does not fit yet: {_comment(line)}" for line in str(error).splitlines()]
+    lines = [f"# Of {report.rows:,} rows, {report.fit:,} are transactions; labels: {report.labels}."]
+    return lines + [f"# Refused: {_comment(line)}" for line in report.reasons_lines()]
+
+
+class _Writer:
+    """Assigns columns to fields, each column to one field, and writes the rules."""
+
+    def __init__(self, columns: list[Column], rule: FileRule) -> None:
+        self._columns, self._file = columns, rule
+        self._used: set[str] = set()
+
+    def text(self) -> str:
+        label = guess_label(self._columns)
+        self._use([label.column] if label else [])
+        time = guess_time(self._free())
+        self._use(time.columns if time else [])
+        amount = guess_amount(self._free())
+        self._use([amount.column] if amount else [])
+        fields = {
+            "transaction_id": self._identifier(_TRANSACTION, unique=True),
+            "event_time": time and Guess(time.columns, time.options, time.why),
+            "amount_minor": amount and Guess([amount.column], amount.options, amount.why),
+            "currency": self._currency(amount),
+            "mcc": self._take(guess_code(self._free(), [r"\bmcc\b", r"category code"], r"\d{4}(\.0)?")),
+            "country": self._take(guess_code(self._free(), [r"country|\bland\b|pays"], r"[A-Z]{2}")),
+            "ip": self._take(guess_ip(self._free())),
+            "device_id": self._identifier(_DEVICE),
+            "card_id": self._identifier(_CARD),
+            "merchant_id": self._identifier(_MERCHANT),
+            "customer_id": self._identifier(_CUSTOMER),
+            "channel": self._take(guess_channel(self._free())),
+            "latitude": self._place(r"^lat|\blat$|latitude", 90),
+            "longitude": self._place(r"^(long?|lng)\b|\b(long?|lng)$|longitude", 180),
+        }
+        lines = [*self._file_lines(), "[fields]"]
+        for name, guess in fields.items():
+            lines += _rule(name, guess)
+        if label is not None:
+            lines += ["", "[label]", f"# {_comment(label.why)}", f"column = {quoted(label.column)}", f"fraud = {label.fraud}",
+                      f"honest = {label.honest}", "delay_days = 7  # how long a fraud takes to be reported: put the right number here"]  # fmt: skip
+        return _ordered(lines, time is not None) + "\n"
+
+    def _free(self) -> list[Column]:
+        return [column for column in self._columns if column.name not in self._used]
+
+    def _use(self, names: list[str]) -> None:
+        self._used |= set(names)
+
+    def _take(self, guess: Guess | None) -> Guess | None:
+        self._use(guess.columns if guess else [])
+        return guess
+
+    def _identifier(self, patterns: list[str], unique: bool = False) -> Guess | None:
+        return self._take(guess_identifier(self._free(), patterns, unique))
+
+    def _place(self, pattern: str, limit: float) -> Guess | None:
+        found = guess_code(self._free(), [pattern], r"[-+]?\d{1,3}([.,]\d+)?")
+        return self._take(found)
+
+    def _currency(self, amount: AmountGuess | None) -> Guess | None:
+        column = guess_currency(self._free())
+        if column is not None:
+            self._use([column.name])
+            return Guess([column.name], {}, f"ISO 4217 codes, such as {next(iter(column.counts))!r}")
+        if amount is not None and amount.sign is not None:
+            return Guess([], {"constant": quoted(amount.sign)}, "the sign beside the amounts")
+        return None
+
+    def _file_lines(self) -> list[str]:
+        """What was said of the file stands in the mapping."""
+        plain = FileRule()
+        given = {
+            n: getattr(self._file, n)
+            for n in ("separator", "encoding")
+            if getattr(self._file, n) != getattr(plain, n)
+        }
+        return (
+            ["[file]", *(f"{name} = {quoted(value)}" for name, value in given.items()), ""] if given else []
+        )
+
+
+def _rule(name: str, guess: Guess | None) -> list[str]:
+    if guess is not None:
+        return [f"# {_comment(guess.why)}", f"{name} = {rule_text(guess.columns, guess.options)}"]
+    missing = {
+        "transaction_id": '{ row = true, template = "row-{}" }', "event_time": '{ constant = "2020-01-01T00:00:00Z" }',
+        "card_id": '{ row = true, template = "card-{}" }', "merchant_id": '{ constant = "unknown" }',
+        "amount_minor": "{ constant = 0 }", "currency": '{ constant = "XXX" }',
+    }  # fmt: skip
+    return [_NO_VALUE, f"{name} = {missing[name]}"] if name in missing else []
+
+
+def _ordered(lines: list[str], has_time: bool) -> str:
+    order = [
+        'order_by = "event_time"  # features depend on the order: drop it if the file is in order of arrival',
+        "",
+    ]
+    return "\n".join([*(order if has_time else []), *lines])
+
+
+def _comment(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text)

@@ -1,0 +1,170 @@
+"""Which column is the time, and how it is written."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from streams.mapping.definition import FieldRule, FileRule
+from streams.mapping.errors import MappingError
+from streams.mapping.fields.moments import convert_time
+from streams.mapping.fields.numbers import Notation, read_numbers
+from streams.mapping.suggestion.profile import Column
+from streams.mapping.suggestion.toml import quoted
+
+_NAME = re.compile(
+    r"time|date|datum|zeit|fecha|hora|heure|stamp|\bdt\b|created|booked|posted|\bat\b|\bstep\b|when|\bts\b"
+)
+_DATES = (
+    "%d-%m-%Y", "%m-%d-%Y", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y.%m.%d", "%Y%m%d", "%d %b %Y", "%d %B %Y", "%b %d, %Y",
+    "%d-%b-%Y", "%d-%b-%y", "%d%b%Y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y",
+)  # fmt: skip
+_CLOCKS = ("", " %H:%M:%S", " %H:%M", " %H:%M:%S.%f", "T%H:%M:%S", " %I:%M:%S %p", " %I:%M %p", ":%H:%M:%S")
+_OTHERS = (
+    "%Y%m%d%H%M%S",
+    "%Y%m%d %H:%M:%S",
+    "%a %b %d %H:%M:%S %z %Y",
+    "%a %b %d %H:%M:%S %Y",
+    "%a, %d %b %Y %H:%M:%S %z",
+)
+_EPOCHS = (("s", 9.46e8, 4.1e9), ("ms", 9.46e11, 4.1e12), ("us", 9.46e14, 4.1e15), ("ns", 9.46e17, 4.1e18))
+_TRIED = 300
+_ENOUGH = 0.9
+
+
+@dataclass(frozen=True)
+class TimeGuess:
+    """``columns`` and the rest of a rule as TOML; ``why``: the evidence."""
+
+    columns: list[str]
+    options: dict[str, str]
+    why: str
+
+
+def guess_time(columns: list[Column]) -> TimeGuess | None:
+    """The column that is most likely the time of the transaction; None if there is none."""
+    named = [column for column in columns if _NAME.search(column.words)]
+    rest = [column for column in columns if column not in named]
+    dates: list[tuple[Column, TimeGuess]] = []
+    for column in named + rest:
+        if not column.full:
+            continue
+        found = _one(column)
+        if found is not None and (_has_clock(column) or (column in named and "epoch" in found.options)):
+            return found
+        if found is not None and "epoch" not in found.options:
+            dates.append((column, found))
+    split = _split(dates, columns) or _in_parts(columns)
+    if split is not None:
+        return split
+    if dates:
+        return dates[0][1]
+    return next((_relative(column) for column in named if _is_count(column)), None)
+
+
+def _one(column: Column) -> TimeGuess | None:
+    kind = column.cells.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return TimeGuess([column.name], {}, f"the file says that it is a {kind}")
+    texts = column.texts[:_TRIED]
+    if not texts or pa.types.is_boolean(kind):
+        return None
+    if _fits(texts, FieldRule(column="t")):
+        return TimeGuess([column.name], {}, f"ISO 8601, such as {texts[0]!r}")
+    if pa.types.is_floating(kind) or all(re.fullmatch(r"\d+(\.\d+)?", text) for text in texts):
+        return _epoch(column, texts)
+    fitting = [form for form in _formats() if _fits(texts, FieldRule(column="t", format=form))]
+    if not fitting:
+        return None
+    form, why = fitting[0], f"such as {texts[0]!r}"
+    if len(fitting) > 1:
+        why += f"; {' and '.join(repr(other) for other in fitting[1:3])} would fit as well: say which it is"
+    return TimeGuess([column.name], {"format": quoted(form)}, why)
+
+
+def _formats() -> list[str]:
+    return [date + clock for clock in _CLOCKS for date in _DATES] + list(_OTHERS)
+
+
+def _fits(texts: list[str], rule: FieldRule) -> bool:
+    try:
+        found = convert_time(rule, [pa.array(texts, pa.string())], "UTC", FileRule())
+    except MappingError:
+        return False
+    return len(texts) - int(found.unfit.sum()) >= _ENOUGH * len(texts)
+
+
+def _epoch(column: Column, texts: list[str]) -> TimeGuess | None:
+    numbers = read_numbers(pa.array(texts, pa.string()), Notation(".", "")).values
+    for unit, least, most in _EPOCHS:
+        if ((numbers >= least) & (numbers < most)).mean() >= _ENOUGH:
+            return TimeGuess(
+                [column.name], {"epoch": f'"{unit}"'}, f"counts {unit} since 1970, such as {texts[0]}"
+            )
+    if _fits(texts, FieldRule(column="t", format="%Y%m%d%H%M%S")):
+        return TimeGuess([column.name], {"format": quoted("%Y%m%d%H%M%S")}, f"such as {texts[0]}")
+    return None
+
+
+def _has_clock(column: Column) -> bool:
+    if pa.types.is_timestamp(column.cells.type):
+        return True
+    return column.share(lambda text: bool(re.search(r"\d[:hT.]?\d{2}(:|\b)", text) and ":" in text)) > _ENOUGH
+
+
+def _split(dates: list[tuple[Column, TimeGuess]], columns: list[Column]) -> TimeGuess | None:
+    """A date in one column, the time of day in another."""
+    for column in columns:
+        if (
+            dates
+            and column.full
+            and column.share(lambda text: bool(re.fullmatch(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?", text)))
+            > _ENOUGH
+        ):
+            date, found = dates[0]
+            if date.name == column.name:
+                continue
+            options = {"template": '"{} {}"'}
+            if "format" in found.options:
+                seconds = ":%S" if column.texts[0].count(":") == 2 else ""
+                options["format"] = found.options["format"][:-1] + f' %H:%M{seconds}"'
+            return TimeGuess([date.name, column.name], options, f"a date and a time of day, such as {date.texts[0]!r} and {column.texts[0]!r}")  # fmt: skip
+    return None
+
+
+def _in_parts(columns: list[Column]) -> TimeGuess | None:
+    """Year, month, day and perhaps the time of day in columns of their own."""
+    by_name = {column.words: column for column in columns if column.full}
+    parts = [by_name.get(word) for word in ("year", "month", "day")]
+    if any(part is None for part in parts):
+        return None
+    names = [part.name for part in parts if part is not None]
+    clock = by_name.get("time")
+    if (
+        clock is not None
+        and clock.share(lambda text: bool(re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", text))) > _ENOUGH
+    ):
+        return TimeGuess(
+            [*names, clock.name],
+            {"template": '"{}-{}-{}T{}"'},
+            "year, month, day and time of day by their names",
+        )
+    return TimeGuess(names, {"template": '"{}-{}-{}"'}, "year, month and day by their names")
+
+
+def _is_count(column: Column) -> bool:
+    return (
+        column.full
+        and column.share(lambda text: bool(re.fullmatch(r"\d+(\.\d+)?([eE][-+]?\d+)?", text))) > _ENOUGH
+    )
+
+
+def _relative(column: Column) -> TimeGuess:
+    unit = "h" if re.search(r"\bstep\b|hour", column.words) else "s"
+    last = column.texts[-1]
+    return TimeGuess(
+        [column.name], {"epoch": f'{{ unit = "{unit}", from = "2020-01-01T00:00:00Z" }}'},
+        f"counts from the file's start, {column.texts[0]} to {last}: say in which unit and since when",
+    )  # fmt: skip
