@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.transaction import transaction_columns
+from features.transaction import Transaction, transaction_columns
 from streams.contracts.card_numbers import mask_card_numbers
 from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.transaction_parsing import parse_together, parse_transaction
@@ -118,7 +119,8 @@ def _by_contract(table: pa.Table, problems: _Problems) -> pa.Table:
     if not len(rows):
         return table
     values = encode_transactions(table.take(pa.array(rows)))
-    parsed, accepted = [], []
+    parsed: list[Transaction] = []
+    accepted: list[int] = []
     for begin in range(0, len(rows), _TOGETHER):
         some = values[begin : begin + _TOGETHER]
         together = parse_together(some)
@@ -215,7 +217,7 @@ class _Problems:
             cell = table[name][row].as_py() if name != culprit else None
             if cell is None and self._mapping.rule(name) is not None:
                 cell = self.shown(name)(row) or None
-            if hasattr(cell, "isoformat"):
+            if isinstance(cell, datetime):
                 cell = cell.isoformat(timespec="milliseconds").replace("+00:00", "Z")
             if cell is not None:
                 value[name] = cell

@@ -82,13 +82,17 @@ def guess_code(columns: list[Column], patterns: list[str], form: str) -> Guess |
     found = by_name(
         columns, patterns, lambda c: c.share(lambda text: bool(re.fullmatch(form, text))) > _ENOUGH
     )
-    return found and Guess([found.name], {}, f"its name, and values such as {next(iter(found.counts))!r}")
+    if found is None:
+        return None
+    return Guess([found.name], {}, f"its name, and values such as {next(iter(found.counts))!r}")
 
 
 def guess_ip(columns: list[Column]) -> Guess | None:
     """A column of IP addresses, whatever its name."""
     found = next((c for c in columns if c.share(_is_ip) > _ENOUGH), None)
-    return found and Guess([found.name], {}, f"IP addresses, such as {next(iter(found.counts))!r}")
+    if found is None:
+        return None
+    return Guess([found.name], {}, f"IP addresses, such as {next(iter(found.counts))!r}")
 
 
 def guess_channel(columns: list[Column]) -> Guess | None:

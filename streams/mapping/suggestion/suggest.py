@@ -88,10 +88,10 @@ class _Writer:
         self._use(time.columns if time else [])
         amount = guess_amount(self._free())
         self._use([amount.column] if amount else [])
-        fields = {
+        fields: dict[str, Guess | None] = {
             "transaction_id": self._identifier(_TRANSACTION, unique=True),
-            "event_time": time and Guess(time.columns, time.options, time.why),
-            "amount_minor": amount and Guess([amount.column], amount.options, amount.why),
+            "event_time": Guess(time.columns, time.options, time.why) if time else None,
+            "amount_minor": Guess([amount.column], amount.options, amount.why) if amount else None,
             "currency": self._currency(amount),
             "mcc": self._take(guess_code(self._free(), [r"\bmcc\b", r"category code"], r"\d{4}(\.0)?")),
             "country": self._take(guess_code(self._free(), [r"country|\bland\b|pays"], r"[A-Z]{2}")),
