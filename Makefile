@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each target first sets up what it needs; nothing is done twice.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo load faults attack replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state
+.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo load faults attack fuzz-mapping replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state
 PYTHON := .venv/bin/python
 SOURCES := features models streams services infra loadtest tests
 
@@ -89,6 +89,9 @@ faults: setup-dev ## Run every fault ROUNDS times (20) at 2,000 a second on a se
 
 attack: setup-dev ## Attack a separate stack in every known way and print what held; STACK=dir for a running one, ATTACK="poison on transactions" for one
 	@$(PYTHON) -m tests.attack $(if $(STACK),--home $(STACK)) $(if $(ATTACK),--only "$(ATTACK)")
+
+fuzz-mapping: setup-dev ## Read COUNT (50000) damaged files and mappings: each ends in transactions or in a reason; FROM=0
+	@MAPPING_MUTATIONS=$(or $(COUNT),50000) MAPPING_MUTATIONS_FROM=$(or $(FROM),0) $(PYTHON) -m pytest -q -p no:cacheprovider tests/property/test_mapping_mutations.py
 
 # $(call replay,NAME,PORT): a file of ../shared/data with its built-in mapping through a separate stack, then reconcile
 define replay

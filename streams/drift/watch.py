@@ -39,6 +39,7 @@ from streams.drift.detectors import Detector, Finding
 from streams.drift.rounds import Round, judge
 from streams.log.feature_batch import decode_vectors
 from streams.log.other_catalogues import Layouts, has_all, own_block
+from streams.log.records import HEADER_NOBODY_WAITS
 from streams.runtime.metrics import DRIFT_ROWS, DRIFT_STATISTIC, RETRAINING_REQUESTS
 
 logger = logging.getLogger(__name__)
@@ -124,21 +125,23 @@ class DriftWatch:
         self._state = replace(self._state, streaks={})
 
     def add_features(self, records: list[Any], now_s: float) -> None:
-        """Add Kafka records of `features`; those of a catalogue without the tested columns are left out."""
+        """Add Kafka records of `features`. Left out: those of a catalogue without the tested columns, and rows of a backlog or a
+        replay, which are no traffic of today."""
         rows: list[npt.NDArray[np.float32]] = []
         event_ms: list[int] = []
-        for catalogue, moments, vectors in _decoded(records, lambda r: decode_vectors(r.value, r.partition)):
-            block, known = own_block(catalogue, vectors, self._layouts)
-            if has_all(known, NEEDED):
-                rows.append(block)
-                event_ms += moments
+        for batch in _decoded(records, lambda r: decode_vectors(r.value, r.partition)):
+            block, known = own_block(batch.catalogue, batch.vectors, self._layouts)
+            if has_all(known, NEEDED) and batch.waited_for.any():
+                rows.append(block[batch.waited_for])
+                event_ms += np.array(batch.event_ms)[batch.waited_for].tolist()
         if rows:
             chosen = self._features.take(np.arange(len(event_ms)), now_s)
             self._window.add(np.concatenate(rows)[chosen], np.array(event_ms)[chosen])
 
     def add_decisions(self, records: list[Any], now_s: float) -> None:
-        """Add Kafka records of `decisions`: full scores of the live model."""
-        taken = self._decisions.take(records, now_s)
+        """Add Kafka records of `decisions`: full scores of the live model, without backlogs and replays."""
+        today = [record for record in records if HEADER_NOBODY_WAITS not in (record.headers or ())]
+        taken = self._decisions.take(today, now_s) if today else []
         decoded = _decoded(taken, lambda record: _scored_decoder.decode(record.value or b""))
         scores = [d.score for d in decoded if d.status == "scored" and d.model_version == self._version]
         self._window.add_scores(np.array([s for s in scores if s is not None], dtype=np.float32))

@@ -168,17 +168,34 @@ class _Wire(_Head, array_like=True, frozen=True):
     columns: BatchColumns
 
 
+#: columns that are passed over unread
+_BEFORE = BatchColumns.__struct_fields__[: BatchColumns.__struct_fields__.index("deadline_ms")]
+_Waited: Any = msgspec.defstruct(
+    "_Waited",
+    [*((name, msgspec.Raw) for name in _BEFORE), ("deadline_ms", Sequence[Int])],
+    array_like=True,
+    frozen=True,
+)
+
+
+class _WaitedWire(_Head, array_like=True, frozen=True):
+    as_of: msgspec.Raw
+    columns: _Waited
+
+
 class Vectors(NamedTuple):
-    """A batch without its columns: event times (n,) and vectors (n, entries of the catalogue)."""
+    """A batch without most of its columns: event times (n,), vectors (n, entries of the catalogue), and which rows have a
+    deadline (n,): nobody waits for the others, which are a backlog or a replay."""
 
     catalogue: str
     event_ms: Sequence[int]
     vectors: npt.NDArray[np.float32]
+    waited_for: npt.NDArray[np.bool_]
 
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Wire)
-_head_decoder = msgspec.msgpack.Decoder(_Head)
+_vectors_decoder = msgspec.msgpack.Decoder(_WaitedWire)
 
 
 def encode_batch(batch: FeatureBatch) -> list[bytes]:
@@ -212,9 +229,12 @@ def decode_batch(value: bytes | None, partition: int) -> FeatureBatch:
 
 
 def decode_vectors(value: bytes | None, partition: int) -> Vectors:
-    """``decode_batch`` without columns, for a tenth of the cost. Raises: FeatureBatchError."""
-    head: _Head = _decoded(_head_decoder, value)
-    return Vectors(head.catalogue, head.event_ms, _vectors(head, partition))
+    """``decode_batch`` without most columns, for a tenth of the cost. Raises: FeatureBatchError."""
+    wire: _WaitedWire = _decoded(_vectors_decoder, value)
+    vectors, deadline_ms = _vectors(wire, partition), wire.columns.deadline_ms
+    if len(deadline_ms) != len(vectors):
+        raise FeatureBatchError(f"it has {len(deadline_ms)} deadlines for {len(vectors)} rows")
+    return Vectors(wire.catalogue, wire.event_ms, vectors, np.array(deadline_ms) > 0)
 
 
 def _is_there(column: Any) -> bool:

@@ -23,6 +23,8 @@ HEADER_DEADLINE_MS = (
 HEADER_DECIDED = (
     "tollgate-decided"  # the HTTP edge's decision, sealed, carried through so that one writer decides
 )
+#: on a decision: its transaction had no deadline (a backlog, a replay), so it says nothing of today's traffic
+HEADER_NOBODY_WAITS = ("tollgate-nobody-waits", b"1")
 
 #: largest value of `entities`: more updates become several records. Kafka's limit is 1 MB
 MAX_ITEMS_BYTES = 500_000

@@ -36,14 +36,16 @@ _TOGETHER = 1_000
 @dataclass(frozen=True)
 class Piece:
     """``table``: fields and label columns, ``row`` (its number in the file) and ``order``, if the mapping sorts. ``refused``:
-    rows that are no transactions, by their number, as they are sent."""
+    rows that are no transactions, by their number, as they are sent; empty where nobody sends them."""
 
     table: pa.Table
     refused: dict[int, bytes]
 
 
-def convert_batch(raw: RawBatch, mapping: Mapping, key: bytes | None, report: Report) -> Piece:
-    """Convert a batch; counts and reasons are added to the report."""
+def convert_batch(
+    raw: RawBatch, mapping: Mapping, key: bytes | None, report: Report, refused_too: bool
+) -> Piece:
+    """Convert a batch; counts and reasons are added to the report. ``refused_too``: whether refused rows will be sent."""
     converted = _fields(raw, mapping, key)
     keep = _kept(raw, converted, mapping, report)
     problems = _Problems(raw, mapping, keep)
@@ -60,7 +62,7 @@ def convert_batch(raw: RawBatch, mapping: Mapping, key: bytes | None, report: Re
         for note in converted[name].notes:
             _count(report.notes, f"{name} {note.text}", note.rows & keep, problems.shown(name))
     problems.tell(report)
-    refused = {int(raw.numbers[i]): problems.as_sent(i, table) for i in problems.rows()}
+    refused = problems.as_sent(table) if refused_too else {}
     table = table.append_column("row", pa.array(raw.numbers))
     for column, values in _labels(raw, table, mapping, keep, report.values).items():
         table = table.append_column(column, values)
@@ -199,9 +201,6 @@ class _Problems:
     def open(self) -> Mask:
         return self._keep & ~self.known
 
-    def rows(self) -> list[int]:
-        return [int(row) for row in np.flatnonzero(self.known)]
-
     def shown(self, field: str) -> _Shown:
         return _Shown(self._raw, self._mapping, field)
 
@@ -209,26 +208,41 @@ class _Problems:
         for field, finding in self._found:
             _count(report.reasons, f"{field} {finding.text}", finding.rows, self.shown(field))
 
-    def as_sent(self, row: int, table: pa.Table) -> bytes:
-        """The row as its producer wrote it: converted values where possible, else the file's own text. The contract refuses it."""
-        culprit, reason = self._reason[row]
-        value: dict[str, Any] = {}
-        for name in FIELDS:
-            cell = table[name][row].as_py() if name != culprit else None
-            if cell is None and self._mapping.rule(name) is not None:
-                cell = self.shown(name)(row) or None
-            if isinstance(cell, datetime):
-                cell = cell.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            if cell is not None:
-                value[name] = cell
-        sent = mask_card_numbers(msgspec.json.encode(value))
-        try:
-            parse_transaction(sent)
-        except InvalidEvent:
-            return sent
-        # without its card number, or read in another way, it would pass
-        value[culprit] = {"refused": reason, "value": value.get(culprit)}
-        return mask_card_numbers(msgspec.json.encode(value))
+    def as_sent(self, table: pa.Table) -> dict[int, bytes]:
+        """The refused rows as their producer wrote them, by number: converted values where possible, else the file's own text."""
+        rows = [int(row) for row in np.flatnonzero(self.known)]
+        if not rows:
+            return {}
+        some = pa.array(rows)
+        mapped = [name for name in FIELDS if self._mapping.rule(name) is not None]
+        cells = {name: table[name].take(some).to_pylist() for name in mapped}
+        texts = {name: self.shown(name).texts(some) for name in mapped}
+        numbers = self._raw.numbers[rows].tolist()
+        out: dict[int, bytes] = {}
+        for place, (row, number) in enumerate(zip(rows, numbers, strict=True)):
+            culprit, reason = self._reason[row]
+            value = {}
+            for name in mapped:
+                cell = cells[name][place] if name != culprit else None
+                if isinstance(cell, datetime):
+                    cell = cell.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+                cell = texts[name][place] or None if cell is None else cell
+                if cell is not None:
+                    value[name] = cell
+            out[number] = _refused(value, culprit, reason)
+        return out
+
+
+def _refused(value: dict[str, Any], culprit: str, reason: str) -> bytes:
+    """The row as JSON that the contract refuses, card numbers masked."""
+    sent = mask_card_numbers(msgspec.json.encode(value))
+    try:
+        parse_transaction(sent)
+    except InvalidEvent:
+        return sent
+    # without its card number, or read in another way, it would pass
+    value[culprit] = {"refused": reason, "value": value.get(culprit)}
+    return mask_card_numbers(msgspec.json.encode(value))
 
 
 class _Shown:
@@ -237,12 +251,18 @@ class _Shown:
     def __init__(self, raw: RawBatch, mapping: Mapping, field: str) -> None:
         rule = mapping.rule(field)
         self._columns = [raw.columns[name] for name in rule.columns] if rule else []
-        self.constant = None if rule is None or rule.constant is None else str(rule.constant)
+        self._constant = None if rule is None or rule.constant is None else str(rule.constant)
         self.numbers = raw.numbers
 
+    def texts(self, rows: pa.Array) -> list[str]:
+        """The text of some rows; cells of several columns with a blank between them."""
+        cells = [as_text(column.take(rows)).to_pylist() for column in self._columns]
+        if not cells:
+            return [self._constant or ""] * len(rows)
+        return [" ".join(cell for cell in row if cell is not None) for row in zip(*cells, strict=True)]
+
     def __call__(self, row: int) -> str:
-        cells = [as_text(column.slice(row, 1))[0].as_py() for column in self._columns]
-        return " ".join(cell for cell in cells if cell is not None) or self.constant or ""
+        return self.texts(pa.array([row]))[0]
 
 
 def _count(into: dict[str, Seen], text: str, rows: Mask, shown: _Shown) -> None:

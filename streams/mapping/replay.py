@@ -36,7 +36,7 @@ def load_history(
     Raises:
         MappingError: see ``read_source``.
     """
-    source = read_source(Path(path), mapping, key or _ONE_PROCESS_KEY)
+    source = read_source(Path(path), mapping, key or _ONE_PROCESS_KEY, refused_too=False)
     table = source.table.filter(pa.array(~source.unfit)) if source.unfit.any() else source.table
     if watch is not None:
         watch(source.report)

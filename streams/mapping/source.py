@@ -35,8 +35,13 @@ class Source:
     report: Report
 
 
-def read_source(path: Path, mapping: Mapping, key: bytes | None, limit: int | None = None) -> Source:
+def read_source(
+    path: Path, mapping: Mapping, key: bytes | None, limit: int | None = None, refused_too: bool = True
+) -> Source:
     """Read and convert a Parquet or CSV file.
+
+    Args:
+        refused_too: whether the rows that are no transactions are kept as they are sent.
 
     Raises:
         MappingError: the file cannot be read, lacks a column, needs a key, is too large, or no row has the fraud value.
@@ -48,7 +53,7 @@ def read_source(path: Path, mapping: Mapping, key: bytes | None, limit: int | No
     first = limit if mapping.order_by is None else None
     file = open_file(path, mapping.file, mapping.columns, first)
     report = Report(str(path), file.described, _ignored(file.header, mapping))
-    pieces = list(_pieces(file.batches, mapping, key, report, path))
+    pieces = list(_pieces(file.batches, mapping, key, report, refused_too))
     if not pieces:
         raise NoRowFits(f"{path} has no rows")
     whole = _in_order(pieces, mapping, limit)
@@ -67,18 +72,18 @@ def read_source(path: Path, mapping: Mapping, key: bytes | None, limit: int | No
 
 
 def _pieces(
-    batches: Iterator[RawBatch], mapping: Mapping, key: bytes | None, report: Report, path: Path
+    batches: Iterator[RawBatch], mapping: Mapping, key: bytes | None, report: Report, refused_too: bool
 ) -> Iterator[Piece]:
     held = rows = 0
     for raw in batches:
         if not len(raw.numbers) and not raw.broken:
             continue
-        piece = convert_batch(raw, mapping, key, report)
+        piece = convert_batch(raw, mapping, key, report, refused_too)
         held += piece.table.nbytes + sum(map(len, piece.refused.values()))
         rows += piece.table.num_rows
         if held > MAX_TABLE_BYTES:
             raise MappingError(
-                f"{path}: its first {rows:,} rows take more than {MAX_TABLE_BYTES // 2**20:,} MB: split the file"
+                f"{report.path}: its first {rows:,} rows take more than {MAX_TABLE_BYTES // 2**20:,} MB: split the file"
                 + ("" if mapping.order_by else ", or read its beginning with --limit")
             )
         yield piece

@@ -45,13 +45,14 @@ def features(
     event_ms: int | None = None,
     source: int | None = None,
     catalogue: str = CATALOGUE_HASH,
+    deadline_ms: int = 100,
 ) -> Record:
     at = START_MS + number if event_ms is None else event_ms
     vector = np.arange(WIDTH, dtype="<f4") + number
     vector[3] = np.nan
     value = FeatureRecord(
         catalogue=catalogue, partition=partition, offset=number if source is None else source, appended_ms=at + 5,
-        deadline_ms=100, missing=0, transaction=transaction(number, at), event_ms=at, vector=vector.tobytes(),
+        deadline_ms=deadline_ms, missing=0, transaction=transaction(number, at), event_ms=at, vector=vector.tobytes(),
         as_of=(-1, -1, -1, -1, -1),
     )  # fmt: skip
     return Record("features", partition, number if offset is None else offset, at + 7, encode_features(value))
@@ -67,8 +68,9 @@ def decision(number: int) -> Decision:
     )  # fmt: skip
 
 
-def decisions(number: int, partition: int = 0) -> Record:
-    return Record("decisions", partition, number, START_MS + number, encode(decision(number)))
+def decisions(number: int, partition: int = 0, headers: tuple = ()) -> Record:
+    value = encode(decision(number))
+    return Record("decisions", partition, number, START_MS + number, value, headers=headers)
 
 
 def outcomes(number: int, partition: int = 0) -> Record:

@@ -11,7 +11,7 @@ from confluent_kafka import TopicPartition
 
 from services.scoring.stream import worker as stream
 from services.scoring.stream.worker import StreamScorer
-from streams.log.records import HEADER_ENTITIES, HEADER_SOURCE_OFFSET
+from streams.log.records import HEADER_ENTITIES, HEADER_NOBODY_WAITS, HEADER_SOURCE_OFFSET
 from streams.runtime.dead_letters import DeadLetter, decode_dead_letter
 
 
@@ -50,6 +50,7 @@ class Producer:
         self.decided: list[tuple[int, int]] = []
         self.decisions: list[bytes] = []
         self.entities: list[bytes] = []
+        self.nobody_waits: list[bool] = []
         self.letters: list[DeadLetter] = []
         self.before: Callable[[], None] = lambda: None
 
@@ -61,6 +62,7 @@ class Producer:
             headers = dict(record["headers"])
             self.decided.append((record["partition"], int(headers[HEADER_SOURCE_OFFSET])))
             self.entities.append(headers[HEADER_ENTITIES])
+            self.nobody_waits.append(HEADER_NOBODY_WAITS in record["headers"])
             self.decisions.append(record["value"])
 
     def flush(self, _: float) -> int:

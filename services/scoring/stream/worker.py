@@ -35,6 +35,7 @@ from streams.log.feature_batch import (
 from streams.log.other_catalogues import ALL_KNOWN, Layouts, OtherCatalogue, own_block
 from streams.log.records import (
     HEADER_ENTITIES,
+    HEADER_NOBODY_WAITS,
     HEADER_SOURCE_OFFSET,
     encode_entities_of,
     offset_in,
@@ -146,8 +147,9 @@ class StreamScorer:
         self._decider = decider or Decider()
         #: the highest decided offset of each partition assigned to this replica
         self._seen: SourceOffsets[int] = SourceOffsets()
-        #: this batch's decisions, each with its time of receipt (ms since 1970), until the broker has acknowledged them
-        self._unacknowledged: list[tuple[Decision, int]] = []
+        #: this batch's decisions until the broker has acknowledged them, each with its time of receipt (ms since 1970); None: nobody
+        #: waits, as in a replay
+        self._unacknowledged: list[tuple[Decision, int | None]] = []
         #: errors that nobody has thought of, by partition and offset on `transactions` of the row that caused them
         self._failed: Counter[tuple[int, int]] = Counter()
         self._skips = Skips(settings.run_dir)
@@ -394,13 +396,18 @@ class StreamScorer:
             encoded = map(encode, decisions)
             for _, _, values in out:
                 values[:] = [next(encoded) if value is None else value for value in values]
-            self._unacknowledged += zip(decisions, [case.received_ms for case in cases], strict=True)
+            received = [case.received_ms if case.deadline_ms else None for case in cases]
+            self._unacknowledged += zip(decisions, received, strict=True)
         return out
 
     def _produce(self, decided: list[Decided], producer: AcknowledgedProducer) -> None:
         for batch, transactions, values in decided:
-            for offset, tx, value in zip(batch.columns.offset, transactions, values, strict=True):
+            columns = batch.columns
+            rows = zip(columns.offset, columns.deadline_ms, transactions, values, strict=True)
+            for offset, deadline_ms, tx, value in rows:
                 headers = [(HEADER_SOURCE_OFFSET, b"%d" % offset), (HEADER_ENTITIES, encode_entities_of(tx))]
+                if not deadline_ms:
+                    headers.append(HEADER_NOBODY_WAITS)
                 # before each record: the process may freeze at any point, and reading the clock costs only 50 ns
                 self._check_fresh()
                 producer.produce(
@@ -485,13 +492,17 @@ def _cases(batch: FeatureBatch, transactions: list[Transaction]) -> list[Case]:
     return list(map(Case, transactions, *times, columns.missing, repeat(batch.catalogue)))
 
 
-def _count(decided: Sequence[tuple[Decision, int]], now_s: float) -> None:
-    """Count decisions that the broker acknowledged at ``now_s`` (seconds since 1970), where their latency ends."""
+def _count(decided: Sequence[tuple[Decision, int | None]], now_s: float) -> None:
+    """Count decisions that the broker acknowledged at ``now_s`` (seconds since 1970), where their latency ends.
+
+    A backlog or a replay has no latency: nobody waits for it, and its age is no fault to page for.
+    """
     # looking up a labelled counter costs as much as the rest of counting: do it once per kind of decision
     kinds = Counter((d.status, d.decision, d.arm, d.model_version) for d, _ in decided)
     for kind, count in kinds.items():
         DECISIONS.labels(*kind).inc(count)
-    observe_many(DECISION_LATENCY, [max(0.0, now_s - received_ms / 1000) for _, received_ms in decided])
+    waited = [max(0.0, now_s - received_ms / 1000) for _, received_ms in decided if received_ms is not None]
+    observe_many(DECISION_LATENCY, waited)
 
 
 def _transaction_of(row: FeatureBatch) -> Consumed:

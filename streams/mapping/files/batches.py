@@ -15,7 +15,7 @@ import pyarrow as pa
 from streams.mapping.errors import MappingError
 
 #: longer cells are cut: whatever reads them takes 64 characters at most
-MAX_CELL = 1_024
+MAX_CELL = 256
 _SECOND = re.compile(r"(.*)#([1-9]\d{0,4})", re.DOTALL)
 
 

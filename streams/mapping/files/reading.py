@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from streams.mapping.definition import FileRule
 from streams.mapping.errors import MappingError
-from streams.mapping.files.batches import RawBatch, RawFile
+from streams.mapping.files.batches import MAX_CELL, RawBatch, RawFile
 from streams.mapping.files.csv_file import open_csv
 from streams.mapping.files.parquet_file import is_parquet, open_parquet
 
@@ -38,16 +38,17 @@ def _guarded(path: Path, batches: Iterator[RawBatch], null: list[str]) -> Iterat
     texts = pa.array(null, pa.string())
     with readable(path):
         for batch in batches:
-            if null:
-                columns = {name: _without_null(column, texts) for name, column in batch.columns.items()}
-                batch = RawBatch(columns, batch.numbers, batch.broken)
-            yield batch
+            columns = {name: _tidy(column, texts) for name, column in batch.columns.items()}
+            yield RawBatch(columns, batch.numbers, batch.broken)
 
 
-def _without_null(column: pa.Array, null: pa.Array) -> pa.Array:
+def _tidy(column: pa.Array, null: pa.Array) -> pa.Array:
+    """Text that is not too long, without the texts that mean "no value"."""
     if not pa.types.is_string(column.type):
         return column
-    return pc.if_else(pc.is_in(pc.utf8_trim_whitespace(column), null), None, column)
+    if (pc.max(pc.binary_length(column)).as_py() or 0) > MAX_CELL:
+        column = pc.utf8_slice_codeunits(column, 0, MAX_CELL)
+    return pc.if_else(pc.is_in(pc.utf8_trim_whitespace(column), null), None, column) if len(null) else column
 
 
 @contextmanager

@@ -14,8 +14,10 @@ from streams.mapping.suggestion.profile import Column
 from streams.mapping.suggestion.toml import quoted
 
 _ENOUGH = 0.9
-_NO_PERSON = re.compile(
-    r"type|brand|network|present|country|balance|name\b(?! (orig|dest))|city|state|zip|bank$|\bdate\b|\btime\b|chip"
+#: names that speak of a card or merchant without naming one
+_NO_PARTY = re.compile(
+    r"type|brand|network|present|country|balance|category|city|state|zip|bank$|\bdate\b|\btime\b|chip|\blat|\blong|"
+    r"\b(first|last|user|holder|customer) ?name\b"
 )
 _CHANNEL_WORDS = (
     ("ecom", re.compile(r"online|\bweb\b|e-?com|internet|\bcnp\b|\bnet\b|_net$|mobile|app\b")),
@@ -63,7 +65,7 @@ def guess_identifier(columns: list[Column], patterns: list[str], unique: bool = 
         long = column.share(lambda text: len(text) > 64)
         return column.full and not long and (column.unique if unique else True)
 
-    found = by_name(columns, patterns, fits, _NO_PERSON)
+    found = by_name(columns, patterns, fits, _NO_PARTY)
     if found is None:
         return None
     why = f"its name; {len(found.counts):,} different values in {found.rows:,} rows"

@@ -35,6 +35,7 @@ from streams.drift.detectors import Finding
 from streams.drift.live_reference import read_reference
 from streams.drift.watch import DriftPolicy, DriftWatch, Sampler
 from streams.log.other_catalogues import Layouts
+from streams.log.records import HEADER_NOBODY_WAITS
 from tests.support.archive_samples import START_MS, Record, decisions, features
 from tests.support.catalogue_samples import (
     BEFORE,
@@ -255,6 +256,23 @@ def test_the_watch_reports_confirms_and_asks_once(tmp_path):
     assert {row.feature: row.severity for row in published[-1][0]} == {"amount": "none", "*": "none"}
     feed(again, 220, 1022.0)
     assert [row.feature for row in published[-1][0]] == ["*"]
+
+
+def test_a_replay_is_no_traffic_of_today(tmp_path):
+    watch, detector = watched(tmp_path, [])
+    watch.use_model("1.0.0", REFERENCE)
+    for step in range(5):
+        watch.add_features([features(n + 20 * step, deadline_ms=0) for n in range(20)], 1000.0 + 2 * step)
+        watch.add_decisions([decisions(n, headers=(HEADER_NOBODY_WAITS,)) for n in range(20)], 1000.0)
+        watch.tick(1000.0 + 2 * step)
+    assert detector.windows == []
+    watch.add_decisions([decisions(1)], 1020.0)
+    # a chunk may hold both: of its rows only those count for which somebody waits
+    both = [features(n, deadline_ms=100 if n % 2 else 0) for n in range(400, 440)]
+    watch.add_features(both, 1020.0)
+    watch.tick(1020.0)
+    (window,) = detector.windows
+    assert len(window["amount"]) == 20
 
 
 def test_a_new_model_starts_its_confirmation_anew(tmp_path):

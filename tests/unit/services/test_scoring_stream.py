@@ -147,6 +147,15 @@ def test_latency_ends_with_the_hand_over_in_the_record_and_with_the_acknowledgem
     assert 0.2 * 2 <= total_s - before[1] <= took_ms / 1000 * 2
 
 
+def test_a_replay_has_no_latency_and_its_decisions_say_that_nobody_waits(scorer: StreamScorer) -> None:
+    producer, before = Producer(), latency()
+    handle(
+        scorer, producer, changed(0, deadline_ms=0), changed(1, deadline_ms=100), changed(2, deadline_ms=0)
+    )
+    assert producer.nobody_waits == [True, False, True]
+    assert latency()[0] == before[0] + 1
+
+
 def test_what_the_broker_did_not_acknowledge_is_not_counted(scorer: StreamScorer, clock: Clock) -> None:
     producer, before = Producer(), latency()
 

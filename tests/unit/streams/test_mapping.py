@@ -190,9 +190,9 @@ def test_tokens_hold_no_digits_and_depend_on_the_key(tmp_path: Path) -> None:
 def test_quotes_and_control_characters_survive(tmp_path: Path) -> None:
     path = tmp_path / "odd.parquet"
     odd = 'a"b\\c\u00e9\u4e2d'
-    pq.write_table(pa.table({"id": [odd], "at": ["2026-02-20T00:00:00Z"], "card": ["c\tq"], "amount": [1.0],
-                             "entry": ["C"], "bad": ["Y"]}), path)  # fmt: skip
-    (value,) = replayed(ReplayFile(path, parse_mapping(SMALL, "small"), KEY))
+    table = {"id": [odd, "2"], "at": ["2026-02-20T00:00:00Z"] * 2, "card": ["c\tq", "c"], "amount": [1.0] * 2}
+    pq.write_table(pa.table({**table, "entry": ["C"] * 2, "bad": ["Y"] * 2}), path)
+    value, _ = replayed(ReplayFile(path, parse_mapping(SMALL, "small"), KEY))
     with pytest.raises(InvalidEvent, match="unprintable"):
         parse_transaction(value)
     assert f'"transaction_id":"{odd}"'.encode() in value.replace(b'\\"', b'"').replace(b"\\\\", b"\\")
