@@ -45,14 +45,16 @@ def replay(
 ) -> dict[str, Any]:
     """Send a file and wait for its decisions; returns the summary of the design's command line.
 
-    ``speed`` is seconds of the file's time per real second; None means as fast as the stack decides, without deadlines.
+    ``speed`` is seconds of the file's time per real second; None means as fast as the stack decides. Without a speed, and for
+    a file that ended a day ago or earlier, transactions have no deadline: nobody waits for them, so that they page nobody and
+    are no drift.
 
     Raises:
         LedgerUnreachable, SendError, MeasurementError: the broker, scoring or the measuring process does not answer.
     """
     run = letters(secrets.randbelow(19**8), 8)
     headers: Headers = [("tollgate-run", run)]
-    if speed is None:
+    if speed is None or _is_past(file, time.time()):
         headers = [*headers, (HEADER_DEADLINE_MS, "0")]
     sender, progress = Sender(bootstrap, "tollgate-replay"), Progress(file.rows)
     with (
@@ -94,6 +96,12 @@ def replay(
             **caught(Path(folder) / "verdicts.npy", file.fit),
             "file": file.report.to_json(),
         }
+
+
+def _is_past(file: ReplayFile, now_s: float) -> bool:
+    """Whether the newest payment of the file is older than a day."""
+    span = file.report.span_ms
+    return span is not None and span[1] < (now_s - 86_400) * 1000
 
 
 def _labels(sender: Sender, file: ReplayFile, clock_ms: int | None) -> int:

@@ -130,7 +130,7 @@ def guess_label(columns: list[Column]) -> LabelGuess | None:
     """A column of few values whose name or values say fraud."""
     for pattern in (
         r"fraud(?!.*(scenario|flagged|type))",
-        r"launder|chargeback|\bcbk\b|\bscam\b",
+        r"launder|chargeback|\bcbk\b|\bscam\b|\bbad\b",
         r"^(class|label|target)$",
     ):
         for column in columns:
