@@ -98,7 +98,10 @@ def _fields(raw: RawBatch, mapping: Mapping, key: bytes | None) -> dict[str, Con
 def _given(rule: FieldRule, raw: RawBatch) -> pa.Array:
     if rule.row:
         return pa.array(raw.numbers)
-    return pa.repeat(pa.scalar(rule.constant), len(raw.numbers))
+    constant = rule.constant
+    # a whole number of TOML may be larger than any column's
+    large = isinstance(constant, int) and abs(constant) >= 2**63
+    return pa.repeat(pa.scalar(str(constant) if large else constant), len(raw.numbers))
 
 
 def _kept(raw: RawBatch, converted: dict[str, Converted], mapping: Mapping, report: Report) -> Mask:

@@ -98,7 +98,7 @@ class ReplayFile:
             part = self._source.table.slice(begin, size)
             newest = pc.max(part["event_time"].cast(pa.int64())).as_py()
             clock = clock if newest is None else max(clock, int(newest))
-            yield Records(encode_keys(part["card_id"]), self._values(begin, part), clock)
+            yield Records(self._keys(begin, part), self._values(begin, part), clock)
 
     def accepted(self, size: int = 2_000) -> Iterator[Records]:
         """As ``transactions``, without the rows that are none."""
@@ -127,6 +127,12 @@ class ReplayFile:
         self._labels_done = end
         clock = int(self._label_ms[end - 1]) if end else 0
         return Records(encode_keys(part["card_id"]), encode_labels(part), clock)
+
+    def _keys(self, begin: int, part: pa.Table) -> list[bytes | None]:
+        """Keys of the records. A refused row has none: what stands for its card may be a card number."""
+        return encode_keys(
+            pc.if_else(pa.array(self._source.unfit[begin : begin + len(part)]), None, part["card_id"])
+        )
 
     def _values(self, begin: int, part: pa.Table) -> list[bytes]:
         unfit = self._source.unfit[begin : begin + len(part)]

@@ -98,14 +98,18 @@ def mutated(case: Case, dice: random.Random) -> Case:
     return Case(case.name, content, mapping)
 
 
-def outcome(case: Case, folder: Path) -> str:
-    """``fits``, or the first words of the reason. Whatever is not a reason is raised: a defect."""
+def outcome(case: Case, folder: Path, suggested: bool) -> str:
+    """``fits``, or the first words of the reason. Whatever is not a reason is raised: a defect.
+
+    ``suggested``: whether a mapping is suggested for the file too, which takes longer.
+    """
     path = folder / case.name
     path.write_bytes(case.content)
-    try:
-        suggest(path, FileRule())
-    except MappingError as error:
-        assert str(error), "no reason"
+    if suggested:
+        try:
+            suggest(path, FileRule())
+        except MappingError as error:
+            assert str(error), "no reason"
     try:
         file = ReplayFile(path, parse_mapping(case.mapping, "m"), KEY)
     except MappingError as error:

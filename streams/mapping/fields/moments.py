@@ -63,11 +63,7 @@ def convert_time(rule: FieldRule, columns: list[pa.Array], zone: str, file: File
     """Times of one column, or of several put into the template."""
     if rule.epoch is not None:
         read, present, wanted = _counted(rule, columns[0], file)
-    elif (
-        rule.template is None
-        and pa.types.is_temporal(columns[0].type)
-        and not pa.types.is_time(columns[0].type)
-    ):
+    elif rule.template is None and _is_moment(columns[0].type):
         read, present, wanted = _typed(columns[0])
     else:
         text = pc.utf8_trim_whitespace(join_template(rule.template, [as_text(column) for column in columns]))
@@ -87,6 +83,10 @@ def convert_time(rule: FieldRule, columns: list[pa.Array], zone: str, file: File
     return Converted(pa.array(moments, mask=~sane).cast(TIMESTAMP), problems, notes)
 
 
+def _is_moment(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+
+
 def epoch_start(epoch: str | Epoch) -> tuple[int, bool]:
     """Milliseconds of an epoch's start since 1970, and whether that is local time of the zone.
 
@@ -95,7 +95,7 @@ def epoch_start(epoch: str | Epoch) -> tuple[int, bool]:
     """
     start = epoch.start if isinstance(epoch, Epoch) else "1970-01-01T00:00:00Z"
     try:
-        moment = start if isinstance(start, datetime) else datetime.fromisoformat(start)
+        moment = start if isinstance(start, datetime) else datetime.fromisoformat(str(start))
     except (TypeError, ValueError):
         raise MappingError(f"an epoch begins at a time such as 2026-01-01T00:00:00Z, not {start!r}") from None
     local = moment.tzinfo is None

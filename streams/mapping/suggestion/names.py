@@ -19,6 +19,37 @@ _NO_PARTY = re.compile(
     r"type|brand|network|present|country|balance|category|city|state|zip|bank$|\bdate\b|\btime\b|chip|\blat|\blong|"
     r"\b(first|last|user|holder|customer) ?name\b"
 )
+_FRAUD = (
+    "1",
+    "y",
+    "yes",
+    "t",
+    "ja",
+    "j",
+    "oui",
+    "si",
+    "sí",
+    "sim",
+    "fraud",
+    "fraudulent",
+    "chargeback",
+    "scam",
+)
+_HONEST = (
+    "0",
+    "n",
+    "no",
+    "f",
+    "nein",
+    "non",
+    "não",
+    "legit",
+    "legitimate",
+    "genuine",
+    "honest",
+    "normal",
+    "ok",
+)
 _CHANNEL_WORDS = (
     ("ecom", re.compile(r"online|\bweb\b|e-?com|internet|\bcnp\b|\bnet\b|_net$|mobile|app\b")),
     ("atm", re.compile(r"\batm\b|cash|withdraw")),
@@ -148,14 +179,10 @@ def guess_label(columns: list[Column]) -> LabelGuess | None:
 
 def _fraud_among(column: Column) -> LabelGuess | None:
     values = [value for value, _ in column.counts.most_common()]
-    fraud = [
-        v
-        for v in values
-        if canonical(v) in ("1", "y", "yes", "t", "fraud", "fraudulent", "chargeback", "scam")
-    ]
+    fraud = [v for v in values if canonical(v) in _FRAUD]
     if not fraud:
         return None
-    honest = [v for v in values if v not in fraud and canonical(v) in ("0", "n", "no", "f", "legit", "legitimate", "genuine", "honest", "normal", "ok")]  # fmt: skip
+    honest = [v for v in values if v not in fraud and canonical(v) in _HONEST]  # fmt: skip
     counts = ", ".join(f"{value!r} {count:,} times" for value, count in column.counts.most_common())
     return LabelGuess(
         column.name, _scalars(fraud), _scalars(honest or ["0"]), f"its name, and its values: {counts}"

@@ -27,11 +27,11 @@ _TRANSACTION = [
     r"^(transaction|trans|tx|trx|txn|payment|order|event)$", r"^(id|uuid|guid|reference|ref|rowid|index)$", r"\bid\b",
 ]  # fmt: skip
 _CARD = [
-    r"\b(card|cc|pan)\b", r"\b(account|acct|iban|konto|compte)\b", r"\bname orig\b|\b(payer|sender|debtor|originator)\b",
+    r"\b(card|cc|pan|karte|kartennummer|carte|tarjeta|kaart)\b", r"\b(account|acct|iban|konto|compte)\b", r"\bname orig\b|\b(payer|sender|debtor|originator)\b",
     r"\b(customer|client|user|cust|kunde|member|cardholder)\b",
 ]  # fmt: skip
 _MERCHANT = [
-    r"merchant|\bmrch", r"terminal|\bshop\b|\bstore\b|seller|vendor|retailer|acceptor|haendler",
+    r"merchant|\bmrch", r"terminal|\bshop\b|\bstore\b|seller|vendor|retailer|acceptor|h(ä|ae)ndler|comercio|marchand|commer",
     r"\bname dest\b|payee|beneficiary|receiver|recipient|creditor|counterparty", r"\b(account|acct|iban)\b", r"product",
 ]  # fmt: skip
 _CUSTOMER = [r"\b(customer|client|user|cust|kunde|member|cardholder)\b"]

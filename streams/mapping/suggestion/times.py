@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
 import pyarrow as pa
 
@@ -75,7 +76,8 @@ def _one(column: Column) -> TimeGuess | None:
         return TimeGuess([column.name], {}, f"ISO 8601, such as {texts[0]!r}")
     if pa.types.is_floating(kind) or all(re.fullmatch(r"\d+(\.\d+)?", text) for text in texts):
         return _epoch(column, texts)
-    fitting = [form for form in _formats() if _fits(texts, FieldRule(column="t", format=form))]
+    likely = [form for form in _formats() if any(_parses(text, form) for text in texts[:3])]
+    fitting = [form for form in likely if _fits(texts, FieldRule(column="t", format=form))]
     if not fitting:
         return None
     form, why = fitting[0], f"such as {texts[0]!r}"
@@ -86,6 +88,14 @@ def _one(column: Column) -> TimeGuess | None:
 
 def _formats() -> list[str]:
     return [date + clock for clock in _CLOCKS for date in _DATES] + list(_OTHERS)
+
+
+def _parses(text: str, form: str) -> bool:
+    try:
+        datetime.strptime(text, form)
+    except ValueError:
+        return False
+    return True
 
 
 def _fits(texts: list[str], rule: FieldRule) -> bool:

@@ -28,7 +28,7 @@ def test_public_files_are_mapped_so_that_rows_fit(tmp_path: Path, name: str) -> 
     text = suggest(path, FileRule())
     assert f"--mapping {name} may be all you need" in text
     report = report_of(path, text)
-    assert report.fit >= 2 and report.labels["fraud"] == 1 and report.labels["legit"] == 1
+    assert report.fit >= 2 and report.labels["fraud"] == 1 and report.labels["legit"] >= 1
 
 
 def test_what_the_public_files_show_is_found(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_what_the_public_files_show_is_found(tmp_path: Path) -> None:
         found["ibm-aml"]["fields"]["card_id"] == "Account#1"
         and found["ibm-aml"]["fields"]["merchant_id"] == "Account#2"
     )
-    assert found["ibm-aml"]["fields"]["amount_minor"]["column"] == "Amount Paid"
+    assert found["ibm-aml"]["fields"]["amount_minor"] == "Amount Paid"
     assert found["ieee-cis"]["fields"]["transaction_id"] == "TransactionID"
 
 
@@ -76,6 +76,7 @@ def test_a_bank_s_export_with_semicolons_and_commas(tmp_path: Path) -> None:
     assert (first.amount_minor, first.currency, first.country) == (123450, "EUR", "NA")
     assert second.event_time.isoformat() == "2026-01-01T00:01:00+00:00" and second.card_id.startswith("tok-")
     assert "4111" not in text
+    assert report_of(path, text).labels == {"fraud": 1, "legit": 1, "none": 0}
 
 
 def test_a_typed_table(tmp_path: Path) -> None:
