@@ -160,7 +160,7 @@ class LabelGuess:
 def guess_label(columns: list[Column]) -> LabelGuess | None:
     """A column of few values whose name or values say fraud."""
     for pattern in (
-        r"fraud(?!.*(scenario|flagged|type))",
+        r"(fraud|betrug)(?!.*(scenario|flagged|type))",
         r"launder|chargeback|\bcbk\b|\bscam\b|\bbad\b",
         r"^(class|label|target)$",
     ):

@@ -23,7 +23,9 @@ from streams.mapping.files.reading import open_file, readable
 ROWS = 20_000
 #: wider files are looked at in their first columns
 MAX_COLUMNS = 500
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
+#: where a name begins a word without a sign: ``nameOrig``, ``IPAddress``, ``card1``
+_BEGINS = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[^\W\d_])(?=\d)")
+_WORDS = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Column:
     @cached_property
     def words(self) -> str:
         """The words of the name: ``TX_DateTime`` is ``tx date time``."""
-        return " ".join(_WORDS.findall(self.name.rsplit("#", 1)[0])).lower()
+        return " ".join(_WORDS.findall(_BEGINS.sub(" ", self.name.rsplit("#", 1)[0]))).lower()
 
     @cached_property
     def texts(self) -> list[str]:
