@@ -37,7 +37,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Transaction(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """One payment attempt. Identifiers are 1-64 printable characters; amounts are integer minor units."""
+    """One payment attempt. Identifiers are 1-64 printable characters, stored in Unicode's composed form without blanks at their ends;
+    ``ip`` is stored as RFC 5952 says; amounts are integer minor units."""
 
     transaction_id: Identifier
     event_time: Instant
@@ -68,6 +69,10 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     def __eq__(self, other: object) -> bool:
         # whichever of the parsers below made them
         return isinstance(other, Transaction) and astuple(self) == astuple(other)
+
+    def __ne__(self, other: object) -> bool:
+        # msgspec has one of its own, which knows nothing of the above
+        return not self == other
 
     def __hash__(self) -> int:
         return hash(self.transaction_id)

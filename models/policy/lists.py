@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from features.identifiers import canonical_id
 from models.policy.problems import PolicyError
 from models.policy.rules.columns import Batch, Mask
 
@@ -23,6 +24,8 @@ Owner = Annotated[str, Meta(min_length=1, max_length=64)]
 Moment = Annotated[datetime, Meta(tz=True)]
 #: limit over all lists of a policy together
 MAX_ENTRIES = 200_000
+#: ::ffff:0:0/96, IPv4 inside IPv6: its first bits as a number, and their count
+_MAPPED, _MAPPED_LENGTH = 0xFFFF, 96
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -115,7 +118,7 @@ def activate(lists: Iterable[PolicyList]) -> list[ActiveList]:
                 target, key = networks.setdefault(place, {}), number
                 _put(found, entry, target, key, expires_ms)
             else:
-                _put(found, entry, values, entry.value, expires_ms)
+                _put(found, entry, values, _identifier(found, entry), expires_ms)
         out.append(
             ActiveList(found.name, found.kind, found.field, frozenset(found.tenants), values, networks)
         )
@@ -137,15 +140,27 @@ def _expiry_ms(found: PolicyList, entry: Entry) -> int:
     return int(expires.timestamp() * 1000)
 
 
+def _identifier(found: PolicyList, entry: Entry) -> str:
+    """The value as transactions carry it."""
+    try:
+        return canonical_id(entry.value)
+    except ValueError as error:
+        raise PolicyError(f"list {found.name}: {entry.value!r} {error}: no transaction has such a value") from None
+
+
 def _network(found: PolicyList, entry: Entry) -> tuple[tuple[int, int], int]:
+    """(version, prefix length) and number of a range. IPv4 inside IPv6 counts as IPv4."""
     try:
         network = ipaddress.ip_network(entry.value)
     except ValueError as error:
         raise PolicyError(
             f"list {found.name}: {error}: write an address, or a range such as 203.0.113.0/24"
         ) from None
-    bits = network.max_prefixlen
-    return (network.version, network.prefixlen), int(network.network_address) >> (bits - network.prefixlen)
+    bits, length = network.max_prefixlen, network.prefixlen
+    first = int(network.network_address)
+    if network.version == 6 and length >= _MAPPED_LENGTH and first >> 32 == _MAPPED:
+        return (4, length - _MAPPED_LENGTH), (first & 0xFFFFFFFF) >> (bits - length)
+    return (network.version, length), first >> (bits - length)
 
 
 def _address(text: str) -> tuple[int, int, int]:
@@ -156,4 +171,4 @@ def _address(text: str) -> tuple[int, int, int]:
         number = int.from_bytes(socket.inet_pton(socket.AF_INET6, text), "big")
     except (OSError, ValueError):
         return 0, 128, 0
-    return (4, 32, number & 0xFFFFFFFF) if number >> 32 == 0xFFFF else (6, 128, number)
+    return (4, 32, number & 0xFFFFFFFF) if number >> 32 == _MAPPED else (6, 128, number)

@@ -15,6 +15,8 @@ from typing import Any
 
 import click
 
+from streams.contracts.card_numbers import mask_text
+
 DONE, CHECK_FAILED, BAD_INPUT, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -105,6 +107,13 @@ class CommandError(click.ClickException):
     exit_code = UNREACHABLE
 
 
+class _Masking(logging.Formatter):
+    """Errors may quote what they refuse, which may be a card number."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return mask_text(super().format(record))
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called."""
 
@@ -185,10 +194,12 @@ def _report(error: Exception, home: Path | None) -> int:
     log = home / "logs" / "cli.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     logger = logging.getLogger("tollgate")
-    logger.addHandler(logging.FileHandler(log))
+    handler = logging.FileHandler(log)
+    handler.setFormatter(_Masking())
+    logger.addHandler(handler)
     logger.propagate = False
     logger.error("command failed", exc_info=error)
-    click.echo(f"tollgate: {type(error).__name__}: {error} (traceback in {log})", err=True)
+    click.echo(mask_text(f"tollgate: {type(error).__name__}: {error} (traceback in {log})"), err=True)
     return CHECK_FAILED
 
 

@@ -23,8 +23,6 @@ EARLIEST_MS = int(EARLIEST_EVENT.timestamp() * 1000)
 
 LATEST_MS = int(LATEST_EVENT.timestamp() * 1000)
 
-UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]")
-
 _FIELD = re.compile(r"`\$\.?([^`]*)`")
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from features.identity import DEFAULT_TENANT, identity_of
 from features.transaction import Identifier, Instant, epoch_ms
-from streams.contracts.card_numbers import find_card_number
+from streams.contracts.identifiers import checked_identifier
 from streams.contracts.invalid_event import (
     EARLIEST_MS,
     LATEST_MS,
-    UNPRINTABLE,
     InvalidEvent,
     check_not_ahead,
     decode_json,
@@ -40,6 +40,7 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
         return identity_of(self.tenant, self.transaction_id)
 
 
+_IDENTIFIERS = ("transaction_id", "card_id", "merchant_id", "tenant")
 _label_decoder = msgspec.json.Decoder(Label)
 
 
@@ -57,13 +58,8 @@ def parse_label(raw: bytes | None) -> Label:
         )
     label: Label = decode_json(_label_decoder, raw)
     refuse_repeated_fields(raw)
-    joined = "   ".join((label.transaction_id, label.card_id, label.merchant_id, label.tenant))
-    if UNPRINTABLE.search(joined):
-        raise InvalidEvent("unprintable", "transaction_id", "an identifier holds unprintable characters")
-    if find_card_number(joined):
-        raise InvalidEvent(
-            "card_number", "card_id", "an identifier holds a card number; send a token in its place"
-        )
+    identifiers = {name: checked_identifier(name, getattr(label, name)) for name in _IDENTIFIERS}
+    label = replace(label, **identifiers)
     for name in ("event_time", "label_time"):
         if not EARLIEST_MS <= epoch_ms(getattr(label, name)) < LATEST_MS:
             raise InvalidEvent("event_time_range", name, f"{name} is not between 2000 and 2100")

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from socket import AF_INET, inet_pton
+from typing import NamedTuple, cast
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
+from features.identifiers import canonical_ip, is_canonical_ipv4
 from features.transaction import EARLIEST_EVENT, LATEST_EVENT, Transaction
-from streams.contracts.card_numbers import find_card_number
-from streams.contracts.invalid_event import (
-    EARLIEST_MS,
-    LATEST_MS,
-    UNPRINTABLE,
-    UNREADABLE,
-    InvalidEvent,
-    decode_json,
-)
+from streams.contracts.card_numbers import MIN_DIGITS, find_card_number, may_hold_card_number
+from streams.contracts.identifiers import canonical_field, refuse_card_number
+from streams.contracts.invalid_event import EARLIEST_MS, LATEST_MS, UNREADABLE, InvalidEvent, decode_json
 from streams.contracts.repeated_fields import lines_repeat_a_field, refuse_repeated_fields, repeats_a_field
 
 #: a longer value is refused before it is parsed
@@ -39,7 +37,7 @@ def parse_transaction(raw: bytes | None) -> Transaction:
     """Parse and check one transaction.
 
     Raises:
-        InvalidEvent: with reason ``empty``, ``too_large``, ``not_utf8``, ``not_json``, ``field``, ``unprintable``,
+        InvalidEvent: with reason ``empty``, ``too_large``, ``not_utf8``, ``not_json``, ``field``, ``unprintable``, ``ip``,
             ``event_time_range``, ``repeated_field`` or ``card_number``.
     """
     if not raw:
@@ -73,9 +71,14 @@ def parse_together(values: Sequence[bytes | None]) -> Together | None:
     if not (
         max(map(len, lines), default=0) <= MAX_TRANSACTION_BYTES
         and _one_object_a_line(joined, len(lines))
-        and _nothing_to_refuse(joined)
+        and _literal(joined)
+        and not _blank_at_an_end(joined)
     ):
         return None
+    # lines with as many digits as a card number has
+    suspects: Sequence[int] = ()
+    if may_hold_card_number(joined):
+        suspects = [i for i, line in enumerate(lines) if may_hold_card_number(line)]
     # an unknown field in one of them: all are parsed again by the decoder that ignores such fields
     for decoder in (_known_decoder, _transaction_decoder):
         try:
@@ -84,12 +87,15 @@ def parse_together(values: Sequence[bytes | None]) -> Together | None:
             continue
         plain = decoder is _known_decoder
         repeats = lines_repeat_a_field(joined, lines) if plain else any(map(repeats_a_field, lines))
-        return Together(found, plain) if not repeats and _fit(found, len(lines)) else None
+        if repeats or not _fit(found, len(lines)) or any(_card_number_in(found[i]) for i in suspects):
+            return None
+        canonical = _with_canonical_ips(found)
+        return None if canonical is None else Together(canonical, plain)
     return None
 
 
 def _fit(found: list[Transaction], lines: int) -> bool:
-    """Whether each line gave one transaction that passes the checks its types do not make."""
+    """Whether each line gave one transaction that passes the checks its types do not make, but for addresses and card numbers."""
     times = [tx.event_time for tx in found]
     return (
         len(found) == lines
@@ -97,6 +103,31 @@ def _fit(found: list[Transaction], lines: int) -> bool:
         and max(times) < LATEST_EVENT
         and all(currency.isalpha() and currency.isupper() for currency in {tx.currency for tx in found})
     )
+
+
+def _with_canonical_ips(found: list[Transaction]) -> list[Transaction] | None:
+    """The transactions with their addresses in canonical form; None where one is no address."""
+    try:
+        # nearly all: without a call of ours for each
+        for tx in found:
+            if tx.ip is not None:
+                inet_pton(AF_INET, tx.ip)
+    except OSError:
+        with contextlib.suppress(InvalidEvent):
+            return [_with_canonical_ip(tx) for tx in found]
+        return None
+    return found
+
+
+def _with_canonical_ip(tx: Transaction) -> Transaction:
+    """Raises: InvalidEvent: ``ip``."""
+    if not tx.ip:
+        return tx if tx.ip is None else replace(tx, ip=None)
+    try:
+        ip = canonical_ip(tx.ip)
+    except ValueError as error:
+        raise InvalidEvent("ip", "ip", f"ip {tx.ip!r} {error}") from None
+    return tx if ip == tx.ip else replace(tx, ip=ip)
 
 
 def _one_object_a_line(joined: bytes, lines: int) -> bool:
@@ -115,47 +146,64 @@ def _marks(raw: bytes) -> int:
     return int(np.count_nonzero(np.frombuffer(raw, dtype=np.uint8) == ord('"')))
 
 
-_ANY_DIGIT = bytes.maketrans(b"0123456789", b"0" * 10)
+def _literal(raw: bytes) -> bool:
+    """Whether the bytes are ASCII without escapes: identifiers stand in them literally, and all are printable."""
+    return raw.isascii() and b"\\" not in raw and b"\x7f" not in raw
 
 
-def _nothing_to_refuse(raw: bytes) -> bool:
-    """Whether the bytes are ASCII without escapes (identifiers stand in them literally) and hold no twelve digits in a row,
-    separators of printed card numbers left out.
-    """
-    return (
-        raw.isascii()
-        and b"\\" not in raw
-        and b"\x7f" not in raw
-        and b"000000000000" not in raw.translate(_ANY_DIGIT, b" .-")
+def _blank_at_an_end(raw: bytes) -> bool:
+    """Whether a text in JSON without escapes begins or ends with a blank."""
+    if b" " not in raw:
+        return False
+    # as most programs write JSON, a blank beside a mark stands between two of the signs : , "
+    if b'" ' not in raw and raw.count(b' "') == raw.count(b': "') + raw.count(b', "'):
+        return False
+    text = np.frombuffer(raw, dtype=np.uint8)
+    marks = np.flatnonzero(text == ord('"'))
+    # without escapes every second mark ends a text
+    begins, ends = marks[0::2], marks[1::2]
+    return len(begins) != len(ends) or bool(
+        (text[begins + 1] == ord(" ")).any() or (text[ends - 1] == ord(" ")).any()
     )
 
 
 def _looks_fine(raw: bytes, tx: Transaction) -> bool:
-    """Whether ``check_transaction`` cannot refuse a record; a quarter of its cost, and true for nearly all records."""
+    """Whether ``check_transaction`` would give a record back as it is; a quarter of its cost, and true for nearly all records."""
     return (
-        _nothing_to_refuse(raw)
+        _literal(raw)
+        and not _blank_at_an_end(raw)
+        and not may_hold_card_number(raw)
+        and (tx.ip is None or is_canonical_ipv4(tx.ip))
         and tx.currency.isalpha()
         and tx.currency.isupper()
         and EARLIEST_EVENT <= tx.event_time < LATEST_EVENT
     )
 
 
+#: fields that name somebody or something; codes, which are printable too
+_IDENTIFIERS = ("transaction_id", "card_id", "merchant_id", "customer_id", "device_id", "tenant")
+_CODES = ("mcc", "country")
+
+
 def check_transaction(tx: Transaction) -> Transaction:
-    """Checks that the types cannot express: printable identifiers, no card numbers, event time in range.
+    """The transaction with identifiers and address in canonical form, after the checks that the types cannot express.
 
     Raises:
         InvalidEvent: see ``parse_transaction``.
     """
-    texts = (tx.transaction_id, tx.card_id, tx.merchant_id, tx.tenant, tx.currency, *_optional(tx))
-    joined = "".join(texts)
-    if not (joined.isascii() and joined.isprintable()) and UNPRINTABLE.search(joined):
-        raise InvalidEvent(
-            "unprintable", _which(tx, UNPRINTABLE.search), "an identifier holds unprintable characters"
-        )
-    # a card number has at least twelve digits; three blanks keep digits of different fields apart
-    if find_card_number("\x20\x20\x20".join([text for text in texts if len(text) >= 12])):
-        field = _which(tx, find_card_number)
-        raise InvalidEvent("card_number", field, f"{field} holds a card number; send a token in its place")
+    changed = {}
+    for name in _IDENTIFIERS:
+        value = getattr(tx, name)
+        if value is not None and (canonical := canonical_field(name, value)) != value:
+            changed[name] = canonical
+    for name in _CODES:
+        if not (getattr(tx, name) or "").isprintable():
+            raise InvalidEvent("unprintable", name, f"{name} holds unprintable characters")
+    if changed:
+        tx = replace(tx, **changed)
+    if _card_number_in(tx):
+        for name in (*_IDENTIFIERS, *_CODES, "ip"):
+            refuse_card_number(name, getattr(tx, name) or "")
     if not (tx.currency.isascii() and tx.currency.isalpha() and tx.currency.isupper()):
         raise InvalidEvent("field", "currency", "currency must be an ISO 4217 code such as EUR")
     if not EARLIEST_MS <= tx.event_ms < LATEST_MS:
@@ -164,7 +212,15 @@ def check_transaction(tx: Transaction) -> Transaction:
             "event_time",
             f"event_time {tx.event_time.isoformat()} is not between 2000 and 2100",
         )
-    return tx
+    return _with_canonical_ip(tx)
+
+
+def _card_number_in(tx: Transaction) -> bool:
+    """Whether one of its texts holds a card number."""
+    texts = (tx.transaction_id, tx.card_id, tx.merchant_id, tx.tenant, *_optional(tx))
+    # a card number has at least twelve characters; no card number continues over the mark between two fields
+    long = [text for text in texts if len(text) >= MIN_DIGITS]
+    return bool(long) and find_card_number(";".join(long)) is not None
 
 
 def unknown_fields(raw: bytes, tx: Transaction | None = None) -> list[str]:
@@ -198,21 +254,3 @@ def _quotes(raw: bytes, tx: Transaction) -> int:
 def _optional(tx: Transaction) -> list[str]:
     """The values of the optional text fields that are set."""
     return [v for v in (tx.customer_id, tx.device_id, tx.ip, tx.mcc, tx.channel, tx.country) if v]
-
-
-def _which(tx: Transaction, search: Any) -> str:
-    for name in (
-        "card_id",
-        "transaction_id",
-        "merchant_id",
-        "customer_id",
-        "device_id",
-        "ip",
-        "mcc",
-        "tenant",
-        "country",
-    ):
-        value = getattr(tx, name)
-        if value and search(value):
-            return name
-    return "transaction_id"

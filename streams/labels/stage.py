@@ -21,7 +21,7 @@ from features.store.partition_lease import Leases
 from features.store.partitions import partitions_of
 from features.store.redis_client import Command, Packed, RespClient
 from features.transaction import MAX_AHEAD_MS, epoch_ms
-from streams.contracts.card_numbers import mask_card_numbers
+from streams.contracts.card_numbers import mask_text
 from streams.contracts.decision import MAX_DECISION_BYTES
 from streams.contracts.decoding import RecordDecoder
 from streams.contracts.invalid_event import InvalidEvent, check_not_ahead
@@ -260,7 +260,7 @@ class LabelsStage:
 
 def _poison(error: Exception) -> InvalidEvent:
     # the text may quote a value of the record
-    return InvalidEvent("poison", "", f"not a decision: {mask_card_numbers(str(error).encode()).decode()}")
+    return InvalidEvent("poison", "", f"not a decision: {mask_text(str(error))}")
 
 
 def _header(headers: Iterable[tuple[str, bytes]] | None, name: str) -> bytes | None:

@@ -53,7 +53,7 @@ from streams.runtime.blame import SessionEnded
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.dead_letters import dead_letter, send_dead_letter
 from streams.runtime.kafka.clients import flush
-from streams.runtime.log_throttle import FORGERIES as FORGERIES_LOGGER
+from streams.runtime.log_throttle import THROTTLED
 from streams.runtime.metrics import (
     DUPLICATES,
     FEATURE_STALENESS,
@@ -67,8 +67,7 @@ from streams.runtime.metrics import (
 )
 from streams.runtime.settings import Settings
 
-#: whoever forges may do so ten thousand times a second: this logger's messages come at growing intervals
-forgeries = logging.getLogger(FORGERIES_LOGGER)
+forgeries = logging.getLogger(f"{THROTTLED}.forgeries")
 
 
 class StateIsBack(SessionEnded):

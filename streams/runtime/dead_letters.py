@@ -18,7 +18,7 @@ from confluent_kafka import Message, Producer
 from msgspec import Meta
 
 from features.transaction import from_ms
-from streams.contracts.card_numbers import mask_card_numbers
+from streams.contracts.card_numbers import mask_card_numbers, mask_text
 from streams.contracts.decoding import RecordDecoder
 from streams.contracts.invalid_event import InvalidEvent
 from streams.log.topics import DEAD_LETTERS
@@ -79,12 +79,12 @@ decode_dead_letter = RecordDecoder(DeadLetter, max_bytes=1_000_000)
 
 def dead_letter(record: Any, error: InvalidEvent, now_ms: int) -> DeadLetter:
     """The dead letter of a consumed record (``topic``, ``partition``, ``offset``, ``value``)."""
-    kept = None if record.value is None else _masked(record.value, error)
+    kept = None if record.value is None else mask_card_numbers(record.value)
     whole = kept is None or len(kept) <= MAX_ORIGINAL_BYTES
     return DeadLetter(
         reason=error.reason,
-        field=error.field[:MAX_TEXT],
-        text=mask_card_numbers(str(error).encode("utf-8", "replace")).decode()[:MAX_TEXT],
+        field=_shown(error.field),
+        text=_shown(str(error)),
         source_topic=record.topic,
         source_partition=record.partition,
         source_offset=record.offset,
@@ -95,12 +95,9 @@ def dead_letter(record: Any, error: InvalidEvent, now_ms: int) -> DeadLetter:
     )
 
 
-def _masked(value: bytes, error: InvalidEvent) -> bytes:
-    """The original bytes with card numbers masked; one hidden in JSON escapes is found by decoding them."""
-    masked = mask_card_numbers(value)
-    if error.reason == "card_number" and masked == value:
-        return mask_card_numbers(msgspec.json.encode(msgspec.json.decode(value)))
-    return masked
+def _shown(text: str) -> str:
+    """What may quote the record, as it may be read: short, in UTF-8, card numbers masked."""
+    return mask_text(text.encode("utf-8", "replace").decode())[:MAX_TEXT]
 
 
 def send_dead_letter(producer: Producer, letter: DeadLetter) -> None:

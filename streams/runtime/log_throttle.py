@@ -7,10 +7,10 @@ import re
 import time
 from collections.abc import Callable
 
-#: the logger of what others do to us, as often as they like
-FORGERIES = "tollgate.forgeries"
+#: prefix of our loggers of what somebody may cause thousands of times a second
+THROTTLED = "tollgate.throttled"
 #: libraries that log every attempt; our other messages are never held back (librdkafka: see streams.runtime.kafka.clients)
-CHATTY = ("aiokafka", "mode", FORGERIES)
+CHATTY = ("aiokafka", "mode", THROTTLED)
 FIRST_S, LAST_S = 1.0, 60.0
 #: a message not logged for this long counts as new
 FORGET_S = 180.0

@@ -14,12 +14,15 @@ from dataclasses import dataclass
 
 from prometheus_client import start_http_server
 
+from streams.contracts.card_numbers import mask_text
 from streams.runtime.log_throttle import Repeats
 from streams.runtime.settings import Settings, load_settings
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as one JSON object a line: time, level, process, logger, text, and the traceback if there is one."""
+    """Formats a record as one JSON object a line: time, level, process, logger, text, and the traceback if there is one. Card numbers
+    are masked, whoever wrote the text.
+    """
 
     def __init__(self, process: str) -> None:
         super().__init__()
@@ -36,7 +39,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line)
+        return mask_text(json.dumps(line))
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,10 @@ CHANGES: list[dict[str, Any]] = [
     {"device_id": "d\u00e9"}, {"device_id": "d\n1"}, {"device_id": 'd"1'}, {"device_id": "a\\b"}, {"device_id": "\x7f"}, {"device_id": ":null"},
     {"amount_minor": -1}, {"amount_minor": 1e300}, {"event_time": "1999-12-31T23:59:59Z"}, {"event_time": "2100-01-01T00:00:00Z"},
     {"event_time": "2026-11-21T10:15:30"}, {"event_time": "2099-01-01T00:00:00Z"}, {"card_id": ""}, {"card_id": "card-7"},
-    {"transaction_id": None}, {"device_id": "x" * 17_000},
+    {"ip": "2001:DB8::1"}, {"ip": "::ffff:203.0.113.7"}, {"ip": "999.1.1.1"}, {"ip": ""}, {"ip": "192.168.100.200"}, {"ip": " 203.0.113.7"},
+    {"card_id": " card-42"}, {"card_id": "card-42 "}, {"device_id": " "}, {"device_id": "a b"}, {"device_id": "cafe\u0301"},
+    {"device_id": "d\u202e"}, {"merchant_id": "1795256200005"}, {"merchant_id": "4111 1111  1111 1111"}, {"tenant": "4111-1111-1111-1111"},
+    {" surprise": "x"}, {"surprise": " x"}, {"transaction_id": None}, {"device_id": "x" * 17_000},
 ]  # fmt: skip
 GOOD = json.dumps(TX).encode()
 ODD = [

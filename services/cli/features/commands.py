@@ -16,6 +16,7 @@ from confluent_kafka import KafkaException
 
 from features.catalogue import CATALOGUE_HASH, FEATURES, INDEX, NAMES
 from features.describe import describe_payer, describe_shared_entity, instant, last_event_ms
+from features.identifiers import canonical_id, canonical_ip
 from features.profile.codec import read_profiles
 from features.profile.records import FRAUDS, PAYER, SHARED_ENTITY, new_arena
 from features.store.keys import key
@@ -178,11 +179,19 @@ def show(home: Path, as_json: bool, entity: str, entity_id: str, at: str | None)
     """Show what is stored about one card, merchant, device, ip or customer."""
     at_ms = _moment_ms(at) if at else None
     settings = load_settings(home)
-    profile = read_profile(settings, entity, entity_id, at_ms)
+    profile = read_profile(settings, entity, _canonical(entity, entity_id), at_ms)
     if as_json:
         click.echo(json.dumps(profile))
     else:
         click.echo("\n".join(_lines(profile)))
+
+
+def _canonical(entity: str, entity_id: str) -> str:
+    """An entity's id as its profile is stored under."""
+    try:
+        return canonical_ip(entity_id) if entity == "ip" else canonical_id(entity_id)
+    except ValueError as error:
+        raise click.BadParameter(f"{entity_id!r} {error}", param_hint="ID") from None
 
 
 def read_profile(settings: Settings, entity: str, entity_id: str, at_ms: int | None) -> dict[str, Any]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 
 import msgspec
 
 from features.transaction import Transaction
-from streams.contracts.card_numbers import mask_card_numbers
+from streams.contracts.card_numbers import mask_text
 from streams.contracts.invalid_event import InvalidEvent
+from streams.runtime.log_throttle import THROTTLED
+
+logger = logging.getLogger(f"{THROTTLED}.store")
 
 PROBLEM_JSON = "application/problem+json"
 _TITLES = {
@@ -18,6 +22,7 @@ _TITLES = {
     408: "Request timeout",
     409: "Conflict",
     413: "Content too large",
+    415: "Unsupported media type",
     422: "Unprocessable content",
     429: "Too many requests",
     500: "Internal error",
@@ -41,8 +46,7 @@ class Problem(Exception):
         allow: str = "",
     ) -> None:
         # parsers quote what they refuse, which may be a card number
-        masked = mask_card_numbers(text.encode()).decode()
-        super().__init__(masked)
+        super().__init__(mask_text(text))
         self.status = status
         self.reason = reason
         self.field = field
@@ -97,6 +101,23 @@ def unavailable(reason: str, text: str, retry_after_s: int = 1) -> Problem:
 def too_slow(within_s: float) -> Problem:
     """408: the request did not arrive in time."""
     return Problem(408, "too_slow", f"the request was not complete within {within_s:g} s")
+
+
+def store_unavailable() -> Problem:
+    """503: Redis cannot be used."""
+    return unavailable("store", "the store of decisions cannot be used now; try again shortly")
+
+
+def store_failed(error: object) -> Problem:
+    """As ``store_unavailable``. The log gets the store's own words, which the caller does not: they may tell of the inside."""
+    logger.warning("requests are refused, because Redis cannot be used: %s", error)
+    return store_unavailable()
+
+
+def compressed() -> Problem:
+    """415: the body is not JSON as it is."""
+    text = "send the body as it is: no content encoding (gzip, br, zstd, deflate) is supported"
+    return Problem(415, "encoding", text, "Content-Encoding")
 
 
 def internal() -> Problem:

@@ -35,7 +35,7 @@ from services.scoring.edge.idempotency.claims import (
 )
 from services.scoring.edge.idempotency.in_flight import InFlight
 from services.scoring.edge.idempotency.lookup import unreadable
-from services.scoring.edge.problems import Problem, internal, unavailable
+from services.scoring.edge.problems import Problem, internal, store_failed
 from services.scoring.edge.protocols import Model, Store, StoreLate
 from services.scoring.edge.publishing.delivery import Delivery
 from services.scoring.edge.publishing.publisher import Publishing
@@ -211,7 +211,7 @@ class Rounds:
             known = what_is_known(replies, self._clock())
         except StoreUnavailable as error:
             for entry in batch:
-                self._open.fail(entry, unavailable("store", str(error)))
+                self._open.fail(entry, store_failed(error))
             return [], False
         refused = next((claim for claim in known.claimed if isinstance(claim, hiredis.ReplyError)), None)
         if refused is not None:

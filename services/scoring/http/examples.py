@@ -13,11 +13,13 @@ from models.policy.policy import FALLBACK
 from services.scoring.edge.limits import Limits, Quotas
 from services.scoring.edge.problems import (
     Problem,
+    compressed,
     conflict,
     internal,
     invalid,
     not_ready,
     overloaded,
+    store_unavailable,
     unacknowledged,
     unavailable,
     unknown,
@@ -75,7 +77,7 @@ PROBLEMS: dict[str, Problem] = {
     for problem in (
         unknown(_TX.tenant, _TX.transaction_id), too_slow(), conflict(_TX), too_large(_LIMITS.body_bytes), _refused(),
         Quotas(_LIMITS).refusal(), internal(), overloaded(_LIMITS.in_flight), unacknowledged(),
-        not_ready("no bundle was rolled out yet"), unavailable("store", "Redis is not connected"),
+        not_ready("no bundle was rolled out yet"), store_unavailable(), compressed(),
         unavailable("broker", "50,000 records wait for the broker"),
     )
 }  # fmt: skip

@@ -34,13 +34,14 @@ _WORDS = {
     408: "The request was not complete within 5 s of its first byte",
     409: "The id was sent before with different content",
     413: "The body is too large",
+    415: "The body is compressed",
     422: "The input does not follow its contract",
     429: "The tenant exceeds its rate",
     500: "The edge failed and logged the error",
     503: "Overloaded, not ready, or Redis or Kafka is unavailable: see Retry-After",
 }
 #: problems of every route that takes a body
-_BODY = ("too_slow", "too_large", "field", "internal")
+_BODY = ("too_slow", "too_large", "encoding", "field", "internal")
 
 
 @cache

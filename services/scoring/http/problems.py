@@ -23,13 +23,18 @@ def wrong_method(allow: str) -> Problem:
     return Problem(405, "method", f"this route accepts {allow}", allow=allow)
 
 
+def no_route() -> Problem:
+    """404: no route has this path."""
+    return Problem(404, "no_route", "there is no such route; /docs lists all routes")
+
+
 def add_problems(app: FastAPI) -> None:
     """Answer unknown routes, wrong methods and uncaught errors with problems. The server logs uncaught errors."""
 
     async def refused(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 404:
-            problem = Problem(404, "no_route", "there is no such route; /docs lists all routes")
+            problem = no_route()
         elif error.status_code == 405:
             problem = wrong_method((error.headers or {}).get("Allow", FILE_METHODS))
         else:

@@ -12,7 +12,7 @@ from services.scoring.edge import problems
 from services.scoring.edge.calls import Answer
 from services.scoring.edge.edge import Edge
 from services.scoring.edge.limits import parse_deadline
-from services.scoring.edge.problems import Problem
+from services.scoring.edge.problems import Problem, compressed
 from streams.contracts.invalid_event import UNREADABLE
 from streams.contracts.repeated_fields import repeats_a_field
 from streams.log.trace import parse_traceparent
@@ -27,6 +27,8 @@ class _Batch(msgspec.Struct):
     transactions: list[msgspec.Raw]
 
 
+#: first bytes of gzip and of zstd: no JSON begins with them
+_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 _batch_decoder = msgspec.json.Decoder(_Batch)
 #: one request's headers, lower case
 Headers = dict[bytes, bytes]
@@ -49,6 +51,7 @@ class Scoring:
         Raises:
             Problem: the request is refused at once.
         """
+        refuse_encoded(headers, body)
         if path == SCORE:
             return self._edge.begin(
                 body,
@@ -69,6 +72,13 @@ def batch_answer(answers: Sequence[Answer]) -> bytes:
     return b'{"decisions":[%b]}' % b",".join(
         b'{"error":%b}' % answer.to_json() if isinstance(answer, Problem) else answer for answer in answers
     )
+
+
+def refuse_encoded(headers: Headers, body: bytes) -> None:
+    """Raises: Problem 415: the body is compressed, or says that it is."""
+    encoding = headers.get(b"content-encoding", b"identity")
+    if encoding.strip().lower() not in (b"identity", b"") or body.startswith(_COMPRESSED):
+        raise compressed()
 
 
 def too_large(limit: int) -> Problem:

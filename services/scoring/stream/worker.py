@@ -24,7 +24,6 @@ from models.decision import Decision
 from services.scoring.decision.deadline import GATHER_S
 from services.scoring.decision.decider import Case, Decider
 from services.scoring.model.live import LiveModel
-from streams.contracts.card_numbers import mask_card_numbers
 from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.json_encoding import encode
 from streams.log.feature_batch import (
@@ -518,8 +517,7 @@ def _refuse(bad: Refused, producer: AcknowledgedProducer) -> None:
     """Send what cannot be decided to the dead letters."""
     error = bad.error
     if not isinstance(error, InvalidEvent):
-        text = mask_card_numbers(f"no decision from its features: {error}".encode()).decode()
-        error = InvalidEvent("poison", "", text)
+        error = InvalidEvent("poison", "", f"no decision from its features: {error}")
     letter = dead_letter(bad.source, error, int(time.time() * 1000))
     send_dead_letter(producer, letter)
 

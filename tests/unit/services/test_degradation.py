@@ -456,7 +456,9 @@ def test_at_the_edge_what_came_of_an_answer_in_time_is_used(
 
 
 def test_at_the_edge_a_large_round_uses_what_came_in_time(tmp_path: Path, scorer: Failing) -> None:
-    items = [TX | {"transaction_id": f"b-{i}", "card_id": f"card-{i}", "ip": f"ip-{i}"} for i in range(100)]
+    items = [
+        TX | {"transaction_id": f"b-{i}", "card_id": f"card-{i}", "ip": f"203.0.113.{i}"} for i in range(100)
+    ]
 
     async def go() -> list[dict[str, Any]]:
         bulk, model = SlowStore(), FakeModel(scorer)

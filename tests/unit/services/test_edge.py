@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import re
 import time
@@ -11,7 +12,9 @@ from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import hiredis
 import httpx
 import jsonschema
 import msgspec
@@ -273,7 +276,19 @@ def check_problem(answer: httpx.Response, status: int, reason: str) -> dict[str,
     return problem
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/decision/tx-1", "/v1/scores", "/docs/assets/none.js"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/v1",
+        "/v1/decision/tx-1",
+        "/v1/scores",
+        "/docs/assets/none.js",
+        "/v1%2fscore",
+        "/v1%2Flabels",
+        "/v1/%73core",
+    ],
+)
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_unknown_routes_are_problems(make: Callable[..., World], method: str, path: str) -> None:
     async def go() -> None:
@@ -361,6 +376,8 @@ BAD: list[tuple[Any, str, str]] = [
     (TX | {"event_time": "1970-01-01T00:00:00Z"}, "event_time_range", "event_time"),
     (TX | {"card_id": "x" * 10_000}, "field", "card_id"),
     (TX | {"merchant_id": "a\nb"}, "unprintable", "merchant_id"),
+    (TX | {"merchant_id": "a\u202eb"}, "unprintable", "merchant_id"),
+    (TX | {"ip": "999.1.1.1"}, "ip", "ip"),
     (TX | {"currency": "eur"}, "field", "currency"),
     (TX | {"channel": "fax"}, "field", "channel"),
     (TX | {"card_id": "4111111111111111"}, "card_number", "card_id"),
@@ -398,6 +415,74 @@ def test_a_card_number_is_never_echoed(make: Callable[..., World], caplog: pytes
 
     asyncio.run(go())
     assert "4111111111111111" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "transaction_id", ["2026/00017", "a b", "100%", "%2F", "?x=1", "a#b", "caf\u00e9", "cafe\u0301", " tx 1 ", "..", "a//b", "a/", "\u5e97;7&\\"]
+)  # fmt: skip
+def test_every_id_that_was_taken_is_found(make: Callable[..., World], transaction_id: str) -> None:
+    async def go() -> None:
+        world = make()
+        decided = await world.score(TX | {"transaction_id": transaction_id})
+        found = await world.client.get("/v1/decisions/" + quote(transaction_id, safe=""))
+        assert (found.status_code, found.content) == (200, decided.content), found.text
+        (published,) = world.publisher.records
+        assert parse_transaction(published[2]).transaction_id == decided.json()["transaction_id"]
+
+    asyncio.run(go())
+
+
+def test_an_address_is_published_in_one_form(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make()
+        for number, ip in enumerate(("2001:DB8::1", "2001:db8:0:0:0:0:0:1")):
+            assert (await world.score(TX | {"ip": ip, "transaction_id": f"tx-{number}"})).status_code == 200
+        items = [TX | {"ip": "::ffff:203.0.113.7", "transaction_id": f"b-{i}"} for i in range(2)]
+        await world.client.post("/v1/score/batch", json={"transactions": items})
+        assert [parse_transaction(value).ip for _, _, value, _ in world.publisher.records] == [
+            "2001:db8::1", "2001:db8::1", "203.0.113.7", "203.0.113.7",
+        ]  # fmt: skip
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("path", ["/v1/score", "/v1/score/batch", "/v1/labels"])
+def test_a_compressed_body_is_415(make: Callable[..., World], path: str) -> None:
+    async def go() -> None:
+        client = make().client
+        body = gzip.compress(json.dumps(TX).encode())
+        check_problem(await client.post(path, content=body), 415, "encoding")
+        for encoding in ("gzip", "BR", "zstd"):
+            answer = await client.post(path, content=b"{}", headers={"Content-Encoding": encoding})
+            check_problem(answer, 415, "encoding")
+        answer = await client.post(path, content=b"{}", headers={"Content-Encoding": "identity"})
+        check_problem(answer, 422, "field")
+
+    asyncio.run(go())
+
+
+def test_a_trace_that_is_none_is_not_sent_on(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make()
+        await world.score(TX, traceparent="00-ab-cd-01")
+        assert "traceparent" not in world.publisher.records[0][3]
+
+    asyncio.run(go())
+
+
+def test_the_store_s_own_words_go_to_the_log_only(
+    make: Callable[..., World], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Refusing(FakeStore):
+        async def call(self, commands: Any, timeout_s: float) -> list[Any]:
+            return [hiredis.ReplyError(f"ERR {SECRET}")] * 10_000
+
+    async def go() -> None:
+        world = make(store=Refusing())
+        check_problem(await world.client.get("/v1/decisions/tx-1"), 503, "store")
+
+    asyncio.run(go())
+    assert SECRET in caplog.text
 
 
 def test_the_same_id_is_decided_once(make: Callable[..., World]) -> None:
@@ -682,7 +767,9 @@ def test_ready_needs_model_and_store(make: Callable[..., World]) -> None:
     asyncio.run(go())
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "1.5", "abc", "10001", "", "9" * 30])
+@pytest.mark.parametrize(
+    "value", ["0", "-1", "1.5", "abc", "10001", "", "9" * 30, "000001999999999", "000100"]
+)
 def test_a_bad_deadline_is_refused(make: Callable[..., World], value: str) -> None:
     async def go() -> None:
         answer = await make().score(TX, **{"X-Deadline-Ms": value})

@@ -11,7 +11,7 @@ import hiredis
 
 from features.store.redis_client import Command, StoreUnavailable
 from services.scoring.edge.idempotency.claims import decode_record, edge_key, edge_page_key
-from services.scoring.edge.problems import Problem, unavailable
+from services.scoring.edge.problems import Problem, store_failed
 from services.scoring.edge.protocols import LOOKUP_WITHIN_S, Store
 from streams.contracts.invalid_event import UNREADABLE
 from streams.log.decision_index import (
@@ -141,8 +141,8 @@ async def _ask_all(store: Store, commands: Sequence[Command]) -> list[Any]:
     try:
         replies = await store.call(commands, LOOKUP_WITHIN_S)
     except StoreUnavailable as error:
-        raise unavailable("store", str(error)) from error
+        raise store_failed(error) from error
     for reply in replies:
         if isinstance(reply, hiredis.ReplyError):
-            raise unavailable("store", str(reply))
+            raise store_failed(reply)
     return replies
