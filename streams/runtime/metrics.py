@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections import Counter as Counts
 from collections.abc import Sequence
 
-from prometheus_client import Counter, Gauge, Histogram
+from streams.runtime.bounded_metrics import Counter, Gauge, Histogram, TenantCounter
 
 #: seconds; finest around the 100 ms deadline
 LATENCY_BUCKETS = (
@@ -29,7 +29,11 @@ LATENCY_BUCKETS = (
     60,
 )
 
-TRANSACTIONS = Counter("tollgate_transactions_total", "Transactions accepted by the processor", ["tenant"])
+TRANSACTIONS = TenantCounter(
+    "tollgate_transactions_total",
+    "Transactions accepted by the processor; of many tenants the later ones together",
+    ["tenant"],
+)
 DECISIONS = Counter(
     "tollgate_decisions_total",
     "Decisions acknowledged by the broker",
