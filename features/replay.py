@@ -151,13 +151,11 @@ class _State:
                 )  # fmt: skip
 
     def told(self, news: npt.NDArray[np.void], event_ms: npt.NDArray[np.int64]) -> None:
-        """Apply labels and declines to the entities they concern, in the tiles of the payments' event times."""
+        """Apply labels to all entities of their payments, and declines to card and customer, in the tiles of the payments' event times."""
         labels, n = news["kind"] == LABEL, len(news)
         unplaced, kinds, frauds = np.full(n, -1), news["kind"].copy(), news["frauds"].copy()
-        for slots, whom in zip(
-            self.shared_entity_slots[news["row"]].T, (_NAMED, _DECIDED, _DECIDED), strict=True
-        ):
-            some = (slots >= 0) & labels & (news["whom"] == whom)
+        for slots in self.shared_entity_slots[news["row"]].T:
+            some = (slots >= 0) & labels
             m = int(some.sum())
             if m == 0:
                 continue
@@ -165,8 +163,8 @@ class _State:
                 slots[some], unplaced[:m], kinds[some], event_ms[some], np.zeros(m, np.int64),
                 np.zeros(m, np.uint32), frauds[some], self.shared_entities,
             )  # fmt: skip
-        for slots, whom in zip(self.fraud_slots[news["row"]].T, (_NAMED, _DECIDED), strict=True):
-            some = (slots >= 0) & ((news["whom"] == whom) | (news["whom"] == _PAYERS))
+        for slots in self.fraud_slots[news["row"]].T:
+            some = slots >= 0
             m = int(some.sum())
             if m:
                 apply_frauds(
@@ -219,18 +217,15 @@ class _News:
             state.told(news, self.event_ms[news["row"]])
 
 
-#: a label or decline of a history's row: when it is known, whom it concerns, LABEL or DECLINED, and its change of the fraud count
-_NEWS = np.dtype([("row", "<i8"), ("known_ms", "<i8"), ("whom", "<i8"), ("kind", "<i8"), ("frauds", "<i8")])
-#: card and merchant, which a label names itself; device, address and customer, which the decision names; card and customer
-_NAMED, _DECIDED, _PAYERS = 0, 1, 2
+#: a label or decline of a history's row: when it is known, LABEL or DECLINED, and its change of the fraud count
+_NEWS = np.dtype([("row", "<i8"), ("known_ms", "<i8"), ("kind", "<i8"), ("frauds", "<i8")])
 
 
-def _news(rows: Any, known_ms: Any, whom: int, kind: int, frauds: Any = 0) -> npt.NDArray[np.void]:
+def _news(rows: Any, known_ms: Any, kind: int, frauds: Any = 0) -> npt.NDArray[np.void]:
     out = np.zeros(len(rows), dtype=_NEWS)
     for name, values in (
         ("row", rows),
         ("known_ms", known_ms),
-        ("whom", whom),
         ("kind", kind),
         ("frauds", frauds),
     ):
@@ -245,7 +240,7 @@ def _declines(history: pa.Table) -> npt.NDArray[np.void]:
     declined = pc.fill_null(pc.equal(history["decision"], "decline"), False)
     chosen = pc.and_(declined, history["decided_at"].is_valid())
     rows = np.flatnonzero(chosen.to_numpy(zero_copy_only=False))
-    return _news(rows, _event_ms(history["decided_at"])[rows], _PAYERS, DECLINED)
+    return _news(rows, _event_ms(history["decided_at"])[rows], DECLINED)
 
 
 def _frauds(history: pa.Table, labels: pa.Table | None) -> list[npt.NDArray[np.void]]:
@@ -271,12 +266,9 @@ def _frauds(history: pa.Table, labels: pa.Table | None) -> list[npt.NDArray[np.v
     rows, known_ms, change = rows[change != 0], known_ms[change != 0], change[change != 0]
     decided_ms = known_ms
     if "decided_at" in history.column_names:
-        # entities that only the decision names are updated when both label and decision are there
+        # a label counts from when both it and its decision are there
         decided_ms = np.maximum(known_ms, _event_ms(history["decided_at"])[rows])
-    return [
-        _news(rows, known_ms, _NAMED, LABEL, change),
-        _news(rows, decided_ms, _DECIDED, LABEL, change),
-    ]
+    return [_news(rows, decided_ms, LABEL, change)]
 
 
 def _codes_or_none(history: pa.Table, name: str) -> tuple[npt.NDArray[np.int64], list[str]]:

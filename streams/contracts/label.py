@@ -44,6 +44,23 @@ _IDENTIFIERS = ("transaction_id", "card_id", "merchant_id", "tenant")
 _label_decoder = msgspec.json.Decoder(Label)
 
 
+#: greatest difference between the clock of whoever makes a label and ours
+CLOCKS_APART_MS = 300_000
+
+
+def check_known_by(label: Label, now_ms: int) -> None:
+    """Refuse a label that was made after now: the newest holds, so one dated years ahead would hold for ever.
+
+    Raises:
+        InvalidEvent: ``label_time_ahead`` or ``event_time_ahead``.
+    """
+    for name in ("label_time", "event_time"):
+        moment_ms = epoch_ms(getattr(label, name))
+        if moment_ms > now_ms + CLOCKS_APART_MS:
+            ahead_s = (moment_ms - now_ms) / 1000
+            raise InvalidEvent(f"{name}_ahead", name, f"{name} is {ahead_s:,.0f} seconds in the future")
+
+
 def parse_label(raw: bytes | None) -> Label:
     """Parse and check one label.
 

@@ -1,22 +1,30 @@
-"""Join decisions and labels, in either order of arrival. Pure: known state in, records and index writes out."""
+"""Join decisions and labels, in either order of arrival. Pure: known state in, records and index writes out.
+
+Anybody may send a label, so it counts only once its decision is known and names the same card and merchant; whom else it concerns, and
+when the payment was, the decision says. Of a payment's labels the one with the newest ``label_time`` holds (of two with the same, the
+later on the log), in whatever order they come.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
 from features.store.partitions import entity_partition
 from features.transaction import epoch_ms
 from models.decision import Decision
+from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.label import Label
 from streams.contracts.outcome import Outcome
+from streams.labels.early_labels import Subject, subject_of
 from streams.log.records import DecidedEntities, EntityItem, LabelStatement
 
 
 class StoredLabel(msgspec.Struct, array_like=True, frozen=True):
-    """The newest label of a transaction, as stored in the index; ``offset`` is the label's own on `labels`."""
+    """The newest label of a payment, as stored in the index; ``offset`` is the label's own on `labels`."""
 
     label: Label
     offset: int
@@ -42,21 +50,53 @@ class CardOutcome:
     outcome: Outcome
 
 
+class Refusal(NamedTuple):
+    """A label that is about no payment there is: its partition and offset on `labels`, and what is wrong."""
+
+    label: Label
+    partition: int
+    offset: int
+    error: InvalidEvent
+
+
+class Waits(NamedTuple):
+    """A label without its decision, and its partition on `labels`."""
+
+    label: Label
+    partition: int
+
+
 @dataclass
 class Joined:
     """The results of one chunk: outcomes, entity updates by (source partition, partition of `entities`), index writes."""
 
     outcomes: list[CardOutcome] = field(default_factory=list)
     items: dict[tuple[int, int], list[EntityItem]] = field(default_factory=dict)
-    labels: dict[str, StoredLabel] = field(default_factory=dict)
-    repeated: int = 0
+    labels: dict[Subject, StoredLabel] = field(default_factory=dict)
+    waiting: list[Waits] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    #: labels that a newer one of the same payment outdates, or that came before
+    repeated: list[Label] = field(default_factory=list)
+
+
+def check_same_payment(label: Label, known: KnownDecision) -> None:
+    """Raises: InvalidEvent ``label_mismatch``: the label names another card or merchant than the decision of its transaction."""
+    for name, decided in (
+        ("card_id", known.decision.card_id),
+        ("merchant_id", known.entities and known.entities.merchant_id),
+    ):
+        # whom the decision does not name is not known
+        if decided is not None and decided != getattr(label, name):
+            raise InvalidEvent(
+                "label_mismatch", name, f"transaction {label.transaction_id} was decided with another {name} than the label names"
+            )  # fmt: skip
 
 
 class Join:
-    """Joins one chunk. ``decisions`` and ``labels`` are what the index holds, by identity."""
+    """Joins one chunk. ``decisions`` (by identity) and ``labels`` are what the index holds."""
 
     def __init__(
-        self, decisions: Mapping[str, KnownDecision], labels: Mapping[str, StoredLabel], partitions: int
+        self, decisions: Mapping[str, KnownDecision], labels: Mapping[Subject, StoredLabel], partitions: int
     ) -> None:
         self._decisions = decisions
         self._labels = dict(labels)
@@ -64,38 +104,41 @@ class Join:
         self.joined = Joined()
 
     def label(self, label: Label, partition: int, offset: int) -> None:
-        """Handle a label: update its entities, and pair it with its decision if that is known."""
-        stored = self._labels.get(label.identity)
-        before = stored.label if stored else None
-        if before is not None and before.label == label.label:
-            self.joined.repeated += 1
-            return
-        if before is not None and before.label_time > label.label_time:
-            # an older label that arrives late does not replace a newer one
-            self.joined.repeated += 1
+        """Handle a label: with its decision it is paired and counts; without, it waits."""
+        decision = self._decisions.get(label.identity)
+        if decision is not None:
+            try:
+                check_same_payment(label, decision)
+            except InvalidEvent as error:
+                self.joined.refused.append(Refusal(label, partition, offset, error))
+                return
+        subject = subject_of(label)
+        stored = self._labels.get(subject)
+        if stored is not None and (label.label_time, offset) <= (stored.label.label_time, stored.offset):
+            self.joined.repeated.append(label)
             return
         ever_fraud = label.label == "fraud" or (stored is not None and stored.ever_fraud)
         now = StoredLabel(label, offset, ever_fraud)
-        self._labels[label.identity] = now
-        self.joined.labels[label.identity] = now
-        decision = self._decisions.get(label.identity)
-        if ever_fraud:
-            known = decision.entities if decision else None
-            self._count(now, known, partition, offset, own=True)
-        if decision is not None:
-            self._pair(label, decision, partition, offset)
+        self._labels[subject] = self.joined.labels[subject] = now
+        if decision is None:
+            self.joined.waiting.append(Waits(label, partition))
+        else:
+            self._pair(now, decision, partition, offset)
 
-    def decision(self, decision: KnownDecision, partition: int, offset: int) -> None:
-        """Handle a decision: a decline counts for its card and customer; an early label is paired with it."""
+    def decision(self, decision: KnownDecision, early: list[Subject], partition: int, offset: int) -> None:
+        """Handle a decision: a decline counts for its card and customer; ``early`` labels are paired with it or refused."""
         if decision.decision.decision == "decline":
             self._declined(decision, partition, offset)
-        stored = self._labels.get(decision.decision.identity)
-        if stored is None:
-            return
-        if stored.ever_fraud and decision.entities is not None:
-            # also if the fraud was withdrawn: before a crash the decision may have been first and the fraud been counted
-            self._count(stored, decision.entities, partition, offset, own=False)
-        self._pair(stored.label, decision, partition, offset)
+        for subject in early:
+            stored = self._labels.get(subject)
+            if stored is None:
+                continue
+            try:
+                check_same_payment(stored.label, decision)
+            except InvalidEvent as error:
+                self.joined.refused.append(Refusal(stored.label, partition, stored.offset, error))
+            else:
+                self._pair(stored, decision, partition, offset)
 
     def _declined(self, known: KnownDecision, partition: int, offset: int) -> None:
         decision = known.decision
@@ -107,7 +150,8 @@ class Join:
                 )
                 self._send(item, partition)
 
-    def _pair(self, label: Label, known: KnownDecision, partition: int, offset: int) -> None:
+    def _pair(self, stored: StoredLabel, known: KnownDecision, partition: int, offset: int) -> None:
+        label = stored.label
         outcome = Outcome(
             decision=known.decision,
             label=label.label,
@@ -116,28 +160,23 @@ class Join:
             merchant_id=label.merchant_id,
         )
         self.joined.outcomes.append(CardOutcome(partition, offset, label.card_id, outcome))
+        if stored.ever_fraud:
+            # also if the fraud was withdrawn: before a crash it may have been counted
+            self._count(stored, known, partition, offset)
 
-    def _count(
-        self,
-        stored: StoredLabel,
-        known: DecidedEntities | None,
-        partition: int,
-        offset: int,
-        *,
-        own: bool,
-    ) -> None:
-        """Send label statements, by event time: for the label's card and merchant (``own``) and the decision's other entities.
+    def _count(self, stored: StoredLabel, known: KnownDecision, partition: int, offset: int) -> None:
+        """Send label statements, by event time, for all entities that the decision names.
 
         A statement says what is true now, not what changed: whether the label or the decision completes a pair depends on the
         order of arrival, and after a crash that may be different.
         """
-        label = stored.label
-        entities: list[tuple[str, str | None]] = []
-        if own:
-            entities += [("card", label.card_id), ("merchant", label.merchant_id)]
-        if known is not None:
-            entities += [("device", known.device_id), ("ip", known.ip), ("customer", known.customer_id)]
-        event_ms, fraud = epoch_ms(label.event_time), int(label.label == "fraud")
+        label, named = stored.label, known.entities
+        entities: list[tuple[str, str | None]] = [("card", known.decision.card_id)]
+        if named is not None:
+            entities += [
+                ("merchant", named.merchant_id), ("device", named.device_id), ("ip", named.ip), ("customer", named.customer_id),
+            ]  # fmt: skip
+        event_ms, fraud = epoch_ms(known.decision.event_time), int(label.label == "fraud")
         said = LabelStatement(label.identity, epoch_ms(label.label_time), stored.offset)
         for entity, entity_id in entities:
             if entity_id:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from confluent_kafka import Producer
@@ -20,16 +20,15 @@ from features.identity import DEFAULT_TENANT, identity_of
 from features.store.partition_lease import Leases
 from features.store.partitions import partitions_of
 from features.store.redis_client import Command, Packed, RespClient
-from features.transaction import MAX_AHEAD_MS, epoch_ms
 from streams.contracts.card_numbers import mask_text
 from streams.contracts.decision import MAX_DECISION_BYTES
 from streams.contracts.decoding import RecordDecoder
-from streams.contracts.invalid_event import InvalidEvent, check_not_ahead
+from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.json_encoding import encode
-from streams.contracts.label import Label, parse_label
-from streams.labels.early_labels import EarlyLabels
+from streams.contracts.label import Label, check_known_by, parse_label
+from streams.labels.early_labels import EarlyLabels, Subject, Waiting, subject_of
 from streams.labels.index_lookup import Asked, known_decision, known_decisions, stored_label
-from streams.labels.join import Join, Joined, KnownDecision, StoredLabel
+from streams.labels.join import Join, Joined, KnownDecision, Refusal, StoredLabel
 from streams.labels.sent_outcomes import key_of
 from streams.log.decision_index import (
     KEEP_S,
@@ -52,7 +51,7 @@ from streams.log.topics import LABELS as LABELS_TOPIC
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.dead_letters import dead_letter, send_dead_letter
 from streams.runtime.kafka.clients import flush
-from streams.runtime.metrics import DUPLICATES, LABELS_AHEAD, STAGE_SECONDS
+from streams.runtime.metrics import DUPLICATES, LABELS, STAGE_SECONDS
 from streams.runtime.metrics import OUTCOMES as OUTCOMES_METRIC
 
 logger = logging.getLogger(__name__)
@@ -76,16 +75,37 @@ _decode_decided = RecordDecoder(_Decided, max_bytes=MAX_DECISION_BYTES)
 _pack = msgspec.msgpack.Encoder().encode
 
 
-def label_key(identity: str) -> str:
-    """Redis key of a transaction's newest label."""
-    return f"tollgate:label:{identity}"
+#: to a label that cannot wait
+NO_ROOM = (
+    "no decision is known of its transaction, and too many labels of its source wait already; replay it later"
+)
+
+
+class LabelRecord(NamedTuple):
+    """A label's record, in the form that ``dead_letter`` takes."""
+
+    topic: str
+    partition: int
+    offset: int
+    value: bytes | None
+
+
+def label_key(subject: Subject) -> str:
+    """Redis key of a payment's newest label."""
+    return f"tollgate:label:{subject.text}"
 
 
 class LabelsStage:
     """Handles chunks of `labels` and `decisions` of the partitions leased through ``leases``."""
 
     def __init__(
-        self, partitions: int, client: RespClient, producer: Producer, leases: Leases, keys: Keys
+        self,
+        partitions: int,
+        client: RespClient,
+        producer: Producer,
+        leases: Leases,
+        keys: Keys,
+        early: EarlyLabels | None = None,
     ) -> None:
         self._partitions = partitions
         self._client = client
@@ -93,7 +113,7 @@ class LabelsStage:
         self._leases = leases
         self._keys = keys
         self._sent: set[int] = set()
-        self._early = EarlyLabels()
+        self._early = early or EarlyLabels()
         self._index = IndexWriter()
 
     def remember(self, sent: set[int], partitions: Iterable[int]) -> None:
@@ -115,13 +135,11 @@ class LabelsStage:
     def _labels(self, chunk: Chunk) -> None:
         parsed: list[tuple[Any, Label]] = []
         refused: list[tuple[Any, InvalidEvent]] = []
+        now_s = time.time()
         for record in chunk.records:
             try:
                 label = parse_label(record.value)
-                # such a label would move a merchant's time tiles ahead and drop their content; producers set these times
-                check_not_ahead(epoch_ms(label.event_time), max(record.timestamp, int(time.time() * 1000)))
-                if epoch_ms(label.label_time) > record.timestamp + MAX_AHEAD_MS:
-                    LABELS_AHEAD.inc()
+                check_known_by(label, int(now_s * 1000))
                 parsed.append((record, label))
             except InvalidEvent as error:
                 refused.append((record, error))
@@ -133,30 +151,45 @@ class LabelsStage:
         join = Join(decisions, known, self._partitions)
         for record, label in labels:
             join.label(label, record.partition, record.offset)
-        writes: list[Command] = [
-            ("SET", label_key(i), _pack(stored), "EX", KEEP_S) for i, stored in join.joined.labels.items()
+        writes = self._wait(join.joined, now_s)
+        writes += [
+            ("SET", label_key(subject), _pack(stored), "EX", KEEP_S)
+            for subject, stored in join.joined.labels.items()
         ]
-        early: dict[int, list[str]] = {}
-        for record, label in labels:
-            if label.identity not in decisions:
-                early.setdefault(record.partition, []).append(label.identity)
-        for partition, ids in early.items():
-            writes += self._early.came(partition, ids, time.time())
         self._finish(chunk, join.joined, writes)
+
+    def _wait(self, joined: Joined, now_s: float) -> list[Command]:
+        """Let labels without a decision wait, as far as there is room; the others are refused. Returns what stores them."""
+        taken: dict[int, list[Waiting]] = {}
+        for label, partition in joined.waiting:
+            subject = subject_of(label)
+            one = Waiting(subject, label.source)
+            if self._early.take(partition, one):
+                taken.setdefault(partition, []).append(one)
+                LABELS.labels(label.source, "waiting").inc()
+            elif (stored := joined.labels.pop(subject, None)) is not None:
+                error = InvalidEvent("label_waiting", "transaction_id", NO_ROOM)
+                joined.refused.append(Refusal(stored.label, partition, stored.offset, error))
+        return [
+            command
+            for partition, waiting in taken.items()
+            for command in self._early.came(partition, waiting, now_s)
+        ]
 
     def _known(
         self, chunk: Chunk, labels: list[tuple[Any, Label]]
-    ) -> tuple[dict[str, KnownDecision], dict[str, StoredLabel]]:
-        """(decisions, previous labels) of a chunk's labels, by identity."""
+    ) -> tuple[dict[str, KnownDecision], dict[Subject, StoredLabel]]:
+        """Of a chunk's labels: decisions by identity, previous labels by what they are about."""
         ids = [label.identity for _, label in labels]
+        subjects = [subject_of(label) for _, label in labels]
         now_s = time.time()
-        values, found = self._read(chunk, list(map(label_key, ids)), lookups(ids, now_s))
+        values, found = self._read(chunk, list(map(label_key, subjects)), lookups(ids, now_s))
         entries = entries_in(found, now_s)
         records = [record for record, _ in labels]
         known = {}
-        for record, identity, said in zip(records, ids, values, strict=True):
+        for record, subject, said in zip(records, subjects, values, strict=True):
             if before := stored_label(said, record):
-                known[identity] = before
+                known[subject] = before
         asked = map(Asked, records, ids, entries)
         return known_decisions(self._client, list(asked)), known
 
@@ -168,35 +201,37 @@ class LabelsStage:
                 decided.append((record, _decode_decided(record.value)))
             except InvalidEvent as error:
                 refused.append((record, _poison(error)))
-        early = {
-            decision.identity: record
-            for record, decision in (decided if self._early else ())
-            if (record.partition, decision.identity) in self._early
-        }
-        values, _ = self._read(chunk, list(map(label_key, early)))
-        known: dict[str, StoredLabel] = {}
-        for (identity, record), said in zip(early.items(), values, strict=True):
-            if label := stored_label(said, record):
-                known[identity] = label
+        early: dict[tuple[int, str], list[Waiting]] = {}
+        for record, decision in decided if self._early else ():
+            if waiting := self._early.of(record.partition, decision.identity):
+                early[record.partition, decision.identity] = list(waiting)
+        subjects = {one.subject: partition for (partition, _), some in early.items() for one in some}
+        values, _ = self._read(chunk, list(map(label_key, subjects)))
+        known: dict[Subject, StoredLabel] = {}
+        for (subject, partition), said in zip(subjects.items(), values, strict=True):
+            place = LabelRecord(LABELS_TOPIC.name, partition, -1, None)
+            if label := stored_label(said, place):
+                known[subject] = label
         join = Join({}, known, self._partitions)
         rows: dict[int, list[Row]] = {}
         for record, decision in decided:
             entities = _header(record.headers, HEADER_ENTITIES)
-            if decision.decision == "decline" or decision.identity in known:
+            waiting = early.get((record.partition, decision.identity), ())
+            if decision.decision == "decline" or waiting:
                 # nearly all other decisions have no effect now, and decoding them fully would cost as much as everything else
                 try:
                     whole = known_decision(record.value, entities, record)
                 except InvalidEvent as error:
                     refused.append((record, _poison(error)))
                     continue
-                join.decision(whole, record.partition, record.offset)
+                join.decision(whole, [one.subject for one in waiting], record.partition, record.offset)
             indexed = IndexedDecision(record.value, entities)
             rows.setdefault(record.partition, []).append(Row(record.offset, decision.identity, indexed))
         self._refuse(refused)
         writes: list[Command] = []
         for partition, some in rows.items():
             writes += self._index.writes(partition, some, time.time())
-            if met := [row.identity for row in some if row.identity in early]:
+            if met := [one for row in some for one in early.pop((partition, row.identity), ())]:
                 writes += self._early.met(partition, met)
         self._finish(chunk, join.joined, writes)
 
@@ -232,6 +267,9 @@ class LabelsStage:
         return (list(found[0]), found[1:]) if keys else ([], [])
 
     def _finish(self, chunk: Chunk, joined: Joined, writes: list[Command]) -> None:
+        for label, partition, offset, error in joined.refused:
+            LABELS.labels(label.source, "refused").inc()
+            self._refuse([(LabelRecord(LABELS_TOPIC.name, partition, offset, encode(label)), error)])
         for paired in joined.outcomes:
             if self._sent and key_of(paired.outcome) in self._sent:
                 DUPLICATES.labels("outcomes").inc()
@@ -244,14 +282,16 @@ class LabelsStage:
                 value=encode(paired.outcome),
                 headers=[source_header(source)],
             )
+            LABELS.labels(paired.outcome.source, "joined").inc()
             OUTCOMES_METRIC.labels(paired.outcome.label, paired.outcome.decision.decision).inc()
         for (origin, target), items in joined.items.items():
             for value in encode_in_parts(EntityItems(chunk.topic, origin, items)):
                 self._producer.produce(
                     ENTITIES.name, key=f"{chunk.topic}:{origin}", partition=target, value=value
                 )
-        if joined.repeated:
-            DUPLICATES.labels("labels").inc(joined.repeated)
+        for label in joined.repeated:
+            DUPLICATES.labels("labels").inc()
+            LABELS.labels(label.source, "outdated").inc()
         flush(self._producer, ACKNOWLEDGE_WITHIN_S)
         partitions = [(tp.topic, tp.partition) for tp in chunk.positions]
         positions = {(tp.topic, tp.partition): offset for tp, offset in chunk.positions.items()}

@@ -88,9 +88,11 @@ DECIDED_SUSPECTED_DUPLICATES = Counter(
     "Transactions with the time and amount of an older payment of their card but another id: decided, but not applied to the"
     " card's state again",
 )
-LABELS_AHEAD = Counter(
-    "tollgate_labels_ahead_total",
-    "Labels dated more than a day after they arrived: serving counts them from arrival, training from their date",
+LABELS = Counter(
+    "tollgate_labels_total",
+    "Labels that parse, by source and what became of them: joined with their decision, waiting for it, outdated by a newer one of the"
+    " same payment, refused because they are about another payment or too many wait",
+    ["source", "result"],
 )
 UNKNOWN_FIELDS = Counter(
     "tollgate_unknown_fields_total", "Fields of transactions that the contract does not know"

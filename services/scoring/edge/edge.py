@@ -11,20 +11,19 @@ import hiredis
 
 from features.identity import identity_of
 from features.store.redis_client import StoreUnavailable
-from features.transaction import epoch_ms
 from services.scoring.edge.admission import Gate, GateRules
 from services.scoring.edge.calls import Answer, Call, SingleCall
 from services.scoring.edge.entries import Entry
 from services.scoring.edge.idempotency.lookup import find_decision
 from services.scoring.edge.intake import Intake
-from services.scoring.edge.limits import Limits
+from services.scoring.edge.limits import Limits, Quotas
 from services.scoring.edge.problems import Problem, invalid, overloaded, unavailable
 from services.scoring.edge.protocols import LOOKUP_WITHIN_S, Model, Store
 from services.scoring.edge.publishing.publisher import Publishing, QueueFull
 from services.scoring.edge.rounds import Rounds
-from streams.contracts.invalid_event import InvalidEvent, check_not_ahead
+from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.json_encoding import encode
-from streams.contracts.label import parse_label
+from streams.contracts.label import check_known_by, parse_label
 from streams.log.seal import Keys
 from streams.log.topics import LABELS
 from streams.runtime.settings import Settings
@@ -58,6 +57,7 @@ class Edge:
         self._publisher = publisher
         self._clock = clock
         self._intake = Intake(limits)
+        self._label_quotas = Quotas("source", limits.label_rate, limits.burst_s)
         # a batch takes much longer than a single: each kind has its own gate
         self._singles = Gate(GateRules(most=limits.in_flight))
         self._batches = Gate(GateRules(first=FIRST_BATCH_ROWS, least=MIN_BATCH_ROWS, most=limits.in_flight))
@@ -127,13 +127,14 @@ class Edge:
         """Publish one label; returns when the broker has acknowledged it.
 
         Raises:
-            Problem: 422, or 503 when the broker does not acknowledge.
+            Problem: 422; 429, its source exceeds its rate; or 503 when the broker does not acknowledge.
         """
         try:
             label = parse_label(raw)
-            check_not_ahead(epoch_ms(label.event_time), int(self._clock() * 1000))
+            check_known_by(label, int(self._clock() * 1000))
         except InvalidEvent as error:
             raise invalid(error) from None
+        self._label_quotas.spend(label.source, self._clock())
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def done(error: str | None) -> None:

@@ -18,7 +18,7 @@ class Intake:
     """Parsing, checks and quotas for one event loop."""
 
     def __init__(self, limits: Limits) -> None:
-        self._quotas = Quotas(limits)
+        self._quotas = Quotas("tenant", limits.tenant_rate, limits.burst_s)
 
     def one(self, raw: bytes, received_ms: float, deadline_ms: int, trace: str | None = None) -> Entry:
         """Parse one transaction; ``received_ms``: since 1970.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from services.scoring.edge.problems import Problem
 from streams.contracts.deadline import MAX_DEADLINE_MS, MIN_DEADLINE_MS
 
-MAX_TENANTS = 10_000
+MAX_BUCKETS = 10_000
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Limits:
     in_flight: int = 4096
     tenant_rate: float = 50_000.0
     burst_s: float = 2.0
+    #: labels a second per source; a file of labels goes through Kafka
+    label_rate: float = 500.0
 
 
 def limits_from_environment() -> Limits:
@@ -39,42 +41,39 @@ def limits_from_environment() -> Limits:
 
 
 class Quotas:
-    """Rate limit per tenant (token bucket: time refills it, each transaction takes a token)."""
+    """Rate limit per value of one field (token bucket: time refills it, each event takes a token)."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._burst = max(1.0, limits.tenant_rate * limits.burst_s)
-        # tenant -> (tokens, time of that count in seconds), least recently used first
+    def __init__(self, field: str, rate: float, burst_s: float) -> None:
+        """``rate``: events a second; ``burst_s``: so many seconds of it may come at once."""
+        self._field = field
+        self._rate = rate
+        self._burst = max(1.0, rate * burst_s)
+        # value -> (tokens, time of that count in seconds), least recently used first
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def spend(self, tenant: str, now_s: float) -> None:
-        """Take one token of a tenant.
+    def spend(self, value: str, now_s: float) -> None:
+        """Take one token of a value.
 
         Raises:
-            Problem: 429, the tenant's rate is used up.
+            Problem: 429, its rate is used up.
         """
-        if not self.take(tenant, 1, now_s):
+        if not self.take(value, 1, now_s):
             raise self.refusal()
 
-    def take(self, tenant: str, count: int, now_s: float) -> int:
-        """Take up to ``count`` tokens of a tenant; returns how many were taken."""
-        tokens, counted_s = self._buckets.pop(tenant, (self._burst, now_s))
-        tokens = min(self._burst, tokens + max(0.0, now_s - counted_s) * self._limits.tenant_rate)
+    def take(self, value: str, count: int, now_s: float) -> int:
+        """Take up to ``count`` tokens of a value; returns how many were taken."""
+        tokens, counted_s = self._buckets.pop(value, (self._burst, now_s))
+        tokens = min(self._burst, tokens + max(0.0, now_s - counted_s) * self._rate)
         taken = min(count, int(tokens))
-        self._buckets[tenant] = (tokens - taken, now_s)
-        if len(self._buckets) > MAX_TENANTS:
+        self._buckets[value] = (tokens - taken, now_s)
+        if len(self._buckets) > MAX_BUCKETS:
             self._buckets.popitem(last=False)
         return taken
 
     def refusal(self) -> Problem:
-        """429: the tenant's rate is used up."""
-        return Problem(
-            429,
-            "over_quota",
-            f"the tenant exceeds {self._limits.tenant_rate:g} transactions a second",
-            "tenant",
-            retry_after_s=1,
-        )
+        """429: the rate is used up."""
+        text = f"this {self._field} exceeds {self._rate:g} a second"
+        return Problem(429, "over_quota", text, self._field, retry_after_s=1)
 
 
 def parse_deadline(header: str) -> int:

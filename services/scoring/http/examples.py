@@ -76,7 +76,7 @@ PROBLEMS: dict[str, Problem] = {
     problem.reason: problem
     for problem in (
         unknown(_TX.tenant, _TX.transaction_id), too_slow(), conflict(_TX), too_large(_LIMITS.body_bytes), _refused(),
-        Quotas(_LIMITS).refusal(), internal(), overloaded(_LIMITS.in_flight), unacknowledged(),
+        Quotas("tenant", _LIMITS.tenant_rate, _LIMITS.burst_s).refusal(), internal(), overloaded(_LIMITS.in_flight), unacknowledged(),
         not_ready("no bundle was rolled out yet"), store_unavailable(), compressed(),
         unavailable("broker", "50,000 records wait for the broker"),
     )

@@ -36,7 +36,7 @@ _WORDS = {
     413: "The body is too large",
     415: "The body is compressed",
     422: "The input does not follow its contract",
-    429: "The tenant exceeds its rate",
+    429: "The tenant, or the source of labels, exceeds its rate",
     500: "The edge failed and logged the error",
     503: "Overloaded, not ready, or Redis or Kafka is unavailable: see Retry-After",
 }
@@ -120,7 +120,7 @@ def _other_paths() -> dict[str, Any]:
             "post": {
                 "summary": "Report whether a transaction was fraud",
                 "requestBody": _body(_ref("Label"), http_examples.LABEL),
-                "responses": {"202": {"description": "Recorded"}, **_problems(*_BODY, "broker")},
+                "responses": {"202": {"description": "Recorded"}, **_problems(*_BODY, "over_quota", "broker")},
             }
         },
         "/v1/model": _get("The model that is served now", {"200": _ok({"type": "object"})}),

@@ -894,9 +894,22 @@ def test_labels_are_published(make: Callable[..., World]) -> None:
         assert (bad.status_code, bad.json()["field"]) == (422, "label")
         ahead = {"event_time": "2099-11-21T10:15:30Z", "label_time": "2099-11-22T10:15:30Z"}
         bad = await world.client.post("/v1/labels", json=LABEL | ahead)
-        assert (bad.status_code, bad.json()["field"]) == (422, "event_time")
+        assert (bad.status_code, bad.json()["field"]) == (422, "label_time")
         world.publisher.error = "away"
         assert (await world.client.post("/v1/labels", json=LABEL)).status_code == 503
+
+    asyncio.run(go())
+
+
+def test_labels_are_limited_for_each_source(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make(Limits(label_rate=1.0, burst_s=2.0))
+        answers = [await world.client.post("/v1/labels", json=LABEL) for _ in range(4)]
+        assert [answer.status_code for answer in answers][:2] == [202, 202]
+        check_problem(answers[-1], 429, "over_quota")
+        assert (answers[-1].json()["field"], answers[-1].headers["retry-after"]) == ("source", "1")
+        other = await world.client.post("/v1/labels", json=LABEL | {"source": "analyst"})
+        assert other.status_code == 202
 
     asyncio.run(go())
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pyarrow.dataset as ds
@@ -17,16 +17,15 @@ from features.identity import identity_of
 from features.store.keys import position_key
 from features.store.partition_lease import Leases
 from features.store.partitions import partitions_of
-from features.transaction import MAX_AHEAD_MS, from_ms
+from features.transaction import epoch_ms, from_ms
 from streams.archive.writer import Archive
 from streams.contracts.json_encoding import encode
-from streams.contracts.label import Label
+from streams.contracts.label import CLOCKS_APART_MS, Label, parse_label
 from streams.contracts.outcome import Outcome
-from streams.labels.early_labels import EarlyLabels, early_key
+from streams.labels.early_labels import WAIT_S, EarlyLabels, Subject, Waiting, early_key
 from streams.labels.sent_outcomes import keys_of
 from streams.labels.stage import LabelsStage, label_key
 from streams.log.decision_index import (
-    KEEP_S,
     WINDOW_S,
     IndexedDecision,
     bucket_key,
@@ -47,9 +46,10 @@ from streams.log.records import (
 )
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.dead_letters import DeadLetter, decode_dead_letter
-from streams.runtime.metrics import FORWARDED, LABELS_AHEAD
+from streams.runtime.metrics import FORWARDED, LABELS
 from tests.support.archive_samples import START_MS, Record, decision
 from tests.support.edge_keys import KEYS
+from tests.support.metric_values import counted
 from tests.support.parity_world import MemoryRedis, plain, sorted_set
 
 PARTITIONS = 2
@@ -58,6 +58,9 @@ CARDS = [
     next(card for card in (f"card-{n}" for n in range(99)) if partitions_of([card], PARTITIONS)[0] == home)
     for home in range(PARTITIONS)
 ]
+OTHER_CARD = next(
+    card for card in (f"other-{n}" for n in range(99)) if partitions_of([card], PARTITIONS)[0] == 0
+)
 _outcome_decoder = msgspec.json.Decoder(Outcome)
 
 
@@ -142,9 +145,10 @@ class Log:
 class World:
     """One labels worker; ``handle`` gives it one chunk, ``start`` another worker on the same store and log."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_waiting: int = 1000) -> None:
         self.store = Store()
         self.log = Log()
+        self.most_waiting = most_waiting
         self.start()
 
     def start(self) -> None:
@@ -152,7 +156,7 @@ class World:
         log: Any = self.log
         leases = Leases(store, "labels")
         leases.lease([(topic, p) for topic in ("labels", "decisions") for p in range(PARTITIONS)])
-        self.stage = LabelsStage(PARTITIONS, store, log, leases, KEYS)
+        self.stage = LabelsStage(PARTITIONS, store, log, leases, KEYS, EarlyLabels(self.most_waiting))
         self.stage.remember(set(), range(PARTITIONS))
 
     def handle(self, *records: Record, crash: bool = False) -> None:
@@ -187,16 +191,40 @@ class World:
         )
 
 
-def label(offset: int, number: int, partition: int = 0, card: str = CARDS[0]) -> Record:
+def subject(number: int, card: str = CARDS[0]) -> Subject:
+    return Subject(f"tx-{number}", card, "m-1")
+
+
+def label(
+    offset: int,
+    number: int,
+    partition: int = 0,
+    card: str = CARDS[0],
+    *,
+    word: Literal["fraud", "legit"] = "fraud",
+    at_ms: int = START_MS + 10,
+    merchant: str = "m-1",
+) -> Record:
     value = Label(
-        transaction_id=f"tx-{number}", label="fraud", label_time=from_ms(START_MS + 10), source="chargeback",
-        card_id=card, merchant_id="m-1", event_time=from_ms(START_MS + number),
-    )  # fmt: skip
+        transaction_id=f"tx-{number}",
+        label=word,
+        label_time=from_ms(at_ms),
+        source="chargeback",
+        card_id=card,
+        merchant_id=merchant,
+        event_time=from_ms(START_MS + number),
+    )
     return Record("labels", partition, offset, START_MS + offset, encode(value), headers=(("trace", b"t"),))
 
 
+NAMED = encode_entities(DecidedEntities("m-1", None, None, None))
+
+
 def decided(offset: int, number: int, *headers: tuple[str, bytes]) -> Record:
-    return Record("decisions", 0, offset, 1_000 + offset, encode(decision(number)), headers=headers)
+    headers = headers or ((HEADER_ENTITIES, NAMED),)
+    made = decision(number)
+    made.card_id = CARDS[0]
+    return Record("decisions", 0, offset, 1_000 + offset, encode(made), headers=headers)
 
 
 def test_label_and_decision_meet_in_either_order():
@@ -284,7 +312,8 @@ def test_entities_that_do_not_decode_are_unknown_entities(header, caplog):
     world.handle(label(0, 1))
     assert "labels[0] offset 0" in caplog.text
     assert len(world.outcomes()) == 1
-    assert world.counted() == [("card", CARDS[0], 1), ("merchant", "m-1", 1)]
+    # whom the decision does not name for sure is not told
+    assert world.counted() == [("card", CARDS[0], 1)]
 
 
 @pytest.mark.parametrize(
@@ -304,7 +333,7 @@ def test_a_stored_decision_that_does_not_decode_is_an_unknown_decision(entry, pa
         world.store.values[page_key("0:1-2")] = page
     world.handle(label(0, 1))
     assert world.outcomes() == [] and world.position("labels") == 1
-    assert world.counted() == [("card", CARDS[0], 1), ("merchant", "m-1", 1)]
+    assert world.counted() == []
     assert "labels[0] offset 0" in caplog.text
 
 
@@ -341,37 +370,69 @@ def test_a_decision_is_looked_up_only_where_its_label_came_first():
     world.store.sent.clear()
     world.handle(*(decided(number, number) for number in range(1, 9)))
     (asked,) = [
-        command[1:] for command in world.store.sent if command[0] == "MGET" and label_key("tx-1") in command
+        command[1:]
+        for command in world.store.sent
+        if command[0] == "MGET" and label_key(subject(1)) in command
     ]
-    assert asked == (label_key("tx-1"),)
+    assert asked == (label_key(subject(1)),)
     assert [outcome.decision.transaction_id for outcome in world.outcomes()] == ["tx-1"]
     # and never again
     world.store.sent.clear()
     world.start()
     world.handle(decided(9, 1))
-    assert not [command for command in world.store.sent if label_key("tx-1") in command]
+    assert not [command for command in world.store.sent if label_key(subject(1)) in command]
 
 
-def test_an_early_label_that_nothing_came_for_in_sixty_days_is_forgotten():
+def test_an_early_label_that_nothing_came_for_in_a_week_is_forgotten():
     redis = MemoryRedis()
     store: Any = redis
     early = EarlyLabels()
     early.load(store, range(PARTITIONS), 0.0)
-    store.call(early.came(0, ["tx-1"], 1_000.0))
-    store.call(early.came(0, ["tx-2"], 1_000.0 + KEEP_S))
-    assert (0, "tx-1") in early and (1, "tx-1") not in early
-    assert set(redis.scores[early_key(0)]) == {b"tx-1", b"tx-2"}
-    store.call(early.came(0, ["tx-3"], 1_001.0 + KEEP_S))
-    assert set(redis.scores[early_key(0)]) == {b"tx-2", b"tx-3"}
-    early.load(store, range(PARTITIONS), 1_001.0 + 2 * KEEP_S)
-    assert (0, "tx-2") not in early and (0, "tx-3") in early
+    ones = [Waiting(subject(number), "chargeback") for number in range(4)]
+
+    def come(number: int, now_s: float) -> None:
+        assert early.take(0, ones[number])
+        store.call(early.came(0, [ones[number]], now_s))
+
+    come(1, 1_000.0)
+    come(2, 1_000.0 + WAIT_S)
+    assert set(early.of(0, "tx-1")) == {ones[1]} and not early.of(1, "tx-1")
+    assert set(redis.scores[early_key(0)]) == {one.text.encode() for one in ones[1:3]}
+    come(3, 1_001.0 + WAIT_S)
+    assert set(redis.scores[early_key(0)]) == {one.text.encode() for one in ones[2:]}
+    early.load(store, range(PARTITIONS), 1_001.0 + 2 * WAIT_S)
+    assert not early.of(0, "tx-2") and set(early.of(0, "tx-3")) == {ones[3]}
+    store.call(early.met(0, [ones[3]]))
+    assert not early and redis.scores[early_key(0)] == {ones[2].text.encode(): 1_000.0 + WAIT_S}
+
+
+def test_early_labels_are_bounded_for_each_source():
+    early = EarlyLabels(most=2)
+    ones = [Waiting(subject(number), "chargeback") for number in range(3)]
+    assert [early.take(0, one) for one in ones] == [True, True, False]
+    # the same once more takes no room, and neither another source nor another partition loses any
+    assert early.take(0, ones[0]) and early.take(0, Waiting(subject(2), "analyst")) and early.take(1, ones[2])
+    early.met(0, [ones[0]])
+    assert early.take(0, ones[2])
+
+
+def test_a_label_for_which_there_is_no_room_is_a_dead_letter_and_counts_for_nobody():
+    world = World(most_waiting=1)
+    world.handle(label(0, 1), label(1, 2))
+    (letter,) = world.dead_letters()
+    assert (letter.reason, letter.source_topic, letter.source_offset) == ("label_waiting", "labels", 1)
+    assert parse_label(letter.original_bytes()).transaction_id == "tx-2"
+    world.handle(decided(0, 1), decided(1, 2))
+    assert [outcome.decision.transaction_id for outcome in world.outcomes()] == ["tx-1"]
 
 
 @pytest.mark.parametrize("stored", [b"\xc1", b"\x91\xc0", b"\x91\x81\xa1\xff\x01"])
 def test_a_stored_label_that_does_not_decode_is_an_unknown_label(stored):
     world = World()
-    world.store.values[label_key("tx-1")] = stored
-    world.store.scores[early_key(0)] = {b"tx-1": time.time()}
+    world.store.values[label_key(subject(1))] = stored
+    world.store.scores[early_key(0)] = {
+        Waiting(subject(1), "chargeback").text.encode(): time.time(), b"of an older form": time.time(),
+    }  # fmt: skip
     world.stage.remember(set(), range(PARTITIONS))
     world.handle(decided(0, 1))
     assert world.outcomes() == []
@@ -386,8 +447,8 @@ def test_a_misplaced_label_is_sent_on_and_joined_only_where_it_belongs():
     misplaced = label(7, 1, partition=1)
     world.handle(misplaced, label(8, 3, partition=1, card=CARDS[1]))
     assert FORWARDED._value.get() == before + 1
-    assert world.outcomes() == [] and label_key("tx-1") not in world.store.values
-    assert label_key("tx-3") in world.store.values and world.position("labels", 1) == 9
+    assert world.outcomes() == [] and label_key(subject(1)) not in world.store.values
+    assert label_key(subject(3, CARDS[1])) in world.store.values and world.position("labels", 1) == 9
     (sent,) = world.log.of("labels")
     assert (sent.partition, sent.value, sent.key) == (0, misplaced.value, CARDS[0].encode())
     appended_ms = seal_appended_ms(KEYS.newest(), misplaced.value, START_MS + 7)
@@ -415,31 +476,113 @@ def test_an_outcome_that_is_on_the_log_is_not_sent_again_when_the_other_side_com
     assert [outcome.decision.transaction_id for outcome in world.outcomes()] == ["tx-1", "tx-2"]
 
 
-def test_a_label_from_the_future_counts_when_it_comes_and_is_told():
-    """A day is left for clocks that differ."""
+@pytest.mark.parametrize(
+    ("field", "ahead", "reason"),
+    [
+        ("label_time", timedelta(days=26_000), "label_time_ahead"),
+        ("label_time", timedelta(milliseconds=CLOCKS_APART_MS, minutes=1), "label_time_ahead"),
+        ("event_time", timedelta(hours=20), "event_time_ahead"),
+    ],
+)
+def test_a_label_from_the_future_is_a_dead_letter(field: str, ahead: timedelta, reason: str):
+    """It would hold for ever, or move a merchant's tiles ahead, which forget what they hold."""
     world = World()
-    day_before_ms = START_MS + 10 - MAX_AHEAD_MS
-    told = LABELS_AHEAD._value.get()
-    world.handle(
-        replace(label(0, 1), timestamp=day_before_ms), replace(label(1, 2), timestamp=day_before_ms - 1)
-    )
-    assert world.counted() == [("card", CARDS[0], 1)] * 2 + [("merchant", "m-1", 1)] * 2
-    assert world.dead_letters() == []
-    assert LABELS_AHEAD._value.get() - told == 1
-
-
-def test_a_label_of_an_event_of_the_future_is_a_dead_letter():
-    """No such transaction was ever taken; applied, it would move a merchant's tiles ahead, and they forget what they hold."""
-    world = World()
-    ahead = label(0, 1)
-    said = msgspec.json.decode(ahead.value, type=Label)
-    moment = datetime.now(UTC) + timedelta(days=2)
-    world.handle(
-        replace(ahead, value=encode(msgspec.structs.replace(said, event_time=moment, label_time=moment)))
-    )
+    world.handle(decided(0, 1))
+    now = datetime.now(UTC)
+    said = msgspec.structs.replace(msgspec.json.decode(label(0, 1).value or b"", type=Label), label_time=now)
+    world.handle(replace(label(0, 1), value=encode(msgspec.structs.replace(said, **{field: now + ahead}))))
     (letter,) = world.dead_letters()
-    assert (letter.reason, letter.source_offset) == ("event_time_ahead", 0)
-    assert world.counted() == []
+    assert (letter.reason, letter.field, letter.source_offset) == (reason, field, 0)
+    assert world.counted() == [] and world.outcomes() == []
+    # clocks differ
+    near = msgspec.structs.replace(said, **{field: now + timedelta(minutes=1)})
+    world.handle(replace(label(1, 1), value=encode(near)))
+    assert len(world.outcomes()) == 1
+
+
+#: (label, its time) in the order in which they come, and the one that holds
+ORDERS = [
+    ([("fraud", 10), ("legit", 5)], ("fraud", 10)),
+    ([("legit", 5), ("fraud", 10)], ("fraud", 10)),
+    ([("fraud", 1), ("fraud", 9), ("legit", 5)], ("fraud", 9)),
+    ([("fraud", 9), ("legit", 5), ("fraud", 1)], ("fraud", 9)),
+    ([("fraud", 1), ("legit", 5), ("fraud", 9), ("fraud", 9), ("legit", 7)], ("fraud", 9)),
+    ([("fraud", 1), ("fraud", 1), ("legit", 2), ("legit", 2), ("fraud", 1)], ("legit", 2)),
+    ([("legit", 9), ("fraud", 3)], ("legit", 9)),
+    ([("fraud", 4), ("legit", 4)], ("legit", 4)),
+]
+
+
+@pytest.mark.parametrize("early", [0, 1, 2, 9], ids=["decision first", "second", "third", "last"])
+@pytest.mark.parametrize(("said", "holds"), ORDERS)
+def test_the_newest_label_holds_in_whatever_order_they_come(said: Any, holds: Any, early: int):
+    world = World()
+    for offset, (word, at) in enumerate(said):
+        if offset == early:
+            world.handle(decided(0, 1))
+        world.handle(label(offset, 1, word=word, at_ms=START_MS + at))
+    if early >= len(said):
+        world.handle(decided(0, 1))
+    outcome = world.outcomes()[-1]
+    assert (outcome.label, outcome.label_time) == (holds[0], from_ms(START_MS + holds[1]))
+    # what card and merchant have heard last, by the rule of their own updates
+    for entity in ("card", "merchant"):
+        said_to = [
+            (item.said.label_time_ms, item.said.offset, item.frauds)
+            for record in world.log.of("entities")
+            for item in decode_items(record.value or b"").items
+            if item.entity == entity and item.said
+        ]
+        assert (max(said_to)[2] if said_to else 0) == (holds[0] == "fraud")
+
+
+def test_a_label_of_a_payment_that_never_was_counts_for_nobody_and_waits():
+    world = World()
+    waiting = counted(LABELS.labels("chargeback", "waiting"))
+    world.handle(*(label(offset, 100 + offset) for offset in range(50)))
+    assert world.counted() == [] and world.outcomes() == [] and world.dead_letters() == []
+    assert counted(LABELS.labels("chargeback", "waiting")) - waiting == 50
+
+
+@pytest.mark.parametrize("first", ["label", "decision"])
+@pytest.mark.parametrize(
+    ("wrong", "field"), [({"card": OTHER_CARD}, "card_id"), ({"merchant": "m-2"}, "merchant_id")]
+)
+def test_a_label_joins_only_the_payment_of_its_card_and_merchant(first: str, wrong: Any, field: str):
+    world = World()
+    if first == "decision":
+        world.handle(decided(0, 1))
+    # dated after the right one, which it must not put out of force
+    world.handle(label(0, 1), label(1, 1, at_ms=START_MS + 99, word="legit", **wrong))
+    if first == "label":
+        world.handle(decided(0, 1))
+    assert [(o.label, o.merchant_id) for o in world.outcomes()] == [("fraud", "m-1")]
+    assert world.counted() == [("card", CARDS[0], 1), ("merchant", "m-1", 1)]
+    (letter,) = world.dead_letters()
+    assert (letter.reason, letter.field) == ("label_mismatch", field)
+    assert (letter.source_topic, letter.source_partition, letter.source_offset) == ("labels", 0, 1)
+    assert parse_label(letter.original_bytes()).label == "legit"
+    # and later ones of both
+    world.handle(label(2, 1, at_ms=START_MS + 50, word="legit"), label(3, 1, at_ms=START_MS + 99, **wrong))
+    assert [o.label for o in world.outcomes()] == ["fraud", "legit"]
+    assert len(world.dead_letters()) == 2
+
+
+def test_what_a_label_says_of_the_time_of_its_payment_moves_no_count():
+    world = World()
+    world.handle(decided(0, 1))
+    value = msgspec.json.decode(label(0, 1).value or b"", type=Label)
+    world.handle(
+        replace(
+            label(0, 1), value=encode(msgspec.structs.replace(value, event_time=from_ms(START_MS - 10**9)))
+        )
+    )
+    moments = {
+        item.event_ms
+        for record in world.log.of("entities")
+        for item in decode_items(record.value or b"").items
+    }
+    assert moments == {epoch_ms(decision(1).event_time)}
 
 
 def test_a_chunk_of_misplaced_labels_only_moves_the_position():
