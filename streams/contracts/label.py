@@ -18,6 +18,7 @@ from streams.contracts.invalid_event import (
     decode_json,
 )
 from streams.contracts.repeated_fields import refuse_repeated_fields
+from streams.contracts.tenants import Tenants
 from streams.contracts.transaction_parsing import MAX_TRANSACTION_BYTES
 
 
@@ -59,6 +60,16 @@ def check_known_by(label: Label, now_ms: int) -> None:
         if moment_ms > now_ms + CLOCKS_APART_MS:
             ahead_s = (moment_ms - now_ms) / 1000
             raise InvalidEvent(f"{name}_ahead", name, f"{name} is {ahead_s:,.0f} seconds in the future")
+
+
+def of_known_tenant(label: Label, tenants: Tenants) -> Label:
+    """The label for the tenant for which it counts.
+
+    Raises:
+        InvalidEvent: ``tenant``, it is unknown.
+    """
+    tenant = tenants.admitted(label.tenant)
+    return label if tenant == label.tenant else replace(label, tenant=tenant)
 
 
 def parse_label(raw: bytes | None) -> Label:

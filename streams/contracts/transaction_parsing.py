@@ -17,6 +17,7 @@ from streams.contracts.card_numbers import MIN_DIGITS, find_card_number, may_hol
 from streams.contracts.identifiers import canonical_field, refuse_card_number
 from streams.contracts.invalid_event import EARLIEST_MS, LATEST_MS, UNREADABLE, InvalidEvent, decode_json
 from streams.contracts.repeated_fields import lines_repeat_a_field, refuse_repeated_fields, repeats_a_field
+from streams.contracts.tenants import Tenants
 
 #: a longer value is refused before it is parsed
 MAX_TRANSACTION_BYTES = 16_384
@@ -221,6 +222,16 @@ def _card_number_in(tx: Transaction) -> bool:
     # a card number has at least twelve characters; no card number continues over the mark between two fields
     long = [text for text in texts if len(text) >= MIN_DIGITS]
     return bool(long) and find_card_number(";".join(long)) is not None
+
+
+def of_known_tenant(tx: Transaction, tenants: Tenants) -> Transaction:
+    """The transaction for the tenant for which it counts.
+
+    Raises:
+        InvalidEvent: ``tenant``, it is unknown.
+    """
+    tenant = tenants.admitted(tx.tenant)
+    return tx if tenant == tx.tenant else replace(tx, tenant=tenant)
 
 
 def unknown_fields(raw: bytes, tx: Transaction | None = None) -> list[str]:

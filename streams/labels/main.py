@@ -26,7 +26,7 @@ def run(process: Process) -> None:
     leases = Leases(client, GROUP)
     stage = LabelsStage(
         settings.partitions, client, new_producer(settings.kafka, process.name, **AT_FLUSH), leases,
-        EdgeKeys(settings.edge_keys_path),
+        EdgeKeys(settings.edge_keys_path), settings.known_tenants,
     )  # fmt: skip
 
     def start(assigned: list[tuple[str, int]]) -> Positions:

@@ -25,7 +25,8 @@ from streams.contracts.decision import MAX_DECISION_BYTES
 from streams.contracts.decoding import RecordDecoder
 from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.json_encoding import encode
-from streams.contracts.label import Label, check_known_by, parse_label
+from streams.contracts.label import Label, check_known_by, of_known_tenant, parse_label
+from streams.contracts.tenants import Tenants
 from streams.labels.early_labels import EarlyLabels, Subject, Waiting, subject_of
 from streams.labels.index_lookup import Asked, known_decision, known_decisions, stored_label
 from streams.labels.join import Join, Joined, KnownDecision, Refusal, StoredLabel
@@ -105,13 +106,16 @@ class LabelsStage:
         producer: Producer,
         leases: Leases,
         keys: Keys,
+        tenants: Tenants,
         early: EarlyLabels | None = None,
     ) -> None:
+        """``keys`` seal what is forwarded; ``tenants``: whose labels are taken."""
         self._partitions = partitions
         self._client = client
         self._producer = producer
         self._leases = leases
         self._keys = keys
+        self._tenants = tenants
         self._sent: set[int] = set()
         self._early = early or EarlyLabels()
         self._index = IndexWriter()
@@ -138,7 +142,7 @@ class LabelsStage:
         now_s = time.time()
         for record in chunk.records:
             try:
-                label = parse_label(record.value)
+                label = of_known_tenant(parse_label(record.value), self._tenants)
                 check_known_by(label, int(now_s * 1000))
                 parsed.append((record, label))
             except InvalidEvent as error:

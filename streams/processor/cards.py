@@ -95,6 +95,7 @@ class CardStage:
         self._cache = cache
         self._committer = committer
         self._keys = keys
+        self._tenants = settings.known_tenants
         self._suspected_duplicates = SuspectedDuplicates(client)
         #: the state is lost or being rebuilt, or Redis has no room for it: decisions go on without it
         self.rebuilding = False
@@ -165,7 +166,7 @@ class CardStage:
 
     def _sort_out(self, chunk: Chunk) -> Intake:
         settings = self._settings
-        return sort_out(chunk.records, settings.partitions, settings.deadline_ms, self._keys)
+        return sort_out(chunk.records, settings.partitions, settings.deadline_ms, self._keys, self._tenants)
 
     def _produce(
         self,

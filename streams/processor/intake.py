@@ -13,7 +13,13 @@ import numpy.typing as npt
 from features.store.partitions import partitions_of
 from features.transaction import MAX_AHEAD_MS, Transaction, TransactionColumns, epochs_ms, transaction_columns
 from streams.contracts.invalid_event import InvalidEvent, check_not_ahead
-from streams.contracts.transaction_parsing import parse_together, parse_transaction, unknown_fields
+from streams.contracts.tenants import ANY_TENANT, Tenants
+from streams.contracts.transaction_parsing import (
+    of_known_tenant,
+    parse_together,
+    parse_transaction,
+    unknown_fields,
+)
 from streams.log.edge_decision import EdgeDecision
 from streams.log.seal import NO_KEYS, Keys
 from streams.processor.record_headers import NotBelieved, read_headers, say_something
@@ -95,7 +101,11 @@ class Intake:
 
 
 def sort_out(
-    records: Sequence[Any], partitions: int, default_deadline_ms: int, keys: Keys = NO_KEYS
+    records: Sequence[Any],
+    partitions: int,
+    default_deadline_ms: int,
+    keys: Keys = NO_KEYS,
+    tenants: Tenants = ANY_TENANT,
 ) -> Intake:
     """Parse every record and say what becomes of it.
 
@@ -104,8 +114,9 @@ def sort_out(
         partitions: partition count of `transactions`.
         default_deadline_ms: for records that carry none.
         keys: of the seals that are believed. Which records are accepted does not depend on them.
+        tenants: whose transactions are accepted.
     """
-    parsed = _parsed(records)
+    parsed = _of_known(_parsed(records), tenants)
     records, columns = parsed.records, transaction_columns(parsed.transactions)
     event_ms = epochs_ms(columns.event_time)
     lies_on, appended_ms = [r.partition for r in records], [r.timestamp for r in records]
@@ -205,6 +216,20 @@ def _parsed(records: Sequence[Any]) -> _Parsed:
     return _Parsed(fit, transactions, refused, unknown)
 
 
+def _of_known(parsed: _Parsed, tenants: Tenants) -> _Parsed:
+    """Those of known tenants; of unknown ones as the registry says."""
+    if tenants.knows({tx.tenant for tx in parsed.transactions}):
+        return parsed
+    fit, transactions, refused = [], [], list(parsed.refused)
+    for record, tx in zip(parsed.records, parsed.transactions, strict=True):
+        try:
+            transactions.append(of_known_tenant(tx, tenants))
+            fit.append(record)
+        except InvalidEvent as error:
+            refused.append((record, error))
+    return _Parsed(fit, transactions, refused, parsed.unknown_fields)
+
+
 class Stretch(NamedTuple):
     """Records of one partition of `transactions` in offset order, a column for each thing that they hold; times in ms."""
 
@@ -214,9 +239,13 @@ class Stretch(NamedTuple):
     values: Sequence[bytes | None]
 
 
-def accepted_only(stretch: Stretch, partitions: int) -> tuple[list[Transaction], Int64s, Int64s]:
+def accepted_only(
+    stretch: Stretch, partitions: int, tenants: Tenants = ANY_TENANT
+) -> tuple[list[Transaction], Int64s, Int64s]:
     """What ``sort_out`` accepts, without all else that it finds out: transactions, event times (ms), offsets. For rebuilds."""
     rows, parsed = _together_or_apart(stretch.values)
+    known = _of_known(_Parsed(rows, parsed, [], 0), tenants)
+    rows, parsed = list(known.records), known.transactions
     where = np.array(rows, dtype=np.int64)
     homes = partitions_of([tx.card_id for tx in parsed], partitions)
     event_ms = epochs_ms([tx.event_time for tx in parsed])

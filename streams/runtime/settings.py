@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from streams.contracts.deadline import DEFAULT_DEADLINE_MS
+from streams.contracts.tenants import Tenants
 
 SETTINGS_FILE = "settings.json"
 DEFAULT_HOME = Path(".tollgate")
@@ -57,6 +58,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     deadline_ms: int = DEFAULT_DEADLINE_MS
     #: file of the keys that seal the HTTP edge's decisions on their way through Kafka; empty: ``keys/edge.keys`` of the home
     edge_keys: str = ""
+    #: tenants that may send payments and labels; empty: any
+    tenants: tuple[str, ...] = ()
+    #: the one of ``tenants`` for which events of others count; empty: they are refused by name
+    unknown_tenant: str = ""
     #: True when Kafka is librdkafka's mock cluster, which keeps nothing on disk
     embedded: bool = False
 
@@ -68,8 +73,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"gpus is null, 0 or more, not {self.gpus}")
         if self.redis_memory_mb is not None and self.redis_memory_mb < 1:
             raise ValueError(f"redis_memory_mb is null, 1 or more, not {self.redis_memory_mb}")
+        # raises what is wrong with it
+        _ = self.known_tenants
         if self.profile_cache_mb < 0:
             raise ValueError(f"profile_cache_mb is 0 or more, not {self.profile_cache_mb}")
+
+    @property
+    def known_tenants(self) -> Tenants:
+        """Whose events are taken."""
+        return Tenants(frozenset(self.tenants), self.unknown_tenant)
 
     @property
     def root(self) -> Path:

@@ -19,6 +19,7 @@ from features.store.commands import pack_mset
 from features.store.redis_client import Command, Packed
 from features.store.sweep import day_of
 from features.store.views import CARD_STATE, View
+from streams.contracts.tenants import ANY_TENANT, Tenants
 from streams.log.source_offsets import SourceOffsets
 from streams.log.topics import TRANSACTIONS
 from streams.processor.entities import (
@@ -82,13 +83,14 @@ class Arena:
 class CardBuilder:
     """Builds the cards of one partition of `transactions` from its records in offset order."""
 
-    def __init__(self, partitions: int) -> None:
+    def __init__(self, partitions: int, tenants: Tenants = ANY_TENANT) -> None:
         self._partitions = partitions
+        self._tenants = tenants
         self.cards = Arena(CARD_STATE)
 
     def add(self, stretch: Stretch) -> None:
         """Apply the transactions that the processor would have accepted."""
-        transactions, event_ms, offsets = accepted_only(stretch, self._partitions)
+        transactions, event_ms, offsets = accepted_only(stretch, self._partitions, self._tenants)
         payments = columns_of(transactions, event_ms, offsets)
         slots = self.cards.places([tx.card_id for tx in transactions])
         apply_payments(payments, slots, self.cards.records)
@@ -131,9 +133,13 @@ class EntityBuilder:
         return applied_writes(self.applied)
 
 
-def new_builder(topic: str, partition: int, partitions: int) -> CardBuilder | EntityBuilder:
-    """The builder of one partition of `transactions` or `entities`."""
-    return CardBuilder(partitions) if topic == TRANSACTIONS.name else EntityBuilder(partition, partitions)
+def new_builder(
+    topic: str, partition: int, partitions: int, tenants: Tenants = ANY_TENANT
+) -> CardBuilder | EntityBuilder:
+    """The builder of one partition of `transactions` or `entities`; ``tenants``: whose transactions were accepted."""
+    if topic == TRANSACTIONS.name:
+        return CardBuilder(partitions, tenants)
+    return EntityBuilder(partition, partitions)
 
 
 class Done(NamedTuple):

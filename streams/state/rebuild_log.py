@@ -93,7 +93,7 @@ def rebuild_partition(home: str, topic: str, partition: int, start: int, stop: i
     its own process.
     """
     settings = load_settings(Path(home))
-    builder = new_builder(topic, partition, settings.partitions)
+    builder = new_builder(topic, partition, settings.partitions, settings.known_tenants)
     count = feed(settings, builder, topic, partition, start, stop)
     written = _write(settings, builder.writes())
     if not isinstance(builder, EntityBuilder):

@@ -7,6 +7,7 @@ from typing import Any
 from faust.types import TP
 
 from features.store.partition_lease import Leases
+from streams.contracts.tenants import ANY_TENANT
 from streams.labels.sent_outcomes import keys_of
 from streams.labels.stage import LabelsStage
 from streams.runtime.chunk.chunk import Chunk
@@ -27,7 +28,7 @@ class LabelsWorker:
         client: Any = self._redis
         producer: Any = self._log
         leases = Leases(client, "labels")
-        self._stage = LabelsStage(PARTITIONS, client, producer, leases, KEYS)
+        self._stage = LabelsStage(PARTITIONS, client, producer, leases, KEYS, ANY_TENANT)
         said = [
             record.value for p in range(PARTITIONS) for record in self._log.topics.get(("outcomes", p), [])
         ]

@@ -23,7 +23,7 @@ from services.scoring.edge.publishing.publisher import Publishing, QueueFull
 from services.scoring.edge.rounds import Rounds
 from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.json_encoding import encode
-from streams.contracts.label import check_known_by, parse_label
+from streams.contracts.label import check_known_by, of_known_tenant, parse_label
 from streams.log.seal import Keys
 from streams.log.topics import LABELS
 from streams.runtime.settings import Settings
@@ -56,7 +56,7 @@ class Edge:
         self._store = store
         self._publisher = publisher
         self._clock = clock
-        self._intake = Intake(limits)
+        self._intake = Intake(limits, settings.known_tenants)
         self._label_quotas = Quotas("source", limits.label_rate, limits.burst_s)
         # a batch takes much longer than a single: each kind has its own gate
         self._singles = Gate(GateRules(most=limits.in_flight))
@@ -130,7 +130,7 @@ class Edge:
             Problem: 422; 429, its source exceeds its rate; or 503 when the broker does not acknowledge.
         """
         try:
-            label = parse_label(raw)
+            label = of_known_tenant(parse_label(raw), self.settings.known_tenants)
             check_known_by(label, int(self._clock() * 1000))
         except InvalidEvent as error:
             raise invalid(error) from None

@@ -10,14 +10,22 @@ from services.scoring.edge.entries import Entry, entries_of
 from services.scoring.edge.limits import Limits, Quotas
 from services.scoring.edge.problems import Problem, invalid
 from streams.contracts.invalid_event import InvalidEvent, check_not_ahead
-from streams.contracts.transaction_parsing import parse_together, parse_transaction, unknown_fields
+from streams.contracts.tenants import Tenants
+from streams.contracts.transaction_parsing import (
+    of_known_tenant,
+    parse_together,
+    parse_transaction,
+    unknown_fields,
+)
 from streams.runtime.metrics import UNKNOWN_FIELDS
 
 
 class Intake:
     """Parsing, checks and quotas for one event loop."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, tenants: Tenants) -> None:
+        """``tenants``: whose transactions are taken."""
+        self._tenants = tenants
         self._quotas = Quotas("tenant", limits.tenant_rate, limits.burst_s)
 
     def one(self, raw: bytes, received_ms: float, deadline_ms: int, trace: str | None = None) -> Entry:
@@ -27,7 +35,7 @@ class Intake:
             Problem: 422, 429.
         """
         try:
-            transaction = parse_transaction(raw)
+            transaction = of_known_tenant(parse_transaction(raw), self._tenants)
             event_ms = transaction.event_ms
             check_not_ahead(event_ms, int(received_ms))
             # only known fields are published, so unknown ones must be counted here
@@ -45,6 +53,8 @@ class Intake:
         if together is None or not together.plain:
             return [self._one_or_problem(raw, received_ms, deadline_ms) for raw in items]
         transactions = together.transactions
+        if not self._tenants.knows({tx.tenant for tx in transactions}):
+            return [self._one_or_problem(raw, received_ms, deadline_ms) for raw in items]
         event_ms = [epoch_ms(tx.event_time) for tx in transactions]
         if max(event_ms) > received_ms + MAX_AHEAD_MS:
             return [self._one_or_problem(raw, received_ms, deadline_ms) for raw in items]

@@ -25,6 +25,7 @@ from features.store.views import FRAUDS_OF, PAYMENTS_OF, View
 from features.transaction import Transaction
 from streams.audit.bits import differing
 from streams.audit.parity.truncation import Kept, cut_before, cut_columns, in_another_order
+from streams.contracts.tenants import ANY_TENANT, Tenants
 from streams.log.feature_batch import FeatureRecord
 from streams.log.missing_inputs import blank
 from streams.log.other_catalogues import Layouts, aligned_rows
@@ -100,9 +101,18 @@ class Begin(NamedTuple):
 class Evidence:
     """The records about sampled cards and entities, added in offset order per partition."""
 
-    def __init__(self, samples: Sequence[FeatureRecord], partitions: int, begin: Begin | None = None) -> None:
-        """With ``begin``, records are added from its positions on, and cards' payments are unknown."""
+    def __init__(
+        self,
+        samples: Sequence[FeatureRecord],
+        partitions: int,
+        begin: Begin | None = None,
+        tenants: Tenants = ANY_TENANT,
+    ) -> None:
+        """With ``begin``, records are added from its positions on, and cards' payments are unknown. ``tenants``: whose payments were
+        accepted.
+        """
         self._partitions = partitions
+        self._tenants = tenants
         self._begin = begin
         #: entities with label statements after ``begin``: the effect depends on earlier statements, which are unknown
         self.unsure: set[Entity] = set()
@@ -123,7 +133,7 @@ class Evidence:
         records = list(rows)
         for row in records:
             self._began.setdefault((TRANSACTIONS.name, row.partition), row.timestamp)
-        for event in sort_out(records, self._partitions, 0).accepted.rows():
+        for event in sort_out(records, self._partitions, 0, tenants=self._tenants).accepted.rows():
             card = self._cards.get((event.partition, event.transaction.card_id))
             if card is not None:
                 card.append((event.offset, event.transaction))

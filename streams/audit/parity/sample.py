@@ -67,7 +67,7 @@ def check_parity(settings: Settings, sample: int, *, seed: int | None = None, sa
     )
     samples = reservoir.records
     partitions = len(end[TRANSACTIONS.name]) or settings.partitions
-    evidence = Evidence(samples, partitions)
+    evidence = Evidence(samples, partitions, tenants=settings.known_tenants)
     needed = needed_of(samples, partitions, first, end)
     say(f"reading the log behind {len(samples)} decisions")
     skips = Skips(settings.run_dir)

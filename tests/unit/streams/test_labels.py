@@ -22,6 +22,7 @@ from streams.archive.writer import Archive
 from streams.contracts.json_encoding import encode
 from streams.contracts.label import CLOCKS_APART_MS, Label, parse_label
 from streams.contracts.outcome import Outcome
+from streams.contracts.tenants import ANY_TENANT
 from streams.labels.early_labels import WAIT_S, EarlyLabels, Subject, Waiting, early_key
 from streams.labels.sent_outcomes import keys_of
 from streams.labels.stage import LabelsStage, label_key
@@ -156,7 +157,9 @@ class World:
         log: Any = self.log
         leases = Leases(store, "labels")
         leases.lease([(topic, p) for topic in ("labels", "decisions") for p in range(PARTITIONS)])
-        self.stage = LabelsStage(PARTITIONS, store, log, leases, KEYS, EarlyLabels(self.most_waiting))
+        self.stage = LabelsStage(
+            PARTITIONS, store, log, leases, KEYS, ANY_TENANT, EarlyLabels(self.most_waiting)
+        )
         self.stage.remember(set(), range(PARTITIONS))
 
     def handle(self, *records: Record, crash: bool = False) -> None:
