@@ -48,7 +48,7 @@ def numbers(count: int, make: Callable[[random.Random], int]) -> list[str]:
         ("milliseconds of 2020 to 2035", 0.0, lambda r: r.randrange(1_577_836_800_000, 2_051_222_400_000)),
         ("microseconds", 0.0, lambda r: r.randrange(1_577_836_800_000_000, 2_051_222_400_000_000)),
         ("nanoseconds", 0.0, lambda r: r.randrange(1_577_836_800_000_000_000, 2_051_222_400_000_000_000)),
-        ("int64 keys", 0.012, lambda r: r.randrange(10**18, 2**63)),
+        ("int64 keys", 0.03, lambda r: r.randrange(10**18, 2**63)),
         ("dates and numbers", 0.0, lambda r: int(f"2026{r.randrange(1, 13):02d}{r.randrange(1, 29):02d}{r.randrange(10**8):08d}")),
         ("snowflakes", 0.0, lambda r: (r.randrange(360_000_000_000, 400_000_000_000) << 22) + r.randrange(1 << 22)),
     ],
