@@ -148,8 +148,8 @@ def _marks(raw: bytes) -> int:
 
 
 def _literal(raw: bytes) -> bool:
-    """Whether the bytes are ASCII without escapes: identifiers stand in them literally, and all are printable."""
-    return raw.isascii() and b"\\" not in raw and b"\x7f" not in raw
+    """Whether the bytes are ASCII without escapes, of JSON or of other kinds: identifiers stand in them literally, and all are printable."""
+    return raw.isascii() and b"\\" not in raw and b"\x7f" not in raw and b"%" not in raw and b"&" not in raw
 
 
 def _blank_at_an_end(raw: bytes) -> bool:

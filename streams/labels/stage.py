@@ -117,7 +117,7 @@ class LabelsStage:
         self._keys = keys
         self._tenants = tenants
         self._sent: set[int] = set()
-        self._early = early or EarlyLabels()
+        self._early = EarlyLabels() if early is None else early
         self._index = IndexWriter()
 
     def remember(self, sent: set[int], partitions: Iterable[int]) -> None:
