@@ -92,6 +92,12 @@ def check_same_payment(label: Label, known: KnownDecision) -> None:
             )  # fmt: skip
 
 
+def _replaces(label: Label, offset: int, stored: StoredLabel) -> bool:
+    """Whether a label at an offset of its partition says something newer than the stored one."""
+    same = (label.label, label.label_time) == (stored.label.label, stored.label.label_time)
+    return not same and (label.label_time, offset) > (stored.label.label_time, stored.offset)
+
+
 class Join:
     """Joins one chunk. ``decisions`` (by identity) and ``labels`` are what the index holds."""
 
@@ -114,7 +120,7 @@ class Join:
                 return
         subject = subject_of(label)
         stored = self._labels.get(subject)
-        if stored is not None and (label.label_time, offset) <= (stored.label.label_time, stored.offset):
+        if stored is not None and not _replaces(label, offset, stored):
             self.joined.repeated.append(label)
             return
         ever_fraud = label.label == "fraud" or (stored is not None and stored.ever_fraud)

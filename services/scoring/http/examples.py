@@ -35,7 +35,7 @@ TRANSACTION: dict[str, Any] = {
     "country": "FR", "tenant": "default",
 }  # fmt: skip
 LABEL: dict[str, Any] = {
-    "transaction_id": "tx-8f1c", "label": "fraud", "label_time": "2026-12-01T09:00:00Z", "source": "chargeback",
+    "transaction_id": "tx-8f1c", "label": "fraud", "label_time": "2026-11-21T18:00:00Z", "source": "chargeback",
     "card_id": "card-42", "merchant_id": "m-9", "event_time": "2026-11-21T10:15:30.123Z",
 }  # fmt: skip
 

@@ -424,7 +424,9 @@ def test_every_id_that_was_taken_is_found(make: Callable[..., World], transactio
     async def go() -> None:
         world = make()
         decided = await world.score(TX | {"transaction_id": transaction_id})
-        found = await world.client.get("/v1/decisions/" + quote(transaction_id, safe=""))
+        # clients resolve a plain ".." themselves
+        path = quote(transaction_id, safe="").replace("..", "%2E%2E")
+        found = await world.client.get(f"/v1/decisions/{path}")
         assert (found.status_code, found.content) == (200, decided.content), found.text
         (published,) = world.publisher.records
         assert parse_transaction(published[2]).transaction_id == decided.json()["transaction_id"]
