@@ -39,7 +39,7 @@ class Topic:
 
 #: latency is measured from the append on TRANSACTIONS to the append on DECISIONS, so the broker stamps both
 TRANSACTIONS = Topic("transactions", STATE_LOG_MS, append_time=True)
-LABELS = Topic("labels", 90 * DAY_MS, append_time=True)
+LABELS = Topic("labels", 90 * DAY_MS)
 FEATURES = Topic("features", 7 * DAY_MS, append_time=True)
 #: internal: effects of transactions and labels on merchants, devices, ips and customers; partitioned by entity
 ENTITIES = Topic("entities", STATE_LOG_MS)
