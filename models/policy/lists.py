@@ -145,7 +145,9 @@ def _identifier(found: PolicyList, entry: Entry) -> str:
     try:
         return canonical_id(entry.value)
     except ValueError as error:
-        raise PolicyError(f"list {found.name}: {entry.value!r} {error}: no transaction has such a value") from None
+        raise PolicyError(
+            f"list {found.name}: {entry.value!r} {error}: no transaction has such a value"
+        ) from None
 
 
 def _network(found: PolicyList, entry: Entry) -> tuple[tuple[int, int], int]:
