@@ -16,8 +16,10 @@ from features.identity import DEFAULT_TENANT, identity_of
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=64)]
 
-#: integer minor units; the bound is 10 billion in a currency of two decimals and what a profile can hold exactly
-AmountMinor = Annotated[int, Meta(ge=0, lt=2**40)]
+#: 10 billion in a currency of two decimals, and what a profile can hold exactly
+AMOUNT_LIMIT = 2**40
+#: integer minor units
+AmountMinor = Annotated[int, Meta(ge=0, lt=AMOUNT_LIMIT)]
 
 Instant = Annotated[datetime, Meta(tz=True)]
 

@@ -6,31 +6,26 @@ are live, and so do the rules that training creates.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import re
 import tomllib
-from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from models.policy.lists import Entry, Kind, ListField, Moment, Name, Owner, PolicyList, activate
+from models.policy.csv_entries import csv_entries
+from models.policy.lists import Entry, Kind, ListField, Moment, Name, Owner, PolicyList
 from models.policy.policy import TRAINER, Policy
-from models.policy.problems import PolicyError
-from models.policy.rules.rule import Rule, activate_rules
-from models.policy.thresholds import ExpectedLoss, ScoreDecision, Threshold
+from models.policy.problems import PolicyError, bounded
+from models.policy.reading import read_struct, read_table
+from models.policy.rules.rule import Rule
+from models.policy.thresholds import ExpectedLoss, Threshold
 
 #: returns the text of a file that the policy file names
 ReadBeside = Callable[[str], str]
-#: returns the first card number in a text, or None
-FindCardNumber = Callable[[str], str | None]
-_PLACE = re.compile(r"\$\.(rules|lists)\[(\d+)\]")
-_COLUMNS = {"value", "expires", "owner", "reason"}
 
 
-class _Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     review: float
     decline: float
     without_score: Literal["review", "decline"] = "review"
@@ -44,7 +39,7 @@ class _FileList(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     kind: Kind
     field: ListField
     owner: Owner
-    entries: tuple[str | Entry, ...] = ()
+    entries: list[Any] = []
     file: str | None = None
     reason: str = ""
     expires: Moment | None = None
@@ -56,7 +51,7 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     rules: tuple[Rule, ...] = ()
     lists: tuple[PolicyList, ...] = ()
-    thresholds: _Thresholds | None = None
+    thresholds: Thresholds | None = None
     expected_loss: ExpectedLoss | None = None
 
     def applied_to(self, live: Policy, version: str) -> Policy:
@@ -78,109 +73,128 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Written(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    rules: tuple[Rule, ...] = ()
-    lists: tuple[_FileList, ...] = ()
-    thresholds: _Thresholds | None = None
-    expected_loss: ExpectedLoss | None = None
+    """A file's tables; their content is read one by one."""
+
+    rules: Any = []
+    lists: Any = []
+    thresholds: Any = None
+    expected_loss: Any = None
 
 
-def read_policy_file(text: str, *, is_json: bool, beside: ReadBeside) -> PolicyFile:
-    """Parse a file. Conditions are not checked here, but by ``problems``.
+class _WrittenThresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    review: float
+    decline: float
+    without_score: Literal["review", "decline"] = "review"
+    by: list[Any] = []
+
+
+class ReadFile(NamedTuple):
+    """What could be read of a file, and all errors in the rest."""
+
+    file: PolicyFile
+    errors: list[str]
+
+
+def read_policy_file(text: str, *, is_json: bool, beside: ReadBeside) -> ReadFile:
+    """Parse a file. What it says is not checked here, but by ``problems``.
 
     Raises:
-        PolicyError: it does not parse or has unknown fields; the text names the rule or list.
+        PolicyError: it does not parse at all.
     """
+    raw = _parsed(text, is_json)
+    errors: list[str] = []
+    written = read_struct(raw, _Written, "the file", errors)
+    if written is None:
+        # the known parts of the file are still read
+        written = _Written(**{name: raw[name] for name in _Written.__struct_fields__ if name in raw})
+    rules = [
+        read_struct(rule, Rule, _place("rule", number, rule), errors)
+        for number, rule in enumerate(read_table(written.rules, "rules", errors), 1)
+    ]
+    lists = [
+        _read_list(each, _place("list", number, each), beside, errors)
+        for number, each in enumerate(read_table(written.lists, "lists", errors), 1)
+    ]
+    loss = written.expected_loss
+    file = PolicyFile(
+        tuple(rule for rule in rules if rule is not None), tuple(each for each in lists if each is not None),
+        None if written.thresholds is None else _read_thresholds(written.thresholds, errors),
+        None if loss is None else read_struct(loss, ExpectedLoss, "expected_loss", errors),
+    )  # fmt: skip
+    return ReadFile(file, errors)
+
+
+def _parsed(text: str, is_json: bool) -> Any:
+    kind = "JSON" if is_json else "TOML"
     try:
-        raw = json.loads(text) if is_json else tomllib.loads(text)
+        raw = (
+            json.loads(text, object_pairs_hook=_once_each, parse_constant=_no_number)
+            if is_json
+            else tomllib.loads(text)
+        )
+        # JSON can hold half of a character, which nothing can store
+        json.dumps(raw, ensure_ascii=False, default=str).encode()
     except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
-        raise PolicyError(f"the file is not valid {'JSON' if is_json else 'TOML'}: {error}") from error
-    try:
-        found = msgspec.convert(raw, _Written)
-    except msgspec.ValidationError as error:
-        raise PolicyError(_named(str(error), raw)) from error
-    lists = tuple(_whole(written, beside) for written in found.lists)
-    return PolicyFile(found.rules, lists, found.thresholds, found.expected_loss)
+        raise PolicyError(f"the file is not valid {kind}: {error}") from error
+    except RecursionError:
+        raise PolicyError(f"the file is not valid {kind}: it is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise PolicyError(
+            "the file is not valid JSON: a text holds half of a character (a lone surrogate)"
+        ) from None
+    except ValueError as error:
+        raise PolicyError(f"the file is not valid {kind}: {error}") from error
+    if not isinstance(raw, dict):
+        raise PolicyError(
+            "the file is not a policy: write an object with rules, lists, thresholds or expected_loss"
+        )
+    return raw
 
 
-def problems(file: PolicyFile, find_card_number: FindCardNumber) -> list[str]:
-    """All errors in a file, one per line; empty if it is valid."""
-    out = [
-        f"{place} holds a card number: use the token that transactions carry instead"
-        for place, text in _texts(file) if find_card_number(text)
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the field {next(name for name in names if names.count(name) > 1)} is given twice")
+    return out
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is not a number")
+
+
+def _place(kind: str, number: int, raw: Any) -> str:
+    name = raw.get("name") if isinstance(raw, dict) else None
+    return f"{kind} {name}" if isinstance(name, str) and name else f"{kind} number {number}"
+
+
+def _read_list(raw: Any, place: str, beside: ReadBeside, errors: list[str]) -> PolicyList | None:
+    written = read_struct(raw, _FileList, place, errors)
+    if written is None:
+        return None
+    found: list[str] = []
+    read = [
+        Entry(entry) if isinstance(entry, str) and entry else
+        read_struct({"value": entry} if isinstance(entry, str) else entry, Entry, f"{place}, entry {number}", found)
+        for number, entry in enumerate(written.entries, 1)
     ]  # fmt: skip
-    # the messages of other errors could quote the card number
-    if out:
-        return out
-    for make in _parts(file):
-        try:
-            make()
-        except PolicyError as error:
-            out.append(str(error))
-    # checks of single parts and of the whole may report the same error
-    return list(dict.fromkeys(out))
-
-
-def _parts(file: PolicyFile) -> Iterator[Callable[[], object]]:
-    for rule in file.rules:
-        yield lambda rule=rule: activate_rules([rule])  # type: ignore[misc]
-    for found in file.lists:
-        yield lambda found=found: activate([found])  # type: ignore[misc]
-    if file.thresholds is not None:
-        given = file.thresholds
-        yield lambda: ScoreDecision(given.review, given.decline, given.by, None)
-    # limits on the number of rules and entries, and names that occur twice
-    blank = Policy(version="0", review=0.5, decline=0.5)
-    yield lambda: file.applied_to(blank, "0")
-    if len(file.rules) > 1 or len(file.lists) > 1:
-        yield lambda: activate(file.lists)
-
-
-def _texts(file: PolicyFile) -> Iterator[tuple[str, str]]:
-    for rule in file.rules:
-        yield f"rule {rule.name}", f"{rule.name}   {rule.when}   {rule.reason}   {rule.owner}"
-    for found in file.lists:
-        yield f"list {found.name}", f"{found.name}   {found.reason}   {found.owner}"
-        for number, entry in enumerate(found.entries, 1):
-            yield (
-                f"list {found.name}, entry {number}",
-                f"{entry.value}   {entry.reason}   {entry.owner or ''}",
-            )
-
-
-def _whole(written: _FileList, beside: ReadBeside) -> PolicyList:
-    entries = [entry if isinstance(entry, Entry) else Entry(entry) for entry in written.entries]
+    entries = [entry for entry in read if entry is not None]
     if written.file is not None:
-        entries += _csv_entries(written.name, written.file, beside(written.file))
+        try:
+            entries += csv_entries(place, written.file, beside(written.file), found)
+        except PolicyError as error:
+            found.append(f"{place}: {error}")
+    errors += bounded(place, found)
     return PolicyList(
         name=written.name, kind=written.kind, field=written.field, owner=written.owner, reason=written.reason,
         expires=written.expires, tenants=written.tenants, entries=tuple(entries),
     )  # fmt: skip
 
 
-def _csv_entries(name: str, file: str, text: str) -> list[Entry]:
-    rows = csv.DictReader(io.StringIO(text))
-    columns = set(rows.fieldnames or ())
-    if "value" not in columns or columns - _COLUMNS:
-        raise PolicyError(
-            f"list {name}: {file} must have the column value, and may have expires, owner, reason"
-        )
-    out = []
-    for number, row in enumerate(rows, 2):
-        given = {key: value for key, value in row.items() if value}
-        try:
-            out.append(msgspec.convert(given, Entry))
-        except msgspec.ValidationError as error:
-            raise PolicyError(f"list {name}: {file}, line {number}: {error}") from error
-    return out
-
-
-def _named(error: str, raw: Any) -> str:
-    """The parser's message with the name of the rule or list it is about."""
-    found = _PLACE.search(error)
-    if not found:
-        return f"the file is invalid: {error}"
-    try:
-        name = raw[found[1]][int(found[2])].get("name", "without a name")
-    except (KeyError, IndexError, AttributeError):
-        name = "without a name"
-    return f"{found[1].rstrip('s')} {name}: {error}"
+def _read_thresholds(raw: Any, errors: list[str]) -> Thresholds | None:
+    written = read_struct(raw, _WrittenThresholds, "thresholds", errors)
+    if written is None:
+        return None
+    by = [read_struct(each, Threshold, f"thresholds.by number {n}", errors) for n, each in enumerate(written.by, 1)]  # fmt: skip
+    known = tuple(each for each in by if each is not None)
+    return Thresholds(written.review, written.decline, written.without_score, known)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 
@@ -232,4 +233,38 @@ def test_all_that_is_wrong_is_named_at_once(good: Path, capsys: pytest.CaptureFi
     good.write_text(broken)
     assert run(["rules", "check", str(good)]) == 2
     told = capsys.readouterr().err
-    assert "has 2 error(s)" in told and "cuontry" in told and "d-bad" in told
+    assert "has 3 errors" in told and "cuontry" in told and "d-bad" in told and "d-other" in told
+    assert run(["rules", "check", str(good), "--json"]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert found["good"] is False and len(found["errors"]) == 3
+
+
+def test_what_can_never_match_is_not_published(
+    home: Path, good: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good.write_text(GOOD.replace("country <> 'FR'", "hour BETWEEN 22 AND 5").replace('"d-bad"', '"d-bad "'))
+    for command in ("check", "test", "publish"):
+        assert run(["rules", command, str(good), "--home", str(home)]) == 2
+        told = capsys.readouterr().err
+        assert "is never true: 22 is more than 5; did you mean hour >= 22 OR hour <= 5?" in told
+        assert "list stolen: 'd-bad ' never matches: " in told and "did you mean 'd-bad'?" in told
+    assert states(home / "bundles", "fraud") == {"1.0.0": "live"}
+
+
+def test_export_writes_the_live_policy_and_publishing_it_changes_nothing(
+    home: Path, good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "exported.toml"
+    assert run(["rules", "export", "--out", str(out), "--home", str(home)]) == 0
+    assert run(["rules", "export", "--out", str(out), "--home", str(home)]) == 2
+    assert "exists: name a new file" in capsys.readouterr().err
+    assert run(["rules", "export", "--home", str(home)]) == 0
+    assert capsys.readouterr().out == out.read_text()
+    assert out.read_text().startswith("# policy 7, live with model 1.0.0\n# training made far")
+    answer(capsys, "rules", "publish", out, "--home", home)
+    policy = parse_policy(
+        json.dumps(answer(capsys, "models", "show", "1.0.1", "--home", home)["policy"]).encode()
+    )
+    assert policy == msgspec.structs.replace(LIVE, version="8")
+    as_json = answer(capsys, "rules", "export", "--home", home)
+    assert [rule["name"] for rule in as_json["rules"]] == ["old"] and as_json["thresholds"]["review"] == 0.5

@@ -12,14 +12,10 @@ from typing import Any
 import numpy as np
 from sqlglot import exp
 
-from features.transaction import CHANNELS
 from models.policy.rules.arithmetic import Value, constant, number
-from models.policy.rules.columns import TEXT_FIELDS, Batch, Mask
-from models.policy.rules.language import parse, refuse
+from models.policy.rules.columns import Batch, Mask
+from models.policy.rules.language import parse, refuse, text_field
 from models.policy.rules.shared_terms import FeatureComparisons, Match, TextSets
-
-#: lengths of the values of some fields, to refuse conditions that can never be true
-_LENGTHS = {"country": 2, "currency": 3, "mcc": 4}
 
 
 def _differs(left: Any, right: Any) -> Mask:
@@ -55,7 +51,11 @@ class Meaning:
         Raises:
             RuleRefused: the condition does not parse, is outside the language, or names something unknown.
         """
-        return _Condition(rule, self).truth(parse(rule, text), negated=False)
+        return self.compile_tree(rule, parse(rule, text))
+
+    def compile_tree(self, rule: str, node: exp.Expr) -> Match:
+        """``compile`` a parsed condition, or a part of one."""
+        return _Condition(rule, self).truth(node, negated=False)
 
     def compare(self, comparison: Any, feature: int, number: float) -> Match:
         """The rows where a feature compares so with a number; ``comparison`` is a NumPy function."""
@@ -107,9 +107,9 @@ class _Condition:
 
     def _comparison(self, node: exp.Expr, negated: bool) -> Match:
         left, right = node.this, node.expression
-        name = self._text_field(left) or self._text_field(right)
+        name = text_field(left) or text_field(right)
         if name is not None:
-            other = right if self._text_field(left) else left
+            other = right if text_field(left) else left
             if not isinstance(node, exp.EQ | exp.NEQ) or not _is_text(other):
                 raise refuse(self._rule, node, f"must compare {name} by = or <> with a text in single quotes")
             return self._members(node, name, [other], negated != isinstance(node, exp.NEQ))
@@ -129,7 +129,7 @@ class _Condition:
         items = node.expressions
         if not items:
             raise refuse(self._rule, node, "must list its values: IN ('FR', 'DE')")
-        name = self._text_field(node.this)
+        name = text_field(node.this)
         if name is not None:
             return self._members(node, name, items, negated)
         value = number(self._rule, node.this)
@@ -145,13 +145,12 @@ class _Condition:
         if not all(_is_text(item) for item in items):
             raise refuse(self._rule, node, f"must compare {name} with texts in single quotes")
         wanted = frozenset(str(item.this) for item in items)
-        self._check_possible(node, name, wanted)
         return self._meaning.within(name, wanted, negated)
 
     def _missing(self, node: exp.Expr, negated: bool) -> Match:
         if not isinstance(node.expression, exp.Null):
             raise refuse(self._rule, node, "must be IS NULL or IS NOT NULL")
-        name = self._text_field(node.this)
+        name = text_field(node.this)
         if name is not None:
             if negated:
                 return lambda batch: ~_absent(batch, name)
@@ -165,7 +164,7 @@ class _Condition:
 
     def _like(self, node: exp.Expr, negated: bool) -> Match:
         negated ^= bool(node.args.get("negate"))
-        name, pattern = self._text_field(node.this), node.expression
+        name, pattern = text_field(node.this), node.expression
         text = str(pattern.this) if _is_text(pattern) else ""
         core = text.strip("%")
         if name is None or len(core) < 2 or "%" in core or "_" in core or len(text) - len(core) > 2:
@@ -211,21 +210,6 @@ class _Condition:
                 self._rule, node, "names no field or feature, so it is the same for every transaction"
             )
         return values
-
-    def _text_field(self, node: exp.Expr) -> str | None:
-        while isinstance(node, exp.Paren):
-            node = node.this
-        if isinstance(node, exp.Column) and not node.text("table") and node.name.lower() in TEXT_FIELDS:
-            return node.name.lower()
-        return None
-
-    def _check_possible(self, node: exp.Expr, name: str, wanted: frozenset[str]) -> None:
-        length = _LENGTHS.get(name)
-        for value in sorted(wanted):
-            if name == "channel" and value not in CHANNELS:
-                raise refuse(self._rule, node, f"is never true: channels are {', '.join(CHANNELS)}")
-            if length is not None and len(value) != length:
-                raise refuse(self._rule, node, f"is never true: a {name} has {length} characters")
 
 
 def _once_a_batch(key: str, match: Match) -> Match:

@@ -7,12 +7,14 @@ and compiles it.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from models.policy.problems import RuleRefused
+from models.policy.rules.columns import TEXT_FIELDS
 
 MAX_LENGTH = 2_000
 MAX_DEPTH = 40
@@ -48,6 +50,18 @@ def parse(rule: str, text: str) -> exp.Expr:
     Raises:
         RuleRefused: it does not parse, is more than one condition, or uses a part that is not allowed.
     """
+    node = read(rule, text)
+    for error in outside(rule, node):
+        raise error
+    return node
+
+
+def read(rule: str, text: str) -> exp.Expr:
+    """``parse``, without looking at the parts.
+
+    Raises:
+        RuleRefused: it does not parse, or is more than one condition.
+    """
     if len(text) > MAX_LENGTH:
         raise RuleRefused(
             f"rule {rule}: the condition has {len(text)} characters, more than {MAX_LENGTH}: split it"
@@ -60,7 +74,6 @@ def parse(rule: str, text: str) -> exp.Expr:
         raise RuleRefused(f"rule {rule}: the condition is nested too deeply: split it") from None
     if len(found) != 1 or found[0] is None:
         raise RuleRefused(f"rule {rule}: expected one condition, got {len([f for f in found if f])}")
-    _check(rule, found[0], 0)
     return found[0]
 
 
@@ -71,20 +84,33 @@ def refuse(rule: str, node: exp.Expr, why: str) -> RuleRefused:
     return RuleRefused(f"rule {rule}{place}: `{_shown(node)}` {why}")
 
 
-def _check(rule: str, node: exp.Expr, depth: int) -> None:
+def text_field(node: exp.Expr) -> str | None:
+    """The text field that a node names; None if it is something else."""
+    while isinstance(node, exp.Paren):
+        node = node.this
+    if isinstance(node, exp.Column) and not node.text("table") and node.name.lower() in TEXT_FIELDS:
+        return node.name.lower()
+    return None
+
+
+def outside(rule: str, node: exp.Expr, depth: int = 0) -> Iterator[RuleRefused]:
+    """An error for each part of a condition that is not allowed, and for too many levels."""
     if depth > MAX_DEPTH:
-        raise RuleRefused(f"rule {rule}: the condition is nested deeper than {MAX_DEPTH} levels: split it")
+        yield RuleRefused(f"rule {rule}: the condition is nested deeper than {MAX_DEPTH} levels: split it")
+        return
     allowed = PARTS.get(type(node))
     if allowed is None:
-        raise refuse(rule, node, f"is not part of the language of rules ({HELP})")
+        yield refuse(rule, node, f"is not part of the language of rules ({HELP})")
+        return
     for name, value in node.args.items():
         if value is None or value is False or value == []:
             continue
         if name not in allowed:
-            raise refuse(rule, node, f"uses `{name}`, which rules do not have ({HELP})")
+            yield refuse(rule, node, f"uses `{name}`, which rules do not have ({HELP})")
+            continue
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, exp.Expr):
-                _check(rule, child, depth + 1)
+                yield from outside(rule, child, depth + 1)
 
 
 def _shown(node: exp.Expr) -> str:

@@ -45,6 +45,11 @@ class ActiveRule:
 _CODES: dict[str, int] = {"observe": 0, "review": 1, "decline": 2}
 
 
+def code_of(rule: Rule) -> int:
+    """The least decision that a rule gives its rows; 0 if it only observes."""
+    return _CODES[rule.action]
+
+
 def activate_rules(rules: Iterable[Rule]) -> list[ActiveRule]:
     """Rules in executable form; terms used by several rules are shared.
 
@@ -61,7 +66,7 @@ def activate_rules(rules: Iterable[Rule]) -> list[ActiveRule]:
         match = meaning.compile(rule.name, rule.when)
         if rule.tenants:
             match = _both(meaning.within("tenant", frozenset(rule.tenants)), match)
-        out.append(ActiveRule(rule.name, _CODES[rule.action], expires_ms, match))
+        out.append(ActiveRule(rule.name, code_of(rule), expires_ms, match))
     return out
 
 

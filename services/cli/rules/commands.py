@@ -1,4 +1,4 @@
-"""``tollgate rules``: check a policy file, test it on archived decisions, publish it for approval, list the live policy."""
+"""``tollgate rules``: check a policy file, test it on archived decisions, publish it for approval, list and export the live policy."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
+from models.policy.checking import warnings
 from models.policy.comparison import Comparison
+from models.policy.policy_export import as_toml, exported
 from models.policy.policy_file import PolicyFile
 from services.cli.models.files import CheckFailed, pick_version, settings_of, verified
-from services.cli.options import home_option, json_option
-from services.cli.rules.policy_versions import described, load_policy_file, publish_policy
+from services.cli.options import FullHelpGroup, home_option, json_option
+from services.cli.rules.policy_versions import FileRefused, described, load_policy_file, publish_policy
 from services.cli.rules.view import listed, listed_text, tested_text
 from streams.archive.rules_past import past_rows, span
 
@@ -26,24 +29,32 @@ _UNIT_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000}
 _TELL_EVERY_S = 2.0
 
 
-@click.group()
+@click.group(cls=FullHelpGroup)
 def rules() -> None:
-    """Check, test, publish and list rules and lists (file format: models/RULES.md)."""
+    """Check, test, publish, list and export rules and lists (file format: models/RULES.md)."""
 
 
 @rules.command()
 @FILE
 @home_option
 @json_option
-def check(file: Path, home: Path, as_json: bool) -> None:
+def check(file: Path, home: Path, as_json: bool) -> int:
     """Check a policy file and print every error in it."""
-    found = load_policy_file(file)
+    try:
+        found = load_policy_file(file)
+    except FileRefused as error:
+        if not as_json:
+            raise
+        click.echo(json.dumps({"good": False, "errors": error.found}))
+        return error.exit_code
     ended = _expired(found, datetime.now(UTC))
+    idle = warnings(found)
     numbers = described(found)
-    for name in ended:
-        click.echo(f"warning: {name}: expired, has no effect", err=True)
+    for text in [*(f"{name}: expired, has no effect" for name in ended), *idle]:
+        click.echo(f"warning: {text}", err=True)
     text = f"{file} is valid: {numbers['rules']} rules, {numbers['lists']} lists with {numbers['entries']} entries"
-    _print({"good": True, "expired": ended, **numbers}, as_json, text)
+    _print({"good": True, "errors": [], "expired": ended, "warnings": idle, **numbers}, as_json, text)
+    return 0
 
 
 @rules.command()
@@ -88,6 +99,31 @@ def list_rules(home: Path, as_json: bool) -> None:
     settings = settings_of(home)
     answer = listed(verified(settings, pick_version(settings, None)), datetime.now(UTC))
     _print(answer, as_json, listed_text(answer))
+
+
+@rules.command()
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write to this new file.  [default: print]")  # fmt: skip
+@home_option
+@json_option
+def export(out: Path | None, home: Path, as_json: bool) -> None:
+    """Write the live policy as a file that can be edited and published again."""
+    settings = settings_of(home)
+    live = verified(settings, pick_version(settings, None))
+    if as_json:
+        text = msgspec.json.format(msgspec.json.encode(exported(live.policy)), indent=2).decode()
+    else:
+        text = as_toml(live.policy, f"policy {live.policy.version}, live with model {live.version}")
+    if out is None:
+        click.echo(text, nl=as_json)
+        return
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise click.UsageError(f"{out} exists: name a new file") from None
+    except OSError as error:
+        raise click.UsageError(f"{out} cannot be written: {error.strerror}") from None
+    click.echo(f"wrote policy {live.policy.version} to {out}", err=True)
 
 
 @rules.command()

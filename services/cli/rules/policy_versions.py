@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,8 @@ import msgspec
 from models.bundle.content import MODEL, Bundle, BundleContent, bundle_path, load_bundle, publish
 from models.bundle.registry import VersionState, next_patch, next_policy_version, write_state
 from models.bundle.signing import ensure_keys
-from models.policy.policy_file import PolicyFile, problems, read_policy_file
+from models.policy.checking import problems, without_card_numbers
+from models.policy.policy_file import PolicyFile, read_policy_file
 from models.policy.problems import PolicyError
 from streams.contracts.card_numbers import find_card_number
 from streams.runtime.settings import Settings
@@ -26,7 +28,8 @@ class FileRefused(click.ClickException):
     exit_code = 2
 
     def __init__(self, path: Path, found: list[str]) -> None:
-        super().__init__("\n  ".join([f"{path} has {len(found)} error(s)", *found]))
+        count = f"{len(found)} errors" if len(found) > 1 else "1 error"
+        super().__init__("\n  ".join([f"{path} has {count}", *found]))
         self.found = found
 
 
@@ -44,17 +47,13 @@ def load_policy_file(path: Path) -> PolicyFile:
         return _text(other)
 
     try:
-        file = read_policy_file(_text(path), is_json=path.suffix == ".json", beside=beside)
-        found = problems(file, find_card_number)
+        read = read_policy_file(_text(path), is_json=path.suffix.lower() == ".json", beside=beside)
+        found = [*read.errors, *problems(read.file, find_card_number)]
     except PolicyError as error:
-        # the parser's message may quote the file, and so a card number
-        text = (
-            "it contains a card number, which is not allowed" if find_card_number(str(error)) else str(error)
-        )
-        raise FileRefused(path, [text]) from None
+        found = [str(error)]
     if found:
-        raise FileRefused(path, found)
-    return file
+        raise FileRefused(path, without_card_numbers(found, find_card_number))
+    return read.file
 
 
 def publish_policy(
@@ -92,11 +91,18 @@ def described(file: PolicyFile) -> dict[str, object]:
 
 
 def _text(path: Path) -> str:
+    """The text of a file in UTF-8, with or without byte order mark, whatever ends its lines."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise PolicyError(f"{path} is larger than {MAX_FILE_BYTES} bytes: remove expired entries")
-        return path.read_text("utf-8")
+        raw = path.read_bytes()
     except OSError as error:
         raise PolicyError(f"{path} cannot be read: {error.strerror}") from error
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise PolicyError(f"{path} is in UTF-16: save it as UTF-8 (in Excel: CSV UTF-8)")
+    try:
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise PolicyError(f"{path} is not UTF-8") from error
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise PolicyError(f"{path} is not UTF-8: byte {raw[error.start]:#04x} in line {line}; save it as UTF-8") from None  # fmt: skip
+    return text.replace("\r\n", "\n").replace("\r", "\n")
