@@ -10,14 +10,22 @@ from features.identity import identity_of
 from features.transaction import Instant
 
 
-class Reason(msgspec.Struct, frozen=True):
+class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a payment was decided so: ``code`` for programs, ``text`` for people.
+
+    ``contribution``: what a feature adds to the score, in log-odds; absent for a list or a rule, which decide by themselves.
+    """
+
     code: str
     text: str
-    contribution: float
+    contribution: float | None = None
 
 
 class Decision(msgspec.Struct, kw_only=True, omit_defaults=False):
-    """The decision of one transaction. ``status``: whether all inputs were there; ``degraded_by``: which were missing."""
+    """The decision of one transaction. ``status``: whether all inputs were there; ``degraded_by``: which were missing.
+
+    ``reasons``: what decided comes first (a list, then rules), then the score's own reasons, if it alone decides the same.
+    """
 
     transaction_id: str
     decision: Literal["approve", "review", "decline"]

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from models.policy.lists import ActiveList
+from models.policy.reasons import PolicyReasons
 from models.policy.rules.columns import Batch, Columns, FieldUnknown, Mask
 from models.policy.rules.rule import ActiveRule
 from models.policy.thresholds import APPROVE, DECLINE, REVIEW, Codes, ScoreDecision
@@ -26,13 +28,23 @@ def log_failure(name: str, error: Exception) -> None:
     logger.error("rule %s failed and is skipped: %s: %s", name, type(error).__name__, error)
 
 
+class Verdict(NamedTuple):
+    """Decisions of a batch: ``codes`` int8 (n,), the names of what matched each row, and what the scores alone would decide."""
+
+    codes: Codes
+    matched: list[list[str]]
+    by_score: Codes
+
+
 class Evaluation:
     """Keeps no state between batches; safe to share between threads."""
 
     def __init__(
-        self, by_score: ScoreDecision, without_score: int, rules: list[ActiveRule], lists: list[ActiveList]
-    ) -> None:
-        self._by_score = by_score
+        self, by_score: ScoreDecision, without_score: int, rules: list[ActiveRule], lists: list[ActiveList],
+        reasons: PolicyReasons,
+    ) -> None:  # fmt: skip
+        self.reasons = reasons
+        self.by_score = by_score
         self._without_score = without_score
         self._rules = rules
         # the strongest kind is applied last
@@ -41,14 +53,15 @@ class Evaluation:
     def decide(
         self, scores: npt.NDArray[np.float32], matrix: npt.NDArray[np.float32] | None, columns: Columns | None,
         now_ms: float, failed: Failed,
-    ) -> tuple[Codes, list[list[str]]]:  # fmt: skip
-        """See ``Policy.decide``."""
+    ) -> Verdict:  # fmt: skip
+        """See ``Policy.verdict``."""
         batch = Batch(scores, matrix, columns)
         codes = self._score_decisions(batch, failed)
         codes[np.isnan(scores)] = self._without_score
         matched: list[list[str]] = [[] for _ in range(batch.rows)]
         if not batch.rows or (matrix is None and columns is None):
-            return codes, matched
+            return Verdict(codes, matched, codes)
+        by_score = codes.copy()
         if self._rules:
             with np.errstate(all="ignore"):
                 self._apply_rules(batch, codes, matched, now_ms, failed)
@@ -62,19 +75,19 @@ class Evaluation:
                 codes[rows] = APPROVE if found.kind == "allow" else DECLINE
             for row in rows.tolist():
                 matched[row].append(found.name)
-        return codes, matched
+        return Verdict(codes, matched, by_score)
 
     def _score_decisions(self, batch: Batch, failed: Failed) -> Codes:
-        if self._by_score.plain:
-            return self._by_score.by_default(batch.scores)
+        if self.by_score.plain:
+            return self.by_score.by_default(batch.scores)
         try:
-            return self._by_score.decide(batch)
+            return self.by_score.decide(batch)
         except FieldUnknown:
             # only features are known (as in a model's evaluation): the policy's own two thresholds are used for all rows
-            return self._by_score.by_default(batch.scores)
+            return self.by_score.by_default(batch.scores)
         except Exception as error:  # noqa: BLE001 - counted as a failed rule: the two thresholds can always decide
             failed("thresholds", error)
-            return self._by_score.by_default(batch.scores)
+            return self.by_score.by_default(batch.scores)
 
     def _apply_rules(
         self, batch: Batch, codes: Codes, matched: list[list[str]], now_ms: float, failed: Failed

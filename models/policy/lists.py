@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal
+from functools import cached_property
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -22,6 +23,10 @@ ListField = Literal["card_id", "merchant_id", "customer_id", "device_id", "ip"]
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 Owner = Annotated[str, Meta(min_length=1, max_length=64)]
 Moment = Annotated[datetime, Meta(tz=True)]
+#: value -> expiry, ms since 1970
+Values = dict[str, int]
+#: (version, prefix length) -> network's number -> expiry
+Networks = dict[tuple[int, int], dict[int, int]]
 #: limit over all lists of a policy together
 MAX_ENTRIES = 200_000
 #: ::ffff:0:0/96, IPv4 inside IPv6: its first bits as a number, and their count
@@ -55,14 +60,31 @@ class PolicyList(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
 
 @dataclass(frozen=True)
 class ActiveList:
-    """A list in executable form. ``values``: value to expiry in ms; ``networks``: (version, prefix length) to network to expiry."""
+    """A list in executable form."""
 
     name: str
     kind: Kind
     field: str
     tenants: frozenset[str]
-    values: dict[str, int]
-    networks: dict[tuple[int, int], dict[int, int]]
+    values: Values
+    networks: Networks
+    source: PolicyList
+
+    def entry(self, value: str, now_ms: float) -> Entry | None:
+        """The valid entry that a value on the list is matched by."""
+        if self.field != "ip":
+            return self._entries.get(value)
+        version, bits, address = _address(value)
+        for (of_version, length), networks in self.networks.items():
+            number = address >> max(0, bits - length)
+            if of_version == version and now_ms < networks.get(number, 0):
+                return self._entries.get(((version, length), number))
+        return None
+
+    @cached_property
+    def _entries(self) -> dict[Any, Entry]:
+        key: Callable[[PolicyList, Entry], Any] = _network if self.field == "ip" else _identifier
+        return {key(self.source, entry): entry for entry in self.source.entries}
 
     def match(self, batch: Batch, now_ms: float) -> Mask:
         """The rows on the list at ``now_ms``; an entry is valid before its expiry.
@@ -109,20 +131,28 @@ def activate(lists: Iterable[PolicyList]) -> list[ActiveList]:
         count += len(found.entries)
         if count > MAX_ENTRIES:
             raise PolicyError(f"lists hold more than {MAX_ENTRIES} entries together: remove expired ones")
-        values: dict[str, int] = {}
-        networks: dict[tuple[int, int], dict[int, int]] = {}
+        values: Values = {}
+        networks: Networks = {}
         for entry in found.entries:
-            expires_ms = _expiry_ms(found, entry)
-            if found.field == "ip":
-                place, number = _network(found, entry)
-                target, key = networks.setdefault(place, {}), number
-                _put(found, entry, target, key, expires_ms)
-            else:
-                _put(found, entry, values, _identifier(found, entry), expires_ms)
+            add_entry(found, entry, values, networks)
         out.append(
-            ActiveList(found.name, found.kind, found.field, frozenset(found.tenants), values, networks)
+            ActiveList(found.name, found.kind, found.field, frozenset(found.tenants), values, networks, found)
         )
     return out
+
+
+def add_entry(found: PolicyList, entry: Entry, values: Values, networks: Networks) -> None:
+    """Add one entry of a list to the values and networks of its executable form.
+
+    Raises:
+        PolicyError: it has no expiry, is repeated or is an invalid range.
+    """
+    expires_ms = _expiry_ms(found, entry)
+    if found.field == "ip":
+        place, number = _network(found, entry)
+        _put(found, entry, networks.setdefault(place, {}), number, expires_ms)
+    else:
+        _put(found, entry, values, _identifier(found, entry), expires_ms)
 
 
 def _put(found: PolicyList, entry: Entry, target: dict, key: str | int, expires_ms: int) -> None:

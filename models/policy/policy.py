@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from features.catalogue import INDEX
-from models.policy.evaluation import Evaluation, Failed, log_failure
+from models.policy.evaluation import Evaluation, Failed, Verdict, log_failure
 from models.policy.lists import PolicyList, activate
 from models.policy.problems import PolicyError
+from models.policy.reasons import PolicyReasons
 from models.policy.rules.columns import Columns
 from models.policy.rules.rule import Rule, activate_rules
 from models.policy.thresholds import ExpectedLoss, ScoreDecision, Threshold, check_order
@@ -72,9 +73,11 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
             PolicyError: a rule, list or threshold is invalid; the text names it.
         """
         by_score = ScoreDecision(self.review, self.decline, self.thresholds, self.expected_loss)
+        lists = activate(self.lists)
         return Evaluation(
-            by_score, CODES[self.without_score], activate_rules(self.rules), activate(self.lists)
-        )
+            by_score, CODES[self.without_score], activate_rules(self.rules), lists,
+            PolicyReasons(self.rules, lists),
+        )  # fmt: skip
 
     @cached_property
     def features(self) -> frozenset[str]:
@@ -101,6 +104,14 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
             decision codes int8 (n,) (see ``DECISIONS``) and the names of the rules and lists that matched, per row.
         """
         now_ms = time.time() * 1000 if now_ms is None else now_ms
+        found = self.verdict(scores, matrix, columns, now_ms, failed)
+        return found.codes, found.matched
+
+    def verdict(
+        self, scores: npt.NDArray[np.float32], matrix: npt.NDArray[np.float32] | None, columns: Columns | None,
+        now_ms: float, failed: Failed,
+    ) -> Verdict:  # fmt: skip
+        """``decide``, with what the scores alone would decide."""
         return self.evaluation.decide(scores, matrix, columns, now_ms, failed)
 
     def to_json(self) -> bytes:
@@ -127,6 +138,8 @@ def parse_policy(raw: bytes) -> Policy:
         policy = msgspec.json.decode(raw, type=Policy)
     except msgspec.MsgspecError as error:
         raise PolicyError(f"the policy does not parse: {error}") from error
+    except RecursionError:
+        raise PolicyError("the policy does not parse: it is nested too deeply") from None
     _ = policy.evaluation
     return policy
 
@@ -136,5 +149,13 @@ FALLBACK = Policy(
     version="fallback",
     review=1.0,
     decline=1.0,
-    rules=(Rule("amount-over-limit", "amount_minor > 500000", "review", "tollgate"),),
+    rules=(
+        Rule(
+            "amount-over-limit",
+            "amount_minor > 500000",
+            "review",
+            "tollgate",
+            "a large amount, and no model is live that could score it",
+        ),
+    ),
 )

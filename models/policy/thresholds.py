@@ -85,6 +85,13 @@ class ScoreDecision:
             codes = (batch.scores >= review).astype(np.int8) + (batch.scores >= decline)
         return codes if self._loss is None else self._cheapest(self._loss, batch, codes)
 
+    def thresholds_of(self, tenant: str | None, channel: str | None) -> tuple[float, float]:
+        """(review, decline) of one payment, where its expected loss does not decide."""
+        if not self._places:
+            return float(self._review), float(self._decline)
+        pair = self._table[self._places.get(tenant, 0), self._channels.get(channel or "", 0)]
+        return float(pair[0]), float(pair[1])
+
     def by_default(self, scores: npt.NDArray[np.float32]) -> Codes:
         """Codes by the policy's own two thresholds, for rows of which only the scores are known."""
         codes: Codes = (scores >= self._review).astype(np.int8) + (scores >= self._decline)

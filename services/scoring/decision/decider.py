@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
@@ -107,7 +108,11 @@ class Judged(NamedTuple):
     scores: npt.NDArray[np.float32]
     codes: npt.NDArray[np.int8]
     rules: Sequence[list[str]]
-    #: rows to explain
+    #: rows whose score alone gives the same decision
+    by_score: npt.NDArray[np.bool_]
+    #: the time that the policy compared expiries with, ms since 1970
+    now_ms: float
+    #: rows to explain: those of ``by_score`` that have a score and are not approved
     wanted: list[int]
     #: see ``_missing_inputs`` and ``_stateless``
     missing_inputs: Mapping[int, Literal["model", "rules"]]
@@ -183,9 +188,24 @@ class Decider:
             scores = scores.copy()
             scores[unfit] = np.nan
         policy = scorer.policy if scorer is not None else FALLBACK
-        codes, rules = policy.decide(scores, matrix, CaseColumns(cases), self.clock() * 1000, self.failures)
-        wanted = np.flatnonzero((codes > 0) & ~np.isnan(scores)).tolist() if scorer is not None else []
-        return Judged(cases, matrix, scorer, policy, scores, codes, rules, wanted, missing_inputs, stateless)
+        now_ms = self.clock() * 1000
+        codes, rules, alone = policy.verdict(scores, matrix, CaseColumns(cases), now_ms, self.failures)
+        by_score = codes == alone
+        wanted = np.flatnonzero((codes > 0) & by_score & ~np.isnan(scores)).tolist() if scorer is not None else []  # fmt: skip
+        return Judged(
+            cases,
+            matrix,
+            scorer,
+            policy,
+            scores,
+            codes,
+            rules,
+            by_score,
+            now_ms,
+            wanted,
+            missing_inputs,
+            stateless,
+        )
 
     def explanation_ms(self, judged: Judged) -> float:
         """Time that ``finish`` is expected to spend on reasons, ms."""
@@ -197,7 +217,20 @@ class Decider:
 
     def finish(self, judged: Judged) -> list[Decision]:
         """The decisions, with as many reasons as time allows."""
-        cases, matrix, scorer, policy, scores, codes, rules, wanted, missing_inputs, stateless = judged
+        (
+            cases,
+            matrix,
+            scorer,
+            policy,
+            scores,
+            codes,
+            rules,
+            by_score,
+            now_ms,
+            wanted,
+            missing_inputs,
+            stateless,
+        ) = judged
         reasons: dict[int, list[Reason]] = {}
         unexplained: set[int] = set()
         if wanted and scorer is not None:
@@ -223,7 +256,13 @@ class Decider:
                     failed=score != score and i not in stateless,
                     unexplained=i in unexplained,
                 )
+                if score != score and by_score[i]:
+                    reasons[i] = [_no_score(degraded_by, DECISIONS[code])]
             tx = case.transaction
+            if found:
+                # what decided comes first
+                value_of = partial(getattr, tx)
+                reasons[i] = policy.evaluation.reasons.of(found, code, value_of, now_ms) + reasons.get(i, [])
             received_at, latency_ms = moments.of(case.received_ms)
             out.append(
                 Decision(
@@ -235,6 +274,10 @@ class Decider:
                 )
             )  # fmt: skip
         return out
+
+
+def _no_score(degraded_by: list[str], decision: str) -> Reason:
+    return Reason("NO_SCORE", f"no score ({', '.join(degraded_by)}): the policy then says {decision}")
 
 
 def _degradation(

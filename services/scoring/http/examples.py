@@ -56,7 +56,11 @@ _TX = _parsed()
 _COUNT = FEATURES[INDEX["card_count_1h"]]
 _SCORED = Decision(
     transaction_id=_TX.transaction_id, decision="review", status="scored", score=0.8731,
-    reasons=[Reason(_COUNT.reason_code, _COUNT.reason_text.format(value=7), 1.42)], model="fraud", model_version="1.4.0",
+    reasons=[
+        *FALLBACK.evaluation.reasons.of([FALLBACK.rules[0].name], 1, lambda _: None, 0.0),
+        Reason(_COUNT.reason_code, _COUNT.reason_text.format(value=7), 1.42),
+    ],
+    model="fraud", model_version="1.4.0",
     policy_version="12", features_version=CATALOGUE_HASH, arm="champion", shadow={}, rules=[FALLBACK.rules[0].name],
     event_time=_TX.event_time, received_at=from_ms(_TX.event_ms + 40), decided_at=from_ms(_TX.event_ms + 47),
     latency_ms=7.4, card_id=_TX.card_id, tenant=_TX.tenant,

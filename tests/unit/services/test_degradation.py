@@ -168,14 +168,14 @@ STEPS = {
         slow_explanations, "degraded", ["card_features", "explanations"], missing=MISSING_CARD, reasons=False
     ),
     # rules only: there is a model, and it says nothing
-    "no features": Step(nothing, "degraded", ALL, missing=EVERYTHING, score=False, reasons=False),
-    "a model that fails": Step(failing_model, "degraded", ["model_failed"], score=False, reasons=False),
+    "no features": Step(nothing, "degraded", ALL, missing=EVERYTHING, score=False),
+    "a model that fails": Step(failing_model, "degraded", ["model_failed"], score=False),
     "no features and a model that fails": Step(
-        failing_model, "degraded", [*ALL, "model_failed"], missing=EVERYTHING, score=False, reasons=False
+        failing_model, "degraded", [*ALL, "model_failed"], missing=EVERYTHING, score=False
     ),
-    "no bundle": Step(no_bundle, "not_scored", ["model"], policy=FALLBACK.version, score=False, reasons=False),
+    "no bundle": Step(no_bundle, "not_scored", ["model"], policy=FALLBACK.version, score=False),
     "all gone": Step(
-        no_bundle, "not_scored", [*ALL, "model"], missing=EVERYTHING, policy=FALLBACK.version, score=False, reasons=False
+        no_bundle, "not_scored", [*ALL, "model"], missing=EVERYTHING, policy=FALLBACK.version, score=False
     ),
 }  # fmt: skip
 
@@ -185,6 +185,8 @@ def check(step: Step, decision: dict[str, Any], more: Sequence[str] = ()) -> Non
     assert decision["policy_version"] == step.policy
     assert decision["model_version"] == ("none" if step.policy == FALLBACK.version else "1.0.0")
     assert (decision["score"] is not None, bool(decision["reasons"])) == (step.score, step.reasons)
+    if not step.score:
+        assert decision["reasons"][-1]["code"] == "NO_SCORE"
     # silence is never approval
     assert decision["decision"] != "approve"
 
@@ -309,6 +311,8 @@ def test_in_the_stream_rules_still_decline_when_the_model_fails(tmp_path: Path, 
     small, large = decide(worker, record(0), record(1, amount=100_001))
     assert (small["decision"], small["rules"]) == ("review", [])
     assert (large["decision"], large["rules"]) == ("decline", ["large"])
+    # without a score it would only have been reviewed
+    assert large["reasons"] == [{"code": "RULE_LARGE", "text": "rule large (fraud-ops)"}]
     assert REGISTRY.get_sample_value("tollgate_model_failures_total") == before + 1
 
 
