@@ -168,10 +168,16 @@ begin() { # name, text
   PIDS[$1]=$!
 }
 
+installed() { # environment, requirements; the environment also holds Tollgate itself, and pip
+  local have want
+  have=$(count "$1") want=$(grep -c '==' "$2")
+  echo "$((have < want ? have : want)) of $want packages"
+}
+
 far() {
   case $1 in
-    main_environment) echo "$(count .venv) of $(grep -c '==' "infra/requirements/$REQUIREMENTS.txt") packages" ;;
-    drift_environment) echo "$(count .venv-drift) of $(grep -c '==' infra/requirements/drift.txt) packages" ;;
+    main_environment) installed .venv "infra/requirements/$REQUIREMENTS.txt" ;;
+    drift_environment) installed .venv-drift infra/requirements/drift.txt ;;
     kafka_jars) echo "$(find "$CACHE/kafka-$KAFKA.part" -name '*.jar' 2>/dev/null | wc -l) of 46 jars" ;;
     *) tail -n 1 "$LOGS/$1.log" | cut -c1-60 ;;
   esac

@@ -12,7 +12,9 @@ import click
 import msgspec
 from confluent_kafka import TopicPartition
 
-from services.cli.options import home_option, json_option
+from features.identity import DEFAULT_TENANT
+from models.decision import Decision
+from services.cli.options import FullHelpGroup, Number, WholeNumber, home_option, json_option
 from streams.audit import Accounts, Balance, Span, read_span, whole_log
 from streams.audit.dead_letter_replay import Refused, ReplayRefused, list_refused, mend, send_again
 from streams.contracts.decision import decode_decision
@@ -33,7 +35,7 @@ _NUMBERS = ("amount_minor", "latitude", "longitude")
 @click.option(
     "--wait",
     "wait_s",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=0.0,
     metavar="S",
     help="Repeat until it balances, for at most S seconds.",
@@ -93,15 +95,31 @@ class _Books:
         self._read.update(end)
 
 
-@click.group()
+@click.group(cls=FullHelpGroup)
 def decisions() -> None:
-    """Show decisions."""
+    """Show the newest decisions, or one whole."""
+
+
+@decisions.command()
+@click.argument("transaction_id", metavar="ID")
+@click.option(
+    "--tenant", default=DEFAULT_TENANT, show_default=True, metavar="NAME", help="Whose transaction."
+)
+@home_option
+@json_option
+def show(transaction_id: str, tenant: str, home: Path, as_json: bool) -> None:
+    """Show one decision whole: reasons, payment, rules and lists that matched with their values, features as served."""
+    from services.cli.one_decision.command import (
+        show_decision,  # Arrow and the policy's parser are slow to import
+    )
+
+    show_decision(load_settings(home), tenant, transaction_id, as_json)
 
 
 @decisions.command()
 @home_option
 @json_option
-@click.option("-n", "count", type=click.IntRange(0, 100_000), default=10, show_default=True, help="How many.")
+@click.option("-n", "count", type=WholeNumber(0, 100_000), default=10, show_default=True, help="How many.")
 @click.option("--follow", "-f", is_flag=True, help="Then print new ones as they arrive, until Ctrl-C.")
 def tail(home: Path, as_json: bool, count: int, follow: bool) -> None:
     """Show the newest decisions, in the order in which Kafka received them."""
@@ -140,15 +158,24 @@ def _show_decision(record: Any, as_json: bool) -> None:
     if as_json:
         click.echo(record.value())
         return
-    reasons = ", ".join(reason.text for reason in found.reasons[:2])
-    click.echo(
+    click.echo(decision_line(found))
+
+
+def decision_line(found: Decision) -> str:
+    """A decision in one line: what decided it, and which rules and lists matched or what was missing, if any."""
+    parts = [
         f"{found.decided_at:%Y-%m-%dT%H:%M:%S.%f}Z  {found.transaction_id:<24} {found.decision:<8} "
         f"{found.status:<10} {'-' if found.score is None else format(found.score, '.4f'):<7} "
-        f"{found.model} {found.model_version}  {reasons}"
-    )
+        f"{found.model} {found.model_version}",
+        "; ".join(reason.text for reason in found.reasons),
+    ]
+    for names, said in ((found.rules, "matched"), (found.degraded_by, "missing")):
+        if names:
+            parts.append(f"[{said}: {', '.join(names)}]")
+    return "  ".join(part for part in parts if part)
 
 
-@click.group()
+@click.group(cls=FullHelpGroup)
 def dead_letters() -> None:
     """List refused records, correct them, send them again."""
 

@@ -1,4 +1,4 @@
-"""``tollgate drift``: the newest drift rows and retraining requests."""
+"""``tollgate drift``: what drifts, and the newest retraining requests."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 import click
 import msgspec
 from confluent_kafka import OFFSET_END, Consumer, Message, TopicPartition
-from rich.console import Console
-from rich.table import Table
 
-from services.cli.options import home_option, json_option
+from services.cli.drift_findings import DriftFinding, findings
+from services.cli.options import WholeNumber, home_option, json_option
+from services.cli.tables import console, table
 from streams.contracts.decoding import RecordDecoder
 from streams.contracts.drift import DriftRow, decode_drift
 from streams.contracts.invalid_event import InvalidEvent
@@ -26,6 +26,8 @@ from streams.runtime.settings import load_settings
 
 _DEADLINE_S = 10.0
 _REQUESTS = 5
+#: newest rows that findings are made from
+_ROWS = 5_000
 _STYLE = {"none": "", "warning": "yellow", "critical": "bold red"}
 _DECODERS: dict[str, RecordDecoder[Any]] = {DRIFT.name: decode_drift, RETRAINING.name: decode_retraining}
 
@@ -45,16 +47,16 @@ class TopicNotRead(Exception):
     "count",
     default=20,
     show_default=True,
-    type=click.IntRange(1, 10_000),
-    help="Rows to show.",
+    type=WholeNumber(1, 10_000),
+    help="Findings to show; with --json: rows.",
 )
 @click.option("--follow", is_flag=True, help="Then print new ones as they arrive, until Ctrl-C.")
 def drift(home: Path, as_json: bool, count: int, follow: bool) -> None:
-    """Show the newest drift rows and retraining requests."""
+    """Show what drifts, since when and how often, and the newest retraining requests. With --json: the newest rows as they are."""
     bootstrap = load_settings(home).kafka
     consumer = new_consumer(bootstrap, "tollgate-drift-reader")
     try:
-        rows = newest(consumer, DRIFT.name, count)
+        rows = newest(consumer, DRIFT.name, count if as_json else max(count, _ROWS))
         requests = newest(consumer, RETRAINING.name, min(count, _REQUESTS))
         if as_json and not follow:
             click.echo(
@@ -65,7 +67,7 @@ def drift(home: Path, as_json: bool, count: int, follow: bool) -> None:
             )
             return
         if not as_json:
-            _show(rows, requests)
+            _show(findings(rows)[:count], requests)
         if follow:
             for topic, record in _following(consumer):
                 click.echo(_json_line(topic, record) if as_json else _text_line(record))
@@ -118,24 +120,41 @@ def _readable(message: Message) -> list[Any]:
         return []
 
 
-def _show(rows: list[DriftRow], requests: list[RetrainingRequest]) -> None:
-    table = Table(
-        "window end (UTC)", "detector", "feature", "rows", "statistic", "p", "PSI", "severity", "model"
+def _show(found: list[DriftFinding], requests: list[RetrainingRequest]) -> None:
+    shown = table(
+        "severity",
+        "feature",
+        "detector",
+        "since (UTC)",
+        "last",
+        "rounds",
+        "statistic",
+        "p",
+        "PSI",
+        "rows",
+        "model",
     )
-    for row in rows:
-        table.add_row(
-            f"{row.window_end:%Y-%m-%d %H:%M:%S}", row.detector, row.feature, str(row.rows), f"{row.statistic:.3f}",
-            _number(row.p_value, ".1e"), _number(row.psi, ".3f"), row.severity, row.model_version,
+    for finding in found:
+        row = finding.newest
+        shown.add_row(
+            row.severity, row.feature, row.detector, f"{finding.since:%Y-%m-%d %H:%M:%S}", _last(finding), str(finding.rounds),
+            f"{row.statistic:.3f}", _number(row.p_value, ".1e"), _number(row.psi, ".3f"), str(row.rows), row.model_version,
             style=_STYLE[row.severity],
         )  # fmt: skip
-    console = Console()
-    console.print(
-        table
-        if rows
+    out = console()
+    out.print(
+        shown
+        if found
         else "no drift tests yet: they start once a model is live and has scored 500 transactions"
     )
     for request in requests:
-        console.print(_text_line(request), style="bold", highlight=False)
+        out.print(_text_line(request), style="bold", highlight=False)
+
+
+def _last(finding: DriftFinding) -> str:
+    """The end of the newest window; its date only if it is another day."""
+    same_day = finding.since.date() == finding.newest.window_end.date()
+    return format(finding.newest.window_end, "%H:%M:%S" if same_day else "%Y-%m-%d %H:%M:%S")
 
 
 def _number(value: float | None, form: str) -> str:

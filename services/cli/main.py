@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from services.cli.options import unknown_command
 from streams.contracts.card_numbers import mask_text
 
 DONE, CHECK_FAILED, BAD_INPUT, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
@@ -58,7 +59,7 @@ COMMANDS: dict[str, Entry] = {
         "decisions",
         {
             "reconcile": "Check in Kafka's topics that every transaction has exactly one outcome.",
-            "decisions": "Show decisions.",
+            "decisions": "Show the newest decisions, or one whole.",
             "dead-letters": "List refused records, correct them, send them again.",
         },
     ),
@@ -72,10 +73,10 @@ COMMANDS: dict[str, Entry] = {
         },
     ),
     **_entries("mapping", {"mapping": "Write a mapping for a file of your own, and check it."}),
-    **_entries("rules.commands", {"rules": "Check, test, publish and list rules and lists."}),
+    **_entries("rules.commands", {"rules": "Check, test, publish, list and export rules and lists."}),
     **_entries("keys", {"keys": "Rotate the keys that seal the HTTP edge's decisions."}),
     **_entries("skip", {"skip": "Set aside a record that stops its worker."}),
-    **_entries("drift", {"drift": "Show the newest drift rows and retraining requests."}),
+    **_entries("drift", {"drift": "Show what drifts, since when and how often, and retraining requests."}),
     **_entries(
         "features.commands",
         {
@@ -135,7 +136,7 @@ class LazyGroup(click.Group):
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            context.fail(f"no such command: {args[0]}")
+            context.fail(unknown_command(args[0], COMMANDS))
         return super().resolve_command(context, args)
 
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:

@@ -1,8 +1,9 @@
-"""Options that every command shares: ``--home`` and ``--json``."""
+"""What commands share: the options ``--home`` and ``--json``, and a group whose list of commands cuts no text."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +12,42 @@ import click
 from streams.runtime.settings import find_home
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Number(click.FloatRange):
+    """A number within bounds, called so in help and errors."""
+
+    name = "number"
+
+
+class WholeNumber(click.IntRange):
+    """A whole number within bounds, called so in help and errors."""
+
+    name = "whole number"
+
+
+def unknown_command(name: str, known: Iterable[str]) -> str:
+    """The error for a command that does not exist."""
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f"no such command: {name}" + (f"; did you mean {close[0]}?" if close else "")
+
+
+class FullHelpGroup(click.Group):
+    """A group that lists its commands with the whole first sentence of their help, over several lines where needed."""
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known = self.list_commands(context)
+        if args and args[0] not in known and not args[0].startswith("-"):
+            context.fail(unknown_command(args[0], known))
+        return super().resolve_command(context, args)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        commands = [(name, self.get_command(context, name)) for name in self.list_commands(context)]
+        rows = [(name, command.get_short_help_str(limit=1_000)) for name, command in commands if command]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 def _remember(context: click.Context, _parameter: click.Parameter, value: str | None) -> Path:

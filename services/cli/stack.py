@@ -17,7 +17,7 @@ import msgspec
 
 from infra import doctor as machine
 from infra import stack
-from services.cli.options import home_option, json_option
+from services.cli.options import Number, home_option, json_option
 from streams.runtime.settings import DEFAULT_PORT_BASE, Settings, load_settings
 
 DEFAULT_WAIT_S = 180.0
@@ -34,7 +34,7 @@ DEFAULT_WAIT_S = 180.0
 @click.option(
     "--wait",
     "wait_s",
-    type=click.FloatRange(min=1),
+    type=Number(min=1),
     default=DEFAULT_WAIT_S,
     show_default=True,
     metavar="S",
@@ -195,6 +195,9 @@ def _table(settings: Settings, report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+_DOCTOR_ORDER = ("wrong", "warning", "ok")
+
+
 @click.command()
 @home_option
 @json_option
@@ -208,6 +211,7 @@ def doctor(home: Path, as_json: bool, port_base: int | None) -> int:
     if as_json:
         click.echo(json.dumps({"healthy": machine.healthy(checks), "checks": [c.as_dict() for c in checks]}))
     else:
-        for check in checks:
+        # what is wrong comes first, in the order in which to fix it
+        for check in sorted(checks, key=lambda check: _DOCTOR_ORDER.index(check.verdict)):
             click.echo(check.line())
     return 0 if machine.healthy(checks) else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 import threading
@@ -27,7 +28,7 @@ from loadtest.traffic.simulator.switches import DRIFT_KINDS
 from loadtest.traffic.summary import complete, lines
 from loadtest.traffic.verdicts import lines as verdict_lines
 from services.cli.mapping import MAPPING_HELP
-from services.cli.options import home_option, json_option
+from services.cli.options import Number, WholeNumber, home_option, json_option
 from streams.mapping import ReplayFile, load_mapping
 from streams.mapping.tokens import load_or_create_key
 from streams.runtime.settings import Settings, load_settings
@@ -41,28 +42,28 @@ LIVE_CARDS = 100_000
 @json_option
 @click.option(
     "--rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     default=100.0,
     show_default=True,
     help="Transactions a second.",
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     default=10.0,
     show_default=True,
     help="Duration.",
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=WholeNumber(min=0),
     default=1,
     show_default=True,
     help="The same seed gives the same cards and habits.",
 )
 @click.option(
     "--cards",
-    type=click.IntRange(1, 10_000_000),
+    type=WholeNumber(1, 10_000_000),
     help=f"Number of simulated cards (default: {LIVE_CARDS:,}, with --scale {DEFAULT_CARDS:,}).",
 )
 @click.option(
@@ -97,26 +98,24 @@ LIVE_CARDS = 100_000
 )
 @click.option(
     "--labels-after",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     metavar="S",
     help="Without --scale: send labels S seconds after their transactions instead of days; --json counts them.",
 )
-@click.option(
-    "--fraud-rate", type=click.FloatRange(0, 0.5), default=0.008, show_default=True, help="Share of fraud."
-)
+@click.option("--fraud-rate", type=Number(0, 0.5), default=0.008, show_default=True, help="Share of fraud.")
 @click.option(
     "--id-prefix", default="", help="Letters at the start of every id (default: new ones for each run)."
 )
 @click.option(
     "--p99-below",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     metavar="MS",
     help="Exit code 1 also if p99 latency is MS or more.",
 )
 @click.option(
     "--wait",
     "wait_s",
-    type=click.FloatRange(min=1),
+    type=Number(min=1),
     default=30.0,
     show_default=True,
     help="Give up after so many seconds without a new decision.",
@@ -163,12 +162,12 @@ def simulate(
     metavar="X|max",
     help="Seconds of the file's time per real second.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Send only the first rows.")
+@click.option("--limit", type=WholeNumber(min=1), help="Send only the first rows.")
 @click.option("--all-labels", is_flag=True, help="At the end, also send the labels that were not due yet.")
 @click.option(
     "--wait",
     "wait_s",
-    type=click.FloatRange(min=1),
+    type=Number(min=1),
     default=30.0,
     show_default=True,
     help="Give up after so many seconds without a new decision.",
@@ -292,14 +291,24 @@ class _Line:
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
         self._shown = 0.0
+        #: lines of a narrow terminal that the last text filled, except the first
+        self._more = 0
 
     def show(self, text: str) -> None:
         now = time.monotonic()
         if now - self._shown < (0.2 if self._terminal else 5.0):
             return
         self._shown = now
-        click.echo(f"\r{text}\x1b[K" if self._terminal else text, err=True, nl=not self._terminal)
+        if not self._terminal:
+            click.echo(text, err=True)
+            return
+        click.echo(f"{self._back()}{text}", err=True, nl=False)
+        self._more = (len(text) - 1) // shutil.get_terminal_size().columns
 
     def end(self) -> None:
         if self._terminal and self._shown:
-            click.echo("\r\x1b[K", err=True, nl=False)
+            click.echo(self._back(), err=True, nl=False)
+
+    def _back(self) -> str:
+        """Goes to the start of the last text and deletes it."""
+        return (f"\x1b[{self._more}A" if self._more else "") + "\r\x1b[J"

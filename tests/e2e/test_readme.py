@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -20,12 +21,12 @@ EXAMPLES = dict(re.findall(r"```python\n# example: (\w+)\n(.*?)```", README, re.
 
 
 def run_example(name: str, settings: Settings) -> str:
-    code = EXAMPLES[name].replace("127.0.0.1:19000", settings.kafka)
-    code = code.replace("http://127.0.0.1:19003", settings.http).replace(
-        ".tollgate/feast", str(settings.feast_dir)
-    )
+    code = EXAMPLES[name].replace(".tollgate/feast", str(settings.feast_dir))
+    # as after `source .venv/bin/activate`, in a folder whose stack is the running one
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "TOLLGATE_HOME": settings.home}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, env=environment
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

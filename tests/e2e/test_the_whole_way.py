@@ -242,3 +242,22 @@ def test_served_features_are_recomputed_from_the_log_to_the_bit(running_stack: S
     assert result["compared"] >= 100
     assert result["unexplained"] == 0
     assert result["identical"] + sum(result["explained"].values()) == result["compared"]
+
+
+def test_one_decision_is_shown_whole(running_stack: Settings) -> None:
+    body = transaction(channel="atm")
+    answer = httpx.post(f"{running_stack.http}/v1/score", json=body, headers={"X-Deadline-Ms": str(WITHIN_MS)}, timeout=60).json()  # fmt: skip
+
+    def shown() -> dict[str, Any] | None:
+        found = run_json(running_stack, "decisions", "show", body["transaction_id"])
+        # the log has the features once the processor has read the payment
+        return found if found["features"] is not None else None
+
+    found: dict[str, Any] = until(shown, 30, "the decision with its features")
+    assert found["decision"]["transaction_id"] == body["transaction_id"]
+    assert [
+        found["decision"][name] for name in ("decision", "score", "reasons", "rules", "model_version")
+    ] == [answer[name] for name in ("decision", "score", "reasons", "rules", "model_version")]
+    assert found["features"]["amount"] == body["amount_minor"] and found["features"]["channel"] == 2
+    assert found["transaction"]["device_id"] == "d-e2e" and 0 < found["thresholds"]["review"] <= 1
+    assert [each["name"] for each in found["matched"]] == answer["rules"]

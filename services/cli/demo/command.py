@@ -25,7 +25,7 @@ from loadtest.traffic.summary import complete, lines
 from models.bundle.content import MODEL
 from services.cli.demo.view import View, truth
 from services.cli.models.first_model import SEED, simulated_history, start_with_model
-from services.cli.options import home_option
+from services.cli.options import Number, home_option
 from services.cli.stack import addresses
 from streams.runtime.settings import DEFAULT_PORT_BASE, Settings
 
@@ -40,14 +40,14 @@ START_WAIT_S = 240.0
 @home_option
 @click.option(
     "--seconds",
-    type=click.FloatRange(1, 86_400),
+    type=Number(1, 86_400),
     default=60.0,
     show_default=True,
     help="Duration of live traffic.",
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(1, 100_000),
+    type=Number(1, 100_000),
     default=500.0,
     show_default=True,
     help="Transactions a second.",

@@ -26,7 +26,8 @@ from features.transaction import epoch_ms
 from services.cli.exits import Unreachable
 from services.cli.features.archive_replay import replay_archive
 from services.cli.features.state_versions import drop_version, prepare
-from services.cli.options import home_option, json_option
+from services.cli.options import FullHelpGroup, WholeNumber, home_option, json_option
+from services.cli.words import duration
 from streams.audit.parity.sample import check_parity
 from streams.runtime.settings import Settings, load_settings
 
@@ -39,7 +40,7 @@ class NotFound(click.ClickException):
     exit_code = 1
 
 
-@click.group()
+@click.group(cls=FullHelpGroup)
 def features() -> None:
     """Show an entity's features, or the catalogue."""
 
@@ -153,7 +154,7 @@ def late(home: Path, as_json: bool) -> None:
     click.echo(f"{found['beyond_bound']:,} of them were late by more than {found['bound_s'] // 3600} h.")
     if found["late"]:
         click.echo(
-            f"Late by: median {by['p50']:g} s, 99th percentile {by['p99']:g} s, maximum {by['max']:g} s."
+            f"Late by: median {duration(by['p50'])}, 99th percentile {duration(by['p99'])}, maximum {duration(by['max'])}."
         )
         click.echo(
             f"Scored again as if no transaction had been late: {found['decisions_compared']:,} decisions on the cards concerned"
@@ -257,9 +258,7 @@ def _lines(profile: dict[str, Any]) -> list[str]:
 @click.command()
 @home_option
 @json_option
-@click.option(
-    "--sample", type=click.IntRange(min=1, max=100_000), default=1000, show_default=True, metavar="N"
-)
+@click.option("--sample", type=WholeNumber(min=1, max=100_000), default=1000, show_default=True, metavar="N")
 @click.option("--seed", type=int, metavar="K", help="Draw the same sample again.")
 def parity(home: Path, as_json: bool, sample: int, seed: int | None) -> int:
     """Recompute served features from the log and compare bits. Exit code 1 when a difference is unexplained."""

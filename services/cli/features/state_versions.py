@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 from features.store.partition_lease import LeaseLost
 from features.store.redis_client import StoreUnavailable
 from services.cli.exits import Unreachable
-from services.cli.options import home_option, json_option
+from services.cli.options import WholeNumber, home_option, json_option
 from streams.runtime.kafka.log_reader import LedgerUnreachable
 from streams.runtime.settings import load_settings
 
@@ -57,7 +57,7 @@ def prepare(home: Path, as_json: bool) -> None:
 @click.command("drop-version")
 @home_option
 @json_option
-@click.argument("version", type=click.IntRange(min=1))
+@click.argument("version", type=WholeNumber(min=1))
 def drop_version(home: Path, as_json: bool, version: int) -> None:
     """Delete the state of a version that is no longer in use."""
     from streams.state.drop_version import VersionInUse

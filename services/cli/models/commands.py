@@ -27,7 +27,7 @@ from models.training.training import Parameters
 from services.cli.mapping import MAPPING_HELP
 from services.cli.models.files import BadInput, pick_version, read_history, scorer_of, settings_of, verified
 from services.cli.models.first_model import has_model, simulated_history
-from services.cli.options import home_option, json_option
+from services.cli.options import FullHelpGroup, WholeNumber, home_option, json_option
 from services.rollout.requests import ask
 from services.trainer.bootstrap import train_first_model
 from services.trainer.learning import gather, learn, live_by_state
@@ -68,7 +68,7 @@ def train(home: Path, as_json: bool, history: Path | None, mapping: str | None, 
     _print(found, as_json, f"{MODEL} {version}: {found['state']}")
 
 
-@click.group()
+@click.group(cls=FullHelpGroup)
 def models() -> None:
     """List, compare, approve, reject, promote and roll back models."""
 
@@ -175,7 +175,7 @@ _request_command("rollback", "Make the previous version, or VERSION, live again.
 )
 @click.option(
     "--delay-days",
-    type=click.IntRange(0, 365),
+    type=WholeNumber(0, 365),
     default=7,
     show_default=True,
     help="Days from a transaction to its label.",

@@ -1,0 +1,236 @@
+"""Finds one decision whole: what was decided, and the payment and features that it was decided on, as they were served.
+
+The decision comes from the ledger index, else from the newest records of `decisions` (the index is written seconds later), else from
+the archive. Payment and features come from the log of `features`, else from the archive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from confluent_kafka import TopicPartition
+
+from features.catalogue import CATALOGUE_HASH, NAMES
+from features.feast_repo.archived import COLUMNS
+from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
+from features.identity import identity_of
+from features.store.redis_client import RespClient
+from features.transaction import Transaction, epoch_ms
+from features.vector_layouts import Layout
+from streams.archive.tables import DECISION_SCHEMA
+from streams.contracts.decision import decode_decision
+from streams.contracts.invalid_event import InvalidEvent
+from streams.log.decision_index import decode_page, entries_in, lookups, page_key, parse_entry, row_of
+from streams.log.feature_batch import FeatureBatch, FeatureBatchError, decode_batch
+from streams.log.other_catalogues import stored_in
+from streams.log.topics import DECISIONS, FEATURES
+from streams.runtime.kafka.log_reader import end_of, log_reader, read_span, whole_log
+from streams.runtime.settings import Settings
+
+#: newest records of each partition of `decisions` that are looked through
+NEWEST = 5_000
+#: records of `features` that are looked through; the archive is asked in place of more
+MOST_BATCHES = 20_000
+#: clocks of broker and replica may differ by so much
+CLOCKS_APART_MS = 5_000
+_KAFKA_WITHIN_S = 10.0
+_STORE_WITHIN_S = 5.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """A payment's fields and its features by name, None: unknown. ``source``: where they were found."""
+
+    transaction: dict[str, Any]
+    features: dict[str, float | None]
+    source: Literal["log", "archive"]
+
+
+@dataclass(frozen=True)
+class DecidedPayment:
+    """``decision``: the public JSON; from the archive, only the fields that it keeps. ``served``: None where nothing was found."""
+
+    decision: dict[str, Any]
+    source: Literal["index", "log", "archive"]
+    served: Served | None
+
+
+def find_decision(
+    settings: Settings, tenant: str, transaction_id: str, now_s: float
+) -> DecidedPayment | None:
+    """The decision of a tenant's transaction; None if nothing is known of it.
+
+    Raises:
+        StoreUnavailable, LedgerUnreachable: Redis or Kafka does not answer. PageError: what the index holds does not decode.
+    """
+    client = RespClient(settings.redis_address, _STORE_WITHIN_S)
+    try:
+        found = _indexed(client, identity_of(tenant, transaction_id), now_s)
+        found = found or _newest(settings, tenant, transaction_id)
+        if found is None:
+            archived = _row(settings.archive_dir, DECISIONS.name, DECISION_SCHEMA, tenant, transaction_id)
+            if archived is None:
+                return None
+            decision = _archived_decision(archived)
+            return DecidedPayment(decision, "archive", _archived(settings, decision))
+        decision, partition, source = found
+        served = _logged(settings, client, decision, partition) or _archived(settings, decision)
+        return DecidedPayment(decision, source, served)
+    finally:
+        client.close()
+
+
+_Found = tuple[dict[str, Any], int, Literal["index", "log"]]
+
+
+def _indexed(client: RespClient, identity: str, now_s: float) -> _Found | None:
+    entry = entries_in(client.call([lookups([identity], now_s)]), now_s)[0]
+    if entry is None:
+        return None
+    place = parse_entry(entry)
+    (stored,) = client.call([("GET", page_key(place.page))])
+    if stored is None:
+        return None
+    indexed = row_of(decode_page(stored), place)
+    return (
+        msgspec.json.decode(indexed.decision, type=dict[str, Any]),
+        int(place.page.partition(":")[0]),
+        "index",
+    )
+
+
+def _newest(settings: Settings, tenant: str, transaction_id: str) -> _Found | None:
+    first, end = whole_log(settings.kafka, [DECISIONS.name])
+    name = DECISIONS.name
+    start = {name: {p: max(first[name][p], last - NEWEST) for p, last in end[name].items()}}
+    id_bytes, found = msgspec.json.encode(transaction_id), []
+
+    def look(records: list[Any]) -> None:
+        for record in records:
+            if id_bytes in (record.value() or b""):
+                try:
+                    decision = decode_decision(record.value())
+                except InvalidEvent:
+                    # `tail` and the archive say so
+                    continue
+                if (decision.tenant, decision.transaction_id) == (tenant, transaction_id):
+                    found.append((msgspec.to_builtins(decision), int(record.partition())))
+
+    read_span(settings.kafka, start, end, look)
+    return (*found[-1], "log") if found else None
+
+
+def _logged(
+    settings: Settings, client: RespClient, decision: dict[str, Any], partition: int
+) -> Served | None:
+    """Payment and features from the log, which holds them between the payment's receipt and its decision."""
+    received_ms, decided_ms = (epoch_ms(datetime.fromisoformat(decision[name])) for name in ("received_at", "decided_at"))  # fmt: skip
+    end = end_of(settings.kafka, [FEATURES.name])[FEATURES.name].get(partition)
+    if end is None:
+        return None
+    times_ms = received_ms - CLOCKS_APART_MS, decided_ms + CLOCKS_APART_MS
+    begin, stop = _offsets_at(settings.kafka, partition, times_ms, end)
+    if stop - begin > MOST_BATCHES:
+        return None
+    found: list[Served] = []
+
+    def look(records: list[Any]) -> None:
+        for record in records:
+            try:
+                batch = decode_batch(record.value(), partition)
+            except FeatureBatchError:
+                continue
+            found.extend(_served(batch, client, decision["tenant"], decision["transaction_id"]))
+
+    read_span(settings.kafka, {FEATURES.name: {partition: begin}}, {FEATURES.name: {partition: stop}}, look)
+    return found[0] if found else None
+
+
+def _offsets_at(bootstrap: str, partition: int, times_ms: tuple[int, int], end: int) -> tuple[int, int]:
+    """The first offsets of `features` at or after two times; ``end`` if there is none yet."""
+    consumer = log_reader(bootstrap)
+    try:
+        out = []
+        for time_ms in times_ms:
+            asked = [TopicPartition(FEATURES.name, partition, time_ms)]
+            (found,) = consumer.offsets_for_times(asked, timeout=_KAFKA_WITHIN_S)
+            out.append(found.offset if 0 <= found.offset <= end else end)
+        return out[0], out[1]
+    finally:
+        consumer.close()
+
+
+def _served(batch: FeatureBatch, client: RespClient, tenant: str, transaction_id: str) -> Iterator[Served]:
+    named = zip(batch.columns.tenant, batch.columns.transaction_id, strict=True)
+    for row in [row for row, name in enumerate(named) if name == (tenant, transaction_id)]:
+        (record,) = batch.take([row]).records()
+        own = batch.catalogue == CATALOGUE_HASH
+        layout: Layout | None = None if own else stored_in(client)(batch.catalogue)
+        names = NAMES if own else layout.names if layout is not None else ()
+        values = np.frombuffer(record.vector, "<f4").tolist()
+        yield Served(
+            _fields(msgspec.to_builtins(record.transaction)),
+            {name: None if value != value else value for name, value in zip(names, values, strict=False)}, "log",
+        )  # fmt: skip
+
+
+def _archived(settings: Settings, decision: dict[str, Any]) -> Served | None:
+    day = str(decision["event_time"])[:10]
+    row = _row(
+        settings.archive_dir,
+        FEATURES.name,
+        FEATURE_SCHEMA,
+        decision["tenant"],
+        decision["transaction_id"],
+        f"date={day}",
+    )
+    if row is None:
+        return None
+    other_names = {"channel": "channel_name", "mcc": "mcc_code", "event_time": "event_timestamp"}
+    fields = {name: row[other_names.get(name, name)] for name in Transaction.__struct_fields__}
+    fields["event_time"] = fields["event_time"].isoformat()
+    values = {name: row[column] for name, column in COLUMNS.items()}
+    known = {name: None if value is None or value != value else value for name, value in values.items()}
+    return Served(_fields(fields), known, "archive")
+
+
+def _archived_decision(row: dict[str, Any]) -> dict[str, Any]:
+    out = {
+        name: row[name]
+        for name in DECISION_SCHEMA.names
+        if name not in ("partition", "offset", "event_timestamp")
+    }
+    reasons = msgspec.json.decode(row["reasons"] or "[]")
+    times = {"event_time": row["event_timestamp"].isoformat(), "decided_at": row["decided_at"].isoformat()}
+    return out | {"reasons": reasons} | times
+
+
+def _row(
+    archive: Path, topic: str, schema: pa.Schema, tenant: str, transaction_id: str, day: str = "date=*"
+) -> dict[str, Any] | None:
+    """The archived row of a transaction, newest day first."""
+    for folder in sorted((archive / topic).glob(day), reverse=True):
+        files = [str(path) for path in sorted(folder.glob("*.parquet"))]
+        if not files:
+            continue
+        table = ds.dataset(files, schema=schema, format="parquet").to_table(
+            filter=(pc.field("transaction_id") == transaction_id) & (pc.field("tenant") == tenant)
+        )
+        if table.num_rows:
+            row: dict[str, Any] = table.slice(0, 1).to_pylist()[0]
+            return row
+    return None
+
+
+def _fields(transaction: dict[str, Any]) -> dict[str, Any]:
+    """The fields that are set."""
+    return {name: value for name, value in transaction.items() if value is not None}
