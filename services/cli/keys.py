@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from services.cli.options import home_option, json_option
+from services.cli.options import FullHelpGroup, home_option, json_option
 from streams.log.seal import FixedKeys
 from streams.runtime.edge_keys import read_keys
 from streams.runtime.edge_keys import retire as retire_keys
@@ -15,7 +15,7 @@ from streams.runtime.edge_keys import rotate as rotate_keys
 from streams.runtime.settings import load_settings
 
 
-@click.group()
+@click.group(cls=FullHelpGroup)
 def keys() -> None:
     """The keys that seal the HTTP edge's decisions on their way through Kafka."""
 

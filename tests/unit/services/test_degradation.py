@@ -348,7 +348,9 @@ def test_in_the_stream_approved_ones_need_no_reasons(tmp_path: Path, scorer: Fai
     finally:
         scorer.policy = POLICY
     assert (approved["decision"], approved["status"], approved["degraded_by"]) == ("approve", "scored", [])
-    assert (declined["decision"], declined["status"]) == ("decline", "degraded")
+    # a rule declined it, and the score alone would not have: so does this one not
+    assert (declined["decision"], declined["status"]) == ("decline", "scored")
+    assert [reason["code"] for reason in declined["reasons"]] == ["RULE_LARGE"]
 
 
 class SlowStore(FakeStore):
