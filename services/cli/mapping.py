@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from services.cli.options import home_option, json_option
+from services.cli.options import FullHelpGroup, WholeNumber, home_option, json_option
 from streams.mapping import BUILTIN, ReplayFile, load_mapping
 from streams.mapping.definition import FileRule
 from streams.mapping.suggestion import suggest as suggest_mapping
@@ -21,7 +21,7 @@ MAPPING_HELP = f"{', '.join(BUILTIN)}, or a TOML file."
 _SHOWN = 5
 
 
-@click.group()
+@click.group(cls=FullHelpGroup)
 def mapping() -> None:
     """Write a mapping for a file of your own, and check it."""
 
@@ -50,7 +50,7 @@ def suggest(file: Path, separator: str | None, encoding: str | None, out: Path |
 @mapping.command()
 @FILE
 @click.option("--mapping", "name", required=True, metavar="M", help=MAPPING_HELP)
-@click.option("--limit", type=click.IntRange(min=1), help="Read only the first rows.")
+@click.option("--limit", type=WholeNumber(min=1), help="Read only the first rows.")
 @home_option
 @json_option
 def check(file: Path, name: str, limit: int | None, home: Path, as_json: bool) -> None:

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from infra.stack.standing import positions
-from services.cli.options import home_option, json_option
+from services.cli.options import WholeNumber, home_option, json_option
 from streams.log import topics
 from streams.runtime.kafka.log_reader import whole_log
 from streams.runtime.settings import Settings, load_settings
@@ -32,8 +32,8 @@ class SkipRefused(Exception):
 
 @click.command()
 @click.argument("topic", type=click.Choice([topic.name for topic in TOPICS]))
-@click.argument("partition", type=click.IntRange(min=0))
-@click.argument("offset", type=click.IntRange(min=0))
+@click.argument("partition", type=WholeNumber(min=0))
+@click.argument("offset", type=WholeNumber(min=0))
 @click.option("--why", required=True, help="Why the record is skipped; stands in its dead letter.")
 @click.option("--by", default=getpass.getuser, help="Who skips it.  [default: you]")
 @home_option
