@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterable, Iterator
 
 from models.policy.field_values import fault, quoted
@@ -11,6 +10,7 @@ from models.policy.policy import Policy
 from models.policy.policy_file import PolicyFile, Thresholds
 from models.policy.problems import bounded, error_of
 from models.policy.rules.checking import rule_errors
+from models.policy.rules.rule import check_number
 from models.policy.thresholds import ExpectedLoss, ScoreDecision
 
 #: returns the first card number in a text, or None
@@ -26,18 +26,21 @@ def problems(file: PolicyFile, find_card_number: FindCardNumber) -> list[str]:
     for rule in file.rules:
         out += rule_errors(rule)
         out += _tenant_errors(f"rule {rule.name}", rule.tenants)
-    for found in file.lists:
-        out += _list_errors(found)
+    in_lists = [error for found in file.lists for error in _list_errors(found)]
+    out += in_lists
     if file.thresholds is not None:
         out += _threshold_errors(file.thresholds)
     if file.expected_loss is not None:
         out += _loss_errors(file.expected_loss)
-    # limits on the number of rules and entries, and names that occur twice
     blank = Policy(version="0", review=0.5, decline=0.5)
-    for whole in (lambda: file.applied_to(blank, "0"), lambda: activate(file.lists)):
-        error = error_of(whole)
-        out += [error] if error else []
-    # checks of single parts and of the whole may report the same error
+    # names that occur twice, and limits on the number of rules and entries
+    whole: list[Callable[[], object]] = [
+        lambda: file.applied_to(blank, "0"),
+        lambda: check_number(file.rules),
+    ]
+    if not in_lists:
+        whole.append(lambda: activate(file.lists))
+    out += [error for check in whole if (error := error_of(check))]
     return list(dict.fromkeys(out))
 
 
@@ -77,18 +80,9 @@ def _list_errors(found: PolicyList) -> list[str]:
 
 
 def _value_error(place: str, field: str, value: str) -> str | None:
-    if field != "ip":
-        why = fault(field, value)
-        return f"{place}: {quoted(value)} never matches: {why}" if why else None
-    try:
-        network = ipaddress.ip_network(value)
-    except ValueError:
-        # said by ``add_entry``
-        return None
-    mapped = getattr(network.network_address, "ipv4_mapped", None)
-    if mapped is None or network.prefixlen < 96:
-        return None
-    return f"{place}: {quoted(value)} never matches: such an address is read as IPv4; write {mapped}/{network.prefixlen - 96}"
+    """What is wrong with a list's value; ranges and addresses are checked by ``add_entry``."""
+    why = fault(field, value) if field != "ip" else None
+    return f"{place}: {quoted(value)} is not what a transaction carries: {why}" if why else None
 
 
 def _threshold_errors(given: Thresholds) -> Iterator[str]:

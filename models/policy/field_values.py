@@ -6,16 +6,14 @@ Rules, lists, thresholds and costs are checked with it before they are published
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import re
-import unicodedata
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from features.identifiers import MAX_LENGTH, canonical_id, canonical_ip
 from features.iso_codes import COUNTRIES, COUNTRY_NICKNAMES, CURRENCIES, TWO_LETTERS
 from features.transaction import CHANNELS
 
-_MAX_IDENTIFIER = 64
 _CHANNEL_WORDS = {
     "web": "ecom", "online": "ecom", "internet": "ecom", "ecommerce": "ecom", "e-commerce": "ecom", "app": "ecom", "cnp": "ecom",
     "store": "pos", "terminal": "pos", "card-present": "pos", "chip": "pos", "cash": "atm", "withdrawal": "atm", "wire": "transfer",
@@ -95,7 +93,7 @@ def pattern_fault(field: str, core: str, begins: bool, ends: bool) -> Fault | No
     trimmed = core.lstrip() if begins else core.rstrip() if ends else core
     if trimmed != core:
         return Fault("an identifier does not begin or end with a blank", trimmed)
-    return _identifier_fault(f"x{core}"[:_MAX_IDENTIFIER] if core[-1:] != " " else core.strip() or "x")
+    return _identifier_fault(f"x{core.strip()}"[:MAX_LENGTH])
 
 
 def matches(core: str, begins: bool, ends: bool, text: str) -> bool:
@@ -124,26 +122,22 @@ def _nearest(field: str, text: str) -> str | None:
 
 
 def _address_fault(text: str) -> Fault | None:
-    bare = text.strip()
-    if "/" in bare:
+    if "/" in text:
         return Fault("an ip is one address: put a range on a list of ip, or write ip LIKE '203.0.113.%'")
     try:
-        address = ipaddress.ip_address(bare)
-    except ValueError:
-        return Fault("it is no address")
-    mapped = getattr(address, "ipv4_mapped", None)
-    canonical = str(mapped or address)
+        canonical = canonical_ip(text)
+    except ValueError as error:
+        return Fault(f"it {error}")
     return None if canonical == text else Fault(_KINDS["ip"], canonical)
 
 
 def _identifier_fault(text: str) -> Fault | None:
-    bare = unicodedata.normalize("NFC", text).strip()
-    if not bare:
-        return Fault("an identifier has at least one character other than a blank")
-    if len(bare) > _MAX_IDENTIFIER:
-        return Fault(f"an identifier has at most {_MAX_IDENTIFIER} characters")
-    if not bare.isprintable():
-        return Fault("an identifier has printable characters only")
-    if text != text.strip():
-        return Fault("an identifier does not begin or end with a blank", bare)
-    return None if bare == text else Fault("an identifier is written in composed form (Unicode NFC)", bare)
+    try:
+        canonical = canonical_id(text)
+    except ValueError as error:
+        return Fault(f"it {error}")
+    if canonical == text:
+        return None
+    if text != text.strip(" "):
+        return Fault("an identifier does not begin or end with a blank", canonical)
+    return Fault("an identifier is written in composed form (Unicode NFC)", canonical)

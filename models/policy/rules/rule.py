@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,6 +50,12 @@ def code_of(rule: Rule) -> int:
     return _CODES[rule.action]
 
 
+def check_number(rules: Sequence[Rule]) -> None:
+    """Raises: PolicyError: there are too many rules."""
+    if len(rules) > MAX_RULES:
+        raise PolicyError(f"{len(rules)} rules are more than {MAX_RULES}: put values on lists")
+
+
 def activate_rules(rules: Iterable[Rule]) -> list[ActiveRule]:
     """Rules in executable form; terms used by several rules are shared.
 
@@ -57,8 +63,7 @@ def activate_rules(rules: Iterable[Rule]) -> list[ActiveRule]:
         PolicyError: too many rules, or one with an invalid condition.
     """
     rules = list(rules)
-    if len(rules) > MAX_RULES:
-        raise PolicyError(f"{len(rules)} rules are more than {MAX_RULES}: put values on lists")
+    check_number(rules)
     meaning = Meaning()
     out = []
     for rule in rules:

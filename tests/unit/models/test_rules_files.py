@@ -102,7 +102,7 @@ def test_lists_of_any_spreadsheet(csv: str) -> None:
         ("value,expires\nc-1,tomorrow\n", r"line 2: .*`expires`: write a time with its zone"),
         ("value,reason\nc-1,a,b\n", "line 2 has 3 values for 2 columns"),
         ('value\n"c-1\n', "line 2 is not CSV"),
-        ("value\nc-1 \n", "'c-1 ' never matches: .*did you mean 'c-1'"),
+        ("value\nc-1 \n", "'c-1 ' is not what a transaction carries: .*did you mean 'c-1'"),
         ("value,expires\n,2099-01-01T00:00:00Z\n", "line 2: missing required field `value`"),
     ],
 )  # fmt: skip
@@ -114,9 +114,9 @@ def test_lists_in_csv_that_are_wrong_name_the_line(csv: str, says: str) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("card_id", "c-1 ", "did you mean 'c-1'"), ("device_id", "\td-1", "printable|blank"), ("merchant_id", "  ", "other than a blank"),
+        ("card_id", "c-1 ", "did you mean 'c-1'"), ("device_id", "\td-1", "unprintable"), ("merchant_id", "  ", "is blank"),
         ("ip", "203.0.113.7 ", "a range such as"), ("ip", "999.1.1.1", "a range such as"), ("ip", "203.0.113.9/24", "host bits"),
-        ("ip", "::ffff:203.0.113.0/120", "read as IPv4; write 203.0.113.0/24"), ("customer_id", "e\u0301ve", "did you mean '\u00e9ve'"),
+        ("customer_id", "e\u0301ve", "did you mean '\u00e9ve'"),
     ],
 )  # fmt: skip
 def test_list_values_that_no_payment_has(field: str, value: str, says: str) -> None:
