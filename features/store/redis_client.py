@@ -230,4 +230,7 @@ class RespClient:
         else:
             connection = socket.create_connection((self._address.host, self._address.port), self._timeout_s)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            context = self._address.tls_context()
+            if context is not None:
+                connection = context.wrap_socket(connection, server_hostname=self._address.host)
         return connection

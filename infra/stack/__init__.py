@@ -3,6 +3,7 @@
 from infra.stack import start, stop, settings_for, processes
 """
 
+from infra.stack.elsewhere import refuse_edited, with_parts
 from infra.stack.errors import StackError, StackUsageError
 from infra.stack.lifecycle import check_room, existing, is_running, start, stop
 from infra.stack.ports import free_port_base, settings_for
@@ -17,9 +18,11 @@ __all__ = [
     "free_port_base",
     "is_running",
     "processes",
+    "refuse_edited",
     "report",
     "settings_for",
     "start",
     "stop",
     "turn_to_start",
+    "with_parts",
 ]

@@ -17,11 +17,9 @@ from pathlib import Path
 
 import msgspec
 import psutil
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
 from infra.disk import START_FREE_MB, shortages, written_to
-from infra.stack import kafka, monitoring, redis
+from infra.stack import elsewhere, kafka, monitoring, redis
 from infra.stack.errors import NotReady, StackError, StackUsageError
 from infra.stack.ports import answers, busy, port_of
 from infra.stack.private import private_files, private_folder
@@ -128,7 +126,11 @@ def stop(settings: Settings, *, purge: bool = False, progress: Progress = silent
 
 def choose_form(settings: Settings, tools: Tools, progress: Progress = silent) -> Settings:
     """The settings with ``embedded`` set if Kafka cannot run here, and with the places of temporary files and of Redis' socket."""
-    embedded = settings.embedded or not tools.real_kafka
+    if settings.embedded and settings.elsewhere.kafka:
+        raise StackUsageError(
+            "--embedded is a Kafka of the stack's own, and settings.toml names another: choose one"
+        )
+    embedded = settings.embedded or not (tools.real_kafka or settings.elsewhere.kafka)
     if embedded:
         missing = f"Java {MIN_JAVA} is missing" if tools.java is None else "Kafka's jars are missing"
         why = "" if settings.embedded else f" ({missing}: `tollgate doctor` says how to fix it)"
@@ -139,7 +141,8 @@ def choose_form(settings: Settings, tools: Tools, progress: Progress = silent) -
     settings = msgspec.structs.replace(
         settings, embedded=embedded, temp=settings.temp or tempfile.gettempdir()
     )
-    return msgspec.structs.replace(settings, redis_socket=str(settings.socket_dir / "redis.sock"))
+    socket = "" if settings.elsewhere.redis else str(settings.socket_dir / "redis.sock")
+    return msgspec.structs.replace(settings, redis_socket=socket)
 
 
 def existing(home: Path) -> Settings | None:
@@ -189,7 +192,8 @@ def _prepare(settings: Settings, tools: Tools, chosen: Sequence[Program], progre
     for path in settings.run_dir.glob("*.pid"):
         path.unlink()
     settings = redis.with_password(settings)
-    redis.prepare(settings)
+    if settings.elsewhere.redis is None:
+        redis.prepare(settings)
     monitoring.prepare(settings)
     if not settings.embedded and any(program.name == "kafka" for program in chosen):
         progress("preparing Kafka's data folder")
@@ -237,10 +241,13 @@ def _start_foundation(
         settings = _learn_address(settings, until)
     if "redis" in names:
         _wait_for("redis", port_of(settings.redis), settings, supervisor, until)
+    if settings.elsewhere.redis is not None:
+        elsewhere.wait_for_redis(settings, until)
     if "kafka" in names:
         _wait_for("kafka", port_of(settings.kafka), settings, supervisor, until)
-        _wait_for_broker(settings, until)
-        ensure_topics(settings.kafka, settings.partitions)
+    if "kafka" in names or settings.elsewhere.kafka is not None:
+        elsewhere.wait_for_broker(settings, until)
+        ensure_topics(settings.kafka, settings.partitions, elsewhere.copies(settings))
         progress("Kafka and Redis answer, topics exist" if "redis" in names else "Kafka answers")
     return settings
 
@@ -263,18 +270,6 @@ def _wait_for(name: str, port: int, settings: Settings, supervisor: Supervisor, 
             log = settings.log_dir / f"{name}.log"
             raise StackError(f"{name} did not start: {out_tail(log)} (full log: {log})")
         time.sleep(0.1)
-
-
-def _wait_for_broker(settings: Settings, until: float) -> None:
-    admin = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0})
-    while True:
-        try:
-            admin.list_topics(timeout=1.0)
-        except KafkaException as error:
-            if time.monotonic() > until:
-                raise StackError(f"Kafka at {settings.kafka} does not answer: {error}") from error
-        else:
-            return
 
 
 def _until_ready(
@@ -312,10 +307,9 @@ def has_begun(name: str, state: str, settings: Settings) -> bool:
 
 def _until_settled(settings: Settings, supervisor: Supervisor, until: float, progress: Progress) -> None:
     """Wait until MLflow, trainer and drift accept connections; ``tollgate status`` shows those that do not by then."""
-    ports = {
-        "mlflow": port_of(settings.mlflow),
-        **{n: settings.metrics_port(n) for n in ("trainer-0", "drift-0")},
-    }
+    ports = {n: settings.metrics_port(n) for n in ("trainer-0", "drift-0")}
+    if settings.elsewhere.mlflow is None:
+        ports["mlflow"] = port_of(settings.mlflow)
     waiting = [name for name in ports if name in supervisor.states()]
     progress(f"the stack is ready; waiting for {', '.join(waiting)} to start")
     while waiting and time.monotonic() < until:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Container
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
 from features.store.memory import Memory, memory_of
 from features.store.redis_client import RespClient, StoreUnavailable
 from infra.disk import MIN_FREE_MB, shortages, written_to
 from infra.stack.problem import Problem
 from infra.stack.standing import standing
+from streams.runtime.kafka.clients import new_admin
+from streams.runtime.parts import PartError
 from streams.runtime.settings import Settings
 
 ANSWER_WITHIN_S = 3.0
@@ -28,29 +29,30 @@ def problems(settings: Settings, running: Container[str]) -> list[Problem]:
         Problem(f"{text}: Kafka and Redis wait for free space, then the stack recovers by itself", False)
         for text in shortages(written_to(settings.root), MIN_FREE_MB)
     ]
-    kafka = _of_kafka(settings) if "kafka" in running else []
-    needed = [*full, *kafka, *(_of_redis(settings) if "redis" in running else [])]
+    has_kafka = settings.elsewhere.kafka is not None or "kafka" in running
+    kafka = _of_kafka(settings) if has_kafka else []
+    redis = _of_redis(settings) if settings.elsewhere.redis or "redis" in running else []
+    needed = [*full, *kafka, *redis]
     # where Kafka or Redis is the problem, everything stands
-    return needed if needed or "kafka" not in running else standing(settings)
+    return needed if needed or not has_kafka else standing(settings)
 
 
 def _of_kafka(settings: Settings) -> list[Problem]:
-    admin = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0})
+    where = "" if settings.elsewhere.kafka else f"; its log is {settings.log_dir / 'kafka.log'}"
     try:
-        admin.list_topics(timeout=ANSWER_WITHIN_S)
-    except KafkaException as error:
-        return [
-            Problem(
-                f"Kafka at {settings.kafka} does not answer ({error.args[0].str()}): all processes wait for it; "
-                f"its log is {settings.log_dir / 'kafka.log'}",
-                True,
-            )
-        ]
+        new_admin(settings.kafka).list_topics(timeout=ANSWER_WITHIN_S)
+    except (KafkaException, PartError) as error:
+        said = error.args[0].str() if isinstance(error, KafkaException) else error
+        text = f"Kafka at {settings.kafka} does not answer ({said}): all processes wait for it{where}"
+        return [Problem(text, True)]
     return []
 
 
 def _of_redis(settings: Settings) -> list[Problem]:
-    client = RespClient(settings.redis_address, timeout_s=ANSWER_WITHIN_S)
+    try:
+        client = RespClient(settings.redis_address, timeout_s=ANSWER_WITHIN_S)
+    except PartError as error:
+        return [Problem(f"Redis cannot be reached: {error}", True)]
     try:
         info = client.call([("INFO", "persistence")])[0]
         memory = memory_of(client)

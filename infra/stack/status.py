@@ -18,7 +18,7 @@ from infra.stack.problems import problems
 from infra.stack.supervisor import Supervisor, restarts
 from streams.runtime.settings import Settings
 
-#: without one of these no transaction is decided
+#: without one of these no transaction is decided; Kafka and Redis are not among the processes if they run elsewhere
 NEEDED = ("kafka", "redis", "processor-0", "labels-0", "scoring", "rollout-0")
 #: exit when their work is done
 ONCE = ("feast-apply", "broker-warm-up")
@@ -67,12 +67,21 @@ def state(settings: Settings, listed: list[dict[str, Any]], found: Sequence[Prob
     states = {process["name"]: process["state"] for process in listed}
     if not states or all(value in ("stopped", "exited") for value in states.values()):
         return "down"
-    if any(states.get(name) != "running" for name in NEEDED) or any(problem.stops for problem in found):
+    if any(states.get(name) != "running" for name in needed(settings)) or any(
+        problem.stops for problem in found
+    ):
         return "starting"
     if not answering(settings):
         return "starting"
     # processes beside the hot path may still be starting: no decision waits for them
     return "ready" if set(states.values()) <= {"running", "starting"} and not found else "degraded"
+
+
+def needed(settings: Settings) -> tuple[str, ...]:
+    """The processes of this stack without which no transaction is decided."""
+    here = settings.elsewhere
+    away = {name for name, part in (("kafka", here.kafka), ("redis", here.redis)) if part is not None}
+    return tuple(name for name in NEEDED if name not in away)
 
 
 def answering(settings: Settings) -> bool:

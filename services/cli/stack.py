@@ -123,9 +123,11 @@ def _settings(home: Path, port_base: int | None, embedded: bool) -> Settings:
                 f"a stack already runs in {home} on ports from {known.port_base}: `tollgate down` first, or use another --home"
             )
         return known
+    if known is not None:
+        stack.refuse_edited(known)
     if port_base is None:
         port_base = known.port_base if known else DEFAULT_PORT_BASE
-    settings = stack.settings_for(home, port_base, embedded=embedded)
+    settings = stack.with_parts(stack.settings_for(home, port_base, embedded=embedded))
     if known is None:
         return settings
     # keep what a person edited in the file, and the partition count of existing topics
@@ -146,13 +148,18 @@ def addresses(settings: Settings) -> str:
     rows = (
         ("Kafka", settings.kafka + ("  (mock broker: nothing is durable)" if settings.embedded else "")),
         ("HTTP edge", f"{settings.http}/docs"),
-        ("Redis", f"{settings.redis_shown}  (password: {settings.keys_dir / 'redis.password'})"),
+        ("Redis", settings.redis_shown + _password(settings)),
         ("Prometheus", settings.prometheus),
         ("Alertmanager", settings.alertmanager),
         ("MLflow", settings.mlflow),
         ("On-call", f"{settings.oncall}/pages"),
     )
     return "\n".join(f"{name:<13} {address}" for name, address in rows)
+
+
+def _password(settings: Settings) -> str:
+    """Where the password of the stack's own Redis is."""
+    return "" if settings.elsewhere.redis else f"  (password: {settings.keys_dir / 'redis.password'})"
 
 
 @click.command()

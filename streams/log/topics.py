@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
 from features.catalogue import LATE_BOUND_S, LONGEST_LOOK_BACK_S
 from features.transaction import MAX_AHEAD_MS
+from streams.runtime.kafka.clients import new_admin
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -69,13 +70,26 @@ class TopicError(Exception):
     """A topic could not be created, or exists with a partition count other than the stack's."""
 
 
-def ensure_topics(bootstrap: str, partitions: int, *, timeout_s: float = 30.0) -> None:
-    """Create missing topics and check the partition counts of the others.
+@dataclass(frozen=True)
+class Copies:
+    """How many brokers hold a record, and how many must have it before it is acknowledged."""
+
+    replication_factor: int = 1
+    min_in_sync: int = 1
+
+
+ONE_BROKER = Copies()
+
+
+def ensure_topics(
+    bootstrap: str, partitions: int, copies: Copies = ONE_BROKER, *, timeout_s: float = 30.0
+) -> None:
+    """Create missing topics, with so many copies, and check the partition counts of the others.
 
     Raises:
         TopicError: the broker refused, or a topic has a different partition count.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = new_admin(bootstrap)
     existing = admin.list_topics(timeout=timeout_s).topics
     wanted = {topic.name: topic for topic in ALL}
     for name, topic in wanted.items():
@@ -85,7 +99,7 @@ def ensure_topics(bootstrap: str, partitions: int, *, timeout_s: float = 30.0) -
                 f"topic {name} has {len(existing[name].partitions)} partitions and this stack wants {count}: "
                 "cards would move to other writers; use another home or drain and recreate it"
             )
-    absent = [_new_topic(topic, partitions) for name, topic in wanted.items() if name not in existing]
+    absent = [_new_topic(topic, partitions, copies) for name, topic in wanted.items() if name not in existing]
     if not absent:
         return
     for name, future in admin.create_topics(absent, operation_timeout=timeout_s).items():
@@ -96,12 +110,17 @@ def ensure_topics(bootstrap: str, partitions: int, *, timeout_s: float = 30.0) -
                 raise TopicError(f"topic {name} could not be created: {error}") from error
 
 
-def _new_topic(topic: Topic, partitions: int) -> NewTopic:
-    config = {"retention.ms": str(topic.retention_ms), **topic.extra}
+def _new_topic(topic: Topic, partitions: int, copies: Copies) -> NewTopic:
+    config = {
+        "retention.ms": str(topic.retention_ms), "min.insync.replicas": str(copies.min_in_sync), **topic.extra,
+    }  # fmt: skip
     if topic.compacted:
         config["cleanup.policy"] = "compact"
     if topic.append_time:
         config["message.timestamp.type"] = "LogAppendTime"
     return NewTopic(
-        topic.name, num_partitions=topic.partitions or partitions, replication_factor=1, config=config
+        topic.name,
+        num_partitions=topic.partitions or partitions,
+        replication_factor=copies.replication_factor,
+        config=config,
     )

@@ -16,6 +16,8 @@ import msgspec
 
 from streams.contracts.deadline import DEFAULT_DEADLINE_MS
 from streams.contracts.tenants import Tenants
+from streams.runtime.kafka.connection import KafkaAddress
+from streams.runtime.parts import Parts, with_credentials
 
 SETTINGS_FILE = "settings.json"
 DEFAULT_HOME = Path(".tollgate")
@@ -62,10 +64,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tenants: tuple[str, ...] = ()
     #: the one of ``tenants`` for which events of others count; empty: they are refused by name
     unknown_tenant: str = ""
+    #: parts that run elsewhere; ``kafka``, ``redis`` and ``mlflow`` are then their addresses
+    elsewhere: Parts = Parts()
     #: True when Kafka is librdkafka's mock cluster, which keeps nothing on disk
     embedded: bool = False
 
     def __post_init__(self) -> None:
+        # an address that carries how to connect: clients are given nothing else
+        msgspec.structs.force_setattr(self, "kafka", KafkaAddress(self.kafka, self.elsewhere.kafka))
         for name in ("processors", "stream_replicas"):
             if getattr(self, name) not in (1, 2):
                 raise ValueError(f"{name} is 1 or 2, not {getattr(self, name)}")
@@ -89,7 +95,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def redis_address(self) -> str:
-        """The address for the hot path: ``unix://:password@/path`` if there is a socket, else ``redis``."""
+        """The address for the hot path, with its password: of the socket if there is one.
+
+        Raises:
+            PartError: Redis runs elsewhere, and its password cannot be read.
+        """
+        if self.elsewhere.redis is not None:
+            return with_credentials(self.elsewhere.redis)
         if not self.redis_socket:
             return self.redis
         credentials, at, _ = urlsplit(self.redis).netloc.rpartition("@")
@@ -161,7 +173,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tmp = path.with_suffix(".tmp")
         # it holds Redis' password
         tmp.touch(mode=0o600)
-        tmp.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2))
+        tmp.write_bytes(msgspec.json.format(msgspec.json.encode(self, enc_hook=str), indent=2))
         tmp.replace(path)
         return path
 

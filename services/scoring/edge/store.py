@@ -190,7 +190,10 @@ class EdgeStore:
             _, made = await loop.create_unix_connection(lambda: _Connection(lost), self._address.path)
         else:
             _, made = await loop.create_connection(
-                lambda: _Connection(lost), self._address.host, self._address.port
+                lambda: _Connection(lost),
+                self._address.host,
+                self._address.port,
+                ssl=self._address.tls_context(),
             )
         return made
 

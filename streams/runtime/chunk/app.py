@@ -20,6 +20,7 @@ from typing import Any
 
 import faust
 from faust.transport.drivers import aiokafka as driver
+from yarl import URL
 
 from streams.log.topics import Topic
 from streams.runtime.blame import blameless
@@ -28,6 +29,7 @@ from streams.runtime.chunk.chunk import Chunk, Positions
 from streams.runtime.chunk.consumer import EXIT_HANDLER_FAILED, ChunkConsumer
 from streams.runtime.chunk.pacing import AT_ONCE, Pacing
 from streams.runtime.dead_letters import DeadLetters
+from streams.runtime.kafka.connection import faust_credentials
 from streams.runtime.process import Process, quiet_collector
 from streams.runtime.set_aside import set_aside_of
 
@@ -99,7 +101,8 @@ def _new_app(
 ) -> faust.App:
     app = faust.App(
         group,
-        broker=f"kafka://{process.settings.kafka}",
+        broker=[URL(f"kafka://{server}") for server in process.settings.kafka.split(",")],
+        broker_credentials=faust_credentials(process.settings.kafka),
         store="memory://",
         datadir=str(process.settings.run_dir / f"faust-{process.name}"),
         web_enabled=False,

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from streams.contracts.invalid_event import InvalidEvent
+from streams.runtime.kafka.connection import connection
 from streams.runtime.log_throttle import Repeats
 from streams.runtime.passed_over import pass_over
 
@@ -101,7 +103,7 @@ class AcknowledgedProducer(Producer):
 
 def _producer_config(bootstrap: str, client_id: str, overrides: dict[str, Any]) -> dict[str, Any]:
     return {
-        "bootstrap.servers": bootstrap,
+        **connection(bootstrap),
         "client.id": client_id,
         "enable.idempotence": True,
         "partitioner": "murmur2_random",
@@ -139,11 +141,16 @@ def new_reporting_producer(bootstrap: str, client_id: str, **overrides: Any) -> 
     return Producer(_producer_config(bootstrap, client_id, overrides))
 
 
+def new_admin(bootstrap: str) -> AdminClient:
+    """A client for topics and metadata."""
+    return AdminClient({**connection(bootstrap), "logger": _librdkafka})
+
+
 def new_consumer(bootstrap: str, group: str, **overrides: Any) -> Consumer:
     """A consumer that reads only committed data and commits only when its caller commits."""
     return Consumer(
         {
-            "bootstrap.servers": bootstrap,
+            **connection(bootstrap),
             "group.id": group,
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",

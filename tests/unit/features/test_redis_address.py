@@ -8,9 +8,18 @@ from features.store.redis_address import RedisAddress
 
 
 def test_parts() -> None:
-    assert RedisAddress.of("redis://:s%2Fecret@h:1234") == ("", "h", 1234, "", "s/ecret")
+    assert RedisAddress.of("redis://:s%2Fecret@h:1234")[:6] == ("", "h", 1234, "", "s/ecret", False)
     assert RedisAddress.of("redis://h").port == 6379
-    assert RedisAddress.of("unix://u:p@/a%20b/s.sock") == ("/a b/s.sock", "", 0, "u", "p")
+    assert RedisAddress.of("unix://u:p@/a%20b/s.sock")[:6] == ("/a b/s.sock", "", 0, "u", "p", False)
+    assert RedisAddress.of("rediss://h?ssl_ca_certs=%2Fca.pem")[5:] == (True, "/ca.pem", "", "")
+
+
+def test_tls_checks_whom_it_talks_to() -> None:
+    assert RedisAddress.of("redis://h").tls_context() is None
+    context = RedisAddress.of("rediss://h").tls_context()
+    assert context is not None and context.check_hostname
+    with pytest.raises(FileNotFoundError):
+        RedisAddress.of("rediss://h?ssl_ca_certs=/no/such.pem").tls_context()
 
 
 def test_a_client_says_its_password_first() -> None:
