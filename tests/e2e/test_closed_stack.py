@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
-import socket
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,7 +14,7 @@ import psutil
 import pytest
 
 from infra import stack
-from infra.stack.ports import EPHEMERAL, port_of
+from infra.stack.ports import EPHEMERAL
 from infra.stack.supervisor import Supervisor, marked
 from infra.stack.tools import CHECKOUT
 from streams.runtime.settings import Settings
@@ -92,35 +90,6 @@ def test_every_socket_file_lies_in_the_stacks_own_folders(running_stack: Setting
     # supervisord binds its socket under another name first
     assert any(path.startswith(str(running_stack.socket_dir / "supervisor.sock")) for path in paths)
     assert [path for path in paths if not path.startswith(own)] == []
-
-
-def dripping(settings: Settings, sent: bytes) -> socket.socket:
-    """A connection that has sent part of a request."""
-    connection = socket.create_connection(("127.0.0.1", port_of(settings.http)), timeout=STALL_S)
-    connection.sendall(sent)
-    return connection
-
-
-def test_slow_clients_hold_no_connection_and_close_the_edge_for_nobody(running_stack: Settings) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    slow = []
-    try:
-        head, body = b"POST /v1/score HTTP/1.1\r\nHost: edge\r\nX-Slow: ", b"Content-Length: 500\r\n\r\n{"
-        # as many as the edge once had in all
-        slow = [dripping(running_stack, head) for _ in range(min(4_100, hard // 4))]
-        slow.append(dripping(running_stack, head + b"1\r\n" + body))
-        assert httpx.get(f"{running_stack.http}/healthz", timeout=STALL_S).status_code == 200
-        for connection in (slow[0], slow[-2], slow[-1]):
-            answer = b""
-            while received := connection.recv(65_536):
-                answer += received
-            assert answer.startswith(b"HTTP/1.1 408 ")
-            assert b"application/problem+json" in answer
-    finally:
-        for connection in slow:
-            connection.close()
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture
