@@ -16,6 +16,7 @@ import msgspec
 
 from loadtest.traffic.measuring_process import WATCHED, Begin, Produced, Progress, Result
 from streams.audit import end_of
+from streams.runtime.kafka.connection import part_of
 
 
 class MeasurementError(Exception):
@@ -36,7 +37,8 @@ class Measurement:
         verdicts: Path | None = None,
     ) -> None:
         to = None if verdicts is None else str(verdicts)
-        self._begin = Begin(bootstrap, end_of(bootstrap, WATCHED), id_prefix, run, to)
+        ends = end_of(bootstrap, WATCHED)
+        self._begin = Begin(str(bootstrap), ends, id_prefix, run, to, part_of(bootstrap))
         self._result: Result | None = None
         self._progress = Progress(0, 0, 0)
         self._process: subprocess.Popen[bytes] | None = None

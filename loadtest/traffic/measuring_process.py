@@ -21,7 +21,9 @@ from confluent_kafka import TopicPartition
 from loadtest.traffic.verdicts import Verdicts
 from streams.audit import Accounts, Balance, Span
 from streams.log import topics
+from streams.runtime.kafka.connection import KafkaAddress
 from streams.runtime.kafka.log_reader import log_reader
+from streams.runtime.parts import KafkaPart
 
 WATCHED = (topics.TRANSACTIONS.name, topics.DECISIONS.name, topics.DEAD_LETTERS.name)
 HEADER_RUN = "tollgate-run"
@@ -39,6 +41,8 @@ class Begin(msgspec.Struct):
     run: str | None = None
     #: file for what was decided on each transaction (``loadtest.traffic.verdicts``); none: nobody asks
     verdicts: str | None = None
+    #: how to connect, if Kafka runs elsewhere
+    kafka: KafkaPart | None = None
 
 
 class Produced(msgspec.Struct):
@@ -79,7 +83,7 @@ def main() -> None:
     produced: list[Produced] = []
     closed = threading.Event()
     threading.Thread(target=_listen, args=(lines, produced, closed), daemon=True).start()
-    consumer = log_reader(begin.bootstrap)
+    consumer = log_reader(KafkaAddress(begin.bootstrap, begin.kafka))
     try:
         consumer.assign([TopicPartition(t, p, o) for t, ends in begin.start.items() for p, o in ends.items()])
         accounts = Accounts(_mine(begin))

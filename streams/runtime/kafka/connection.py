@@ -30,7 +30,7 @@ def connection(bootstrap: str) -> dict[str, Any]:
         PartError: a secret cannot be read.
     """
     properties: dict[str, Any] = {"bootstrap.servers": str(bootstrap)}
-    part = _part_of(bootstrap)
+    part = part_of(bootstrap)
     if part is None or part.security == "plaintext":
         return properties
     properties["security.protocol"] = part.security
@@ -51,7 +51,7 @@ def faust_credentials(bootstrap: str) -> Any:
     Raises:
         PartError: a secret cannot be read.
     """
-    part = _part_of(bootstrap)
+    part = part_of(bootstrap)
     if part is None or part.security == "plaintext":
         return None
     # imported here: commands read addresses without loading Faust
@@ -73,5 +73,6 @@ def tls_context(ca_file: str, certificate_file: str, key_file: str) -> ssl.SSLCo
     return context
 
 
-def _part_of(bootstrap: str) -> KafkaPart | None:
+def part_of(bootstrap: str) -> KafkaPart | None:
+    """What an address carries; None for a plain one."""
     return bootstrap.part if isinstance(bootstrap, KafkaAddress) else None
