@@ -59,7 +59,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def client(address: str) -> Iterator[RespClient]:
     """A client of an empty Redis; afterwards its limit is gone again."""
     client = RespClient(address)
-    client.call([("FLUSHALL",)])
+    # its socket is there a moment before it listens
+    client.with_retry([("FLUSHALL",)])
     yield client
     client.call([("CONFIG", "SET", "maxmemory", "0")])
 
