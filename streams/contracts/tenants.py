@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from features.transaction import Transaction
 from streams.contracts.invalid_event import InvalidEvent
 
 
@@ -19,9 +20,9 @@ class Tenants:
         if self.instead and self.instead not in self.known:
             raise ValueError(f"unknown_tenant is one of tenants, not {self.instead!r}")
 
-    def knows(self, tenants: Iterable[str]) -> bool:
-        """Whether all are known."""
-        return not self.known or self.known.issuperset(tenants)
+    def knows(self, transactions: Iterable[Transaction]) -> bool:
+        """Whether the tenants of all are known. Without a registry nobody is looked at."""
+        return not self.known or self.known.issuperset({tx.tenant for tx in transactions})
 
     def admitted(self, tenant: str) -> str:
         """The tenant for which an event counts.

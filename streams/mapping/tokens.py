@@ -8,6 +8,8 @@ import os
 import secrets
 from pathlib import Path
 
+from streams.contracts.card_numbers import card_digits, find_card_number, is_card_number
+
 KEY_FILE = "card-hmac.key"
 KEY_BYTES = 32
 #: hexadecimal digits as letters: 24 hexadecimal digits may include 12 decimal ones in a row
@@ -15,8 +17,11 @@ _LETTERS = str.maketrans("0123456789abcdef", "ghijkmnpqrabcdef")
 
 
 def card_token(number: str, key: bytes) -> str:
-    """``tok-`` and 24 letters (96 bits of HMAC-SHA256) for a card number; spaces and dashes in it are ignored."""
-    digits = number.replace(" ", "").replace("-", "")
+    """``tok-`` and 24 letters (96 bits of HMAC-SHA256) for a card number; all spellings of one number have one token."""
+    digits = card_digits(number)
+    if not is_card_number(digits) or find_card_number(number) is None:
+        # something else in the column: only what is printed between digits is ignored
+        digits = number.replace(" ", "").replace("-", "")
     digest = hmac.new(key, digits.encode(), hashlib.sha256).hexdigest()[:24]
     return "tok-" + digest.translate(_LETTERS)
 

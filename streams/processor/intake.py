@@ -218,7 +218,7 @@ def _parsed(records: Sequence[Any]) -> _Parsed:
 
 def _of_known(parsed: _Parsed, tenants: Tenants) -> _Parsed:
     """Those of known tenants; of unknown ones as the registry says."""
-    if tenants.knows({tx.tenant for tx in parsed.transactions}):
+    if tenants.knows(parsed.transactions):
         return parsed
     fit, transactions, refused = [], [], list(parsed.refused)
     for record, tx in zip(parsed.records, parsed.transactions, strict=True):

@@ -53,7 +53,7 @@ class Intake:
         if together is None or not together.plain:
             return [self._one_or_problem(raw, received_ms, deadline_ms) for raw in items]
         transactions = together.transactions
-        if not self._tenants.knows({tx.tenant for tx in transactions}):
+        if not self._tenants.knows(transactions):
             return [self._one_or_problem(raw, received_ms, deadline_ms) for raw in items]
         event_ms = [epoch_ms(tx.event_time) for tx in transactions]
         if max(event_ms) > received_ms + MAX_AHEAD_MS:

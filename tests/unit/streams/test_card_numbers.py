@@ -17,6 +17,7 @@ from streams.contracts.card_numbers import (
     mask_text,
     passes_luhn,
 )
+from streams.mapping.tokens import card_token
 from tests.support.card_spellings import SPELLINGS, spelled
 
 
@@ -94,6 +95,19 @@ def test_a_card_number_is_found_and_masked_however_it_is_spelled(number: str) ->
                 hidden = mask_card_numbers(whole.encode("utf-8", "surrogatepass"))
                 assert spelled(number, hidden.decode("utf-8", "surrogateescape")) == [], name
             assert json.loads(mask_text(document))["n"] == 1
+
+
+def test_all_spellings_of_a_number_have_one_token() -> None:
+    key = b"k" * 32
+    token = card_token("4111111111111111", key)
+    said = {
+        name: card_token(SPELLINGS[name]("4111111111111111"), key)
+        for name in ("hyphen", "two blanks", "full width", "thin", "dot")
+    }
+    assert set(said.values()) == {token}
+    assert (
+        len({token, card_token("4111111111111112", key), card_token("a1", key), card_token("b1", key)}) == 4
+    )
 
 
 def test_several_and_overlapping_ones_are_all_masked() -> None:
