@@ -27,6 +27,8 @@ READS = (
 )
 #: groups commit every second: one that has not moved for this long, with records behind its position, stands
 LOOK_AGAIN_S = 4.0
+#: records that came later than this are not looked at: they may be on their way
+ON_THEIR_WAY_S = 3.0
 ANSWER_WITHIN_S = 3.0
 
 Place = tuple[str, str, int]
@@ -34,15 +36,21 @@ Place = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Waiting:
-    """A group's position on one partition, and where the partition ends."""
+    """A group's position on one partition, where the partition ends, and where the records begin that may be on their way."""
 
     position: int
     end: int
+    recent: int
+
+    @property
+    def late(self) -> bool:
+        """Whether a record waits that is not on its way."""
+        return self.position < min(self.recent, self.end)
 
 
 def standing(settings: Settings, pause: float = LOOK_AGAIN_S) -> list[Problem]:
-    """The partitions on which a group stands. Takes ``pause`` seconds if records wait anywhere, else a tenth of a second."""
-    before = {place: found for place, found in positions(settings).items() if found.end > found.position}
+    """The partitions on which a group stands. Takes ``pause`` seconds if records have waited for long somewhere, else a moment."""
+    before = {place: found for place, found in positions(settings).items() if found.late}
     if not before:
         return []
     time.sleep(pause)
@@ -52,7 +60,7 @@ def standing(settings: Settings, pause: float = LOOK_AGAIN_S) -> list[Problem]:
 
 
 def _stands(before: Waiting, after: Waiting | None) -> bool:
-    return after is not None and after.position == before.position and after.end > after.position
+    return after is not None and after.position == before.position
 
 
 def _problem(settings: Settings, place: Place, waiting: Waiting) -> Problem:
@@ -90,11 +98,17 @@ def positions(settings: Settings) -> dict[Place, Waiting]:
                 if name == group
                 for partition in range(topic.partitions or settings.partitions)
             ]
-            for at in consumer.committed(places, timeout=ANSWER_WITHIN_S):
+            since_ms = int((time.time() - ON_THEIR_WAY_S) * 1000)
+            times = [TopicPartition(place.topic, place.partition, since_ms) for place in places]
+            recent = consumer.offsets_for_times(times, timeout=ANSWER_WITHIN_S)
+            for at, later in zip(consumer.committed(places, timeout=ANSWER_WITHIN_S), recent, strict=True):
                 low, end = consumer.get_watermark_offsets(at, timeout=ANSWER_WITHIN_S)
                 # a group that has committed nothing begins at the first record
-                position = at.offset if at.offset >= 0 else low
-                found[group, at.topic, at.partition] = Waiting(max(position, low), end)
+                position = max(at.offset if at.offset >= 0 else low, low)
+                # negative: no record came since
+                found[group, at.topic, at.partition] = Waiting(
+                    position, end, later.offset if later.offset >= 0 else end
+                )
     return found
 
 

@@ -20,7 +20,7 @@ from streams.runtime.kafka.log_reader import end_of, read_span
 from streams.runtime.settings import Settings
 from tests.support.chunk_worker import DEADLY
 from tests.support.raw_batches import GZIP, ZSTD, batch, record, send_batch
-from tests.support.running import read_topic
+from tests.support.running import read_topic, run_cli
 from tests.support.waiting import STALL_S, until
 
 TOPIC, PARTITION = LABELS.name, 0
@@ -134,3 +134,33 @@ def test_readers_of_spans_step_over_what_does_not_decompress(world: Any) -> None
         lambda records: values.extend(one.value() for one in records),
     )
     assert (count, values) == (2, [b"one", b"two"])
+
+
+def test_a_person_skips_a_record_and_its_worker_sets_it_aside(world: Any, tmp_path: Path) -> None:
+    world.send(b"one", DEADLY, b"two")
+    place = (TOPIC, str(PARTITION), str(world.first + 1))
+    done = run_cli(world.settings, "skip", *place, "--why", "it stops the worker", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["offset"] == world.first + 1
+    worker = Worker(world.settings, tmp_path, world.first)
+    try:
+        until(lambda: "two" in worker.values(), STALL_S, "the record after the skipped one")
+        assert worker.values() == ["one", "two"]
+        assert worker.starts == 1
+    finally:
+        worker.close()
+    (letter,) = world.letters()
+    assert (letter.reason, letter.original_bytes()) == ("skipped", DEADLY)
+    assert "it stops the worker" in letter.text
+
+
+@pytest.mark.parametrize(
+    ("partition", "offset", "said"),
+    [("9", "0", "has partitions 0 to"), ("0", "99999999", "has records from")],
+)
+def test_a_record_that_is_not_there_cannot_be_skipped(
+    kafka_redis: Settings, partition: str, offset: str, said: str
+) -> None:
+    done = run_cli(kafka_redis, "skip", TOPIC, partition, offset, "--why", "x")
+    assert done.returncode == 2
+    assert said in done.stderr

@@ -46,14 +46,18 @@ def test_a_partition_stands_when_records_wait_and_the_group_does_not_move(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     settings = stack(tmp_path)
-    ((text, stops),) = said(monkeypatch, settings, Waiting(5, 9), Waiting(5, 12))
+    ((text, stops),) = said(monkeypatch, settings, Waiting(5, 9, 9), Waiting(5, 12, 12))
     assert "processor stands on transactions[0] at offset 5: 7 records wait" in text and stops
 
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [(Waiting(9, 9), Waiting(9, 12)), (Waiting(5, 9), Waiting(6, 90)), (Waiting(5, 9), Waiting(9, 9))],
-    ids=["records have only now come", "it moves", "it has caught up"],
+    [
+        (Waiting(9, 12, 9), Waiting(9, 12, 12)),
+        (Waiting(5, 9, 9), Waiting(6, 90, 90)),
+        (Waiting(5, 9, 9), Waiting(9, 9, 9)),
+    ],
+    ids=["its records may be on their way", "it moves", "it has caught up"],
 )
 def test_a_partition_that_moves_does_not_stand(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, before: Waiting, after: Waiting
@@ -70,7 +74,7 @@ def test_the_record_that_ends_its_worker_is_named_with_the_command_that_skips_it
         suspects.took_over(PLACE[1:])
         suspects.begin(PLACE[1:], 5, 6)
     Suspects(settings.run_dir / "handling", "processor").took_over(PLACE[1:])
-    ((text, _),) = said(monkeypatch, settings, Waiting(5, 9), Waiting(5, 9))
+    ((text, _),) = said(monkeypatch, settings, Waiting(5, 9, 9), Waiting(5, 9, 9))
     assert "its worker has ended 2 times on the records from 5 to 5" in text
     assert "`tollgate skip transactions 0 5 --why TEXT`" in text
 
