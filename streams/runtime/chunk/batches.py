@@ -97,8 +97,11 @@ class _Batch:
         try:
             if len(payload) * _MOST_PER_BYTE.get(batch.compression_type, MAX_BATCH_BYTES) > MAX_BATCH_BYTES:
                 decompressed(batch.compression_type, payload)
+        except Exception as error:  # noqa: BLE001 - whatever a codec makes of bytes of others, the fetch goes on
+            return self._unreadable(error)
+        try:
             records = list(batch)
-        except Exception:  # noqa: BLE001 - whatever the library makes of bytes of others, the fetch goes on
+        except Exception:  # noqa: BLE001 - as above
             return self._looked_at(payload)
         sizes = [len(record.value or b"") for record in records]
         self._take(sum(sizes))
@@ -113,11 +116,17 @@ class _Batch:
             times = (batch.timestamp_type, batch.first_timestamp, batch.max_timestamp)
             records = parsed(memoryview(plain), count, batch.base_offset, times)
         except Exception as error:  # noqa: BLE001 - as above
-            text = f"its batch of {len(self._raw)} bytes cannot be read: {type(error).__name__}: {error}"
-            places = range(batch.base_offset, batch.next_offset)
-            return (_unreadable(place, batch.max_timestamp, None, text) for place in places)
+            return self._unreadable(error)
         self._take(len(plain))
         return map(_bounded, records)
+
+    def _unreadable(self, error: Exception) -> Iterator[RawRecord]:
+        batch = self._batch
+        # the fetch ends with this batch: finding out took tens of milliseconds, in the thread that says that this worker lives
+        self._take(MAX_BATCH_BYTES)
+        text = f"its batch of {len(self._raw)} bytes cannot be read: {type(error).__name__}: {error}"
+        places = range(batch.base_offset, batch.next_offset)
+        return (_unreadable(place, batch.max_timestamp, None, text) for place in places)
 
 
 def decompressed(codec: int, payload: memoryview) -> bytes | memoryview:
