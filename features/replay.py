@@ -49,9 +49,9 @@ def replay(
 ) -> npt.NDArray[np.float32]:
     """Compute the features of every row of a history table, in its order.
 
-    A row sees what was known when it arrived: labels with a ``label_time`` and declines with a ``decided_at`` up to its clock.
-    The clock is the newest ``arrival_time`` so far or, in a history without that column, the newest event time; so a late row
-    sees what was known when it arrived (decision 5).
+    A row sees what was known when it arrived: labels whose ``label_time`` is before its clock, and declines with a ``decided_at``
+    up to its clock. The clock is the newest ``arrival_time`` so far or, in a history without that column, the newest event time;
+    so a late row sees what was known when it arrived (decision 5). No row sees its own label, whatever its ``label_time`` says.
 
     With ``batch`` 1 the result equals, to the bit, what is served if everything earlier has been applied. It differs by design
 
@@ -66,7 +66,8 @@ def replay(
         history: transactions in order of arrival, with ``label`` and ``label_time`` (decision 1). Optional: ``decision`` and
             ``decided_at``, so that declines count from then on, and ``arrival_time``, when the row arrived.
         labels: all labels in order of arrival, used instead of the history's own columns: ``transaction_id``, ``label`` and
-            ``label_time``, and ``tenant`` where there are several. A correction counts from its own time on.
+            ``label_time``, here the time of arrival, and ``tenant`` where there are several. A label counts from then on, a correction
+            from its own time on.
         progress: called with the number of rows done, from time to time.
 
     Returns:
@@ -76,11 +77,11 @@ def replay(
     n = history.num_rows
     columns = columns_of_table(history)
     state = _State(history)
-    news = _News(history, labels, columns["event_ms"])
     came_ms = (
         _event_ms(history["arrival_time"]) if "arrival_time" in history.column_names else columns["event_ms"]
     )
     clock_ms = np.maximum.accumulate(came_ms)
+    news = _News([_declines(history), *_frauds(history, labels, clock_ms)], columns["event_ms"])
     out = np.full((n, WIDTH), np.nan, dtype=np.float32)
     seen = np.zeros(n, dtype=np.uint8)
     for start in range(0, n, batch):
@@ -193,8 +194,7 @@ def columns_of_table(history: pa.Table) -> Payments:
 class _News:
     """Labels and declines in the order in which they become known; applied as the replay's clock passes their times."""
 
-    def __init__(self, history: pa.Table, labels: pa.Table | None, event_ms: npt.NDArray[np.int64]) -> None:
-        parts = [_declines(history), *_frauds(history, labels)]
+    def __init__(self, parts: list[npt.NDArray[np.void]], event_ms: npt.NDArray[np.int64]) -> None:
         news = np.concatenate(parts)
         news = news[np.argsort(news["known_ms"], kind="stable")]
         self.news, self.known_ms = news, np.ascontiguousarray(news["known_ms"])
@@ -243,8 +243,11 @@ def _declines(history: pa.Table) -> npt.NDArray[np.void]:
     return _news(rows, _event_ms(history["decided_at"])[rows], DECLINED)
 
 
-def _frauds(history: pa.Table, labels: pa.Table | None) -> list[npt.NDArray[np.void]]:
+def _frauds(
+    history: pa.Table, labels: pa.Table | None, clock_ms: npt.NDArray[np.int64]
+) -> list[npt.NDArray[np.void]]:
     """The changes made by labels: the newest label of a transaction counts, and repeated ones change nothing."""
+    own_columns = labels is None
     if labels is None:
         if "label" not in history.column_names:
             return []
@@ -264,6 +267,9 @@ def _frauds(history: pa.Table, labels: pa.Table | None) -> list[npt.NDArray[np.v
     first = np.concatenate([[True], rows[1:] != rows[:-1]])[: len(rows)]
     change = fraud - np.where(first, 0, np.roll(fraud, 1))
     rows, known_ms, change = rows[change != 0], known_ms[change != 0], change[change != 0]
+    if own_columns:
+        # known right after its time, and never to its own row: a history may state labels that precede their transactions
+        known_ms = np.maximum(known_ms, clock_ms[rows]) + 1
     decided_ms = known_ms
     if "decided_at" in history.column_names:
         # a label counts from when both it and its decision are there

@@ -34,7 +34,7 @@ def sample_model(rows: int = 60_000) -> tuple[xgboost.Booster, FloatArray]:
     end = datetime(2026, 11, 1, tzinfo=UTC)
     history = history_table(create_world(5, cards=3_000), end - timedelta(days=60), end, count=rows)
     matrix = replay(history)
-    return fit(from_history(history, lambda _: matrix), Parameters()), matrix
+    return fit(from_history(history, lambda _: matrix, silence="honest"), Parameters()), matrix
 
 
 def cpu_backends(booster: xgboost.Booster) -> list[tuple[str, Backend]]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -35,10 +36,13 @@ class Measurement:
         id_prefix: str | None = None,
         run: str | None = None,
         verdicts: Path | None = None,
+        tell_declined: bool = False,
     ) -> None:
+        """``tell_declined``: collect for ``take_declined`` whether each transaction with the prefix was declined."""
         to = None if verdicts is None else str(verdicts)
         ends = end_of(bootstrap, WATCHED)
-        self._begin = Begin(str(bootstrap), ends, id_prefix, run, to, part_of(bootstrap))
+        self._begin = Begin(str(bootstrap), ends, id_prefix, run, to, part_of(bootstrap), tell_declined)
+        self._declined: deque[dict[str, bool]] = deque()
         self._result: Result | None = None
         self._progress = Progress(0, 0, 0)
         self._process: subprocess.Popen[bytes] | None = None
@@ -74,6 +78,13 @@ class Measurement:
     def progress(self) -> Progress:
         """The newest progress, at most about 0.2 s old."""
         return self._progress
+
+    def take_declined(self) -> dict[str, bool]:
+        """Transactions decided since the last call: whether each was declined."""
+        out: dict[str, bool] = {}
+        while self._declined:
+            out |= self._declined.popleft()
+        return out
 
     def finish(self, produced: int, wait_s: float) -> Result:
         """Wait until every produced transaction is accounted for, or no record has arrived for ``wait_s``.
@@ -115,6 +126,8 @@ class Measurement:
             if isinstance(message, Result):
                 self._result = message
                 return
+            if message.declined:
+                self._declined.append(message.declined)
             self._progress = message
 
 

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,10 @@ PROGRESS_S = 0.1
 
 
 class Begin(msgspec.Struct):
-    """First input line. To the run belong transactions with the id ``id_prefix``, two letters, "-", number, or with the run header ``run``."""
+    """First input line. To the run belong transactions with the id ``id_prefix``, two letters, "-", number, or with the run header ``run``.
+
+    ``tell_declined``: progress says of each transaction with the prefix whether it was declined.
+    """
 
     bootstrap: str
     start: Span
@@ -43,6 +46,7 @@ class Begin(msgspec.Struct):
     verdicts: str | None = None
     #: how to connect, if Kafka runs elsewhere
     kafka: KafkaPart | None = None
+    tell_declined: bool = False
 
 
 class Produced(msgspec.Struct):
@@ -53,11 +57,15 @@ class Produced(msgspec.Struct):
 
 
 class Progress(msgspec.Struct, tag="progress"):
-    """Records so far: the run's on `transactions`, and all decisions and dead letters, also of other traffic."""
+    """Records so far: the run's on `transactions`, and all decisions and dead letters, also of other traffic.
+
+    ``declined``: transactions decided since the last progress, and whether each was declined.
+    """
 
     transactions: int
     decided: int
     dead_lettered: int
+    declined: dict[str, bool] = {}
 
 
 class Result(msgspec.Struct, tag="result"):
@@ -88,7 +96,7 @@ def main() -> None:
         consumer.assign([TopicPartition(t, p, o) for t, ends in begin.start.items() for p, o in ends.items()])
         accounts = Accounts(_mine(begin))
         verdicts = Verdicts() if begin.verdicts else None
-        balance = _watch(consumer, accounts, verdicts, produced, closed)
+        balance = _watch(consumer, accounts, verdicts, produced, closed, Declined(begin))
     finally:
         consumer.close()
     if balance is not None:
@@ -125,12 +133,44 @@ def _listen(lines: Iterator[bytes], produced: list[Produced], closed: threading.
     closed.set()
 
 
+class _Decision(msgspec.Struct):
+    transaction_id: str
+    decision: str
+
+
+class Declined:
+    """Whether each of a run's transactions was declined, collected from one progress to the next."""
+
+    def __init__(self, begin: Begin) -> None:
+        self._prefix = begin.id_prefix if begin.tell_declined else None
+        self._decoder = msgspec.json.Decoder(_Decision)
+        self._found: dict[str, bool] = {}
+
+    def add(self, records: Sequence[Any]) -> None:
+        """Add records; those of other topics than `decisions` are ignored."""
+        if self._prefix is None:
+            return
+        for record in records:
+            if record.topic() == topics.DECISIONS.name:
+                try:
+                    decided = self._decoder.decode(record.value())
+                except (msgspec.MsgspecError, TypeError):
+                    continue  # the balance leaves its transaction in flight
+                if decided.transaction_id.startswith(self._prefix):
+                    self._found[decided.transaction_id] = decided.decision == "decline"
+
+    def take(self) -> dict[str, bool]:
+        found, self._found = self._found, {}
+        return found
+
+
 def _watch(
     consumer: Any,
     accounts: Accounts,
     verdicts: Verdicts | None,
     produced: list[Produced],
     closed: threading.Event,
+    declined: Declined,
 ) -> Balance | None:
     """Read until all produced transactions are accounted for, or no record has arrived for ``wait_s``."""
     reported = checked = last_news = time.monotonic()
@@ -140,13 +180,16 @@ def _watch(
         accounts.add(records)
         if verdicts is not None:
             verdicts.add(records)
+        declined.add(records)
         now = time.monotonic()
         total = accounts.transactions + accounts.decisions + accounts.dead_letters
         if total != entered or (produced and not was_produced):
             entered, last_news, was_produced = total, now, bool(produced)
         if now - reported >= PROGRESS_S:
             reported = now
-            _write(Progress(accounts.transactions, accounts.decisions, accounts.dead_letters))
+            _write(
+                Progress(accounts.transactions, accounts.decisions, accounts.dead_letters, declined.take())
+            )
         if not produced or now - checked < 0.3:
             continue
         if (

@@ -7,7 +7,6 @@ import queue
 import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,13 +14,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from features.transaction import epoch_ms, from_ms
 from loadtest.traffic.measuring_client import Measurement, cpu_us_per_transaction
 from loadtest.traffic.sending import LABELS, TRANSACTIONS, Sender, pace
+from loadtest.traffic.simulated_labels import AgedLabels, DueLabels, LabelsOfDecided
 from loadtest.traffic.simulator import Attack, Drift, Plan, World, create_world, history_table
-from loadtest.traffic.simulator.generate import TIMESTAMP
 from loadtest.traffic.simulator.world import letters
 from loadtest.traffic.summary import summary
 from streams.mapping.encoding import (
@@ -40,6 +38,8 @@ READY_ROWS = 600_000
 READY_S = 60.0
 #: streams of live traffic are numbered from here; histories use lower numbers
 LIVE_STREAM = 1_000
+#: at the end: how often to look for decisions that labels wait for, and how long without any before these labels are given up
+LAST_LABELS_S, LAST_LABELS_WITHIN_S = 0.05, 5.0
 Look = Callable[[], list[dict[str, Any]]]
 
 
@@ -58,7 +58,7 @@ class Run:
 
     A scaled run covers ``seconds * scale`` of simulated time, in which labels become due. It begins at ``start_ms`` (UTC
     since 1970), so that one run can follow another; by default it ends now. In a live run no label becomes due, unless
-    ``labels_after_s`` sends all labels that many seconds after their transactions.
+    ``labels_after_s`` sends all labels that many seconds after their transactions. Labels of declined payments are never sent.
     """
 
     rate: float
@@ -94,6 +94,11 @@ class Run:
         length = int(self.seconds * (self.scale or 1.0) * 1000)
         begin = now_ms if not self.scale else self.start_ms if self.start_ms is not None else now_ms - length
         return begin, begin + length
+
+    @property
+    def sends_labels(self) -> bool:
+        """Whether labels can become due."""
+        return self.labels and (self.scale > 0 or self.labels_after_s is not None)
 
     @property
     def total(self) -> int:
@@ -180,72 +185,6 @@ def ahead(source: Iterator[Block], depth: int, stop: Callable[[], bool] = lambda
         closed.set()
 
 
-class DueLabels:
-    """Labels of a scaled run, returned when the simulated clock passes their time."""
-
-    def __init__(self) -> None:
-        self._waiting: list[pa.Table] = []
-
-    def add(self, table: pa.Table, end_ms: int) -> None:
-        """Remember the labels of a block that become due before ``end_ms``, the end of the run."""
-        due = pc.less(table["label_time"].cast(pa.int64()), end_ms)
-        labelled = table.filter(pc.fill_null(due, False))
-        if labelled.num_rows:
-            self._waiting.append(labelled)
-
-    def until(self, clock_ms: int) -> pa.Table | None:
-        """Rows whose label is due at ``clock_ms``, each returned once."""
-        if not self._waiting:
-            return None
-        table = pa.concat_tables(self._waiting)
-        due = pc.less_equal(table["label_time"].cast(pa.int64()), clock_ms)
-        given, rest = table.filter(due), table.filter(pc.invert(due))
-        self._waiting = [rest] if rest.num_rows else []
-        return given if given.num_rows else None
-
-
-class AgedLabels:
-    """Labels of a live run, returned a fixed time after their transactions were sent."""
-
-    def __init__(self, after_s: float) -> None:
-        self._after_ms = int(after_s * 1000)
-        #: the labelled rows of the current block, and their positions in it
-        self._labelled, self._places = pa.table({}), np.empty(0, np.int64)
-        #: (labelled rows, when they were sent), oldest first
-        self._sent: deque[tuple[pa.Table, int]] = deque()
-
-    def add(self, table: pa.Table) -> None:
-        """Set the block whose rows are sent next."""
-        labelled = pc.is_valid(table["label"])
-        self._places = np.flatnonzero(labelled.to_numpy())
-        self._labelled = table.filter(labelled)
-
-    def sent(self, begin: int, end: int, now_ms: int) -> None:
-        """Rows [begin, end) of the block were sent, with ``now_ms`` as their event time."""
-        first, last = np.searchsorted(self._places, (begin, end))
-        if last > first:
-            self._sent.append((self._labelled.slice(first, last - first), now_ms))
-
-    def until(self, clock_ms: int) -> pa.Table | None:
-        """Rows whose label is due at ``clock_ms``, each returned once, with the time of sending as event time and
-        ``clock_ms`` as label time.
-        """
-        given, sent_ms = [], []
-        while self._sent and self._sent[0][1] + self._after_ms <= clock_ms:
-            rows, at_ms = self._sent.popleft()
-            given.append(rows)
-            sent_ms.append(np.full(len(rows), at_ms))
-        if not given:
-            return None
-        table = pa.concat_tables(given)
-        for name, ms in (
-            ("event_time", np.concatenate(sent_ms)),
-            ("label_time", np.full(len(table), clock_ms)),
-        ):
-            table = table.set_column(table.column_names.index(name), name, pa.array(ms).cast(TIMESTAMP))
-        return table
-
-
 @dataclass
 class Sent:
     """Progress of a run: transactions and labels sent, the simulated clock (ms)."""
@@ -279,7 +218,7 @@ def simulate(
     source = ahead(blocks(run, world, start_ms, prefix), depth, stop)
     sender, sent = Sender(bootstrap, "tollgate-simulate"), Sent(clock_ms=start_ms)
     block = next(source)  # waits until many blocks are ready, before the clock starts
-    with Measurement(bootstrap, id_prefix=prefix) as measurement:
+    with Measurement(bootstrap, id_prefix=prefix, tell_declined=run.sends_labels) as measurement:
         before = look()
         try:
             _send_paced(run, sender, sent, block, source, measurement, stop, watch, on_block, end_ms)
@@ -300,16 +239,13 @@ def _send_paced(
     run: Run, sender: Sender, sent: Sent, block: Block, source: Iterator[Block], measurement: Measurement,
     stop: Callable[[], bool], watch: Callable[[Sent, Measurement], None], on_block: Callable[[Block], None], end_ms: int,
 ) -> None:  # fmt: skip
-    labels, aged, place, live = DueLabels(), AgedLabels(run.labels_after_s or 0.0), 0, run.scale == 0
-    ages = run.labels_after_s is not None
+    place, live = 0, run.scale == 0
+    labels = _Labels(run, sender, sent, measurement, end_ms)
     watched = looked = time.monotonic()
 
     def begin_block() -> None:
         on_block(block)
-        if ages:
-            aged.add(block.table)
-        else:
-            labels.add(block.table, end_ms)
+        labels.begin(block.table)
 
     begin_block()
 
@@ -323,25 +259,78 @@ def _send_paced(
                 begin_block()
             rows = slice(place, min(place + end - begin, len(block.values)))
             sender.send_all(TRANSACTIONS, block.keys[rows], [head + value for value in block.values[rows]])
-            if ages:
-                aged.sent(rows.start, rows.stop, epoch_ms(moment))
+            labels.paid(rows, epoch_ms(moment))
             begin += rows.stop - place
             place = rows.stop
         sent.produced = end
         sent.clock_ms = int(block.event_ms[place - 1])
         now = time.monotonic()
-        if run.labels and now - looked > 0.05:
+        if now - looked > 0.05:
             looked = now
-            due = aged.until(epoch_ms(moment)) if ages else labels.until(sent.clock_ms)
-            if due is not None:
-                sender.send_all(LABELS, encode_keys(due["card_id"]), encode_labels(due))
-                sent.labels += due.num_rows
+            labels.send_due(epoch_ms(moment) if live else sent.clock_ms)
         if now - watched > 0.1:
             watched = now
             measurement.check()
             watch(sent, measurement)
 
     pace(run.rate, run.total, send, stop)
+    labels.send_last(stop)
+
+
+class _Labels:
+    """Sends the labels of a run as they become due and their transactions are decided."""
+
+    def __init__(self, run: Run, sender: Sender, sent: Sent, measurement: Measurement, end_ms: int) -> None:
+        self._run, self._sender, self._sent, self._measurement, self._end_ms = (
+            run,
+            sender,
+            sent,
+            measurement,
+            end_ms,
+        )
+        self._due, self._aged, self._held = (
+            DueLabels(),
+            AgedLabels(run.labels_after_s or 0.0),
+            LabelsOfDecided(),
+        )
+
+    def begin(self, table: pa.Table) -> None:
+        """The rows of a block are sent next."""
+        if self._run.sends_labels:
+            ages = self._run.labels_after_s is not None
+            self._held.expect(self._aged.add(table) if ages else self._due.add(table, self._end_ms))
+
+    def paid(self, rows: slice, now_ms: int) -> None:
+        """Rows of the block were sent at ``now_ms``."""
+        if self._run.sends_labels and self._run.labels_after_s is not None:
+            self._aged.sent(rows.start, rows.stop, now_ms)
+
+    def send_due(self, clock_ms: int) -> None:
+        """Send what is due at ``clock_ms`` and decided."""
+        if self._run.sends_labels:
+            due = self._aged if self._run.labels_after_s is not None else self._due
+            self._send(due.until(clock_ms))
+
+    def send_last(self, stop: Callable[[], bool]) -> None:
+        """Send the due labels whose transactions were still being decided at the end; waits while there is progress."""
+        decided, began = self._measurement.progress.decided, time.monotonic()
+        changed = began
+        while self._held.waiting and not stop():
+            time.sleep(LAST_LABELS_S)
+            self._measurement.check()
+            self._send(None)
+            now = time.monotonic()
+            if self._measurement.progress.decided != decided:
+                decided, changed = self._measurement.progress.decided, now
+            if now - changed > LAST_LABELS_WITHIN_S or now - began > self._run.wait_s:
+                return
+
+    def _send(self, due: pa.Table | None) -> None:
+        self._held.decided(self._measurement.take_declined())
+        ready = self._held.release(due)
+        if ready is not None:
+            self._sender.send_all(LABELS, encode_keys(ready["card_id"]), encode_labels(ready))
+            self._sent.labels += ready.num_rows
 
 
 def _rfc3339(moment: datetime) -> bytes:

@@ -196,8 +196,8 @@ def due_request(
     recent = [at for key, at in state.asked.items() if key.startswith(f"drift:{model}:")]
     if recent and now_s - max(recent) < policy.cooldown_s:
         return None
-    key = request_key(model, model_version, confirmed)
-    return None if key in state.asked else (key, confirmed)
+    # the same may be asked again: the trainer answers a key that led to a model once, and one that failed anew
+    return request_key(model, model_version, confirmed), confirmed
 
 
 def remember_request(

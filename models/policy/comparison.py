@@ -20,7 +20,7 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class PastRows:
-    """n past transactions. A row that is neither ``fraud`` nor ``honest`` has no label yet."""
+    """n past transactions. ``censored``: declined at the time, so that nobody knows; any other row has no label yet."""
 
     scores: npt.NDArray[np.float32]
     matrix: npt.NDArray[np.float32]
@@ -29,6 +29,7 @@ class PastRows:
     currency: npt.NDArray[Any]
     fraud: Flags
     honest: Flags
+    censored: Flags
 
 
 @dataclass
@@ -79,7 +80,10 @@ class Comparison:
 
     def add(self, rows: PastRows) -> None:
         """Decide rows with both policies and add the results."""
-        self._rows.update(rows=len(rows.scores), fraud=int(rows.fraud.sum()), honest=int(rows.honest.sum()))
+        self._rows.update(
+            rows=len(rows.scores), fraud=int(rows.fraud.sum()), honest=int(rows.honest.sum()),
+            censored=int(rows.censored.sum()),
+        )  # fmt: skip
         decided = [
             policy.decide(rows.scores, rows.matrix, rows.columns, self._now_ms, self._failed)
             for policy in self._policies
@@ -89,20 +93,23 @@ class Comparison:
         (before, _), (after, names) = decided
         for row in np.flatnonzero(before != after).tolist():
             self._changed[f"{DECISIONS[before[row]]} to {DECISIONS[after[row]]}"] += 1
+        told_of = np.select(
+            [rows.fraud, rows.honest, rows.censored], ["fraud", "honest", "censored"], "unknown"
+        )
         for row, matched in enumerate(names):
             for name in matched:
-                told = "fraud" if rows.fraud[row] else "honest" if rows.honest[row] else "unknown"
+                told = str(told_of[row])
                 self._matched[name].update({"matched": 1, told: 1, "changed": int(before[row] != after[row])})
 
     def report(self) -> dict[str, Any]:
         """All sums; rules and lists that matched nothing are listed with zeros."""
         after = self._policies[1]
         names = [*(rule.name for rule in after.rules), *(found.name for found in after.lists)]
-        kinds = ("matched", "changed", "fraud", "honest", "unknown")
-        known = self._rows["fraud"] + self._rows["honest"]
+        kinds = ("matched", "changed", "fraud", "honest", "censored", "unknown")
+        known = {name: self._rows[name] for name in ("fraud", "honest", "censored")}
         return {
             "rows": self._rows["rows"],
-            "labels": {"fraud": self._rows["fraud"], "honest": self._rows["honest"], "unknown": self._rows["rows"] - known},
+            "labels": known | {"unknown": self._rows["rows"] - sum(known.values())},
             "changed": dict(sorted(self._changed.items())),
             "rules": {name: {kind: self._matched[name][kind] for kind in kinds} for name in names},
             "before": self._sides[0].report(),

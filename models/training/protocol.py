@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.training.dataset import Dataset, DatasetError, FloatArray, from_history
+from models.training.dataset import Dataset, DatasetError, FloatArray, from_history, in_order
 from models.training.evaluation import (
     CAPACITY,
     auc_roc,
@@ -73,6 +73,9 @@ def measure(
 ) -> dict[str, Any]:  # fmt: skip
     """Fit on the training days with the engine's features, and measure on the test days.
 
+    Rows without a label are unknown: they are in the features of others, and are neither trained nor tested on. With a delay of
+    0 days a label is known right after its transaction, never to it.
+
     Args:
         history: rows in order of arrival, beginning well before training (windows reach back 30 days).
         compute: ``features.replay.replay``.
@@ -84,14 +87,13 @@ def measure(
         raise DatasetError("the test begins before training ends")
     before = pc.less(pc.cast(history["event_time"], pa.int64()), test.end_ms)
     start = time.perf_counter()
-    data = from_history(with_delay(history.filter(before), delay_days), compute)
+    data = from_history(in_order(with_delay(history.filter(before), delay_days)), compute)
     features_s = time.perf_counter() - start
     # only labels known when the test begins are trained on
     known_until = min(train.end_ms, test.start_ms - delay_days * 86_400_000)
     fitting = data.between(train.start_ms, known_until)
-    tested = without_known_frauds(
-        data.between(test.start_ms, test.end_ms), data, delay_days, train.start_ms, train.end_ms
-    )
+    testing = data.between(test.start_ms, test.end_ms)
+    tested = without_known_frauds(testing, data, delay_days, train.start_ms, train.end_ms)
     if not len(fitting) or not len(tested):
         raise DatasetError(
             f"{len(fitting)} rows to train on and {len(tested)} to test on: check the dates against the file"
@@ -106,12 +108,20 @@ def measure(
         f"card_precision_at_{CAPACITY}": card_precision(tested, scores),
         "fit_s": round(fit_s, 3),
         "features_s": round(features_s, 3),
-        "rows": {"history": len(data), **_count("train", fitting), **_count("test", tested)},
+        "rows": {
+            "history": len(data.labels.state),
+            **_count("train", fitting),
+            **_count("test", tested),
+            "train_unlabelled": fitting.labels.counts()["unknown"],
+            "test_unlabelled": testing.labels.counts()["unknown"],
+        },
     }
 
 
 def _count(part: str, data: Dataset) -> dict[str, int]:
-    return {part: len(data), f"{part}_frauds": data.frauds, f"{part}_cards": len(np.unique(data.card))}
+    return {
+        part: len(data), f"{part}_frauds": data.frauds, f"{part}_cards": len(np.unique(data.card)),
+    }  # fmt: skip
 
 
 def _midnight_ms(day: date) -> int:

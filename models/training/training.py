@@ -170,13 +170,12 @@ def bundle_content(
 
     Args:
         created_at: RFC 3339, for the lineage.
-        extra: further entries of the lineage (source of the data, request, notes).
+        extra: further entries of the lineage (fingerprint and source of the data, request, notes).
     """
     reference_rows = sample_reference(
         trained.train.matrix, trained.score(trained.train.matrix), NAMES, seed=trained.parameters.seed
     )
     lineage = {
-        "data_fingerprint": trained.train.fingerprint(),
         "catalogue_hash": CATALOGUE_HASH,
         "code_version": code_version,
         "created_at": created_at,

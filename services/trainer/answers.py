@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -40,9 +41,26 @@ class Answers:
         """The answer to the request with this key, or None."""
         return next((a for a in reversed(self._answers) if a.dedupe_key == dedupe_key), None)
 
-    def cooling(self, request: RetrainingRequest) -> str | None:
-        """Why the request is too soon after the last published model, or None if it is not."""
-        published = [a for a in self._answers if a.model == request.model and a.result == "published"]
+    def settled(self, request: RetrainingRequest, rejected: Collection[str]) -> bool:
+        """Whether the request needs no other answer: its key led to a model, or it was made before its key was last answered.
+
+        After a failure, a refusal, or a model that was rejected, the same may be asked again.
+
+        Args:
+            rejected: versions that were rejected.
+        """
+        last = self.find(request.dedupe_key)
+        if last is None:
+            return False
+        led_to_model = last.result == "published" and last.version not in rejected
+        return led_to_model or request.requested_at <= last.answered_at
+
+    def cooling(self, request: RetrainingRequest, rejected: Collection[str]) -> str | None:
+        """Why the request is too soon after the last published model that was not rejected, or None if it is not."""
+        published = [
+            a for a in self._answers
+            if a.model == request.model and a.result == "published" and a.version not in rejected
+        ]  # fmt: skip
         if not published:
             return None
         last = published[-1]

@@ -12,14 +12,16 @@ import pyarrow.compute as pc
 from features.replay import replay
 from models.bundle.content import MODEL
 from models.bundle.registry import State, states
-from models.training.dataset import from_history, save_seed
+from models.training.archived import save_seed
+from models.training.dataset import from_history, in_order
+from models.training.label_states import Silence
 from models.training.training import Parameters
 from services.trainer.learning import Source, learn, live_by_state, seed_dir
 from streams.runtime.settings import Settings
 
 
 def train_first_model(
-    settings: Settings, history: pa.Table, progress: Callable[[str], None], *,
+    settings: Settings, history: pa.Table, progress: Callable[[str], None], *, silence: Silence,
     by: str | None = None, now: datetime | None = None, parameters: Parameters | None = None,
 ) -> str:  # fmt: skip
     """Train on a history table and publish; returns the new version.
@@ -30,12 +32,14 @@ def train_first_model(
     Args:
         history: rows in order of arrival with ``label`` and ``label_time``. Labels count if known by ``now`` or, if the
             history ended earlier, by its newest event.
+        silence: what a matured row without a label is.
 
     Raises:
         DatasetError: too few frauds with known labels.
     """
     now = now or datetime.now(UTC)
     by = by or getpass.getuser()
+    history = in_order(history)
     rows = history.num_rows
     reported = 0
 
@@ -48,14 +52,14 @@ def train_first_model(
     progress(f"features of history: {rows:,} transactions")
     matrix = replay(history, progress=at)
     as_of_ms = _newest_ms(history, now)
-    data = from_history(history, lambda _table: matrix, as_of_ms)
-    save_seed(history, matrix, seed_dir(settings), as_of_ms)
+    data = from_history(history, lambda _table: matrix, as_of_ms, silence=silence)
+    save_seed(history, matrix, seed_dir(settings), as_of_ms, silence)
     fresh = not any(
         state in ("approved", "live", "superseded") for state in states(settings.bundles_dir, MODEL).values()
     )
     state: State = "approved" if fresh else "awaiting approval"
     why = "first model, from history" if fresh else "trained from a history file"
-    account = {"source": "history", "history_rows": rows, "labels_known_at_ms": as_of_ms}
+    account = {"source": "history", "history_rows": rows, "labels_known_at_ms": as_of_ms, "silence": silence}
     return learn(
         settings, Source(data, account), now=now, by=by, why=why, state=state,
         parameters=parameters or Parameters(), live_version=live_by_state(settings), progress=progress,

@@ -6,18 +6,28 @@ import importlib.metadata
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from models.bundle.content import MODEL, Bundle, BundleRefused, bundle_path, load_bundle, publish
-from models.bundle.registry import State, VersionState, next_policy_version, next_version, states, write_state
+from models.bundle.registry import (
+    State,
+    VersionState,
+    next_policy_version,
+    next_version,
+    peek,
+    states,
+    versions,
+    write_state,
+)
 from models.bundle.signing import ensure_keys
 from models.policy.policy import Policy
 from models.scoring.scorer import Scorer
-from models.training.dataset import Dataset, DatasetError, from_archive, join, load_seed
+from models.training.archived import from_archive, load_seed
+from models.training.dataset import Dataset, DatasetError, join
 from models.training.training import Parameters, Scoring, Trained, bundle_content, train
 from streams.contracts.retraining import RetrainingRequest
 from streams.runtime.settings import Settings
@@ -42,30 +52,56 @@ def seed_dir(settings: Settings) -> Path:
     return settings.root / "archive-seed"
 
 
-def gather(settings: Settings) -> Source:
+@dataclass(frozen=True)
+class Window:
+    """Event times (ms since 1970, both inclusive) of the rows that a request wants."""
+
+    from_ms: int
+    to_ms: int
+
+
+def gather(settings: Settings, window: Window | None = None) -> Source:
     """Served features with their matured labels; if too few, the first model's data set is added.
 
     The archive holds only labels that have arrived, so none is from the future.
 
+    Args:
+        window: only rows with event time in it; None: all.
+
     Raises:
-        DatasetError: neither exists.
+        DatasetError: neither has rows in the window.
     """
-    archived = from_archive(settings.archive_dir, newest=NEWEST_ROWS)
+    since_ms, until_ms = (window.from_ms, window.to_ms) if window else (None, None)
+    archived = from_archive(settings.archive_dir, since_ms=since_ms, until_ms=until_ms, newest=NEWEST_ROWS)
+    seed = load_seed(seed_dir(settings))
+    if seed is not None and window is not None:
+        seed = seed.between(window.from_ms, window.to_ms + 1)
     rows, frauds = (len(archived), archived.frauds) if archived else (0, 0)
     account: dict[str, Any] = {"archive_rows": rows, "archive_frauds": frauds}
+    if window is not None:
+        account["window"] = {"from_ms": window.from_ms, "to_ms": window.to_ms}
     if archived is not None and rows >= ENOUGH_ROWS and frauds >= ENOUGH_FRAUDS:
         return Source(archived, account | {"source": "archive"})
-    seed = load_seed(seed_dir(settings))
-    parts = [part for part in (seed, archived) if part is not None]
+    parts = [part for part in (seed, archived) if part]
     if not parts:
         raise DatasetError(
-            f"no matured labels under {settings.archive_dir} and no first data set under {seed_dir(settings)}: "
-            "wait for labels, or train from a history file"
+            f"no matured labels under {settings.archive_dir} and no first data set under {seed_dir(settings)}"
+            f"{_of(window)}: wait for labels, or train from a history file"
         )
     note = f"only {rows} archived rows with {frauds} frauds have labels: the first model's data set was added"
-    if seed is None:
+    if not seed:
         note = f"only {rows} archived rows with {frauds} frauds have labels, and there is no first data set to add"
     return Source(join(parts), account | {"source": "seed and archive" if archived else "seed", "note": note})
+
+
+def same_data(settings: Settings, source: Source) -> str | None:
+    """The newest trained version, if it was trained on these very rows and labels, else None."""
+    for version in reversed(versions(settings.bundles_dir, MODEL)):
+        lineage = peek(settings.bundles_dir, MODEL, version, "lineage.json")
+        # a policy published with the live model's own lineage is no training
+        if "policy" not in lineage:
+            return version if lineage.get("data_fingerprint") == source.data.fingerprint() else None
+    return None
 
 
 def learn(
@@ -91,7 +127,10 @@ def learn(
     )
     if live is None and live_version is not None:
         trained, live_note = _with_rules_of(settings, live_version, trained, live_note)
-    extra: dict[str, Any] = {"data": source.account, "compared_with": live_note}
+    account = source.account | source.data.account()
+    extra: dict[str, Any] = {
+        "data": account, "data_fingerprint": account["fingerprint"], "compared_with": live_note,
+    }  # fmt: skip
     if request is not None:
         extra["request"] = msgspec.to_builtins(request)
     content = bundle_content(trained, created_at=now.isoformat(), code_version=code_version(), extra=extra)
@@ -127,6 +166,15 @@ def code_version() -> str:
         if done.returncode == 0:
             return done.stdout.strip()
     return importlib.metadata.version("tollgate")
+
+
+def _of(window: Window | None) -> str:
+    if window is None:
+        return ""
+    first, last = (
+        datetime.fromtimestamp(ms / 1000, UTC).isoformat() for ms in (window.from_ms, window.to_ms)
+    )
+    return f" from {first} to {last}"
 
 
 def _live(settings: Settings, version: str | None) -> tuple[Scorer | None, str]:

@@ -16,7 +16,7 @@ from typing import Any
 from confluent_kafka import Message
 
 from models.bundle.content import MODEL
-from models.bundle.registry import peek, versions
+from models.bundle.registry import peek, states, versions
 from services.trainer.answers import Answers, Result, TrainerAnswer
 from services.trainer.jobs import JobFailed, run_job
 from services.trainer.tracking import pending, reachable
@@ -70,13 +70,14 @@ class Trainer:
             InvalidEvent: it does not parse.
         """
         request = decode_retraining(raw)
-        if self._answers.find(request.dedupe_key) is not None:
+        rejected = self._rejected()
+        if self._answers.settled(request, rejected):
             DUPLICATES.labels("trainer").inc()
             return True
-        published = self._published_for(request.dedupe_key)
+        published = self._published_for(request.dedupe_key, rejected)
         if published is not None:
             return self._finish(request, now, "published", version=published)
-        cooling = self._answers.cooling(request)
+        cooling = self._answers.cooling(request, rejected)
         if cooling is not None:
             return self._finish(request, now, "refused", reason=cooling)
         return self._work(request, now)
@@ -120,9 +121,15 @@ class Trainer:
         logger.info("request %s (%s): %s %s", request.dedupe_key, request.reason, result, version or reason)
         return True
 
-    def _published_for(self, dedupe_key: str) -> str | None:
+    def _rejected(self) -> set[str]:
+        found = states(self._settings.bundles_dir, MODEL)
+        return {version for version, state in found.items() if state == "rejected"}
+
+    def _published_for(self, dedupe_key: str, rejected: set[str]) -> str | None:
         """The version published for this request by a run that ended before it stored its answer."""
         for version in reversed(versions(self._settings.bundles_dir, MODEL)):
+            if version in rejected:
+                continue
             request = peek(self._settings.bundles_dir, MODEL, version, "lineage.json").get("request")
             if isinstance(request, dict) and request.get("dedupe_key") == dedupe_key:
                 return version

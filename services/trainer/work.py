@@ -14,11 +14,12 @@ from pathlib import Path
 
 import msgspec
 
+from features.transaction import epoch_ms
 from models.bundle.content import MODEL, BundleRefused
 from models.training.dataset import DatasetError
 from models.training.training import Parameters
 from services.trainer.jobs import end_with_parent
-from services.trainer.learning import gather, learn, live_by_state
+from services.trainer.learning import Window, gather, learn, live_by_state, same_data
 from streams.contracts.retraining import RetrainingRequest
 from streams.log.rollout_feed import RolloutsUnreachable, newest_rollout
 from streams.runtime.process import log_json_lines
@@ -50,9 +51,16 @@ def answer(settings: Settings, request: RetrainingRequest, now: datetime) -> dic
             "result": "refused",
             "reason": f"unknown model {request.model}: this stack trains only {MODEL}",
         }
+    window = Window(epoch_ms(request.data_from), epoch_ms(request.data_to))
     try:
+        source = gather(settings, window)
+        if (known := same_data(settings, source)) is not None:
+            return {
+                "result": "refused",
+                "reason": f"the data have not changed since {known} was trained on them: wait for labels of later transactions",
+            }
         version = learn(
-            settings, gather(settings), now=now, by=request.requested_by, why=request.reason,
+            settings, source, now=now, by=request.requested_by, why=request.reason,
             state="awaiting approval", parameters=Parameters(threads=1), live_version=_live(settings),
             request=request, progress=logger.info,
         )  # fmt: skip

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -20,7 +19,8 @@ from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
 from features.identity_column import identity_column
 from models.policy.comparison import PastRows
 from models.policy.rules.columns import NUMBER_FIELDS, TEXT_FIELDS, TableColumns
-from models.training.dataset import MATURITY_MS
+from models.training.dataset import milliseconds, stated
+from models.training.label_states import LabelState, label_states
 from streams.archive.tables import DECISION_SCHEMA, OUTCOME_SCHEMA
 from streams.log.topics import DECISIONS, FEATURES, OUTCOMES
 
@@ -63,7 +63,7 @@ def past_rows(archive: Path, found: Span, features: Collection[str]) -> Iterator
             pc.field("event_timestamp") >= pa.scalar(found.since_ms, pa.timestamp("ms", tz="UTC")),
         )  # fmt: skip
         decisions = _read(
-            archive / DECISIONS.name / day, DECISION_SCHEMA, ["transaction_id", "tenant", "score"]
+            archive / DECISIONS.name / day, DECISION_SCHEMA, ["transaction_id", "tenant", "score", "decision"]
         )
         outcomes = _read(
             archive / OUTCOMES.name / day, OUTCOME_SCHEMA, ["transaction_id", "tenant", "label", "label_time"]
@@ -73,9 +73,11 @@ def past_rows(archive: Path, found: Span, features: Collection[str]) -> Iterator
         decided = pc.index_in(identity_column(table), identity_column(decisions))
         known = pc.is_valid(decided)
         table, decided = table.filter(known), pc.drop_null(decided)
-        table = table.append_column("score", decisions["score"].take(decided))
-        labels = outcomes["label"].take(pc.index_in(identity_column(table), identity_column(outcomes)))
-        table = table.append_column("label", labels)
+        told = pc.index_in(identity_column(table), identity_column(outcomes))
+        for name in ("score", "decision"):
+            table = table.append_column(name, decisions[name].take(decided))
+        for name in ("label", "label_time"):
+            table = table.append_column(name, outcomes[name].take(told))
         for start in range(0, table.num_rows, SLICE):
             yield _rows(table.slice(start, SLICE), names, columns, features, found.newest_ms)
 
@@ -86,15 +88,18 @@ def _rows(
     matrix = np.full((table.num_rows, WIDTH), np.nan, np.float32)
     for name in features:
         matrix[:, INDEX[name]] = table[COLUMNS[name]].to_numpy()
-    label = np.array(table["label"].to_pylist(), dtype=object)
-    event_ms = table["event_timestamp"].cast(pa.int64()).to_numpy()
-    fraud: npt.NDArray[Any] = label == "fraud"
-    honest = (label == "legit") | ((label == None) & (event_ms <= newest_ms - MATURITY_MS))  # noqa: E711 - an array
+    declined = np.asarray(pc.fill_null(pc.equal(table["decision"], "decline"), False))
+    # a stated label counts at once: a rule is not trained, so frauds that are reported sooner than honest payments do no harm
+    labels = label_states(
+        stated(table).arrived(), milliseconds(table["event_timestamp"]), newest_ms, silence="honest", declined=declined,
+        wait=False,
+    )  # fmt: skip
     fields = {name: table[column].to_pylist() for name, column in zip(names, columns, strict=True)}
     return PastRows(
         scores=table["score"].to_numpy().astype(np.float32), matrix=matrix, columns=TableColumns(fields),
         amount_minor=table["amount_minor"].to_numpy(), currency=np.array(fields["currency"], dtype=object),
-        fraud=fraud.astype(np.bool_), honest=honest.astype(np.bool_),
+        fraud=labels.state == LabelState.FRAUD, honest=labels.state == LabelState.HONEST,
+        censored=labels.state == LabelState.CENSORED,
     )  # fmt: skip
 
 

@@ -25,7 +25,9 @@ from features.catalogue import INDEX, LATE_BOUND_S, NAMES
 from features.feast_repo.apply import apply_repo, open_store
 from features.feast_repo.definitions import HISTORY_SERVICE, SERVED_SERVICE
 from features.transaction import Transaction, from_ms
-from models.training.dataset import MATURITY_MS, Dataset, from_archive
+from models.training.archived import from_archive
+from models.training.dataset import Dataset
+from models.training.label_states import MATURITY_MS
 from streams.archive.writer import Archive
 from streams.contracts.json_encoding import encode
 from streams.contracts.outcome import Outcome

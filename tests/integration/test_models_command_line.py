@@ -7,6 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
@@ -82,6 +85,46 @@ def test_evaluate_by_dates(history: Path, capsys: pytest.CaptureFixture[str]) ->
     )  # fmt: skip
     assert set(found) >= {"auc_roc", "average_precision", "card_precision_at_100", "fit_s", "rows"}
     assert found["auc_roc"] > 0.7 and found["rows"]["train"] > 0 and found["rows"]["test"] > 0
+
+
+def test_with_no_delay_a_row_still_does_not_know_its_own_label(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Labels drawn by lot: whoever predicts them has seen them. The file is newest first, and says each label at once."""
+    rng = np.random.default_rng(1)
+    table = history_table(create_world(5, cards=200), END - timedelta(days=20), END)
+    fraud = rng.random(table.num_rows) < 0.1
+    # one row in four has no label: it is neither trained nor tested on
+    labels = pa.array(np.where(fraud, "fraud", "legit"), mask=rng.random(table.num_rows) < 0.25)
+    for name, column in (("label", labels), ("label_time", table["event_time"])):
+        table = table.set_column(table.column_names.index(name), name, column)
+    path = tmp_path / "lots.parquet"
+    pq.write_table(table.take(np.arange(table.num_rows)[::-1].copy()), path)
+    found = answer(
+        capsys, "evaluate", str(path), "--train", "2026-10-13:2026-10-22", "--delay-days", "0",
+        "--test", "2026-10-23:2026-10-31", "--home", str(tmp_path),
+    )  # fmt: skip
+    assert 0.4 < found["auc_roc"] < 0.6
+    rows = found["rows"]
+    assert rows["history"] == table.num_rows
+    for part in ("train", "test"):
+        assert 0.2 < rows[f"{part}_unlabelled"] / (rows[part] + rows[f"{part}_unlabelled"]) < 0.6
+        assert rows[f"{part}_frauds"] > 100 or part == "test"
+
+
+def test_a_file_that_names_only_frauds_must_say_so(
+    history: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pq.read_table(history)
+    only_frauds = pc.if_else(pc.equal(table["label"], "fraud"), table["label"], None)
+    path = tmp_path / "frauds.parquet"
+    pq.write_table(table.set_column(table.column_names.index("label"), "label", only_frauds), path)
+    typed = ["train", "--home", str(tmp_path / "home"), "--history", str(path)]
+    assert run(typed) == 2
+    assert "honest rows" in capsys.readouterr().err
+    assert run([*typed, "--unlabelled", "honest"]) == 0
+    counts = answer(capsys, "models", "show", "--home", str(tmp_path / "home"))["lineage"]["data"]["labels"]
+    assert counts["honest"] > 100 * counts["fraud"] > 0 and counts["not_matured"] > 0 == counts["unknown"]
 
 
 @pytest.mark.parametrize(

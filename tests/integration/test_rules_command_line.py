@@ -71,7 +71,8 @@ def answer(capsys: pytest.CaptureFixture[str], *args: object) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
-#: days ago, amount, currency, country, device, card, speed, score, label
+DECLINED = "declined"
+#: days ago, amount, currency, country, device, card, speed, score, label (DECLINED: none, and the payment was declined)
 PAST = [
     (1, 20_000, "EUR", "NG", "d-1", "c-1", 0.0, 0.10, "fraud"),  # dear-and-abroad: approve to decline, fraud caught
     (1, 30_000, "USD", "DE", "d-1", "c-2", 0.0, 0.60, "legit"),  # dear-and-abroad: review to decline, a false alarm already
@@ -82,6 +83,8 @@ PAST = [
     (3, 900, "EUR", "FR", None, "c-5", 0.0, 0.47, "fraud"),  # old is gone: review to approve, fraud missed
     (9, 40_000, "EUR", "NG", None, "c-6", 0.0, 0.10, None),  # only with 30 days: old enough to count as honest
     (9, 50_000, "JPY", "NG", None, "c-7", 0.0, None, "fraud"),  # without a score: review to decline
+    (3, 60_000, "EUR", "NG", None, "c-8", 0.0, 0.10, DECLINED),  # dear-and-abroad, declined at the time: nobody knows
+    (9, 60_000, "EUR", "NG", None, "c-9", 0.0, 0.10, DECLINED),  # nor later: it is never honest
 ]  # fmt: skip
 
 
@@ -91,8 +94,9 @@ def archive(home: Path) -> None:
         _row(home, "features", FEATURES, number, at, transaction_id=f"tx-{number}", card_id=card, merchant_id="m", tenant="default",
              amount_minor=amount, currency=currency, country=country, device_id=device,
              **{name: float("nan") for name in NAMES} | {"card_speed_kmh": speed})  # fmt: skip
-        _row(home, "decisions", DECISION_SCHEMA, number, at, transaction_id=f"tx-{number}", score=score)
-        if label is not None:
+        _row(home, "decisions", DECISION_SCHEMA, number, at, transaction_id=f"tx-{number}", score=score,
+             decision="decline" if label == DECLINED else "approve")  # fmt: skip
+        if label not in (None, DECLINED):
             # an earlier label said otherwise: the newest counts
             for hours, said in ((1, "legit" if label == "fraud" else "fraud"), (2, label)):
                 _row(home, "outcomes", OUTCOME_SCHEMA, 10 * number + hours, at, transaction_id=f"tx-{number}", label=said,
@@ -112,23 +116,23 @@ def _row(home: Path, topic: str, schema: pa.Schema, number: int, at: datetime, *
 def test_a_file_against_the_past(home: Path, good: Path, capsys: pytest.CaptureFixture[str]) -> None:
     archive(home)
     found = answer(capsys, "rules", "test", good, "--since", "7d", "--home", home)
-    assert found["rows"] == 7
-    assert found["labels"] == {"fraud": 3, "honest": 2, "unknown": 2}
+    assert found["rows"] == 8
+    assert found["labels"] == {"fraud": 3, "honest": 2, "censored": 1, "unknown": 2}
     assert found["changed"] == {
-        "approve to decline": 2, "decline to approve": 1, "review to approve": 1, "review to decline": 1,
+        "approve to decline": 3, "decline to approve": 1, "review to approve": 1, "review to decline": 1,
     }  # fmt: skip
     assert found["rules"] == {
-        "far": {"matched": 1, "changed": 0, "fraud": 0, "honest": 0, "unknown": 1},
-        "dear-and-abroad": {"matched": 2, "changed": 2, "fraud": 1, "honest": 1, "unknown": 0},
-        "stolen": {"matched": 1, "changed": 1, "fraud": 0, "honest": 0, "unknown": 1},
-        "known-good": {"matched": 1, "changed": 1, "fraud": 0, "honest": 1, "unknown": 0},
+        "far": {"matched": 1, "changed": 0, "fraud": 0, "honest": 0, "censored": 0, "unknown": 1},
+        "dear-and-abroad": {"matched": 3, "changed": 3, "fraud": 1, "honest": 1, "censored": 1, "unknown": 0},
+        "stolen": {"matched": 1, "changed": 1, "fraud": 0, "honest": 0, "censored": 0, "unknown": 1},
+        "known-good": {"matched": 1, "changed": 1, "fraud": 0, "honest": 1, "censored": 0, "unknown": 0},
     }
     assert found["before"] == {
-        "decisions": {"approve": 2, "review": 3, "decline": 2}, "frauds_caught": 2, "frauds_missed": 1, "false_alarms": 2,
+        "decisions": {"approve": 3, "review": 3, "decline": 2}, "frauds_caught": 2, "frauds_missed": 1, "false_alarms": 2,
         "caught_minor": {"EUR": 1_600}, "missed_minor": {"EUR": 20_000}, "false_alarms_minor": {"EUR": 500, "USD": 30_000},
     }  # fmt: skip
     assert found["after"] == {
-        "decisions": {"approve": 2, "review": 1, "decline": 4}, "frauds_caught": 2, "frauds_missed": 1, "false_alarms": 1,
+        "decisions": {"approve": 2, "review": 1, "decline": 5}, "frauds_caught": 2, "frauds_missed": 1, "false_alarms": 1,
         "caught_minor": {"EUR": 20_700}, "missed_minor": {"EUR": 900}, "false_alarms_minor": {"USD": 30_000},
     }  # fmt: skip
     assert found["errors"] == {} and found["against"] == {"model_version": "1.0.0", "policy_version": "7"}
@@ -137,7 +141,7 @@ def test_a_file_against_the_past(home: Path, good: Path, capsys: pytest.CaptureF
 def test_further_back_more_is_known(home: Path, good: Path, capsys: pytest.CaptureFixture[str]) -> None:
     archive(home)
     found = answer(capsys, "rules", "test", good, "--since", "30d", "--home", home)
-    assert (found["rows"], found["labels"]) == (9, {"fraud": 4, "honest": 3, "unknown": 2})
+    assert (found["rows"], found["labels"]) == (11, {"fraud": 4, "honest": 3, "censored": 2, "unknown": 2})
     assert found["after"]["false_alarms_minor"] == {"EUR": 40_000, "USD": 30_000}
     assert found["before"]["caught_minor"]["JPY"] == found["after"]["caught_minor"]["JPY"] == 50_000
     assert run(["rules", "test", str(good), "--since", "36h", "--home", str(home)]) == 0

@@ -18,10 +18,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from features.transaction import from_ms
 from infra.embedded.mock_cluster import MockCluster
 from models.bundle.content import bundle_path, load_bundle
 from models.bundle.registry import VersionState, states, write_state
-from models.training.dataset import DAY_MS, MATURITY_MS, save_seed
+from models.training.archived import save_seed
+from models.training.dataset import DAY_MS
+from models.training.label_states import MATURITY_MS
 from services.trainer import work
 from services.trainer.answers import Answers
 from services.trainer.jobs import JobFailed, run_job
@@ -46,7 +49,7 @@ def request(
     key: str = "drift-1", *, at: datetime = NOW, cooldown_s: float = 3600, model: str = "fraud"
 ) -> RetrainingRequest:
     return RetrainingRequest(
-        model=model, reason="drift", evidence=[{"feature": "amount", "p_value": 1e-9}], data_from=NOW, data_to=NOW,
+        model=model, reason="drift", evidence=[{"feature": "amount", "p_value": 1e-9}], data_from=NOW - timedelta(days=365), data_to=NOW,
         requested_at=at, dedupe_key=key, cooldown_s=cooldown_s, requested_by="drift",
     )  # fmt: skip
 
@@ -66,7 +69,7 @@ def give_seed(settings: Settings) -> None:
             "label_time": pa.array(data.event_ms, pa.timestamp("ms", tz="UTC")),
         }
     )
-    save_seed(table, data.matrix, seed_dir(settings), START_MS + 20 * DAY_MS + MATURITY_MS)
+    save_seed(table, data.matrix, seed_dir(settings), START_MS + 20 * DAY_MS + MATURITY_MS, "honest")
 
 
 def in_this_process(path: Path, settings: Settings, stop: threading.Event) -> dict[str, Any]:
@@ -146,6 +149,70 @@ def test_nothing_to_learn_from_is_refused_with_its_reason(tmp_path: Path) -> Non
     assert empty is not None and "no matured labels" in empty.reason
     assert other is not None and "unknown model x" in other.reason
     assert states(settings.bundles_dir, "fraud") == {}
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_same_data_are_not_trained_on_twice(tmp_path: Path) -> None:
+    settings = settings_at(tmp_path)
+    give_seed(settings)
+    assert work.answer(settings, request("first"), NOW)["result"] == "published"
+    again = work.answer(settings, request("second"), NOW)
+    assert again["result"] == "refused" and "have not changed since 1.0.0" in again["reason"]
+    # a policy that was published since is no training; other rows are other data
+    lineage = load_bundle(
+        bundle_path(settings.bundles_dir, "fraud", "1.0.0"), settings.keys_dir / "trusted"
+    ).lineage
+    assert (
+        lineage["data_fingerprint"] == lineage["data"]["fingerprint"]
+        and lineage["data"]["label_coverage"] == 1.0
+    )
+    newer = msgspec.structs.replace(request("third"), data_from=from_ms(START_MS + DAY_MS))
+    assert work.answer(settings, newer, NOW) == {"result": "published", "version": "1.1.0"}
+
+
+@pytest.mark.usefixtures("quick")
+def test_only_the_rows_of_the_requests_window_are_learnt_from(tmp_path: Path) -> None:
+    settings = settings_at(tmp_path)
+    give_seed(settings)
+    first, last = START_MS + 2 * DAY_MS, START_MS + 12 * DAY_MS
+    asked = msgspec.structs.replace(request(), data_from=from_ms(first), data_to=from_ms(last))
+    assert work.answer(settings, asked, NOW)["result"] == "published"
+    data = load_bundle(
+        bundle_path(settings.bundles_dir, "fraud", "1.0.0"), settings.keys_dir / "trusted"
+    ).lineage["data"]
+    assert data["window"] == {"from_ms": first, "to_ms": last}
+    assert first <= data["from_ms"] < first + DAY_MS and last - DAY_MS < data["to_ms"] <= last
+    before = msgspec.structs.replace(request("empty"), data_from=NOW, data_to=NOW)
+    refused = work.answer(settings, before, NOW)
+    assert refused["result"] == "refused" and "from 2026-01-02" in refused["reason"]
+
+
+def test_what_failed_or_was_rejected_may_be_asked_again_and_a_storm_is_one(tmp_path: Path) -> None:
+    settings = settings_at(tmp_path)
+    publish_sample(tmp_path, "1.0.0")
+    runs: list[str] = []
+    results = iter(
+        [{"result": "refused", "reason": "no labels"}, *[{"result": "published", "version": "1.0.0"}] * 2]
+    )
+
+    def train(path: Path, *_: Any) -> dict[str, Any]:
+        runs.append(msgspec.json.decode(path.read_bytes())["dedupe_key"])
+        return next(results)
+
+    def ask(minutes: int) -> int:
+        at = NOW + timedelta(minutes=minutes)
+        for _ in range(3):
+            assert Trainer(settings, NO_STOP, train).handle(
+                encode(request(at=at)), at + timedelta(seconds=30)
+            )
+        return len(runs)
+
+    assert ask(0) == 1
+    assert ask(1) == 2
+    # it led to a model
+    assert ask(120) == 2
+    write_state(settings.bundles_dir, "fraud", "1.0.0", VersionState(state="rejected", since=NOW, by="ada"))
+    assert ask(121) == 3
 
 
 def test_a_run_that_fails_is_tried_again_and_then_counted(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import features.replay
-from features.catalogue import FEATURES, INDEX
+from features.catalogue import FEATURES, INDEX, NAMES
 from features.replay import BATCH, replay
 from tests.support.oracle import DAY, HOUR, MINUTE, of_frauds
 
@@ -82,10 +82,10 @@ def test_no_later_label_moves_any_feature_of_a_row(drawn: Any, at: int, data: An
     now_ms = clock_of(rows)[at]
     other = []
     for row in rows:
-        if row.fraud is None or row.known_ms > now_ms:
-            # removed, said at another later time, or otherwise
+        if row.fraud is None or row.known_ms >= now_ms:
+            # removed, said at this time or another later one, or otherwise
             said = data.draw(st.sampled_from([None, True, False]))
-            row = row._replace(fraud=said, known_ms=now_ms + data.draw(st.integers(1, 30 * DAY)))
+            row = row._replace(fraud=said, known_ms=now_ms + data.draw(st.integers(0, 30 * DAY)))
         other.append(row)
     for batch in (1, 3, BATCH):
         before, after = replay(table(rows), batch=batch), replay(table(other), batch=batch)
@@ -97,8 +97,13 @@ def test_no_later_label_moves_any_feature_of_a_row(drawn: Any, at: int, data: An
 def test_a_card_has_the_frauds_that_were_known_when_its_payment_came(drawn: Any, batch: int) -> None:
     rows = rows_of(drawn)
     found = values(rows, "card_frauds_30d", batch)
-    for at, (row, now_ms) in enumerate(zip(rows, clock_of(rows), strict=True)):
-        known = [r for r in rows if r.fraud and r.known_ms <= now_ms and r.card == row.card]
+    clock = clock_of(rows)
+    for at, (row, now_ms) in enumerate(zip(rows, clock, strict=True)):
+        known = [
+            r
+            for r, came_ms in zip(rows, clock, strict=True)
+            if r.fraud and max(r.known_ms, came_ms) < now_ms and r.card == row.card
+        ]
         # what lies behind the ring of a profile's newest fraud by more than it holds is gone
         if known and max(r.event_ms for r in known) // DAY - row.event_ms // DAY + 29 >= 40:
             continue
@@ -108,7 +113,7 @@ def test_a_card_has_the_frauds_that_were_known_when_its_payment_came(drawn: Any,
 def around_a_label(name: str) -> tuple[list[Row], int]:
     """A fraud that the window of an entry holds, its label known a week later, and the rows that come after it within one batch.
 
-    Returns the rows, of which the third is the first that comes when the label is known, and what is to be seen then.
+    Returns the rows, and the number of the first that comes after the label is known; the row before it comes at that very moment.
     """
     fraud = Row(START + 10 * HOUR, True, START + 7 * DAY + 13 * HOUR)
     # 7 days and 1 to 9 hours after it its tile is closed for every rate
@@ -116,7 +121,7 @@ def around_a_label(name: str) -> tuple[list[Row], int]:
     if "rate" in name:
         later = [START + 7 * DAY + 16 * HOUR + ms for ms in (0, MINUTE, 2 * MINUTE, 3 * MINUTE, HOUR)]
         fraud = fraud._replace(known_ms=later[2])
-    return [fraud, *map(Row, later)], 3
+    return [fraud, *map(Row, later)], 4
 
 
 @pytest.mark.parametrize("name", MOVED)
@@ -156,7 +161,29 @@ def test_fraud_rate_moves_only_with_a_matured_label() -> None:
     assert rate(honest, fraud, last._replace(event_ms=START + 6 * DAY)) == 0.0
     # its window closed, and not known
     assert rate(honest, fraud._replace(known_ms=last.event_ms + 1), last) == 0.0
-    assert rate(honest, fraud._replace(known_ms=last.event_ms), last) == 0.5
+    assert rate(honest, fraud._replace(known_ms=last.event_ms), last) == 0.0
+    assert rate(honest, fraud._replace(known_ms=last.event_ms - 1), last) == 0.5
+
+
+@pytest.mark.parametrize("batch", [1, BATCH])
+@pytest.mark.parametrize("delay_ms", [-9 * DAY, -1, 0], ids=["days before", "just before", "right after"])
+def test_no_feature_of_a_row_knows_its_own_label(delay_ms: int, batch: int) -> None:
+    """Whatever the label's time says; also of rows that come at the same moment, or late. The names of those that do are listed."""
+    moments = [*(START + n * HOUR for n in range(6)), START + 5 * HOUR, START + 9 * DAY, START + 8 * DAY]
+    rows = [Row(ms, n % 2 == 0, ms + delay_ms) for n, ms in enumerate(moments)]
+    for at in range(len(rows)):
+        other = [*rows[:at], rows[at]._replace(fraud=not rows[at].fraud), *rows[at + 1 :]]
+        before, after = (replay(table(said), batch=batch)[: at + 1] for said in (rows, other))
+        moved = ((before != after) & ~(np.isnan(before) & np.isnan(after))).any(axis=0)
+        assert [NAMES[column] for column in np.flatnonzero(moved)] == []
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_every_feature_of_labels_knows_one_right_after(name: str) -> None:
+    """With a delay of 0 the next row knows it: the test above would otherwise hold for features that never see a label."""
+    fraud = Row(START + 10 * HOUR, True, START + 10 * HOUR)
+    later = Row(fraud.event_ms + (7 * DAY + 6 * HOUR if "rate" in name else 1))
+    assert values([fraud, later], name, 1)[1] > values([fraud._replace(fraud=None), later], name, 1)[1]
 
 
 def test_a_late_payment_is_served_with_what_is_known_when_it_comes() -> None:

@@ -34,7 +34,7 @@ def start_whole_stack(settings: Settings) -> Settings:
     history = history_table(create_world(3, cards=600), now - timedelta(days=40), now, id_prefix="history")
     # as a command does it
     with private_files():
-        train_first_model(settings, history, lambda text: print(text, file=sys.stderr))
+        train_first_model(settings, history, lambda text: print(text, file=sys.stderr), silence="honest")
     until(lambda: served_version(settings) != "none", 90, "the first model to be served")
     return settings
 

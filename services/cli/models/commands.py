@@ -22,6 +22,7 @@ from models.policy.policy import DECISIONS
 from models.rollout.transitions import Action
 from models.scoring.history import score_history
 from models.training.evaluation import compare as compare_models
+from models.training.label_states import Silence
 from models.training.protocol import measure, parse_days
 from models.training.training import Parameters
 from services.cli.mapping import MAPPING_HELP
@@ -30,7 +31,7 @@ from services.cli.models.first_model import has_model, simulated_history
 from services.cli.options import FullHelpGroup, WholeNumber, home_option, json_option
 from services.rollout.requests import ask
 from services.trainer.bootstrap import train_first_model
-from services.trainer.learning import gather, learn, live_by_state
+from services.trainer.learning import gather, learn, live_by_state, same_data
 from streams.runtime.settings import load_settings
 
 FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -49,19 +50,33 @@ def _progress(text: str) -> None:
     help="Train on this file; default: the stack's archive, or for a first model a simulated history.",
 )
 @click.option("--mapping", metavar="M", help=f"Mapping of the history file: {MAPPING_HELP}")
+@click.option(
+    "--unlabelled",
+    type=click.Choice(["unknown", "honest"]),
+    default="unknown",
+    show_default=True,
+    help="With --history: what a row without a label is, once it is old enough. honest: the file names only frauds.",
+)
 @click.option("--by", default=getpass.getuser, help="Who trains; recorded in the lineage.  [default: you]")
-def train(home: Path, as_json: bool, history: Path | None, mapping: str | None, by: str) -> None:
+def train(
+    home: Path, as_json: bool, history: Path | None, mapping: str | None, unlabelled: Silence, by: str
+) -> None:
     """Train, evaluate, sign and publish a model. A stack's first model is served at once, later ones await approval."""
     settings = settings_of(home)
     if history is not None:
-        version = train_first_model(settings, read_history(history, mapping), _progress, by=by)
+        table = read_history(history, mapping)
+        version = train_first_model(settings, table, _progress, silence=unlabelled, by=by)
     elif not has_model(settings):
-        version = train_first_model(
-            settings, simulated_history(datetime.now(UTC), _progress), _progress, by=by
-        )
+        table = simulated_history(datetime.now(UTC), _progress)
+        version = train_first_model(settings, table, _progress, silence="honest", by=by)
     else:
+        source = gather(settings)
+        if (known := same_data(settings, source)) is not None:
+            _progress(
+                f"the data have not changed since {known} was trained on them: the new model will be like it"
+            )
         version = learn(
-            settings, gather(settings), now=datetime.now(UTC), by=by, why="requested at the command line",
+            settings, source, now=datetime.now(UTC), by=by, why="requested at the command line",
             state="awaiting approval", parameters=Parameters(), live_version=live_by_state(settings), progress=_progress,
         )  # fmt: skip
     found = _row(settings.bundles_dir, version)

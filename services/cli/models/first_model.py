@@ -36,7 +36,7 @@ def has_model(settings: Settings) -> bool:
 
 
 def simulated_history(until: datetime, progress: Progress, world: World | None = None) -> pa.Table:
-    """HISTORY_DAYS days of simulated transactions until ``until``, with labels."""
+    """HISTORY_DAYS days of simulated transactions until ``until``, with labels: nine frauds in ten are reported, so silence is honest."""
     world = world or create_world(SEED)
     progress(f"simulating {HISTORY_DAYS} days of {len(world.cards):,} cards")
     history = history_table(world, until - timedelta(days=HISTORY_DAYS), until, id_prefix="history")
@@ -63,7 +63,7 @@ def start_with_model(
 
     def learn() -> None:
         try:
-            train_first_model(settings, history(), progress)
+            train_first_model(settings, history(), progress, silence="honest")
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
             failures.append(error)
 

@@ -71,7 +71,8 @@ def tested_text(answer: dict[str, Any]) -> str:
     lines = [
         f"{answer['rows']:,} transactions from {answer['since']} to {answer['until']}, against policy "
         f"{answer['against']['policy_version']}",
-        f"{labels['fraud']:,} known frauds, {labels['honest']:,} honest, {labels['unknown']:,} too recent for a label",
+        f"{labels['fraud']:,} known frauds, {labels['honest']:,} honest, {labels['unknown']:,} too recent for a label, "
+        f"{labels['censored']:,} declined at the time, of which nobody knows",
         "decisions changed: "
         + (", ".join(f"{n:,} {kind}" for kind, n in answer["changed"].items()) or "none"),
         f"{'':<28} {'before':>14} {'after':>14} {'difference':>14}",
@@ -83,11 +84,11 @@ def tested_text(answer: dict[str, Any]) -> str:
             label = f"{name.removesuffix('_minor').replace('_', ' ')}, {currency} minor"
             lines.append(_line(label, before[name].get(currency, 0), after[name].get(currency, 0)))
     lines.append(
-        f"{'rule or list':<28} {'matched':>9} {'changed':>9} {'fraud':>9} {'honest':>9} {'unknown':>9}"
+        f"{'rule or list':<28} {'matched':>9} {'changed':>9} {'fraud':>9} {'honest':>9} {'declined':>9} {'unknown':>9}"
     )
     for name, found in answer["rules"].items():
         figures = " ".join(
-            f"{found[kind]:>9,}" for kind in ("matched", "changed", "fraud", "honest", "unknown")
+            f"{found[kind]:>9,}" for kind in ("matched", "changed", "fraud", "honest", "censored", "unknown")
         )
         lines.append(f"{name:<28} {figures}")
     lines += [f"skipped: {name}: {error}" for name, error in answer["errors"].items()]

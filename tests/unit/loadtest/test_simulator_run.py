@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pytest
 
 from features.transaction import epoch_ms
 from loadtest.traffic.measuring_client import cpu_us_per_transaction
+from loadtest.traffic.measuring_process import Begin, Declined, Progress
 from loadtest.traffic.scoreboard import Scoreboard
 from loadtest.traffic.sending import LABELS, TRANSACTIONS, Backpressure, SendError, pace
+from loadtest.traffic.simulated_labels import AgedLabels, DueLabels, LabelsOfDecided
 from loadtest.traffic.simulation import (
-    AgedLabels,
-    DueLabels,
     Run,
     Sent,
     Switch,
@@ -141,10 +143,18 @@ def test_labels_of_a_live_run_follow_their_transactions() -> None:
 
 
 class Log:
-    """Stands for the sender and the measuring process: keeps what is sent."""
+    """Stands for the sender and the measuring process: keeps what is sent, and says which transactions were declined.
 
-    def __init__(self) -> None:
+    Each call of ``take_declined`` tells of the transactions sent before the last call: a decision takes a moment.
+    """
+
+    def __init__(self, declines: Callable[[str], bool] = lambda _name: False) -> None:
         self.sent: dict[str, list[bytes]] = {TRANSACTIONS: [], LABELS: []}
+        self._declines, self._told, self._seen = declines, 0, 0
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(len(self.sent[TRANSACTIONS]), self._told, 0)
 
     def send_all(self, topic: str, keys: list[bytes | None], values: list[bytes]) -> None:
         assert len(keys) == len(values)
@@ -153,14 +163,28 @@ class Log:
     def check(self) -> None:
         pass
 
+    def take_declined(self) -> dict[str, bool]:
+        named = [
+            parse_transaction(value).transaction_id
+            for value in self.sent[TRANSACTIONS][self._told : self._seen]
+        ]
+        self._told, self._seen = self._seen, len(self.sent[TRANSACTIONS])
+        return {name: self._declines(name) for name in named}
 
-def test_a_live_run_sends_labels_of_what_it_sent_before() -> None:
-    run, log, sent = Run(rate=4_000, seconds=0.5, seed=3, cards=80, labels_after_s=0), Log(), Sent()
-    source = blocks(run, create_world(3, 80), epoch_ms(NOW), "abc")
+
+def sent_by(run: Run, log: Log) -> Sent:
+    sent, start_ms = Sent(), epoch_ms(NOW)
+    source = blocks(run, create_world(3, 80), start_ms, "abc")
     _send_paced(
         run, log, sent, next(source), source, log,  # type: ignore[arg-type]
-        lambda: False, lambda _sent, _measurement: None, lambda _block: None, 0,
+        lambda: False, lambda _sent, _measurement: None, lambda _block: None, run.span_ms(start_ms)[1],
     )  # fmt: skip
+    return sent
+
+
+def test_a_live_run_sends_labels_of_what_it_sent_before() -> None:
+    run, log = Run(rate=4_000, seconds=0.5, seed=3, cards=80, labels_after_s=0), Log()
+    sent = sent_by(run, log)
     paid = {one.transaction_id: one for one in map(parse_transaction, log.sent[TRANSACTIONS])}
     labels = [parse_label(value) for value in log.sent[LABELS]]
     assert len(paid) == run.total and 0 < len(labels) == sent.labels
@@ -169,6 +193,58 @@ def test_a_live_run_sends_labels_of_what_it_sent_before() -> None:
         # a label of another moment would count for other windows than its transaction
         assert label.event_time == paid[label.transaction_id].event_time <= label.label_time
         assert label.card_id == paid[label.transaction_id].card_id
+
+
+@pytest.mark.parametrize(
+    "how", [{"labels_after_s": 0}, {"scale": 1e6, "start_ms": epoch_ms(NOW)}], ids=["live", "scaled"]
+)
+def test_nobody_says_what_a_declined_payment_was(how: dict[str, Any]) -> None:
+    run = Run(rate=4_000, seconds=0.5, seed=3, cards=80, **how)
+    everything, declining = Log(), Log(lambda name: name.endswith(("1", "3", "5", "7", "9")))
+    told = [
+        {parse_label(value).transaction_id for value in log.sent[LABELS]}
+        for log in (everything, declining) if sent_by(run, log).labels
+    ]  # fmt: skip
+    odd = {name for name in told[0] if int(name[-1]) % 2}
+    assert odd and told[1] == told[0] - odd
+
+
+def test_a_label_waits_for_its_decision() -> None:
+    held, table = LabelsOfDecided(), pa.table({"transaction_id": ["a", "b", "c"]})
+    held.expect(table)
+    assert held.release(table.slice(0, 2)) is None and held.waiting == 2
+    held.decided({"b": False, "c": True, "unlabelled": False})
+    assert held.release(None)["transaction_id"].to_pylist() == ["b"]
+    held.decided({"a": False})
+    assert held.release(table.slice(2))["transaction_id"].to_pylist() == ["a"]
+    assert held.waiting == 0 and held.release(None) is None
+
+
+def test_the_measuring_process_says_who_was_declined_only_when_asked() -> None:
+    def record(topic: str, name: str, decision: str) -> FakeRecord:
+        return FakeRecord(topic, json.dumps({"transaction_id": name, "decision": decision}).encode())
+
+    records = [
+        record("decisions", "abcbb-1", "decline"), record("decisions", "abcbb-2", "review"), record("decisions", "other-1", "decline"),
+        record("transactions", "abcbb-3", "decline"), FakeRecord("decisions", b"{"), FakeRecord("decisions", None),
+    ]  # fmt: skip
+    asked, not_asked = (Declined(Begin("", {}, "abc", tell_declined=tell)) for tell in (True, False))
+    for one in (asked, not_asked):
+        one.add(records)
+    assert (asked.take(), asked.take(), not_asked.take()) == ({"abcbb-1": True, "abcbb-2": False}, {}, {})
+
+
+class FakeRecord(NamedTuple):
+    """The parts of a Kafka message that are read here."""
+
+    name: str
+    raw: bytes | None
+
+    def topic(self) -> str:
+        return self.name
+
+    def value(self) -> bytes | None:
+        return self.raw
 
 
 def test_as_many_labels_are_told_live_as_in_life() -> None:

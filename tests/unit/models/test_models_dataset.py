@@ -11,16 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.catalogue import INDEX, NAMES, WIDTH
-from models.training.dataset import (
-    DAY_MS,
-    Dataset,
-    DatasetError,
-    from_archive,
-    from_history,
-    join,
-    load_seed,
-    save_seed,
-)
+from models.training.archived import from_archive, load_seed, save_seed
+from models.training.dataset import DAY_MS, Dataset, DatasetError, from_history, in_order, join
 from models.training.training import train
 from tests.support.bundle_samples import QUICK
 from tests.support.catalogue_samples import NEW
@@ -63,18 +55,41 @@ ROWS: list[tuple[int, str | None, int | None]] = [
 
 
 def test_what_was_known_and_what_had_matured() -> None:
-    data = from_history(history(ROWS), numbered, T0 + 20 * DAY_MS)
+    data = from_history(history(ROWS), numbered, T0 + 20 * DAY_MS, silence="honest")
     assert seen(data) == [(1, False), (3, False), (0, True), (2, False)]
     assert (np.diff(data.event_ms) >= 0).all()
 
 
-def test_without_a_cut_off_everything_counts() -> None:
-    assert seen(from_history(history(ROWS), numbered))[-2:] == [(2, True), (4, True)]
+def test_a_row_without_a_label_is_unknown_and_counted() -> None:
+    data = from_history(history(ROWS), numbered, T0 + 20 * DAY_MS)
+    assert seen(data) == [(3, False), (0, True)]
+    counts = {"honest": 1, "fraud": 1, "not_matured": 1, "unknown": 2, "censored": 0}
+    assert data.account() == {
+        "fingerprint": data.fingerprint(), "from_ms": T0 + DAY_MS, "to_ms": T0 + 5 * DAY_MS, "rows": 2, "frauds": 1,
+        "label_delay_days": 7.0, "labels": counts, "label_coverage": 0.5,
+    }  # fmt: skip
+    # the counts of a part are of that part
+    assert data.between(T0, T0 + 2 * DAY_MS).labels.counts() == counts | {
+        "fraud": 0,
+        "not_matured": 0,
+        "unknown": 1,
+    }
+
+
+def test_without_a_cut_off_every_label_counts() -> None:
+    assert seen(from_history(history(ROWS), numbered)) == [(3, False), (0, True), (2, True), (4, True)]
 
 
 def test_too_early_to_say_anything() -> None:
-    with pytest.raises(DatasetError, match="may still be reported"):
-        from_history(history(ROWS), numbered, T0 + 3 * DAY_MS)
+    with pytest.raises(DatasetError, match=r"3 not matured.*may still be reported"):
+        from_history(history(ROWS[:3]), numbered, T0 + 3 * DAY_MS)
+
+
+def test_a_file_that_is_newest_first_is_replayed_oldest_first() -> None:
+    newest_first = history([(9, "fraud", 9), (5, "fraud", 5), (5, "legit", 5), (0, "fraud", 0)])
+    assert in_order(newest_first)["transaction_id"].to_pylist() == ["t3", "t1", "t2", "t0"]
+    arrived = newest_first.append_column("arrival_time", newest_first["event_time"])
+    assert in_order(arrived) is arrived
 
 
 def test_repeated_transactions_are_left_out() -> None:
@@ -95,12 +110,17 @@ def test_the_seed_comes_back_as_of_its_own_cut_off(tmp_path: Path) -> None:
     table = history(ROWS)
     as_of = T0 + 20 * DAY_MS
     assert load_seed(tmp_path) is None
-    save_seed(table, numbered(table), tmp_path, as_of)
-    seed = load_seed(tmp_path)
-    assert seed is not None and seed.fingerprint() == from_history(table, numbered, as_of).fingerprint()
+    for silence in ("honest", "unknown"):
+        save_seed(table, numbered(table), tmp_path, as_of, silence)
+        seed = load_seed(tmp_path)
+        expected = from_history(table, numbered, as_of, silence=silence)
+        assert seed is not None and seed.account() == expected.account()
 
 
-def archive(folder: Path, rows: list[tuple[str, int]], outcomes: list[tuple[str, str]]) -> None:
+def archive(
+    folder: Path, rows: list[tuple[str, int]], outcomes: list[tuple[str, str]], said_ms: int = 3 * DAY_MS
+) -> None:
+    """(transaction, day) per row and (transaction, label) per outcome, said one after another from ``said_ms`` on."""
     for name in ("features", "outcomes"):
         (folder / name / "date=2026-01-01").mkdir(parents=True, exist_ok=True)
     features = {
@@ -114,7 +134,7 @@ def archive(folder: Path, rows: list[tuple[str, int]], outcomes: list[tuple[str,
     told = {
         "transaction_id": pa.array([name for name, _ in outcomes], pa.string()),
         "label": pa.array([label for _, label in outcomes], pa.string()),
-        "label_time": pa.array([T0 + n for n in range(len(outcomes))], MS),
+        "label_time": pa.array([T0 + said_ms + n for n in range(len(outcomes))], MS),
         "decision": pa.array(["approve"] * len(outcomes), pa.string()),
     }
     pq.write_table(pa.table(told), folder / "outcomes/date=2026-01-01/a.parquet")
@@ -132,8 +152,45 @@ def test_the_archive_joined_with_its_outcomes(tmp_path: Path) -> None:
     assert newest is not None and ((newest.event_ms - T0) // DAY_MS).tolist() == [2]
 
 
+def decided(folder: Path, decisions: dict[str, str]) -> None:
+    (folder / "decisions/date=2026-01-01").mkdir(parents=True)
+    table = pa.table({"transaction_id": list(decisions), "decision": list(decisions.values())})
+    pq.write_table(table, folder / "decisions/date=2026-01-01/a.parquet")
+
+
+def test_a_declined_payment_is_never_honest_by_silence(tmp_path: Path) -> None:
+    rows = [("approved", 0), ("declined", 1), ("told", 2), ("caught", 3), ("reviewed", 4), ("young", 12)]
+    archive(tmp_path, rows, [("told", "legit"), ("caught", "fraud")])
+    decided(
+        tmp_path, dict.fromkeys(("declined", "told", "caught"), "decline") | {"reviewed": "review", "young": "decline"}
+    )  # fmt: skip
+    data = from_archive(tmp_path)
+    assert data is not None
+    known = dict(zip(((data.event_ms - T0) // DAY_MS).tolist(), data.fraud.tolist(), strict=True))
+    assert known == {0: False, 2: False, 3: True, 4: False}
+    assert data.labels.counts() == {"honest": 3, "fraud": 1, "not_matured": 0, "unknown": 0, "censored": 1}
+
+
+def test_a_row_whose_label_was_there_before_it_is_left_out(tmp_path: Path) -> None:
+    """Its features were served with its own label."""
+    archive(tmp_path, [("a", 0), ("b", 1), ("young", 12)], [("a", "fraud"), ("b", "fraud")], 0)
+    data = from_archive(tmp_path)
+    # labels are said in the first milliseconds of day 0: after none of day 1, and not after the first row either
+    assert data is None
+    archive(tmp_path, [("a", -1), ("b", 1), ("young", 12)], [("a", "fraud"), ("b", "fraud")], 0)
+    data = from_archive(tmp_path)
+    assert data is not None and (len(data), data.frauds, data.labels.counts()["unknown"]) == (1, 1, 1)
+
+
+def test_only_the_window_that_was_asked_for(tmp_path: Path) -> None:
+    archive(tmp_path, [("a", 0), ("b", 1), ("c", 2), ("young", 12)], [])
+    data = from_archive(tmp_path, since_ms=T0 + DAY_MS, until_ms=T0 + DAY_MS)
+    assert data is not None and ((data.event_ms - T0) // DAY_MS).tolist() == [1]
+    assert from_archive(tmp_path, since_ms=T0 + 3 * DAY_MS) is None
+
+
 def test_joining_keeps_the_order_of_time() -> None:
-    early, late = from_history(history(ROWS[:2]), numbered), from_history(history(ROWS[2:4]), numbered)
+    early, late = (from_history(history(rows), numbered, silence="honest") for rows in (ROWS[:2], ROWS[2:4]))
     assert (np.diff(join([late, early]).event_ms) >= 0).all()
     assert [len(part) for part in join([late, early]).split(0.5, 0.25)] == [2, 1, 1]
     with pytest.raises(DatasetError):
@@ -180,7 +237,7 @@ def test_an_entry_that_is_unknown_for_all_older_rows_trains() -> None:
 
 def test_a_seed_of_another_catalogue_gives_the_entries_of_the_same_version(tmp_path: Path) -> None:
     table = history(ROWS)
-    path = save_seed(table, numbered(table) + 5, tmp_path, T0 + 20 * DAY_MS)
+    path = save_seed(table, numbered(table) + 5, tmp_path, T0 + 20 * DAY_MS, "honest")
     whole = load_seed(tmp_path)
     seed = pq.read_table(path)
     other = [f"{name}_v9" if name in NEW else name for name in seed.column_names]
