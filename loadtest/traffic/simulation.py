@@ -274,6 +274,7 @@ def _send_paced(
             watch(sent, measurement)
 
     pace(run.rate, run.total, send, stop)
+    labels.send_due(time.time_ns() // 1_000_000 if live else sent.clock_ms)
     labels.send_last(stop)
 
 

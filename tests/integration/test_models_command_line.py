@@ -92,8 +92,8 @@ def test_with_no_delay_a_row_still_does_not_know_its_own_label(
 ) -> None:
     """Labels drawn by lot: whoever predicts them has seen them. The file is newest first, and says each label at once."""
     rng = np.random.default_rng(1)
-    table = history_table(create_world(5, cards=200), END - timedelta(days=20), END)
-    fraud = rng.random(table.num_rows) < 0.1
+    table = history_table(create_world(5, cards=600), END - timedelta(days=20), END)
+    fraud = rng.random(table.num_rows) < 0.02
     # one row in four has no label: it is neither trained nor tested on
     labels = pa.array(np.where(fraud, "fraud", "legit"), mask=rng.random(table.num_rows) < 0.25)
     for name, column in (("label", labels), ("label_time", table["event_time"])):
@@ -108,8 +108,7 @@ def test_with_no_delay_a_row_still_does_not_know_its_own_label(
     rows = found["rows"]
     assert rows["history"] == table.num_rows
     for part in ("train", "test"):
-        assert 0.2 < rows[f"{part}_unlabelled"] / (rows[part] + rows[f"{part}_unlabelled"]) < 0.6
-        assert rows[f"{part}_frauds"] > 100 or part == "test"
+        assert rows[f"{part}_frauds"] > 20 and rows[f"{part}_unlabelled"] > 0.2 * rows[part]
 
 
 def test_a_file_that_names_only_frauds_must_say_so(
@@ -123,6 +122,7 @@ def test_a_file_that_names_only_frauds_must_say_so(
     assert run(typed) == 2
     assert "honest rows" in capsys.readouterr().err
     assert run([*typed, "--unlabelled", "honest"]) == 0
+    capsys.readouterr()
     counts = answer(capsys, "models", "show", "--home", str(tmp_path / "home"))["lineage"]["data"]["labels"]
     assert counts["honest"] > 100 * counts["fraud"] > 0 and counts["not_matured"] > 0 == counts["unknown"]
 
