@@ -31,6 +31,7 @@ from services.trainer.jobs import JobFailed, run_job
 from services.trainer.learning import seed_dir
 from services.trainer.main import Trainer
 from services.trainer.tracking import flatten, pending, reachable
+from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.json_encoding import encode
 from streams.contracts.retraining import RetrainingRequest
 from streams.log.rollout_feed import RolloutsUnreachable
@@ -143,7 +144,8 @@ def test_nothing_to_learn_from_is_refused_with_its_reason(tmp_path: Path) -> Non
     assert trainer.handle(encode(request("empty")), NOW) and trainer.handle(
         encode(request("other", model="x")), NOW
     )
-    assert trainer.handle(b"nonsense", NOW)
+    with pytest.raises(InvalidEvent):
+        trainer.handle(b"nonsense", NOW)
     answers = Answers(tmp_path / "trainer")
     empty, other = answers.find("empty"), answers.find("other")
     assert empty is not None and "no matured labels" in empty.reason
