@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
-from msgspec import Meta
 
 from features.transaction import Instant
 from models.bundle.registry import State
+from models.rollout.names import Name
 
-#: the name of a model or a version: it becomes part of a path
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}\Z")]
 Action = Literal["approve", "reject", "rollback", "promote"]
 #: states of versions that a person has approved before
 SERVED_BEFORE: frozenset[State] = frozenset({"superseded", "rolled back", "approved"})

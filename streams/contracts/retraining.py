@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from features.transaction import Instant
-from models.rollout.transitions import Name
+from models.rollout.names import Name
 from streams.contracts.decoding import RecordDecoder
 
 
