@@ -190,9 +190,9 @@ def status(home: Path, as_json: bool) -> int:
 
 
 def _table(settings: Settings, report: dict[str, Any]) -> str:
-    lines = [f"{report['state']}  ({settings.home})", "", addresses(settings)]
-    if report["problems"]:
-        lines += ["", *(f"problem: {text}" for text in report["problems"])]
+    # what is wrong comes first
+    lines = [f"{report['state']}  ({settings.home})", *(f"problem: {text}" for text in report["problems"])]
+    lines += ["", addresses(settings)]
     if report["processes"]:
         lines += ["", f"{'process':<18} {'state':<11} {'pid':>8} {'restarts':>8} {'MB':>6} {'CPU s':>8}"]
     lines += [

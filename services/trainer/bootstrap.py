@@ -17,6 +17,7 @@ from models.training.dataset import from_history, in_order
 from models.training.label_states import Silence
 from models.training.training import Parameters
 from services.trainer.learning import Source, learn, live_by_state, seed_dir
+from services.trainer.simulated_data import is_marked, mark_seed
 from streams.runtime.settings import Settings
 
 
@@ -39,6 +40,7 @@ def train_first_model(
     """
     now = now or datetime.now(UTC)
     by = by or getpass.getuser()
+    simulated = is_marked(history)
     history = in_order(history)
     rows = history.num_rows
     reported = 0
@@ -54,12 +56,14 @@ def train_first_model(
     as_of_ms = _newest_ms(history, now)
     data = from_history(history, lambda _table: matrix, as_of_ms, silence=silence)
     save_seed(history, matrix, seed_dir(settings), as_of_ms, silence)
+    mark_seed(seed_dir(settings), simulated)
     fresh = not any(
         state in ("approved", "live", "superseded") for state in states(settings.bundles_dir, MODEL).values()
     )
     state: State = "approved" if fresh else "awaiting approval"
     why = "first model, from history" if fresh else "trained from a history file"
     account = {"source": "history", "history_rows": rows, "labels_known_at_ms": as_of_ms, "silence": silence}
+    account["simulated_rows"] = len(data) if simulated else 0
     return learn(
         settings, Source(data, account), now=now, by=by, why=why, state=state,
         parameters=parameters or Parameters(), live_version=live_by_state(settings), progress=progress,

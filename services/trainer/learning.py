@@ -29,6 +29,7 @@ from models.scoring.scorer import Scorer
 from models.training.archived import from_archive, load_seed
 from models.training.dataset import Dataset, DatasetError, join
 from models.training.training import Parameters, Scoring, Trained, bundle_content, train
+from services.trainer.simulated_data import seed_is_simulated, share_in_words
 from streams.contracts.retraining import RetrainingRequest
 from streams.runtime.settings import Settings
 
@@ -77,11 +78,13 @@ def gather(settings: Settings, window: Window | None = None) -> Source:
     if seed is not None and window is not None:
         seed = seed.between(window.from_ms, window.to_ms + 1)
     rows, frauds = (len(archived), archived.frauds) if archived else (0, 0)
-    account: dict[str, Any] = {"archive_rows": rows, "archive_frauds": frauds}
+    account: dict[str, Any] = {"archive_rows": rows, "archive_frauds": frauds, "simulated_rows": 0}
     if window is not None:
         account["window"] = {"from_ms": window.from_ms, "to_ms": window.to_ms}
     if archived is not None and rows >= ENOUGH_ROWS and frauds >= ENOUGH_FRAUDS:
         return Source(archived, account | {"source": "archive"})
+    if seed is not None and seed_is_simulated(seed_dir(settings)):
+        account["simulated_rows"] = len(seed)
     parts = [part for part in (seed, archived) if part]
     if not parts:
         raise DatasetError(
@@ -120,7 +123,8 @@ def learn(
     """
     tell = progress or (lambda _text: None)
     live, live_note = _live(settings, live_version)
-    tell(f"training on {len(source.data):,} rows, {source.data.frauds:,} frauds")
+    simulated = share_in_words(source.account.get("simulated_rows", 0), len(source.data))
+    tell(f"training on {len(source.data):,} rows, {source.data.frauds:,} frauds; {simulated}")
     policy_version = next_policy_version(settings.bundles_dir, MODEL)
     trained = train(
         source.data, parameters, policy_version=policy_version, live=_scoring(live) if live else None

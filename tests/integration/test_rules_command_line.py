@@ -164,12 +164,14 @@ def test_publish_list_and_what_is_kept(home: Path, good: Path, capsys: pytest.Ca
         "version": "1.0.1", "policy_version": "8", "model_of": "1.0.0", "state": "awaiting approval",
     }  # fmt: skip
     assert states(home / "bundles", "fraud") == {"1.0.0": "live", "1.0.1": "awaiting approval"}
+    assert run(["rules", "publish", str(good), "--home", str(home)]) == 0
+    assert "the file leaves out, and so removes: rule old\n" in capsys.readouterr().err
     shown = answer(capsys, "models", "show", "1.0.1", "--home", home)
     assert shown["signature"] == "verified" and (shown["by"], shown["why"]) == ("ann", "a wave from abroad")
     assert shown["lineage"]["policy"]["model_and_evaluation_of"] == "1.0.0"
     assert [rule["name"] for rule in shown["policy"]["rules"]] == ["far", "dear-and-abroad"]
     assert (shown["policy"]["review"], shown["policy"]["version"]) == (0.5, "8")
-    assert answer(capsys, "rules", "publish", good, "--home", home)["version"] == "1.0.2"
+    assert answer(capsys, "rules", "publish", good, "--home", home)["version"] == "1.0.3"
     # what is live is listed, not what waits
     assert [rule["name"] for rule in answer(capsys, "rules", "list", "--home", home)["rules"]] == [
         "far",

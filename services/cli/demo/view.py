@@ -106,7 +106,10 @@ def drift(board: Scoreboard) -> str:
     raised = sorted(feature for feature, severity in board.drift.items() if severity != "none")
     if not board.drift:
         return "not tested yet"
-    return "none" if not raised else f"{len(raised)} of {len(board.drift)} features ({', '.join(raised[:3])})"
+    if not raised:
+        return "none"
+    more = f" and {len(raised) - 3} more" if len(raised) > 3 else ""
+    return f"{len(raised)} of {len(board.drift)} features ({', '.join(raised[:3])}{more})"
 
 
 def _counts(counter: Counter[str]) -> str:

@@ -14,6 +14,7 @@ from infra import stack
 from loadtest.traffic.simulator import World, create_world, history_table
 from models.bundle.content import MODEL
 from services.trainer.bootstrap import train_first_model
+from services.trainer.simulated_data import marked
 from streams.log.rollout_feed import newest_rollout
 from streams.runtime.settings import Settings
 
@@ -36,12 +37,14 @@ def has_model(settings: Settings) -> bool:
 
 
 def simulated_history(until: datetime, progress: Progress, world: World | None = None) -> pa.Table:
-    """HISTORY_DAYS days of simulated transactions until ``until``, with labels: nine frauds in ten are reported, so silence is honest."""
+    """HISTORY_DAYS days of simulated transactions until ``until``, marked as such, with labels: nine frauds in ten are reported, so
+    silence is honest.
+    """
     world = world or create_world(SEED)
     progress(f"simulating {HISTORY_DAYS} days of {len(world.cards):,} cards")
     history = history_table(world, until - timedelta(days=HISTORY_DAYS), until, id_prefix="history")
     progress(f"simulated {history.num_rows:,} transactions")
-    return history
+    return marked(history)
 
 
 def start_with_model(

@@ -19,7 +19,13 @@ from models.policy.policy_export import as_toml, exported
 from models.policy.policy_file import PolicyFile
 from services.cli.models.files import CheckFailed, pick_version, settings_of, verified
 from services.cli.options import FullHelpGroup, home_option, json_option
-from services.cli.rules.policy_versions import FileRefused, described, load_policy_file, publish_policy
+from services.cli.rules.policy_versions import (
+    FileRefused,
+    described,
+    load_policy_file,
+    publish_policy,
+    removed_by,
+)
 from services.cli.rules.view import listed, listed_text, tested_text
 from streams.archive.rules_past import past_rows, span
 
@@ -139,6 +145,9 @@ def publish(file: Path, by: str, why: str, home: Path, as_json: bool) -> None:
     settings = settings_of(home)
     found = load_policy_file(file)
     base = verified(settings, pick_version(settings, None))
+    removed = removed_by(found, base.policy)
+    if removed:
+        click.echo(f"the file leaves out, and so removes: {', '.join(removed)}", err=True)
     version, policy_version = publish_policy(settings, base, found, by=by, why=why, now=datetime.now(UTC))
     answer = {
         "version": version, "policy_version": policy_version, "model_of": base.version, "state": "awaiting approval",

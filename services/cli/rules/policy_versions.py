@@ -14,6 +14,7 @@ from models.bundle.content import MODEL, Bundle, BundleContent, bundle_path, loa
 from models.bundle.registry import VersionState, next_patch, next_policy_version, write_state
 from models.bundle.signing import ensure_keys
 from models.policy.checking import problems, without_card_numbers
+from models.policy.policy import Policy
 from models.policy.policy_file import PolicyFile, read_policy_file
 from models.policy.problems import PolicyError
 from streams.contracts.card_numbers import find_card_number
@@ -80,6 +81,14 @@ def publish_policy(
     state = VersionState(state="awaiting approval", since=now, by=by, why=why)
     write_state(settings.bundles_dir, MODEL, version, state)
     return version, policy.version
+
+
+def removed_by(file: PolicyFile, live: Policy) -> list[str]:
+    """The live rules and lists that a file leaves out."""
+    after = file.applied_to(live, live.version)
+    kept = {rule.name for rule in after.rules} | {found.name for found in after.lists}
+    gone = [f"rule {rule.name}" for rule in live.rules if rule.name not in kept]
+    return gone + [f"list {found.name}" for found in live.lists if found.name not in kept]
 
 
 def described(file: PolicyFile) -> dict[str, object]:

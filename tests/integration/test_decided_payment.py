@@ -1,0 +1,130 @@
+"""One decision whole, on a real broker and store: from the index, from the newest decisions, and from the archive alone."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pytest
+
+from features.catalogue import NAMES, WIDTH
+from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
+from features.identity import identity_of
+from features.store.redis_client import RespClient
+from models.decision import Decision
+from services.cli.main import run
+from streams.archive.tables import DECISION_SCHEMA
+from streams.archive.writer import write_parquet
+from streams.audit.decided_payment import find_decision
+from streams.contracts.json_encoding import encode
+from streams.log.decision_index import IndexedDecision, IndexWriter, Row
+from streams.log.topics import DECISIONS, FEATURES
+from streams.runtime.kafka.clients import flush, new_producer
+from streams.runtime.settings import Settings
+from tests.support.archive_samples import decision, features
+from tests.support.feature_batches import decode_features, encode_features
+
+TENANT = "shop-whole"
+
+
+def decided(number: int) -> Decision:
+    """A decision of now, whose features are on the log since a moment ago."""
+    now = datetime.now(UTC)
+    made = decision(number)
+    return msgspec.structs.replace(
+        made, tenant=TENANT, received_at=now, decided_at=now + timedelta(milliseconds=5)
+    )
+
+
+def put_features(settings: Settings, number: int) -> None:
+    found = decode_features(features(number).value or b"")
+    transaction = msgspec.structs.replace(found.transaction, tenant=TENANT)
+    producer = new_producer(settings.kafka, "decided-payment")
+    producer.produce(
+        FEATURES.name, encode_features(msgspec.structs.replace(found, transaction=transaction)), partition=0
+    )
+    flush(producer, 20)
+
+
+def put_decision(settings: Settings, made: Decision) -> None:
+    producer = new_producer(settings.kafka, "decided-payment")
+    producer.produce(DECISIONS.name, b"not a decision of " + made.transaction_id.encode(), partition=0)
+    producer.produce(DECISIONS.name, encode(made), b"card-1", partition=0)
+    flush(producer, 20)
+
+
+def test_a_decision_that_is_not_indexed_yet_is_found_with_its_features(kafka_redis: Settings) -> None:
+    put_features(kafka_redis, 71)
+    made = decided(71)
+    put_decision(kafka_redis, made)
+    found = find_decision(kafka_redis, TENANT, "tx-71", time.time())
+    assert found is not None and found.source == "log"
+    assert msgspec.convert(found.decision, Decision) == made
+    assert found.served is not None and found.served.source == "log"
+    assert found.served.transaction["amount_minor"] == 171 and "latitude" not in found.served.transaction
+    values = found.served.features
+    assert (
+        len(values) == WIDTH
+        and values[NAMES[0]] == 71
+        and values[NAMES[3]] is None
+        and values[NAMES[-1]] == 70 + WIDTH
+    )
+    # another tenant's payment of the same id is another payment
+    assert find_decision(kafka_redis, "default", "tx-71", time.time()) is None
+
+
+def test_the_index_has_the_first_word(kafka_redis: Settings) -> None:
+    put_features(kafka_redis, 72)
+    made = decided(72)
+    row = Row(5, identity_of(TENANT, "tx-72"), IndexedDecision(encode(made), None))
+    client = RespClient(kafka_redis.redis_address, 5.0)
+    client.call(IndexWriter().writes(0, [row], time.time()))
+    client.close()
+    found = find_decision(kafka_redis, TENANT, "tx-72", time.time())
+    assert found is not None and found.source == "index" and found.decision["transaction_id"] == "tx-72"
+    assert found.served is not None and found.served.features[NAMES[1]] == 73
+
+
+def archive(settings: Settings, number: int, at: datetime) -> None:
+    place = Path(settings.archive_dir)
+    rows: list[tuple[str, pa.Schema, dict[str, Any]]] = [
+        ("decisions", DECISION_SCHEMA, {"decision": "review", "status": "scored", "score": 0.5, "model_version": "1.0.0",
+                                        "policy_version": "1", "decided_at": at, "reasons": '[{"code": "RULE_X", "text": "rule x"}]'}),
+        ("features", FEATURE_SCHEMA, {"merchant_id": "m-1", "amount_minor": 7, "currency": "EUR", "channel_name": "pos", NAMES[0]: 7.0}),
+    ]  # fmt: skip
+    for topic, schema, values in rows:
+        common = {
+            "transaction_id": f"tx-{number}",
+            "tenant": TENANT,
+            "card_id": "card-1",
+            "event_timestamp": at,
+        }
+        row = dict.fromkeys(schema.names) | common | values
+        path = place / topic / f"date={at.date()}" / f"{topic}-0-{number}-{number}-1.parquet"
+        write_parquet(path, pa.Table.from_pylist([row], schema))
+
+
+def test_an_old_decision_is_found_in_the_archive(
+    kafka_redis: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive(kafka_redis, 73, datetime(2026, 3, 1, 12, tzinfo=UTC))
+    arguments = ["decisions", "show", "tx-73", "--home", kafka_redis.home]
+    assert run([*arguments, "--tenant", TENANT, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["found_in"] == {"decision": "archive", "features": "archive"}
+    assert found["decision"]["reasons"] == [{"code": "RULE_X", "text": "rule x"}]
+    assert (found["transaction"]["channel"], found["features"][NAMES[0]], found["features"][NAMES[1]]) == (
+        "pos",
+        7.0,
+        None,
+    )
+    assert run([*arguments, "--tenant", TENANT]) == 0
+    assert "tx-73: review, scored, score 0.5000" in capsys.readouterr().out
+    # without the tenant, nothing is known of it
+    assert run(arguments) == 1
+    assert "no decision of tx-73 (tenant default)" in capsys.readouterr().err
