@@ -9,6 +9,11 @@ import msgspec
 from features.identity import identity_of
 from features.transaction import Instant
 
+DecisionName = Literal["approve", "review", "decline"]
+#: a decision's int8 code is its position here; a higher code is stricter
+DECISIONS: tuple[DecisionName, ...] = ("approve", "review", "decline")
+CODES: dict[str, int] = {name: code for code, name in enumerate(DECISIONS)}
+
 
 class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why a payment was decided so: ``code`` for programs, ``text`` for people.
@@ -28,7 +33,7 @@ class Decision(msgspec.Struct, kw_only=True, omit_defaults=False):
     """
 
     transaction_id: str
-    decision: Literal["approve", "review", "decline"]
+    decision: DecisionName
     status: Literal["scored", "degraded", "not_scored"]
     score: float | None
     reasons: list[Reason]

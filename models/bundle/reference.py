@@ -1,4 +1,4 @@
-"""A bundle's drift reference: a sample of the rows that the model was trained on, with its scores, to compare live data with.
+"""A bundle's drift reference: a sample of the rows that the model was trained on, with scores and decisions, to compare live data with.
 
 It uses only NumPy and no pickle, so that the environment of the drift process (NumPy 1.24) can read it.
 """
@@ -12,17 +12,21 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-#: enough for a Kolmogorov-Smirnov test to see shifts of 0.05, and small enough to be part of every bundle
-REFERENCE_ROWS = 2_000
+#: 1,000 at any hour of the day with its neighbours, at night too; small enough to be part of every bundle
+REFERENCE_ROWS = 5_000
 
 
 @dataclass(frozen=True)
 class Reference:
-    """``matrix`` float32 (rows, width), ``scores`` float32 (rows,), ``names``: the matrix' columns."""
+    """``matrix`` float32 (rows, width), ``scores`` float32 (rows,), ``names``: the matrix' columns.
+
+    ``decisions``: int8 (rows,) codes that the bundle's policy gives by scores and features; None in bundles of 0.2.0.
+    """
 
     matrix: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
     names: tuple[str, ...]
+    decisions: npt.NDArray[np.int8] | None = None
 
 
 def sample_reference(
@@ -43,6 +47,7 @@ def reference_bytes(reference: Reference) -> bytes:
         matrix=reference.matrix,
         scores=reference.scores,
         names=np.array(reference.names, dtype=np.str_),
+        **({} if reference.decisions is None else {"decisions": reference.decisions}),
     )
     return buffer.getvalue()
 
@@ -57,8 +62,11 @@ def load_reference(source: Path | bytes) -> Reference:
     with np.load(stream, allow_pickle=False) as data:
         matrix, scores = data["matrix"], data["scores"]
         names = tuple(str(name) for name in data["names"])
+        decisions = data["decisions"].astype(np.int8) if "decisions" in data else None
+    if decisions is not None and decisions.shape != scores.shape:
+        raise ValueError(f"the reference has {len(decisions)} decisions for {len(scores)} scores")
     if matrix.dtype != np.float32 or matrix.ndim != 2 or matrix.shape != (len(scores), len(names)):
         raise ValueError(
             f"sizes of the reference's arrays differ: matrix {matrix.shape}, scores {scores.shape}, {len(names)} names"
         )
-    return Reference(matrix, scores.astype(np.float32), names)
+    return Reference(matrix, scores.astype(np.float32), names, decisions)

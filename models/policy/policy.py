@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.catalogue import INDEX
+from models.decision import CODES, DECISIONS
 from models.policy.evaluation import Evaluation, Failed, Verdict, log_failure
 from models.policy.lists import PolicyList, activate
 from models.policy.problems import PolicyError
@@ -24,10 +25,6 @@ from models.policy.rules.columns import Columns
 from models.policy.rules.rule import Rule, activate_rules
 from models.policy.thresholds import ExpectedLoss, ScoreDecision, Threshold, check_order
 
-DecisionName = Literal["approve", "review", "decline"]
-#: a decision's int8 code is its position here; a higher code is stricter
-DECISIONS: tuple[DecisionName, ...] = ("approve", "review", "decline")
-CODES: dict[str, int] = {name: code for code, name in enumerate(DECISIONS)}
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
 #: owner of the rules that training creates
 TRAINER = "trainer"

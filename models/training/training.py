@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -172,9 +172,10 @@ def bundle_content(
         created_at: RFC 3339, for the lineage.
         extra: further entries of the lineage (fingerprint and source of the data, request, notes).
     """
-    reference_rows = sample_reference(
-        trained.train.matrix, trained.score(trained.train.matrix), NAMES, seed=trained.parameters.seed
-    )
+    # the newer half: the first rows of a history were made in a state that knew no card yet
+    newer = trained.train.split(0.5)[1]
+    rows = sample_reference(newer.matrix, trained.score(newer.matrix), NAMES, seed=trained.parameters.seed)
+    reference = replace(rows, decisions=trained.policy.decide(rows.scores, rows.matrix)[0])
     lineage = {
         "catalogue_hash": CATALOGUE_HASH,
         "code_version": code_version,
@@ -187,7 +188,7 @@ def bundle_content(
     }
     return BundleContent(
         model_ubj=bytes(trained.booster.save_raw("ubj")), model_onnx=to_onnx(trained.booster),
-        calibration=trained.calibration, policy=trained.policy, reference=reference_rows,
+        calibration=trained.calibration, policy=trained.policy, reference=reference,
         evaluation=trained.evaluation, lineage=lineage, layout=OWN,
     )  # fmt: skip
 

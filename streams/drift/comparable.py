@@ -1,4 +1,4 @@
-"""The features for which a window of minutes can be compared with a reference of weeks.
+"""What of a window can be compared with a reference of weeks: which columns, under which condition, and in which bins.
 
 Left out on purpose:
 
@@ -11,6 +11,7 @@ Left out on purpose:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,27 +19,35 @@ import numpy as np
 import numpy.typing as npt
 
 from features.catalogue import INDEX
+from models.bundle.reference import Reference
+from models.drift.matching import same_times
+from models.drift.statistics import Bins, Kind
+from models.drift.window import Window
 
 Matrix = npt.NDArray[np.float32]
-#: column name -> values, NaN where unknown
-Columns = dict[str, npt.NDArray[np.float32]]
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
 
-SCORE = "score"
+SCORE, DECISION = "score", "decision"
 #: the median card age of a window must be at least this share of the reference's
 MATURE_SHARE = 0.5
+#: a card counts as known from this age on: before, the cards that come twice are mostly those of an attack
+AGED_DAYS = 1.0
+#: rows of the reference that a window is compared with
+REFERENCE_ROWS = 2000
 
 
 @dataclass(frozen=True)
 class Comparable:
     """One column that is tested, and the state it needs.
 
-    ``always``: depends only on the transaction. ``known``: compared among rows where it is known; the number of such rows shows
-    the age of the state, not a change of payments. ``mature``: only if the state is about as old as the reference's.
+    ``always``: depends only on the transaction. ``aged``: compared among cards that were known ``AGED_DAYS`` before; how many these
+    are shows the age of the state, not a change of payments. ``mature``: only if the state is about as old as the reference's.
     """
 
     name: str
-    kind: Literal["number", "category"]
-    since: Literal["always", "known", "mature"]
+    kind: Kind
+    since: Literal["always", "aged", "mature"]
     why: str
 
 
@@ -47,7 +56,8 @@ COMPARABLE = (
     Comparable("round_amount", "category", "always", "depends only on the transaction"),
     Comparable("channel", "category", "always", "depends only on the transaction"),
     Comparable("mcc", "category", "always", "depends only on the transaction"),
-    Comparable("card_cross_border", "category", "known", "one earlier payment of the card is enough"),
+    Comparable("currency_code", "category", "always", "depends only on the transaction"),
+    Comparable("card_cross_border", "category", "aged", "the card's home country must have been seen"),
     Comparable(
         "card_amount_zscore_30d", "number", "mature", "without unit, but its spread shrinks as history grows"
     ),
@@ -55,10 +65,95 @@ COMPARABLE = (
     Comparable(
         SCORE, "number", "mature", "the model reads all features, so its score needs the whole history"
     ),
+    Comparable(DECISION, "category", "mature", "follows the score"),
+)
+#: fields of the transaction that a producer may leave empty
+FIELDS = frozenset({"amount", "channel", "mcc", "currency_code"})
+#: columns whose share of nulls is compared: those, and, in a mature state, what needs other fields
+NULLS = (
+    *((name, "always") for name in sorted(FIELDS)),
+    *((name, "mature") for name in ("card_cross_border", "card_new_device", "card_speed_kmh", "card_home_distance_km")),
+)  # fmt: skip
+#: columns that a row must have: those that are tested, and those that decide which rows may be compared
+NEEDED = frozenset(
+    [column.name for column in COMPARABLE if column.name in INDEX]
+    + [name for name, _ in NULLS]
+    + ["hour", "weekend", "card_age_days"]
 )
 
-KINDS = {column.name: column.kind for column in COMPARABLE}
-SINCE = {column.name: column.since for column in COMPARABLE}
+
+@dataclass(frozen=True)
+class Baseline:
+    """A bundle's reference with the bins of each column, which stay the same for all windows."""
+
+    reference: Reference
+    bins: dict[str, Bins]
+
+    @classmethod
+    def of(cls, reference: Reference) -> Baseline:
+        bins = {}
+        for column in COMPARABLE:
+            values = _reference_column(reference, column.name)
+            if values is not None:
+                bins[column.name] = Bins.of(values[~np.isnan(values)], column.kind)
+        return cls(reference, bins)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One column of both samples, known values only; of the window's also event time (ms) and card."""
+
+    name: str
+    takes: Literal["number", "category", "null"]
+    bins: Bins
+    before: Floats
+    now: Floats
+    now_ms: Ints
+    cards: Ints
+
+
+def compared(baseline: Baseline, window: Window) -> Iterator[Compared]:
+    """The columns of a window and of the reference's rows of the same time of day, where the state is old enough."""
+    rows = _matched(baseline.reference, window)
+    mature = is_mature(baseline.reference.matrix, window.matrix)
+    for column in COMPARABLE:
+        if column.name not in baseline.bins or (column.since == "mature" and not mature):
+            continue
+        before = _reference_column(baseline.reference, column.name)
+        assert before is not None  # it has bins
+        now, now_ms, cards = _window_column(window, column.name)
+        use_before, use_now = ~np.isnan(before[rows]), ~np.isnan(now)
+        if column.since == "aged":
+            use_before &= _is_aged(baseline.reference.matrix[rows])
+            use_now &= _is_aged(window.matrix)
+        yield Compared(
+            column.name, column.kind, baseline.bins[column.name], before[rows][use_before], now[use_now],
+            now_ms[use_now], cards[use_now],
+        )  # fmt: skip
+    for name, since in NULLS:
+        before = baseline.reference.matrix[rows, INDEX[name]]
+        # a bundle of an older catalogue knows nothing of the column
+        if (since == "mature" and not mature) or np.isnan(baseline.reference.matrix[:, INDEX[name]]).all():
+            continue
+        now = window.matrix[:, INDEX[name]]
+        yield Compared(
+            name, "null", _PRESENT_OR_NULL, _is_null(before), _is_null(now), window.event_ms, window.cards
+        )
+
+
+def together(baseline: Baseline, window: Window) -> tuple[list[str], Matrix, Matrix]:
+    """(names, reference's rows, window's rows) of the features that can be compared jointly, with NaN."""
+    mature = is_mature(baseline.reference.matrix, window.matrix)
+    names = [
+        column.name for column in COMPARABLE
+        if column.name in INDEX and column.name in baseline.bins and (mature or column.since == "always")
+    ]  # fmt: skip
+    places = [INDEX[name] for name in names]
+    return (
+        names,
+        baseline.reference.matrix[_matched(baseline.reference, window)][:, places],
+        window.matrix[:, places],
+    )
 
 
 def is_mature(reference: Matrix, window: Matrix) -> bool:
@@ -69,9 +164,37 @@ def is_mature(reference: Matrix, window: Matrix) -> bool:
     return len(known) > 0 and len(now) > 0 and bool(np.median(now) >= MATURE_SHARE * np.median(known))
 
 
-def columns_of(matrix: Matrix, scores: npt.NDArray[np.float32], *, mature: bool) -> Columns:
-    """The columns to test, from a matrix (rows, WIDTH) and scores (any number of rows)."""
-    wanted = [column for column in COMPARABLE if mature or column.since != "mature"]
-    return {
-        column.name: scores if column.name == SCORE else matrix[:, INDEX[column.name]] for column in wanted
-    }
+_PRESENT_OR_NULL = Bins("category", np.array([0.0, 1.0]))
+
+
+def _matched(reference: Reference, window: Window) -> Ints:
+    hour, weekend = INDEX["hour"], INDEX["weekend"]
+    return same_times(
+        reference.matrix[:, hour], reference.matrix[:, weekend], window.matrix[:, hour], window.matrix[:, weekend],
+        REFERENCE_ROWS, np.random.default_rng(int(window.event_ms[0])),
+    )  # fmt: skip
+
+
+def _reference_column(reference: Reference, name: str) -> Floats | None:
+    if name == SCORE:
+        return reference.scores
+    if name == DECISION:
+        return None if reference.decisions is None else reference.decisions.astype(np.float32)
+    column = reference.matrix[:, INDEX[name]]
+    return None if np.isnan(column).all() else column
+
+
+def _window_column(window: Window, name: str) -> tuple[Floats, Ints, Ints]:
+    if name in (SCORE, DECISION):
+        values = window.scores if name == SCORE else window.decisions.astype(np.float32)
+        return values, window.decided_ms, window.decided_cards
+    return window.matrix[:, INDEX[name]], window.event_ms, window.cards
+
+
+def _is_aged(matrix: Matrix) -> npt.NDArray[np.bool_]:
+    aged: npt.NDArray[np.bool_] = np.nan_to_num(matrix[:, INDEX["card_age_days"]]) >= AGED_DAYS
+    return aged
+
+
+def _is_null(column: Floats) -> Floats:
+    return np.isnan(column).astype(np.float32)

@@ -1,7 +1,7 @@
-"""Detectors of drift behind a small protocol; here with Alibi Detect 0.11.4, the last release under Apache-2.0.
+"""Tests of drift behind a small protocol; here with Alibi Detect 0.11.4, the last release under Apache-2.0.
 
-A detector takes columns of both samples and returns findings; their severity is decided elsewhere. Columns with too few known
-values on either side are left out: missing values are not a shift of the values.
+A test takes two samples of independent rows and returns a statistic and a p-value; how large a difference is, and what follows, is
+decided elsewhere.
 """
 
 from __future__ import annotations
@@ -9,95 +9,72 @@ from __future__ import annotations
 import logging
 import warnings
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from models.drift.statistics import (
-    category_shares,
-    numeric_psi,
-    pool_rare,
-    population_stability_index,
-    total_variation,
-)
-from streams.drift.comparable import KINDS, SCORE, SINCE, Columns
-
-#: a column with fewer known values than this on either side is not tested
-MIN_KNOWN = 200
+Samples = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One test's result for one column (``*``: all). ``distance`` is between 0 and 1, whatever the test's statistic is."""
+class Difference:
+    """The result of one test. ``statistic`` as the test defines it; ``distance`` is between 0 and 1."""
 
-    detector: str
-    feature: str
     statistic: float
     p_value: float
     distance: float
-    psi: float | None
 
 
 class Detector(Protocol):
-    """Compares two samples given as columns. Implementations keep no state between calls."""
+    """Compares two samples: of one column, shape (n,) and (m,), or, if it ``takes`` all, of all columns, (n, k) and (m, k) with NaN.
+
+    Implementations keep no state between calls.
+    """
 
     name: str
+    takes: Literal["number", "category", "null", "all"]
 
-    def test(self, reference: Columns, window: Columns) -> list[Finding]: ...
+    def test(self, before: Samples, now: Samples) -> Difference: ...
 
 
 class KolmogorovSmirnov:
-    """Two-sample KS test of each number; ``statistic`` and ``distance`` are the largest gap between the two CDFs."""
+    """Two-sample KS test of a number; ``statistic`` and ``distance`` are the largest gap between the two CDFs."""
 
-    name = "ks"
+    name: str = "ks"
+    takes: Literal["number"] = "number"
 
     def __init__(self) -> None:
         from alibi_detect.cd import KSDrift
 
         self._test = KSDrift
 
-    def test(self, reference: Columns, window: Columns) -> list[Finding]:
-        findings = []
-        for feature, (before, now) in _known(reference, window, "number").items():
-            said = self._test(before[:, None]).predict(now[:, None], return_p_val=True, return_distance=True)[
-                "data"
-            ]
-            distance = float(said["distance"][0])
-            psi = numeric_psi(before, now)
-            findings.append(Finding(self.name, feature, distance, float(said["p_val"][0]), distance, psi))
-        return findings
+    def test(self, before: Samples, now: Samples) -> Difference:
+        detector = self._test(before[:, None])
+        said = detector.predict(now[:, None], return_p_val=True, return_distance=True)["data"]
+        distance = float(said["distance"][0])
+        return Difference(distance, float(said["p_val"][0]), distance)
 
 
 class ChiSquared:
-    """Chi-squared test of each category, rare values pooled; ``distance`` is the total variation of the shares."""
+    """Chi-squared test of a category given as bins; ``distance`` is the total variation of the shares."""
 
-    name = "chi2"
-
-    def __init__(self) -> None:
+    def __init__(self, name: str, takes: Literal["category", "null"]) -> None:
         from alibi_detect.cd import ChiSquareDrift
 
+        self.name, self.takes = name, takes
         self._test = ChiSquareDrift
 
-    def test(self, reference: Columns, window: Columns) -> list[Finding]:
-        findings = []
-        for feature, (before, now) in _known(reference, window, "category").items():
-            before, now = pool_rare(before, now)
-            codes, both = np.unique(np.concatenate([before, now]), return_inverse=True)
-            if len(codes) < 2:
-                findings.append(Finding(self.name, feature, 0.0, 1.0, 0.0, 0.0))
-                continue
-            old, new = both[: len(before), None], both[len(before) :, None]
-            detector = self._test(old, categories_per_feature={0: list(range(len(codes)))})
-            said = detector.predict(new, return_p_val=True, return_distance=True)["data"]
-            expected, actual = category_shares(before, now)
-            findings.append(
-                Finding(
-                    self.name, feature, float(said["distance"][0]), float(said["p_val"][0]),
-                    total_variation(expected, actual), population_stability_index(expected, actual),
-                )
-            )  # fmt: skip
-        return findings
+    def test(self, before: Samples, now: Samples) -> Difference:
+        codes, both = np.unique(np.concatenate([before, now]), return_inverse=True)
+        if len(codes) < 2:
+            return Difference(0.0, 1.0, 0.0)
+        old, new = both[: len(before), None], both[len(before) :, None]
+        detector = self._test(old, categories_per_feature={0: list(range(len(codes)))})
+        said = detector.predict(new, return_p_val=True, return_distance=True)["data"]
+        shares = [np.bincount(side[:, 0], minlength=len(codes)) / len(side) for side in (old, new)]
+        distance = float(np.abs(shares[0] - shares[1]).sum() / 2)
+        return Difference(float(said["distance"][0]), float(said["p_val"][0]), distance)
 
 
 class Classifier:
@@ -107,7 +84,8 @@ class Classifier:
     other, which no single column shows.
     """
 
-    name = "classifier"
+    name: str = "classifier"
+    takes: Literal["all"] = "all"
 
     def __init__(self, seed: int = 0) -> None:
         from alibi_detect.cd import ClassifierDrift
@@ -119,12 +97,7 @@ class Classifier:
             max_iter=30, max_leaf_nodes=8, min_samples_leaf=40, early_stopping=False, random_state=seed
         )
 
-    def test(self, reference: Columns, window: Columns) -> list[Finding]:
-        names = self._columns(reference, window)
-        if not names:
-            return []
-        before = np.column_stack([reference[name] for name in names])
-        now = np.column_stack([window[name] for name in names])
+    def test(self, before: Samples, now: Samples) -> Difference:
         # one thread: the other cores are for the hot path
         with self._limit(limits=1):
             detector = self._test(
@@ -138,41 +111,19 @@ class Classifier:
             )
             said = detector.predict(now, return_p_val=True, return_distance=True, return_probs=False)["data"]
         distance = float(said["distance"])
-        return [Finding(self.name, "*", distance, float(said["p_val"]), distance, None)]
-
-    @staticmethod
-    def _columns(reference: Columns, window: Columns) -> list[str]:
-        """All columns with common rows (not the scores, which come from another topic); with a young state only ``always`` ones.
-
-        The classifier also separates the samples by missing values, and a young state has many.
-        """
-        mature = any(SINCE[name] == "mature" for name in reference)
-        names = _known(reference, window)
-        return [name for name in names if name != SCORE and (mature or SINCE[name] == "always")]
+        return Difference(distance, float(said["p_val"]), distance)
 
 
 def alibi_detectors() -> list[Detector]:
-    """The three detectors. Importing Alibi Detect takes seconds, so it happens once, when the process starts.
+    """All tests. Importing Alibi Detect takes seconds, so it happens once, when the process starts.
 
     Raises:
         ImportError: this is not the environment of the drift process.
     """
-    detectors: list[Detector] = [KolmogorovSmirnov(), ChiSquared(), Classifier()]
+    detectors: list[Detector] = [
+        KolmogorovSmirnov(), ChiSquared("chi2", "category"), ChiSquared("null_rate", "null"), Classifier(),
+    ]  # fmt: skip
     # it logs at each test which defaults it used
     logging.getLogger("alibi_detect").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "ks_2samp: Exact calculation", RuntimeWarning)
     return detectors
-
-
-def _known(
-    reference: Columns, window: Columns, kind: str | None = None
-) -> dict[str, tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
-    out = {}
-    for name in reference.keys() & window.keys():
-        if kind is not None and KINDS[name] != kind:
-            continue
-        before, now = reference[name], window[name]
-        before, now = before[~np.isnan(before)], now[~np.isnan(now)]
-        if min(len(before), len(now)) >= MIN_KNOWN:
-            out[name] = (before, now)
-    return dict(sorted(out.items()))

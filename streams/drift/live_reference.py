@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -62,4 +63,5 @@ def read_reference(bundle: Path) -> Reference | None:
             "drift of this bundle is not tested: its reference %s has another feature catalogue", path
         )
         return None
-    return Reference(aligned_columns(reference.matrix, places), reference.scores, OWN.names)
+    matrix = aligned_columns(reference.matrix, places)
+    return replace(reference, matrix=matrix, names=OWN.names)

@@ -1,89 +1,161 @@
-"""One round of tests: the window against the live bundle's reference, and the rows for `drift`."""
+"""Rounds of tests: complete windows against the live bundle's reference, and what several of them in a row confirm."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from features.catalogue import INDEX, NAMES
-from features.transaction import from_ms
-from models.bundle.reference import Reference
-from models.drift.statistics import Severity, Thresholds, same_hours, severity, significant
-from streams.contracts.drift import DriftRow
-from streams.drift.comparable import COMPARABLE, SCORE, Columns, Matrix, columns_of, is_mature
-from streams.drift.detectors import Detector, Finding
+from features.catalogue import WIDTH
+from models.drift.effective_size import by_card, effective_size
+from models.drift.requests import Confirmations, RetrainingPolicy
+from models.drift.statistics import Severity, Thresholds, psi_beyond_noise, severity, significant
+from models.drift.window import Collector, Window, WindowPolicy
+from streams.drift.comparable import FIELDS, Baseline, compared, together
+from streams.drift.detectors import Detector
 
-#: rows of the reference used in one round
-REFERENCE_ROWS = 1000
-_ONLY_WARN = frozenset(column.name for column in COMPARABLE if column.since == "mature")
+#: a column whose known values are worth fewer independent rows than this on either side is not tested
+MIN_KNOWN = 200
+#: the feature of a test on all columns
+ALL = "*"
+
+
+@dataclass(frozen=True)
+class DriftPolicy:
+    """All settings of the drift process."""
+
+    window: WindowPolicy = field(default_factory=WindowPolicy)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    retraining: RetrainingPolicy = field(default_factory=RetrainingPolicy)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One test's result for one column (``*``: all). ``rows``: known values of the window; ``size``: the independent rows they are worth.
+
+    ``severity`` is that of this window alone.
+    """
+
+    detector: str
+    feature: str
+    statistic: float
+    p_value: float
+    distance: float
+    psi: float | None
+    rows: int
+    size: int
+    severity: Severity = "none"
+
+    @property
+    def name(self) -> str:
+        return f"{self.detector}:{self.feature}"
+
+    @property
+    def emptied(self) -> bool:
+        """Whether a producer leaves a field empty: then somebody must mend it, and a new model does not help."""
+        return self.detector == "null_rate" and self.feature in FIELDS and self.severity != "none"
 
 
 @dataclass(frozen=True)
 class Round:
-    """The input of one round. ``event_ms`` is milliseconds since 1970, one per row of ``matrix`` (rows, WIDTH)."""
+    """A tested window, its findings, and by the name of each the severity that it confirms."""
 
-    matrix: Matrix
-    event_ms: npt.NDArray[np.int64]
-    scores: npt.NDArray[np.float32]
-    model: str
-    model_version: str
+    window: Window
+    findings: list[Finding]
+    confirmed: dict[str, Severity]
+
+    def asking(self) -> list[Finding]:
+        """The confirmed critical findings for which a new model may help; none while a field is empty, which moves much else."""
+        if any(found.emptied for found in self.findings):
+            return []
+        return [
+            found for found in self.findings
+            if self.confirmed[found.name] == "critical" and found.detector != "null_rate"
+        ]  # fmt: skip
+
+
+class Rounds:
+    """Collects windows and tests each against one baseline. Rows come in through ``collector``."""
+
+    def __init__(self, detectors: list[Detector], policy: DriftPolicy) -> None:
+        self._detectors, self._policy = detectors, policy
+        self.collector = Collector(policy.window, WIDTH)
+        self._baseline: Baseline | None = None
+        self._confirmations = Confirmations(policy.retraining.confirm_rounds)
+
+    def use(self, baseline: Baseline) -> None:
+        """Test against this baseline from now on; confirmations and decisions of the one before are dropped."""
+        self._baseline = baseline
+        self.collector.forget_decisions()
+        self._confirmations = Confirmations(self._policy.retraining.confirm_rounds)
+
+    def next(self) -> Round | None:
+        """The next round, if there is a baseline and the window is complete."""
+        if self._baseline is None or not self.collector.complete():
+            return None
+        window = self.collector.close()
+        findings = judge(window, self._baseline, self._detectors, self._policy.thresholds)
+        self._confirmations = self._confirmations.after({found.name: found.severity for found in findings})
+        return Round(
+            window, findings, {found.name: self._confirmations.confirmed(found.name) for found in findings}
+        )
 
 
 def judge(
-    window: Round, reference: Reference, detectors: Iterable[Detector], limits: Thresholds
-) -> list[tuple[Finding, DriftRow]]:
-    """All findings of all detectors, each with its row for `drift`; the false discovery rate is controlled over all.
-
-    Raises:
-        ValueError: the reference's columns are not this catalogue's.
-    """
-    before, now = samples(window, reference)
-    findings = [finding for detector in detectors for finding in detector.test(before, now)]
+    window: Window, baseline: Baseline, detectors: Iterable[Detector], limits: Thresholds
+) -> list[Finding]:
+    """The findings of all tests, with severity; the false discovery rate is controlled over all of them."""
+    findings = [*_by_column(window, baseline, list(detectors)), *_of_all(window, baseline, list(detectors))]
     flags = significant([finding.p_value for finding in findings], limits.false_discovery_rate)
     return [
-        (finding, _row(finding, _severity(finding, bool(flag), limits), window))
+        replace(finding, severity=severity(bool(flag), finding.distance, finding.psi, limits))
         for finding, flag in zip(findings, flags, strict=True)
     ]
 
 
-def samples(window: Round, reference: Reference) -> tuple[Columns, Columns]:
-    """The columns to compare, (reference's, window's): same hours of the day, comparable columns only.
+def _by_column(window: Window, baseline: Baseline, detectors: list[Detector]) -> Iterable[Finding]:
+    for column in compared(baseline, window):
+        before, now = column.bins.codes(column.before), column.bins.codes(column.now)
+        size = effective_size(now, column.now_ms, column.cards)
+        if min(len(before), size) < MIN_KNOWN:
+            continue
+        psi = psi_beyond_noise(column.bins, before, now, size)
+        values = column.takes == "number"
+        for detector in detectors:
+            if detector.takes != column.takes:
+                continue
+            # the p-value is of as many rows as the window's are worth, the effect of all
+            few = _some(column.now if values else now.astype(np.float32), size)
+            tested = detector.test(column.before if values else before.astype(np.float32), few)
+            yield Finding(
+                detector.name,
+                column.name,
+                tested.statistic,
+                tested.p_value,
+                tested.distance,
+                psi,
+                len(now),
+                size,
+            )
 
-    Raises:
-        ValueError: the reference's columns are not this catalogue's.
-    """
-    if reference.names != NAMES:
-        raise ValueError(
-            f"the reference of {window.model} {window.model_version} has another feature catalogue"
-        )
-    mature = is_mature(reference.matrix, window.matrix)
-    hour = INDEX["hour"]
-    rng = np.random.default_rng(len(window.event_ms))
-    rows = same_hours(reference.matrix[:, hour], window.matrix[:, hour], REFERENCE_ROWS, rng)
-    before = columns_of(reference.matrix[rows], reference.scores[rows], mature=mature)
-    return before, columns_of(window.matrix, window.scores, mature=mature)
+
+def _of_all(window: Window, baseline: Baseline, detectors: list[Detector]) -> Iterable[Finding]:
+    names, before, now = together(baseline, window)
+    size = int(by_card(window.cards))
+    if not names or min(len(before), size) < MIN_KNOWN:
+        return
+    for detector in detectors:
+        if detector.takes == "all":
+            tested = detector.test(before, _some(now, size))
+            yield Finding(
+                detector.name, ALL, tested.statistic, tested.p_value, tested.distance, None, len(now), size
+            )
 
 
-def _severity(finding: Finding, flag: bool, limits: Thresholds) -> Severity:
-    found = severity(flag, finding.distance, finding.psi, limits)
-    # columns of remembered state may drift for reasons that a new model does not remedy: they never ask for one
-    return "warning" if found == "critical" and finding.feature in _ONLY_WARN else found
-
-
-def _row(finding: Finding, found: Severity, window: Round) -> DriftRow:
-    return DriftRow(
-        detector=finding.detector,
-        feature=finding.feature,
-        window_start=from_ms(int(window.event_ms.min())),
-        window_end=from_ms(int(window.event_ms.max())),
-        rows=len(window.scores) if finding.feature == SCORE else len(window.event_ms),
-        statistic=finding.statistic,
-        p_value=finding.p_value,
-        psi=finding.psi,
-        severity=found,
-        model_version=window.model_version,
-        bundle_reference=f"{window.model}/{window.model_version}/reference.npz",
-    )
+def _some(rows: npt.NDArray[np.float32], size: int) -> npt.NDArray[np.float32]:
+    """``size`` of the rows, drawn without replacement, always the same."""
+    if size >= len(rows):
+        return rows
+    return rows[np.random.default_rng(len(rows)).choice(len(rows), size, replace=False)]

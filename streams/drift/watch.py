@@ -1,4 +1,4 @@
-"""The drift process' work: keep a window, test it when due, report findings, request retraining.
+"""The drift process' work: collect a window, test it when complete, report what is confirmed, request retraining.
 
 No Kafka and no clock here: records come in, rows and requests go to ``publish``, time is a parameter (seconds since 1970).
 ``publish`` returns when the broker has acknowledged. Only then is a request stored; if the process dies in between, it is sent
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,26 +17,19 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from features.catalogue import INDEX, WIDTH
-from features.transaction import from_ms
+from features.catalogue import NAMES
+from features.transaction import epoch_ms, from_ms
 from models.bundle.reference import Reference
-from models.drift.statistics import (
-    RetrainingPolicy,
-    RetrainingState,
-    Thresholds,
-    Window,
-    WindowPolicy,
-    after_round,
-    due_request,
-    remember_request,
-    round_due,
-)
+from models.decision import CODES, DecisionName
+from models.drift.requests import may_ask, remember_request, request_key
+from models.drift.statistics import Severity
+from models.drift.window import Window
 from streams.contracts.drift import DriftRow
 from streams.contracts.invalid_event import UNREADABLE
 from streams.contracts.retraining import RetrainingRequest
-from streams.drift.comparable import COMPARABLE
-from streams.drift.detectors import Detector, Finding
-from streams.drift.rounds import Round, judge
+from streams.drift.comparable import NEEDED, Baseline
+from streams.drift.detectors import Detector
+from streams.drift.rounds import ALL, DriftPolicy, Finding, Round, Rounds
 from streams.log.feature_batch import decode_vectors
 from streams.log.other_catalogues import Layouts, has_all, own_block
 from streams.log.records import HEADER_NOBODY_WAITS
@@ -44,28 +37,18 @@ from streams.runtime.metrics import DRIFT_ROWS, DRIFT_STATISTIC, RETRAINING_REQU
 
 logger = logging.getLogger(__name__)
 
-#: columns a row must have: those that are tested, and those that decide which rows may be compared
-NEEDED = np.zeros(WIDTH, bool)
-NEEDED[[INDEX[c.name] for c in COMPARABLE if c.name in INDEX] + [INDEX["hour"], INDEX["card_age_days"]]] = (
-    True
-)
+_NEEDED = np.isin(NAMES, list(NEEDED))
 
 Publish = Callable[[list[DriftRow], RetrainingRequest | None], None]
-
-
-@dataclass(frozen=True)
-class DriftPolicy:
-    """All settings of the drift process."""
-
-    window: WindowPolicy = field(default_factory=WindowPolicy)
-    thresholds: Thresholds = field(default_factory=Thresholds)
-    retraining: RetrainingPolicy = field(default_factory=RetrainingPolicy)
 
 
 class _Scored(msgspec.Struct):
     status: Literal["scored", "degraded", "not_scored"]
     score: float | None
+    decision: DecisionName
     model_version: str
+    event_time: datetime
+    card_id: str
 
 
 class _Memory(msgspec.Struct):
@@ -105,89 +88,102 @@ class DriftWatch:
         policy: DriftPolicy | None = None,
     ) -> None:
         """Raises: msgspec.MsgspecError when the memory file does not parse."""
-        self._model, self._detectors, self._publish, self._memory = model, detectors, publish, memory
+        self._model, self._publish, self._memory = model, publish, memory
         self._layouts = layouts
         self._policy = policy or DriftPolicy()
-        self._window = Window(self._policy.window.rows, WIDTH)
+        self._rounds = Rounds(detectors, self._policy)
         self._features = Sampler(self._policy.window.rows_per_s)
         self._decisions = Sampler(self._policy.window.rows_per_s)
         self._version = ""
-        self._reference: Reference | None = None
         self._tested_s = 0.0
         self._reported: set[str] = set()
-        asked = msgspec.json.decode(memory.read_bytes(), type=_Memory).asked if memory.exists() else {}
-        self._state = RetrainingState(asked=asked)
+        self._asked = msgspec.json.decode(memory.read_bytes(), type=_Memory).asked if memory.exists() else {}
 
     def use_model(self, version: str, reference: Reference) -> None:
-        """Test against this reference from now on; confirmations against the previous one are dropped."""
-        self._version, self._reference = version, reference
-        self._window.forget_scores()
-        self._state = replace(self._state, streaks={})
+        """Test against this reference from now on; confirmations against the previous one are dropped.
+
+        Raises:
+            ValueError: the reference has another feature catalogue.
+        """
+        if reference.names != NAMES:
+            raise ValueError(f"the reference of {self._model} {version} has another feature catalogue")
+        self._version = version
+        self._rounds.use(Baseline.of(reference))
 
     def add_features(self, records: list[Any], now_s: float) -> None:
         """Add Kafka records of `features`. Left out: those of a catalogue without the tested columns, and rows of a backlog or a
         replay, which are no traffic of today."""
         rows: list[npt.NDArray[np.float32]] = []
         event_ms: list[int] = []
+        cards: list[str] = []
         for batch in _decoded(records, lambda r: decode_vectors(r.value, r.partition)):
             block, known = own_block(batch.catalogue, batch.vectors, self._layouts)
-            if has_all(known, NEEDED) and batch.waited_for.any():
-                rows.append(block[batch.waited_for])
-                event_ms += np.array(batch.event_ms)[batch.waited_for].tolist()
+            if has_all(known, _NEEDED) and batch.waited_for.any():
+                chosen = np.flatnonzero(batch.waited_for)
+                rows.append(block[chosen])
+                event_ms += [batch.event_ms[row] for row in chosen]
+                cards += [batch.card_ids[row] for row in chosen]
         if rows:
             chosen = self._features.take(np.arange(len(event_ms)), now_s)
-            self._window.add(np.concatenate(rows)[chosen], np.array(event_ms)[chosen])
+            self._rounds.collector.add(
+                np.concatenate(rows)[chosen], np.array(event_ms)[chosen], _numbers([cards[n] for n in chosen])
+            )
 
     def add_decisions(self, records: list[Any], now_s: float) -> None:
         """Add Kafka records of `decisions`: full scores of the live model, without backlogs and replays."""
         today = [record for record in records if HEADER_NOBODY_WAITS not in (record.headers or ())]
         taken = self._decisions.take(today, now_s) if today else []
         decoded = _decoded(taken, lambda record: _scored_decoder.decode(record.value or b""))
-        scores = [d.score for d in decoded if d.status == "scored" and d.model_version == self._version]
-        self._window.add_scores(np.array([s for s in scores if s is not None], dtype=np.float32))
+        kept = [
+            one for one in decoded
+            if one.status == "scored" and one.model_version == self._version and one.score is not None
+        ]  # fmt: skip
+        if kept:
+            self._rounds.collector.add_decisions(
+                np.array([one.score for one in kept], np.float32), np.array([CODES[one.decision] for one in kept], np.int8),
+                np.array([epoch_ms(one.event_time) for one in kept]), _numbers([one.card_id for one in kept]),
+            )  # fmt: skip
 
     def tick(self, now_s: float) -> None:
-        """If a test is due: test the window, report, and request retraining if that is due.
+        """If a window is complete: test it, report, and request retraining if that is due.
 
         Raises:
-            ValueError: the reference has another feature catalogue.
             DeliveryError: the broker did not acknowledge the report.
         """
-        since = now_s - self._tested_s
-        due = round_due(self._policy.window, len(self._window), self._window.new_rows, since)
-        if self._reference is None or not due:
+        if now_s - self._tested_s < self._policy.window.pause_s:
+            return
+        tested = self._rounds.next()
+        if tested is None:
             return
         self._tested_s = now_s
-        rows, event_ms, scores = self._window.snapshot()
-        window = Round(rows, event_ms, scores, self._model, self._version)
-        judged = judge(window, self._reference, self._detectors, self._policy.thresholds)
-        for finding, _ in judged:
-            _export(finding)
-        critical = {_name(finding) for finding, row in judged if row.severity == "critical"}
-        self._state = after_round(self._state, critical)
-        request = self._request(judged, now_s)
-        self._publish(self._worth_telling(judged), request)
+        for found in tested.findings:
+            _export(found)
+        request = self._request(tested, now_s)
+        self._publish(self._worth_telling(tested), request)
         if request is not None:
             self._remember(request, now_s)
 
-    def _worth_telling(self, judged: list[tuple[Finding, DriftRow]]) -> list[DriftRow]:
+    def _worth_telling(self, tested: Round) -> list[DriftRow]:
         """Rows of findings that drift or have just stopped drifting, and in every round the result for all columns together."""
-        drifting = {_name(finding) for finding, row in judged if row.severity != "none"}
+        drifting = {name for name, severity in tested.confirmed.items() if severity != "none"}
         told = drifting | self._reported
         self._reported = drifting
-        rows = [row for finding, row in judged if _name(finding) in told or finding.feature == "*"]
+        rows = [
+            self._row(found, tested.confirmed[found.name], tested.window)
+            for found in tested.findings
+            if found.name in told or found.feature == ALL
+        ]
         for row in rows:
             DRIFT_ROWS.labels(row.severity).inc()
         return rows
 
-    def _request(self, judged: list[tuple[Finding, DriftRow]], now_s: float) -> RetrainingRequest | None:
+    def _request(self, tested: Round, now_s: float) -> RetrainingRequest | None:
         policy = self._policy.retraining
-        due = due_request(self._state, policy, self._model, self._version, now_s)
-        if due is None:
+        critical = tested.asking()
+        if not critical or not may_ask(self._asked, policy, self._model, now_s):
             return None
-        key, confirmed = due
-        evidence = [row for finding, row in judged if _name(finding) in confirmed]
-        data_to = max(row.window_end for row in evidence)
+        evidence = [self._row(found, "critical", tested.window) for found in critical]
+        data_to = evidence[0].window_end
         return RetrainingRequest(
             model=self._model,
             reason="drift",
@@ -195,16 +191,24 @@ class DriftWatch:
             data_from=from_ms(int((data_to.timestamp() - policy.training_span_s) * 1000)),
             data_to=data_to,
             requested_at=from_ms(int(now_s * 1000)),
-            dedupe_key=key,
+            dedupe_key=request_key(self._model, self._version, [found.name for found in critical]),
             cooldown_s=policy.cooldown_s,
             requested_by="drift",
         )
 
+    def _row(self, found: Finding, severity: Severity, window: Window) -> DriftRow:
+        return DriftRow(
+            detector=found.detector, feature=found.feature, window_start=from_ms(int(window.event_ms.min())),
+            window_end=from_ms(int(window.event_ms.max())), rows=found.rows, statistic=found.statistic,
+            p_value=found.p_value, psi=found.psi, severity=severity, model_version=self._version,
+            bundle_reference=f"{self._model}/{self._version}/reference.npz",
+        )  # fmt: skip
+
     def _remember(self, request: RetrainingRequest, now_s: float) -> None:
-        self._state = remember_request(self._state, self._policy.retraining, request.dedupe_key, now_s)
+        self._asked = remember_request(self._asked, self._policy.retraining, request.dedupe_key, now_s)
         self._memory.parent.mkdir(parents=True, exist_ok=True)
         waiting = self._memory.with_suffix(".tmp")
-        waiting.write_bytes(msgspec.json.encode(_Memory(dict(self._state.asked))))
+        waiting.write_bytes(msgspec.json.encode(_Memory(self._asked)))
         waiting.replace(self._memory)
         RETRAINING_REQUESTS.labels(request.reason).inc()
         logger.warning("retraining of %s %s requested: %s", self._model, self._version, request.dedupe_key)
@@ -223,8 +227,9 @@ def _decoded(records: list[Any], decode: Callable[[Any], Any]) -> list[Any]:
     return out
 
 
-def _name(finding: Finding) -> str:
-    return f"{finding.detector}:{finding.feature}"
+def _numbers(cards: list[str]) -> npt.NDArray[np.int64]:
+    """A number per card, the same within this process."""
+    return np.array([hash(card) for card in cards], dtype=np.int64)
 
 
 def _export(finding: Finding) -> None:

@@ -151,7 +151,7 @@ def first_dead_letter(settings: Settings) -> DeadLetter:
 
 def traffic(rng: np.random.Generator, rows: int, factor: float = 1.0) -> np.ndarray:
     out = np.full((rows, WIDTH), np.nan, dtype=np.float32)
-    out[:, INDEX["hour"]] = 10
+    out[:, INDEX["hour"]], out[:, INDEX["weekend"]], out[:, INDEX["currency_code"]] = 10, 0, 1
     out[:, INDEX["channel"]] = rng.choice([0, 0, 1], rows)
     out[:, INDEX["amount"]] = np.exp(rng.normal(8, 0.8, rows)) * factor
     out[:, INDEX["card_cross_border"]] = rng.random(rows) < 0.1
@@ -192,13 +192,14 @@ def test_drift_becomes_rows_and_one_request_with_evidence(
         nonlocal sent
         for vector in traffic(rng, rows, factor):
             sent += 1
-            partition, at = sent % broker.partitions, START_MS + sent
+            # ten payments a second, each of another card
+            partition, at = sent % broker.partitions, START_MS + 100 * sent
             record = msgspec.structs.replace(
                 sample,
                 partition=partition,
                 offset=10**6 + sent,
                 event_ms=at,
-                transaction=transaction(sent, at),
+                transaction=msgspec.structs.replace(transaction(sent, at), card_id=f"card-{sent}"),
                 vector=vector.tobytes(),
                 catalogue=CATALOGUE_HASH,
             )
@@ -213,14 +214,20 @@ def test_drift_becomes_rows_and_one_request_with_evidence(
         return answer
 
     assert shown() == {"drift": [], "retraining": []}
-    send(2500, 1.0)
+    send(800, 1.0)
     worker = Worker(broker, DRIFT_PYTHON, "streams.drift.main", "drift-0")
     try:
-        until(lambda: bool(shown()["drift"]), worker, 90, "a first round of tests")
+
+        def tested() -> bool:
+            # at most a few hundred rows a second are looked at
+            send(500, 1.0)
+            return bool(shown()["drift"])
+
+        until(tested, worker, 90, "a first round of tests")
         assert {row["severity"] for row in shown()["drift"]} == {"none"}
 
         def asked() -> bool:
-            send(500, 2.5)
+            send(1300, 2.5)
             return bool(shown()["retraining"])
 
         until(asked, worker, 90, "a retraining request")

@@ -12,8 +12,10 @@ import numpy as np
 from features.catalogue import INDEX, NAMES, WIDTH
 from models.bundle.reference import Reference
 from models.drift.statistics import Thresholds
+from models.drift.window import Window
+from streams.drift.comparable import Baseline
 from streams.drift.detectors import alibi_detectors
-from streams.drift.rounds import Round, judge
+from streams.drift.rounds import judge
 
 WINDOWS, ROWS = 20, 1000
 
@@ -27,6 +29,8 @@ def matrix(
     night = (hours < 6) | (hours > 22)
     channel = np.where(rng.random(rows) < np.where(night, 0.7, 0.35), 1, rng.choice([0, 0, 0, 2, 3], rows))
     out[:, INDEX["hour"]] = hours
+    out[:, INDEX["weekend"]] = 0
+    out[:, INDEX["currency_code"]] = rng.choice([1, 2, 3], rows, p=[0.8, 0.15, 0.05])
     out[:, INDEX["channel"]] = channel
     out[:, INDEX["mcc"]] = np.where(
         channel == 1, rng.choice([5311, 5816, 4722], rows), rng.choice([5411, 5812, 5541], rows)
@@ -48,13 +52,16 @@ def matrix(
 
 def main() -> None:
     rng = np.random.default_rng(20261122)
-    reference = Reference(matrix(rng, 2000), rng.beta(1, 30, 2000).astype(np.float32), NAMES)
-    detectors = alibi_detectors()
+    scores = rng.beta(1, 30, 2000).astype(np.float32)
+    reference = Reference(matrix(rng, 2000), scores, NAMES, (scores > 0.15).astype(np.int8))
+    baseline, detectors = Baseline.of(reference), alibi_detectors()
 
     def found(window: np.ndarray, scores: np.ndarray) -> dict[str, str]:
-        looked = Round(window, np.arange(len(window)), scores.astype(np.float32), "fraud", "1.0.0")
-        judged = judge(looked, reference, detectors, Thresholds())
-        return {f"{finding.detector}:{finding.feature}": row.severity for finding, row in judged}
+        times, decided = np.arange(len(window)), np.arange(len(scores))
+        looked = Window(
+            window, times, times, scores.astype(np.float32), (scores > 0.15).astype(np.int8), decided, decided
+        )
+        return {one.name: one.severity for one in judge(looked, baseline, detectors, Thresholds())}
 
     out: dict[str, list[dict[str, str]]] = {"same": [], "night": [], "young": []}
     for _ in range(WINDOWS):
@@ -65,12 +72,15 @@ def main() -> None:
     amounts, channels, country, scores = (matrix(rng, ROWS) for _ in range(4))
     amounts[:, INDEX["amount"]] *= 2
     channels[rng.random(ROWS) < 0.4, INDEX["channel"]] = 1
-    country[rng.random(ROWS) < 0.2, INDEX["card_cross_border"]] = 1
+    country[rng.random(ROWS) < 0.3, INDEX["card_cross_border"]] = 1
     out["amounts"] = [found(amounts, rng.beta(1, 30, ROWS))]
     out["channels"] = [found(channels, rng.beta(1, 30, ROWS))]
     out["country"] = [found(country, rng.beta(1, 30, ROWS))]
     out["scores"] = [found(scores, rng.beta(4, 10, ROWS))]
-    # nothing but unknown values: nothing to say, and no crash
+    # a field that a producer no longer fills, and nothing but unknown values
+    empty = matrix(rng, ROWS)
+    empty[:, INDEX["mcc"]] = np.nan
+    out["empty"] = [found(empty, rng.beta(1, 30, ROWS))]
     out["unknown"] = [found(np.full((ROWS, WIDTH), np.nan, np.float32), np.zeros(0))]
     print(json.dumps(out))
 

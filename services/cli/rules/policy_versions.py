@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from models.bundle.content import MODEL, Bundle, BundleContent, bundle_path, load_bundle, publish
+from models.bundle.policy_of import with_policy
 from models.bundle.registry import VersionState, next_patch, next_policy_version, write_state
 from models.bundle.signing import ensure_keys
 from models.policy.checking import problems, without_card_numbers
@@ -73,7 +74,7 @@ def publish_policy(
         "policy_version": policy.version, "model_and_evaluation_of": base.version, "policy_before": base.policy.version,
         "by": by, "why": why, "at": now.isoformat(),
     }  # fmt: skip
-    content = BundleContent(**parts | {"policy": policy, "lineage": base.lineage | {"policy": account}})
+    content = with_policy(BundleContent(**parts | {"lineage": base.lineage | {"policy": account}}), policy)
     version = next_patch(settings.bundles_dir, MODEL, base.version)
     trusted = ensure_keys(settings.keys_dir)
     publish(content, settings.bundles_dir, settings.keys_dir, model=MODEL, version=version, created_at=now)
