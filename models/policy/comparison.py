@@ -78,15 +78,20 @@ class Comparison:
         self._matched: dict[str, Counter[str]] = defaultdict(Counter)
         self._errors: dict[str, str] = {}
 
-    def add(self, rows: PastRows) -> None:
-        """Decide rows with both policies and add the results."""
+    def add(self, rows: PastRows, scores_after: npt.NDArray[np.float32] | None = None) -> None:
+        """Decide rows with both policies and add the results.
+
+        Args:
+            scores_after: what another model gives these rows, for ``after``; None: the scores of the time.
+        """
         self._rows.update(
             rows=len(rows.scores), fraud=int(rows.fraud.sum()), honest=int(rows.honest.sum()),
             censored=int(rows.censored.sum()),
         )  # fmt: skip
+        both = (rows.scores, rows.scores if scores_after is None else scores_after)
         decided = [
-            policy.decide(rows.scores, rows.matrix, rows.columns, self._now_ms, self._failed)
-            for policy in self._policies
+            policy.decide(scores, rows.matrix, rows.columns, self._now_ms, self._failed)
+            for policy, scores in zip(self._policies, both, strict=True)
         ]
         for side, (codes, _) in zip(self._sides, decided, strict=True):
             side.add(rows, codes)

@@ -47,6 +47,8 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     thresholds: tuple[Threshold, ...] = ()
     expected_loss: ExpectedLoss | None = None
     lists: tuple[PolicyList, ...] = ()
+    #: who set ``review`` and ``decline``: the trainer, until a person does; a new model then keeps them
+    thresholds_owner: str = TRAINER
 
     def __post_init__(self) -> None:
         check_order("thresholds", self.review, self.decline)
@@ -115,12 +117,16 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
         return msgspec.json.format(msgspec.json.encode(self), indent=2)
 
     def with_parts_of(self, other: Policy) -> Policy:
-        """This policy's two thresholds and trainer's rules, with everything people set in ``other``, whose names take precedence."""
+        """This policy's trainer's rules, with everything people set in ``other``, whose names take precedence.
+
+        The two thresholds are this policy's, unless a person set those of ``other``.
+        """
         theirs = tuple(rule for rule in other.rules if rule.owner != TRAINER)
         taken = {rule.name for rule in theirs} | {found.name for found in other.lists}
         own = tuple(rule for rule in self.rules if rule.name not in taken)
+        kept = self if other.thresholds_owner == TRAINER else other
         return msgspec.structs.replace(
-            self, rules=own + theirs, lists=other.lists, thresholds=other.thresholds,
+            self, review=kept.review, decline=kept.decline, thresholds_owner=kept.thresholds_owner, rules=own + theirs, lists=other.lists, thresholds=other.thresholds,
             expected_loss=other.expected_loss, without_score=other.without_score,
         )  # fmt: skip
 

@@ -23,6 +23,8 @@ from models.policy.thresholds import ExpectedLoss, Threshold
 
 #: returns the text of a file that the policy file names
 ReadBeside = Callable[[str], str]
+#: who sets the thresholds that a file states
+ANALYST = "analyst"
 
 
 class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,7 +67,7 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         changes: dict[str, Any] = {"version": version, "rules": kept + self.rules, "lists": self.lists}
         if self.thresholds is not None:
             given = self.thresholds
-            changes |= {"review": given.review, "decline": given.decline}
+            changes |= {"review": given.review, "decline": given.decline, "thresholds_owner": ANALYST}
             changes |= {"without_score": given.without_score, "thresholds": given.by}
         if self.expected_loss is not None:
             changes["expected_loss"] = self.expected_loss

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
-from models.bundle.content import MODEL, BundleRefused, bundle_path, load_bundle
+from models.bundle.content import MODEL, Bundle, BundleRefused, bundle_path, load_bundle
 from models.bundle.registry import VersionState, read_state, states, write_state
+from models.policy.outliving import lost_parts, replaces
 from models.rollout.transitions import (
     Change,
     RolloutRequest,
@@ -48,7 +49,11 @@ class Rollout:
         try:
             change = decide(self.standing(request.model), request)
             if change.champion is not None:
-                load_bundle(bundle_path(self._bundles, request.model, change.champion), self._trusted)
+                bundle = load_bundle(
+                    bundle_path(self._bundles, request.model, change.champion), self._trusted
+                )
+                if request.action == "approve":
+                    self._check_policy_outlives(bundle)
         except (TransitionRefused, BundleRefused, ValueError) as error:
             if isinstance(error, BundleRefused):
                 BUNDLE_REFUSED.labels(error.reason).inc()
@@ -57,6 +62,26 @@ class Rollout:
             return True
         self._apply(request, change, now)
         return True
+
+    def _check_policy_outlives(self, candidate: Bundle) -> None:
+        """Raises: TransitionRefused if the candidate lacks what people set in the live policy."""
+        live = self.standing(candidate.model).champion
+        if live is None:
+            return
+        try:
+            # also of another catalogue: only its policy is read
+            policy = load_bundle(
+                bundle_path(self._bundles, candidate.model, live), self._trusted, running=None
+            ).policy
+        except BundleRefused as error:
+            logger.error("the live policy cannot be compared with that of %s: %s", candidate.version, error)
+            return
+        lost = [] if replaces(candidate.lineage, policy) else lost_parts(policy, candidate.policy)
+        if lost:
+            raise TransitionRefused(
+                f"{candidate.version} would switch off what people set in the live policy {policy.version}: {'; '.join(lost)}. "
+                f"`tollgate models rebase {candidate.version}` publishes its model with the live policy"
+            )
 
     def serve_first(self, now: datetime, model: str = MODEL) -> str | None:
         """If no version is served, serve the one that was approved when it was trained; returns it, or None."""

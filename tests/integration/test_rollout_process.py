@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 
 import pytest
 
 from models.bundle.registry import read_state
+from models.policy.lists import Entry, PolicyList
+from models.policy.policy import Policy
 from models.rollout.transitions import RolloutRequest
 from services.rollout.process import Rollout
 from services.rollout.requests import RolloutRefused, RolloutTimeout, approve, ask, promote, reject, rollback
@@ -15,6 +18,7 @@ from streams.contracts.rollout import RolloutRecord
 from streams.log.rollout_feed import follow_rollouts, newest_rollout
 from streams.log.topics import ROLLOUTS
 from streams.runtime.kafka.clients import new_producer
+from tests.support.policy_samples import publish_with
 from tests.support.rollout_stack import NOW, RolloutStack
 from tests.support.waiting import STALL_S, until
 
@@ -39,6 +43,33 @@ def test_the_life_of_two_models(rollout_stack: RolloutStack, rollout_process: Ro
     newest = newest_rollout(rollout_stack.settings, "fraud")
     assert newest is not None and (newest.champion, newest.arms) == ("1.1.0", {"champion": "1.1.0"})
     assert rollout_stack.audit() == 6
+
+
+def test_a_model_that_would_switch_a_list_off_is_not_approved(
+    rollout_stack: RolloutStack, rollout_process: Rollout
+) -> None:
+    rollout_stack.publish("1.0.0")
+    rollout_stack.publish("1.1.0")
+    blocked = PolicyList(
+        name="stolen", kind="block", field="card_id", owner="ann", expires=NOW + timedelta(days=9999), entries=(Entry("c-1"),)
+    )  # fmt: skip
+    publish_with(
+        rollout_stack.settings.root,
+        Policy(version="2", review=0.5, decline=0.9, lists=(blocked,)),
+        "1.0.1",
+        "awaiting approval",
+    )
+    who = {"by": "ada", "why": "looks good", "now": NOW}
+    for version in ("1.0.0", "1.0.1"):
+        approve(rollout_stack.settings, "fraud", version, **who)
+    with pytest.raises(
+        RolloutRefused, match=r"block list stolen of ann \(missing, 1 entries lost\).*models rebase 1.1.0"
+    ):
+        approve(rollout_stack.settings, "fraud", "1.1.0", **who)
+    newest = newest_rollout(rollout_stack.settings, "fraud")
+    assert newest is not None and newest.champion == "1.0.1"
+    # the way back stays open
+    assert rollback(rollout_stack.settings, "fraud", "1.0.0", **who)["champion"] == "1.0.0"
 
 
 def test_a_tampered_bundle_is_not_approved(rollout_stack: RolloutStack, rollout_process: Rollout) -> None:

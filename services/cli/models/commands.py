@@ -28,7 +28,9 @@ from models.training.training import Parameters
 from services.cli.mapping import MAPPING_HELP
 from services.cli.models.files import BadInput, pick_version, read_history, scorer_of, settings_of, verified
 from services.cli.models.first_model import has_model, simulated_history
+from services.cli.models.rebase import rebased, switched_off, switched_off_by
 from services.cli.options import FullHelpGroup, WholeNumber, home_option, json_option
+from services.cli.rules.policy_versions import publish_with
 from services.rollout.requests import ask
 from services.trainer.bootstrap import train_first_model
 from services.trainer.learning import gather, learn, live_by_state, same_data
@@ -140,7 +142,8 @@ def compare(home: Path, as_json: bool, candidate: str | None, live: str | None) 
     rows = gather(settings).data.split(0.8)[1]
     ours, theirs = scorer_of(settings, first), scorer_of(settings, second)
     both = compare_models((ours.score, ours.policy), (theirs.score, theirs.policy), rows)
-    answer = {"versions": {"candidate": first, "live": second}, **both}
+    lost = switched_off(settings, verified(settings, first))
+    answer = {"versions": {"candidate": first, "live": second}, **both, "switched_off": lost}
     lines = [f"{'on ' + str(len(rows)) + ' rows':<28} {first:>10} {second:>10}"]
     for name in ("auc_roc", "average_precision", "card_precision_at_100", "calibration_error"):
         lines.append(f"{name:<28} {_figure(both['candidate'][name]):>10} {_figure(both['live'][name]):>10}")
@@ -150,7 +153,47 @@ def compare(home: Path, as_json: bool, candidate: str | None, live: str | None) 
             lines.append(
                 f"{label:<28} {_figure(both['candidate'][name][figure]):>10} {_figure(both['live'][name][figure]):>10}"
             )
+    if lost:
+        lines += [
+            f"{first} would switch off what people set in the live policy:",
+            *(f"  {part}" for part in lost),
+        ]
+        lines.append(f"`tollgate models rebase {first}` publishes its model with the live policy")
     _print(answer, as_json, "\n".join(lines))
+
+
+@models.command()
+@home_option
+@json_option
+@click.argument("version", required=False)
+@click.option("--by", default=getpass.getuser, help="Who publishes; recorded in the lineage.  [default: you]")
+@click.option(
+    "--why", default="at the command line", show_default=True, help="Reason; recorded in the lineage."
+)
+def rebase(home: Path, as_json: bool, version: str | None, by: str, why: str) -> None:
+    """Publish a waiting version's model with the live policy, after a test on the last week (default: the only such version)."""
+    settings = settings_of(home)
+    candidate = verified(settings, version or _awaiting(home, "rebase"))
+    live = verified(settings, pick_version(settings, None))
+    if candidate.version == live.version:
+        raise BadInput(f"{live.version} is the live version: name one that awaits approval")
+    policy, tested = rebased(settings, candidate, live)
+    made, policy_version = publish_with(
+        settings, candidate, policy, before=live.policy, by=by, why=why, now=datetime.now(UTC), tested=tested
+    )
+    answer = {
+        "version": made, "policy_version": policy_version, "model_of": candidate.version, "policy_of": live.version,
+        "state": "awaiting approval", "tested": tested,
+    }  # fmt: skip
+    changed = "nothing is archived yet to test it on" if tested is None else (
+        f"on {tested['rows']:,} payments of the last week it would have changed "
+        + (", ".join(f"{n:,} {kind}" for kind, n in tested["changed"].items()) or "nothing")
+    )  # fmt: skip
+    text = (
+        f"{made} awaits approval: the model of {candidate.version} with the policy of {live.version}; {changed}. "
+        f"Next: tollgate models approve {made}"
+    )
+    _print(answer, as_json, text)
 
 
 def _request_command(action: Action, text: str, needs_version: bool) -> None:
@@ -168,8 +211,12 @@ def _request_command(action: Action, text: str, needs_version: bool) -> None:
         settings = load_settings(home)
         if version is None and needs_version:
             version = _awaiting(home, action)
+        before = live_by_state(settings)
         answer = ask(settings, action, MODEL, version, by=by, why=why, now=datetime.now(UTC))
         now_live = answer.get("champion")
+        if now_live and before and action in ("promote", "rollback"):
+            for part in switched_off_by(settings, before, now_live):
+                click.echo(f"switched off with {before}: {part}", err=True)
         outcome = f"{MODEL} {now_live} is live" if now_live else f"{MODEL} {version} is {answer.get('state')}"
         _print(answer, as_json, f"{outcome} (by {by}: {why})")
 

@@ -6,6 +6,7 @@ import codecs
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -68,11 +69,27 @@ def publish_policy(
         BundleExists: another process just published this version.
     """
     policy = file.applied_to(base.policy, next_policy_version(settings.bundles_dir, MODEL))
+    return publish_with(settings, base, policy, before=base.policy, by=by, why=why, now=now)
+
+
+def publish_with(
+    settings: Settings, base: Bundle, policy: Policy, *, before: Policy, by: str, why: str, now: datetime,
+    tested: dict[str, Any] | None = None,
+) -> tuple[str, str]:  # fmt: skip
+    """Publish the model of ``base`` with a policy that was made from ``before``, awaiting approval; returns both versions.
+
+    Args:
+        tested: what it would have done to past payments, for the lineage.
+
+    Raises:
+        PolicyError: the policy is invalid.
+        BundleExists: another process just published this version.
+    """
     _ = policy.evaluation
     parts = {field.name: getattr(base, field.name) for field in fields(BundleContent)}
     account = {
-        "policy_version": policy.version, "model_and_evaluation_of": base.version, "policy_before": base.policy.version,
-        "by": by, "why": why, "at": now.isoformat(),
+        "policy_version": policy.version, "model_and_evaluation_of": base.version, "policy_before": before.version,
+        "by": by, "why": why, "at": now.isoformat(), "tested": tested,
     }  # fmt: skip
     content = with_policy(BundleContent(**parts | {"lineage": base.lineage | {"policy": account}}), policy)
     version = next_patch(settings.bundles_dir, MODEL, base.version)

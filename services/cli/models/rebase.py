@@ -1,0 +1,70 @@
+"""``tollgate models rebase``: a waiting model with the policy that is live now, tested on the past before it is signed."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+from features.catalogue import NAMES
+from models.bundle.content import MODEL, Bundle, BundleRefused, bundle_path, load_bundle
+from models.bundle.registry import next_policy_version
+from models.policy.comparison import Comparison
+from models.policy.outliving import lost_parts, replaces
+from models.policy.policy import Policy
+from models.scoring.scorer import Scorer
+from services.cli.models.files import CheckFailed, pick_version, verified
+from streams.archive.rules_past import past_rows, span
+from streams.runtime.settings import Settings
+
+#: how far back a policy is tried on archived payments
+PAST_MS = 7 * 86_400_000
+
+
+def switched_off(settings: Settings, candidate: Bundle) -> list[str]:
+    """What people set in the live policy and the candidate would switch off, in words; empty where no model is live."""
+    try:
+        live = verified(settings, pick_version(settings, None))
+    except CheckFailed:
+        return []
+    if live.version == candidate.version or replaces(candidate.lineage, live.policy):
+        return []
+    return lost_parts(live.policy, candidate.policy)
+
+
+def switched_off_by(settings: Settings, before: str, after: str) -> list[str]:
+    """What people set in the policy of version ``before`` and that of ``after`` lacks; empty if one cannot be read."""
+    try:
+        # also of another catalogue: only policies are read
+        policies = [
+            load_bundle(bundle_path(settings.bundles_dir, MODEL, version), settings.keys_dir / "trusted", running=None).policy
+            for version in (before, after)
+        ]  # fmt: skip
+    except BundleRefused:
+        return []
+    return lost_parts(*policies)
+
+
+def rebased(settings: Settings, candidate: Bundle, live: Bundle) -> tuple[Policy, dict[str, Any] | None]:
+    """The candidate's policy with everything people set in the live one, and its test on the past; None if nothing is archived.
+
+    Raises:
+        CheckFailed: a rule fails on past payments.
+    """
+    policy = candidate.policy.with_parts_of(live.policy)
+    policy = msgspec.structs.replace(policy, version=next_policy_version(settings.bundles_dir, MODEL))
+    past = span(settings.archive_dir, PAST_MS)
+    if past is None:
+        return policy, None
+    comparison = Comparison(live.policy, policy, time.time() * 1000)
+    scorer = Scorer(candidate, measure=False)
+    for rows in past_rows(settings.archive_dir, past, NAMES):
+        comparison.add(rows, scorer.score(rows.matrix))
+    report = comparison.report()
+    if report["errors"]:
+        failed = "; ".join(f"{name}: {text}" for name, text in report["errors"].items())
+        raise CheckFailed(
+            f"on past payments these rules fail with the model of {candidate.version}: {failed}"
+        )
+    return policy, report
