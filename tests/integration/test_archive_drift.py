@@ -231,9 +231,13 @@ def test_drift_becomes_rows_and_one_request_with_evidence(
             return bool(shown()["retraining"])
 
         until(asked, worker, 90, "a retraining request")
-        send(2000, 2.5)
         rounds = len(shown()["drift"])
-        until(lambda: len(shown()["drift"]) > rounds, worker, 60, "one more round")
+
+        def one_more() -> bool:
+            send(500, 2.5)
+            return len(shown()["drift"]) > rounds
+
+        until(one_more, worker, 60, "one more round")
     finally:
         code = worker.end(signal.SIGTERM)
     assert code == 0

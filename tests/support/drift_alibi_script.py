@@ -71,7 +71,7 @@ def main() -> None:
         out["young"].append(found(matrix(rng, ROWS, mature=False), rng.beta(4, 10, ROWS)))
     amounts, channels, country, scores = (matrix(rng, ROWS) for _ in range(4))
     amounts[:, INDEX["amount"]] *= 2
-    channels[rng.random(ROWS) < 0.4, INDEX["channel"]] = 1
+    channels[rng.random(ROWS) < 0.7, INDEX["channel"]] = 1
     country[rng.random(ROWS) < 0.3, INDEX["card_cross_border"]] = 1
     out["amounts"] = [found(amounts, rng.beta(1, 30, ROWS))]
     out["channels"] = [found(channels, rng.beta(1, 30, ROWS))]

@@ -50,9 +50,9 @@ class Scenario:
 class Maker:
     """The history, its model, and scenarios that follow it. The same seed gives the same."""
 
-    def __init__(self, seed: int, parameters: Parameters) -> None:
+    def __init__(self, seed: int, parameters: Parameters, cards: int = DEFAULT_CARDS) -> None:
         self._seed = seed
-        self._world = create_world(seed)
+        self._world = create_world(seed, cards)
         self._end = START + timedelta(days=HISTORY_DAYS)
         self._history = history_table(self._world, START, self._end, id_prefix="history")
         matrix = replay(self._history)
@@ -98,5 +98,3 @@ class Maker:
 
     def _world_of(self, scenario: Scenario) -> World:
         return self._world if scenario.per_s is None else create_world(self._seed, scenario.cards)
-
-

@@ -57,7 +57,14 @@ def watched(folder: Path, name: str, detectors: list[Detector], policy: DriftPol
                 alarms.append({"finding": finding, "severity": severity, "hours_after": hours})
         last = dict(done.confirmed)
     days = (int(event_ms[-1]) - int(event_ms[0])) / DAY_MS
-    return {"scenario": name, "days": round(days, 2), "rounds": tested, "alarms": alarms, "largest_effect": worst}
+    return {
+        "scenario": name,
+        "days": round(days, 3),
+        "payments": len(event_ms),
+        "rounds": tested,
+        "alarms": alarms,
+        "largest_effect": worst,
+    }
 
 
 def main() -> None:
