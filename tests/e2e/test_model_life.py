@@ -6,6 +6,7 @@ After tests that expect the first model: here another one is trained and served 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -30,10 +31,15 @@ def pages(settings: Settings) -> set[str]:
 
 def test_drift_leads_to_a_model_that_a_person_approves_and_rolls_back(running_stack: Settings) -> None:
     first = served_version(running_stack)
+    # eleven days of the cards that the model knows, which mature while the days after them pass: else there is nothing new to learn
+    begin = datetime.now(UTC) - timedelta(days=24)
+    known = ("--cards", "600", "--seed", "3", "--scale", "auto", "--wait", "60")
+    run_json(
+        running_stack, "simulate", "--rate", "300", "--seconds", "40", "--from", begin.isoformat(), *known
+    )
     drift_from = ends_of(running_stack, "drift", 1)
     traffic = start_cli(
-        running_stack, "simulate", "--rate", "150", "--seconds", "90", "--seed", "31", "--scale", "auto",
-        "--drift", "amounts@5x3", "--wait", "60", "--json",
+        running_stack, "simulate", "--rate", "150", "--seconds", "90", *known, "--drift", "amounts@5x3", "--json",
     )  # fmt: skip
 
     def rows(topic: str, start: dict[int, int]) -> list[dict[str, Any]]:
