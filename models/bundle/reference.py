@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,13 +43,12 @@ def sample_reference(
 def reference_bytes(reference: Reference) -> bytes:
     """The reference as an .npz file."""
     buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        matrix=reference.matrix,
-        scores=reference.scores,
-        names=np.array(reference.names, dtype=np.str_),
-        **({} if reference.decisions is None else {"decisions": reference.decisions}),
-    )
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "matrix": reference.matrix, "scores": reference.scores, "names": np.array(reference.names, dtype=np.str_),
+    }  # fmt: skip
+    if reference.decisions is not None:
+        arrays["decisions"] = reference.decisions
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 

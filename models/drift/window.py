@@ -7,6 +7,7 @@ seven seconds, in which one attack or one busy shop is a large share.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -91,14 +92,14 @@ class Collector:
 class _Sample:
     """A uniform sample of at most ``size`` of all rows added (Vitter's algorithm R), kept in columns."""
 
-    def __init__(self, size: int, columns: list[npt.NDArray[np.generic]]) -> None:
+    def __init__(self, size: int, columns: list[npt.NDArray[Any]]) -> None:
         self._size, self._columns, self._seen = size, columns, 0
         self._random = np.random.default_rng(0)
 
     def __len__(self) -> int:
         return min(self._seen, self._size)
 
-    def add(self, *columns: npt.NDArray[np.generic]) -> None:
+    def add(self, *columns: npt.NDArray[Any]) -> None:
         numbers = self._seen + np.arange(len(columns[0]))
         places = np.where(numbers < self._size, numbers, self._random.integers(0, numbers + 1))
         kept = places < self._size
@@ -106,12 +107,12 @@ class _Sample:
             mine[places[kept]] = given[kept]
         self._seen += len(numbers)
 
-    def columns(self) -> list[npt.NDArray[np.generic]]:
+    def columns(self) -> list[npt.NDArray[Any]]:
         return [column[: len(self)] for column in self._columns]
 
     def clear(self) -> None:
         self._seen = 0
 
 
-def _ids(rows: int) -> list[npt.NDArray[np.generic]]:
+def _ids(rows: int) -> list[npt.NDArray[Any]]:
     return [np.zeros(rows, np.int64), np.zeros(rows, np.int64)]

@@ -26,14 +26,20 @@ class Difference:
     distance: float
 
 
+Takes = Literal["number", "category", "null", "all"]
+
+
 class Detector(Protocol):
     """Compares two samples: of one column, shape (n,) and (m,), or, if it ``takes`` all, of all columns, (n, k) and (m, k) with NaN.
 
     Implementations keep no state between calls.
     """
 
-    name: str
-    takes: Literal["number", "category", "null", "all"]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def takes(self) -> Takes: ...
 
     def test(self, before: Samples, now: Samples) -> Difference: ...
 
@@ -42,7 +48,7 @@ class KolmogorovSmirnov:
     """Two-sample KS test of a number; ``statistic`` and ``distance`` are the largest gap between the two CDFs."""
 
     name: str = "ks"
-    takes: Literal["number"] = "number"
+    takes: Takes = "number"
 
     def __init__(self) -> None:
         from alibi_detect.cd import KSDrift
@@ -59,7 +65,7 @@ class KolmogorovSmirnov:
 class ChiSquared:
     """Chi-squared test of a category given as bins; ``distance`` is the total variation of the shares."""
 
-    def __init__(self, name: str, takes: Literal["category", "null"]) -> None:
+    def __init__(self, name: str, takes: Takes) -> None:
         from alibi_detect.cd import ChiSquareDrift
 
         self.name, self.takes = name, takes
@@ -85,7 +91,7 @@ class Classifier:
     """
 
     name: str = "classifier"
-    takes: Literal["all"] = "all"
+    takes: Takes = "all"
 
     def __init__(self, seed: int = 0) -> None:
         from alibi_detect.cd import ClassifierDrift

@@ -32,7 +32,10 @@ def test_unchanged_traffic_gives_at_most_one_alarm_a_month(lines: list[Line]) ->
 def test_each_drift_is_found_within_its_delay_and_by_what_it_moves(lines: list[Line]) -> None:
     changed = {line.name: line for line in lines if line.limit is not None}
     assert all(line.holds for line in changed.values()), shown(lines)
-    assert "ks:amount" in changed["amounts"].found
-    assert "chi2:channel" in changed["channels"].found
-    assert "null_rate:mcc" in changed["mcc-turns-empty"].found
+    for name, detector in (
+        ("amounts", "ks:amount"),
+        ("channels", "chi2:channel"),
+        ("mcc-turns-empty", "null_rate:mcc"),
+    ):
+        assert any(found.startswith(detector) for found in changed[name].found), shown(lines)
     assert set(changed) == {"amounts", "channels", "country", "mcc-turns-empty"}

@@ -21,7 +21,7 @@ RUN_S = 1_800
 
 @dataclass(frozen=True)
 class Line:
-    """One scenario: ``hours`` from the drift's start to its first critical alarm, None if there was none; ``limit`` of hours."""
+    """One scenario: ``hours`` from the drift's start to the first confirmed finding, None if there was none; ``limit`` of hours."""
 
     name: str
     days: float
@@ -58,16 +58,15 @@ def run(maker: Maker, scenarios: Sequence[Scenario], folder: Path) -> list[Line]
 
 def _line(scenario: Scenario, said: dict[str, Any]) -> Line:
     changes = bool(scenario.drift or scenario.empty)
-    critical = [alarm for alarm in said["alarms"] if alarm["severity"] == "critical"]
-    true = [alarm for alarm in critical if changes and alarm["hours_after"] >= 0]
+    true = [alarm for alarm in said["alarms"] if changes and alarm["hours_after"] >= 0]
     first = min((alarm["hours_after"] for alarm in true), default=None)
     per_hour = said["payments"] / (24 * said["days"])
     effects = {
         name: size for name, size in said["largest_effect"].items() if not name.startswith("classifier")
     }
     return Line(
-        scenario.name, said["days"], said["rounds"], len(critical) - len(true), first,
-        WITHIN_PAYMENTS / per_hour if changes else None, tuple(sorted({alarm["finding"] for alarm in true})),
+        scenario.name, said["days"], said["rounds"], len(said["alarms"]) - len(true), first,
+        WITHIN_PAYMENTS / per_hour if changes else None, tuple(sorted({f"{alarm['finding']} ({alarm['severity']})" for alarm in true})),
         max(effects.items(), key=lambda item: item[1]),
     )  # fmt: skip
 
