@@ -25,6 +25,7 @@ from models.bundle.content import (
     publish,
 )
 from models.bundle.manifest import MANIFEST
+from models.bundle.reference import REFERENCE_ROWS
 from models.bundle.signing import KeyProblem, ensure_keys, sign
 from tests.support.bundle_samples import CREATED, content, publish_sample
 from tests.support.catalogue_samples import BEFORE, NEW, bundle_before, layout, publish_before
@@ -50,7 +51,7 @@ def test_there_and_back(tmp_path: Path) -> None:
     assert bundle.policy == sample.policy and bundle.calibration == sample.calibration
     assert bundle.model_ubj == sample.model_ubj and bundle.model_onnx == sample.model_onnx
     np.testing.assert_array_equal(bundle.reference.matrix, sample.reference.matrix)
-    assert 0 < len(bundle.reference.scores) <= 2_000
+    assert 0 < len(bundle.reference.scores) <= REFERENCE_ROWS
     assert bundle.evaluation["rows"] > 0 and len(bundle.lineage["data_fingerprint"]) == 64
     assert sorted(item.name for item in path.parent.iterdir()) == ["1.0.0"]
 
