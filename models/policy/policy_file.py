@@ -67,7 +67,10 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         changes: dict[str, Any] = {"version": version, "rules": kept + self.rules, "lists": self.lists}
         if self.thresholds is not None:
             given = self.thresholds
-            changes |= {"review": given.review, "decline": given.decline, "thresholds_owner": ANALYST}
+            changes |= {"review": given.review, "decline": given.decline}
+            # a file that states the live thresholds, as an exported one does, sets none
+            if (given.review, given.decline) != (live.review, live.decline):
+                changes["thresholds_owner"] = ANALYST
             changes |= {"without_score": given.without_score, "thresholds": given.by}
         if self.expected_loss is not None:
             changes["expected_loss"] = self.expected_loss

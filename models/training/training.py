@@ -170,13 +170,14 @@ def bundle_content(
 
     Args:
         created_at: RFC 3339, for the lineage.
-        extra: further entries of the lineage (fingerprint and source of the data, request, notes).
+        extra: further entries of the lineage (fingerprint and source of all data, request, notes).
     """
     # the newer half: the first rows of a history were made in a state that knew no card yet
     newer = trained.train.split(0.5)[1]
     rows = sample_reference(newer.matrix, trained.score(newer.matrix), NAMES, seed=trained.parameters.seed)
     reference = replace(rows, decisions=trained.policy.decide(rows.scores, rows.matrix)[0])
     lineage = {
+        "data_fingerprint": trained.train.fingerprint(),
         "catalogue_hash": CATALOGUE_HASH,
         "code_version": code_version,
         "created_at": created_at,

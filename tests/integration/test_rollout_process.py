@@ -13,6 +13,7 @@ from models.policy.policy import Policy
 from models.rollout.transitions import RolloutRequest
 from services.rollout.process import Rollout
 from services.rollout.requests import RolloutRefused, RolloutTimeout, approve, ask, promote, reject, rollback
+from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.json_encoding import encode
 from streams.contracts.rollout import RolloutRecord
 from streams.log.rollout_feed import follow_rollouts, newest_rollout
@@ -104,7 +105,8 @@ def test_a_repeated_request_is_answered_once_even_after_a_restart(rollout_stack:
     again = Rollout(rollout_stack.settings, rollout_stack.ledger())
     assert not again.handle(encode(request), NOW)
     assert (rollout_stack.audit(), again.standing("fraud").sequence) == (1, 1)
-    assert not again.handle(b"nonsense", NOW)
+    with pytest.raises(InvalidEvent):
+        again.handle(b"nonsense", NOW)
 
 
 def test_a_death_between_record_and_copy_is_mended(rollout_stack: RolloutStack) -> None:

@@ -73,11 +73,11 @@ def test_a_persons_own_change_of_the_live_policy_loses_nothing_by_mistake() -> N
 
 
 def test_thresholds_of_a_file_are_a_persons_and_older_policies_have_the_trainers() -> None:
-    text = "[thresholds]\nreview = 0.2\ndecline = 0.7\n"
-    file = read_policy_file(text, is_json=False, beside=lambda _name: "")
-    assert file.applied_to(TRAINED, "9").thresholds_owner == "analyst"
-    assert (
-        read_policy_file("", is_json=False, beside=lambda _name: "").applied_to(TRAINED, "9").thresholds_owner
-        == TRAINER
-    )
+    def applied(text: str) -> Policy:
+        return read_policy_file(text, is_json=False, beside=lambda _name: "").file.applied_to(TRAINED, "9")
+
+    assert applied("[thresholds]\nreview = 0.2\ndecline = 0.7\n").thresholds_owner == "analyst"
+    # no thresholds, or those that are live
+    assert applied("").thresholds_owner == TRAINER
+    assert applied("[thresholds]\nreview = 0.4\ndecline = 0.9\n").thresholds_owner == TRAINER
     assert parse_policy(b'{"version": "1", "review": 0.1, "decline": 0.2}').thresholds_owner == TRAINER
