@@ -93,6 +93,10 @@ def mend(refused: Refused, changes: dict[str, Any], whole: bytes | None = None) 
     Raises:
         ReplayRefused: the original is not a JSON object, or the result still breaks its contract.
     """
+    if whole is None and refused.letter.truncated:
+        raise ReplayRefused(
+            f"{refused.id}: only the beginning of its {refused.letter.original_size:,} bytes is kept: replace it with --edit FILE"
+        )
     raw = whole if whole is not None else refused.letter.original_bytes() or b""
     if changes:
         try:

@@ -6,10 +6,13 @@ One file for all processes of a stack on this machine. A record stays in it: aft
 from __future__ import annotations
 
 import fcntl
+import logging
 from pathlib import Path
 from typing import Any
 
 import msgspec
+
+logger = logging.getLogger(__name__)
 
 FILE = "skips.json"
 #: skips that the file holds; the oldest make room
@@ -89,7 +92,13 @@ class Skips:
         seen = (state.st_mtime_ns, state.st_size, state.st_ino)
         if seen == self._seen:
             return
-        self._known = {}
-        for skip in self.all():
-            self._known.setdefault((skip.topic, skip.partition), {})[skip.offset] = skip
         self._seen = seen
+        try:
+            skips = self.all()
+        except SkipsError as error:
+            # what a person has spoilt must not stop a worker: the skips from before stay
+            logger.error("%s; until then the skips that were read before stay", error)
+            return
+        self._known = {}
+        for skip in skips:
+            self._known.setdefault((skip.topic, skip.partition), {})[skip.offset] = skip

@@ -211,7 +211,12 @@ def test_who_reads_the_log_again_leaves_out_what_is_skipped(tmp_path: Path) -> N
 
 
 def test_a_file_of_skips_that_does_not_parse_is_named(tmp_path: Path) -> None:
+    skips = Skips(tmp_path)
+    skips.add(Skip("transactions", 0, 1, "it stops the processor", "ada", "2026-11-30T10:00:00Z"))
+    assert list(skips.of("transactions", 0)) == [1]
     (tmp_path / "skips.json").write_bytes(b"[")
+    # a worker goes on with what it knows
+    assert list(skips.of("transactions", 0)) == [1]
     with pytest.raises(SkipsError, match=r"skips\.json does not parse"):
         Skips(tmp_path).all()
 
