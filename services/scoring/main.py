@@ -11,7 +11,8 @@ import time
 from typing import Any
 from urllib.parse import urlparse
 
-from services.scoring.ray.environment import AGENT_PORT, apply
+from services.scoring.ray.environment import AGENT_PORT, apply, haproxy_folder
+from services.scoring.ray.leftovers import end_leftovers
 from services.scoring.ray.placement import gpu_share, replica_resources
 from streams.runtime.process import Process, start_process
 
@@ -33,6 +34,7 @@ def run(process: Process) -> None:
     """
     settings = process.settings
     apply(settings)
+    end_leftovers(haproxy_folder(settings))
     # imported here: Ray Serve reads the environment set above at import
     import ray
     from ray import serve

@@ -65,7 +65,7 @@ def ray_environment(settings: Settings) -> dict[str, str]:
 
 def _haproxy(settings: Settings) -> dict[str, str]:
     """HAProxy: its files in the stack's private folder, its limits, and ``closed_haproxy`` in its place."""
-    folder = _haproxy_folder(settings)
+    folder = haproxy_folder(settings)
     connections = max_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     return {
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(Path(__file__).with_name("haproxy.sh")),
@@ -108,14 +108,15 @@ def apply(settings: Settings) -> None:
 
 def write_answers(settings: Settings) -> Path:
     """Write HAProxy's own answers; returns their folder."""
-    folder = _haproxy_folder(settings)
+    folder = haproxy_folder(settings)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, problem in _answers().items():
         (folder / name).write_bytes(_response(problem))
     return folder
 
 
-def _haproxy_folder(settings: Settings) -> Path:
+def haproxy_folder(settings: Settings) -> Path:
+    """Folder of HAProxy's files, one stack's alone."""
     return settings.temp_dir / "h"
 
 
