@@ -44,6 +44,11 @@ def test_what_a_producer_really_sent_is_decided_or_refused_in_words(running_stac
     assert (summary["produced"], decided(summary), summary["dead_lettered"]) == (3_199, 3_047, 152)
     assert summary["missing"] == summary["duplicated"] == summary["decided"]["not_scored"] == 0
 
+    report = summary["file"]
+    assert (report["rows"], report["fit"], report["refused"]) == (3_199, 3_047, 152)
+    assert sum(summary["decisions"].values()) == 3_047 and summary["labels_sent"] == 0
+    assert summary["caught"]["frauds"] == report["labels"]["fraud"] == 364
+
     letters = [decode_dead_letter(record.value()) for record in read_topic(running_stack, "dead-letters", letters_from)]  # fmt: skip
     assert len({(letter.source_partition, letter.source_offset) for letter in letters}) == len(letters) == 152
     assert Counter((letter.source_topic, letter.reason, letter.field, letter.text) for letter in letters) == {
