@@ -51,7 +51,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     customer_id: Identifier | None = None
     device_id: Identifier | None = None
     ip: Annotated[str, Meta(max_length=45)] | None = None
-    mcc: Annotated[str, Meta(max_length=4)] | None = None
+    mcc: Annotated[str, Meta(min_length=1, max_length=4)] | None = None
     channel: Channel | None = None
     country: Annotated[str, Meta(min_length=2, max_length=2)] | None = None
     latitude: Annotated[float, Meta(ge=-90, le=90)] | None = None

@@ -32,6 +32,8 @@ _known_decoder = msgspec.json.Decoder(
 _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 _KNOWN = frozenset(field.name for field in msgspec.structs.fields(Transaction))
+#: optional fields whose empty text is no value
+_TEXTS = frozenset({"customer_id", "device_id", "ip", "mcc", "channel", "country"})
 
 
 def parse_transaction(raw: bytes | None) -> Transaction:
@@ -47,9 +49,31 @@ def parse_transaction(raw: bytes | None) -> Transaction:
         raise InvalidEvent(
             "too_large", "", f"the value has {len(raw)} bytes, more than {MAX_TRANSACTION_BYTES}"
         )
-    tx: Transaction = decode_json(_transaction_decoder, raw)
+    tx = _decoded(raw)
     refuse_repeated_fields(raw)
     return tx if _looks_fine(raw, tx) else check_transaction(tx)
+
+
+def _decoded(raw: bytes) -> Transaction:
+    """The transaction; an empty text of an optional field is no value, as an empty cell of a file is. Raises: InvalidEvent."""
+    try:
+        return cast(Transaction, decode_json(_transaction_decoder, raw))
+    except InvalidEvent:
+        # the types refuse empty texts, so that they are looked for only in what was refused
+        valued = _without_empty_texts(raw)
+        if valued is None:
+            raise
+        return cast(Transaction, decode_json(_transaction_decoder, valued))
+
+
+def _without_empty_texts(raw: bytes) -> bytes | None:
+    """The same object without optional fields that are empty texts; None where there is none."""
+    try:
+        fields = _object_decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    valued = {name: value for name, value in fields.items() if not (name in _TEXTS and bytes(value) == b'""')}
+    return msgspec.json.encode(valued) if len(valued) < len(fields) else None
 
 
 class Together(NamedTuple):

@@ -111,6 +111,8 @@ def _plain(path: Path, name: str, column: pa.Array) -> pa.Array:
     if not (_is_text(column.type) or pa.types.is_string_view(column.type)):
         return column
     try:
+        # a damaged file says text and holds other bytes
+        column.validate(full=True)
         # cut first: a whole batch of long texts may be more than one array can hold
         text = column.cast(pa.large_string())
         if (pc.max(pc.binary_length(text)).as_py() or 0) > MAX_CELL:

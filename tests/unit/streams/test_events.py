@@ -16,7 +16,7 @@ from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.json_encoding import encode
 from streams.contracts.label import parse_label
 from streams.contracts.schema import schema
-from streams.contracts.transaction_parsing import parse_transaction, unknown_fields
+from streams.contracts.transaction_parsing import parse_together, parse_transaction, unknown_fields
 
 GOOD: dict[str, Any] = {
     "transaction_id": "tx-8f1c", "event_time": "2026-11-21T10:15:30.123Z", "card_id": "card-42", "merchant_id": "m-9",
@@ -99,6 +99,18 @@ def test_any_value_in_any_field_parses_or_is_refused(value: Any, field: str) -> 
         assert error.reason
     else:
         assert parse_transaction(encode(tx)) == tx
+
+
+@pytest.mark.parametrize("field", ["customer_id", "device_id", "ip", "mcc", "channel", "country"])
+def test_an_empty_optional_text_is_no_value(field: str) -> None:
+    tx = parse_transaction(raw(**{field: ""}))
+    assert tx == parse_transaction(raw(**{field: None}))
+    together = parse_together([raw(**{field: ""}), raw()])
+    assert together is None or together.transactions == [tx, parse_transaction(raw())]
+    assert unknown_fields(raw(**{field: ""}), tx) == []
+    with pytest.raises(InvalidEvent) as refused:
+        parse_transaction(raw(**{field: "", "card_id": ""}))
+    assert refused.value.field == "card_id"
 
 
 def test_unknown_fields_are_named() -> None:

@@ -226,6 +226,14 @@ def test_bytes_that_are_no_text_are_refused_by_name(tmp_path: Path) -> None:
         rows_of(path, mapping_text('merchant_id = "id"'))
 
 
+def test_text_that_is_none_in_a_damaged_file_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.parquet"
+    pq.write_table(pa.table({"id": ["marker-in-the-file"]}), path, compression="none", use_dictionary=False)
+    path.write_bytes(path.read_bytes().replace(b"marker-in-the-file", b"marker-\xff\xfe-the-file"))
+    with pytest.raises(MappingError, match=r"column id of .* no UTF-8 text"):
+        rows_of(path, mapping_text('merchant_id = "id"'))
+
+
 def test_a_small_file_of_many_rows_is_bounded(tmp_path: Path) -> None:
     path = tmp_path / "bomb.parquet"
     long = pa.DictionaryArray.from_arrays(
