@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from features.transaction import Transaction
 from services.scoring.edge.intake import Intake
 from services.scoring.edge.limits import Limits
+from streams.contracts.tenants import ANY_TENANT
 from streams.contracts.transaction_parsing import parse_together, parse_transaction
 from tests.support.mapped_files import parsed
 
@@ -148,7 +149,7 @@ def test_every_way_gives_the_same_transactions(
     together = parse_together(raw)
     assert together is None or together.transactions == right
 
-    edge = Intake(Limits())
+    edge = Intake(Limits(), ANY_TENANT)
     now_ms = datetime(2099, 1, 1, tzinfo=UTC).timestamp() * 1000
     assert [edge.one(value, now_ms, 100).transaction for value in raw] == right
 
