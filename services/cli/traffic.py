@@ -188,7 +188,6 @@ def replay(
     rules = load_mapping(mapping)
     key = load_or_create_key(settings.keys_dir) if rules.tokenises else None
     opened = ReplayFile(file, rules, key, limit)
-    click.echo("\n".join(opened.report.lines()), err=True)
     began, stop, line = time.monotonic(), _stop_on_signal(), _Line()
 
     def watch(progress: Progress) -> None:
@@ -203,7 +202,7 @@ def replay(
         look=_looker(settings), stop=stop.is_set, watch=watch,
     )  # fmt: skip
     line.end()
-    more = [f"labels sent    {report['labels_sent']:>12,}", *verdict_lines(report)]
+    more = [*opened.report.lines(), f"labels sent    {report['labels_sent']:>12,}", *verdict_lines(report)]
     return _print(report, as_json, time.monotonic() - began, more=more)
 
 

@@ -25,10 +25,9 @@ from streams.mapping.fields.moments import convert_time
 from streams.mapping.fields.numbers import convert_degrees
 from streams.mapping.fields.text import as_text, convert_text
 from streams.mapping.files.batches import RawBatch
-from streams.mapping.report import Report, Seen
+from streams.mapping.report import Report, Seen, short
 
 FIELDS = REQUIRED + OPTIONAL
-_VALUE_SHOWN = 60
 #: so many rows are parsed in one call
 _TOGETHER = 1_000
 
@@ -280,9 +279,3 @@ def _add(into: dict[str, Seen], text: str, rows: int, row: int, value: str) -> N
         into[text].add(rows, row, value)
     else:
         into[text] = Seen(rows, row, value)
-
-
-def short(text: str) -> str:
-    """A value as it may be shown: cut, card numbers masked."""
-    masked = mask_card_numbers(text.encode("utf-8", "replace")).decode("utf-8", "replace")
-    return repr(masked if len(masked) <= _VALUE_SHOWN else masked[: _VALUE_SHOWN - 3] + "...")

@@ -10,7 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from streams.contracts.card_numbers import mask_card_numbers
+
 _SHOWN = 3
+_VALUE_SHOWN = 60
 _NAMES_SHOWN = 12
 
 
@@ -74,7 +77,7 @@ class Report:
                 {"reason": reason, "rows": seen.rows, "row": seen.row, "value": seen.value}
                 for reason, seen in sorted(self.reasons.items(), key=lambda item: -item[1].rows)
             ],
-            "labels": self.labels, "label_values": dict(self.values.most_common(100)),
+            "labels": self.labels, "label_values": {short(value)[1:-1]: count for value, count in self.values.most_common(100)},
             "event_time": None if self.span_ms is None else {"first": _time(self.span_ms[0]), "last": _time(self.span_ms[1])},
             "currencies": self.currencies, "ignored_columns": self.ignored, "notes": self._notes(),
         }  # fmt: skip
@@ -92,7 +95,14 @@ class Report:
         out.append(
             "currencies     " + ", ".join(f"{name} {count:,}" for name, count in self.currencies.items())
         )
-        out.append("labels         " + ", ".join(f"{count:,} {name}" for name, count in self.labels.items()))
+        written = ", ".join(
+            f"{short(value)} {count:,}" for value, count in self.values.most_common(_NAMES_SHOWN)
+        )
+        out.append(
+            "labels         "
+            + ", ".join(f"{count:,} {name}" for name, count in self.labels.items())
+            + (f"; as written: {written}" if written else "")
+        )
         if self.ignored:
             more = len(self.ignored) - _NAMES_SHOWN
             names = ", ".join(self.ignored[:_NAMES_SHOWN])
@@ -101,6 +111,12 @@ class Report:
 
     def _notes(self) -> list[str]:
         return [_line(note, seen) for note, seen in self.notes.items()] + self.remarks
+
+
+def short(text: str) -> str:
+    """A value as it may be shown: cut, card numbers masked."""
+    masked = mask_card_numbers(text.encode("utf-8", "replace")).decode("utf-8", "replace")
+    return repr(masked if len(masked) <= _VALUE_SHOWN else masked[: _VALUE_SHOWN - 3] + "...")
 
 
 def _line(text: str, seen: Seen) -> str:

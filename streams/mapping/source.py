@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streams.mapping.conversion import Piece, convert_batch, short
+from streams.mapping.conversion import Piece, convert_batch
 from streams.mapping.definition import Mapping
 from streams.mapping.errors import MappingError, NoRowFits
 from streams.mapping.fields.converted import Mask
@@ -18,7 +18,7 @@ from streams.mapping.fields.labels import canonical, fraud_values, honest_values
 from streams.mapping.fields.numbers import Notation, read_numbers
 from streams.mapping.files.batches import RawBatch
 from streams.mapping.files.reading import open_file
-from streams.mapping.report import Report
+from streams.mapping.report import Report, short
 
 #: most bytes of converted rows that are held, and so a bound of what a small file can unpack to
 MAX_TABLE_BYTES = 1_536 * 2**20

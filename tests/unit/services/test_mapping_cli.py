@@ -34,7 +34,9 @@ def test_suggest_then_check(tmp_path: Path, home: list[str], capsys: pytest.Capt
     assert found["file"]["labels"] == {"fraud": 1, "legit": 1, "none": 0}
     assert run(["mapping", "check", path, "--mapping", out, *home]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert json.loads(lines[0])["transaction_id"] == "1" and any("1 fraud, 1 legit" in line for line in lines)
+    assert json.loads(lines[0])["transaction_id"] == "1" and any(
+        "1 fraud, 1 legit, 0 none; as written: '1' 1, '0' 1" in line for line in lines
+    )
 
 
 @pytest.mark.parametrize(
