@@ -7,7 +7,7 @@ from infra.stack.elsewhere import refuse_edited, with_parts
 from infra.stack.errors import StackError, StackUsageError
 from infra.stack.lifecycle import check_room, existing, is_running, start, stop
 from infra.stack.ports import free_port_base, settings_for
-from infra.stack.status import processes, report
+from infra.stack.status import processes, report, served_model
 from infra.stack.turn import turn_to_start
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "processes",
     "refuse_edited",
     "report",
+    "served_model",
     "settings_for",
     "start",
     "stop",

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -27,6 +28,7 @@ from infra.stack.programs import BESIDE, FOUNDATION, HOT_PATH, Program, named, p
 from infra.stack.status import answering, report
 from infra.stack.supervisor import Supervisor, launch, marked, out_tail, socket_file
 from infra.stack.tools import MIN_JAVA, Tools, find_tools
+from streams.access import identity
 from streams.log.topics import ensure_topics
 from streams.runtime.edge_keys import ensure_keys
 from streams.runtime.settings import SETTINGS_FILE, Settings, load_settings
@@ -37,7 +39,7 @@ FOUNDATION_WAIT_S = 90.0
 #: longest wait for the processes beside the hot path; then the stack counts as ready without them
 SETTLE_S = 45.0
 #: folders whose content is derived from the topics and worthless without them
-FOLLOWS_FROM_LOG = ("redis", "archive", "feast", "drift", "trainer", "run")
+FOLLOWS_FROM_LOG = ("redis", "archive", "feast", "drift", "trainer", "rollout", "run")
 KAFKA_ADDRESS_FILE = "kafka.address"
 
 
@@ -189,6 +191,7 @@ def _prepare(settings: Settings, tools: Tools, chosen: Sequence[Program], progre
         private_folder(folder)
     (settings.root / "mlflow" / "artifacts").mkdir(parents=True, exist_ok=True)
     ensure_keys(settings.edge_keys_path)
+    identity.prepare(settings.access_dir, datetime.now(UTC))
     for path in settings.run_dir.glob("*.pid"):
         path.unlink()
     settings = redis.with_password(settings)

@@ -16,6 +16,7 @@ from infra.stack.errors import StackError
 from infra.stack.problem import Problem
 from infra.stack.problems import problems
 from infra.stack.supervisor import Supervisor, restarts
+from streams.log.kept_rollouts import kept_rollout
 from streams.runtime.settings import Settings
 
 #: without one of these no transaction is decided; Kafka and Redis are not among the processes if they run elsewhere
@@ -55,6 +56,7 @@ def report(settings: Settings) -> dict[str, Any]:
         "console": None,
         "oncall": settings.oncall,
         "embedded": settings.embedded,
+        "model": served_model(settings),
         "processes": listed,
     }
 
@@ -101,20 +103,20 @@ def processes(settings: Settings) -> list[dict[str, Any]]:
     except StackError:
         return []
     again = restarts(settings)
-    replicas = _replicas(settings.run_dir)
-    pids = {info["pid"] for info in supervised.values() if info["pid"]} | {pid for _, pid, _ in replicas}
+    scoring = replicas(settings.run_dir)
+    pids = {info["pid"] for info in supervised.values() if info["pid"]} | {pid for _, pid, _ in scoring}
     out = [
         _entry(name, info["pid"], _WORDS.get(info["statename"], "failed"), again[name], pids)
         for name, info in supervised.items()
         if name not in ONCE
     ]
-    for name, pid, count in replicas:
+    for name, pid, count in scoring:
         alive = psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
         out.append(_entry(name, pid if alive else 0, "running" if alive else "exited", count, pids))
     return out
 
 
-def _replicas(run_dir: Path) -> list[tuple[str, int, int]]:
+def replicas(run_dir: Path) -> list[tuple[str, int, int]]:
     """(name, pid, restarts) of Ray's replicas: each appends its pid as a line to ``<name>.pid``."""
     found = []
     for path in sorted(run_dir.glob("scoring-*.pid")):
@@ -165,13 +167,15 @@ def _status_code(url: str, timeout_s: float = 2.0) -> int | None:
 
 
 def _model_is_live(settings: Settings) -> bool:
-    if not any(settings.bundles_dir.glob("*/*")):
-        return False
-    # imported here: it loads a Kafka client, which most calls do not need
-    from streams.log.rollout_feed import RolloutsUnreachable, newest_rollout
+    return kept_rollout(settings.rollout_dir, MODEL) is not None
 
-    try:
-        return newest_rollout(settings, MODEL) is not None
-    except RolloutsUnreachable:
-        # a stack with a bundle has nearly always approved one: without a readable record, assume that a model is live
-        return True
+
+def served_model(settings: Settings) -> dict[str, Any] | None:
+    """The model that was rolled out; ``reviewed`` False: nobody but who proposed it has approved it. None before the first."""
+    record = kept_rollout(settings.rollout_dir, MODEL)
+    if record is None:
+        return None
+    return {
+        "version": record.champion, "reviewed": record.reviewed, "approved_by": record.approved_by,
+        "since": record.since.isoformat(),
+    }  # fmt: skip

@@ -19,12 +19,16 @@ State = Literal["published", "awaiting approval", "approved", "live", "supersede
 
 
 class VersionState(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of a version: since when, set by whom and why."""
+    """The state of a version: since when, set by whom and why, and whether it was ever reviewed."""
 
     state: State
     since: datetime
     by: str
     why: str = ""
+    #: whose key signed the request
+    signed_by: str = ""
+    #: somebody else than who trained or proposed it has approved it
+    reviewed: bool = False
 
 
 def versions(bundles_dir: Path, model: str) -> list[str]:

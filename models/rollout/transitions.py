@@ -1,12 +1,13 @@
 """The rules of a rollout: which version may get which state, and who must ask for it. Pure: states in, a change or refusal out.
 
 published -> awaiting approval -> live -> superseded. Rejected and rolled back are final, except for ``promote`` and a
-``rollback`` that names the version. No version becomes live without a person's approval.
+``rollback`` that names the version. No version becomes live without a person's approval, and the approval of who trained or
+proposed it is no review: it is refused where somebody else may approve, else the version is served as unreviewed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,6 +46,8 @@ class Standing:
     previous: str | None
     sequence: int
     states: Mapping[str, State]
+    #: whether the champion was reviewed
+    reviewed: bool = True
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ def decide(standing: Standing, request: RolloutRequest) -> Change:
             )
         return Change(None, None, "live", {version: "rejected"})
     if request.action == "approve":
+        if version == standing.champion and not standing.reviewed:
+            return Change(version, standing.previous, "live", {version: "live"})
         if state != "awaiting approval":
             raise TransitionRefused(
                 f"{version} is {state}: only a version that awaits approval can be approved"
@@ -87,6 +92,24 @@ def decide(standing: Standing, request: RolloutRequest) -> Change:
             f"{version} is {state}: promote takes a version that was approved before; approve it first"
         )
     return _go_live(standing, version)
+
+
+def reviewed_by(signer: str, author: str | None, others: Sequence[str]) -> bool:
+    """Whether the approval of ``signer`` counts as a review of what ``author`` trained or proposed (None: a service).
+
+    Args:
+        others: the other people who may approve.
+
+    Raises:
+        TransitionRefused: signer and author are one person, and others may approve.
+    """
+    if signer != author:
+        return True
+    if others:
+        raise TransitionRefused(
+            f"{signer} trained or proposed it and cannot approve it: ask {' or '.join(sorted(others))} (`--as NAME`)"
+        )
+    return False
 
 
 def first_model(standing: Standing) -> str | None:

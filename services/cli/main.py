@@ -73,6 +73,8 @@ COMMANDS: dict[str, Entry] = {
         },
     ),
     **_entries("mapping", {"mapping": "Write a mapping for a file of your own, and check it."}),
+    **_entries("audit", {"audit": "Read and verify the audit of what is served and of who may do what."}),
+    **_entries("access.commands", {"access": "Say who may change what: people, their roles and keys."}),
     **_entries("rules.commands", {"rules": "Check, test, publish, list and export rules and lists."}),
     **_entries("keys", {"keys": "Rotate the keys that seal the HTTP edge's decisions."}),
     **_entries("skip", {"skip": "Set aside a record that stops its worker."}),

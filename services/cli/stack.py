@@ -106,8 +106,16 @@ def _with_first_model(settings: Settings, wait_s: float, progress: Callable[[str
         if not was_running:
             stack.stop(settings, progress=progress)
         raise
-    progress(f"model {version} is live")
+    found = stack.served_model(started)
+    progress(f"model {version} is live" + (unreviewed(found) if found else ""))
     return started
+
+
+def unreviewed(model: dict[str, Any]) -> str:
+    """What to add where a model is named that nobody but who proposed it has approved."""
+    if model["reviewed"]:
+        return ""
+    return f" (unreviewed: nobody has looked at it; `tollgate models show`, then `tollgate models approve {model['version']}`)"
 
 
 def _settings(home: Path, port_base: int | None, embedded: bool) -> Settings:
@@ -138,6 +146,7 @@ def _settings(home: Path, port_base: int | None, embedded: bool) -> Settings:
         stream_replicas=known.stream_replicas,
         gpus=known.gpus,
         deadline_ms=known.deadline_ms,
+        access=known.access,
         profile_cache_mb=known.profile_cache_mb,
         redis_memory_mb=known.redis_memory_mb,
     )
@@ -192,6 +201,8 @@ def status(home: Path, as_json: bool) -> int:
 def _table(settings: Settings, report: dict[str, Any]) -> str:
     # what is wrong comes first
     lines = [f"{report['state']}  ({settings.home})", *(f"problem: {text}" for text in report["problems"])]
+    if report["model"]:
+        lines += ["", f"model {report['model']['version']} is live" + unreviewed(report["model"])]
     lines += ["", addresses(settings)]
     if report["processes"]:
         lines += ["", f"{'process':<18} {'state':<11} {'pid':>8} {'restarts':>8} {'MB':>6} {'CPU s':>8}"]

@@ -34,11 +34,19 @@ class AsyncClient:
     """``services.client.client.Client`` for one event loop; see there for the methods' contracts."""
 
     def __init__(
-        self, url: str, *, retry: Retry | None = None, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        retry: Retry | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """``transport`` replaces the network in tests."""
+        """``key``: an API key of the edge; ``transport`` replaces the network in tests."""
         limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
-        self._http = httpx.AsyncClient(base_url=url, limits=limits, transport=transport, trust_env=False)
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        self._http = httpx.AsyncClient(
+            base_url=url, headers=headers, limits=limits, transport=transport, trust_env=False
+        )
         self._terms = terms(retry)
 
     async def score(

@@ -46,11 +46,19 @@ class Client:
     """
 
     def __init__(
-        self, url: str, *, retry: Retry | None = None, transport: httpx.BaseTransport | None = None
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        retry: Retry | None = None,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """``transport`` replaces the network in tests."""
+        """``key``: an API key of the edge; ``transport`` replaces the network in tests."""
         limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
-        self._http = httpx.Client(base_url=url, limits=limits, transport=transport, trust_env=False)
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        self._http = httpx.Client(
+            base_url=url, headers=headers, limits=limits, transport=transport, trust_env=False
+        )
         self._terms = terms(retry)
 
     def score(

@@ -1,4 +1,4 @@
-"""The rollout process: reads requests from `rollout-requests`, writes to `rollouts` and `rollouts-audit`."""
+"""The rollout process: reads requests from `rollout-requests`, writes to `rollouts` and `audit`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 
 from confluent_kafka import Consumer
 
+from services.rollout.guard import Guard
+from services.rollout.ledger import Ledger
 from services.rollout.process import Rollout
-from services.rollout.rollout_topics import Ledger
+from streams.access.signed_record import received
 from streams.contracts.invalid_event import InvalidEvent
 from streams.log.rollout_feed import RolloutsUnreachable
 from streams.log.topics import ROLLOUT_REQUESTS
@@ -20,8 +22,8 @@ from streams.runtime.set_aside import OneByOne
 
 logger = logging.getLogger(__name__)
 GROUP = "rollout"
-#: how often to look for a first model while none is served
-FIRST_MODEL_S = 1.0
+#: how often to look for a first model while none is served, for people added or revoked, and at the end of `rollouts`
+LOOK_S = 1.0
 #: how long to wait for the broker at start before exiting; the supervisor then restarts this process
 START_S = 120.0
 
@@ -30,33 +32,37 @@ def main() -> None:
     """Run until asked to stop."""
     process = start_process("rollout-0")
     settings = process.settings
-    ledger = Ledger(new_producer(settings.kafka, process.name))
+    ledger = Ledger(settings, new_producer(settings.kafka, process.name), datetime.now(UTC))
     if not _recover(process, ledger):
         return
     rollout = Rollout(settings, ledger)
     rollout.settle(datetime.now(UTC))
+    guard = Guard(settings.kafka, ledger)
     consumer = new_consumer(settings.kafka, GROUP, **remembering())
     consumer.subscribe([ROLLOUT_REQUESTS.name])
     logger.info("ready: %s", {model: record.champion for model, record in ledger.newest.items()})
     try:
-        _serve(process, rollout, consumer, OneByOne(settings, process.name, GROUP))
+        _serve(process, rollout, guard, consumer, OneByOne(settings, process.name, GROUP))
     finally:
         consumer.close()
+        guard.close()
 
 
-def _serve(process: Process, rollout: Rollout, consumer: Consumer, records: OneByOne) -> None:
+def _serve(process: Process, rollout: Rollout, guard: Guard, consumer: Consumer, records: OneByOne) -> None:
     looked = 0.0
     while not process.stop.is_set():
-        if time.monotonic() - looked > FIRST_MODEL_S:
+        if time.monotonic() - looked > LOOK_S:
             looked = time.monotonic()
+            rollout.note_access(datetime.now(UTC))
             rollout.serve_first(datetime.now(UTC))
+            guard.look(looked)
         message = consumer.poll(0.2)
         if message is None or not is_record(consumer, message):
             continue
         if not records.takes(message):
             try:
                 with records.handling(message):
-                    rollout.handle(message.value(), datetime.now(UTC))
+                    rollout.handle(received(message), datetime.now(UTC))
             except InvalidEvent as error:
                 logger.error("a rollout request does not parse: %s", error)
                 records.refuse(message, error)
@@ -68,7 +74,7 @@ def _recover(process: Process, ledger: Ledger) -> bool:
     deadline = time.monotonic() + START_S
     while not process.stop.is_set():
         try:
-            ledger.recover(process.settings, timeout_s=15.0)
+            ledger.recover(timeout_s=15.0)
             return True
         except RolloutsUnreachable as error:
             if time.monotonic() > deadline:

@@ -1,9 +1,10 @@
-"""Handles a rollout request: apply the transition rules, verify the bundle, write the record, update the states on disk."""
+"""Handles a rollout request: verify who signed it, apply the rules, verify the bundle, write answer and record, update states on disk."""
 
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 from models.bundle.content import MODEL, Bundle, BundleRefused, bundle_path, load_bundle
 from models.bundle.registry import VersionState, read_state, states, write_state
@@ -15,16 +16,28 @@ from models.rollout.transitions import (
     TransitionRefused,
     decide,
     first_model,
+    reviewed_by,
 )
-from services.rollout.answers import answer
-from services.rollout.rollout_topics import Ledger
+from services.rollout.forgeries import Forgeries
+from services.rollout.ledger import Ledger, Statement
+from streams.access.api_keys import read_keys
+from streams.access.directory import AccessDenied, Directory, Member, read_directory
+from streams.access.roles import Permission
+from streams.access.signatures import Forged, signer
+from streams.access.signed_record import Signed
 from streams.contracts.decoding import RecordDecoder
 from streams.contracts.rollout import RolloutRecord
+from streams.log.topics import ROLLOUT_REQUESTS
 from streams.runtime.metrics import BUNDLE_REFUSED
 from streams.runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
 _decode = RecordDecoder(RolloutRequest)
+#: a request is refused when it is older, so that a copy of it cannot be sent again later, or is dated ahead of the clock
+MAX_AGE, MAX_AHEAD = timedelta(hours=24), timedelta(minutes=5)
+PERMISSIONS: dict[str, Permission] = {
+    "approve": "approve", "promote": "approve", "reject": "reject", "rollback": "rollback",
+}  # fmt: skip
 
 
 class Rollout:
@@ -33,34 +46,40 @@ class Rollout:
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self._bundles = settings.bundles_dir
         self._trusted = settings.keys_dir / "trusted"
+        self._access = settings.access_dir
         self._ledger = ledger
+        self._forgeries = Forgeries(ledger)
         self._refused_first: set[str] = set()
 
-    def handle(self, raw: bytes | None, now: datetime) -> bool:
-        """Answer one request; False if it was answered before.
+    def handle(self, record: Signed, now: datetime) -> bool:
+        """Answer one request; False if nobody known signed it, or it was answered before.
 
         Raises:
             InvalidEvent: it does not parse.
             DeliveryError: the answer could not be written; handle the request again.
         """
-        request = _decode(raw)
+        directory = read_directory(self._access)
+        try:
+            member = signer(directory, ROLLOUT_REQUESTS.name, record)
+        except Forged as error:
+            self._forgeries.refuse(record, error, now)
+            return False
+        request = _decode(record.value)
         if request.request_id in self._ledger.answered:
             return False
+        said = _statement(request, member)
         try:
-            change = decide(self.standing(request.model), request)
-            if change.champion is not None:
-                bundle = load_bundle(
-                    bundle_path(self._bundles, request.model, change.champion), self._trusted
-                )
-                if request.action == "approve":
-                    self._check_policy_outlives(bundle)
-        except (TransitionRefused, BundleRefused, ValueError) as error:
+            _check_signer(directory, member, request, now)
+            standing = self.standing(request.model)
+            change = decide(standing, request)
+            reviewed = self._checked(request, change, member, directory)
+        except (TransitionRefused, BundleRefused, AccessDenied, ValueError) as error:
             if isinstance(error, BundleRefused):
                 BUNDLE_REFUSED.labels(error.reason).inc()
-            logger.warning("%s of %s by %s refused: %s", request.action, request.version, request.by, error)
-            self._ledger.write_answer(answer(request, "refused", str(error), now), accepted=False)
+            logger.warning("%s of %s by %s refused: %s", request.action, request.version, member.name, error)
+            self._ledger.note(said, "refused", _answer(request, "refused", str(error), now), now)
             return True
-        self._apply(request, change, now)
+        self._apply(request, said, change, reviewed, now)
         return True
 
     def _check_policy_outlives(self, candidate: Bundle) -> None:
@@ -85,24 +104,28 @@ class Rollout:
 
     def serve_first(self, now: datetime, model: str = MODEL) -> str | None:
         """If no version is served, serve the one that was approved when it was trained; returns it, or None."""
-        standing = self.standing(model)
-        version = first_model(standing)
+        version = first_model(self.standing(model))
         if version is None or version in self._refused_first:
             return None
         try:
-            load_bundle(bundle_path(self._bundles, model, version), self._trusted)
+            self._load(model, version)
         except BundleRefused as error:
             BUNDLE_REFUSED.labels(error.reason).inc()
             logger.error("the first model was refused: %s", error)
             self._refused_first.add(version)
             return None
-        approved = read_state(self._bundles, model, version)
-        by, why = (approved.by, approved.why) if approved else ("unknown", "")
+        known = read_state(self._bundles, model, version)
+        by, why = (known.by, known.why) if known else ("unknown", "")
         request = RolloutRequest(
-            request_id=f"first-{model}-{version}", action="approve", model=model, version=version, by=by,
+            request_id=f"first-{model}-{version}-{now.isoformat()}", action="approve", model=model, version=version, by=by,
             why=why, requested_at=now,
         )  # fmt: skip
-        self._apply(request, Change(version, None, "live", {version: "live"}), now)
+        said = Statement(
+            action="serve first", model=model, version=version, by=by, signed_by="rollout", role="service", why=why,
+            request_id=request.request_id,
+        )  # fmt: skip
+        reviewed = known is not None and known.reviewed
+        self._apply(request, said, Change(version, None, "live", {version: "live"}), reviewed, now)
         return version
 
     def settle(self, now: datetime) -> None:
@@ -115,7 +138,20 @@ class Rollout:
             for version, target in wanted.items():
                 known = read_state(self._bundles, model, version)
                 if (known.state if known else None) != target:
-                    self._write(model, {version: target}, record.approved_by, record.why, now)  # type: ignore[dict-item]
+                    self._write(record, {version: target}, now)
+
+    def note_access(self, now: datetime) -> None:
+        """Append who was added or revoked to the audit, people, services and API keys, once each."""
+        for member in read_directory(self._access).members:
+            detail = {"name": member.name, "role": member.role, "key": member.key}
+            self._note_once("access add", member.added_by, member.added_at, detail, now)
+            if member.revoked_at is not None:
+                self._note_once("access revoke", member.revoked_by or "", member.revoked_at, detail, now)
+        for key in read_keys(self._access):
+            detail = {"name": key.name, "role": key.role, "id": key.id, "tenant": key.tenant}
+            self._note_once("access key add", key.created_by, key.created_at, detail, now)
+            if key.revoked_at is not None:
+                self._note_once("access key revoke", key.revoked_by or "", key.revoked_at, detail, now)
 
     def standing(self, model: str) -> Standing:
         """The current standing of a model."""
@@ -123,24 +159,104 @@ class Rollout:
         present = states(self._bundles, model)
         if newest is None:
             return Standing(None, None, 0, present)
-        return Standing(newest.champion, newest.previous, newest.sequence, present)
+        return Standing(newest.champion, newest.previous, newest.sequence, present, newest.reviewed)
 
-    def _apply(self, request: RolloutRequest, change: Change, now: datetime) -> None:
+    def _checked(self, request: RolloutRequest, change: Change, member: Member, directory: Directory) -> bool:
+        """Verify the bundle that a change serves; returns whether somebody else than its author has approved it.
+
+        Raises:
+            BundleRefused: its verification failed. TransitionRefused: its author may not approve it.
+        """
         if change.champion is None:
-            self._write(request.model, change.states, request.by, request.why, now)
-            self._ledger.write_answer(answer(request, "rejected", request.why, now), accepted=True)
+            return False
+        bundle = self._load(request.model, change.champion)
+        if request.action == "approve":
+            self._check_policy_outlives(bundle)
+        known = read_state(self._bundles, request.model, change.champion)
+        if request.action == "rollback" or (known is not None and known.reviewed):
+            return known is not None and known.reviewed
+        others = [m.name for m in directory.people() if m.may("approve") and m.name != member.name]
+        reviewed = reviewed_by(member.name, author_of(bundle), others)
+        if not reviewed and change.champion == self.standing(request.model).champion:
+            raise TransitionRefused(
+                f"{change.champion} is live already, and {member.name} proposed it: only somebody else's approval is a review"
+                " (`tollgate access add NAME --role approver`)"
+            )
+        return reviewed
+
+    def _load(self, model: str, version: str) -> Bundle:
+        return load_bundle(bundle_path(self._bundles, model, version), self._trusted)
+
+    def _apply(
+        self, request: RolloutRequest, said: Statement, change: Change, reviewed: bool, now: datetime
+    ) -> None:
+        if change.champion is None:
+            self._ledger.note(said, "accepted", _answer(request, "rejected", request.why, now), now)
+            for version in change.states:
+                rejected = VersionState(state="rejected", since=now, by=request.by, why=request.why)
+                write_state(self._bundles, request.model, version, rejected)
             return
-        newest = self._ledger.newest.get(request.model)
         record = RolloutRecord(
             model=request.model, champion=change.champion, previous=change.previous,
             arms={"champion": change.champion}, traffic={"champion": 1.0}, state=change.record_state,
-            approved_by=request.by, why=request.why, since=now, sequence=(newest.sequence if newest else 0) + 1,
+            approved_by=request.by, why=request.why, since=now, sequence=self._ledger.sequence(request.model) + 1,
+            signed_by=said.signed_by, reviewed=reviewed,
         )  # fmt: skip
         # the record first: replicas follow it; after a crash settle() updates the states
-        self._ledger.write(record, request.request_id)
-        self._write(request.model, change.states, request.by, request.why, now)
+        self._ledger.write(record, said)
+        self._write(record, change.states, now)
         logger.info("%s %s is %s (sequence %d)", record.model, record.champion, record.state, record.sequence)
 
-    def _write(self, model: str, changes: dict, by: str, why: str, now: datetime) -> None:
+    def _write(self, record: RolloutRecord, changes: dict[str, Any], now: datetime) -> None:
         for version, state in changes.items():
-            write_state(self._bundles, model, version, VersionState(state=state, since=now, by=by, why=why))
+            known = read_state(self._bundles, record.model, version)
+            reviewed = record.reviewed if version == record.champion else known is not None and known.reviewed
+            told = VersionState(
+                state=state,
+                since=now,
+                by=record.approved_by,
+                why=record.why,
+                signed_by=record.signed_by,
+                reviewed=reviewed,
+            )
+            write_state(self._bundles, record.model, version, told)
+
+    def _note_once(self, action: str, by: str, at: datetime, detail: dict[str, str], now: datetime) -> None:
+        what = "-".join([*action.split(), detail["name"], detail.get("id", ""), at.isoformat()])
+        if what not in self._ledger.noted:
+            said = Statement(action=action, by=by, request_id=what)
+            self._ledger.note(said, "accepted", {**detail, "at": at.isoformat()}, now)
+
+
+def author_of(bundle: Bundle) -> str | None:
+    """The person who trained or proposed a bundle; None where a service did."""
+    author = bundle.lineage.get("proposed_by")
+    return author if isinstance(author, str) and author else None
+
+
+def _check_signer(directory: Directory, member: Member, request: RolloutRequest, now: datetime) -> None:
+    """Raises: AccessDenied, TransitionRefused."""
+    directory.require(member.name, PERMISSIONS[request.action])
+    if request.by != member.name and directory.active(request.by) is not None:
+        raise TransitionRefused(
+            f"the request names {request.by}, but {member.name} signed it: {request.by} must sign it (`--as {request.by}`)"
+        )
+    if not now - MAX_AGE <= request.requested_at <= now + MAX_AHEAD:
+        raise TransitionRefused(
+            f"the request is of {request.requested_at.isoformat()}, more than a day old or ahead of the clock: ask again"
+        )
+
+
+def _statement(request: RolloutRequest, member: Member) -> Statement:
+    return Statement(
+        action=request.action, model=request.model, version=request.version, by=request.by, signed_by=member.name,
+        role=member.role, why=request.why, request_id=request.request_id,
+    )  # fmt: skip
+
+
+def _answer(request: RolloutRequest, state: str, reason: str, now: datetime) -> dict[str, Any]:
+    """The answer to a request that did not change what is served: it was refused, or it rejected a version."""
+    return {
+        "request_id": request.request_id, "action": request.action, "model": request.model, "version": request.version,
+        "by": request.by, "why": request.why, "state": state, "reason": reason, "answered_at": now.isoformat(),
+    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Sends a request to the rollout process and waits for its answer."""
+"""Sends a signed request to the rollout process, waits for its answer, and for the record that follows from it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-import msgspec
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from models.rollout.transitions import Action, RolloutRequest
-from services.rollout.answers import HEADER_ACCEPTED, HEADER_REQUEST_ID, header
-from streams.contracts.invalid_event import InvalidEvent, decode_json
+from streams.access.audit_chain import NoEntry, opened
+from streams.access.directory import read_directory
+from streams.access.identity import Identity, acting
+from streams.access.signatures import Forged, signed
+from streams.access.signed_record import headers, received
+from streams.contracts.audit import AuditEntry
 from streams.contracts.json_encoding import encode
-from streams.log.topics import ROLLOUT_REQUESTS, ROLLOUTS_AUDIT
+from streams.contracts.rollout import RolloutRecord
+from streams.log.topics import AUDIT, ROLLOUT_REQUESTS, ROLLOUTS
+from streams.log.verified_rollouts import verified_record
 from streams.runtime.kafka.clients import (
     DeliveryError,
     flush,
@@ -23,12 +28,10 @@ from streams.runtime.kafka.clients import (
     new_producer,
     watermarks,
 )
-from streams.runtime.passed_over import pass_over
 from streams.runtime.settings import Settings
 
 ACKNOWLEDGED_S = 20.0
 ANSWER_S = 20.0
-_answer_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 class RolloutRefused(Exception):
@@ -72,24 +75,29 @@ def rollback(
 
 
 def ask(
-    settings: Settings, action: Action, model: str, version: str | None, *, by: str, why: str, now: datetime,
-    timeout_s: float = ANSWER_S,
+    settings: Settings, action: Action, model: str, version: str | None, *, by: str | None = None, why: str,
+    now: datetime, person: str | None = None, timeout_s: float = ANSWER_S,
 ) -> dict[str, Any]:  # fmt: skip
-    """Send a request (acknowledged within ``ACKNOWLEDGED_S``), then wait for its answer.
+    """Send a request (acknowledged within ``ACKNOWLEDGED_S``), then wait for its answer and the record that follows.
+
+    Args:
+        person: who signs (``streams.access.identity.acting``). ``by``: the name to record; default: the same.
 
     Returns:
-        the answer: a RolloutRecord as JSON object, or for the action reject an Answer with ``state`` "rejected".
+        the answer: a RolloutRecord as JSON object, or for the action reject an object with ``state`` "rejected".
 
     Raises:
-        RolloutRefused: the transition rules or the bundle's verification refused the request.
+        AccessDenied, AccessError: the person is not known, or the private key is not here.
+        RolloutRefused: the rules, the signer's role or the bundle's verification refused the request.
         RolloutTimeout: Kafka did not acknowledge the request, or no answer came within ``timeout_s`` after that.
     """
+    identity = acting(settings.access_dir, person, now)
     request = RolloutRequest(
         request_id=uuid.uuid4().hex,
         action=action,
         model=model,
         version=version,
-        by=by,
+        by=by or identity.name,
         why=why,
         requested_at=now,
     )
@@ -99,48 +107,72 @@ def ask(
     )
     try:
         _seek_to_end(consumer, deadline, settings.kafka)
-        producer = new_producer(
-            settings.kafka, "tollgate-cli", **{"message.timeout.ms": int(ACKNOWLEDGED_S * 1000)}
-        )
-        producer.produce(ROLLOUT_REQUESTS.name, encode(request), model.encode())
-        try:
-            flush(producer, max(0.1, deadline - time.monotonic()))
-        except DeliveryError as error:
-            raise RolloutTimeout(
-                f"Kafka at {settings.kafka} did not acknowledge the request: {error}"
-            ) from error
-        return _wait(consumer, request, time.monotonic() + timeout_s, timeout_s)
+        _send(settings, identity, request, deadline)
+        return _wait(settings, consumer, request, time.monotonic() + timeout_s, timeout_s)
     finally:
         consumer.close()
 
 
-def _seek_to_end(consumer: Consumer, deadline: float, kafka: str) -> None:
+def _send(settings: Settings, identity: Identity, request: RolloutRequest, deadline: float) -> None:
+    producer = new_producer(
+        settings.kafka, "tollgate-cli", **{"message.timeout.ms": int(ACKNOWLEDGED_S * 1000)}
+    )
+    record = signed(identity, ROLLOUT_REQUESTS.name, encode(request))
+    producer.produce(ROLLOUT_REQUESTS.name, record.value, request.model.encode(), headers=headers(record))
     try:
-        left_s = max(0.1, deadline - time.monotonic())
-        _, end = watermarks(consumer, TopicPartition(ROLLOUTS_AUDIT.name, 0), left_s)
-    except KafkaException as error:
-        raise RolloutTimeout(f"Kafka at {kafka} cannot be reached: {error}") from error
-    consumer.assign([TopicPartition(ROLLOUTS_AUDIT.name, 0, end)])
+        flush(producer, max(0.1, deadline - time.monotonic()))
+    except DeliveryError as error:
+        raise RolloutTimeout(f"Kafka at {settings.kafka} did not acknowledge the request: {error}") from error
 
 
-def _wait(consumer: Consumer, request: RolloutRequest, deadline: float, timeout_s: float) -> dict[str, Any]:
+def _seek_to_end(consumer: Consumer, deadline: float, kafka: str) -> None:
+    places = []
+    for topic in (AUDIT.name, ROLLOUTS.name):
+        try:
+            left_s = max(0.1, deadline - time.monotonic())
+            _, end = watermarks(consumer, TopicPartition(topic, 0), left_s)
+        except KafkaException as error:
+            raise RolloutTimeout(f"Kafka at {kafka} cannot be reached: {error}") from error
+        places.append(TopicPartition(topic, 0, end))
+    consumer.assign(places)
+
+
+def _wait(
+    settings: Settings, consumer: Consumer, request: RolloutRequest, deadline: float, timeout_s: float
+) -> dict[str, Any]:
+    """Only what the rollout process signed counts, on both topics."""
+    answer: AuditEntry | None = None
+    newest = 0
     while time.monotonic() < deadline:
         message = consumer.poll(0.1)
-        if (
-            message is None
-            or not is_record(consumer, message)
-            or header(message, HEADER_REQUEST_ID) != request.request_id
-        ):
+        if message is None or not is_record(consumer, message):
             continue
-        try:
-            answer: dict[str, Any] = decode_json(_answer_decoder, message.value() or b"")
-        except InvalidEvent as error:
-            # not from the rollout process: it may still answer
-            pass_over(message, error)
-            continue
-        if header(message, HEADER_ACCEPTED) != "1":
-            raise RolloutRefused(str(answer.get("reason", "refused")))
-        return answer
+        if message.topic() == ROLLOUTS.name:
+            record = _record(settings, message)
+            newest = max(
+                newest, record.sequence if record is not None and record.model == request.model else 0
+            )
+        else:
+            answer = _answer(settings, message, request) or answer
+        if answer is not None and answer.result == "refused":
+            raise RolloutRefused(answer.detail.get("reason", "refused"))
+        if answer is not None and newest >= answer.detail.get("sequence", 0):
+            return answer.detail
     raise RolloutTimeout(
         f"no answer to {request.action} within {timeout_s:g} s: is the rollout process running? (`tollgate status`)"
     )
+
+
+def _answer(settings: Settings, message: Message, request: RolloutRequest) -> AuditEntry | None:
+    try:
+        entry = opened(message.value() or b"", read_directory(settings.access_dir))
+    except NoEntry:
+        return None
+    return entry if entry.request_id == request.request_id else None
+
+
+def _record(settings: Settings, message: Message) -> RolloutRecord | None:
+    try:
+        return verified_record(received(message), read_directory(settings.access_dir))
+    except Forged:
+        return None

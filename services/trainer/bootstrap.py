@@ -23,14 +23,15 @@ from streams.runtime.settings import Settings
 
 def train_first_model(
     settings: Settings, history: pa.Table, progress: Callable[[str], None], *, silence: Silence,
-    by: str | None = None, now: datetime | None = None, parameters: Parameters | None = None,
+    by: str | None = None, author: str | None = None, now: datetime | None = None, parameters: Parameters | None = None,
 ) -> str:  # fmt: skip
     """Train on a history table and publish; returns the new version.
 
-    If no model of this stack was ever approved, starting this by hand is the approval: the version's state becomes
-    ``approved`` and the rollout process serves it. Later versions await approval.
+    If no model of this stack was ever approved, the version's state becomes ``approved``: the rollout process serves it,
+    as unreviewed until a person approves it. Later versions await approval.
 
     Args:
+        author: the person who trains by hand, and so cannot approve it; None if the stack's start does.
         history: rows in order of arrival with ``label`` and ``label_time``. Labels count if known by ``now`` or, if the
             history ended earlier, by its newest event.
         silence: what a matured row without a label is.
@@ -65,7 +66,7 @@ def train_first_model(
     account = {"source": "history", "history_rows": rows, "labels_known_at_ms": as_of_ms, "silence": silence}
     account["simulated_rows"] = len(data) if simulated else 0
     return learn(
-        settings, Source(data, account), now=now, by=by, why=why, state=state,
+        settings, Source(data, account), now=now, by=by, why=why, state=state, author=author,
         parameters=parameters or Parameters(), live_version=live_by_state(settings), progress=progress,
     )  # fmt: skip
 

@@ -109,13 +109,15 @@ def same_data(settings: Settings, source: Source) -> str | None:
 
 def learn(
     settings: Settings, source: Source, *, now: datetime, by: str, why: str, state: State, parameters: Parameters,
-    live_version: str | None, request: RetrainingRequest | None = None, progress: Progress | None = None,
+    live_version: str | None, request: RetrainingRequest | None = None, author: str | None = None,
+    progress: Progress | None = None,
 ) -> str:  # fmt: skip
     """Train, evaluate, sign and publish; returns the new version.
 
     Args:
         live_version: the version served now, evaluated on the same rows, or None.
         state: the state of the published version.
+        author: the person who trains by hand, and so cannot approve it.
 
     Raises:
         DatasetError: too few rows or frauds.
@@ -135,6 +137,8 @@ def learn(
     extra: dict[str, Any] = {
         "data": account, "data_fingerprint": account["fingerprint"], "compared_with": live_note,
     }  # fmt: skip
+    if author is not None:
+        extra["proposed_by"] = author
     if request is not None:
         extra["request"] = msgspec.to_builtins(request)
     content = bundle_content(trained, created_at=now.isoformat(), code_version=code_version(), extra=extra)

@@ -20,13 +20,16 @@ from models.bundle.registry import peek, states, versions
 from services.trainer.answers import Answers, Result, TrainerAnswer
 from services.trainer.jobs import JobFailed, run_job
 from services.trainer.tracking import pending, reachable
+from streams.access.directory import read_directory
+from streams.access.signatures import Forged, check_may
+from streams.access.signed_record import Signed, received
 from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.json_encoding import encode
 from streams.contracts.retraining import RetrainingRequest, decode_retraining
 from streams.log.topics import RETRAINING
 from streams.runtime.kafka.broker_loss import remembering
 from streams.runtime.kafka.clients import is_record, new_consumer
-from streams.runtime.metrics import DUPLICATES, RETRAINING_RUNS
+from streams.runtime.metrics import DUPLICATES, FORGERIES, RETRAINING_RUNS
 from streams.runtime.process import start_process
 from streams.runtime.set_aside import OneByOne
 from streams.runtime.settings import Settings
@@ -63,13 +66,21 @@ class Trainer:
         self._folder = settings.root / "trainer"
         self._answers = Answers(self._folder)
 
-    def handle(self, raw: bytes | None, now: datetime) -> bool:
+    def handle(self, record: Signed, now: datetime) -> bool:
         """Answer one request; False only if the process was asked to stop before the answer.
+
+        A request that nobody signed who may ask for a training is counted and trains nothing.
 
         Raises:
             InvalidEvent: it does not parse.
         """
-        request = decode_retraining(raw)
+        try:
+            check_may(read_directory(self._settings.access_dir), RETRAINING.name, record, "retrain")
+        except Forged as error:
+            logger.error("a retraining request is refused: %s", error)
+            FORGERIES.labels(RETRAINING.name, error.reason).inc()
+            return True
+        request = decode_retraining(record.value)
         rejected = self._rejected()
         if self._answers.settled(request, rejected):
             DUPLICATES.labels("trainer").inc()
@@ -178,7 +189,7 @@ def _handled(trainer: Trainer, message: Message, records: OneByOne) -> bool:
     """Whether a record is done with: answered, or kept as a dead letter because it is no request."""
     try:
         with records.handling(message):
-            return trainer.handle(message.value(), datetime.now(UTC))
+            return trainer.handle(received(message), datetime.now(UTC))
     except InvalidEvent as error:
         logger.error("a retraining request does not parse: %s", error)
         records.refuse(message, error)

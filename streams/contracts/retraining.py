@@ -11,9 +11,15 @@ from features.transaction import Instant
 from models.rollout.names import Name
 from streams.contracts.decoding import RecordDecoder
 
+#: longest pause between two trainings that a request can ask for
+MAX_COOLDOWN_S = 90 * 86_400
+
 
 class RetrainingRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A person or a detector asks for a new model, with evidence. Requests with the same ``dedupe_key`` are handled once."""
+    """A person or a detector asks for a new model, with evidence. Requests with the same ``dedupe_key`` are handled once.
+
+    The record is signed by somebody who may ask for it (``streams.access.roles``: retrain).
+    """
 
     model: Name
     reason: str
@@ -22,8 +28,7 @@ class RetrainingRequest(msgspec.Struct, frozen=True, kw_only=True):
     data_to: Instant
     requested_at: Instant
     dedupe_key: str
-    #: at most a year
-    cooldown_s: Annotated[float, Meta(ge=0, le=31_536_000)]
+    cooldown_s: Annotated[float, Meta(ge=0, le=MAX_COOLDOWN_S)]
     requested_by: str
 
 

@@ -13,7 +13,12 @@ from streams.contracts.decoding import RecordDecoder
 
 
 class RolloutRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Which bundle each arm serves from now on. The newest record on `rollouts` is in force."""
+    """Which bundle each arm serves from now on. The record with the highest sequence that the rollout process signed is in force.
+
+    ``approved_by`` is the name that was given, ``signed_by`` the person whose key signed the request. ``reviewed``: somebody
+    other than who trained or proposed the bundle approved it. ``audit_entries`` and ``audit_head``: number of entries on
+    `audit` when this record was written, and the hash of the newest.
+    """
 
     model: Name
     champion: Name
@@ -25,6 +30,10 @@ class RolloutRecord(msgspec.Struct, frozen=True, kw_only=True):
     why: str
     since: Instant
     sequence: Annotated[int, Meta(ge=0, lt=2**53)]
+    signed_by: str = ""
+    reviewed: bool = False
+    audit_entries: int = 0
+    audit_head: str = ""
 
 
 decode_rollout = RecordDecoder(RolloutRecord)

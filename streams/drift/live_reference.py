@@ -1,9 +1,11 @@
-"""The live bundle and its drift reference: `rollouts` names the bundle, the reference is read from its folder."""
+"""The live bundle and its drift reference: the record that the rollout process keeps on disk names the bundle.
+
+The topic `rollouts` is not read here: its signatures would have to be verified, and this reads the bundle's files anyway.
+"""
 
 from __future__ import annotations
 
 import logging
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,40 +14,27 @@ import msgspec
 from features.vector_layouts import OWN, aligned_columns
 from models.bundle.manifest import MANIFEST, Manifest, layout_of
 from models.bundle.reference import Reference, load_reference
-from streams.contracts.rollout import RolloutRecord
-from streams.log.rollout_feed import follow_rollouts
+from streams.log.kept_rollouts import kept_rollout
 from streams.runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_JOIN_S = 5.0
-
 
 class LiveModel:
-    """Follows `rollouts` for one model in its own thread; ``look`` never waits and returns each change once."""
+    """Looks for the live bundle of one model; ``look`` returns each change once."""
 
     def __init__(self, settings: Settings, model: str) -> None:
-        self._model, self._bundles = model, settings.bundles_dir / model
-        self._champion = self._seen = ""
-        self._stop = threading.Event()
-        self._thread = follow_rollouts(settings, self._stop, self._told)
+        self._model, self._bundles, self._rollouts = model, settings.bundles_dir / model, settings.rollout_dir
+        self._seen = ""
 
     def look(self) -> tuple[str, Reference] | None:
         """(version, its reference) if another bundle has become live and its reference is readable, else None."""
-        champion = self._champion
-        if champion == self._seen:
+        record = kept_rollout(self._rollouts, self._model)
+        if record is None or record.champion == self._seen:
             return None
-        self._seen = champion
-        reference = read_reference(self._bundles / champion)
-        return None if reference is None else (champion, reference)
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join(_JOIN_S)
-
-    def _told(self, record: RolloutRecord) -> None:
-        if record.model == self._model:
-            self._champion = record.champion
+        self._seen = record.champion
+        reference = read_reference(self._bundles / record.champion)
+        return None if reference is None else (record.champion, reference)
 
 
 def read_reference(bundle: Path) -> Reference | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import time
+from datetime import UTC, datetime
 
 from features.store.redis_client import RespClient
+from streams.access.signed_record import Signed, headers
 from streams.contracts.drift import DriftRow
 from streams.contracts.json_encoding import encode
 from streams.contracts.retraining import RetrainingRequest
@@ -20,6 +22,7 @@ from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.chunk.pacing import Pacing
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.process import start_process
+from streams.runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +49,8 @@ def main() -> None:
         for row in rows:
             producer.produce(DRIFT.name, key=row.detector, value=encode(row))
         if request is not None:
-            producer.produce(RETRAINING.name, key=request.model, value=encode(request))
+            record = _signed(process.settings, request)
+            producer.produce(RETRAINING.name, key=request.model, value=record.value, headers=headers(record))
         flush(producer, DELIVERY_S)
 
     layouts = Layouts(stored_in(RespClient(process.settings.redis_address, STORE_WITHIN_S)))
@@ -76,11 +80,20 @@ def main() -> None:
         [FEATURES, DECISIONS],
         handle,
         tick=tick,
-        on_stop=live.close,
         fetch_min_bytes=FETCH_BYTES,
         pacing=PACING,
         sample_above=SAMPLE_ABOVE,
     )
+
+
+def _signed(settings: Settings, request: RetrainingRequest) -> Signed:
+    """The request with the signature of the drift service."""
+    # imported here: a few times a month a request needs the cryptography library
+    from streams.access.identity import service
+    from streams.access.signatures import signed
+
+    identity = service(settings.access_dir, "drift", datetime.now(UTC))
+    return signed(identity, RETRAINING.name, encode(request))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""Read `rollouts`: which bundle is served now, and call back when that changes. Only the rollout process writes it."""
+"""Read `rollouts`: which bundle is served now, and call back when that changes.
+
+Only records that the rollout process signed count, and of those the one with the highest sequence. The rollout process also
+keeps the newest record on disk (``streams.log.kept_rollouts``): an old one that is sent again does not undo it.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +15,22 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from streams.contracts.invalid_event import InvalidEvent
-from streams.contracts.rollout import RolloutRecord, decode_rollout
+from streams.access.directory import AccessError, read_directory
+from streams.access.signatures import Forged
+from streams.access.signed_record import received
+from streams.contracts.rollout import RolloutRecord
 from streams.log.topics import ROLLOUTS
+from streams.log.verified_rollouts import kept_records, verified_record
 from streams.runtime.kafka.broker_loss import BrokersForgotten, remembering
 from streams.runtime.kafka.clients import is_record, new_consumer
-from streams.runtime.passed_over import pass_over
+from streams.runtime.metrics import FORGERIES
 from streams.runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+#: how long to wait where the directory of people and services cannot be read
+UNREADABLE_S = 1.0
+Callback = Callable[[RolloutRecord], None]
 
 
 class RolloutsUnreachable(Exception):
@@ -34,16 +45,10 @@ def newest_rollout(settings: Settings, model: str, *, timeout_s: float = 10.0) -
     Raises:
         RolloutsUnreachable: the topic could not be read to its end within ``timeout_s``.
     """
-    newest: RolloutRecord | None = None
+    reader = RolloutReader(settings)
     for message in read_all(settings, ROLLOUTS.name, timeout_s=timeout_s):
-        record = parse_rollout(message)
-        if (
-            record is not None
-            and record.model == model
-            and (newest is None or record.sequence >= newest.sequence)
-        ):
-            newest = record
-    return newest
+        reader.take(message)
+    return reader.newest.get(model)
 
 
 def is_rolled_out(settings: Settings, model: str) -> bool:
@@ -80,9 +85,40 @@ def read_all(settings: Settings, topic: str, *, timeout_s: float) -> Iterator[Me
         consumer.close()
 
 
-def follow_rollouts(
-    settings: Settings, stop: threading.Event, callback: Callable[[RolloutRecord], None]
-) -> threading.Thread:
+class RolloutReader:
+    """Verifies records one by one and keeps the newest of each model."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._refused_to = -1
+        self.newest: dict[str, RolloutRecord] = {}
+        for record, _ in kept_records(settings.rollout_dir, read_directory(settings.access_dir)):
+            self.newest[record.model] = record
+
+    def take(self, message: Message) -> RolloutRecord | None:
+        """The record of a Kafka message if it is newer than those before it, else None."""
+        if message.value() is None:
+            return None
+        try:
+            record = verified_record(received(message), read_directory(self._settings.access_dir))
+        except Forged as error:
+            self._refuse(message.offset(), error)
+            return None
+        before = self.newest.get(record.model)
+        if before is not None and record.sequence <= before.sequence:
+            return None
+        self.newest[record.model] = record
+        return record
+
+    def _refuse(self, offset: int, error: Forged) -> None:
+        """Count and log a forged record, once however often the topic is read again."""
+        if offset > self._refused_to:
+            self._refused_to = offset
+            FORGERIES.labels(ROLLOUTS.name, error.reason).inc()
+            logger.error("rollouts offset %s is not taken: %s", offset, error)
+
+
+def follow_rollouts(settings: Settings, stop: threading.Event, callback: Callback) -> threading.Thread:
     """Call back with the newest record of each model, then with every later record, until ``stop`` is set.
 
     An exception of the callback is logged, and the feed goes on. While the broker is away, the client reconnects.
@@ -95,47 +131,45 @@ def follow_rollouts(
     return thread
 
 
-def parse_rollout(message: Message) -> RolloutRecord | None:
-    """The record of a Kafka message; None (counted and logged) where it does not parse."""
-    try:
-        return decode_rollout(message.value())
-    except InvalidEvent as error:
-        pass_over(message, error)
-        return None
-
-
-def _follow(settings: Settings, stop: threading.Event, callback: Callable[[RolloutRecord], None]) -> None:
-    told: dict[str, int] = {}
+def _follow(settings: Settings, stop: threading.Event, callback: Callback) -> None:
+    reader = RolloutReader(settings)
+    # the broker may be away: what is on the disk is served until it answers
+    waiting = dict(reader.newest)
     while not stop.is_set():
         try:
-            _follow_with(_reader(settings, **remembering()), stop, callback, told)
+            _follow_with(_reader(settings, **remembering()), stop, callback, reader, waiting)
         except BrokersForgotten as error:
             logger.error("following rollouts with a new Kafka client: %s", error)
+        except AccessError as error:
+            logger.error("no rollout can be verified: %s", error)
+            stop.wait(UNREADABLE_S)
 
 
 def _follow_with(
-    consumer: Consumer, stop: threading.Event, callback: Callable[[RolloutRecord], None], told: dict[str, int]
+    consumer: Consumer,
+    stop: threading.Event,
+    callback: Callback,
+    reader: RolloutReader,
+    waiting: dict[str, RolloutRecord],
 ) -> None:
-    newest: dict[str, RolloutRecord] = {}
     try:
         consumer.assign([TopicPartition(ROLLOUTS.name, 0, 0)])
         while not stop.is_set():
             message = consumer.poll(0.2)
             if message is not None:
-                record = parse_rollout(message) if is_record(consumer, message) else None
-                if record is not None and record.sequence >= told.get(record.model, 0):
-                    newest[record.model] = record
+                record = reader.take(message) if is_record(consumer, message) else None
+                if record is not None:
+                    waiting[record.model] = record
                 continue
             # no more records for now: what was gathered is the newest of each model
-            for model, record in newest.items():
-                told[model] = record.sequence
+            for record in waiting.values():
                 _tell(callback, record)
-            newest.clear()
+            waiting.clear()
     finally:
         consumer.close()
 
 
-def _tell(callback: Callable[[RolloutRecord], None], record: RolloutRecord) -> None:
+def _tell(callback: Callback, record: RolloutRecord) -> None:
     try:
         callback(record)
     except Exception:  # the feed must survive a refused bundle, which the callback's owner counts

@@ -49,9 +49,9 @@ OUTCOMES = Topic("outcomes", 90 * DAY_MS)
 DRIFT = Topic("drift", 30 * DAY_MS, partitions=1)
 RETRAINING = Topic("retraining", 90 * DAY_MS, partitions=1)
 ROLLOUTS = Topic("rollouts", -1, partitions=1, compacted=True)
-#: a full copy of every rollout record, never compacted: the audit trail
-ROLLOUTS_AUDIT = Topic("rollouts-audit", -1, partitions=1)
-#: internal: requests of people about a model (approve, reject, rollback); the rollout process answers on ROLLOUTS
+#: every answer of the rollout process and every change of who may do what, hash-chained, never compacted
+AUDIT = Topic("audit", -1, partitions=1)
+#: signed requests about a model (approve, reject, promote, rollback); the rollout process answers on AUDIT
 ROLLOUT_REQUESTS = Topic("rollout-requests", 90 * DAY_MS, partitions=1)
 #: internal: `tollgate up` writes to it to warm up a fresh broker
 WARM_UP = Topic("warm-up", HOUR_MS, partitions=2)
@@ -61,7 +61,7 @@ DEAD_LETTERS_REPLAYED = Topic("dead-letters-replayed", 90 * DAY_MS, partitions=1
 
 ALL = (
     TRANSACTIONS, LABELS, FEATURES, ENTITIES, DECISIONS, OUTCOMES,
-    DRIFT, RETRAINING, ROLLOUTS, ROLLOUTS_AUDIT, ROLLOUT_REQUESTS, WARM_UP, DEAD_LETTERS,
+    DRIFT, RETRAINING, ROLLOUTS, AUDIT, ROLLOUT_REQUESTS, WARM_UP, DEAD_LETTERS,
     DEAD_LETTERS_REPLAYED,
 )  # fmt: skip
 

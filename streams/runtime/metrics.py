@@ -72,8 +72,9 @@ FORWARDED = Counter(
 )
 FORGERIES = Counter(
     "tollgate_forgeries_refused_total",
-    "Headers of `transactions` that claim to be this stack's own and are not; their payments were decided without them",
-    ["header", "reason"],
+    "What claims to be this stack's own or a known person's and is not: headers of `transactions` (their payments were decided"
+    " without them), records of other topics (they were not taken)",
+    ["what", "reason"],
 )
 HEADERS_IGNORED = Counter(
     "tollgate_headers_ignored_total",
@@ -140,6 +141,14 @@ OUTCOMES = Counter("tollgate_outcomes_total", "Decisions joined with their label
 MODEL_FAILURES = Counter(
     "tollgate_model_failures_total",
     "Batches for which a model failed, so that only its bundle's rules decided",
+)
+ROLLOUT_SEQUENCE = Gauge(
+    "tollgate_rollout_sequence",
+    "Newest sequence number of `rollouts` whose bundle this replica serves, or has refused",
+    ["outcome"],
+)
+MODEL_UNREVIEWED = Gauge(
+    "tollgate_model_unreviewed", "1 while the served bundle was approved by nobody but who proposed it"
 )
 BUNDLE_REFUSED = Counter(
     "tollgate_bundle_refused_total", "Bundles that a replica refused to serve", ["reason"]

@@ -10,6 +10,7 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -66,6 +67,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     unknown_tenant: str = ""
     #: parts that run elsewhere; ``kafka``, ``redis`` and ``mlflow`` are then their addresses
     elsewhere: Parts = Parts()
+    #: "required": the HTTP edge answers only requests with an API key; "open", on loopback addresses only: also others
+    access: Literal["open", "required"] = "open"
     #: True when Kafka is librdkafka's mock cluster, which keeps nothing on disk
     embedded: bool = False
 
@@ -75,6 +78,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("processors", "stream_replicas"):
             if getattr(self, name) not in (1, 2):
                 raise ValueError(f"{name} is 1 or 2, not {getattr(self, name)}")
+        if self.access == "open" and not _is_loopback(self.http):
+            raise ValueError(f'http is {self.http}, which others can reach: access must be "required"')
         if self.gpus is not None and self.gpus < 0:
             raise ValueError(f"gpus is null, 0 or more, not {self.gpus}")
         if self.redis_memory_mb is not None and self.redis_memory_mb < 1:
@@ -129,6 +134,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return Path(self.edge_keys) if self.edge_keys else self.keys_dir / "edge.keys"
 
     @property
+    def access_dir(self) -> Path:
+        """People and services with their keys, and API keys."""
+        return self.root / "access"
+
+    @property
+    def rollout_dir(self) -> Path:
+        """Kept by the rollout process beside its topics: the newest signed record of each model, the head of the audit."""
+        return self.root / "rollout"
+
+    @property
     def archive_dir(self) -> Path:
         """Parquet written by the archive, read by Feast's offline store and the trainer."""
         return self.root / "archive"
@@ -176,6 +191,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tmp.write_bytes(msgspec.json.format(msgspec.json.encode(self, enc_hook=str), indent=2))
         tmp.replace(path)
         return path
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 #: offset from ``port_base``, by process name

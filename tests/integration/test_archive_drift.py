@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import pyarrow.dataset as ds
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import TopicPartition
 
 from features.catalogue import CATALOGUE_HASH, INDEX, NAMES, WIDTH
 from features.vector_layouts import OWN
@@ -26,8 +26,11 @@ from models.bundle.manifest import MANIFEST, Manifest
 from models.bundle.reference import Reference, reference_bytes
 from models.decision import Decision
 from services.cli.main import run
+from streams.access.identity import service
+from streams.access.signatures import signed
 from streams.contracts.json_encoding import encode
 from streams.contracts.rollout import RolloutRecord
+from streams.log.kept_rollouts import keep
 from streams.runtime.dead_letters import DeadLetter, decode_dead_letter
 from streams.runtime.kafka.clients import flush, new_consumer, new_producer
 from streams.runtime.settings import Settings
@@ -158,7 +161,7 @@ def traffic(rng: np.random.Generator, rows: int, factor: float = 1.0) -> np.ndar
     return out
 
 
-def publish_bundle(settings: Settings, producer: Producer) -> None:
+def publish_bundle(settings: Settings) -> None:
     folder = settings.bundles_dir / "fraud" / "1.0.0"
     folder.mkdir(parents=True)
     reference = Reference(traffic(np.random.default_rng(1), 2000), np.zeros(2000, np.float32), NAMES)
@@ -172,8 +175,8 @@ def publish_bundle(settings: Settings, producer: Producer) -> None:
         model="fraud", champion="1.0.0", previous=None, arms={"champion": "1.0.0"}, traffic={"champion": 1.0}, state="live",
         approved_by="test", why="test", since=datetime.now(UTC), sequence=1,
     )  # fmt: skip
-    producer.produce("rollouts", key="fraud", value=encode(record))
-    flush(producer, 30)
+    identity = service(settings.access_dir, "rollout", datetime.now(UTC))
+    keep(settings.rollout_dir, "fraud", signed(identity, "rollouts", encode(record)))
 
 
 @pytest.mark.skipif(
@@ -183,7 +186,7 @@ def test_drift_becomes_rows_and_one_request_with_evidence(
     broker: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     producer = new_producer(broker.kafka, "test-drift")
-    publish_bundle(broker, producer)
+    publish_bundle(broker)
     rng = np.random.default_rng(2)
     sample = decode_features(features(0).value)
     sent = 0

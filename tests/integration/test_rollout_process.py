@@ -5,20 +5,19 @@ from __future__ import annotations
 import threading
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from models.bundle.registry import read_state
 from models.policy.lists import Entry, PolicyList
 from models.policy.policy import Policy
 from models.rollout.transitions import RolloutRequest
+from services.rollout.ledger import Statement
 from services.rollout.process import Rollout
 from services.rollout.requests import RolloutRefused, RolloutTimeout, approve, ask, promote, reject, rollback
-from streams.contracts.invalid_event import InvalidEvent
-from streams.contracts.json_encoding import encode
+from streams.access.signed_record import Signed
 from streams.contracts.rollout import RolloutRecord
 from streams.log.rollout_feed import follow_rollouts, newest_rollout
-from streams.log.topics import ROLLOUTS
-from streams.runtime.kafka.clients import new_producer
 from tests.support.policy_samples import publish_with
 from tests.support.rollout_stack import NOW, RolloutStack
 from tests.support.waiting import STALL_S, until
@@ -100,27 +99,28 @@ def test_a_repeated_request_is_answered_once_even_after_a_restart(rollout_stack:
         requested_at=NOW,
     )
     rollout = Rollout(rollout_stack.settings, rollout_stack.ledger())
-    assert rollout.handle(encode(request), NOW)
-    assert not rollout.handle(encode(request), NOW)
+    assert rollout.handle(rollout_stack.sign(request), NOW)
+    assert not rollout.handle(rollout_stack.sign(request), NOW)
     again = Rollout(rollout_stack.settings, rollout_stack.ledger())
-    assert not again.handle(encode(request), NOW)
+    assert not again.handle(rollout_stack.sign(request), NOW)
     assert (rollout_stack.audit(), again.standing("fraud").sequence) == (1, 1)
-    with pytest.raises(InvalidEvent):
-        again.handle(b"nonsense", NOW)
+    assert not again.handle(Signed(b"nonsense"), NOW)
 
 
-def test_a_death_between_record_and_copy_is_mended(rollout_stack: RolloutStack) -> None:
+def test_a_death_between_answer_and_record_is_mended(rollout_stack: RolloutStack) -> None:
     rollout_stack.publish("1.0.0")
     record = RolloutRecord(
         model="fraud", champion="1.0.0", previous=None, arms={"champion": "1.0.0"}, traffic={"champion": 1.0},
         state="live", approved_by="ada", why="", since=NOW, sequence=1,
     )  # fmt: skip
-    producer = new_producer(rollout_stack.settings.kafka, "dying")
-    producer.produce(ROLLOUTS.name, encode(record), b"fraud", headers=[("request-id", b"half")])
-    producer.flush(10)
+    said = Statement(action="approve", model="fraud", version="1.0.0", by="ada", request_id="half")
+    rollout_stack.ledger().note(said, "accepted", msgspec.to_builtins(record), NOW)
+    assert newest_rollout(rollout_stack.settings, "fraud") is None
     ledger = rollout_stack.ledger()
     Rollout(rollout_stack.settings, ledger).settle(NOW)
     assert rollout_stack.audit() == 1 and "half" in ledger.answered
+    newest = newest_rollout(rollout_stack.settings, "fraud")
+    assert newest is not None and (newest.champion, newest.audit_entries) == ("1.0.0", 1)
     state = read_state(rollout_stack.settings.bundles_dir, "fraud", "1.0.0")
     assert state is not None and (state.state, state.by) == ("live", "ada")
 
@@ -148,7 +148,7 @@ def test_followers_get_the_newest_then_every_later_one(rollout_stack: RolloutSta
             why="",
             requested_at=NOW,
         )
-        rollout.handle(encode(request), NOW)
+        rollout.handle(rollout_stack.sign(request), NOW)
     told: list[int] = []
 
     def tell(record: RolloutRecord) -> None:
@@ -163,7 +163,7 @@ def test_followers_get_the_newest_then_every_later_one(rollout_stack: RolloutSta
     back = RolloutRequest(
         request_id="b", action="rollback", model="fraud", version=None, by="a", why="", requested_at=NOW
     )
-    rollout.handle(encode(back), NOW)
+    rollout.handle(rollout_stack.sign(back), NOW)
     until(lambda: told == [2, 3], STALL_S, "the later record")
     stop.set()
     thread.join(60)

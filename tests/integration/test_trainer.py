@@ -31,14 +31,19 @@ from services.trainer.jobs import JobFailed, run_job
 from services.trainer.learning import seed_dir
 from services.trainer.main import Trainer
 from services.trainer.tracking import flatten, pending, reachable
+from streams.access.identity import acting, add_person, service
+from streams.access.signatures import signed
+from streams.access.signed_record import Signed, headers
 from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.json_encoding import encode
 from streams.contracts.retraining import RetrainingRequest
 from streams.log.rollout_feed import RolloutsUnreachable
 from streams.log.topics import ALL, RETRAINING
 from streams.runtime.kafka.clients import flush, new_producer
+from streams.runtime.metrics import FORGERIES
 from streams.runtime.settings import Settings
 from tests.support.bundle_samples import publish_sample
+from tests.support.metric_values import total
 from tests.support.models_data import START_MS, make_dataset
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -53,6 +58,11 @@ def request(
         model=model, reason="drift", evidence=[{"feature": "amount", "p_value": 1e-9}], data_from=NOW - timedelta(days=365), data_to=NOW,
         requested_at=at, dedupe_key=key, cooldown_s=cooldown_s, requested_by="drift",
     )  # fmt: skip
+
+
+def by_drift(home: Path, asked: RetrainingRequest) -> Signed:
+    """The request, signed as the drift process does."""
+    return signed(service(home / "access", "drift", NOW), RETRAINING.name, encode(asked))
 
 
 def settings_at(home: Path, **more: Any) -> Settings:
@@ -93,7 +103,7 @@ def test_a_request_becomes_a_signed_bundle_that_awaits_approval(tmp_path: Path) 
     give_seed(settings)
     publish_sample(tmp_path, "1.0.0")
     write_state(settings.bundles_dir, "fraud", "1.0.0", VersionState(state="live", since=NOW, by="ada"))
-    assert Trainer(settings, NO_STOP, in_this_process).handle(encode(request()), NOW)
+    assert Trainer(settings, NO_STOP, in_this_process).handle(by_drift(tmp_path, request()), NOW)
     assert states(settings.bundles_dir, "fraud") == {"1.0.0": "live", "1.1.0": "awaiting approval"}
     bundle = load_bundle(bundle_path(settings.bundles_dir, "fraud", "1.1.0"), settings.keys_dir / "trusted")
     assert bundle.lineage["request"]["dedupe_key"] == "drift-1"
@@ -116,11 +126,13 @@ def test_one_key_is_answered_once_over_restarts_and_a_soon_one_is_refused(tmp_pa
         return {"result": "published", "version": f"1.{len(runs)}.0"}
 
     trainer = Trainer(settings, NO_STOP, train)
-    assert trainer.handle(encode(request("a")), NOW) and trainer.handle(encode(request("a")), NOW)
+    assert trainer.handle(by_drift(tmp_path, request("a")), NOW) and trainer.handle(
+        by_drift(tmp_path, request("a")), NOW
+    )
     again = Trainer(settings, NO_STOP, train)
-    assert again.handle(encode(request("a")), NOW)
-    assert again.handle(encode(request("soon", at=NOW + timedelta(minutes=59))), NOW)
-    assert again.handle(encode(request("later", at=NOW + timedelta(minutes=61))), NOW)
+    assert again.handle(by_drift(tmp_path, request("a")), NOW)
+    assert again.handle(by_drift(tmp_path, request("soon", at=NOW + timedelta(minutes=59))), NOW)
+    assert again.handle(by_drift(tmp_path, request("later", at=NOW + timedelta(minutes=61))), NOW)
     assert runs == ["a", "later"]
     answers = Answers(tmp_path / "trainer")
     soon, later = answers.find("soon"), answers.find("later")
@@ -133,7 +145,7 @@ def test_a_bundle_published_before_a_crash_is_found_again(tmp_path: Path) -> Non
     settings = settings_at(tmp_path)
     give_seed(settings)
     assert work.answer(settings, request("crashed"), NOW) == {"result": "published", "version": "1.0.0"}
-    assert Trainer(settings, NO_STOP, in_this_process).handle(encode(request("crashed")), NOW)
+    assert Trainer(settings, NO_STOP, in_this_process).handle(by_drift(tmp_path, request("crashed")), NOW)
     assert list(states(settings.bundles_dir, "fraud")) == ["1.0.0"]
 
 
@@ -141,11 +153,10 @@ def test_a_bundle_published_before_a_crash_is_found_again(tmp_path: Path) -> Non
 def test_nothing_to_learn_from_is_refused_with_its_reason(tmp_path: Path) -> None:
     settings = settings_at(tmp_path)
     trainer = Trainer(settings, NO_STOP, in_this_process)
-    assert trainer.handle(encode(request("empty")), NOW) and trainer.handle(
-        encode(request("other", model="x")), NOW
+    assert trainer.handle(by_drift(tmp_path, request("empty")), NOW) and trainer.handle(
+        by_drift(tmp_path, request("other", model="x")), NOW
     )
-    with pytest.raises(InvalidEvent):
-        trainer.handle(b"nonsense", NOW)
+    assert trainer.handle(Signed(b"nonsense"), NOW)
     answers = Answers(tmp_path / "trainer")
     empty, other = answers.find("empty"), answers.find("other")
     assert empty is not None and "no matured labels" in empty.reason
@@ -205,7 +216,7 @@ def test_what_failed_or_was_rejected_may_be_asked_again_and_a_storm_is_one(tmp_p
         at = NOW + timedelta(minutes=minutes)
         for _ in range(3):
             assert Trainer(settings, NO_STOP, train).handle(
-                encode(request(at=at)), at + timedelta(seconds=30)
+                by_drift(tmp_path, request(at=at)), at + timedelta(seconds=30)
             )
         return len(runs)
 
@@ -217,6 +228,42 @@ def test_what_failed_or_was_rejected_may_be_asked_again_and_a_storm_is_one(tmp_p
     assert ask(121) == 3
 
 
+def test_what_nobody_may_ask_for_trains_nothing(tmp_path: Path) -> None:
+    runs: list[Path] = []
+
+    def train(path: Path, *_: Any) -> dict[str, Any]:
+        runs.append(path)
+        return {"result": "published", "version": "1.0.0"}
+
+    folder = tmp_path / "access"
+    for name, role in (("ana", "analyst"), ("olga", "operator")):
+        add_person(folder, name, role, by="x", now=NOW)  # type: ignore[arg-type]
+    trainer = Trainer(settings_at(tmp_path), NO_STOP, train)
+    value, good = encode(request()), by_drift(tmp_path, request())
+    refused = total(FORGERIES, what=RETRAINING.name)
+    forged = [
+        Signed(value),
+        Signed(value, "drift", b"x" * 64),
+        Signed(value.replace(b"3600", b"0000"), good.signed_by, good.signature),
+        Signed(value, "nobody", good.signature),
+        signed(acting(folder, "ana", NOW), RETRAINING.name, value),
+        signed(service(folder, "rollout", NOW), RETRAINING.name, value),
+        by_drift(tmp_path.with_name("another-stack"), request()),
+    ]
+    for one in forged:
+        assert trainer.handle(one, NOW)
+    assert total(FORGERIES, what=RETRAINING.name) - refused == len(forged)
+    # well signed, but with a pause that nobody can ask for
+    for cooldown_s in (-1.0, -1e300, 1e9, float("nan"), float("inf")):
+        with pytest.raises(InvalidEvent):
+            trainer.handle(by_drift(tmp_path, request(cooldown_s=cooldown_s)), NOW)
+    assert runs == [] and Answers(tmp_path / "trainer").find("drift-1") is None
+    assert trainer.handle(
+        signed(acting(folder, "olga", NOW), RETRAINING.name, encode(request("by-hand"))), NOW
+    )
+    assert trainer.handle(good, NOW) and len(runs) == 1, "the second is refused: cooling down"
+
+
 def test_a_run_that_fails_is_tried_again_and_then_counted(tmp_path: Path) -> None:
     tries: list[int] = []
 
@@ -224,13 +271,15 @@ def test_a_run_that_fails_is_tried_again_and_then_counted(tmp_path: Path) -> Non
         tries.append(1)
         raise JobFailed("killed")
 
-    assert Trainer(settings_at(tmp_path), NO_STOP, train).handle(encode(request()), NOW)
+    assert Trainer(settings_at(tmp_path), NO_STOP, train).handle(by_drift(tmp_path, request()), NOW)
     answer = Answers(tmp_path / "trainer").find("drift-1")
     assert len(tries) == 2 and answer is not None and (answer.result, answer.reason) == ("failed", "killed")
 
 
 def test_a_stop_leaves_the_request_unanswered(tmp_path: Path) -> None:
-    assert not Trainer(settings_at(tmp_path), NO_STOP, lambda *_: None).handle(encode(request()), NOW)
+    assert not Trainer(settings_at(tmp_path), NO_STOP, lambda *_: None).handle(
+        by_drift(tmp_path, request()), NOW
+    )
     assert Answers(tmp_path / "trainer").find("drift-1") is None
 
 
@@ -300,7 +349,8 @@ def test_the_process_answers_from_the_topic(tmp_path: Path, free_port_base: Call
     try:
         producer = new_producer(settings.kafka, "test")
         for key in ("one", "one"):
-            producer.produce(RETRAINING.name, encode(request(key)), b"fraud")
+            record = by_drift(tmp_path, request(key))
+            producer.produce(RETRAINING.name, record.value, b"fraud", headers=headers(record))
         flush(producer, 20)
         deadline = time.monotonic() + 90
         while (

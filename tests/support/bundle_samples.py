@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,10 +26,11 @@ def content() -> BundleContent:
     return bundle_content(trained(), created_at=CREATED.isoformat(), code_version="test", extra={})
 
 
-def publish_sample(home: Path, version: str = "1.0.0") -> tuple[Path, Path]:
-    """(bundle folder, folder of trusted keys) under ``home``."""
+def publish_sample(home: Path, version: str = "1.0.0", author: str | None = None) -> tuple[Path, Path]:
+    """(bundle folder, folder of trusted keys) under ``home``; ``author``: the person who proposed it."""
     trusted = ensure_keys(home / "keys")
-    path = publish(
-        content(), home / "bundles", home / "keys", model="fraud", version=version, created_at=CREATED
-    )
+    made = content()
+    if author is not None:
+        made = dataclasses.replace(made, lineage={**made.lineage, "proposed_by": author})
+    path = publish(made, home / "bundles", home / "keys", model="fraud", version=version, created_at=CREATED)
     return path, trusted

@@ -12,10 +12,15 @@ import pytest
 
 from infra.embedded.mock_cluster import MockCluster
 from models.bundle.registry import VersionState, states, write_state
+from models.rollout.transitions import RolloutRequest
+from services.rollout.ledger import Ledger
 from services.rollout.process import Rollout
-from services.rollout.rollout_topics import Ledger
+from streams.access.identity import acting
+from streams.access.signatures import signed
+from streams.access.signed_record import Signed, received
+from streams.contracts.json_encoding import encode
 from streams.log.rollout_feed import read_all
-from streams.log.topics import ALL, ROLLOUT_REQUESTS, ROLLOUTS_AUDIT
+from streams.log.topics import ALL, AUDIT, ROLLOUT_REQUESTS
 from streams.runtime.kafka.clients import new_consumer, new_producer
 from streams.runtime.settings import Settings
 from tests.support.bundle_samples import publish_sample
@@ -29,21 +34,26 @@ class RolloutStack:
 
     settings: Settings
 
-    def publish(self, version: str, state: str = "awaiting approval") -> None:
-        publish_sample(self.settings.root, version)
+    def publish(self, version: str, state: str = "awaiting approval", author: str | None = None) -> None:
+        publish_sample(self.settings.root, version, author)
         told = VersionState(state=state, since=NOW, by="trainer", why="test")  # type: ignore[arg-type]
         write_state(self.settings.bundles_dir, "fraud", version, told)
 
     def ledger(self) -> Ledger:
-        ledger = Ledger(new_producer(self.settings.kafka, "rollout-test"))
-        ledger.recover(self.settings, timeout_s=20)
+        ledger = Ledger(self.settings, new_producer(self.settings.kafka, "rollout-test"), NOW)
+        ledger.recover(timeout_s=20)
         return ledger
+
+    def sign(self, request: RolloutRequest, person: str | None = None) -> Signed:
+        """The request, signed by a person of the stack; by default its operator."""
+        identity = acting(self.settings.access_dir, person, NOW)
+        return signed(identity, ROLLOUT_REQUESTS.name, encode(request))
 
     def states(self) -> dict[str, str]:
         return dict(states(self.settings.bundles_dir, "fraud"))
 
     def audit(self) -> int:
-        return sum(1 for _ in read_all(self.settings, ROLLOUTS_AUDIT.name, timeout_s=20))
+        return sum(1 for _ in read_all(self.settings, AUDIT.name, timeout_s=20))
 
 
 @pytest.fixture
@@ -67,7 +77,7 @@ def rollout_process(rollout_stack: RolloutStack) -> Iterator[Rollout]:
         while not stop.is_set():
             message = consumer.poll(0.1)
             if message is not None and message.error() is None:
-                rollout.handle(message.value(), NOW)
+                rollout.handle(received(message), NOW)
                 consumer.commit(message, asynchronous=False)
         consumer.close()
 

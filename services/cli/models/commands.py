@@ -30,12 +30,18 @@ from services.cli.models.files import BadInput, pick_version, read_history, scor
 from services.cli.models.first_model import has_model, simulated_history
 from services.cli.models.rebase import rebased, switched_off, switched_off_by
 from services.cli.options import FullHelpGroup, WholeNumber, home_option, json_option
+from services.cli.person import person_options, require, signing_name
 from services.cli.rules.policy_versions import publish_with
+from services.rollout.confirmation import confirm
 from services.rollout.requests import ask
 from services.trainer.bootstrap import train_first_model
 from services.trainer.learning import gather, learn, live_by_state, same_data
 from streams.runtime.settings import load_settings
 
+UNREVIEWED = (
+    "{version} is unreviewed: nobody but who proposed it has approved it. "
+    "`tollgate access add NAME --role approver`, then `tollgate models approve {version} --as NAME`"
+)
 FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
 
@@ -59,18 +65,26 @@ def _progress(text: str) -> None:
     show_default=True,
     help="With --history: what a row without a label is, once it is old enough. honest: the file names only frauds.",
 )
-@click.option("--by", default=getpass.getuser, help="Who trains; recorded in the lineage.  [default: you]")
+@person_options("recorded in the lineage")
 def train(
-    home: Path, as_json: bool, history: Path | None, mapping: str | None, unlabelled: Silence, by: str
+    home: Path,
+    as_json: bool,
+    history: Path | None,
+    mapping: str | None,
+    unlabelled: Silence,
+    person: str | None,
+    by: str | None,
 ) -> None:
     """Train, evaluate, sign and publish a model. A stack's first model is served at once, later ones await approval."""
     settings = settings_of(home)
+    author = require(settings, "propose", person, by, datetime.now(UTC)).name
+    told = by or author
     if history is not None:
         table = read_history(history, mapping)
-        version = train_first_model(settings, table, _progress, silence=unlabelled, by=by)
+        version = train_first_model(settings, table, _progress, silence=unlabelled, by=told, author=author)
     elif not has_model(settings):
         table = simulated_history(datetime.now(UTC), _progress)
-        version = train_first_model(settings, table, _progress, silence="honest", by=by)
+        version = train_first_model(settings, table, _progress, silence="honest", by=told, author=author)
     else:
         source = gather(settings)
         if (known := same_data(settings, source)) is not None:
@@ -78,7 +92,7 @@ def train(
                 f"the data have not changed since {known} was trained on them: the new model will be like it"
             )
         version = learn(
-            settings, source, now=datetime.now(UTC), by=by, why="requested at the command line",
+            settings, source, now=datetime.now(UTC), by=told, why="requested at the command line", author=author,
             state="awaiting approval", parameters=Parameters(), live_version=live_by_state(settings), progress=_progress,
         )  # fmt: skip
     found = _row(settings.bundles_dir, version)
@@ -99,8 +113,9 @@ def list_models(home: Path, as_json: bool) -> None:
     rows = [_row(bundles, version) for version in versions(bundles, MODEL)]
     lines = [f"{'version':<10} {'state':<18} {'avg. precision':>14} {'AUC':>6}  {'by':<12} since"]
     for row in rows:
+        state = "live, unreviewed" if row["state"] == "live" and not row["reviewed"] else row["state"]
         lines.append(
-            f"{row['version']:<10} {row['state']:<18} {_figure(row['average_precision']):>14} {_figure(row['auc_roc']):>6}  "
+            f"{row['version']:<10} {state:<18} {_figure(row['average_precision']):>14} {_figure(row['auc_roc']):>6}  "
             f"{row['by']:<12} {row['since']}"
         )
     _print(rows, as_json, "\n".join(lines) if rows else "no model was published yet: `tollgate train`")
@@ -201,24 +216,37 @@ def _request_command(action: Action, text: str, needs_version: bool) -> None:
     @home_option
     @json_option
     @click.argument("version", required=False)
+    @person_options("recorded in the audit")
     @click.option(
-        "--by", default=getpass.getuser, help="Who decides; recorded in the audit trail.  [default: you]"
+        "--why", default="at the command line", show_default=True, help="Reason; recorded in the audit."
     )
-    @click.option(
-        "--why", default="at the command line", show_default=True, help="Reason; recorded in the audit trail."
-    )
-    def command(home: Path, as_json: bool, version: str | None, by: str, why: str) -> None:
+    def command(
+        home: Path, as_json: bool, version: str | None, person: str | None, by: str | None, why: str
+    ) -> None:
         settings = load_settings(home)
         if version is None and needs_version:
             version = _awaiting(home, action)
         before = live_by_state(settings)
-        answer = ask(settings, action, MODEL, version, by=by, why=why, now=datetime.now(UTC))
+        who = signing_name(settings.access_dir, person, by)
+        answer = ask(settings, action, MODEL, version, person=who, by=by, why=why, now=datetime.now(UTC))
+        if "sequence" in answer:
+            answer["replicas"] = confirm(settings, answer["sequence"])
         now_live = answer.get("champion")
         if now_live and before and action in ("promote", "rollback"):
             for part in switched_off_by(settings, before, now_live):
                 click.echo(f"switched off with {before}: {part}", err=True)
-        outcome = f"{MODEL} {now_live} is live" if now_live else f"{MODEL} {version} is {answer.get('state')}"
-        _print(answer, as_json, f"{outcome} (by {by}: {why})")
+        _print(answer, as_json, _outcome(answer, version))
+
+
+def _outcome(answer: dict[str, Any], version: str | None) -> str:
+    """What a request has led to: the version and who serves it, or that it is rejected."""
+    if "sequence" not in answer:
+        return f"{MODEL} {version} is {answer['state']} (by {answer['by']}: {answer['why']})"
+    served = "served by " + ", ".join(answer["replicas"]) if answer["replicas"] else "no replica runs yet"
+    lines = [f"{MODEL} {answer['champion']} is live (by {answer['approved_by']}: {answer['why']}); {served}"]
+    if not answer["reviewed"]:
+        lines.append(UNREVIEWED.format(version=answer["champion"]))
+    return "\n".join(lines)
 
 
 _request_command(
@@ -314,9 +342,10 @@ def _tell_rows(total: int) -> Any:
 
 
 def _awaiting(home: Path, action: str) -> str:
-    found = [
-        v for v, state in states(settings_of(home).bundles_dir, MODEL).items() if state == "awaiting approval"
-    ]
+    bundles = settings_of(home).bundles_dir
+    found = [v for v, state in states(bundles, MODEL).items() if state == "awaiting approval"]
+    if not found and action == "approve":
+        found = [v for v in versions(bundles, MODEL) if _unreviewed(bundles, v)]
     if len(found) != 1:
         raise BadInput(f"{action} which version? Awaiting approval: {', '.join(found) or 'none'}")
     return found[0]
@@ -328,10 +357,16 @@ def _row(bundles: Path, version: str) -> dict[str, Any]:
     made = created_at(bundles, MODEL, version)
     return {
         "model": MODEL, "version": version, "state": state.state if state else "published",
-        "by": state.by if state else "", "why": state.why if state else "",
+        "reviewed": state is not None and state.reviewed, "by": state.by if state else "", "why": state.why if state else "",
         "since": state.since.isoformat() if state else None, "created_at": made.isoformat() if made else None,
         **{name: evaluation.get(name) for name in ("auc_roc", "average_precision", "card_precision_at_100", "rows")},
     }  # fmt: skip
+
+
+def _unreviewed(bundles: Path, version: str) -> bool:
+    """Whether a version is served that nobody but who proposed it has approved."""
+    state = read_state(bundles, MODEL, version)
+    return state is not None and state.state == "live" and not state.reviewed
 
 
 def _catalogue(layout: Layout) -> dict[str, Any]:

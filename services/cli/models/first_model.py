@@ -7,20 +7,21 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-import httpx
 import pyarrow as pa
 
 from infra import stack
 from loadtest.traffic.simulator import World, create_world, history_table
 from models.bundle.content import MODEL
+from services.rollout.confirmation import serving
 from services.trainer.bootstrap import train_first_model
 from services.trainer.simulated_data import marked
-from streams.log.rollout_feed import newest_rollout
+from streams.log.kept_rollouts import kept_rollout
 from streams.runtime.settings import Settings
 
 HISTORY_DAYS = 60
 SEED = 1
 MODEL_WAIT_S = 90.0
+EDGE_REPLICA = "scoring-http-0"
 
 Progress = Callable[[str], None]
 
@@ -94,25 +95,18 @@ def start_with_model(
 
 
 def served_version(settings: Settings) -> str:
-    """Wait until the HTTP edge serves the version that was rolled out; returns that version.
+    """Wait until the HTTP edge's replica serves the version that was rolled out; returns that version.
 
     Raises:
         NoFirstModel: not within MODEL_WAIT_S.
     """
     until = time.monotonic() + MODEL_WAIT_S
     while time.monotonic() < until:
-        record = newest_rollout(settings, MODEL)
-        if record is not None and _serves(settings, record.champion):
+        record = kept_rollout(settings.rollout_dir, MODEL)
+        found = serving(settings, EDGE_REPLICA)
+        if record is not None and found is not None and found.served >= record.sequence:
             return record.champion
         time.sleep(0.3)
     raise NoFirstModel(
         f"no model was served within {MODEL_WAIT_S:g} s: see {settings.log_dir / 'rollout-0.log'}"
     )
-
-
-def _serves(settings: Settings, version: str) -> bool:
-    try:
-        answer = httpx.get(f"{settings.http}/v1/model", timeout=5)
-    except httpx.HTTPError:
-        return False
-    return answer.status_code == 200 and answer.json().get("version") == version

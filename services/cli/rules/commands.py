@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import re
 import time
@@ -19,6 +18,7 @@ from models.policy.policy_export import as_toml, exported
 from models.policy.policy_file import PolicyFile
 from services.cli.models.files import CheckFailed, pick_version, settings_of, verified
 from services.cli.options import FullHelpGroup, home_option, json_option
+from services.cli.person import person_options, require
 from services.cli.rules.policy_versions import (
     FileRefused,
     described,
@@ -134,13 +134,13 @@ def export(out: Path | None, home: Path, as_json: bool) -> None:
 
 @rules.command()
 @FILE
-@click.option("--by", default=getpass.getuser, help="Who publishes; recorded in the lineage.  [default: you]")
+@person_options("recorded in the lineage")
 @click.option(
     "--why", default="at the command line", show_default=True, help="Reason; recorded in the lineage."
 )
 @home_option
 @json_option
-def publish(file: Path, by: str, why: str, home: Path, as_json: bool) -> None:
+def publish(file: Path, person: str | None, by: str | None, why: str, home: Path, as_json: bool) -> None:
     """Publish the live model with this policy as a new signed version. `tollgate models approve` makes it live."""
     settings = settings_of(home)
     found = load_policy_file(file)
@@ -148,7 +148,11 @@ def publish(file: Path, by: str, why: str, home: Path, as_json: bool) -> None:
     removed = removed_by(found, base.policy)
     if removed:
         click.echo(f"the file leaves out, and so removes: {', '.join(removed)}", err=True)
-    version, policy_version = publish_policy(settings, base, found, by=by, why=why, now=datetime.now(UTC))
+    now = datetime.now(UTC)
+    author = require(settings, "propose", person, by, now).name
+    version, policy_version = publish_policy(
+        settings, base, found, by=by or author, author=author, why=why, now=now
+    )
     answer = {
         "version": version, "policy_version": policy_version, "model_of": base.version, "state": "awaiting approval",
     }  # fmt: skip

@@ -60,26 +60,29 @@ def load_policy_file(path: Path) -> PolicyFile:
 
 
 def publish_policy(
-    settings: Settings, base: Bundle, file: PolicyFile, *, by: str, why: str, now: datetime
+    settings: Settings, base: Bundle, file: PolicyFile, *, by: str, author: str, why: str, now: datetime
 ) -> tuple[str, str]:
     """Publish the model of ``base`` with the file's policy; returns (bundle version, policy version).
+
+    ``author`` is the person who proposes it and so cannot approve it; ``by`` the name to record.
 
     Raises:
         PolicyError: the file contradicts the base's policy.
         BundleExists: another process just published this version.
     """
     policy = file.applied_to(base.policy, next_policy_version(settings.bundles_dir, MODEL))
-    return publish_with(settings, base, policy, before=base.policy, by=by, why=why, now=now)
+    return publish_with(settings, base, policy, before=base.policy, by=by, author=author, why=why, now=now)
 
 
 def publish_with(
     settings: Settings, base: Bundle, policy: Policy, *, before: Policy, by: str, why: str, now: datetime,
-    tested: dict[str, Any] | None = None,
+    tested: dict[str, Any] | None = None, author: str | None = None,
 ) -> tuple[str, str]:  # fmt: skip
     """Publish the model of ``base`` with a policy that was made from ``before``, awaiting approval; returns both versions.
 
     Args:
         tested: what it would have done to past payments, for the lineage.
+        author: the person who proposes it and so cannot approve it; None: who proposed ``base``.
 
     Raises:
         PolicyError: the policy is invalid.
@@ -91,7 +94,8 @@ def publish_with(
         "policy_version": policy.version, "model_and_evaluation_of": base.version, "policy_before": before.version,
         "by": by, "why": why, "at": now.isoformat(), "tested": tested,
     }  # fmt: skip
-    content = with_policy(BundleContent(**parts | {"lineage": base.lineage | {"policy": account}}), policy)
+    lineage = base.lineage | {"policy": account} | ({} if author is None else {"proposed_by": author})
+    content = with_policy(BundleContent(**parts | {"lineage": lineage}), policy)
     version = next_patch(settings.bundles_dir, MODEL, base.version)
     trusted = ensure_keys(settings.keys_dir)
     publish(content, settings.bundles_dir, settings.keys_dir, model=MODEL, version=version, created_at=now)

@@ -12,6 +12,7 @@ import hiredis
 from features.identity import identity_of
 from features.store.redis_client import StoreUnavailable
 from services.scoring.edge.admission import Gate, GateRules
+from services.scoring.edge.callers import Callers
 from services.scoring.edge.calls import Answer, Call, SingleCall
 from services.scoring.edge.entries import Entry
 from services.scoring.edge.idempotency.lookup import find_decision
@@ -21,6 +22,8 @@ from services.scoring.edge.problems import Problem, invalid, overloaded, unavail
 from services.scoring.edge.protocols import LOOKUP_WITHIN_S, Model, Store
 from services.scoring.edge.publishing.publisher import Publishing, QueueFull
 from services.scoring.edge.rounds import Rounds
+from services.scoring.edge.tenants import of_caller
+from streams.access.api_keys import ApiKey
 from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.json_encoding import encode
 from streams.contracts.label import check_known_by, of_known_tenant, parse_label
@@ -58,21 +61,24 @@ class Edge:
         self._clock = clock
         self._intake = Intake(limits, settings.known_tenants)
         self._label_quotas = Quotas("source", limits.label_rate, limits.burst_s)
+        self.callers = Callers(settings, clock)
         # a batch takes much longer than a single: each kind has its own gate
         self._singles = Gate(GateRules(most=limits.in_flight))
         self._batches = Gate(GateRules(first=FIRST_BATCH_ROWS, least=MIN_BATCH_ROWS, most=limits.in_flight))
         self._rounds = Rounds(model, store, publisher, clock, settings.partitions, keys, bulk)
 
-    def begin(self, raw: bytes, deadline_ms: int, trace: str | None = None) -> asyncio.Future[bytes]:
+    def begin(
+        self, raw: bytes, deadline_ms: int, trace: str | None = None, caller: ApiKey | None = None
+    ) -> asyncio.Future[bytes]:
         """Start one transaction; the future gives its decision as JSON, or raises Problem.
 
         Raises:
-            Problem: 422, 429 or 503, refused at once; see design section 2.
+            Problem: 403, 422, 429 or 503, refused at once; see design section 2.
         """
         received_s = self._clock()
         self._enter(self._singles, 1)
         try:
-            entry = self._intake.one(raw, received_s * 1000, deadline_ms, trace)
+            entry = self._intake.one(raw, received_s * 1000, deadline_ms, trace, caller)
         except Problem:
             # refused input says nothing about latency
             self._singles.give_back(1)
@@ -82,7 +88,9 @@ class Edge:
         call.future.add_done_callback(partial(self._left, self._singles, 1, received_s, deadline_ms))
         return call.future
 
-    async def score_batch(self, items: Sequence[bytes], deadline_ms: int) -> list[Answer]:
+    async def score_batch(
+        self, items: Sequence[bytes], deadline_ms: int, caller: ApiKey | None = None
+    ) -> list[Answer]:
         """Decide many transactions independently: each item's decision as JSON, or its Problem, in order.
 
         Raises:
@@ -92,7 +100,7 @@ class Edge:
         self._enter(self._batches, len(items))
         try:
             call = Call(len(items))
-            parsed = self._intake.many(items, received_s * 1000, deadline_ms)
+            parsed = self._intake.many(items, received_s * 1000, deadline_ms, caller)
             places = [place for place, item in enumerate(parsed) if isinstance(item, Entry)]
             entries = [item for item in parsed if isinstance(item, Entry)]
             for place, item in enumerate(parsed):
@@ -123,14 +131,14 @@ class Edge:
         """
         return await find_decision(self._store, identity_of(tenant, transaction_id))
 
-    async def label(self, raw: bytes) -> None:
+    async def label(self, raw: bytes, caller: ApiKey | None = None) -> None:
         """Publish one label; returns when the broker has acknowledged it.
 
         Raises:
-            Problem: 422; 429, its source exceeds its rate; or 503 when the broker does not acknowledge.
+            Problem: 403; 422; 429, its source exceeds its rate; or 503 when the broker does not acknowledge.
         """
         try:
-            label = of_known_tenant(parse_label(raw), self.settings.known_tenants)
+            label = of_known_tenant(of_caller(parse_label(raw), raw, caller), self.settings.known_tenants)
             check_known_by(label, int(self._clock() * 1000))
         except InvalidEvent as error:
             raise invalid(error) from None

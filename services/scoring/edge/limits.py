@@ -1,4 +1,4 @@
-"""Limits of the HTTP edge: sizes, transactions in flight, and a rate per tenant."""
+"""Limits of the HTTP edge: sizes, transactions in flight, and a rate per tenant or API key."""
 
 from __future__ import annotations
 
@@ -46,8 +46,7 @@ class Quotas:
     def __init__(self, field: str, rate: float, burst_s: float) -> None:
         """``rate``: events a second; ``burst_s``: so many seconds of it may come at once."""
         self._field = field
-        self._rate = rate
-        self._burst = max(1.0, rate * burst_s)
+        self._rate, self._burst_s = rate, burst_s
         # value -> (tokens, time of that count in seconds), least recently used first
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
@@ -60,19 +59,21 @@ class Quotas:
         if not self.take(value, 1, now_s):
             raise self.refusal()
 
-    def take(self, value: str, count: int, now_s: float) -> int:
-        """Take up to ``count`` tokens of a value; returns how many were taken."""
-        tokens, counted_s = self._buckets.pop(value, (self._burst, now_s))
-        tokens = min(self._burst, tokens + max(0.0, now_s - counted_s) * self._rate)
+    def take(self, value: str, count: int, now_s: float, rate: float | None = None) -> int:
+        """Take up to ``count`` tokens of a value; returns how many were taken. ``rate``: of this value, if it has its own."""
+        rate = rate or self._rate
+        burst = max(1.0, rate * self._burst_s)
+        tokens, counted_s = self._buckets.pop(value, (burst, now_s))
+        tokens = min(burst, tokens + max(0.0, now_s - counted_s) * rate)
         taken = min(count, int(tokens))
         self._buckets[value] = (tokens - taken, now_s)
         if len(self._buckets) > MAX_BUCKETS:
             self._buckets.popitem(last=False)
         return taken
 
-    def refusal(self) -> Problem:
+    def refusal(self, rate: float | None = None) -> Problem:
         """429: the rate is used up."""
-        text = f"this {self._field} exceeds {self._rate:g} a second"
+        text = f"this {self._field} exceeds {rate or self._rate:g} a second"
         return Problem(429, "over_quota", text, self._field, retry_after_s=1)
 
 

@@ -17,6 +17,8 @@ logger = logging.getLogger(f"{THROTTLED}.store")
 PROBLEM_JSON = "application/problem+json"
 _TITLES = {
     400: "Bad request",
+    401: "Unauthorized",
+    403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
     408: "Request timeout",
@@ -33,7 +35,7 @@ _TITLES = {
 class Problem(Exception):
     """An error answer. ``reason`` is a short code for programs, ``text`` a sentence for people.
 
-    ``retry_after_s`` above 0 becomes a Retry-After header, ``allow`` (methods) an Allow header.
+    ``retry_after_s`` above 0 becomes a Retry-After header, ``allow`` (methods) an Allow header, ``challenge`` WWW-Authenticate.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Problem(Exception):
         field: str = "",
         retry_after_s: int = 0,
         allow: str = "",
+        challenge: str = "",
     ) -> None:
         # parsers quote what they refuse, which may be a card number
         super().__init__(mask_text(text))
@@ -52,6 +55,7 @@ class Problem(Exception):
         self.field = field
         self.retry_after_s = retry_after_s
         self.allow = allow
+        self.challenge = challenge
 
     @property
     def title(self) -> str:
@@ -61,7 +65,11 @@ class Problem(Exception):
     @property
     def headers(self) -> dict[str, str]:
         """Headers of the answer besides its type and length."""
-        said = {"retry-after": str(self.retry_after_s) if self.retry_after_s else "", "allow": self.allow}
+        said = {
+            "retry-after": str(self.retry_after_s) if self.retry_after_s else "",
+            "allow": self.allow,
+            "www-authenticate": self.challenge,
+        }
         return {name: value for name, value in said.items() if value}
 
     def to_json(self) -> bytes:
@@ -81,6 +89,16 @@ class Problem(Exception):
 def invalid(error: InvalidEvent) -> Problem:
     """422: the event does not follow its contract."""
     return Problem(422, error.reason, str(error), error.field)
+
+
+def unauthenticated(text: str) -> Problem:
+    """401: there is no API key, or it does not count."""
+    return Problem(401, "unauthenticated", text, "Authorization", challenge="Bearer")
+
+
+def forbidden(text: str, field: str = "Authorization") -> Problem:
+    """403: the API key may not do this."""
+    return Problem(403, "forbidden", text, field)
 
 
 def conflict(transaction: Transaction) -> Problem:

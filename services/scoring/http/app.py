@@ -17,10 +17,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import Receive, Scope, Send
 
 from features.catalogue import CATALOGUE_HASH
-from features.identity import DEFAULT_TENANT
 from models.bundle.content import MODEL
+from services.scoring.edge.callers import Callers
 from services.scoring.edge.edge import Edge
 from services.scoring.edge.problems import PROBLEM_JSON, Problem, internal, invalid, not_ready, unknown
+from services.scoring.edge.tenants import tenant_of
 from services.scoring.http.docs_page import add_docs
 from services.scoring.http.openapi import document
 from services.scoring.http.problems import add_problems, no_route, problem_response, wrong_method
@@ -33,6 +34,7 @@ from services.scoring.http.scoring_routes import (
     too_large,
     too_slow,
 )
+from streams.access.roles import Permission
 from streams.contracts.identifiers import checked_identifier
 from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.rollout import RolloutRecord
@@ -41,6 +43,7 @@ from streams.runtime.metrics import HTTP_REQUESTS
 logger = logging.getLogger(__name__)
 JSON = "application/json"
 _BY_ID = b"/v1/decisions/"
+Handle = Callable[[Request], Awaitable[Response]]
 _JSON_BYTES, _PROBLEM_BYTES = JSON.encode(), PROBLEM_JSON.encode()
 
 
@@ -143,12 +146,13 @@ def _identifier(name: str, value: str) -> str:
 
 
 def _add_routes(app: FastAPI, edge: Edge) -> None:
-    def route(method: str, path: str, handle: Callable[[Request], Awaitable[Response]]) -> None:
-        app.add_api_route(path, _counted(path, handle), methods=[method], include_in_schema=False)
+    def route(method: str, path: str, handle: Handle, needs: Permission | None = None) -> None:
+        handle = _counted(path, handle if needs is None else _for_callers(edge.callers, needs, handle))
+        app.add_api_route(path, handle, methods=[method], include_in_schema=False)
 
     async def find(request: Request) -> Response:
         transaction_id = _identifier("transaction_id", request.path_params["transaction_id"])
-        tenant = _identifier("tenant", request.query_params.get("tenant", DEFAULT_TENANT))
+        tenant = _identifier("tenant", tenant_of(request.query_params.get("tenant"), request.state.caller))
         decision = await edge.find(tenant, transaction_id)
         if decision is None:
             raise unknown(tenant, transaction_id)
@@ -157,7 +161,7 @@ def _add_routes(app: FastAPI, edge: Edge) -> None:
     async def label(request: Request) -> Response:
         body = await _read_body(dict(request.scope["headers"]), request.receive, edge.limits.body_bytes)
         refuse_encoded(dict(request.scope["headers"]), body)
-        await edge.label(body)
+        await edge.label(body, request.state.caller)
         return Response(status_code=202)
 
     async def model(_: Request) -> Response:
@@ -175,17 +179,25 @@ def _add_routes(app: FastAPI, edge: Edge) -> None:
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
-    route("GET", "/v1/decisions/{transaction_id:path}", find)
-    route("POST", "/v1/labels", label)
-    route("GET", "/v1/model", model)
+    route("GET", "/v1/decisions/{transaction_id:path}", find, "read")
+    route("POST", "/v1/labels", label, "label")
+    route("GET", "/v1/model", model, "read")
     route("GET", "/healthz", healthy)
     route("GET", "/readyz", ready)
-    route("GET", "/metrics", metrics)
+    route("GET", "/metrics", metrics, "read")
 
 
-def _counted(
-    path: str, handle: Callable[[Request], Awaitable[Response]]
-) -> Callable[[Request], Awaitable[Response]]:
+def _for_callers(callers: Callers, needs: Permission, handle: Handle) -> Handle:
+    """``handle`` for those who may: their API key, or None, is ``request.state.caller``."""
+
+    async def checked(request: Request) -> Response:
+        request.state.caller = callers.caller(dict(request.scope["headers"]).get(b"authorization"), needs)
+        return await handle(request)
+
+    return checked
+
+
+def _counted(path: str, handle: Handle) -> Handle:
     async def counted(request: Request) -> Response:
         try:
             response = await handle(request)
@@ -218,4 +230,7 @@ def _approval(rollout: RolloutRecord | None) -> dict[str, Any] | None:
     """Who approved the served model, when and why. Without arms and traffic shares, since the champion gets all traffic."""
     if rollout is None:
         return None
-    return {name: getattr(rollout, name) for name in ("state", "approved_by", "why", "since")}
+    return {
+        name: getattr(rollout, name)
+        for name in ("state", "approved_by", "signed_by", "reviewed", "why", "since")
+    }

@@ -15,12 +15,14 @@ from services.scoring.edge.problems import (
     Problem,
     compressed,
     conflict,
+    forbidden,
     internal,
     invalid,
     not_ready,
     overloaded,
     store_unavailable,
     unacknowledged,
+    unauthenticated,
     unavailable,
     unknown,
 )  # fmt: skip
@@ -79,6 +81,8 @@ _LIMITS = Limits()
 PROBLEMS: dict[str, Problem] = {
     problem.reason: problem
     for problem in (
+        unauthenticated("this API key is not known, or was revoked"),
+        forbidden("the API key 5f1c03a9be42 is of tenant acme, the request names other", "tenant"),
         unknown(_TX.tenant, _TX.transaction_id), too_slow(), conflict(_TX), too_large(_LIMITS.body_bytes), _refused(),
         Quotas("tenant", _LIMITS.tenant_rate, _LIMITS.burst_s).refusal(), internal(), overloaded(_LIMITS.in_flight), unacknowledged(),
         not_ready("no bundle was rolled out yet"), store_unavailable(), compressed(),

@@ -30,18 +30,22 @@ _PROBLEM = {
     "required": ["type", "title", "status", "detail", "field", "reason"],
 }
 _WORDS = {
+    401: "An API key is required, or the one that was sent does not count",
+    403: "The API key may not do this, or is another tenant's",
     404: "No decision is known for this id",
     408: "The request was not complete within 5 s of its first byte",
     409: "The id was sent before with different content",
     413: "The body is too large",
     415: "The body is compressed",
     422: "The input does not follow its contract",
-    429: "The tenant, or the source of labels, exceeds its rate",
+    429: "The API key, without one the tenant, or the source of labels, exceeds its rate",
     500: "The edge failed and logged the error",
     503: "Overloaded, not ready, or Redis or Kafka is unavailable: see Retry-After",
 }
+#: problems of every route that needs an API key, where settings require one or the request has one
+_KEY = ("unauthenticated", "forbidden")
 #: problems of every route that takes a body
-_BODY = ("too_slow", "too_large", "encoding", "field", "internal")
+_BODY = (*_KEY, "too_slow", "too_large", "encoding", "field", "internal")
 
 
 @cache
@@ -58,7 +62,14 @@ def document() -> dict[str, Any]:
             "description": "Streaming fraud scoring: a transaction in, a decision out.",
         },
         "paths": {**_scoring_paths(), **_other_paths()},
-        "components": {"schemas": {**schemas, "Problem": _PROBLEM}},
+        "components": {
+            "schemas": {**schemas, "Problem": _PROBLEM},
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer", "bearerFormat": "tg_<id>_<secret>"}
+            },
+        },
+        # a key, or none where settings require none
+        "security": [{"key": []}, {}],
     }
 
 
@@ -112,7 +123,7 @@ def _other_paths() -> dict[str, Any]:
             "The decision of a transaction",
             {
                 "200": _ok(_ref("Decision"), http_examples.decisions()),
-                **_problems("unknown", "field", "internal", "store"),
+                **_problems(*_KEY, "unknown", "field", "internal", "store"),
             },
             [by_id, tenant],
         ),
@@ -123,10 +134,10 @@ def _other_paths() -> dict[str, Any]:
                 "responses": {"202": {"description": "Recorded"}, **_problems(*_BODY, "over_quota", "broker")},
             }
         },
-        "/v1/model": _get("The model that is served now", {"200": _ok({"type": "object"})}),
+        "/v1/model": _get("The model that is served now", {"200": _ok({"type": "object"}), **_problems(*_KEY)}),
         "/healthz": _get("The process runs", {"200": _ok({"type": "object"})}),
         "/readyz": _get("A model is loaded and Redis answers", {"200": _ok({"type": "object"}), **_problems("not_ready")}),
-        "/metrics": _get("Prometheus metrics", {"200": {"description": "Text format", "content": {"text/plain": {}}}}),
+        "/metrics": _get("Prometheus metrics", {"200": {"description": "Text format", "content": {"text/plain": {}}}, **_problems(*_KEY)}),
     }  # fmt: skip
 
 

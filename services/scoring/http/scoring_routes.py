@@ -13,6 +13,7 @@ from services.scoring.edge.calls import Answer
 from services.scoring.edge.edge import Edge
 from services.scoring.edge.limits import parse_deadline
 from services.scoring.edge.problems import Problem, compressed
+from streams.access.api_keys import ApiKey
 from streams.contracts.invalid_event import UNREADABLE
 from streams.contracts.repeated_fields import repeats_a_field
 from streams.log.trace import parse_traceparent
@@ -51,19 +52,21 @@ class Scoring:
         Raises:
             Problem: the request is refused at once.
         """
+        caller = self._edge.callers.caller(headers.get(b"authorization"), "score")
         refuse_encoded(headers, body)
         if path == SCORE:
             return self._edge.begin(
                 body,
                 _deadline_ms(headers, self._edge.settings.deadline_ms),
                 parse_traceparent(headers.get(b"traceparent")),
+                caller,
             )
         deadline_ms = _deadline_ms(headers, BATCH_DEADLINES * self._edge.settings.deadline_ms)
         items = _items(body, self._edge.limits.batch_items)
-        return asyncio.get_running_loop().create_task(self._batch(items, deadline_ms))
+        return asyncio.get_running_loop().create_task(self._batch(items, deadline_ms, caller))
 
-    async def _batch(self, items: list[bytes], deadline_ms: int) -> bytes:
-        answers = await self._edge.score_batch(items, deadline_ms)
+    async def _batch(self, items: list[bytes], deadline_ms: int, caller: ApiKey | None) -> bytes:
+        answers = await self._edge.score_batch(items, deadline_ms, caller)
         return batch_answer(answers)
 
 

@@ -12,7 +12,7 @@ from models.scoring.scorer import Scorer
 from services.scoring.model.loader import Loader
 from streams.contracts.rollout import RolloutRecord
 from streams.log.rollout_feed import follow_rollouts
-from streams.runtime.metrics import BUNDLE_REFUSED, MODEL_INFO
+from streams.runtime.metrics import BUNDLE_REFUSED, MODEL_INFO, MODEL_UNREVIEWED, ROLLOUT_SEQUENCE
 from streams.runtime.process import quiet_collector
 from streams.runtime.settings import Settings
 
@@ -69,6 +69,9 @@ class LiveModel:
 
     def _load(self, record: RolloutRecord) -> Scorer:
         """A scorer of the verified bundle, warmed on batches of typical sizes. Raises: BundleRefused."""
+        if self.scorer is not None and self.scorer.version == record.champion:
+            # the same bundle was approved once more
+            return self.scorer
         if self.scorer is not None:
             self._stop.wait(self._after_s)
         path = self._settings.bundles_dir / record.model / record.champion
@@ -88,6 +91,8 @@ class LiveModel:
         if before != record.champion:
             MODEL_INFO.labels(before, "champion").set(0)
         MODEL_INFO.labels(record.champion, "champion").set(1)
+        MODEL_UNREVIEWED.set(not record.reviewed)
+        ROLLOUT_SEQUENCE.labels("served").set(record.sequence)
         self.settled.set()
         logger.info(
             "serving %s %s (%s by %s), previously %s",
@@ -100,6 +105,7 @@ class LiveModel:
 
     def _refuse(self, record: RolloutRecord, reason: str, text: str) -> None:
         BUNDLE_REFUSED.labels(reason).inc()
+        ROLLOUT_SEQUENCE.labels("refused").set(record.sequence)
         self.settled.set()
         self.problem = f"bundle {record.champion} was refused ({reason}): {text}"
         logger.error("%s; still serving %s", self.problem, self.version)

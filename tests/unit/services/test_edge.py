@@ -761,7 +761,8 @@ def test_ready_needs_model_and_store(make: Callable[..., World]) -> None:
         model = (await world.client.get("/v1/model")).json()
         assert model["version"] == "1.0.0"
         assert model["rollout"] == {
-            "state": "live", "approved_by": "ada", "why": "better", "since": "2026-01-01T00:00:00Z",
+            "state": "live", "approved_by": "ada", "signed_by": "", "reviewed": False, "why": "better",
+                "since": "2026-01-01T00:00:00Z",
         }  # fmt: skip
         world.store.away = True
         assert (await world.client.get("/readyz")).status_code == 503

@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from confluent_kafka import Producer
 
+from streams.access.identity import service
+from streams.access.signatures import signed
+from streams.access.signed_record import Signed, headers
 from streams.contracts.json_encoding import encode
 from streams.contracts.rollout import RolloutRecord
 from streams.log import rollout_feed as rollouts
@@ -82,8 +86,8 @@ def _poll(client: Any, until: Any) -> None:
 
 
 class Message:
-    def __init__(self, record: RolloutRecord) -> None:
-        self._value = encode(record)
+    def __init__(self, record: Signed) -> None:
+        self._record = record
 
     def error(self) -> None:
         return None
@@ -92,13 +96,16 @@ class Message:
         return 0
 
     def value(self) -> bytes:
-        return self._value
+        return self._record.value
+
+    def headers(self) -> list[tuple[str, str | bytes | None]]:
+        return headers(self._record)
 
 
 class Reader:
     """Gives one record, then silence, or what it raises."""
 
-    def __init__(self, record: RolloutRecord, error: Exception | None) -> None:
+    def __init__(self, record: Signed, error: Exception | None) -> None:
         self.messages, self.error, self.closed = [Message(record)], error, False
 
     def assign(self, places: Any) -> None:
@@ -118,7 +125,9 @@ class Reader:
         self.closed = True
 
 
-def test_rollouts_are_followed_by_a_new_client_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rollouts_are_followed_by_a_new_client_then(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = Settings(home=str(tmp_path))
+    identity = service(settings.access_dir, "rollout", datetime(2026, 11, 1, tzinfo=UTC))
     records = [
         RolloutRecord(
             model="fraud",
@@ -134,7 +143,8 @@ def test_rollouts_are_followed_by_a_new_client_then(monkeypatch: pytest.MonkeyPa
         )
         for sequence in (1, 2)
     ]
-    readers = [Reader(records[0], BrokersForgotten("gone")), Reader(records[1], None)]
+    first, second = (signed(identity, "rollouts", encode(record)) for record in records)
+    readers = [Reader(first, BrokersForgotten("gone")), Reader(second, None)]
     made = list(readers)
     monkeypatch.setattr(rollouts, "new_consumer", lambda *_, **__: made.pop(0))
     stop, heard = threading.Event(), threading.Event()
@@ -144,7 +154,7 @@ def test_rollouts_are_followed_by_a_new_client_then(monkeypatch: pytest.MonkeyPa
         told.append(record)
         heard.set()
 
-    thread = rollouts.follow_rollouts(Settings(home="unused"), stop, tell)
+    thread = rollouts.follow_rollouts(settings, stop, tell)
     assert heard.wait(STALL_S)
     stop.set()
     thread.join(STALL_S)

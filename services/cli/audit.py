@@ -1,0 +1,92 @@
+"""``tollgate audit``: every answer about what is served and every change of who may do what, in one hash chain."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from services.cli.options import home_option, json_option
+from services.rollout.ledger import read_head
+from streams.access.audit_chain import Head, NoEntry, check_chain, opened
+from streams.access.directory import read_directory
+from streams.contracts.audit import AuditEntry
+from streams.log.rollout_feed import RolloutReader, read_all
+from streams.log.topics import AUDIT, ROLLOUTS
+from streams.runtime.settings import Settings, load_settings
+
+READ_S = 60.0
+
+
+@click.group()
+def audit() -> None:
+    """Read and verify the audit: who changed what is served, or who may do what."""
+
+
+@audit.command()
+@home_option
+@json_option
+def verify(home: Path, as_json: bool) -> int:
+    """Follow the chain from its first entry. Exit code 1: an entry was changed, is missing, or stands in another place."""
+    settings = load_settings(home)
+    report = check_chain(_entries(settings), read_directory(settings.access_dir), _heads(settings))
+    lines = [
+        f"{report.entries} entries: "
+        + ("every one is there, in order and as it was written" if report.ok else "NOT INTACT")
+    ]
+    lines += [f"entry {fault.entry}: {fault.why}" for fault in report.faults]
+    click.echo(json.dumps(msgspec.to_builtins(report)) if as_json else "\n".join(lines))
+    return 0 if report.ok else 1
+
+
+@audit.command("list")
+@click.option(
+    "-n", "--last", type=click.IntRange(min=1), default=20, show_default=True, help="Newest entries to show."
+)
+@home_option
+@json_option
+def list_entries(last: int, home: Path, as_json: bool) -> None:
+    """Show the newest entries that verify, oldest first."""
+    settings = load_settings(home)
+    directory = read_directory(settings.access_dir)
+    found: list[AuditEntry] = []
+    for raw in _entries(settings):
+        try:
+            found.append(opened(raw, directory))
+        except NoEntry as error:
+            click.echo(f"an entry is left out: {error} (`tollgate audit verify`)", err=True)
+    shown = found[-last:]
+    text = "\n".join(_line(entry) for entry in shown) or "the audit is empty"
+    click.echo(json.dumps(msgspec.to_builtins(shown)) if as_json else text)
+
+
+def _entries(settings: Settings) -> list[bytes]:
+    return [message.value() or b"" for message in read_all(settings, AUDIT.name, timeout_s=READ_S)]
+
+
+def _heads(settings: Settings) -> list[Head]:
+    """Ends of the chain that are noted elsewhere: by the rollout process on disk, and in the signed record of each model."""
+    reader = RolloutReader(settings)
+    for message in read_all(settings, ROLLOUTS.name, timeout_s=READ_S):
+        reader.take(message)
+    signed = [Head(record.audit_entries, record.audit_head) for record in reader.newest.values()]
+    return [read_head(settings.rollout_dir), *signed]
+
+
+def _line(entry: AuditEntry) -> str:
+    what: list[Any] = [
+        entry.action,
+        entry.model,
+        entry.version or "",
+        entry.detail.get("name", ""),
+        entry.result,
+    ]
+    who = entry.by if entry.signed_by in ("", entry.by) else f"{entry.by} (signed by {entry.signed_by})"
+    reason = entry.detail.get("reason") or entry.why
+    words = " ".join(str(word) for word in what if word)
+    return f"{entry.entry:>5}  {entry.at:%Y-%m-%d %H:%M:%S}  {words}, by {who}" + (
+        f": {reason}" if reason else ""
+    )
