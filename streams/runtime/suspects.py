@@ -8,12 +8,15 @@ fault (a store that is away, a broker that does not answer) is forgiven: see ``s
 
 from __future__ import annotations
 
+import logging
 import mmap
 import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+logger = logging.getLogger(__name__)
 
 #: records of a piece after the first time; after the second they are taken one by one
 PIECE = 32
@@ -136,12 +139,24 @@ class Suspects:
     def _file(self, place: Place) -> mmap.mmap:
         found = self._files.get(place)
         if found is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with _path(self._folder, self._group, place).open("a+b") as file:
-                file.truncate(max(_FORMAT.size, file.seek(0, 2)))
-                # mapped memory reaches the file whatever ends the process; only the machine's end can lose it
-                found = self._files[place] = mmap.mmap(file.fileno(), _FORMAT.size)
+            found = self._files[place] = _mapped(_path(self._folder, self._group, place))
         return found
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    """A file in memory: what is written there reaches it whatever ends the process; only the machine's end can lose it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as file:
+            # written, not only made longer: on a full disk this fails here, and not as a signal that ends the process later
+            file.write(bytes(max(0, _FORMAT.size - file.seek(0, 2))))
+            file.flush()
+            return mmap.mmap(file.fileno(), _FORMAT.size)
+    except OSError as error:
+        logger.error(
+            "%s cannot be written (%s): a record that ends this worker is not remembered", path, error
+        )
+        return mmap.mmap(-1, _FORMAT.size)
 
 
 def _path(folder: Path, group: str, place: Place) -> Path:

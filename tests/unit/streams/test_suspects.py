@@ -124,6 +124,15 @@ def test_a_worker_that_ends_for_another_reason_sets_nothing_aside(tmp_path: Path
         suspects.finish(ZERO, start + 5)
 
 
+def test_a_worker_without_a_place_to_remember_works_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    suspects = Suspects(tmp_path / "file", "group")
+    suspects.took_over(ZERO)
+    suspects.begin(ZERO, 0, 10)
+    suspects.finish(ZERO, 10)
+    assert suspects.piece(ZERO, 10) is None
+
+
 def test_what_is_forgiven_is_not_suspected(tmp_path: Path) -> None:
     suspects = Suspects(tmp_path, "group")
     for _ in range(10):
