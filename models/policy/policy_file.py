@@ -18,6 +18,7 @@ from models.policy.lists import Entry, Kind, ListField, Moment, Name, Owner, Pol
 from models.policy.policy import TRAINER, Policy
 from models.policy.problems import PolicyError, bounded
 from models.policy.reading import read_struct, read_table
+from models.policy.rules.checking import rule_errors
 from models.policy.rules.rule import Rule
 from models.policy.thresholds import ExpectedLoss, Threshold
 
@@ -113,7 +114,7 @@ def read_policy_file(text: str, *, is_json: bool, beside: ReadBeside) -> ReadFil
         # the known parts of the file are still read
         written = _Written(**{name: raw[name] for name in _Written.__struct_fields__ if name in raw})
     rules = [
-        read_struct(rule, Rule, _place("rule", number, rule), errors)
+        _read_rule(rule, _place("rule", number, rule), errors)
         for number, rule in enumerate(read_table(written.rules, "rules", errors), 1)
     ]
     lists = [
@@ -171,6 +172,15 @@ def _no_number(text: str) -> Any:
 def _place(kind: str, number: int, raw: Any) -> str:
     name = raw.get("name") if isinstance(raw, dict) else None
     return f"{kind} {name}" if isinstance(name, str) and name else f"{kind} number {number}"
+
+
+def _read_rule(raw: Any, place: str, errors: list[str]) -> Rule | None:
+    """The rule; of one that cannot be read, the errors of its condition are added too."""
+    rule = read_struct(raw, Rule, place, errors)
+    when = raw.get("when") if isinstance(raw, dict) else None
+    if rule is None and isinstance(when, str):
+        errors += rule_errors(Rule(place.removeprefix("rule "), when, "review", "unread"))
+    return rule
 
 
 def _read_list(raw: Any, place: str, beside: ReadBeside, errors: list[str]) -> PolicyList | None:

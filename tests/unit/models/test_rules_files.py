@@ -137,7 +137,7 @@ def test_all_that_is_wrong_is_named_at_once() -> None:
     expected = [
         "the file: unknown field `surprise`", "rule big: unknown field `ownr`; did you mean `owner`",
         "rule big: Invalid enum value 'approve' in `action`: it is one of review, decline, observe",
-        "rule big: missing required field `owner`", "list good, entry 4: Expected `str` of length >= 1",
+        "rule big: missing required field `owner`", "rule big at character 1: `hour = 24`", "rule big at character 14: `currency = 'eur'`", "list good, entry 4: Expected `str` of length >= 1",
         "list good, entry 5: unknown field `until`", "thresholds.by number 2: unknown field `reviw`",
         "thresholds.by number 2: missing required field `review`", "`review_cost_minor`", "`lost_customer_minor`", "`loss_share`",
         "rule other at character 1: `huor`", "rule third at character 1: `channel = 'POS'`", "rule third at character 21: `hour = 24`",
