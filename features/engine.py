@@ -58,7 +58,7 @@ def fill_features(
 
     Args:
         out: float32 (n, WIDTH), NaN-filled.
-        seen: uint8 (n,), zeros; set for each card's payment as by ``features.kernels.payer.payer_features``: NEW, DUPLICATE (the
+        seen: uint8 (n,), zeros, or what a caller knows of identities (``features.kernels.payer.payer_features``); set for each card's payment as by ``features.kernels.payer.payer_features``: NEW, DUPLICATE (the
             row has no meaning) or POSSIBLE (the row is valid if the payment is not a repetition; it was not applied).
     """
     mode = APPLY if apply else READ
@@ -70,11 +70,16 @@ def fill_features(
 
 
 def computed(
-    payments: Payments, places: Places, profiles: Profiles, *, apply: bool
+    payments: Payments,
+    places: Places,
+    profiles: Profiles,
+    *,
+    apply: bool,
+    known: npt.NDArray[np.uint8] | None = None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """``fill_features`` into new arrays: features (n, WIDTH) and ``seen`` (n,)."""
+    """``fill_features`` into new arrays: features (n, WIDTH) and ``seen`` (n,). ``known``: what ``seen`` is on entry."""
     out = np.full((len(places.cards), WIDTH), np.nan, dtype=np.float32)
-    seen = np.zeros(len(places.cards), dtype=np.uint8)
+    seen = np.zeros(len(places.cards), dtype=np.uint8) if known is None else known.copy()
     fill_features(payments, places, profiles, out, seen, apply=apply)
     return out, seen
 
@@ -97,7 +102,7 @@ def known_before(
 
 
 def computed_beside(
-    payments: Payments, places: Places, profiles: Profiles
+    payments: Payments, places: Places, profiles: Profiles, known: npt.NDArray[np.uint8] | None = None
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
     """``computed`` with ``apply``, for arenas much larger than the CPU's cache: it works on copies and copies the cards back.
 
@@ -109,7 +114,7 @@ def computed_beside(
     _, shared_entities, near_shared_entities = _copied(profiles.shared_entities, places.shared_entities)
     near = Profiles(near_cards, near_customers, near_shared_entities, profiles.frauds)
     local = Places(own, customers, shared_entities, places.frauds)
-    out = computed(payments, local, near, apply=True)
+    out = computed(payments, local, near, apply=True, known=known)
     words_of(profiles.cards)[cards] = words_of(near.cards)[: len(cards)]
     return out
 

@@ -28,6 +28,8 @@ FORGET_MS = 31 * DAY_MS
 U32 = 1 << 32
 #: what a payment is to its card's profile: not in it; in it for certain; with the time and amount of an old payment whose id is not kept
 NEW, DUPLICATE, POSSIBLE = 0, 1, 2
+#: said by a caller who knows all identities: it came for the first time. What the profile would take for it is another payment
+FIRST_TIME = 3
 #: the span of a value that no payment of the last week has
 _NO_SPAN = 3
 #: whether a payment may already be in the profile, and whether it is added (see ``payer_features``)
@@ -98,7 +100,8 @@ def payer_features(payments: Any, slots: Any, arena: Any, mode: int, first: int,
         first: CARD_COLUMNS or CUSTOMER_COLUMNS: the payer's first column.
         out: float32 (n, WIDTH), NaN-filled.
         seen: uint8 (n,); set to DUPLICATE if the payment was applied before (its row is left as it is), and to POSSIBLE if it may
-            have been. Rows that are DUPLICATE on entry are skipped.
+            have been. Rows that are DUPLICATE on entry are skipped; those that are FIRST_TIME do not become DUPLICATE;
+            those that are POSSIBLE were applied before and stay so.
     """
     values = np.empty((3, RECENT + 1), dtype=np.uint16)
     spans = np.empty(RECENT + 1, dtype=np.uint8)
@@ -112,7 +115,13 @@ def payer_features(payments: Any, slots: Any, arena: Any, mode: int, first: int,
         tx, p = payments[i], arena[slot]
         held = NEW
         if mode in (READ, APPLY):
-            held = DUPLICATE if tx.offset >= 0 and tx.offset <= p.offset else _held(tx, p)
+            if seen[i] == POSSIBLE:
+                held = POSSIBLE
+            elif seen[i] == FIRST_TIME:
+                # short hashes of two ids may be equal, and a log that was lost gives its offsets again
+                held = NEW if _held(tx, p) == NEW else POSSIBLE
+            else:
+                held = DUPLICATE if tx.offset >= 0 and tx.offset <= p.offset else _held(tx, p)
             seen[i] = held
             if held == DUPLICATE:
                 continue

@@ -56,6 +56,15 @@ class SlotTable:
         return has
 
 
+def keyed_hashes(
+    text: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64], key: tuple[int, int]
+) -> npt.NDArray[np.uint64]:
+    """Half of the keyed hash of each of n ids, uint64 (n,)."""
+    out = np.empty(len(ends) - 1, dtype=np.uint64)
+    _hash_each(text, ends, np.array(key, dtype=np.uint64), out)
+    return out
+
+
 def _empty(size: int) -> tuple[Hashes, Slots]:
     return np.zeros((size, 2), dtype=np.uint64), np.full(size, _FREE, dtype=np.int64)
 
@@ -104,6 +113,12 @@ def _hash(text: Any, start: int, end: int, key: Any) -> Any:
     for _ in range(3):
         a, b, c, d = _round(a, b, c, d)
     return first, a ^ b ^ c ^ d
+
+
+@njit(cache=True, nogil=True)
+def _hash_each(text: Any, ends: Any, key: Any, out: Any) -> None:
+    for i in range(out.shape[0]):
+        out[i] = _hash(text, ends[i], ends[i + 1], key)[0]
 
 
 @njit(cache=True, nogil=True)

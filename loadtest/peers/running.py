@@ -40,7 +40,7 @@ class RunningPeer:
             rate=rate, seconds=seconds, seed=1, cards=CARDS, labels_after_s=labels_after_s, wait_s=wait_s
         )
         try:
-            return simulate(self.bootstrap, run, look=self._look)
+            return simulate(self.bootstrap, None, run, look=self._look)
         except (SendError, MeasurementError, LedgerUnreachable) as error:
             raise PeerError(f"{rate:,}/s: {error}") from error
 

@@ -20,7 +20,12 @@ IN_FLIGHT = 20_000
 
 
 def send_backlog(
-    bootstrap: str, table: pa.Table, progress: Callable[[int], None], *, wait_s: float = 60.0
+    bootstrap: str,
+    redis_address: str,
+    table: pa.Table,
+    progress: Callable[[int], None],
+    *,
+    wait_s: float = 60.0,
 ) -> Result:
     """Send a history table without deadlines, and the labels known by its newest event; wait for the decisions.
 
@@ -32,10 +37,8 @@ def send_backlog(
     newest = pc.max(table["event_time"])
     known = table.filter(pc.fill_null(pc.less_equal(table["label_time"], newest), False))
     sender = Sender(bootstrap, "tollgate-backlog")
-    with Measurement(bootstrap, run=run) as measurement:
-        hold = Backpressure(
-            lambda: measurement.progress.decided + measurement.progress.dead_lettered, IN_FLIGHT
-        )
+    with Measurement(bootstrap, redis_address, run=run) as measurement:
+        hold = Backpressure(lambda: measurement.accounted, IN_FLIGHT)
         try:
             for begin in range(0, table.num_rows, SLICE):
                 part = table.slice(begin, SLICE).combine_chunks()

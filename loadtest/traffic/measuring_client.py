@@ -32,6 +32,7 @@ class Measurement:
     def __init__(
         self,
         bootstrap: str,
+        redis_address: str | None,
         *,
         id_prefix: str | None = None,
         run: str | None = None,
@@ -41,10 +42,11 @@ class Measurement:
         """``tell_declined``: collect for ``take_declined`` whether each transaction with the prefix was declined."""
         to = None if verdicts is None else str(verdicts)
         ends = end_of(bootstrap, WATCHED)
-        self._begin = Begin(str(bootstrap), ends, id_prefix, run, to, part_of(bootstrap), tell_declined)
+        part = part_of(bootstrap)
+        self._begin = Begin(str(bootstrap), redis_address, ends, id_prefix, run, to, part, tell_declined)
         self._declined: deque[dict[str, bool]] = deque()
         self._result: Result | None = None
-        self._progress = Progress(0, 0, 0)
+        self._progress = Progress(0, 0, 0, 0)
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
 
@@ -85,6 +87,11 @@ class Measurement:
         while self._declined:
             out |= self._declined.popleft()
         return out
+
+    @property
+    def accounted(self) -> int:
+        """Records that nobody waits for any more, of the newest progress: decided, refused, or sent before."""
+        return self._progress.decided + self._progress.dead_lettered + self._progress.repeats
 
     def finish(self, produced: int, wait_s: float) -> Result:
         """Wait until every produced transaction is accounted for, or no record has arrived for ``wait_s``.

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from confluent_kafka import TopicPartition
 
+from loadtest.traffic.repeats import Repeats
 from loadtest.traffic.verdicts import Verdicts
 from streams.audit import Accounts, Balance, Span
 from streams.log import topics
@@ -29,6 +30,8 @@ WATCHED = (topics.TRANSACTIONS.name, topics.DECISIONS.name, topics.DEAD_LETTERS.
 HEADER_RUN = "tollgate-run"
 #: how long to wait after the last decision, to see duplicates
 GRACE_S = 0.5
+#: without news for so long, what is undecided may have been decided before
+QUIET_S = 1.0
 PROGRESS_S = 0.1
 
 
@@ -39,6 +42,7 @@ class Begin(msgspec.Struct):
     """
 
     bootstrap: str
+    redis: str | None
     start: Span
     id_prefix: str | None = None
     run: str | None = None
@@ -57,7 +61,7 @@ class Produced(msgspec.Struct):
 
 
 class Progress(msgspec.Struct, tag="progress"):
-    """Records so far: the run's on `transactions`, and all decisions and dead letters, also of other traffic.
+    """Records so far: the run's on `transactions`, all decisions and dead letters, also of other traffic, and the run's repeats.
 
     ``declined``: transactions decided since the last progress, and whether each was declined.
     """
@@ -65,11 +69,12 @@ class Progress(msgspec.Struct, tag="progress"):
     transactions: int
     decided: int
     dead_lettered: int
+    repeats: int
     declined: dict[str, bool] = {}
 
 
 class Result(msgspec.Struct, tag="result"):
-    """Last output line. Latencies in milliseconds, None if nothing was decided."""
+    """Last output line. ``repeats``: sent before, in this run or an earlier one. Latencies in milliseconds, None if nothing was decided."""
 
     seen: int
     scored: int
@@ -78,6 +83,7 @@ class Result(msgspec.Struct, tag="result"):
     dead_lettered: int
     missing: int
     duplicated: int
+    repeats: int
     latency_ms: dict[str, float | None]
 
 
@@ -91,18 +97,21 @@ def main() -> None:
     produced: list[Produced] = []
     closed = threading.Event()
     threading.Thread(target=_listen, args=(lines, produced, closed), daemon=True).start()
-    consumer = log_reader(KafkaAddress(begin.bootstrap, begin.kafka))
+    address = KafkaAddress(begin.bootstrap, begin.kafka)
+    consumer = log_reader(address)
     try:
         consumer.assign([TopicPartition(t, p, o) for t, ends in begin.start.items() for p, o in ends.items()])
-        accounts = Accounts(_mine(begin))
+        mine = _mine(begin)
+        accounts = Accounts(mine)
+        repeats = Repeats(address, begin.redis, begin.start, accounts, mine)
         verdicts = Verdicts() if begin.verdicts else None
-        balance = _watch(consumer, accounts, verdicts, produced, closed, Declined(begin))
+        balance = _watch(consumer, accounts, repeats, verdicts, produced, closed, Declined(begin))
     finally:
         consumer.close()
     if balance is not None:
         if verdicts is not None:
             verdicts.save(Path(str(begin.verdicts)))
-        _write(_result(balance, produced[0].produced))
+        _write(_result(balance, produced[0].produced, repeats.look()))
 
 
 def _mine(begin: Begin) -> Any:
@@ -167,14 +176,15 @@ class Declined:
 def _watch(
     consumer: Any,
     accounts: Accounts,
+    repeats: Repeats,
     verdicts: Verdicts | None,
     produced: list[Produced],
     closed: threading.Event,
     declined: Declined,
 ) -> Balance | None:
     """Read until all produced transactions are accounted for, or no record has arrived for ``wait_s``."""
-    reported = checked = last_news = time.monotonic()
-    was_produced, entered, complete_at = False, -1, None
+    reported = checked = looked = last_news = time.monotonic()
+    was_produced, entered, complete_at, repeated = False, -1, None, 0
     while not closed.is_set():
         records = [r for r in consumer.consume(10_000, timeout=PROGRESS_S) if r.error() is None]
         accounts.add(records)
@@ -188,26 +198,38 @@ def _watch(
         if now - reported >= PROGRESS_S:
             reported = now
             _write(
-                Progress(accounts.transactions, accounts.decisions, accounts.dead_letters, declined.take())
+                Progress(
+                    accounts.transactions,
+                    accounts.decisions,
+                    accounts.dead_letters,
+                    repeated,
+                    declined.take(),
+                )
             )
+        if min(now - last_news, now - looked) > QUIET_S and accounts.transactions:
+            # nobody decides what was decided before: neither sender nor result waits for it
+            looked, repeated = now, accounts.balance().repeated + repeats.look()
         if not produced or now - checked < 0.3:
             continue
         if (
-            accounts.decisions + accounts.dead_letters >= produced[0].produced
+            accounts.decisions + accounts.dead_letters + repeated >= produced[0].produced
             or now - last_news > produced[0].wait_s
         ):
             checked = now
             balance = accounts.balance()
             if now - last_news > produced[0].wait_s:
                 return balance
-            done = balance.in_flight == 0 and balance.ingested >= produced[0].produced
+            before = repeats.count() if balance.in_flight else 0
+            done = balance.in_flight == before and balance.ingested + balance.repeated >= produced[0].produced
             complete_at = (complete_at or now) if done else None
             if complete_at is not None and now - complete_at >= GRACE_S:
                 return balance
     return None
 
 
-def _result(balance: Balance, produced: int) -> Result:
+def _result(balance: Balance, produced: int, before: int) -> Result:
+    """``before``: transactions in flight that were decided before the run."""
+    repeats = balance.repeated + before
     latency = balance.latency_ms
     points = np.percentile(latency, [50, 99, 99.9, 100]) if len(latency) else [None] * 4
     names = ("p50", "p99", "p999", "max")
@@ -217,8 +239,12 @@ def _result(balance: Balance, produced: int) -> Result:
         degraded=balance.degraded,
         not_scored=balance.not_scored,
         dead_lettered=balance.dead_lettered,
-        missing=max(produced, balance.ingested) - balance.decided - balance.dead_lettered,
+        missing=max(produced, balance.ingested + balance.repeated)
+        - balance.decided
+        - balance.dead_lettered
+        - repeats,
         duplicated=balance.duplicated,
+        repeats=repeats,
         latency_ms={n: None if p is None else round(float(p), 3) for n, p in zip(names, points, strict=True)},
     )
 

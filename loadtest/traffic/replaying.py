@@ -34,6 +34,7 @@ class Progress:
 
 def replay(
     bootstrap: str,
+    redis_address: str,
     file: ReplayFile,
     *,
     speed: float | None,
@@ -59,13 +60,13 @@ def replay(
     sender, progress = Sender(bootstrap, "tollgate-replay"), Progress(file.rows)
     with (
         TemporaryDirectory() as folder,
-        Measurement(bootstrap, run=run, verdicts=Path(folder) / "verdicts.npy") as measurement,
+        Measurement(bootstrap, redis_address, run=run, verdicts=Path(folder) / "verdicts.npy") as measurement,
     ):
         before = look()
 
         def accounted() -> int:
             # counts from the start of this run; decisions of other traffic only make the limit less strict
-            progress.accounted = measurement.progress.decided + measurement.progress.dead_lettered
+            progress.accounted = measurement.accounted
             return progress.accounted
 
         hold = Backpressure(accounted, IN_FLIGHT)

@@ -196,6 +196,7 @@ class Sent:
 
 def simulate(
     bootstrap: str,
+    redis_address: str | None,
     run: Run,
     *,
     look: Look = list,
@@ -218,7 +219,9 @@ def simulate(
     source = ahead(blocks(run, world, start_ms, prefix), depth, stop)
     sender, sent = Sender(bootstrap, "tollgate-simulate"), Sent(clock_ms=start_ms)
     block = next(source)  # waits until many blocks are ready, before the clock starts
-    with Measurement(bootstrap, id_prefix=prefix, tell_declined=run.sends_labels) as measurement:
+    with Measurement(
+        bootstrap, redis_address, id_prefix=prefix, tell_declined=run.sends_labels
+    ) as measurement:
         before = look()
         try:
             _send_paced(run, sender, sent, block, source, measurement, stop, watch, on_block, end_ms)

@@ -8,13 +8,14 @@ from loadtest.traffic.measuring_process import Result
 
 
 def summary(produced: int, result: Result, cpu: dict[str, Any]) -> dict[str, Any]:
-    """The value that ``tollgate simulate --json`` and ``replay --json`` print; its fields are fixed by the design."""
+    """The value that ``tollgate simulate --json`` and ``replay --json`` print. ``repeats``: sent before, and not decided again."""
     return {
         "produced": produced,
         "decided": {"scored": result.scored, "degraded": result.degraded, "not_scored": result.not_scored},
         "dead_lettered": result.dead_lettered,
         "missing": result.missing,
         "duplicated": result.duplicated,
+        "repeats": result.repeats,
         "latency_ms": result.latency_ms,
         "cpu_us_per_transaction": cpu,
     }
@@ -36,6 +37,7 @@ def lines(report: dict[str, Any], seconds: float) -> list[str]:
         f"dead-lettered  {report['dead_lettered']:>12,}",
         f"missing        {report['missing']:>12,}",
         f"duplicated     {report['duplicated']:>12,}",
+        f"repeats        {report['repeats']:>12,}",
     ]
     if latency["p50"] is not None:
         out.append("latency in ms  " + ", ".join(f"{name} {value:,.1f}" for name, value in latency.items()))

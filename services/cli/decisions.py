@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import time
 from datetime import UTC, datetime
@@ -17,13 +18,15 @@ from models.decision import Decision
 from services.cli.options import FullHelpGroup, Number, WholeNumber, home_option, json_option
 from streams.audit import Accounts, Balance, Span, read_span, whole_log
 from streams.audit.dead_letter_replay import Refused, ReplayRefused, list_refused, mend, send_again
+from streams.audit.repair import Repaired, repair
 from streams.contracts.decision import decode_decision
 from streams.contracts.invalid_event import InvalidEvent
 from streams.log import topics
+from streams.runtime.edge_keys import EdgeKeys
 from streams.runtime.kafka.clients import is_record
 from streams.runtime.kafka.log_reader import log_reader
 from streams.runtime.passed_over import pass_over
-from streams.runtime.settings import load_settings
+from streams.runtime.settings import Settings, load_settings
 
 #: fields whose value is a number, not text
 _NUMBERS = ("amount_minor", "latitude", "longitude")
@@ -40,13 +43,35 @@ _NUMBERS = ("amount_minor", "latitude", "longitude")
     metavar="S",
     help="Repeat until it balances, for at most S seconds.",
 )
-def reconcile(home: Path, as_json: bool, wait_s: float) -> int:
-    """Check that every transaction on Kafka has exactly one outcome: a decision or a dead letter. Exit code 1: not (yet)."""
+@click.option(
+    "--repair",
+    "repairing",
+    is_flag=True,
+    help="Give what has none an outcome, and strike decisions too many.",
+)
+@click.option("--why", help="With --repair: the reason; it stands on the topic `books`.")
+@click.option("--by", default=getpass.getuser, help="With --repair: who does it (default: you).")
+def reconcile(home: Path, as_json: bool, wait_s: float, repairing: bool, why: str | None, by: str) -> int:
+    """Check that every transaction on Kafka has exactly one outcome: a decision or a dead letter. Exit code 1: not (yet).
+
+    With --repair, transactions over a minute old without one get a dead letter, from which they can be sent again; a second decision of
+    a transaction, or one of none, is struck from the books.
+    """
+    if repairing and not why:
+        raise click.UsageError("--repair needs --why TEXT: what happened")
     settings = load_settings(home)
     until = time.monotonic() + wait_s
     books = _Books(settings.kafka)
     while not (balance := books.balance()).balanced and time.monotonic() < until:
         time.sleep(min(1.0, max(0.0, until - time.monotonic())))
+    if repairing and why and not balance.balanced:
+        done = books.repair(settings, by, why)
+        click.echo(
+            f"{done.closed:,} got a dead letter, {done.settled:,} were decided before the log begins, {done.struck:,} decisions struck, "
+            f"{done.too_young:,} are too young",
+            err=True,
+        )
+        balance = books.balance()
     if as_json:
         click.echo(json.dumps(_balance_json(balance)))
     else:
@@ -67,6 +92,8 @@ def _balance_json(balance: Balance) -> dict[str, Any]:
         "in_flight": balance.in_flight,
         "duplicated": balance.duplicated,
         "unknown": balance.unknown,
+        "repeated": balance.repeated,
+        "struck": balance.struck,
         "balanced": balance.balanced,
     }
 
@@ -78,10 +105,12 @@ class _Books:
         self._bootstrap = bootstrap
         self._accounts = Accounts()
         self._read: Span = {}
+        self._first: Span = {}
 
     def balance(self) -> Balance:
         # outcomes are read up to an earlier moment than transactions: no outcome is seen without its transaction
-        for names in ((topics.DECISIONS.name, topics.DEAD_LETTERS.name), (topics.TRANSACTIONS.name,)):
+        outcomes = (topics.DECISIONS.name, topics.DEAD_LETTERS.name, topics.BOOKS.name)
+        for names in (outcomes, (topics.TRANSACTIONS.name,)):
             start, end = whole_log(self._bootstrap, names)
             self._read_on(start, end)
         return self._accounts.balance()
@@ -92,7 +121,12 @@ class _Books:
             for topic, ends in start.items()
         }
         read_span(self._bootstrap, begin, end, self._accounts.add)
+        self._first = {**start, **self._first}
         self._read.update(end)
+
+    def repair(self, settings: Settings, by: str, why: str) -> Repaired:
+        """Repair what the last ``balance`` found. Raises: see ``streams.audit.repair``."""
+        return repair(settings, self._accounts, (self._first, self._read), by, why)
 
 
 @click.group(cls=FullHelpGroup)
@@ -244,7 +278,8 @@ def replay_letters(
         raise click.UsageError("name records with --id, or a reason with --all-reason")
     if edit is not None and len(ids) != 1:
         raise click.UsageError("--edit replaces one record: name it with --id")
-    bootstrap = load_settings(home).kafka
+    settings = load_settings(home)
+    bootstrap = settings.kafka
     fields = dict(_change(text) for text in changes)
     known = list_refused(bootstrap, all_reason)
     chosen = [r for r in known if r.id in ids] if ids else [r for r in known if r.replayed_at is None]
@@ -259,7 +294,7 @@ def replay_letters(
     whole = edit.read_bytes() if edit else None
     mended = [(refused, mend(refused, fields, whole)) for refused in chosen]
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    sent = 0 if dry_run else send_again(bootstrap, mended, now)
+    sent = 0 if dry_run else send_again(bootstrap, mended, now, EdgeKeys(settings.edge_keys_path))
     if as_json:
         click.echo(json.dumps({"chosen": len(mended), "sent": sent}))
     else:

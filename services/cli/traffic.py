@@ -145,7 +145,9 @@ def simulate(
             f"sent {sent.produced:,} of {run.total:,}, decided {measurement.progress.decided:,}, labels {sent.labels:,}"
         )
 
-    report = run_simulation(settings.kafka, run, look=_looker(settings), stop=stop.is_set, watch=watch)
+    report = run_simulation(
+        settings.kafka, settings.redis_address, run, look=_looker(settings), stop=stop.is_set, watch=watch
+    )
     line.end()
     return _print(report, as_json, time.monotonic() - began, p99_below)
 
@@ -198,7 +200,7 @@ def replay(
         )
 
     report = replay_file(
-        settings.kafka, opened, speed=pace, all_labels=all_labels, wait_s=wait_s,
+        settings.kafka, settings.redis_address, opened, speed=pace, all_labels=all_labels, wait_s=wait_s,
         look=_looker(settings), stop=stop.is_set, watch=watch,
     )  # fmt: skip
     line.end()

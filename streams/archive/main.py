@@ -1,7 +1,7 @@
 """The archive process: writes `features`, `decisions` and `outcomes` to Parquet, for Feast's offline store and the trainer.
 
 It also recomputes and compares served features: of some cards (``streams.audit.parity.card_watch``), and at intervals of all entities
-of some records (``streams.audit.parity.window``).
+of some records (``streams.audit.parity.window``); and samples the books (``streams.audit.reconciler``).
 
 Its position is in the manifest beside the files. The group's committed offsets may be ahead of the files; they only serve to show
 lag.
@@ -10,6 +10,7 @@ lag.
 from __future__ import annotations
 
 import logging
+import threading
 from time import monotonic
 from typing import Any
 
@@ -17,8 +18,10 @@ from features.store.redis_client import RespClient
 from streams.archive.writer import Archive, ensure_schema_files
 from streams.audit.parity.card_watch import ParityWatch
 from streams.audit.parity.snapshot import look, store_window
+from streams.audit.reconciler import Reconciler
 from streams.contracts.invalid_event import InvalidEvent
 from streams.log.other_catalogues import Layouts, stored_in
+from streams.log.source_ends import SourceEnds
 from streams.log.topics import DECISIONS, FEATURES, OUTCOMES
 from streams.runtime.chunk.app import run_chunk_app
 from streams.runtime.chunk.chunk import Chunk
@@ -45,7 +48,7 @@ def main() -> None:
     # with retry: otherwise a record whose layout cannot be read while Redis is down would go to dead letters
     client = RespClient(process.settings.redis_address)
     layouts = Layouts(stored_in(client, with_retry=True), must_know=True)
-    archive = Archive(root, refuse, layouts=layouts)
+    archive = Archive(root, refuse, layouts=layouts, source_end=SourceEnds(process.settings.kafka))
     watch = ParityWatch(layouts)
     window = store_window(process.settings, layouts)
 
@@ -58,6 +61,8 @@ def main() -> None:
         archive.flush_due(monotonic())
         look(window, monotonic())
 
+    reconciler = Reconciler(process.settings.kafka, process.settings.redis_address)
+    threading.Thread(target=reconciler.run, name="reconciler", daemon=True).start()
     run_chunk_app(
         process,
         GROUP,

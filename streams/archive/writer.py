@@ -21,15 +21,17 @@ import pyarrow.parquet as pq
 from streams.archive.manifest import Manifest, Position, temporary
 from streams.archive.tables import (
     SCHEMAS,
+    Arrived,
     Refuse,
     arrived,
     decision_table,
     feature_table,
     outcome_table,
 )
-from streams.log.feature_batch import FeatureBatch
+from streams.log.feature_batch import FeatureBatch, FeatureBatchError
 from streams.log.other_catalogues import Layouts
-from streams.log.source_offsets import SourceOffsets
+from streams.log.source_ends import SourceEnd
+from streams.log.source_offsets import ImpossibleOffset, SourceOffsets, check_batch
 from streams.log.topics import DECISIONS, FEATURES
 from streams.runtime.metrics import ARCHIVED_ROWS
 
@@ -64,9 +66,16 @@ class Archive:
     """Buffers and writes records. Thread-safe, so that a rebalance can ask for positions at any time."""
 
     def __init__(
-        self, root: Path, refuse: Refuse, policy: FlushPolicy | None = None, layouts: Layouts | None = None
+        self,
+        root: Path,
+        refuse: Refuse,
+        policy: FlushPolicy | None = None,
+        layouts: Layouts | None = None,
+        source_end: SourceEnd | None = None,
     ) -> None:
-        """``layouts``: layouts of other catalogues; None: none known. Raises: ManifestError when ``root`` cannot be used."""
+        """``layouts``: layouts of other catalogues; None: none known. ``source_end``: where `transactions` ends; None: not known.
+
+        Raises: ManifestError when ``root`` cannot be used."""
         self._root = root
         self._refuse = refuse
         self._layouts = layouts or Layouts(lambda _: None)
@@ -75,6 +84,11 @@ class Archive:
         self._positions = self._manifest.positions()
         #: offsets below these are buffered or archived
         self._expected = {place: at.next_offset for place, at in self._positions.items()}
+        self._source_end = source_end
+        #: by partition of `features`, the highest source offset seen
+        self._highest = {
+            place[1]: at.last_source for place, at in self._positions.items() if place[0] == FEATURES.name
+        }
         self._buffers: dict[tuple[str, int], _Buffer] = {}
         self._buffered = 0
         self._oldest_s: float | None = None
@@ -106,7 +120,7 @@ class Archive:
                 buffer = self._buffers.setdefault(place, _Buffer(fresh[0].offset))
                 buffer.last = fresh[-1].offset
                 if place[0] == FEATURES.name:
-                    decoded = [arrived(record) for record in fresh]
+                    decoded = [self._arrived(record) for record in fresh]
                     buffer.records += decoded
                     batches += [one.batch for one in decoded if isinstance(one.batch, FeatureBatch)]
                     self._buffered += sum(one.rows for one in decoded)
@@ -120,6 +134,19 @@ class Archive:
             if self._buffered >= self._policy.rows:
                 self._flush()
         return batches
+
+    def _arrived(self, record: Any) -> Arrived:
+        """A record of `features`; one whose offset cannot be would hide all that come after it."""
+        found = arrived(record)
+        if self._source_end is None or isinstance(found.batch, FeatureBatchError):
+            return found
+        highest = self._highest.get(record.partition, -1)
+        try:
+            check_batch(found.batch, highest, self._source_end)
+        except ImpossibleOffset as error:
+            return Arrived(record, FeatureBatchError(str(error)))
+        self._highest[record.partition] = max(highest, found.batch.columns.offset[-1])
+        return found
 
     def flush_due(self, now_s: float) -> None:
         """Flush if the flush policy's ``every_s`` has passed."""

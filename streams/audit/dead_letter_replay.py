@@ -16,6 +16,8 @@ from streams.contracts.invalid_event import UNREADABLE, InvalidEvent
 from streams.contracts.label import parse_label
 from streams.contracts.transaction_parsing import parse_transaction
 from streams.log import topics
+from streams.log.replayed import HEADER_REPLAYS, seal_replayed
+from streams.log.seal import Keys
 from streams.runtime.dead_letters import DeadLetter, decode_dead_letter
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.kafka.log_reader import read_span, whole_log
@@ -120,7 +122,7 @@ def mend(refused: Refused, changes: dict[str, Any], whole: bytes | None = None) 
 
 
 def send_again(
-    bootstrap: str, mended: Iterable[tuple[Refused, bytes]], now: str, timeout_s: float = 30.0
+    bootstrap: str, mended: Iterable[tuple[Refused, bytes]], now: str, keys: Keys, timeout_s: float = 30.0
 ) -> int:
     """Send corrected records to their topics, wait for acknowledgement, then write the notes; returns the number sent.
 
@@ -132,7 +134,12 @@ def send_again(
     for refused, raw in mended:
         key = msgspec.json.decode(raw, type=dict[str, Any])["card_id"].encode()
         origin = f"{topics.DEAD_LETTERS.name}/{refused.partition}/{refused.offset}"
-        producer.produce(refused.letter.source_topic, raw, key, headers=[(HEADER_REPLAYED_FROM, origin)])
+        headers: list[tuple[str, str | bytes]] = [(HEADER_REPLAYED_FROM, origin)]
+        if refused.letter.source_topic == topics.TRANSACTIONS.name:
+            # it may have been accepted before it was refused: without this it would be a repetition
+            of = refused.letter.source_partition, refused.letter.source_offset
+            headers.append((HEADER_REPLAYS, seal_replayed(keys.newest(), raw, *of)))
+        producer.produce(refused.letter.source_topic, raw, key, headers=headers)
         sent.append((refused, raw))
     flush(producer, timeout_s)
     for refused, _ in sent:

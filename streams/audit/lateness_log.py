@@ -15,8 +15,8 @@ from models.scoring.scorer import Scorer
 from streams.audit.lateness import MAX_RECORDS, RECOMPUTED, Lateness, in_hindsight
 from streams.log.feature_batch import FeatureBatch, FeatureBatchError, FeatureRecord, decode_batch
 from streams.log.other_catalogues import Layouts, stored_in
-from streams.log.topics import FEATURES
-from streams.runtime.kafka.log_reader import read_span, whole_log
+from streams.log.topics import FEATURES, TRANSACTIONS
+from streams.runtime.kafka.log_reader import end_of, read_span, whole_log
 from streams.runtime.settings import Settings
 
 
@@ -35,13 +35,14 @@ def report_lateness(settings: Settings, say: Callable[[str], None]) -> dict[str,
         LedgerUnreachable: the broker does not answer, or stops answering. NoModel: no live bundle can be loaded.
     """
     first, end = whole_log(settings.kafka, [FEATURES.name])
+    ends = end_of(settings.kafka, [TRANSACTIONS.name])[TRANSACTIONS.name]
     lateness = Lateness()
 
     def look(batch: FeatureBatch) -> None:
         lateness.add(batch)
 
     say("reading features")
-    read_span(settings.kafka, first, end, lambda raw: _each(raw, look))
+    read_span(settings.kafka, first, end, lambda raw: _each(raw, ends, look))
     kept: list[FeatureRecord] = []
     again = Lateness()
     left_out = 0
@@ -64,7 +65,7 @@ def report_lateness(settings: Settings, say: Callable[[str], None]) -> dict[str,
         return {**out, "model_version": None}
     scorer = live_scorer(settings)
     say(f"reading the transactions of {len(lateness.cards)} cards with late payments")
-    read_span(settings.kafka, first, end, lambda raw: _each(raw, keep))
+    read_span(settings.kafka, first, end, lambda raw: _each(raw, ends, keep))
     if left_out:
         say(f"scoring only the first {MAX_RECORDS:,} of them again; {left_out:,} are left out")
     found = in_hindsight(kept, scorer, Layouts(stored_in(RespClient(settings.redis_address))))
@@ -92,11 +93,13 @@ def live_scorer(settings: Settings) -> Scorer:
         raise NoModel(f"{live[-1]} could not be loaded: {error}") from error
 
 
-def _each(records: list[Any], take: Callable[[FeatureBatch], None]) -> None:
+def _each(records: list[Any], ends: dict[int, int], take: Callable[[FeatureBatch], None]) -> None:
+    """Pass on the batches in records; ``ends``: of `transactions`, by partition."""
     for record in records:
         try:
             batch = decode_batch(record.value(), record.partition())
         except FeatureBatchError:
             # a value that is not a batch of features is skipped, as in scoring
             continue
-        take(batch)
+        if batch.columns.offset[-1] < ends.get(batch.partition, 0):
+            take(batch)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 from features.store.partition_lease import Leases
 from features.store.redis_client import RespClient
 from streams.labels.sent_outcomes import sent_outcomes
 from streams.labels.stage import TOPICS, LabelsStage
+from streams.log.log_marks import LogMarks, eras
+from streams.log.watch_logs import watch_logs
 from streams.runtime.chunk.app import run_chunk_app
 from streams.runtime.chunk.chunk import Positions
 from streams.runtime.chunk.pacing import Pacing
@@ -24,18 +28,24 @@ def run(process: Process) -> None:
     settings = process.settings
     client = RespClient(settings.redis_address)
     leases = Leases(client, GROUP)
+    marks = LogMarks(settings.kafka, client, GROUP)
     stage = LabelsStage(
         settings.partitions, client, new_producer(settings.kafka, process.name, **AT_FLUSH), leases,
-        EdgeKeys(settings.edge_keys_path), settings.known_tenants,
+        EdgeKeys(settings.edge_keys_path), settings.known_tenants, marks,
     )  # fmt: skip
 
     def start(assigned: list[tuple[str, int]]) -> Positions:
-        positions = leases.lease(assigned)
+        before = leases.lease(assigned)
+        lost = marks.begin(before)
+        if lost:
+            starts = {place: found.start for place, found in lost.items()}
+            leases.write(list(lost), {}, marks.writes_of(lost, before), starts)
         # after the lease nobody else writes: all outcomes of the previous worker are on the log by now
         owned = {partition for _, partition in assigned}
-        stage.remember(sent_outcomes(settings.kafka, owned), owned)
-        return positions
+        stage.remember(sent_outcomes(settings.kafka, owned), owned, eras(client, assigned))
+        return leases.positions(assigned)
 
+    threading.Thread(target=watch_logs, args=(marks,), name="log-marks", daemon=True).start()
     run_chunk_app(
         process, GROUP, TOPICS, stage.handle, start,
         tick=leases.verify, fetch_min_bytes=FETCH_BYTES, pacing=PACING,

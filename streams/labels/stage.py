@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -40,6 +40,7 @@ from streams.log.decision_index import (
     lookups,
 )
 from streams.log.forwarding import forward
+from streams.log.log_marks import LogMarks, source_name
 from streams.log.outcome_source import OutcomeSource, source_header
 from streams.log.records import (
     HEADER_ENTITIES,
@@ -107,6 +108,7 @@ class LabelsStage:
         leases: Leases,
         keys: Keys,
         tenants: Tenants,
+        marks: LogMarks,
         early: EarlyLabels | None = None,
     ) -> None:
         """``keys`` seal what is forwarded; ``tenants``: whose labels are taken."""
@@ -116,13 +118,20 @@ class LabelsStage:
         self._leases = leases
         self._keys = keys
         self._tenants = tenants
+        self._marks = marks
+        #: how often the log of a partition began again
+        self._eras: Mapping[tuple[str, int], int] = {}
         self._sent: set[int] = set()
         self._early = EarlyLabels() if early is None else early
         self._index = IndexWriter()
 
-    def remember(self, sent: set[int], partitions: Iterable[int]) -> None:
-        """After an assignment of ``partitions``: set the outcomes (``sent.key_of``) that are on the log and not sent again."""
+    def remember(
+        self, sent: set[int], partitions: Iterable[int], eras: Mapping[tuple[str, int], int] | None = None
+    ) -> None:
+        """After an assignment of ``partitions``: set the outcomes (``sent.key_of``) that are on the log and not sent again, and the
+        eras of partitions whose log began again."""
         self._sent = sent
+        self._eras = eras or {}
         # expiries are set again, in case the store has lost them
         self._index = IndexWriter()
         self._early.load(self._client, partitions, time.time())
@@ -234,7 +243,8 @@ class LabelsStage:
         self._refuse(refused)
         writes: list[Command] = []
         for partition, some in rows.items():
-            writes += self._index.writes(partition, some, time.time())
+            era = self._eras.get((chunk.topic, partition), 0)
+            writes += self._index.writes(partition, some, time.time(), era)
             if met := [one for row in some for one in early.pop((partition, row.identity), ())]:
                 writes += self._early.met(partition, met)
         self._finish(chunk, join.joined, writes)
@@ -289,7 +299,8 @@ class LabelsStage:
             LABELS.labels(paired.outcome.source, "joined").inc()
             OUTCOMES_METRIC.labels(paired.outcome.label, paired.outcome.decision.decision).inc()
         for (origin, target), items in joined.items.items():
-            for value in encode_in_parts(EntityItems(chunk.topic, origin, items)):
+            name = source_name(chunk.topic, self._eras.get((chunk.topic, origin), 0))
+            for value in encode_in_parts(EntityItems(name, origin, items)):
                 self._producer.produce(
                     ENTITIES.name, key=f"{chunk.topic}:{origin}", partition=target, value=value
                 )
@@ -299,6 +310,7 @@ class LabelsStage:
         flush(self._producer, ACKNOWLEDGE_WITHIN_S)
         partitions = [(tp.topic, tp.partition) for tp in chunk.positions]
         positions = {(tp.topic, tp.partition): offset for tp, offset in chunk.positions.items()}
+        writes = [*writes, *self._marks.writes(chunk.topic, chunk.records)]
         self._leases.commit_once_there_is_room(partitions, writes, positions)
 
 

@@ -86,14 +86,17 @@ class IndexWriter:
         # by window
         self._buckets: dict[int, dict[int, bytes]] = {}
 
-    def writes(self, partition: int, rows: Sequence[Row], now_s: float) -> list[Command]:
-        """Commands that index decisions of one partition, given in offset order; ``now_s`` is seconds since 1970."""
+    def writes(self, partition: int, rows: Sequence[Row], now_s: float, era: int = 0) -> list[Command]:
+        """Commands that index decisions of one partition, given in offset order; ``now_s`` is seconds since 1970; ``era``: how often
+        the partition's log began again, so that a page's name still means one page."""
         windows = sorted({_window(now_s), _window(now_s + CLOCKS_APART_S)})
         self._buckets = {window: self._buckets.get(window, {}) for window in windows}
         out: list[Command] = []
         for start in range(0, len(rows), PAGE_ROWS):
             some = rows[start : start + PAGE_ROWS]
             name = f"{partition}:{some[0].offset}-{some[-1].offset}"
+            if era:
+                name = f"{era}.{name}"
             page = encode_page([row.indexed for row in some])
             ids = [row.identity for row in some]
             out.append(("SET", page_key(name), page, "EX", KEEP_PAGE_S))

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 ID_BYTES, MAC_BYTES, KEY_BYTES = 4, 32, 32
 _HEAD = ID_BYTES + MAC_BYTES
 #: what a seal is for; at most 16 bytes
-DECIDED, FORWARDED = b"tg-edge-decided", b"tg-forwarded"
+DECIDED, FORWARDED, REPLAYED = b"tg-edge-decided", b"tg-forwarded", b"tg-replayed"
 
 
 class Forged(Exception):

@@ -59,10 +59,13 @@ DEAD_LETTERS = Topic("dead-letters", 90 * DAY_MS, partitions=1)
 #: one note per dead letter that was replayed; the key is "partition/offset" on `dead-letters`
 DEAD_LETTERS_REPLAYED = Topic("dead-letters-replayed", 90 * DAY_MS, partitions=1, compacted=True)
 
+#: what was struck from the books by a person (`tollgate reconcile --repair`), with the reason
+BOOKS = Topic("books", -1, partitions=1)
+
 ALL = (
     TRANSACTIONS, LABELS, FEATURES, ENTITIES, DECISIONS, OUTCOMES,
     DRIFT, RETRAINING, ROLLOUTS, AUDIT, ROLLOUT_REQUESTS, WARM_UP, DEAD_LETTERS,
-    DEAD_LETTERS_REPLAYED,
+    DEAD_LETTERS_REPLAYED, BOOKS,
 )  # fmt: skip
 
 

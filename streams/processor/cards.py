@@ -22,7 +22,7 @@ from confluent_kafka import Producer
 from features.catalogue import WIDTH
 from features.engine import Places, computed_beside, entities_as_of, frauds_as_of
 from features.kernels.columns import Payments
-from features.kernels.payer import NEW, transaction_features
+from features.kernels.payer import DUPLICATE, FIRST_TIME, NEW, POSSIBLE, transaction_features
 from features.kernels.shared_entity import SHARED_ENTITIES
 from features.store.partition_lease import REBUILDING_KEY, Leases
 from features.store.partitions import entity_partitions
@@ -31,6 +31,7 @@ from features.store.redis_client import ASK_ROOM, Command, RespClient, has_room
 from features.store.views import CARD_STATE
 from streams.log.feature_batch import FeatureBatch, encode_batch
 from streams.log.forwarding import forward
+from streams.log.log_marks import LogMarks, source_name
 from streams.log.missing_inputs import present
 from streams.log.records import (
     MAX_ITEMS_BYTES,
@@ -45,16 +46,18 @@ from streams.log.topics import TRANSACTIONS as TRANSACTIONS_TOPIC
 from streams.processor.chunk_ids import WhoPaid, payments_in, who_paid
 from streams.processor.commit import ACKNOWLEDGE_WITHIN_S, ChunkCommit, Committer
 from streams.processor.feature_rows import LATE_BOUND_MS, Made, Read, feature_batches
+from streams.processor.identity_table import ANEW, FIRST, REPEATED, Verdicts
 from streams.processor.intake import Accepted, Intake, sort_out
+from streams.processor.known_transactions import Judged, KnownTransactions
 from streams.processor.payment_updates import pack_paid, split_paid
 from streams.processor.record_headers import NotBelieved
-from streams.processor.suspected_duplicates import SuspectedDuplicates
 from streams.runtime.blame import SessionEnded
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.dead_letters import dead_letter, send_dead_letter
 from streams.runtime.kafka.clients import flush
 from streams.runtime.log_throttle import THROTTLED
 from streams.runtime.metrics import (
+    DECIDED_SUSPECTED_DUPLICATES,
     DUPLICATES,
     FEATURE_STALENESS,
     FORGERIES,
@@ -86,6 +89,8 @@ class CardStage:
         cache: ProfileCache,
         committer: Committer,
         keys: Keys,
+        marks: LogMarks,
+        known: KnownTransactions | None = None,
     ) -> None:
         """``client`` is for reading: what is written goes through ``committer``. ``keys``: of the seals that are believed."""
         self._settings = settings
@@ -96,7 +101,10 @@ class CardStage:
         self._committer = committer
         self._keys = keys
         self._tenants = settings.known_tenants
-        self._suspected_duplicates = SuspectedDuplicates(client)
+        self._marks = marks
+        #: of the partitions of `transactions`, how often their log began again; 0 where it never did
+        self.eras: Mapping[int, int] = {}
+        self.known = known or KnownTransactions(client, settings.partitions)
         #: the state is lost or being rebuilt, or Redis has no room for it: decisions go on without it
         self.rebuilding = False
         #: only the state is written: what the chunks mean for others is on the log already
@@ -121,20 +129,28 @@ class CardStage:
         profiles = cache.profiles()
         columns = payments_in(accepted, who)
         before_ms = profiles.cards["last_ms"][places.cards]
-        rows, seen = computed_beside(columns, places, profiles)
+        judged = self.known.judge(accepted, who, columns, silent=self.silent)
+        decided = (judged.verdicts == FIRST) | (judged.verdicts == ANEW)
+        rows, seen = computed_beside(columns, places, profiles, _on_entry(judged.verdicts))
         late_ms = _late(places.cards.tolist(), columns["event_ms"].tolist(), before_ms.tolist())
         read = Read(entities_as_of(places, profiles), frauds_as_of(places, profiles), [0] * len(accepted))
         writes = cache.write(CARD_STATE, np.unique(places.cards[seen == NEW]))
-        commit = commit_of(chunk, [writes], "processor", started)
+        commit = commit_of(
+            chunk,
+            [writes, *judged.writes, *self._marks.writes(chunk.topic, chunk.records)],
+            "processor",
+            started,
+        )
         if self.silent:
             return self._committer.end(commit)
-        repeated = self._suspected_duplicates.repeated(accepted, seen)
+        _refuse(chunk, intake, judged)
         self._committer.acknowledged()
         made = Made(accepted, rows, read, late_ms)
         paid = _paid(accepted, who, columns, seen, _homes(cache, places))
-        self._produce(intake, feature_batches(made, ~repeated), paid)
+        self._produce(intake, feature_batches(made, decided), paid)
         done = self._committer.end(commit)
-        _count(intake, repeated, late_ms)
+        _count(intake, judged.verdicts, late_ms)
+        DECIDED_SUSPECTED_DUPLICATES.inc(int(np.count_nonzero(decided & (seen == POSSIBLE))))
         if len(accepted):
             say_staleness("card", int(columns["event_ms"].max()))
         return done
@@ -155,14 +171,17 @@ class CardStage:
         accepted = intake.accepted
         who, n = who_paid(accepted.columns), len(accepted)
         columns = payments_in(accepted, who)
+        judged = self.known.judge(accepted, who, columns)
+        _refuse(chunk, intake, judged)
         rows, seen = np.full((n, WIDTH), np.nan, dtype=np.float32), np.zeros(n, dtype=np.uint8)
+        seen[(judged.verdicts != FIRST) & (judged.verdicts != ANEW)] = DUPLICATE
         transaction_features(columns, seen, rows)
         nothing = Read(np.full((n, 4), -1), np.full(n, -1), [present(tx) for tx in accepted.transactions])
-        homes, none = _named_homes(who.entities, self._settings.partitions), seen != NEW
-        batches = feature_batches(Made(accepted, rows, nothing, [0] * n), ~none)
+        homes = _named_homes(who.entities, self._settings.partitions)
+        batches = feature_batches(Made(accepted, rows, nothing, [0] * n), seen == NEW)
         self._produce(intake, batches, _paid(accepted, who, columns, seen, homes))
         flush(self._producer, ACKNOWLEDGE_WITHIN_S)
-        _count(intake, none, [0] * n)
+        _count(intake, judged.verdicts, [0] * n)
 
     def _sort_out(self, chunk: Chunk) -> Intake:
         settings = self._settings
@@ -187,8 +206,9 @@ class CardStage:
             for value in encode_batch(batch):
                 produce(FEATURES.name, partition=batch.partition, value=value)
         for (source, target), columns in paid.items():
+            name = source_name(TRANSACTIONS_TOPIC.name, self.eras.get(source, 0))
             for items in split_paid(columns, MAX_ITEMS_BYTES):
-                value = encode_items(EntityItems(TRANSACTIONS_TOPIC.name, source, [], items))
+                value = encode_items(EntityItems(name, source, [], items))
                 produce(
                     ENTITIES.name, key=f"{TRANSACTIONS_TOPIC.name}:{source}", partition=target, value=value
                 )
@@ -266,16 +286,35 @@ def say_staleness(entity: str, newest_ms: int) -> None:
     FEATURE_STALENESS.labels(entity).set(max(0.0, time.time() - newest_ms / 1000))
 
 
-def _count(intake: Intake, repeated: Any, late_ms: list[int]) -> None:
-    for tenant, count in Counter(compress(intake.accepted.columns.tenant, (~repeated).tolist())).items():
+def _refuse(chunk: Chunk, intake: Intake, judged: Judged) -> None:
+    """Add what the identities refuse to the chunk's refused records."""
+    if not judged.refused:
+        return
+    records = {(record.partition, record.offset): record for record in chunk.records}
+    partitions, offsets = intake.accepted.partitions, intake.accepted.offsets
+    intake.refused.extend(
+        (records[partitions[row], offsets[row]], error) for row, error in judged.refused.items()
+    )
+
+
+def _on_entry(verdicts: Verdicts) -> Verdicts:
+    """What the kernels are told of n transactions: only the first of an identity counts in the state."""
+    known: Verdicts = np.where(verdicts == FIRST, FIRST_TIME, DUPLICATE).astype(np.uint8)
+    known[verdicts == ANEW] = POSSIBLE
+    return known
+
+
+def _count(intake: Intake, verdicts: Verdicts, late_ms: list[int]) -> None:
+    first = (verdicts == FIRST).tolist()
+    for tenant, count in Counter(compress(intake.accepted.columns.tenant, first)).items():
         TRANSACTIONS.labels(tenant).inc(count)
-    dropped = int(np.count_nonzero(repeated))
+    dropped = int(np.count_nonzero(verdicts == REPEATED))
     if dropped:
         DUPLICATES.labels("processor").inc(dropped)
     if intake.unknown_fields:
         UNKNOWN_FIELDS.inc(intake.unknown_fields)
     _count_not_believed(intake.not_believed)
-    late = [behind for behind, repeat in zip(late_ms, repeated, strict=True) if behind and not repeat]
+    late = [behind for behind in compress(late_ms, first) if behind]
     if late:
         LATE_EVENTS.inc(len(late))
         TOO_LATE_EVENTS.inc(sum(behind > LATE_BOUND_MS for behind in late))

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from features.identity import identities_of
 from features.kernels.columns import Hashes, Payments, Stated, payments_of
-from features.store.partitions import ids_together, text_hashes
+from features.store.partitions import Names, ids_together, text_hashes
 from features.store.profile_cache import EntityIds
 from features.transaction import TransactionColumns
 from streams.processor.intake import Accepted
@@ -22,6 +22,8 @@ class WhoPaid(NamedTuple):
     #: uint32 (n,), of cards
     cards: npt.NDArray[np.uint32]
     hashes: Hashes
+    #: identities of the transactions
+    own: Names
 
 
 def who_paid(columns: TransactionColumns) -> WhoPaid:
@@ -31,7 +33,9 @@ def who_paid(columns: TransactionColumns) -> WhoPaid:
         identities_of(columns.tenant, columns.transaction_id),
     )  # fmt: skip
     hashes = Hashes(*(text_hashes(ids.names) for ids in (own, merchants, devices)))
-    return WhoPaid(EntityIds(cards, customers, merchants, devices, ips), text_hashes(cards.names), hashes)
+    return WhoPaid(
+        EntityIds(cards, customers, merchants, devices, ips), text_hashes(cards.names), hashes, own.names
+    )
 
 
 def payments_in(accepted: Accepted, who: WhoPaid) -> Payments:

@@ -25,8 +25,10 @@ from features.store.profile_cache import ProfileCache
 from features.store.redis_client import Command, Packed, RespClient
 from features.store.views import PAYMENTS_OF, View
 from streams.contracts.invalid_event import UNREADABLE, InvalidEvent
+from streams.log.log_marks import LogMarks, topic_of
 from streams.log.records import PAID_ENTITIES, EntityItems, decode_items
-from streams.log.source_offsets import SourceOffsets
+from streams.log.source_ends import SourceEnd
+from streams.log.source_offsets import ImpossibleOffset, SourceOffsets, check_offset
 from streams.log.topics import DECISIONS, LABELS, TRANSACTIONS
 from streams.processor.cards import commit_of, read_missing, say_staleness
 from streams.processor.commit import ACKNOWLEDGE_WITHIN_S, Committer
@@ -65,13 +67,17 @@ class EntityStage:
         leases: Leases,
         cache: ProfileCache,
         committer: Committer,
+        source_end: SourceEnd,
+        marks: LogMarks,
     ) -> None:
-        """``client`` is for reading; all writes go through ``committer``."""
+        """``client`` is for reading; all writes go through ``committer``. ``source_end``: of topics that updates name."""
         self._client = client
         self._producer = producer
         self._leases = leases
         self._cache = cache
         self._committer = committer
+        self._source_end = source_end
+        self._marks = marks
         self._applied: dict[int, SourceOffsets[Source]] = {}
         #: label statements of chunks that may not be written yet
         self._unwritten: dict[Told, Known] = {}
@@ -109,7 +115,7 @@ class EntityStage:
         applied = {
             partition: SourceOffsets(seen.highest if seen else None) for partition, seen in known.items()
         }
-        fresh, poison = sort_items(chunk, applied)
+        fresh, poison = sort_items(chunk, applied, self._source_end)
         self._keep(poison)
         items, said = self._news(fresh.items)
         groups = group_items(items, fresh.paid)
@@ -120,7 +126,12 @@ class EntityStage:
         slots = [cache.slots(group.view.entity, group.columns.ids) for group in groups]
         read_missing(self._client, self._leases, partitions, cache)
         writes = [self._updated(group, where) for group, where in zip(groups, slots, strict=True)]
-        commit = commit_of(chunk, [*writes, *said, *applied_writes(applied)], "entities", started)
+        commit = commit_of(
+            chunk,
+            [*writes, *said, *applied_writes(applied), *self._marks.writes(chunk.topic, chunk.records)],
+            "entities",
+            started,
+        )
         done = self._committer.end(commit)
         self._applied.update(applied)
         for group in groups:
@@ -197,7 +208,7 @@ class Fresh(NamedTuple):
 
 
 def sort_items(
-    chunk: Chunk, applied: dict[int, SourceOffsets[Source]]
+    chunk: Chunk, applied: dict[int, SourceOffsets[Source]], source_end: SourceEnd
 ) -> tuple[Fresh, list[tuple[Any, InvalidEvent]]]:
     """The updates that are not applied yet, and the records that cannot be read. Advances ``applied``."""
     fresh = Fresh([], [])
@@ -211,6 +222,11 @@ def sort_items(
         source = (batch.source_topic, batch.source_partition)
         sources = applied[record.partition]
         known = sources.of(source)
+        try:
+            check_offset(topic_of(source[0]), source[1], _newest_of(batch, paid), known, source_end)
+        except ImpossibleOffset as error:
+            poison.append((record, InvalidEvent("offset", "", str(error))))
+            continue
         items, newest = fresh_items(batch.items, known)
         fresh.items.extend(Placed(order, record.offset, item) for item in items)
         repeated = len(batch.items) - len(items)
@@ -226,9 +242,17 @@ def sort_items(
     return fresh, poison
 
 
+def _newest_of(batch: EntityItems, paid: Paid | None) -> int:
+    """The highest source offset that a record claims for updates that are known by it; -1 if there are none."""
+    newest = max((item.offset for item in batch.items if item.said is None), default=-1)
+    if paid is None or not len(paid.payments):
+        return newest
+    return max(newest, int(paid.payments["offset"].max()))
+
+
 def _checked(value: bytes) -> tuple[EntityItems, Paid | None]:
     batch = decode_items(value)
-    if batch.source_topic not in _SOURCES:
+    if topic_of(batch.source_topic) not in _SOURCES:
         raise ValueError(f"no updates come from {batch.source_topic[:64]}")
     for item in batch.items:
         view_of(item)

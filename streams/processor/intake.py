@@ -55,6 +55,8 @@ class Accepted:
     #: None: of no row
     decided: Sequence[EdgeDecision | None] | None = None
     traces: Sequence[str | None] | None = None
+    #: partition and offset of the refused record that was sent again; None: of no row
+    replays: Sequence[tuple[int, int] | None] | None = None
 
     def __len__(self) -> int:
         return len(self.transactions)
@@ -69,6 +71,7 @@ class Accepted:
             picked(self.transactions), TransactionColumns(*map(picked, self.columns)), self.event_ms[np.array(rows, dtype=np.int64)],
             picked(self.partitions), picked(self.offsets), picked(self.appended_ms), picked(self.deadline_ms),
             self.decided and picked(self.decided), self.traces and picked(self.traces),
+            self.replays and picked(self.replays),
         )  # fmt: skip
 
     def rows(self) -> list[AcceptedRow]:
@@ -169,8 +172,9 @@ def _with_headers(
     appended_ms, deadline_ms = list(whole.appended_ms), list(whole.deadline_ms)
     decided: list[EdgeDecision | None] = [None] * len(whole)
     traces: list[str | None] = [None] * len(whole)
+    replays: list[tuple[int, int] | None] = [None] * len(whole)
     for i in rows:
-        appended_ms[i], deadline_ms[i], decided[i], traces[i] = read_headers(
+        appended_ms[i], deadline_ms[i], decided[i], traces[i], replays[i] = read_headers(
             records[i], whole.transactions[i], deadline_ms[i], keys, out
         )
     return replace(
@@ -179,6 +183,7 @@ def _with_headers(
         deadline_ms=deadline_ms,
         decided=decided if any(decided) else None,
         traces=traces if any(traces) else None,
+        replays=replays if any(replays) else None,
     )
 
 

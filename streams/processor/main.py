@@ -6,7 +6,9 @@ import contextlib
 import logging
 import os
 import sys
+import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -19,12 +21,16 @@ from features.store.profile_cache import ProfileCache
 from features.store.redis_client import RespClient
 from features.store.sweep import Sweep
 from features.store.warm import warm_kernels
+from streams.log.log_marks import LogMarks, eras
 from streams.log.other_catalogues import announcement
 from streams.log.records import HEADER_DECIDED
+from streams.log.source_ends import SourceEnds
 from streams.log.topics import ENTITIES, TRANSACTIONS
+from streams.log.watch_logs import watch_logs
 from streams.processor.cards import CardStage
 from streams.processor.commit import CommitFailed, PipelinedCommitter, WaitsForRoom
 from streams.processor.entities import EntityStage
+from streams.processor.identity_table import warm_identities
 from streams.processor.payment_updates import warm_packing
 from streams.processor.state_loss import GROUP, decided_without_state, find_lost, no_room
 from streams.processor.store_memory import StoreMemory
@@ -71,8 +77,10 @@ def run(process: Process) -> None:
     committer = PipelinedCommitter(producer, leases)
     memory = StoreMemory(RespClient(settings.redis_address))
     keys = EdgeKeys(settings.edge_keys_path)
-    cards = CardStage(settings, client, producer, leases, cache, committer, keys)
-    entities = EntityStage(client, producer, leases, cache, committer)
+    # a connection and a reader of its own: it also looks while chunks are handled
+    marks = LogMarks(settings.kafka, RespClient(settings.redis_address), STATE_GROUP)
+    cards = CardStage(settings, client, producer, leases, cache, committer, keys, marks)
+    entities = EntityStage(client, producer, leases, cache, committer, SourceEnds(settings.kafka), marks)
     stages = {TRANSACTIONS.name: cards.handle, ENTITIES.name: entities.handle}
     takeover = Takeover(settings, client, leases, cards, entities, committer)
 
@@ -114,20 +122,38 @@ def run(process: Process) -> None:
         STORE_FULL.set(full is not None)
         if lost or full:
             logger.error("decisions continue without state, as degraded: %s", lost or full)
+            cards.known.begin_without_state()
             # start at the group's committed offsets: earlier records have their features already
             return {}
         produced = takeover.shut_out(assigned)
-        leases.lease(assigned)
+        before = leases.lease(assigned)
+        begun_again = marks.begin(before)
         owned = [partition for topic, partition in assigned if topic == ENTITIES.name]
         entities.load_applied(owned)
         cache.begin_session(owned)
-        takeover.catch_up(decided_without_state(settings, leases, assigned, produced))
+        cards.known.load(_of_transactions(leases.positions(assigned)))
+        if begun_again:
+            again = [
+                p
+                for (topic, p), found in begun_again.items()
+                if found.made_again and topic == TRANSACTIONS.name
+            ]
+            writes = [*marks.writes_of(begun_again, before), *cards.known.log_lost(again)]
+            leases.write(
+                list(begun_again), {}, writes, {place: found.start for place, found in begun_again.items()}
+            )
+        cards.eras = _of_transactions(eras(client, assigned))
+        ahead = decided_without_state(settings, leases, assigned, produced)
+        read_again = {*begun_again, *marks.rewound(leases.positions(assigned))}
+        takeover.catch_up({place: end for place, end in ahead.items() if place not in read_again})
         return leases.positions(assigned)
 
     takeover.check()
     partitions_of(["warm"], settings.partitions)
     warm_packing()
+    warm_identities()
     logger.info("feature kernels ready in %.1f s", warm_kernels())
+    threading.Thread(target=watch_logs, args=(marks,), name="log-marks", daemon=True).start()
     # `tollgate up` takes a processor for ready when it listens
     start_http_server(settings.metrics_port(process.name), addr="127.0.0.1")
     run_chunk_app(
@@ -141,6 +167,10 @@ def run(process: Process) -> None:
         on_stop=stop,
         pacing=PACING,
     )
+
+
+def _of_transactions(by_place: Mapping[tuple[str, int], int]) -> dict[int, int]:
+    return {partition: value for (topic, partition), value in by_place.items() if topic == TRANSACTIONS.name}
 
 
 def main() -> int:

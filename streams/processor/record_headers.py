@@ -15,10 +15,11 @@ from streams.contracts.deadline import MAX_DEADLINE_MS
 from streams.log.edge_decision import EdgeDecision, open_decision
 from streams.log.forwarding import open_appended_ms
 from streams.log.records import HEADER_APPENDED_MS, HEADER_DEADLINE_MS, HEADER_DECIDED
+from streams.log.replayed import HEADER_REPLAYS, open_replayed
 from streams.log.seal import Forged, Keys
 from streams.log.trace import HEADER_TRACE, parse_traceparent
 
-_OURS = frozenset((HEADER_APPENDED_MS, HEADER_DEADLINE_MS, HEADER_DECIDED, HEADER_TRACE))
+_OURS = frozenset((HEADER_APPENDED_MS, HEADER_DEADLINE_MS, HEADER_DECIDED, HEADER_REPLAYS, HEADER_TRACE))
 
 
 class Beside(NamedTuple):
@@ -29,6 +30,8 @@ class Beside(NamedTuple):
     deadline_ms: int
     decided: EdgeDecision | None = None
     trace: str | None = None
+    #: partition and offset of the refused record that was sent again with this one
+    replays: tuple[int, int] | None = None
 
 
 class Forgery(NamedTuple):
@@ -71,6 +74,12 @@ def read_headers(
             decided = open_decision(keys, headers[HEADER_DECIDED], record.value, tx, record.timestamp)
         except Forged as error:
             out.forged.append(Forgery(record, HEADER_DECIDED, error))
+    replays = None
+    if HEADER_REPLAYS in headers:
+        try:
+            replays = open_replayed(keys, headers[HEADER_REPLAYS], record.value)
+        except Forged as error:
+            out.forged.append(Forgery(record, HEADER_REPLAYS, error))
     if HEADER_DEADLINE_MS in headers:
         wanted_ms = _deadline_ms(headers[HEADER_DEADLINE_MS])
         if wanted_ms is None:
@@ -81,7 +90,7 @@ def read_headers(
         trace = parse_traceparent(headers[HEADER_TRACE])
         if trace is None:
             out.ignored.append(HEADER_TRACE)
-    return Beside(appended_ms, deadline_ms, decided, trace)
+    return Beside(appended_ms, deadline_ms, decided, trace, replays)
 
 
 def _deadline_ms(raw: bytes | None) -> int | None:

@@ -66,6 +66,23 @@ FEATURE_STALENESS = Gauge(
 )
 DRIFT_STATISTIC = Gauge("tollgate_drift_statistic", "Latest test statistic", ["detector", "feature"])
 MODEL_INFO = Gauge("tollgate_model_info", "1 for the bundle that an arm serves", ["version", "arm"])
+RECONCILED = Counter(
+    "tollgate_reconciled_total",
+    "Sampled transactions of the log whose outcome was found: a decision, a dead letter, or an earlier decision of the same identity",
+)
+RECONCILIATION_OPEN = Gauge(
+    "tollgate_reconciliation_open", "Sampled transactions, over half a minute old, that have no outcome"
+)
+RECONCILIATION_FAULTS = Counter(
+    "tollgate_reconciliation_faults_total",
+    "Sampled decisions that should not be: a second one of a transaction (duplicated), or of no transaction of the log (unknown)",
+    ["kind"],
+)
+LOGS_LOST = Counter(
+    "tollgate_logs_lost_total",
+    "Times that a partition was found to hold other records than were read: its end was cut off, or the topic made again",
+    ["topic"],
+)
 FORWARDED = Counter(
     "tollgate_forwarded_total",
     "Records found on the wrong partition for their card and sent to the right one",

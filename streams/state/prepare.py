@@ -109,7 +109,7 @@ def prepare_partition(home: str, topic: str, partition: int, start: int, stop: i
     client = RespClient(settings.redis_address)
     place = (topic, partition)
     leases = Leases.shared(client, shared)
-    builder = new_builder(topic, partition, settings.partitions, settings.known_tenants)
+    builder = new_builder(settings, client, topic, partition, start)
     count = written = 0
     for _ in range(MAX_ROUNDS):
         count += feed(settings, builder, topic, partition, start, stop)

@@ -16,10 +16,12 @@ from features.kernels.columns import columns_of
 from features.kernels.payer import apply_payments
 from features.profile.records import new_arena
 from features.store.commands import pack_mset
-from features.store.redis_client import Command, Packed
+from features.store.redis_client import Command, Packed, RespClient
 from features.store.sweep import day_of
 from features.store.views import CARD_STATE, View
 from streams.contracts.tenants import ANY_TENANT, Tenants
+from streams.log.refused_identities import refused_identities
+from streams.log.source_ends import SourceEnd, SourceEnds
 from streams.log.source_offsets import SourceOffsets
 from streams.log.topics import TRANSACTIONS
 from streams.processor.entities import (
@@ -30,9 +32,12 @@ from streams.processor.entities import (
     sort_items,
 )
 from streams.processor.entity_updates import Known, Told, apply_columns, news_in
+from streams.processor.identity_blocks import secret
 from streams.processor.intake import Stretch, accepted_only
+from streams.processor.partition_identities import PartitionIdentities
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.kafka.log_reader import LogRow
+from streams.runtime.settings import Settings
 
 #: entities written to Redis at once
 ROUND = 500
@@ -81,19 +86,27 @@ class Arena:
 
 
 class CardBuilder:
-    """Builds the cards of one partition of `transactions` from its records in offset order."""
+    """Builds the cards of one partition of `transactions` from its records in offset order, and what is known of its identities."""
 
-    def __init__(self, partitions: int, tenants: Tenants = ANY_TENANT) -> None:
+    def __init__(self, partitions: int, known: PartitionIdentities, tenants: Tenants = ANY_TENANT) -> None:
         self._partitions = partitions
+        self._known = known
         self._tenants = tenants
         self.cards = Arena(CARD_STATE)
 
     def add(self, stretch: Stretch) -> None:
-        """Apply the transactions that the processor would have accepted."""
+        """Apply the transactions that the processor would have accepted, each identity once."""
         transactions, event_ms, offsets = accepted_only(stretch, self._partitions, self._tenants)
         payments = columns_of(transactions, event_ms, offsets)
-        slots = self.cards.places([tx.card_id for tx in transactions])
-        apply_payments(payments, slots, self.cards.records)
+        first = self._known.first(transactions, payments)
+        slots = self.cards.places(
+            [tx.card_id for tx, kept in zip(transactions, first.tolist(), strict=True) if kept]
+        )
+        apply_payments(payments[first], slots, self.cards.records)
+
+    def identities(self) -> list[Command]:
+        """Commands that keep what is known of the partition's identities."""
+        return self._known.writes()
 
     def writes(self) -> Iterator[Written]:
         """Commands that write the cards changed since the last call."""
@@ -103,15 +116,16 @@ class CardBuilder:
 class EntityBuilder:
     """Builds merchants, devices, ips, customers and fraud histories of one partition of `entities`."""
 
-    def __init__(self, partition: int, partitions: int) -> None:
+    def __init__(self, partition: int, partitions: int, source_end: SourceEnd) -> None:
         self._partitions = partitions
+        self._source_end = source_end
         self.applied: dict[int, SourceOffsets[Source]] = {partition: SourceOffsets()}
         self._said: dict[Told, Known | None] = {}
         self.arenas: dict[View, Arena] = {}
 
     def add(self, rows: Sequence[LogRow]) -> None:
         """Apply entity updates not applied before. Records that do not parse are skipped; the processor dead-letters them."""
-        fresh, _ = sort_items(Chunk("entities", list(rows)), self.applied)
+        fresh, _ = sort_items(Chunk("entities", list(rows)), self.applied, self._source_end)
         items, _ = news_in(fresh.items, self._said)
         for group in group_items(items, fresh.paid):
             arena = self.arenas.setdefault(group.view, Arena(group.view))
@@ -134,12 +148,20 @@ class EntityBuilder:
 
 
 def new_builder(
-    topic: str, partition: int, partitions: int, tenants: Tenants = ANY_TENANT
+    settings: Settings, client: RespClient, topic: str, partition: int, start: int
 ) -> CardBuilder | EntityBuilder:
-    """The builder of one partition of `transactions` or `entities`; ``tenants``: whose transactions were accepted."""
-    if topic == TRANSACTIONS.name:
-        return CardBuilder(partitions, tenants)
-    return EntityBuilder(partition, partitions)
+    """The builder of one partition of `transactions` or `entities`, from the offset ``start`` on.
+
+    Raises:
+        LedgerUnreachable, StoreUnavailable: the broker or Redis does not answer.
+    """
+    if topic != TRANSACTIONS.name:
+        return EntityBuilder(partition, settings.partitions, SourceEnds(settings.kafka))
+    refused = refused_identities(settings.kafka).get(partition, set())
+    known = PartitionIdentities(partition, settings.partitions, secret(client), refused)
+    if start:
+        known.begin_unknown()
+    return CardBuilder(settings.partitions, known, settings.known_tenants)
 
 
 class Done(NamedTuple):

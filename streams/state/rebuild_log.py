@@ -21,6 +21,7 @@ from features.store.partition_lease import REBUILDING_KEY, Leases
 from features.store.redis_client import Command, RespClient, accepted
 from features.store.state_versions import forgotten, others, removed, took_over, unfinished_key
 from streams.log.topics import ENTITIES, TRANSACTIONS
+from streams.processor.identity_blocks import forget_blocks
 from streams.processor.state_loss import committed
 from streams.runtime.kafka.log_reader import whole_log
 from streams.runtime.settings import Settings, load_settings
@@ -93,17 +94,18 @@ def rebuild_partition(home: str, topic: str, partition: int, start: int, stop: i
     its own process.
     """
     settings = load_settings(Path(home))
-    builder = new_builder(topic, partition, settings.partitions, settings.known_tenants)
+    client = RespClient(settings.redis_address)
+    builder = new_builder(settings, client, topic, partition, start)
     count = feed(settings, builder, topic, partition, start, stop)
     written = _write(settings, builder.writes())
-    if not isinstance(builder, EntityBuilder):
-        return Done(topic, partition, count, written, [])
-    said = builder.said()
-    client = RespClient(settings.redis_address)
-    for begin in range(0, len(said), ROUND):
-        accepted(client.with_retry(said[begin : begin + ROUND]), AGAIN)
+    if isinstance(builder, EntityBuilder):
+        more, applied = builder.said(), builder.applied_writes()
+    else:
+        more, applied = [*forget_blocks(client, partition), *builder.identities()], []
+    for begin in range(0, len(more), ROUND):
+        accepted(client.with_retry(more[begin : begin + ROUND]), AGAIN)
     client.close()
-    return Done(topic, partition, count, written, builder.applied_writes())
+    return Done(topic, partition, count, written, applied)
 
 
 def _write(settings: Settings, rounds: Iterator[Written]) -> int:

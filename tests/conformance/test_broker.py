@@ -24,7 +24,7 @@ from features.store.partitions import partitions_of
 from infra import stack
 from infra.stack.programs import programs
 from infra.stack.tools import find_tools
-from services.scoring.stream.worker import last_decided
+from services.scoring.stream.decided_tail import last_decided
 from streams.audit import end_of, read_span, whole_log
 from streams.log.records import HEADER_SOURCE_OFFSET
 from streams.log.topics import (

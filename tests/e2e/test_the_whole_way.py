@@ -158,6 +158,44 @@ def test_a_transaction_sent_twice_is_decided_once(running_stack: Settings) -> No
     assert len(found[twice["transaction_id"]]) == 1
 
 
+def test_tenants_number_their_own_payments_and_an_id_stands_for_one_payment(running_stack: Settings) -> None:
+    """On Kafka: three tenants' payments of one id are three; another payment under a known id is a dead letter that names the first."""
+    start = ends_of(running_stack, "decisions", running_stack.partitions)
+    letters_from = ends_of(running_stack, "dead-letters", 1)
+    tx = transaction(card_id="card-tenants")
+    tenants = [tx, {**tx, "tenant": "shop-a"}, {**tx, "tenant": "shop-b"}]
+    others = [
+        {**tx, **change} for change in ({"amount_minor": 5}, {"merchant_id": "m-x"}, {"card_id": "card-x"})
+    ]
+    produce(running_stack, [json.dumps(value).encode() for value in tenants], key="card-tenants")
+    wanted = {tx["transaction_id"]}
+    until(
+        lambda: len(decided_since(running_stack, start, wanted)[tx["transaction_id"]]) == 3,
+        30,
+        "three decisions",
+    )
+    produce(running_stack, [json.dumps(value).encode() for value in [*others, *tenants]], key="card-tenants")
+    letters = until(
+        lambda: (lambda found: found if len(found) >= 3 else None)(read_topic(running_stack, "dead-letters", letters_from)),
+        30, "the dead letters",
+    )  # fmt: skip
+    decoded = [decode_dead_letter(record.value()) for record in letters]
+    assert [letter.reason for letter in decoded] == ["conflict"] * 3
+    assert all(f"transaction {tx['transaction_id']} of tenant default" in letter.text for letter in decoded)
+    assert run_json(running_stack, "reconcile", "--wait", "20")["balanced"]
+    found = decided_since(running_stack, start, wanted)[tx["transaction_id"]]
+    assert sorted(decision["tenant"] for decision in found) == ["default", "shop-a", "shop-b"]
+    url = f"{running_stack.http}/v1/decisions/{tx['transaction_id']}"
+    for tenant in ("default", "shop-a", "shop-b"):
+        looked_up = until(
+            lambda tenant=tenant: (lambda r: r if r.status_code == 200 else None)(
+                httpx.get(url, params={"tenant": tenant}, timeout=90)
+            ),
+            20, "the decision by its tenant",
+        )  # fmt: skip
+        assert looked_up.json()["tenant"] == tenant
+
+
 def test_http_and_stream_share_one_ledger(running_stack: Settings) -> None:
     """The HTTP edge's decision equals the one on `decisions`, can be read by id, and is the same if requested twice."""
     start = ends_of(running_stack, "decisions", running_stack.partitions)

@@ -16,7 +16,7 @@ from features.store.redis_client import RespClient, StoreUnavailable
 from features.transaction import epoch_ms
 from loadtest.traffic.simulator import create_world
 from loadtest.traffic.simulator.world import letters
-from services.scoring.stream.worker import TailUnreadable, last_decided
+from services.scoring.stream.decided_tail import TailUnreadable, last_decided
 from streams.log.topics import DECISIONS, ENTITIES, FEATURES, LABELS, TRANSACTIONS
 from streams.runtime.kafka.log_reader import log_reader
 from streams.runtime.settings import Settings

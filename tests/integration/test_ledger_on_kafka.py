@@ -13,6 +13,7 @@ from infra.embedded.mock_cluster import MockCluster
 from services.cli.main import cli, run
 from streams.audit import LedgerUnreachable, end_of
 from streams.log.topics import ALL
+from streams.runtime.edge_keys import ensure_keys
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.settings import Settings, load_settings
 from tests.support.fake_decider import FakeDecider
@@ -38,7 +39,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("ledger")
     cluster = MockCluster({topic.name: topic.partitions or 3 for topic in ALL})
     try:
-        Settings(home=str(folder), kafka=cluster.bootstrap, partitions=3, embedded=True).save()
+        settings = Settings(home=str(folder), kafka=cluster.bootstrap, partitions=3, embedded=True)
+        settings.save()
+        ensure_keys(settings.edge_keys_path)
         yield str(folder)
     finally:
         cluster.close()
@@ -80,7 +83,7 @@ def test_1_every_decision_is_seen(home: str) -> None:
     report = json.loads(result.stdout)
     assert code(result) == 0
     assert set(report) == {
-        "produced", "decided", "dead_lettered", "missing", "duplicated", "latency_ms", "cpu_us_per_transaction",
+        "produced", "decided", "dead_lettered", "missing", "duplicated", "repeats", "latency_ms", "cpu_us_per_transaction",
     }  # fmt: skip
     assert report["produced"] == 400 and report["decided"] == {"scored": 400, "degraded": 0, "not_scored": 0}
     assert (report["missing"], report["duplicated"], report["dead_lettered"]) == (0, 0, 0)

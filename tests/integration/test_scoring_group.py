@@ -53,7 +53,7 @@ class Replica:
 
     @property
     def partitions(self) -> set[int]:
-        return set(self.scorer._seen.highest)
+        return set(self.scorer._seen)
 
     def end(self) -> None:
         self._stop.set()

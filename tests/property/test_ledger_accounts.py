@@ -36,5 +36,6 @@ def test_sums_agree_with_the_obvious_ones(sent, answers, cut) -> None:
     assert sums.duplicated == sum(count - 1 for name, count in given_to.items() if name in live)
     assert sums.unknown == sum(count for name, count in given_to.items() if name not in live)
     assert sums.in_flight == len(live - set(given_to))
+    assert sums.repeated == sum(not refused for _, refused in sent) - len(live)
     assert sums.scored == sum(1 for name in live & set(first) if first[name] == "scored")
     assert sums.ingested == sums.decided + sums.dead_lettered + sums.in_flight

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from datetime import timedelta
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.catalogue import INDEX
-from features.kernels.payer import DUPLICATE, NEW, POSSIBLE
 from features.replay import replay
 from features.store.partitions import partitions_of
 from features.store.profile_batch import Gather
@@ -28,10 +26,7 @@ from streams.contracts.json_encoding import encode
 from streams.log.decision_index import IndexedDecision, IndexWriter, Row
 from streams.log.feature_batch import FeatureRecord
 from streams.log.records import HEADER_DECIDED
-from streams.processor.intake import AcceptedRow
-from streams.processor.suspected_duplicates import SuspectedDuplicates
 from streams.runtime.metrics import DECIDED_SUSPECTED_DUPLICATES, PARITY_COMPARED
-from tests.support.accepted_rows import accepted_of
 from tests.support.catalogue_samples import UNKNOWN
 from tests.support.edge_keys import KEYS
 from tests.support.feature_batches import batches_in
@@ -144,17 +139,6 @@ def test_of_two_with_the_same_id_the_first_is_decided() -> None:
     till.is_in_parity()
 
 
-def test_the_same_record_again_is_let_through_again() -> None:
-    """After a crash: it may not have been acknowledged, and who decides drops its source offset where it was."""
-    till = Till()
-    till.take(like(till.paid[-60]))
-    client: Any = till.redis
-    once = SuspectedDuplicates(client)
-    rows = [AcceptedRow(like(till.paid[-60]), 0, 0, offset, 0, 0, None, None) for offset in (7, 7, 8)]
-    seen = np.array([POSSIBLE], dtype=np.uint8)
-    assert [bool(once.repeated(accepted_of([row]), seen)[0]) for row in rows] == [False, False, True]
-
-
 def test_what_the_edge_has_decided_is_carried_through() -> None:
     till = Till()
     tx = like(till.paid[-60])
@@ -174,16 +158,6 @@ def test_the_edge_decides_it_and_waits_for_nobody() -> None:
         work = Round(entries, [0], gather, till.redis.call([ASK_WHOLE, *gather.commands(PARTITIONS)]), True)
         done = decide_round(work, Decider(clock=lambda: 0.0), None, KEYS.newest())
         assert (len(done.entries), len(done.seen)) == ((0, 1) if waits else (1, 0))
-
-
-def test_chunks_without_one_ask_nobody() -> None:
-    class Nobody:
-        def with_retry(self, commands: Any) -> Any:
-            raise AssertionError(commands)
-
-    client: Any = Nobody()
-    seen = np.array([NEW, DUPLICATE], dtype=np.uint8)
-    assert SuspectedDuplicates(client).repeated([], seen).tolist() == [False, True]
 
 
 def test_history_computes_it_where_its_id_is_new() -> None:

@@ -19,6 +19,7 @@ from streams.log.other_catalogues import Layouts
 from tests.support.archive_samples import features
 from tests.support.catalogue_samples import BEFORE, as_written_by
 from tests.support.feature_batches import decode_features, encode_features
+from tests.support.parity_world import unbounded
 from tests.support.stage import Stage
 
 
@@ -146,7 +147,7 @@ def test_another_catalogue_is_not_compared() -> None:
 def test_a_reservoir_holds_each_source_offset_once() -> None:
     stage = Stage(17)
     stage.run(120)
-    reservoir = Reservoir(5, 2)
+    reservoir = Reservoir(5, 2, unbounded)
     for record in stage.log.records("features"):
         reservoir.add(record.value, record.partition)
     reservoir.add(b"not a record", 0)
@@ -161,7 +162,7 @@ def test_a_reservoir_is_filled_from_the_rows_of_all_batches_alike() -> None:
     values = [encode_features(*rows[:2]), encode_features(*rows[2:])]
     found: Counter[int] = Counter()
     for seed in range(400):
-        reservoir = Reservoir(5, seed)
+        reservoir = Reservoir(5, seed, unbounded)
         for value in values:
             reservoir.add(value, 0)
         found.update(record.offset for record in reservoir.records)

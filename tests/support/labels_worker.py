@@ -10,6 +10,7 @@ from features.store.partition_lease import Leases
 from streams.contracts.tenants import ANY_TENANT
 from streams.labels.sent_outcomes import keys_of
 from streams.labels.stage import LabelsStage
+from streams.log.log_marks import LogMarks
 from streams.runtime.chunk.chunk import Chunk
 from tests.support.edge_keys import KEYS
 from tests.support.parity_world import PARTITIONS, Crash, MemoryLog, MemoryRedis
@@ -28,7 +29,8 @@ class LabelsWorker:
         client: Any = self._redis
         producer: Any = self._log
         leases = Leases(client, "labels")
-        self._stage = LabelsStage(PARTITIONS, client, producer, leases, KEYS, ANY_TENANT)
+        marks = LogMarks("", client, "labels")
+        self._stage = LabelsStage(PARTITIONS, client, producer, leases, KEYS, ANY_TENANT, marks)
         said = [
             record.value for p in range(PARTITIONS) for record in self._log.topics.get(("outcomes", p), [])
         ]

@@ -14,6 +14,7 @@ class Record:
     place: tuple[int, int]
     at: int
     raw: bytes | None
+    more: list[tuple[str, bytes]] | None = None
 
     def topic(self) -> str:
         return self.name
@@ -26,6 +27,9 @@ class Record:
 
     def timestamp(self) -> tuple[int, int]:
         return 2, self.at
+
+    def headers(self) -> list[tuple[str, bytes]] | None:
+        return self.more
 
     def value(self) -> bytes | None:
         return self.raw

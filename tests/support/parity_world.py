@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import hiredis
@@ -13,10 +14,12 @@ from features.store.keys import GROUP
 from features.store.partition_lease import Leases
 from features.store.profile_cache import ProfileCache
 from features.store.redis_client import Command, Packed
+from streams.log.log_marks import LogMarks
 from streams.processor.cards import CardStage
 from streams.processor.commit import PipelinedCommitter, SynchronousCommitter
 from streams.processor.entities import EntityStage
 from streams.processor.intake import Stretch
+from streams.processor.known_transactions import KnownTransactions
 from streams.processor.takeover import Takeover
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.kafka.log_reader import LogRow
@@ -167,6 +170,12 @@ class MemoryRedis:
         if name == "INCR":
             self.values[key] = str(int(self.values.get(key, b"0")) + 1).encode()
             return int(self.values[key])
+        if name == "SETRANGE":
+            held, start = self.values.get(key, b""), int(command[2])
+            end = start + len(command[3])
+            self.values[key] = held[:start].ljust(start, b"\0") + command[3] + held[end:]
+        if name == "SET" and "NX" in command[3:] and key in self.values:
+            return None
         if name == "SET":
             self.values[key] = command[2] if isinstance(command[2], bytes) else str(command[2]).encode()
         if name == "GET":
@@ -202,6 +211,11 @@ def _text(name: Any) -> Any:
     return name.decode() if isinstance(name, bytes) else name
 
 
+def unbounded(_topic: str, _partition: int) -> int:
+    """No source ends: for tests whose offsets are their own."""
+    return 2**63
+
+
 def _append_time() -> float:
     return APPENDED_MS / 1000
 
@@ -211,9 +225,12 @@ class Worker:
 
     def __init__(
         self, log: MemoryLog, redis: MemoryRedis, budget_bytes: int = BUDGET, *,
-        behind: bool = False,
+        behind: bool = False, known: Callable[[Any], KnownTransactions] | None = None,
     ) -> None:  # fmt: skip
-        """``budget_bytes``: of the profiles that it keeps between chunks. ``behind``: chunks end in a thread, as in a real one."""
+        """``budget_bytes``: of the profiles that it keeps between chunks. ``behind``: chunks end in a thread, as in a real one.
+        ``known``: what it remembers of transactions, on a store.
+        """
+        self._known = known or partial(KnownTransactions, partitions=PARTITIONS)
         self._ends_behind = behind
         self._log = log
         self._redis = redis
@@ -232,14 +249,20 @@ class Worker:
             else SynchronousCommitter(producer, leases)
         )
         self.settle = endings.settled
-        self._cards = CardStage(settings, client, producer, leases, cache, endings, KEYS)
-        self._entities = EntityStage(client, producer, leases, cache, endings)
+        marks = LogMarks("", client, GROUP)
+        self._cards = CardStage(
+            settings, client, producer, leases, cache, endings, KEYS, marks, self._known(client)
+        )
+        self._entities = EntityStage(client, producer, leases, cache, endings, unbounded, marks)
         everything = [(topic, p) for topic in ("transactions", "entities") for p in range(PARTITIONS)]
         takeover = Takeover(settings, client, leases, self._cards, self._entities, endings)
         produced = takeover.shut_out(everything)
         leases.lease(everything)
         self._entities.load_applied(list(range(PARTITIONS)))
         cache.begin_session(range(PARTITIONS))
+        self._cards.known.load(
+            {p: at for (topic, p), at in leases.positions(everything).items() if topic == "transactions"}
+        )
         takeover.catch_up(produced)
         self._next = leases.positions(everything)
 

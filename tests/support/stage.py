@@ -27,7 +27,7 @@ from streams.runtime.kafka.log_reader import LogRow
 from tests.support.catalogue_samples import UNKNOWN
 from tests.support.edge_keys import KEYS
 from tests.support.feature_batches import rows_in
-from tests.support.parity_world import APPENDED_MS, PARTITIONS, MemoryLog, MemoryRedis, Worker
+from tests.support.parity_world import APPENDED_MS, PARTITIONS, MemoryLog, MemoryRedis, Worker, unbounded
 
 #: the first of these are about to leave the longest window
 START = from_ms(APPENDED_MS) - timedelta(days=30, hours=6)
@@ -123,7 +123,9 @@ class Stage:
             replies = replies[: self.random.randrange(len(replies))]
         gather.load(replies)
         decider = Decider(clock=lambda: APPENDED_MS / 1000)
-        decision = decider.decide([Case(tx, tx.event_ms, 0, 0)], np.zeros((1, WIDTH), np.float32), None)[0]
+        decision = decider.decide(
+            [Case(tx, tx.event_ms, APPENDED_MS, 0)], np.zeros((1, WIDTH), np.float32), None
+        )[0]
         return compute(entries, gather, len(replies)).headers(
             [0], [encode(decision)], [encode(tx)], KEYS.newest()
         )[0]
@@ -151,7 +153,7 @@ class Stage:
         )
 
     def samples(self) -> list[FeatureRecord]:
-        reservoir = Reservoir(10_000, 1)
+        reservoir = Reservoir(10_000, 1, unbounded)
         for record in self.log.records("features"):
             reservoir.add(record.value, record.partition)
         return reservoir.records

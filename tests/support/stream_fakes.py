@@ -12,6 +12,7 @@ from confluent_kafka import TopicPartition
 from services.scoring.stream import worker as stream
 from services.scoring.stream.worker import StreamScorer
 from streams.log.records import HEADER_ENTITIES, HEADER_NOBODY_WAITS, HEADER_SOURCE_OFFSET
+from streams.log.source_offsets import DecidedRows
 from streams.runtime.dead_letters import DeadLetter, decode_dead_letter
 
 
@@ -76,5 +77,5 @@ def assign(worker: StreamScorer, decided: Mapping[int, int]) -> None:
     """Partitions come to the worker as the group assigns them; ``decided``: the last source offset on each one's `decisions`, or -1."""
     consumer: Any = SimpleNamespace(assign=lambda _: None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stream, "last_decided", lambda _, partition: decided[partition])
+        patch.setattr(stream, "decided_rows", lambda _, partition: DecidedRows({}, decided[partition], 2**62))
         worker._assigned(consumer, [TopicPartition("features", partition) for partition in decided])

@@ -15,8 +15,9 @@ from features.store.partition_lease import TopicPartition
 from features.store.redis_client import Command
 from features.store.state_versions import SERVING_KEY, VERSIONS_KEY
 from streams.runtime.kafka.log_reader import Span
-from streams.state.rebuild import EntityBuilder, new_builder
-from tests.support.parity_world import PARTITIONS, MemoryLog, MemoryRedis, plain, rows_of, stretch_of
+from streams.state.rebuild import EntityBuilder
+from tests.support.parity_world import MemoryLog, MemoryRedis, plain, rows_of, stretch_of
+from tests.support.rebuilt_store import builder_of
 
 _NUMBERS = {b"1": b"2", b"2": b"1"}
 #: what keys of a version begin with
@@ -102,7 +103,7 @@ def reading(log: MemoryLog) -> Callable[..., int]:
 def prepare(store: MemoryRedis, log: MemoryLog, ends: Mapping[TopicPartition, int]) -> None:
     """As ``tollgate features prepare``: the version that a store shows as ours, made from the log by the builders of rebuilds."""
     for (topic, partition), end in ends.items():
-        builder = new_builder(topic, partition, PARTITIONS)
+        builder = builder_of(topic, partition)
         applied = log.topics.get((topic, partition), [])[:end]
         if isinstance(builder, EntityBuilder):
             builder.add(rows_of(applied, partition))

@@ -104,7 +104,7 @@ def _warm_up(settings: Settings, history: pa.Table, live_from: datetime, say: _S
     recent = history.filter(pc.greater_equal(history["event_time"], since))
     say(f"sending the last {WARM_DAYS} days of history: {recent.num_rows:,} transactions")
     began = time.monotonic()
-    result = send_backlog(settings.kafka, recent, lambda _count: None)
+    result = send_backlog(settings.kafka, settings.redis_address, recent, lambda _count: None)
     took = time.monotonic() - began
     decided = result.scored + result.degraded + result.not_scored
     say(f"{decided:,} decided in {took:.1f} s, {result.missing:,} missing")
@@ -119,7 +119,7 @@ def _live(settings: Settings, run: Run, say: _Steps) -> int:
             view.show(board, sent.produced, sent.labels)
 
         report = simulate(
-            settings.kafka, run, look=lambda: stack.processes(settings), watch=watch,
+            settings.kafka, settings.redis_address, run, look=lambda: stack.processes(settings), watch=watch,
             on_block=lambda block: board.known(block.table),
         )  # fmt: skip
         _drain(board, run.total)

@@ -24,6 +24,7 @@ from models.decision import Decision
 from services.scoring.decision.deadline import GATHER_S
 from services.scoring.decision.decider import Case, Decider
 from services.scoring.model.live import LiveModel
+from services.scoring.stream.decided_tail import TailUnreadable, decided_rows
 from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.json_encoding import encode
 from streams.log.feature_batch import (
@@ -37,9 +38,9 @@ from streams.log.records import (
     HEADER_NOBODY_WAITS,
     HEADER_SOURCE_OFFSET,
     encode_entities_of,
-    offset_in,
 )
-from streams.log.source_offsets import SourceOffsets, unseen
+from streams.log.source_ends import SourceEnd, SourceEnds
+from streams.log.source_offsets import DecidedRows, ImpossibleOffset, check_batch
 from streams.log.topics import DECISIONS as DECISIONS_TOPIC
 from streams.log.topics import FEATURES, TRANSACTIONS
 from streams.runtime.dead_letters import Consumed, consumed, dead_letter, send_dead_letter
@@ -49,12 +50,11 @@ from streams.runtime.kafka.clients import (
     AcknowledgedProducer,
     DeliveryError,
     flush,
-    headers_of,
     is_record,
     new_consumer,
     new_producer,
-    watermarks,
 )
+from streams.runtime.kafka.log_reader import LedgerUnreachable
 from streams.runtime.metrics import (
     CONSUMER_LAG,
     DECISION_LATENCY,
@@ -80,16 +80,11 @@ FRESH_S = 4.0
 BAD_VALUE = (ValueError, OverflowError, TypeError, OSError)
 COMMIT_EVERY_S = 1.0
 REOPEN_FIRST_S, REOPEN_LAST_S = 0.2, 5.0
-TAIL_TIMEOUT_S = 20.0
 #: a consumer without an assignment for this long is replaced: librdkafka 2.16 does not always rejoin its group
 #: after the broker was frozen for half a minute
 UNASSIGNED_FOR_S = 60.0
 #: after this long without a record, the broker is asked whether there are any: a consumer does not always notice that it lost its partitions
 SILENT_S, WATERMARK_WITHIN_S = 30.0, 5.0
-
-
-class TailUnreadable(Exception):
-    """The newest decision on a partition could not be read, so duplicates cannot be recognised."""
 
 
 class FetchedTooLongAgo(Exception):
@@ -137,6 +132,7 @@ class StreamScorer:
         layouts: Layouts,
         stop: threading.Event,
         decider: Decider | None = None,
+        source_end: SourceEnd | None = None,
     ) -> None:
         self._settings = settings
         self._name = name
@@ -144,8 +140,9 @@ class StreamScorer:
         self._layouts = layouts
         self._stop = stop
         self._decider = decider or Decider()
-        #: the highest decided offset of each partition assigned to this replica
-        self._seen: SourceOffsets[int] = SourceOffsets()
+        self._source_end = source_end or SourceEnds(settings.kafka)
+        #: what was decided of each partition assigned to this replica
+        self._seen: dict[int, DecidedRows] = {}
         #: this batch's decisions until the broker has acknowledged them, each with its time of receipt (ms since 1970); None: nobody
         #: waits, as in a replay
         self._unacknowledged: list[tuple[Decision, int | None]] = []
@@ -190,6 +187,7 @@ class StreamScorer:
                 Unassigned,
                 Stalled,
                 BrokersForgotten,
+                LedgerUnreachable,
             ) as error:
                 pause = _next_pause(pause, time.monotonic() - started)
                 logger.error("scoring stopped and restarts in %.1f s: %s", pause, error)
@@ -217,7 +215,7 @@ class StreamScorer:
             },
             **remembering(),
         )
-        self._seen, self._done, self._read = SourceOffsets(), {}, {}
+        self._seen, self._done, self._read = {}, {}, {}
         self._unassigned_at = self._heard_at = time.monotonic()
         consumer.subscribe(
             [FEATURES.name], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
@@ -270,13 +268,15 @@ class StreamScorer:
         repeated = 0
         for message in messages:
             partition = message.partition()
-            if partition not in self._seen.highest:
+            if partition not in self._seen:
                 # revoked after the record was fetched
                 continue
             positions[partition] = message.offset() + 1
+            decided = self._seen[partition]
             try:
                 batch = decode_batch(message.value(), partition)
-            except FeatureBatchError as error:
+                check_batch(batch, decided.highest, self._source_end)
+            except (FeatureBatchError, ImpossibleOffset) as error:
                 refused.append(Refused(consumed(message), error))
                 continue
             skip = self._skips.of(FEATURES.name, partition).get(message.offset() or 0)
@@ -285,21 +285,21 @@ class StreamScorer:
                 skipped = InvalidEvent(skip.reason, "", f"set aside by {skip.by}: {skip.why}")
                 refused += [Refused(_transaction_of(batch[i : i + 1]), skipped) for i in range(len(batch))]
                 continue
-            rows = unseen(batch, self._seen)
+            rows = decided.fresh(batch)
             repeated += len(batch) - (len(rows) if rows else 0)
             if rows:
                 taken.append(Taken(message, rows))
         if repeated:
             DUPLICATES.labels("scoring").inc(repeated)
         self._check_fresh()
-        decided, undecided = self._decide(taken)
+        done, undecided = self._decide(taken)
         for bad in [*refused, *undecided]:
             self._check_fresh()
             _refuse(bad, producer)
         if refused or undecided:
             # a later decision of the same partition would hide a row whose dead letter is not there yet
             flush(producer, MESSAGE_TIMEOUT_MS / 1000 + 1)
-        self._produce(decided, producer)
+        self._produce(done, producer)
         flush(producer, MESSAGE_TIMEOUT_MS / 1000 + 1)
         self._done.update(positions)
         _count(self._unacknowledged, time.time())
@@ -321,7 +321,7 @@ class StreamScorer:
         if now - self._heard_at < SILENT_S:
             return
         self._heard_at = now
-        for partition in self._seen.highest:
+        for partition in self._seen:
             place = TopicPartition(FEATURES.name, partition)
             found = consumer.get_watermark_offsets(place, timeout=WATERMARK_WITHIN_S)
             if found is None:
@@ -433,10 +433,10 @@ class StreamScorer:
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for tp in partitions:
-            self._seen.highest[tp.partition] = last_decided(self._settings, tp.partition)
+            self._seen[tp.partition] = decided_rows(self._settings, tp.partition)
         logger.info(
             "assigned, by partition the last offset decided: %s",
-            {tp.partition: self._seen.of(tp.partition) for tp in partitions},
+            {tp.partition: self._seen[tp.partition].highest for tp in partitions},
         )
         consumer.assign(partitions)
         self.assigned.set()
@@ -467,7 +467,7 @@ class StreamScorer:
         self._rebalances += 1
         self._unassigned_at = time.monotonic()
         for tp in partitions:
-            self._seen.highest.pop(tp.partition, None)
+            self._seen.pop(tp.partition, None)
             self._read.pop(tp.partition, None)
             self._done.pop(tp.partition, None)
 
@@ -517,55 +517,7 @@ def _refuse(bad: Refused, producer: AcknowledgedProducer) -> None:
     """Send what cannot be decided to the dead letters."""
     error = bad.error
     if not isinstance(error, InvalidEvent):
-        error = InvalidEvent("poison", "", f"no decision from its features: {error}")
+        reason = "offset" if isinstance(error, ImpossibleOffset) else "poison"
+        error = InvalidEvent(reason, "", f"no decision from its features: {error}")
     letter = dead_letter(bad.source, error, int(time.time() * 1000))
     send_dead_letter(producer, letter)
-
-
-def last_decided(settings: Settings, partition: int) -> int:
-    """Source offset of the newest decision on a partition; -1 when there is none.
-
-    Raises:
-        TailUnreadable: not read within TAIL_TIMEOUT_S.
-    """
-    end = time.monotonic() + TAIL_TIMEOUT_S
-    consumer = new_consumer(settings.kafka, f"{GROUP}-tail", **{"fetch.wait.max.ms": 10})
-    try:
-        place = TopicPartition(DECISIONS_TOPIC.name, partition)
-        low, high = watermarks(consumer, place, TAIL_TIMEOUT_S)
-        back = 1
-        while high - low > 0 and time.monotonic() < end:
-            start = max(low, high - back)
-            found = _newest_source(consumer, partition, start, high, end)
-            if found is not None or start == low:
-                return -1 if found is None else found
-            back *= 10
-    except KafkaException as error:
-        raise TailUnreadable(
-            f"the newest decision on {DECISIONS_TOPIC.name}[{partition}] was not read: {error}"
-        ) from error
-    finally:
-        consumer.close()
-    if high - low > 0:
-        raise TailUnreadable(
-            f"the newest decision on {DECISIONS_TOPIC.name}[{partition}] was not read within {TAIL_TIMEOUT_S:g} s"
-        )
-    return -1
-
-
-def _newest_source(consumer: Consumer, partition: int, start: int, high: int, end: float) -> int | None:
-    """The highest source offset in the headers of records start..high-1; None without one."""
-    consumer.assign([TopicPartition(DECISIONS_TOPIC.name, partition, start)])
-    newest: int | None = None
-    while time.monotonic() < end:
-        message = consumer.poll(0.2)
-        if message is None:
-            continue
-        if not is_record(consumer, message) and message.error().code() != KafkaError._BAD_COMPRESSION:
-            raise KafkaException(message.error())
-        source = None if message.error() else offset_in(dict(headers_of(message)).get(HEADER_SOURCE_OFFSET))
-        if source is not None:
-            newest = max(source, newest if newest is not None else -1)
-        if (message.offset() or 0) >= high - 1:
-            return newest
-    raise TailUnreadable(f"the newest decision on {DECISIONS_TOPIC.name}[{partition}] was not read in time")

@@ -7,7 +7,7 @@ and deduplication are those of the processor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -107,10 +107,13 @@ class Evidence:
         partitions: int,
         begin: Begin | None = None,
         tenants: Tenants = ANY_TENANT,
+        refused: Mapping[int, Collection[int]] | None = None,
     ) -> None:
         """With ``begin``, records are added from its positions on, and cards' payments are unknown. ``tenants``: whose payments were
-        accepted.
+        accepted. ``refused``: by partition the offsets that the processor refused for their identity.
         """
+        self._refused = refused or {}
+        self._identities: set[str] = set()
         self._partitions = partitions
         self._tenants = tenants
         self._begin = begin
@@ -135,8 +138,14 @@ class Evidence:
             self._began.setdefault((TRANSACTIONS.name, row.partition), row.timestamp)
         for event in sort_out(records, self._partitions, 0, tenants=self._tenants).accepted.rows():
             card = self._cards.get((event.partition, event.transaction.card_id))
-            if card is not None:
-                card.append((event.offset, event.transaction))
+            tx = event.transaction
+            if (
+                card is not None
+                and tx.identity not in self._identities
+                and event.offset not in self._refused.get(event.partition, ())
+            ):
+                self._identities.add(tx.identity)
+                card.append((event.offset, tx))
 
     def add_entities(self, row: LogRow) -> None:
         """Keep the updates of sampled entities that were not applied before."""

@@ -11,7 +11,9 @@ from features.store.redis_client import RespClient
 from streams.audit.parity.recompute import Evidence, Verdict, entities_of, judge
 from streams.log.feature_batch import FeatureBatchError, FeatureRecord, decode_batch
 from streams.log.other_catalogues import Layouts, stored_in
-from streams.log.source_offsets import SourceOffsets, unseen
+from streams.log.refused_identities import refused_identities
+from streams.log.source_ends import SourceEnd
+from streams.log.source_offsets import ImpossibleOffset, SourceOffsets, check_batch, unseen
 from streams.log.topics import ENTITIES, FEATURES, TRANSACTIONS
 from streams.runtime.kafka.clients import headers_of
 from streams.runtime.kafka.log_reader import LogRow, Span, read_span, whole_log
@@ -24,7 +26,9 @@ Progress = Callable[[str], None]
 class Reservoir:
     """A uniform sample of a stream of unknown length (Vitter 1985, algorithm R); duplicates are left out, as in scoring."""
 
-    def __init__(self, size: int, seed: int | None) -> None:
+    def __init__(self, size: int, seed: int | None, source_end: SourceEnd) -> None:
+        """``source_end``: where `transactions` ends."""
+        self._source_end = source_end
         self._size = size
         self._random = random.Random(seed)
         self._offsets: SourceOffsets[int] = SourceOffsets()
@@ -39,8 +43,10 @@ class Reservoir:
     def add(self, value: bytes | None, partition: int) -> None:
         """Offer one record of `features`; a value that is not a batch is skipped, as in scoring."""
         try:
-            rows = unseen(decode_batch(value, partition), self._offsets)
-        except FeatureBatchError:
+            batch = decode_batch(value, partition)
+            check_batch(batch, self._offsets.of(partition), self._source_end)
+            rows = unseen(batch, self._offsets)
+        except (FeatureBatchError, ImpossibleOffset):
             return
         for row in range(len(rows) if rows else 0):
             self._seen += 1
@@ -57,7 +63,7 @@ def check_parity(settings: Settings, sample: int, *, seed: int | None = None, sa
         LedgerUnreachable: the broker does not answer, or stops answering.
     """
     first, end = whole_log(settings.kafka, [TRANSACTIONS.name, ENTITIES.name, FEATURES.name])
-    reservoir = Reservoir(sample, seed)
+    reservoir = Reservoir(sample, seed, lambda topic, partition: end[topic].get(partition, 0))
     say("sampling features")
     read_span(
         settings.kafka,
@@ -67,7 +73,8 @@ def check_parity(settings: Settings, sample: int, *, seed: int | None = None, sa
     )
     samples = reservoir.records
     partitions = len(end[TRANSACTIONS.name]) or settings.partitions
-    evidence = Evidence(samples, partitions, tenants=settings.known_tenants)
+    refused = refused_identities(settings.kafka)
+    evidence = Evidence(samples, partitions, tenants=settings.known_tenants, refused=refused)
     needed = needed_of(samples, partitions, first, end)
     say(f"reading the log behind {len(samples)} decisions")
     skips = Skips(settings.run_dir)

@@ -35,6 +35,7 @@ from services.scoring.stream.worker import (
 from streams.contracts.transaction_parsing import parse_together, parse_transaction
 from streams.log.feature_batch import FeatureRecord
 from streams.log.records import decode_entities, digest_of
+from streams.log.source_offsets import DecidedRows
 from streams.runtime.kafka.clients import DeliveryError, flush, new_producer
 from streams.runtime.settings import Settings
 from tests.support.archive_samples import features
@@ -214,7 +215,7 @@ def test_a_partition_that_was_taken_away_after_the_fetch_is_left_to_its_new_owne
     handle(scorer, producer, good(0, partition=1), good(0))
     assert producer.decided == [(0, 0)]
     assert scorer._done == {0: 1}
-    assert 1 not in scorer._seen.highest
+    assert 1 not in scorer._seen
 
 
 def test_frozen_between_fetch_and_decision_decides_nothing(scorer: StreamScorer, clock: Clock) -> None:
@@ -274,7 +275,7 @@ class Consumer:
 def test_a_record_polled_before_a_rebalance_is_left_to_the_assignment_after_it(
     scorer: StreamScorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "last_decided", lambda *_: 7)
+    monkeypatch.setattr(stream, "decided_rows", lambda *_: DecidedRows({}, 7))
     place = [TopicPartition("features", 0)]
 
     def rebalance(consumer: Any) -> None:
@@ -285,7 +286,7 @@ def test_a_record_polled_before_a_rebalance_is_left_to_the_assignment_after_it(
     assert [m.offset() for m in scorer._fetch(quiet)] == [5, 6]
     moved: Any = Consumer(good(5), [good(8)], rebalance)
     assert [m.offset() for m in scorer._fetch(moved)] == [8]
-    assert scorer._seen.of(0) == 7
+    assert scorer._seen[0].highest == 7
 
 
 def test_a_refused_commit_does_not_keep_a_revoked_partition(scorer: StreamScorer) -> None:
@@ -295,7 +296,7 @@ def test_a_refused_commit_does_not_keep_a_revoked_partition(scorer: StreamScorer
     consumer: Any = SimpleNamespace(commit=commit)
     handle(scorer, Producer(), good(0), good(1), good(2))
     scorer._revoked(consumer, [TopicPartition("features", 0)])
-    assert 0 not in scorer._seen.highest
+    assert 0 not in scorer._seen
 
 
 def test_a_consumer_that_lost_its_partitions_and_never_gets_any_is_given_up(
@@ -551,3 +552,29 @@ def test_a_record_never_expires_unless_asked_to() -> None:
     short.produce("t", value=b"x")
     with pytest.raises(DeliveryError, match="timed out"):
         flush(short, 5)
+
+
+def test_a_record_that_claims_an_offset_beyond_its_source_is_refused_and_hides_nobody(
+    clock: Clock, live: Any, tmp_path: Path
+) -> None:
+    """`transactions` ends at 3. 2**62 is refused as a whole; one within a chunk's reach is decided, and the true ones after it too."""
+    worker = StreamScorer(
+        Settings(home=str(tmp_path)), "test", live, UNKNOWN, threading.Event(), source_end=lambda *_: 3
+    )
+    assign(worker, {0: -1})
+    producer = Producer()
+    beyond = Message(
+        1, encode_features(msgspec.structs.replace(decode_features(features(9).value), offset=2**62))
+    )
+    near = Message(2, encode_features(msgspec.structs.replace(decode_features(features(8).value), offset=1)))
+    handle(worker, producer, good(0), beyond, near, good(1), good(2), good(0))
+    assert [offset for _, offset in producer.decided] == [0, 1, 1, 2]
+    assert [json.loads(value)["transaction_id"] for value in producer.decisions] == [
+        "tx-0",
+        "tx-8",
+        "tx-1",
+        "tx-2",
+    ]
+    (letter,) = producer.letters
+    assert (letter.reason, letter.source_topic, letter.source_offset) == ("offset", "features", 1)
+    assert "which ends at 3" in letter.text

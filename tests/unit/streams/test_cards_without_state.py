@@ -20,6 +20,7 @@ from features.store.profile_cache import ProfileCache
 from features.store.views import CARD_STATE
 from features.transaction import Transaction
 from streams.contracts.json_encoding import encode
+from streams.log.log_marks import LogMarks
 from streams.log.records import (
     MISSING_CARD,
     MISSING_CUSTOMER,
@@ -81,7 +82,14 @@ def stage_without_state(redis: MemoryRedis, log: MemoryLog) -> CardStage:
     cache = ProfileCache(PARTITIONS)
     settings = Settings(home="/nowhere", partitions=PARTITIONS)
     stage = CardStage(
-        settings, client, producer, leases, cache, SynchronousCommitter(producer, leases), NO_KEYS
+        settings,
+        client,
+        producer,
+        leases,
+        cache,
+        SynchronousCommitter(producer, leases),
+        NO_KEYS,
+        LogMarks("", client, GROUP),
     )
     stage.rebuilding = True
     return stage

@@ -15,20 +15,21 @@ from features.store.keys import GROUP, applied_key, key
 from features.store.partition_lease import Leases
 from features.store.profile_cache import ProfileCache
 from features.store.views import CARD_FRAUDS
+from streams.log.log_marks import LogMarks
 from streams.log.records import EntityItem, EntityItems, LabelStatement, encode_items
 from streams.processor.commit import ChunkCommit, SynchronousCommitter
 from streams.processor.entities import EntityStage
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.dead_letters import decode_dead_letter
 from streams.runtime.metrics import FEATURE_STALENESS
-from tests.support.parity_world import MemoryLog, MemoryRedis, Record
+from tests.support.parity_world import MemoryLog, MemoryRedis, Record, unbounded
 
 
 def item(entity: str, offset: int) -> EntityItem:
     return EntityItem(entity, f"{entity}-1", "tx", offset, 1_795_256_130_123, 100, 1, 0)
 
 
-def stage_in_memory() -> tuple[EntityStage, Any, Any]:
+def stage_in_memory(source_end: Any = unbounded) -> tuple[EntityStage, Any, Any]:
     """A stage that holds partition 0 of `entities`, its store and its log."""
     redis: Any = MemoryRedis()
     log: Any = MemoryLog()
@@ -36,7 +37,9 @@ def stage_in_memory() -> tuple[EntityStage, Any, Any]:
     leases.lease([("entities", 0)])
     cache = ProfileCache(1)
     cache.begin_session([0])
-    stage = EntityStage(redis, log, leases, cache, SynchronousCommitter(log, leases))
+    stage = EntityStage(
+        redis, log, leases, cache, SynchronousCommitter(log, leases), source_end, LogMarks("", redis, GROUP)
+    )
     stage.load_applied([0])
     return stage, redis, log
 
@@ -122,7 +125,9 @@ def test_a_statement_counts_once_also_while_it_is_not_written() -> None:
     leases, cache = Leases(redis, GROUP), ProfileCache(1)
     leases.lease([("entities", 0)])
     cache.begin_session([0])
-    stage = EntityStage(redis, log, leases, cache, NeverWritten(log, leases))
+    stage = EntityStage(
+        redis, log, leases, cache, NeverWritten(log, leases), unbounded, LogMarks("", redis, GROUP)
+    )
     stage.load_applied([0])
     for offset, batch in enumerate((by_label(label(4, 1, FIRST)), by_decision(label(70, 1, FIRST)))):
         record: Any = Record("entities", 0, offset, 1, None, encode_items(batch), [])
@@ -155,3 +160,29 @@ def test_how_old_the_newest_payment_of_each_kind_of_entity_is_is_told(
     }
     # a label is of a payment of long ago and says nothing of the newest
     assert told == {"merchant": pytest.approx(2.5)}
+
+
+def test_an_update_that_claims_what_its_source_never_had_hides_no_other() -> None:
+    """2**62 as the offset of a payment: refused, and the updates after it are applied; the same for labels and for no topic at all."""
+    stage, redis, log = stage_in_memory(
+        lambda topic, partition: 3 if (topic, partition) == ("transactions", 0) else 0
+    )
+    lies = [
+        ("transactions", 0, 2**62),
+        ("transactions", 9, 5_000),
+        ("labels", 0, 2**62),
+        ("decisions", 1, 2**40),
+    ]
+    values = [
+        encode_items(EntityItems("transactions", 0, [item("merchant", 0)])),
+        *(encode_items(EntityItems(topic, p, [item("merchant", offset)])) for topic, p, offset in lies),
+        encode_items(EntityItems("transactions", 0, [item("merchant", 1), item("merchant", 2)])),
+    ]
+    records = [Record("entities", 0, i, 1, None, value, []) for i, value in enumerate(values)]
+    stage.handle(Chunk("entities", records, {TP("entities", 0): len(records)}))
+    letters = [decode_dead_letter(record.value) for record in log.records("dead-letters")]
+    assert [(letter.reason, letter.source_offset) for letter in letters] == [
+        ("offset", n) for n in (1, 2, 3, 4)
+    ]
+    assert "transactions[0], which ends at 3" in letters[0].text
+    assert redis.hashes[applied_key(0)] == {b"transactions:0": b"2"}

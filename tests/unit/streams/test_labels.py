@@ -39,6 +39,7 @@ from streams.log.decision_index import (
     row_of,
 )
 from streams.log.forwarding import seal_appended_ms
+from streams.log.log_marks import LogMarks
 from streams.log.records import (
     HEADER_ENTITIES,
     DecidedEntities,
@@ -157,8 +158,9 @@ class World:
         log: Any = self.log
         leases = Leases(store, "labels")
         leases.lease([(topic, p) for topic in ("labels", "decisions") for p in range(PARTITIONS)])
+        marks = LogMarks("", store, "labels")
         self.stage = LabelsStage(
-            PARTITIONS, store, log, leases, KEYS, ANY_TENANT, EarlyLabels(self.most_waiting)
+            PARTITIONS, store, log, leases, KEYS, ANY_TENANT, marks, EarlyLabels(self.most_waiting)
         )
         self.stage.remember(set(), range(PARTITIONS))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -63,6 +64,45 @@ def test_the_same_id_of_two_tenants_is_two_transactions() -> None:
 def test_forwarded_copies_and_exact_resends_count_once_from_the_first_append() -> None:
     sums = balance(tx("a", 7, 50, partition=1), tx("a", 0, 80, partition=2), decision("a", 90))
     assert (sums.ingested, sums.balanced, list(sums.latency_ms)) == (1, True, [40])
+
+
+def forwarded(record: Record, partition: int, offset: int) -> Record:
+    return replace(
+        record, more=[("other", b"1"), ("tollgate-forwarded-from", b"%d:%d" % (partition, offset))]
+    )
+
+
+def test_a_forwarded_record_that_is_refused_is_one_dead_letter() -> None:
+    """The misplaced record's place has no outcome of its own: its copy's counts for it."""
+    found = tx("a", 7, 50, partition=1), forwarded(tx("a", 0, 80, partition=2), 1, 7)
+    sums = balance(*found, dead(0, 2))
+    assert (sums.ingested, sums.dead_lettered, sums.in_flight, sums.repeated, sums.balanced) == (
+        1,
+        1,
+        0,
+        0,
+        True,
+    )
+    # the same where it is decided, and where it is forwarded once more
+    twice = forwarded(tx("a", 4, 95, partition=0), 2, 0)
+    for records in (found, (*found, twice)):
+        sums = balance(*records, decision("a", 120))
+        assert (sums.ingested, sums.repeated, list(sums.latency_ms), sums.balanced) == (1, 0, [70], True)
+    assert balance(*found).in_flight == 1
+
+
+def test_nobody_hides_a_record_by_saying_that_it_was_forwarded() -> None:
+    other = forwarded(tx("b", 0, partition=2), 1, 7)
+    sums = balance(tx("a", 7, partition=1), other, decision("b"))
+    assert (sums.ingested, sums.in_flight) == (2, 1)
+    for raw in (b"", b"x:1", b"1", b"1:", b"-1:7", b"1:99999999999999999999", b"\xff:1"):
+        odd = replace(tx("a", 0), more=[("tollgate-forwarded-from", raw)])
+        assert balance(odd, decision("a")).balanced
+
+
+def test_what_is_sent_again_is_told_and_not_ingested_again() -> None:
+    sums = balance(tx("a", 0), tx("a", 1), tx("b", 2), tx("a", 3), decision("a"), decision("b"))
+    assert (sums.ingested, sums.repeated, sums.scored, sums.balanced) == (2, 2, 2, True)
 
 
 def test_refused_records_balance_with_their_dead_letters_however_often_refused() -> None:
