@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -143,16 +143,27 @@ class IdentityBlocks:
         """Commands that keep first transactions of one partition; they may be repeated."""
         memory = self._memories.setdefault(partition, _Memory({}, {}))
         out: list[Command] = []
-        blocks = rows.offsets // self._block
-        for block in np.unique(blocks).tolist():
-            out.append(self._write(partition, block, Rows(*(column[blocks == block] for column in rows))))
-            newest_ms = int(rows.event_ms[blocks == block].max())
-            held = memory.blocks.setdefault(block, Block(newest_ms, now_ms // _DAY_MS))
+        for block, part in self._by_block(rows):
+            out.append(self._write(partition, block, part))
+            newest_ms = int(part.event_ms.max())
+            held = memory.blocks.get(block)
+            if held is None:
+                held = memory.blocks[block] = Block(newest_ms, now_ms // _DAY_MS)
             held.newest_ms = max(held.newest_ms, newest_ms)
         while len(memory.blocks) > self._kept_blocks:
             out.append(self._drop(partition, min(memory.blocks), now_ms))
         out.append(("SET", memory_key(partition), _pack(memory)))
         return out
+
+    def _by_block(self, rows: Rows) -> list[tuple[int, Rows]]:
+        first, last = int(rows.offsets[0]) // self._block, int(rows.offsets[-1]) // self._block
+        if first == last:
+            # as nearly always
+            return [(first, rows)]
+        blocks = rows.offsets // self._block
+        return [
+            (block, Rows(*(column[blocks == block] for column in rows))) for block in np.unique(blocks).tolist()
+        ]
 
     def _write(self, partition: int, block: int, rows: Rows) -> Command:
         within = rows.offsets - block * self._block
@@ -201,6 +212,8 @@ def by_partition(
     partitions: Sequence[int], chosen: npt.NDArray[np.bool_]
 ) -> dict[int, npt.NDArray[np.int64]]:
     """The indices of the ``chosen`` (n,) rows of each partition."""
-    where = np.array(partitions, dtype=np.int64)
-    out: dict[int, Any] = {int(p): np.flatnonzero(chosen & (where == p)) for p in np.unique(where)}
-    return {partition: rows for partition, rows in out.items() if len(rows)}
+    where, rows = np.array(partitions, dtype=np.int64), np.flatnonzero(chosen)
+    if not len(rows):
+        return {}
+    of = where[rows]
+    return {partition: rows[of == partition] for partition in set(of.tolist())}

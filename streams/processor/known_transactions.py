@@ -115,11 +115,11 @@ class KnownTransactions:
         names = keyed_hashes(*who.own, self._secret)
         contents = contents_of(payments, who.cards)
         places = np.array(accepted.partitions, dtype=np.int64) << OFFSET_BITS
-        places |= np.array(accepted.offsets, dtype=np.int64)
+        places |= payments["offset"]
         self._table.make_room(len(accepted))
         known = np.zeros(len(accepted), dtype=np.uint8)
-        suspects = np.flatnonzero(accepted.event_ms <= self._table.forgotten_ms)
-        if len(suspects):
+        if len(accepted) and int(accepted.event_ms.min()) <= self._table.forgotten_ms:
+            suspects = np.flatnonzero(accepted.event_ms <= self._table.forgotten_ms)
             known[suspects] = self._looked_up(accepted.take(suspects.tolist()))
         met = self._table.meet(names, contents, places, known, accepted.event_ms)
         verdicts = met.verdicts
@@ -133,10 +133,12 @@ class KnownTransactions:
             offsets = places[rows] - place_of(partition, 0)
             of = Rows(offsets, names[rows], contents[rows], accepted.event_ms[rows])
             writes += self._blocks.writes(partition, of, self._now_ms())
-        refused = {
-            row: _refusal(accepted.transactions[row], int(verdicts[row]), int(met.firsts[row]))
-            for row in np.flatnonzero((verdicts == CONFLICT) | (verdicts == TOO_OLD)).tolist()
-        }
+        refused = {}
+        if not first.all():
+            refused = {
+                row: _refusal(accepted.transactions[row], int(verdicts[row]), int(met.firsts[row]))
+                for row in np.flatnonzero((verdicts == CONFLICT) | (verdicts == TOO_OLD)).tolist()
+            }
         return Judged(verdicts, writes, refused)
 
     def _decide_anew(
