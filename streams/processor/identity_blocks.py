@@ -162,7 +162,8 @@ class IdentityBlocks:
             return [(first, rows)]
         blocks = rows.offsets // self._block
         return [
-            (block, Rows(*(column[blocks == block] for column in rows))) for block in np.unique(blocks).tolist()
+            (block, Rows(*(column[blocks == block] for column in rows)))
+            for block in np.unique(blocks).tolist()
         ]
 
     def _write(self, partition: int, block: int, rows: Rows) -> Command:
