@@ -154,7 +154,7 @@ class Log:
 
     @property
     def progress(self) -> Progress:
-        return Progress(len(self.sent[TRANSACTIONS]), self._told, 0)
+        return Progress(len(self.sent[TRANSACTIONS]), self._told, 0, 0)
 
     def send_all(self, topic: str, keys: list[bytes | None], values: list[bytes]) -> None:
         assert len(keys) == len(values)
@@ -228,7 +228,7 @@ def test_the_measuring_process_says_who_was_declined_only_when_asked() -> None:
         record("decisions", "abcbb-1", "decline"), record("decisions", "abcbb-2", "review"), record("decisions", "other-1", "decline"),
         record("transactions", "abcbb-3", "decline"), FakeRecord("decisions", b"{"), FakeRecord("decisions", None),
     ]  # fmt: skip
-    asked, not_asked = (Declined(Begin("", {}, "abc", tell_declined=tell)) for tell in (True, False))
+    asked, not_asked = (Declined(Begin("", None, {}, "abc", tell_declined=tell)) for tell in (True, False))
     for one in (asked, not_asked):
         one.add(records)
     assert (asked.take(), asked.take(), not_asked.take()) == ({"abcbb-1": True, "abcbb-2": False}, {}, {})
@@ -300,11 +300,12 @@ def test_scoreboard_holds_decisions_against_the_truth() -> None:
 def test_summary_for_people_and_its_verdict() -> None:
     report = {
         "produced": 10, "decided": {"scored": 9, "degraded": 0, "not_scored": 0}, "dead_lettered": 0, "missing": 1,
-        "duplicated": 0, "latency_ms": dict.fromkeys(("p50", "p99", "p999", "max"), None),
+        "duplicated": 0, "repeats": 4, "latency_ms": dict.fromkeys(("p50", "p99", "p999", "max"), None),
         "cpu_us_per_transaction": {"total": None, "by_process": {}},
     }  # fmt: skip
     assert not complete(report) and complete({**report, "missing": 0})
-    assert any("missing" in text and text.split()[-1] == "1" for text in lines(report, 1.0))
+    shown = {text.split()[0]: text.split()[-1] for text in lines(report, 1.0)}
+    assert (shown["missing"], shown["repeats"]) == ("1", "4")
 
 
 def _row(feature: str, severity: str) -> DriftRow:
