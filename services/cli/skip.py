@@ -34,7 +34,9 @@ class SkipRefused(Exception):
 @click.argument("topic", type=click.Choice([topic.name for topic in TOPICS]))
 @click.argument("partition", type=WholeNumber(min=0))
 @click.argument("offset", type=WholeNumber(min=0))
-@click.option("--why", required=True, help="Why the record is skipped; stands in its dead letter.")
+@click.option(
+    "--why", required=True, help="Why the record is skipped; stands in its dead letter and on the audit."
+)
 @click.option("--by", default=getpass.getuser, help="Who skips it.  [default: you]")
 @home_option
 @json_option

@@ -177,7 +177,8 @@ class Ledger:
         write_private(self._settings.rollout_dir / HEAD_FILE, msgspec.json.encode(head))
 
     def _remember(self, action: str, request_id: str) -> None:
-        if action.startswith("access"):
+        # what is read from files again and again
+        if action.startswith(("access", "skip")):
             self.noted.add(request_id)
             return
         self.answered[request_id] = None

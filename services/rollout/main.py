@@ -19,6 +19,7 @@ from streams.runtime.kafka.broker_loss import remembering
 from streams.runtime.kafka.clients import is_record, new_consumer, new_producer
 from streams.runtime.process import Process, start_process
 from streams.runtime.set_aside import OneByOne
+from streams.runtime.skips import SkipsError
 
 logger = logging.getLogger(__name__)
 GROUP = "rollout"
@@ -54,6 +55,7 @@ def _serve(process: Process, rollout: Rollout, guard: Guard, consumer: Consumer,
         if time.monotonic() - looked > LOOK_S:
             looked = time.monotonic()
             rollout.note_access(datetime.now(UTC))
+            _note_skips(rollout)
             rollout.serve_first(datetime.now(UTC))
             guard.look(looked)
         message = consumer.poll(0.2)
@@ -67,6 +69,14 @@ def _serve(process: Process, rollout: Rollout, guard: Guard, consumer: Consumer,
                 logger.error("a rollout request does not parse: %s", error)
                 records.refuse(message, error)
         consumer.commit(message, asynchronous=False)
+
+
+def _note_skips(rollout: Rollout) -> None:
+    try:
+        rollout.note_skips(datetime.now(UTC))
+    except (SkipsError, ValueError) as error:
+        # a person has spoilt the file: it is mended there, and this process has other work
+        logger.error("what was set aside is not on the audit: %s", error)
 
 
 def _recover(process: Process, ledger: Ledger) -> bool:

@@ -30,6 +30,7 @@ from streams.contracts.rollout import RolloutRecord
 from streams.log.topics import ROLLOUT_REQUESTS
 from streams.runtime.metrics import BUNDLE_REFUSED
 from streams.runtime.settings import Settings
+from streams.runtime.skips import Skips
 
 logger = logging.getLogger(__name__)
 _decode = RecordDecoder(RolloutRequest)
@@ -49,6 +50,7 @@ class Rollout:
         self._access = settings.access_dir
         self._ledger = ledger
         self._forgeries = Forgeries(ledger)
+        self._skips = Skips(settings.run_dir)
         self._refused_first: set[str] = set()
 
     def handle(self, record: Signed, now: datetime) -> bool:
@@ -152,6 +154,13 @@ class Rollout:
             self._note_once("access key add", key.created_by, key.created_at, detail, now)
             if key.revoked_at is not None:
                 self._note_once("access key revoke", key.revoked_by or "", key.revoked_at, detail, now)
+
+    def note_skips(self, now: datetime) -> None:
+        """Append the records that were set aside to the audit, by a person or because they ended their worker, once each."""
+        for skip in self._skips.all():
+            place = f"{skip.topic}/{skip.partition}/{skip.offset}"
+            detail = {"name": place, "reason": skip.reason, "why": skip.why}
+            self._note_once("skip", skip.by, datetime.fromisoformat(skip.at), detail, now)
 
     def standing(self, model: str) -> Standing:
         """The current standing of a model."""

@@ -27,6 +27,7 @@ from streams.log.rollout_feed import follow_rollouts, newest_rollout, read_all
 from streams.log.topics import AUDIT, ROLLOUT_REQUESTS, ROLLOUTS
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.metrics import FORGERIES
+from streams.runtime.skips import Skip, Skips
 from tests.support.metric_values import total
 from tests.support.rollout_stack import NOW, RolloutStack
 from tests.support.waiting import STALL_S, until
@@ -276,6 +277,11 @@ def test_people_who_come_and_go_are_on_the_audit_once(
     for _ in range(2):
         live.note_access(NOW)
         Rollout(rollout_stack.settings, rollout_stack.ledger()).note_access(NOW)
+    Skips(rollout_stack.settings.run_dir).add(
+        Skip("transactions", 0, 7, "it ends the processor", "eve", NOW.isoformat())
+    )
+    for _ in range(2):
+        live.note_skips(NOW)
     capsys.readouterr()
     assert run(["audit", "list", "--home", home, "--json"]) == 0
     said = [
@@ -283,7 +289,11 @@ def test_people_who_come_and_go_are_on_the_audit_once(
         for e in json.loads(capsys.readouterr().out)
         if "name" in e["detail"]
     ]
-    assert said[-2:] == [("access add", "eve"), ("access revoke", "eve")] and len(set(said)) == len(said)
+    assert said[-3:] == [
+        ("access add", "eve"),
+        ("access revoke", "eve"),
+        ("skip", "transactions/0/7"),
+    ] and len(set(said)) == len(said)
     assert run(["audit", "verify", "--home", home, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["ok"], told["first_bad"], told["entries"]) == (True, None, rollout_stack.audit())
