@@ -20,7 +20,7 @@ from streams.contracts.json_encoding import encode
 from streams.runtime.dead_letters import decode_dead_letter
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.settings import Settings
-from tests.support.running import ends_of, read_topic, run_json
+from tests.support.running import ends_of, read_topic, run_cli, run_json
 from tests.support.waiting import until
 
 #: a long deadline: the tests check decisions, not latency, on a busy machine
@@ -287,8 +287,9 @@ def test_one_decision_is_shown_whole(running_stack: Settings) -> None:
     answer = httpx.post(f"{running_stack.http}/v1/score", json=body, headers={"X-Deadline-Ms": str(WITHIN_MS)}, timeout=60).json()  # fmt: skip
 
     def shown() -> dict[str, Any] | None:
-        found = run_json(running_stack, "decisions", "show", body["transaction_id"])
-        # the log has the features once the processor has read the payment
+        # the edge answers before the processor has read the payment and the decision stands on the log
+        done = run_cli(running_stack, "decisions", "show", body["transaction_id"], "--json")
+        found: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {"features": None}
         return found if found["features"] is not None else None
 
     found: dict[str, Any] = until(shown, 30, "the decision with its features")
