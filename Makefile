@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each target first sets up what it needs; nothing is done twice.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo load faults attack fuzz-mapping replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state drift-table
+.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo load faults drill attack fuzz-mapping replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state drift-table
 PYTHON := .venv/bin/python
 SOURCES := features models streams services infra loadtest tests
 
@@ -104,6 +104,9 @@ define replay
 .venv/bin/tollgate replay ../shared/data/$(1)_transactions.parquet --mapping $(1) --speed max --home $$home && \
 .venv/bin/tollgate reconcile --home $$home --wait 60
 endef
+
+drill: setup-dev ## Break a stack in every way that has a page, wait for the page, do what its runbook says, count losses; FAULT="Redis frozen" for one
+	@$(PYTHON) -m tests.faults.drill $(if $(FAULT),--only "$(FAULT)")
 
 replay-handbook: setup ## Replay all 919,451 rows of ../shared/data/handbook_transactions.parquet on a separate stack, then reconcile
 	$(call replay,handbook,24600)

@@ -27,7 +27,7 @@ hypothesis.settings.load_profile("same")
 
 
 #: files whose tests share the session's whole stack
-ON_THE_STACK = ("tests/e2e/", "tests/faults/test_attacks.py", "tests/faults/test_kill.py", "tests/faults/test_kafka_away.py", "tests/faults/test_rebuild.py", "tests/integration/test_stack_command.py")  # fmt: skip
+ON_THE_STACK = ("tests/e2e/", "tests/faults/test_attacks.py", "tests/faults/test_kill.py", "tests/faults/test_kafka_away.py", "tests/faults/test_drill.py", "tests/faults/test_rebuild.py", "tests/integration/test_stack_command.py")  # fmt: skip
 
 
 class OneStack(LoadScopeScheduling):

@@ -1,6 +1,7 @@
-"""The on-call receiver: a webhook that stores and logs the alerts of Alertmanager.
+"""The on-call process: watches the stack from outside, and receives the alerts of Alertmanager.
 
-``POST /alerts`` is the webhook, ``GET /pages`` returns the stored alerts as a JSON list, ``GET /healthz`` returns 200.
+``POST /alerts`` is the webhook; it stores and logs alerts. ``GET /pages`` returns the stored alerts as a JSON list, ``GET /runbooks/NAME``
+the runbook of an alert, ``GET /healthz`` 200. What it sees of the stack are metrics (``watch``, ``lag``).
 """
 
 from __future__ import annotations
@@ -11,11 +12,16 @@ import threading
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from infra.oncall.lag import follow_lag
 from infra.oncall.pages import InvalidPage, Pages, alerts_of
+from infra.oncall.watch import watch
+from infra.stack.asking import watched
+from infra.stack.tools import CHECKOUT
 from streams.runtime.process import start_process
 
 MAX_BODY_BYTES = 1_000_000
 READ_TIMEOUT_S = 5.0
+RUNBOOKS = CHECKOUT / "infra" / "runbooks"
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +47,18 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(200, self.server.pages.read())
         elif self.path == "/healthz":
             self._answer(200, {"status": "ok"})
+        elif self.path.startswith("/runbooks/"):
+            self._runbook(self.path.removeprefix("/runbooks/"))
         else:
             self._answer(404, {"error": f"no such page: {self.path}"})
+
+    def _runbook(self, name: str) -> None:
+        # only a name of the folder's list is opened, whatever the path says
+        pages = {path.stem: path for path in RUNBOOKS.glob("*.md")}
+        if name in pages:
+            self._send(200, "text/plain; charset=utf-8", pages[name].read_bytes())
+        else:
+            self._answer(404, {"error": f"no runbook of that name; there are {', '.join(sorted(pages))}"})
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")
@@ -67,9 +83,11 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(200, {"kept": len(alerts)})
 
     def _answer(self, status: int, value: object) -> None:
-        body = json.dumps(value).encode()
+        self._send(status, "application/json", json.dumps(value).encode())
+
+    def _send(self, status: int, kind: str, body: bytes) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -79,10 +97,14 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    process = start_process("oncall", metrics=False)
+    process = start_process("oncall")
     port = int(process.settings.oncall.rsplit(":", 1)[1])
     server = OnCallServer(port, Pages(process.settings.root / "oncall" / "pages.jsonl"))
     threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
+    watch(watched(process.settings), process.stop)
+    threading.Thread(
+        target=follow_lag, args=(process.settings.home, process.stop), name="lag", daemon=True
+    ).start()
     log.info("waiting for alerts at %s/alerts", process.settings.oncall)
     process.stop.wait()
     server.shutdown()

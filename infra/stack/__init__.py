@@ -7,6 +7,7 @@ from infra.stack.elsewhere import refuse_edited, with_parts
 from infra.stack.errors import StackError, StackUsageError
 from infra.stack.lifecycle import check_room, existing, is_running, start, stop
 from infra.stack.ports import free_port_base, settings_for
+from infra.stack.restarting import restart
 from infra.stack.status import processes, report, served_model
 from infra.stack.turn import turn_to_start
 
@@ -20,6 +21,7 @@ __all__ = [
     "processes",
     "refuse_edited",
     "report",
+    "restart",
     "served_model",
     "settings_for",
     "start",

@@ -41,6 +41,8 @@ SETTLE_S = 45.0
 #: folders whose content is derived from the topics and worthless without them
 FOLLOWS_FROM_LOG = ("redis", "archive", "feast", "drift", "trainer", "rollout", "run")
 KAFKA_ADDRESS_FILE = "kafka.address"
+#: they notice a stop, and nobody waits for them
+PAGERS = ("prometheus", "alertmanager", "oncall")
 
 
 def silent(_text: str) -> None:
@@ -336,10 +338,12 @@ def _stop_stages(settings: Settings, supervisor: Supervisor, progress: Progress)
         table = {program.name: program for program in programs(settings, find_tools())}
     except StackError:
         table = {}
-    # clients of Kafka and Redis first, then Kafka and Redis
-    for stages in ((BESIDE, HOT_PATH), (FOUNDATION,)):
+    # first who would page that the others are gone; then the clients of Kafka and Redis; then Kafka and Redis
+    pagers = {name for name in PAGERS if name in table}
+    clients = {name for name, program in table.items() if program.stage in (BESIDE, HOT_PATH)}
+    for names in (pagers, clients, table.keys() - pagers - clients):
         try:
-            _stop_stage(supervisor, {n: p for n, p in table.items() if p.stage in stages}, progress)
+            _stop_stage(supervisor, {name: table[name] for name in table if name in names}, progress)
         except StackError as error:
             progress(str(error))
             return

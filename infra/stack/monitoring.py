@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from infra.stack.tools import CHECKOUT
 from streams.runtime.settings import Settings
 
 RULES = CHECKOUT / "infra" / "prometheus" / "rules.yml"
+ALERTMANAGER_TEMPLATE = CHECKOUT / "infra" / "prometheus" / "alertmanager.yml"
 SCRAPE_INTERVAL = "5s"
 #: processes of every local stack that serve metrics
 SCRAPED = (
@@ -23,6 +25,7 @@ SCRAPED = (
     "archive-0",
     "trainer-0",
     "rollout-0",
+    "oncall",
 )
 
 
@@ -36,11 +39,13 @@ def prometheus_config(settings: Settings) -> dict[str, Any]:
     """Scrape every process, send alerts to the stack's Alertmanager."""
     return {
         "global": {"scrape_interval": SCRAPE_INTERVAL, "evaluation_interval": SCRAPE_INTERVAL},
-        "rule_files": [str(RULES)],
+        "rule_files": [str(rules_file(settings))],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [_target(settings.alertmanager)]}]}]},
         "scrape_configs": [
             {
                 "job_name": "tollgate",
+                # what oncall says of other processes keeps their names
+                "honor_labels": True,
                 "static_configs": [
                     {
                         "targets": [f"127.0.0.1:{settings.metrics_port(name)}"],
@@ -53,23 +58,9 @@ def prometheus_config(settings: Settings) -> dict[str, Any]:
     }
 
 
-def alertmanager_config(settings: Settings) -> dict[str, Any]:
-    """Send all alerts to the on-call receiver, grouped by alert name, one second after the first."""
-    return {
-        "route": {
-            "receiver": "oncall",
-            "group_by": ["alertname"],
-            "group_wait": "1s",
-            "group_interval": "10s",
-            "repeat_interval": "1h",
-        },
-        "receivers": [
-            {
-                "name": "oncall",
-                "webhook_configs": [{"url": f"{settings.oncall}/alerts", "send_resolved": True}],
-            }
-        ],
-    }
+def alertmanager_config(settings: Settings) -> str:
+    """The Alertmanager file that a stack gets at its first start. From then on it is its owner's, and no start writes it again."""
+    return ALERTMANAGER_TEMPLATE.read_text().replace("ONCALL", settings.oncall)
 
 
 def prometheus_dir(settings: Settings) -> Path:
@@ -80,13 +71,27 @@ def alertmanager_dir(settings: Settings) -> Path:
     return settings.root / "alertmanager"
 
 
+def rules_file(settings: Settings) -> Path:
+    """The alert rules with this stack's addresses."""
+    return prometheus_dir(settings) / "rules.yml"
+
+
+def alertmanager_file(settings: Settings) -> Path:
+    """The file that the stack's owner edits: receivers, grouping, mute times."""
+    return settings.root / "alertmanager.yml"
+
+
 def prepare(settings: Settings) -> None:
-    for folder, name, content in (
-        (prometheus_dir(settings), "prometheus.yml", prometheus_config(settings)),
-        (alertmanager_dir(settings), "alertmanager.yml", alertmanager_config(settings)),
-    ):
+    """Write the configuration of both, but keep an Alertmanager file that is there."""
+    for folder in (prometheus_dir(settings), alertmanager_dir(settings)):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(yaml.safe_dump(content, sort_keys=False))
+    config = yaml.safe_dump(prometheus_config(settings), sort_keys=False)
+    (prometheus_dir(settings) / "prometheus.yml").write_text(config)
+    # the runbooks as addresses that open: oncall serves them
+    rules = re.sub(r"infra/runbooks/(\w+)\.md", rf"{settings.oncall}/runbooks/\1", RULES.read_text())
+    rules_file(settings).write_text(rules)
+    if not alertmanager_file(settings).exists():
+        alertmanager_file(settings).write_text(alertmanager_config(settings))
 
 
 def prometheus_command(settings: Settings, binary: Path) -> list[str]:
@@ -107,7 +112,7 @@ def alertmanager_command(settings: Settings, binary: Path) -> list[str]:
     folder = alertmanager_dir(settings)
     return [
         str(binary),
-        f"--config.file={folder / 'alertmanager.yml'}",
+        f"--config.file={alertmanager_file(settings)}",
         f"--storage.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port_of(settings.alertmanager)}",
         # a single instance needs no gossip port

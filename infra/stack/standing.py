@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -15,8 +15,10 @@ from streams.runtime.kafka.log_reader import log_reader
 from streams.runtime.settings import Settings
 from streams.runtime.suspects import Handling, Suspects
 
+Read = tuple[str, topics.Topic, bool]
+
 #: what each group reads, and whether decisions wait for it
-READS = (
+READS: tuple[Read, ...] = (
     ("processor", topics.TRANSACTIONS, True),
     ("processor", topics.ENTITIES, False),
     ("scoring", topics.FEATURES, True),
@@ -87,14 +89,14 @@ def _suspected(settings: Settings, place: Place) -> Handling | None:
     return Suspects.read(settings.run_dir / "handling", group, (topic, partition))
 
 
-def positions(settings: Settings) -> dict[Place, Waiting]:
+def positions(settings: Settings, reads: Sequence[Read] = READS) -> dict[Place, Waiting]:
     """The groups' positions by group, topic and partition; without those on which the group has never committed, or that do not answer now."""
     found: dict[Place, Waiting] = {}
-    for group in dict.fromkeys(name for name, _, _ in READS):
+    for group in dict.fromkeys(name for name, _, _ in reads):
         with _reader(settings, group) as consumer, contextlib.suppress(KafkaException):
             places = [
                 TopicPartition(topic.name, partition)
-                for name, topic, _ in READS
+                for name, topic, _ in reads
                 if name == group
                 for partition in range(topic.partitions or settings.partitions)
             ]

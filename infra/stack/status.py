@@ -11,6 +11,8 @@ from typing import Any
 
 import psutil
 
+from infra.oncall.alerts import AlertmanagerUnavailable, firing
+from infra.stack.asking import STARTING_S, NotListening, unanswered, watched
 from infra.stack.circles import circles
 from infra.stack.errors import StackError
 from infra.stack.problem import Problem
@@ -39,7 +41,9 @@ def report(settings: Settings) -> dict[str, Any]:
     """The value of ``tollgate status --json``."""
     listed = processes(settings)
     running = {process["name"] for process in listed if process["state"] == "running"}
+    # a process that does not answer is the cause where a partition stands; while Kafka is away all of them still answer
     found = [
+        *_silent(settings, listed),
         *problems(settings, running),
         *(circles(settings, NEEDED, running, time.time()) if listed else []),
     ]
@@ -58,6 +62,7 @@ def report(settings: Settings) -> dict[str, Any]:
         "embedded": settings.embedded,
         "model": served_model(settings),
         "processes": listed,
+        "alerts": alerts(settings),
     }
 
 
@@ -84,6 +89,31 @@ def needed(settings: Settings) -> tuple[str, ...]:
     here = settings.elsewhere
     away = {name for name, part in (("kafka", here.kafka), ("redis", here.redis)) if part is not None}
     return tuple(name for name in NEEDED if name not in away)
+
+
+def _silent(settings: Settings, listed: list[dict[str, Any]]) -> list[Problem]:
+    """Problems of processes that run but do not answer; changes their state in ``listed``."""
+    running = {process["name"]: process for process in listed if process["state"] == "running"}
+    # Kafka and Redis are asked more than that by ``problems``
+    asked = [each for each in watched(settings) if each.name in running.keys() - {"kafka", "redis"}]
+    found = []
+    for name, error in unanswered(asked).items():
+        age_s = time.time() - psutil.Process(running[name]["pid"]).create_time()
+        if isinstance(error, NotListening) and age_s < STARTING_S:
+            running[name]["state"] = "starting"
+            continue
+        running[name]["state"] = "not answering"
+        text = f"{name} runs but does not answer ({error}): `tollgate restart {name}`"
+        found.append(Problem(text, name in NEEDED or name.startswith("scoring-stream-")))
+    return found
+
+
+def alerts(settings: Settings) -> list[dict[str, Any]] | None:
+    """The alerts that fire now, pages first; None when Alertmanager does not answer."""
+    try:
+        return [one._asdict() for one in firing(settings.alertmanager)]
+    except AlertmanagerUnavailable:
+        return None
 
 
 def answering(settings: Settings) -> bool:

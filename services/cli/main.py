@@ -46,6 +46,14 @@ COMMANDS: dict[str, Entry] = {
         },
     ),
     **_entries(
+        "oncall",
+        {
+            "pages": "Show the alerts that fire now, pages first.",
+            "silence": "Send no pages of one alert for a while.",
+            "restart": "Restart one process of the stack; a frozen one is killed.",
+        },
+    ),
+    **_entries(
         "demo.command", {"demo": "Run the whole system once: train a model, send live traffic, show results."}
     ),
     **_entries(

@@ -201,6 +201,11 @@ def status(home: Path, as_json: bool) -> int:
 def _table(settings: Settings, report: dict[str, Any]) -> str:
     # what is wrong comes first
     lines = [f"{report['state']}  ({settings.home})", *(f"problem: {text}" for text in report["problems"])]
+    lines += [
+        f"{one['severity']}: {one['alert']}: {one['summary']} ({one['runbook']})"
+        for one in report["alerts"] or ()
+        if not one["silenced"]
+    ]
     if report["model"]:
         lines += ["", f"model {report['model']['version']} is live" + unreviewed(report["model"])]
     lines += ["", addresses(settings)]

@@ -58,7 +58,16 @@ DECISION_LATENCY = Histogram(
     "From receipt (append on `transactions`, or the HTTP request) to the broker's acknowledgement of the decision",
     buckets=LATENCY_BUCKETS,
 )
-CONSUMER_LAG = Gauge("tollgate_consumer_lag", "Records not yet read", ["group", "topic", "partition"])
+CONSUMER_LAG = Gauge(
+    "tollgate_consumer_lag",
+    "Records that a group has not committed: the partition's end less the committed offset, asked of the broker by oncall",
+    ["group", "topic", "partition"],
+)
+PROCESS_UP = Gauge(
+    "tollgate_process_up",
+    "1 while a process of the stack answers, 0 while it does not, as oncall sees it; no value while it starts",
+    ["process"],
+)
 FEATURE_STALENESS = Gauge(
     "tollgate_feature_staleness_seconds",
     "Age of the newest payment applied to entities of a kind, at the moment it was applied (clock minus event time)",

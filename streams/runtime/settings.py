@@ -212,6 +212,7 @@ METRICS_PORTS = {
     "scoring-stream-1": 57,
     "scoring-http-0": 60,
     "scoring-http-1": 61,
+    "oncall": 62,
 }
 
 

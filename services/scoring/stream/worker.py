@@ -56,7 +56,6 @@ from streams.runtime.kafka.clients import (
 )
 from streams.runtime.kafka.log_reader import LedgerUnreachable
 from streams.runtime.metrics import (
-    CONSUMER_LAG,
     DECISION_LATENCY,
     DECISIONS,
     DUPLICATES,
@@ -426,9 +425,6 @@ class StreamScorer:
             TopicPartition(FEATURES.name, partition, offset) for partition, offset in self._done.items()
         ]
         consumer.commit(offsets=offsets, asynchronous=True)
-        for partition, offset in self._done.items():
-            _, high = consumer.get_watermark_offsets(TopicPartition(FEATURES.name, partition), cached=True)
-            CONSUMER_LAG.labels(GROUP, FEATURES.name, partition).set(max(0, high - offset))
         self._done.clear()
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

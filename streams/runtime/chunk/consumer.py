@@ -23,7 +23,6 @@ from streams.runtime.chunk.batches import BoundedRecords
 from streams.runtime.chunk.chunk import Chunk, Positions
 from streams.runtime.chunk.fetched_record import use_fetched_records
 from streams.runtime.chunk.pacing import AT_ONCE, BUSY_FETCH_BYTES, BUSY_GAP_S, Pacing
-from streams.runtime.metrics import CONSUMER_LAG
 
 logger = logging.getLogger(__name__)
 
@@ -245,11 +244,6 @@ class ChunkConsumer(driver.Consumer):
             place = TP(tp.topic, tp.partition)
             chunk.starts[place] = self._next.get(place, fetched[0].offset)
             chunk.positions[place] = self._next[place] = position
-            highwater = self.highwater(tp)
-            if highwater is not None:
-                CONSUMER_LAG.labels(self.app.conf.id, tp.topic, tp.partition).set(
-                    max(0, highwater - position)
-                )
         return list(by_topic.values())
 
     def _new_chunk(self, topic: str) -> Chunk:

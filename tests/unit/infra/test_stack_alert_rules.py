@@ -33,7 +33,7 @@ def known_names() -> set[str]:
 def test_a_rule_names_known_metrics_and_says_what_to_do(rule: dict[str, Any]) -> None:
     named = set(re.findall(r"\btollgate_[a-z_]+", rule["expr"]))
     assert named <= known_names()
-    assert rule["labels"]["severity"] in ("critical", "warning", "info")
+    assert rule["labels"]["severity"] in ("page", "ticket", "info")
     assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
     runbook = CHECKOUT / rule["annotations"]["runbook_url"]
     assert runbook.stem == rule["alert"]
@@ -49,6 +49,7 @@ def test_no_runbook_without_its_rule() -> None:
 def test_the_labels_that_rules_group_by_exist() -> None:
     labels = {
         "tollgate_consumer_lag": {"group", "topic"},
+        "tollgate_process_up": {"process"},
         "tollgate_dead_letters_total": {"topic", "reason"},
         "tollgate_records_set_aside_total": {"topic", "reason"},
         "tollgate_retraining_requests_total": {"reason"},
@@ -59,6 +60,7 @@ def test_the_labels_that_rules_group_by_exist() -> None:
     }
     metrics = {
         "tollgate_consumer_lag": streams.runtime.metrics.CONSUMER_LAG,
+        "tollgate_process_up": streams.runtime.metrics.PROCESS_UP,
         "tollgate_dead_letters_total": streams.runtime.metrics.DEAD_LETTERS_TOTAL,
         "tollgate_records_set_aside_total": streams.runtime.metrics.SET_ASIDE,
         "tollgate_retraining_requests_total": streams.runtime.metrics.RETRAINING_REQUESTS,

@@ -54,6 +54,15 @@ def post(url: str, body: bytes) -> int:
         return error.code
 
 
+def test_runbooks_are_served_by_the_name_of_their_alert(address: str) -> None:
+    with urllib.request.urlopen(f"{address}/runbooks/KafkaDown", timeout=5) as answer:
+        assert answer.read().startswith(b"# KafkaDown\n")
+    for name in ("Nothing", "../decisions/0001-the-way-of-one-transaction", "..%2f..%2fREADME"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{address}/runbooks/{name}", timeout=5)
+        assert refused.value.code == 404
+
+
 def test_an_alert_is_kept_and_given_back(address: str) -> None:
     assert post(f"{address}/alerts", json.dumps(WEBHOOK).encode()) == 200
     with urllib.request.urlopen(f"{address}/pages", timeout=5) as answer:

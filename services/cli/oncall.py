@@ -1,0 +1,105 @@
+"""``tollgate pages``, ``silence`` and ``restart``: what the on-call engineer does first."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+import yaml
+
+from infra import stack
+from infra.oncall.alerts import AlertmanagerUnavailable, Firing, firing
+from infra.oncall.alerts import silence as silence_alert
+from infra.oncall.pages import Pages
+from infra.stack.monitoring import RULES
+from services.cli.exits import Unreachable
+from services.cli.options import home_option, json_option
+from streams.runtime.settings import load_settings
+
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+LONGEST = timedelta(days=7)
+
+
+class Length(click.ParamType):
+    """A length of time such as 30m, 2h or 1d; at most ``LONGEST``."""
+
+    name = "length"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        found = re.fullmatch(r"(\d{1,4})([mhd])", str(value))
+        length = int(found[1]) * _UNITS[found[2]] if found else timedelta()
+        if not timedelta() < length <= LONGEST:
+            self.fail(f"{value!r} is no length of time from 1m to 7d, such as 30m, 2h or 1d", param, ctx)
+        return length
+
+
+@click.command()
+@home_option
+@json_option
+@click.option(
+    "--history",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Also the N newest that were sent, firing or resolved.",
+)
+def pages(home: Path, as_json: bool, history: int) -> int:
+    """Show the alerts that fire now, pages first. Exit code 1: a page fires."""
+    settings = load_settings(home)
+    try:
+        now = firing(settings.alertmanager)
+    except AlertmanagerUnavailable as error:
+        raise Unreachable(str(error)) from error
+    sent = Pages(settings.root / "oncall" / "pages.jsonl").read(history) if history else []
+    if as_json:
+        click.echo(json.dumps({"firing": [one._asdict() for one in now], "history": sent}))
+    else:
+        click.echo("\n".join(map(line, now)) if now else "no alert fires")
+        for page in sent:
+            click.echo(
+                f"{page['received_at'][:19]}  {page['status']:<8}  {page['severity']:<6}  {page['alert']}: {page['summary']}"
+            )
+    return 1 if any(one.severity == "page" and not one.silenced for one in now) else 0
+
+
+def line(one: Firing) -> str:
+    """An alert as people read it."""
+    quiet = " (silenced or a consequence)" if one.silenced else ""
+    return f"{one.severity:<6}  since {one.since[:19]}Z  {one.alert}{quiet}: {one.summary}\n        runbook: {one.runbook}"
+
+
+@click.command()
+@home_option
+@click.argument("alert")
+@click.option(
+    "--for", "length", type=Length(), required=True, metavar="30m", help="How long: 30m, 2h, 1d; at most 7d."
+)
+@click.option("--why", required=True, help="Shown to whoever looks for the missing page.")
+def silence(home: Path, alert: str, length: timedelta, why: str) -> None:
+    """Send no pages of one ALERT for a while."""
+    known = sorted(
+        rule["alert"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
+    )
+    if alert not in known:
+        raise click.UsageError(f"no alert {alert!r}; there are {', '.join(known)}")
+    settings, now = load_settings(home), datetime.now(UTC)
+    try:
+        made = silence_alert(settings.alertmanager, alert, now, length, getpass.getuser(), why)
+    except AlertmanagerUnavailable as error:
+        raise Unreachable(str(error)) from error
+    click.echo(f"{alert} is silent until {(now + length).strftime('%Y-%m-%d %H:%M')} UTC (silence {made})")
+
+
+@click.command()
+@home_option
+@click.argument("name")
+def restart(home: Path, name: str) -> None:
+    """Restart one process, by its NAME in `tollgate status`; a frozen one is killed. Nothing is lost or decided twice."""
+    stack.restart(load_settings(home), name, lambda text: click.echo(text, err=True))
+    click.echo(f"{name} runs again")
