@@ -26,8 +26,6 @@ STEP = 10_000
 ASK = 500
 _TOPICS = (DECISIONS.name, DEAD_LETTERS.name, TRANSACTIONS.name)
 
-End = Callable[[str], Span]
-
 
 class Reconciler:
     """Looks at the log between the ends of two earlier looks, and for its outcomes up to now."""

@@ -24,7 +24,7 @@ from features.store.partitions import partitions_of
 from infra import stack
 from infra.stack.programs import programs
 from infra.stack.tools import find_tools
-from services.scoring.stream.decided_tail import last_decided
+from services.scoring.stream.decided_tail import decided_rows
 from streams.audit import end_of, read_span, whole_log
 from streams.log.records import HEADER_SOURCE_OFFSET
 from streams.log.topics import (
@@ -223,19 +223,19 @@ def test_the_end_of_a_topic_grows_by_what_was_acknowledged_and_a_span_is_read_wh
 
 def test_the_tail_says_what_was_decided_last_however_far_back_it_is(broker: Settings) -> None:
     """A replica that gets a partition reads it backwards to the newest record that names a source offset."""
-    assert last_decided(broker, 0) == -1
+    assert decided_rows(broker, 0).highest == -1
     producer = new_producer(broker.kafka, "conformance")
     for source in (7, 41):
         header = [(HEADER_SOURCE_OFFSET, str(source).encode())]
         producer.produce(DECISIONS.name, b"{}", partition=0, headers=header)
     flush(producer, SOON_S)
-    assert last_decided(broker, 0) == 41
+    assert decided_rows(broker, 0).highest == 41
     for _ in range(250):
         producer.produce(DECISIONS.name, b"{}", partition=0)
     flush(producer, SOON_S)
     producer.close()
-    assert last_decided(broker, 0) == 41
-    assert last_decided(broker, 1) == -1
+    assert decided_rows(broker, 0).highest == 41
+    assert decided_rows(broker, 1).highest == -1
 
 
 # --- groups ---

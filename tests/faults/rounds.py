@@ -16,7 +16,7 @@ from features.store.redis_client import RespClient, StoreUnavailable
 from features.transaction import epoch_ms
 from loadtest.traffic.simulator import create_world
 from loadtest.traffic.simulator.world import letters
-from services.scoring.stream.decided_tail import TailUnreadable, last_decided
+from services.scoring.stream.decided_tail import TailUnreadable, decided_rows
 from streams.log.topics import DECISIONS, ENTITIES, FEATURES, LABELS, TRANSACTIONS
 from streams.runtime.kafka.log_reader import log_reader
 from streams.runtime.settings import Settings
@@ -146,7 +146,7 @@ class Bench:
     def _decided(self, places: list[tuple[str, int]]) -> dict[tuple[str, int], int] | None:
         """The offset up to which each partition of transactions is decided, from the ends of `decisions`; None while Kafka is down."""
         try:
-            return {(topic, p): last_decided(self.settings, p) + 1 for topic, p in places}
+            return {(topic, p): decided_rows(self.settings, p).highest + 1 for topic, p in places}
         except (KafkaException, TailUnreadable):
             return None
 

@@ -28,11 +28,6 @@ class TailUnreadable(Exception):
     """The newest decision on a partition could not be read, so duplicates cannot be recognised."""
 
 
-def last_decided(settings: Settings, partition: int) -> int:
-    """The highest source offset among the newest decisions on a partition; -1 when there is none. Raises: TailUnreadable."""
-    return decided_rows(settings, partition).highest
-
-
 def decided_rows(settings: Settings, partition: int) -> DecidedRows:
     """What was decided of a partition, by its newest decisions.
 
