@@ -203,7 +203,7 @@ class Accounts:
         known = _contains(self._live().ids, ids)
         again = np.zeros(len(ids), dtype=bool)
         again[1:] = ids[1:] == ids[:-1]
-        return [divmod(key, 1 << _PARTITION_SHIFT) for key in keys[again | ~known].tolist()]
+        return [divmod(key, 1 << _PARTITION_SHIFT) for key in sorted(keys[again | ~known].tolist())]
 
     def _ledger(self) -> tuple[Ints, Ints, npt.NDArray[np.int8], Ints]:
         """Identity, append time, status and place of the decisions that count, by identity and time."""
