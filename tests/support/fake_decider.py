@@ -10,8 +10,11 @@ from typing import Any
 import msgspec
 from confluent_kafka import TopicPartition
 
+from features.catalogue import CATALOGUE_HASH
+from models.decision import Decision
 from streams.audit import end_of
 from streams.contracts.invalid_event import InvalidEvent
+from streams.contracts.json_encoding import encode
 from streams.contracts.transaction_parsing import parse_transaction
 from streams.log import topics
 from streams.runtime.kafka.clients import new_consumer, new_producer
@@ -68,9 +71,11 @@ class FakeDecider:
             }  # fmt: skip
             producer.produce(topics.DEAD_LETTERS.name, msgspec.json.encode(dead), b"transactions")
             return
-        decision = {
-            "transaction_id": tx.transaction_id, "decision": "approve", "status": "scored", "score": 0.1,
-            "latency_ms": 1.0, "card_id": tx.card_id, "reasons": [], "rules": [],
-        }  # fmt: skip
+        decision = Decision(
+            transaction_id=tx.transaction_id, decision="approve", status="scored", score=0.1, reasons=[], model="fraud",
+            model_version="1.0.0", policy_version="1", features_version=CATALOGUE_HASH, arm="champion", shadow={}, rules=[],
+            event_time=tx.event_time, received_at=tx.event_time, decided_at=tx.event_time, latency_ms=1.0,
+            card_id=tx.card_id, tenant=tx.tenant,
+        )  # fmt: skip
         for _ in range(self._copies(tx.transaction_id)):
-            producer.produce(topics.DECISIONS.name, msgspec.json.encode(decision), tx.card_id.encode())
+            producer.produce(topics.DECISIONS.name, encode(decision), tx.card_id.encode())
