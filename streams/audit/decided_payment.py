@@ -39,7 +39,7 @@ from streams.runtime.settings import Settings
 #: newest records of each partition of `decisions` that are looked through
 NEWEST = 5_000
 #: records of `features` that are looked through; the archive is asked in place of more
-MOST_BATCHES = 20_000
+MAX_BATCHES = 20_000
 #: clocks of broker and replica may differ by so much
 CLOCKS_APART_MS = 5_000
 _KAFKA_WITHIN_S = 10.0
@@ -132,15 +132,16 @@ def _newest(settings: Settings, tenant: str, transaction_id: str) -> _Found | No
 def _logged(
     settings: Settings, client: RespClient, decision: dict[str, Any], partition: int
 ) -> Served | None:
-    """Payment and features from the log, which holds them between the payment's receipt and its decision."""
-    received_ms, decided_ms = (epoch_ms(datetime.fromisoformat(decision[name])) for name in ("received_at", "decided_at"))  # fmt: skip
+    """Payment and features from the log, which holds them from the payment's receipt on.
+
+    The HTTP edge decides before the processor has read the payment, so no time of the decision bounds how late they come.
+    """
+    received_ms = epoch_ms(datetime.fromisoformat(decision["received_at"]))
     end = end_of(settings.kafka, [FEATURES.name])[FEATURES.name].get(partition)
     if end is None:
         return None
-    times_ms = received_ms - CLOCKS_APART_MS, decided_ms + CLOCKS_APART_MS
-    begin, stop = _offsets_at(settings.kafka, partition, times_ms, end)
-    if stop - begin > MOST_BATCHES:
-        return None
+    begin = _offset_at(settings.kafka, partition, received_ms - CLOCKS_APART_MS, end)
+    stop = min(end, begin + MAX_BATCHES)
     found: list[Served] = []
 
     def look(records: list[Any]) -> None:
@@ -155,16 +156,13 @@ def _logged(
     return found[0] if found else None
 
 
-def _offsets_at(bootstrap: str, partition: int, times_ms: tuple[int, int], end: int) -> tuple[int, int]:
-    """The first offsets of `features` at or after two times; ``end`` if there is none yet."""
+def _offset_at(bootstrap: str, partition: int, time_ms: int, end: int) -> int:
+    """The first offset of `features` at or after a time; ``end`` if there is none yet."""
     consumer = log_reader(bootstrap)
     try:
-        out = []
-        for time_ms in times_ms:
-            asked = [TopicPartition(FEATURES.name, partition, time_ms)]
-            (found,) = consumer.offsets_for_times(asked, timeout=_KAFKA_WITHIN_S)
-            out.append(found.offset if 0 <= found.offset <= end else end)
-        return out[0], out[1]
+        asked = [TopicPartition(FEATURES.name, partition, time_ms)]
+        (found,) = consumer.offsets_for_times(asked, timeout=_KAFKA_WITHIN_S)
+        return found.offset if 0 <= found.offset <= end else end
     finally:
         consumer.close()
 
