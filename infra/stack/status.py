@@ -105,7 +105,7 @@ def _silent(settings: Settings, listed: list[dict[str, Any]]) -> list[Problem]:
         running[name]["state"] = "not answering"
         text = f"{name} runs but does not answer ({error}): `tollgate restart {name}`"
         found.append(Problem(text, name in NEEDED or name.startswith("scoring-stream-")))
-    return found
+    return sorted(found, key=lambda problem: not problem.stops)
 
 
 def alerts(settings: Settings) -> list[dict[str, Any]] | None:

@@ -99,7 +99,8 @@ class Result(NamedTuple):
 
 def run(settings: Settings, drill: Drill, *, seconds: int = SECONDS) -> Result:
     """Break, page, diagnose, mend; the traffic beside it is counted to the end."""
-    until(lambda: not sounding(settings), 120, "earlier alerts to be over")
+    until(lambda: drill.alert not in sounding(settings), 120, "an earlier alert of this kind to be over")
+    before = set(sounding(settings))
     traffic = start_cli(
         settings, "simulate", "--rate", str(RATE), "--seconds", str(seconds), "--wait", "240", "--json",
     )  # fmt: skip
@@ -110,7 +111,7 @@ def run(settings: Settings, drill: Drill, *, seconds: int = SECONDS) -> Result:
         if drill.alert in sounding(settings):
             paged_s = time.monotonic() - began
         time.sleep(0.5)
-    others = [name for name in sounding(settings) if name != drill.alert]
+    others = [name for name in sounding(settings) if name not in {drill.alert, *before}]
     problems = json.loads(run_cli(settings, "status", "--json").stdout)["problems"]
     mended = run_cli(settings, *drill.mend)
     assert mended.returncode == 0, mended.stderr
