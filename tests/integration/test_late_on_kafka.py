@@ -16,7 +16,7 @@ from features.store.partitions import partitions_of
 from infra.embedded.mock_cluster import MockCluster
 from services.cli.main import cli
 from streams.log.feature_batch import FeatureRecord
-from streams.log.topics import ALL, FEATURES
+from streams.log.topics import ALL, FEATURES, TRANSACTIONS
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.settings import Settings
 from tests.support.feature_batches import encode_features
@@ -52,6 +52,10 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
 def late(settings: Settings, records: Sequence[FeatureRecord]) -> dict[str, Any]:
     """What the command says of these records, of which each came twice."""
     producer = new_producer(settings.kafka, "late")
+    # a batch that claims an offset beyond the end of its source is not believed
+    for partition in {record.partition for record in records}:
+        for _ in range(1 + max(record.offset for record in records if record.partition == partition)):
+            producer.produce(TRANSACTIONS.name, b"", partition=partition)
     for record in (*records, *records):
         producer.produce(FEATURES.name, encode_features(record), partition=record.partition)
     producer.produce(FEATURES.name, b"poison", partition=0)
