@@ -17,6 +17,7 @@ from streams.contracts.transaction_parsing import parse_transaction
 from streams.log.topics import ALL, DEAD_LETTERS, DECISIONS, LABELS, TRANSACTIONS
 from streams.mapping import ReplayFile, parse_mapping
 from streams.runtime.kafka.clients import new_consumer, new_producer
+from streams.runtime.settings import Settings
 from tests.support.mapped_files import KEY, mapping_text, write_csv
 
 MAPPING = mapping_text(
@@ -80,13 +81,15 @@ def sent_to(bootstrap: str, topic: str, count: int) -> list[Any]:
     return found
 
 
-def test_a_replay_says_what_was_decided_and_caught(bootstrap: str, tmp_path: Path) -> None:
+def test_a_replay_says_what_was_decided_and_caught(
+    bootstrap: str, kafka_redis: Settings, tmp_path: Path
+) -> None:
     path = write_csv(
         tmp_path, "id,at,card,amount,bad", *ROWS, "t20,2025-01-21T00:00:00Z,4111111111111111,5,0"
     )
     file = ReplayFile(path, parse_mapping(MAPPING.encode(), "test"), KEY)
     # at a speed, and still without a deadline: the file is old
-    report = replay(bootstrap, file, speed=1e8, all_labels=True)
+    report = replay(bootstrap, kafka_redis.redis_address, file, speed=1e8, all_labels=True)
     assert (report["produced"], report["dead_lettered"], report["missing"], report["duplicated"]) == (
         21,
         1,
