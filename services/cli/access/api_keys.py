@@ -83,7 +83,10 @@ def list_keys(home: Path, as_json: bool) -> None:
 @home_option
 @json_option
 def revoke(key_id: str, person: str | None, home: Path, as_json: bool) -> None:
-    """Revoke a key, named by its ID; the edge refuses it within about a second."""
+    """Revoke a key by its ID: the edge then refuses it.
+
+    That takes about a second.
+    """
     settings, now = settings_of(home), datetime.now(UTC)
     by = require(settings, "access", person, None, now)
     revoked = revoke_key(settings.access_dir, key_id, by=by.name, now=now)

@@ -34,11 +34,11 @@ class Sent:
     ],
 )  # fmt: skip
 def test_a_run_is_known_by_its_ids(value: bytes | None, ours: bool) -> None:
-    mine: Any = _mine(Begin("nowhere", {}, id_prefix="run"))
+    mine: Any = _mine(Begin("nowhere", None, {}, id_prefix="run"))
     assert mine(Sent(value)) is ours
 
 
 def test_a_replay_is_known_by_its_header() -> None:
-    mine: Any = _mine(Begin("nowhere", {}, run="abc"))
+    mine: Any = _mine(Begin("nowhere", None, {}, run="abc"))
     assert mine(Sent(b"{}", ("tollgate-run", b"abc")))
     assert not mine(Sent(b"{}", ("tollgate-run", b"abcd"))) and not mine(Sent(b"{}"))

@@ -14,6 +14,7 @@ import pytest
 from features.store.partition_lease import LeaseLost
 from features.store.redis_client import StoreFull
 from streams.processor.commit import ChunkCommit, CommitFailed, PipelinedCommitter, WaitsForRoom
+from streams.processor.identity_blocks import SECRET_KEY
 from streams.runtime.chunk import app as chunks
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.metrics import STORE_FULL
@@ -212,6 +213,8 @@ def test_what_is_served_and_stored_is_that_of_a_worker_that_ends_each_chunk_at_o
     kept: list[Any] = []
     for behind in (False, True):
         redis, log = MemoryRedis(), MemoryLog()
+        # of one store: another would hash identities under another secret
+        redis.values[SECRET_KEY] = b"sixteen bytes ok"
         log.topics = {
             place: list(records) for place, records in stage.log.topics.items() if place[0] == "transactions"
         }
