@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from ipaddress import IPv4Address
 from typing import Any
+from zlib import crc32
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -48,10 +50,15 @@ class WatchedRedis(MemoryRedis):
         return super().call(commands)
 
 
+def address(name: str) -> str:
+    """An IPv4 address of its own for each name."""
+    return str(IPv4Address(crc32(name.encode())))
+
+
 def payment(name: str, at: int, **entities: str) -> Transaction:
     return Transaction(
         transaction_id=f"t-{name}", event_time=START + timedelta(seconds=at), card_id=f"card-{name}", amount_minor=100 + at,
-        currency="EUR", customer_id=f"cu-{name}", **{field: entities.get(field, f"{field}-{name}") for field in HOT},
+        currency="EUR", customer_id=f"cu-{name}", **{field: entities.get(field, address(name) if field == "ip" else f"{field}-{name}") for field in HOT},
     )  # fmt: skip
 
 
