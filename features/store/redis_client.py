@@ -86,11 +86,11 @@ class StoreFull(StoreUnavailable):
 NO_ROOM = "OOM"
 
 
-def check_room(replies: Sequence[Any]) -> None:
-    """Raises: StoreFull: Redis had no room for one of these commands."""
+def check_room(replies: Sequence[Any], then: str = "") -> None:
+    """Raises: StoreFull: Redis had no room for one of these commands; ``then`` says what the user should do."""
     for reply in replies:
         if not has_room(reply):
-            raise StoreFull(f"Redis is full: {reply}")
+            raise StoreFull(f"Redis is full{', ' if then else ''}{then}: {reply}")
 
 
 #: a write that leaves nothing behind: its reply says whether Redis has room
@@ -108,7 +108,7 @@ def accepted(replies: Sequence[Any], then: str = "") -> Sequence[Any]:
     Raises:
         StoreUnavailable: a reply is an error; ``then`` says what the user should do. StoreFull: the reason is that Redis is full.
     """
-    check_room(replies)
+    check_room(replies, then)
     refused = [str(reply) for reply in replies if isinstance(reply, Exception)]
     if refused:
         said = f"the store refused a write, {then}" if then else "the store refused a write"

@@ -27,6 +27,7 @@ from streams.contracts.rollout import RolloutRecord, decode_rollout
 from streams.contracts.transaction_parsing import parse_transaction, unknown_fields
 from streams.drift.watch import DriftWatch
 from streams.labels.sent_outcomes import keys_of
+from streams.log.log_marks import LogMarks
 from streams.log.other_catalogues import Layouts
 from streams.log.records import EntityItem, EntityItems, LabelStatement, Payment, encode_items
 from streams.processor.commit import SynchronousCommitter
@@ -37,7 +38,7 @@ from tests.support import archive_samples as samples
 from tests.support.labels_worker import LabelsWorker
 from tests.support.ledger_records import Record as LedgerRecord
 from tests.support.mutations import CLASSICS, mutations
-from tests.support.parity_world import MemoryLog, MemoryRedis, Record, Worker
+from tests.support.parity_world import MemoryLog, MemoryRedis, Record, Worker, unbounded
 
 MOMENT = samples.transaction(1, samples.START_MS).event_time
 LABEL = Label(
@@ -141,7 +142,9 @@ def entity_stage() -> tuple[EntityStage, Any]:
     leases.lease([("entities", 0)])
     cache = ProfileCache(1)
     cache.begin_session([0])
-    stage = EntityStage(redis, log, leases, cache, SynchronousCommitter(log, leases))
+    stage = EntityStage(
+        redis, log, leases, cache, SynchronousCommitter(log, leases), unbounded, LogMarks("", redis, GROUP)
+    )
     stage.load_applied([0])
     return stage, log
 
