@@ -155,7 +155,7 @@ def planted_card_numbers(settings: Settings) -> Finding:
         topic.name: ends_of(settings, topic.name, topic.partitions or settings.partitions)
         for topic in topics.ALL
     }
-    planted = 0
+    planted, began_s = 0, time.time()
     producer = new_producer(settings.kafka, "attacker")
     with httpx.Client(base_url=settings.http, timeout=STALL_S) as client:
         for spell in SPELLINGS.values():
@@ -176,12 +176,14 @@ def planted_card_numbers(settings: Settings) -> Finding:
     refused = start[DEAD_LETTERS.name]
     while len(read_topic(settings, DEAD_LETTERS.name, refused)) < planted // 2 and time.monotonic() < until:
         time.sleep(1)
-    found = sorted({place for place, text in _written(settings, start) if spelled(NUMBER, text)})
+    found = sorted({place for place, text in _written(settings, start, began_s) if spelled(NUMBER, text)})
     return Finding(not found, f"{planted} planted, readable in {found or 'nothing'}")
 
 
-def _written(settings: Settings, start: dict[str, dict[int, int]]) -> Iterator[tuple[str, str]]:
-    """Where, and what, of all that the stack wrote from these ends on; not what producers write themselves."""
+def _written(
+    settings: Settings, start: dict[str, dict[int, int]], began_s: float
+) -> Iterator[tuple[str, str]]:
+    """Where, and what, of all that the stack wrote from these ends and this time on; not what producers write themselves."""
     for topic in topics.ALL:
         if topic is TRANSACTIONS:
             continue
@@ -193,7 +195,11 @@ def _written(settings: Settings, start: dict[str, dict[int, int]]) -> Iterator[t
                 yield "original of a dead letter", base64.b64decode(original).decode("utf-8", "replace")
     for path in Path(settings.home).rglob("*"):
         inside = path.relative_to(settings.home).parts[0]
-        if path.is_file() and inside in ("logs", "archive", "mlflow", "feast", "drift", "trainer"):
+        if (
+            path.is_file()
+            and path.stat().st_mtime >= began_s
+            and inside in ("logs", "archive", "mlflow", "feast", "drift", "trainer")
+        ):
             yield str(path.relative_to(settings.home)), path.read_bytes().decode("utf-8", "replace")
     yield from (("metrics", page) for page in _metrics(settings))
     client = RespClient(settings.redis_address)
