@@ -87,9 +87,19 @@ def kafka_redis(
 
     Kafka is real where Java and its jars are there, else librdkafka's mock cluster (``settings.embedded`` says which).
     """
-    home = tmp_path_factory.mktemp("stack")
-    settings = stack.settings_for(home, free_port_base())
-    settings = stack.start(settings, only=("kafka", "redis"), wait_s=90)
+    yield from _kafka_and_redis(tmp_path_factory.mktemp("stack"), free_port_base())
+
+
+@pytest.fixture(scope="module")
+def own_kafka_redis(
+    tmp_path_factory: pytest.TempPathFactory, free_port_base: Callable[[], int]
+) -> Iterator[Settings]:
+    """The same for one module, which writes what would mislead others, such as features that nobody computed."""
+    yield from _kafka_and_redis(tmp_path_factory.mktemp("own"), free_port_base())
+
+
+def _kafka_and_redis(home: Path, port_base: int) -> Iterator[Settings]:
+    settings = stack.start(stack.settings_for(home, port_base), only=("kafka", "redis"), wait_s=90)
     try:
         yield settings
     finally:

@@ -58,11 +58,11 @@ def put_decision(settings: Settings, made: Decision) -> None:
     flush(producer, 20)
 
 
-def test_a_decision_that_is_not_indexed_yet_is_found_with_its_features(kafka_redis: Settings) -> None:
-    put_features(kafka_redis, 71)
+def test_a_decision_that_is_not_indexed_yet_is_found_with_its_features(own_kafka_redis: Settings) -> None:
+    put_features(own_kafka_redis, 71)
     made = decided(71)
-    put_decision(kafka_redis, made)
-    found = find_decision(kafka_redis, TENANT, "tx-71", time.time())
+    put_decision(own_kafka_redis, made)
+    found = find_decision(own_kafka_redis, TENANT, "tx-71", time.time())
     assert found is not None and found.source == "log"
     assert msgspec.convert(found.decision, Decision) == made
     assert found.served is not None and found.served.source == "log"
@@ -75,17 +75,17 @@ def test_a_decision_that_is_not_indexed_yet_is_found_with_its_features(kafka_red
         and values[NAMES[-1]] == 70 + WIDTH
     )
     # another tenant's payment of the same id is another payment
-    assert find_decision(kafka_redis, "default", "tx-71", time.time()) is None
+    assert find_decision(own_kafka_redis, "default", "tx-71", time.time()) is None
 
 
-def test_the_index_has_the_first_word(kafka_redis: Settings) -> None:
-    put_features(kafka_redis, 72)
+def test_the_index_has_the_first_word(own_kafka_redis: Settings) -> None:
+    put_features(own_kafka_redis, 72)
     made = decided(72)
     row = Row(5, identity_of(TENANT, "tx-72"), IndexedDecision(encode(made), None))
-    client = RespClient(kafka_redis.redis_address, 5.0)
+    client = RespClient(own_kafka_redis.redis_address, 5.0)
     client.call(IndexWriter().writes(0, [row], time.time()))
     client.close()
-    found = find_decision(kafka_redis, TENANT, "tx-72", time.time())
+    found = find_decision(own_kafka_redis, TENANT, "tx-72", time.time())
     assert found is not None and found.source == "index" and found.decision["transaction_id"] == "tx-72"
     assert found.served is not None and found.served.features[NAMES[1]] == 73
 
@@ -110,10 +110,10 @@ def archive(settings: Settings, number: int, at: datetime) -> None:
 
 
 def test_an_old_decision_is_found_in_the_archive(
-    kafka_redis: Settings, capsys: pytest.CaptureFixture[str]
+    own_kafka_redis: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    archive(kafka_redis, 73, datetime(2026, 3, 1, 12, tzinfo=UTC))
-    arguments = ["decisions", "show", "tx-73", "--home", kafka_redis.home]
+    archive(own_kafka_redis, 73, datetime(2026, 3, 1, 12, tzinfo=UTC))
+    arguments = ["decisions", "show", "tx-73", "--home", own_kafka_redis.home]
     assert run([*arguments, "--tenant", TENANT, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["found_in"] == {"decision": "archive", "features": "archive"}

@@ -137,7 +137,7 @@ def test_the_edge_s_decision_is_believed_and_a_copy_of_it_is_not(running: Settin
         assert (one["decided_at"], one["latency_ms"]) != (answer["decided_at"], answer["latency_ms"])
     assert max(one["latency_ms"] for one in made.values()) < 1000 * SOON_S
     page = httpx.get(f"http://127.0.0.1:{running.metrics_port('processor-0')}/metrics").text
-    assert 'tollgate_forgeries_refused_total{what="tollgate-decided",reason="wrong"} 5.0' in page
+    assert 'tollgate_forgeries_refused_total{reason="wrong",what="tollgate-decided"} 5.0' in page
     assert 'tollgate_headers_ignored_total{header="traceparent"} 1.0' in page
 
 
