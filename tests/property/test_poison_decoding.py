@@ -10,9 +10,6 @@ import msgspec
 import pytest
 from faust.types import TP
 
-from features.store.keys import GROUP
-from features.store.partition_lease import Leases
-from features.store.profile_cache import ProfileCache
 from models.rollout.transitions import RolloutRequest
 from streams.archive.writer import Archive
 from streams.audit.balance import Accounts
@@ -27,18 +24,16 @@ from streams.contracts.rollout import RolloutRecord, decode_rollout
 from streams.contracts.transaction_parsing import parse_transaction, unknown_fields
 from streams.drift.watch import DriftWatch
 from streams.labels.sent_outcomes import keys_of
-from streams.log.log_marks import LogMarks
 from streams.log.other_catalogues import Layouts
 from streams.log.records import EntityItem, EntityItems, LabelStatement, Payment, encode_items
-from streams.processor.commit import SynchronousCommitter
-from streams.processor.entities import EntityStage
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.dead_letters import dead_letter, decode_dead_letter
 from tests.support import archive_samples as samples
+from tests.support.entity_stage import stage_in_memory
 from tests.support.labels_worker import LabelsWorker
 from tests.support.ledger_records import Record as LedgerRecord
 from tests.support.mutations import CLASSICS, mutations
-from tests.support.parity_world import MemoryLog, MemoryRedis, Record, Worker, unbounded
+from tests.support.parity_world import MemoryLog, MemoryRedis, Record, Worker
 
 MOMENT = samples.transaction(1, samples.START_MS).event_time
 LABEL = Label(
@@ -135,20 +130,6 @@ def test_the_processor_goes_on_beside_poison_on_transactions() -> None:
     assert len(letters) > 1_000
 
 
-def entity_stage() -> tuple[EntityStage, Any]:
-    redis: Any = MemoryRedis()
-    log: Any = MemoryLog()
-    leases = Leases(redis, GROUP)
-    leases.lease([("entities", 0)])
-    cache = ProfileCache(1)
-    cache.begin_session([0])
-    stage = EntityStage(
-        redis, log, leases, cache, SynchronousCommitter(log, leases), unbounded, LogMarks("", redis, GROUP)
-    )
-    stage.load_applied([0])
-    return stage, log
-
-
 def entity_records() -> list[bytes]:
     """As the processor and the labels worker write them."""
     log, redis = MemoryLog(), MemoryRedis()
@@ -174,7 +155,7 @@ def entity_records() -> list[bytes]:
 
 
 def test_the_entity_stage_goes_on_beside_poison_on_entities() -> None:
-    stage, log = entity_stage()
+    stage, _, log = stage_in_memory()
     offset = 0
     for good in entity_records():
         for start in range(0, 2_000, 250):

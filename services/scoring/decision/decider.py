@@ -193,19 +193,8 @@ class Decider:
         by_score = codes == alone
         wanted = np.flatnonzero((codes > 0) & by_score & ~np.isnan(scores)).tolist() if scorer is not None else []  # fmt: skip
         return Judged(
-            cases,
-            matrix,
-            scorer,
-            policy,
-            scores,
-            codes,
-            rules,
-            by_score,
-            now_ms,
-            wanted,
-            missing_inputs,
-            stateless,
-        )
+            cases, matrix, scorer, policy, scores, codes, rules, by_score, now_ms, wanted, missing_inputs, stateless
+        )  # fmt: skip
 
     def explanation_ms(self, judged: Judged) -> float:
         """Time that ``finish`` is expected to spend on reasons, ms."""
@@ -217,20 +206,7 @@ class Decider:
 
     def finish(self, judged: Judged) -> list[Decision]:
         """The decisions, with as many reasons as time allows."""
-        (
-            cases,
-            matrix,
-            scorer,
-            policy,
-            scores,
-            codes,
-            rules,
-            by_score,
-            now_ms,
-            wanted,
-            missing_inputs,
-            stateless,
-        ) = judged
+        cases, matrix, scorer, policy, scores, codes, rules, by_score, now_ms, wanted, missing_inputs, stateless = judged  # fmt: skip
         reasons: dict[int, list[Reason]] = {}
         unexplained: set[int] = set()
         if wanted and scorer is not None:

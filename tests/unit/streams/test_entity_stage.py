@@ -22,26 +22,12 @@ from streams.processor.entities import EntityStage
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.dead_letters import decode_dead_letter
 from streams.runtime.metrics import FEATURE_STALENESS
+from tests.support.entity_stage import stage_in_memory
 from tests.support.parity_world import MemoryLog, MemoryRedis, Record, unbounded
 
 
 def item(entity: str, offset: int) -> EntityItem:
     return EntityItem(entity, f"{entity}-1", "tx", offset, 1_795_256_130_123, 100, 1, 0)
-
-
-def stage_in_memory(source_end: Any = unbounded) -> tuple[EntityStage, Any, Any]:
-    """A stage that holds partition 0 of `entities`, its store and its log."""
-    redis: Any = MemoryRedis()
-    log: Any = MemoryLog()
-    leases = Leases(redis, GROUP)
-    leases.lease([("entities", 0)])
-    cache = ProfileCache(1)
-    cache.begin_session([0])
-    stage = EntityStage(
-        redis, log, leases, cache, SynchronousCommitter(log, leases), source_end, LogMarks("", redis, GROUP)
-    )
-    stage.load_applied([0])
-    return stage, redis, log
 
 
 def test_poison_is_kept_and_the_rest_applied() -> None:
