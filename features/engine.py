@@ -60,7 +60,15 @@ def fill_features(
         out: float32 (n, WIDTH), NaN-filled.
         seen: uint8 (n,), zeros, or what a caller knows of identities (``features.kernels.payer.payer_features``); set for each card's payment as by ``features.kernels.payer.payer_features``: NEW, DUPLICATE (the
             row has no meaning) or POSSIBLE (the row is valid if the payment is not a repetition; it was not applied).
+
+    Raises:
+        ValueError: the arguments are not of one length. The kernels do not check: they would write into memory of others.
     """
+    lengths = {len(payments), *map(len, places), len(out), len(seen)}
+    if len(lengths) > 1:
+        raise ValueError(
+            f"{len(payments)} payments, but places, features and marks of {sorted(lengths)} rows"
+        )
     mode = APPLY if apply else READ
     payer_features(payments, places.cards, profiles.cards, mode, CARD_COLUMNS, out, seen)
     transaction_features(payments, seen, out)

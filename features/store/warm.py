@@ -47,12 +47,12 @@ def warm_kernels() -> float:
     gather = Gather(batch)
     columns = columns_of(batch, [1_700_000_000_000, 1_700_000_001_000], [0, 1])
     gather.compute(columns, apply=True)
-    slots = np.zeros((2, 5), dtype=np.int64)
-    places = Places(slots[0], slots[1], slots[:, :3].copy(), slots[:, :2].copy())
+    both = np.array([0, 1])
+    pairs = np.zeros((2, 2), dtype=np.int64)
+    places = Places(np.zeros_like(both), np.zeros_like(both), np.zeros((2, 3), dtype=np.int64), pairs)
     computed_beside(
         columns, places, Profiles(gather.cards, gather.customers, gather.shared_entities, gather.frauds)
     )
-    both = np.array([0, 1])
     moments = both + 1_700_000_000_000
     apply_payments(columns, both, gather.customers)
     apply_items(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from features.engine import Places, Profiles, _copy, computed_beside
+from features.engine import Places, Profiles, _copy, computed, computed_beside
 from features.kernels.columns import columns_of
 from features.kernels.payer import apply_payments, payer_features, transaction_features
 from features.kernels.shared_entity import apply_frauds, apply_items, fraud_columns, shared_entity_columns
@@ -65,3 +65,24 @@ def test_no_batch_compiles_a_kernel_again(cards: int, apply: bool) -> None:
     for slot, stored in enumerate(encode_profiles(arena, one, 20_000)):
         read_profiles(arena, np.array([slot]), [stored])
     assert signatures() == before
+
+
+def test_arguments_of_different_lengths_never_reach_the_kernels() -> None:
+    """They would read and write memory of others: a processor that warmed up so ended with a segmentation fault now and then."""
+    batch = [_Example(transaction_id=f"t-{i}") for i in range(2)]
+    gather = Gather(batch)
+    payments = columns_of(batch, [1_700_000_000_000] * 2, [0, 1])
+    profiles = Profiles(gather.cards, gather.customers, gather.shared_entities, gather.frauds)
+
+    def places(rows: int) -> dict[str, np.ndarray]:
+        none = np.full(rows, -1, np.int64)
+        return {
+            "cards": none, "customers": none, "shared_entities": np.full((rows, 3), -1), "frauds": np.full((rows, 2), -1)
+        }  # fmt: skip
+
+    computed(payments, Places(**places(2)), profiles, apply=False)
+    for wrong in Places._fields:
+        with pytest.raises(ValueError, match="2 payments, but"):
+            computed(payments, Places(**{**places(2), wrong: places(5)[wrong]}), profiles, apply=False)
+    with pytest.raises(ValueError, match="2 payments, but"):
+        computed(payments, Places(**places(2)), profiles, apply=False, known=np.zeros(5, np.uint8))
