@@ -147,7 +147,7 @@ main_environment() {
   "$UV" pip install --python .venv/bin/python --no-deps -e .
   .venv/bin/python -m features.store.warm
   .venv/bin/python -c "from streams.processor.payment_updates import warm_packing; warm_packing()"
-  .venv/bin/python -c "from streams.processor.identity_table import warm_identities; warm_identities()"
+  .venv/bin/python -c "from streams.processor.identities.table import warm_identities; warm_identities()"
   echo "$MAIN_WANTED" >.venv/.stamp
 }
 

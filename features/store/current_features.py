@@ -13,7 +13,7 @@ import numpy.typing as npt
 from features.kernels.columns import columns_of
 from features.kernels.payer import DUPLICATE
 from features.kernels.shared_entity import SHARED_ENTITIES
-from features.store.profile_reader import Named, ProfileReader
+from features.store.profiles.reader import Named, ProfileReader
 from features.store.views import JOIN_KEYS
 from features.transaction import Transaction
 

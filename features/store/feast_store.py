@@ -24,7 +24,7 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 
 from features.catalogue import FEATURES, INDEX
 from features.store.current_features import Matrix, of_entities, of_transactions
-from features.store.profile_reader import ProfileReader, ProfilesUnavailable, RedisProfiles
+from features.store.profiles.reader import ProfileReader, ProfilesUnavailable, RedisProfiles
 from features.store.views import JOIN_KEYS
 from features.transaction import Transaction
 

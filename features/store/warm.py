@@ -17,8 +17,8 @@ from features.kernels.shared_entity import DECLINED, LABEL, PAID, apply_frauds, 
 from features.profile.codec import encode_profiles, read_profiles
 from features.store.commands import pack_mset
 from features.store.partitions import names_of, text_hashes
-from features.store.profile_batch import Gather
-from features.store.slot_table import FIRST_SIZE, SlotTable
+from features.store.profiles.batch import Gather
+from features.store.profiles.slot_table import FIRST_SIZE, SlotTable
 from features.store.views import CARD_FRAUDS, CARD_STATE
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Mapping
 
-from infra.stack.standing import READS, Place, Read, Waiting, positions
+from infra.stack.health.standing import READS, Place, Read, Waiting, positions
 from streams.log import topics
 from streams.runtime.metrics import CONSUMER_LAG
 from streams.runtime.settings import load_settings

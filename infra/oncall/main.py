@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from infra.oncall.lag import follow_lag
 from infra.oncall.pages import InvalidPage, Pages, alerts_of
 from infra.oncall.watch import watch
-from infra.stack.asking import watched
+from infra.stack.health.asking import watched
 from infra.stack.tools import CHECKOUT
 from streams.runtime.process import start_process
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from infra.stack.asking import STARTING_S, NoAnswer, Watched
+from infra.stack.health.asking import STARTING_S, NoAnswer, Watched
 from streams.runtime.metrics import PROCESS_UP
 
 logger = logging.getLogger(__name__)

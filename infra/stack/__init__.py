@@ -5,10 +5,10 @@ from infra.stack import start, stop, settings_for, processes
 
 from infra.stack.elsewhere import refuse_edited, with_parts
 from infra.stack.errors import StackError, StackUsageError
+from infra.stack.health.status import processes, report, served_model
 from infra.stack.lifecycle import check_room, existing, is_running, start, stop
 from infra.stack.ports import free_port_base, settings_for
 from infra.stack.restarting import restart
-from infra.stack.status import processes, report, served_model
 from infra.stack.turn import turn_to_start
 
 __all__ = [

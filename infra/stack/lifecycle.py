@@ -20,12 +20,13 @@ import msgspec
 import psutil
 
 from infra.disk import START_FREE_MB, shortages, written_to
-from infra.stack import elsewhere, kafka, monitoring, redis
+from infra.stack import elsewhere
 from infra.stack.errors import NotReady, StackError, StackUsageError
+from infra.stack.health.status import answering, report
 from infra.stack.ports import answers, busy, port_of
 from infra.stack.private import private_files, private_folder
 from infra.stack.programs import BESIDE, FOUNDATION, HOT_PATH, Program, named, programs
-from infra.stack.status import answering, report
+from infra.stack.servers import kafka, monitoring, redis
 from infra.stack.supervisor import Supervisor, launch, marked, out_tail, socket_file
 from infra.stack.tools import MIN_JAVA, Tools, find_tools
 from streams.access import identity

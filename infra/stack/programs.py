@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from infra.stack import kafka, monitoring, redis
 from infra.stack.errors import StackError
 from infra.stack.ports import port_of
+from infra.stack.servers import kafka, monitoring, redis
 from infra.stack.tools import CHECKOUT, Tools
 from streams.runtime.settings import Settings
 
@@ -90,7 +90,7 @@ def _hot_path(settings: Settings, tools: Tools) -> list[Program]:
         _behind(python("archive-0", "streams.archive.main", needed=False), 19),
         Program(
             "broker-warm-up",
-            (str(tools.python), "-m", "infra.stack.warm_broker", "--home", settings.home),
+            (str(tools.python), "-m", "infra.stack.servers.warm_broker", "--home", settings.home),
             HOT_PATH,
             environment=_environment(settings),
             start_s=0,

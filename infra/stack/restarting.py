@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 
 from infra.stack.errors import StackError, StackUsageError
+from infra.stack.health.status import ONCE, replicas
 from infra.stack.programs import programs
-from infra.stack.status import ONCE, replicas
 from infra.stack.supervisor import Supervisor
 from infra.stack.tools import find_tools
 from streams.runtime.settings import Settings

@@ -15,7 +15,7 @@ from features.transaction import Transaction
 from loadtest.locust.decisions import Decisions
 from services.client import Client, ItemProblem
 from services.client.retries import NEVER
-from streams.contracts.json_encoding import encode
+from streams.contracts.text.json_encoding import encode
 from streams.log.topics import TRANSACTIONS
 
 BATCH = 50

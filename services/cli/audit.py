@@ -9,12 +9,12 @@ from typing import Any
 import click
 import msgspec
 
-from services.cli.options import home_option, json_option
+from services.cli.terminal.options import home_option, json_option
 from services.rollout.ledger import read_head
 from streams.access.audit_chain import Head, NoEntry, check_chain, opened
 from streams.access.directory import read_directory
 from streams.contracts.audit import AuditEntry
-from streams.log.rollout_feed import RolloutReader, read_all
+from streams.log.rollouts.feed import RolloutReader, read_all
 from streams.log.topics import AUDIT, ROLLOUTS
 from streams.runtime.settings import Settings, load_settings
 

@@ -15,7 +15,7 @@ from confluent_kafka import TopicPartition
 
 from features.identity import DEFAULT_TENANT
 from models.decision import Decision
-from services.cli.options import FullHelpGroup, Number, WholeNumber, home_option, json_option
+from services.cli.terminal.options import FullHelpGroup, Number, WholeNumber, home_option, json_option
 from streams.audit import Accounts, Balance, Span, read_span, whole_log
 from streams.audit.dead_letter_replay import Refused, ReplayRefused, list_refused, mend, send_again
 from streams.audit.repair import Repaired, repair

@@ -13,8 +13,8 @@ import msgspec
 from confluent_kafka import OFFSET_END, Consumer, Message, TopicPartition
 
 from services.cli.drift_findings import DriftFinding, findings
-from services.cli.options import WholeNumber, home_option, json_option
-from services.cli.tables import console, table
+from services.cli.terminal.options import WholeNumber, home_option, json_option
+from services.cli.terminal.tables import console, table
 from streams.contracts.decoding import RecordDecoder
 from streams.contracts.drift import DriftRow, decode_drift
 from streams.contracts.invalid_event import InvalidEvent

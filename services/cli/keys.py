@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from services.cli.options import FullHelpGroup, home_option, json_option
+from services.cli.terminal.options import FullHelpGroup, home_option, json_option
 from streams.log.seal import FixedKeys
 from streams.runtime.edge_keys import read_keys
 from streams.runtime.edge_keys import retire as retire_keys

@@ -15,8 +15,8 @@ from typing import Any
 
 import click
 
-from services.cli.options import unknown_command
-from streams.contracts.card_numbers import mask_text
+from services.cli.terminal.options import unknown_command
+from streams.contracts.text.card_numbers import mask_text
 
 DONE, CHECK_FAILED, BAD_INPUT, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from services.cli.options import FullHelpGroup, WholeNumber, home_option, json_option
+from services.cli.terminal.options import FullHelpGroup, WholeNumber, home_option, json_option
 from streams.mapping import BUILTIN, ReplayFile, load_mapping
 from streams.mapping.definition import FileRule
 from streams.mapping.suggestion import suggest as suggest_mapping

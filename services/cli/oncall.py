@@ -15,9 +15,9 @@ from infra import stack
 from infra.oncall.alerts import AlertmanagerUnavailable, Firing, firing
 from infra.oncall.alerts import silence as silence_alert
 from infra.oncall.pages import Pages
-from infra.stack.monitoring import RULES
-from services.cli.exits import Unreachable
-from services.cli.options import home_option, json_option
+from infra.stack.servers.monitoring import RULES
+from services.cli.terminal.exits import Unreachable
+from services.cli.terminal.options import home_option, json_option
 from streams.runtime.settings import load_settings
 
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}

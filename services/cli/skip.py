@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from infra.stack.standing import positions
-from services.cli.options import WholeNumber, home_option, json_option
+from infra.stack.health.standing import positions
+from services.cli.terminal.options import WholeNumber, home_option, json_option
 from streams.log import topics
 from streams.runtime.kafka.log_reader import whole_log
 from streams.runtime.settings import Settings, load_settings

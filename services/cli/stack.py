@@ -17,7 +17,7 @@ import msgspec
 
 from infra import doctor as machine
 from infra import stack
-from services.cli.options import Number, home_option, json_option
+from services.cli.terminal.options import Number, home_option, json_option
 from streams.runtime.settings import DEFAULT_PORT_BASE, Settings, load_settings
 
 DEFAULT_WAIT_S = 180.0

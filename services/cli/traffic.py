@@ -28,7 +28,7 @@ from loadtest.traffic.simulator.switches import DRIFT_KINDS
 from loadtest.traffic.summary import complete, lines
 from loadtest.traffic.verdicts import lines as verdict_lines
 from services.cli.mapping import MAPPING_HELP
-from services.cli.options import Number, WholeNumber, home_option, json_option
+from services.cli.terminal.options import Number, WholeNumber, home_option, json_option
 from streams.mapping import ReplayFile, load_mapping
 from streams.mapping.tokens import load_or_create_key
 from streams.runtime.settings import Settings, load_settings

@@ -19,8 +19,8 @@ from services.client.answers import ItemProblem, ModelInfo, read_batch, read_dec
 from services.client.problems import RETRIED, Problem, TollgateError, Unreachable, problem_of
 from services.client.retries import Retry
 from streams.contracts.deadline import MAX_DEADLINE_MS, MIN_DEADLINE_MS
-from streams.contracts.json_encoding import encode
 from streams.contracts.label import Label
+from streams.contracts.text.json_encoding import encode
 
 #: how long to wait after the deadline for an answer that is already on its way
 GRACE_S = 0.05

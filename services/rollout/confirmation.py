@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from infra.stack.status import replicas
+from infra.stack.health.status import replicas
 from streams.runtime.settings import Settings
 
 #: a replica loads a bundle for at most 30 s, and begins up to 8 s after the first one

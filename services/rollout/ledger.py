@@ -22,12 +22,12 @@ from streams.access.private_files import write_private
 from streams.access.signatures import signed
 from streams.access.signed_record import Signed, headers, received
 from streams.contracts.audit import AuditEntry
-from streams.contracts.json_encoding import encode
 from streams.contracts.rollout import RolloutRecord
-from streams.log.kept_rollouts import keep, kept_rollout
-from streams.log.rollout_feed import RolloutReader, read_all
+from streams.contracts.text.json_encoding import encode
+from streams.log.rollouts.feed import RolloutReader, read_all
+from streams.log.rollouts.kept import keep, kept_rollout
+from streams.log.rollouts.verified import kept_records
 from streams.log.topics import AUDIT, ROLLOUTS
-from streams.log.verified_rollouts import kept_records
 from streams.runtime.kafka.clients import flush
 from streams.runtime.metrics import FORGERIES
 from streams.runtime.settings import Settings

@@ -13,7 +13,7 @@ from services.rollout.ledger import Ledger
 from services.rollout.process import Rollout
 from streams.access.signed_record import received
 from streams.contracts.invalid_event import InvalidEvent
-from streams.log.rollout_feed import RolloutsUnreachable
+from streams.log.rollouts.feed import RolloutsUnreachable
 from streams.log.topics import ROLLOUT_REQUESTS
 from streams.runtime.kafka.broker_loss import remembering
 from streams.runtime.kafka.clients import is_record, new_consumer, new_producer

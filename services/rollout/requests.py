@@ -16,10 +16,10 @@ from streams.access.identity import Identity, acting
 from streams.access.signatures import Forged, signed
 from streams.access.signed_record import headers, received
 from streams.contracts.audit import AuditEntry
-from streams.contracts.json_encoding import encode
 from streams.contracts.rollout import RolloutRecord
+from streams.contracts.text.json_encoding import encode
+from streams.log.rollouts.verified import verified_record
 from streams.log.topics import AUDIT, ROLLOUT_REQUESTS, ROLLOUTS
-from streams.log.verified_rollouts import verified_record
 from streams.runtime.kafka.clients import (
     DeliveryError,
     flush,

@@ -24,8 +24,8 @@ from streams.access.directory import read_directory
 from streams.access.signatures import Forged, check_may
 from streams.access.signed_record import Signed, received
 from streams.contracts.invalid_event import InvalidEvent
-from streams.contracts.json_encoding import encode
 from streams.contracts.retraining import RetrainingRequest, decode_retraining
+from streams.contracts.text.json_encoding import encode
 from streams.log.topics import RETRAINING
 from streams.runtime.kafka.broker_loss import remembering
 from streams.runtime.kafka.clients import is_record, new_consumer

@@ -21,7 +21,7 @@ from models.training.training import Parameters
 from services.trainer.jobs import end_with_parent
 from services.trainer.learning import Window, gather, learn, live_by_state, same_data
 from streams.contracts.retraining import RetrainingRequest
-from streams.log.rollout_feed import RolloutsUnreachable, newest_rollout
+from streams.log.rollouts.feed import RolloutsUnreachable, newest_rollout
 from streams.runtime.process import log_json_lines
 from streams.runtime.settings import Settings, load_settings
 

@@ -17,7 +17,7 @@ from models.bundle.signing import verifies
 from streams.access.directory import Directory, Member
 from streams.access.identity import Identity
 from streams.contracts.audit import AuditEntry
-from streams.contracts.json_encoding import encode
+from streams.contracts.text.json_encoding import encode
 
 _FIELD = b',"signature":"'
 _END = b'"}'

@@ -20,8 +20,8 @@ from streams.audit.parity.card_watch import ParityWatch
 from streams.audit.parity.snapshot import look, store_window
 from streams.audit.reconciler import Reconciler
 from streams.contracts.invalid_event import InvalidEvent
+from streams.log.offsets.source_ends import SourceEnds
 from streams.log.other_catalogues import Layouts, stored_in
-from streams.log.source_ends import SourceEnds
 from streams.log.topics import DECISIONS, FEATURES, OUTCOMES
 from streams.runtime.chunk.app import run_chunk_app
 from streams.runtime.chunk.chunk import Chunk

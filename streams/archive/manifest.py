@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from streams.log.source_offsets import Seen
+from streams.log.offsets.source_offsets import Seen
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS positions (

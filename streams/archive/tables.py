@@ -26,9 +26,9 @@ from streams.log.feature_batch import (
     FeatureBatchError,
     decode_batch,
 )
+from streams.log.offsets.source_offsets import Seen, SourceOffsets, unseen
 from streams.log.other_catalogues import Layouts, own_block
 from streams.log.outcome_source import source_of
-from streams.log.source_offsets import Seen, SourceOffsets, unseen
 from streams.log.topics import DECISIONS, FEATURES, LABELS, OUTCOMES
 
 _MS, _US = pa.timestamp("ms", tz="UTC"), pa.timestamp("us", tz="UTC")

@@ -29,9 +29,9 @@ from streams.archive.tables import (
     outcome_table,
 )
 from streams.log.feature_batch import FeatureBatch, FeatureBatchError
+from streams.log.offsets.source_ends import SourceEnd
+from streams.log.offsets.source_offsets import ImpossibleOffset, SourceOffsets, check_batch
 from streams.log.other_catalogues import Layouts
-from streams.log.source_ends import SourceEnd
-from streams.log.source_offsets import ImpossibleOffset, SourceOffsets, check_batch
 from streams.log.topics import DECISIONS, FEATURES
 from streams.runtime.metrics import ARCHIVED_ROWS
 

@@ -22,9 +22,9 @@ from features.profile.records import PAYER, new_arena
 from models.scoring.scorer import Scorer
 from streams.audit.bits import differing
 from streams.log.feature_batch import FeatureBatch, FeatureRecord
+from streams.log.offsets.source_offsets import SourceOffsets, unseen
 from streams.log.other_catalogues import Layouts, aligned_rows, has_all
 from streams.log.records import MISSING_CARD
-from streams.log.source_offsets import SourceOffsets, unseen
 
 #: most records of cards with late events held in memory; reaching it is reported
 MAX_RECORDS = 200_000

@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from features.identity import DEFAULT_TENANT, identity_of
 from features.transaction import Identifier, Instant, epoch_ms
-from streams.contracts.identifiers import checked_identifier
 from streams.contracts.invalid_event import (
     EARLIEST_MS,
     LATEST_MS,
@@ -17,8 +16,9 @@ from streams.contracts.invalid_event import (
     check_not_ahead,
     decode_json,
 )
-from streams.contracts.repeated_fields import refuse_repeated_fields
 from streams.contracts.tenants import Tenants
+from streams.contracts.text.identifiers import checked_identifier
+from streams.contracts.text.repeated_fields import refuse_repeated_fields
 from streams.contracts.transaction_parsing import MAX_TRANSACTION_BYTES
 
 

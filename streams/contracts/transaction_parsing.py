@@ -13,11 +13,15 @@ from msgspec.structs import replace
 
 from features.identifiers import canonical_ip, is_canonical_ipv4
 from features.transaction import EARLIEST_EVENT, LATEST_EVENT, Transaction
-from streams.contracts.card_numbers import MIN_DIGITS, find_card_number, may_hold_card_number
-from streams.contracts.identifiers import canonical_field, refuse_card_number
 from streams.contracts.invalid_event import EARLIEST_MS, LATEST_MS, UNREADABLE, InvalidEvent, decode_json
-from streams.contracts.repeated_fields import lines_repeat_a_field, refuse_repeated_fields, repeats_a_field
 from streams.contracts.tenants import Tenants
+from streams.contracts.text.card_numbers import MIN_DIGITS, find_card_number, may_hold_card_number
+from streams.contracts.text.identifiers import canonical_field, refuse_card_number
+from streams.contracts.text.repeated_fields import (
+    lines_repeat_a_field,
+    refuse_repeated_fields,
+    repeats_a_field,
+)
 
 #: a longer value is refused before it is parsed
 MAX_TRANSACTION_BYTES = 16_384

@@ -14,7 +14,7 @@ import msgspec
 from features.vector_layouts import OWN, aligned_columns
 from models.bundle.manifest import MANIFEST, Manifest, layout_of
 from models.bundle.reference import Reference, load_reference
-from streams.log.kept_rollouts import kept_rollout
+from streams.log.rollouts.kept import kept_rollout
 from streams.runtime.settings import Settings
 
 logger = logging.getLogger(__name__)

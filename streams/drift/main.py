@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from features.store.redis_client import RespClient
 from streams.access.signed_record import Signed, headers
 from streams.contracts.drift import DriftRow
-from streams.contracts.json_encoding import encode
 from streams.contracts.retraining import RetrainingRequest
+from streams.contracts.text.json_encoding import encode
 from streams.drift.detectors import alibi_detectors
 from streams.drift.live_reference import LiveModel
 from streams.drift.watch import DriftWatch

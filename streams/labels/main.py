@@ -8,8 +8,8 @@ from features.store.partition_lease import Leases
 from features.store.redis_client import RespClient
 from streams.labels.sent_outcomes import sent_outcomes
 from streams.labels.stage import TOPICS, LabelsStage
-from streams.log.log_marks import LogMarks, eras
-from streams.log.watch_logs import watch_logs
+from streams.log.offsets.log_marks import LogMarks, eras
+from streams.log.offsets.watch_logs import watch_logs
 from streams.runtime.chunk.app import run_chunk_app
 from streams.runtime.chunk.chunk import Positions
 from streams.runtime.chunk.pacing import Pacing

@@ -20,13 +20,13 @@ from features.identity import DEFAULT_TENANT, identity_of
 from features.store.partition_lease import Leases
 from features.store.partitions import partitions_of
 from features.store.redis_client import Command, Packed, RespClient
-from streams.contracts.card_numbers import mask_text
 from streams.contracts.decision import MAX_DECISION_BYTES
 from streams.contracts.decoding import RecordDecoder
 from streams.contracts.invalid_event import InvalidEvent
-from streams.contracts.json_encoding import encode
 from streams.contracts.label import Label, check_known_by, of_known_tenant, parse_label
 from streams.contracts.tenants import Tenants
+from streams.contracts.text.card_numbers import mask_text
+from streams.contracts.text.json_encoding import encode
 from streams.labels.early_labels import EarlyLabels, Subject, Waiting, subject_of
 from streams.labels.index_lookup import Asked, known_decision, known_decisions, stored_label
 from streams.labels.join import Join, Joined, KnownDecision, Refusal, StoredLabel
@@ -40,7 +40,7 @@ from streams.log.decision_index import (
     lookups,
 )
 from streams.log.forwarding import forward
-from streams.log.log_marks import LogMarks, source_name
+from streams.log.offsets.log_marks import LogMarks, source_name
 from streams.log.outcome_source import OutcomeSource, source_header
 from streams.log.records import (
     HEADER_ENTITIES,

@@ -32,7 +32,7 @@ WINDOWS = 2
 #: greatest difference between the clocks of writer and reader. So long before a window ends, look-ups ask the next window's
 #: hashes instead of the previous one's, and entries are written to both windows, so that they are found on all their days
 CLOCKS_APART_S = 300
-#: hashes per window. Up to 128 entries a hash is a single piece of memory (``infra.stack.redis``), above that a table
+#: hashes per window. Up to 128 entries a hash is a single piece of memory (``infra.stack.servers.redis``), above that a table
 BUCKETS = 1 << 16
 LEVEL = 1
 #: larger pages would compress little better, and to read one decision its whole page is decompressed (0.1 ms)

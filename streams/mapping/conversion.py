@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.transaction import Transaction, transaction_columns
-from streams.contracts.card_numbers import mask_card_numbers
 from streams.contracts.invalid_event import InvalidEvent
+from streams.contracts.text.card_numbers import mask_card_numbers
 from streams.contracts.transaction_parsing import parse_together, parse_transaction
 from streams.mapping.definition import OPTIONAL, REQUIRED, FieldRule, Mapping
 from streams.mapping.encoding import encode_transactions

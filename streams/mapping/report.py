@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streams.contracts.card_numbers import mask_card_numbers
+from streams.contracts.text.card_numbers import mask_card_numbers
 
 _SHOWN = 3
 _VALUE_SHOWN = 60

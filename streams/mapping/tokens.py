@@ -8,7 +8,7 @@ import os
 import secrets
 from pathlib import Path
 
-from streams.contracts.card_numbers import card_digits, find_card_number, is_card_number
+from streams.contracts.text.card_numbers import card_digits, find_card_number, is_card_number
 
 KEY_FILE = "card-hmac.key"
 KEY_BYTES = 32

@@ -26,13 +26,13 @@ from features.kernels.payer import DUPLICATE, FIRST_TIME, NEW, POSSIBLE, transac
 from features.kernels.shared_entity import SHARED_ENTITIES
 from features.store.partition_lease import REBUILDING_KEY, Leases
 from features.store.partitions import entity_partitions
-from features.store.profile_cache import EntityIds, ProfileCache
+from features.store.profiles.cache import EntityIds, ProfileCache
 from features.store.redis_client import ASK_ROOM, Command, RespClient, has_room
 from features.store.views import CARD_STATE
 from streams.log.feature_batch import FeatureBatch, encode_batch
 from streams.log.forwarding import forward
-from streams.log.log_marks import LogMarks, source_name
 from streams.log.missing_inputs import present
+from streams.log.offsets.log_marks import LogMarks, source_name
 from streams.log.records import (
     MAX_ITEMS_BYTES,
     PAID_ENTITIES,
@@ -43,12 +43,12 @@ from streams.log.records import (
 from streams.log.seal import Keys
 from streams.log.topics import ENTITIES, FEATURES
 from streams.log.topics import TRANSACTIONS as TRANSACTIONS_TOPIC
-from streams.processor.chunk_ids import WhoPaid, payments_in, who_paid
 from streams.processor.commit import ACKNOWLEDGE_WITHIN_S, ChunkCommit, Committer
 from streams.processor.feature_rows import LATE_BOUND_MS, Made, Read, feature_batches
-from streams.processor.identity_table import ANEW, FIRST, REPEATED, Verdicts
+from streams.processor.identities.chunk_ids import WhoPaid, payments_in, who_paid
+from streams.processor.identities.known_transactions import Judged, KnownTransactions
+from streams.processor.identities.table import ANEW, FIRST, REPEATED, Verdicts
 from streams.processor.intake import Accepted, Intake, sort_out
-from streams.processor.known_transactions import Judged, KnownTransactions
 from streams.processor.payment_updates import pack_paid, split_paid
 from streams.processor.record_headers import NotBelieved
 from streams.runtime.blame import SessionEnded

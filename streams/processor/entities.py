@@ -21,14 +21,14 @@ from features.kernels.shared_entity import PAID
 from features.store.keys import applied_key, label_statement_key
 from features.store.partition_lease import Leases
 from features.store.partitions import entity_partition
-from features.store.profile_cache import ProfileCache
+from features.store.profiles.cache import ProfileCache
 from features.store.redis_client import Command, Packed, RespClient
 from features.store.views import PAYMENTS_OF, View
 from streams.contracts.invalid_event import UNREADABLE, InvalidEvent
-from streams.log.log_marks import LogMarks, topic_of
+from streams.log.offsets.log_marks import LogMarks, topic_of
+from streams.log.offsets.source_ends import SourceEnd
+from streams.log.offsets.source_offsets import ImpossibleOffset, SourceOffsets, check_offset
 from streams.log.records import PAID_ENTITIES, EntityItems, decode_items
-from streams.log.source_ends import SourceEnd
-from streams.log.source_offsets import ImpossibleOffset, SourceOffsets, check_offset
 from streams.log.topics import DECISIONS, LABELS, TRANSACTIONS
 from streams.processor.cards import commit_of, read_missing, say_staleness
 from streams.processor.commit import ACKNOWLEDGE_WITHIN_S, Committer

@@ -17,20 +17,20 @@ from prometheus_client import start_http_server
 from features.store.keys import GROUP as STATE_GROUP
 from features.store.partition_lease import Leases
 from features.store.partitions import partitions_of
-from features.store.profile_cache import ProfileCache
+from features.store.profiles.cache import ProfileCache
 from features.store.redis_client import RespClient
 from features.store.sweep import Sweep
 from features.store.warm import warm_kernels
-from streams.log.log_marks import LogMarks, eras
+from streams.log.offsets.log_marks import LogMarks, eras
+from streams.log.offsets.source_ends import SourceEnds
+from streams.log.offsets.watch_logs import watch_logs
 from streams.log.other_catalogues import announcement
 from streams.log.records import HEADER_DECIDED
-from streams.log.source_ends import SourceEnds
 from streams.log.topics import ENTITIES, TRANSACTIONS
-from streams.log.watch_logs import watch_logs
 from streams.processor.cards import CardStage
 from streams.processor.commit import CommitFailed, PipelinedCommitter, WaitsForRoom
 from streams.processor.entities import EntityStage
-from streams.processor.identity_table import warm_identities
+from streams.processor.identities.table import warm_identities
 from streams.processor.payment_updates import warm_packing
 from streams.processor.state_loss import GROUP, decided_without_state, find_lost, no_room
 from streams.processor.store_memory import StoreMemory

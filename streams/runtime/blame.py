@@ -5,7 +5,7 @@ from __future__ import annotations
 from confluent_kafka import KafkaException
 
 from features.store.partition_lease import ChunkOutOfOrder, LeaseLost, StateRegressed
-from features.store.profile_batch import StoreRefused
+from features.store.profiles.batch import StoreRefused
 from features.store.redis_client import StoreUnavailable
 from streams.runtime.kafka.broker_loss import BrokersForgotten
 from streams.runtime.kafka.clients import OF_THE_RECORD, DeliveryError

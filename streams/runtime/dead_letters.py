@@ -18,9 +18,9 @@ from confluent_kafka import Message, Producer
 from msgspec import Meta
 
 from features.transaction import from_ms
-from streams.contracts.card_numbers import mask_card_numbers, mask_text
 from streams.contracts.decoding import RecordDecoder
 from streams.contracts.invalid_event import InvalidEvent
+from streams.contracts.text.card_numbers import mask_card_numbers, mask_text
 from streams.log.topics import DEAD_LETTERS
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.metrics import DEAD_LETTERS_TOTAL

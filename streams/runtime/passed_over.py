@@ -6,8 +6,8 @@ import logging
 
 from confluent_kafka import Message
 
-from streams.contracts.card_numbers import mask_card_numbers
 from streams.contracts.invalid_event import InvalidEvent
+from streams.contracts.text.card_numbers import mask_card_numbers
 from streams.runtime.metrics import PASSED_OVER
 
 logger = logging.getLogger(__name__)

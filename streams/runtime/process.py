@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from prometheus_client import start_http_server
 
-from streams.contracts.card_numbers import mask_text
+from streams.contracts.text.card_numbers import mask_text
 from streams.runtime.log_throttle import Repeats
 from streams.runtime.settings import Settings, load_settings
 

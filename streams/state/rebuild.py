@@ -20,9 +20,9 @@ from features.store.redis_client import Command, Packed, RespClient
 from features.store.sweep import day_of
 from features.store.views import CARD_STATE, View
 from streams.contracts.tenants import ANY_TENANT, Tenants
+from streams.log.offsets.source_ends import SourceEnd, SourceEnds
+from streams.log.offsets.source_offsets import SourceOffsets
 from streams.log.refused_identities import refused_identities
-from streams.log.source_ends import SourceEnd, SourceEnds
-from streams.log.source_offsets import SourceOffsets
 from streams.log.topics import TRANSACTIONS
 from streams.processor.entities import (
     Source,
@@ -32,9 +32,9 @@ from streams.processor.entities import (
     sort_items,
 )
 from streams.processor.entity_updates import Known, Told, apply_columns, news_in
-from streams.processor.identity_blocks import secret
+from streams.processor.identities.blocks import secret
+from streams.processor.identities.partition_identities import PartitionIdentities
 from streams.processor.intake import Stretch, accepted_only
-from streams.processor.partition_identities import PartitionIdentities
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.kafka.log_reader import LogRow
 from streams.runtime.settings import Settings

@@ -21,7 +21,7 @@ from features.store.partition_lease import REBUILDING_KEY, Leases
 from features.store.redis_client import Command, RespClient, accepted
 from features.store.state_versions import forgotten, others, removed, took_over, unfinished_key
 from streams.log.topics import ENTITIES, TRANSACTIONS
-from streams.processor.identity_blocks import forget_blocks
+from streams.processor.identities.blocks import forget_blocks
 from streams.processor.state_loss import committed
 from streams.runtime.kafka.log_reader import whole_log
 from streams.runtime.settings import Settings, load_settings

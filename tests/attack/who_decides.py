@@ -13,9 +13,9 @@ from models.bundle.registry import versions
 from models.rollout.transitions import RolloutRequest
 from services.rollout.confirmation import running, serving
 from streams.access.signed_record import Signed, headers, received
-from streams.contracts.json_encoding import encode
 from streams.contracts.retraining import RetrainingRequest
-from streams.log.rollout_feed import newest_rollout, read_all
+from streams.contracts.text.json_encoding import encode
+from streams.log.rollouts.feed import newest_rollout, read_all
 from streams.log.topics import AUDIT, RETRAINING, ROLLOUT_REQUESTS, ROLLOUTS
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.settings import Settings

@@ -29,8 +29,8 @@ from models.training.archived import from_archive
 from models.training.dataset import Dataset
 from models.training.label_states import MATURITY_MS
 from streams.archive.writer import Archive
-from streams.contracts.json_encoding import encode
 from streams.contracts.outcome import Outcome
+from streams.contracts.text.json_encoding import encode
 from streams.log.feature_batch import FeatureRecord
 from tests.support import archive_samples
 from tests.support.archive_samples import decision

@@ -22,7 +22,7 @@ from features.store.partitions import entity_partition
 from features.store.redis_client import RespClient
 from features.store.views import JOIN_KEYS
 from features.transaction import Transaction, from_ms
-from streams.contracts.json_encoding import encode
+from streams.contracts.text.json_encoding import encode
 from streams.log.records import EntityItem, EntityItems, encode_items
 from streams.runtime.settings import Settings
 from tests.support.feature_batches import rows_in

@@ -21,11 +21,11 @@ from features.profile.codec import ProfileError, read_profiles
 from features.profile.records import STATE_VERSION, new_arena
 from features.store.keys import key
 from features.store.partitions import entity_partition, partitions_of
-from features.store.profile_cache import ProfileCache
+from features.store.profiles.cache import ProfileCache
 from features.store.state_versions import serving
 from features.store.views import FRAUDS_OF, PAYMENTS_OF, VIEWS, View
 from features.transaction import Transaction, from_ms
-from streams.contracts.json_encoding import encode
+from streams.contracts.text.json_encoding import encode
 from streams.log.records import EntityItem, EntityItems, LabelStatement, encode_items
 from streams.processor import takeover
 from tests.support.feature_batches import decode_features

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from streams.contracts.card_numbers import find_card_number
+from streams.contracts.text.card_numbers import find_card_number
 from streams.runtime.dead_letters import decode_dead_letter
 from streams.runtime.settings import Settings
 from tests.support.running import ends_of, read_topic, run_json

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from infra import stack
-from infra.stack.status import answering
+from infra.stack.health.status import answering
 from infra.stack.supervisor import Supervisor
 from streams.runtime.settings import Settings
 from tests.support.running import ends_of, run_json, start_cli

@@ -17,7 +17,7 @@ from features.transaction import Transaction
 from models.decision import Decision
 from services.client import Client, Conflict, Invalid
 from streams.contracts.deadline import MAX_DEADLINE_MS
-from streams.contracts.json_encoding import encode
+from streams.contracts.text.json_encoding import encode
 from streams.runtime.dead_letters import decode_dead_letter
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.settings import Settings

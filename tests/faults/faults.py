@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from infra.stack.redis import data_dir
+from infra.stack.servers.redis import data_dir
 from infra.stack.supervisor import Supervisor
 from streams.runtime.settings import Settings
 from tests.support import running

@@ -14,7 +14,7 @@ import redis
 
 from features.store.partition_lease import REBUILDING_KEY
 from features.transaction import Transaction
-from streams.contracts.json_encoding import encode
+from streams.contracts.text.json_encoding import encode
 from streams.log.topics import DECISIONS, TRANSACTIONS
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.settings import Settings

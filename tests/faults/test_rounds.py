@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from infra import stack
-from infra.stack.status import answering
+from infra.stack.health.status import answering
 from streams.audit.parity.sample import check_parity
 from tests.faults.faults import FAULTS
 from tests.faults.rounds import Bench

@@ -16,8 +16,8 @@ from features.transaction import from_ms
 from loadtest.traffic.sending import pace
 from loadtest.traffic.simulation import Run, blocks
 from loadtest.traffic.simulator import World
-from streams.contracts.json_encoding import encode
 from streams.contracts.label import Label
+from streams.contracts.text.json_encoding import encode
 from streams.log.topics import LABELS, TRANSACTIONS
 from streams.runtime.kafka.clients import new_producer
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from features.catalogue import FEATURES, INDEX
 from features.kernels.columns import columns_of
 from features.feast_repo.definitions import HISTORY_VIEW, SCORING_VIEW, SERVED_VIEW, definitions
-from features.store.profile_batch import Gather
+from features.store.profiles.batch import Gather
 from features.replay import replay
 from models.scoring.scorer import _words
 from features.transaction import Transaction, from_ms

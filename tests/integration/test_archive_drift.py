@@ -28,9 +28,9 @@ from models.decision import Decision
 from services.cli.main import run
 from streams.access.identity import service
 from streams.access.signatures import signed
-from streams.contracts.json_encoding import encode
 from streams.contracts.rollout import RolloutRecord
-from streams.log.kept_rollouts import keep
+from streams.contracts.text.json_encoding import encode
+from streams.log.rollouts.kept import keep
 from streams.runtime.dead_letters import DeadLetter, decode_dead_letter
 from streams.runtime.kafka.clients import flush, new_consumer, new_producer
 from streams.runtime.settings import Settings

@@ -21,7 +21,7 @@ from services.cli.main import run
 from streams.archive.tables import DECISION_SCHEMA
 from streams.archive.writer import write_parquet
 from streams.audit.decided_payment import find_decision
-from streams.contracts.json_encoding import encode
+from streams.contracts.text.json_encoding import encode
 from streams.log.decision_index import IndexedDecision, IndexWriter, Row
 from streams.log.topics import DECISIONS, FEATURES
 from streams.runtime.kafka.clients import flush, new_producer

@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from infra.stack.status import served_model
+from infra.stack.health.status import served_model
 from models.rollout.transitions import RolloutRequest
 from services.cli.main import run
 from services.cli.stack import unreviewed
 from services.rollout.process import Rollout
 from streams.access.identity import acting, add_person
 from streams.contracts.rollout import RolloutRecord
-from streams.log.rollout_feed import newest_rollout
+from streams.log.rollouts.feed import newest_rollout
 from tests.support.rollout_stack import NOW, RolloutStack
 
 MODEL = "fraud"

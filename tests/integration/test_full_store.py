@@ -14,7 +14,7 @@ from features.store.keys import GROUP
 from features.store.memory import memory_of
 from features.store.partition_lease import Leases
 from features.store.redis_client import ASK_ROOM, RespClient, StoreFull, StoreUnavailable, has_room
-from infra.stack.problems import problems
+from infra.stack.health.problems import problems
 from infra.stack.tools import find_tools
 from services.scoring.edge.store import EdgeStore
 from streams.runtime.settings import Settings

@@ -12,7 +12,8 @@ import pytest
 from confluent_kafka import KafkaException
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
-from infra.stack import kafka, settings_for
+from infra.stack import settings_for
+from infra.stack.servers import kafka
 from infra.stack.tools import find_tools
 from streams.log.topics import DRIFT, Copies, ensure_topics
 from streams.runtime.kafka.clients import flush, new_admin, new_consumer, new_producer

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from features.store.redis_client import RespClient
-from streams.log.log_marks import LogMarks, Lost, eras, mark_key, source_name, topic_of
+from streams.log.offsets.log_marks import LogMarks, Lost, eras, mark_key, source_name, topic_of
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.kafka.log_reader import LogRow, end_of, read_span
 from streams.runtime.settings import Settings

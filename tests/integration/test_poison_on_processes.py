@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from infra import stack
-from infra.stack.standing import positions
+from infra.stack.health.standing import positions
 from streams.log.topics import DEAD_LETTERS, FEATURES, TRANSACTIONS
 from streams.runtime.dead_letters import decode_dead_letter
 from streams.runtime.settings import Settings

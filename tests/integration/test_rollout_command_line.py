@@ -17,7 +17,7 @@ import pytest
 from infra.embedded.mock_cluster import MockCluster
 from models.bundle.registry import VersionState, write_state
 from services.cli.main import run
-from streams.log.rollout_feed import newest_rollout
+from streams.log.rollouts.feed import newest_rollout
 from streams.log.topics import ALL
 from streams.runtime.settings import Settings
 from tests.support.bundle_samples import publish_sample

@@ -21,9 +21,9 @@ from streams.access.identity import acting, add_person, key_file, service
 from streams.access.roles import Role
 from streams.access.signatures import signed
 from streams.access.signed_record import Signed, headers, received
-from streams.contracts.json_encoding import encode
 from streams.contracts.rollout import RolloutRecord
-from streams.log.rollout_feed import follow_rollouts, newest_rollout, read_all
+from streams.contracts.text.json_encoding import encode
+from streams.log.rollouts.feed import follow_rollouts, newest_rollout, read_all
 from streams.log.topics import AUDIT, ROLLOUT_REQUESTS, ROLLOUTS
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.metrics import FORGERIES

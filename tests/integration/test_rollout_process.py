@@ -17,7 +17,7 @@ from services.rollout.process import Rollout
 from services.rollout.requests import RolloutRefused, RolloutTimeout, approve, ask, promote, reject, rollback
 from streams.access.signed_record import Signed
 from streams.contracts.rollout import RolloutRecord
-from streams.log.rollout_feed import follow_rollouts, newest_rollout
+from streams.log.rollouts.feed import follow_rollouts, newest_rollout
 from tests.support.policy_samples import publish_with
 from tests.support.rollout_stack import NOW, RolloutStack
 from tests.support.waiting import STALL_S, until

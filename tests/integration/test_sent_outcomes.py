@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from features.transaction import from_ms
-from streams.contracts.json_encoding import encode
 from streams.contracts.outcome import Outcome
+from streams.contracts.text.json_encoding import encode
 from streams.labels.sent_outcomes import key_of, sent_outcomes
 from streams.log.topics import OUTCOMES
 from streams.runtime.kafka.clients import new_producer

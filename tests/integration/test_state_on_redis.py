@@ -11,7 +11,7 @@ import pytest
 
 from features.store.keys import EVERY_STATE_KEY, GROUP, key, profile_version
 from features.store.partition_lease import LeaseLost, Leases
-from features.store.profile_cache import ProfileCache
+from features.store.profiles.cache import ProfileCache
 from features.store.redis_client import Command, RespClient
 from features.store.state_versions import removed
 from features.store.sweep import DAY_S, KEEP_DAYS, Sweep

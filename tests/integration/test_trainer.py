@@ -35,9 +35,9 @@ from streams.access.identity import acting, add_person, service
 from streams.access.signatures import signed
 from streams.access.signed_record import Signed, headers
 from streams.contracts.invalid_event import InvalidEvent
-from streams.contracts.json_encoding import encode
 from streams.contracts.retraining import RetrainingRequest
-from streams.log.rollout_feed import RolloutsUnreachable
+from streams.contracts.text.json_encoding import encode
+from streams.log.rollouts.feed import RolloutsUnreachable
 from streams.log.topics import ALL, RETRAINING
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.metrics import FORGERIES

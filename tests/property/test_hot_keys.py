@@ -19,7 +19,7 @@ from features.store.partitions import partitions_of
 from features.store.redis_client import Command
 from features.store.views import MERCHANT_STATE, PAYMENTS_OF
 from features.transaction import Transaction, from_ms
-from streams.contracts.json_encoding import encode
+from streams.contracts.text.json_encoding import encode
 from tests.support.parity_world import APPENDED_MS, PARTITIONS, MemoryLog, MemoryRedis, Worker, plain
 from tests.support.whole import profile_of
 

@@ -20,15 +20,15 @@ from features.store.partitions import partitions_of
 from features.store.redis_client import Command
 from features.transaction import Transaction, from_ms
 from models.decision import Decision
-from streams.contracts.json_encoding import encode
+from streams.contracts.text.json_encoding import encode
 from streams.log.decision_index import KEEP_S, IndexedDecision, IndexWriter, Row
 from streams.log.feature_batch import FeatureRecord
 from streams.log.records import encode_entities_of
 from streams.log.replayed import HEADER_REPLAYS, seal_replayed
 from streams.log.seal import KEY_BYTES, Key, key_of
-from streams.processor.identity_blocks import IdentityBlocks, secret
-from streams.processor.identity_table import IdentityTable
-from streams.processor.known_transactions import KnownTransactions
+from streams.processor.identities.blocks import IdentityBlocks, secret
+from streams.processor.identities.known_transactions import KnownTransactions
+from streams.processor.identities.table import IdentityTable
 from streams.runtime.dead_letters import DeadLetter, decode_dead_letter
 from tests.support.edge_keys import KEYS
 from tests.support.feature_batches import rows_in

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from features.store.partitions import partitions_of
 from features.store.views import FRAUDS_OF, PAYMENTS_OF, View
 from features.transaction import from_ms
-from streams.contracts.json_encoding import encode
 from streams.contracts.label import Label
 from streams.contracts.outcome import Outcome
+from streams.contracts.text.json_encoding import encode
 from streams.log.records import HEADER_ENTITIES, DecidedEntities, encode_entities
 from tests.support.archive_samples import START_MS, decision
 from tests.support.labels_worker import LabelsWorker

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from features.catalogue import INDEX
 from features.replay import replay
 from features.store.partitions import partitions_of
-from features.store.profile_batch import Gather
+from features.store.profiles.batch import Gather
 from features.store.state_versions import ASK_WHOLE
 from features.transaction import Transaction, from_ms
 from services.scoring.decision.decider import Decider
 from services.scoring.edge.decide_round import Round, decide_round
 from services.scoring.edge.entries import entries_of
 from streams.audit.parity.card_watch import ParityWatch
-from streams.contracts.json_encoding import encode
+from streams.contracts.text.json_encoding import encode
 from streams.log.decision_index import IndexedDecision, IndexWriter, Row
 from streams.log.feature_batch import FeatureRecord
 from streams.log.records import HEADER_DECIDED

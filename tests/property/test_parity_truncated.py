@@ -17,7 +17,7 @@ from features.transaction import Transaction, from_ms
 from streams.audit.parity.recompute import Evidence, Verdict, judge
 from streams.audit.parity.sample import needed_of
 from streams.audit.parity.truncation import cut_before
-from streams.contracts.json_encoding import encode
+from streams.contracts.text.json_encoding import encode
 from streams.log.feature_batch import FeatureRecord
 from streams.log.records import EntityItem, EntityItems, LabelStatement, encode_items
 from streams.processor.payment_updates import pack_paid

@@ -17,10 +17,10 @@ from streams.contracts.decision import decode_decision
 from streams.contracts.decoding import RecordDecoder
 from streams.contracts.drift import DriftRow, decode_drift
 from streams.contracts.invalid_event import InvalidEvent
-from streams.contracts.json_encoding import encode
 from streams.contracts.label import Label, parse_label
 from streams.contracts.retraining import RetrainingRequest, decode_retraining
 from streams.contracts.rollout import RolloutRecord, decode_rollout
+from streams.contracts.text.json_encoding import encode
 from streams.contracts.transaction_parsing import parse_transaction, unknown_fields
 from streams.drift.watch import DriftWatch
 from streams.labels.sent_outcomes import keys_of

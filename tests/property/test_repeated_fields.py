@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from features.transaction import Transaction
 from streams.contracts.invalid_event import InvalidEvent
-from streams.contracts.json_encoding import encode
 from streams.contracts.label import parse_label
-from streams.contracts.repeated_fields import lines_repeat_a_field, repeats_a_field
+from streams.contracts.text.json_encoding import encode
+from streams.contracts.text.repeated_fields import lines_repeat_a_field, repeats_a_field
 from streams.contracts.transaction_parsing import parse_together, parse_transaction
 from tests.support import archive_samples as samples
 

@@ -25,8 +25,8 @@ from features.transaction import Transaction, from_ms
 from services.cli.main import run
 from streams.archive.history_table import Archived, archived_history
 from streams.archive.writer import Archive
-from streams.contracts.json_encoding import encode
 from streams.contracts.label import Label
+from streams.contracts.text.json_encoding import encode
 from streams.log.records import HEADER_ENTITIES, DecidedEntities, encode_entities
 from streams.runtime.settings import Settings
 from tests.support.archive_samples import decision

@@ -10,8 +10,8 @@ import numpy as np
 from features.catalogue import CATALOGUE_HASH, WIDTH
 from features.transaction import Transaction, from_ms
 from models.decision import Decision
-from streams.contracts.json_encoding import encode
 from streams.contracts.outcome import Outcome
+from streams.contracts.text.json_encoding import encode
 from streams.log.feature_batch import FeatureRecord
 from tests.support.feature_batches import encode_features
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from features.store.keys import GROUP
 from features.store.partition_lease import Leases
-from features.store.profile_cache import ProfileCache
-from streams.log.log_marks import LogMarks
+from features.store.profiles.cache import ProfileCache
+from streams.log.offsets.log_marks import LogMarks
 from streams.processor.commit import SynchronousCommitter
 from streams.processor.entities import EntityStage
 from tests.support.parity_world import MemoryLog, MemoryRedis, unbounded

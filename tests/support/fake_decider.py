@@ -14,7 +14,7 @@ from features.catalogue import CATALOGUE_HASH
 from models.decision import Decision
 from streams.audit import end_of
 from streams.contracts.invalid_event import InvalidEvent
-from streams.contracts.json_encoding import encode
+from streams.contracts.text.json_encoding import encode
 from streams.contracts.transaction_parsing import parse_transaction
 from streams.log import topics
 from streams.runtime.kafka.clients import new_consumer, new_producer

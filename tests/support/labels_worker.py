@@ -10,7 +10,7 @@ from features.store.partition_lease import Leases
 from streams.contracts.tenants import ANY_TENANT
 from streams.labels.sent_outcomes import keys_of
 from streams.labels.stage import LabelsStage
-from streams.log.log_marks import LogMarks
+from streams.log.offsets.log_marks import LogMarks
 from streams.runtime.chunk.chunk import Chunk
 from tests.support.edge_keys import KEYS
 from tests.support.parity_world import PARTITIONS, Crash, MemoryLog, MemoryRedis

@@ -10,7 +10,7 @@ import numpy as np
 from features.catalogue import INDEX
 from features.store.partitions import partitions_of
 from features.transaction import Transaction
-from streams.contracts.json_encoding import encode
+from streams.contracts.text.json_encoding import encode
 from streams.log.feature_batch import FeatureRecord
 from tests.support.feature_batches import rows_in
 from tests.support.parity_world import PARTITIONS, MemoryLog, MemoryRedis, Worker

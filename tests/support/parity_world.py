@@ -12,14 +12,14 @@ from faust.types import TP
 
 from features.store.keys import GROUP
 from features.store.partition_lease import Leases
-from features.store.profile_cache import ProfileCache
+from features.store.profiles.cache import ProfileCache
 from features.store.redis_client import Command, Packed
-from streams.log.log_marks import LogMarks
+from streams.log.offsets.log_marks import LogMarks
 from streams.processor.cards import CardStage
 from streams.processor.commit import PipelinedCommitter, SynchronousCommitter
 from streams.processor.entities import EntityStage
+from streams.processor.identities.known_transactions import KnownTransactions
 from streams.processor.intake import Stretch
-from streams.processor.known_transactions import KnownTransactions
 from streams.processor.takeover import Takeover
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.kafka.log_reader import LogRow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.processor.partition_identities import PartitionIdentities
+from streams.processor.identities.partition_identities import PartitionIdentities
 from streams.state.rebuild import CardBuilder, EntityBuilder
 from tests.support.parity_world import (
     PARTITIONS,

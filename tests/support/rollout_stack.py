@@ -18,8 +18,8 @@ from services.rollout.process import Rollout
 from streams.access.identity import acting
 from streams.access.signatures import signed
 from streams.access.signed_record import Signed, received
-from streams.contracts.json_encoding import encode
-from streams.log.rollout_feed import read_all
+from streams.contracts.text.json_encoding import encode
+from streams.log.rollouts.feed import read_all
 from streams.log.topics import ALL, AUDIT, ROLLOUT_REQUESTS
 from streams.runtime.kafka.clients import new_consumer, new_producer
 from streams.runtime.settings import Settings

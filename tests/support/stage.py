@@ -11,14 +11,14 @@ import numpy as np
 
 from features.catalogue import WIDTH
 from features.store.partitions import entity_partition, partitions_of
-from features.store.profile_batch import Gather
+from features.store.profiles.batch import Gather
 from features.transaction import Transaction, from_ms
 from services.scoring.decision.decider import Case, Decider
 from services.scoring.edge.decide_round import compute
 from services.scoring.edge.entries import entries_of
 from streams.audit.parity.recompute import Evidence, Verdict, judge
 from streams.audit.parity.sample import Reservoir
-from streams.contracts.json_encoding import encode
+from streams.contracts.text.json_encoding import encode
 from streams.log.decision_index import IndexedDecision, IndexWriter, Row
 from streams.log.feature_batch import FeatureRecord
 from streams.log.other_catalogues import Layouts

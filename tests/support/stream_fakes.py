@@ -11,8 +11,8 @@ from confluent_kafka import TopicPartition
 
 from services.scoring.stream import worker as stream
 from services.scoring.stream.worker import StreamScorer
+from streams.log.offsets.source_offsets import DecidedRows
 from streams.log.records import HEADER_ENTITIES, HEADER_NOBODY_WAITS, HEADER_SOURCE_OFFSET
-from streams.log.source_offsets import DecidedRows
 from streams.runtime.dead_letters import DeadLetter, decode_dead_letter
 
 

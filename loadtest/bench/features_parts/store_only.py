@@ -7,7 +7,7 @@ from time import process_time
 import numpy as np
 
 from features.store.commands import pack_mset
-from features.store.profile_batch import Gather
+from features.store.profiles.batch import Gather
 from features.store.redis_client import RespClient
 from features.store.views import CARD_STATE
 from loadtest.bench.features_parts.batches import BATCH

@@ -10,8 +10,8 @@ from typing import Any, cast
 import click
 
 from services.cli.models.files import settings_of
-from services.cli.options import home_option, json_option
 from services.cli.person import require
+from services.cli.terminal.options import home_option, json_option
 from streams.access.api_keys import ApiKey, last_use_s, make_key, read_keys, revoke_key
 from streams.access.roles import ROLES, Role
 

@@ -12,8 +12,8 @@ import click
 from models.bundle.signing import read_public_key_file
 from services.cli.access.api_keys import key
 from services.cli.models.files import settings_of
-from services.cli.options import home_option, json_option
 from services.cli.person import require
+from services.cli.terminal.options import home_option, json_option
 from streams.access.directory import AccessError, Member, change_directory, read_directory, without_member
 from streams.access.identity import KEY_VARIABLE, add_person, key_file
 from streams.access.roles import ROLES, SERVICES, Role

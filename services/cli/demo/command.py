@@ -25,8 +25,8 @@ from loadtest.traffic.summary import complete, lines
 from models.bundle.content import MODEL
 from services.cli.demo.view import View, truth
 from services.cli.models.first_model import SEED, simulated_history, start_with_model
-from services.cli.options import Number, home_option
 from services.cli.stack import addresses
+from services.cli.terminal.options import Number, home_option
 from streams.runtime.settings import DEFAULT_PORT_BASE, Settings
 
 #: days of history sent through the stack before the live traffic, so that it knows the cards

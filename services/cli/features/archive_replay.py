@@ -9,7 +9,7 @@ from time import perf_counter
 import click
 
 from features.catalogue import CATALOGUE_HASH, NAMES
-from services.cli.options import home_option, json_option
+from services.cli.terminal.options import home_option, json_option
 from streams.runtime.settings import load_settings
 
 

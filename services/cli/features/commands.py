@@ -23,11 +23,11 @@ from features.store.keys import key
 from features.store.redis_client import RespClient, StoreUnavailable
 from features.store.views import FRAUDS_OF, JOIN_KEYS, PAYMENTS_OF
 from features.transaction import epoch_ms
-from services.cli.exits import Unreachable
 from services.cli.features.archive_replay import replay_archive
 from services.cli.features.state_versions import drop_version, prepare
-from services.cli.options import FullHelpGroup, WholeNumber, home_option, json_option
-from services.cli.words import duration
+from services.cli.terminal.exits import Unreachable
+from services.cli.terminal.options import FullHelpGroup, WholeNumber, home_option, json_option
+from services.cli.terminal.words import duration
 from streams.audit.parity.sample import check_parity
 from streams.runtime.settings import Settings, load_settings
 

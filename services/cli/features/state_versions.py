@@ -11,8 +11,8 @@ from confluent_kafka import KafkaException
 
 from features.store.partition_lease import LeaseLost
 from features.store.redis_client import StoreUnavailable
-from services.cli.exits import Unreachable
-from services.cli.options import WholeNumber, home_option, json_option
+from services.cli.terminal.exits import Unreachable
+from services.cli.terminal.options import WholeNumber, home_option, json_option
 from streams.runtime.kafka.log_reader import LedgerUnreachable
 from streams.runtime.settings import load_settings
 

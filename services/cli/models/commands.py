@@ -29,9 +29,9 @@ from services.cli.mapping import MAPPING_HELP
 from services.cli.models.files import BadInput, pick_version, read_history, scorer_of, settings_of, verified
 from services.cli.models.first_model import has_model, simulated_history
 from services.cli.models.rebase import rebased, switched_off, switched_off_by
-from services.cli.options import FullHelpGroup, WholeNumber, home_option, json_option
 from services.cli.person import person_options, require, signing_name
 from services.cli.rules.policy_versions import publish_with
+from services.cli.terminal.options import FullHelpGroup, WholeNumber, home_option, json_option
 from services.rollout.confirmation import confirm
 from services.rollout.requests import ask
 from services.trainer.bootstrap import train_first_model

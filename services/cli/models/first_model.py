@@ -15,7 +15,7 @@ from models.bundle.content import MODEL
 from services.rollout.confirmation import serving
 from services.trainer.bootstrap import train_first_model
 from services.trainer.simulated_data import marked
-from streams.log.kept_rollouts import kept_rollout
+from streams.log.rollouts.kept import kept_rollout
 from streams.runtime.settings import Settings
 
 HISTORY_DAYS = 60

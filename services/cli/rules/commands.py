@@ -17,7 +17,6 @@ from models.policy.comparison import Comparison
 from models.policy.policy_export import as_toml, exported
 from models.policy.policy_file import PolicyFile
 from services.cli.models.files import CheckFailed, pick_version, settings_of, verified
-from services.cli.options import FullHelpGroup, home_option, json_option
 from services.cli.person import person_options, require
 from services.cli.rules.policy_versions import (
     FileRefused,
@@ -27,6 +26,7 @@ from services.cli.rules.policy_versions import (
     removed_by,
 )
 from services.cli.rules.view import listed, listed_text, tested_text
+from services.cli.terminal.options import FullHelpGroup, home_option, json_option
 from streams.archive.rules_past import past_rows, span
 
 FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))

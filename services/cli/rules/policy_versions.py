@@ -19,7 +19,7 @@ from models.policy.checking import problems, without_card_numbers
 from models.policy.policy import Policy
 from models.policy.policy_file import PolicyFile, read_policy_file
 from models.policy.problems import PolicyError
-from streams.contracts.card_numbers import find_card_number
+from streams.contracts.text.card_numbers import find_card_number
 from streams.runtime.settings import Settings
 
 MAX_FILE_BYTES = 64 * 2**20

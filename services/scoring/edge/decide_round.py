@@ -13,13 +13,13 @@ from features.catalogue import CATALOGUE_HASH
 from features.kernels.columns import columns_of
 from features.kernels.payer import DUPLICATE, NEW
 from features.profile.codec import ProfileError
-from features.store.profile_batch import Gather, StoreRefused
+from features.store.profiles.batch import Gather, StoreRefused
 from features.store.state_versions import is_whole
 from features.transaction import Transaction
 from models.scoring.scorer import Scorer
 from services.scoring.decision.decider import Case, Decider, Judged
 from services.scoring.edge.entries import Entry, entries_of
-from streams.contracts.json_encoding import encode_many
+from streams.contracts.text.json_encoding import encode_many
 from streams.log.edge_decision import encode_edge_decision, seal_decision
 from streams.log.missing_inputs import blank, missing_in
 from streams.log.records import MISSING_CARD

@@ -25,8 +25,8 @@ from services.scoring.edge.rounds import Rounds
 from services.scoring.edge.tenants import of_caller
 from streams.access.api_keys import ApiKey
 from streams.contracts.invalid_event import InvalidEvent
-from streams.contracts.json_encoding import encode
 from streams.contracts.label import check_known_by, of_known_tenant, parse_label
+from streams.contracts.text.json_encoding import encode
 from streams.log.seal import Keys
 from streams.log.topics import LABELS
 from streams.runtime.settings import Settings

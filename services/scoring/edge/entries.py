@@ -13,7 +13,7 @@ from models.decision import Decision
 from services.scoring.edge.calls import Answer, Call
 from services.scoring.edge.problems import conflict
 from services.scoring.edge.publishing.record_sets import SentSet
-from streams.contracts.json_encoding import encode_many
+from streams.contracts.text.json_encoding import encode_many
 from streams.log.decision_index import IndexedDecision
 from streams.log.records import decode_entities, digest_of
 

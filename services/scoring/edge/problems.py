@@ -8,8 +8,8 @@ from http import HTTPStatus
 import msgspec
 
 from features.transaction import Transaction
-from streams.contracts.card_numbers import mask_text
 from streams.contracts.invalid_event import InvalidEvent
+from streams.contracts.text.card_numbers import mask_text
 from streams.runtime.log_throttle import THROTTLED
 
 logger = logging.getLogger(f"{THROTTLED}.store")

@@ -16,7 +16,7 @@ from typing import Any
 
 import hiredis
 
-from features.store.profile_batch import Gather
+from features.store.profiles.batch import Gather
 from features.store.redis_client import StoreUnavailable
 from features.store.state_versions import ASK_WHOLE
 from services.scoring.decision.deadline import AT_ONCE_MS, EDGE, EDGE_ALONE, left_ms, store_wait_s

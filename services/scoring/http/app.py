@@ -35,9 +35,9 @@ from services.scoring.http.scoring_routes import (
     too_slow,
 )
 from streams.access.roles import Permission
-from streams.contracts.identifiers import checked_identifier
 from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.rollout import RolloutRecord
+from streams.contracts.text.identifiers import checked_identifier
 from streams.runtime.metrics import HTTP_REQUESTS
 
 logger = logging.getLogger(__name__)

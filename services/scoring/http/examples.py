@@ -28,7 +28,7 @@ from services.scoring.edge.problems import (
 )  # fmt: skip
 from services.scoring.http.scoring_routes import batch_answer, too_large, too_slow
 from streams.contracts.invalid_event import InvalidEvent
-from streams.contracts.json_encoding import encode
+from streams.contracts.text.json_encoding import encode
 from streams.contracts.transaction_parsing import parse_transaction
 
 TRANSACTION: dict[str, Any] = {

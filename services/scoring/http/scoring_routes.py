@@ -15,7 +15,7 @@ from services.scoring.edge.limits import parse_deadline
 from services.scoring.edge.problems import Problem, compressed
 from streams.access.api_keys import ApiKey
 from streams.contracts.invalid_event import UNREADABLE
-from streams.contracts.repeated_fields import repeats_a_field
+from streams.contracts.text.repeated_fields import repeats_a_field
 from streams.log.trace import parse_traceparent
 
 SCORE, BATCH = "/v1/score", "/v1/score/batch"

@@ -18,7 +18,7 @@ from services.scoring.edge.store import EdgeStore
 from services.scoring.model.live import LiveModel
 from services.scoring.model.readiness import bundle_missing
 from streams.log.other_catalogues import announcement
-from streams.log.rollout_feed import is_rolled_out
+from streams.log.rollouts.feed import is_rolled_out
 from streams.runtime.edge_keys import EdgeKeys
 from streams.runtime.process import quiet_collector
 from streams.runtime.settings import Settings

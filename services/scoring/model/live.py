@@ -11,7 +11,7 @@ from models.bundle.content import MODEL, load_bundle
 from models.scoring.scorer import Scorer
 from services.scoring.model.loader import Loader
 from streams.contracts.rollout import RolloutRecord
-from streams.log.rollout_feed import follow_rollouts
+from streams.log.rollouts.feed import follow_rollouts
 from streams.runtime.metrics import BUNDLE_REFUSED, MODEL_INFO, MODEL_UNREVIEWED, ROLLOUT_SEQUENCE
 from streams.runtime.process import quiet_collector
 from streams.runtime.settings import Settings

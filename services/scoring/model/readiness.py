@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from streams.log.rollout_feed import RolloutsUnreachable
+from streams.log.rollouts.feed import RolloutsUnreachable
 
 #: usually 1 to 3 s; half a minute more where kernels are compiled for the first time
 BUNDLE_WITHIN_S = 45.0

@@ -17,7 +17,7 @@ from services.scoring.ray.closing import no_inner_server
 from services.scoring.ray.replica_names import take_name
 from services.scoring.stream.worker import StreamScorer
 from streams.log.other_catalogues import LOOK_WITHIN_S, Layouts, stored_in
-from streams.log.rollout_feed import is_rolled_out
+from streams.log.rollouts.feed import is_rolled_out
 from streams.runtime.process import log_json_lines
 from streams.runtime.settings import load_settings
 

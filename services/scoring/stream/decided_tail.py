@@ -11,8 +11,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from features.identity import DEFAULT_TENANT, identity_of
 from streams.contracts.invalid_event import UNREADABLE
+from streams.log.offsets.source_offsets import DecidedRows
 from streams.log.records import HEADER_SOURCE_OFFSET, offset_in
-from streams.log.source_offsets import DecidedRows
 from streams.log.topics import DECISIONS as DECISIONS_TOPIC
 from streams.runtime.kafka.clients import headers_of, is_record, new_consumer, watermarks
 from streams.runtime.settings import Settings

@@ -26,12 +26,14 @@ from services.scoring.decision.decider import Case, Decider
 from services.scoring.model.live import LiveModel
 from services.scoring.stream.decided_tail import TailUnreadable, decided_rows
 from streams.contracts.invalid_event import InvalidEvent
-from streams.contracts.json_encoding import encode
+from streams.contracts.text.json_encoding import encode
 from streams.log.feature_batch import (
     FeatureBatch,
     FeatureBatchError,
     decode_batch,
 )
+from streams.log.offsets.source_ends import SourceEnd, SourceEnds
+from streams.log.offsets.source_offsets import DecidedRows, ImpossibleOffset, check_batch
 from streams.log.other_catalogues import ALL_KNOWN, Layouts, OtherCatalogue, own_block
 from streams.log.records import (
     HEADER_ENTITIES,
@@ -39,8 +41,6 @@ from streams.log.records import (
     HEADER_SOURCE_OFFSET,
     encode_entities_of,
 )
-from streams.log.source_ends import SourceEnd, SourceEnds
-from streams.log.source_offsets import DecidedRows, ImpossibleOffset, check_batch
 from streams.log.topics import DECISIONS as DECISIONS_TOPIC
 from streams.log.topics import FEATURES, TRANSACTIONS
 from streams.runtime.dead_letters import Consumed, consumed, dead_letter, send_dead_letter

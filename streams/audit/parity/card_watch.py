@@ -19,9 +19,9 @@ from features.kernels.payer import APPLY, CARD_COLUMNS, DUPLICATE, payer_feature
 from features.profile.records import PAYER, new_arena
 from streams.audit.bits import differing
 from streams.log.feature_batch import FeatureBatch, FeatureRecord
+from streams.log.offsets.source_offsets import SourceOffsets, unseen
 from streams.log.other_catalogues import Known, Layouts, own_block
 from streams.log.records import MISSING_CARD
-from streams.log.source_offsets import SourceOffsets, unseen
 from streams.runtime.metrics import PARITY_COMPARED, PARITY_DIFFERENT
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from features.kernels.columns import columns_of
 from features.kernels.payer import APPLY, CARD_COLUMNS, payer_features
 from features.profile.records import PAYER, new_arena
 from features.store.partitions import entity_partition
-from features.store.profile_batch import Gather
+from features.store.profiles.batch import Gather
 from features.store.views import FRAUDS_OF, PAYMENTS_OF, View
 from features.transaction import Transaction
 from streams.audit.bits import differing
@@ -28,9 +28,9 @@ from streams.audit.parity.truncation import Kept, cut_before, cut_columns, in_an
 from streams.contracts.tenants import ANY_TENANT, Tenants
 from streams.log.feature_batch import FeatureRecord
 from streams.log.missing_inputs import blank
+from streams.log.offsets.source_offsets import SourceOffsets
 from streams.log.other_catalogues import Layouts, aligned_rows
 from streams.log.records import EntityItem, decode_items
-from streams.log.source_offsets import SourceOffsets
 from streams.log.topics import ENTITIES, TRANSACTIONS
 from streams.processor.entity_updates import Known, Told, apply, news_of, told_by, view_of
 from streams.processor.intake import sort_out

@@ -10,10 +10,10 @@ from features.store.partitions import entity_partition
 from features.store.redis_client import RespClient
 from streams.audit.parity.recompute import Evidence, Verdict, entities_of, judge
 from streams.log.feature_batch import FeatureBatchError, FeatureRecord, decode_batch
+from streams.log.offsets.source_ends import SourceEnd
+from streams.log.offsets.source_offsets import ImpossibleOffset, SourceOffsets, check_batch, unseen
 from streams.log.other_catalogues import Layouts, stored_in
 from streams.log.refused_identities import refused_identities
-from streams.log.source_ends import SourceEnd
-from streams.log.source_offsets import ImpossibleOffset, SourceOffsets, check_batch, unseen
 from streams.log.topics import ENTITIES, FEATURES, TRANSACTIONS
 from streams.runtime.kafka.clients import headers_of
 from streams.runtime.kafka.log_reader import LogRow, Span, read_span, whole_log

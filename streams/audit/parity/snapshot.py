@@ -11,7 +11,7 @@ import hiredis
 from features.profile.codec import ProfileError
 from features.store.keys import GROUP, applied_key
 from features.store.partition_lease import Leases
-from features.store.profile_batch import Gather, StoreRefused
+from features.store.profiles.batch import Gather, StoreRefused
 from features.store.redis_client import Command, RespClient, StoreUnavailable, replies_to
 from features.store.state_versions import ASK_WHOLE, is_whole
 from features.store.views import FRAUDS_OF, PAYMENTS_OF

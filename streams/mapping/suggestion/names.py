@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from features.transaction import CHANNELS
-from streams.contracts.card_numbers import find_card_number
+from streams.contracts.text.card_numbers import find_card_number
 from streams.mapping.fields.labels import canonical
 from streams.mapping.suggestion.profile import Column
 from streams.mapping.suggestion.toml import quoted

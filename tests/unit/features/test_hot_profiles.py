@@ -12,8 +12,8 @@ from features.profile.codec import encode_profiles, written_day
 from features.profile.records import PAYER, SHARED_ENTITY
 from features.store.keys import key
 from features.store.partitions import entity_partition, ids_together
-from features.store.profile_batch import MAX_KEYS, StoreRefused
-from features.store.profile_cache import EntityIds, ProfileCache
+from features.store.profiles.batch import MAX_KEYS, StoreRefused
+from features.store.profiles.cache import EntityIds, ProfileCache
 from features.store.views import CARD_FRAUDS, CARD_STATE, MERCHANT_STATE
 from tests.support.parity_world import MemoryLog, MemoryRedis, Worker, plain
 from tests.support.stage import Stage

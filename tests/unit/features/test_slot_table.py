@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.store.partitions import names_of
-from features.store.slot_table import SlotTable
+from features.store.profiles.slot_table import SlotTable
 
 
 def slots_of(table: SlotTable, known: dict[str, int], ids: list[str]) -> list[int]:

@@ -15,7 +15,7 @@ from features.profile.codec import _pack, _read, encode_profiles, read_profiles
 from features.profile.records import SHARED_ENTITY, new_arena
 from features.store.commands import _put_keys, _put_pairs, pack_mset
 from features.store.partitions import _hash, _place_entities, _place_keys, ids_together, text_hashes
-from features.store.profile_batch import Gather
+from features.store.profiles.batch import Gather
 from features.store.redis_client import replies_to
 from features.store.views import MERCHANT_STATE
 from features.store.warm import _Example, warm_kernels

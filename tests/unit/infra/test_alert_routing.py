@@ -11,8 +11,8 @@ import click
 import pytest
 import yaml
 
-from infra.stack import monitoring
 from infra.stack.ports import settings_for
+from infra.stack.servers import monitoring
 from services.cli.main import run
 from services.cli.oncall import Length
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.stack import StackError, redis, settings_for, turn_to_start
+from infra.stack import StackError, settings_for, turn_to_start
 from infra.stack.private import private_files, private_folder, secret
+from infra.stack.servers import redis
 from tests.support.waiting import STALL_S, until
 
 

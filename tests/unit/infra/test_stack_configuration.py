@@ -10,10 +10,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from infra.stack import StackError, StackUsageError, kafka, monitoring, redis, settings_for
-from infra.stack import status as stack_status
+from infra.stack import StackError, StackUsageError, settings_for
+from infra.stack.health import status as stack_status
 from infra.stack.ports import BLOCK, busy, free_port_base
 from infra.stack.programs import BESIDE, FOUNDATION, HOT_PATH, programs
+from infra.stack.servers import kafka, monitoring, redis
 from infra.stack.supervisor import configuration, restarts
 from infra.stack.tools import Tools, java_version
 from streams.runtime.settings import METRICS_PORTS

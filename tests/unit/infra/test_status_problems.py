@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from infra.stack import standing
-from infra.stack.circles import circles
+from infra.stack.health import standing
+from infra.stack.health.circles import circles
+from infra.stack.health.standing import READS, Waiting
+from infra.stack.health.status import NEEDED, state
 from infra.stack.ports import settings_for
-from infra.stack.standing import READS, Waiting
-from infra.stack.status import NEEDED, state
 from services.rollout.main import GROUP as ROLLOUT
 from services.scoring.stream.worker import GROUP as SCORING
 from services.trainer.main import GROUP as TRAINER

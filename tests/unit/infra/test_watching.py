@@ -11,9 +11,17 @@ import pytest
 
 from infra.oncall.lag import show
 from infra.oncall.watch import Verdict
-from infra.stack import asking
-from infra.stack.asking import STARTING_S, NoAnswer, NotListening, Watched, ask_http, ask_kafka, ask_redis
-from infra.stack.standing import Waiting
+from infra.stack.health import asking
+from infra.stack.health.asking import (
+    STARTING_S,
+    NoAnswer,
+    NotListening,
+    Watched,
+    ask_http,
+    ask_kafka,
+    ask_redis,
+)
+from infra.stack.health.standing import Waiting
 from streams.runtime.metrics import CONSUMER_LAG
 
 

@@ -19,7 +19,7 @@ from models.policy.policy_file import read_policy_file
 from models.policy.problems import MAX_NAMED, PolicyError
 from models.policy.thresholds import ExpectedLoss, Threshold
 from services.cli.rules.policy_versions import FileRefused, load_policy_file
-from streams.contracts.card_numbers import find_card_number
+from streams.contracts.text.card_numbers import find_card_number
 
 END = datetime(2100, 1, 1, tzinfo=UTC)
 RULE = '[[rules]]\nname = "big"\nwhen = "amount_minor > 5"\naction = "review"\nowner = "ann"\n'

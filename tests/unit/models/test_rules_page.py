@@ -16,7 +16,7 @@ from models.policy.rules.checking import rule_errors
 from models.policy.rules.rule import Rule
 from services.cli.models import commands as models
 from services.cli.rules import commands as rules
-from streams.contracts.card_numbers import find_card_number
+from streams.contracts.text.card_numbers import find_card_number
 
 PAGE = (CHECKOUT / "models" / "RULES.md").read_text()
 TABLE = PAGE[PAGE.index("| | example |") : PAGE.index("Fields: ")]

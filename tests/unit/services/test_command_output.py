@@ -14,8 +14,8 @@ from infra.doctor import Check
 from services.cli import drift, stack
 from services.cli.drift_findings import findings
 from services.cli.main import COMMANDS, cli
-from services.cli.tables import console, table
-from services.cli.words import duration
+from services.cli.terminal.tables import console, table
+from services.cli.terminal.words import duration
 from streams.contracts.drift import DriftRow
 
 BEGIN = datetime(2026, 11, 30, 12, tzinfo=UTC)

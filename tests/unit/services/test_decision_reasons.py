@@ -18,7 +18,7 @@ from models.policy.lists import Entry, PolicyList
 from models.policy.policy import Policy, Rule
 from models.scoring.scorer import Scorer
 from services.scoring.decision.decider import Case, Decider
-from streams.contracts.json_encoding import encode
+from streams.contracts.text.json_encoding import encode
 from tests.support.bundle_samples import publish_sample
 
 END = datetime(2100, 1, 1, tzinfo=UTC)

@@ -20,7 +20,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from features.catalogue import INDEX
-from features.store.profile_batch import MAX_KEYS
+from features.store.profiles.batch import MAX_KEYS
 from features.store.redis_client import Command, StoreUnavailable
 from models.bundle.content import load_bundle
 from models.decision import Decision

@@ -22,14 +22,14 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-import features.store.profile_batch
+import features.store.profiles.batch
 from features.catalogue import INDEX, WIDTH
 from features.kernels.columns import columns_of
 from features.profile.codec import encode_profiles
 from features.profile.records import STATE_VERSION
 from features.store.keys import key
 from features.store.partition_lease import REBUILDING_KEY
-from features.store.profile_batch import Gather
+from features.store.profiles.batch import Gather
 from features.store.state_versions import SERVING_KEY, unfinished_key
 from features.store.views import CARD_STATE
 from models.bundle.content import load_bundle
@@ -42,8 +42,8 @@ from services.scoring.http import app as http_app
 from services.scoring.http import docs_page as http_docs
 from services.scoring.http import openapi as http_openapi
 from services.scoring.http.app import build_app
-from streams.contracts.json_encoding import encode
 from streams.contracts.rollout import RolloutRecord
+from streams.contracts.text.json_encoding import encode
 from streams.contracts.transaction_parsing import parse_transaction
 from streams.log.decision_index import WINDOW_S, IndexedDecision, IndexWriter, Row, bucket_key, page_key
 from streams.log.records import (
@@ -188,7 +188,7 @@ def test_a_single_request_is_one_read_one_kernel_call_one_scorer_call_and_one_pu
         world = make()
         counted(world.store, "call")
         # what every way to a feature goes through
-        counted(features.store.profile_batch, "computed")
+        counted(features.store.profiles.batch, "computed")
         counted(world.model.scorer, "score")
         counted(world.publisher, "publish")
         world.publisher.silent = True

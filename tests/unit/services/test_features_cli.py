@@ -20,7 +20,7 @@ from features.kernels.shared_entity import LABEL, PAID, apply_items
 from features.profile.codec import encode_profiles
 from features.profile.records import FRAUDS, SHARED_ENTITY, new_arena
 from features.store.keys import key
-from features.store.profile_batch import Gather
+from features.store.profiles.batch import Gather
 from features.store.redis_client import RespClient, StoreUnavailable
 from features.store.views import CARD_STATE, MERCHANT_STATE
 from features.transaction import Transaction, epoch_ms

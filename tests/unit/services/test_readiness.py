@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from services.scoring.model.readiness import bundle_missing
-from streams.log.rollout_feed import RolloutsUnreachable
+from streams.log.rollouts.feed import RolloutsUnreachable
 from tests.support.waiting import STALL_S
 
 

@@ -34,8 +34,8 @@ from services.scoring.stream.worker import (
 )
 from streams.contracts.transaction_parsing import parse_together, parse_transaction
 from streams.log.feature_batch import FeatureRecord
+from streams.log.offsets.source_offsets import DecidedRows
 from streams.log.records import decode_entities, digest_of
-from streams.log.source_offsets import DecidedRows
 from streams.runtime.kafka.clients import DeliveryError, flush, new_producer
 from streams.runtime.settings import Settings
 from tests.support.archive_samples import features

@@ -74,7 +74,7 @@ def test_errors_mean_exit_codes(error: Exception, code: int | None) -> None:
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     """A command ``fail`` that takes --home and raises what the list holds."""
-    from services.cli.options import home_option
+    from services.cli.terminal.options import home_option
 
     errors: list[BaseException] = []
 

@@ -25,8 +25,8 @@ from features.vector_layouts import Layout
 from streams.archive import writer
 from streams.archive.manifest import Manifest, ManifestError
 from streams.archive.writer import Archive, FlushPolicy, ensure_schema_files
+from streams.log.offsets.source_offsets import WINDOW, Seen
 from streams.log.other_catalogues import Layouts
-from streams.log.source_offsets import WINDOW, Seen
 from tests.support.archive_samples import START_MS, Record, decisions, features, outcomes
 from tests.support.catalogue_samples import AFTER, BEFORE, NEW, kafka_record_of
 from tests.support.feature_batches import decode_features, encode_features

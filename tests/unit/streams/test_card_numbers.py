@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from streams.contracts.card_numbers import (
+from streams.contracts.text.card_numbers import (
     ISSUERS,
     find_card_number,
     is_card_number,

@@ -16,11 +16,11 @@ from features.kernels.payer import transaction_features
 from features.store.keys import GROUP
 from features.store.partition_lease import REBUILDING_KEY, Leases
 from features.store.partitions import entity_partition, partitions_of
-from features.store.profile_cache import ProfileCache
+from features.store.profiles.cache import ProfileCache
 from features.store.views import CARD_STATE
 from features.transaction import Transaction
-from streams.contracts.json_encoding import encode
-from streams.log.log_marks import LogMarks
+from streams.contracts.text.json_encoding import encode
+from streams.log.offsets.log_marks import LogMarks
 from streams.log.records import (
     MISSING_CARD,
     MISSING_CUSTOMER,

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streams.log import source_offsets
 from streams.log.feature_batch import FeatureBatch
-from streams.log.source_offsets import (
+from streams.log.offsets import source_offsets
+from streams.log.offsets.source_offsets import (
     CLOCKS_APART_MS,
     MAX_JUMP,
     DecidedRows,

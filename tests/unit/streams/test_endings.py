@@ -14,7 +14,7 @@ import pytest
 from features.store.partition_lease import LeaseLost
 from features.store.redis_client import StoreFull
 from streams.processor.commit import ChunkCommit, CommitFailed, PipelinedCommitter, WaitsForRoom
-from streams.processor.identity_blocks import SECRET_KEY
+from streams.processor.identities.blocks import SECRET_KEY
 from streams.runtime.chunk import app as chunks
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.metrics import STORE_FULL

@@ -13,9 +13,9 @@ from features.profile.codec import read_profiles
 from features.profile.records import FRAUDS, new_arena
 from features.store.keys import GROUP, applied_key, key
 from features.store.partition_lease import Leases
-from features.store.profile_cache import ProfileCache
+from features.store.profiles.cache import ProfileCache
 from features.store.views import CARD_FRAUDS
-from streams.log.log_marks import LogMarks
+from streams.log.offsets.log_marks import LogMarks
 from streams.log.records import EntityItem, EntityItems, LabelStatement, encode_items
 from streams.processor.commit import ChunkCommit, SynchronousCommitter
 from streams.processor.entities import EntityStage

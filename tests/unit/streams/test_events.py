@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from features.transaction import epoch_ms, from_ms
 from streams.contracts.invalid_event import InvalidEvent
-from streams.contracts.json_encoding import encode
 from streams.contracts.label import parse_label
 from streams.contracts.schema import schema
+from streams.contracts.text.json_encoding import encode
 from streams.contracts.transaction_parsing import parse_together, parse_transaction, unknown_fields
 
 GOOD: dict[str, Any] = {

@@ -22,7 +22,7 @@ from streams.log.feature_batch import (
     decode_vectors,
     encode_batch,
 )
-from streams.log.source_offsets import SourceOffsets, unseen
+from streams.log.offsets.source_offsets import SourceOffsets, unseen
 from tests.support.archive_samples import features
 from tests.support.feature_batches import batch_of, decode_features
 

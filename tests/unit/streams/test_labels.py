@@ -19,10 +19,10 @@ from features.store.partition_lease import Leases
 from features.store.partitions import partitions_of
 from features.transaction import epoch_ms, from_ms
 from streams.archive.writer import Archive
-from streams.contracts.json_encoding import encode
 from streams.contracts.label import CLOCKS_APART_MS, Label, parse_label
 from streams.contracts.outcome import Outcome
 from streams.contracts.tenants import ANY_TENANT
+from streams.contracts.text.json_encoding import encode
 from streams.labels.early_labels import WAIT_S, EarlyLabels, Subject, Waiting, early_key
 from streams.labels.sent_outcomes import keys_of
 from streams.labels.stage import LabelsStage, label_key
@@ -39,7 +39,7 @@ from streams.log.decision_index import (
     row_of,
 )
 from streams.log.forwarding import seal_appended_ms
-from streams.log.log_marks import LogMarks
+from streams.log.offsets.log_marks import LogMarks
 from streams.log.records import (
     HEADER_ENTITIES,
     DecidedEntities,

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from streams.contracts.card_numbers import find_card_number
 from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.label import parse_label
+from streams.contracts.text.card_numbers import find_card_number
 from streams.contracts.transaction_parsing import parse_transaction
 from streams.mapping import MappingError, ReplayFile, load_history, load_mapping, parse_mapping
 from streams.mapping.tokens import card_token, load_or_create_key

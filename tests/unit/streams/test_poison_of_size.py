@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from features.kernels.columns import PAYMENT
 from features.store.partitions import partitions_of
 from streams.contracts.invalid_event import InvalidEvent
-from streams.contracts.json_encoding import encode
+from streams.contracts.text.json_encoding import encode
 from streams.log.forwarding import forward
 from streams.log.records import (
     HEADER_APPENDED_MS,

@@ -15,9 +15,9 @@ from confluent_kafka import Producer
 from streams.access.identity import service
 from streams.access.signatures import signed
 from streams.access.signed_record import Signed, headers
-from streams.contracts.json_encoding import encode
 from streams.contracts.rollout import RolloutRecord
-from streams.log import rollout_feed as rollouts
+from streams.contracts.text.json_encoding import encode
+from streams.log.rollouts import feed as rollouts
 from streams.runtime.kafka.broker_loss import GIVEN_UP_AFTER, BrokersForgotten, remembering
 from streams.runtime.kafka.clients import new_consumer, new_reporting_producer
 from streams.runtime.settings import Settings

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from features.profile.codec import ProfileError
-from features.store.profile_batch import Gather, HasEntities, StoreRefused
+from features.store.profiles.batch import Gather, HasEntities, StoreRefused
 from features.store.redis_client import RespClient, StoreUnavailable
 from features.store.state_versions import ASK_WHOLE, is_whole
 

@@ -11,11 +11,11 @@ import numpy.typing as npt
 from features.identity import identities_of
 from features.kernels.columns import Payments
 from features.store.partitions import names_of, text_hashes
+from features.store.profiles.slot_table import keyed_hashes
 from features.store.redis_client import Command
-from features.store.slot_table import keyed_hashes
 from features.transaction import Transaction
-from streams.processor.identity_blocks import IdentityBlocks, Rows
-from streams.processor.identity_table import CONFLICT, FIRST, IdentityTable, contents_of, place_of
+from streams.processor.identities.blocks import IdentityBlocks, Rows
+from streams.processor.identities.table import CONFLICT, FIRST, IdentityTable, contents_of, place_of
 
 
 class PartitionIdentities:

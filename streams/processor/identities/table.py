@@ -1,6 +1,6 @@
 """The newest transactions by identity: which were accepted, with what content, and where on the log. Pure.
 
-An identity is a keyed 64-bit hash of its text (``features.store.slot_table``), its content a 32-bit hash of card, merchant, amount,
+An identity is a keyed 64-bit hash of its text (``features.store.profiles.slot_table``), its content a 32-bit hash of card, merchant, amount,
 currency and time: of two million transactions none is taken for another with a probability of 1e-7 a lifetime of the table.
 Two generations of fixed size bound the memory. When the newer one is full, the older one is forgotten.
 """
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from numba import njit
 
 from features.kernels.columns import PAYMENT, Payments
-from features.store.slot_table import keyed_hashes
+from features.store.profiles.slot_table import keyed_hashes
 
 #: entries of a generation, a power of two; at most half of them are used. 24 bytes each, touched only as they fill
 SLOTS = 1 << 21

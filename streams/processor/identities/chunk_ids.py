@@ -10,7 +10,7 @@ import numpy.typing as npt
 from features.identity import identities_of
 from features.kernels.columns import Hashes, Payments, Stated, payments_of
 from features.store.partitions import Names, ids_together, text_hashes
-from features.store.profile_cache import EntityIds
+from features.store.profiles.cache import EntityIds
 from features.transaction import TransactionColumns
 from streams.processor.intake import Accepted
 

@@ -9,8 +9,8 @@ from confluent_kafka import KafkaException
 from features.store.memory import Memory, memory_of
 from features.store.redis_client import RespClient, StoreUnavailable
 from infra.disk import MIN_FREE_MB, shortages, written_to
-from infra.stack.problem import Problem
-from infra.stack.standing import standing
+from infra.stack.health.problem import Problem
+from infra.stack.health.standing import standing
 from streams.runtime.kafka.clients import new_admin
 from streams.runtime.parts import PartError
 from streams.runtime.settings import Settings

@@ -1,7 +1,7 @@
 """Read `rollouts`: which bundle is served now, and call back when that changes.
 
 Only records that the rollout process signed count, and of those the one with the highest sequence. The rollout process also
-keeps the newest record on disk (``streams.log.kept_rollouts``): an old one that is sent again does not undo it.
+keeps the newest record on disk (``streams.log.rollouts.kept``): an old one that is sent again does not undo it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from streams.access.directory import AccessError, read_directory
 from streams.access.signatures import Forged
 from streams.access.signed_record import received
 from streams.contracts.rollout import RolloutRecord
+from streams.log.rollouts.verified import kept_records, verified_record
 from streams.log.topics import ROLLOUTS
-from streams.log.verified_rollouts import kept_records, verified_record
 from streams.runtime.kafka.broker_loss import BrokersForgotten, remembering
 from streams.runtime.kafka.clients import is_record, new_consumer
 from streams.runtime.metrics import FORGERIES

@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
 
-from streams.contracts.escaped_text import View, unescaped
+from streams.contracts.text.escaped_text import View, unescaped
 
 
 class Issuer(NamedTuple):

@@ -9,7 +9,7 @@ import logging
 import os
 import time
 
-from streams.log.log_marks import LogMarks
+from streams.log.offsets.log_marks import LogMarks
 from streams.runtime.chunk.consumer import EXIT_HANDLER_FAILED
 from streams.runtime.kafka.log_reader import LedgerUnreachable
 

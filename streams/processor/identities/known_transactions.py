@@ -16,8 +16,8 @@ import numpy as np
 
 from features.identity import identities_of
 from features.kernels.columns import Payments
+from features.store.profiles.slot_table import keyed_hashes
 from features.store.redis_client import Command, RespClient
-from features.store.slot_table import keyed_hashes
 from features.transaction import Transaction, from_ms
 from models.decision import Decision
 from streams.contracts.invalid_event import InvalidEvent
@@ -33,9 +33,9 @@ from streams.log.decision_index import (
     row_of,
 )
 from streams.log.records import decode_entities, digest_of
-from streams.processor.chunk_ids import WhoPaid
-from streams.processor.identity_blocks import IdentityBlocks, Rows, by_partition, secret
-from streams.processor.identity_table import (
+from streams.processor.identities.blocks import IdentityBlocks, Rows, by_partition, secret
+from streams.processor.identities.chunk_ids import WhoPaid
+from streams.processor.identities.table import (
     ANEW,
     CONFLICT,
     FIRST,

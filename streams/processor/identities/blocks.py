@@ -19,7 +19,7 @@ from features.store.keys import slot_tag
 from features.store.redis_client import Command, RespClient
 from streams.log.decision_index import DAY_S, KEEP_S
 from streams.log.topics import TRANSACTIONS
-from streams.processor.identity_table import (
+from streams.processor.identities.table import (
     NEVER_MS,
     SLOTS,
     Contents,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from features.identifiers import canonical_id
-from streams.contracts.card_numbers import find_card_number
 from streams.contracts.invalid_event import InvalidEvent
+from streams.contracts.text.card_numbers import find_card_number
 
 
 def canonical_field(name: str, value: str) -> str:

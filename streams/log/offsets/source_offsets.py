@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 
 from features.identity import identities_of
 from streams.log.feature_batch import FeatureBatch
-from streams.log.source_ends import SourceEnd
+from streams.log.offsets.source_ends import SourceEnd
 from streams.log.topics import TRANSACTIONS
 
 Source = TypeVar("Source", bound=Hashable)

@@ -20,9 +20,9 @@ from features.profile.codec import read_profiles, words_of
 from features.profile.records import FRAUDS, PAYER, SHARED_ENTITY, new_arena
 from features.store.commands import pack_mget, pack_mset
 from features.store.partitions import Ids, entity_partitions, ids_together
-from features.store.profile_batch import MAX_KEYS, StoreRefused
+from features.store.profiles.batch import MAX_KEYS, StoreRefused
+from features.store.profiles.slot_table import SlotTable
 from features.store.redis_client import Command, Packed
-from features.store.slot_table import SlotTable
 from features.store.sweep import day_of
 from features.store.views import (
     CARD_FRAUDS,

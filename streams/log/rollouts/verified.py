@@ -11,7 +11,7 @@ from streams.access.signatures import Forged, check_may
 from streams.access.signed_record import Signed
 from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.rollout import RolloutRecord, decode_rollout
-from streams.log.kept_rollouts import kept
+from streams.log.rollouts.kept import kept
 from streams.log.topics import ROLLOUTS
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def verified_record(record: Signed, directory: Directory) -> RolloutRecord:
 
 
 def kept_records(folder: Path, directory: Directory) -> Iterator[tuple[RolloutRecord, Signed]]:
-    """The records stored on disk (``streams.log.kept_rollouts``) that verify; others are logged and left out."""
+    """The records stored on disk (``streams.log.rollouts.kept``) that verify; others are logged and left out."""
     for record in kept(folder):
         try:
             yield verified_record(record, directory), record

@@ -6,7 +6,7 @@ import re
 from collections.abc import Container
 from datetime import datetime
 
-from infra.stack.problem import Problem
+from infra.stack.health.problem import Problem
 from infra.stack.supervisor import log_file, out_tail
 from streams.runtime.settings import Settings
 

@@ -12,13 +12,13 @@ from typing import Any
 import psutil
 
 from infra.oncall.alerts import AlertmanagerUnavailable, firing
-from infra.stack.asking import STARTING_S, NotListening, unanswered, watched
-from infra.stack.circles import circles
 from infra.stack.errors import StackError
-from infra.stack.problem import Problem
-from infra.stack.problems import problems
+from infra.stack.health.asking import STARTING_S, NotListening, unanswered, watched
+from infra.stack.health.circles import circles
+from infra.stack.health.problem import Problem
+from infra.stack.health.problems import problems
 from infra.stack.supervisor import Supervisor, restarts
-from streams.log.kept_rollouts import kept_rollout
+from streams.log.rollouts.kept import kept_rollout
 from streams.runtime.settings import Settings
 
 #: without one of these no transaction is decided; Kafka and Redis are not among the processes if they run elsewhere

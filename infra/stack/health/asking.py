@@ -14,7 +14,7 @@ from typing import NamedTuple
 from confluent_kafka import KafkaException
 
 from features.store.redis_client import RespClient, StoreUnavailable
-from infra.stack.monitoring import scraped
+from infra.stack.servers.monitoring import scraped
 from streams.runtime.kafka.clients import new_admin
 from streams.runtime.settings import Settings, load_settings
 

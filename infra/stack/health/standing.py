@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from infra.stack.problem import Problem
+from infra.stack.health.problem import Problem
 from streams.log import topics
 from streams.runtime.kafka.log_reader import log_reader
 from streams.runtime.settings import Settings
