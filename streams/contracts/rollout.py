@@ -1,14 +1,18 @@
-"""A record of `rollouts`: which bundle is served from now on."""
+"""A record of `rollouts`: which bundle is served from now on, and the rollout that is under way.
+
+Replicas need ``arms``, ``traffic``, ``salt`` and ``shadow``; the rest is for the rollout process and for people.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from features.transaction import Instant
 from models.rollout.names import Name
+from models.rollout.run import RolloutState, Run
 from streams.contracts.decoding import RecordDecoder
 
 
@@ -18,6 +22,10 @@ class RolloutRecord(msgspec.Struct, frozen=True, kw_only=True):
     ``approved_by`` is the name that was given, ``signed_by`` the person whose key signed the request. ``reviewed``: somebody
     other than who trained or proposed the bundle approved it. ``audit_entries`` and ``audit_head``: number of entries on
     `audit` when this record was written, and the hash of the newest.
+
+    ``arms``: version by arm. ``traffic``: share of the cards by arm, 1 together. A card's arm is
+    ``models.rollout.arms.arm_of(salt, card_id, traffic["challenger"])``. ``shadow``: the challenger scores beside the champion.
+    ``run``: the rollout under way, or the last one.
     """
 
     model: Name
@@ -25,7 +33,7 @@ class RolloutRecord(msgspec.Struct, frozen=True, kw_only=True):
     previous: Name | None
     arms: dict[str, str]
     traffic: dict[str, float]
-    state: Literal["live", "shadow", "canary", "rolled_back"]
+    state: RolloutState
     approved_by: str
     why: str
     since: Instant
@@ -34,6 +42,9 @@ class RolloutRecord(msgspec.Struct, frozen=True, kw_only=True):
     reviewed: bool = False
     audit_entries: int = 0
     audit_head: str = ""
+    shadow: bool = False
+    salt: str = ""
+    run: Run | None = None
 
 
 decode_rollout = RecordDecoder(RolloutRecord)

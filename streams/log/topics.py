@@ -53,6 +53,8 @@ ROLLOUTS = Topic("rollouts", -1, partitions=1, compacted=True)
 AUDIT = Topic("audit", -1, partitions=1)
 #: signed requests about a model (approve, reject, promote, rollback); the rollout process answers on AUDIT
 ROLLOUT_REQUESTS = Topic("rollout-requests", 90 * DAY_MS, partitions=1)
+#: internal: what a challenger in the shadow says beside the champion, one record a batch; read while the rollout is under way
+SHADOW = Topic("shadow", 7 * DAY_MS, partitions=1, append_time=True)
 #: internal: `tollgate up` writes to it to warm up a fresh broker
 WARM_UP = Topic("warm-up", HOUR_MS, partitions=2)
 DEAD_LETTERS = Topic("dead-letters", 90 * DAY_MS, partitions=1)
@@ -64,7 +66,7 @@ BOOKS = Topic("books", -1, partitions=1)
 
 ALL = (
     TRANSACTIONS, LABELS, FEATURES, ENTITIES, DECISIONS, OUTCOMES,
-    DRIFT, RETRAINING, ROLLOUTS, AUDIT, ROLLOUT_REQUESTS, WARM_UP, DEAD_LETTERS,
+    DRIFT, RETRAINING, ROLLOUTS, AUDIT, ROLLOUT_REQUESTS, SHADOW, WARM_UP, DEAD_LETTERS,
     DEAD_LETTERS_REPLAYED, BOOKS,
 )  # fmt: skip
 
