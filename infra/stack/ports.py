@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+import time
 from pathlib import Path
 
 import psutil
@@ -61,6 +62,10 @@ def port_of(address: str) -> int:
     return int(address.rsplit(":", 1)[1])
 
 
+#: longer than ``is_free`` holds a port
+_PROBE_S = 0.2
+
+
 def is_free(port: int) -> bool:
     """Whether a server could listen on this loopback port now."""
     with socket.socket() as probe:
@@ -96,10 +101,12 @@ def busy(port_base: int) -> list[str]:
         **{f"Ray, {offset}": offset for offset in RAY},
         **{f"metrics of {name}": offset for name, offset in METRICS_PORTS.items()},
     }
+    taken = {what: port_base + offset for what, offset in wanted.items() if not is_free(port_base + offset)}
+    if taken:
+        # another `up` that looks for free ports holds each for a moment
+        time.sleep(_PROBE_S)
     return [
-        f"port {port_base + offset} ({what}) is taken by {owner(port_base + offset)}"
-        for what, offset in wanted.items()
-        if not is_free(port_base + offset)
+        f"port {port} ({what}) is taken by {owner(port)}" for what, port in taken.items() if not is_free(port)
     ]
 
 

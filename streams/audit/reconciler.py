@@ -18,10 +18,11 @@ logger = logging.getLogger(__name__)
 
 #: a transaction is looked at when it is at least as old: longer than any deadline, and than a worker's replacement takes
 EVERY_S = 30.0
-#: transactions of a look, per partition: at 10,000 a second two seconds of thirty
-MOST = 10_000
+#: transactions of a look, per partition, the first after the look before: their decisions are the next ones on the log. More than one
+#: second of thirty at 10,000 a second would cost as much as a stage
+MOST = 5_000
 #: decisions read at once, per partition; what follows the last one that is wanted is not read
-STEP = 10_000
+STEP = 5_000
 #: identities asked for at once
 ASK = 500
 _TOPICS = (DECISIONS.name, DEAD_LETTERS.name, TRANSACTIONS.name)
@@ -76,15 +77,15 @@ class Reconciler:
             logger.error("the books do not balance: %s is %s", place, kind)
 
     def _look(self, before: Span, until: Span, now: Span) -> None:
-        ends = until[TRANSACTIONS.name]
-        starts = {p: max(before[TRANSACTIONS.name].get(p, 0), end - MOST) for p, end in ends.items()}
+        starts = before[TRANSACTIONS.name]
+        ends = {p: min(end, starts.get(p, 0) + MOST) for p, end in until[TRANSACTIONS.name].items()}
         sample: list[Any] = []
         read_span(self._bootstrap, {TRANSACTIONS.name: starts}, {TRANSACTIONS.name: ends}, sample.extend)
         self._books.begin_look(sample)
         known = set(self._books.open)
         # what was sampled was decided after the end of decisions at the same look
         sources = end_of(self._bootstrap, [TRANSACTIONS.name])[TRANSACTIONS.name]
-        self._read_decisions(self._decisions_from(before, until, starts, ends), now[DECISIONS.name], sources)
+        self._read_decisions(before[DECISIONS.name], now[DECISIONS.name], sources)
         read_span(
             self._bootstrap,
             self._letters,
@@ -97,21 +98,8 @@ class Reconciler:
         for place in list(self._books.open.values())[:3]:
             logger.error("the books do not balance: %s has no outcome", place)
 
-    def _decisions_from(
-        self, before: Span, until: Span, starts: dict[int, int], ends: dict[int, int]
-    ) -> dict[int, int]:
-        """Where to begin among the decisions: as far into those between the two looks as the sample is, a partition's share less."""
-        out = {}
-        for partition, end in ends.items():
-            first, last = before[DECISIONS.name].get(partition, 0), until[DECISIONS.name].get(partition, 0)
-            whole = max(1, end - before[TRANSACTIONS.name].get(partition, 0))
-            skipped = starts[partition] - before[TRANSACTIONS.name].get(partition, 0)
-            # decisions follow transactions closely; half of what could be skipped is read to be sure
-            out[partition] = first + (last - first) * skipped // whole // 2
-        return out
-
     def _read_decisions(self, start: dict[int, int], end: dict[int, int], sources: dict[int, int]) -> None:
-        at = {p: min(offset, end.get(p, 0)) for p, offset in start.items()}
+        at = {p: min(start.get(p, 0), last) for p, last in end.items()}
         while any(at[p] < end.get(p, 0) for p in at):
             upto = {p: min(at[p] + STEP, end.get(p, 0)) for p in at}
             read_span(
