@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each target first sets up what it needs; nothing is done twice.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo load faults drill attack fuzz-mapping replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state drift-table
+.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo load faults drill attack fuzz-mapping replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state drift-table rollout-table
 PYTHON := .venv/bin/python
 SOURCES := features models streams services infra loadtest tests
 
@@ -69,6 +69,9 @@ bench-scorer: setup-dev ## Measure scoring and explaining a row, by backend and 
 
 drift-table: setup-dev ## Run the drift stream over MONTHS=3 of simulated traffic, quiet and with each drift; exit code 1 if it cries wolf or misses one
 	@$(PYTHON) -m loadtest.bench.drift --months $(or $(MONTHS),3)
+
+rollout-table: setup-dev ## Roll out identical and harmful models over a simulated day, ROLLOUTS=100; exit code 1 if one is undone falsely or too late
+	@$(PYTHON) -m loadtest.bench.rollout --rollouts $(or $(ROLLOUTS),100)
 
 bench-swap: setup-dev ## Measure the effect of a model swap on p99, losses and HTTP requests at 1,000, 5,000 and 10,000 a second, on a separate stack
 	@$(PYTHON) -m loadtest.bench.swap

@@ -18,7 +18,7 @@ Metric = Literal[
     "error_rate",  # cards with a payment that the challenger should have decided and did not
     "latency_p99_ms",  # in periods with enough decisions
     "score_psi",  # population stability index of the scores of each card's first payment
-    "kept_stops",  # shadow: of the cards that the champion stopped, the share that the challenger stops too
+    "kept_declines",  # shadow: of the cards that the champion declined, the share that the challenger declines or reviews too
     "changed_decisions",  # shadow: of the cards, the share on which the two models' first decisions differ
     "missed_fraud",  # labels: cards with an approved payment that turned out fraud
     "caught_money",  # labels: money of reviewed payments that turned out fraud
@@ -30,9 +30,9 @@ METRICS: tuple[Metric, ...] = get_args(Metric)
 OF_LABELS: frozenset[Metric] = frozenset({"missed_fraud", "caught_money", "precision"})
 #: measured while the challenger is the shadow, and while it has a share of the cards
 IN_SHADOW: frozenset[Metric] = frozenset(
-    {"decline_rate", "review_rate", "error_rate", "score_psi", "kept_stops", "changed_decisions"}
+    {"decline_rate", "review_rate", "error_rate", "score_psi", "kept_declines", "changed_decisions"}
 )
-IN_ARMS: frozenset[Metric] = frozenset(METRICS) - {"kept_stops", "changed_decisions"}
+IN_ARMS: frozenset[Metric] = frozenset(METRICS) - {"kept_declines", "changed_decisions"}
 #: of each metric, how it may be compared with its limit; the first is the default
 COMPARES: dict[Metric, tuple[Compare, ...]] = {
     "decline_rate": ("ratio",),
@@ -40,7 +40,7 @@ COMPARES: dict[Metric, tuple[Compare, ...]] = {
     "error_rate": ("absolute",),
     "latency_p99_ms": ("ratio", "absolute"),
     "score_psi": ("absolute",),
-    "kept_stops": ("absolute",),
+    "kept_declines": ("absolute",),
     "changed_decisions": ("absolute",),
     "missed_fraud": ("ratio",),
     "caught_money": ("ratio",),
@@ -72,7 +72,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Guard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A limit. Proof that it is broken rolls back; a ``required`` guard must be proven kept before a step ends.
 
-    ``required`` None: yes, except for what is known from labels only.
+    ``required`` None: yes, except for what is known from labels only. What one step has proven, later ones watch without waiting.
     """
 
     metric: Metric
@@ -122,9 +122,9 @@ DEFAULT_PLAN = Plan(
         Step(kind="canary", share=1.0, min_decisions=20_000, min_s=60),
     ),
     guards=(
-        Guard(metric="decline_rate", max=1.5, min=0.67),
-        Guard(metric="review_rate", max=1.5, min=0.67),
-        Guard(metric="kept_stops", min=0.7),
+        Guard(metric="decline_rate", max=1.3, min=0.7),
+        Guard(metric="review_rate", max=1.5, min=0.6),
+        Guard(metric="kept_declines", min=0.7),
         Guard(metric="error_rate", max=0.01),
         Guard(metric="latency_p99_ms", max=1.5),
         Guard(metric="score_psi", max=0.25),
@@ -176,6 +176,8 @@ def _check_step(name: str, step: Step, share_before: float) -> float:
         raise PlanError(f"{name}: min_decisions and min_s must not be negative")
     if not step.min_s < step.max_s <= 30 * DAY_S:
         raise PlanError(f"{name}: max_s must be above min_s, and at most 30 days")
+    if step.kind == "shadow" and share_before > 0:
+        raise PlanError(f"{name}: a shadow comes before the steps that give the challenger a share")
     if step.kind not in ("canary", "ab"):
         if step.share is not None:
             raise PlanError(f"{name}: only canary and ab have a share")
@@ -195,6 +197,8 @@ def _check_guard(name: str, guard: Guard) -> None:
     """Raises: PlanError."""
     if guard.max is None and guard.min is None:
         raise PlanError(f"{name}: give max, min or both")
+    if guard.metric == "latency_p99_ms" and (guard.max is None or guard.min is not None):
+        raise PlanError(f"{name}: a latency has a max, and no min")
     if guard.compare is not None and guard.compare not in COMPARES[guard.metric]:
         raise PlanError(f"{name}: compare must be {' or '.join(COMPARES[guard.metric])}")
     if guard.max is not None and guard.min is not None and guard.min >= guard.max:

@@ -8,7 +8,7 @@ import msgspec
 
 from features.transaction import Instant
 from models.rollout.names import Name
-from models.rollout.plan import Plan
+from models.rollout.plan import Metric, Plan
 
 RolloutState = Literal["live", "shadow", "canary", "ab", "paused", "rolled_back", "done"]
 #: states of a rollout that is under way
@@ -32,7 +32,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """A rollout from its request to its end. ``step`` counts from 1. ``checks``: at the moment of the record.
 
     ``step_since``: when the step began; its counts are those of decisions from then on. ``pause``: why it stands still, "" if it
-    does not. ``started_by``: the person whose key signed the request.
+    does not. ``started_by``: the person whose key signed the request. ``figures``: see ``models.rollout.checks.figures``.
+    ``proven``: metrics whose limit was proven kept in an earlier step; later steps watch them and do not wait for them.
     """
 
     id: str
@@ -45,3 +46,5 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     step_since: Instant
     pause: Literal["", "person", "no_data", "inconclusive", "approval"] = ""
     checks: tuple[Check, ...] = ()
+    figures: dict[str, float] = {}
+    proven: tuple[Metric, ...] = ()

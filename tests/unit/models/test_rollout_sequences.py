@@ -1,0 +1,108 @@
+"""Confidence sequences: looked at after every observation, they miss the truth rarely; and they find what is not there no more."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from models.rollout.sequences import (
+    rate,
+    ratio_of_arms,
+    ratio_of_pairs,
+    ratio_of_rates,
+    stability,
+    weighted_ratio_of_arms,
+)
+
+ALPHA = 0.05
+RUNS = 60
+
+
+def looks(n: int) -> list[int]:
+    return sorted({int(x) for x in np.geomspace(5, n, 60)})
+
+
+@pytest.mark.parametrize("p", [0.003, 0.1, 0.5])
+def test_rate_holds_at_every_look(p: float) -> None:
+    rng = np.random.default_rng(1)
+    missed = 0
+    for _ in range(RUNS):
+        found = np.cumsum(rng.random(5_000) < p)
+        missed += any(not (i := rate(int(found[n - 1]), n, ALPHA)).low <= p <= i.high for n in looks(5_000))
+    assert missed <= ALPHA * RUNS + 3
+
+
+def test_rate_of_few_and_many() -> None:
+    assert rate(0, 0, ALPHA)[1:] == (0.0, 1.0)
+    assert rate(0, 2_000, 3e-4).high < 0.01
+    tight = rate(5_000, 10_000, ALPHA)
+    assert tight.estimate == 0.5 and tight.high - tight.low < 0.05
+    assert rate(10, 10, ALPHA).high == 1.0
+
+
+@pytest.mark.parametrize(("share", "ratio"), [(0.01, 1.0), (0.05, 2.0), (0.5, 0.5)])
+def test_ratio_of_arms_holds_though_the_rate_changes_over_the_day(share: float, ratio: float) -> None:
+    rng = np.random.default_rng(2)
+    chance = ratio * share / (ratio * share + 1 - share)
+    missed = 0
+    for _ in range(RUNS):
+        mine = np.cumsum(rng.random(4_000) < chance)
+        intervals = [
+            ratio_of_arms(int(mine[n - 1]), n - int(mine[n - 1]), share, ALPHA) for n in looks(4_000)
+        ]
+        missed += any(not i.low <= ratio <= i.high for i in intervals)
+    assert missed <= ALPHA * RUNS + 3
+
+
+def test_ratio_of_pairs_holds_and_is_sharp_where_models_agree() -> None:
+    rng = np.random.default_rng(3)
+    # both 0.7, champion only 0.2, challenger only 0.1: (0.7 + 0.1) / (0.7 + 0.2)
+    truth, missed = 0.8 / 0.9, 0
+    for _ in range(RUNS):
+        kinds = rng.choice(3, 1_500, p=[0.7, 0.2, 0.1])
+        for n in looks(1_500):
+            counts = np.bincount(kinds[:n], minlength=3).tolist()
+            found = ratio_of_pairs(*counts, ALPHA)
+            if not found.low <= truth <= found.high:
+                missed += 1
+                break
+    assert missed <= ALPHA * RUNS + 3
+    same = ratio_of_pairs(150, 0, 0, 3e-4)
+    assert same.estimate == 1.0 and same.high < 1.3 and same.low > 0.7
+    assert ratio_of_pairs(0, 0, 0, ALPHA)[1:] == (0.0, math.inf)
+    assert ratio_of_pairs(100, 0, 100, 3e-4).low > 1.3
+
+
+def test_ratio_of_rates() -> None:
+    assert ratio_of_rates((0, 0), (5, 9), ALPHA)[1:] == (0.0, math.inf)
+    found = ratio_of_rates((450, 500), (225, 500), ALPHA)
+    assert found.estimate == 2.0 and 1.5 < found.low < 2.0 < found.high < 2.6
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.5])
+def test_weighted_ratio_holds_and_finds(ratio: float) -> None:
+    rng = np.random.default_rng(4)
+    share, missed, found = 0.5, 0, 0
+    chance = ratio * share / (ratio * share + 1 - share)
+    for _ in range(40):
+        weights, mine = rng.beta(0.5, 3, 1_500), rng.random(1_500) < chance
+        intervals = [weighted_ratio_of_arms(weights[:n], mine[:n], share, ALPHA) for n in (50, 300, 1_500)]
+        missed += any(not i.low <= ratio <= i.high for i in intervals)
+        found += intervals[-1].high < 0.85
+    assert missed <= 5
+    assert found >= 30 if ratio == 0.5 else found <= 3
+
+
+def test_stability_of_alike_and_unlike() -> None:
+    rng = np.random.default_rng(5)
+    p = np.array([0.9, 0.03, 0.02, 0.02, 0.01, 0.01, 0.005, 0.003, 0.002])
+    over = sum(
+        stability(rng.multinomial(2_000, p), rng.multinomial(2_000, p), 3e-4).low > 0.02 for _ in range(300)
+    )
+    assert over == 0
+    alike = stability(rng.multinomial(20_000, p), rng.multinomial(20_000, p), 3e-4)
+    assert alike.high < 0.1
+    assert stability(rng.multinomial(20_000, p), rng.multinomial(20_000, np.roll(p, 1)), 3e-4).low > 0.25
+    assert stability([0] * 9, [1] * 9, ALPHA).high == math.inf
