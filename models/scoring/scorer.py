@@ -135,8 +135,7 @@ class Scorer:
             return []
         if not self._as_it_is:
             matrix = aligned_columns(matrix, self.columns)
-        explainer = self._forest or self._xgboost
-        shap = explainer.contributions(matrix) * np.float32(self.bundle.calibration.slope)
+        shap = self._contributions(matrix)
         columns = strongest(np.where(np.isnan(matrix), np.float32(0), shap), k)
         # read for all rows at once: one element of an array costs Python as much as a whole list of them
         there = np.arange(len(matrix))[:, None], columns
@@ -147,6 +146,14 @@ class Scorer:
             or self._little_known(shap[i])
             for i, row in enumerate(zip(columns.tolist(), values, contributions, strict=True))
         ]  # fmt: skip
+
+    def contributions(self, matrix: FloatArray) -> FloatArray:
+        """What each of the model's columns (``columns``) adds to a row's score, in log-odds: float32 (n, width of the model)."""
+        return self._contributions(aligned_columns(self._as_rows(matrix), self.columns))
+
+    def _contributions(self, matrix: FloatArray) -> FloatArray:
+        explainer = self._forest or self._xgboost
+        return explainer.contributions(matrix) * np.float32(self.bundle.calibration.slope)
 
     def _little_known(self, shap: FloatArray) -> list[ReasonRow]:
         """The entity whose unknown values push a row most; ``shap`` (width of the model,), of a row that no known value pushes."""

@@ -131,7 +131,7 @@ class _Books:
 
 @click.group(cls=FullHelpGroup)
 def decisions() -> None:
-    """Show the newest decisions, or one whole."""
+    """Show the newest decisions, or one whole; explain one, make one again."""
 
 
 @decisions.command()
@@ -148,6 +148,34 @@ def show(transaction_id: str, tenant: str, home: Path, as_json: bool) -> None:
     )
 
     show_decision(load_settings(home), tenant, transaction_id, as_json)
+
+
+@decisions.command()
+@click.argument("transaction_id", metavar="ID")
+@click.option(
+    "--tenant", default=DEFAULT_TENANT, show_default=True, metavar="NAME", help="Whose transaction."
+)
+@home_option
+@json_option
+def explain(transaction_id: str, tenant: str, home: Path, as_json: bool) -> None:
+    """Show where a decision comes from: what moved its score, model and approval, training run, data, code."""
+    from services.cli.one_decision.command import explain_decision  # slow to import, see `show`
+
+    explain_decision(load_settings(home), tenant, transaction_id, as_json)
+
+
+@decisions.command()
+@click.argument("transaction_id", metavar="ID")
+@click.option(
+    "--tenant", default=DEFAULT_TENANT, show_default=True, metavar="NAME", help="Whose transaction."
+)
+@home_option
+@json_option
+def replay(transaction_id: str, tenant: str, home: Path, as_json: bool) -> int:
+    """Make a past decision again from the features as served, and compare it bit for bit. Exit code 1: it differs, or cannot be made."""
+    from services.cli.one_decision.command import replay_decision  # slow to import, see `show`
+
+    return replay_decision(load_settings(home), tenant, transaction_id, as_json)
 
 
 @decisions.command()

@@ -167,8 +167,15 @@ def _text_line(record: DriftRow | RetrainingRequest) -> str:
             f"{record.window_end:%H:%M:%S} {record.severity:8} {record.detector}:{record.feature} "
             f"statistic {record.statistic:.3f} p {_number(record.p_value, '.1e')} PSI {_number(record.psi, '.3f')} ({record.rows} rows)"
         )
-    found = ", ".join(sorted({f"{row.get('detector')}:{row.get('feature')}" for row in record.evidence}))
+    found = ", ".join(sorted({_evidence(row) for row in record.evidence}))
     return f"{record.requested_at:%Y-%m-%d %H:%M:%S} retraining of {record.model} requested by {record.requested_by} ({record.reason}): {found}"
+
+
+def _evidence(row: dict[str, Any]) -> str:
+    """A column that drifts, or what a person said."""
+    return (
+        f"{row['detector']}:{row.get('feature')}" if "detector" in row else str(row.get("why", "no reason"))
+    )
 
 
 def _json_line(topic: str, record: Any) -> str:

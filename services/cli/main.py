@@ -67,7 +67,7 @@ COMMANDS: dict[str, Entry] = {
         "decisions",
         {
             "reconcile": "Check in Kafka's topics that every transaction has exactly one outcome.",
-            "decisions": "Show the newest decisions, or one whole.",
+            "decisions": "Show the newest decisions, or one whole; explain one, make one again.",
             "dead-letters": "List refused records, correct them, send them again.",
         },
     ),
@@ -86,6 +86,7 @@ COMMANDS: dict[str, Entry] = {
     **_entries("rules.commands", {"rules": "Check, test, publish, list and export rules and lists."}),
     **_entries("keys", {"keys": "Rotate the keys that seal the HTTP edge's decisions."}),
     **_entries("skip", {"skip": "Set aside a record that stops its worker."}),
+    **_entries("retrain", {"retrain": "Ask the trainer for a new model, with a reason."}),
     **_entries("drift", {"drift": "Show what drifts, since when and how often, and retraining requests."}),
     **_entries(
         "features.commands",

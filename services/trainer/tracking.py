@@ -40,7 +40,7 @@ def pending(settings: Settings) -> list[str]:
     """Versions that are not in MLflow yet, or are tagged with an older state."""
     out = []
     for version, state in states(settings.bundles_dir, MODEL).items():
-        logged = _read(settings, version)
+        logged = logged_run(settings, version)
         if logged is None or logged.state != state:
             out.append(version)
     return out
@@ -69,7 +69,7 @@ def log_pending(settings: Settings) -> list[str]:
     done = []
     for version in pending(settings):
         state = states(settings.bundles_dir, MODEL)[version]
-        logged = _read(settings, version)
+        logged = logged_run(settings, version)
         if logged is None:
             run_id, number = _log(client, settings, version)
         else:
@@ -133,7 +133,8 @@ def _path(settings: Settings, version: str) -> Path:
     return folder.with_name(f"{folder.name}.mlflow.json")
 
 
-def _read(settings: Settings, version: str) -> Logged | None:
+def logged_run(settings: Settings, version: str) -> Logged | None:
+    """What was logged of a version; None while nothing was."""
     try:
         return msgspec.json.decode(_path(settings, version).read_bytes(), type=Logged)
     except (FileNotFoundError, msgspec.MsgspecError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -361,9 +362,39 @@ def test_the_process_answers_from_the_topic(tmp_path: Path, free_port_base: Call
                 -3000:
             ]
             time.sleep(0.1)
+        add_person(settings.access_dir, "olga", "operator", by="x", now=NOW)
+        add_person(settings.access_dir, "ana", "analyst", by="x", now=NOW)
+        asked = [
+            sys.executable,
+            "-m",
+            "services.cli.main",
+            "retrain",
+            "--home",
+            str(tmp_path),
+            "--json",
+            "--wait",
+            "60",
+        ]
+        again = subprocess.run(
+            [*asked, "--as", "olga", "--why", "a new kind of fraud"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        denied = subprocess.run(
+            [*asked, "--as", "ana", "--why", "me too"], cwd=ROOT, capture_output=True, text=True, timeout=120
+        )
     finally:
         os.kill(process.pid, signal.SIGTERM)
         code = process.wait(30)
         cluster.close()
     assert code == 0
+    # what a person asks for is answered like what drift asks for: nothing is archived here
+    told = json.loads(again.stdout)
+    assert (again.returncode, told["requested_by"], told["answer"]["result"]) == (1, "olga", "refused"), (
+        again.stderr
+    )
+    assert "wait for labels" in told["answer"]["reason"]
+    assert denied.returncode not in (0, 1) and "analyst" in denied.stderr
     assert states(settings.bundles_dir, "fraud") == {"1.0.0": "awaiting approval"}

@@ -1,4 +1,4 @@
-"""``tollgate decisions show``: one decision whole, with what it was decided on."""
+"""``tollgate decisions show``, ``explain`` and ``replay``: one decision whole, where it comes from, and made again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 import click
 
 from models.bundle.content import MODEL, Bundle, BundleRefused, bundle_path, load_bundle
+from services.cli.one_decision.explained import explained, explained_lines
 from services.cli.one_decision.matched import matched
+from services.cli.one_decision.replayed import replayed, replayed_lines
 from services.cli.one_decision.view import lines
 from streams.audit.decided_payment import DecidedPayment, find_decision
 from streams.runtime.settings import Settings
@@ -27,14 +29,40 @@ def show_decision(settings: Settings, tenant: str, transaction_id: str, as_json:
     Raises:
         NoDecision: nothing is known of the transaction.
     """
+    found, bundle = _found(settings, tenant, transaction_id)
+    answer = answer_of(found, bundle)
+    click.echo(json.dumps(answer) if as_json else "\n".join(lines(answer)))
+
+
+def explain_decision(settings: Settings, tenant: str, transaction_id: str, as_json: bool) -> None:
+    """Print where a decision comes from: what moved its score, model, training run, data, code.
+
+    Raises:
+        NoDecision: nothing is known of the transaction. CannotReplay: its model is gone.
+    """
+    answer = explained(settings, *_found(settings, tenant, transaction_id))
+    click.echo(json.dumps(answer) if as_json else "\n".join(explained_lines(answer)))
+
+
+def replay_decision(settings: Settings, tenant: str, transaction_id: str, as_json: bool) -> int:
+    """Make a decision again and print where it differs; returns 0, or 1 if it does.
+
+    Raises:
+        NoDecision: nothing is known of the transaction. CannotReplay: something that it was made with is gone.
+    """
+    answer = replayed(*_found(settings, tenant, transaction_id))
+    click.echo(json.dumps(answer) if as_json else "\n".join(replayed_lines(answer)))
+    return 0 if answer["identical"] else 1
+
+
+def _found(settings: Settings, tenant: str, transaction_id: str) -> tuple[DecidedPayment, Bundle | None]:
     found = find_decision(settings, tenant, transaction_id, time.time())
     if found is None:
         raise NoDecision(
             f"no decision of {transaction_id} (tenant {tenant}) in the index (60 days), among the newest decisions or in the archive; was it refused? "
             "`tollgate dead-letters list`"
         )
-    answer = answer_of(found, _bundle(settings, str(found.decision.get("model_version"))))
-    click.echo(json.dumps(answer) if as_json else "\n".join(lines(answer)))
+    return found, _bundle(settings, str(found.decision.get("model_version")))
 
 
 def answer_of(found: DecidedPayment, bundle: Bundle | None) -> dict[str, Any]:

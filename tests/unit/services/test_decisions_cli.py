@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from features.catalogue import NAMES, WIDTH
@@ -16,10 +18,15 @@ from models.decision import Decision
 from models.policy.lists import Entry, PolicyList
 from models.policy.policy import Policy, Rule
 from models.policy.thresholds import Threshold
+from models.scoring.scorer import Scorer
 from services.cli.decisions import decision_line
 from services.cli.one_decision.command import answer_of
+from services.cli.one_decision.explained import explained, explained_lines
+from services.cli.one_decision.replayed import CannotReplay, replayed, replayed_lines, row_of
 from services.cli.one_decision.view import lines
+from services.scoring.decision.decider import Case, Decider
 from streams.audit.decided_payment import DecidedPayment, Served
+from streams.runtime.settings import Settings
 from tests.support.archive_samples import decision
 from tests.support.bundle_samples import publish_sample
 
@@ -104,3 +111,80 @@ def test_the_tail_names_what_decided_what_matched_and_what_was_missing() -> None
     assert "on block list stolen (ops): chargebacks; 4 payments of the card in the last hour" in line
     assert line.endswith("[matched: dear, stolen]  [missing: ip_features, explanations]")
     assert decision_line(msgspec.convert(decided(rules=[], reasons=[]), Decision)).endswith("fraud 1.0.0")
+
+
+def made(bundle: Bundle, **changes: Any) -> DecidedPayment:
+    """What the stream decided of the payment, as its record says."""
+    served = found().served
+    assert served is not None
+    case = Case(PAYMENT, PAYMENT.event_ms, 1_900_000_000_000, 1_900_000_060_000)
+    decider = Decider(clock=lambda: 1_900_000_000.0)
+    (original,) = decider.decide([case], row_of(served), Scorer(bundle, measure=False))
+    decision = msgspec.json.decode(msgspec.json.encode(original), type=dict[str, Any])
+    return DecidedPayment(decision | changes, "index", served)
+
+
+def test_a_decision_is_made_again_bit_for_bit(bundle: Bundle) -> None:
+    answer = replayed(made(bundle), bundle)
+    assert (answer["identical"], answer["differences"], answer["left_out"]) == (True, [], [])
+    assert answer["replayed"]["decision"] == "decline" and answer["replayed"]["rules"]
+    assert replayed_lines(answer)[0].startswith("tx-1: identical: decline, score 0.")
+
+
+def test_an_archived_decision_keeps_less_and_is_compared_on_that(bundle: Bundle) -> None:
+    whole = made(bundle)
+    kept = {
+        name: value
+        for name, value in whole.decision.items()
+        if name not in ("received_at", "rules", "degraded_by")
+    }
+    assert replayed(dataclasses.replace(whole, decision=kept), bundle)["identical"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"score": 0.123457}, {"decision": "approve"}, {"rules": []}, {"reasons": [{"code": "X", "text": "made up", "contribution": 0.1}]}],
+    ids=lambda changes: next(iter(changes)),
+)  # fmt: skip
+def test_what_differs_is_named(bundle: Bundle, changes: dict[str, Any]) -> None:
+    answer = replayed(made(bundle, **changes), bundle)
+    (name,) = changes
+    assert not answer["identical"] and [each["field"] for each in answer["differences"]] == [name]
+    assert answer["differences"][0]["decided"] == changes[name]
+    assert "NOT identical" in "\n".join(replayed_lines(answer))
+
+
+def test_reasons_that_time_left_out_are_not_compared(bundle: Bundle) -> None:
+    late = made(bundle, status="degraded", degraded_by=["explanations"], reasons=[])
+    answer = replayed(late, bundle)
+    assert (answer["identical"], answer["left_out"]) == (True, ["reasons"])
+
+
+def test_what_is_gone_is_said(bundle: Bundle) -> None:
+    whole = made(bundle)
+    for gone, of, why in (
+        (whole, None, "not in the registry"),
+        (dataclasses.replace(whole, served=None), bundle, "gone from the log"),
+        (made(bundle, policy_version="11"), bundle, "holds policy 12, not 11"),
+    ):
+        with pytest.raises(CannotReplay, match=why):
+            replayed(gone, of)
+
+
+def test_a_decision_is_explained_down_to_data_and_code(bundle: Bundle, tmp_path: Path) -> None:
+    settings = Settings(home=str(tmp_path))
+    answer = explained(settings, made(bundle), bundle)
+    assert answer["data"]["fingerprint"] == bundle.lineage.get("data_fingerprint")
+    assert answer["code_version"] == bundle.lineage.get("code_version")
+    # contributions and the model's bias are the score
+    scorer = Scorer(bundle, measure=False)
+    served = found().served
+    assert served is not None
+    shap = scorer.contributions(row_of(served))[0]
+    moved = [abs(each["contribution"]) for each in answer["moved_by"]]
+    assert moved == sorted(moved, reverse=True) and moved[0] == pytest.approx(
+        float(np.abs(shap).max()), abs=1e-4
+    )
+    text = "\n".join(explained_lines(answer))
+    assert f"model fraud {bundle.version}, policy 12" in text and "no training run is logged" in text
+    assert explained(settings, found(served=False), bundle)["moved_by"] is None
