@@ -53,6 +53,8 @@ COMMANDS: dict[str, Entry] = {
             "restart": "Restart one process of the stack; a frozen one is killed.",
         },
     ),
+    **_entries("tracing", {"trace": "Show where the time of one transaction went."}),
+    **_entries("profiling", {"profile": "Write a flame graph of a running process."}),
     **_entries(
         "demo.command", {"demo": "Run the whole system once: train a model, send live traffic, show results."}
     ),

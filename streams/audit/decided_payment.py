@@ -6,7 +6,7 @@ the archive. Payment and features come from the log of `features`, else from the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -57,11 +57,15 @@ class Served:
 
 @dataclass(frozen=True)
 class DecidedPayment:
-    """``decision``: the public JSON; from the archive, only the fields that it keeps. ``served``: None where nothing was found."""
+    """``decision``: the public JSON; from the archive, only the fields that it keeps. ``served``: None where nothing was found.
+
+    ``partition``: of `transactions` and `decisions`; None for what only the archive holds.
+    """
 
     decision: dict[str, Any]
     source: Literal["index", "log", "archive"]
     served: Served | None
+    partition: int | None = None
 
 
 def find_decision(
@@ -84,7 +88,7 @@ def find_decision(
             return DecidedPayment(decision, "archive", _archived(settings, decision))
         decision, partition, source = found
         served = _logged(settings, client, decision, partition) or _archived(settings, decision)
-        return DecidedPayment(decision, source, served)
+        return DecidedPayment(decision, source, served, partition)
     finally:
         client.close()
 
@@ -132,17 +136,21 @@ def _newest(settings: Settings, tenant: str, transaction_id: str) -> _Found | No
 def _logged(
     settings: Settings, client: RespClient, decision: dict[str, Any], partition: int
 ) -> Served | None:
-    """Payment and features from the log, which holds them from the payment's receipt on.
+    for _, batch, row in logged_rows(settings, decision, partition):
+        return _served(batch, row, client)
+    return None
+
+
+def logged_rows(
+    settings: Settings, decision: dict[str, Any], partition: int
+) -> list[tuple[int, FeatureBatch, int]]:
+    """The payment's rows on the log of `features`: (append time in ms since 1970, batch, row). Empty if they are gone from the log.
 
     The HTTP edge decides before the processor has read the payment, so no time of the decision bounds how late they come.
     """
     received_ms = epoch_ms(datetime.fromisoformat(decision["received_at"]))
-    end = end_of(settings.kafka, [FEATURES.name])[FEATURES.name].get(partition)
-    if end is None:
-        return None
-    begin = _offset_at(settings.kafka, partition, received_ms - CLOCKS_APART_MS, end)
-    stop = min(end, begin + MAX_BATCHES)
-    found: list[Served] = []
+    wanted = (decision["tenant"], decision["transaction_id"])
+    found: list[tuple[int, FeatureBatch, int]] = []
 
     def look(records: list[Any]) -> None:
         for record in records:
@@ -150,35 +158,46 @@ def _logged(
                 batch = decode_batch(record.value(), partition)
             except FeatureBatchError:
                 continue
-            found.extend(_served(batch, client, decision["tenant"], decision["transaction_id"]))
+            named = zip(batch.columns.tenant, batch.columns.transaction_id, strict=True)
+            found.extend(
+                (record.timestamp()[1], batch, row) for row, name in enumerate(named) if name == wanted
+            )
 
-    read_span(settings.kafka, {FEATURES.name: {partition: begin}}, {FEATURES.name: {partition: stop}}, look)
-    return found[0] if found else None
+    read_since(settings.kafka, FEATURES.name, partition, received_ms - CLOCKS_APART_MS, MAX_BATCHES, look)
+    return found
 
 
-def _offset_at(bootstrap: str, partition: int, time_ms: int, end: int) -> int:
-    """The first offset of `features` at or after a time; ``end`` if there is none yet."""
+def read_since(
+    bootstrap: str, topic: str, partition: int, time_ms: int, most: int, look: Callable[[list[Any]], None]
+) -> None:
+    """Pass at most ``most`` records of a partition that were appended at or after a time to ``look``.
+
+    Raises:
+        LedgerUnreachable: the broker does not answer.
+    """
+    end = end_of(bootstrap, [topic])[topic].get(partition)
+    if end is None:
+        return
     consumer = log_reader(bootstrap)
     try:
-        asked = [TopicPartition(FEATURES.name, partition, time_ms)]
+        asked = [TopicPartition(topic, partition, time_ms)]
         (found,) = consumer.offsets_for_times(asked, timeout=_KAFKA_WITHIN_S)
-        return found.offset if 0 <= found.offset <= end else end
     finally:
         consumer.close()
+    begin = found.offset if 0 <= found.offset <= end else end
+    read_span(bootstrap, {topic: {partition: begin}}, {topic: {partition: min(end, begin + most)}}, look)
 
 
-def _served(batch: FeatureBatch, client: RespClient, tenant: str, transaction_id: str) -> Iterator[Served]:
-    named = zip(batch.columns.tenant, batch.columns.transaction_id, strict=True)
-    for row in [row for row, name in enumerate(named) if name == (tenant, transaction_id)]:
-        (record,) = batch.take([row]).records()
-        own = batch.catalogue == CATALOGUE_HASH
-        layout: Layout | None = None if own else stored_in(client)(batch.catalogue)
-        names = NAMES if own else layout.names if layout is not None else ()
-        values = np.frombuffer(record.vector, "<f4").tolist()
-        yield Served(
-            _fields(msgspec.to_builtins(record.transaction)),
-            {name: None if value != value else value for name, value in zip(names, values, strict=False)}, "log",
-        )  # fmt: skip
+def _served(batch: FeatureBatch, row: int, client: RespClient) -> Served:
+    (record,) = batch.take([row]).records()
+    own = batch.catalogue == CATALOGUE_HASH
+    layout: Layout | None = None if own else stored_in(client)(batch.catalogue)
+    names = NAMES if own else layout.names if layout is not None else ()
+    values = np.frombuffer(record.vector, "<f4").tolist()
+    return Served(
+        _fields(msgspec.to_builtins(record.transaction)),
+        {name: None if value != value else value for name, value in zip(names, values, strict=False)}, "log",
+    )  # fmt: skip
 
 
 def _archived(settings: Settings, decision: dict[str, Any]) -> Served | None:

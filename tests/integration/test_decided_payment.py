@@ -128,3 +128,58 @@ def test_an_old_decision_is_found_in_the_archive(
     # without the tenant, nothing is known of it
     assert run(arguments) == 1
     assert "no decision of tx-73 (tenant default)" in capsys.readouterr().err
+
+
+def test_the_way_of_a_transaction_is_read_from_the_log(
+    own_kafka_redis: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that came over Kafka with a traceparent of its sender, and one that the HTTP edge decided."""
+    caller = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"
+    for number, of_row in ((81, {"trace": caller}), (82, {"decided": b"sealed"})):
+        now = datetime.now(UTC)
+        sample = decode_features(features(number).value or b"")
+        transaction = msgspec.structs.replace(sample.transaction, tenant=TENANT)
+        row = msgspec.structs.replace(
+            sample, transaction=transaction, appended_ms=int(now.timestamp() * 1000) - 30, **of_row
+        )
+        producer = new_producer(own_kafka_redis.kafka, "decided-payment")
+        producer.produce(FEATURES.name, encode_features(row), partition=0)
+        flush(producer, 20)
+        made = msgspec.structs.replace(decided(number), received_at=now - timedelta(milliseconds=30), decided_at=datetime.now(UTC))  # fmt: skip
+        put_decision(own_kafka_redis, made)
+    arguments = ["trace", "--home", own_kafka_redis.home, "--tenant", TENANT]
+    assert run([*arguments, "tx-81", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["edge"], found["trace_id"]) == ("kafka", "ab" * 16)
+    assert [span["process"] for span in found["spans"]] == ["processor", "scoring-stream", "kafka"]
+    # each begins where the one before ended
+    assert [span["start"] for span in found["spans"]][1:] == [span["end"] for span in found["spans"]][:-1]
+    assert (
+        found["total_ms"] == pytest.approx(sum(span["ms"] for span in found["spans"]), abs=0.01)
+        and found["total_ms"] >= 30
+    )
+    assert run([*arguments, "tx-82", "--json"]) == 0
+    over_http = json.loads(capsys.readouterr().out)
+    assert over_http["edge"] == "http"
+    assert [span["process"] for span in over_http["spans"] if span["waited_for"]] == ["scoring-http", "kafka"]
+    assert run([*arguments, "tx-81", "--otlp"]) == 0
+    spans = [
+        s
+        for r in json.loads(capsys.readouterr().out)["resourceSpans"]
+        for scope in r["scopeSpans"]
+        for s in scope["spans"]
+    ]
+    assert {span["traceId"] for span in spans} == {"ab" * 16} and len({span["spanId"] for span in spans}) == 4
+    (root,) = [span for span in spans if span["name"] == "transaction"]
+    assert root["parentSpanId"] == "cd" * 8
+    assert {span.get("parentSpanId") for span in spans if span is not root} == {root["spanId"]}
+    assert run([*arguments, "tx-81"]) == 0 and "█" in capsys.readouterr().out
+    assert run([*arguments, "tx-nobody"]) == 1
+
+
+def test_what_only_the_archive_holds_has_no_trace(
+    own_kafka_redis: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive(own_kafka_redis, 83, datetime(2026, 3, 2, 12, tzinfo=UTC))
+    assert run(["trace", "tx-83", "--home", own_kafka_redis.home, "--tenant", TENANT]) == 1
+    assert "the log does not hold tx-83" in capsys.readouterr().err
