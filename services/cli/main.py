@@ -42,7 +42,7 @@ COMMANDS: dict[str, Entry] = {
             "up": "Start the local stack: Kafka, Redis, stream processors, scoring, monitoring.",
             "down": "Stop the processes that `up` started, and no others.",
             "status": "Show state, addresses and processes of the stack.",
-            "doctor": "Check this machine and say how to fix problems.",
+            "doctor": "Check this machine, or with --live a running stack; say how to fix problems.",
         },
     ),
     **_entries(

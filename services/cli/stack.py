@@ -225,8 +225,18 @@ _DOCTOR_ORDER = ("wrong", "warning", "ok")
 @home_option
 @json_option
 @click.option("--port-base", type=int, metavar="N", help="First port to check (default: the stack's).")
-def doctor(home: Path, as_json: bool, port_base: int | None) -> int:
-    """Check this machine and say how to fix each problem. Exit code 1: something required is missing."""
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Instead: what is wrong with the stack that runs in --home, the likely cause first.",
+)
+def doctor(home: Path, as_json: bool, port_base: int | None, live: bool) -> int:
+    """Check this machine and say how to fix each problem. Exit code 1: something required is missing, or, with --live, something is wrong."""
+    if live:
+        # imported here: a check of the machine must not need what it checks
+        from services.cli.live import live_doctor
+
+        return live_doctor(load_settings(home), as_json)
     known = stack.existing(home)
     running = known is not None and stack.is_running(known)
     base = port_base or (known.port_base if known else DEFAULT_PORT_BASE)

@@ -112,7 +112,7 @@ def run(settings: Settings, drill: Drill, *, seconds: int = SECONDS) -> Result:
             paged_s = time.monotonic() - began
         time.sleep(0.5)
     others = [name for name in sounding(settings) if name not in {drill.alert, *before}]
-    problems = json.loads(run_cli(settings, "status", "--json").stdout)["problems"]
+    findings = json.loads(run_cli(settings, "doctor", "--live", "--json").stdout)["findings"]
     mended = run_cli(settings, *drill.mend)
     assert mended.returncode == 0, mended.stderr
     began = time.monotonic()
@@ -129,7 +129,7 @@ def run(settings: Settings, drill: Drill, *, seconds: int = SECONDS) -> Result:
         drill,
         paged_s,
         others,
-        problems[0] if problems else "(none)",
+        findings[0]["what"] if findings else "(none)",
         recovered_s,
         summary["missing"],
         summary["duplicated"],
@@ -147,7 +147,7 @@ def sounding(settings: Settings) -> list[str]:
 def table(results: list[Result]) -> str:
     """The results as a Markdown table."""
     lines = [
-        "| fault | page | after, s | at most, s | other pages | first line of `tollgate status` | runbook step | well again after, s | lost | doubled |",
+        "| fault | page | after, s | at most, s | other pages | first line of `tollgate doctor --live` | runbook step | well again after, s | lost | doubled |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [

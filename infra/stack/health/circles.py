@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container
-from datetime import datetime
+from datetime import UTC, datetime
 
-from infra.stack.health.problem import Problem
+from infra.stack.health.problem import Problem, runbook_of
 from infra.stack.supervisor import log_file, out_tail
 from streams.runtime.settings import Settings
 
@@ -33,7 +33,13 @@ def circles(
         if age_s <= WITHIN_S:
             recent.setdefault(name, []).append(age_s)
     return [
-        Problem(_text(settings, name, len(ages_s)), name in needed)
+        Problem(
+            _text(settings, name, len(ages_s)),
+            name in needed,
+            runbook_of(name),
+            name,
+            datetime.fromtimestamp(now_s - max(ages_s), UTC),
+        )
         for name, ages_s in sorted(recent.items())
         if len(ages_s) >= STARTS and not (name in running and min(ages_s) > RECOVERED_S)
     ]

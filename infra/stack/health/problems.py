@@ -26,7 +26,11 @@ def problems(settings: Settings, running: Container[str]) -> list[Problem]:
     ``running``: names of the running processes; the others are not checked.
     """
     full = [
-        Problem(f"{text}: Kafka and Redis wait for free space, then the stack recovers by itself", False)
+        Problem(
+            f"{text}: Kafka and Redis wait for free space, then the stack recovers by itself",
+            False,
+            "DiskFilling",
+        )
         for text in shortages(written_to(settings.root), MIN_FREE_MB)
     ]
     has_kafka = settings.elsewhere.kafka is not None or "kafka" in running
@@ -38,13 +42,17 @@ def problems(settings: Settings, running: Container[str]) -> list[Problem]:
 
 
 def _of_kafka(settings: Settings) -> list[Problem]:
-    where = "" if settings.elsewhere.kafka else f"; its log is {settings.log_dir / 'kafka.log'}"
+    where = (
+        ""
+        if settings.elsewhere.kafka
+        else f": `tollgate restart kafka`; its log is {settings.log_dir / 'kafka.log'}"
+    )
     try:
         new_admin(settings.kafka).list_topics(timeout=ANSWER_WITHIN_S)
     except (KafkaException, PartError) as error:
         said = error.args[0].str() if isinstance(error, KafkaException) else error
         text = f"Kafka at {settings.kafka} does not answer ({said}): all processes wait for it{where}"
-        return [Problem(text, True)]
+        return [Problem(text, True, "KafkaDown", "kafka")]
     return []
 
 
@@ -52,21 +60,29 @@ def _of_redis(settings: Settings) -> list[Problem]:
     try:
         client = RespClient(settings.redis_address, timeout_s=ANSWER_WITHIN_S)
     except PartError as error:
-        return [Problem(f"Redis cannot be reached: {error}", True)]
+        return [Problem(f"Redis cannot be reached: {error}", True, "RedisDown", "redis")]
     try:
         info = client.call([("INFO", "persistence")])[0]
         memory = memory_of(client)
     except StoreUnavailable as error:
-        return [Problem(f"Redis does not answer ({error}): all processes wait for it", True)]
+        step = "" if settings.elsewhere.redis else ": `tollgate restart redis`"
+        return [
+            Problem(
+                f"Redis does not answer ({error}): all processes wait for it{step}",
+                True,
+                "RedisDown",
+                "redis",
+            )
+        ]
     finally:
         client.close()
     found = []
     if b"aof_last_write_status:err" in bytes(info):
         folder = settings.root / "redis"
         text = f"Redis cannot write its file in {folder} and accepts no writes: is its disk full?"
-        found.append(Problem(text, True))
+        found.append(Problem(text, True, "RedisDown", "redis"))
     if memory.share >= NEARLY_FULL:
-        found.append(Problem(_full(memory), False))
+        found.append(Problem(_full(memory), False, "StoreFull", "redis"))
     return found
 
 

@@ -81,7 +81,7 @@ def _problem(settings: Settings, place: Place, waiting: Waiting) -> Problem:
     else:
         text += f": see {settings.log_dir}"
     stops = any(name == group and read.name == topic and needed for name, read, needed in READS)
-    return Problem(text, stops)
+    return Problem(text, stops, "DecisionsStopped" if stops else "ConsumerLagGrowing")
 
 
 def _suspected(settings: Settings, place: Place) -> Handling | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Sequence
@@ -13,16 +12,12 @@ import psutil
 
 from infra.oncall.alerts import AlertmanagerUnavailable, firing
 from infra.stack.errors import StackError
-from infra.stack.health.asking import STARTING_S, NotListening, unanswered, watched
-from infra.stack.health.circles import circles
+from infra.stack.health.causes import NEEDED, causes
 from infra.stack.health.problem import Problem
-from infra.stack.health.problems import problems
 from infra.stack.supervisor import Supervisor, restarts
 from streams.log.rollouts.kept import kept_rollout
 from streams.runtime.settings import Settings
 
-#: without one of these no transaction is decided; Kafka and Redis are not among the processes if they run elsewhere
-NEEDED = ("kafka", "redis", "processor-0", "labels-0", "scoring", "rollout-0")
 #: exit when their work is done
 ONCE = ("feast-apply", "broker-warm-up")
 MODEL = "fraud"
@@ -40,13 +35,7 @@ _WORDS = {
 def report(settings: Settings) -> dict[str, Any]:
     """The value of ``tollgate status --json``."""
     listed = processes(settings)
-    running = {process["name"] for process in listed if process["state"] == "running"}
-    # a process that does not answer is the cause where a partition stands; while Kafka is away all of them still answer
-    found = [
-        *_silent(settings, listed),
-        *problems(settings, running),
-        *(circles(settings, NEEDED, running, time.time()) if listed else []),
-    ]
+    found = causes(settings, listed, supervised(settings))
     return {
         "state": state(settings, listed, found),
         "problems": [problem.text for problem in found],
@@ -91,23 +80,6 @@ def needed(settings: Settings) -> tuple[str, ...]:
     return tuple(name for name in NEEDED if name not in away)
 
 
-def _silent(settings: Settings, listed: list[dict[str, Any]]) -> list[Problem]:
-    """Problems of processes that run but do not answer; changes their state in ``listed``."""
-    running = {process["name"]: process for process in listed if process["state"] == "running"}
-    # Kafka and Redis are asked more than that by ``problems``
-    asked = [each for each in watched(settings) if each.name in running.keys() - {"kafka", "redis"}]
-    found = []
-    for name, error in unanswered(asked).items():
-        age_s = time.time() - psutil.Process(running[name]["pid"]).create_time()
-        if isinstance(error, NotListening) and age_s < STARTING_S:
-            running[name]["state"] = "starting"
-            continue
-        running[name]["state"] = "not answering"
-        text = f"{name} runs but does not answer ({error}): `tollgate restart {name}`"
-        found.append(Problem(text, name in NEEDED or name.startswith("scoring-stream-")))
-    return sorted(found, key=lambda problem: not problem.stops)
-
-
 def alerts(settings: Settings) -> list[dict[str, Any]] | None:
     """The alerts that fire now, pages first; None when Alertmanager does not answer."""
     try:
@@ -128,22 +100,29 @@ def processes(settings: Settings) -> list[dict[str, Any]]:
 
     Memory and CPU include child processes, except those with an entry of their own (Ray's replicas).
     """
-    try:
-        supervised = Supervisor(settings).states()
-    except StackError:
+    known = supervised(settings)
+    if not known:
         return []
     again = restarts(settings)
     scoring = replicas(settings.run_dir)
-    pids = {info["pid"] for info in supervised.values() if info["pid"]} | {pid for _, pid, _ in scoring}
+    pids = {info["pid"] for info in known.values() if info["pid"]} | {pid for _, pid, _ in scoring}
     out = [
         _entry(name, info["pid"], _WORDS.get(info["statename"], "failed"), again[name], pids)
-        for name, info in supervised.items()
+        for name, info in known.items()
         if name not in ONCE
     ]
     for name, pid, count in scoring:
         alive = psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
         out.append(_entry(name, pid if alive else 0, "running" if alive else "exited", count, pids))
     return out
+
+
+def supervised(settings: Settings) -> dict[str, dict[str, Any]]:
+    """supervisord's information on each process by name. Empty if no stack runs."""
+    try:
+        return Supervisor(settings).states()
+    except StackError:
+        return {}
 
 
 def replicas(run_dir: Path) -> list[tuple[str, int, int]]:

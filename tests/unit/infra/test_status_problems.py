@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from infra.stack.health import standing
+from infra.stack.health.causes import NEEDED
 from infra.stack.health.circles import circles
 from infra.stack.health.standing import READS, Waiting
-from infra.stack.health.status import NEEDED, state
+from infra.stack.health.status import state
 from infra.stack.ports import settings_for
 from services.rollout.main import GROUP as ROLLOUT
 from services.scoring.stream.worker import GROUP as SCORING

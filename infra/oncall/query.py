@@ -1,0 +1,32 @@
+"""One question to Prometheus, over its HTTP API (version 1)."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+
+ANSWER_WITHIN_S = 5.0
+
+
+class PrometheusUnavailable(Exception):
+    """Prometheus does not answer, or refuses the query."""
+
+
+def values(prometheus: str, query: str) -> list[tuple[dict[str, str], float]]:
+    """The labels and the value of each series that the query gives now.
+
+    Raises:
+        PrometheusUnavailable
+    """
+    url = f"{prometheus}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_WITHIN_S) as answer:
+            found = json.load(answer)["data"]["result"]
+            return [(series["metric"], float(series["value"][1])) for series in found]
+    except urllib.error.HTTPError as error:
+        text = error.read(300).decode(errors="replace")
+        raise PrometheusUnavailable(f"{prometheus} answered {error.code}: {text}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PrometheusUnavailable(f"Prometheus at {prometheus} does not answer: {error}") from error
