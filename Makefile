@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each target first sets up what it needs; nothing is done twice.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status doctor test check format bench bench-features slo load faults drill attack fuzz-mapping replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state drift-table rollout-table
+.PHONY: help setup setup-dev demo up down status doctor test test-console check format bench bench-features slo load faults drill attack fuzz-mapping replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state drift-table rollout-table
 PYTHON := .venv/bin/python
 SOURCES := features models streams services infra loadtest tests
 
@@ -32,6 +32,9 @@ doctor: setup ## Check this machine and say how to fix problems
 
 test: setup-dev ## Run all tests
 	@$(PYTHON) -m pytest --durations=10 -n 2 --no-loadscope-reorder
+
+test-console: setup-dev ## Run all browser tests of the console's pages on Chromium: each screen, light and dark, wide and narrow
+	@CONSOLE=all $(PYTHON) -m pytest tests/integration/test_console_pages.py
 
 check: setup-dev ## Check format, lint, types, import rules, licences
 	.venv/bin/ruff format --check $(SOURCES)
@@ -129,4 +132,4 @@ clean: ## Stop the stack, delete its folder and the caches; environments stay
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## Also delete the environments and all downloads
-	rm -rf .venv .venv-drift .cache
+	rm -rf .venv .venv-drift .cache services/console/web/node_modules services/console/web/dist

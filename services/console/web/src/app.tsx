@@ -1,0 +1,90 @@
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { type ComponentType, useEffect } from "react";
+import { get, onSignedOut, Problem } from "./api/client";
+import { SessionProvider } from "./api/session";
+import type { Session } from "./api/types";
+import { Empty, Failed } from "./parts/basic";
+import { Admin } from "./screens/admin";
+import { DeadLetters } from "./screens/dead_letters";
+import { DecisionScreen } from "./screens/decision";
+import { Decisions } from "./screens/decisions";
+import { Drift } from "./screens/drift";
+import { Login } from "./screens/login";
+import { Models, ModelScreen } from "./screens/models";
+import { OnCall, Runbook } from "./screens/oncall";
+import { OverviewScreen } from "./screens/overview";
+import { Performance } from "./screens/performance";
+import { Queue } from "./screens/queue";
+import { RolloutScreen } from "./screens/rollout";
+import { RulesScreen } from "./screens/rules";
+import { Welcome } from "./screens/welcome";
+import { Link, usePath } from "./shell/router";
+import { Shell } from "./shell/shell";
+
+const SCREENS: Record<string, ComponentType> = {
+  "/": OverviewScreen,
+  "/queue": Queue,
+  "/decisions": Decisions,
+  "/rules": RulesScreen,
+  "/models": Models,
+  "/rollout": RolloutScreen,
+  "/drift": Drift,
+  "/performance": Performance,
+  "/oncall": OnCall,
+  "/dead-letters": DeadLetters,
+  "/admin": Admin,
+};
+
+/** Screens of one thing: the last part of the path names it. */
+const OF_ONE: Record<string, ComponentType<{ id: string }>> = {
+  "/decisions/": DecisionScreen,
+  "/models/": ModelScreen,
+  "/oncall/runbooks/": Runbook,
+};
+
+export function App() {
+  const path = usePath();
+  const queries = useQueryClient();
+  const session = useQuery({ queryKey: ["session"], queryFn: ({ signal }) => get<Session>("/session", {}, signal), refetchInterval: 60_000 });
+  const signedOut = session.error instanceof Problem && session.error.status === 401;
+  useEffect(() => {
+    // the page that the person was on stays: the login returns to it
+    onSignedOut(() => void queries.invalidateQueries({ queryKey: ["session"] }));
+  }, [queries]);
+  if (path === "/welcome") return <Welcome />;
+  if (signedOut) return <Login />;
+  if (session.data === undefined) return session.isPending ? null : <Failed error={session.error} retry={() => void session.refetch()} />;
+  return (
+    <SessionProvider value={session.data}>
+      <Shell>
+        <Screen path={path} />
+      </Shell>
+    </SessionProvider>
+  );
+}
+
+function Screen({ path }: { path: string }) {
+  const Whole = SCREENS[path];
+  if (Whole) return <Whole key={path} />;
+  for (const [prefix, One] of Object.entries(OF_ONE)) {
+    if (path.startsWith(prefix) && path.length > prefix.length) {
+      const id = decoded(path.slice(prefix.length));
+      return <One key={id} id={id} />;
+    }
+  }
+  return (
+    <main id="screen" className="screen">
+      <Empty title="There is no such page">
+        <Link href="/">To the overview</Link>
+      </Empty>
+    </main>
+  );
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

@@ -1,0 +1,158 @@
+import { useInfiniteQuery } from "@tanstack/react-query";
+import { useMemo, useRef, useState } from "react";
+import { get } from "../api/client";
+import type { DecisionRow, Found } from "../api/types";
+import { Answer, Button, Empty, Money, Panel, Scroll, Tag, Time, Verdict } from "../parts/basic";
+import { score, whole, words } from "../parts/format";
+import { useShortcuts } from "../shell/keyboard";
+import { decisionPath, go, Link, useParam } from "../shell/router";
+import { LabelState } from "./label_state";
+
+const ENTITIES = ["card", "customer", "merchant", "device", "ip", "rule", "reason", "tenant"] as const;
+
+/** Reviewed and declined payments, newest first. The filters are in the address, so that a link shares them. */
+export function Decisions() {
+  const [q, setQ] = useParam("q");
+  const [kind, setKind] = useParam("decision");
+  const [status, setStatus] = useParam("status");
+  const [label, setLabel] = useParam("label");
+  const [min_score, setScore] = useParam("min_score");
+  const entities = Object.fromEntries(ENTITIES.map((name) => [name, useParam(name)])) as Record<(typeof ENTITIES)[number], [string, (value: string) => void]>;
+  const values = useMemo(
+    () => ({ q, decision: kind, status, label, min_score, ...Object.fromEntries(ENTITIES.map((name) => [name, entities[name][0]])) }),
+    [q, kind, status, label, min_score, ...ENTITIES.map((name) => entities[name][0])],
+  );
+  const search = useRef<HTMLInputElement>(null);
+  const [typed, setTyped] = useState(q);
+  const [at, setAt] = useState(-1);
+  const found = useInfiniteQuery({
+    queryKey: ["decisions", values],
+    queryFn: ({ pageParam, signal }) => get<Found<DecisionRow>>("/decisions", { ...values, limit: 100, cursor: pageParam }, signal),
+    initialPageParam: null as string | null,
+    getNextPageParam: (last) => last.next ?? undefined,
+  });
+  const rows = found.data?.pages.flatMap((page) => page.rows) ?? [];
+  useShortcuts({
+    filter: () => search.current?.focus(),
+    down: () => setAt(Math.min(rows.length - 1, at + 1)),
+    up: () => setAt(Math.max(0, at - 1)),
+    open: () => {
+      const row = rows[at];
+      if (row) go(decisionPath(row.transaction_id, row.tenant));
+    },
+  });
+  const set = ENTITIES.filter((name) => entities[name][0]);
+  return (
+    <main id="screen" className="screen">
+      <div className="stack">
+        <form
+          className="row wrap"
+          onSubmit={(event) => {
+            event.preventDefault();
+            setQ(typed.trim());
+          }}
+        >
+          <input ref={search} className="input" size={28} aria-label="Transaction id or its beginning" placeholder="Transaction id or its beginning" value={typed} onChange={(event) => setTyped(event.target.value)} />
+          <Button type="submit">Search</Button>
+          <Button look="plain" onClick={() => typed.trim() && go(decisionPath(typed.trim(), "default"))}>
+            Open exactly, approved too
+          </Button>
+          <label className="row small soft">
+            Decision
+            <select className="input" value={kind} onChange={(event) => setKind(event.target.value)}>
+              <option value="">review and decline</option>
+              <option value="review">review</option>
+              <option value="decline">decline</option>
+            </select>
+          </label>
+          <label className="row small soft">
+            Status
+            <select className="input" value={status} onChange={(event) => setStatus(event.target.value)}>
+              <option value="">any</option>
+              {["scored", "degraded", "not_scored"].map((one) => (
+                <option key={one} value={one}>
+                  {words(one)}
+                </option>
+              ))}
+            </select>
+          </label>
+          <label className="row small soft">
+            Label
+            <select className="input" value={label} onChange={(event) => setLabel(event.target.value)}>
+              <option value="">any</option>
+              <option value="fraud">fraud</option>
+              <option value="legit">genuine</option>
+              <option value="none">none yet</option>
+            </select>
+          </label>
+          <label className="row small soft">
+            Score from
+            <input className="input" type="number" min={0} max={1} step={0.05} value={min_score} onChange={(event) => setScore(event.target.value)} />
+          </label>
+          {set.map((name) => (
+            <Button key={name} onClick={() => entities[name][1]("")} aria-label={`Remove filter ${name}`}>
+              {name}: {entities[name][0]} ×
+            </Button>
+          ))}
+        </form>
+        <Answer of={found} what="decisions">
+          {(data) =>
+            rows.length === 0 ? (
+              <Empty title="No payment fits">The console keeps payments that were not approved; an approved one can be opened by its exact id.</Empty>
+            ) : (
+              <Panel title={`${whole(data.pages[0]?.counted ?? rows.length)} payments`} aside={<span className="quiet small">newest first</span>} bare>
+                <Scroll>
+                  <table>
+                    <thead>
+                      <tr>
+                        <th>Decided</th>
+                        <th>Payment</th>
+                        <th>Decision</th>
+                        <th className="number">Score</th>
+                        <th className="number">Amount</th>
+                        <th>Why</th>
+                        <th>Card</th>
+                        <th>Label</th>
+                      </tr>
+                    </thead>
+                    <tbody>
+                      {rows.map((row, index) => (
+                        <tr key={`${row.tenant}/${row.transaction_id}`} className="link" aria-selected={index === at}>
+                          <td>
+                            <Time at={row.decided_at} />
+                          </td>
+                          <td className="break">
+                            <Link href={decisionPath(row.transaction_id, row.tenant)}>{row.transaction_id}</Link>
+                          </td>
+                          <td>
+                            <Verdict name={row.decision} /> {row.status !== "scored" && <Tag tone="warn">{words(row.status)}</Tag>}
+                          </td>
+                          <td className="number">{row.score === null ? "–" : score(row.score)}</td>
+                          <td className="number">
+                            <Money minor={row.amount_minor} currency={row.currency} />
+                          </td>
+                          <td className="soft">{row.reasons[0]?.text ?? ""}</td>
+                          <td className="break">
+                            <Link href={`/decisions?card=${encodeURIComponent(row.card_id)}`}>{row.card_id}</Link>
+                          </td>
+                          <td>{row.label && <LabelState label={row.label} />}</td>
+                        </tr>
+                      ))}
+                    </tbody>
+                  </table>
+                </Scroll>
+                {found.hasNextPage && (
+                  <div className="body row more">
+                    <Button refused={found.isFetching ? "Loading." : null} onClick={() => void found.fetchNextPage()}>
+                      More
+                    </Button>
+                  </div>
+                )}
+              </Panel>
+            )
+          }
+        </Answer>
+      </div>
+    </main>
+  );
+}

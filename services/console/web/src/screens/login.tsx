@@ -1,0 +1,59 @@
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { type FormEvent, useState } from "react";
+import { get, post, Problem } from "../api/client";
+import { enter } from "../api/session";
+import type { Session } from "../api/types";
+import { Button, Field } from "../parts/basic";
+
+export function Login() {
+  const queries = useQueryClient();
+  const setup = useQuery({ queryKey: ["setup"], queryFn: () => get<{ people_with_password: number }>("/setup") });
+  const [name, setName] = useState("");
+  const [password, setPassword] = useState("");
+  const [said, setSaid] = useState("");
+  const [busy, setBusy] = useState(false);
+  const submit = async (event: FormEvent) => {
+    event.preventDefault();
+    setBusy(true);
+    setSaid("");
+    try {
+      const session = await post<Session>("/session", { name: name.trim(), password });
+      enter(queries, session);
+    } catch (error) {
+      setPassword("");
+      const wait = error instanceof Problem && error.retryAfterS ? ` Try again in ${error.retryAfterS} s.` : "";
+      setSaid((error instanceof Error ? error.message : String(error)) + wait);
+    } finally {
+      setBusy(false);
+    }
+  };
+  return (
+    <main className="door">
+      <form onSubmit={(event) => void submit(event)}>
+        <h1 className="brand">
+          <img src="/mark.svg" alt="" />
+          Tollgate
+        </h1>
+        {setup.data?.people_with_password === 0 && (
+          <p className="message">
+            Nobody has a password yet. Open the link that <code>tollgate up</code> printed, or make one with <code>tollgate access link NAME</code>.
+          </p>
+        )}
+        <Field name="Name">
+          {(id) => <input id={id} className="input" autoComplete="username" autoFocus required maxLength={64} value={name} onChange={(event) => setName(event.target.value)} />}
+        </Field>
+        <Field name="Password">
+          {(id) => <input id={id} className="input" type="password" autoComplete="current-password" required maxLength={256} value={password} onChange={(event) => setPassword(event.target.value)} />}
+        </Field>
+        {said && (
+          <p className="message bad" role="alert">
+            {said}
+          </p>
+        )}
+        <Button type="submit" look="primary" refused={busy ? "Signing in." : null}>
+          {busy ? "Signing in …" : "Sign in"}
+        </Button>
+      </form>
+    </main>
+  );
+}

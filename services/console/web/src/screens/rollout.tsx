@@ -1,0 +1,235 @@
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { get, post } from "../api/client";
+import { useMay } from "../api/session";
+import type { Check, Rollout } from "../api/types";
+import { Answer, Button, Empty, Panel, Scroll, Tag, Time } from "../parts/basic";
+import { ReasonDialog } from "../parts/dialog";
+import { number, percent, whole, words } from "../parts/format";
+import { say } from "../parts/toasts";
+import { Link } from "../shell/router";
+
+type Step = "pause" | "resume" | "step" | "abort";
+const TEXTS: Record<Step, { verb: string; text: string }> = {
+  pause: { verb: "Pause", text: "The share stays as it is; nothing advances until it is resumed." },
+  resume: { verb: "Resume", text: "The plan goes on from the step where it was paused." },
+  step: { verb: "Next step", text: "The next step of the plan begins now, whatever the checks say." },
+  abort: { verb: "Abort", text: "All cards go back to the champion at once; the challenger is unloaded." },
+};
+const UNDER_WAY = ["shadow", "canary", "ab", "paused"];
+
+export function RolloutScreen() {
+  const rollout = useQuery({ queryKey: ["rollout"], queryFn: ({ signal }) => get<Rollout>("/rollout", {}, signal), refetchInterval: 5_000 });
+  return (
+    <main id="screen" className="screen">
+      <div className="stack">
+        <Answer of={rollout} what="the rollout">
+          {(data) => (
+            <>
+              <Head rollout={data} />
+              <Traffic rollout={data} />
+              <Checks checks={data.checks ?? []} under_way={UNDER_WAY.includes(data.state)} />
+              <History rollout={data} />
+            </>
+          )}
+        </Answer>
+      </div>
+    </main>
+  );
+}
+
+const TONES: Record<string, "good" | "warn" | "bad" | "accent"> = { done: "good", live: "good", rolled_back: "bad", paused: "warn", shadow: "accent", canary: "accent", ab: "accent" };
+
+function Head({ rollout }: { rollout: Rollout }) {
+  const [asked, setAsked] = useState<Step | null>(null);
+  const queries = useQueryClient();
+  const approve = useMay("approve", true);
+  const abort = useMay("rollback", true);
+  const under_way = UNDER_WAY.includes(rollout.state);
+  const offered: Step[] = under_way ? [rollout.state === "paused" ? "resume" : "pause", "step", "abort"] : [];
+  const text = (name: string) => (typeof rollout[name] === "string" || typeof rollout[name] === "number" ? String(rollout[name]) : null);
+  const steps = text("steps");
+  const act = async (why: string) => {
+    await post(`/rollout/${asked ?? ""}`, { why });
+    await queries.invalidateQueries({ queryKey: ["rollout"] });
+    say(asked === "abort" ? "Aborted: the champion serves every card." : `${TEXTS[asked ?? "pause"].verb}: done.`);
+  };
+  return (
+    <div className="row wrap apart">
+      <div className="row wrap">
+        <h2 className="title">{rollout.model}</h2>
+        <Tag tone={TONES[rollout.state] ?? ""}>{words(rollout.state)}</Tag>
+        {under_way && rollout.step !== null && rollout.step !== undefined && (
+          <span className="soft">
+            step {rollout.step}
+            {steps && ` of ${steps}`}
+            {text("plan_kind") && `, plan ${text("plan_kind")}`}
+          </span>
+        )}
+        <span className="soft">
+          since <Time at={text("step_since") ?? rollout.since} />
+          {text("by") && `, by ${text("by")}`}
+          {text("why") && `: ${text("why")}`}
+        </span>
+      </div>
+      <div className="row">
+        {offered.map((step) => {
+          const may = step === "abort" || step === "pause" ? abort : approve;
+          return (
+            <Button key={step} look={step === "abort" ? "danger" : ""} refused={may.may ? null : may.why} onClick={() => setAsked(step)}>
+              {TEXTS[step].verb}
+            </Button>
+          );
+        })}
+        {!under_way && <Link href="/models">Start one from a waiting model</Link>}
+      </div>
+      {asked && (
+        <ReasonDialog title={`${TEXTS[asked].verb} the rollout`} verb={TEXTS[asked].verb} danger={asked === "abort"} open close={() => setAsked(null)} act={act}>
+          <p className="soft">{TEXTS[asked].text}</p>
+        </ReasonDialog>
+      )}
+    </div>
+  );
+}
+
+function Traffic({ rollout }: { rollout: Rollout }) {
+  const arms = Object.entries(rollout.arms ?? {}).filter(([, version]) => version);
+  if (arms.length === 0) return null;
+  const share = (arm: string) => rollout.traffic?.[arm] ?? (arms.length === 1 ? 1 : 0);
+  return (
+    <Panel title="Arms" aside={<span className="quiet small">share of the cards</span>}>
+      <div className="stack tight">
+        <div className="shares" role="img" aria-label={arms.map(([arm, version]) => `${arm} ${version}: ${percent(share(arm), 1)} of the cards`).join("; ")}>
+          {arms.map(([arm]) => (
+            <span key={arm} className={arm} style={{ flexGrow: share(arm) }} />
+          ))}
+        </div>
+        <div className="row wrap apart">
+          {arms.map(([arm, version]) => (
+            <span key={arm}>
+              <span className={`swatch ${arm}`} aria-hidden="true" /> {arm} <Link href={`/models/${version ?? ""}`}>{version}</Link> <span className="strong">{percent(share(arm), 1)}</span>
+              {arm === "challenger" && share(arm) === 0 && <span className="soft">{rollout.shadow ? " (in shadow: scores beside, decides nothing)" : " (loaded, decides nothing yet)"}</span>}
+            </span>
+          ))}
+        </div>
+      </div>
+    </Panel>
+  );
+}
+
+const RESULTS: Record<Check["result"], { tone: "" | "good" | "bad" | "warn"; text: string }> = {
+  pass: { tone: "good", text: "pass" },
+  fail: { tone: "bad", text: "fail" },
+  inconclusive: { tone: "", text: "not decided yet" },
+  too_few: { tone: "", text: "too few" },
+};
+
+function Checks({ checks, under_way }: { checks: Check[]; under_way: boolean }) {
+  return (
+    <Panel title="Checks" aside={<span className="quiet small">estimate with its interval, beside the limit</span>} bare={checks.length > 0}>
+      {checks.length === 0 ? (
+        <p className="soft">{under_way ? "None has figures yet." : "No rollout is under way."}</p>
+      ) : (
+        <Scroll>
+          <table>
+            <thead>
+              <tr>
+                <th>Check</th>
+                <th>Result</th>
+                <th className="number">Payments</th>
+                <th className="number">Estimate</th>
+                <th className="number">Interval</th>
+                <th className="number">Limit</th>
+                <th className="wide">
+                  <span className="hidden-text">Interval drawn</span>
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {checks.map((check) => (
+                <tr key={check.name}>
+                  <th>{words(check.name)}</th>
+                  <td>
+                    <Tag tone={RESULTS[check.result]?.tone ?? ""}>{RESULTS[check.result]?.text ?? check.result}</Tag>
+                  </td>
+                  <td className="number">{check.n === null ? "–" : whole(check.n)}</td>
+                  <td className="number">{check.estimate === null ? "–" : number(check.estimate, 4)}</td>
+                  <td className="number">{check.low === null || check.high === null ? "–" : `${number(check.low, 3)} to ${number(check.high, 3)}`}</td>
+                  <td className="number">{check.limit === null ? "–" : number(check.limit, 4)}</td>
+                  <td>
+                    <Interval check={check} />
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </Scroll>
+      )}
+    </Panel>
+  );
+}
+
+/** The interval as a bar, the estimate as a point, the limit as a line; the scale holds all of them. */
+function Interval({ check }: { check: Check }) {
+  const { low, high, estimate, limit } = check;
+  if (low === null || high === null || estimate === null) return null;
+  const all = [low, high, estimate, ...(limit === null ? [] : [limit])];
+  const [from, to] = [Math.min(...all), Math.max(...all)];
+  const x = (value: number) => 6 + (188 * (value - from)) / (to - from || 1);
+  return (
+    <svg className="interval" viewBox="0 0 200 24" preserveAspectRatio="none" aria-hidden="true">
+      <rect x={x(low)} y="9" width={Math.max(1, x(high) - x(low))} height="6" rx="1" fill="var(--accent)" opacity="0.35" />
+      <rect x={x(estimate) - 1.5} y="6" width="3" height="12" fill="var(--accent)" />
+      {limit !== null && <rect x={x(limit) - 0.5} y="2" width="1.5" height="20" fill="var(--decline-fill)" />}
+    </svg>
+  );
+}
+
+function History({ rollout }: { rollout: Rollout }) {
+  const entries = [...(rollout.history ?? [])].reverse();
+  const text = (entry: Record<string, unknown>, name: string) => (entry[name] === null || entry[name] === undefined ? "" : String(entry[name]));
+  return (
+    <Panel title="History" aside={<span className="quiet small">newest first</span>} bare={entries.length > 0}>
+      {entries.length === 0 ? (
+        <Empty title="Nothing has been rolled out yet" />
+      ) : (
+        <Scroll>
+          <table>
+            <thead>
+              <tr>
+                <th>When</th>
+                <th>State</th>
+                <th>Champion</th>
+                <th>Challenger</th>
+                <th className="number">Its share</th>
+                <th>By</th>
+                <th>Why</th>
+              </tr>
+            </thead>
+            <tbody>
+              {entries.map((entry, at) => {
+                const traffic = entry.traffic as Record<string, number> | undefined;
+                return (
+                  <tr key={text(entry, "sequence") || at}>
+                    <td>
+                      <Time at={text(entry, "at") || text(entry, "since")} />
+                    </td>
+                    <td>
+                      {words(text(entry, "state"))}
+                      {text(entry, "step") && <span className="quiet"> step {text(entry, "step")}</span>}
+                    </td>
+                    <td>{text(entry, "champion")}</td>
+                    <td>{text(entry, "challenger") || "–"}</td>
+                    <td className="number">{traffic?.challenger === undefined ? "–" : percent(traffic.challenger, 1)}</td>
+                    <td>{text(entry, "by") || text(entry, "approved_by")}</td>
+                    <td className="soft break">{text(entry, "why")}</td>
+                  </tr>
+                );
+              })}
+            </tbody>
+          </table>
+        </Scroll>
+      )}
+    </Panel>
+  );
+}

@@ -1,0 +1,172 @@
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { type ReactNode, useCallback, useEffect, useState } from "react";
+import { get, remove } from "../api/client";
+import { connect, disconnect, useConnected, useLive } from "../api/live";
+import { leave, useSession } from "../api/session";
+import type { Alert, Overview } from "../api/types";
+import { Button } from "../parts/basic";
+import { span, whole } from "../parts/format";
+import { Toasts } from "../parts/toasts";
+import { KeysDialog } from "./keys_dialog";
+import { useShortcuts } from "./keyboard";
+import { Palette } from "./palette";
+import { GROUPS, PLACES } from "./places";
+import { go, Link, usePath } from "./router";
+import { setTheme, useShownTheme } from "./theme";
+
+/** The place whose address begins the path. */
+const placeOf = (path: string) => PLACES.findLast((place) => (place.path === "/" ? path === "/" : path === place.path || path.startsWith(`${place.path}/`)));
+
+const BEHIND_S = 5;
+
+export function Shell({ children }: { children: ReactNode }) {
+  const session = useSession();
+  const path = usePath();
+  const place = placeOf(path);
+  const [palette, setPalette] = useState(false);
+  const [keys, setKeys] = useState(false);
+  const [menu, setMenu] = useState(false);
+  const queries = useQueryClient();
+
+  useEffect(() => {
+    connect();
+    return disconnect;
+  }, []);
+  useEffect(() => setMenu(false), [path]);
+  useEffect(() => {
+    document.title = `${place?.name ?? "Not found"} · Tollgate`;
+  }, [place]);
+  useLive(
+    "signed_out",
+    useCallback(() => void queries.invalidateQueries({ queryKey: ["session"] }), [queries]),
+  );
+  useEffect(() => {
+    const press = (event: KeyboardEvent) => {
+      if ((event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey && event.key.toLowerCase() === "k") {
+        event.preventDefault();
+        setPalette(true);
+      }
+    };
+    addEventListener("keydown", press);
+    return () => removeEventListener("keydown", press);
+  }, []);
+  useShortcuts({ help: () => setKeys(true) });
+
+  return (
+    <div className="shell">
+      <a className="skip" href="#screen">
+        To the content
+      </a>
+      <div className={`rail ${menu ? "open" : ""}`}>
+        <Link href="/" className="brand">
+          <img src="/mark.svg" alt="" />
+          Tollgate
+        </Link>
+        <nav aria-label="Screens">
+          {GROUPS.map((group) => (
+            <div key={group.name}>
+              <h2>{group.name}</h2>
+              <ul>
+                {group.places.map((one) => (
+                  <li key={one.path}>
+                    <Link href={one.path} aria-current={one === place ? "page" : undefined}>
+                      {one.name}
+                      {one.path === "/queue" && <QueueCount />}
+                      {one.path === "/oncall" && <PageCount />}
+                    </Link>
+                  </li>
+                ))}
+              </ul>
+            </div>
+          ))}
+        </nav>
+        <div className="foot">
+          <Person />
+        </div>
+      </div>
+      <div className="main">
+        <header className="bar">
+          <Button look="icon plain" className="button icon plain menu" aria-label="Menu" aria-expanded={menu} onClick={() => setMenu(!menu)}>
+            ☰
+          </Button>
+          <h1 className="grow cut">{place?.name ?? "Not found"}</h1>
+          <Freshness />
+          <Button look="plain" onClick={() => setPalette(true)}>
+            Go to <kbd className="hint">Ctrl K</kbd>
+          </Button>
+          <Button look="plain" className="button plain hint" onClick={() => setKeys(true)}>
+            Keys
+          </Button>
+        </header>
+        {!session.can_sign && session.role !== "analyst" && (
+          <p className="notice">
+            The key of {session.person} is not on this machine: what needs a signature is done at the command line, with <code>--as {session.person}</code>.
+          </p>
+        )}
+        {children}
+      </div>
+      <Palette open={palette} close={() => setPalette(false)} />
+      <KeysDialog open={keys} close={() => setKeys(false)} />
+      <Toasts />
+    </div>
+  );
+}
+
+export const useOverview = () =>
+  useQuery({ queryKey: ["overview"], queryFn: ({ signal }) => get<Overview>("/overview", {}, signal), refetchInterval: 10_000 });
+
+function QueueCount() {
+  const { data } = useOverview();
+  const [open, setOpen] = useState<number | null>(null);
+  useLive("queue", useCallback((event: { open: number }) => setOpen(event.open), []));
+  const shown = open ?? data?.queue.open;
+  return shown ? <span className="count">{whole(shown)}</span> : null;
+}
+
+function PageCount() {
+  const { data } = useOverview();
+  const [alerts, setAlerts] = useState<Alert[] | null>(null);
+  useLive("alerts", useCallback((event: Alert[]) => setAlerts(event), []));
+  const pages = (alerts ?? data?.alerts ?? []).filter((alert) => alert.severity === "page" && !alert.silenced).length;
+  return pages ? <span className="count alarm">{pages === 1 ? "1 page" : `${pages} pages`}</span> : null;
+}
+
+/** Whether what is on screen is live, and how far the console is behind the decisions. */
+function Freshness() {
+  const session = useSession();
+  const connected = useConnected();
+  const [behind, setBehind] = useState(session.console.behind_s);
+  useLive("behind", useCallback((event: { behind_s: number }) => setBehind(event.behind_s), []));
+  if (!connected) return <span className="tag warn">not live</span>;
+  if (behind >= BEHIND_S) return <span className="tag warn">{span(behind)} behind</span>;
+  return <span className="quiet small hint">live</span>;
+}
+
+function Person() {
+  const session = useSession();
+  const queries = useQueryClient();
+  const theme = useShownTheme();
+  const signOut = async () => {
+    disconnect();
+    await remove("/session").catch(() => null);
+    go("/");
+    leave(queries);
+  };
+  return (
+    <>
+      <div className="row apart">
+        <div className="cut" title={session.person}>
+          <span className="strong">{session.person}</span> <span className="quiet">{session.role}</span>
+        </div>
+      </div>
+      <div className="row">
+        <Button look="plain" onClick={() => setTheme(theme === "dark" ? "light" : "dark")}>
+          {theme === "dark" ? "Light" : "Dark"}
+        </Button>
+        <Button look="plain" onClick={() => void signOut()}>
+          Sign out
+        </Button>
+      </div>
+    </>
+  );
+}

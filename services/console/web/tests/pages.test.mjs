@@ -1,0 +1,81 @@
+// Each screen: no violation of WCAG 2.2 AA that axe can find, nothing on the console, no report of the content security policy,
+// nothing wider than the window. SHOTS=DIR also writes pictures.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { browser, console_, page, settled, signIn, violations } from "./browser.mjs";
+
+const ALL = process.env.CONSOLE === "all";
+const SHOTS = process.env.SHOTS;
+const SCREENS = [
+  ["overview", "/"],
+  ["queue", "/queue"],
+  ["decisions", "/decisions"],
+  ["decision", null],
+  ["rules", "/rules"],
+  ["rules-edit", "/rules?view=edit"],
+  ["models", "/models"],
+  ["model", process.env.CONSOLE_MODEL ? `/models/${process.env.CONSOLE_MODEL}` : "/models/1.5.0?compare=1"],
+  ["rollout", "/rollout"],
+  ["drift", "/drift"],
+  ["performance", "/performance"],
+  ["oncall", "/oncall"],
+  ["runbook", "/oncall/runbooks/ConsumerLagGrowing"],
+  ["dead-letters", "/dead-letters"],
+  ["people", "/admin"],
+  ["keys", "/admin?view=keys"],
+  ["audit", "/admin?view=audit"],
+  ["absent", "/nowhere"],
+];
+const LOOKS = [
+  ["light", 1440],
+  ["dark", 390],
+  ...(ALL ? [["dark", 1440], ["light", 390], ["light", 360], ["light", 3840]] : []),
+];
+
+let server;
+let chrome;
+before(async () => {
+  server = await console_();
+  chrome = await browser();
+  if (SHOTS) mkdirSync(SHOTS, { recursive: true });
+});
+after(async () => {
+  await chrome?.close();
+  server?.end();
+});
+
+for (const [theme, width] of LOOKS) {
+  test(`every screen, ${theme}, ${width} px wide`, async (t) => {
+    const { page: made, wrong, close } = await page(chrome, server.url, { theme, width, height: width < 800 ? 844 : 900 });
+    await made.goto("/");
+    await made.getByLabel("Name").waitFor();
+    assert.deepEqual(await violations(made), [], "login");
+    if (SHOTS) await made.screenshot({ path: join(SHOTS, `login-${theme}-${width}.png`) });
+    await signIn(made);
+    for (const [name, path] of SCREENS) {
+      await t.test(name, async () => {
+        await made.goto(path ?? (await aDecision(made)));
+        await settled(made);
+        if (name === "queue" && width > 800) await made.keyboard.press("j");
+        if (SHOTS) {
+          await made.waitForTimeout(1_500); // curves are drawn
+          await made.screenshot({ path: join(SHOTS, `${name}-${theme}-${width}.png`) });
+        }
+        assert.deepEqual(await violations(made), []);
+        assert.ok(await made.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "wider than the window");
+        assert.deepEqual(wrong, []);
+      });
+    }
+    await close();
+  });
+}
+
+async function aDecision(made) {
+  await made.goto("/queue");
+  await settled(made);
+  const id = await made.evaluate(async () => (await (await fetch("/api/v1/queue?limit=40")).json()).rows.find((row, at, rows) => row.rules.length > 0 || at === rows.length - 1)?.transaction_id);
+  return `/decisions/${encodeURIComponent(id ?? "none")}`;
+}

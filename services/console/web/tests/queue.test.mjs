@@ -1,0 +1,190 @@
+// An analyst's work without a mouse, and what must hold while it is done.
+
+import assert from "node:assert/strict";
+import { after, before, beforeEach, afterEach, test } from "node:test";
+import { browser, console_, NAME, page, settled, signIn, violations } from "./browser.mjs";
+import { NASTY } from "../dev/data.mjs";
+
+const ALL = process.env.CONSOLE === "all";
+let server;
+let chrome;
+let made;
+let wrong;
+let close;
+
+before(async () => {
+  chrome = await browser();
+});
+after(() => chrome?.close());
+beforeEach(async () => {
+  server = await console_();
+  ({ page: made, wrong, close } = await page(chrome, server.url));
+  await signIn(made);
+});
+afterEach(async () => {
+  await close();
+  server.end();
+});
+
+const chosen = () => made.locator('[role="row"][aria-selected="true"]');
+const toQueue = async () => {
+  await made.goto("/queue");
+  await settled(made);
+};
+
+test("sign in, go to the queue, take, label, undo, label, go on: by keyboard alone", async () => {
+  await made.keyboard.press("Control+k");
+  await made.keyboard.type("queue");
+  await made.getByRole("option", { name: "Queue", exact: false }).first().waitFor();
+  await made.keyboard.press("Enter");
+  await made.waitForURL("**/queue");
+  await settled(made);
+  await made.keyboard.press("n");
+  await chosen().getByText("yours").waitFor();
+  const first = await chosen().locator("input").getAttribute("aria-label");
+  await made.keyboard.press("f");
+  await made.locator(".toast").getByText("fraud").waitFor();
+  await made.waitForFunction((label) => document.querySelector('[role="row"][aria-selected="true"] input')?.getAttribute("aria-label") !== label, first);
+  await made.keyboard.press("u");
+  await made.locator(".toast").getByText("Undone.").waitFor();
+  assert.equal(await chosen().locator("input").getAttribute("aria-label"), first);
+  assert.equal(await chosen().getByText("fraud", { exact: true }).count(), 0);
+  await made.keyboard.press("g");
+  await made.locator(".toast").getByText("genuine").waitFor();
+  await made.keyboard.press("j");
+  await made.keyboard.press("k");
+  await made.keyboard.press("Enter");
+  await made.waitForURL("**/decisions/*");
+  await settled(made);
+  assert.deepEqual(wrong, []);
+});
+
+test("several at once: the count first, then one undo for all", async () => {
+  await toQueue();
+  for (const key of ["j", "x", "j", "x", "j", "x"]) await made.keyboard.press(key);
+  await made.locator(".announce").getByText("3 selected").waitFor();
+  await made.getByRole("button", { name: "Fraud …" }).click();
+  await made.getByRole("button", { name: "Label 3 as fraud" }).click();
+  await made.locator(".toast").getByText("3 labelled as fraud").waitFor();
+  assert.equal(await made.locator(".item.done").count(), 3);
+  await made.keyboard.press("u");
+  await made.locator(".toast").getByText("Undone.").waitFor();
+  assert.equal(await made.locator(".item.done").count(), 0);
+});
+
+test("what a colleague holds is not labelled, and says who holds it", async () => {
+  await toQueue();
+  await made.locator('[role="row"]', { hasText: "ben" }).first().click();
+  await made.keyboard.press("f");
+  await made.locator(".toast.bad").getByText("ben holds it").waitFor();
+});
+
+test("single keys can be switched off and given other letters", async () => {
+  await toQueue();
+  await made.keyboard.press("?");
+  await made.getByRole("dialog").waitFor();
+  assert.deepEqual(await violations(made), []);
+  await made.getByLabel("Key for: Take the next review").press("w");
+  await made.keyboard.press("Escape");
+  await made.keyboard.press("n");
+  await made.keyboard.press("w");
+  await chosen().getByText("yours").waitFor();
+  assert.equal(await made.getByText("yours", { exact: true }).count(), 1);
+  await made.keyboard.press("?");
+  await made.getByLabel("Single keys are on").uncheck();
+  await made.keyboard.press("Escape");
+  await made.getByRole("dialog").waitFor({ state: "detached" });
+  await made.keyboard.press("?");
+  assert.equal(await made.getByRole("dialog").count(), 0);
+});
+
+test("a key pressed in a field is text", async () => {
+  await toQueue();
+  await made.keyboard.press("/");
+  await made.keyboard.type("jfng");
+  assert.equal(await made.evaluate(() => document.activeElement.value), "jfng");
+  assert.match(made.url(), /rule=jfng/);
+  await made.getByText("Nothing fits these filters").waitFor();
+  assert.equal(await made.locator(".toast").count(), 0);
+});
+
+test("a session that ends in the middle of an action asks to sign in, and returns to the same page", async () => {
+  await toQueue();
+  await made.keyboard.press("j");
+  await made.evaluate(() => fetch("/api/v1/session", { method: "DELETE" }));
+  await made.keyboard.press("f");
+  await made.getByLabel("Password").waitFor();
+  assert.match(made.url(), /\/queue$/);
+  await made.getByLabel("Name").fill(NAME);
+  await made.getByLabel("Password").fill("correct horse battery staple");
+  await made.keyboard.press("Enter");
+  await made.locator(".rows").waitFor();
+  assert.match(made.url(), /\/queue$/);
+});
+
+test("scripts, emoji and right-to-left names of producers are text everywhere", { skip: process.env.CONSOLE_URL !== undefined }, async () => {
+  await toQueue();
+  const ids = await made.evaluate(async (nasty) => (await (await fetch("/api/v1/queue?limit=420")).json()).rows.map((row) => row.transaction_id).filter((id) => nasty.some((text) => id.startsWith(text))), NASTY);
+  assert.ok(ids.length >= NASTY.length);
+  for (const id of ids.slice(0, NASTY.length)) {
+    await made.goto(`/decisions/${encodeURIComponent(id)}`);
+    await settled(made);
+    assert.ok((await made.locator("#screen h2").first().textContent()).includes(id));
+    assert.equal(await made.locator("img[src=x], #screen script").count(), 0);
+  }
+  await made.goto("/dead-letters");
+  await settled(made);
+  await made.getByText("<b>tx-9</b>").waitFor();
+  assert.deepEqual(wrong, []);
+});
+
+test("a role that may not act sees why", { skip: process.env.CONSOLE_URL !== undefined }, async () => {
+  await made.getByRole("button", { name: "Sign out" }).click();
+  await made.getByLabel("Name").fill("clara-approver");
+  await made.getByLabel("Password").fill("correct horse battery staple");
+  await made.keyboard.press("Enter");
+  await made.getByRole("navigation", { name: "Screens" }).waitFor();
+  await toQueue();
+  const take = made.getByRole("button", { name: "Take next" });
+  assert.equal(await take.getAttribute("aria-disabled"), "true");
+  assert.match(await take.getAttribute("title"), /may not label/);
+  await made.keyboard.press("j");
+  await made.keyboard.press("f");
+  await made.locator(".toast.bad").getByText("may not label").waitFor();
+});
+
+test("a refusal of four eyes is shown in its own words, and the reason typed stays", { skip: process.env.CONSOLE_URL !== undefined }, async () => {
+  await made.goto("/models");
+  await settled(made);
+  await made.getByRole("button", { name: "Approve" }).click();
+  await made.getByLabel("Reason").fill("please refuse");
+  await made.getByRole("dialog").getByRole("button", { name: "Approve" }).click();
+  await made.getByText("somebody else must approve it").waitFor();
+  assert.equal(await made.getByLabel("Reason").inputValue(), "please refuse");
+});
+
+test("100,000 reviews: a key is answered within 100 ms", { skip: !ALL || process.env.CONSOLE_URL !== undefined }, async () => {
+  const large = await console_(100_000);
+  const other = await page(chrome, large.url);
+  try {
+    await signIn(other.page);
+    await other.page.goto("/queue");
+    await settled(other.page);
+    const took = await other.page.evaluate(async () => {
+      const frame = () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+      const out = [];
+      for (let press = 0; press < 60; press++) {
+        const begin = performance.now();
+        dispatchEvent(new KeyboardEvent("keydown", { key: "j", bubbles: true, cancelable: true }));
+        await frame();
+        out.push(performance.now() - begin);
+      }
+      return out.sort((a, b) => a - b);
+    });
+    console.log(`a key: median ${took[30].toFixed(0)} ms, slowest ${took[59].toFixed(0)} ms`);
+    assert.ok(took[57] < 100, `p95 ${took[57]} ms`);
+  } finally {
+    await other.close();
+    large.end();
+  }
+});
