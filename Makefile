@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each target first sets up what it needs; nothing is done twice.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status doctor test test-console check format bench bench-features slo load faults drill attack fuzz-mapping replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state drift-table rollout-table
+.PHONY: help setup setup-dev demo up down status doctor test test-console check format bench bench-features slo load faults drill attack fuzz-mapping replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state bench-shadow drift-table rollout-table
 PYTHON := .venv/bin/python
 SOURCES := features models streams services infra loadtest tests
 
@@ -69,6 +69,9 @@ bench-features: setup-dev ## Measure the cost of features: kernel, processor, Re
 
 bench-scorer: setup-dev ## Measure scoring and explaining a row, by backend and batch size
 	@$(PYTHON) -m loadtest.bench.scorer
+
+bench-shadow: setup-dev ## Measure the CPU of a decision with a challenger in the shadow and in a canary; exit code 1 if the shadow costs more than 15 %
+	@$(PYTHON) -m loadtest.bench.shadow
 
 drift-table: setup-dev ## Run the drift stream over MONTHS=3 of simulated traffic, quiet and with each drift; exit code 1 if it cries wolf or misses one
 	@$(PYTHON) -m loadtest.bench.drift --months $(or $(MONTHS),3)

@@ -11,13 +11,17 @@ from services.client.problems import Problem, ProblemBody, item_problem
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
-    """The answer of ``GET /v1/model``. ``version`` is None while no model is served; ``problem`` then gives the reason."""
+    """The answer of ``GET /v1/model``. ``version`` is None while no model is served; ``problem`` then gives the reason.
+
+    ``challenger``: the other version of a rollout under way, with its ``share`` of the cards.
+    """
 
     model: str
     version: str | None
     policy_version: str | None
     features_version: str
     arm: str
+    challenger: dict[str, Any] | None = None
     rollout: dict[str, Any] | None = None
     problem: str | None = None
 

@@ -74,7 +74,11 @@ def serving(settings: Settings, name: str) -> Serving | None:
     version, sequences = "none", {"served": 0, "refused": 0}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            if sample.name == "tollgate_model_info" and sample.value == 1:
+            if (
+                sample.name == "tollgate_model_info"
+                and sample.value == 1
+                and sample.labels["arm"] == "champion"
+            ):
                 version = sample.labels["version"]
             elif sample.name == "tollgate_rollout_sequence":
                 sequences[sample.labels["outcome"]] = int(sample.value)

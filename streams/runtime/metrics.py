@@ -75,6 +75,15 @@ FEATURE_STALENESS = Gauge(
 )
 DRIFT_STATISTIC = Gauge("tollgate_drift_statistic", "Latest test statistic", ["detector", "feature"])
 MODEL_INFO = Gauge("tollgate_model_info", "1 for the bundle that an arm serves", ["version", "arm"])
+CHALLENGER_SHARE = Gauge(
+    "tollgate_challenger_share", "Share of the cards that this replica has the challenger of a rollout decide"
+)
+CHALLENGER_ROWS = Counter(
+    "tollgate_challenger_rows_total",
+    "Payments that a rollout's challenger was to decide (arm) or to score beside the champion (shadow), by what became of it: scored;"
+    " in its arm failed, late or unfit (the champion decided); in the shadow failed, dropped (it was behind) or unsent (the broker was)",
+    ["role", "result"],
+)
 RECONCILED = Counter(
     "tollgate_reconciled_total",
     "Sampled transactions of the log whose outcome was found: a decision, a dead letter, or an earlier decision of the same identity",

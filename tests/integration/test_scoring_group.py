@@ -12,6 +12,7 @@ import pytest
 
 from infra import stack
 from infra.stack.tools import find_tools
+from services.scoring.model.serving import NOTHING
 from services.scoring.stream.worker import StreamScorer
 from streams.audit import end_of
 from streams.log.other_catalogues import Layouts
@@ -46,7 +47,7 @@ class Replica:
     """One that has no bundle yet: it decides that nothing was scored."""
 
     def __init__(self, settings: Settings, name: str) -> None:
-        live: Any = SimpleNamespace(scorer=None)
+        live: Any = SimpleNamespace(serving=NOTHING)
         self._stop = threading.Event()
         self.scorer = StreamScorer(settings, name, live, Layouts({}.get), self._stop)
         self.scorer.start()

@@ -18,6 +18,7 @@ from infra import stack
 from infra.stack.tools import find_tools
 from services.scoring.http.app import build_app
 from services.scoring.http.wiring import Parts
+from services.scoring.model.serving import NOTHING
 from services.scoring.stream.worker import StreamScorer
 from streams.audit import end_of
 from streams.log.other_catalogues import Layouts
@@ -41,7 +42,7 @@ def running(
         pytest.skip("no real Kafka here: it needs Java 17 and its jars (`make setup`)")
     settings = stack.settings_for(tmp_path_factory.mktemp("trust"), free_port_base())
     only = ("kafka", "redis", "processor-0", "labels-0")
-    ended, live = threading.Event(), SimpleNamespace(scorer=None)
+    ended, live = threading.Event(), SimpleNamespace(serving=NOTHING)
     scorer: StreamScorer | None = None
     try:
         settings = stack.start(settings, only=only, wait_s=120)

@@ -18,9 +18,11 @@ from features.store.partitions import partitions_of
 from features.store.profiles.batch import Gather
 from features.store.state_versions import ASK_WHOLE
 from features.transaction import Transaction, from_ms
+from services.scoring.arms.arms_decider import ArmsDecider
 from services.scoring.decision.decider import Decider
 from services.scoring.edge.decide_round import Round, decide_round
 from services.scoring.edge.entries import entries_of
+from services.scoring.model.serving import NOTHING
 from streams.audit.parity.card_watch import ParityWatch
 from streams.contracts.text.json_encoding import encode
 from streams.log.decision_index import IndexedDecision, IndexWriter, Row
@@ -156,7 +158,7 @@ def test_the_edge_decides_it_and_waits_for_nobody() -> None:
         entries, gather = entries_of([tx], [tx.event_ms], 0.0, 100), Gather([tx])
         # whoever comes this far is in no index
         work = Round(entries, [0], gather, till.redis.call([ASK_WHOLE, *gather.commands(PARTITIONS)]), True)
-        done = decide_round(work, Decider(clock=lambda: 0.0), None, KEYS.newest())
+        done = decide_round(work, ArmsDecider(Decider(clock=lambda: 0.0)), NOTHING, KEYS.newest())
         assert (len(done.entries), len(done.seen)) == ((0, 1) if waits else (1, 0))
 
 

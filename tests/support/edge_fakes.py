@@ -12,6 +12,7 @@ from features.store.redis_client import Command, StoreUnavailable
 from models.scoring.scorer import Scorer
 from services.scoring.edge.publishing.publisher import Done, Headers, QueueFull
 from services.scoring.edge.publishing.record_sets import SentSet
+from services.scoring.model.serving import Serving
 from streams.contracts.rollout import RolloutRecord
 from tests.support.parity_world import plain
 
@@ -108,4 +109,4 @@ class FakeModel:
     problem = "no bundle was rolled out yet"
 
     def __init__(self, scorer: Scorer | None) -> None:
-        self.scorer = scorer
+        self.serving = Serving(scorer)

@@ -24,6 +24,7 @@ from features.transaction import Transaction, from_ms
 from models.bundle.content import BundleRefused, load_bundle
 from models.decision import Decision
 from models.scoring.scorer import Scorer
+from services.scoring.model.serving import Serving
 from services.scoring.stream.worker import StreamScorer
 from streams.archive.writer import Archive
 from streams.log.feature_batch import FeatureRecord
@@ -92,7 +93,7 @@ def decided(folder: Path, version: str, records: list[FeatureRecord], layouts: L
     except BundleRefused as error:
         return str(error)
     scorer = Scorer(bundle, measure=False)
-    live: Any = SimpleNamespace(scorer=scorer)
+    live: Any = SimpleNamespace(serving=Serving(scorer))
     worker = StreamScorer(Settings(home=str(folder)), "test", live, layouts, threading.Event())
     made = worker._decide_together([batch_of([record]) for record in records])
     found = [msgspec.json.decode(value, type=Decision) for one in made for value in one.values]

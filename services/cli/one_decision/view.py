@@ -35,6 +35,8 @@ def lines(answer: dict[str, Any]) -> list[str]:
     out += _block(
         "decided", [f"{name.replace('_', ' ')}: {decision[name]}" for name in names if name in decision]
     )
+    beside = decision.get("shadow") or {}
+    out += _block("in the shadow", [f"{version} scores {beside[version]:.4f}" for version in beside])
     return out + _features(answer["features"])
 
 

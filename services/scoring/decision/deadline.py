@@ -5,10 +5,11 @@ it before scoring reads the record; ``streams/runtime/chunk/app.py`` sets how lo
 that would exceed its share is skipped, and the decision is ``degraded``. Steps are skipped in this order, which
 ``tests/unit/services/test_deadline.py`` checks:
 
-1. explanations: they are made only while enough time is left for everything after them;
-2. features of merchants, devices and other entities whose state has not arrived in time (the card's state is read first);
-3. all features: only the rules decide;
-4. the decision: the edge answers 503 once the deadline has passed; the stream always decides, even late.
+1. the challenger's score in the shadow, which is made beside the decision and no part of it;
+2. explanations: they are made only while enough time is left for everything after them;
+3. features of merchants, devices and other entities whose state has not arrived in time (the card's state is read first);
+4. all features: only the rules decide;
+5. the decision: the edge answers 503 once the deadline has passed; the stream always decides, even late.
 
 Names end in their unit. Nothing here reads a clock.
 """
@@ -50,6 +51,13 @@ AT_ONCE_MS = 1.0
 OVERRUN = 4.0
 
 
+#: share of the time left that a decision waits for the challenger's score in the shadow, at most so long, while so much is left
+_SHADOW_SHARE, _SHADOW_MAX_MS, _SHADOW_RESERVE_MS = 0.05, 5.0, 25.0
+#: how long rows of the challenger's arm wait for it before the champion decides them. Usually it takes well below a millisecond; a
+#: stall of the machine must not make a card change its arm
+CHALLENGER_WITHIN_S = 0.05
+
+
 def left_ms(deadline_ms: float, received_ms: float, now_ms: float) -> float:
     """Time left of a deadline, ms; ``UNLIMITED_MS`` when the deadline is 0. ``received_ms``, ``now_ms``: since 1970."""
     return deadline_ms - (now_ms - received_ms) if deadline_ms else UNLIMITED_MS
@@ -59,6 +67,15 @@ def store_wait_s(left: float, rows: int) -> float:
     """How long the edge waits for the state of ``rows`` transactions, seconds; ``left``: time left, ms."""
     longest_s = max(_STORE_MAX_S, _STORE_MAX_S_A_ROW * rows)
     return min(max(left / 1000 * _STORE_SHARE, _STORE_MIN_S), longest_s)
+
+
+def shadow_wait_s(left: float) -> float:
+    """How long a batch waits for the challenger's scores in the shadow, seconds; ``left``: its shortest time left, ms."""
+    if left == UNLIMITED_MS:
+        return _WITHOUT_DEADLINE_MS / 1000
+    if left <= _SHADOW_RESERVE_MS:
+        return 0.0
+    return min(left * _SHADOW_SHARE, _SHADOW_MAX_MS) / 1000
 
 
 @dataclass(frozen=True)

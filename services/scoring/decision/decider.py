@@ -97,6 +97,13 @@ class _Moments:
         return known
 
 
+class Reasons(NamedTuple):
+    """The model's reasons by row, and the rows that should have some and got none."""
+
+    of: dict[int, list[Reason]]
+    unexplained: set[int]
+
+
 class Judged(NamedTuple):
     """A batch of n cases with scores and decisions, still without reasons."""
 
@@ -114,7 +121,7 @@ class Judged(NamedTuple):
     now_ms: float
     #: rows to explain: those of ``by_score`` that have a score and are not approved
     wanted: list[int]
-    #: see ``_missing_inputs`` and ``_stateless``
+    #: see ``missing_inputs_of`` and ``_stateless``
     missing_inputs: Mapping[int, Literal["model", "rules"]]
     stateless: set[int]
 
@@ -126,7 +133,16 @@ class Judged(NamedTuple):
         """
         left = [left_ms(case.deadline_ms, case.received_ms, now_ms) for case in self.cases]
         rows = [row for row in self.wanted if left[row] > reserve_ms]
-        return rows, min((each for each in left if each > reserve_ms), default=0.0)
+        return rows, _shortest(left, reserve_ms)
+
+
+def shortest_left_ms(cases: Sequence[Case], now_ms: float, reserve_ms: float) -> float:
+    """The shortest time left of the cases with more than ``reserve_ms`` left, ms; 0 if there are none. ``now_ms``: since 1970."""
+    return _shortest([left_ms(case.deadline_ms, case.received_ms, now_ms) for case in cases], reserve_ms)
+
+
+def _shortest(left: Sequence[float], reserve_ms: float) -> float:
+    return min((each for each in left if each > reserve_ms), default=0.0)
 
 
 @dataclass
@@ -134,7 +150,7 @@ class Decider:
     """Turns batches into decisions with the scorer passed to each call.
 
     ``clock`` gives seconds since 1970. It is read again after each step that takes time, so that ``decided_at`` and the time left
-    are current.
+    are current. ``strict``: an error of the model is the caller's business; else its bundle's rules decide.
     """
 
     arm: str = "champion"
@@ -142,6 +158,7 @@ class Decider:
     cost: ExplanationCost = field(default_factory=ExplanationCost)
     failures: RuleFailures = field(default_factory=RuleFailures)
     calls: TimedCalls = field(default_factory=TimedCalls)
+    strict: bool = False
 
     def __post_init__(self) -> None:
         # compile it now: the first decision without a model must not wait for it
@@ -171,8 +188,11 @@ class Decider:
             matrix: float32 (n, WIDTH), their features in this code's catalogue order.
             scorer: None while there is no bundle.
             other_catalogue: rows of other catalogues, and which of their columns are known (``streams.log.other_catalogues.aligned_rows``).
+
+        Raises:
+            Exception: the model failed; only if ``strict``.
         """
-        missing_inputs = _missing_inputs(other_catalogue, scorer) if other_catalogue else {}
+        missing_inputs = missing_inputs_of(other_catalogue, scorer) if other_catalogue else {}
         scores = np.full(len(cases), np.nan, dtype=np.float32)
         stateless: set[int] = set()
         if scorer is not None:
@@ -180,6 +200,8 @@ class Decider:
                 scores = scorer.score(matrix)
                 stateless = _stateless(cases)
             except Exception:  # a failing model must not stop decisions: its bundle's rules decide
+                if self.strict:
+                    raise
                 MODEL_FAILURES.inc()
                 logger.exception("bundle %s failed to score %d rows", scorer.version, len(cases))
         unfit = [*stateless, *(row for row, what in missing_inputs.items() if what == "model")]
@@ -205,14 +227,23 @@ class Decider:
         return self.cost.of(min(len(rows), self.cost.fitting(left)))
 
     def finish(self, judged: Judged) -> list[Decision]:
-        """The decisions, with as many reasons as time allows."""
-        cases, matrix, scorer, policy, scores, codes, rules, by_score, now_ms, wanted, missing_inputs, stateless = judged  # fmt: skip
-        reasons: dict[int, list[Reason]] = {}
-        unexplained: set[int] = set()
-        if wanted and scorer is not None:
-            rows, left = judged.to_explain(self.clock() * 1000, self.cost.share.reserve_ms)
-            reasons = explain_within(scorer, matrix, rows, self.cost, self.calls, left)
-            unexplained = set(wanted) - reasons.keys()
+        """The decisions, with as many reasons as time allows: ``explain``, then ``decisions``."""
+        return self.decisions(judged, self.explain(judged))
+
+    def explain(self, judged: Judged) -> Reasons:
+        """As many of the model's reasons as time allows."""
+        if not judged.wanted or judged.scorer is None:
+            return Reasons({}, set())
+        rows, left = judged.to_explain(self.clock() * 1000, self.cost.share.reserve_ms)
+        reasons = explain_within(judged.scorer, judged.matrix, rows, self.cost, self.calls, left)
+        return Reasons(reasons, set(judged.wanted) - reasons.keys())
+
+    def decisions(self, judged: Judged, explained: Reasons) -> list[Decision]:
+        """The decisions with these reasons and those of the policy; they are dated now."""
+        cases, _, scorer, policy, scores, codes, rules, by_score, now_ms, _, missing_inputs, stateless = (
+            judged
+        )
+        reasons, unexplained = explained
         whole = scorer is not None and not missing_inputs
         # all slow steps are done; only encoding and sending follow
         moments = _Moments(self.clock() * 1000)
@@ -289,7 +320,7 @@ def _stateless(cases: Sequence[Case]) -> set[int]:
     }
 
 
-def _missing_inputs(
+def missing_inputs_of(
     other_catalogue: Mapping[int, Known | None], scorer: Scorer | None
 ) -> dict[int, Literal["model", "rules"]]:
     """Rows of other catalogues that lack features: "model" if the model reads one of them, "rules" if only the policy's rules do."""

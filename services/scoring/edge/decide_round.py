@@ -16,9 +16,10 @@ from features.profile.codec import ProfileError
 from features.store.profiles.batch import Gather, StoreRefused
 from features.store.state_versions import is_whole
 from features.transaction import Transaction
-from models.scoring.scorer import Scorer
-from services.scoring.decision.decider import Case, Decider, Judged
+from services.scoring.arms.arms_decider import ArmsDecider, ArmsJudged
+from services.scoring.decision.decider import Case
 from services.scoring.edge.entries import Entry, entries_of
+from services.scoring.model.serving import Serving
 from streams.contracts.text.json_encoding import encode_many
 from streams.log.edge_decision import encode_edge_decision, seal_decision
 from streams.log.missing_inputs import blank, missing_in
@@ -81,7 +82,7 @@ class Pending(NamedTuple):
     chosen: list[int]
     seen: list[Entry]
     trouble: Exception | None
-    judged: Judged | None
+    judged: ArmsJudged | None
 
 
 class Decided(NamedTuple):
@@ -92,12 +93,12 @@ class Decided(NamedTuple):
     trouble: Exception | None
 
 
-def decide_round(work: Round, decider: Decider, scorer: Scorer | None, key: Key) -> Decided:
+def decide_round(work: Round, decider: ArmsDecider, serving: Serving, key: Key) -> Decided:
     """Compute and decide a round: ``judge_round``, then ``finish_round``."""
-    return finish_round(judge_round(work, decider, scorer), decider, key)
+    return finish_round(judge_round(work, decider, serving), decider, key)
 
 
-def judge_round(work: Round, decider: Decider, scorer: Scorer | None) -> Pending:
+def judge_round(work: Round, decider: ArmsDecider, serving: Serving) -> Pending:
     """Compute a round, score it and apply the policy."""
     trouble: Exception | None = None
     answered = 0
@@ -120,11 +121,11 @@ def judge_round(work: Round, decider: Decider, scorer: Scorer | None) -> Pending
             Case(entry.transaction, entry.event_ms, int(entry.received_ms), entry.deadline_ms, computed.missing[i])
             for i, entry in ((i, work.entries[i]) for i in chosen)
         ]  # fmt: skip
-        judged = decider.judge(cases, computed.rows[chosen], scorer)
+        judged = decider.judge(cases, computed.rows[chosen], serving)
     return Pending(work, computed, chosen, seen, trouble, judged)
 
 
-def finish_round(pending: Pending, decider: Decider, key: Key) -> Decided:
+def finish_round(pending: Pending, decider: ArmsDecider, key: Key) -> Decided:
     """Add reasons, and set decision and header, sealed with ``key``, of each entry. Changes nothing else, so it may run in a thread."""
     work, computed, chosen, seen, trouble, judged = pending
     entries = [work.entries[i] for i in chosen]

@@ -11,6 +11,7 @@ import hiredis
 
 from features.identity import identity_of
 from features.store.redis_client import StoreUnavailable
+from services.scoring.arms.shadow import Shadow
 from services.scoring.edge.admission import Gate, GateRules
 from services.scoring.edge.callers import Callers
 from services.scoring.edge.calls import Answer, Call, SingleCall
@@ -49,9 +50,10 @@ class Edge:
         keys: Keys,
         clock: Callable[[], float] = time.time,
         bulk: Store | None = None,
+        shadow: Shadow | None = None,
     ) -> None:
         """``keys``: the newest one seals decisions; ``clock`` gives seconds since 1970; ``bulk``: a second connection to the
-        store, for large reads.
+        store, for large reads; ``shadow``: scores with the challenger beside the champion.
         """
         self.settings = settings
         self.limits = limits
@@ -65,7 +67,7 @@ class Edge:
         # a batch takes much longer than a single: each kind has its own gate
         self._singles = Gate(GateRules(most=limits.in_flight))
         self._batches = Gate(GateRules(first=FIRST_BATCH_ROWS, least=MIN_BATCH_ROWS, most=limits.in_flight))
-        self._rounds = Rounds(model, store, publisher, clock, settings.partitions, keys, bulk)
+        self._rounds = Rounds(model, store, publisher, clock, settings.partitions, keys, bulk, shadow)
 
     def begin(
         self, raw: bytes, deadline_ms: int, trace: str | None = None, caller: ApiKey | None = None
@@ -167,7 +169,7 @@ class Edge:
 
     async def not_ready(self) -> str | None:
         """Why this replica should get no traffic; None when it is ready."""
-        if self.model.scorer is None:
+        if self.model.serving.champion is None:
             return self.model.problem
         try:
             reply = (await self._store.call([("PING",)], LOOKUP_WITHIN_S))[0]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from features.store.redis_client import Command, StoreUnavailable
-from models.scoring.scorer import Scorer
+from services.scoring.model.serving import Serving
 from streams.contracts.rollout import RolloutRecord
 
 LOOKUP_WITHIN_S = 0.5
@@ -22,12 +22,12 @@ class StoreLate(StoreUnavailable):
 
 
 class Model(Protocol):
-    """The live model (``services.scoring.model.live.LiveModel``); its scorer is None while there is no bundle."""
+    """The live model (``services.scoring.model.live.LiveModel``); no champion while there is no bundle."""
 
     problem: str
 
     @property
-    def scorer(self) -> Scorer | None: ...
+    def serving(self) -> Serving: ...
     @property
     def rollout(self) -> RolloutRecord | None: ...
 

@@ -19,6 +19,8 @@ import hiredis
 from features.store.profiles.batch import Gather
 from features.store.redis_client import StoreUnavailable
 from features.store.state_versions import ASK_WHOLE
+from services.scoring.arms.arms_decider import ArmsDecider
+from services.scoring.arms.shadow import Shadow
 from services.scoring.decision.deadline import AT_ONCE_MS, EDGE, EDGE_ALONE, left_ms, store_wait_s
 from services.scoring.decision.decider import Decider
 from services.scoring.decision.explanations import ExplanationCost
@@ -63,9 +65,11 @@ class Rounds:
         partitions: int,
         keys: Keys,
         bulk: Store | None = None,
+        shadow: Shadow | None = None,
     ) -> None:
         """``clock`` gives seconds since 1970; ``partitions``: number of partitions by which state is stored; ``keys``: the newest
-        one seals decisions; ``bulk``: a second connection to the store, for large reads.
+        one seals decisions; ``bulk``: a second connection to the store, for large reads; ``shadow``: scores with the
+        challenger beside the champion.
         """
         self._partitions = partitions
         self._keys = keys
@@ -73,10 +77,9 @@ class Rounds:
         self._store = store
         self._bulk = bulk or store
         self._clock = clock
-        self._decider = Decider(clock=clock, cost=ExplanationCost(share=EDGE))
-        self._aside_decider = Decider(
-            clock=clock, cost=ExplanationCost(share=EDGE_ALONE), failures=self._decider.failures
-        )
+        one = Decider(clock=clock, cost=ExplanationCost(share=EDGE))
+        aside = Decider(clock=clock, cost=ExplanationCost(share=EDGE_ALONE), failures=one.failures)
+        self._decider, self._aside_decider = ArmsDecider(one, shadow), ArmsDecider(aside, shadow)
         self._open = InFlight(store, clock)
         self._others = AwaitingElsewhere(self._open)
         self._delivery = Delivery(self._open, publisher, clock)
@@ -142,14 +145,14 @@ class Rounds:
 
     async def _decide(self, work: Round, *, together: bool) -> None:
         """Decide and publish: a small round on the event loop, a large one or one with slow explanations in a thread."""
-        scorer, key = self._model.scorer, self._keys.newest()
+        serving, key = self._model.serving, self._keys.newest()
         if len(work.entries) >= ASIDE_FROM:
-            decide = partial(decide_round, work, self._aside_decider, scorer, key)
+            decide = partial(decide_round, work, self._aside_decider, serving, key)
             if together:
                 await self._decide_aside(decide, together=True)
                 return
         else:
-            pending = judge_round(work, self._decider, scorer)
+            pending = judge_round(work, self._decider, serving)
             decide = partial(finish_round, pending, self._decider, key)
             if pending.judged is None or self._decider.explanation_ms(pending.judged) <= AT_ONCE_MS:
                 self._give(decide(), together=False)

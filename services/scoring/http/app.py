@@ -34,6 +34,7 @@ from services.scoring.http.scoring_routes import (
     too_large,
     too_slow,
 )
+from services.scoring.model.serving import Challenger
 from streams.access.roles import Permission
 from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.rollout import RolloutRecord
@@ -214,20 +215,32 @@ def _counted(path: str, handle: Handle) -> Handle:
 
 def _model(edge: Edge) -> dict[str, Any]:
     live = edge.model
-    scorer = live.scorer
+    scorer, challenger = live.serving.champion, live.serving.challenger
     return {
         "model": MODEL,
         "version": scorer.version if scorer is not None else None,
         "policy_version": scorer.policy.version if scorer is not None else None,
         "features_version": CATALOGUE_HASH,
         "arm": "champion",
+        "challenger": _challenger(challenger) if challenger is not None else None,
         "rollout": _approval(live.rollout),
         "problem": live.problem if scorer is None else None,
     }
 
 
+def _challenger(challenger: Challenger) -> dict[str, Any]:
+    """The other arm of a rollout: its version, its share of the cards, and whether it scores beside the champion."""
+    scorer = challenger.scorer
+    return {
+        "version": scorer.version,
+        "policy_version": scorer.policy.version,
+        "share": challenger.share,
+        "shadow": challenger.shadow,
+    }
+
+
 def _approval(rollout: RolloutRecord | None) -> dict[str, Any] | None:
-    """Who approved the served model, when and why. Without arms and traffic shares, since the champion gets all traffic."""
+    """Who approved the served model, when and why."""
     if rollout is None:
         return None
     return {

@@ -10,6 +10,8 @@ from functools import partial
 from confluent_kafka import KafkaException
 
 from models.bundle.content import MODEL
+from services.scoring.arms.shadow import Shadow
+from services.scoring.arms.shadow_topic import ShadowTopic
 from services.scoring.edge.decide_round import warm_kernels
 from services.scoring.edge.edge import Edge
 from services.scoring.edge.limits import limits_from_environment
@@ -59,10 +61,14 @@ class Parts:
         quiet_collector()
         limits = limits_from_environment()
         keys = EdgeKeys(settings.edge_keys_path)
-        return Edge(settings, live, self._store, self._publisher, limits, keys, bulk=self._bulk)
+        self._shadow = Shadow(ShadowTopic(settings.kafka, self._name))
+        return Edge(
+            settings, live, self._store, self._publisher, limits, keys, bulk=self._bulk, shadow=self._shadow
+        )
 
     async def close(self) -> None:
         self._stop.set()
         self._publisher.send_held()
         await asyncio.gather(self._store.close(), self._bulk.close())
         await asyncio.get_running_loop().run_in_executor(None, self._publisher.close)
+        await asyncio.get_running_loop().run_in_executor(None, self._shadow.close, 1.0)

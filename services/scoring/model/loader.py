@@ -12,9 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from models.bundle.content import BundleRefused
-from models.scoring.scorer import Scorer
+from services.scoring.model.serving import Serving
 from streams.contracts.rollout import RolloutRecord
 
 logger = logging.getLogger(__name__)
@@ -26,13 +27,37 @@ MAX_HANGING = 3
 TURN_S = 0.0005
 USUAL_TURN_S = sys.getswitchinterval()
 
-Load = Callable[[RolloutRecord], Scorer]
-Ready = Callable[[RolloutRecord, Scorer], None]
-Refused = Callable[[RolloutRecord, str, str], None]
+
+class Refusal(NamedTuple):
+    """Why a bundle is not served: ``reason`` for metrics, ``text`` for people."""
+
+    version: str
+    reason: str
+    text: str
+
+    @classmethod
+    def of(cls, version: str, error: Exception) -> Refusal:
+        """What made a bundle fail; call while the error is handled."""
+        if isinstance(error, BundleRefused):
+            return cls(version, error.reason, str(error))
+        logger.exception("bundle %s cannot be served", version)
+        return cls(version, "failed", f"{type(error).__name__}: {error}")
+
+
+class Loaded(NamedTuple):
+    """What a record's bundles came to. ``refusal``: of its challenger, without which ``serving`` then does."""
+
+    serving: Serving
+    refusal: Refusal | None = None
+
+
+Load = Callable[[RolloutRecord], Loaded]
+Ready = Callable[[RolloutRecord, Loaded], None]
+Refused = Callable[[RolloutRecord, Refusal], None]
 
 
 class Loader:
-    """Calls ``load`` on a thread of its own, then ``ready`` or ``refused`` (reason, text) on that thread, one at a time."""
+    """Calls ``load`` on a thread of its own, then ``ready`` or ``refused`` on that thread, one at a time."""
 
     def __init__(
         self, load: Load, ready: Ready, refused: Refused, *, within_s: float = LOAD_WITHIN_S
@@ -50,6 +75,12 @@ class Loader:
             self._wanted = record
             self._start()
 
+    def give(self, record: RolloutRecord, loaded: Loaded) -> None:
+        """Serve what is loaded already, in place of anything requested before; on the caller's thread."""
+        with self._lock:
+            self._wanted = None
+            self._ready(record, loaded)
+
     def _start(self) -> None:
         """Start a thread for the wanted bundle, unless a running one will take it. Call with the lock held."""
         if self._wanted is None or any(not late for _, late in self._loading.values()):
@@ -58,7 +89,7 @@ class Loader:
             return
         if len(self._loading) >= MAX_HANGING:
             text = f"{len(self._loading)} loads of bundles hang; restart this replica"
-            self._refused(self._wanted, "slow", text)
+            self._refused(self._wanted, Refusal(self._wanted.champion, "slow", text))
             return
         thread = threading.Thread(
             target=self._work, args=(self._wanted,), name=f"load-{self._wanted.champion}", daemon=True
@@ -72,28 +103,24 @@ class Loader:
         clock.daemon = True
         clock.start()
         started = time.monotonic()
-        scorer: Scorer | None = None
+        loaded: Loaded | None = None
         try:
             with short_turns():
-                scorer = self._load(record)
-            refusal = ("", "")
-        except BundleRefused as error:
-            refusal = (error.reason, str(error))
-        except Exception as error:  # top of the thread: whatever fails in a bundle, the last good one stays
-            logger.exception("bundle %s cannot be served", record.champion)
-            refusal = ("failed", f"{type(error).__name__}: {error}")
+                loaded = self._load(record)
+        except Exception as error:  # noqa: BLE001 - top of the thread: whatever fails in a bundle, the last good one stays
+            refusal = Refusal.of(record.champion, error)
         clock.cancel()
         with self._lock:
             del self._loading[me]
             if self._wanted is not record:
                 logger.info("bundle %s is loaded or refused, but a newer one was requested", record.champion)
-            elif scorer is None:
+            elif loaded is None:
                 self._wanted = None
-                self._refused(record, *refusal)
+                self._refused(record, refusal)
             else:
                 self._wanted = None
                 logger.info("bundle %s was ready after %.1f s", record.champion, time.monotonic() - started)
-                self._ready(record, scorer)
+                self._ready(record, loaded)
             self._start()
 
     def _late(self, thread: threading.Thread, record: RolloutRecord) -> None:
@@ -104,8 +131,13 @@ class Loader:
             text = (
                 f"not ready after {self._within_s:g} s; it is served once ready, unless another is requested"
             )
-            self._refused(record, "slow", text)
+            self._refused(record, Refusal(_newest(record), "slow", text))
             self._start()
+
+
+def _newest(record: RolloutRecord) -> str:
+    """The version of a record that is loaded last, the one that hangs where the champion is served already."""
+    return record.arms.get("challenger", record.champion)
 
 
 @contextmanager

@@ -11,6 +11,9 @@ from ray import serve
 
 from features.store.redis_client import RespClient
 from models.bundle.content import MODEL
+from services.scoring.arms.arms_decider import ArmsDecider
+from services.scoring.arms.shadow import Shadow
+from services.scoring.arms.shadow_topic import ShadowTopic
 from services.scoring.model.live import LiveModel
 from services.scoring.model.readiness import bundle_missing
 from services.scoring.ray.closing import no_inner_server
@@ -53,7 +56,9 @@ class StreamScoring:
         # replicas load one after the other, because loading takes a core
         self._live = LiveModel(settings, self._stop, after_s=LOAD_AFTER_S * self._name.index)
         layouts = Layouts(stored_in(RespClient(settings.redis_address, LOOK_WITHIN_S)))
-        self._worker = StreamScorer(settings, self._name.name, self._live, layouts, self._stop)
+        self._shadow = Shadow(ShadowTopic(settings.kafka, self._name.name))
+        decider = ArmsDecider(shadow=self._shadow)
+        self._worker = StreamScorer(settings, self._name.name, self._live, layouts, self._stop, decider)
         missing = bundle_missing(self._live.settled, partial(is_rolled_out, settings, MODEL))
         if missing is not None:
             logger.warning("%s decides without a model: %s", self._name.name, missing)
@@ -75,6 +80,7 @@ class StreamScoring:
         # otherwise the consumer thread would outlive a SIGTERM to the driver
         self._stop.set()
         self._worker.join(timeout_s=4)
+        self._shadow.close(within_s=1)
 
     async def version(self) -> str:
         """The bundle version that this replica serves; "none" before the first."""

@@ -21,8 +21,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from features.transaction import Transaction
 from models.decision import Decision
+from services.scoring.arms.arms_decider import ArmsDecider
 from services.scoring.decision.deadline import GATHER_S
-from services.scoring.decision.decider import Case, Decider
+from services.scoring.decision.decider import Case
 from services.scoring.model.live import LiveModel
 from services.scoring.stream.decided_tail import TailUnreadable, decided_rows
 from streams.contracts.invalid_event import InvalidEvent
@@ -130,7 +131,7 @@ class StreamScorer:
         live: LiveModel,
         layouts: Layouts,
         stop: threading.Event,
-        decider: Decider | None = None,
+        decider: ArmsDecider | None = None,
         source_end: SourceEnd | None = None,
     ) -> None:
         self._settings = settings
@@ -138,7 +139,7 @@ class StreamScorer:
         self._live = live
         self._layouts = layouts
         self._stop = stop
-        self._decider = decider or Decider()
+        self._decider = decider or ArmsDecider()
         self._source_end = source_end or SourceEnds(settings.kafka)
         #: what was decided of each partition assigned to this replica
         self._seen: dict[int, DecidedRows] = {}
@@ -390,7 +391,7 @@ class StreamScorer:
             cases += together
         if cases:
             matrix = np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
-            decisions = self._decider.decide(cases, matrix, self._live.scorer, other_catalogue)
+            decisions = self._decider.decide(cases, matrix, self._live.serving, other_catalogue)
             encoded = map(encode, decisions)
             for _, _, values in out:
                 values[:] = [next(encoded) if value is None else value for value in values]

@@ -16,6 +16,7 @@ from streams.runtime.settings import Settings
 METRICS = """# TYPE tollgate_model_info gauge
 tollgate_model_info{{arm="champion",version="{before}"}} 0.0
 tollgate_model_info{{arm="champion",version="{version}"}} 1.0
+tollgate_model_info{{arm="challenger",version="9.9.9"}} 1.0
 # TYPE tollgate_rollout_sequence gauge
 tollgate_rollout_sequence{{outcome="served"}} {served}
 tollgate_rollout_sequence{{outcome="refused"}} {refused}

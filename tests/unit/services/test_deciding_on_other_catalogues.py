@@ -17,6 +17,7 @@ from models.bundle.content import load_bundle
 from models.decision import Decision
 from models.policy.policy import Policy, Rule
 from models.scoring.scorer import Scorer
+from services.scoring.model.serving import Serving
 from services.scoring.stream import worker as stream
 from services.scoring.stream.worker import StreamScorer
 from streams.log.feature_batch import FeatureRecord
@@ -48,7 +49,7 @@ def own(number: int) -> FeatureRecord:
 
 
 def decide(tmp_path: Path, scorer: Scorer | None, records: list[FeatureRecord]) -> list[Decision]:
-    live: Any = SimpleNamespace(scorer=scorer)
+    live: Any = SimpleNamespace(serving=Serving(scorer))
     worker = StreamScorer(Settings(home=str(tmp_path)), "test", live, Layouts(LAYOUTS.get), threading.Event())
     producer = Producer()
     assign(worker, {0: -1})

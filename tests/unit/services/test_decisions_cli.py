@@ -80,11 +80,11 @@ def test_rules_and_lists_that_matched_stand_with_the_values_they_saw(bundle: Bun
 
 
 def test_the_text_says_why_and_on_what(bundle: Bundle) -> None:
-    text = "\n".join(lines(answer_of(found(degraded_by=["ip_features"]), bundle)))
+    text = "\n".join(lines(answer_of(found(degraded_by=["ip_features"], shadow={"2.0.0": 0.61}), bundle)))
     for part in (
         "tx-1: decline, scored, score 0.2500 (review from 0.0100, decline from 0.4000)",
         "because\n  on block list stolen (ops): chargebacks\n  4 payments of the card in the last hour  (+1.25 log-odds)\n",
-        "missing\n  ip_features\n", "dear (review): amount_minor > 1000 AND", "[amount_minor = 250000, card_count_1h = 4, features.channel = 2, score = 0.25]",
+        "missing\n  ip_features\n", "  arm: champion\n", "in the shadow\n  2.0.0 scores 0.6100\n", "dear (review): amount_minor > 1000 AND", "[amount_minor = 250000, card_count_1h = 4, features.channel = 2, score = 0.25]",
         "stolen (block)   [device_id = d-bad]", "amount minor: 250000", "features of the card\n  card_count_1h 4\n", "features of the ip: all unknown",
     ):  # fmt: skip
         assert part in text, (part, text)

@@ -26,9 +26,10 @@ from models.bundle.content import load_bundle
 from models.decision import Decision
 from models.policy.policy import FALLBACK, Policy, Rule
 from models.scoring.scorer import Scorer
+from services.scoring.arms.arms_decider import ArmsDecider
 from services.scoring.decision import deadline
 from services.scoring.decision.deadline import AT_ONCE_MS, STREAM
-from services.scoring.decision.decider import MISSING_NAMES, Decider
+from services.scoring.decision.decider import MISSING_NAMES
 from services.scoring.decision.explanations import ExplanationCost
 from services.scoring.decision.timed_calls import TimedCalls
 from services.scoring.edge.decide_round import warm_kernels
@@ -37,6 +38,7 @@ from services.scoring.edge.limits import Limits
 from services.scoring.edge.protocols import StoreLate
 from services.scoring.http.app import build_app
 from services.scoring.model.live import LiveModel
+from services.scoring.model.serving import Serving
 from services.scoring.stream.worker import StreamScorer
 from streams.log.edge_decision import EdgeDecision
 from streams.log.missing_inputs import blank
@@ -192,10 +194,10 @@ def check(step: Step, decision: dict[str, Any], more: Sequence[str] = ()) -> Non
 
 
 def stream_worker(
-    tmp_path: Path, scorer: Scorer | None, decider: Decider | None = None, live: Any = None
+    tmp_path: Path, scorer: Scorer | None, decider: ArmsDecider | None = None, live: Any = None
 ) -> StreamScorer:
     """A worker of one partition, whose live model is ``live``, else one that serves ``scorer``."""
-    live = live or SimpleNamespace(scorer=scorer)
+    live = live or SimpleNamespace(serving=Serving(scorer))
     worker = StreamScorer(Settings(home=str(tmp_path)), "test", live, UNKNOWN, threading.Event(), decider)
     assign(worker, {0: -1})
     return worker
@@ -226,8 +228,8 @@ def decide(worker: StreamScorer, *records: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
 def test_in_the_stream(tmp_path: Path, scorer: Failing, step: Step) -> None:
-    decider = Decider()
-    worker = stream_worker(tmp_path, step.force(decider, scorer), decider)
+    decider = ArmsDecider()
+    worker = stream_worker(tmp_path, step.force(decider.champion, scorer), decider)
     [decision] = decide(worker, record(missing=step.missing))
     check(step, decision)
     msgspec.json.decode(json.dumps(decision), type=Decision)
@@ -251,18 +253,18 @@ def test_in_the_stream_a_late_transaction_takes_no_reasons_from_the_others(
 def test_in_the_stream_explanations_that_hang_are_waited_for_once_and_come_back(
     tmp_path: Path, scorer: Failing
 ) -> None:
-    decider = Decider()
-    worker = stream_worker(tmp_path, hanging_explanations(decider, scorer), decider)
+    decider = ArmsDecider()
+    worker = stream_worker(tmp_path, hanging_explanations(decider.champion, scorer), decider)
     for number in range(3):
         [decision] = decide(worker, record(number))
         check(STEPS["explanations that hang"], decision)
         # the decision is there, the explanation is not; nobody waits for a second one behind it
         assert (scorer.begun, scorer.ended) == (1, 0)
     scorer.go_on.set()
-    hanging = decider.calls._hanging
+    hanging = decider.champion.calls._hanging
     assert hanging is not None
     hanging.result(STALL_S)
-    decider.cost.row_ms = 2 * AT_ONCE_MS
+    decider.champion.cost.row_ms = 2 * AT_ONCE_MS
     [decision] = decide(worker, record(3))
     check(STEPS["nothing is missing"], decision)
 
@@ -305,7 +307,7 @@ def test_a_call_that_hangs_fails_those_after_it_at_once_and_a_failure_is_its_cal
 
 
 def test_in_the_stream_rules_still_decline_when_the_model_fails(tmp_path: Path, scorer: Failing) -> None:
-    decider = Decider()
+    decider = ArmsDecider()
     worker = stream_worker(tmp_path, failing_model(decider, scorer), decider)
     before = REGISTRY.get_sample_value("tollgate_model_failures_total") or 0.0
     small, large = decide(worker, record(0), record(1, amount=100_001))
@@ -339,8 +341,8 @@ def test_in_the_stream_features_of_another_catalogue_are_read_by_nobody(
 
 
 def test_in_the_stream_approved_ones_need_no_reasons(tmp_path: Path, scorer: Failing) -> None:
-    decider = Decider()
-    worker = stream_worker(tmp_path, slow_explanations(decider, scorer), decider)
+    decider = ArmsDecider()
+    worker = stream_worker(tmp_path, slow_explanations(decider.champion, scorer), decider)
     approving = msgspec.structs.replace(POLICY, review=1.0)
     scorer.policy = approving
     try:
@@ -396,7 +398,7 @@ def at_the_edge(
     async def go() -> tuple[dict[str, Any], SlowStore]:
         store, publisher, model = SlowStore(), FakePublisher(), FakeModel(scorer)
         edge = Edge(Settings(home=str(tmp_path), deadline_ms=8_000), model, store, publisher, Limits(), KEYS)
-        model.scorer = force(edge._rounds._decider, scorer)
+        model.serving = Serving(force(edge._rounds._decider.champion, scorer))
         store.slow_s, store.lacks = slow_s, lacks
         transport = httpx.ASGITransport(build_app(edge))
         async with httpx.AsyncClient(transport=transport, base_url="http://edge") as client:

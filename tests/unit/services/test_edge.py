@@ -42,6 +42,7 @@ from services.scoring.http import app as http_app
 from services.scoring.http import docs_page as http_docs
 from services.scoring.http import openapi as http_openapi
 from services.scoring.http.app import build_app
+from services.scoring.model.serving import Challenger, Serving
 from streams.contracts.rollout import RolloutRecord
 from streams.contracts.text.json_encoding import encode
 from streams.contracts.transaction_parsing import parse_transaction
@@ -189,7 +190,7 @@ def test_a_single_request_is_one_read_one_kernel_call_one_scorer_call_and_one_pu
         counted(world.store, "call")
         # what every way to a feature goes through
         counted(features.store.profiles.batch, "computed")
-        counted(world.model.scorer, "score")
+        counted(world.model.serving.champion, "score")
         counted(world.publisher, "publish")
         world.publisher.silent = True
         asked = asyncio.create_task(world.score(TX))
@@ -763,6 +764,13 @@ def test_ready_needs_model_and_store(make: Callable[..., World]) -> None:
         assert model["rollout"] == {
             "state": "live", "approved_by": "ada", "signed_by": "", "reviewed": False, "why": "better",
                 "since": "2026-01-01T00:00:00Z",
+        }  # fmt: skip
+        assert model["challenger"] is None
+        scorer = world.model.serving.champion
+        assert scorer is not None
+        world.model.serving = Serving(scorer, Challenger(scorer, 0.05, "salt", shadow=False))
+        assert (await world.client.get("/v1/model")).json()["challenger"] == {
+            "version": "1.0.0", "policy_version": scorer.policy.version, "share": 0.05, "shadow": False,
         }  # fmt: skip
         world.store.away = True
         assert (await world.client.get("/readyz")).status_code == 503

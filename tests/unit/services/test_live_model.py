@@ -21,7 +21,8 @@ from models.scoring.scorer import Scorer
 from services.scoring.decision.decider import Case, Decider
 from services.scoring.model import live as live_model
 from services.scoring.model.live import LiveModel
-from services.scoring.model.loader import MAX_HANGING, USUAL_TURN_S
+from services.scoring.model.loader import MAX_HANGING, USUAL_TURN_S, Loaded
+from services.scoring.model.serving import Serving
 from streams.runtime.settings import Settings
 from tests.support.archive_samples import START_MS, transaction
 from tests.support.bad_bundles import (
@@ -236,10 +237,10 @@ def test_each_decision_is_made_wholly_by_one_version(home: Path) -> None:
     def swap() -> None:
         while not done.is_set():
             for number, scorer in enumerate(both.values()):
-                live._serve(rollout(scorer.version, number), scorer)
+                live._serve(rollout(scorer.version, number), Loaded(Serving(scorer)))
 
     swapping = threading.Thread(target=swap, daemon=True)
-    live.scorer = first
+    live.serving = Serving(first)
     swapping.start()
     decider, versions = Decider(clock=lambda: START_MS / 1000), set()
     end = time.monotonic() + STALL_S

@@ -22,6 +22,7 @@ from prometheus_client import REGISTRY
 from models.bundle.content import load_bundle
 from models.decision import Decision
 from models.scoring.scorer import Scorer
+from services.scoring.model.serving import NOTHING, Serving
 from services.scoring.stream import worker as stream
 from services.scoring.stream.worker import (
     FRESH_S,
@@ -62,7 +63,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def live() -> Any:
     """A live model without a bundle."""
-    return SimpleNamespace(scorer=None)
+    return SimpleNamespace(serving=NOTHING)
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ class SlowBroker(Producer):
 def test_latency_ends_with_the_hand_over_in_the_record_and_with_the_acknowledgement_in_the_metric(
     scorer: StreamScorer, live: Any, tmp_path: Path
 ) -> None:
-    live.scorer = SlowModel(load_bundle(*publish_sample(tmp_path)), measure=False)
+    live.serving = Serving(SlowModel(load_bundle(*publish_sample(tmp_path)), measure=False))
     producer, before = SlowBroker(), latency()
     received_ms = int(time.time() * 1000)
     handle(scorer, producer, changed(0, appended_ms=received_ms), changed(1, appended_ms=received_ms))
@@ -246,7 +247,7 @@ def test_frozen_while_deciding_or_producing_sends_nothing_more(
             freeze()
             return super().score(matrix)
 
-    live.scorer = Freezing(load_bundle(*publish_sample(tmp_path)), measure=False)
+    live.serving = Serving(Freezing(load_bundle(*publish_sample(tmp_path)), measure=False))
     producer = Producer()
     assign(scorer, {0: -1})
     with pytest.raises(FetchedTooLongAgo):
@@ -489,7 +490,7 @@ def test_a_refused_row_is_a_dead_letter_before_anything_later_is_decided(scorer:
 )
 def test_each_row_is_decided_once_or_refused_once(sizes: list[int], bad: set[int], again: int) -> None:
     """Whatever batches rows come in, whichever of them are bad, and from wherever they come again after a crash."""
-    live: Any = SimpleNamespace(scorer=None)
+    live: Any = SimpleNamespace(serving=NOTHING)
     worker = StreamScorer(Settings(home="/nowhere"), "test", live, UNKNOWN, threading.Event())
     assign(worker, {0: -1})
     rows = [row(number, appended_ms=1 << 60 if number in bad else 5) for number in range(sum(sizes))]
