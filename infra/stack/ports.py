@@ -12,7 +12,7 @@ import psutil
 from infra.stack.errors import StackUsageError
 from streams.runtime.settings import METRICS_PORTS, Settings
 
-KAFKA, CONTROLLER, REDIS, HTTP, PROMETHEUS, ALERTMANAGER, MLFLOW, ONCALL = range(8)
+KAFKA, CONTROLLER, REDIS, HTTP, PROMETHEUS, ALERTMANAGER, MLFLOW, ONCALL, CONSOLE = range(9)
 #: offsets 9 to 39 are for Ray (``services.scoring.ray.environment``), 40 and above serve metrics
 RAY = range(10, 35)
 BLOCK = max(METRICS_PORTS.values()) + 1
@@ -27,6 +27,7 @@ SERVED = {
     "alertmanager": ALERTMANAGER,
     "mlflow": MLFLOW,
     "oncall": ONCALL,
+    "console": CONSOLE,
 }
 
 
@@ -53,6 +54,7 @@ def settings_for(home: Path, port_base: int, *, embedded: bool = False, redis_so
         alertmanager=url(ALERTMANAGER),
         mlflow=url(MLFLOW),
         oncall=url(ONCALL),
+        console=url(CONSOLE),
         embedded=embedded,
     )
 

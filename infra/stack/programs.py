@@ -108,8 +108,9 @@ def _hot_path(settings: Settings, tools: Tools) -> list[Program]:
 
 
 def _beside(settings: Settings, tools: Tools) -> list[Program]:
+    console = _python(settings, tools.python, "console", "services.console.main", BESIDE, start_s=5)
     trainer = _python(settings, tools.python, "trainer-0", "services.trainer.main", BESIDE, start_s=5)
-    out = [_behind(trainer, 15)]
+    out = [_behind(console, 12), _behind(trainer, 15)]
     if settings.elsewhere.mlflow is None:
         out.append(_behind(_mlflow(settings, tools), 15))
     if tools.drift_python is not None:

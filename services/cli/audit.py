@@ -11,7 +11,7 @@ import msgspec
 
 from services.cli.terminal.options import home_option, json_option
 from services.rollout.ledger import read_head
-from streams.access.audit_chain import Head, NoEntry, check_chain, opened
+from streams.access.audit_chain import ChainReport, Head, NoEntry, check_chain, opened
 from streams.access.directory import read_directory
 from streams.contracts.audit import AuditEntry
 from streams.log.rollouts.feed import RolloutReader, read_all
@@ -31,8 +31,7 @@ def audit() -> None:
 @json_option
 def verify(home: Path, as_json: bool) -> int:
     """Follow the chain from its first entry. Exit code 1: an entry was changed, is missing, or stands in another place."""
-    settings = load_settings(home)
-    report = check_chain(_entries(settings), read_directory(settings.access_dir), _heads(settings))
+    report = checked_chain(load_settings(home))
     lines = [
         f"{report.entries} entries: "
         + ("every one is there, in order and as it was written" if report.ok else "NOT INTACT")
@@ -50,17 +49,29 @@ def verify(home: Path, as_json: bool) -> int:
 @json_option
 def list_entries(last: int, home: Path, as_json: bool) -> None:
     """Show the newest entries that verify, oldest first."""
-    settings = load_settings(home)
+    shown, left_out = newest_entries(load_settings(home), last)
+    for why in left_out:
+        click.echo(f"an entry is left out: {why} (`tollgate audit verify`)", err=True)
+    text = "\n".join(_line(entry) for entry in shown) or "the audit is empty"
+    click.echo(json.dumps(msgspec.to_builtins(shown)) if as_json else text)
+
+
+def checked_chain(settings: Settings) -> ChainReport:
+    """Follow the whole chain of the audit."""
+    return check_chain(_entries(settings), read_directory(settings.access_dir), _heads(settings))
+
+
+def newest_entries(settings: Settings, count: int) -> tuple[list[AuditEntry], list[str]]:
+    """The newest entries that verify, oldest first; and why others were left out."""
     directory = read_directory(settings.access_dir)
     found: list[AuditEntry] = []
+    left_out = []
     for raw in _entries(settings):
         try:
             found.append(opened(raw, directory))
         except NoEntry as error:
-            click.echo(f"an entry is left out: {error} (`tollgate audit verify`)", err=True)
-    shown = found[-last:]
-    text = "\n".join(_line(entry) for entry in shown) or "the audit is empty"
-    click.echo(json.dumps(msgspec.to_builtins(shown)) if as_json else text)
+            left_out.append(str(error))
+    return found[-count:], left_out
 
 
 def _entries(settings: Settings) -> list[bytes]:

@@ -18,6 +18,9 @@ import msgspec
 from infra import doctor as machine
 from infra import stack
 from services.cli.terminal.options import Number, home_option, json_option
+from streams.access.directory import may_add_people, read_directory
+from streams.access.identity import user_name
+from streams.access.logins import make_link, read_logins
 from streams.runtime.settings import DEFAULT_PORT_BASE, Settings, load_settings
 
 DEFAULT_WAIT_S = 180.0
@@ -78,6 +81,23 @@ def up(home: Path, port_base: int | None, wait_s: float, embedded: bool, no_mode
             raise KeyboardInterrupt
     progress("ready")
     click.echo(addresses(settings))
+    invitation = first_link(settings, datetime.now(UTC))
+    if invitation:
+        click.echo(invitation)
+
+
+def first_link(settings: Settings, now: datetime) -> str | None:
+    """While nobody has a password for the console: a one-time link for who may add people. None where one has, or nobody may."""
+    folder = settings.access_dir
+    if any(login.password for login in read_logins(folder).values()):
+        return None
+    directory = read_directory(folder)
+    people = [member.name for member in directory.people() if may_add_people(directory, member.name)]
+    if not people:
+        return None
+    name = user_name() if user_name() in people else people[0]
+    token, made = make_link(folder, name, by=name, now=now)
+    return f"Sign in as {name} (this link opens once, until {made.expires_at:%Y-%m-%d %H:%M} UTC): {settings.console}/welcome#{token}"
 
 
 def _interrupts() -> threading.Event:
@@ -155,6 +175,7 @@ def _settings(home: Path, port_base: int | None, embedded: bool) -> Settings:
 def addresses(settings: Settings) -> str:
     """The stack's addresses, one a line."""
     rows = (
+        ("Console", settings.console),
         ("Kafka", settings.kafka + ("  (mock broker: nothing is durable)" if settings.embedded else "")),
         ("HTTP edge", f"{settings.http}/docs"),
         ("Redis", settings.redis_shown + _password(settings)),

@@ -178,7 +178,7 @@ class Ledger:
 
     def _remember(self, action: str, request_id: str) -> None:
         # what is read from files again and again
-        if action.startswith(("access", "skip")):
+        if action.startswith(("access", "skip", "console")):
             self.noted.add(request_id)
             return
         self.answered[request_id] = None

@@ -11,6 +11,7 @@ from confluent_kafka import Consumer
 from services.rollout.guard import Guard
 from services.rollout.ledger import Ledger
 from services.rollout.process import Rollout
+from streams.access.directory import AccessError
 from streams.access.signed_record import received
 from streams.contracts.invalid_event import InvalidEvent
 from streams.log.rollouts.feed import RolloutsUnreachable
@@ -56,6 +57,7 @@ def _serve(process: Process, rollout: Rollout, guard: Guard, consumer: Consumer,
             looked = time.monotonic()
             rollout.note_access(datetime.now(UTC))
             _note_skips(rollout)
+            _note_console(rollout)
             rollout.serve_first(datetime.now(UTC))
             guard.look(looked)
         message = consumer.poll(0.2)
@@ -77,6 +79,14 @@ def _note_skips(rollout: Rollout) -> None:
     except (SkipsError, ValueError) as error:
         # a person has spoilt the file: it is mended there, and this process has other work
         logger.error("what was set aside is not on the audit: %s", error)
+
+
+def _note_console(rollout: Rollout) -> None:
+    try:
+        rollout.note_console(datetime.now(UTC))
+    except AccessError as error:
+        # as for skips
+        logger.error("what happened at the console's door is not on the audit: %s", error)
 
 
 def _recover(process: Process, ledger: Ledger) -> bool:

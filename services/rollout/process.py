@@ -21,6 +21,7 @@ from models.rollout.transitions import (
 from services.rollout.forgeries import Forgeries
 from services.rollout.ledger import Ledger, Statement
 from streams.access.api_keys import read_keys
+from streams.access.console_events import read_events
 from streams.access.directory import AccessDenied, Directory, Member, read_directory
 from streams.access.roles import Permission
 from streams.access.signatures import Forged, signer
@@ -161,6 +162,12 @@ class Rollout:
             place = f"{skip.topic}/{skip.partition}/{skip.offset}"
             detail = {"name": place, "reason": skip.reason, "why": skip.why}
             self._note_once("skip", skip.by, datetime.fromisoformat(skip.at), detail, now)
+
+    def note_console(self, now: datetime) -> None:
+        """Append what happened at the console's door to the audit, once each: sign-ins, lockouts, what was refused."""
+        for event in read_events(self._access):
+            detail = {"name": event.name, "role": event.role, "id": event.id, "reason": event.why}
+            self._note_once(f"console {event.kind}", event.name, event.at, detail, now)
 
     def standing(self, model: str) -> Standing:
         """The current standing of a model."""

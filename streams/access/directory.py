@@ -98,6 +98,15 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+def may_add_people(directory: Directory, name: str) -> bool:
+    """Whether a person says who is known: an admin, or while there is none an operator."""
+    try:
+        directory.require(name, "access")
+    except AccessDenied:
+        return False
+    return True
+
+
 def read_directory(folder: Path) -> Directory:
     """The directory of ``<home>/access``; without members where there is none yet.
 

@@ -12,10 +12,11 @@ Permission = Literal[
     "rollback",
     "retrain",  # ask the trainer for a new model
     "access",  # add and revoke people and API keys
+    "operate",  # the console: silence an alert, send dead letters again
     "serve",  # write `rollouts` and `audit`
     "score",  # the HTTP edge: have transactions decided
-    "label",  # the HTTP edge: post labels
-    "read",  # the HTTP edge: read decisions and the served model
+    "label",  # the HTTP edge and the console: post labels; the console: work the queue
+    "read",  # the HTTP edge: read decisions and the served model; the console: see it
 ]
 
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -23,9 +24,11 @@ MAY: dict[Role, frozenset[Permission]] = {
     "analyst": frozenset({"propose", "label", "read"}),
     "reviewer": frozenset({"reject", "label", "read"}),
     "approver": frozenset({"approve", "reject", "rollback", "read"}),
-    "operator": frozenset({"propose", "approve", "reject", "rollback", "retrain", "score", "label", "read"}),
+    "operator": frozenset(
+        {"propose", "approve", "reject", "rollback", "retrain", "operate", "score", "label", "read"}
+    ),
     "admin": frozenset(
-        {"propose", "approve", "reject", "rollback", "retrain", "access", "score", "label", "read"}
+        {"propose", "approve", "reject", "rollback", "retrain", "access", "operate", "score", "label", "read"}
     ),
     # a company's own program; the stack's services are below
     "service": frozenset({"retrain", "score", "label", "read"}),

@@ -47,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     alertmanager: str = "http://127.0.0.1:19005"
     mlflow: str = "http://127.0.0.1:19006"
     oncall: str = "http://127.0.0.1:19007"
+    console: str = "http://127.0.0.1:19008"
     partitions: int = 2
     #: workers of the processor's group, 1 or 2; the partitions are divided among them
     processors: int = 1
@@ -139,6 +140,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.root / "access"
 
     @property
+    def console_dir(self) -> Path:
+        """What the console keeps of decisions, and the work on them."""
+        return self.root / "console"
+
+    @property
     def rollout_dir(self) -> Path:
         """Kept by the rollout process beside its topics: the newest signed record of each model, the head of the audit."""
         return self.root / "rollout"
@@ -213,6 +219,7 @@ METRICS_PORTS = {
     "scoring-http-0": 60,
     "scoring-http-1": 61,
     "oncall": 62,
+    "console": 63,
 }
 
 

@@ -45,8 +45,7 @@ def report(settings: Settings) -> dict[str, Any]:
         "prometheus": settings.prometheus,
         "alertmanager": settings.alertmanager,
         "mlflow": settings.mlflow,
-        # nothing serves its address yet
-        "console": None,
+        "console": settings.console,
         "oncall": settings.oncall,
         "embedded": settings.embedded,
         "model": served_model(settings),

@@ -25,6 +25,7 @@ SCRAPED = (
     "archive-0",
     "trainer-0",
     "rollout-0",
+    "console",
     "oncall",
 )
 

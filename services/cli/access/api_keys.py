@@ -9,10 +9,11 @@ from typing import Any, cast
 
 import click
 
+from services.cli.access.rows import key_row
 from services.cli.models.files import settings_of
 from services.cli.person import require
 from services.cli.terminal.options import home_option, json_option
-from streams.access.api_keys import ApiKey, last_use_s, make_key, read_keys, revoke_key
+from streams.access.api_keys import ApiKey, make_key, read_keys, revoke_key
 from streams.access.roles import ROLES, Role
 
 PERSON = click.option(
@@ -58,7 +59,7 @@ def add(
         expires_at=now + timedelta(days=days) if days else None,
     )  # fmt: skip
     told = f"{text}\n{name} may {', '.join(sorted(_http_permissions(made)))} for tenant {tenant}; the key is not shown again"
-    _print({**_row(settings.access_dir, made), "key": text}, as_json, told)
+    _print({**key_row(settings.access_dir, made), "key": text}, as_json, told)
 
 
 @key.command("list")
@@ -67,7 +68,7 @@ def add(
 def list_keys(home: Path, as_json: bool) -> None:
     """List keys, also revoked and expired ones, with their last use."""
     folder = settings_of(home).access_dir
-    rows = [_row(folder, found) for found in read_keys(folder)]
+    rows = [key_row(folder, found) for found in read_keys(folder)]
     lines = [f"{'id':<13} {'name':<16} {'role':<9} {'tenant':<16} {'state':<8} {'last use':<20} expires"]
     lines += [
         f"{row['id']:<13} {row['name']:<16} {row['role']:<9} {row['tenant']:<16} {row['state']:<8} {(row['last_use'] or 'never')[:19]:<20} "
@@ -90,24 +91,11 @@ def revoke(key_id: str, person: str | None, home: Path, as_json: bool) -> None:
     settings, now = settings_of(home), datetime.now(UTC)
     by = require(settings, "access", person, None, now)
     revoked = revoke_key(settings.access_dir, key_id, by=by.name, now=now)
-    _print(_row(settings.access_dir, revoked), as_json, f"API key {key_id} of {revoked.name} is revoked")
+    _print(key_row(settings.access_dir, revoked), as_json, f"API key {key_id} of {revoked.name} is revoked")
 
 
 def _http_permissions(made: ApiKey) -> list[str]:
     return [permission for permission in ("score", "label", "read") if made.may(permission)]  # type: ignore[arg-type]
-
-
-def _row(folder: Path, found: ApiKey) -> dict[str, Any]:
-    used_s = last_use_s(folder, found.id)
-    expired = found.expires_at is not None and found.expires_at <= datetime.now(UTC)
-    return {
-        "id": found.id, "name": found.name, "role": found.role, "tenant": found.tenant, "per_second": found.per_second,
-        "state": "revoked" if found.revoked_at else "expired" if expired else "active",
-        "created_at": found.created_at.isoformat(), "created_by": found.created_by,
-        "expires_at": found.expires_at.isoformat() if found.expires_at else None,
-        "last_use": datetime.fromtimestamp(used_s, UTC).isoformat() if used_s is not None else None,
-        "revoked_at": found.revoked_at.isoformat() if found.revoked_at else None, "revoked_by": found.revoked_by,
-    }  # fmt: skip
 
 
 def _print(value: Any, as_json: bool, text: str) -> None:

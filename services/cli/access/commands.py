@@ -11,11 +11,13 @@ import click
 
 from models.bundle.signing import read_public_key_file
 from services.cli.access.api_keys import key
+from services.cli.access.rows import member_row
 from services.cli.models.files import settings_of
 from services.cli.person import require
 from services.cli.terminal.options import home_option, json_option
-from streams.access.directory import AccessError, Member, change_directory, read_directory, without_member
+from streams.access.directory import AccessError, change_directory, read_directory, without_member
 from streams.access.identity import KEY_VARIABLE, add_person, key_file
+from streams.access.logins import make_link
 from streams.access.roles import ROLES, SERVICES, Role
 
 PERSON = click.option(
@@ -54,7 +56,7 @@ def add(name: str, role: str, public_key: Path | None, person: str | None, home:
         if path
         else f"; signs with the private half of {public_key}, named in {KEY_VARIABLE}"
     )
-    _print({**_row(member), "key_file": path}, as_json, text)
+    _print({**member_row(member), "key_file": path}, as_json, text)
 
 
 @access.command("list")
@@ -62,7 +64,7 @@ def add(name: str, role: str, public_key: Path | None, person: str | None, home:
 @json_option
 def list_members(home: Path, as_json: bool) -> None:
     """List people and services, also revoked ones."""
-    rows = [_row(member) for member in read_directory(settings_of(home).access_dir).members]
+    rows = [member_row(member) for member in read_directory(settings_of(home).access_dir).members]
     lines = [f"{'name':<20} {'role':<9} {'added':<20} {'by':<16} revoked"]
     lines += [
         f"{row['name']:<20} {row['role']:<9} {row['added_at'][:19]:<20} {row['added_by']:<16} {row['revoked_at'] or ''}".rstrip()
@@ -93,15 +95,29 @@ def revoke(name: str, person: str | None, home: Path, as_json: bool) -> None:
         raise AccessError(f"{name} cannot revoke themselves: another admin or operator must (`--as NAME`)")
     change_directory(settings.access_dir, lambda known: without_member(known, name, by.name, now))
     revoked = [m for m in read_directory(settings.access_dir).members if m.name == name][-1]
-    _print(_row(revoked), as_json, f"{name} is revoked")
+    _print(member_row(revoked), as_json, f"{name} is revoked")
 
 
-def _row(member: Member) -> dict[str, Any]:
-    return {
-        "name": member.name, "role": member.role, "active": member.active, "key": member.key,
-        "added_at": member.added_at.isoformat(), "added_by": member.added_by,
-        "revoked_at": member.revoked_at.isoformat() if member.revoked_at else None, "revoked_by": member.revoked_by,
-    }  # fmt: skip
+@access.command()
+@click.argument("name")
+@click.option(
+    "--tenant",
+    "tenants",
+    multiple=True,
+    metavar="T",
+    help="Show this tenant's payments only (repeat for several).  [default: as before, at first all]",
+)
+@PERSON
+@home_option
+@json_option
+def link(name: str, tenants: tuple[str, ...], person: str | None, home: Path, as_json: bool) -> None:
+    """Print a one-time link with which a person sets a password for the console. It opens once, within 24 hours."""
+    settings, now = settings_of(home), datetime.now(UTC)
+    by = require(settings, "access", person, None, now)
+    token, made = make_link(settings.access_dir, name, by=by.name, now=now, tenants=tenants or None)
+    address = f"{settings.console}/welcome#{token}"
+    answer = {"person": name, "link": address, "expires_at": made.expires_at.isoformat()}
+    _print(answer, as_json, f"{address}\nfor {name}, once, until {made.expires_at:%Y-%m-%d %H:%M} UTC")
 
 
 def _print(value: Any, as_json: bool, text: str) -> None:

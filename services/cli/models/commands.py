@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 import pyarrow.csv
 import pyarrow.parquet as pq
 
 from features.replay import replay
-from features.vector_layouts import OWN, Layout
 from models.bundle.content import MODEL
-from models.bundle.registry import created_at, peek, read_state, states, versions
+from models.bundle.registry import read_state, states, versions
 from models.policy.policy import DECISIONS
 from models.rollout.transitions import Action
 from models.scoring.history import score_history
@@ -29,6 +27,7 @@ from services.cli.mapping import MAPPING_HELP
 from services.cli.models.files import BadInput, pick_version, read_history, scorer_of, settings_of, verified
 from services.cli.models.first_model import has_model, simulated_history
 from services.cli.models.rebase import rebased, switched_off, switched_off_by
+from services.cli.models.rows import shown_version, version_row
 from services.cli.person import person_options, require, signing_name
 from services.cli.rules.policy_versions import publish_with
 from services.cli.terminal.options import FullHelpGroup, WholeNumber, home_option, json_option
@@ -95,7 +94,7 @@ def train(
             settings, source, now=datetime.now(UTC), by=told, why="requested at the command line", author=author,
             state="awaiting approval", parameters=Parameters(), live_version=live_by_state(settings), progress=_progress,
         )  # fmt: skip
-    found = _row(settings.bundles_dir, version)
+    found = version_row(settings.bundles_dir, version)
     _print(found, as_json, f"{MODEL} {version}: {found['state']}")
 
 
@@ -110,7 +109,7 @@ def models() -> None:
 def list_models(home: Path, as_json: bool) -> None:
     """List published versions, oldest first."""
     bundles = settings_of(home).bundles_dir
-    rows = [_row(bundles, version) for version in versions(bundles, MODEL)]
+    rows = [version_row(bundles, version) for version in versions(bundles, MODEL)]
     lines = [f"{'version':<10} {'state':<18} {'avg. precision':>14} {'AUC':>6}  {'by':<12} since"]
     for row in rows:
         state = "live, unreviewed" if row["state"] == "live" and not row["reviewed"] else row["state"]
@@ -129,15 +128,7 @@ def show(home: Path, as_json: bool, version: str | None) -> None:
     """Show one version (default: the live one): evaluation, policy, lineage. Verifies its signature."""
     settings = settings_of(home)
     bundle = verified(settings, pick_version(settings, version))
-    full = {
-        **_row(settings.bundles_dir, bundle.version),
-        "signature": "verified",
-        "catalogue": _catalogue(bundle.layout),
-        "policy": msgspec.to_builtins(bundle.policy),
-        "calibration": msgspec.to_builtins(bundle.calibration),
-        "evaluation": bundle.evaluation,
-        "lineage": bundle.lineage,
-    }
+    full = shown_version(settings, bundle)
     _print(full, as_json, json.dumps(full, indent=2))
 
 
@@ -351,31 +342,10 @@ def _awaiting(home: Path, action: str) -> str:
     return found[0]
 
 
-def _row(bundles: Path, version: str) -> dict[str, Any]:
-    state = read_state(bundles, MODEL, version)
-    evaluation = peek(bundles, MODEL, version, "evaluation.json")
-    made = created_at(bundles, MODEL, version)
-    return {
-        "model": MODEL, "version": version, "state": state.state if state else "published",
-        "reviewed": state is not None and state.reviewed, "by": state.by if state else "", "why": state.why if state else "",
-        "since": state.since.isoformat() if state else None, "created_at": made.isoformat() if made else None,
-        **{name: evaluation.get(name) for name in ("auc_roc", "average_precision", "card_precision_at_100", "rows")},
-    }  # fmt: skip
-
-
 def _unreviewed(bundles: Path, version: str) -> bool:
     """Whether a version is served that nobody but who proposed it has approved."""
     state = read_state(bundles, MODEL, version)
     return state is not None and state.state == "live" and not state.reviewed
-
-
-def _catalogue(layout: Layout) -> dict[str, Any]:
-    """The catalogue that a bundle was trained on, and the features of the running catalogue that it does not use."""
-    unused = [name for name, place in zip(OWN.names, OWN.places_in(layout), strict=True) if place < 0]
-    return {
-        "trained_on": layout.catalogue, "running": OWN.catalogue, "same": layout.catalogue == OWN.catalogue,
-        "does_not_use": unused,
-    }  # fmt: skip
 
 
 def _figure(value: Any) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
 
 import click
 
-from models.bundle.content import MODEL, Bundle, BundleRefused, bundle_path, load_bundle
+from models.bundle.content import Bundle
 from services.cli.one_decision.explained import explained, explained_lines
-from services.cli.one_decision.matched import matched
 from services.cli.one_decision.replayed import replayed, replayed_lines
+from services.cli.one_decision.shown import answer_of, bundle_of
 from services.cli.one_decision.view import lines
 from streams.audit.decided_payment import DecidedPayment, find_decision
 from streams.runtime.settings import Settings
@@ -62,28 +61,4 @@ def _found(settings: Settings, tenant: str, transaction_id: str) -> tuple[Decide
             f"no decision of {transaction_id} (tenant {tenant}) in the index (60 days), among the newest decisions or in the archive; was it refused? "
             "`tollgate dead-letters list`"
         )
-    return found, _bundle(settings, str(found.decision.get("model_version")))
-
-
-def answer_of(found: DecidedPayment, bundle: Bundle | None) -> dict[str, Any]:
-    """What ``--json`` prints. ``bundle``: the model and policy that decided; None if it is gone."""
-    decision, served = found.decision, found.served
-    answer: dict[str, Any] = {
-        "decision": decision, "matched": [{"name": name, "values": {}} for name in decision.get("rules", ())],
-        "thresholds": None, "transaction": served.transaction if served else None,
-        "features": served.features if served else None,
-        "found_in": {"decision": found.source, "features": served.source if served else None},
-    }  # fmt: skip
-    if bundle is not None and bundle.policy.version == decision.get("policy_version"):
-        channel = (served.transaction if served else {}).get("channel")
-        review, decline = bundle.policy.evaluation.by_score.thresholds_of(decision.get("tenant"), channel)
-        answer["matched"] = matched(found, bundle.policy)
-        answer["thresholds"] = {"review": review, "decline": decline}
-    return answer
-
-
-def _bundle(settings: Settings, version: str) -> Bundle | None:
-    try:
-        return load_bundle(bundle_path(settings.bundles_dir, MODEL, version), settings.keys_dir / "trusted")
-    except (BundleRefused, OSError):
-        return None
+    return found, bundle_of(settings, str(found.decision.get("model_version")))

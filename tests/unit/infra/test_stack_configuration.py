@@ -35,11 +35,11 @@ def test_every_port_of_a_block_is_its_own_and_below_the_ephemeral_ones() -> None
     settings = settings_for(HOME, 21000)
     addresses = (
         settings.kafka, settings.redis, settings.http, settings.prometheus,
-        settings.alertmanager, settings.mlflow, settings.oncall,
+        settings.alertmanager, settings.mlflow, settings.oncall, settings.console,
     )  # fmt: skip
     served = [int(address.rsplit(":", 1)[1]) for address in addresses]
     metrics = [settings.metrics_port(name) for name in METRICS_PORTS]
-    assert served == [21000, 21002, 21003, 21004, 21005, 21006, 21007]
+    assert served == [21000, 21002, 21003, 21004, 21005, 21006, 21007, 21008]
     assert len({*served, *metrics}) == len(served) + len(metrics)
     assert max(metrics) < 21000 + BLOCK
 
@@ -76,12 +76,12 @@ def test_the_table_holds_every_process_in_order() -> None:
     assert {n for n, p in table.items() if p.stage == HOT_PATH} == {
         "processor-0", "labels-0", "scoring", "rollout-0", "archive-0", "broker-warm-up", "feast-apply",
     }  # fmt: skip
-    assert {n for n, p in table.items() if p.stage == BESIDE} == {"trainer-0", "mlflow", "drift-0"}
+    assert {n for n, p in table.items() if p.stage == BESIDE} == {"console", "trainer-0", "mlflow", "drift-0"}
     assert {n for n, p in table.items() if p.needed} == set(stack_status.NEEDED)
     assert "/d/bin/python" in table["drift-0"].command
     # what nobody waits for runs behind the hot path
     assert {n for n, p in table.items() if p.command[0] == "nice"} == {
-        "labels-0", "archive-0", "trainer-0", "mlflow", "drift-0",
+        "labels-0", "archive-0", "console", "trainer-0", "mlflow", "drift-0",
     }  # fmt: skip
     for program in table.values():
         # Kafka's is a wait for room, which becomes the broker

@@ -20,9 +20,9 @@ from models.policy.policy import Policy, Rule
 from models.policy.thresholds import Threshold
 from models.scoring.scorer import Scorer
 from services.cli.decisions import decision_line
-from services.cli.one_decision.command import answer_of
 from services.cli.one_decision.explained import explained, explained_lines
 from services.cli.one_decision.replayed import CannotReplay, replayed, replayed_lines, row_of
+from services.cli.one_decision.shown import answer_of
 from services.cli.one_decision.view import lines
 from services.scoring.decision.decider import Case, Decider
 from streams.audit.decided_payment import DecidedPayment, Served

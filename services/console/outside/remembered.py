@@ -1,0 +1,26 @@
+"""Remembers an answer for a moment: many people look at the same thing, and it is asked once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Answer = TypeVar("Answer")
+
+
+class Remembered(Generic[Answer]):
+    """``ask``, called at most once in ``for_s`` seconds. While one thread asks, others wait for its answer."""
+
+    def __init__(self, ask: Callable[[], Answer], for_s: float) -> None:
+        self._ask, self._for_s = ask, for_s
+        self._lock = threading.Lock()
+        self._found: tuple[float, Answer] | None = None
+
+    def __call__(self) -> Answer:
+        """The answer. An error is not remembered."""
+        with self._lock:
+            if self._found is None or time.monotonic() - self._found[0] > self._for_s:
+                self._found = (time.monotonic(), self._ask())
+            return self._found[1]

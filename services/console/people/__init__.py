@@ -1,0 +1,1 @@
+"""Who asks: sessions, sign-in, what a session may do."""

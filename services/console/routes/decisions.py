@@ -1,0 +1,184 @@
+"""Decisions: the ones that were not approved as a list, and any one whole, with its card's payments and what is related."""
+
+from __future__ import annotations
+
+import base64
+import json
+from sqlite3 import Row
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, Field
+
+from features.catalogue import FEATURES
+from features.identity import DEFAULT_TENANT
+from services.console.kept.payments import Payment
+from services.console.kept.rows import ENTITIES, Wanted, as_json, counted, newest, one
+from services.console.kept.taking import set_payment
+from services.console.outside.card_history import payments_of_card
+from services.console.people.caller import Here, Labeller, Reader
+from services.console.problems import invalid, unknown
+from services.console.routes.asking import Filters, OneTenant, Tenant, WithTenant, identity_for
+from services.console.wiring import Console
+from streams.audit.decided_payment import DecidedPayment
+
+router = APIRouter(prefix="/api/v1", tags=["decisions"])
+RELATED = 20
+Id = Annotated[str, Path(max_length=256, description="transaction id")]
+Limit = Annotated[int, Query(ge=1, le=500)]
+
+
+class Decisions(BaseModel):
+    """A page of decisions. ``rows``: each a DecisionRow. ``next``: for the page after, null at the end. ``counted``: of all pages."""
+
+    rows: list[dict[str, Any]]
+    next: str | None
+    counted: int
+
+
+class NewNote(WithTenant):
+    """A note on a decision."""
+
+    text: str = Field(min_length=1, max_length=2000)
+
+
+@router.get("/decisions")
+def decisions(
+    caller: Reader,
+    console: Here,
+    wanted: Filters,
+    tenant: Tenant = None,
+    limit: Limit = 100,
+    cursor: str | None = None,
+) -> Decisions:
+    """Decisions that were not approved, newest first."""
+    wanted = _for(wanted, caller.seen(tenant))
+    connection = console.database.read()
+    rows = newest(connection, wanted, limit, _cursor(cursor))
+    after = _cursor_text(rows[-1]) if len(rows) == limit else None
+    shown = [as_json(row, console.now_ms, caller.name) for row in rows]
+    return Decisions(rows=shown, next=after, counted=counted(connection, wanted))
+
+
+@router.get("/features")
+def features(_: Reader) -> list[dict[str, Any]]:
+    """The catalogue: what each feature of a decision is."""
+    return [
+        {
+            "name": each.name, "entity": each.entity, "unit": str(each.unit), "window_s": each.window_s or None,
+            "description": each.reason_text,
+        }
+        for each in FEATURES
+    ]  # fmt: skip
+
+
+@router.get("/decisions/{transaction_id:path}/timeline")
+def timeline(
+    transaction_id: Id, caller: Reader, console: Here, tenant: OneTenant = DEFAULT_TENANT, limit: Limit = 200
+) -> dict[str, Any]:
+    """The payments of the decision's card, newest first; approved ones from the archive."""
+    identity = identity_for(caller, tenant, transaction_id)
+    row = one(console.database.read(), identity)
+    card, until_ms = (
+        (row["card_id"], row["decided_ms"]) if row is not None else _card_of(console, tenant, transaction_id)
+    )
+    kept = newest(console.database.read(), Wanted(tenants=(tenant,), entities={"card": card}), limit)
+    shown = [_point(as_json(each, console.now_ms, caller.name), transaction_id) for each in kept]
+    known = {each["transaction_id"] for each in shown}
+    archived = payments_of_card(console.settings.archive_dir, tenant, card, until_ms, limit)
+    shown += [_point(each, transaction_id) for each in archived if each["transaction_id"] not in known]
+    shown.sort(key=lambda each: each["event_time"] or "", reverse=True)
+    return {"card_id": card, "rows": shown[:limit], "from": "archive" if archived else "console"}
+
+
+@router.get("/decisions/{transaction_id:path}/related")
+def related(
+    transaction_id: Id, caller: Reader, console: Here, tenant: OneTenant = DEFAULT_TENANT
+) -> dict[str, Any]:
+    """Decisions that were not approved and share an entity with this one."""
+    connection = console.database.read()
+    row = one(connection, identity_for(caller, tenant, transaction_id))
+    groups = []
+    for entity, column in ENTITIES.items() if row is not None else ():
+        if row is None or row[column] is None:
+            continue
+        wanted = Wanted(tenants=(tenant,), entities={entity: row[column]})
+        count = counted(connection, wanted)
+        if count > 1:
+            found = newest(connection, wanted, RELATED + 1)
+            rows = [as_json(each, console.now_ms, caller.name) for each in found if each["id"] != row["id"]][
+                :RELATED
+            ]
+            groups.append({"entity": entity, "id": row[column], "count": count - 1, "rows": rows})
+    return {"groups": groups}
+
+
+@router.post("/decisions/{transaction_id:path}/notes", status_code=201)
+def add_note(transaction_id: Id, body: NewNote, caller: Labeller, console: Here) -> dict[str, Any]:
+    """Add a note."""
+    identity = identity_for(caller, body.tenant, transaction_id)
+    return console.desk.add_note(identity, caller.name, body.text, console.now_ms)
+
+
+@router.get("/decisions/{transaction_id:path}")
+def decision(
+    transaction_id: Id, caller: Reader, console: Here, tenant: OneTenant = DEFAULT_TENANT
+) -> dict[str, Any]:
+    """Any decision whole: as ``tollgate decisions show --json``, with label, lock and notes."""
+    identity = identity_for(caller, tenant, transaction_id)
+    found = console.outside.decision(tenant, transaction_id)
+    if found is None:
+        raise unknown(f"no decision is known of {transaction_id} (tenant {tenant})")
+    shown, decided = found
+    _complete(console, identity, decided)
+    row = console.desk.row(identity, caller.name, console.now_ms)
+    return {
+        **shown, "row": row, "label": row and row["label"], "lock": row and row["lock"],
+        "notes": console.desk.notes(identity),
+    }  # fmt: skip
+
+
+def _complete(console: Console, identity: str, decided: DecidedPayment) -> None:
+    """Keep a payment that the console did not see in time."""
+    row = one(console.database.read(), identity)
+    if row is None or row["amount_minor"] is not None or decided.served is None:
+        return
+    paid = decided.served.transaction
+    with console.database.write() as connection:
+        set_payment(
+            connection, row["id"], row["score"], Payment._make(paid.get(name) for name in Payment._fields)
+        )
+
+
+def _card_of(console: Console, tenant: str, transaction_id: str) -> tuple[str, int]:
+    found = console.outside.decision(tenant, transaction_id)
+    if found is None:
+        raise unknown(f"no decision is known of {transaction_id} (tenant {tenant})")
+    return str(found[0]["decision"]["card_id"]), console.now_ms
+
+
+def _point(row: dict[str, Any], this: str) -> dict[str, Any]:
+    names = ("transaction_id", "decision", "status", "score", "amount_minor", "currency", "merchant_id", "channel", "country", "event_time")  # fmt: skip
+    label = row.get("label")
+    return {
+        **{name: row.get(name) for name in names}, "label": label["label"] if isinstance(label, dict) else label,
+        "this": row["transaction_id"] == this,
+    }  # fmt: skip
+
+
+def _for(wanted: Wanted, tenants: Any) -> Wanted:
+    return Wanted(**{**wanted.__dict__, "tenants": tuple(tenants)})
+
+
+def _cursor(text: str | None) -> tuple[int, int] | None:
+    if not text:
+        return None
+    try:
+        at, row = json.loads(base64.urlsafe_b64decode(text))
+        return int(at), int(row)
+    except (ValueError, TypeError):
+        raise invalid("cursor", "this is no cursor of a page") from None
+
+
+def _cursor_text(row: Row) -> str:
+    return base64.urlsafe_b64encode(json.dumps([row["decided_ms"], row["id"]]).encode()).decode()

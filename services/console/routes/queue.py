@@ -1,0 +1,152 @@
+"""The queue: open reviews by expected loss and age; take, renew, hand over, label, take back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, Field
+
+from features.identity import DEFAULT_TENANT
+from services.console.kept.rows import as_json, instant
+from services.console.people.caller import Here, Labeller, Reader
+from services.console.problems import Problem, invalid
+from services.console.routes.asking import Filters, OneTenant, Tenant, WithTenant, identity_for
+from services.console.routes.decisions import Id, Limit
+from streams.access.directory import read_directory
+
+router = APIRouter(prefix="/api/v1/queue", tags=["queue"])
+MAX_BULK = 500
+LabelName = Literal["fraud", "legit"]
+
+
+class Queue(BaseModel):
+    """Open reviews, the most urgent first. ``rows``: each a DecisionRow. ``open``: how many there are in all."""
+
+    rows: list[dict[str, Any]]
+    open: int
+    as_of: str | None
+
+
+class Lock(BaseModel):
+    """Who works on a review, until when."""
+
+    owner: str
+    until: str
+    mine: bool
+
+
+class ToPerson(WithTenant):
+    """The person who gets a lock."""
+
+    to: str = Field(min_length=1, max_length=64)
+
+
+class NewLabel(WithTenant):
+    """What a payment was, and a note."""
+
+    label: LabelName
+    note: str | None = Field(default=None, max_length=2000)
+
+
+class Item(WithTenant):
+    """One review."""
+
+    transaction_id: str = Field(min_length=1, max_length=64)
+
+
+class BulkLabel(BaseModel):
+    """What these payments were."""
+
+    items: list[Item] = Field(min_length=1, max_length=MAX_BULK)
+    label: LabelName
+
+
+@router.get("")
+def queue(
+    caller: Reader,
+    console: Here,
+    wanted: Filters,
+    tenant: Tenant = None,
+    locked: Literal["any", "free", "mine"] = "any",
+    limit: Limit = 100,
+    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+) -> Queue:
+    """Open reviews by expected loss times age."""
+    now_ms = console.now_ms
+    wanted = replace(wanted, tenants=tuple(caller.seen(tenant)))
+    rows = console.desk.items(wanted, caller.name, now_ms, locked=locked, limit=limit, offset=offset)
+    shown = [as_json(row, now_ms, caller.name) for row in rows]
+    return Queue(rows=shown, open=console.desk.open_count(wanted), as_of=instant(now_ms))
+
+
+@router.post("/next")
+def take_next(
+    caller: Labeller, console: Here, wanted: Filters, response: Response, tenant: Tenant = None
+) -> Any:
+    """Lock the most urgent review that nobody works on; 204 when there is none."""
+    wanted = replace(wanted, tenants=tuple(caller.seen(tenant)))
+    row = console.desk.take_next(wanted, caller.name, console.now_ms)
+    if row is None:
+        return Response(status_code=204)
+    return as_json(row, console.now_ms, caller.name)
+
+
+@router.post("/label", status_code=202)
+def label_many(body: BulkLabel, caller: Labeller, console: Here) -> dict[str, Any]:
+    """Label many at once; those that cannot be are named."""
+    accepted, refused, sends_at = [], [], None
+    for item in body.items:
+        try:
+            identity = identity_for(caller, item.tenant, item.transaction_id)
+            made = console.desk.label(identity, body.label, caller.name, console.now_ms)
+        except Problem as problem:
+            refused.append(
+                {"transaction_id": item.transaction_id, "tenant": item.tenant, "reason": str(problem)}
+            )
+        else:
+            accepted.append(item.transaction_id)
+            sends_at = made["sends_at"]
+    return {"accepted": accepted, "refused": refused, "sends_at": sends_at}
+
+
+@router.put("/{transaction_id:path}/lock")
+def lock(transaction_id: Id, body: WithTenant, caller: Labeller, console: Here) -> Lock:
+    """Take a review, or renew its lock."""
+    identity = identity_for(caller, body.tenant, transaction_id)
+    return Lock(**console.desk.lock(identity, caller.name, console.now_ms))
+
+
+@router.delete("/{transaction_id:path}/lock", status_code=204)
+def release(transaction_id: Id, caller: Labeller, console: Here, tenant: OneTenant = DEFAULT_TENANT) -> None:
+    """Give a review back."""
+    console.desk.release(identity_for(caller, tenant, transaction_id), caller.name, console.now_ms)
+
+
+@router.post("/{transaction_id:path}/hand-over")
+def hand_over(transaction_id: Id, body: ToPerson, caller: Labeller, console: Here) -> Lock:
+    """Give a review to another person who may label."""
+    member = read_directory(console.settings.access_dir).active(body.to)
+    if member is None or member.role == "service" or not member.may("label"):
+        raise invalid("to", f"{body.to} is nobody who may label")
+    identity = identity_for(caller, body.tenant, transaction_id)
+    return Lock(**console.desk.hand_over(identity, caller.name, body.to, console.now_ms))
+
+
+@router.post("/{transaction_id:path}/label", status_code=202)
+def label(transaction_id: Id, body: NewLabel, caller: Labeller, console: Here) -> dict[str, Any]:
+    """Say what a payment was; sent to `labels` ten seconds later, until when it can be taken back."""
+    identity = identity_for(caller, body.tenant, transaction_id)
+    made = console.desk.label(identity, body.label, caller.name, console.now_ms)
+    if body.note:
+        console.desk.add_note(identity, caller.name, body.note, console.now_ms)
+    return made
+
+
+@router.delete("/{transaction_id:path}/label", status_code=204)
+def take_back(
+    transaction_id: Id, caller: Labeller, console: Here, tenant: OneTenant = DEFAULT_TENANT
+) -> None:
+    """Take a label back that was not sent yet."""
+    console.desk.take_back(identity_for(caller, tenant, transaction_id), caller.name, console.now_ms)

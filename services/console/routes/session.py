@@ -1,0 +1,185 @@
+"""Sign in, sign out, one-time links, one's own password."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+from services.console.people.caller import PERMISSIONS, Here, SignedIn, cookie_name
+from services.console.people.sessions import LONGEST_S, Session, ends_at
+from services.console.problems import Problem, invalid, unknown
+from services.console.wiring import Console
+from streams.access.directory import AccessDenied, AccessError, Directory, read_directory
+from streams.access.identity import key_file
+from streams.access.logins import link_owner, login_of, password_fits, read_logins, set_password
+from streams.access.roles import Permission
+
+router = APIRouter(prefix="/api/v1", tags=["session"])
+
+
+class SignIn(BaseModel):
+    """A name and its password."""
+
+    name: str = Field(min_length=1, max_length=64)
+    password: str = Field(min_length=1, max_length=256)
+
+
+class Token(BaseModel):
+    """The token of a one-time link."""
+
+    token: str = Field(min_length=1, max_length=128)
+
+
+class FirstPassword(Token):
+    """The token of a one-time link, and the password to set."""
+
+    password: str = Field(max_length=1024)
+
+
+class NewPassword(BaseModel):
+    """One's own password, and the one that replaces it."""
+
+    current: str = Field(max_length=1024)
+    new: str = Field(max_length=1024)
+
+
+class SessionAnswer(BaseModel):
+    """Who is signed in, and what they may do. ``tenants``: whose payments they see, empty: all. ``can_sign``: whether their private
+    key is on this machine; without it they approve, reject and propose by the CLI, on their own machine.
+    """
+
+    person: str
+    role: str
+    permissions: list[str]
+    tenants: list[str]
+    can_sign: bool
+    expires_at: str
+    home: str
+    version: str
+    console: dict[str, Any]
+
+
+class Setup(BaseModel):
+    """How many people have a password."""
+
+    people_with_password: int
+
+
+class Welcome(BaseModel):
+    """Whom a one-time link is for."""
+
+    person: str
+    role: str
+    expires_at: str
+
+
+@router.get("/session")
+def session(caller: SignedIn, console: Here) -> SessionAnswer:
+    """Who is signed in."""
+    return _answer(console, caller.session)
+
+
+@router.post("/session")
+def sign_in(body: SignIn, request: Request, response: Response, console: Here) -> SessionAnswer:
+    """Sign in with a name and a password."""
+    token, made = console.door.enter(body.name, body.password, _address(request))
+    return _signed_in(console, response, token, made)
+
+
+@router.delete("/session", status_code=204)
+def sign_out(caller: SignedIn, console: Here, response: Response) -> None:
+    """Sign out."""
+    console.door.leave(caller.token, caller.session)
+    response.delete_cookie(
+        cookie_name(console), path="/", secure=console.secure, httponly=True, samesite="strict"
+    )
+
+
+@router.get("/setup")
+def setup(console: Here) -> Setup:
+    """Whether anybody can sign in yet."""
+    folder = console.settings.access_dir
+    ready = [
+        n for n, found in read_logins(folder).items() if found.password and login_of(folder, n) is not None
+    ]
+    return Setup(people_with_password=len(ready))
+
+
+@router.post("/welcome/look")
+def look(body: Token, console: Here) -> Welcome:
+    """Whom a one-time link is for."""
+    folder = console.settings.access_dir
+    login = link_owner(folder, body.token, console.door.now())
+    member = read_directory(folder).active(login.name) if login is not None else None
+    if login is None or login.link is None or member is None:
+        raise unknown("the link was used, is too old or was never made: ask for another")
+    return Welcome(person=login.name, role=member.role, expires_at=login.link.expires_at.isoformat())
+
+
+@router.post("/welcome")
+def welcome(body: FirstPassword, request: Request, response: Response, console: Here) -> SessionAnswer:
+    """Set a password by a one-time link, and sign in."""
+    if link_owner(console.settings.access_dir, body.token, console.door.now()) is None:
+        raise unknown("the link was used, is too old or was never made: ask for another")
+    try:
+        token, made = console.door.enter_by_link(body.token, body.password, _address(request))
+    except AccessError as error:
+        raise invalid("password", str(error)) from error
+    return _signed_in(console, response, token, made)
+
+
+@router.put("/session/password", status_code=204)
+def change_password(body: NewPassword, caller: SignedIn, console: Here) -> None:
+    """Replace one's own password."""
+    folder = console.settings.access_dir
+    if console.sessions.attempts(f"password:{caller.name}", 300) > 10:
+        raise Problem(429, "too_many", "too many attempts: try again in five minutes", retry_after_s=300)
+    if not password_fits(login_of(folder, caller.name), body.current):
+        raise Problem(401, "wrong_credentials", "the current password is wrong", "current")
+    try:
+        set_password(folder, caller.name, body.new)
+    except AccessError as error:
+        raise invalid("new", str(error)) from error
+    console.door.note("password set", caller.name, caller.member.role, "by the person", once=False)
+
+
+def _signed_in(console: Console, response: Response, token: str, made: Session) -> SessionAnswer:
+    response.set_cookie(
+        cookie_name(console),
+        token,
+        max_age=LONGEST_S,
+        path="/",
+        secure=console.secure,
+        httponly=True,
+        samesite="strict",
+    )
+    return _answer(console, made)
+
+
+def _answer(console: Console, session: Session) -> SessionAnswer:
+    folder = console.settings.access_dir
+    directory = read_directory(folder)
+    member = directory.active(session.name)
+    login = login_of(folder, session.name)
+    return SessionAnswer(
+        person=session.name, role=member.role if member is not None else "",
+        permissions=[each for each in PERMISSIONS if may(directory, session.name, each)],
+        tenants=list(login.tenants) if login is not None else [], can_sign=key_file(folder, session.name).exists(),
+        expires_at=ends_at(session, console.clock()).isoformat(), home=console.settings.home, version=console.version,
+        console=console.behind(),
+    )  # fmt: skip
+
+
+def may(directory: Directory, name: str, permission: Permission) -> bool:
+    """Whether a person may do this."""
+    try:
+        directory.require(name, permission)
+    except AccessDenied:
+        return False
+    return True
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client is not None else "unknown"
