@@ -53,6 +53,13 @@ COMMANDS: dict[str, Entry] = {
             "restart": "Restart one process of the stack; a frozen one is killed.",
         },
     ),
+    **_entries(
+        "backups",
+        {
+            "backup": "Copy the stack into a folder while traffic flows.",
+            "restore": "Restore a backup into a new folder.",
+        },
+    ),
     **_entries("tracing", {"trace": "Show where the time of one transaction went."}),
     **_entries("profiling", {"profile": "Write a flame graph of a running process."}),
     **_entries(
