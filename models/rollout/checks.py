@@ -7,10 +7,9 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 
-from models.rollout.counts import Arms, Pairs
-from models.rollout.plan import Guard, Plan, Step
+from models.rollout.counts import Arms, Event, Pairs
+from models.rollout.plan import Guard, Metric, Plan, Step
 from models.rollout.run import Check, Result
 from models.rollout.sequences import (
     Interval,
@@ -20,13 +19,15 @@ from models.rollout.sequences import (
     ratio_of_pairs,
     ratio_of_rates,
     stability,
-    weighted_ratio_of_arms,
 )
 
 #: fewer observations than this say next to nothing, whatever they are
 FEW = 20
 #: a block of decisions whose p99 is above the limit in more than half of all blocks: the limit is broken
 _USUAL = 0.5
+_EVENTS: dict[Metric, Event] = {
+    "decline_rate": "decline", "review_rate": "review", "missed_fraud": "missed_fraud", "caught_fraud": "caught_fraud",
+}  # fmt: skip
 _UNKNOWN = Interval(math.nan, -math.inf, math.inf)
 
 
@@ -104,9 +105,8 @@ def _of_pairs(guard: Guard, counts: Pairs, alpha: float) -> tuple[int, Interval]
 
 def _of_arms(guard: Guard, counts: Arms, alpha: float) -> tuple[int, Interval]:
     match guard.metric:
-        case "decline_rate" | "review_rate" | "missed_fraud":
-            names = {"decline_rate": "decline", "review_rate": "review", "missed_fraud": "missed_fraud"}
-            cards = counts.events[names[guard.metric]]  # type: ignore[index]
+        case "decline_rate" | "review_rate" | "missed_fraud" | "caught_fraud":
+            cards = counts.events[_EVENTS[guard.metric]]
             return cards.challenger + cards.champion, ratio_of_arms(
                 cards.challenger, cards.champion, counts.share, alpha
             )
@@ -116,25 +116,11 @@ def _of_arms(guard: Guard, counts: Arms, alpha: float) -> tuple[int, Interval]:
         case "score_psi":
             n = min(sum(counts.scores.challenger), sum(counts.scores.champion))
             return n, stability(counts.scores.champion, counts.scores.challenger, alpha)
-        case "caught_money":
-            return _caught_money(counts, alpha)
         case "precision":
             ours, theirs = counts.reviewed["challenger"], counts.reviewed["champion"]
             return ours[1], ratio_of_rates((ours[0], ours[1]), (theirs[0], theirs[1]), alpha)
         case _:
             return 0, _UNKNOWN
-
-
-def _caught_money(counts: Arms, alpha: float) -> tuple[int, Interval]:
-    """In the currency with most frauds: money of different currencies is never added."""
-    if not counts.caught:
-        return 0, _UNKNOWN
-    currency = Counter(one[1] for one in counts.caught).most_common(1)[0][0]
-    rows = [(amount, mine) for amount, code, mine in counts.caught if code == currency]
-    # amounts say nothing of the arm, so the largest may be the unit though it comes late
-    unit = max(amount for amount, _ in rows) or 1
-    weights, mine = [amount / unit for amount, _ in rows], [one for _, one in rows]
-    return len(rows), weighted_ratio_of_arms(weights, mine, counts.share, alpha)
 
 
 def _latency(guard: Guard, counts: Arms, alpha: float) -> Check:

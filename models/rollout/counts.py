@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from models.rollout.arms import CHALLENGER, Arm, arm_of
 
@@ -24,10 +24,8 @@ MAX_EVENT_CARDS = 500_000
 LATENCY_BLOCK = 200
 _MAX_BLOCK = 50_000
 _MAX_BLOCKS = 10_000
-#: frauds compared by money
-MAX_FRAUDS = 5_000
 
-Event = Literal["decline", "review", "missed_fraud"]
+Event = Literal["decline", "review", "missed_fraud", "caught_fraud"]
 
 
 class Seen(NamedTuple):
@@ -48,8 +46,6 @@ class Labelled(NamedTuple):
     card_id: str
     decided: int
     fraud: bool
-    amount_minor: int
-    currency: str
 
 
 class Pair(NamedTuple):
@@ -111,12 +107,10 @@ class Arms:
         self.salt, self.share = salt, share
         self.decisions: dict[Arm, int] = {"champion": 0, "challenger": 0}
         self.errors = 0
-        self.events: dict[Event, Cards] = {"decline": Cards(), "review": Cards(), "missed_fraud": Cards()}
+        self.events: dict[Event, Cards] = {name: Cards() for name in get_args(Event)}
         self.scores = Scores()
         #: p99 of the champion and of the challenger in each block, ms
         self.latencies: list[tuple[float, float]] = []
-        #: frauds that review caught: amount, currency, whether the challenger's
-        self.caught: list[tuple[int, str, bool]] = []
         #: reviewed payments with a label, of each arm: frauds and all
         self.reviewed: dict[Arm, list[int]] = {"champion": [0, 0], "challenger": [0, 0]}
         self._scored = {"champion": Cards(MAX_SCORED_CARDS), "challenger": Cards(MAX_SCORED_CARDS)}
@@ -137,13 +131,11 @@ class Arms:
     def add_label(self, seen: Labelled) -> None:
         """Count one label of a decision of this step."""
         arm = arm_of(self.salt, seen.card_id, self.share)
-        if seen.fraud and seen.decided == 0:
-            self.events["missed_fraud"].add(seen.card_id, arm)
+        if seen.fraud:
+            self.events["caught_fraud" if seen.decided else "missed_fraud"].add(seen.card_id, arm)
         if seen.decided == 1:
             self.reviewed[arm][0] += seen.fraud
             self.reviewed[arm][1] += 1
-            if seen.fraud and len(self.caught) < MAX_FRAUDS:
-                self.caught.append((seen.amount_minor, seen.currency, arm == CHALLENGER))
 
     def _time(self, arm: Arm, latency_ms: float) -> None:
         ours = self._block[arm]

@@ -21,13 +21,13 @@ Metric = Literal[
     "kept_declines",  # shadow: of the cards that the champion declined, the share that the challenger declines or reviews too
     "changed_decisions",  # shadow: of the cards, the share on which the two models' first decisions differ
     "missed_fraud",  # labels: cards with an approved payment that turned out fraud
-    "caught_money",  # labels: money of reviewed payments that turned out fraud
+    "caught_fraud",  # labels: cards with a reviewed or declined payment that turned out fraud
     "precision",  # labels: of the reviewed payments with a label, the share of fraud
 ]
 Compare = Literal["ratio", "absolute"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 #: known days after the decision
-OF_LABELS: frozenset[Metric] = frozenset({"missed_fraud", "caught_money", "precision"})
+OF_LABELS: frozenset[Metric] = frozenset({"missed_fraud", "caught_fraud", "precision"})
 #: measured while the challenger is the shadow, and while it has a share of the cards
 IN_SHADOW: frozenset[Metric] = frozenset(
     {"decline_rate", "review_rate", "error_rate", "score_psi", "kept_declines", "changed_decisions"}
@@ -43,7 +43,7 @@ COMPARES: dict[Metric, tuple[Compare, ...]] = {
     "kept_declines": ("absolute",),
     "changed_decisions": ("absolute",),
     "missed_fraud": ("ratio",),
-    "caught_money": ("ratio",),
+    "caught_fraud": ("ratio",),
     "precision": ("ratio",),
 }
 MAX_STEPS, MAX_GUARDS, MAX_PLAN_BYTES = 16, 16, 8_192

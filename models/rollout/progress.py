@@ -7,7 +7,7 @@ run or its end out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -27,6 +27,7 @@ class Measured:
     decisions: int = 0
     last_data: datetime | None = None
     checks: tuple[Check, ...] = ()
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,13 @@ class Move:
     end: Literal["done", "rolled_back"] | None = None
 
 
-def begin(run_id: str, plan: Plan, champion: str, challenger: str, by: str, now: datetime) -> Run:
+def begin(
+    run_id: str, plan: Plan, champion: str, challenger: str, by: str, now: datetime, *, reviewed: bool = False
+) -> Run:
     """The run at its first step. ``run_id``: also the salt of the cards' hash."""
     run = Run(
-        id=run_id, champion=champion, challenger=challenger, plan=plan, step=1, started_at=now, started_by=by, step_since=now
+        id=run_id, champion=champion, challenger=challenger, plan=plan, step=1, started_at=now, started_by=by, step_since=now,
+        reviewed=reviewed,
     )  # fmt: skip
     return _arrived(run)
 
@@ -52,8 +56,10 @@ def step_of(run: Run) -> Step:
 
 
 def share_of(run: Run) -> float:
-    """The challenger's share of the cards, 0 to 1: that of the newest step that gave it one."""
+    """The challenger's share of the cards, 0 to 1: that of the newest step that gave it one; 0 until every replica has its bundle."""
     share = 0.0
+    if not run.loaded:
+        return share
     for step in run.plan.steps[: run.step]:
         if step.kind == "blue_green":
             share = 1.0
@@ -70,6 +76,18 @@ def state_of(run: Run) -> RolloutState:
     return "ab" if kind == "ab" else "shadow" if kind == "shadow" else "canary"
 
 
+def loaded(run: Run, now: datetime) -> Move:
+    """Every replica has the challenger's bundle: its first step begins."""
+    return Move(
+        msgspec.structs.replace(run, loaded=True, step_since=now), f"every replica has {run.challenger}"
+    )
+
+
+def not_loaded(run: Run, why: str) -> Move:
+    """A replica refused the challenger's bundle, or did not load it in time."""
+    return Move(run, why, "rolled_back")
+
+
 def advance(run: Run, since: datetime, measured: Measured, now: datetime) -> Move | None:
     """What follows from the figures; None while there is nothing to do. Call it as often as you like.
 
@@ -78,7 +96,7 @@ def advance(run: Run, since: datetime, measured: Measured, now: datetime) -> Mov
 
     A broken guard rolls back also while a person has paused the run. A paused run does not go on by itself.
     """
-    run = msgspec.structs.replace(run, checks=measured.checks)
+    run = msgspec.structs.replace(run, checks=measured.checks, figures=measured.figures)
     broken = [check for check in measured.checks if check.result == "fail"]
     if broken:
         return Move(run, "; ".join(told(check) for check in broken), "rolled_back")
@@ -127,11 +145,13 @@ def asked(run: Run, action: RunAction, why: str, now: datetime) -> Move:
         if run.pause:
             raise TransitionRefused(f"the rollout of {run.challenger} is paused already ({run.pause})")
         return Move(msgspec.structs.replace(run, pause="person"), why)
-    if action == "step":
-        return following(run, why, now)
-    if not run.pause:
+    if action == "resume" and not run.pause:
         raise TransitionRefused(f"the rollout of {run.challenger} is not paused")
-    if run.pause == "approval":
+    if action == "step" or run.pause == "approval":
+        if not run.loaded:
+            raise TransitionRefused(
+                f"not every replica has {run.challenger} yet: wait a few seconds, or `tollgate rollout abort`"
+            )
         return following(run, why, now)
     return Move(msgspec.structs.replace(run, pause=""), why)
 

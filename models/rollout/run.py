@@ -33,7 +33,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     ``step_since``: when the step began; its counts are those of decisions from then on. ``pause``: why it stands still, "" if it
     does not. ``started_by``: the person whose key signed the request. ``figures``: see ``models.rollout.checks.figures``.
-    ``proven``: metrics whose limit was proven kept in an earlier step; later steps watch them and do not wait for them.
+    ``loaded``: every replica has the challenger's bundle; before that it has no share. ``reviewed``: somebody other than who
+    trained or proposed it approved it. ``proven``: metrics whose limit was proven kept in an earlier step; later steps watch them and do not wait for them.
     """
 
     id: str
@@ -44,6 +45,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     started_at: Instant
     started_by: str
     step_since: Instant
+    loaded: bool = False
+    reviewed: bool = False
     pause: Literal["", "person", "no_data", "inconclusive", "approval"] = ""
     checks: tuple[Check, ...] = ()
     figures: dict[str, float] = {}

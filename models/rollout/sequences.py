@@ -18,10 +18,6 @@ import numpy.typing as npt
 
 _PRIOR = 0.5
 _HALVINGS = 60
-#: bets of the weighted comparison, as shares of the largest that cannot lose everything
-_BETS = (0.02, 0.1, 0.3, 0.7)
-#: ratios that the weighted comparison tries
-_RATIOS = np.exp(np.linspace(math.log(0.02), math.log(50.0), 241))
 
 
 class Interval(NamedTuple):
@@ -103,35 +99,6 @@ def ratio_of_rates(challenger: tuple[int, int], champion: tuple[int, int], alpha
     )  # fmt: skip
 
 
-def weighted_ratio_of_arms(
-    weights: Sequence[float], challenger: Sequence[bool], share: float, alpha: float
-) -> Interval:
-    """The ratio of the challenger's rate to the champion's, of events with weights (money), by betting on the arm of each event.
-
-    Args:
-        weights: of the events in the order in which they came, each between 0 and 1.
-        challenger: of the same events, whether the card is the challenger's.
-
-    A bettor stakes a share of the weight on each event's arm at the odds of a ratio; a ratio against which some mixture of bettors
-    would have grown rich is excluded (Waudby-Smith and Ramdas, 2024). The ratios tried reach from 1/50 to 50.
-    """
-    w, mine = np.asarray(weights, float), np.asarray(challenger, float)
-    if not len(w):
-        return Interval(math.nan, 0.0, math.inf)
-    ours, theirs = float(w @ mine), float(w @ (1.0 - mine))
-    found = _divided(ours * (1.0 - share), theirs * share)
-    odds = _RATIOS * share / (1.0 - share)
-    chance = odds / (1.0 + odds)
-    wealth = [_wealth(w, mine, chance, part, sign) for part in _BETS for sign in (1.0, -1.0)]
-    mixed = np.logaddexp.reduce(np.stack(wealth), axis=0) - math.log(len(wealth))
-    kept = np.flatnonzero(mixed < math.log(1.0 / alpha))
-    if not len(kept):
-        return Interval(found, found, found)
-    low = 0.0 if kept[0] == 0 else float(_RATIOS[kept[0] - 1])
-    high = math.inf if kept[-1] == len(_RATIOS) - 1 else float(_RATIOS[kept[-1] + 1])
-    return Interval(found, low, high)
-
-
 def stability(champion: Sequence[int], challenger: Sequence[int], alpha: float) -> Interval:
     """The population stability index of two histograms of independent observations, with the bias of finite counts taken off.
 
@@ -154,18 +121,6 @@ def stability(champion: Sequence[int], challenger: Sequence[int], alpha: float) 
     tail = 2.0 * math.log(1.0 / alpha) * (1.0 / n + 1.0 / m)
     estimate = max(0.0, index - noise)
     return Interval(estimate, max(0.0, index - noise - width - tail), index + width + tail)
-
-
-def _wealth(
-    w: npt.NDArray[np.float64], mine: npt.NDArray[np.float64], chance: npt.NDArray[np.float64], part: float, sign: float
-) -> npt.NDArray[np.float64]:  # fmt: skip
-    """Logarithm of a bettor's wealth against each ratio: bets on the challenger's arm (sign 1) or on the champion's (-1)."""
-    # the largest stake that leaves something whatever happens
-    stake = sign * part * np.where(sign > 0, 1.0 / chance, 1.0 / (1.0 - chance))
-    out = np.zeros_like(chance)
-    for weight, is_mine in zip(w, mine, strict=True):
-        out += np.log1p(stake * weight * (is_mine - chance))
-    return out
 
 
 def _spread(p: npt.NDArray[np.float64], gradient: npt.NDArray[np.float64]) -> float:

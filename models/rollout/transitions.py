@@ -17,13 +17,15 @@ from features.transaction import Instant
 from models.bundle.registry import State
 from models.rollout.names import Name
 
-Action = Literal["approve", "reject", "rollback", "promote"]
+Action = Literal["approve", "reject", "rollback", "promote", "rollout", "pause", "resume", "step", "abort"]
 #: states of versions that a person has approved before
 SERVED_BEFORE: frozenset[State] = frozenset({"superseded", "rolled back", "approved"})
 
 
 class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A person's request. ``version`` may be absent only for ``rollback``, which then means the previous version."""
+    """A person's request. ``version`` may be absent for ``rollback``, which then means the previous version, and for what is asked of
+    a rollout under way. ``plan``: of ``rollout``, a TOML text; None: the built-in plan.
+    """
 
     request_id: str
     action: Action
@@ -32,6 +34,7 @@ class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
     by: str
     why: str
     requested_at: Instant
+    plan: str | None = None
 
 
 class TransitionRefused(Exception):
@@ -48,6 +51,8 @@ class Standing:
     states: Mapping[str, State]
     #: whether the champion was reviewed
     reviewed: bool = True
+    #: of a rollout under way
+    challenger: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,10 @@ def decide(standing: Standing, request: RolloutRequest) -> Change:
         raise TransitionRefused("a request must say who makes it (--by)")
     if request.action == "rollback":
         return _rollback(standing, request.version)
+    if standing.challenger is not None and request.action in ("approve", "promote", "rollout"):
+        raise TransitionRefused(
+            f"a rollout of {standing.challenger} is under way: let it end, or `tollgate rollout abort`"
+        )
     version = request.version
     if not version:
         raise TransitionRefused(f"{request.action} must name a version")
@@ -87,6 +96,8 @@ def decide(standing: Standing, request: RolloutRequest) -> Change:
             raise TransitionRefused(
                 f"{version} is {state}: only a version that awaits approval can be approved"
             )
+    elif request.action == "rollout":
+        return _roll_out(standing, version, state)
     elif state not in SERVED_BEFORE:
         raise TransitionRefused(
             f"{version} is {state}: promote takes a version that was approved before; approve it first"
@@ -134,7 +145,25 @@ def _rollback(standing: Standing, version: str | None) -> Change:
     if state not in SERVED_BEFORE:
         raise TransitionRefused(f"{target} is {state}: a rollback goes to a version that was live before")
     states: dict[str, State] = {standing.champion: "rolled back", target: "live"}
+    if standing.challenger not in (None, target):
+        # what was on its way ends with it
+        states[str(standing.challenger)] = "rolled back"
     return Change(target, None, "rolled_back", states)
+
+
+def _roll_out(standing: Standing, version: str, state: State) -> Change:
+    """The version becomes the challenger; what is served stays until its plan says otherwise."""
+    if standing.champion is None:
+        raise TransitionRefused(
+            "no model is live: there is nothing to compare with, approve it (`tollgate models approve`)"
+        )
+    if version == standing.champion:
+        raise TransitionRefused(f"{version} is live already")
+    if state != "awaiting approval" and state not in SERVED_BEFORE:
+        raise TransitionRefused(
+            f"{version} is {state}: a rollout takes a version that awaits approval, or was live before"
+        )
+    return Change(version, standing.champion, "live", {version: "approved"})
 
 
 def _go_live(standing: Standing, version: str) -> Change:

@@ -89,6 +89,9 @@ COMMANDS: dict[str, Entry] = {
             "score": "Score a file with the live model.",
         },
     ),
+    **_entries(
+        "models.rollouts", {"rollout": "Follow a rollout, pause, resume or undo it, take its next step."}
+    ),
     **_entries("mapping", {"mapping": "Write a mapping for a file of your own, and check it."}),
     **_entries("audit", {"audit": "Read and verify the audit of what is served and of who may do what."}),
     **_entries("access.commands", {"access": "Say who may change what: people, their roles and keys."}),

@@ -6,6 +6,7 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
@@ -32,6 +33,23 @@ class Serving:
     version: str
     served: int
     refused: int
+
+
+class Loading(NamedTuple):
+    """Which running replicas do not serve a rollout's sequence yet, and which of them refused its bundle."""
+
+    waiting: list[str]
+    refused: list[str]
+
+
+def loading(settings: Settings, sequence: int) -> Loading:
+    """Ask every running replica once. Both are empty when all serve it, and where none runs."""
+    found = {name: serving(settings, name) for name in running(settings)}
+    waiting = [name for name, told in found.items() if told is None or told.served < sequence]
+    refused = [
+        name for name, told in found.items() if told is not None and told.served < sequence <= told.refused
+    ]
+    return Loading(waiting, refused)
 
 
 def confirm(settings: Settings, sequence: int, within_s: float = WITHIN_S) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The rollout process: reads requests from `rollout-requests`, writes to `rollouts` and `audit`."""
+"""The rollout process: reads requests from `rollout-requests`, carries plans out, writes to `rollouts` and `audit`."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ def main() -> None:
     finally:
         consumer.close()
         guard.close()
+        rollout.runs.close()
 
 
 def _serve(process: Process, rollout: Rollout, guard: Guard, consumer: Consumer, records: OneByOne) -> None:
@@ -60,7 +61,8 @@ def _serve(process: Process, rollout: Rollout, guard: Guard, consumer: Consumer,
             _note_console(rollout)
             rollout.serve_first(datetime.now(UTC))
             guard.look(looked)
-        message = consumer.poll(0.2)
+        rollout.runs.tick(datetime.now(UTC), time.monotonic())
+        message = consumer.poll(0.05 if rollout.runs.under_way else 0.2)
         if message is None or not is_record(consumer, message):
             continue
         if not records.takes(message):

@@ -1,14 +1,21 @@
-"""Handles a rollout request: verify who signed it, apply the rules, verify the bundle, write answer and record, update states on disk."""
+"""Handles a request: verify who signed it, apply the rules, verify the bundle, write answer and record, update states on disk."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
+import msgspec
+
 from models.bundle.content import MODEL, Bundle, BundleRefused, bundle_path, load_bundle
-from models.bundle.registry import VersionState, read_state, states, write_state
+from models.bundle.registry import State, VersionState, read_state, states, write_state
 from models.policy.outliving import lost_parts, replaces
+from models.rollout.plan import DEFAULT_PLAN, PlanError, parse_plan
+from models.rollout.progress import Move, RunAction, asked, begin
+from models.rollout.run import UNDER_WAY, Run
 from models.rollout.transitions import (
     Change,
     RolloutRequest,
@@ -18,8 +25,11 @@ from models.rollout.transitions import (
     first_model,
     reviewed_by,
 )
+from services.rollout.confirmation import Loading, loading
 from services.rollout.forgeries import Forgeries
 from services.rollout.ledger import Ledger, Statement
+from services.rollout.runs import Counting, Runs, after, watching
+from services.rollout.status import note
 from streams.access.api_keys import read_keys
 from streams.access.console_events import read_events
 from streams.access.directory import AccessDenied, Directory, Member, read_directory
@@ -38,14 +48,19 @@ _decode = RecordDecoder(RolloutRequest)
 #: a request is refused when it is older, so that a copy of it cannot be sent again later, or is dated ahead of the clock
 MAX_AGE, MAX_AHEAD = timedelta(hours=24), timedelta(minutes=5)
 PERMISSIONS: dict[str, Permission] = {
-    "approve": "approve", "promote": "approve", "reject": "reject", "rollback": "rollback",
+    "approve": "approve", "promote": "approve", "reject": "reject", "rollback": "rollback", "rollout": "approve",
+    "step": "approve", "resume": "approve", "pause": "rollback", "abort": "rollback",
 }  # fmt: skip
 
 
 class Rollout:
     """Applies requests in order. Only this process changes the state of a published bundle."""
 
-    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+    def __init__(
+        self, settings: Settings, ledger: Ledger, watch: Callable[[Run], Counting] | None = None,
+        ask_replicas: Callable[[int], Loading] | None = None,
+    ) -> None:  # fmt: skip
+        """``watch``, ``ask_replicas``: as for ``Runs``; default: on the stack's broker and its replicas."""
         self._bundles = settings.bundles_dir
         self._trusted = settings.keys_dir / "trusted"
         self._access = settings.access_dir
@@ -53,6 +68,10 @@ class Rollout:
         self._forgeries = Forgeries(ledger)
         self._skips = Skips(settings.run_dir)
         self._refused_first: set[str] = set()
+        self.runs = Runs(
+            ledger, watch or watching(settings.kafka), ask_replicas or partial(loading, settings), self.settle,
+            partial(note, settings.rollout_dir),
+        )  # fmt: skip
 
     def handle(self, record: Signed, now: datetime) -> bool:
         """Answer one request; False if nobody known signed it, or it was answered before.
@@ -73,17 +92,54 @@ class Rollout:
         said = _statement(request, member)
         try:
             _check_signer(directory, member, request, now)
+            if request.action in ("pause", "resume", "step", "abort"):
+                self._move(request, said, now)
+                return True
             standing = self.standing(request.model)
             change = decide(standing, request)
+            plan = parse_plan(request.plan) if request.plan is not None else DEFAULT_PLAN
             reviewed = self._checked(request, change, member, directory)
-        except (TransitionRefused, BundleRefused, AccessDenied, ValueError) as error:
+        except (TransitionRefused, BundleRefused, AccessDenied, PlanError, ValueError) as error:
             if isinstance(error, BundleRefused):
                 BUNDLE_REFUSED.labels(error.reason).inc()
             logger.warning("%s of %s by %s refused: %s", request.action, request.version, member.name, error)
             self._ledger.note(said, "refused", _answer(request, "refused", str(error), now), now)
             return True
-        self._apply(request, said, change, reviewed, now)
+        if request.action == "rollout" and change.champion is not None:
+            run = begin(
+                request.request_id,
+                plan,
+                str(standing.champion),
+                change.champion,
+                member.name,
+                now,
+                reviewed=reviewed,
+            )
+            self._start(run, said, now)
+        else:
+            self._apply(request, said, change, reviewed, now)
         return True
+
+    def _start(self, run: Run, said: Statement, now: datetime) -> None:
+        """Write the record with which replicas load the challenger; it has no share yet."""
+        record = after(self._ledger.newest[said.model], Move(run, said.why), said, now)
+        self._ledger.write(record, said)
+        self.settle(now)
+        logger.info("rollout of %s begins (sequence %d)", run.challenger, record.sequence)
+
+    def _move(self, request: RolloutRequest, said: Statement, now: datetime) -> None:
+        """Raises: TransitionRefused."""
+        run = self.runs.under_way
+        if run is None or request.model != MODEL:
+            raise TransitionRefused(f"no rollout of {request.model} is under way (`tollgate rollout status`)")
+        if request.version not in (None, run.challenger):
+            raise TransitionRefused(f"the rollout under way is of {run.challenger}, not of {request.version}")
+        seen = self.runs.measured
+        run = msgspec.structs.replace(run, checks=seen.checks, figures=seen.figures)
+        action: RunAction = request.action  # type: ignore[assignment]
+        self.runs.move(
+            asked(run, action, request.why, now), msgspec.structs.replace(said, version=run.challenger), now
+        )
 
     def _check_policy_outlives(self, candidate: Bundle) -> None:
         """Raises: TransitionRefused if the candidate lacks what people set in the live policy."""
@@ -134,7 +190,7 @@ class Rollout:
     def settle(self, now: datetime) -> None:
         """Update the states on disk from the newest records: after a crash they may be one step behind."""
         for model, record in self._ledger.newest.items():
-            wanted = {record.champion: "live"}
+            wanted = {record.champion: "live", **_of_challenger(record)}
             for version, state in states(self._bundles, model).items():
                 if version != record.champion and state == "live":
                     wanted[version] = "rolled back" if record.state == "rolled_back" else "superseded"
@@ -175,7 +231,15 @@ class Rollout:
         present = states(self._bundles, model)
         if newest is None:
             return Standing(None, None, 0, present)
-        return Standing(newest.champion, newest.previous, newest.sequence, present, newest.reviewed)
+        run = newest.run if newest.state in UNDER_WAY else None
+        return Standing(
+            newest.champion,
+            newest.previous,
+            newest.sequence,
+            present,
+            newest.reviewed,
+            run.challenger if run else None,
+        )
 
     def _checked(self, request: RolloutRequest, change: Change, member: Member, directory: Directory) -> bool:
         """Verify the bundle that a change serves; returns whether somebody else than its author has approved it.
@@ -186,7 +250,7 @@ class Rollout:
         if change.champion is None:
             return False
         bundle = self._load(request.model, change.champion)
-        if request.action == "approve":
+        if request.action in ("approve", "rollout"):
             self._check_policy_outlives(bundle)
         known = read_state(self._bundles, request.model, change.champion)
         if request.action == "rollback" or (known is not None and known.reviewed):
@@ -226,7 +290,7 @@ class Rollout:
     def _write(self, record: RolloutRecord, changes: dict[str, Any], now: datetime) -> None:
         for version, state in changes.items():
             known = read_state(self._bundles, record.model, version)
-            reviewed = record.reviewed if version == record.champion else known is not None and known.reviewed
+            reviewed = _reviewed(record, version) or (known is not None and known.reviewed)
             told = VersionState(
                 state=state,
                 since=now,
@@ -248,6 +312,20 @@ def author_of(bundle: Bundle) -> str | None:
     """The person who trained or proposed a bundle; None where a service did."""
     author = bundle.lineage.get("proposed_by")
     return author if isinstance(author, str) and author else None
+
+
+def _of_challenger(record: RolloutRecord) -> dict[str, State]:
+    """The state that the challenger of the newest rollout has on disk."""
+    run = record.run
+    if run is None or run.challenger == record.champion:
+        return {}
+    return {run.challenger: "approved" if record.state in UNDER_WAY else "rolled back"}
+
+
+def _reviewed(record: RolloutRecord, version: str) -> bool:
+    if version == record.champion:
+        return record.reviewed
+    return record.run is not None and version == record.run.challenger and record.run.reviewed
 
 
 def _check_signer(directory: Directory, member: Member, request: RolloutRequest, now: datetime) -> None:

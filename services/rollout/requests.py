@@ -76,12 +76,13 @@ def rollback(
 
 def ask(
     settings: Settings, action: Action, model: str, version: str | None, *, by: str | None = None, why: str,
-    now: datetime, person: str | None = None, timeout_s: float = ANSWER_S,
+    now: datetime, person: str | None = None, plan: str | None = None, timeout_s: float = ANSWER_S,
 ) -> dict[str, Any]:  # fmt: skip
     """Send a request (acknowledged within ``ACKNOWLEDGED_S``), then wait for its answer and the record that follows.
 
     Args:
         person: who signs (``streams.access.identity.acting``). ``by``: the name to record; default: the same.
+        plan: of a rollout, a TOML text; None: the built-in plan.
 
     Returns:
         the answer: a RolloutRecord as JSON object, or for the action reject an object with ``state`` "rejected".
@@ -100,6 +101,7 @@ def ask(
         by=by or identity.name,
         why=why,
         requested_at=now,
+        plan=plan,
     )
     deadline = time.monotonic() + ACKNOWLEDGED_S
     consumer = new_consumer(

@@ -185,6 +185,18 @@ ROLLOUT_SEQUENCE = Gauge(
 MODEL_UNREVIEWED = Gauge(
     "tollgate_model_unreviewed", "1 while the served bundle was approved by nobody but who proposed it"
 )
+ROLLOUT_SHARE = Gauge("tollgate_rollout_share", "Share of the cards that the challenger has, 0 to 1")
+ROLLOUT_CHECK = Gauge(
+    "tollgate_rollout_check", "A guard of the rollout under way: its estimate and bounds", ["check", "bound"]
+)
+ROLLOUT_PAUSED = Gauge(
+    "tollgate_rollout_paused", "1 while a rollout stands still, by reason", ["version", "reason"]
+)
+ROLLOUT_ROLLED_BACK = Gauge(
+    "tollgate_rollout_rolled_back",
+    "The estimate that broke a guard, for an hour after a rollout was undone by itself, with its bounds and limit",
+    ["version", "check", "bounds", "limit"],
+)
 BUNDLE_REFUSED = Counter(
     "tollgate_bundle_refused_total", "Bundles that a replica refused to serve", ["reason"]
 )

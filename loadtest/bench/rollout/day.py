@@ -15,7 +15,7 @@ from models.rollout.arms import position
 from models.rollout.checks import checks
 from models.rollout.counts import Arms, Labelled, Pair, Pairs, Seen
 from models.rollout.plan import Plan
-from models.rollout.progress import Measured, advance, begin, share_of, step_of
+from models.rollout.progress import Measured, advance, begin, loaded, share_of, step_of
 from models.rollout.run import Run
 
 START = datetime(2026, 11, 2, tzinfo=UTC)
@@ -81,7 +81,7 @@ def roll_out(day: Day, kind: Kind, plan: Plan, seed: int, label_delay: timedelta
         ours = theirs
     slow = 3.0 if kind == "slow" else 1.0
     latencies = rng.lognormal(1.5, 0.6, len(day.cards))
-    run = begin(f"{seed:032x}", plan, "1.0.0", "1.1.0", "bench", START)
+    run = loaded(begin(f"{seed:032x}", plan, "1.0.0", "1.1.0", "bench", START), START).run
     since, counts, decided, waiting = START, _counts(run), 0, _Labels(day, label_delay)
     places: dict[str, float] = {}
     for first in range(0, len(day.cards), LOOK_EVERY):
@@ -139,9 +139,7 @@ class _Labels:
         while self._next < len(self._open) and self._day.at_s[self._open[self._next][0]] <= until_s:
             row, code = self._open[self._next]
             self._next += 1
-            yield Labelled(
-                self._day.cards[row], code, True, self._day.amounts_minor[row], self._day.currencies[row]
-            )
+            yield Labelled(self._day.cards[row], code, True)
 
 
 def _counts(run: Run) -> Arms | Pairs:

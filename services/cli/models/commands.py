@@ -27,6 +27,7 @@ from services.cli.mapping import MAPPING_HELP
 from services.cli.models.files import BadInput, pick_version, read_history, scorer_of, settings_of, verified
 from services.cli.models.first_model import has_model, simulated_history
 from services.cli.models.rebase import rebased, switched_off, switched_off_by
+from services.cli.models.rollouts import at_time, rollout_version
 from services.cli.models.rows import shown_version, version_row
 from services.cli.person import person_options, require, signing_name
 from services.cli.rules.policy_versions import publish_with
@@ -246,6 +247,8 @@ _request_command(
 _request_command("reject", "Reject a version that awaits approval (default: the only such version).", True)
 _request_command("promote", "Make a version live again that was approved before.", False)
 _request_command("rollback", "Make the previous version, or VERSION, live again.", False)
+models.add_command(rollout_version)
+models.add_command(at_time)
 
 
 @click.command()

@@ -144,7 +144,7 @@ def test_figures_for_people() -> None:
     assert found["moved_minor_EUR"] == -2_500
 
 
-@pytest.mark.parametrize("metric", ["missed_fraud", "caught_money", "precision"])
+@pytest.mark.parametrize("metric", ["missed_fraud", "caught_fraud", "precision"])
 @pytest.mark.parametrize("worse", [False, True])
 def test_labels(metric: Metric, worse: bool) -> None:
     counts = Arms(SALT, 0.5)
@@ -153,8 +153,8 @@ def test_labels(metric: Metric, worse: bool) -> None:
         bad = worse and arm_of(SALT, card, 0.5) == "challenger"
         # the worse model misses two frauds of three, the other one of three; and reviews honest payments in their place
         missed = i % 3 != 0 if bad else i % 3 == 0
-        counts.add_label(Labelled(card, 0 if missed else 1, True, 1_000 + i % 500, "EUR"))
+        counts.add_label(Labelled(card, 0 if missed else 1, True))
         if missed:
-            counts.add_label(Labelled(card, 1, not bad and i % 2 == 0, 900, "EUR"))
+            counts.add_label(Labelled(card, 1, not bad and i % 2 == 0))
     limit = Guard(metric=metric, max=1.5) if metric == "missed_fraud" else Guard(metric=metric, min=0.7)
     assert one(limit, counts).result == ("fail" if worse else "pass")

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from models.rollout.plan import Guard, Plan, Step
-from models.rollout.progress import Measured, advance, asked, begin, share_of, state_of
+from models.rollout.progress import Measured, advance, asked, begin, loaded, not_loaded, share_of, state_of
 from models.rollout.run import Check, Result, Run
 from models.rollout.transitions import TransitionRefused
 
@@ -26,7 +26,7 @@ PLAN = Plan(
 
 
 def run_of(plan: Plan = PLAN) -> Run:
-    return begin("f" * 32, plan, "1.0.0", "1.1.0", "ada", T0)
+    return loaded(begin("f" * 32, plan, "1.0.0", "1.1.0", "ada", T0), T0).run
 
 
 def check(result: Result, name: str = "decline_rate") -> Check:
@@ -134,3 +134,14 @@ def test_a_person_may_always() -> None:
     last = msgspec.structs.replace(run, step=5)
     assert asked(last, "abort", "", at(6)).end == "rolled_back"
     assert asked(last, "step", "", at(6)).end == "done"
+
+
+def test_nothing_has_a_share_before_every_replica_has_the_bundle() -> None:
+    plan = msgspec.structs.replace(PLAN, steps=PLAN.steps[1:])
+    run = begin("f" * 32, plan, "1.0.0", "1.1.0", "ada", T0)
+    assert (share_of(run), state_of(run)) == (0.0, "canary")
+    with pytest.raises(TransitionRefused, match="not every replica has"):
+        asked(run, "step", "", at(1))
+    began = loaded(run, at(9)).run
+    assert (share_of(began), began.step_since) == (0.05, at(9))
+    assert not_loaded(run, "scoring-stream-0 refused it").end == "rolled_back"
