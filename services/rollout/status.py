@@ -73,7 +73,8 @@ def rollout_status(settings: Settings, model: str) -> dict[str, Any]:
         "model": model, "state": "idle" if record.state == "live" else record.state, "step": run.step if run else 0,
         "steps": [msgspec.to_builtins(step) for step in run.plan.steps] if run else [],
         "plan_kind": step_of(run).kind if run else None, "arms": _arms(record), "traffic": _traffic(record),
-        "shadow": record.shadow, "since": record.since, "step_since": run.step_since if run else None, "why": record.why,
+        "shadow": record.shadow, "since": record.since, "step_since": run.step_since if run else None,
+        "started_at": run.started_at if run else None, "started_by": run.started_by if run else "", "why": record.why,
         "by": record.approved_by, "pause": run.pause if run else "", "loaded": run.loaded if run else True, **seen,
         "checks": checks, "figures": figures, "history": [_change(one) for one in _records(settings, model)[-SHOWN:]],
     }  # fmt: skip
@@ -120,7 +121,8 @@ def _look(folder: Path) -> Look | None:
 def _idle(model: str) -> dict[str, Any]:
     return {
         "model": model, "state": "idle", "step": 0, "steps": [], "plan_kind": None, "arms": {"champion": None, "challenger": None},
-        "traffic": {"champion": 1.0, "challenger": 0.0}, "shadow": False, "since": None, "step_since": None, "why": "", "by": "",
+        "traffic": {"champion": 1.0, "challenger": 0.0}, "shadow": False, "since": None, "step_since": None,
+        "started_at": None, "started_by": "", "why": "", "by": "",
         "pause": "", "loaded": True, "decisions": None, "last_data": None, "looked_at": None, "checks": [], "figures": {},
         "history": [],
     }  # fmt: skip

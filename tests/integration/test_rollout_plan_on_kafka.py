@@ -209,7 +209,7 @@ def test_shadow_canary_done_over_a_restart(world: World) -> None:
 @pytest.mark.parametrize("kind", ["doubled declines", "hands its payments over"])
 def test_a_harmful_challenger_is_undone_by_itself_and_told(world: World, kind: str) -> None:
     in_canary(world)
-    world.decide(3_000, worse=2.0 if kind == "doubled declines" else 1.0, failing=kind != "doubled declines")
+    world.decide(6_000, worse=2.0 if kind == "doubled declines" else 1.0, failing=kind != "doubled declines")
     world.pass_s(12, "rolled_back")
     record = world.record
     assert (record.state, record.arms, record.traffic) == (
