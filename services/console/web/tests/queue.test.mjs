@@ -188,3 +188,25 @@ test("100,000 reviews: a key is answered within 100 ms", { skip: !ALL || process
     large.end();
   }
 });
+
+test("a rule is written with completion, tested on the past, and proposed with its difference", { skip: process.env.CONSOLE_URL !== undefined }, async () => {
+  await made.goto("/rules?view=edit");
+  await settled(made);
+  const text = made.getByLabel("Policy as TOML");
+  await text.press("Control+End");
+  await text.pressSequentially('\n[[rules]]\nname = "many"\nwhen = "card_co');
+  await made.locator(".completions").getByText("card_count_1h").waitFor();
+  await text.press("Tab");
+  await text.pressSequentially(' >= 9"\naction = "review"\nowner = "anna"\nreason = "many"\n');
+  assert.match(await text.inputValue(), /when = "card_count_1h >= 9"/);
+  await made.getByText("Valid.").waitFor();
+  await made.getByRole("button", { name: "Test on archived payments" }).click();
+  await made.getByText("approve → review").first().waitFor();
+  await made.getByRole("button", { name: "Propose …" }).click();
+  await made.getByRole("dialog").getByText('name = "many"').waitFor();
+  assert.deepEqual(await violations(made), []);
+  await made.getByLabel("Reason").fill("cash-out");
+  await made.getByRole("dialog").getByRole("button", { name: "Propose" }).click();
+  await made.locator(".toast").getByText("awaits approval").waitFor();
+  assert.deepEqual(wrong, []);
+});

@@ -4,10 +4,12 @@ import { get, post } from "../api/client";
 import { useMay } from "../api/session";
 import type { Hits, Rules, RuleTest } from "../api/types";
 import { Answer, Button, Empty, Panel, Scroll, Segments, Sums, Tag, Time } from "../parts/basic";
+import { Diff } from "../parts/diff";
 import { ReasonDialog } from "../parts/dialog";
 import { whole, words } from "../parts/format";
 import { say, sayError } from "../parts/toasts";
 import { Link, useParam } from "../shell/router";
+import { PolicyText } from "./policy_text";
 
 export function RulesScreen() {
   const [tab, setTab] = useParam("view", "live");
@@ -229,8 +231,8 @@ function EditorOf({ text: before, version }: { text: string; version: string }) 
   const bad = checked?.good === false ? "It has errors." : null;
   return (
     <div className="grid">
-      <Panel className="span-7" title={`Policy ${version}${changed ? ", changed here" : ""}`} aside={<Vocabulary />}>
-        <textarea className="input code grow-text" aria-label="Policy as TOML" aria-describedby="policy-check" spellCheck={false} rows={28} value={text} onChange={(event) => setText(event.target.value)} />
+      <Panel className="span-7" title={`Policy ${version}${changed ? ", changed here" : ""}`} >
+        <PolicyText text={text} change={setText} />
         {changed && (
           <div className="row">
             <Button look="plain" onClick={() => setText(before)}>
@@ -262,6 +264,11 @@ function EditorOf({ text: before, version }: { text: string; version: string }) 
             ))}
           </div>
         </Panel>
+        {changed && (
+          <Panel title="Difference to the live policy">
+            <Diff before={before} after={text} />
+          </Panel>
+        )}
         <Panel title="On the past" aside={<Segments name="How far back" value={since} options={SINCE} change={setSince} />}>
           <div className="stack">
             <div className="row">
@@ -294,35 +301,10 @@ function EditorOf({ text: before, version }: { text: string; version: string }) 
               : "It was not tested on the past."}{" "}
             It becomes a version that another person approves under Models.
           </p>
+          <Diff before={before} after={text} />
         </ReasonDialog>
       )}
     </div>
-  );
-}
-
-function Vocabulary() {
-  const [open, setOpen] = useState(false);
-  const found = useQuery({
-    queryKey: ["vocabulary"],
-    queryFn: ({ signal }) => get<{ fields: unknown[]; features: unknown[]; functions: unknown[] }>("/rules/vocabulary", {}, signal),
-    enabled: open,
-    staleTime: Number.POSITIVE_INFINITY,
-  });
-  const name = (one: unknown) => (typeof one === "object" && one !== null && "name" in one ? String(one.name) : String(one));
-  return (
-    <details className="vocabulary" onToggle={(event) => setOpen(event.currentTarget.open)}>
-      <summary>Words of a condition</summary>
-      {found.data && (
-        <div className="small">
-          {(["fields", "features", "functions"] as const).map((kind) => (
-            <p key={kind} className="break">
-              <span className="soft">{kind}: </span>
-              <span className="mono">{(found.data[kind] ?? []).map(name).join(" ")}</span>
-            </p>
-          ))}
-        </div>
-      )}
-    </details>
   );
 }
 

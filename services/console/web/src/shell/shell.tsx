@@ -9,6 +9,7 @@ import { span, whole } from "../parts/format";
 import { Toasts } from "../parts/toasts";
 import { KeysDialog } from "./keys_dialog";
 import { useShortcuts } from "./keyboard";
+import { PasswordDialog } from "./password_dialog";
 import { Palette } from "./palette";
 import { GROUPS, PLACES } from "./places";
 import { go, Link, usePath } from "./router";
@@ -146,6 +147,7 @@ function Person() {
   const session = useSession();
   const queries = useQueryClient();
   const theme = useShownTheme();
+  const [password, setPassword] = useState(false);
   const signOut = async () => {
     disconnect();
     await remove("/session").catch(() => null);
@@ -154,19 +156,21 @@ function Person() {
   };
   return (
     <>
-      <div className="row apart">
-        <div className="cut" title={session.person}>
-          <span className="strong">{session.person}</span> <span className="quiet">{session.role}</span>
-        </div>
+      <div className="cut who" title={session.person}>
+        <span className="strong">{session.person}</span> <span className="quiet">{session.role}</span>
       </div>
-      <div className="row">
+      <div className="row small-buttons">
         <Button look="plain" onClick={() => setTheme(theme === "dark" ? "light" : "dark")}>
           {theme === "dark" ? "Light" : "Dark"}
+        </Button>
+        <Button look="plain" onClick={() => setPassword(true)}>
+          Password
         </Button>
         <Button look="plain" onClick={() => void signOut()}>
           Sign out
         </Button>
       </div>
+      {password && <PasswordDialog close={() => setPassword(false)} />}
     </>
   );
 }
