@@ -189,4 +189,6 @@ createServer((request, response) => {
     response.writeHead(status, { "Content-Type": failed ? "application/problem+json" : "application/json", "Set-Cookie": `dev=${cookie}; HttpOnly; SameSite=Strict; Path=/` });
     response.end(said === null ? undefined : JSON.stringify(failed ? said.body : said));
   });
-}).listen(PORT, "127.0.0.1", () => console.log(`http://127.0.0.1:${PORT}`));
+}).listen(PORT, "127.0.0.1", function listening() {
+  console.log(`http://127.0.0.1:${this.address().port}`);
+});

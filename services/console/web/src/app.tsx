@@ -4,6 +4,7 @@ import { get, onSignedOut, Problem } from "./api/client";
 import { SessionProvider } from "./api/session";
 import type { Session } from "./api/types";
 import { Empty, Failed } from "./parts/basic";
+import { Boundary } from "./parts/boundary";
 import { Admin } from "./screens/admin";
 import { DeadLetters } from "./screens/dead_letters";
 import { DecisionScreen } from "./screens/decision";
@@ -57,7 +58,9 @@ export function App() {
   return (
     <SessionProvider value={session.data}>
       <Shell>
-        <Screen path={path} />
+        <Boundary key={path}>
+          <Screen path={path} />
+        </Boundary>
       </Shell>
     </SessionProvider>
   );

@@ -35,7 +35,7 @@ const LOOKS = [
   ["light", 1440],
   ["dark", 390],
   ...(ALL ? [["dark", 1440], ["light", 390], ["light", 360], ["light", 3840]] : []),
-];
+].filter(([theme, width]) => !process.env.CONSOLE_LOOK || process.env.CONSOLE_LOOK.split(" ").includes(`${theme}-${width}`));
 
 let server;
 let chrome;
