@@ -4,6 +4,13 @@ export type Verdict = "approve" | "review" | "decline";
 export type Status = "scored" | "degraded" | "not_scored";
 export type LabelName = "fraud" | "legit";
 
+/** How far the console is behind the decisions, and what keeps it from reading them. */
+export interface Behind {
+  behind_s: number;
+  behind_records: number;
+  problem: string | null;
+}
+
 export interface Session {
   person: string;
   role: string;
@@ -13,7 +20,7 @@ export interface Session {
   expires_at: string;
   home: string;
   version: string;
-  console: { behind_s: number; behind_records: number };
+  console: Behind;
 }
 
 export interface Reason {
@@ -94,6 +101,7 @@ export interface Overview {
   last_minute: {
     decisions: number;
     per_s: number;
+    scored: number;
     approve: number;
     review: number;
     decline: number;
@@ -103,8 +111,8 @@ export interface Overview {
     p99_ms: number | null;
   };
   queue: { open: number; oldest_age_s: number | null; expected_loss: Money[] };
-  labels: { window_days: number; caught: Money[]; honest_stopped: Money[] };
-  console: { behind_s: number; behind_records: number; days: number; rows: number };
+  labels: { window_days: number; caught: Money[]; honest_stopped: Money[]; honest_reviewed: Money[] };
+  console: Behind & { days: number; rows: number };
 }
 
 export interface Second {

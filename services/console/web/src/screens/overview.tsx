@@ -279,7 +279,12 @@ function Parts({ data }: { data: Overview }) {
         The console keeps {whole(data.console.rows)} payments that were not approved, of the last {data.console.days} days; it is {span(data.console.behind_s)} behind the decisions
         {data.labels.honest_stopped.length > 0 && (
           <>
-            . Stopped and labelled genuine in {data.labels.window_days} d: <Sums sums={data.labels.honest_stopped} />
+            . Declined and labelled genuine in {data.labels.window_days} d: <Sums sums={data.labels.honest_stopped} />
+          </>
+        )}
+        {data.labels.honest_reviewed.length > 0 && (
+          <>
+            ; reviewed and labelled genuine: <Sums sums={data.labels.honest_reviewed} />
           </>
         )}
         .

@@ -3,7 +3,7 @@ import { type ReactNode, useCallback, useEffect, useState } from "react";
 import { get, remove } from "../api/client";
 import { connect, disconnect, useConnected, useLive } from "../api/live";
 import { leave, useSession } from "../api/session";
-import type { Alert, Overview } from "../api/types";
+import type { Alert, Behind, Overview } from "../api/types";
 import { Button } from "../parts/basic";
 import { span, whole } from "../parts/format";
 import { Toasts } from "../parts/toasts";
@@ -136,10 +136,17 @@ function PageCount() {
 function Freshness() {
   const session = useSession();
   const connected = useConnected();
-  const [behind, setBehind] = useState(session.console.behind_s);
-  useLive("behind", useCallback((event: { behind_s: number }) => setBehind(event.behind_s), []));
+  const [behind, setBehind] = useState(session.console);
+  useLive("behind", useCallback((event: Behind) => setBehind(event), []));
   if (!connected) return <span className="tag warn">not live</span>;
-  if (behind >= BEHIND_S) return <span className="tag warn">{span(behind)} behind</span>;
+  if (behind.problem) {
+    return (
+      <span className="tag warn" title={behind.problem}>
+        reads no decisions
+      </span>
+    );
+  }
+  if (behind.behind_s >= BEHIND_S) return <span className="tag warn">{span(behind.behind_s)} behind</span>;
   return <span className="quiet small hint">live</span>;
 }
 
