@@ -3,18 +3,20 @@
     python -m infra.licences           writes infra/licences.md
     python -m infra.licences --check   fails if a licence forbids production use, is AGPL, or is unknown
 
-Only what the requirement files pin is listed, so that the table does not depend on the machine.
+Only what the requirement files and the lock file of the console's pages pin is listed, so that the table does not depend on the machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 TABLE = CHECKOUT / "infra" / "licences.md"
@@ -24,6 +26,8 @@ ENVIRONMENTS = (
     ("main", CHECKOUT / ".venv", ("main.txt", "dev.txt")),
     ("drift", CHECKOUT / ".venv-drift", ("drift.txt",)),
 )
+#: the console's pages: what they are made of (`pages`), and what they are built and tested with (`pages, dev`)
+PAGES = CHECKOUT / "services" / "console" / "web" / "package-lock.json"
 FORBIDDEN = re.compile(
     r"BUSL|business source|AGPL|affero|SSPL|server side public|commons clause|elastic license|polyform"
     r"|non-?commercial|\bNC\b|evaluation|non-?production|proprietary",
@@ -120,6 +124,21 @@ def installed(environment: str, folder: Path, pins: dict[str, str]) -> list[Depe
     ]
 
 
+def of_pages(lock: Path) -> list[Dependency]:
+    """Every package of the console's pages, as their lock file states it; variants for other machines (`optional`) are left out."""
+    packages: dict[str, dict[str, Any]] = json.loads(lock.read_text())["packages"]
+    return [
+        Dependency(
+            "pages, dev" if found.get("dev") else "pages",
+            folder.rpartition("node_modules/")[2],
+            str(found["version"]),
+            str(found.get("license", "")),
+        )
+        for folder, found in sorted(packages.items())
+        if folder and not found.get("optional")
+    ]
+
+
 def problems(dependencies: Iterable[Dependency]) -> list[str]:
     """One text for each package whose licence forbids production use or is unknown."""
     out = []
@@ -160,6 +179,7 @@ def main() -> int:
             for name, folder, files in ENVIRONMENTS
             for dependency in installed(name, folder, pinned(REQUIREMENTS / file for file in files))
         ]
+        dependencies += of_pages(PAGES)
     except NotInstalled as error:
         print(error, file=sys.stderr)
         return 3

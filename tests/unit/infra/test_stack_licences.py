@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib import metadata
 from pathlib import Path
 
@@ -58,3 +59,18 @@ def test_the_drift_environment_pins_the_last_free_alibi_detect() -> None:
     pins = licences.pinned([licences.REQUIREMENTS / "drift.txt"])
     assert pins["alibi-detect"] == "0.11.4"
     assert "alibi-detect" not in licences.pinned([licences.REQUIREMENTS / "main.txt"])
+
+
+def test_packages_of_the_pages_are_read_from_their_lock_file(tmp_path: Path) -> None:
+    lock = tmp_path / "package-lock.json"
+    packages = {
+        "": {"name": "pages"},
+        "node_modules/@a/shown": {"version": "1.0.0", "license": "MIT"},
+        "node_modules/b/node_modules/tool": {"version": "2.0.0", "license": "BUSL-1.1", "dev": True},
+        "node_modules/of-another-machine": {"version": "3.0.0", "optional": True},
+    }
+    lock.write_text(json.dumps({"packages": packages}))
+    found = licences.of_pages(lock)
+    assert [(one.name, one.environment) for one in found] == [("@a/shown", "pages"), ("tool", "pages, dev")]
+    assert licences.problems(found) == ["tool 2.0.0 (pages, dev): BUSL-1.1"]
+    assert licences.of_pages(licences.PAGES)
