@@ -16,6 +16,8 @@ from models.rollout.arms import CHALLENGER, Arm, arm_of
 
 #: bounds of the bins of scores. Scores of honest payments are near 0, where two models differ without any effect: they share a bin
 SCORE_EDGES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
+#: cards whose arm is remembered: the hash costs more than the rest of counting a decision
+MAX_ARMS = 200_000
 #: cards whose first score is counted, of each arm
 MAX_SCORED_CARDS = 20_000
 #: cards with an event, of each kind; later ones are not counted
@@ -113,12 +115,22 @@ class Arms:
         self.latencies: list[tuple[float, float]] = []
         #: reviewed payments with a label, of each arm: frauds and all
         self.reviewed: dict[Arm, list[int]] = {"champion": [0, 0], "challenger": [0, 0]}
+        self._arms: dict[str, Arm] = {}
         self._scored = {"champion": Cards(MAX_SCORED_CARDS), "challenger": Cards(MAX_SCORED_CARDS)}
         self._block: dict[Arm, list[float]] = {"champion": [], "challenger": []}
 
+    def arm(self, card_id: str) -> Arm:
+        """The arm that a card belongs to."""
+        known = self._arms.get(card_id)
+        if known is None:
+            if len(self._arms) >= MAX_ARMS:
+                self._arms.clear()
+            known = self._arms[card_id] = arm_of(self.salt, card_id, self.share)
+        return known
+
     def add(self, seen: Seen) -> None:
         """Count one decision."""
-        arm = arm_of(self.salt, seen.card_id, self.share)
+        arm = self.arm(seen.card_id)
         self.decisions[arm] += 1
         if arm == CHALLENGER and (seen.by != CHALLENGER or not seen.scored):
             self.errors += 1
@@ -130,7 +142,7 @@ class Arms:
 
     def add_label(self, seen: Labelled) -> None:
         """Count one label of a decision of this step."""
-        arm = arm_of(self.salt, seen.card_id, self.share)
+        arm = self.arm(seen.card_id)
         if seen.fraud:
             self.events["caught_fraud" if seen.decided else "missed_fraud"].add(seen.card_id, arm)
         if seen.decided == 1:

@@ -243,14 +243,14 @@ def test_no_data_pauses_and_a_person_goes_on_or_not(world: World) -> None:
     assert record.run.pause == "no_data"
     paused = [sample.labels for family in ROLLOUT_PAUSED.collect() for sample in family.samples]
     assert paused == [{"version": "1.1.0", "reason": "no_data"}]
-    world.ask("resume")
-    assert world.record.state == "canary"
-    world.ask("pause")
-    assert world.record.state == "paused"
-    world.ask("approve", "1.1.0")  # refused: one thing at a time
-    assert world.record.state == "paused"
-    world.ask("abort")
-    assert world.record.state == "rolled_back" and world.record.why == "because abort"
+    states: list[str] = []
+    for action in ("resume", "pause", "abort"):
+        # refused: one thing at a time
+        world.ask("approve", "1.1.0")
+        world.ask(action)
+        states.append(world.record.state)
+    assert states == ["canary", "paused", "rolled_back"]
+    assert world.record.why == "because abort"
     assert world.stack.states() == {"1.0.0": "live", "1.1.0": "rolled back"}
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from loadtest.traffic.simulator import create_world, history_table
-from models.rollout.arms import position
 from models.rollout.checks import checks
 from models.rollout.counts import Arms, Labelled, Pair, Pairs, Seen
 from models.rollout.plan import Plan
@@ -83,7 +82,6 @@ def roll_out(day: Day, kind: Kind, plan: Plan, seed: int, label_delay: timedelta
     latencies = rng.lognormal(1.5, 0.6, len(day.cards))
     run = loaded(begin(f"{seed:032x}", plan, "1.0.0", "1.1.0", "bench", START), START).run
     since, counts, decided, waiting = START, _counts(run), 0, _Labels(day, label_delay)
-    places: dict[str, float] = {}
     for first in range(0, len(day.cards), LOOK_EVERY):
         rows = range(first, min(first + LOOK_EVERY, len(day.cards)))
         now = START + timedelta(seconds=float(day.at_s[rows[-1]]))
@@ -97,9 +95,7 @@ def roll_out(day: Day, kind: Kind, plan: Plan, seed: int, label_delay: timedelta
             before = counts.decisions["challenger"]
             for i in rows:
                 card = day.cards[i]
-                if card not in places:
-                    places[card] = position(run.id, card)
-                mine = places[card] < counts.share
+                mine = counts.arm(card) == "challenger"
                 fails = mine and challenger[i] < 0
                 code = int(challenger[i] if mine and not fails else champion[i])
                 score = ours[i] if mine else theirs[i]
