@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 _PRIOR = 0.5
-_HALVINGS = 60
+_HALVINGS = 40
 
 
 class Interval(NamedTuple):
@@ -30,23 +30,19 @@ class Interval(NamedTuple):
 
 def log_evidence(successes: int, n: int, p: float) -> float:
     """The logarithm of the mixture martingale against the rate ``p``: above log(1 / alpha), p is excluded at alpha."""
-    failures = n - successes
-    mixed = (
-        math.lgamma(_PRIOR + successes) + math.lgamma(_PRIOR + failures) - math.lgamma(2 * _PRIOR + n)
-        - 2 * math.lgamma(_PRIOR) + math.lgamma(2 * _PRIOR)
-    )  # fmt: skip
-    return mixed - _times_log(successes, p) - _times_log(failures, 1.0 - p)
+    return _mixed(successes, n) - _likelihood(successes, n, p)
 
 
 def rate(successes: int, n: int, alpha: float) -> Interval:
     """The rate of independent events, ``successes`` of ``n``."""
     if n == 0:
         return Interval(math.nan, 0.0, 1.0)
-    bound = math.log(1.0 / alpha)
+    # the likelihood below which a rate is excluded
+    bound = _mixed(successes, n) - math.log(1.0 / alpha)
     found = successes / n
 
     def excluded(p: float) -> bool:
-        return log_evidence(successes, n, p) >= bound
+        return _likelihood(successes, n, p) <= bound
 
     low = 0.0 if successes == 0 else _boundary(excluded, 0.0, found)
     high = 1.0 if successes == n else _boundary(excluded, 1.0, found)
@@ -142,6 +138,18 @@ def _boundary(excluded: Callable[[float], bool], outside: float, inside: float) 
         else:
             inside = middle
     return outside
+
+
+def _mixed(successes: int, n: int) -> float:
+    """Logarithm of the likelihood of an order of events, averaged over the prior of their rate."""
+    return (
+        math.lgamma(_PRIOR + successes) + math.lgamma(_PRIOR + n - successes) - math.lgamma(2 * _PRIOR + n)
+        - 2 * math.lgamma(_PRIOR) + math.lgamma(2 * _PRIOR)
+    )  # fmt: skip
+
+
+def _likelihood(successes: int, n: int, p: float) -> float:
+    return _times_log(successes, p) + _times_log(n - successes, 1.0 - p)
 
 
 def _times_log(count: int, p: float) -> float:
