@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each target first sets up what it needs; nothing is done twice.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status doctor test test-console check format bench bench-features slo load faults drill attack fuzz-mapping replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state bench-shadow drift-table rollout-table
+.PHONY: help setup setup-dev demo up down status doctor test test-console check format bench bench-features slo load faults drill attack fuzz-mapping replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state bench-shadow bench-secure drift-table rollout-table
 PYTHON := .venv/bin/python
 SOURCES := features models streams services infra loadtest tests
 
@@ -63,6 +63,9 @@ bench-ratio: setup-dev ## Measure CPU per decision beside a bare pipe and beside
 
 bench-state: setup-dev ## Measure the bytes stored per entity of each kind, and Redis' memory for a million cards: CARDS=20000 are stored
 	@$(PYTHON) -m loadtest.bench.state --cards $(or $(CARDS),20000)
+
+bench-secure: setup-dev ## Measure what TLS, passwords and rights cost: the plain and the secured stack in turn, PAIRS=3, SECONDS=20, at 1,000 and 2,000 a second
+	@$(PYTHON) -m loadtest.bench.secured --pairs $(or $(PAIRS),3) --seconds $(or $(SECONDS),20)
 
 bench-features: setup-dev ## Measure the cost of features: kernel, processor, Redis, offline engine, comparable systems
 	@$(PYTHON) -m loadtest.bench.features --report

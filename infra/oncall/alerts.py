@@ -8,6 +8,8 @@ import urllib.request
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from streams.runtime.secured import authorization
+
 ANSWER_WITHIN_S = 3.0
 
 
@@ -42,7 +44,7 @@ def firing(alertmanager: str) -> list[Firing]:
             alert["annotations"].get("runbook_url", ""),
             alert["status"]["state"] != "active",
         )
-        for alert in _call(f"{alertmanager}/api/v2/alerts")
+        for alert in _call(alertmanager, "/api/v2/alerts")
     ]
     return sorted(found, key=lambda one: (one.silenced, order.get(one.severity, 3), one.since))
 
@@ -60,13 +62,14 @@ def silence(alertmanager: str, alert: str, now: datetime, length: timedelta, by:
         "createdBy": by,
         "comment": why,
     }
-    return str(_call(f"{alertmanager}/api/v2/silences", body)["silenceID"])
+    return str(_call(alertmanager, "/api/v2/silences", body)["silenceID"])
 
 
-def _call(url: str, body: Any = None) -> Any:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+def _call(alertmanager: str, path: str, body: Any = None) -> Any:
+    data, url = None if body is None else json.dumps(body).encode(), f"{alertmanager}{path}"
     try:
+        headers = {"Content-Type": "application/json", **authorization(alertmanager)}
+        request = urllib.request.Request(url, data, headers)
         with urllib.request.urlopen(request, timeout=ANSWER_WITHIN_S) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:

@@ -7,6 +7,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+from streams.runtime.secured import authorization
+
 ANSWER_WITHIN_S = 5.0
 
 
@@ -22,7 +24,8 @@ def values(prometheus: str, query: str) -> list[tuple[dict[str, str], float]]:
     """
     url = f"{prometheus}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
     try:
-        with urllib.request.urlopen(url, timeout=ANSWER_WITHIN_S) as answer:
+        request = urllib.request.Request(url, headers=authorization(prometheus))
+        with urllib.request.urlopen(request, timeout=ANSWER_WITHIN_S) as answer:
             found = json.load(answer)["data"]["result"]
             return [(series["metric"], float(series["value"][1])) for series in found]
     except urllib.error.HTTPError as error:

@@ -41,7 +41,7 @@ def refuse_edited(known: Settings) -> None:
     Raises:
         StackUsageError: an address is not the stack's own, and ``settings.toml`` did not name it.
     """
-    own = settings_for(known.root, known.port_base)
+    own = settings_for(known.root, known.port_base, secure=known.secure)
     found = (
         ("kafka", "bootstrap", str(known.kafka), str(own.kafka), known.elsewhere.kafka or known.embedded),
         ("redis", "url", known.redis_shown, own.redis, known.elsewhere.redis),

@@ -26,13 +26,16 @@ from infra.stack.health.status import answering, report
 from infra.stack.ports import answers, busy, port_of
 from infra.stack.private import private_files, private_folder
 from infra.stack.programs import BESIDE, FOUNDATION, HOT_PATH, Program, named, programs
+from infra.stack.secure.kafka_rights import apply_rights
+from infra.stack.secure.preparing import ensure_files
 from infra.stack.servers import kafka, monitoring, redis
 from infra.stack.supervisor import Supervisor, launch, marked, out_tail, socket_file
 from infra.stack.tools import MIN_JAVA, Tools, find_tools
 from streams.access import identity
 from streams.log.topics import ensure_topics
 from streams.runtime.edge_keys import ensure_keys
-from streams.runtime.settings import SETTINGS_FILE, Settings, load_settings
+from streams.runtime.secured import BROKER
+from streams.runtime.settings import SETTINGS_FILE, Settings, acting_as, load_settings
 
 Progress = Callable[[str], None]
 
@@ -136,6 +139,10 @@ def choose_form(settings: Settings, tools: Tools, progress: Progress = silent) -
             "--embedded is a Kafka of the stack's own, and settings.toml names another: choose one"
         )
     embedded = settings.embedded or not (tools.real_kafka or settings.elsewhere.kafka)
+    if embedded and settings.secure:
+        raise StackUsageError(
+            "--secure needs a real Kafka, which embedded mode is not: `tollgate doctor` says what is missing"
+        )
     if embedded:
         missing = f"Java {MIN_JAVA} is missing" if tools.java is None else "Kafka's jars are missing"
         why = "" if settings.embedded else f" ({missing}: `tollgate doctor` says how to fix it)"
@@ -146,7 +153,8 @@ def choose_form(settings: Settings, tools: Tools, progress: Progress = silent) -
     settings = msgspec.structs.replace(
         settings, embedded=embedded, temp=settings.temp or tempfile.gettempdir()
     )
-    socket = "" if settings.elsewhere.redis else str(settings.socket_dir / "redis.sock")
+    over_tcp = settings.secure or settings.elsewhere.redis is not None
+    socket = "" if over_tcp else str(settings.socket_dir / "redis.sock")
     return msgspec.structs.replace(settings, redis_socket=socket)
 
 
@@ -197,6 +205,8 @@ def _prepare(settings: Settings, tools: Tools, chosen: Sequence[Program], progre
     identity.prepare(settings.access_dir, datetime.now(UTC))
     for path in settings.run_dir.glob("*.pid"):
         path.unlink()
+    if settings.secure:
+        ensure_files(settings.secure_files, datetime.now(UTC))
     settings = redis.with_password(settings)
     if settings.elsewhere.redis is None:
         redis.prepare(settings)
@@ -252,8 +262,14 @@ def _start_foundation(
     if "kafka" in names:
         _wait_for("kafka", port_of(settings.kafka), settings, supervisor, until)
     if "kafka" in names or settings.elsewhere.kafka is not None:
-        elsewhere.wait_for_broker(settings, until)
-        ensure_topics(settings.kafka, settings.partitions, elsewhere.copies(settings))
+        # of a secured stack's own Kafka; for another one it is the user of settings.toml
+        owner = acting_as(settings, BROKER)
+        elsewhere.wait_for_broker(owner, until)
+        ensure_topics(owner.kafka, settings.partitions, elsewhere.copies(settings))
+        if settings.secure and settings.elsewhere.kafka is None:
+            apply_rights(settings)
+            # until it knows the new users
+            elsewhere.wait_for_broker(settings, until)
         progress("Kafka and Redis answer, topics exist" if "redis" in names else "Kafka answers")
     return settings
 

@@ -31,7 +31,9 @@ SERVED = {
 }
 
 
-def settings_for(home: Path, port_base: int, *, embedded: bool = False, redis_socket: str = "") -> Settings:
+def settings_for(
+    home: Path, port_base: int, *, embedded: bool = False, redis_socket: str = "", secure: bool = False
+) -> Settings:
     """The settings of a stack in ``home`` whose ports start at ``port_base``.
 
     Raises:
@@ -47,7 +49,7 @@ def settings_for(home: Path, port_base: int, *, embedded: bool = False, redis_so
         home=str(home),
         port_base=port_base,
         kafka=f"127.0.0.1:{port_base + KAFKA}",
-        redis=f"redis://127.0.0.1:{port_base + REDIS}",
+        redis=f"{'rediss' if secure else 'redis'}://127.0.0.1:{port_base + REDIS}",
         redis_socket=redis_socket,
         http=url(HTTP),
         prometheus=url(PROMETHEUS),
@@ -56,6 +58,7 @@ def settings_for(home: Path, port_base: int, *, embedded: bool = False, redis_so
         oncall=url(ONCALL),
         console=url(CONSOLE),
         embedded=embedded,
+        secure=secure,
     )
 
 

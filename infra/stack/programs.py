@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from infra.stack.errors import StackError
 from infra.stack.ports import port_of
 from infra.stack.servers import kafka, monitoring, redis
 from infra.stack.tools import CHECKOUT, Tools
+from streams.runtime.secured import PRINCIPAL_VARIABLE
 from streams.runtime.settings import Settings
 
 #: stages in start order; stopping is in reverse order
@@ -92,7 +94,7 @@ def _hot_path(settings: Settings, tools: Tools) -> list[Program]:
             "broker-warm-up",
             (str(tools.python), "-m", "infra.stack.servers.warm_broker", "--home", settings.home),
             HOT_PATH,
-            environment=_environment(settings),
+            environment=_environment(settings, "warm-up"),
             start_s=0,
             once=True,
         ),
@@ -100,7 +102,8 @@ def _hot_path(settings: Settings, tools: Tools) -> list[Program]:
             "feast-apply",
             (str(tools.python), "-m", "infra.stack.feast_apply", "--home", settings.home),
             HOT_PATH,
-            environment=_environment(settings),
+            # whoever reads with Feast's files has no more rights than these
+            environment=_environment(settings, "feast"),
             start_s=0,
             once=True,
         ),
@@ -136,7 +139,9 @@ def _mlflow(settings: Settings, tools: Tools) -> Program:
     )  # fmt: skip
     # its job runner alone takes 1.9 GB
     extra = (("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false"), ("MLFLOW_DISABLE_TELEMETRY", "true"))
-    return Program("mlflow", command, BESIDE, environment=(*_environment(settings), *extra), start_s=5)
+    return Program(
+        "mlflow", command, BESIDE, environment=(*_environment(settings, "mlflow"), *extra), start_s=5
+    )
 
 
 def _python(
@@ -154,13 +159,19 @@ def _python(
         (str(python), "-m", module, "--home", settings.home, "--name", name),
         stage,
         needed=needed,
-        environment=_environment(settings),
+        environment=_environment(settings, principal_of(name)),
         start_s=start_s,
     )
 
 
-def _environment(settings: Settings) -> tuple[tuple[str, str], ...]:
+def principal_of(name: str) -> str:
+    """As whom a process of a secured stack connects to Kafka and Redis: all workers of a group are one."""
+    return re.sub(r"-\d+$", "", name)
+
+
+def _environment(settings: Settings, principal: str) -> tuple[tuple[str, str], ...]:
     return (
+        (PRINCIPAL_VARIABLE, principal),
         ("PYTHONPATH", str(CHECKOUT)),
         ("PYTHONUNBUFFERED", "1"),
         # empty: bytecode is written, otherwise every start would compile all modules

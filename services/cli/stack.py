@@ -49,11 +49,18 @@ DEFAULT_WAIT_S = 180.0
     help="Use a mock broker in place of Kafka: nothing is durable (also EMBEDDED=1).",
 )
 @click.option(
+    "--secure/--plain",
+    default=None,
+    help="TLS, passwords and rights for each process on the stack's own Kafka and Redis, API keys on HTTP (default: as at the last start, else plain).",
+)
+@click.option(
     "--no-model",
     is_flag=True,
     help="Do not train a first model: decisions are not_scored until you approve one.",
 )
-def up(home: Path, port_base: int | None, wait_s: float, embedded: bool, no_model: bool) -> None:
+def up(
+    home: Path, port_base: int | None, wait_s: float, embedded: bool, secure: bool | None, no_model: bool
+) -> None:
     """Start the stack and wait until it is ready. If it runs already, start the missing processes.
 
     A stack without a model trains a first one on simulated history, approves it in your name, and serves it.
@@ -66,7 +73,7 @@ def up(home: Path, port_base: int | None, wait_s: float, embedded: bool, no_mode
 
     interrupted = _interrupts()
     with stack.turn_to_start(home, wait_s, progress):
-        settings = _settings(home, port_base, embedded)
+        settings = _settings(home, port_base, embedded, secure)
         was_running = stack.is_running(settings)
         if was_running:
             progress(f"a stack is already running in {home}")
@@ -138,7 +145,7 @@ def unreviewed(model: dict[str, Any]) -> str:
     return f" (unreviewed: nobody has looked at it; `tollgate models show`, then `tollgate models approve {model['version']}`)"
 
 
-def _settings(home: Path, port_base: int | None, embedded: bool) -> Settings:
+def _settings(home: Path, port_base: int | None, embedded: bool, secure: bool | None = None) -> Settings:
     """The settings for this start: the command's options over those stored in the folder.
 
     Raises:
@@ -150,12 +157,17 @@ def _settings(home: Path, port_base: int | None, embedded: bool) -> Settings:
             raise stack.StackUsageError(
                 f"a stack already runs in {home} on ports from {known.port_base}: `tollgate down` first, or use another --home"
             )
+        if secure not in (None, known.secure):
+            form = "secured" if known.secure else "plain"
+            raise stack.StackUsageError(f"the stack in {home} runs, and is {form}: `tollgate down` first")
         return known
     if known is not None:
         stack.refuse_edited(known)
     if port_base is None:
         port_base = known.port_base if known else DEFAULT_PORT_BASE
-    settings = stack.with_parts(stack.settings_for(home, port_base, embedded=embedded))
+    if secure is None:
+        secure = known is not None and known.secure
+    settings = stack.with_parts(stack.settings_for(home, port_base, embedded=embedded, secure=secure))
     if known is None:
         return settings
     # keep what a person edited in the file, and the partition count of existing topics
@@ -177,6 +189,7 @@ def addresses(settings: Settings) -> str:
     rows = (
         ("Console", settings.console),
         ("Kafka", settings.kafka + ("  (mock broker: nothing is durable)" if settings.embedded else "")),
+        ("Kafka", settings.kafka + _form(settings)),
         ("HTTP edge", f"{settings.http}/docs"),
         ("Redis", settings.redis_shown + _password(settings)),
         ("Prometheus", settings.prometheus),
@@ -187,9 +200,22 @@ def addresses(settings: Settings) -> str:
     return "\n".join(f"{name:<13} {address}" for name, address in rows)
 
 
+def _form(settings: Settings) -> str:
+    """What to know of Kafka before one connects to it."""
+    if settings.embedded:
+        return "  (mock broker: nothing is durable)"
+    if settings.secure and settings.elsewhere.kafka is None:
+        return f"  (SASL_SSL, SCRAM-SHA-512: programs come as producer, {settings.secure_files.password('producer')})"
+    return ""
+
+
 def _password(settings: Settings) -> str:
     """Where the password of the stack's own Redis is."""
-    return "" if settings.elsewhere.redis else f"  (password: {settings.keys_dir / 'redis.password'})"
+    if settings.elsewhere.redis:
+        return ""
+    if settings.secure:
+        return f"  (TLS; certificate and passwords: {settings.secure_files.folder})"
+    return f"  (password: {settings.keys_dir / 'redis.password'})"
 
 
 @click.command()

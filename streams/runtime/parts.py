@@ -22,7 +22,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -114,6 +114,19 @@ class MlflowPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """An MLflow server that runs elsewhere. It reads its own variables for users and tokens (MLFLOW_TRACKING_...)."""
 
     url: str
+
+
+#: in a part's names it stands for who connects (``streams.runtime.secured``), so that each process may have rights of its own
+PRINCIPAL = "{principal}"
+AnyPart = TypeVar("AnyPart", bound=_Part)
+
+
+def for_principal(part: AnyPart, principal: str) -> AnyPart:
+    """The part with the principal's name in its user, secrets and certificates, where they ask for it."""
+    names = ("username", "password_file", "password_env", "certificate_file", "key_file")
+    return msgspec.structs.replace(
+        part, **{name: getattr(part, name).replace(PRINCIPAL, principal) for name in names}
+    )
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

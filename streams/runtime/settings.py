@@ -18,7 +18,8 @@ import msgspec
 from streams.contracts.deadline import DEFAULT_DEADLINE_MS
 from streams.contracts.tenants import Tenants
 from streams.runtime.kafka.connection import KafkaAddress
-from streams.runtime.parts import Parts, with_credentials
+from streams.runtime.parts import Parts, for_principal, with_credentials
+from streams.runtime.secured import OPERATOR, SecureFiles, principal_here
 
 SETTINGS_FILE = "settings.json"
 DEFAULT_HOME = Path(".tollgate")
@@ -72,10 +73,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     access: Literal["open", "required"] = "open"
     #: True when Kafka is librdkafka's mock cluster, which keeps nothing on disk
     embedded: bool = False
+    #: the stack's own Kafka and Redis have TLS, passwords and rights for each process, and the HTTP edge takes only requests with an
+    #: API key, whatever ``access`` says (``tollgate up --secure``)
+    secure: bool = False
+    #: as whom this process connects to them; in the file always the operator
+    principal: str = OPERATOR
 
     def __post_init__(self) -> None:
+        part = None
+        if self.elsewhere.kafka is not None:
+            part = for_principal(self.elsewhere.kafka, self.principal)
+        elif self.secure:
+            part = self.secure_files.kafka(str(self.kafka), self.principal)
         # an address that carries how to connect: clients are given nothing else
-        msgspec.structs.force_setattr(self, "kafka", KafkaAddress(self.kafka, self.elsewhere.kafka))
+        msgspec.structs.force_setattr(self, "kafka", KafkaAddress(self.kafka, part))
+        if self.secure:
+            for name in ("prometheus", "alertmanager"):
+                address = self.secure_files.web(getattr(self, name), self.principal)
+                msgspec.structs.force_setattr(self, name, address)
         for name in ("processors", "stream_replicas"):
             if getattr(self, name) not in (1, 2):
                 raise ValueError(f"{name} is 1 or 2, not {getattr(self, name)}")
@@ -104,10 +119,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """The address for the hot path, with its password: of the socket if there is one.
 
         Raises:
-            PartError: Redis runs elsewhere, and its password cannot be read.
+            PartError: its password is not in the settings, and cannot be read.
         """
         if self.elsewhere.redis is not None:
-            return with_credentials(self.elsewhere.redis)
+            return with_credentials(for_principal(self.elsewhere.redis, self.principal))
+        if self.secure:
+            return with_credentials(self.secure_files.redis(self.redis, self.principal))
         if not self.redis_socket:
             return self.redis
         credentials, at, _ = urlsplit(self.redis).netloc.rpartition("@")
@@ -128,6 +145,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def keys_dir(self) -> Path:
         """Ed25519 signing key and trusted public keys for bundles; HMAC key for card numbers."""
         return self.root / "keys"
+
+    @property
+    def secure_files(self) -> SecureFiles:
+        """Certificates and passwords of a secured stack."""
+        return SecureFiles(self.keys_dir / "secure")
 
     @property
     def edge_keys_path(self) -> Path:
@@ -194,9 +216,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tmp = path.with_suffix(".tmp")
         # it holds Redis' password
         tmp.touch(mode=0o600)
-        tmp.write_bytes(msgspec.json.format(msgspec.json.encode(self, enc_hook=str), indent=2))
+        kept = acting_as(self, OPERATOR)
+        tmp.write_bytes(msgspec.json.format(msgspec.json.encode(kept, enc_hook=str), indent=2))
         tmp.replace(path)
         return path
+
+
+def acting_as(settings: Settings, principal: str) -> Settings:
+    """The settings for one who connects to a secured Kafka and Redis as somebody else."""
+    return msgspec.structs.replace(settings, principal=principal)
 
 
 def _is_loopback(url: str) -> bool:
@@ -229,14 +257,14 @@ def find_home(home: str | Path | None = None) -> Path:
 
 
 def load_settings(home: str | Path | None = None) -> Settings:
-    """Read a stack's settings.
+    """Read a stack's settings, for the principal of this process.
 
     Raises:
         SettingsError: no stack was started in that folder, or its file does not parse.
     """
     path = find_home(home) / SETTINGS_FILE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Settings)
+        return acting_as(msgspec.json.decode(path.read_bytes(), type=Settings), principal_here())
     except FileNotFoundError:
         raise SettingsError(
             f"no stack in {path.parent}: start one with `tollgate up --home {path.parent}`"

@@ -18,7 +18,8 @@ from features.store.state_versions import (
     unfinished_key,
 )
 from streams.processor.takeover import places_of
-from streams.runtime.settings import Settings
+from streams.runtime.secured import REBUILD
+from streams.runtime.settings import Settings, acting_as
 from streams.state.rebuild_work import Say
 
 SAY_EVERY_KEYS = 100_000
@@ -34,7 +35,7 @@ def drop_version(settings: Settings, version: int, say: Say) -> int:
     Raises:
         VersionInUse. StoreUnavailable: run it again.
     """
-    client = RespClient(settings.redis_address)
+    client = RespClient(acting_as(settings, REBUILD).redis_address)
     if version == STATE_VERSION:
         raise VersionInUse(f"this code reads state version {version}")
     if version == serving(client):

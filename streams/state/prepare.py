@@ -26,7 +26,8 @@ from features.store.state_versions import (
 from streams.processor.state_loss import READ_AGAIN_AT_MOST
 from streams.processor.takeover import places_of
 from streams.runtime.kafka.log_reader import whole_log
-from streams.runtime.settings import Settings, load_settings
+from streams.runtime.secured import REBUILD
+from streams.runtime.settings import Settings, acting_as, load_settings
 from streams.state.rebuild import ROUND, Done, EntityBuilder, new_builder
 from streams.state.rebuild_work import Say, Total, by_partition, feed, warn_truncated
 
@@ -58,6 +59,7 @@ def prepare(settings: Settings, say: Say) -> Prepared:
         StoreUnavailable, LedgerUnreachable, TimeoutError: run it again. LeaseLost: another run prepares the same version.
     """
     started = time.monotonic()
+    settings = acting_as(settings, REBUILD)
     client = RespClient(settings.redis_address)
     places = places_of(settings)
     produced = furthest_elsewhere(client, places)
@@ -105,7 +107,7 @@ def prepare_partition(home: str, topic: str, partition: int, start: int, stop: i
     Raises:
         LeaseLost: another run prepares the same version, or a processor has taken it over.
     """
-    settings = load_settings(Path(home))
+    settings = acting_as(load_settings(Path(home)), REBUILD)
     client = RespClient(settings.redis_address)
     place = (topic, partition)
     leases = Leases.shared(client, shared)

@@ -24,7 +24,8 @@ from streams.log.topics import ENTITIES, TRANSACTIONS
 from streams.processor.identities.blocks import forget_blocks
 from streams.processor.state_loss import committed
 from streams.runtime.kafka.log_reader import whole_log
-from streams.runtime.settings import Settings, load_settings
+from streams.runtime.secured import REBUILD
+from streams.runtime.settings import Settings, acting_as, load_settings
 from streams.state.rebuild import ROUND, Done, EntityBuilder, Written, new_builder
 from streams.state.rebuild_work import Say, Total, by_partition, feed, warn_truncated
 
@@ -52,6 +53,7 @@ def rebuild(settings: Settings, say: Say, *, clear: bool = False) -> Rebuilt:
         StoreUnavailable: Redis is away; run it again. LedgerUnreachable: the broker is away. TimeoutError: a worker hangs.
     """
     started = time.monotonic()
+    settings = acting_as(settings, REBUILD)
     client = RespClient(settings.redis_address)
     leases = Leases(client, GROUP)
     told = {
@@ -93,7 +95,7 @@ def rebuild_partition(home: str, topic: str, partition: int, start: int, stop: i
     """Read one partition and write its profiles; its applied offsets are returned, to be written with the positions. Runs in
     its own process.
     """
-    settings = load_settings(Path(home))
+    settings = acting_as(load_settings(Path(home)), REBUILD)
     client = RespClient(settings.redis_address)
     builder = new_builder(settings, client, topic, partition, start)
     count = feed(settings, builder, topic, partition, start, stop)

@@ -48,6 +48,7 @@ def report(settings: Settings) -> dict[str, Any]:
         "console": settings.console,
         "oncall": settings.oncall,
         "embedded": settings.embedded,
+        "secure": settings.secure,
         "model": served_model(settings),
         "processes": listed,
         "alerts": alerts(settings),

@@ -10,6 +10,7 @@ from pathlib import Path
 from infra.stack.errors import StackError
 from infra.stack.ports import CONTROLLER
 from infra.stack.tools import CHECKOUT, Tools
+from streams.runtime.secured import BROKER
 from streams.runtime.settings import Settings
 
 LOG4J = CHECKOUT / "infra" / "stack" / "kafka-log4j2.properties"
@@ -17,16 +18,22 @@ HEAP_MB = 512
 
 
 def properties(settings: Settings) -> str:
-    """``server.properties`` of the node: loopback, replication factor 1, no automatic creation of topics."""
+    """``server.properties`` of the node: loopback, replication factor 1, no automatic creation of topics.
+
+    Raises:
+        PartError: a secured stack's password is missing.
+    """
     controller = settings.port_base + CONTROLLER
+    clients = "SECURED" if settings.secure else "PLAINTEXT"
     entries = {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-        "listeners": f"PLAINTEXT://{settings.kafka},CONTROLLER://127.0.0.1:{controller}",
-        "advertised.listeners": f"PLAINTEXT://{settings.kafka}",
+        "listeners": f"{clients}://{settings.kafka},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"{clients}://{settings.kafka}",
         "controller.listener.names": "CONTROLLER",
-        "inter.broker.listener.name": "PLAINTEXT",
+        "inter.broker.listener.name": clients,
+        **(_secured(settings) if settings.secure else {}),
         "log.dirs": data_dir(settings),
         "num.partitions": settings.partitions,
         "auto.create.topics.enable": "false",
@@ -52,6 +59,35 @@ def properties(settings: Settings) -> str:
     return "".join(f"{key}={value}\n" for key, value in entries.items())
 
 
+def _secured(settings: Settings) -> dict[str, str]:
+    """TLS on both listeners, SCRAM for clients, and nothing allowed that no list allows.
+
+    The broker itself comes by PLAIN, also to create the others' passwords: a SCRAM password of its own would have to be in Kafka
+    before Kafka runs, and on the command line that formats the folder every user of the machine could read it.
+    """
+    files = settings.secure_files
+    password = files.kafka(str(settings.kafka), BROKER).password
+    login = "org.apache.kafka.common.security"
+    plain = f'{login}.plain.PlainLoginModule required username="{BROKER}" password="{password}" user_{BROKER}="{password}";'
+    return {
+        "listener.security.protocol.map": "SECURED:SASL_SSL,CONTROLLER:SASL_SSL",
+        "listener.name.secured.sasl.enabled.mechanisms": "SCRAM-SHA-512,PLAIN",
+        "listener.name.secured.scram-sha-512.sasl.jaas.config": f"{login}.scram.ScramLoginModule required;",
+        "listener.name.secured.plain.sasl.jaas.config": plain,
+        "listener.name.controller.sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.controller.plain.sasl.jaas.config": plain,
+        "sasl.mechanism.inter.broker.protocol": "PLAIN",
+        "sasl.mechanism.controller.protocol": "PLAIN",
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(files.keystore),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(files.ca),
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": f"User:{BROKER}",
+        "allow.everyone.if.no.acl.found": "false",
+    }
+
+
 def data_dir(settings: Settings) -> Path:
     return settings.root / "kafka" / "data"
 
@@ -68,6 +104,8 @@ def prepare(settings: Settings, tools: Tools) -> None:
     """
     path = properties_file(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
     path.write_text(properties(settings))
     if (data_dir(settings) / "meta.properties").exists():
         return

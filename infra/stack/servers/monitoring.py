@@ -9,7 +9,10 @@ from typing import Any
 import yaml
 
 from infra.stack.ports import port_of
+from infra.stack.secure.web_users import web_config
 from infra.stack.tools import CHECKOUT
+from streams.log.rights import RIGHTS
+from streams.runtime.secured import OPERATOR, PROMETHEUS
 from streams.runtime.settings import Settings
 
 RULES = CHECKOUT / "infra" / "prometheus" / "rules.yml"
@@ -41,7 +44,7 @@ def prometheus_config(settings: Settings) -> dict[str, Any]:
     return {
         "global": {"scrape_interval": SCRAPE_INTERVAL, "evaluation_interval": SCRAPE_INTERVAL},
         "rule_files": [str(rules_file(settings))],
-        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [_target(settings.alertmanager)]}]}]},
+        "alerting": {"alertmanagers": [_alertmanager(settings)]},
         "scrape_configs": [
             {
                 "job_name": "tollgate",
@@ -57,6 +60,14 @@ def prometheus_config(settings: Settings) -> dict[str, Any]:
             }
         ],
     }
+
+
+def _alertmanager(settings: Settings) -> dict[str, Any]:
+    found: dict[str, Any] = {"static_configs": [{"targets": [_target(settings.alertmanager)]}]}
+    if settings.secure:
+        password = settings.secure_files.password(PROMETHEUS)
+        found["basic_auth"] = {"username": PROMETHEUS, "password_file": str(password)}
+    return found
 
 
 def alertmanager_config(settings: Settings) -> str:
@@ -83,7 +94,11 @@ def alertmanager_file(settings: Settings) -> Path:
 
 
 def prepare(settings: Settings) -> None:
-    """Write the configuration of both, but keep an Alertmanager file that is there."""
+    """Write the configuration of both, but keep an Alertmanager file that is there.
+
+    Raises:
+        StackError: this system has no bcrypt, which a secured stack needs.
+    """
     for folder in (prometheus_dir(settings), alertmanager_dir(settings)):
         folder.mkdir(parents=True, exist_ok=True)
     config = yaml.safe_dump(prometheus_config(settings), sort_keys=False)
@@ -91,6 +106,11 @@ def prepare(settings: Settings) -> None:
     # the runbooks as addresses that open: oncall serves them
     rules = re.sub(r"infra/runbooks/(\w+)\.md", rf"{settings.oncall}/runbooks/\1", RULES.read_text())
     rules_file(settings).write_text(rules)
+    if settings.secure:
+        files = settings.secure_files
+        # whoever has a name may ask for metrics; only who runs commands silences an alert
+        _web_file(prometheus_dir(settings)).write_text(web_config(files, RIGHTS))
+        _web_file(alertmanager_dir(settings)).write_text(web_config(files, (OPERATOR, "console", PROMETHEUS)))
     if not alertmanager_file(settings).exists():
         alertmanager_file(settings).write_text(alertmanager_config(settings))
 
@@ -106,6 +126,7 @@ def prometheus_command(settings: Settings, binary: Path) -> list[str]:
         # otherwise an alert sent before Alertmanager is discovered is repeated only after a minute (Prometheus 2.42)
         "--rules.alert.resend-delay=2s",
         "--log.format=json",
+        *([f"--web.config.file={_web_file(folder)}"] if settings.secure else []),
     ]
 
 
@@ -119,7 +140,12 @@ def alertmanager_command(settings: Settings, binary: Path) -> list[str]:
         # a single instance needs no gossip port
         "--cluster.listen-address=",
         "--log.format=json",
+        *([f"--web.config.file={_web_file(folder)}"] if settings.secure else []),
     ]
+
+
+def _web_file(folder: Path) -> Path:
+    return folder / "web.yml"
 
 
 def _target(url: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from services.console.problems import Problem, too_many
 from streams.access.identity import KEY_VARIABLE
+from streams.runtime.secured import PRINCIPAL_VARIABLE
 
 #: commands that run at once; each has a core for itself, behind everything else
 AT_ONCE, WAIT_S = 2, 5.0
@@ -46,8 +47,9 @@ class Commands:
             self._places.release()
 
     def _run(self, arguments: Sequence[str], within_s: float) -> Any:
-        # the console's own user must not sign for those who ask
-        environment = {name: value for name, value in os.environ.items() if name != KEY_VARIABLE}
+        # the console's own user must not sign for those who ask, and on a secured stack commands come to Kafka as the operator
+        left_out = (KEY_VARIABLE, PRINCIPAL_VARIABLE)
+        environment = {name: value for name, value in os.environ.items() if name not in left_out}
         command = ["nice", "-n", str(NICE), sys.executable, "-m", "services.cli.main", *arguments]
         try:
             done = subprocess.run(

@@ -26,7 +26,7 @@ class Callers:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         """``clock``: seconds since 1970."""
-        self._required = settings.access == "required"
+        self._required = settings.access == "required" or settings.secure
         self._folder, self._clock = settings.access_dir, clock
         #: by hash: the key, what it may do, when it expires
         self._keys: dict[bytes, tuple[ApiKey, frozenset[Permission], float]] = {}

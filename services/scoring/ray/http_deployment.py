@@ -15,7 +15,7 @@ from services.scoring.http.wiring import Parts
 from services.scoring.ray.closing import no_inner_server
 from services.scoring.ray.replica_names import take_name
 from streams.runtime.process import log_json_lines
-from streams.runtime.settings import load_settings
+from streams.runtime.settings import acting_as, load_settings
 
 NAME = "scoring-http"
 
@@ -37,7 +37,8 @@ class HttpScoring:
     # asynchronous, because opening the parts is; Serve awaits it
     async def __init__(self, home: str) -> None:  # type: ignore[misc]
         no_inner_server()
-        settings = load_settings(home)
+        # both kinds of replicas inherit the environment of one process, and have rights of their own
+        settings = acting_as(load_settings(home), "edge")
         self._name = take_name(settings.run_dir, NAME, 1)
         log_json_lines(self._name.name)
         start_http_server(settings.metrics_port(self._name.name), addr="127.0.0.1")

@@ -254,6 +254,12 @@ def test_revocation_and_expiry_count_within_a_second(tmp_path: Path) -> None:
         callers.caller(headers["authorization"].encode(), "score")
 
 
+def test_a_secured_stack_asks_for_a_key_whatever_its_settings_say(tmp_path: Path) -> None:
+    assert Callers(Settings(home=str(tmp_path)), Clock()).caller(None, "score") is None
+    with pytest.raises(Problem, match="API key is required"):
+        Callers(Settings(home=str(tmp_path), secure=True), Clock()).caller(None, "score")
+
+
 def test_a_broken_file_leaves_the_known_keys(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
     callers = Callers(Settings(home=str(tmp_path), access="required"), clock)

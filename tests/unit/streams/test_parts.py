@@ -14,7 +14,7 @@ from infra.stack.elsewhere import copies
 from streams.log.topics import Copies
 from streams.runtime.kafka.connection import KafkaAddress, connection, faust_credentials
 from streams.runtime.parts import PartError, Parts, read_parts
-from streams.runtime.settings import Settings, load_settings
+from streams.runtime.settings import Settings, acting_as, load_settings
 
 WHOLE = """
 [kafka]
@@ -43,6 +43,21 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "secrets" / "kafka").write_text("kafka-secret\n")
     monkeypatch.setenv("TEST_REDIS_PASSWORD", "redis/secret")
     return tmp_path
+
+
+def test_each_process_may_be_a_user_of_its_own(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = WHOLE.replace('"tollgate"', '"tg-{principal}"').replace("secrets/kafka", "secrets/{principal}")
+    text = text.replace('"app"', '"{principal}"').replace("TEST_REDIS_PASSWORD", "TEST_REDIS_{principal}")
+    (home / "settings.toml").write_text(text)
+    (home / "secrets" / "labels").write_text("of-labels")
+    monkeypatch.setenv("TEST_REDIS_labels", "redis-of-labels")
+    settings = acting_as(with_parts(settings_for(home, 21000)), "labels")
+    found = connection(settings.kafka)
+    assert (found["sasl.username"], found["sasl.password"]) == ("tg-labels", "of-labels")
+    redis = RedisAddress.of(settings.redis_address)
+    assert (redis.user, redis.password) == ("labels", "redis-of-labels")
+    with pytest.raises(PartError, match="TEST_REDIS_drift"):
+        _ = acting_as(settings, "drift").redis_address
 
 
 def test_clients_get_addresses_and_secrets(home: Path) -> None:
