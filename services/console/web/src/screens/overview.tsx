@@ -64,7 +64,7 @@ function Figures({ data }: { data: Overview }) {
     <dl className="figures">
       <Figure name="Decisions" value={number(now.per_s, 4)} unit="/ s" note="mean of the last minute" />
       <Figure name="Latency p99" value={now.p99_ms === null ? "–" : number(now.p99_ms, 3)} unit="ms" note={now.p50_ms === null ? "no decision in the last minute" : `p50 ${number(now.p50_ms, 3)} ms`} />
-      <Figure name="Reviewed · declined" value={`${share(now.review)} · ${share(now.decline)}`} unit="%" note={`${whole(now.review)} and ${whole(now.decline)} in a minute`} />
+      <Figure name="Reviewed · declined" value={now.decisions ? `${share(now.review)} · ${share(now.decline)}` : "–"} unit="%" note={`${whole(now.review)} and ${whole(now.decline)} in a minute`} />
       <Figure name="Degraded · not scored" value={`${whole(now.degraded)} · ${whole(now.not_scored)}`} note="in the last minute" />
       <Figure
         name="Waiting for review"
@@ -158,7 +158,7 @@ function Charts({ window }: { window: Window }) {
   const drawn = useMemo(() => (series.data ? columns(series.data, follows ? live : [], seconds) : null), [series.data, live, follows, seconds]);
   if (series.isError && !series.data) return <Failed error={series.error} retry={() => void series.refetch()} />;
   if (drawn === null) return <div className="state" role="status">Loading the curves …</div>;
-  if (drawn.t.length === 0) return <Empty title="No decisions in this window">Send some: `tollgate simulate --rate 100 --seconds 600`</Empty>;
+  if (drawn.all[0]?.values.every((value) => !value)) return <Empty title="No decisions in this window">Send some: `tollgate simulate --rate 100 --seconds 600`</Empty>;
   const over = past ? `${span(seconds)} until ${past.replace("T", " ")}` : `last ${span(seconds)}`;
   const each = step === 1 ? "" : `, means over ${span(step)}`;
   return (

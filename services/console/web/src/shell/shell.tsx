@@ -1,5 +1,5 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { type ReactNode, useCallback, useEffect, useState } from "react";
+import { type ReactNode, useCallback, useEffect, useRef, useState } from "react";
 import { get, remove } from "../api/client";
 import { connect, disconnect, useConnected, useLive } from "../api/live";
 import { leave, useSession } from "../api/session";
@@ -33,7 +33,17 @@ export function Shell({ children }: { children: ReactNode }) {
     connect();
     return disconnect;
   }, []);
-  useEffect(() => setMenu(false), [path]);
+  const first = useRef(true);
+  useEffect(() => {
+    setMenu(false);
+    // who does not see that the screen has changed hears it, and goes on from its beginning
+    const screen = document.getElementById("screen");
+    if (!first.current && screen !== null) {
+      screen.tabIndex = -1;
+      screen.focus({ preventScroll: true });
+    }
+    first.current = false;
+  }, [path]);
   useEffect(() => {
     document.title = `${place?.name ?? "Not found"} · Tollgate`;
   }, [place]);
