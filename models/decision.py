@@ -29,6 +29,8 @@ class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
 class Decision(msgspec.Struct, kw_only=True, omit_defaults=False):
     """The decision of one transaction. ``status``: whether all inputs were there; ``degraded_by``: which were missing.
 
+    ``arm``: the model that decided, ``champion`` or a rollout's ``challenger``. ``shadow``: scores of models beside it, by version.
+
     ``reasons``: what decided comes first (a list, then rules), then the score's own reasons, if it alone decides the same.
     """
 

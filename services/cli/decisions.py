@@ -228,7 +228,7 @@ def decision_line(found: Decision) -> str:
     parts = [
         f"{found.decided_at:%Y-%m-%dT%H:%M:%S.%f}Z  {found.transaction_id:<24} {found.decision:<8} "
         f"{found.status:<10} {'-' if found.score is None else format(found.score, '.4f'):<7} "
-        f"{found.model} {found.model_version}",
+        f"{found.model} {found.model_version}{'' if found.arm == 'champion' else f' ({found.arm})'}",
         "; ".join(reason.text for reason in found.reasons),
     ]
     for names, said in ((found.rules, "matched"), (found.degraded_by, "missing")):

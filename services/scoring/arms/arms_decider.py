@@ -167,7 +167,9 @@ def _cut(rows: Sequence[int], cases: Sequence[Case], matrix: FloatArray, others:
 
 def _rows_of(challenger: Challenger, cases: Sequence[Case], others: OtherCatalogue) -> list[int]:
     """The challenger's rows, without those whose catalogue lacks a feature that it reads: the champion decides these."""
-    rows = challenger.rows_of([case.transaction.card_id for case in cases])
+    rows = challenger.rows_of(
+        [case.transaction.card_id for case in cases], [case.received_ms for case in cases]
+    )
     if not rows or not others:
         return rows
     lacking = missing_inputs_of(others, challenger.scorer)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from features.transaction import epoch_ms
 from models.bundle.content import MODEL, load_bundle
 from models.scoring.scorer import Scorer
 from services.scoring.model.loader import Loaded, Loader, Refusal
@@ -30,6 +32,9 @@ from streams.runtime.settings import Settings
 logger = logging.getLogger(__name__)
 #: folder under the stack's home: the fastest backend for each batch size, measured on this machine
 TABLES = "cache/backends"
+#: replicas learn of a record within some tenths of a second of each other. A share that grows holds for payments received this long
+#: after it, ms, so that the stream and the edge change a card's arm at the same payment; a share that shrinks holds at once
+TOGETHER_MS = 1_000
 
 Follow = Callable[[Settings, threading.Event, Callable[[RolloutRecord], None]], Any]
 
@@ -71,7 +76,7 @@ class LiveModel:
         """Serve the bundles that a rollout record names: at once if they are loaded, else as soon as they are; returns at once."""
         if record.model != MODEL or record.sequence <= self._sequence:
             return
-        wanted = (record.champion, _challenger(record))
+        wanted = (record.champion, _challenger_version(record))
         if all(version is None or self._known(version) is not None for version in wanted):
             # not behind a bundle that loads or hangs: this may be the way back from it
             self._loader.give(record, self._load(record))
@@ -96,25 +101,33 @@ class LiveModel:
             BundleRefused: of the champion. That of a challenger is part of the result.
         """
         champion = self._scorer(record, record.champion)
-        version = _challenger(record)
+        version = _challenger_version(record)
         if version is None:
             return Loaded(Serving(champion))
         if self.scorer is None:
             # in case the challenger hangs
             self.serving = Serving(champion)
         try:
-            challenger = Challenger(
-                self._scorer(record, version),
-                share=record.traffic.get("challenger", 0.0),
-                salt=record.salt,
-                shadow=record.shadow,
-                run=record.run.id if record.run is not None else "",
-            )
+            challenger = self._challenger(record, self._scorer(record, version))
             # a salt that cannot be used shows here, not in the first batch
-            challenger.rows_of(["card"])
+            challenger.rows_of(["card"], [int(challenger.from_ms)])
         except Exception as error:  # noqa: BLE001 - whatever fails in a challenger, the champion decides
             return Loaded(Serving(champion), Refusal.of(version, error))
         return Loaded(Serving(champion, challenger))
+
+    def _challenger(self, record: RolloutRecord, scorer: Scorer) -> Challenger:
+        """The challenger of a record. A share that grows holds for what is received from a little after the record on."""
+        made = Challenger(
+            scorer,
+            share=record.traffic.get("challenger", 0.0),
+            salt=record.salt,
+            shadow=record.shadow,
+            run=record.run.id if record.run is not None else "",
+        )
+        now = self.serving.challenger
+        if now is None or (now.scorer, now.salt) != (scorer, made.salt) or now.share >= made.share:
+            return made
+        return replace(made, before=now.share, from_ms=epoch_ms(record.since) + TOGETHER_MS)
 
     def _scorer(self, record: RolloutRecord, version: str) -> Scorer:
         """Raises: BundleRefused."""
@@ -168,7 +181,7 @@ class LiveModel:
         logger.error("%s; still serving %s", self.problem, self.version)
 
 
-def _challenger(record: RolloutRecord) -> str | None:
+def _challenger_version(record: RolloutRecord) -> str | None:
     """The version that a record names as challenger."""
     version = record.arms.get("challenger")
     return version if version != record.champion else None

@@ -14,7 +14,7 @@ class Challenger:
     """The challenger of a rollout.
 
     ``share``: of the cards that it decides, 0 to 1; ``salt``: of their hash. ``shadow``: it also scores what the champion
-    decides. ``run``: id of the rollout.
+    decides. ``run``: id of the rollout. Payments received before ``from_ms`` (since 1970) are decided by the share ``before``.
     """
 
     scorer: Scorer
@@ -22,13 +22,19 @@ class Challenger:
     salt: str = ""
     shadow: bool = False
     run: str = ""
+    from_ms: float = 0.0
+    before: float = 0.0
 
-    def rows_of(self, cards: Sequence[str]) -> list[int]:
-        """The rows that the challenger decides. ``cards``: the card of each row."""
-        if self.share <= 0:
+    def rows_of(self, cards: Sequence[str], received_ms: Sequence[int]) -> list[int]:
+        """The rows that the challenger decides. ``cards``: the card of each row; ``received_ms``: since 1970."""
+        share, before, salt, from_ms = self.share, self.before, self.salt, self.from_ms
+        if share <= 0 and before <= 0:
             return []
-        salt, share = self.salt, self.share
-        return [row for row, card in enumerate(cards) if arm_of(salt, card, share) == CHALLENGER]
+        return [
+            row
+            for row, (card, moment) in enumerate(zip(cards, received_ms, strict=True))
+            if arm_of(salt, card, share if moment >= from_ms else before) == CHALLENGER
+        ]
 
 
 @dataclass(frozen=True)

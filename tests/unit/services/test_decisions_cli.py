@@ -111,6 +111,8 @@ def test_the_tail_names_what_decided_what_matched_and_what_was_missing() -> None
     assert "on block list stolen (ops): chargebacks; 4 payments of the card in the last hour" in line
     assert line.endswith("[matched: dear, stolen]  [missing: ip_features, explanations]")
     assert decision_line(msgspec.convert(decided(rules=[], reasons=[]), Decision)).endswith("fraud 1.0.0")
+    other = decided(rules=[], reasons=[], arm="challenger", model_version="1.1.0")
+    assert decision_line(msgspec.convert(other, Decision)).endswith("fraud 1.1.0 (challenger)")
 
 
 def made(bundle: Bundle, **changes: Any) -> DecidedPayment:

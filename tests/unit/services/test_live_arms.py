@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import msgspec
 import pytest
 from prometheus_client import REGISTRY
 
+from features.transaction import epoch_ms
 from services.scoring.model import live as live_model
-from services.scoring.model.live import LiveModel
+from services.scoring.model.live import TOGETHER_MS, LiveModel
 from streams.contracts.rollout import RolloutRecord
 from streams.runtime.settings import Settings
 from tests.support.bad_bundles import corrupt, rollout
-from tests.support.bundle_samples import publish_sample
+from tests.support.bundle_samples import CREATED, publish_sample
 from tests.support.waiting import STALL_S, until
 
 SALT = "5a17"
@@ -123,6 +125,30 @@ def test_shares_change_and_the_way_back_is_taken_at_once(home: Path, shut: Calla
     gate.opened.set()
     until(lambda: not live._loader._loading, STALL_S, "the load that nobody asks for any more")
     assert live.serving.versions == {"champion": "1.0.0"}
+
+
+def test_a_growing_share_begins_at_one_moment_for_all_replicas(home: Path) -> None:
+    cards = [f"card-{number}" for number in range(200)]
+
+    def rows(live: LiveModel, received_ms: int) -> list[int]:
+        found = live.serving.challenger
+        assert found is not None
+        return found.rows_of(cards, [received_ms] * len(cards))
+
+    since = CREATED + timedelta(days=1)
+    since_ms = epoch_ms(since)
+    live = live_on(home, canary(1, 0.1))
+    few = rows(live, since_ms)
+    live.apply(canary(2, 0.6, since=since))
+    # not yet, for what was received before all replicas know it
+    assert rows(live, since_ms + TOGETHER_MS - 1) == few
+    many = rows(live, since_ms + TOGETHER_MS)
+    assert set(few) < set(many)
+    # one that starts later knows only what holds now
+    assert rows(live_on(home, canary(2, 0.6, since=since)), since_ms + TOGETHER_MS) == many
+    # less of a challenger is served at once
+    live.apply(canary(3, 0.1, since=since))
+    assert rows(live, since_ms) == rows(live, since_ms + TOGETHER_MS) == few
 
 
 def test_a_challenger_is_promoted_and_undone_without_loading(home: Path) -> None:
