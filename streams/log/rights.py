@@ -107,7 +107,7 @@ RIGHTS: Mapping[str, Rights] = {
         read_keys=CATALOGUES,
     ),
     "edge": Rights(
-        writes=(TRANSACTIONS, LABELS),
+        writes=(TRANSACTIONS, LABELS, SHADOW),
         reads=(ROLLOUTS,),
         groups=(READERS, FOLLOWERS),
         keys=("tollgate:edge", "tollgate:edge:*", "tollgate:edge-page:*", *CATALOGUES),
