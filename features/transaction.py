@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import astuple
 
+from features.attributes import MAX_ATTRIBUTES
 from features.identity import DEFAULT_TENANT, identity_of
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -35,12 +36,16 @@ EARLIEST_EVENT = datetime(2000, 1, 1, tzinfo=UTC)
 
 LATEST_EVENT = datetime(2100, 1, 1, tzinfo=UTC)
 
+#: attributes of one's own by name (``features.attributes``): texts and numbers; None is an empty one
+AttributeValues = Annotated[dict[str, Any], Meta(max_length=MAX_ATTRIBUTES)] | None | UnsetType
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Transaction(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """One payment attempt. Identifiers are 1-64 printable characters, stored in Unicode's composed form without blanks at their ends;
-    ``ip`` is stored as RFC 5952 says; amounts are integer minor units."""
+    ``ip`` is stored as RFC 5952 says; amounts are integer minor units. ``attributes``: those that the stack's settings declare, each a
+    number or a text; others are ignored."""
 
     transaction_id: Identifier
     event_time: Instant
@@ -57,6 +62,8 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     latitude: Annotated[float, Meta(ge=-90, le=90)] | None = None
     longitude: Annotated[float, Meta(ge=-180, le=180)] | None = None
     tenant: Annotated[str, Meta(min_length=1, max_length=64)] = DEFAULT_TENANT
+    #: left out of JSON where a transaction has none
+    attributes: AttributeValues = UNSET
 
     @property
     def event_ms(self) -> int:
@@ -98,6 +105,7 @@ class TransactionColumns(NamedTuple):
     latitude: Sequence[float | None]
     longitude: Sequence[float | None]
     tenant: Sequence[str]
+    attributes: Sequence[AttributeValues]
 
 
 def transaction_columns(transactions: Sequence[Transaction]) -> TransactionColumns:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from features.attributes import PREFIX
 from features.catalogue import CATALOGUE_HASH, FEATURES, NAMES
 
 Places = npt.NDArray[np.int64]
@@ -27,6 +28,18 @@ class Layout:
     def __post_init__(self) -> None:
         if not len(self.names) == len(set(self.names)) == len(self.definitions):
             raise ValueError(f"the layout of {self.catalogue} needs exactly one definition for each name")
+
+    @property
+    def features(self) -> Layout:
+        """The same without attributes of one's own (``features.attributes``), which are no entries of a catalogue."""
+        own = [place for place, name in enumerate(self.names) if not name.startswith(PREFIX)]
+        if len(own) == len(self.names):
+            return self
+        return Layout(
+            self.catalogue,
+            tuple(self.names[place] for place in own),
+            tuple(self.definitions[place] for place in own),
+        )
 
     def places_in(self, other: Layout) -> Places:
         """For each of these columns its index in ``other``, or -1 where ``other`` has no such entry. int64 (len(names),)."""

@@ -106,11 +106,24 @@ def _kafka_and_redis(home: Path, port_base: int) -> Iterator[Settings]:
         stack.stop(settings, purge=True)
 
 
+OWN_ATTRIBUTES = """
+[attributes.loyalty_tier]
+type = "text"
+[attributes.basket_items]
+type = "number"
+unit = "articles"
+"""
+
+
 @pytest.fixture(scope="session")
 def running_stack(free_port_base: Callable[[], int]) -> Iterator[Settings]:
-    """A whole stack with a served model: real Kafka, Redis, Ray and all processes. Shared: use ids of your own."""
+    """A whole stack with a served model: real Kafka, Redis, Ray and all processes. Shared: use ids of your own.
+
+    It declares two attributes: ``loyalty_tier`` (text) and ``basket_items`` (number).
+    """
     home = Path(tempfile.mkdtemp(prefix="tg-"))
-    settings = stack.settings_for(home, free_port_base())
+    (home / "settings.toml").write_text(OWN_ATTRIBUTES)
+    settings = stack.with_parts(stack.settings_for(home, free_port_base()))
     try:
         yield start_whole_stack(settings)
     finally:

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import yaml
 from feast import FeatureStore
 
-from features.feast_repo.archived import FOLDER, SCHEMA
+from features.attributes import NO_ATTRIBUTES, Attributes
+from features.feast_repo.archived import FOLDER, schema_with
 from features.feast_repo.definitions import definitions
 from features.feast_repo.offline_store import TollgateOfflineStore
 from features.store.feast_store import TollgateOnlineStore
@@ -32,6 +33,7 @@ def apply_repo(
     archive_dir: Path,
     *,
     online_store: type = TollgateOnlineStore,
+    attributes: Attributes = NO_ATTRIBUTES,
 ) -> None:
     """Write the configuration and register entities, views and services. Idempotent.
 
@@ -41,12 +43,13 @@ def apply_repo(
         partitions: number of partitions of `transactions` and `entities`; part of every key.
         archive_dir: the Parquet archive; an empty one gets a file with columns and no rows.
         online_store: class of the online store.
+        attributes: those of the stack's own, which are columns of the archive.
     """
     archive = archive_dir.resolve()
     feast_dir.mkdir(parents=True, exist_ok=True)
-    _ensure_columns(archive / FOLDER / "date=1970-01-01" / f"{FOLDER}-empty.parquet")
+    _ensure_columns(archive / FOLDER / "date=1970-01-01" / f"{FOLDER}-empty.parquet", schema_with(attributes))
     _write_config(feast_dir, {"type": _path_of(online_store), "redis": redis, "partitions": partitions})
-    open_store(feast_dir).apply(definitions(archive).objects())
+    open_store(feast_dir).apply(definitions(archive, attributes).objects())
 
 
 def open_store(feast_dir: Path) -> FeatureStore:
@@ -83,13 +86,13 @@ def _path_of(store: type) -> str:
     return f"{store.__module__}.{store.__qualname__}"
 
 
-def _ensure_columns(path: Path) -> None:
+def _ensure_columns(path: Path, schema: pa.Schema) -> None:
     """Write an empty file with all columns: Feast reads column types from the files, also in an empty archive."""
     # an existing file may lack columns that were added later
     with contextlib.suppress(FileNotFoundError, pa.ArrowInvalid):
-        if pq.read_schema(path).equals(SCHEMA):
+        if pq.read_schema(path).equals(schema):
             return
     path.parent.mkdir(parents=True, exist_ok=True)
     waiting = path.with_name(f".{path.name}.apply")
-    pq.write_table(SCHEMA.empty_table(), waiting)
+    pq.write_table(schema.empty_table(), waiting)
     waiting.replace(path)

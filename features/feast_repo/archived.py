@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from features.attributes import Attributes, Kind
 from features.catalogue import FEATURES
 
 _MS = pa.timestamp("ms", tz="UTC")
@@ -27,3 +28,20 @@ SCHEMA = pa.schema(
         ("missing", pa.int32()), *((column, pa.float32()) for column in COLUMNS.values()),
     ]
 )  # fmt: skip
+
+
+#: type of an archived attribute by its kind
+ATTRIBUTE_TYPES: dict[Kind, pa.DataType] = {"number": pa.float64(), "text": pa.string()}
+
+
+def attribute_column(name: str, kind: Kind) -> str:
+    """The column of an attribute: each kind has its own, because an attribute may be declared anew with another."""
+    return f"{kind}_{name}"
+
+
+def schema_with(attributes: Attributes) -> pa.Schema:
+    """``SCHEMA``, and behind it a column for each attribute that a stack declares."""
+    out = SCHEMA
+    for name, found in attributes.declared.items():
+        out = out.append(pa.field(attribute_column(name, found.type), ATTRIBUTE_TYPES[found.type]))
+    return out

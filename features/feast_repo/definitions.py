@@ -12,17 +12,19 @@ from pathlib import Path
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource
 from feast.data_format import ParquetFormat
-from feast.types import FeastType, Float32, Int32, Int64, String
+from feast.types import FeastType, Float32, Float64, Int32, Int64, String
 from feast.value_type import ValueType
 
+from features.attributes import NO_ATTRIBUTES, Attributes, Kind
 from features.catalogue import CATALOGUE_HASH, FEATURES
-from features.feast_repo.archived import FOLDER
+from features.feast_repo.archived import FOLDER, attribute_column
 from features.feature import Feature
 from features.store.feast_store import ENTITY_VIEWS, SCORING_VIEW, TRANSACTION_ENTITY
 from features.store.views import JOIN_KEYS
 
 #: columns of the archive besides the catalogue's that a point-in-time join can return
 _FACTS: dict[str, FeastType] = {"amount_minor": Int64, "missing": Int32}
+_KINDS: dict[Kind, FeastType] = {"number": Float64, "text": String}
 _TRANSACTION_KEY = "transaction_id"
 _FOR_EVER = timedelta(0)
 
@@ -48,7 +50,7 @@ class Definitions:
         return [*self.entities, self.source, *self.views, *self.services]
 
 
-def definitions(archive_dir: Path) -> Definitions:
+def definitions(archive_dir: Path, attributes: Attributes = NO_ATTRIBUTES) -> Definitions:
     """Entities, views and services over an archive folder (absolute path). Reads no file and opens no connection."""
     entities = {name: _entity(name, key, f"one {name}") for name, key in JOIN_KEYS.items()}
     transaction = _entity("transaction", _TRANSACTION_KEY, "one transaction, by its id")
@@ -74,6 +76,7 @@ def definitions(archive_dir: Path) -> Definitions:
         source,
         (JOIN_KEYS["card"], _TRANSACTION_KEY),
         "features of a card's newest transaction at a moment, as they were served",
+        attributes,
     )
     served = _archived_view(
         SERVED_VIEW,
@@ -81,6 +84,7 @@ def definitions(archive_dir: Path) -> Definitions:
         source,
         (_TRANSACTION_KEY,),
         "features that one transaction was decided with",
+        attributes,
     )
     services = (
         _service(
@@ -118,11 +122,20 @@ def _online_view(
 
 
 def _archived_view(
-    name: str, entity: Entity, source: FileSource, keys: tuple[str, ...], description: str
+    name: str,
+    entity: Entity,
+    source: FileSource,
+    keys: tuple[str, ...],
+    description: str,
+    attributes: Attributes,
 ) -> FeatureView:
     facts = [Field(name=fact, dtype=kind) for fact, kind in _FACTS.items()]
     columns = [Field(name=f.column, dtype=Float32, description=f.reason_text) for f in FEATURES]
-    schema = [*(Field(name=key, dtype=String) for key in keys), *facts, *columns]
+    own = [
+        Field(name=attribute_column(key, found.type), dtype=_KINDS[found.type], description=found.meaning)
+        for key, found in attributes.declared.items()
+    ]
+    schema = [*(Field(name=key, dtype=String) for key in keys), *facts, *columns, *own]
     return FeatureView(
         name=name, entities=[entity], ttl=_FOR_EVER, schema=schema, online=False, source=source, description=description
     )  # fmt: skip

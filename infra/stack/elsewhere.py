@@ -13,7 +13,7 @@ from infra.stack.errors import StackError, StackUsageError
 from infra.stack.ports import settings_for
 from streams.log.topics import Copies
 from streams.runtime.kafka.clients import new_admin
-from streams.runtime.parts import PARTS_FILE, read_parts
+from streams.runtime.parts import PARTS_FILE, read_settings_file
 from streams.runtime.settings import SETTINGS_FILE, Settings
 
 LOOK_S, ANSWER_WITHIN_S = 0.2, 3.0
@@ -25,10 +25,11 @@ def with_parts(settings: Settings) -> Settings:
     Raises:
         PartError: the file cannot be used.
     """
-    parts = read_parts(settings.root)
+    parts, attributes = read_settings_file(settings.root)
     return msgspec.structs.replace(
         settings,
         elsewhere=parts,
+        attributes=attributes,
         kafka=parts.kafka.bootstrap if parts.kafka else settings.kafka,
         redis=parts.redis.url if parts.redis else settings.redis,
         mlflow=parts.mlflow.url if parts.mlflow else settings.mlflow,

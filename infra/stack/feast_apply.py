@@ -17,7 +17,10 @@ def main() -> int:
     log = logging.getLogger(__name__)
     for pause_s in (*PAUSES_S, None):
         try:
-            apply_repo(settings.feast_dir, settings.redis_address, settings.partitions, settings.archive_dir)
+            apply_repo(
+                settings.feast_dir, settings.redis_address, settings.partitions, settings.archive_dir,
+                attributes=settings.declared,
+            )  # fmt: skip
         except Exception:
             log.exception("feast apply failed")
             if pause_s is None:

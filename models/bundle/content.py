@@ -12,14 +12,16 @@ import os
 import re
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from features.attributes import Attributes
 from features.vector_layouts import OWN, Layout
+from models.bundle.attribute_columns import ATTRIBUTES, NO_COLUMNS, AttributeColumns, decode_attributes
 from models.bundle.manifest import MANIFEST, Manifest, layout_of
 from models.bundle.reference import Reference, load_reference, reference_bytes
 from models.bundle.signing import KeyProblem, is_signed, sign
@@ -40,7 +42,7 @@ MAX_FILE_BYTES = 512 * 2**20
 class BundleRefused(Exception):
     """A bundle that must not be served. ``reason`` is a metric label; the text is for people.
 
-    Reasons: ``missing``, ``signature``, ``hash``, ``catalogue``, ``unparsable``, ``keys``.
+    Reasons: ``missing``, ``signature``, ``hash``, ``catalogue``, ``attributes``, ``unparsable``, ``keys``.
     """
 
     #: exit code of commands that fail with it: a check failed
@@ -59,7 +61,7 @@ class BundleExists(Exception):
 class BundleContent:
     """The content to publish: the model in both formats and everything that belongs to it.
 
-    The model's inputs and the reference's columns follow ``layout``.
+    The model's inputs and the reference's columns follow ``layout``: the catalogue's, then ``attributes``.
     """
 
     model_ubj: bytes
@@ -70,6 +72,7 @@ class BundleContent:
     evaluation: dict[str, Any]
     lineage: dict[str, Any]
     layout: Layout
+    attributes: AttributeColumns = field(default=NO_COLUMNS, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -182,16 +185,27 @@ def load_bundle(path: Path, trusted_keys_dir: Path, running: Layout | None = OWN
     layout = _layout(path, manifest)
     if running is not None:
         check_fits(path, layout, running)
-    return _decode(path, manifest, layout, {name: _checked(path, manifest, name) for name in FILES})
+    names = [*FILES, ATTRIBUTES] if ATTRIBUTES in manifest.files else FILES
+    return _decode(path, manifest, layout, {name: _checked(path, manifest, name) for name in names})
 
 
 def check_fits(path: Path, layout: Layout, running: Layout) -> None:
-    """Raises: BundleRefused, naming the features that ``running`` lacks or defines differently."""
-    if why := layout.misfit(running):
+    """Raises: BundleRefused, naming the features that ``running`` lacks or defines differently. Attributes are not looked at."""
+    if why := layout.features.misfit(running):
         raise BundleRefused(
             "catalogue",
             f"{path} was trained on features of catalogue {layout.catalogue}, which {running.catalogue} does not provide "
             f"({why}): train a new model",
+        )
+
+
+def check_declared(path: Path, needed: AttributeColumns, declared: Attributes) -> None:
+    """Raises: BundleRefused, naming the attributes that a model needs and a stack does not declare as it was trained with them."""
+    if missing := needed.missing_in(declared):
+        raise BundleRefused(
+            "attributes",
+            f"{path} was trained with attributes that settings.toml does not declare: {', '.join(missing)}; declare them again, or "
+            "train a new model",
         )
 
 
@@ -212,7 +226,9 @@ def _checked(path: Path, manifest: Manifest, name: str) -> bytes:
 
 
 def _encode(content: BundleContent) -> dict[str, bytes]:
+    own = {ATTRIBUTES: msgspec.json.encode(content.attributes.columns)} if content.attributes else {}
     return {
+        **own,
         "model.ubj": content.model_ubj,
         "model.onnx": content.model_onnx,
         "calibration.json": msgspec.json.encode(content.calibration),
@@ -236,6 +252,8 @@ def _decode(path: Path, manifest: Manifest, layout: Layout, raw: dict[str, bytes
         evaluation = msgspec.json.decode(raw[name], type=dict[str, Any])
         name = "lineage.json"
         lineage = msgspec.json.decode(raw[name], type=dict[str, Any])
+        name = ATTRIBUTES
+        attributes = decode_attributes(raw.get(name, b"[]"), layout)
     except (
         msgspec.MsgspecError,
         PolicyError,
@@ -249,7 +267,7 @@ def _decode(path: Path, manifest: Manifest, layout: Layout, raw: dict[str, bytes
     return Bundle(
         model_ubj=raw["model.ubj"], model_onnx=raw["model.onnx"], calibration=calibration, policy=policy,
         reference=reference, evaluation=evaluation, lineage=lineage, model=manifest.model, version=manifest.version,
-        layout=layout, path=path, created_at=manifest.created_at,
+        layout=layout, attributes=attributes, path=path, created_at=manifest.created_at,
     )  # fmt: skip
 
 

@@ -15,7 +15,9 @@ MANIFEST = "manifest.json"
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """``definitions``: of the features, in the order of ``feature_names``."""
+    """``feature_names``: the model's columns: features of the catalogue, then attributes of one's own that it needs
+    (``attributes.NAME``). ``definitions``: in the same order.
+    """
 
     model: str
     version: str

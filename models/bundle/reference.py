@@ -29,6 +29,10 @@ class Reference:
     names: tuple[str, ...]
     decisions: npt.NDArray[np.int8] | None = None
 
+    def place(self, name: str) -> int:
+        """The column of a name. Raises: ValueError: there is none."""
+        return self.names.index(name)
+
 
 def sample_reference(
     matrix: npt.NDArray[np.float32], scores: npt.NDArray[np.float32], names: tuple[str, ...], *, seed: int

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from features.attributes import Attributes
 from models.policy.field_values import fault, quoted
 from models.policy.lists import Networks, PolicyList, Values, activate, add_entry
 from models.policy.policy import Policy
 from models.policy.policy_file import PolicyFile, Thresholds
 from models.policy.problems import bounded, error_of
+from models.policy.rules.attributes import attribute_errors
 from models.policy.rules.checking import rule_errors
 from models.policy.rules.rule import check_number
 from models.policy.thresholds import ExpectedLoss, ScoreDecision
@@ -17,8 +19,14 @@ from models.policy.thresholds import ExpectedLoss, ScoreDecision
 FindCardNumber = Callable[[str], str | None]
 
 
-def problems(file: PolicyFile, find_card_number: FindCardNumber) -> list[str]:
-    """All errors in a file, one per line; empty if it is valid. Show them ``without_card_numbers``."""
+def problems(
+    file: PolicyFile, find_card_number: FindCardNumber, attributes: Attributes | None = None
+) -> list[str]:
+    """All errors in a file, one per line; empty if it is valid. Show them ``without_card_numbers``.
+
+    Args:
+        attributes: those that the stack declares; None: not known here, so that those in the file are not compared with them.
+    """
     out = [
         f"{place} holds a card number: use the token that transactions carry instead"
         for place, text in _texts(file) if find_card_number(text)
@@ -26,6 +34,8 @@ def problems(file: PolicyFile, find_card_number: FindCardNumber) -> list[str]:
     for rule in file.rules:
         out += rule_errors(rule)
         out += _tenant_errors(f"rule {rule.name}", rule.tenants)
+    if attributes is not None:
+        out += attribute_errors(file.rules, file.lists, attributes)
     in_lists = [error for found in file.lists for error in _list_errors(found)]
     out += in_lists
     if file.thresholds is not None:

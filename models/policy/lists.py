@@ -19,7 +19,10 @@ from models.policy.problems import PolicyError
 from models.policy.rules.columns import Batch, Mask
 
 Kind = Literal["block", "allow", "watch"]
-ListField = Literal["card_id", "merchant_id", "customer_id", "device_id", "ip"]
+#: an identifier of the payment, or a text among its attributes
+ListField = Annotated[
+    str, Meta(pattern=r"^(card_id|merchant_id|customer_id|device_id|ip|attributes\.[a-z][a-z0-9_]{0,31})$")
+]
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 Owner = Annotated[str, Meta(min_length=1, max_length=64)]
 Moment = Annotated[datetime, Meta(tz=True)]

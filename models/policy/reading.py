@@ -13,6 +13,7 @@ Struct = TypeVar("Struct", bound=msgspec.Struct)
 _ADVICE = (
     (r"RFC3339|timezone|datetime", "write a time with its zone, such as 2027-01-31T00:00:00Z"),
     (r"matching regex '\^\[a-z\]", "use lower-case letters, digits and dashes, at most 64 characters"),
+    (r"that names a field", "it is one of card_id, merchant_id, customer_id, device_id, ip, or attributes.NAME"),
     (r"matching regex '\^\[A-Z\]", "use three capital letters, such as EUR"),
 )  # fmt: skip
 
@@ -54,6 +55,8 @@ def _plainly(error: str, name: str, kind: Any) -> str:
     options = [get_args(option) for option in (kind, *get_args(kind)) if "Literal" in str(get_origin(option))]
     if options:
         return f"{text} in {where}: it is one of {', '.join(options[0])}"
+    # a pattern of names says less than the names
+    text = re.sub(r"matching regex '\^\(.*", "that names a field", text)
     advice = next((advice for pattern, advice in _ADVICE if re.search(pattern, text)), "")
     return f"{text} in {where}" + (f": {advice}" if advice else "")
 

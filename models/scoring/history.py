@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 
+from features.attributes import PREFIX
 from features.catalogue import INDEX
 from models.policy.policy import DECISIONS
 from models.policy.rules.columns import NUMBER_FIELDS, TEXT_FIELDS, TableColumns
@@ -23,12 +24,20 @@ def score_history(history: pa.Table, compute: Callable[[pa.Table], FloatArray], 
     decision is the policy's ``without_score``.
     """
     matrix = compute(history)
-    parts = [scorer.score(matrix[start : start + SLICE]) for start in range(0, len(matrix), SLICE)]
+    own = TableColumns(
+        {name: history[name].to_pylist() for name in history.column_names if name.startswith(PREFIX)}
+    )
+    whole = scorer.with_attributes(matrix, own)
+    parts = [scorer.score(whole[start : start + SLICE]) for start in range(0, len(whole), SLICE)]
     scores = np.concatenate(parts) if parts else np.empty(0, np.float32)
     repeated = np.isnan(matrix[:, INDEX["amount"]])
     scores[repeated] = np.nan
-    present = (NUMBER_FIELDS | TEXT_FIELDS) & set(history.column_names)
-    columns = TableColumns({name: history[name].to_pylist() for name in sorted(present)})
+    present = [
+        name
+        for name in history.column_names
+        if name in NUMBER_FIELDS | TEXT_FIELDS or name.startswith(PREFIX)
+    ]
+    columns = TableColumns({name: history[name].to_pylist() for name in present})
     codes, rules = scorer.policy.decide(scores, matrix, columns)
     return pa.table(
         {

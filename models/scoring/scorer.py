@@ -14,6 +14,7 @@ import numpy.typing as npt
 from features.catalogue import FEATURES, WIDTH
 from features.feature import Feature
 from features.vector_layouts import OWN, aligned_columns
+from models.bundle.attribute_columns import AttributeWords, Columns
 from models.bundle.content import Bundle, BundleRefused, check_fits
 from models.scoring.backend_table import table_for
 from models.scoring.backends import Backend, FloatArray, ForestBackend, OnnxBackend, XgboostBackend
@@ -54,11 +55,17 @@ class Scorer:
         self.bundle = bundle
         self.version = bundle.version
         self.policy = bundle.policy
-        #: place of each of the model's columns in this code's vectors, int64 (width of the model,)
-        self.columns = bundle.layout.places_in(OWN)
-        self._words = [_words(FEATURES[column]) for column in self.columns.tolist()]
-        # same catalogue: vectors are passed to the model unchanged
-        self._as_it_is = np.array_equal(self.columns, np.arange(WIDTH))
+        #: attributes of one's own that the model takes
+        self.attributes = bundle.attributes
+        #: width of the rows that it scores: the catalogue's columns, then its attributes
+        self.width = WIDTH + len(self.attributes)
+        #: place of each of the model's columns in such a row, int64 (width of the model,)
+        self.places = bundle.layout.places_in(self.attributes.behind(OWN))
+        #: the catalogue's columns that it reads
+        self.columns = self.places[self.places < WIDTH]
+        self._words = [self._words_of(place) for place in self.places.tolist()]
+        # same catalogue: rows are passed to the model unchanged
+        self._as_it_is = np.array_equal(self.places, np.arange(self.width))
         try:
             self._xgboost = XgboostBackend(bundle.model_ubj, threads)
             onnx = OnnxBackend(bundle.model_onnx, threads)
@@ -90,11 +97,20 @@ class Scorer:
         """The backends of this model on this machine."""
         return [backend.name for backend in self.backends]
 
+    def with_attributes(self, matrix: FloatArray, given: Columns | None) -> FloatArray:
+        """Rows of features (n, WIDTH) with the attributes that the model takes behind them, (n, ``width``); ``given`` None: not known.
+        What another model took stands behind WIDTH and is left out."""
+        features = matrix if matrix.shape[1] == WIDTH else matrix[:, :WIDTH]
+        if not self.attributes:
+            return features
+        return np.concatenate([features, self.attributes.block(len(features), given)], axis=1)
+
     def score(self, matrix: FloatArray) -> FloatArray:
         """Probabilities of fraud, float32 (n,).
 
         Args:
-            matrix: float32 (n, WIDTH) in this code's catalogue order, NaN for unknown.
+            matrix: float32 (n, ``width``): this code's catalogue order, then the model's attributes (``with_attributes``); NaN for
+                unknown. Rows of (n, WIDTH) have no attributes.
 
         Raises:
             ValueError: the matrix has another width.
@@ -103,7 +119,7 @@ class Scorer:
         if not len(matrix):
             return np.empty(0, np.float32)
         if not self._as_it_is:
-            matrix = aligned_columns(matrix, self.columns)
+            matrix = aligned_columns(matrix, self.places)
         backend = self._pick(len(matrix))
         try:
             margin = backend.margin(matrix)
@@ -134,7 +150,7 @@ class Scorer:
         if not len(matrix):
             return []
         if not self._as_it_is:
-            matrix = aligned_columns(matrix, self.columns)
+            matrix = aligned_columns(matrix, self.places)
         shap = self._contributions(matrix)
         columns = strongest(np.where(np.isnan(matrix), np.float32(0), shap), k)
         # read for all rows at once: one element of an array costs Python as much as a whole list of them
@@ -148,8 +164,8 @@ class Scorer:
         ]  # fmt: skip
 
     def contributions(self, matrix: FloatArray) -> FloatArray:
-        """What each of the model's columns (``columns``) adds to a row's score, in log-odds: float32 (n, width of the model)."""
-        return self._contributions(aligned_columns(self._as_rows(matrix), self.columns))
+        """What each of the model's columns (``bundle.feature_names``) adds to a row's score, in log-odds: float32 (n, width of the model)."""
+        return self._contributions(aligned_columns(self._as_rows(matrix), self.places))
 
     def _contributions(self, matrix: FloatArray) -> FloatArray:
         explainer = self._forest or self._xgboost
@@ -159,7 +175,8 @@ class Scorer:
         """The entity whose unknown values push a row most; ``shap`` (width of the model,), of a row that no known value pushes."""
         pushed: dict[str, float] = {}
         for column in np.flatnonzero(shap > 0).tolist():
-            entity = FEATURES[self.columns[column]].entity
+            place = self.places[column]
+            entity = FEATURES[place].entity if place < WIDTH else "transaction"
             pushed[entity] = pushed.get(entity, 0.0) + float(shap[column])
         if not pushed:
             return []
@@ -205,7 +222,7 @@ class Scorer:
 
     def _sample(self, rows: int) -> FloatArray:
         """Rows of the reference, in the model's columns."""
-        reference, width = self.bundle.reference.matrix, len(self.columns)
+        reference, width = self.bundle.reference.matrix, len(self.places)
         if not len(reference):
             return np.full((rows, width), np.nan, np.float32)
         return np.ascontiguousarray(np.resize(reference, (rows, width)))
@@ -214,8 +231,8 @@ class Scorer:
         """The same rows in this code's columns."""
         if self._as_it_is:
             return sample
-        out = np.full((len(sample), WIDTH), np.nan, np.float32)
-        out[:, self.columns] = sample
+        out = np.full((len(sample), self.width), np.nan, np.float32)
+        out[:, self.places] = sample
         return out
 
     def _measured(self, folder: Path | None) -> list[tuple[int, Backend]]:
@@ -226,14 +243,14 @@ class Scorer:
 
     def _check_columns(self) -> None:
         check_fits(self.bundle.path, self.bundle.layout, OWN)
-        width = len(self.columns)
-        if (self.columns < 0).any() or self.bundle.reference.matrix.shape[1] != width:
+        width = len(self.places)
+        if (self.places < 0).any() or self.bundle.reference.matrix.shape[1] != width:
             raise BundleRefused("catalogue", f"{self.bundle.path}: its features do not match its manifest")
         if self._xgboost.booster.num_features() != width:
             raise BundleRefused("catalogue", f"{self.bundle.path}: the model does not take {width} features")
 
     def _check(self) -> None:
-        width = len(self.columns)
+        width = len(self.places)
         rows = np.concatenate(
             [self._sample(64), np.full((1, width), np.nan, np.float32), np.zeros((1, width), np.float32)]
         )
@@ -245,10 +262,17 @@ class Scorer:
                     "unparsable", f"{self.bundle.path}: {backend.name} and model.ubj differ by {worst:.2g}"
                 )
 
-    @staticmethod
-    def _as_rows(matrix: FloatArray) -> FloatArray:
-        if matrix.ndim != 2 or matrix.shape[1] != WIDTH:
-            raise ValueError(f"features must be (n, {WIDTH}), got {matrix.shape}")
+    def _words_of(self, place: int) -> Callable[[float, float], ReasonRow]:
+        if place < WIDTH:
+            return _words(FEATURES[place])
+        return AttributeWords(self.attributes.columns[place - WIDTH])
+
+    def _as_rows(self, matrix: FloatArray) -> FloatArray:
+        if matrix.ndim != 2 or matrix.shape[1] not in (self.width, WIDTH):
+            raise ValueError(f"features must be (n, {self.width}), got {matrix.shape}")
+        if matrix.shape[1] < self.width:
+            unknown = np.full((len(matrix), self.width - WIDTH), np.nan, np.float32)
+            matrix = np.concatenate([matrix, unknown], axis=1)
         return np.ascontiguousarray(matrix, dtype=np.float32)
 
 

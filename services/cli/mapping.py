@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from itertools import islice
 from pathlib import Path
@@ -10,10 +11,11 @@ import click
 
 from services.cli.terminal.options import FullHelpGroup, WholeNumber, home_option, json_option
 from streams.mapping import BUILTIN, ReplayFile, load_mapping
-from streams.mapping.definition import FileRule
+from streams.mapping.definition import FileRule, Mapping
+from streams.mapping.fields.attributes import attributes_of
 from streams.mapping.suggestion import suggest as suggest_mapping
 from streams.mapping.tokens import KEY_BYTES, KEY_FILE, load_or_create_key
-from streams.runtime.settings import SettingsError, load_settings
+from streams.runtime.settings import Settings, SettingsError, load_settings
 
 FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 #: help of ``--mapping`` wherever a command takes it
@@ -56,6 +58,8 @@ def suggest(file: Path, separator: str | None, encoding: str | None, out: Path |
 def check(file: Path, name: str, limit: int | None, home: Path, as_json: bool) -> None:
     """Read FILE through a mapping: show its first transactions as they would be sent, and what the rest of it holds."""
     rules = load_mapping(name)
+    with contextlib.suppress(SettingsError):
+        check_attributes(rules, load_settings(home))
     opened = ReplayFile(file, rules, _key(home) if rules.tokenises else None, limit)
     fit = (value for records in opened.accepted() for value in records.values)
     first = [json.loads(value) for value in islice(fit, _SHOWN)]
@@ -66,6 +70,27 @@ def check(file: Path, name: str, limit: int | None, home: Path, as_json: bool) -
         click.echo(json.dumps(value, ensure_ascii=False))
     click.echo("")
     click.echo("\n".join(opened.report.lines()))
+
+
+def check_attributes(rules: Mapping, settings: Settings) -> None:
+    """Compare the attributes that a mapping fills with those that a stack declares; those that it does not know are said.
+
+    Raises:
+        UsageError: one has another type there.
+    """
+    own = attributes_of(rules).declared
+    for name, found in own.items():
+        declared = settings.declared.type_of(name)
+        if declared not in (None, found.type):
+            raise click.UsageError(
+                f'the mapping says attributes.{name} is a {found.type}, the stack\'s settings.toml says {declared}: give its rule type = "{declared}"'
+            )
+    unknown = [name for name in own if settings.declared.type_of(name) is None]
+    if unknown:
+        click.echo(
+            f"attributes that the stack ignores, because its settings.toml does not declare them: {', '.join(unknown)}",
+            err=True,
+        )
 
 
 def _key(home: Path) -> bytes:

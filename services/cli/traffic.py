@@ -27,7 +27,7 @@ from loadtest.traffic.simulator.catalog import FRAUD_KINDS
 from loadtest.traffic.simulator.switches import DRIFT_KINDS
 from loadtest.traffic.summary import complete, lines
 from loadtest.traffic.verdicts import lines as verdict_lines
-from services.cli.mapping import MAPPING_HELP
+from services.cli.mapping import MAPPING_HELP, check_attributes
 from services.cli.terminal.options import Number, WholeNumber, home_option, json_option
 from streams.mapping import ReplayFile, load_mapping
 from streams.mapping.tokens import load_or_create_key
@@ -188,6 +188,7 @@ def replay(
     pace = _speed(speed)
     settings = load_settings(home)
     rules = load_mapping(mapping)
+    check_attributes(rules, settings)
     key = load_or_create_key(settings.keys_dir) if rules.tokenises else None
     opened = ReplayFile(file, rules, key, limit)
     began, stop, line = time.monotonic(), _stop_on_signal(), _Line()

@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
-from models.bundle.content import MODEL, Bundle, BundleRefused, bundle_path, load_bundle
+from models.bundle.content import MODEL, Bundle, BundleRefused, bundle_path, check_declared, load_bundle
 from models.bundle.registry import State, VersionState, read_state, states, write_state
 from models.policy.outliving import lost_parts, replaces
+from models.policy.rules.attributes import attribute_errors
 from models.rollout.plan import DEFAULT_PLAN, PlanError, parse_plan
 from models.rollout.progress import Move, RunAction, asked, begin
 from models.rollout.run import UNDER_WAY, Run
@@ -63,6 +64,7 @@ class Rollout:
         """``watch``, ``ask_replicas``: as for ``Runs``; default: on the stack's broker and its replicas."""
         self._bundles = settings.bundles_dir
         self._trusted = settings.keys_dir / "trusted"
+        self._declared = settings.declared
         self._access = settings.access_dir
         self._ledger = ledger
         self._forgeries = Forgeries(ledger)
@@ -161,6 +163,14 @@ class Rollout:
                 f"`tollgate models rebase {candidate.version}` publishes its model with the live policy"
             )
 
+    def _check_attributes(self, candidate: Bundle) -> None:
+        """Raises: TransitionRefused if the candidate's rules or lists name attributes that the stack does not declare so."""
+        errors = attribute_errors(candidate.policy.rules, candidate.policy.lists, self._declared)
+        if errors:
+            raise TransitionRefused(
+                f"the policy of {candidate.version} names what is not there: {'; '.join(errors)}"
+            )
+
     def serve_first(self, now: datetime, model: str = MODEL) -> str | None:
         """If no version is served, serve the one that was approved when it was trained; returns it, or None."""
         version = first_model(self.standing(model))
@@ -252,6 +262,7 @@ class Rollout:
         bundle = self._load(request.model, change.champion)
         if request.action in ("approve", "rollout"):
             self._check_policy_outlives(bundle)
+            self._check_attributes(bundle)
         known = read_state(self._bundles, request.model, change.champion)
         if request.action == "rollback" or (known is not None and known.reviewed):
             return known is not None and known.reviewed
@@ -265,7 +276,9 @@ class Rollout:
         return reviewed
 
     def _load(self, model: str, version: str) -> Bundle:
-        return load_bundle(bundle_path(self._bundles, model, version), self._trusted)
+        bundle = load_bundle(bundle_path(self._bundles, model, version), self._trusted)
+        check_declared(bundle.path, bundle.attributes, self._declared)
+        return bundle
 
     def _apply(
         self, request: RolloutRequest, said: Statement, change: Change, reviewed: bool, now: datetime

@@ -39,7 +39,8 @@ def main() -> None:
     """Run until SIGTERM; writes its buffer before it ends."""
     process = start_process("archive-0", signals=False)
     root = process.settings.archive_dir
-    ensure_schema_files(root)
+    attributes = process.settings.declared
+    ensure_schema_files(root, attributes)
     refused = DeadLetters(process.settings.kafka, process.name)
 
     def refuse(record: Any, text: str) -> None:
@@ -48,7 +49,8 @@ def main() -> None:
     # with retry: otherwise a record whose layout cannot be read while Redis is down would go to dead letters
     client = RespClient(process.settings.redis_address)
     layouts = Layouts(stored_in(client, with_retry=True), must_know=True)
-    archive = Archive(root, refuse, layouts=layouts, source_end=SourceEnds(process.settings.kafka))
+    source_end = SourceEnds(process.settings.kafka)
+    archive = Archive(root, refuse, layouts=layouts, source_end=source_end, attributes=attributes)
     watch = ParityWatch(layouts)
     window = store_window(process.settings, layouts)
 

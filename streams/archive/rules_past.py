@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from features.attributes import NO_ATTRIBUTES, PREFIX, Attributes
 from features.catalogue import INDEX, WIDTH
-from features.feast_repo.archived import COLUMNS
+from features.feast_repo.archived import COLUMNS, attribute_column, schema_with
 from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
 from features.identity_column import identity_column
 from models.policy.comparison import PastRows
@@ -53,13 +54,20 @@ def span(archive: Path, back_ms: int) -> Span | None:
     return Span([folder.name for folder in chosen], since_ms, newest_ms, rows)
 
 
-def past_rows(archive: Path, found: Span, features: Collection[str]) -> Iterator[PastRows]:
-    """Decided transactions of a span, in slices. Only the named features are read; the others are NaN."""
+def past_rows(
+    archive: Path, found: Span, features: Collection[str], attributes: Attributes = NO_ATTRIBUTES
+) -> Iterator[PastRows]:
+    """Decided transactions of a span, in slices, with the ``attributes`` that the stack declares. Only the named features are read; the
+    others are NaN."""
     names = sorted(NUMBER_FIELDS | TEXT_FIELDS)
     columns = [_COLUMN.get(name, name) for name in names]
+    for name, declared in attributes.declared.items():
+        names.append(PREFIX + name)
+        columns.append(attribute_column(name, declared.type))
+    schema = schema_with(attributes)
     for day in found.days:
         table = _read(
-            archive / FEATURES.name / day, FEATURE_SCHEMA, ["event_timestamp", *columns, *(COLUMNS[name] for name in features)],
+            archive / FEATURES.name / day, schema, ["event_timestamp", *columns, *(COLUMNS[name] for name in features)],
             pc.field("event_timestamp") >= pa.scalar(found.since_ms, pa.timestamp("ms", tz="UTC")),
         )  # fmt: skip
         decisions = _read(

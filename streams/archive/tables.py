@@ -17,7 +17,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.attributes import NO_ATTRIBUTES, Attributes, aligned_values
 from features.catalogue import CATALOGUE_HASH, WIDTH
+from features.feast_repo.archived import ATTRIBUTE_TYPES, schema_with
 from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
 from features.transaction import Instant, epoch_ms
 from streams.contracts.invalid_event import UNREADABLE
@@ -124,9 +126,11 @@ def arrived(record: Any) -> Arrived:
 
 
 def feature_table(
-    found: Sequence[Arrived], refuse: Refuse, seen: SourceOffsets[int], layouts: Layouts
-) -> pa.Table:
-    """Records of `features` as a table, one row per transaction. Skips rows in ``seen`` (by partition) and updates it.
+    found: Sequence[Arrived], refuse: Refuse, seen: SourceOffsets[int], layouts: Layouts,
+    attributes: Attributes = NO_ATTRIBUTES,
+) -> pa.Table:  # fmt: skip
+    """Records of `features` as a table, one row per transaction, with a column for each of ``attributes``. Skips rows in ``seen`` (by
+    partition) and updates it.
 
     Vectors of another catalogue are aligned by name, with NaN for missing entries; without a known layout they are refused.
     """
@@ -143,11 +147,13 @@ def feature_table(
         if rows is not None:
             kept.append((record.timestamp, rows, vectors[len(batch) - len(rows) :]))
     if not kept:
-        return FEATURE_SCHEMA.empty_table()
-    return _feature_columns(kept)
+        return schema_with(attributes).empty_table()
+    return _feature_columns(kept, attributes)
 
 
-def _feature_columns(kept: list[tuple[int, FeatureBatch, npt.NDArray[np.float32]]]) -> pa.Table:
+def _feature_columns(
+    kept: list[tuple[int, FeatureBatch, npt.NDArray[np.float32]]], attributes: Attributes
+) -> pa.Table:
     appended, batches, blocks = zip(*kept, strict=True)
     sizes = [len(batch) for batch in batches]
     partitions = np.array([batch.partition for batch in batches], dtype=np.int32)
@@ -169,9 +175,36 @@ def _feature_columns(kept: list[tuple[int, FeatureBatch, npt.NDArray[np.float32]
         [
             *(pa.array(table[name], FEATURE_SCHEMA.field(name).type) for name in kept_names),
             *(pa.array(vectors[:, column]) for column in range(WIDTH)),
+            *_attribute_columns(batches, attributes),
         ],
-        schema=FEATURE_SCHEMA,
+        schema=schema_with(attributes),
     )
+
+
+def _attribute_columns(batches: Sequence[FeatureBatch], attributes: Attributes) -> list[pa.Array]:
+    """A column for each declared attribute. A value of another type, from before it was declared anew, is null."""
+    if not attributes.declared:
+        return []
+    rows = _joined(batch.columns.attributes or [None] * len(batch) for batch in batches)
+    kinds = {name: ATTRIBUTE_TYPES[declared.type] for name, declared in attributes.declared.items()}
+    aligned = aligned_values(rows) if rows and all(rows) else None
+    try:
+        if aligned is not None:
+            none = [None] * len(rows)
+            return [pa.array(aligned.get(name, none), kind) for name, kind in kinds.items()]
+        columns: list[pa.Array] = pa.array(rows, pa.struct(list(kinds.items()))).flatten()
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        # a value of another type
+        texts = {name for name, declared in attributes.declared.items() if declared.type == "text"}
+        columns = [
+            pa.array([_of_type((row or {}).get(name), name in texts) for row in rows], kind)
+            for name, kind in kinds.items()
+        ]
+    return columns
+
+
+def _of_type(value: Any, is_text: bool) -> Any:
+    return value if (type(value) is str) is is_text else None
 
 
 def _joined(columns: Iterable[Iterable[Any]]) -> Any:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
@@ -18,6 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from features.attributes import NO_ATTRIBUTES, Attributes
+from features.feast_repo.archived import schema_with
 from streams.archive.manifest import Manifest, Position, temporary
 from streams.archive.tables import (
     SCHEMAS,
@@ -72,8 +73,10 @@ class Archive:
         policy: FlushPolicy | None = None,
         layouts: Layouts | None = None,
         source_end: SourceEnd | None = None,
+        attributes: Attributes = NO_ATTRIBUTES,
     ) -> None:
         """``layouts``: layouts of other catalogues; None: none known. ``source_end``: where `transactions` ends; None: not known.
+        ``attributes``: those that get a column.
 
         Raises: ManifestError when ``root`` cannot be used."""
         self._root = root
@@ -85,6 +88,7 @@ class Archive:
         #: offsets below these are buffered or archived
         self._expected = {place: at.next_offset for place, at in self._positions.items()}
         self._source_end = source_end
+        self._attributes = attributes
         #: by partition of `features`, the highest source offset seen
         self._highest = {
             place[1]: at.last_source for place, at in self._positions.items() if place[0] == FEATURES.name
@@ -188,7 +192,7 @@ class Archive:
         at, after = self._positions.get(place, Position(0)), buffer.last + 1
         if place[0] == FEATURES.name:
             seen = SourceOffsets({place[1]: at.last_source})
-            table = feature_table(buffer.records, self._refuse, seen, self._layouts)
+            table = feature_table(buffer.records, self._refuse, seen, self._layouts, self._attributes)
             return table, Position(after, seen.of(place[1]))
         if place[0] == DECISIONS.name:
             self._convert(buffer)
@@ -227,12 +231,12 @@ def write_parquet(path: Path, table: pa.Table) -> None:
     waiting.replace(path)
 
 
-def ensure_schema_files(root: Path, schemas: Mapping[str, pa.Schema] = SCHEMAS) -> None:
+def ensure_schema_files(root: Path, attributes: Attributes = NO_ATTRIBUTES) -> None:
     """Write one empty file per topic, first by name, so that readers of an empty archive find the columns.
 
     Written again when columns are added, since some readers take the schema from the first file.
     """
-    for topic, schema in schemas.items():
+    for topic, schema in {**SCHEMAS, FEATURES.name: schema_with(attributes)}.items():
         path = root / topic / "date=1970-01-01" / f"{topic}-empty.parquet"
         if not path.exists() or pq.read_schema(path) != schema:
             write_parquet(path, schema.empty_table())

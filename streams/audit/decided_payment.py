@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from confluent_kafka import TopicPartition
 
+from features.attributes import Attributes
 from features.catalogue import CATALOGUE_HASH, NAMES
-from features.feast_repo.archived import COLUMNS
-from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
+from features.feast_repo.archived import COLUMNS, attribute_column, schema_with
 from features.identity import identity_of
 from features.store.redis_client import RespClient
 from features.transaction import Transaction, epoch_ms
@@ -205,7 +205,7 @@ def _archived(settings: Settings, decision: dict[str, Any]) -> Served | None:
     row = _row(
         settings.archive_dir,
         FEATURES.name,
-        FEATURE_SCHEMA,
+        schema_with(settings.declared),
         decision["tenant"],
         decision["transaction_id"],
         f"date={day}",
@@ -213,11 +213,23 @@ def _archived(settings: Settings, decision: dict[str, Any]) -> Served | None:
     if row is None:
         return None
     other_names = {"channel": "channel_name", "mcc": "mcc_code", "event_time": "event_timestamp"}
-    fields = {name: row[other_names.get(name, name)] for name in Transaction.__struct_fields__}
+    names = [name for name in Transaction.__struct_fields__ if name != "attributes"]
+    fields = {name: row[other_names.get(name, name)] for name in names}
+    fields["attributes"] = _archived_attributes(row, settings.declared) or None
     fields["event_time"] = fields["event_time"].isoformat()
     values = {name: row[column] for name, column in COLUMNS.items()}
     known = {name: None if value is None or value != value else value for name, value in values.items()}
     return Served(_fields(fields), known, "archive")
+
+
+def _archived_attributes(row: dict[str, Any], attributes: Attributes) -> dict[str, str | int | float]:
+    values = {
+        name: row[attribute_column(name, declared.type)] for name, declared in attributes.declared.items()
+    }
+    whole = {
+        name: int(value) for name, value in values.items() if isinstance(value, float) and value.is_integer()
+    }
+    return {name: value for name, value in (values | whole).items() if value is not None}
 
 
 def _archived_decision(row: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from features.catalogue import LATE_BOUND_S, NAMES, WIDTH, columns_read_from
 from features.kernels.columns import columns_of
 from features.kernels.payer import APPLY, CARD_COLUMNS, payer_features
 from features.profile.records import PAYER, new_arena
+from models.bundle.attribute_columns import SentAttributes
 from models.scoring.scorer import Scorer
 from streams.audit.bits import differing
 from streams.log.feature_batch import FeatureBatch, FeatureRecord
@@ -120,8 +121,9 @@ def in_hindsight(records: Sequence[FeatureRecord], scorer: Scorer, layouts: Layo
             if known is not None:
                 made[place, ~known] = np.nan
         rows[order] = made
-    came, ideal = rows["came"], rows["ideal"]
-    changed = differing(came, ideal)
+    changed = differing(rows["came"], rows["ideal"])
+    sent = SentAttributes([record.transaction.attributes for record in comparable])
+    came, ideal = (scorer.with_attributes(rows[order], sent) for order in ("came", "ideal"))
     before, _ = scorer.decide(scorer.score(came), came)
     after, _ = scorer.decide(scorer.score(ideal), ideal)
     return Hindsight(len(comparable), int(changed.any(axis=1).sum()), int((before != after).sum()))

@@ -1,20 +1,26 @@
-"""Which tenants a stack knows. A tenant is the producer's own word; with a registry in the settings only known ones are taken."""
+"""Which tenants a stack knows, and which attributes of their own they may send.
+
+A tenant is the producer's own word; with a registry in the settings only known ones are taken.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from features.attributes import NO_ATTRIBUTES, Attributes
 from features.transaction import Transaction
 from streams.contracts.invalid_event import InvalidEvent
 
 
 @dataclass(frozen=True)
 class Tenants:
-    """``known``: the tenants of the stack, empty: any. ``instead``: the known tenant for which others' events count; empty: refused."""
+    """``known``: the tenants of the stack, empty: any. ``instead``: the known tenant for which others' events count; empty: refused.
+    ``attributes``: those that their transactions may carry."""
 
     known: frozenset[str] = frozenset()
     instead: str = ""
+    attributes: Attributes = NO_ATTRIBUTES
 
     def __post_init__(self) -> None:
         if self.instead and self.instead not in self.known:

@@ -9,14 +9,17 @@ from typing import NamedTuple, cast
 
 import msgspec
 import numpy as np
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from features.identifiers import canonical_ip, is_canonical_ipv4
 from features.transaction import EARLIEST_EVENT, LATEST_EVENT, Transaction
+from streams.contracts.attribute_values import Fitted, unusual_rows, with_fitting_attributes
 from streams.contracts.invalid_event import EARLIEST_MS, LATEST_MS, UNREADABLE, InvalidEvent, decode_json
 from streams.contracts.tenants import Tenants
 from streams.contracts.text.card_numbers import MIN_DIGITS, find_card_number, may_hold_card_number
 from streams.contracts.text.identifiers import canonical_field, refuse_card_number
+from streams.contracts.text.inner_objects import inner_objects, outside_of
 from streams.contracts.text.repeated_fields import (
     lines_repeat_a_field,
     refuse_repeated_fields,
@@ -104,9 +107,14 @@ def parse_together(values: Sequence[bytes | None]) -> Together | None:
         and not _blank_at_an_end(joined)
     ):
         return None
-    # lines with as many digits as a card number has
+    inner = None
+    if _count(joined, b"{") > len(lines):
+        inner = inner_objects(joined, lines)
+        if inner is None:
+            return None
+    # lines with as many digits as a card number has; attributes are looked at where they are admitted
     suspects: Sequence[int] = ()
-    if may_hold_card_number(joined):
+    if may_hold_card_number(joined if inner is None else outside_of(joined, inner)):
         suspects = [i for i, line in enumerate(lines) if may_hold_card_number(line)]
     # an unknown field in one of them: all are parsed again by the decoder that ignores such fields
     for decoder in (_known_decoder, _transaction_decoder):
@@ -115,7 +123,11 @@ def parse_together(values: Sequence[bytes | None]) -> Together | None:
         except UNREADABLE:
             continue
         plain = decoder is _known_decoder
-        repeats = lines_repeat_a_field(joined, lines) if plain else any(map(repeats_a_field, lines))
+        if len(found) != len(lines):
+            return None
+        repeats = (
+            lines_repeat_a_field(joined, lines, found, inner) if plain else any(map(repeats_a_field, lines))
+        )
         if repeats or not _fit(found, len(lines)) or any(_card_number_in(found[i]) for i in suspects):
             return None
         canonical = _with_canonical_ips(found)
@@ -170,9 +182,9 @@ def _one_object_a_line(joined: bytes, lines: int) -> bool:
     )
 
 
-def _marks(raw: bytes) -> int:
-    """The number of quotation marks; a fifth of the time of ``bytes.count`` where every tenth byte is one."""
-    return int(np.count_nonzero(np.frombuffer(raw, dtype=np.uint8) == ord('"')))
+def _count(raw: bytes, sign: bytes) -> int:
+    """How often a sign is there; a fifth of the time of ``bytes.count`` where every tenth byte is one."""
+    return int(np.count_nonzero(np.frombuffer(raw, dtype=np.uint8) == ord(sign)))
 
 
 def _literal(raw: bytes) -> bool:
@@ -252,14 +264,23 @@ def _card_number_in(tx: Transaction) -> bool:
     return bool(long) and find_card_number(";".join(long)) is not None
 
 
-def of_known_tenant(tx: Transaction, tenants: Tenants) -> Transaction:
-    """The transaction for the tenant for which it counts.
+def admitted(tx: Transaction, tenants: Tenants) -> Fitted:
+    """The transaction for the tenant for which it counts, with the attributes that this one may send.
 
     Raises:
-        InvalidEvent: ``tenant``, it is unknown.
+        InvalidEvent: ``tenant``, it is unknown; ``attribute`` or ``card_number``, an attribute does not fit its declaration.
     """
     tenant = tenants.admitted(tx.tenant)
-    return tx if tenant == tx.tenant else replace(tx, tenant=tenant)
+    return with_fitting_attributes(
+        tx if tenant == tx.tenant else replace(tx, tenant=tenant), tenants.attributes
+    )
+
+
+def to_admit(transactions: Sequence[Transaction], tenants: Tenants) -> Sequence[int]:
+    """The rows that ``admitted`` must look at: it gives back all others as they are."""
+    if not tenants.knows(transactions):
+        return range(len(transactions))
+    return unusual_rows(transactions, tenants.attributes)
 
 
 def unknown_fields(raw: bytes, tx: Transaction | None = None) -> list[str]:
@@ -271,7 +292,7 @@ def unknown_fields(raw: bytes, tx: Transaction | None = None) -> list[str]:
     Raises:
         InvalidEvent: ``not_utf8``, when such a name is not UTF-8 (the typed parser does not look at it).
     """
-    if tx is not None and _marks(raw) <= _quotes(raw, tx):
+    if tx is not None and tx.attributes is UNSET and _count(raw, b'"') <= _quotes(raw, tx):
         return []
     try:
         return [name for name in _object_decoder.decode(raw) if name not in _KNOWN]

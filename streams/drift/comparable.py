@@ -18,7 +18,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from features.attributes import PREFIX
 from features.catalogue import INDEX
+from models.bundle.attribute_columns import NO_COLUMNS, AttributeColumn, AttributeColumns
 from models.bundle.reference import Reference
 from models.drift.matching import same_times
 from models.drift.statistics import Bins, Kind
@@ -33,6 +35,8 @@ SCORE, DECISION = "score", "decision"
 MATURE_SHARE = 0.5
 #: a card counts as known from this age on: before, the cards that come twice are mostly those of an attack
 AGED_DAYS = 1.0
+#: an attribute with at most so many texts is compared text by text
+_FEW_TEXTS = 32
 #: rows of the reference that a window is compared with
 REFERENCE_ROWS = 2000
 
@@ -84,19 +88,32 @@ NEEDED = frozenset(
 
 @dataclass(frozen=True)
 class Baseline:
-    """A bundle's reference with the bins of each column, which stay the same for all windows."""
+    """A bundle's reference with the bins of each column, which stay the same for all windows.
+
+    ``own``: attributes of one's own, whose columns stand behind the catalogue's.
+    """
 
     reference: Reference
     bins: dict[str, Bins]
+    own: tuple[Comparable, ...] = ()
 
     @classmethod
-    def of(cls, reference: Reference) -> Baseline:
+    def of(cls, reference: Reference, attributes: AttributeColumns = NO_COLUMNS) -> Baseline:
+        own = tuple(map(_of_attribute, attributes.columns))
         bins = {}
-        for column in COMPARABLE:
+        for column in (*COMPARABLE, *own):
             values = _reference_column(reference, column.name)
             if values is not None:
                 bins[column.name] = Bins.of(values[~np.isnan(values)], column.kind)
-        return cls(reference, bins)
+        return cls(reference, bins, own)
+
+
+def _of_attribute(column: AttributeColumn) -> Comparable:
+    """Few texts are compared as what they are, many as their log-odds, which order them."""
+    few = column.type == "text" and len(column.encoding) <= _FEW_TEXTS
+    return Comparable(
+        PREFIX + column.name, "category" if few else "number", "always", "depends only on the transaction"
+    )
 
 
 @dataclass(frozen=True)
@@ -116,12 +133,12 @@ def compared(baseline: Baseline, window: Window) -> Iterator[Compared]:
     """The columns of a window and of the reference's rows of the same time of day, where the state is old enough."""
     rows = _matched(baseline.reference, window)
     mature = is_mature(baseline.reference.matrix, window.matrix)
-    for column in COMPARABLE:
+    for column in (*COMPARABLE, *baseline.own):
         if column.name not in baseline.bins or (column.since == "mature" and not mature):
             continue
         before = _reference_column(baseline.reference, column.name)
         assert before is not None  # it has bins
-        now, now_ms, cards = _window_column(window, column.name)
+        now, now_ms, cards = _window_column(window, column.name, baseline.reference)
         use_before, use_now = ~np.isnan(before[rows]), ~np.isnan(now)
         if column.since == "aged":
             use_before &= _is_aged(baseline.reference.matrix[rows])
@@ -130,12 +147,13 @@ def compared(baseline: Baseline, window: Window) -> Iterator[Compared]:
             column.name, column.kind, baseline.bins[column.name], before[rows][use_before], now[use_now],
             now_ms[use_now], cards[use_now],
         )  # fmt: skip
-    for name, since in NULLS:
-        before = baseline.reference.matrix[rows, INDEX[name]]
+    for name, since in (*NULLS, *((column.name, "always") for column in baseline.own)):
+        place = baseline.reference.place(name)
+        before = baseline.reference.matrix[rows, place]
         # a bundle of an older catalogue knows nothing of the column
-        if (since == "mature" and not mature) or np.isnan(baseline.reference.matrix[:, INDEX[name]]).all():
+        if (since == "mature" and not mature) or np.isnan(baseline.reference.matrix[:, place]).all():
             continue
-        now = window.matrix[:, INDEX[name]]
+        now = window.matrix[:, place]
         yield Compared(
             name, "null", _PRESENT_OR_NULL, _is_null(before), _is_null(now), window.event_ms, window.cards
         )
@@ -180,15 +198,15 @@ def _reference_column(reference: Reference, name: str) -> Floats | None:
         return reference.scores
     if name == DECISION:
         return None if reference.decisions is None else reference.decisions.astype(np.float32)
-    column = reference.matrix[:, INDEX[name]]
+    column = reference.matrix[:, reference.place(name)]
     return None if np.isnan(column).all() else column
 
 
-def _window_column(window: Window, name: str) -> tuple[Floats, Ints, Ints]:
+def _window_column(window: Window, name: str, reference: Reference) -> tuple[Floats, Ints, Ints]:
     if name in (SCORE, DECISION):
         values = window.scores if name == SCORE else window.decisions.astype(np.float32)
         return values, window.decided_ms, window.decided_cards
-    return window.matrix[:, INDEX[name]], window.event_ms, window.cards
+    return window.matrix[:, reference.place(name)], window.event_ms, window.cards
 
 
 def _is_aged(matrix: Matrix) -> npt.NDArray[np.bool_]:

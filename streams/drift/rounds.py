@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from features.attributes import PREFIX
 from features.catalogue import WIDTH
 from models.drift.effective_size import by_card, effective_size
 from models.drift.requests import Confirmations, RetrainingPolicy
@@ -55,7 +56,8 @@ class Finding:
     @property
     def emptied(self) -> bool:
         """Whether a producer leaves a field empty: then somebody must mend it, and a new model does not help."""
-        return self.detector == "null_rate" and self.feature in FIELDS and self.severity != "none"
+        sent = self.feature in FIELDS or self.feature.startswith(PREFIX)
+        return self.detector == "null_rate" and sent and self.severity != "none"
 
 
 @dataclass(frozen=True)
@@ -81,13 +83,18 @@ class Rounds:
 
     def __init__(self, detectors: list[Detector], policy: DriftPolicy) -> None:
         self._detectors, self._policy = detectors, policy
-        self.collector = Collector(policy.window, WIDTH)
+        self._width = WIDTH
+        self.collector = Collector(policy.window, self._width)
         self._baseline: Baseline | None = None
         self._confirmations = Confirmations(policy.retraining.confirm_rounds)
 
     def use(self, baseline: Baseline) -> None:
-        """Test against this baseline from now on; confirmations and decisions of the one before are dropped."""
+        """Test against this baseline from now on; confirmations and decisions of the one before are dropped, and with attributes, which
+        each model takes in its own way, the rows too."""
         self._baseline = baseline
+        if baseline.own or len(baseline.reference.names) != self._width:
+            self._width = len(baseline.reference.names)
+            self.collector = Collector(self._policy.window, self._width)
         self.collector.forget_decisions()
         self._confirmations = Confirmations(self._policy.retraining.confirm_rounds)
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from features.catalogue import NAMES
 from features.transaction import epoch_ms, from_ms
+from models.bundle.attribute_columns import NO_COLUMNS, AttributeColumns, SentAttributes
 from models.bundle.reference import Reference
 from models.decision import CODES, DecisionName
 from models.drift.requests import may_ask, remember_request, request_key
@@ -95,20 +96,27 @@ class DriftWatch:
         self._features = Sampler(self._policy.window.rows_per_s)
         self._decisions = Sampler(self._policy.window.rows_per_s)
         self._version = ""
+        self._attributes = NO_COLUMNS
         self._tested_s = 0.0
         self._reported: set[str] = set()
         self._asked = msgspec.json.decode(memory.read_bytes(), type=_Memory).asked if memory.exists() else {}
 
-    def use_model(self, version: str, reference: Reference) -> None:
+    def use_model(
+        self, version: str, reference: Reference, attributes: AttributeColumns = NO_COLUMNS
+    ) -> None:
         """Test against this reference from now on; confirmations against the previous one are dropped.
+
+        Args:
+            attributes: those that the model takes; their columns stand last in the reference.
 
         Raises:
             ValueError: the reference has another feature catalogue.
         """
-        if reference.names != NAMES:
+        if reference.names != NAMES + attributes.names:
             raise ValueError(f"the reference of {self._model} {version} has another feature catalogue")
         self._version = version
-        self._rounds.use(Baseline.of(reference))
+        self._attributes = attributes
+        self._rounds.use(Baseline.of(reference, attributes))
 
     def add_features(self, records: list[Any], now_s: float) -> None:
         """Add Kafka records of `features`. Left out: those of a catalogue without the tested columns, and rows of a backlog or a
@@ -116,10 +124,14 @@ class DriftWatch:
         rows: list[npt.NDArray[np.float32]] = []
         event_ms: list[int] = []
         cards: list[str] = []
-        for batch in _decoded(records, lambda r: decode_vectors(r.value, r.partition)):
+        own = bool(self._attributes)
+        for batch in _decoded(records, lambda r: decode_vectors(r.value, r.partition, attributes=own)):
             block, known = own_block(batch.catalogue, batch.vectors, self._layouts)
             if has_all(known, _NEEDED) and batch.waited_for.any():
                 chosen = np.flatnonzero(batch.waited_for)
+                if own:
+                    sent = SentAttributes(batch.attributes or [None] * len(block))
+                    block = np.concatenate([block, self._attributes.block(len(block), sent)], axis=1)
                 rows.append(block[chosen])
                 event_ms += [batch.event_ms[row] for row in chosen]
                 cards += [batch.card_ids[row] for row in chosen]

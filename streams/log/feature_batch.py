@@ -15,9 +15,10 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from msgspec import Meta
+from msgspec import UNSET, Meta
 from msgspec.structs import astuple
 
+from features.attributes import MAX_ATTRIBUTES
 from features.transaction import AmountMinor, Channel, Identifier, Instant, Transaction
 from streams.contracts.invalid_event import UNREADABLE
 
@@ -29,12 +30,17 @@ Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Bits = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
+#: a row's attributes by name: texts and numbers
+Attributes = Annotated[dict[str, str | int | float], Meta(max_length=MAX_ATTRIBUTES)]
+
+
 class FeatureBatchError(ValueError):
     """A record's value is not a batch of features, or its columns do not match."""
 
 
 class BatchColumns(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The columns of n rows other than vectors. The transaction's fields come first, with its types and in its order."""
+    """The columns of n rows other than vectors. The transaction's fields come first, with its types and in its order, without its
+    attributes, which come last: most batches have none."""
 
     transaction_id: Sequence[Identifier]
     event_time: Sequence[Instant]
@@ -62,10 +68,11 @@ class BatchColumns(msgspec.Struct, array_like=True, frozen=True, gc=False):
     #: the HTTP edge's decision as JSON, for rows that it decided; None: it decided no row
     decided: Sequence[bytes | None] | None = None
     trace: Sequence[str | None] | None = None
+    attributes: Sequence[Attributes | None] | None = None
 
 
-#: number of columns that are the transaction's fields
-FIELDS = len(Transaction.__struct_fields__)
+#: number of columns before ``offset``: the transaction's fields but its attributes
+FIELDS = len(Transaction.__struct_fields__) - 1
 #: number of columns of ``as_of``: card, merchant, device, ip, customer, frauds of the card
 STATES = 6
 
@@ -131,7 +138,10 @@ class FeatureBatch:
 
     def transactions(self) -> list[Transaction]:
         """The rows' transactions."""
-        return list(map(_Transaction, *astuple(self.columns)[:FIELDS]))
+        fields, attributes = astuple(self.columns)[:FIELDS], self.columns.attributes
+        if attributes is None:
+            return list(map(_Transaction, *fields))
+        return list(map(_Transaction, *fields, [UNSET if each is None else each for each in attributes]))
 
     def records(self) -> list[FeatureRecord]:
         """The rows one by one."""
@@ -181,20 +191,42 @@ class _WaitedWire(_Head, array_like=True, frozen=True):
     columns: _Waited
 
 
+def _with_own(name: str) -> Any:
+    """A column of a batch whose attributes are read too."""
+    if name == "attributes":
+        return name, Sequence[Attributes | None] | None, None
+    kind = _READ.get(name, msgspec.Raw)
+    return (name, kind) if name in BatchColumns.__struct_fields__[:_REQUIRED] else (name, kind | None, None)
+
+
+_REQUIRED = len(BatchColumns.__struct_fields__) - len(BatchColumns.__struct_defaults__)
+_OwnColumns: Any = msgspec.defstruct(
+    "_OwnColumns", [_with_own(name) for name in BatchColumns.__struct_fields__], array_like=True, frozen=True
+)
+
+
+class _OwnWire(_Head, array_like=True, frozen=True):
+    as_of: msgspec.Raw
+    columns: _OwnColumns
+
+
 class Vectors(NamedTuple):
     """A batch without most of its columns: event times (n,), vectors (n, entries of the catalogue), cards (n,), and which rows have a
-    deadline (n,): nobody waits for the others, which are a backlog or a replay."""
+    deadline (n,): nobody waits for the others, which are a backlog or a replay. ``attributes``: (n,) if they were asked for and a row
+    has some, else empty."""
 
     catalogue: str
     event_ms: Sequence[int]
     vectors: npt.NDArray[np.float32]
     card_ids: Sequence[str]
     waited_for: npt.NDArray[np.bool_]
+    attributes: Sequence[dict[str, Any] | None] = ()
 
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Wire)
 _vectors_decoder = msgspec.msgpack.Decoder(_WaitedWire)
+_own_decoder = msgspec.msgpack.Decoder(_OwnWire)
 
 
 def encode_batch(batch: FeatureBatch) -> list[bytes]:
@@ -227,15 +259,18 @@ def decode_batch(value: bytes | None, partition: int) -> FeatureBatch:
     return FeatureBatch(wire.catalogue, partition, wire.event_ms, vectors, as_of, wire.columns)
 
 
-def decode_vectors(value: bytes | None, partition: int) -> Vectors:
-    """``decode_batch`` without most columns, for a tenth of the cost. Raises: FeatureBatchError."""
-    wire: _WaitedWire = _decoded(_vectors_decoder, value)
+def decode_vectors(value: bytes | None, partition: int, *, attributes: bool = False) -> Vectors:
+    """``decode_batch`` without most columns, for a tenth of the cost; with ``attributes`` if they are wanted. Raises: FeatureBatchError."""
+    wire: Any = _decoded(_own_decoder if attributes else _vectors_decoder, value)
     vectors, cards, deadline_ms = _vectors(wire, partition), wire.columns.card_id, wire.columns.deadline_ms
     if not len(cards) == len(deadline_ms) == len(vectors):
         raise FeatureBatchError(
             f"it has {len(cards)} cards and {len(deadline_ms)} deadlines for {len(vectors)} rows"
         )
-    return Vectors(wire.catalogue, wire.event_ms, vectors, cards, np.array(deadline_ms) > 0)
+    own = (wire.columns.attributes or ()) if attributes else ()
+    if own and len(own) != len(vectors):
+        raise FeatureBatchError(f"it has attributes of {len(own)} rows for {len(vectors)} rows")
+    return Vectors(wire.catalogue, wire.event_ms, vectors, cards, np.array(deadline_ms) > 0, own)
 
 
 def _is_there(column: Any) -> bool:

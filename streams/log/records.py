@@ -183,7 +183,10 @@ DIGEST_BYTES = 4
 
 
 def digest_of(tx: Transaction) -> bytes:
-    """Digest of the fields other than card, entities and tenant. Of parsed values, so the spelling in JSON does not matter."""
+    """Digest of the fields other than card, entities, tenant and attributes. Of parsed values, so the spelling in JSON does not matter.
+
+    Attributes are left out: a file that is sent again after one was declared is a repetition, not another payment.
+    """
     said = (
         tx.event_time, tx.amount_minor, tx.currency, tx.mcc, tx.channel, tx.country, tx.latitude, tx.longitude,
     )  # fmt: skip

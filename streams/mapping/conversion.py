@@ -12,13 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.attributes import PREFIX
 from features.transaction import Transaction, transaction_columns
 from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.text.card_numbers import mask_card_numbers
 from streams.contracts.transaction_parsing import parse_together, parse_transaction
-from streams.mapping.definition import OPTIONAL, REQUIRED, FieldRule, Mapping
+from streams.mapping.definition import REQUIRED, FieldRule, Mapping
 from streams.mapping.encoding import encode_transactions
 from streams.mapping.fields.amounts import convert_amount
+from streams.mapping.fields.attributes import attributes_of, convert_attribute, texts_of, with_attributes_of
 from streams.mapping.fields.converted import Converted, Finding, Mask
 from streams.mapping.fields.labels import convert_labels, matches
 from streams.mapping.fields.moments import convert_time
@@ -27,7 +29,6 @@ from streams.mapping.fields.text import as_text, convert_text
 from streams.mapping.files.batches import RawBatch
 from streams.mapping.report import Report, Seen, short
 
-FIELDS = REQUIRED + OPTIONAL
 #: so many rows are parsed in one call
 _TOGETHER = 1_000
 
@@ -48,16 +49,17 @@ def convert_batch(
     converted = _fields(raw, mapping, key)
     keep = _kept(raw, converted, mapping, report)
     problems = _Problems(raw, mapping, keep)
-    for name in FIELDS:
+    names = mapping.names
+    for name in names:
         for finding in converted[name].problems:
             problems.add(name, finding)
     for name in REQUIRED:
         problems.add(
             name, Finding("is empty", np.asarray(converted[name].values.is_null()) & ~problems.known)
         )
-    table = pa.table({name: converted[name].values for name in FIELDS})
-    table = _by_contract(table, problems)
-    for name in FIELDS:
+    table = pa.table({name: converted[name].values for name in names})
+    table = _by_contract(table, mapping, problems)
+    for name in names:
         for note in converted[name].notes:
             _count(report.notes, f"{name} {note.text}", note.rows & keep, problems.shown(name))
     problems.tell(report)
@@ -75,7 +77,7 @@ def convert_batch(
 def _fields(raw: RawBatch, mapping: Mapping, key: bytes | None) -> dict[str, Converted]:
     count = len(raw.numbers)
     out: dict[str, Converted] = {}
-    for name in ("currency", *(name for name in FIELDS if name != "currency")):
+    for name in ("currency", *(name for name in mapping.names if name != "currency")):
         rule = mapping.rule(name)
         if rule is None:
             absent = pa.float64() if name in ("latitude", "longitude") else pa.string()
@@ -87,6 +89,8 @@ def _fields(raw: RawBatch, mapping: Mapping, key: bytes | None) -> dict[str, Con
             out[name] = convert_time(rule, cells, mapping.zone, mapping.file)
         elif name == "amount_minor":
             out[name] = convert_amount(rule, cells[0], out["currency"].values, mapping.file)
+        elif name.startswith(PREFIX):
+            out[name] = convert_attribute(name, rule, cells, mapping.file, key)
         elif name in ("latitude", "longitude"):
             out[name] = convert_degrees(rule, cells[0], mapping.file)
         else:
@@ -117,33 +121,36 @@ def _kept(raw: RawBatch, converted: dict[str, Converted], mapping: Mapping, repo
     return keep
 
 
-def _by_contract(table: pa.Table, problems: _Problems) -> pa.Table:
+def _by_contract(table: pa.Table, mapping: Mapping, problems: _Problems) -> pa.Table:
     """Parse the rows that may be transactions as the processor will, and take over what it makes of them."""
     rows = np.flatnonzero(problems.open())
     if not len(rows):
         return table
     values = encode_transactions(table.take(pa.array(rows)))
+    own = attributes_of(mapping)
     parsed: list[Transaction] = []
     accepted: list[int] = []
     for begin in range(0, len(rows), _TOGETHER):
         some = values[begin : begin + _TOGETHER]
         together = parse_together(some)
-        if together is not None:
+        if together is not None and not own.declared:
             parsed += together.transactions
             accepted += range(begin, begin + len(some))
             continue
         for place, value in enumerate(some, begin):
             try:
-                parsed.append(parse_transaction(value))
+                tx = parse_transaction(value) if together is None else together.transactions[place - begin]
+                parsed.append(with_attributes_of(tx, own))
                 accepted.append(place)
             except InvalidEvent as error:
                 problems.refuse(int(rows[place]), error)
     places = np.full(table.num_rows, -1)
     places[rows[accepted]] = np.arange(len(accepted))
     columns = transaction_columns(parsed)
-    for name in FIELDS:
+    for name in mapping.names:
         if pa.types.is_string(table[name].type) and table[name].null_count < table.num_rows:
-            made = pa.array(getattr(columns, name), pa.string()).take(pa.array(places, mask=places < 0))
+            texts = texts_of(parsed, name) if name.startswith(PREFIX) else getattr(columns, name)
+            made = pa.array(texts, pa.string()).take(pa.array(places, mask=places < 0))
             whole = pc.if_else(pa.array(places >= 0), made, table[name].combine_chunks())
             table = table.set_column(table.column_names.index(name), name, whole)
     return table
@@ -216,21 +223,24 @@ class _Problems:
         if not rows:
             return {}
         some = pa.array(rows)
-        mapped = [name for name in FIELDS if self._mapping.rule(name) is not None]
+        mapped = [name for name in self._mapping.names if self._mapping.rule(name) is not None]
         cells = {name: table[name].take(some).to_pylist() for name in mapped}
         texts = {name: self.shown(name).texts(some) for name in mapped}
         numbers = self._raw.numbers[rows].tolist()
         out: dict[int, bytes] = {}
         for place, (row, number) in enumerate(zip(rows, numbers, strict=True)):
             culprit, reason = self._reason[row]
-            value = {}
+            value: dict[str, Any] = {}
+            attributes: dict[str, Any] = {}
             for name in mapped:
                 cell = cells[name][place] if name != culprit else None
                 if isinstance(cell, datetime):
                     cell = cell.isoformat(timespec="milliseconds").replace("+00:00", "Z")
                 cell = texts[name][place] or None if cell is None else cell
                 if cell is not None:
-                    value[name] = cell
+                    (attributes if name.startswith(PREFIX) else value)[name.removeprefix(PREFIX)] = cell
+            if attributes:
+                value["attributes"] = attributes
             out[number] = _refused(value, culprit, reason)
         return out
 
@@ -242,6 +252,10 @@ def _refused(value: dict[str, Any], culprit: str, reason: str) -> bytes:
         parse_transaction(sent)
     except InvalidEvent:
         return sent
+    if culprit.startswith(PREFIX):
+        # whatever the stack declares: attributes are an object
+        value["attributes"] = f"{culprit} {reason}: {value.get('attributes')}"
+        return mask_card_numbers(msgspec.json.encode(value))
     # without its card number, or read in another way, it would pass
     value[culprit] = {"refused": reason, "value": value.get(culprit)}
     return mask_card_numbers(msgspec.json.encode(value))

@@ -18,6 +18,9 @@ column = "chargeback"
 fraud = "Y"
 honest = "N"
 delay_days = 30
+[attributes]                          # declared in the stack's settings.toml
+loyalty_tier = "tier"
+basket_items = { column = "items", type = "number" }
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import msgspec
+
+from features.attributes import PREFIX, AttributeName, Kind
 
 REQUIRED = ("transaction_id", "event_time", "card_id", "merchant_id", "amount_minor", "currency")
 OPTIONAL = ("customer_id", "device_id", "ip", "mcc", "channel", "country", "latitude", "longitude", "tenant")
@@ -48,7 +53,8 @@ class FieldRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     minor unit; without it such a row is refused. ``payments``: which sign payments have; ``refunds``: what is done with
     amounts of the other sign. ``epoch``: the number counts time. ``format``: strptime format of times that are not ISO 8601.
     ``map`` translates values; a value not in it becomes null. ``tokenise`` replaces a card number by a keyed HMAC.
-    ``decimal`` and ``thousands``: how numbers are written in this column, where it differs from the file.
+    ``decimal`` and ``thousands``: how numbers are written in this column, where it differs from the file. ``type``: of an
+    attribute; without one it is a text.
     """
 
     column: str | list[str] | None = None
@@ -65,6 +71,12 @@ class FieldRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     map: dict[str, str] | None = None
     decimal: Literal[".", ","] | None = None
     thousands: Literal["", ".", ",", " ", "'"] | None = None
+    type: Kind | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """The type of an attribute."""
+        return self.type or "text"
 
     @property
     def columns(self) -> list[str]:
@@ -121,16 +133,23 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     order_by: str | None = None
     file: FileRule = FileRule()
     skip: list[SkipRule] = []
+    attributes: dict[AttributeName, FieldRule | str] = {}
 
     def rule(self, field: str) -> FieldRule | None:
-        """The rule of a field; None if the mapping has none."""
-        found = self.fields.get(field)
+        """The rule of a field, or of an attribute (``attributes.NAME``); None if the mapping has none."""
+        own = field.startswith(PREFIX)
+        found = self.attributes.get(field.removeprefix(PREFIX)) if own else self.fields.get(field)
         return FieldRule(column=found) if isinstance(found, str) else found
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All fields of the contract, then the attributes that the mapping fills (``attributes.NAME``)."""
+        return REQUIRED + OPTIONAL + tuple(PREFIX + name for name in self.attributes)
 
     @property
     def columns(self) -> list[str]:
         """All columns that are read, each once."""
-        names = [name for field in self.fields for name in (self.rule(field) or FieldRule()).columns]
+        names = [name for field in self.names for name in (self.rule(field) or FieldRule()).columns]
         names += [self.label.column] if self.label else []
         names += [rule.column for rule in self.skip]
         names += [self.order_by] if self.order_by and not self.by_time else []
@@ -147,4 +166,4 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def tokenises(self) -> bool:
         """Whether a key for card numbers is needed."""
-        return any((self.rule(field) or FieldRule()).tokenise for field in self.fields)
+        return any((self.rule(field) or FieldRule()).tokenise for field in self.names)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.attributes import attribute_named
 from features.identity import DEFAULT_TENANT
 
 #: order of the fields in the JSON; event_time comes first so that a live source can write the present time instead
@@ -21,7 +22,8 @@ LIVE_HEAD = b'{"event_time":"'
 
 
 def encode_transactions(table: pa.Table) -> list[bytes]:
-    """One JSON value per row of a history table. Optional fields whose column is missing or all null are left out.
+    """One JSON value per row of a history table. Optional fields whose column is missing or all null are left out;
+    columns called ``attributes.NAME`` become ``attributes``.
 
     Raises:
         KeyError: a required column is missing from the table.
@@ -76,8 +78,21 @@ def _tail_parts(table: pa.Table) -> list[pa.ChunkedArray | pa.Scalar]:
             continue
         parts += [pa.scalar(f'{between}{name}":'), _json(column)]
         between = ',"'
+    parts += _attribute_parts(table)
     parts.append(pa.scalar("}"))
     return parts
+
+
+def _attribute_parts(table: pa.Table) -> list[pa.ChunkedArray | pa.Scalar]:
+    """Columns called ``attributes.NAME`` as one object; an empty value in it is null."""
+    parts: list[pa.ChunkedArray | pa.Scalar] = []
+    between = ',"attributes":{"'
+    for column in table.column_names:
+        name = attribute_named(column)
+        if name is not None:
+            parts += [pa.scalar(f'{between}{name}":'), _json(table[column])]
+            between = ',"'
+    return [*parts, pa.scalar("}")] if parts else []
 
 
 def _json(column: pa.ChunkedArray) -> pa.ChunkedArray:

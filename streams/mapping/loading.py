@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.attributes import MAX_ATTRIBUTES, PREFIX, Kind
 from streams.mapping.definition import OPTIONAL, REQUIRED, FieldRule, FileRule, Mapping
 from streams.mapping.errors import MappingError
 from streams.mapping.fields.moments import epoch_start
@@ -28,6 +29,9 @@ ABILITIES: dict[str, set[str]] = {
     "event_time": _NUMBER | {"template", "epoch", "format"},
     "amount_minor": _NUMBER | {"exponent", "round", "payments", "refunds"},
     **dict.fromkeys(("latitude", "longitude"), _NUMBER),
+}  # fmt: skip
+_OF_ATTRIBUTES: dict[Kind, set[str]] = {
+    "text": (_TEXT - {"row"}) | {"tokenise", "type"}, "number": _NUMBER | {"type"},
 }  # fmt: skip
 
 
@@ -79,9 +83,12 @@ def _check_mapping(mapping: Mapping) -> None:
     missing = [field for field in REQUIRED if field not in mapping.fields]
     if missing:
         raise MappingError(f"required fields without a rule: {', '.join(missing)}")
-    for field in mapping.fields:
+    if len(mapping.attributes) > MAX_ATTRIBUTES:
+        raise MappingError(f"{len(mapping.attributes)} attributes are more than {MAX_ATTRIBUTES}")
+    for field in mapping.names:
         rule = mapping.rule(field)
-        assert rule is not None
+        if rule is None:
+            continue
         _check_abilities(field, rule)
         _check_source(field, rule)
     _check_zone(mapping.zone)
@@ -95,8 +102,10 @@ def _check_mapping(mapping: Mapping) -> None:
 def _check_abilities(field: str, rule: FieldRule) -> None:
     plain = FieldRule()
     given = {name for name in FieldRule.__struct_fields__ if getattr(rule, name) != getattr(plain, name)}
-    for name in sorted(given - ABILITIES[field]):
-        able = [other for other, abilities in ABILITIES.items() if name in abilities]
+    abilities = _OF_ATTRIBUTES[rule.kind] if field.startswith(PREFIX) else ABILITIES[field]
+    for name in sorted(given - abilities):
+        able = [other for other, some in ABILITIES.items() if name in some]
+        able += [f"attributes of type {kind}" for kind, some in _OF_ATTRIBUTES.items() if name in some]
         raise MappingError(f"{field} cannot have {name}: that is for {', '.join(able)}")
     if rule.constant is not None and (extra := given & {"template", "map", "epoch", "format"}):
         raise MappingError(f"{field} is a constant, so {', '.join(sorted(extra))} would change nothing")
@@ -107,7 +116,7 @@ def _check_abilities(field: str, rule: FieldRule) -> None:
 def _check_source(field: str, rule: FieldRule) -> None:
     sources = [bool(rule.columns), rule.constant is not None, rule.row]
     if sum(sources) != 1:
-        allowed = "column, constant or row" if "row" in ABILITIES[field] else "column or constant"
+        allowed = "column, constant or row" if "row" in ABILITIES.get(field, ()) else "column or constant"
         raise MappingError(f"{field} needs one of {allowed}")
     slots = 1 if rule.template is None else rule.template.count("{}")
     wanted = max(1, len(rule.columns))
@@ -139,7 +148,8 @@ def _check_amount(mapping: Mapping) -> None:
     assert rule is not None
     if rule.exponent is not None and not 0 <= rule.exponent <= 4:
         raise MappingError(f"exponent of amount_minor is 0 to 4, not {rule.exponent}")
-    for field in ("amount_minor", "latitude", "longitude", "event_time"):
+    attributes = [name for name in mapping.names if name.startswith(PREFIX)]
+    for field in ("amount_minor", "latitude", "longitude", "event_time", *attributes):
         found = mapping.rule(field) or FieldRule()
         decimal = found.decimal or mapping.file.decimal
         thousands = mapping.file.thousands if found.thousands is None else found.thousands

@@ -66,6 +66,7 @@ from streams.runtime.metrics import (
     STAGE_SECONDS,
     TOO_LATE_EVENTS,
     TRANSACTIONS,
+    UNDECLARED_ATTRIBUTES,
     UNKNOWN_FIELDS,
 )
 from streams.runtime.settings import Settings
@@ -313,6 +314,8 @@ def _count(intake: Intake, verdicts: Verdicts, late_ms: list[int]) -> None:
         DUPLICATES.labels("processor").inc(dropped)
     if intake.unknown_fields:
         UNKNOWN_FIELDS.inc(intake.unknown_fields)
+    if intake.undeclared_attributes:
+        UNDECLARED_ATTRIBUTES.inc(intake.undeclared_attributes)
     _count_not_believed(intake.not_believed)
     late = [behind for behind in compress(late_ms, first) if behind]
     if late:

@@ -85,9 +85,10 @@ def _whole(made: Made) -> FeatureBatch:
     as_of[:, 1:-1] = made.read.entities
     as_of[:, -1] = made.read.frauds
     late_ms = [behind if behind > LATE_BOUND_MS else 0 for behind in made.late_ms]
+    attributes = [each or None for each in accepted.columns.attributes]
     columns = BatchColumns(
-        *accepted.columns, accepted.offsets, accepted.appended_ms, accepted.deadline_ms, made.read.missing, late_ms, None,
-        accepted.traces,
+        *accepted.columns[:-1], accepted.offsets, accepted.appended_ms, accepted.deadline_ms, made.read.missing, late_ms, None,
+        accepted.traces, attributes if any(attributes) else None,
     )  # fmt: skip
     return FeatureBatch(CATALOGUE_HASH, -1, accepted.event_ms.tolist(), made.vectors, as_of, columns)
 

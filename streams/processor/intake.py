@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,9 +16,10 @@ from features.transaction import MAX_AHEAD_MS, Transaction, TransactionColumns, 
 from streams.contracts.invalid_event import InvalidEvent, check_not_ahead
 from streams.contracts.tenants import ANY_TENANT, Tenants
 from streams.contracts.transaction_parsing import (
-    of_known_tenant,
+    admitted,
     parse_together,
     parse_transaction,
+    to_admit,
     unknown_fields,
 )
 from streams.log.edge_decision import EdgeDecision
@@ -100,6 +102,7 @@ class Intake:
     refused: list[tuple[Any, InvalidEvent]]
     misplaced: list[Misplaced]
     unknown_fields: int = 0
+    undeclared_attributes: int = 0
     not_believed: NotBelieved = field(default_factory=NotBelieved)
 
 
@@ -119,7 +122,7 @@ def sort_out(
         keys: of the seals that are believed. Which records are accepted does not depend on them.
         tenants: whose transactions are accepted.
     """
-    parsed = _of_known(_parsed(records), tenants)
+    parsed = _admitted(_parsed(records), tenants)
     records, columns = parsed.records, transaction_columns(parsed.transactions)
     event_ms = epochs_ms(columns.event_time)
     lies_on, appended_ms = [r.partition for r in records], [r.timestamp for r in records]
@@ -132,7 +135,7 @@ def sort_out(
     homes = partitions_of(columns.card_id, partitions).tolist()
     if homes == lies_on and not any(headers) and not len(ahead):
         # as nearly all are: a closer look is for the others
-        return Intake(whole, parsed.refused, [], parsed.unknown_fields)
+        return Intake(whole, parsed.refused, [], parsed.unknown_fields, parsed.undeclared)
     keep = [home == partition for home, partition in zip(homes, lies_on, strict=True)]
     misplaced = [
         Misplaced(records[i], columns.card_id[i], homes[i]) for i, here in enumerate(keep) if not here
@@ -144,7 +147,7 @@ def sort_out(
         whole = _with_headers(whole, records, rows, keys, not_believed)
     if not all(keep):
         whole = whole.take([i for i, kept in enumerate(keep) if kept])
-    return Intake(whole, parsed.refused, misplaced, parsed.unknown_fields, not_believed)
+    return Intake(whole, parsed.refused, misplaced, parsed.unknown_fields, parsed.undeclared, not_believed)
 
 
 def _refuse_ahead(
@@ -194,6 +197,8 @@ class _Parsed(NamedTuple):
     transactions: list[Transaction]
     refused: list[tuple[Any, InvalidEvent]]
     unknown_fields: int
+    #: attributes that settings do not declare for their tenant
+    undeclared: int = 0
 
 
 def _parsed(records: Sequence[Any]) -> _Parsed:
@@ -221,18 +226,23 @@ def _parsed(records: Sequence[Any]) -> _Parsed:
     return _Parsed(fit, transactions, refused, unknown)
 
 
-def _of_known(parsed: _Parsed, tenants: Tenants) -> _Parsed:
-    """Those of known tenants; of unknown ones as the registry says."""
-    if tenants.knows(parsed.transactions):
+def _admitted(parsed: _Parsed, tenants: Tenants) -> _Parsed:
+    """Those of known tenants, with their attributes; of unknown tenants as the registry says."""
+    rows = to_admit(parsed.transactions, tenants)
+    if not rows:
         return parsed
-    fit, transactions, refused = [], [], list(parsed.refused)
-    for record, tx in zip(parsed.records, parsed.transactions, strict=True):
+    transactions, refused, undeclared = list(parsed.transactions), list(parsed.refused), 0
+    fit = [True] * len(transactions)
+    for row in rows:
         try:
-            transactions.append(of_known_tenant(tx, tenants))
-            fit.append(record)
+            transactions[row], ignored = admitted(transactions[row], tenants)
         except InvalidEvent as error:
-            refused.append((record, error))
-    return _Parsed(fit, transactions, refused, parsed.unknown_fields)
+            refused.append((parsed.records[row], error))
+            fit[row] = False
+        else:
+            undeclared += ignored
+    kept, accepted = list(compress(parsed.records, fit)), list(compress(transactions, fit))
+    return _Parsed(kept, accepted, refused, parsed.unknown_fields, undeclared)
 
 
 class Stretch(NamedTuple):
@@ -249,7 +259,7 @@ def accepted_only(
 ) -> tuple[list[Transaction], Int64s, Int64s]:
     """What ``sort_out`` accepts, without all else that it finds out: transactions, event times (ms), offsets. For rebuilds."""
     rows, parsed = _together_or_apart(stretch.values)
-    known = _of_known(_Parsed(rows, parsed, [], 0), tenants)
+    known = _admitted(_Parsed(rows, parsed, [], 0), tenants)
     rows, parsed = list(known.records), known.transactions
     where = np.array(rows, dtype=np.int64)
     homes = partitions_of([tx.card_id for tx in parsed], partitions)

@@ -133,6 +133,10 @@ LABELS = Counter(
 UNKNOWN_FIELDS = Counter(
     "tollgate_unknown_fields_total", "Fields of transactions that the contract does not know"
 )
+UNDECLARED_ATTRIBUTES = Counter(
+    "tollgate_undeclared_attributes_total",
+    "Attributes of transactions that settings do not declare for their tenant: ignored",
+)
 PARITY_COMPARED = Counter(
     "tollgate_parity_compared_total",
     "Served vectors computed again: for one card in 64 the 54 entries of its own payments, and for at most 64 transactions a "

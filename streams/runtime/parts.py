@@ -1,4 +1,5 @@
-"""Parts of a stack that run elsewhere: a company's Kafka, Redis and MLflow, as ``settings.toml`` in the stack's folder names them.
+"""What ``settings.toml`` in the stack's folder says: which parts run elsewhere (a company's Kafka, Redis and MLflow), and which attributes
+of one's own transactions carry (``features.attributes``).
 
     [kafka]
     bootstrap = "kafka-1.example:9093,kafka-2.example:9093"
@@ -22,10 +23,12 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
+
+from features.attributes import ATTRIBUTE_NAME, Attribute, Declared
 
 PARTS_FILE = "settings.toml"
 Security = Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]
@@ -153,8 +156,15 @@ def with_credentials(part: RedisPart) -> str:
     return f"{scheme}://{who}{rest}" + (f"?{query}" if query else "")
 
 
-def read_parts(home: Path) -> Parts:
-    """The parts named in a stack's folder; none if it has no ``settings.toml``. Relative paths are those of the folder.
+class Told(NamedTuple):
+    """What a stack's user says in ``settings.toml``."""
+
+    parts: Parts
+    attributes: dict[str, Attribute]
+
+
+def read_settings_file(home: Path) -> Told:
+    """What the file in a stack's folder says; nothing if there is none. Relative paths are those of the folder.
 
     Raises:
         PartError: the file does not parse, or names something unknown.
@@ -163,14 +173,21 @@ def read_parts(home: Path) -> Parts:
     try:
         told = tomllib.loads(path.read_text())
     except FileNotFoundError:
-        return Parts()
+        return Told(Parts(), {})
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise PartError(f"{path} does not parse: {error}") from error
     for section in told.values():
         for name in ("password_file", "ca_file", "certificate_file", "key_file"):
             if isinstance(section, dict) and isinstance(section.get(name), str) and section[name]:
                 section[name] = str(home / section[name])
+    named = told.get("attributes")
+    for name in named if isinstance(named, dict) else ():
+        if not ATTRIBUTE_NAME.fullmatch(name):
+            raise PartError(
+                f"{path}: an attribute is called by lower-case letters, digits and _, at most 32, a letter first: not {name!r}"
+            )
     try:
-        return msgspec.convert(told, Parts)
+        attributes = msgspec.convert(told.pop("attributes", {}), Declared)
+        return Told(msgspec.convert(told, Parts), attributes)
     except (msgspec.ValidationError, ValueError) as error:
         raise PartError(f"{path}: {error}") from error

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from features.attributes import Attributes, Declared
 from streams.contracts.deadline import DEFAULT_DEADLINE_MS
 from streams.contracts.tenants import Tenants
 from streams.runtime.kafka.connection import KafkaAddress
@@ -67,6 +68,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tenants: tuple[str, ...] = ()
     #: the one of ``tenants`` for which events of others count; empty: they are refused by name
     unknown_tenant: str = ""
+    #: attributes of one's own that transactions may carry, from ``settings.toml``
+    attributes: Declared = {}
     #: parts that run elsewhere; ``kafka``, ``redis`` and ``mlflow`` are then their addresses
     elsewhere: Parts = Parts()
     #: "required": the HTTP edge answers only requests with an API key; "open", on loopback addresses only: also others
@@ -107,8 +110,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def known_tenants(self) -> Tenants:
-        """Whose events are taken."""
-        return Tenants(frozenset(self.tenants), self.unknown_tenant)
+        """Whose events are taken, and with which attributes."""
+        return Tenants(frozenset(self.tenants), self.unknown_tenant, self.declared)
+
+    @property
+    def declared(self) -> Attributes:
+        """The attributes of one's own."""
+        return Attributes(self.attributes)
 
     @property
     def root(self) -> Path:

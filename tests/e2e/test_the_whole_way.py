@@ -100,7 +100,27 @@ BAD: list[tuple[bytes | None, str]] = [
     (json.dumps(transaction(merchant_id="4111 1111 1111 1111")).encode(), "card_number"),
     (json.dumps(transaction(merchant_id="a\u0000b")).encode(), "unprintable"),
     (json.dumps({k: v for k, v in transaction().items() if k != "currency"}).encode(), "field"),
+    (json.dumps(transaction(attributes={"basket_items": "seven"})).encode(), "attribute"),
 ]
+
+
+def test_attributes_of_ones_own_go_the_whole_way(running_stack: Settings) -> None:
+    start = ends_of(running_stack, "decisions", running_stack.partitions)
+    own = {"loyalty_tier": "gold", "basket_items": 7, "undeclared": [1]}
+    by_kafka, by_http = transaction(attributes=own), transaction(attributes=own)
+    produce(running_stack, [json.dumps(by_kafka).encode()])
+    answer = httpx.post(
+        f"{running_stack.http}/v1/score", json=by_http, headers={"X-Deadline-Ms": str(WITHIN_MS)}, timeout=60
+    )
+    assert answer.status_code == 200
+    decided_since(running_stack, start, {by_kafka["transaction_id"], by_http["transaction_id"]})
+    for sent in (by_kafka, by_http):
+
+        def shown(sent: dict[str, Any] = sent) -> Any:
+            found = run_json(running_stack, "decisions", "show", sent["transaction_id"])["transaction"]
+            return found and found.get("attributes")
+
+        assert until(shown, 30, "the payment's attributes") == {"loyalty_tier": "gold", "basket_items": 7}
 
 
 def test_bad_input_goes_to_dead_letters_and_stops_nothing(running_stack: Settings) -> None:

@@ -12,8 +12,9 @@ import msgspec
 import pyarrow as pa
 import pytest
 
+from features.attributes import Attribute, Attributes
 from features.catalogue import NAMES, WIDTH
-from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
+from features.feast_repo.archived import schema_with
 from features.identity import identity_of
 from features.store.redis_client import RespClient
 from models.decision import Decision
@@ -30,6 +31,7 @@ from tests.support.archive_samples import decision, features
 from tests.support.feature_batches import decode_features, encode_features
 
 TENANT = "shop-whole"
+DECLARED = {"tier": Attribute("text"), "items": Attribute("number"), "unsent": Attribute("number")}
 
 
 def decided(number: int) -> Decision:
@@ -43,7 +45,9 @@ def decided(number: int) -> Decision:
 
 def put_features(settings: Settings, number: int) -> None:
     found = decode_features(features(number).value or b"")
-    transaction = msgspec.structs.replace(found.transaction, tenant=TENANT)
+    transaction = msgspec.structs.replace(
+        found.transaction, tenant=TENANT, attributes={"tier": "gold", "items": 7}
+    )
     producer = new_producer(settings.kafka, "decided-payment")
     producer.produce(
         FEATURES.name, encode_features(msgspec.structs.replace(found, transaction=transaction)), partition=0
@@ -66,6 +70,7 @@ def test_a_decision_that_is_not_indexed_yet_is_found_with_its_features(own_kafka
     assert found is not None and found.source == "log"
     assert msgspec.convert(found.decision, Decision) == made
     assert found.served is not None and found.served.source == "log"
+    assert found.served.transaction["attributes"] == {"tier": "gold", "items": 7}
     assert found.served.transaction["amount_minor"] == 171 and "latitude" not in found.served.transaction
     values = found.served.features
     assert (
@@ -95,7 +100,7 @@ def archive(settings: Settings, number: int, at: datetime) -> None:
     rows: list[tuple[str, pa.Schema, dict[str, Any]]] = [
         ("decisions", DECISION_SCHEMA, {"decision": "review", "status": "scored", "score": 0.5, "model_version": "1.0.0",
                                         "policy_version": "1", "decided_at": at, "reasons": '[{"code": "RULE_X", "text": "rule x"}]'}),
-        ("features", FEATURE_SCHEMA, {"merchant_id": "m-1", "amount_minor": 7, "currency": "EUR", "channel_name": "pos", NAMES[0]: 7.0}),
+        ("features", schema_with(Attributes(DECLARED)), {"text_tier": "gold", "number_items": 7.0, "merchant_id": "m-1", "amount_minor": 7, "currency": "EUR", "channel_name": "pos", NAMES[0]: 7.0}),
     ]  # fmt: skip
     for topic, schema, values in rows:
         common = {
@@ -112,6 +117,8 @@ def archive(settings: Settings, number: int, at: datetime) -> None:
 def test_an_old_decision_is_found_in_the_archive(
     own_kafka_redis: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    settings = msgspec.structs.replace(own_kafka_redis, attributes=DECLARED)
+    settings.save()
     archive(own_kafka_redis, 73, datetime(2026, 3, 1, 12, tzinfo=UTC))
     arguments = ["decisions", "show", "tx-73", "--home", own_kafka_redis.home]
     assert run([*arguments, "--tenant", TENANT, "--json"]) == 0
@@ -123,8 +130,11 @@ def test_an_old_decision_is_found_in_the_archive(
         7.0,
         None,
     )
+    assert found["transaction"]["attributes"] == {"tier": "gold", "items": 7}
     assert run([*arguments, "--tenant", TENANT]) == 0
-    assert "tx-73: review, scored, score 0.5000" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "tx-73: review, scored, score 0.5000" in shown
+    assert "attributes.tier: gold" in shown and "attributes.items: 7" in shown
     # without the tenant, nothing is known of it
     assert run(arguments) == 1
     assert "no decision of tx-73 (tenant default)" in capsys.readouterr().err

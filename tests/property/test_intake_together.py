@@ -33,6 +33,9 @@ CHANGES: list[dict[str, Any]] = [
     {"ip": "2001:DB8::1"}, {"ip": "::ffff:203.0.113.7"}, {"ip": "999.1.1.1"}, {"ip": ""}, {"ip": "192.168.100.200"}, {"ip": " 203.0.113.7"},
     {"card_id": " card-42"}, {"card_id": "card-42 "}, {"device_id": " "}, {"device_id": "a b"}, {"device_id": "cafe\u0301"},
     {"device_id": "d\u202e"}, {"merchant_id": "1795256200005"}, {"merchant_id": "4111 1111  1111 1111"}, {"tenant": "4111-1111-1111-1111"},
+    {"attributes": {"tier": "gold", "items": 7}}, {"attributes": {}}, {"attributes": None}, {"attributes": {"a": {"b": 1}, "c": "{"}},
+    {"attributes": {"card": "4111111111111111", "tier": " x"}}, {"attributes": []}, {"attributes": {str(n): n for n in range(33)}},
+    {"attributes": {"device_id": "x", "tenant": None}, "surprise": 1},
     {" surprise": "x"}, {"surprise": " x"}, {"transaction_id": None}, {"device_id": "x" * 17_000},
 ]  # fmt: skip
 GOOD = json.dumps(TX).encode()
@@ -62,6 +65,7 @@ def shown(intake: Any) -> Any:
         [(record, error.reason, error.field, str(error)) for record, error in intake.refused],
         [tuple(record) for record in intake.misplaced],
         intake.unknown_fields,
+        intake.undeclared_attributes,
         [(forged.record, forged.header, forged.error.reason) for forged in intake.not_believed.forged],
         intake.not_believed.ignored,
     )
@@ -78,7 +82,8 @@ def test_a_chunk_is_what_its_records_are(raw: list[bytes | None]) -> None:
         assert sorted(together[kind], key=repr) == sorted(
             (one for some in alone for one in some[kind]), key=repr
         )
-    assert together[3] == sum(some[3] for some in alone)
+    for kind in (3, 4):
+        assert together[kind] == sum(some[kind] for some in alone)
     assert_accepted_only(records)
 
 

@@ -18,7 +18,8 @@ from streams.contracts.transaction_parsing import parse_together, parse_transact
 from tests.support import archive_samples as samples
 
 GOOD = [encode(samples.transaction(n, samples.START_MS + n)) for n in range(20)]
-FIELDS = Transaction.__struct_fields__
+#: without attributes, which have a test of their own
+FIELDS = Transaction.__struct_fields__[:-1]
 
 
 class Pairs(list):  # type: ignore[type-arg]
@@ -65,8 +66,8 @@ def test_an_object_repeats_a_field_where_its_fields_do(value: Pairs, blank: str)
 def test_each_field_of_a_transaction_counts_once(name: str, value: bytes) -> None:
     bad = GOOD[3].replace(b"{", b'{"%b":%b,' % (name.encode(), value), 1)
     lines = [*GOOD[:5], bad, *GOOD[5:]]
-    assert not lines_repeat_a_field(b"\n".join(GOOD), GOOD)
-    assert lines_repeat_a_field(b"\n".join(lines), lines)
+    assert not lines_repeat_a_field(b"\n".join(GOOD), GOOD, [])
+    assert lines_repeat_a_field(b"\n".join(lines), lines, [])
     assert parse_together(lines) is None
     with pytest.raises(InvalidEvent) as refused:
         parse_transaction(GOOD[3][:-1] + b"," + bad[1 : bad.index(b",")] + b"}")
@@ -78,6 +79,28 @@ def test_a_name_with_a_blank_behind_it_counts_too() -> None:
     assert parse_together([*GOOD, bad]) is None
     with pytest.raises(InvalidEvent, match="named twice"):
         parse_transaction(bad)
+
+
+objects = st.lists(st.tuples(names, values), max_size=4).map(Pairs)
+
+
+@given(st.lists(objects | st.none(), min_size=1, max_size=6), st.sampled_from(["", " "]))
+def test_attributes_count_once_too(told: list[Pairs | None], blank: str) -> None:
+    lines = [
+        line if one is None else line[:-1] + f',{blank}"attributes":{blank}{written(one, blank)}}}'.encode()
+        for line, one in zip(GOOD, told, strict=False)
+    ]
+    refused = [one is not None and repeats(one) for one in told]
+    for line, bad in zip(lines, refused, strict=True):
+        try:
+            parse_transaction(line)
+        except InvalidEvent as error:
+            assert bad and error.reason == "repeated_field"
+        else:
+            assert not bad
+    together = parse_together(lines)
+    if together is not None:
+        assert not any(refused) and together.transactions == [parse_transaction(line) for line in lines]
 
 
 def test_what_parses_together_is_plain_and_what_it_was() -> None:

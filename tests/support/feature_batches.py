@@ -22,7 +22,10 @@ def batch_of(records: Sequence[FeatureRecord]) -> FeatureBatch:
     beside: list[Any] = [[getattr(record, name) for record in records] for name in names]
     decided, traces = beside[-2:]
     beside[-2:] = decided if any(decided) else None, traces if any(traces) else None
-    columns = BatchColumns(*zip(*(astuple(r.transaction) for r in records), strict=True), *beside)
+    *fields, attributes = zip(*(astuple(r.transaction) for r in records), strict=True)
+    columns = BatchColumns(
+        *fields, *beside, [each or None for each in attributes] if any(attributes) else None
+    )
     vectors = np.frombuffer(b"".join(r.vector for r in records), "<f4").reshape(len(records), -1)
     as_of = np.array([(*r.as_of, r.frauds_as_of) for r in records], dtype=np.int64)
     return FeatureBatch(

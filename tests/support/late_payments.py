@@ -23,6 +23,9 @@ class CountsPayments:
 
     columns = np.array([INDEX["card_count_1h"]])
 
+    def with_attributes(self, matrix: Any, given: Any) -> Any:
+        return matrix
+
     def score(self, matrix: Any) -> Any:
         return (matrix[:, INDEX["card_count_1h"]] >= 3).astype(np.float32)
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from sqlglot import exp
 
+from features.attributes import PREFIX
 from features.catalogue import INDEX, NAMES
 from models.policy.rules.columns import NUMBER_FIELDS, TEXT_FIELDS, Batch, Numbers
-from models.policy.rules.language import refuse
+from models.policy.rules.language import attribute_column, refuse
 
 MAX_NUMBER = 1e15
 #: prefix of a feature that has the same name as a field
@@ -86,8 +87,11 @@ def _coalesce(rule: str, node: exp.Expr) -> Value:
 
 def _column(rule: str, node: exp.Expr) -> Value:
     name, qualifier = node.name.lower(), node.text("table").lower()
+    own = attribute_column(node)
+    if own is not None:
+        return Value(None, lambda batch: batch.number(PREFIX + own))
     if qualifier not in ("", _QUALIFIER):
-        raise refuse(rule, node, f"is unknown; the only prefix of a name is {_QUALIFIER}.")
+        raise refuse(rule, node, f"is unknown; the prefixes of names are {_QUALIFIER}. and {PREFIX}")
     if not qualifier and name == "score":
         return Value(None, lambda batch: batch.scores)
     if not qualifier and name in NUMBER_FIELDS:

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from features.attributes import PREFIX
+
 Mask = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[Any]
 
@@ -79,7 +81,11 @@ class Batch:
         key = (name, "number")
         found = self.memo.get(key)
         if found is None:
-            found = self.memo[key] = np.array(self.text(name), dtype=np.float64)
+            values = self.text(name)
+            if name.startswith(PREFIX):
+                # of an attribute that was a text before it was declared a number
+                values = [None if type(value) is str else value for value in values]
+            found = self.memo[key] = np.array(values, dtype=np.float64)
         return found  # type: ignore[no-any-return]
 
     def feature(self, index: int) -> Numbers:

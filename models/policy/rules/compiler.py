@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from sqlglot import exp
 
+from features.attributes import PREFIX
 from models.policy.rules.arithmetic import Value, constant, number
 from models.policy.rules.columns import Batch, Mask
-from models.policy.rules.language import parse, refuse, text_field
+from models.policy.rules.language import attribute_column, parse, refuse, text_field
 from models.policy.rules.shared_terms import FeatureComparisons, Match, TextSets
 
 
@@ -107,9 +108,9 @@ class _Condition:
 
     def _comparison(self, node: exp.Expr, negated: bool) -> Match:
         left, right = node.this, node.expression
-        name = text_field(left) or text_field(right)
+        name = text_field(left, right) or text_field(right, left)
         if name is not None:
-            other = right if text_field(left) else left
+            other = right if text_field(left, right) else left
             if not isinstance(node, exp.EQ | exp.NEQ) or not _is_text(other):
                 raise refuse(self._rule, node, f"must compare {name} by = or <> with a text in single quotes")
             return self._members(node, name, [other], negated != isinstance(node, exp.NEQ))
@@ -129,7 +130,7 @@ class _Condition:
         items = node.expressions
         if not items:
             raise refuse(self._rule, node, "must list its values: IN ('FR', 'DE')")
-        name = text_field(node.this)
+        name = text_field(node.this, *items)
         if name is not None:
             return self._members(node, name, items, negated)
         value = number(self._rule, node.this)
@@ -150,7 +151,8 @@ class _Condition:
     def _missing(self, node: exp.Expr, negated: bool) -> Match:
         if not isinstance(node.expression, exp.Null):
             raise refuse(self._rule, node, "must be IS NULL or IS NOT NULL")
-        name = text_field(node.this)
+        own = attribute_column(node.this)
+        name = text_field(node.this) if own is None else PREFIX + own
         if name is not None:
             if negated:
                 return lambda batch: ~_absent(batch, name)
@@ -164,7 +166,7 @@ class _Condition:
 
     def _like(self, node: exp.Expr, negated: bool) -> Match:
         negated ^= bool(node.args.get("negate"))
-        name, pattern = text_field(node.this), node.expression
+        name, pattern = text_field(node.this, node.expression), node.expression
         text = str(pattern.this) if _is_text(pattern) else ""
         core = text.strip("%")
         if name is None or len(core) < 2 or "%" in core or "_" in core or len(text) - len(core) > 2:

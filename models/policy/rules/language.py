@@ -13,6 +13,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from features.attributes import PREFIX
 from models.policy.problems import RuleRefused
 from models.policy.rules.columns import TEXT_FIELDS
 
@@ -84,13 +85,25 @@ def refuse(rule: str, node: exp.Expr, why: str) -> RuleRefused:
     return RuleRefused(f"rule {rule}{place}: `{_shown(node)}` {why}")
 
 
-def text_field(node: exp.Expr) -> str | None:
-    """The text field that a node names; None if it is something else."""
+def text_field(node: exp.Expr, *beside: exp.Expr) -> str | None:
+    """The text field that a node names; None if it is something else.
+
+    What an attribute of one's own is (``attributes.NAME``) shows what stands ``beside`` it: with a text, it is one.
+    """
     while isinstance(node, exp.Paren):
         node = node.this
+    if (name := attribute_column(node)) is not None:
+        texts = [other for other in beside if isinstance(other, exp.Literal) and other.is_string]
+        return PREFIX + name if texts else None
     if isinstance(node, exp.Column) and not node.text("table") and node.name.lower() in TEXT_FIELDS:
         return node.name.lower()
     return None
+
+
+def attribute_column(node: exp.Expr) -> str | None:
+    """The name of the attribute of one's own that a node names; None if it is something else."""
+    own = isinstance(node, exp.Column) and node.text("table").lower() + "." == PREFIX
+    return node.name.lower() if own else None
 
 
 def outside(rule: str, node: exp.Expr, depth: int = 0) -> Iterator[RuleRefused]:

@@ -11,13 +11,14 @@ from typing import Literal as OneOf
 
 from sqlglot import exp
 
+from features.attributes import NUMBER_LIMIT, PREFIX
 from features.catalogue import FEATURES, INDEX
 from features.ranges import AMOUNT, Range, range_of
 from models.policy.rules import intervals
 from models.policy.rules.arithmetic import number
 from models.policy.rules.columns import NUMBER_FIELDS, TEXT_FIELDS
 from models.policy.rules.intervals import Interval, Numbers, point
-from models.policy.rules.language import text_field
+from models.policy.rules.language import attribute_column, text_field
 
 _FIELD_RANGES = {
     "amount_minor": AMOUNT, "latitude": Range(-90, 90), "longitude": Range(-180, 180), "score": Range(0, 1),
@@ -160,19 +161,26 @@ def _literal(node: exp.Expr, negated: bool) -> Literal:
         # a calculation may also be missing because it divides by zero
         plain = isinstance(node.this, exp.Column)
         return MissingLiteral(node, negated, _names(node.this) if plain or negated else frozenset())
-    field = text_field(node.this)
+    field = text_field(node.this, *_beside(node))
     if isinstance(node, exp.Like):
         text = str(node.expression.this)
         return PatternLiteral(
             node, negated, str(field), text.strip("%"), not text.startswith("%"), not text.endswith("%")
         )
     if field is None and isinstance(node, exp.EQ | exp.NEQ):
-        field = text_field(node.expression)
+        field = text_field(node.expression, node.this)
     if field is not None:
         items = node.expressions if isinstance(node, exp.In) else [node.this, node.expression]
         texts = frozenset(str(item.this) for item in items if isinstance(item, exp.Literal))
         return TextLiteral(node, negated, field, texts)
     return _number_literal(node, negated)
+
+
+def _beside(node: exp.Expr) -> list[exp.Expr]:
+    """What stands beside the first part of a comparison."""
+    if isinstance(node, exp.In):
+        return list(node.expressions)
+    return [node.expression] if isinstance(node, exp.EQ | exp.NEQ | exp.Like) else []
 
 
 def _number_literal(node: exp.Expr, negated: bool) -> NumberLiteral:
@@ -255,6 +263,8 @@ def _subject(node: exp.Expr) -> Subject:
     known_with = _names(node)
     if isinstance(node, exp.Column):
         (name,) = known_with
+        if name.startswith(PREFIX):
+            return Subject(name, Range(-NUMBER_LIMIT, NUMBER_LIMIT), known_with)
         if name in _FIELD_RANGES:
             return Subject(name, _FIELD_RANGES[name], known_with)
         index = INDEX[name.removeprefix("features.")]
@@ -297,12 +307,16 @@ def _is_number(node: exp.Expr) -> bool:
 
 
 def names_in(node: exp.Expr) -> list[str]:
-    """The fields and features that a condition reads, as it first names them; a feature with a field's name as ``features.NAME``."""
+    """The fields, features and attributes that a condition reads, as it first names them: a feature with a field's name as
+    ``features.NAME``, an attribute as ``attributes.NAME``."""
     columns = sorted(node.find_all(exp.Column), key=lambda column: column.this.meta.get("start", 0))
     return list(dict.fromkeys(map(_name, columns)))
 
 
 def _name(node: exp.Expr) -> str:
+    own = attribute_column(node)
+    if own is not None:
+        return PREFIX + own
     name = node.name.lower()
     is_field = not node.text("table") and (name in NUMBER_FIELDS | TEXT_FIELDS or name == "score")
     return name if is_field or name not in _SAME_NAME else f"features.{name}"

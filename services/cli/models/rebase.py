@@ -59,8 +59,8 @@ def rebased(settings: Settings, candidate: Bundle, live: Bundle) -> tuple[Policy
         return policy, None
     comparison = Comparison(live.policy, policy, time.time() * 1000)
     scorer = Scorer(candidate, measure=False)
-    for rows in past_rows(settings.archive_dir, past, NAMES):
-        comparison.add(rows, scorer.score(rows.matrix))
+    for rows in past_rows(settings.archive_dir, past, NAMES, settings.declared):
+        comparison.add(rows, scorer.score(scorer.with_attributes(rows.matrix, rows.columns)))
     report = comparison.report()
     if report["errors"]:
         failed = "; ".join(f"{name}: {text}" for name, text in report["errors"].items())

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from features.catalogue import NAMES
+from features.attributes import PREFIX
+from models.bundle.attribute_columns import SentAttributes
 from models.bundle.content import MODEL, Bundle
 from models.bundle.registry import read_state
 from models.scoring.scorer import Scorer
 from services.cli.one_decision.replayed import CannotReplay, row_of
+from services.cli.one_decision.view import shown
 from services.trainer.tracking import logged_run
 from streams.audit.decided_payment import DecidedPayment, Served
 from streams.runtime.settings import Settings
@@ -53,13 +55,15 @@ def _account(lineage: dict[str, Any]) -> dict[str, Any]:
 def _moved_by(served: Served, bundle: Bundle) -> list[dict[str, Any]]:
     """The features that move the score most, up or down, in log-odds; unknown values too, since a model learns from them."""
     scorer = Scorer(bundle, measure=False)
-    (shap,) = scorer.contributions(row_of(served))
+    own = served.transaction.get("attributes") or {}
+    (shap,) = scorer.contributions(scorer.with_attributes(row_of(served), SentAttributes([own])))
+    values = served.features | {PREFIX + name: value for name, value in own.items()}
     order = np.argsort(-np.abs(shap), kind="stable")[:MOST]
-    names = [NAMES[column] for column in scorer.columns.tolist()]
+    names = bundle.feature_names
     return [
         {
             "feature": names[i],
-            "value": served.features.get(names[i]),
+            "value": values.get(names[i]),
             "contribution": round(float(shap[i]), 4),
         }
         for i in order.tolist()
@@ -80,7 +84,7 @@ def explained_lines(answer: dict[str, Any]) -> list[str]:
     else:
         out.append("score moved by (log-odds)")
         for each in answer["moved_by"]:
-            value = "unknown" if each["value"] is None else f"{each['value']:.7g}"
+            value = shown(each["value"])
             out.append(f"  {each['contribution']:+8.3f}  {each['feature']} = {value}")
     out.append(f"model {model['name']} {model['version']}, policy {model['policy_version']}")
     approved = answer["approved"]
@@ -92,5 +96,5 @@ def explained_lines(answer: dict[str, Any]) -> list[str]:
     out.append(f"  training run {run['run_id']} at {run['mlflow']}" if run else "  no training run is logged")
     out.append(f"  trained {answer['trained_at']} by code {answer['code_version']}")
     data = answer["data"]
-    shown = ", ".join(f"{name} {value}" for name, value in data.items() if not isinstance(value, dict))
-    return [*out, f"  on data: {shown}"]
+    account = ", ".join(f"{name} {value}" for name, value in data.items() if not isinstance(value, dict))
+    return [*out, f"  on data: {account}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from features.attributes import attribute_named
 from models.policy.policy import Policy
 from models.policy.problems import PolicyError
 from models.policy.rules.language import parse
@@ -43,6 +44,9 @@ def value_of(found: DecidedPayment, name: str) -> Any:
     if found.served is None:
         return found.decision.get(name)
     fields, features = found.served.transaction, found.served.features
+    own = attribute_named(name)
+    if own is not None:
+        return (fields.get("attributes") or {}).get(own)
     return fields[name] if name in fields else features.get(name.removeprefix("features."))
 
 

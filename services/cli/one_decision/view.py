@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from features.attributes import PREFIX
 from features.catalogue import FEATURES
 
 _FIRST = ("amount_minor", "currency", "card_id", "merchant_id")
@@ -53,11 +54,13 @@ def _matched(each: dict[str, Any]) -> str:
 
 
 def _payment(transaction: dict[str, Any]) -> list[str]:
+    own = {f"{PREFIX}{name}": value for name, value in (transaction.get("attributes") or {}).items()}
+    transaction = {name: value for name, value in transaction.items() if name != "attributes"} | own
     names = [
         *(name for name in _FIRST if name in transaction),
         *(name for name in transaction if name not in _FIRST),
     ]
-    return [f"{name.replace('_', ' ')}: {shown(transaction[name])}" for name in names if name not in ("transaction_id", "event_time", "tenant")]  # fmt: skip
+    return [f"{name if name in own else name.replace('_', ' ')}: {shown(transaction[name])}" for name in names if name not in ("transaction_id", "event_time", "tenant")]  # fmt: skip
 
 
 def _features(values: dict[str, float | None] | None) -> list[str]:

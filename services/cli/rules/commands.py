@@ -12,6 +12,7 @@ from typing import Any
 import click
 import msgspec
 
+from features.attributes import Attributes
 from models.policy.checking import warnings
 from models.policy.comparison import Comparison
 from models.policy.policy_export import as_toml, exported
@@ -28,6 +29,7 @@ from services.cli.rules.policy_versions import (
 from services.cli.rules.view import listed, listed_text, tested_text
 from services.cli.terminal.options import FullHelpGroup, home_option, json_option
 from streams.archive.rules_past import past_rows, span
+from streams.runtime.settings import SettingsError, load_settings
 
 FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 _SINCE = re.compile(r"([1-9]\d{0,4})([dhm])")
@@ -47,7 +49,7 @@ def rules() -> None:
 def check(file: Path, home: Path, as_json: bool) -> int:
     """Check a policy file and print every error in it."""
     try:
-        found = load_policy_file(file)
+        found = load_policy_file(file, _declared(home))
     except FileRefused as error:
         if not as_json:
             raise
@@ -74,7 +76,7 @@ def test(file: Path, since: str, home: Path, as_json: bool) -> None:
     if back is None:
         raise click.BadParameter(f"{since!r} is not a duration such as 7d, 24h or 30m", param_hint="--since")
     settings = settings_of(home)
-    found = load_policy_file(file)
+    found = load_policy_file(file, settings.declared)
     live = verified(settings, pick_version(settings, None))
     after = found.applied_to(live.policy, "tested")
     past = span(settings.archive_dir, int(back[1]) * _UNIT_MS[back[2]])
@@ -84,7 +86,9 @@ def test(file: Path, since: str, home: Path, as_json: bool) -> None:
         )
     comparison = Comparison(live.policy, after, time.time() * 1000)
     done, told_s = 0, time.monotonic()
-    for rows in past_rows(settings.archive_dir, past, sorted(live.policy.features | after.features)):
+    for rows in past_rows(
+        settings.archive_dir, past, sorted(live.policy.features | after.features), settings.declared
+    ):
         comparison.add(rows)
         done += len(rows.scores)
         if time.monotonic() - told_s >= _TELL_EVERY_S:
@@ -143,7 +147,7 @@ def export(out: Path | None, home: Path, as_json: bool) -> None:
 def publish(file: Path, person: str | None, by: str | None, why: str, home: Path, as_json: bool) -> None:
     """Publish the live model with this policy as a new signed version. `tollgate models approve` makes it live."""
     settings = settings_of(home)
-    found = load_policy_file(file)
+    found = load_policy_file(file, settings.declared)
     base = verified(settings, pick_version(settings, None))
     removed = removed_by(found, base.policy)
     if removed:
@@ -158,6 +162,14 @@ def publish(file: Path, person: str | None, by: str | None, why: str, home: Path
     }  # fmt: skip
     text = f"{version} awaits approval: the model of {base.version} with policy {policy_version}. Next: tollgate models approve {version}"
     _print(answer, as_json, text)
+
+
+def _declared(home: Path) -> Attributes | None:
+    """The attributes of the stack in a folder; None if there is none."""
+    try:
+        return load_settings(home).declared
+    except SettingsError:
+        return None
 
 
 def _expired(file: PolicyFile, now: datetime) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 import msgspec
 
+from features.attributes import Attributes
 from models.bundle.content import MODEL, Bundle, BundleContent, bundle_path, load_bundle, publish
 from models.bundle.policy_of import with_policy
 from models.bundle.registry import VersionState, next_patch, next_policy_version, write_state
@@ -36,8 +37,11 @@ class FileRefused(click.ClickException):
         self.found = found
 
 
-def load_policy_file(path: Path) -> PolicyFile:
+def load_policy_file(path: Path, attributes: Attributes | None = None) -> PolicyFile:
     """Read and check a policy file and the CSV files it names; these must be in the same folder.
+
+    Args:
+        attributes: those that the stack declares; None: without a stack, those in the file are not compared.
 
     Raises:
         FileRefused: it does not parse or is invalid.
@@ -51,7 +55,7 @@ def load_policy_file(path: Path) -> PolicyFile:
 
     try:
         read = read_policy_file(_text(path), is_json=path.suffix.lower() == ".json", beside=beside)
-        found = [*read.errors, *problems(read.file, find_card_number)]
+        found = [*read.errors, *problems(read.file, find_card_number, attributes)]
     except PolicyError as error:
         found = [str(error)]
     if found:

@@ -176,7 +176,7 @@ class Outside:
         """As ``tollgate rules check --json``."""
         with policy_file(text) as path:
             try:
-                found = load_policy_file(path)
+                found = load_policy_file(path, self.settings.declared)
             except FileRefused as error:
                 return {"good": False, "errors": error.found, "warnings": []}
             return {"good": True, "errors": [], "warnings": list(warnings(found)), **described(found)}

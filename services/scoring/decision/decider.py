@@ -23,6 +23,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from features.attributes import attribute_named
 from features.catalogue import CATALOGUE_HASH, INDEX
 from features.transaction import Transaction, from_ms
 from models.bundle.content import MODEL
@@ -76,7 +77,13 @@ class CaseColumns:
         self._cases = cases
 
     def column(self, name: str) -> list[Any]:
-        """Values of one field, None where a transaction lacks it."""
+        """Values of one field or attribute (``attributes.NAME``), None where a transaction lacks it."""
+        own = attribute_named(name)
+        if own is not None:
+            return [
+                case.transaction.attributes.get(own) if case.transaction.attributes else None
+                for case in self._cases
+            ]
         return list(map(attrgetter("transaction." + name), self._cases))
 
 
@@ -193,10 +200,12 @@ class Decider:
             Exception: the model failed; only if ``strict``.
         """
         missing_inputs = missing_inputs_of(other_catalogue, scorer) if other_catalogue else {}
+        columns = CaseColumns(cases)
         scores = np.full(len(cases), np.nan, dtype=np.float32)
         stateless: set[int] = set()
         if scorer is not None:
             try:
+                matrix = scorer.with_attributes(matrix, columns)
                 scores = scorer.score(matrix)
                 stateless = _stateless(cases)
             except Exception:  # a failing model must not stop decisions: its bundle's rules decide
@@ -211,7 +220,7 @@ class Decider:
             scores[unfit] = np.nan
         policy = scorer.policy if scorer is not None else FALLBACK
         now_ms = self.clock() * 1000
-        codes, rules, alone = policy.verdict(scores, matrix, CaseColumns(cases), now_ms, self.failures)
+        codes, rules, alone = policy.verdict(scores, matrix, columns, now_ms, self.failures)
         by_score = codes == alone
         wanted = np.flatnonzero((codes > 0) & by_score & ~np.isnan(scores)).tolist() if scorer is not None else []  # fmt: skip
         return Judged(
@@ -268,7 +277,7 @@ class Decider:
             tx = case.transaction
             if found:
                 # what decided comes first
-                value_of = partial(getattr, tx)
+                value_of = partial(_value_of, tx)
                 reasons[i] = policy.evaluation.reasons.of(found, code, value_of, now_ms) + reasons.get(i, [])
             received_at, latency_ms = moments.of(case.received_ms)
             out.append(
@@ -281,6 +290,13 @@ class Decider:
                 )
             )  # fmt: skip
         return out
+
+
+def _value_of(tx: Transaction, name: str) -> Any:
+    own = attribute_named(name)
+    if own is not None:
+        return tx.attributes.get(own) if tx.attributes else None
+    return getattr(tx, name)
 
 
 def _no_score(degraded_by: list[str], decision: str) -> Reason:

@@ -14,12 +14,13 @@ from streams.access.api_keys import ApiKey
 from streams.contracts.invalid_event import InvalidEvent, check_not_ahead
 from streams.contracts.tenants import Tenants
 from streams.contracts.transaction_parsing import (
-    of_known_tenant,
+    admitted,
     parse_together,
     parse_transaction,
+    to_admit,
     unknown_fields,
 )
-from streams.runtime.metrics import UNKNOWN_FIELDS
+from streams.runtime.metrics import UNDECLARED_ATTRIBUTES, UNKNOWN_FIELDS
 
 
 class Intake:
@@ -45,17 +46,20 @@ class Intake:
             Problem: 403, 422, 429.
         """
         try:
-            transaction = of_known_tenant(of_caller(parse_transaction(raw), raw, caller), self._tenants)
+            sent = of_caller(parse_transaction(raw), raw, caller)
+            transaction, undeclared = admitted(sent, self._tenants)
             event_ms = transaction.event_ms
             check_not_ahead(event_ms, int(received_ms))
             # only known fields are published, so unknown ones must be counted here
-            unknown = len(unknown_fields(raw, transaction))
+            unknown = len(unknown_fields(raw, sent))
         except InvalidEvent as error:
             raise invalid(error) from None
         if not self._take(transaction.tenant, 1, received_ms / 1000, caller):
             raise self._refusal(caller)
         if unknown:
             UNKNOWN_FIELDS.inc(unknown)
+        if undeclared:
+            UNDECLARED_ATTRIBUTES.inc(undeclared)
         return entries_of([transaction], [event_ms], received_ms, deadline_ms, trace)[0]
 
     def many(
@@ -72,10 +76,14 @@ class Intake:
             transactions = [
                 of_caller(tx, raw, caller) for tx, raw in zip(together.transactions, items, strict=True)
             ]
-        except Problem:
+            undeclared = 0
+            for row in to_admit(transactions, self._tenants):
+                transactions[row], ignored = admitted(transactions[row], self._tenants)
+                undeclared += ignored
+        except (Problem, InvalidEvent):
             return [self._one_or_problem(raw, received_ms, deadline_ms, caller) for raw in items]
-        if not self._tenants.knows(transactions):
-            return [self._one_or_problem(raw, received_ms, deadline_ms, caller) for raw in items]
+        if undeclared:
+            UNDECLARED_ATTRIBUTES.inc(undeclared)
         entries = entries_of(transactions, event_ms, received_ms, deadline_ms)
         return self._within_quota(transactions, entries, received_ms / 1000, caller)
 

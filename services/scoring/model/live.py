@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from features.transaction import epoch_ms
-from models.bundle.content import MODEL, load_bundle
+from models.bundle.content import MODEL, check_declared, load_bundle
 from models.scoring.scorer import Scorer
 from services.scoring.model.loader import Loaded, Loader, Refusal
 from services.scoring.model.serving import NOTHING, Challenger, Serving
@@ -138,6 +138,7 @@ class LiveModel:
             self._stop.wait(self._after_s)
         path = self._settings.bundles_dir / record.model / version
         bundle = load_bundle(path, self._settings.keys_dir / "trusted")
+        check_declared(path, bundle.attributes, self._settings.declared)
         scorer = Scorer(bundle, tables=self._settings.root / TABLES, like=self.scorer)
         scorer.warm()
         return scorer

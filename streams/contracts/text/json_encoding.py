@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-_encoder = msgspec.json.Encoder()
+# attributes of one's own in one order, whatever order they came in
+_encoder = msgspec.json.Encoder(order="deterministic")
 
 
 def encode(event: Any) -> bytes:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -19,7 +20,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features.attributes import Attribute, Attributes
 from features.catalogue import NAMES
+from features.feast_repo.archived import SCHEMA, schema_with
 from features.store.redis_client import StoreUnavailable
 from features.vector_layouts import Layout
 from streams.archive import writer
@@ -60,6 +63,40 @@ def test_every_topic_becomes_its_columns(tmp_path):
     assert found["reasons"] == ["[]"] * 3 and found["score"] == [0.25] * 3
     assert found["decided_at"][0].timestamp() * 1000 == START_MS + 3
     assert rows(tmp_path, "outcomes")["label"] == ["fraud"]
+
+
+def with_attributes(number: int, attributes):
+    found = decode_features(features(number).value)
+    transaction = msgspec.structs.replace(found.transaction, attributes=attributes)
+    value = encode_features(msgspec.structs.replace(found, transaction=transaction))
+    return dataclasses.replace(features(number), value=value)
+
+
+def test_declared_attributes_have_columns_of_their_type(tmp_path):
+    before = Archive(tmp_path, no_refusal)
+    before.add([features(0)], 0.0)
+    before.close()
+    declared = Attributes({"tier": Attribute("text"), "items": Attribute("number")})
+    ensure_schema_files(tmp_path, declared)
+    archive = Archive(tmp_path, no_refusal, attributes=declared)
+    archive.add(
+        [
+            features(1),
+            with_attributes(2, {"tier": "gold", "items": 7}),
+            with_attributes(3, {"items": 0.5, "other": 1}),
+        ],
+        0.0,
+    )
+    # from before they were declared as they are now
+    archive.add([with_attributes(4, {"tier": 3, "items": "many"})], 0.0)
+    archive.close()
+    schema = schema_with(declared)
+    found = ds.dataset(tmp_path / "features", schema=schema).to_table().sort_by("offset").to_pydict()
+    assert found["text_tier"] == [None, None, "gold", None, None]
+    assert found["number_items"] == [None, None, 7.0, 0.5, None]
+    # a file without them is what it was
+    (first,) = (tmp_path / "features").glob("*/features-0-0-0.parquet")
+    assert pq.read_schema(first).names == SCHEMA.names
 
 
 def test_rows_lie_under_the_day_of_their_event(tmp_path):

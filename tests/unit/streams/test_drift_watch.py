@@ -8,12 +8,14 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
+from msgspec import UNSET
 
 from features.catalogue import FEATURES, INDEX, NAMES, WIDTH
+from models.bundle.attribute_columns import AttributeColumn, AttributeColumns
 from models.bundle.reference import Reference
 from models.drift.requests import RetrainingPolicy
 from models.drift.window import WindowPolicy
-from streams.drift.comparable import COMPARABLE, DECISION, NEEDED, SCORE
+from streams.drift.comparable import COMPARABLE, DECISION, NEEDED, SCORE, Baseline
 from streams.drift.detectors import Difference
 from streams.drift.live_reference import read_reference
 from streams.drift.rounds import DriftPolicy
@@ -296,7 +298,8 @@ def test_rows_of_another_catalogue_count_where_they_have_what_is_tested(tmp_path
 
 def test_a_reference_of_an_older_catalogue_is_laid_out_for_this_one(tmp_path):
     path, _ = publish_before(tmp_path)
-    found = read_reference(path)
+    found, attributes = read_reference(path)
+    assert not attributes
     before = content_before().reference
     assert found is not None and found.names == NAMES and (found.scores == before.scores).all()
     for name in ("amount", "card_cross_border", NAMES[-2]):
@@ -315,3 +318,50 @@ def test_a_reference_without_a_known_definition_is_not_used(tmp_path, caplog):
     assert read_reference(path) is None and "cannot be read" in caplog.text
     (path / "manifest.json").unlink()
     assert read_reference(path) is None
+
+
+OWN = AttributeColumns(
+    (
+        AttributeColumn("items", "number"), AttributeColumn("tier", "text", encoding={"gold": -1.0, "basic": -2.0}, other=-1.5),
+        AttributeColumn("shop", "text", encoding={f"shop-{n}": n / 10 for n in range(40)}),
+    )
+)  # fmt: skip
+
+
+def sending(number: int, attributes):
+    sample = decode_features(row(number).value)
+    transaction = msgspec.structs.replace(sample.transaction, attributes=attributes)
+    return replace(
+        row(number), value=encode_features(msgspec.structs.replace(sample, transaction=transaction))
+    )
+
+
+def test_attributes_of_ones_own_are_tested_as_the_model_takes_them(tmp_path):
+    published = []
+    watch, ks = watched(tmp_path, published)
+    own = np.tile(np.array([[5.0, -1.0, 0.3]], np.float32), (400, 1))
+    reference = Reference(np.hstack([REFERENCE_ROWS, own]), np.zeros(400, np.float32), NAMES + OWN.names)
+    watch.use_model("1.0.0", reference, OWN)
+    sent = [{"items": n, "tier": "gold" if n % 2 else "new", "shop": f"shop-{n % 40}"} for n in range(ROWS)]
+    watch.add_features([sending(n, sent[n] if n else UNSET) for n in range(ROWS)], 1000.0)
+    watch.tick(1000.0)
+    tested = {tuple(sorted(window)) for window in ks.windows}
+    # numbers as they are, many texts as their log-odds; few texts are no numbers
+    assert tuple(float(n) for n in range(1, ROWS)) in tested
+    assert tuple(sorted(np.float32(n % 40 / 10) for n in range(1, ROWS))) in tested
+    assert not any(-1.0 in window for window in tested)
+    # a model without attributes goes on with rows that have some
+    watch.use_model("1.1.0", REFERENCE)
+    watch.add_features([sending(n, sent[n]) for n in range(ROWS)], 2000.0)
+    watch.tick(2000.0)
+    assert len(published) == 2
+
+
+def test_bins_of_few_texts_are_their_own():
+    reference = Reference(
+        np.hstack([REFERENCE_ROWS, np.tile(np.array([[5.0, -1.0, 0.3]], np.float32), (400, 1))]), np.zeros(400, np.float32), NAMES + OWN.names,
+    )  # fmt: skip
+    baseline = Baseline.of(reference, OWN)
+    kinds = {column.name: column.kind for column in baseline.own}
+    assert kinds == {"attributes.items": "number", "attributes.tier": "category", "attributes.shop": "number"}
+    assert baseline.bins["attributes.tier"].edges.tolist() == [-1.0]

@@ -130,7 +130,7 @@ def shorter(column: Any) -> Any:
     ("changes", "why"),
     [
         *(({name: shorter}, "other lengths|equal width") for name in ("event_ms", "vectors", "as_of")),
-        *(({name: shorter}, "other lengths") for name in COLUMNS if name not in ("decided", "trace")),
+        *(({name: shorter}, "other lengths") for name in COLUMNS if name not in ("decided", "trace", "attributes")),
         ({"event_ms": lambda _: []}, "equal width"),
         ({"decided": lambda _: [None] * 4}, "other lengths"),
         ({"trace": lambda _: []}, "other lengths"),

@@ -13,7 +13,7 @@ from infra.stack import StackUsageError, refuse_edited, settings_for, with_parts
 from infra.stack.elsewhere import copies
 from streams.log.topics import Copies
 from streams.runtime.kafka.connection import KafkaAddress, connection, faust_credentials
-from streams.runtime.parts import PartError, Parts, read_parts
+from streams.runtime.parts import PartError, Parts, read_settings_file
 from streams.runtime.settings import Settings, acting_as, load_settings
 
 WHOLE = """
@@ -97,7 +97,7 @@ def test_faust_gets_the_same(home: Path) -> None:
 def test_a_stack_without_the_file_runs_its_own_parts(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, 21000)
     assert with_parts(settings) == settings
-    assert read_parts(tmp_path) == Parts()
+    assert read_settings_file(tmp_path) == (Parts(), {})
     assert connection(settings.kafka) == {"bootstrap.servers": "127.0.0.1:21000"}
     assert isinstance(settings.kafka, KafkaAddress)
     assert copies(settings) == Copies(1, 1)
@@ -121,7 +121,7 @@ def test_what_cannot_be_used_is_named_with_its_file(tmp_path: Path, text: str, s
     path = tmp_path / "settings.toml"
     path.write_text(text)
     with pytest.raises(PartError, match=said) as refused:
-        read_parts(tmp_path)
+        read_settings_file(tmp_path)
     assert str(path) in str(refused.value)
 
 
