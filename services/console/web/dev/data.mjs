@@ -78,8 +78,8 @@ export const model = (version, state, by, ap) => ({
 }); // prettier-ignore
 
 export const rollout = {
-  model: "fraud", state: "canary", step: 2, steps: 5, plan_kind: "canary", arms: { champion: "1.4.0", challenger: "1.5.0" }, traffic: { champion: 0.95, challenger: 0.05 }, shadow: false,
-  since: iso(now - 7_200_000), step_since: iso(now - 1_500_000), why: "monthly", by: "anna", pause: null,
+  model: "fraud", state: "canary", step: 3, steps: [{ kind: "shadow", min_decisions: 5000 }, { kind: "canary", share: 0.01, min_decisions: 2000, min_s: 600 }, { kind: "canary", share: 0.05, min_decisions: 5000 }, { kind: "canary", share: 0.25, min_decisions: 10_000 }, { kind: "canary", share: 1 }], plan_kind: "canary", started_by: "anna", loaded: true, decisions: 41_203, arms: { champion: "1.4.0", challenger: "1.5.0" }, traffic: { champion: 0.95, challenger: 0.05 }, shadow: false,
+  since: iso(now - 7_200_000), step_since: iso(now - 1_500_000), why: "monthly", by: "anna", pause: "",
   checks: [
     { name: "error_rate", result: "pass", n: 41_203, estimate: 0.0001, low: 0, high: 0.0004, limit: 0.001 },
     { name: "latency_p99_ms", result: "pass", n: 41_203, estimate: 18.4, low: 17.2, high: 20.1, limit: 40 },

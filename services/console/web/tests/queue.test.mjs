@@ -56,6 +56,11 @@ test("sign in, go to the queue, take, label, undo, label, go on: by keyboard alo
   await made.keyboard.press("Enter");
   await made.waitForURL("**/decisions/*");
   await settled(made);
+  for (const name of ["Where its time went", "Where it comes from", "Make it again"]) {
+    await made.getByRole("button", { name }).press("Enter");
+    await settled(made);
+    assert.deepEqual(await violations(made), [], name);
+  }
   assert.deepEqual(wrong, []);
 });
 

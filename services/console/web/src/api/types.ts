@@ -235,7 +235,12 @@ export interface Check {
 export interface Rollout {
   model: string;
   state: string;
-  step?: number | string | null;
+  step?: number | null;
+  steps?: { kind: string; share?: number | null; min_decisions?: number; min_s?: number }[];
+  started_by?: string;
+  pause?: string | null;
+  loaded?: boolean;
+  decisions?: number | null;
   arms?: Record<string, string | null>;
   traffic?: Record<string, number>;
   since?: string | null;

@@ -90,13 +90,13 @@ function People() {
                       <th className="break">{person.name}</th>
                       <td>{person.role}</td>
                       <td>{person.active ? "active" : <Tag>revoked</Tag>}</td>
-                      <td>{person.password ? "with a password" : <span className="quiet">no password yet</span>}</td>
+                      <td>{person.role === "service" ? <span className="quiet">a part of the stack</span> : person.password ? "with a password" : <span className="quiet">no password yet</span>}</td>
                       <td>{person.tenants.length ? person.tenants.join(", ") : "all"}</td>
                       <td>
                         <Time at={person.added_at} /> <span className="quiet">{person.added_by && `by ${person.added_by}`}</span>
                       </td>
                       <td>
-                        {person.active && (
+                        {person.active && person.role !== "service" && (
                           <div className="row">
                             <Button look="plain" refused={may.may ? null : may.why} onClick={() => void newLink(person.name)}>
                               Sign-in link
@@ -321,7 +321,10 @@ interface Entry {
   signed_by: string;
   role: string;
   why: string;
+  detail: Record<string, unknown>;
 }
+
+const nameOf = (detail: Record<string, unknown>): string => (typeof detail.name === "string" ? detail.name : "");
 
 interface Verified {
   entries: number;
@@ -386,13 +389,13 @@ function Audit() {
                           <Time at={entry.at} />
                         </td>
                         <th className="break">
-                          {entry.signed_by} <span className="quiet">{entry.role}</span>
-                          {entry.by && entry.by !== entry.signed_by && <span className="quiet"> as {entry.by}</span>}
+                          {entry.signed_by || entry.by} <span className="quiet">{entry.role}</span>
+                          {entry.signed_by && entry.by !== entry.signed_by && <span className="quiet"> for {entry.by}</span>}
                         </th>
                         <td>
                           {words(entry.action)} {entry.result === "refused" && <Tag tone="bad">refused</Tag>}
                         </td>
-                        <td className="break">{[entry.model, entry.version].filter(Boolean).join(" ")}</td>
+                        <td className="break">{[entry.model, entry.version].filter(Boolean).join(" ") || nameOf(entry.detail)}</td>
                         <td className="soft break">{entry.why}</td>
                       </tr>
                     ))}

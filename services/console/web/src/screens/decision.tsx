@@ -8,6 +8,7 @@ import { number, percent, score, span, words } from "../parts/format";
 import { say, sayError } from "../parts/toasts";
 import { useShortcuts } from "../shell/keyboard";
 import { decisionPath, go, Link, useParam } from "../shell/router";
+import { Depth } from "./decision_depth";
 import { HandOver } from "./hand_over";
 import { LabelState } from "./label_state";
 
@@ -52,6 +53,7 @@ function Whole({ whole, id, tenant }: Of) {
         <Notes whole={whole} id={id} tenant={tenant} />
         <Related id={id} tenant={tenant} />
         <Features whole={whole} />
+        <Depth id={id} tenant={tenant} />
         <Panel className="span-12" title="Decided by">
           <dl className="pairs">
             <dt>Model</dt>
@@ -217,9 +219,15 @@ function Reasons({ whole }: { whole: DecisionWhole }) {
   );
 }
 
-/** The score between 0 and 1, beside the thresholds that it was compared with. */
+/** Where a score stands between 0 and 1: by its log-odds, because thresholds lie close to 0 and to 1. */
+function logOdds(score: number): number {
+  const within = Math.min(0.999, Math.max(0.001, score));
+  return Math.log(within / (1 - within)) / Math.log(999) / 2 + 0.5;
+}
+
+/** The score beside the thresholds that it was compared with. */
 function Gauge({ score: at, review, decline }: { score: number; review: number; decline: number }) {
-  const x = (value: number) => 4 + 592 * Math.min(1, Math.max(0, value));
+  const x = (value: number) => 4 + 592 * logOdds(value);
   const distance = at >= decline ? `${(at - decline).toFixed(4)} above decline` : at >= review ? `${(decline - at).toFixed(4)} below decline` : `${(review - at).toFixed(4)} below review`;
   return (
     <figure className="gauge-figure">
@@ -234,7 +242,7 @@ function Gauge({ score: at, review, decline }: { score: number; review: number; 
           score <span className="strong">{score(at)}</span>, {distance}
         </span>
         <span>
-          review from {review.toFixed(4)} · decline from {decline.toFixed(4)}
+          review from {review.toFixed(4)} · decline from {decline.toFixed(4)} <span className="quiet">(drawn by log-odds)</span>
         </span>
       </figcaption>
     </figure>

@@ -3,7 +3,7 @@ import { useState } from "react";
 import { get, part, post } from "../api/client";
 import { useMay } from "../api/session";
 import type { ModelRow } from "../api/types";
-import { Answer, Button, Empty, Figure, Panel, Scroll, Tag, Time } from "../parts/basic";
+import { Answer, Button, Empty, Field, Figure, Panel, Scroll, Tag, Time } from "../parts/basic";
 import { ReasonDialog } from "../parts/dialog";
 import { Facts } from "../parts/facts";
 import { words } from "../parts/format";
@@ -120,18 +120,19 @@ const TEXTS: Record<Action, { verb: string; title: (version: string) => string; 
   approve: { verb: "Approve", title: (version) => `Approve ${version}`, text: "Every replica loads it, warms it up and serves it. You need to be somebody else than its author." },
   reject: { verb: "Reject", title: (version) => `Reject ${version}`, text: "It will not serve. Its bundle stays in the registry." },
   promote: { verb: "Make live again", title: (version) => `Make ${version} live again`, text: "It was approved before; every replica goes back to it." },
-  rollout: { verb: "Start rollout", title: (version) => `Roll out ${version} step by step`, text: "It gets a growing share of the cards, judged at each step, by the plan that this stack has; the champion serves the others." },
+  rollout: { verb: "Start rollout", title: (version) => `Roll out ${version} step by step`, text: "It gets a growing share of the cards, judged at each step, by a plan; the champion serves the others." },
 };
 
 /** What can be done with a version now, each with a reason. */
 function Actions({ row }: { row: ModelRow }) {
   const [asked, setAsked] = useState<Action | null>(null);
+  const [plan, setPlan] = useState("");
   const queries = useQueryClient();
   const approve = useMay("approve", true);
   const reject = useMay("reject", true);
   const offered: Action[] = row.state === WAITS ? ["rollout", "approve", "reject"] : row.state === "live" && !row.reviewed ? ["approve"] : ["superseded", "approved", "rolled back"].includes(row.state) ? ["promote"] : [];
   const act = async (why: string) => {
-    const answer = await post<{ replicas?: string[]; state?: string }>(`/models/${part(row.version)}/${asked ?? ""}`, asked === "rollout" ? { why, plan: null } : { why });
+    const answer = await post<{ replicas?: string[]; state?: string }>(`/models/${part(row.version)}/${asked ?? ""}`, asked === "rollout" ? { why, plan: plan.trim() || null } : { why });
     await Promise.all([queries.invalidateQueries({ queryKey: ["models"] }), queries.invalidateQueries({ queryKey: ["model"] }), queries.invalidateQueries({ queryKey: ["rollout"] })]);
     say(asked === "reject" ? `${row.version} is rejected.` : asked === "rollout" ? `The rollout of ${row.version} has begun.` : `${row.version} is live${answer.replicas?.length ? `, served by ${answer.replicas.join(", ")}` : ""}.`);
   };
@@ -148,6 +149,14 @@ function Actions({ row }: { row: ModelRow }) {
       {asked && (
         <ReasonDialog title={TEXTS[asked].title(row.version)} verb={TEXTS[asked].verb} danger={asked === "reject"} open close={() => setAsked(null)} act={act}>
           <p className="soft">{TEXTS[asked].text}</p>
+          {asked === "rollout" && (
+            <details>
+              <summary>A plan of your own</summary>
+              <Field name="Steps and guards, TOML" hint="Empty: shadow, then 1, 5, 25 and 100 % of the cards.">
+                {(id) => <textarea id={id} className="input code" rows={8} maxLength={20_000} spellCheck={false} value={plan} onChange={(event) => setPlan(event.target.value)} />}
+              </Field>
+            </details>
+          )}
         </ReasonDialog>
       )}
     </div>

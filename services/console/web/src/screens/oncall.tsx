@@ -125,6 +125,7 @@ export function OnCall() {
             </Answer>
           </Panel>
           <div className="span-4 stack">
+            <Doctor />
             <Reconcile />
             <Panel title="Runbooks">
               <Answer of={runbooks} what="runbooks">
@@ -180,6 +181,42 @@ export function OnCall() {
       </div>
       {silencing && <Silence alert={silencing} close={() => setSilencing(null)} />}
     </main>
+  );
+}
+
+interface Diagnosis {
+  healthy: boolean;
+  findings: { what: string; since: string | null; runbook: string; wrong: boolean }[];
+}
+
+/** What is wrong with the stack, causes before what follows from them. */
+function Doctor() {
+  const found = useQuery({ queryKey: ["doctor"], queryFn: ({ signal }) => get<Diagnosis>("/doctor", {}, signal), refetchInterval: 15_000 });
+  return (
+    <Panel title="Diagnosis" aside={<span className="quiet small">the likely cause first</span>}>
+      <Answer of={found} what="the diagnosis">
+        {(data) =>
+          data.findings.length === 0 ? (
+            <p className="soft">Nothing is wrong: every process answers, every partition moves, no alert fires.</p>
+          ) : (
+            <ol className="stack tight">
+              {data.findings.map((finding) => (
+                <li key={finding.what}>
+                  <Tag tone={finding.wrong ? "bad" : "warn"}>{finding.wrong ? "wrong" : "ticket"}</Tag> <span className="break">{finding.what}</span>{" "}
+                  <Link href={`/oncall/runbooks/${part(runbookOf({ alert: "", runbook: finding.runbook }))}`}>runbook</Link>
+                  {finding.since && (
+                    <span className="quiet small">
+                      {" "}
+                      since <Time at={finding.since} />
+                    </span>
+                  )}
+                </li>
+              ))}
+            </ol>
+          )
+        }
+      </Answer>
+    </Panel>
   );
 }
 

@@ -5,7 +5,7 @@ import { useMay } from "../api/session";
 import type { Check, Rollout } from "../api/types";
 import { Answer, Button, Empty, Panel, Scroll, Tag, Time } from "../parts/basic";
 import { ReasonDialog } from "../parts/dialog";
-import { number, percent, whole, words } from "../parts/format";
+import { number, percent, span, whole, words } from "../parts/format";
 import { say } from "../parts/toasts";
 import { Link } from "../shell/router";
 
@@ -27,7 +27,10 @@ export function RolloutScreen() {
           {(data) => (
             <>
               <Head rollout={data} />
+              {data.pause && <p className="message warn">Paused: {data.pause}</p>}
+              {data.loaded === false && <p className="message">The replicas load the challenger; nothing goes to it before each of them has.</p>}
               <Traffic rollout={data} />
+              <Steps rollout={data} />
               <Checks checks={data.checks ?? []} under_way={UNDER_WAY.includes(data.state)} />
               <History rollout={data} />
             </>
@@ -48,7 +51,6 @@ function Head({ rollout }: { rollout: Rollout }) {
   const under_way = UNDER_WAY.includes(rollout.state);
   const offered: Step[] = under_way ? [rollout.state === "paused" ? "resume" : "pause", "step", "abort"] : [];
   const text = (name: string) => (typeof rollout[name] === "string" || typeof rollout[name] === "number" ? String(rollout[name]) : null);
-  const steps = text("steps");
   const act = async (why: string) => {
     await post(`/rollout/${asked ?? ""}`, { why });
     await queries.invalidateQueries({ queryKey: ["rollout"] });
@@ -62,8 +64,8 @@ function Head({ rollout }: { rollout: Rollout }) {
         {under_way && rollout.step !== null && rollout.step !== undefined && (
           <span className="soft">
             step {rollout.step}
-            {steps && ` of ${steps}`}
-            {text("plan_kind") && `, plan ${text("plan_kind")}`}
+            {rollout.steps?.length ? ` of ${rollout.steps.length}` : ""}
+            {rollout.started_by && `, begun by ${rollout.started_by}`}
           </span>
         )}
         <span className="soft">
@@ -113,6 +115,30 @@ function Traffic({ rollout }: { rollout: Rollout }) {
           ))}
         </div>
       </div>
+    </Panel>
+  );
+}
+
+/** The plan: what each step gives to the challenger and what it must have seen before it ends. */
+function Steps({ rollout }: { rollout: Rollout }) {
+  const steps = rollout.steps ?? [];
+  if (steps.length === 0) return null;
+  const now = Number(rollout.step ?? 0);
+  const over = !UNDER_WAY.includes(rollout.state);
+  return (
+    <Panel title="Plan" aside={<span className="quiet small">{rollout.decisions === null || rollout.decisions === undefined ? "" : `${whole(rollout.decisions)} decisions seen in this step`}</span>}>
+      <ol className="steps">
+        {steps.map((step, at) => (
+          <li key={at} aria-current={!over && at + 1 === now ? "step" : undefined} className={at + 1 < now || rollout.state === "done" ? "past" : ""}>
+            <span className="strong">
+              {words(step.kind)} {step.share !== undefined && step.share !== null && percent(step.share, step.share < 0.1 ? 1 : 0)}
+            </span>
+            <span className="quiet small">
+              {[step.min_decisions ? `${whole(step.min_decisions)} decisions` : "", step.min_s ? span(step.min_s) : ""].filter(Boolean).join(", ") || "until its checks pass"}
+            </span>
+          </li>
+        ))}
+      </ol>
     </Panel>
   );
 }
