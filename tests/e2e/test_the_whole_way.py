@@ -110,7 +110,10 @@ def test_attributes_of_ones_own_go_the_whole_way(running_stack: Settings) -> Non
     by_kafka, by_http = transaction(attributes=own), transaction(attributes=own)
     produce(running_stack, [json.dumps(by_kafka).encode()])
     answer = httpx.post(
-        f"{running_stack.http}/v1/score", json=by_http, headers={"X-Deadline-Ms": str(WITHIN_MS)}, timeout=60
+        f"{running_stack.http}/v1/score",
+        json=by_http,
+        headers={"X-Deadline-Ms": str(MAX_DEADLINE_MS)},
+        timeout=60,
     )
     assert answer.status_code == 200
     decided_since(running_stack, start, {by_kafka["transaction_id"], by_http["transaction_id"]})
