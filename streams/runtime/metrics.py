@@ -101,6 +101,9 @@ LOGS_LOST = Counter(
     "Times that a partition was found to hold other records than were read: its end was cut off, or the topic made again",
     ["topic"],
 )
+CONSOLE_BEHIND = Gauge(
+    "tollgate_console_behind_records", "Records of `decisions` that the console has not taken yet"
+)
 FORWARDED = Counter(
     "tollgate_forwarded_total",
     "Records found on the wrong partition for their card and sent to the right one",

@@ -49,7 +49,9 @@ class MemoryStore:
             self._del(key)
         return key in self._values
 
-    def _set(self, key: str, value: bytes, _ex: str, seconds: int) -> str:
+    def _set(self, key: str, value: bytes, _ex: str, seconds: int, _nx: str = "") -> str | None:
+        if _nx and self._live(key):
+            return None
         self._values[key], self._until[key] = value, self.now_s + seconds
         return "OK"
 
@@ -107,6 +109,12 @@ class FakeOutside:
         self._note("status")
         return {"state": "ready", "problems": [], "model": None, "alerts": [], "processes": []}
 
+    def doctor(self) -> dict[str, Any]:
+        return {"healthy": True, "findings": []}
+
+    def trace(self, *what: Any) -> dict[str, Any]:
+        return dict(self._note("trace", *what))
+
     def lag(self) -> list[dict[str, Any]]:
         return []
 
@@ -128,6 +136,9 @@ class FakeOutside:
     def decision(self, tenant: str, transaction_id: str) -> Any:
         found = self.decisions.get((tenant, transaction_id))
         return None if found is None else (found, _Decided())
+
+    def card(self, *what: Any) -> list[dict[str, Any]]:
+        return []
 
     def dead_letters(self, reason: str | None) -> list[Any]:
         return []

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -25,7 +25,7 @@ from loadtest.traffic.summary import complete, lines
 from models.bundle.content import MODEL
 from services.cli.demo.view import View, truth
 from services.cli.models.first_model import SEED, simulated_history, start_with_model
-from services.cli.stack import addresses
+from services.cli.stack import addresses, first_link
 from services.cli.terminal.options import Number, home_option
 from streams.runtime.settings import DEFAULT_PORT_BASE, Settings
 
@@ -75,6 +75,7 @@ def demo(home: Path, seconds: float, rate: float, keep: bool, port_base: int | N
         settings, version = start_with_model(
             settings, lambda: history, wait_s=START_WAIT_S, progress=say, settle=False
         )
+        say(f"the console: {settings.console}. {first_link(settings, datetime.now(UTC)) or ''}".rstrip())
         _warm_up(settings, history, live_from, say)
         say(
             f"{MODEL} {version} is live; a simulated day takes {86_400 / run.scale:.1f} s, an attack starts after {seconds * 0.4:.0f} s"

@@ -18,6 +18,7 @@ from streams.log.topics import DECISIONS, FEATURES, OUTCOMES
 from streams.runtime.kafka.broker_loss import BrokersForgotten, remembering
 from streams.runtime.kafka.clients import is_record, watermarks
 from streams.runtime.kafka.log_reader import LedgerUnreachable, log_reader, whole_log
+from streams.runtime.metrics import CONSOLE_BEHIND
 from streams.runtime.settings import load_settings
 
 logger = logging.getLogger(__name__)
@@ -107,5 +108,6 @@ class Follower:
                     at.offset if at.offset >= 0 else self._taker.positions.get((at.topic, at.partition), end)
                 )
                 behind += max(0, end - taken)
+        CONSOLE_BEHIND.set(behind)
         age_s = time.time() - self._taker.newest_ms / 1000 if behind and self._taker.newest_ms else 0.0
         return Standing(behind, round(max(0.0, age_s), 1), "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from infra import stack
 from infra.oncall.alerts import silence
+from infra.oncall.diagnosis import diagnose
 from infra.oncall.pages import Pages
 from infra.stack.tools import CHECKOUT
 from models.bundle.content import MODEL, Bundle, BundleRefused, bundle_path, load_bundle
@@ -31,13 +33,16 @@ from services.cli.models.rows import shown_version, version_row
 from services.cli.one_decision.shown import answer_of, bundle_of
 from services.cli.rules.policy_versions import FileRefused, described, load_policy_file
 from services.cli.rules.view import listed
+from services.cli.tracing import as_builtins
+from services.console.outside.card_history import payments_of_card
 from services.console.outside.commands import Commands
 from services.console.outside.remembered import Remembered
-from services.console.problems import unknown
+from services.console.problems import too_many, unknown
 from services.rollout.confirmation import confirm
 from services.rollout.requests import ask
 from streams.audit.dead_letter_replay import Refused, list_refused
 from streams.audit.decided_payment import DecidedPayment, find_decision
+from streams.audit.trace_of import trace_of
 from streams.log.rollouts.kept import kept_rollout
 from streams.log.topics import DRIFT, RETRAINING
 from streams.runtime.kafka.clients import new_consumer
@@ -45,7 +50,9 @@ from streams.runtime.settings import Settings, load_settings
 
 RUNBOOKS = CHECKOUT / "infra" / "runbooks"
 #: how long an answer about the whole stack is good for
-STATUS_S, LAG_S = 5.0, 5.0
+STATUS_S, LAG_S = 10.0, 10.0
+#: reads of log and archive at once: each may use a core for a second
+READS, READ_WAIT_S = 3, 10.0
 METRICS_WITHIN_S = 2.0
 DRIFT_ROWS, REQUESTS = 5_000, 20
 
@@ -56,8 +63,10 @@ class Outside:
     def __init__(self, settings: Settings) -> None:
         self._home = settings.home
         self.commands = Commands(settings.home)
+        self._places = threading.BoundedSemaphore(READS)
         self.status = Remembered(self._status, STATUS_S)
         self.lag = Remembered(self._lag, LAG_S)
+        self.doctor = Remembered(self._doctor, STATUS_S)
 
     @property
     def settings(self) -> Settings:
@@ -70,6 +79,11 @@ class Outside:
         """As ``tollgate status --json``, without passwords."""
         settings = self.settings
         return {**stack.report(settings), "redis": settings.redis_shown}
+
+    def _doctor(self) -> dict[str, Any]:
+        """As ``tollgate doctor --live --json``."""
+        found = diagnose(self.settings)
+        return {"healthy": found.healthy, "findings": [each.as_dict() for each in found.findings]}
 
     def _lag(self) -> list[dict[str, Any]] | None:
         """Records that each group has not read yet, by topic, as oncall sees them; None while it does not answer."""
@@ -110,10 +124,26 @@ class Outside:
     def decision(self, tenant: str, transaction_id: str) -> tuple[dict[str, Any], DecidedPayment] | None:
         """As ``tollgate decisions show --json``, and what it was made from; None if nothing is known of it."""
         settings = self.settings
-        found = find_decision(settings, tenant, transaction_id, time.time())
+        with self._reading():
+            found = find_decision(settings, tenant, transaction_id, time.time())
         if found is None:
             return None
         return answer_of(found, bundle_of(settings, str(found.decision.get("model_version")))), found
+
+    def card(self, tenant: str, card_id: str, until_ms: int, limit: int) -> list[dict[str, Any]]:
+        """Archived payments of a card up to a moment, newest first."""
+        with self._reading():
+            return payments_of_card(self.settings.archive_dir, tenant, card_id, until_ms, limit)
+
+    def trace(self, tenant: str, transaction_id: str) -> dict[str, Any]:
+        """As ``tollgate trace --json``. Raises: Problem 404: the log does not hold it."""
+        settings = self.settings
+        with self._reading():
+            found = find_decision(settings, tenant, transaction_id, time.time())
+            traced = None if found is None else trace_of(settings, found)
+        if found is None or traced is None:
+            raise unknown(f"the log does not hold {transaction_id} (tenant {tenant}) any more")
+        return as_builtins(traced, found.decision)
 
     def dead_letters(self, reason: str | None) -> list[Refused]:
         """All refused records, oldest first."""
@@ -226,6 +256,16 @@ class Outside:
         """As ``tollgate audit verify --json``."""
         found: dict[str, Any] = msgspec.to_builtins(checked_chain(self.settings))
         return found
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """A place among the few that read at once. Raises: Problem 429: none is free in time."""
+        if not self._places.acquire(timeout=READ_WAIT_S):
+            raise too_many("many payments are looked up at this moment", 2)
+        try:
+            yield
+        finally:
+            self._places.release()
 
     def _live(self) -> Bundle:
         served = stack.served_model(self.settings)

@@ -11,7 +11,7 @@ Answer = TypeVar("Answer")
 
 
 class Remembered(Generic[Answer]):
-    """``ask``, called at most once in ``for_s`` seconds. While one thread asks, others wait for its answer."""
+    """``ask``, called at most once in ``for_s`` seconds. While one thread asks, others get the answer before, if there is one."""
 
     def __init__(self, ask: Callable[[], Answer], for_s: float) -> None:
         self._ask, self._for_s = ask, for_s
@@ -20,7 +20,14 @@ class Remembered(Generic[Answer]):
 
     def __call__(self) -> Answer:
         """The answer. An error is not remembered."""
-        with self._lock:
+        before = self._found
+        if not self._lock.acquire(blocking=before is None):
+            assert before is not None
+            return before[1]
+        try:
             if self._found is None or time.monotonic() - self._found[0] > self._for_s:
-                self._found = (time.monotonic(), self._ask())
+                answer = self._ask()
+                self._found = (time.monotonic(), answer)
             return self._found[1]
+        finally:
+            self._lock.release()

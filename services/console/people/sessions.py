@@ -87,10 +87,9 @@ class Sessions:
     def attempts(self, what: str, within_s: int) -> int:
         """Count one more attempt of a kind and return how many there were in its window, which begins with the first."""
         key = f"{PREFIX}tried:{what}"
-        count = accepted(self._store.call([("INCR", key)]))[0]
-        if count == 1:
-            self._store.call([("EXPIRE", key, within_s)])
-        return int(count)
+        # the expiry first: a count that never ends would lock a name for ever
+        begun: list[Command] = [("SET", key, b"0", "EX", within_s, "NX"), ("INCR", key)]
+        return int(accepted(self._store.call(begun))[1])
 
     def tried(self, what: str) -> tuple[int, int]:
         """(attempts in the window, seconds until it ends)."""

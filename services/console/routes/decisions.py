@@ -15,7 +15,6 @@ from features.identity import DEFAULT_TENANT
 from services.console.kept.payments import Payment
 from services.console.kept.rows import ENTITIES, Wanted, as_json, counted, newest, one
 from services.console.kept.taking import set_payment
-from services.console.outside.card_history import payments_of_card
 from services.console.people.caller import Here, Labeller, Reader
 from services.console.problems import invalid, unknown
 from services.console.routes.asking import Filters, OneTenant, Tenant, WithTenant, identity_for
@@ -85,7 +84,7 @@ def timeline(
     kept = newest(console.database.read(), Wanted(tenants=(tenant,), entities={"card": card}), limit)
     shown = [_point(as_json(each, console.now_ms, caller.name), transaction_id) for each in kept]
     known = {each["transaction_id"] for each in shown}
-    archived = payments_of_card(console.settings.archive_dir, tenant, card, until_ms, limit)
+    archived = console.outside.card(tenant, card, until_ms, limit)
     shown += [_point(each, transaction_id) for each in archived if each["transaction_id"] not in known]
     shown.sort(key=lambda each: each["event_time"] or "", reverse=True)
     return {"card_id": card, "rows": shown[:limit], "from": "archive" if archived else "console"}
@@ -111,6 +110,33 @@ def related(
             ]
             groups.append({"entity": entity, "id": row[column], "count": count - 1, "rows": rows})
     return {"groups": groups}
+
+
+@router.get("/decisions/{transaction_id:path}/trace")
+def trace(
+    transaction_id: Id, caller: Reader, console: Here, tenant: OneTenant = DEFAULT_TENANT
+) -> dict[str, Any]:
+    """Where the time of a transaction went: as ``tollgate trace --json``."""
+    identity_for(caller, tenant, transaction_id)
+    return console.outside.trace(tenant, transaction_id)
+
+
+@router.get("/decisions/{transaction_id:path}/explained")
+def explained(transaction_id: Id, caller: Reader, console: Here, tenant: OneTenant = DEFAULT_TENANT) -> Any:
+    """Model, training, data and code behind a decision: as ``tollgate decisions explain --json``; takes seconds."""
+    identity_for(caller, tenant, transaction_id)
+    return console.outside.commands.run(
+        "decisions", "explain", options=[f"--tenant={tenant}"], given=[transaction_id]
+    )
+
+
+@router.get("/decisions/{transaction_id:path}/again")
+def again(transaction_id: Id, caller: Reader, console: Here, tenant: OneTenant = DEFAULT_TENANT) -> Any:
+    """The decision made again with what it was made with, and where it differs: as ``tollgate decisions replay --json``."""
+    identity_for(caller, tenant, transaction_id)
+    return console.outside.commands.run(
+        "decisions", "replay", options=[f"--tenant={tenant}"], given=[transaction_id]
+    )
 
 
 @router.post("/decisions/{transaction_id:path}/notes", status_code=201)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
 from models.rollout.transitions import Action
-from services.console.people.caller import Approver, Caller, Here, Reader, Rejecter, RollerBack
+from services.console.people.caller import Approver, Caller, Here, Reader, Rejecter, Retrainer, RollerBack
 from services.console.routes.asking import Reason
 from services.console.wiring import Console
 
@@ -16,6 +16,12 @@ router = APIRouter(prefix="/api/v1", tags=["models"])
 #: a version as the registry names it; nothing that a command could take for an option
 Version = Annotated[str, Path(pattern=r"^[0-9][0-9A-Za-z.+-]{0,63}$")]
 OneOf = Annotated[str | None, Query(pattern=r"^[0-9][0-9A-Za-z.+-]{0,63}$")]
+
+
+class Training(Reason):
+    """From how many days before now a new model is trained."""
+
+    days: int = Field(default=60, ge=1, le=3650)
 
 
 class Back(Reason):
@@ -47,6 +53,13 @@ def model(version: Version, _: Reader, console: Here) -> dict[str, Any]:
 def rollback(body: Back, caller: RollerBack, console: Here) -> dict[str, Any]:
     """Serve the version before again, or a named one that was live."""
     return _change(console, caller, "rollback", body.version, body.why)
+
+
+@router.post("/models/retrain", status_code=202)
+def retrain(body: Training, caller: Retrainer, console: Here) -> Any:
+    """Ask the trainer for a new model, which then awaits approval: as ``tollgate retrain --json``."""
+    options = [f"--as={caller.name}", f"--why={body.why}", f"--days={body.days}"]
+    return console.outside.commands.run("retrain", options=options)
 
 
 @router.post("/models/{version}/approve")

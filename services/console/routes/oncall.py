@@ -38,8 +38,14 @@ class SendAgain(BaseModel):
 
 @router.get("/status")
 def status(_: Reader, console: Here) -> dict[str, Any]:
-    """As ``tollgate status --json``, without passwords; at most five seconds old."""
+    """As ``tollgate status --json``, without passwords; at most some seconds old."""
     return console.outside.status()
+
+
+@router.get("/doctor")
+def doctor(_: Reader, console: Here) -> dict[str, Any]:
+    """As ``tollgate doctor --live --json``: what is wrong, the likely cause first; at most some seconds old."""
+    return console.outside.doctor()
 
 
 @router.get("/pages")
@@ -107,5 +113,5 @@ def send_again(body: SendAgain, caller: Operator, console: Here) -> Any:
 
 @router.get("/reconcile")
 def reconcile(_: Operator, console: Here) -> Any:
-    """As ``tollgate reconcile --json``; reads the whole log. An unbalanced log is 409, with what the command says."""
+    """As ``tollgate reconcile --json``; reads the whole log."""
     return console.outside.commands.run("reconcile", within_s=120)

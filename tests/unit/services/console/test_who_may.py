@@ -20,7 +20,7 @@ from tests.support.console_world import PEOPLE, World, decided
 OPEN = {"POST /api/v1/session", "GET /api/v1/setup", "POST /api/v1/welcome/look", "POST /api/v1/welcome"}
 #: bodies that fit, where an empty one does not
 BODIES: dict[str, Any] = {
-    "approve": {"why": "w"}, "promote": {"why": "w"}, "reject": {"why": "w"}, "rollback": {"why": "w"},
+    "approve": {"why": "w"}, "promote": {"why": "w"}, "reject": {"why": "w"}, "retrain": {"why": "w"}, "rollback": {"why": "w"},
     "hand-over": {"to": "admin"}, "notes": {"text": "t"}, "label": {"label": "fraud"}, "check": {"text": "t"},
     "test": {"text": "t"}, "propose": {"text": "t", "why": "w"}, "silences": {"alert": "KafkaDown", "minutes": 5, "why": "w"},
     "replay": {"ids": ["transactions/0/1"]}, "people": {"name": "new", "role": "analyst"}, "keys": {"name": "new"},
@@ -65,7 +65,7 @@ def ask(client: Any, method: str, path: str) -> Any:
 
 def test_there_are_routes_for_every_screen() -> None:
     assert len(ALL) > 40
-    assert {permission for _, _, permission in ALL} >= {"read", "label", "propose", "approve", "reject", "rollback", "operate", "access"}  # fmt: skip
+    assert {permission for _, _, permission in ALL} >= {"read", "label", "propose", "retrain", "approve", "reject", "rollback", "operate", "access"}  # fmt: skip
 
 
 @pytest.mark.parametrize("role", PEOPLE)
@@ -179,7 +179,8 @@ def test_people_see_their_tenants_only(world: World) -> None:
         assert client.get(f"/api/v1/{path}?tenant=shop-b").status_code == 404
     for method, path, body in (
         ("GET", "decisions/tx-b?tenant=shop-b", None), ("GET", "decisions/tx-b/timeline?tenant=shop-b", None),
-        ("GET", "decisions/tx-b/related?tenant=shop-b", None), ("PUT", "queue/tx-b/lock", {"tenant": "shop-b"}),
+        ("GET", "decisions/tx-b/related?tenant=shop-b", None), ("GET", "decisions/tx-b/trace?tenant=shop-b", None),
+        ("GET", "decisions/tx-b/explained?tenant=shop-b", None), ("GET", "decisions/tx-b/again?tenant=shop-b", None), ("PUT", "queue/tx-b/lock", {"tenant": "shop-b"}),
         ("DELETE", "queue/tx-b/lock?tenant=shop-b", None), ("DELETE", "queue/tx-b/label?tenant=shop-b", None),
         ("POST", "queue/tx-b/label", {"tenant": "shop-b", "label": "fraud"}),
         ("POST", "queue/tx-b/hand-over", {"tenant": "shop-b", "to": "admin"}),
