@@ -156,6 +156,10 @@ class FakeOutside:
     def rollout(self) -> dict[str, Any]:
         return {"state": "idle"}
 
+    def change_rollout(self, *what: Any) -> dict[str, Any]:
+        self._note("change_rollout", *what)
+        return {"state": "shadow"}
+
     def rules(self, now: datetime) -> dict[str, Any]:
         return {"rules": [{"name": "dear"}], "lists": []}
 

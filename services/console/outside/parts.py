@@ -25,6 +25,7 @@ from models.bundle.content import MODEL, Bundle, BundleRefused, bundle_path, loa
 from models.bundle.registry import versions
 from models.policy.checking import warnings
 from models.policy.policy_export import as_toml
+from models.rollout.plan import PlanError, parse_plan
 from models.rollout.transitions import Action
 from services.cli.audit import checked_chain, newest_entries
 from services.cli.drift import newest
@@ -37,20 +38,20 @@ from services.cli.tracing import as_builtins
 from services.console.outside.card_history import payments_of_card
 from services.console.outside.commands import Commands
 from services.console.outside.remembered import Remembered
-from services.console.problems import too_many, unknown
+from services.console.problems import invalid, too_many, unknown
 from services.rollout.confirmation import confirm
 from services.rollout.requests import ask
+from services.rollout.status import rollout_status
 from streams.audit.dead_letter_replay import Refused, list_refused
 from streams.audit.decided_payment import DecidedPayment, find_decision
 from streams.audit.trace_of import trace_of
-from streams.log.rollouts.kept import kept_rollout
 from streams.log.topics import DRIFT, RETRAINING
 from streams.runtime.kafka.clients import new_consumer
 from streams.runtime.settings import Settings, load_settings
 
 RUNBOOKS = CHECKOUT / "infra" / "runbooks"
 #: how long an answer about the whole stack is good for
-STATUS_S, LAG_S = 10.0, 10.0
+STATUS_S, LAG_S, ROLLOUT_S = 10.0, 10.0, 3.0
 #: reads of log and archive at once: each may use a core for a second
 READS, READ_WAIT_S = 3, 10.0
 METRICS_WITHIN_S = 2.0
@@ -66,6 +67,7 @@ class Outside:
         self._places = threading.BoundedSemaphore(READS)
         self.status = Remembered(self._status, STATUS_S)
         self.lag = Remembered(self._lag, LAG_S)
+        self.rollout = Remembered(self._rollout, ROLLOUT_S)
         self.doctor = Remembered(self._doctor, STATUS_S)
 
     @property
@@ -174,22 +176,26 @@ class Outside:
             answer["replicas"] = confirm(settings, answer["sequence"])
         return answer
 
-    def rollout(self) -> dict[str, Any]:
-        """What is served now, by which share. Before the first model: state ``idle``."""
-        record = kept_rollout(self.settings.rollout_dir, MODEL)
-        if record is None:
-            return {
-                "model": MODEL,
-                "state": "idle",
-                "step": None,
-                "arms": {},
-                "traffic": {},
-                "since": None,
-                "checks": [],
-                "history": [],
-            }
-        found: dict[str, Any] = msgspec.to_builtins(record)
-        return {**found, "step": None, "checks": [], "history": []}
+    def _rollout(self) -> dict[str, Any]:
+        """As ``tollgate rollout status --json``. Raises: RolloutsUnreachable."""
+        return rollout_status(self.settings, MODEL)
+
+    def change_rollout(
+        self, action: Action, version: str | None, person: str, why: str, plan: str | None, now: datetime
+    ) -> dict[str, Any]:
+        """Begin a rollout, or pause, resume, step or abort the one under way, in a person's name and signed with their key.
+
+        Raises:
+            Problem 422: the plan does not fit. AccessDenied, AccessError, RolloutRefused, RolloutTimeout.
+        """
+        if plan is not None:
+            try:
+                parse_plan(plan)
+            except PlanError as error:
+                raise invalid("plan", str(error)) from error
+        answer = ask(self.settings, action, MODEL, version, person=person, why=why, plan=plan, now=now)
+        self.rollout.forget()
+        return answer
 
     def rules(self, now: datetime) -> dict[str, Any]:
         """As ``tollgate rules list --json``. Raises: Problem 404: nothing is served yet."""

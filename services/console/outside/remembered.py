@@ -18,6 +18,10 @@ class Remembered(Generic[Answer]):
         self._lock = threading.Lock()
         self._found: tuple[float, Answer] | None = None
 
+    def forget(self) -> None:
+        """Ask again next time: something has changed."""
+        self._found = None
+
     def __call__(self) -> Answer:
         """The answer. An error is not remembered."""
         before = self._found

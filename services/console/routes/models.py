@@ -24,6 +24,12 @@ class Training(Reason):
     days: int = Field(default=60, ge=1, le=3650)
 
 
+class Begin(Reason):
+    """Steps and guards in TOML; null: the built-in plan."""
+
+    plan: str | None = Field(default=None, max_length=20_000)
+
+
 class Back(Reason):
     """Which version is served again; null: the one before."""
 
@@ -82,8 +88,40 @@ def reject(version: Version, body: Reason, caller: Rejecter, console: Here) -> d
 
 @router.get("/rollout")
 def rollout(_: Reader, console: Here) -> dict[str, Any]:
-    """What is served, by which share of the payments."""
+    """As ``tollgate rollout status --json``."""
     return console.outside.rollout()
+
+
+@router.post("/models/{version}/rollout")
+def begin(version: Version, body: Begin, caller: Approver, console: Here) -> dict[str, Any]:
+    """Roll a version out step by step beside the live one."""
+    return console.outside.change_rollout(
+        "rollout", version, caller.name, body.why, body.plan, console.door.now()
+    )
+
+
+@router.post("/rollout/pause")
+def pause(body: Reason, caller: RollerBack, console: Here) -> dict[str, Any]:
+    """Stop at the current step; guards still undo it."""
+    return _steer(console, caller, "pause", body.why)
+
+
+@router.post("/rollout/resume")
+def resume(body: Reason, caller: Approver, console: Here) -> dict[str, Any]:
+    """Go on after a pause, or past a step that waits for approval."""
+    return _steer(console, caller, "resume", body.why)
+
+
+@router.post("/rollout/step")
+def step(body: Reason, caller: Approver, console: Here) -> dict[str, Any]:
+    """Go to the next step now, whatever the checks say."""
+    return _steer(console, caller, "step", body.why)
+
+
+@router.post("/rollout/abort")
+def abort(body: Reason, caller: RollerBack, console: Here) -> dict[str, Any]:
+    """Undo it: the champion serves every card again."""
+    return _steer(console, caller, "abort", body.why)
 
 
 @router.get("/drift")
@@ -96,3 +134,7 @@ def _change(
     console: Console, caller: Caller, action: Action, version: str | None, why: str
 ) -> dict[str, Any]:
     return console.outside.change_model(action, version, caller.name, why, console.door.now())
+
+
+def _steer(console: Console, caller: Caller, action: Action, why: str) -> dict[str, Any]:
+    return console.outside.change_rollout(action, None, caller.name, why, None, console.door.now())

@@ -18,6 +18,7 @@ from services.console.people.caller import Here, Reader, cookie_name, still_sign
 from services.console.problems import invalid, too_many
 from services.console.routes.asking import Moment, Tenant
 from services.console.wiring import Console
+from streams.log.rollouts.feed import RolloutsUnreachable
 
 router = APIRouter(prefix="/api/v1", tags=["overview"])
 #: a second is complete so long after its end: decisions are read a few times a second
@@ -40,7 +41,7 @@ def overview(caller: Reader, console: Here, tenant: Tenant = None) -> dict[str, 
     rows = connection.execute("SELECT count(*) FROM decision").fetchone()[0]
     return {
         "at": instant(now_ms), "state": status["state"], "problems": status["problems"], "model": status["model"],
-        "rollout": console.outside.rollout(), "alerts": status["alerts"], "lag": console.outside.lag(),
+        "rollout": _rollout(console), "alerts": status["alerts"], "lag": console.outside.lag(),
         "last_minute": total(connection, now_s - 60 - SETTLED_S, now_s - SETTLED_S, tenants),
         "queue": console.desk.standing(tenants, now_ms), "labels": _labels(console, tenants, now_ms),
         "console": {**console.behind(), "days": KEEP_DAYS, "rows": rows},
@@ -105,6 +106,13 @@ async def _new(request: Request, console: Console, token: str, tenants: list[str
             yield _event("signed_out", {})
             return
         await asyncio.sleep(EVERY_S)
+
+
+def _rollout(console: Console) -> dict[str, Any] | None:
+    try:
+        return console.outside.rollout()
+    except RolloutsUnreachable:
+        return None
 
 
 def _second(console: Console, t: int, tenants: list[str]) -> dict[str, Any]:

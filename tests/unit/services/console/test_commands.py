@@ -53,4 +53,9 @@ def test_what_is_asked_runs_in_the_name_of_who_asks(world: World) -> None:
     assert client.post("/api/v1/dead-letters/replay", json={"ids": ["--all-reason=x"]}).status_code == 422
     client.post("/api/v1/models/1.0.0/approve", json={"why": "good"})
     assert [each[:4] for each in world.outside.asked] == [("change_model", "approve", "1.0.0", "operator")]
+    client.post("/api/v1/models/1.1.0/rollout", json={"why": "better"})
+    client.post("/api/v1/rollout/abort", json={"why": "worse"})
+    assert [each[:4] for each in world.outside.asked[1:]] == [
+        ("change_rollout", "rollout", "1.1.0", "operator"), ("change_rollout", "abort", None, "operator"),
+    ]  # fmt: skip
     assert client.post("/api/v1/models/1.0.0/approve", json={"why": ""}).status_code == 422

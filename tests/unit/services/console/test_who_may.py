@@ -20,7 +20,7 @@ from tests.support.console_world import PEOPLE, World, decided
 OPEN = {"POST /api/v1/session", "GET /api/v1/setup", "POST /api/v1/welcome/look", "POST /api/v1/welcome"}
 #: bodies that fit, where an empty one does not
 BODIES: dict[str, Any] = {
-    "approve": {"why": "w"}, "promote": {"why": "w"}, "reject": {"why": "w"}, "retrain": {"why": "w"}, "rollback": {"why": "w"},
+    "approve": {"why": "w"}, "promote": {"why": "w"}, "reject": {"why": "w"}, "retrain": {"why": "w"}, "rollout": {"why": "w"}, "pause": {"why": "w"}, "resume": {"why": "w"}, "step": {"why": "w"}, "abort": {"why": "w"}, "rollback": {"why": "w"},
     "hand-over": {"to": "admin"}, "notes": {"text": "t"}, "label": {"label": "fraud"}, "check": {"text": "t"},
     "test": {"text": "t"}, "propose": {"text": "t", "why": "w"}, "silences": {"alert": "KafkaDown", "minutes": 5, "why": "w"},
     "replay": {"ids": ["transactions/0/1"]}, "people": {"name": "new", "role": "analyst"}, "keys": {"name": "new"},
