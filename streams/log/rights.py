@@ -140,10 +140,10 @@ RIGHTS: Mapping[str, Rights] = {
         redis=False,
     ),
     "console": Rights(
-        # what people at the console label
-        writes=(LABELS,),
+        # what people at the console label, and what they ask of models: that is signed with their own keys
+        writes=(LABELS, ROLLOUT_REQUESTS),
         reads=(DECISIONS, FEATURES, OUTCOMES, DRIFT, RETRAINING, ROLLOUTS, AUDIT, DEAD_LETTERS, DEAD_LETTERS_REPLAYED),
-        groups=("tollgate-console-*", READERS, FOLLOWERS),
+        groups=("tollgate-console-*", "rollout-answer-*", READERS, FOLLOWERS),
         sees_groups=True,
         keys=("tollgate:console:*",),
         read_keys=(*STATE, *INDEX, *CATALOGUES),

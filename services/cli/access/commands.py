@@ -111,7 +111,10 @@ def revoke(name: str, person: str | None, home: Path, as_json: bool) -> None:
 @home_option
 @json_option
 def link(name: str, tenants: tuple[str, ...], person: str | None, home: Path, as_json: bool) -> None:
-    """Print a one-time link with which a person sets a password for the console. It opens once, within 24 hours."""
+    """Print a one-time link to the console.
+
+    It opens once, within 24 hours, and lets the person set a password.
+    """
     settings, now = settings_of(home), datetime.now(UTC)
     by = require(settings, "access", person, None, now)
     token, made = make_link(settings.access_dir, name, by=by.name, now=now, tenants=tenants or None)

@@ -31,6 +31,8 @@ PAUSE_S = 2.0
 #: how often the ends of the partitions are compared with the positions
 LOOK_EVERY_S = 1.0
 ANSWER_WITHIN_S = 10.0
+#: younger decisions that wait are on their way
+AS_USUAL_S = 2.0
 
 
 class Standing(NamedTuple):
@@ -110,4 +112,7 @@ class Follower:
                 behind += max(0, end - taken)
         CONSOLE_BEHIND.set(behind)
         age_s = time.time() - self._taker.newest_ms / 1000 if behind and self._taker.newest_ms else 0.0
-        return Standing(behind, round(max(0.0, age_s), 1), "")
+        if age_s < AS_USUAL_S:
+            # what comes between two looks
+            return Standing(0, 0.0, "")
+        return Standing(behind, round(age_s, 1), "")

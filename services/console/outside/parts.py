@@ -51,7 +51,7 @@ from streams.runtime.settings import Settings, load_settings
 
 RUNBOOKS = CHECKOUT / "infra" / "runbooks"
 #: how long an answer about the whole stack is good for
-STATUS_S, LAG_S, ROLLOUT_S = 10.0, 10.0, 3.0
+STATUS_S, LAG_S, ROLLOUT_S = 10.0, 10.0, 8.0
 #: reads of log and archive at once: each may use a core for a second
 READS, READ_WAIT_S = 3, 10.0
 METRICS_WITHIN_S = 2.0
