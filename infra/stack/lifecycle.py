@@ -22,6 +22,7 @@ import psutil
 from infra.disk import START_FREE_MB, shortages, written_to
 from infra.stack import elsewhere
 from infra.stack.errors import NotReady, StackError, StackUsageError
+from infra.stack.health import standstill
 from infra.stack.health.status import answering, report
 from infra.stack.ports import answers, busy, port_of
 from infra.stack.private import private_files, private_folder
@@ -207,6 +208,7 @@ def _prepare(settings: Settings, tools: Tools, chosen: Sequence[Program], progre
         path.unlink()
     if settings.secure:
         ensure_files(settings.secure_files, datetime.now(UTC))
+    standstill.forget(settings.run_dir)
     settings = redis.with_password(settings)
     if settings.elsewhere.redis is None:
         redis.prepare(settings)

@@ -1,4 +1,5 @@
-"""Runs supervisord with two changes: it survives a full disk, and Redis' rewrite processes run at low priority.
+"""Runs supervisord with three changes: it survives a full disk, Redis' rewrite processes run at low priority, and processes of ours that
+stand still are ended, so that it starts them again (``infra/stack/health/standstill.py``).
 
 supervisord reports a failed write of a log line on its standard error. On a full disk that fails too; supervisord would
 then exit or close the output of its child. Here such a line is dropped.
@@ -17,6 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from supervisor import loggers, supervisord
+
+from infra.stack.health.standstill import LOOK_EVERY_S as HEARTBEATS_EVERY_S
+from infra.stack.health.standstill import Standstill, marked_with
+from infra.stack.supervisor import MARK
+from streams.runtime.settings import load_settings
 
 _roll_over = loggers.RotatingFileHandler.doRollover
 
@@ -67,7 +73,23 @@ def _keep_saves_low() -> None:
         time.sleep(LOOK_EVERY_S)
 
 
+def _end_what_stands(home: str) -> None:
+    watcher = Standstill(load_settings(home).run_dir, marked_with(MARK, home))
+    while True:
+        # the process edge: whatever fails must not end the watch over the others
+        try:
+            for name in watcher.look():
+                print(f"{name} stood still and was ended", flush=True)
+        except (OSError, ValueError) as error:
+            print(f"heartbeats could not be read: {error}", flush=True)
+        time.sleep(HEARTBEATS_EVERY_S)
+
+
 if __name__ == "__main__":
     keep_going()
+    if MARK in os.environ:
+        threading.Thread(
+            target=_end_what_stands, args=(os.environ[MARK],), name="standstill", daemon=True
+        ).start()
     threading.Thread(target=_keep_saves_low, name="saves", daemon=True).start()
     supervisord.main()

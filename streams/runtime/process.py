@@ -10,11 +10,12 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import start_http_server
 
 from streams.contracts.text.card_numbers import mask_text
+from streams.runtime.heartbeat import Heartbeat
 from streams.runtime.log_throttle import Repeats
 from streams.runtime.settings import Settings, load_settings
 
@@ -44,11 +45,12 @@ class JsonLines(logging.Formatter):
 
 @dataclass(frozen=True)
 class Process:
-    """A running process: its stack's settings, its name in ``tollgate status``, and the event that asks it to stop."""
+    """A running process: its stack's settings, its name in ``tollgate status``, the event that asks it to stop, and its heartbeat."""
 
     settings: Settings
     name: str
     stop: threading.Event
+    heartbeat: Heartbeat = field(default_factory=Heartbeat)
 
 
 def log_json_lines(process: str, level: int = logging.INFO) -> None:
@@ -73,7 +75,9 @@ def quiet_collector() -> None:
 
 
 def start_process(default_name: str, *, metrics: bool = True, signals: bool = True) -> Process:
-    """Parse ``--home`` and ``--name``, start logging and metrics, and turn SIGTERM and SIGINT into ``Process.stop``."""
+    """Parse ``--home`` and ``--name``, start logging, metrics and heartbeat, and turn SIGTERM and SIGINT into
+    ``Process.stop``.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("--home", required=True, help="folder of the stack")
     parser.add_argument("--name", default=default_name, help="name in `tollgate status`")
@@ -86,4 +90,6 @@ def start_process(default_name: str, *, metrics: bool = True, signals: bool = Tr
             signal.signal(number, lambda *_: stop.set())
     if metrics:
         start_http_server(settings.metrics_port(args.name), addr="127.0.0.1")
-    return Process(settings, args.name, stop)
+    process = Process(settings, args.name, stop)
+    process.heartbeat.begin(settings.run_dir, process.name)
+    return process

@@ -133,7 +133,7 @@ def freeze(pid: int, seconds: float) -> None:
     try:
         time.sleep(seconds)
     finally:
-        # Serve kills a replica that does not answer for half a minute
+        # Serve ends a replica that does not answer for half a minute, and the supervisor any process without a heartbeat
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
 

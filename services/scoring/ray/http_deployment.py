@@ -14,6 +14,7 @@ from services.scoring.http.direct import serve_directly
 from services.scoring.http.wiring import Parts
 from services.scoring.ray.closing import no_inner_server
 from services.scoring.ray.replica_names import take_name
+from streams.runtime.heartbeat import Heartbeat
 from streams.runtime.process import log_json_lines
 from streams.runtime.settings import acting_as, load_settings
 
@@ -41,6 +42,7 @@ class HttpScoring:
         settings = acting_as(load_settings(home), "edge")
         self._name = take_name(settings.run_dir, NAME, 1)
         log_json_lines(self._name.name)
+        Heartbeat().begin(settings.run_dir, self._name.name)
         start_http_server(settings.metrics_port(self._name.name), addr="127.0.0.1")
         self._parts = Parts(settings, self._name.name, threading.Event())
         self._edge = await self._parts.open()

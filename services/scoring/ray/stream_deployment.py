@@ -21,6 +21,7 @@ from services.scoring.ray.replica_names import take_name
 from services.scoring.stream.worker import StreamScorer
 from streams.log.other_catalogues import LOOK_WITHIN_S, Layouts, stored_in
 from streams.log.rollouts.feed import is_rolled_out
+from streams.runtime.heartbeat import Heartbeat
 from streams.runtime.process import log_json_lines
 from streams.runtime.settings import load_settings
 
@@ -51,6 +52,7 @@ class StreamScoring:
         settings = load_settings(home)
         self._name = take_name(settings.run_dir, PREFIX, settings.stream_replicas)
         log_json_lines(self._name.name)
+        Heartbeat().begin(settings.run_dir, self._name.name)
         start_http_server(settings.metrics_port(self._name.name), addr="127.0.0.1")
         self._stop = threading.Event()
         # replicas load one after the other, because loading takes a core

@@ -29,6 +29,7 @@ from streams.runtime.chunk.chunk import Chunk, Positions
 from streams.runtime.chunk.consumer import EXIT_HANDLER_FAILED, ChunkConsumer
 from streams.runtime.chunk.pacing import AT_ONCE, Pacing
 from streams.runtime.dead_letters import DeadLetters
+from streams.runtime.heartbeat import BEAT_S, Heartbeat
 from streams.runtime.kafka.connection import faust_credentials
 from streams.runtime.process import Process, quiet_collector
 from streams.runtime.set_aside import set_aside_of
@@ -70,6 +71,7 @@ def run_chunk_app(
     for topic in topics:
         channel = app.topic(topic.name, key_serializer="raw", value_serializer="raw", allow_empty=True)
         app.agent(channel, name=f"{group}-{topic.name}", concurrency=1)(_agent(handle))
+    app.timer(interval=BEAT_S)(_mover(process.heartbeat))
     if tick is not None:
         app.timer(interval=tick_s)(_ticker(tick, starting))
     worker = faust.Worker(
@@ -192,6 +194,13 @@ def _alone(
             return start(assigned)
 
     return start_alone
+
+
+def _mover(heartbeat: Heartbeat) -> Callable[[], Any]:
+    async def move() -> None:
+        heartbeat.moves()
+
+    return move
 
 
 def _ticker(tick: Callable[[], None], starting: threading.Lock) -> Callable[[], Any]:
