@@ -43,7 +43,7 @@ check: setup-dev ## Check format, lint, types, import rules, licences
 	.venv/bin/lint-imports
 	.venv/bin/vulture
 	$(PYTHON) -m infra.licences --check
-	@if command -v promtool >/dev/null; then promtool check rules infra/prometheus/rules.yml; else echo "promtool is not installed: rules not checked"; fi
+	@if command -v promtool >/dev/null; then promtool check rules infra/prometheus/rules.yml infra/prometheus/slo.yml; else echo "promtool is not installed: rules not checked"; fi
 
 format: setup-dev ## Format the code and apply the linter's fixes
 	.venv/bin/ruff format $(SOURCES)

@@ -18,7 +18,7 @@ class AlertmanagerUnavailable(Exception):
 
 
 class Firing(NamedTuple):
-    """One firing alert; ``since``: RFC 3339."""
+    """One firing alert; ``since``: RFC 3339; ``process``: whom it is about, "" where it is about no single one."""
 
     alert: str
     severity: str
@@ -26,6 +26,7 @@ class Firing(NamedTuple):
     summary: str
     runbook: str
     silenced: bool
+    process: str = ""
 
 
 def firing(alertmanager: str) -> list[Firing]:
@@ -43,6 +44,7 @@ def firing(alertmanager: str) -> list[Firing]:
             alert["annotations"].get("summary", ""),
             alert["annotations"].get("runbook_url", ""),
             alert["status"]["state"] != "active",
+            alert["labels"].get("process", ""),
         )
         for alert in _call(alertmanager, "/api/v2/alerts")
     ]

@@ -1,7 +1,7 @@
 """The on-call process: watches the stack from outside, and receives the alerts of Alertmanager.
 
 ``POST /alerts`` is the webhook; it stores and logs alerts. ``GET /pages`` returns the stored alerts as a JSON list, ``GET /runbooks/NAME``
-the runbook of an alert, ``GET /healthz`` 200. What it sees of the stack are metrics (``watch``, ``lag``).
+the runbook of an alert, ``GET /healthz`` 200. What it sees of the stack are metrics (``watch``, ``lag``, ``facts``).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import threading
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from infra.oncall.facts import follow_facts
 from infra.oncall.lag import follow_lag
 from infra.oncall.pages import InvalidPage, Pages, alerts_of
 from infra.oncall.watch import watch
@@ -104,6 +105,9 @@ def main() -> None:
     watch(watched(process.settings), process.stop)
     threading.Thread(
         target=follow_lag, args=(process.settings.home, process.stop), name="lag", daemon=True
+    ).start()
+    threading.Thread(
+        target=follow_facts, args=(process.settings, process.stop), name="facts", daemon=True
     ).start()
     log.info("waiting for alerts at %s/alerts", process.settings.oncall)
     process.stop.wait()

@@ -9,13 +9,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
-import yaml
 
 from infra import stack
 from infra.oncall.alerts import AlertmanagerUnavailable, Firing, firing
 from infra.oncall.alerts import silence as silence_alert
 from infra.oncall.pages import Pages
-from infra.stack.servers.monitoring import RULES
+from infra.stack.servers.monitoring import alert_rules
 from services.cli.terminal.exits import Unreachable
 from services.cli.terminal.options import home_option, json_option
 from streams.runtime.settings import load_settings
@@ -83,9 +82,7 @@ def line(one: Firing) -> str:
 @click.option("--why", required=True, help="Shown to whoever looks for the missing page.")
 def silence(home: Path, alert: str, length: timedelta, why: str) -> None:
     """Send no pages of one ALERT for a while."""
-    known = sorted(
-        rule["alert"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
-    )
+    known = sorted({rule["alert"] for rule in alert_rules()})
     if alert not in known:
         raise click.UsageError(f"no alert {alert!r}; there are {', '.join(known)}")
     settings, now = load_settings(home), datetime.now(UTC)

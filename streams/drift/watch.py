@@ -186,7 +186,7 @@ class DriftWatch:
             if found.name in told or found.feature == ALL
         ]
         for row in rows:
-            DRIFT_ROWS.labels(row.severity).inc()
+            DRIFT_ROWS.labels(row.severity, row.detector).inc()
         return rows
 
     def _request(self, tested: Round, now_s: float) -> RetrainingRequest | None:

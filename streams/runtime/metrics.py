@@ -68,6 +68,30 @@ PROCESS_UP = Gauge(
     "1 while a process of the stack answers, 0 while it does not, as oncall sees it; no value while it starts",
     ["process"],
 )
+STOOD_STILL = Counter(
+    "tollgate_processes_stood_still_total",
+    "Processes that lived without a heartbeat for 30 s, and were ended to be started again; counted by oncall",
+    ["process"],
+)
+LOG_END = Gauge(
+    "tollgate_log_end_offset", "The end of a partition, asked of the broker by oncall", ["topic", "partition"]
+)
+LOG_QUIET = Gauge(
+    "tollgate_log_quiet_seconds",
+    "For how long nothing has been appended to a topic (`now`), and how long the last silence took that ended (`last`)",
+    ["topic", "which"],
+)
+DISK_BYTES = Gauge(
+    "tollgate_disk_bytes",
+    "Space of the disks that the stack writes to (`home`, `temporary`): `free` and `size`",
+    ["folder", "what"],
+)
+MODELS_AWAITING = Gauge("tollgate_models_awaiting_approval", "Versions that wait for a person's approval")
+MODEL_TRAINED = Gauge(
+    "tollgate_model_trained_timestamp_seconds",
+    "When the live model was trained, seconds since 1970",
+    ["model"],
+)
 FEATURE_STALENESS = Gauge(
     "tollgate_feature_staleness_seconds",
     "Age of the newest payment applied to entities of a kind, at the moment it was applied (clock minus event time)",
@@ -207,7 +231,9 @@ ROLLOUT_ROLLED_BACK = Gauge(
 BUNDLE_REFUSED = Counter(
     "tollgate_bundle_refused_total", "Bundles that a replica refused to serve", ["reason"]
 )
-DRIFT_ROWS = Counter("tollgate_drift_rows_total", "Rows emitted on `drift`", ["severity"])
+DRIFT_ROWS = Counter(
+    "tollgate_drift_rows_total", "Rows emitted on `drift`, by severity and detector", ["severity", "detector"]
+)
 RETRAINING_REQUESTS = Counter(
     "tollgate_retraining_requests_total", "Events emitted on `retraining`", ["reason"]
 )

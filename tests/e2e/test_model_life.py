@@ -26,7 +26,7 @@ def states(settings: Settings) -> dict[str, str]:
 def pages(settings: Settings) -> set[str]:
     answer = httpx.get(f"{settings.oncall}/pages", timeout=90).json()
     text = json.dumps(answer)
-    return {name for name in ("DriftDetected", "RetrainingRequested", "ModelAwaitsApproval") if name in text}
+    return {name for name in ("DriftSevere", "RetrainingRequested", "ModelAwaitsApproval") if name in text}
 
 
 def test_drift_leads_to_a_model_that_a_person_approves_and_rolls_back(running_stack: Settings) -> None:
@@ -61,7 +61,7 @@ def test_drift_leads_to_a_model_that_a_person_approves_and_rolls_back(running_st
     assert candidate != first
     assert served_version(running_stack) == first, "nothing is served before a person approves"
     until(
-        lambda: {"DriftDetected", "ModelAwaitsApproval"} <= pages(running_stack),
+        lambda: {"DriftSevere", "ModelAwaitsApproval"} <= pages(running_stack),
         90,
         "pages at the on-call receiver",
     )

@@ -163,7 +163,7 @@ def test_an_alert_reaches_the_on_call_receiver(tmp_path: Path, free_port_base: C
     try:
         for port in map(port_of, (settings.alertmanager, settings.oncall)):
             until(lambda port=port: answers(port), STALL_S, f"an answer on port {port}")
-        alert = [{"labels": {"alertname": "DriftDetected"}, "startsAt": datetime.now(UTC).isoformat()}]
+        alert = [{"labels": {"alertname": "DriftSevere"}, "startsAt": datetime.now(UTC).isoformat()}]
         request = urllib.request.Request(
             f"{settings.alertmanager}/api/v2/alerts",
             data=json.dumps(alert).encode(),
@@ -175,7 +175,7 @@ def test_an_alert_reaches_the_on_call_receiver(tmp_path: Path, free_port_base: C
             with urllib.request.urlopen(f"{settings.oncall}/pages", timeout=90) as answer:
                 return json.load(answer)
 
-        assert [page["alert"] for page in until(pages, STALL_S, "the page of the alert")] == ["DriftDetected"]
+        assert [page["alert"] for page in until(pages, STALL_S, "the page of the alert")] == ["DriftSevere"]
     finally:
         stack.stop(settings, purge=True)
 

@@ -16,7 +16,6 @@ _GONE = {
     "failed": "ended so often that it is not started again",
     "restarting": "has ended and is being started again",
 }
-REPLICAS = "scoring-"
 
 
 def gone(

@@ -15,7 +15,8 @@ from streams.log.rights import RIGHTS
 from streams.runtime.secured import OPERATOR, PROMETHEUS
 from streams.runtime.settings import Settings
 
-RULES = CHECKOUT / "infra" / "prometheus" / "rules.yml"
+#: written by hand, and made by ``infra.oncall.slo``
+RULES = tuple(CHECKOUT / "infra" / "prometheus" / name for name in ("rules.yml", "slo.yml"))
 ALERTMANAGER_TEMPLATE = CHECKOUT / "infra" / "prometheus" / "alertmanager.yml"
 SCRAPE_INTERVAL = "5s"
 #: processes of every local stack that serve metrics
@@ -43,7 +44,7 @@ def prometheus_config(settings: Settings) -> dict[str, Any]:
     """Scrape every process, send alerts to the stack's Alertmanager."""
     return {
         "global": {"scrape_interval": SCRAPE_INTERVAL, "evaluation_interval": SCRAPE_INTERVAL},
-        "rule_files": [str(rules_file(settings))],
+        "rule_files": [str(path) for path in rules_files(settings)],
         "alerting": {"alertmanagers": [_alertmanager(settings)]},
         "scrape_configs": [
             {
@@ -83,9 +84,15 @@ def alertmanager_dir(settings: Settings) -> Path:
     return settings.root / "alertmanager"
 
 
-def rules_file(settings: Settings) -> Path:
+def rules_files(settings: Settings) -> list[Path]:
     """The alert rules with this stack's addresses."""
-    return prometheus_dir(settings) / "rules.yml"
+    return [prometheus_dir(settings) / path.name for path in RULES]
+
+
+def alert_rules() -> list[dict[str, Any]]:
+    """Every alert rule; one alert may have several, of different severity."""
+    files = [yaml.safe_load(path.read_text()) for path in RULES]
+    return [rule for file in files for group in file["groups"] for rule in group["rules"] if "alert" in rule]
 
 
 def alertmanager_file(settings: Settings) -> Path:
@@ -104,8 +111,9 @@ def prepare(settings: Settings) -> None:
     config = yaml.safe_dump(prometheus_config(settings), sort_keys=False)
     (prometheus_dir(settings) / "prometheus.yml").write_text(config)
     # the runbooks as addresses that open: oncall serves them
-    rules = re.sub(r"infra/runbooks/(\w+)\.md", rf"{settings.oncall}/runbooks/\1", RULES.read_text())
-    rules_file(settings).write_text(rules)
+    for template, file in zip(RULES, rules_files(settings), strict=True):
+        text = re.sub(r"infra/runbooks/(\w+)\.md", rf"{settings.oncall}/runbooks/\1", template.read_text())
+        file.write_text(text)
     if settings.secure:
         files = settings.secure_files
         # whoever has a name may ask for metrics; only who runs commands silences an alert

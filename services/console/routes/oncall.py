@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any
 
-import yaml
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from infra.stack.servers.monitoring import RULES
+from infra.stack.servers.monitoring import alert_rules
 from services.console.outside.parts import refused_row
 from services.console.people.caller import Here, Operator, Reader
 from services.console.problems import forbidden, invalid
@@ -69,12 +68,7 @@ def runbook(name: str, _: Reader, console: Here) -> dict[str, str]:
 @router.post("/silences", status_code=201)
 def silence(body: Silence, caller: Operator, console: Here) -> dict[str, Any]:
     """Send no pages of one alert for a while."""
-    known = {
-        rule["alert"]
-        for group in yaml.safe_load(RULES.read_text())["groups"]
-        for rule in group["rules"]
-        if "alert" in rule
-    }
+    known = {rule["alert"] for rule in alert_rules()}
     if body.alert not in known:
         raise invalid("alert", f"there is no alert {body.alert}")
     now = console.door.now()

@@ -21,11 +21,11 @@ WEBHOOK = {
     "alerts": [
         {
             "status": "firing",
-            "labels": {"alertname": "DriftDetected", "severity": "warning"},
+            "labels": {"alertname": "DriftSevere", "severity": "warning"},
             "annotations": {
                 "summary": "moved",
                 "description": "look",
-                "runbook_url": "infra/runbooks/DriftDetected.md",
+                "runbook_url": "infra/runbooks/DriftSevere.md",
             },
             "startsAt": "2026-11-21T10:00:00Z",
             "endsAt": "0001-01-01T00:00:00Z",
@@ -67,7 +67,7 @@ def test_an_alert_is_kept_and_given_back(address: str) -> None:
     assert post(f"{address}/alerts", json.dumps(WEBHOOK).encode()) == 200
     with urllib.request.urlopen(f"{address}/pages", timeout=5) as answer:
         pages = json.load(answer)
-    assert [(p["alert"], p["status"], p["summary"]) for p in pages] == [("DriftDetected", "firing", "moved")]
+    assert [(p["alert"], p["status"], p["summary"]) for p in pages] == [("DriftSevere", "firing", "moved")]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_line_cut_short_by_a_crash_is_left_out(tmp_path: Path) -> None:
     pages.add(alerts_of(json.dumps(WEBHOOK).encode(), datetime(2026, 11, 21, tzinfo=UTC)))
     with (tmp_path / "pages.jsonl").open("a") as file:
         file.write('{"alert": "Drif')
-    assert [page["alert"] for page in pages.read()] == ["DriftDetected"]
+    assert [page["alert"] for page in pages.read()] == ["DriftSevere"]
 
 
 def test_deeply_wrong_types_are_refused() -> None:
