@@ -1,4 +1,4 @@
-"""A sample of the drill: a frozen processor pages under its own name, the runbook's command mends it, and nothing is lost."""
+"""A sample of the drill: a frozen processor pages under its own name, is started again by its supervisor, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -21,4 +21,5 @@ def test_a_frozen_processor(running_stack: Settings) -> None:
     # a busy machine may delay every step of the way
     assert result.paged_s < 2 * drill.within_s
     assert (result.missing, result.doubled) == (0, 0)
-    assert result.diagnosis.startswith("processor-0 runs but does not answer")
+    # it is found silent, or ended by its supervisor a moment ago
+    assert result.diagnosis.startswith("processor-0 ")

@@ -1,0 +1,54 @@
+"""The runbooks' commands: found in their text, with values in place of their placeholders."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+from infra.stack.servers.monitoring import alert_rules
+from infra.stack.tools import CHECKOUT
+
+FOLDER = CHECKOUT / "infra" / "runbooks"
+PAGES = {path.stem: path.read_text() for path in sorted(FOLDER.glob("*.md"))}
+#: what stands for something that only the reader knows, in texts of commands
+PLACEHOLDERS = {
+    "VERSION": "1.0.0",
+    "NAME": "archive-0",
+    "<process>": "archive-0",
+    "TEXT": "because",
+    "REASON": "field",
+    "TOPIC": "transactions",
+    "PARTITION": "0",
+    "OFFSET": "5",
+    "TOPIC/PARTITION/OFFSET": "transactions/0/5",
+    "FIELD=VALUE": "currency=EUR",
+    "PID": "1",
+    "ID": "tx-1",
+}
+
+
+def spans(text: str) -> list[str]:
+    """What stands between single backticks, on one line each."""
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
+
+
+def commands(text: str) -> list[list[str]]:
+    """The arguments of every ``tollgate`` command of a text, as they stand there."""
+    return [shlex.split(span)[1:] for span in spans(text) if span.split()[0] == "tollgate" and " " in span]
+
+
+def all_commands() -> list[tuple[str, list[str]]]:
+    """(page, arguments) of the runbooks, and of the alerts' own texts; each command once a page."""
+    found = [(page, words) for page, text in PAGES.items() for words in commands(text)]
+    for rule in alert_rules():
+        text = "".join(rule["annotations"].values())
+        found += [(rule["alert"], words) for words in commands(text) if "{{" not in " ".join(words)]
+    return [
+        (page, list(words)) for page, words in dict.fromkeys((page, tuple(words)) for page, words in found)
+    ]
+
+
+def filled(words: list[str], file: Path) -> list[str]:
+    """The arguments with values in place of placeholders; ``file``: for FILE."""
+    return [str(file) if word == "FILE" else PLACEHOLDERS.get(word, word) for word in words]
