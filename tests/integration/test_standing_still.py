@@ -18,7 +18,9 @@ from tests.support.waiting import STALL_S, until
 
 def metrics(settings: Settings) -> str:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{settings.metrics_port('oncall')}/metrics", timeout=10) as page:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{settings.metrics_port('oncall')}/metrics", timeout=10
+        ) as page:
             return str(page.read().decode())
     except OSError:
         return ""
