@@ -110,7 +110,9 @@ def advance(run: Run, since: datetime, measured: Measured, now: datetime) -> Mov
             return Move(run, why, "rolled_back")
         return Move(msgspec.structs.replace(run, pause="no_data"), why)
     waiting = _waiting(run, step, measured)
-    if in_step >= step.min_s and measured.decisions >= step.min_decisions and not waiting:
+    # a plan may ask for no number of decisions, but none at all proves nothing
+    enough = measured.decisions >= max(1, step.min_decisions)
+    if in_step >= step.min_s and enough and not waiting:
         passed = [check.name for check in measured.checks if check.result == "pass"]
         return following(run, f"step {run.step} ({step.kind}) holds: {', '.join(passed) or 'no guard'}", now)
     if (now - since).total_seconds() > step.max_s:

@@ -65,3 +65,53 @@ def test_first_model_approve_and_roll_back(stack: Settings, capsys: pytest.Captu
     assert run(["models", "approve", "1.1.0", "--home", stack.home]) == 1
     assert "only a version that awaits approval" in capsys.readouterr().err
     assert run(["models", "promote", "1.1.0", "--home", stack.home]) == 0
+    roll_out(stack, capsys)
+
+
+def roll_out(stack: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """Step by step beside the live version, by command; on the same process, because starting one takes seconds."""
+    home = ["--home", stack.home]
+
+    def told(*args: str) -> str:
+        assert run([*args, *home]) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    publish_sample(stack.root, "1.2.0")
+    write_state(
+        stack.bundles_dir, "fraud", "1.2.0", VersionState(state="awaiting approval", since=NOW, by="ada")
+    )
+    plan = stack.root / "plan.toml"
+    plan.write_text('[[steps]]\nkind = "shadow"\nmin_decisions = 10\n[[steps]]\nkind = "canary"\nshare = 5')
+    asked = ["models", "rollout", "1.2.0", "--plan", str(plan), "--why", "better", *home]
+    assert run(asked) == 2
+    assert "0.05 is 5 %" in capsys.readouterr().err
+    plan.write_text(plan.read_text().replace("share = 5", "share = 0.05"))
+    before = datetime.now(UTC)
+    assert run(asked) == 0
+    assert "  2. canary 0.05 of the cards" in capsys.readouterr().out
+    # no replica runs, so none lacks the bundle
+    deadline = time.monotonic() + 60
+    while not json.loads(told("rollout", "status", "--json"))["shadow"]:
+        assert time.monotonic() < deadline, told("rollout", "status")
+    assert run(["models", "approve", "1.2.0", *home]) == 1
+    assert "under way" in capsys.readouterr().err
+    assert "fraud is paused" in told("rollout", "pause", "--why", "lunch")
+    assert run(["rollout", "pause", "--why", "again", *home]) == 1
+    assert "paused already" in capsys.readouterr().err
+    assert "fraud is shadow" in told("rollout", "resume", "--why", "back")
+    assert "fraud is canary: champion 1.1.0 95%, challenger 1.2.0 5%" in told(
+        "rollout", "step", "--why", "enough seen"
+    )
+    text = told("rollout", "status")
+    assert "step 2 of 2 (canary)" in text and "challenger 1.2.0        5.0% of the cards" in text
+    assert json.loads(told("rollout", "abort", "--why", "no", "--json"))["state"] == "rolled_back"
+    at = json.loads(told("models", "at", before.isoformat(), "--json"))
+    assert {arm: (one["version"], one["share"]) for arm, one in at["arms"].items()} == {
+        "champion": ("1.1.0", 1.0)
+    }
+    assert "challenger" not in told("models", "at", datetime.now(UTC).isoformat())
+    assert "no model was live" in told("models", "at", "2020-01-01T00:00:00Z")
+    assert (
+        run(["models", "at", "yesterday", *home]) == run(["models", "at", "2026-01-01T00:00:00", *home]) == 2
+    )
+    assert "add Z" in capsys.readouterr().err

@@ -114,6 +114,13 @@ def test_no_data_never_passes(on_no_data: str, end: str | None) -> None:
         assert advance(resumed, at(500), Measured(5, at(5)), at(550)) is None
 
 
+def test_a_plan_that_asks_for_nothing_still_waits_for_a_decision() -> None:
+    run = run_of(Plan(steps=(Step(kind="canary", share=0.5),)))
+    assert advance(run, T0, Measured(), at(30)) is None
+    move = advance(run, T0, Measured(1, at(30)), at(30))
+    assert move is not None and move.end == "done"
+
+
 def test_what_is_never_proven_pauses_for_a_person() -> None:
     move = advance(run_of(), T0, measured("inconclusive", last_s=1_001), at(1_001))
     assert move is not None and move.run.pause == "inconclusive" and "decline_rate is 1.7" in move.why
