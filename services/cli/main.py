@@ -60,6 +60,7 @@ COMMANDS: dict[str, Entry] = {
             "restore": "Restore a backup into a new folder.",
         },
     ),
+    **_entries("dashboards", {"dashboard": "Draw a dashboard in the terminal, or write all for Grafana."}),
     **_entries("tracing", {"trace": "Show where the time of one transaction went."}),
     **_entries("profiling", {"profile": "Write a flame graph of a running process."}),
     **_entries(
