@@ -330,9 +330,9 @@ def test_one_decision_is_shown_whole(running_stack: Settings) -> None:
     assert [each["name"] for each in found["matched"]] == answer["rules"]
 
 
-#: nothing has a value before the first time: a drift test (minutes of traffic), a run of the trainer, a row of a challenger, a payment
-#: far too late, a rule or a model that fails
+#: nothing has a value before the first time: a drift test (minutes of traffic), a label, a row of a challenger
 EMPTY_AT_FIRST = (
+    "tollgate_outcomes",
     "tollgate_drift_statistic",
     "tollgate_drift_rows",
     "tollgate_challenger",
@@ -344,6 +344,7 @@ def test_every_panel_of_every_dashboard_has_data_on_a_running_stack(running_stac
     from infra.dashboards.definition import DASHBOARDS
     from infra.dashboards.series import series_of
 
+    produce(running_stack, [b"not a transaction"])
     run_json(running_stack, "simulate", "--rate", "100", "--seconds", "8", "--seed", "8")
 
     def empty() -> list[str]:
