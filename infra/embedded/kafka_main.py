@@ -11,7 +11,8 @@ from streams.runtime.process import start_process
 
 
 def main() -> None:
-    process = start_process("kafka", metrics=False)
+    # who stands still is ended, and this one would come back empty
+    process = start_process("kafka", metrics=False, beats=False)
     settings = process.settings
     cluster = MockCluster({topic.name: topic.partitions or settings.partitions for topic in ALL})
     path = settings.run_dir / KAFKA_ADDRESS_FILE

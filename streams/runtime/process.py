@@ -74,9 +74,12 @@ def quiet_collector() -> None:
     gc.set_threshold(200_000, 20, 50)
 
 
-def start_process(default_name: str, *, metrics: bool = True, signals: bool = True) -> Process:
-    """Parse ``--home`` and ``--name``, start logging, metrics and heartbeat, and turn SIGTERM and SIGINT into
-    ``Process.stop``.
+def start_process(
+    default_name: str, *, metrics: bool = True, signals: bool = True, beats: bool = True
+) -> Process:
+    """Parse ``--home`` and ``--name``, start logging, metrics and heartbeat, and turn SIGTERM and SIGINT into ``Process.stop``.
+
+    Without ``beats`` nobody ends the process when it stands still.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--home", required=True, help="folder of the stack")
@@ -91,5 +94,6 @@ def start_process(default_name: str, *, metrics: bool = True, signals: bool = Tr
     if metrics:
         start_http_server(settings.metrics_port(args.name), addr="127.0.0.1")
     process = Process(settings, args.name, stop)
-    process.heartbeat.begin(settings.run_dir, process.name)
+    if beats:
+        process.heartbeat.begin(settings.run_dir, process.name)
     return process
