@@ -9,6 +9,7 @@ from pydantic import Field
 
 from models.rollout.transitions import Action
 from services.console.people.caller import Approver, Caller, Here, Reader, Rejecter, Retrainer, RollerBack
+from services.console.problems import forbidden
 from services.console.routes.asking import Reason
 from services.console.wiring import Console
 
@@ -53,6 +54,16 @@ def compare(_: Reader, console: Here, candidate: OneOf = None, live: OneOf = Non
 def model(version: Version, _: Reader, console: Here) -> dict[str, Any]:
     """As ``tollgate models show --json``."""
     return console.outside.model(version)
+
+
+@router.get("/performance")
+def performance(
+    caller: Reader, console: Here, since: Annotated[str, Query(pattern=r"^[1-9]\d{0,4}[dh]$")] = "42d"
+) -> Any:
+    """As ``tollgate performance --json``, of all tenants together and each; takes seconds."""
+    if caller.tenants:
+        raise forbidden("performance is measured over all tenants, so only those who see all tenants see it")
+    return console.outside.commands.run("performance", options=[f"--since={since}"], within_s=120)
 
 
 @router.post("/models/rollback")

@@ -41,12 +41,14 @@ def test_what_is_asked_runs_in_the_name_of_who_asks(world: World) -> None:
     client = world.client("operator")
     client.post("/api/v1/models/retrain", json={"why": "--as=admin", "days": 30})
     client.get("/api/v1/models/compare?candidate=1.1.0&live=1.0.0")
+    client.get("/api/v1/performance?since=30d")
     client.post(
         "/api/v1/dead-letters/replay", json={"ids": ["transactions/0/17"], "set": {"currency": "EUR"}}
     )
     assert world.outside.commands.ran == [
         ("retrain", "--as=operator", "--why=--as=admin", "--days=30"),
         ("models", "compare", "1.1.0", "1.0.0"),
+        ("performance", "--since=30d"),
         ("dead-letters", "replay", "--id=transactions/0/17", "--set=currency=EUR"),
     ]
     assert client.get("/api/v1/models/compare?candidate=--home").status_code == 422

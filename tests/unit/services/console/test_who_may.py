@@ -195,6 +195,7 @@ def test_people_see_their_tenants_only(world: World) -> None:
     assert client.post("/api/v1/queue/next").json()["transaction_id"] == "tx-a"
     assert client.post("/api/v1/queue/next").json()["transaction_id"] == "tx-a"
     assert client.get("/api/v1/dead-letters").status_code == 403
+    assert client.get("/api/v1/performance").status_code == 403
 
 
 def test_nothing_secret_is_in_an_answer(world: World) -> None:
