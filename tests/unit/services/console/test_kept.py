@@ -42,7 +42,9 @@ def batch(offsets: list[int], partition: int = 0) -> bytes:
         for offset in offsets
     ]  # fmt: skip
     columns: dict[str, Any] = {
-        name: [getattr(payment, name) for payment in payments] for name in Transaction.__struct_fields__
+        name: [getattr(payment, name) for payment in payments]
+        for name in Transaction.__struct_fields__
+        if name != "attributes"
     }
     zeros = [0] * n
     whole = BatchColumns(
