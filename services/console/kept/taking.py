@@ -5,7 +5,7 @@ An approved decision is only counted, from four of its fields. Others are kept w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from sqlite3 import Connection
 from typing import Any, Literal
 
@@ -71,6 +71,11 @@ def expected_loss(score: float | None, amount_minor: int, currency: str) -> floa
     return (1.0 if score is None else score) * amount_minor / units
 
 
+def _of(places: Mapping[tuple[str, int], Sequence[Message]], topic: str) -> list[Message]:
+    """The records of a topic."""
+    return [message for (name, _), found in places.items() if name == topic for message in found]
+
+
 def _counted(decided: Sequence[Message]) -> list[tuple[Message, _Counted]]:
     """The decisions that can be read; others are passed over."""
     raws = [message.value() or b"" for message in decided]
@@ -111,12 +116,14 @@ class Taker:
 
     def take(self, messages: Sequence[Message], now_s: float) -> int:
         """Take records; returns how many decisions were among them."""
-        by_topic: dict[str, list[Message]] = {DECISIONS.name: [], FEATURES.name: [], OUTCOMES.name: []}
+        places: dict[tuple[str, int], list[Message]] = {}
         for message in messages:
-            by_topic[message.topic()].append(message)
-        for message in by_topic[FEATURES.name]:
-            self._payments.add(message.partition(), message.value())
-        decided = by_topic[DECISIONS.name]
+            places.setdefault((message.topic(), message.partition()), []).append(message)
+        for (topic, partition), found in places.items():
+            if topic == FEATURES.name:
+                for message in found:
+                    self._payments.add(partition, message.value())
+        decided = _of(places, DECISIONS.name)
         if not messages and not self._waiting and now_s - self._trimmed_s <= _TRIM_EVERY_S:
             return 0
         # what a batch names is kept only once all of it is
@@ -124,9 +131,9 @@ class Taker:
         with self._database.write() as connection:
             self._keep(connection, kept, now_s)
             self._complete(connection, now_s)
-            self._label(connection, by_topic[OUTCOMES.name])
+            self._label(connection, _of(places, OUTCOMES.name))
             self._ticks.write(connection)
-            self._write_positions(connection, messages)
+            self._write_positions(connection, places)
             if now_s - self._trimmed_s > _TRIM_EVERY_S:
                 self._trimmed_s = now_s
                 trim(connection, now_s)
@@ -147,7 +154,7 @@ class Taker:
             for at_ms, (_, found) in zip(times, readable, strict=True)
         ]
         self._ticks.add(seen, [found.latency_ms for _, found in readable])
-        self.newest_ms = max(self.newest_ms, times[-1])
+        self.newest_ms = max(self.newest_ms, *times)
         return [
             (message, at_ms)
             for at_ms, (message, found) in zip(times, readable, strict=True)
@@ -211,13 +218,11 @@ class Taker:
                 (found.label, found.source, at_ms, identity, at_ms),
             )
 
-    def _write_positions(self, connection: Connection, messages: Sequence[Message]) -> None:
-        # the last of each partition: messages of one come in order
-        moved: dict[tuple[str, int], int] = {}
-        for message in reversed(messages):
-            place = (message.topic(), message.partition())
-            if place not in moved:
-                moved[place] = message.offset() + 1
+    def _write_positions(
+        self, connection: Connection, places: Mapping[tuple[str, int], Sequence[Message]]
+    ) -> None:
+        # messages of one partition come in order
+        moved = {place: found[-1].offset() + 1 for place, found in places.items()}
         connection.executemany(
             "REPLACE INTO position VALUES (?, ?, ?)", [(*place, to) for place, to in moved.items()]
         )
