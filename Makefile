@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each target first sets up what it needs; nothing is done twice.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status doctor test test-console check format bench bench-features slo load faults drill attack fuzz-mapping replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state bench-shadow bench-secure drift-table rollout-table
+.PHONY: help setup setup-dev demo up down status doctor test test-console check format bench bench-features slo load faults drill attack fuzz-mapping replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state bench-shadow bench-secure sbom drift-table rollout-table
 PYTHON := .venv/bin/python
 SOURCES := features models streams services infra loadtest tests
 
@@ -131,6 +131,9 @@ handbook-features: setup-dev ## Compare the engine's windows with the Handbook's
 
 licences: setup-dev ## Write infra/licences.md from the installed packages
 	$(PYTHON) -m infra.licences
+
+sbom: setup-dev ## Write the bill of materials (CycloneDX) to FILE=tollgate.cdx.json
+	@$(PYTHON) -m infra.sbom $(or $(FILE),tollgate.cdx.json)
 
 clean: ## Stop the stack, delete its folder and the caches; environments stay
 	@if [ -x .venv/bin/tollgate ] && [ -f .tollgate/settings.json ]; then .venv/bin/tollgate down --purge; fi

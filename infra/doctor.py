@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from infra import disk, memory
-from infra.stack import ports, tools
+from infra.stack import kafka_jars, ports, tools
 
 Verdict = Literal["ok", "warning", "wrong"]
 
@@ -137,7 +137,7 @@ def _java() -> Check:
         return Check(
             "Java",
             "warning",
-            f"version {version}, Kafka {tools.KAFKA_VERSION} needs {tools.MIN_JAVA}",
+            f"version {version}, Kafka {kafka_jars.KAFKA_VERSION} needs {tools.MIN_JAVA}",
             mend,
         )
     return Check("Java", "ok", f"version {version}")
@@ -154,7 +154,11 @@ def _maven(found: tools.Tools) -> Check:
 
 def _jars(found: tools.Tools) -> Check:
     if found.kafka_jars:
-        return Check("Kafka", "ok", f"{tools.KAFKA_VERSION} in {found.kafka_jars}")
+        changed = kafka_jars.differences(found.kafka_jars)
+        if changed:
+            text = f"{len(changed)} jars in {found.kafka_jars} are not as listed: {changed[0]}"
+            return Check("Kafka", "warning", text, f"remove {found.kafka_jars}, then `make setup`")
+        return Check("Kafka", "ok", f"{kafka_jars.KAFKA_VERSION} in {found.kafka_jars}")
     return Check(
         "Kafka", "warning", "no jars: the stack runs in embedded mode, nothing is durable", "run `make setup`"
     )

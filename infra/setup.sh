@@ -6,8 +6,11 @@ cd "$(dirname "$0")/.."
 
 REQUIREMENTS=main
 [ "${1:-}" = "--dev" ] && REQUIREMENTS=dev
-KAFKA=4.1.0
+KAFKA=4.1.2
 CACHE=.cache
+# another list of jars means another folder, and no running broker loses its jars (infra/stack/kafka_jars.py)
+JAR_LIST=infra/stack/kafka-jars.sha256
+JARS=$CACHE/kafka-$KAFKA-$(sha256sum <"$JAR_LIST" | cut -c1-8)
 LOGS=$CACHE/logs
 mkdir -p "$LOGS"
 exec 9>"$CACHE/setup.lock"
@@ -28,7 +31,7 @@ missing_packages() {
   there redis-server || echo redis-server
   there prometheus || echo prometheus
   there prometheus-alertmanager || there alertmanager || echo prometheus-alertmanager
-  if [ "${EMBEDDED:-}" != 1 ] && ! ls "$CACHE/kafka-$KAFKA"/kafka_2.13-*.jar >/dev/null 2>&1; then
+  if [ "${EMBEDDED:-}" != 1 ] && ! ls "$JARS"/kafka_2.13-*.jar >/dev/null 2>&1; then
     there mvn || echo maven
   fi
   if [ "${EMBEDDED:-}" != 1 ]; then there java || echo openjdk-17-jre-headless; fi
@@ -53,17 +56,26 @@ system_packages() {
 }
 
 # --- Kafka -----------------------------------------------------------------------------------------------------
+jar_count() { grep -c '\.jar$' "$JAR_LIST"; }
+
 kafka_jars() {
   [ "${EMBEDDED:-}" = 1 ] && return 0
-  ls "$CACHE/kafka-$KAFKA"/kafka_2.13-*.jar >/dev/null 2>&1 && return 0
+  ls "$JARS"/kafka_2.13-*.jar >/dev/null 2>&1 && return 0
   there mvn || { echo "no Maven"; return 0; }
-  local part="$CACHE/kafka-$KAFKA.part"
-  rm -rf "$part" "$CACHE/kafka-$KAFKA"
+  local part="$JARS.part"
+  rm -rf "$part" "$JARS"
   # a download can fail: try twice, then go on without Kafka
   mvn -q -B -f infra/stack/kafka-pom.xml dependency:copy-dependencies -DoutputDirectory="$PWD/$part" \
     || mvn -q -B -f infra/stack/kafka-pom.xml dependency:copy-dependencies -DoutputDirectory="$PWD/$part" \
     || { echo "Kafka's jars could not be downloaded"; return 0; }
-  mv "$part" "$CACHE/kafka-$KAFKA"
+  # what came is what was listed, no more and no less
+  if ! (cd "$part" && sha256sum --quiet --strict --check "$OLDPWD/$JAR_LIST") \
+    || [ "$(find "$part" -name '*.jar' | wc -l)" != "$(jar_count)" ]; then
+    rm -rf "$part"
+    echo "Kafka's jars could not be verified: they are not those of $JAR_LIST"
+    return 0
+  fi
+  mv "$part" "$JARS"
 }
 
 # --- Python ----------------------------------------------------------------------------------------------------
@@ -215,7 +227,7 @@ far() {
   case $1 in
     main_environment) installed .venv "infra/requirements/$REQUIREMENTS.txt" ;;
     drift_environment) installed .venv-drift infra/requirements/drift.txt ;;
-    kafka_jars) echo "$(find "$CACHE/kafka-$KAFKA.part" -name '*.jar' 2>/dev/null | wc -l) of 46 jars" ;;
+    kafka_jars) echo "$(find "$JARS.part" -name '*.jar' 2>/dev/null | wc -l) of $(jar_count) jars" ;;
     *) tail -n 1 "$LOGS/$1.log" | cut -c1-60 ;;
   esac
 }
@@ -264,7 +276,7 @@ if [ -n "$(missing_packages)" ]; then
     say "$(why_no_packages), so these remain missing: $(missing_packages | tr '\n' ' ')"
   fi
 fi
-if ! ls "$CACHE/kafka-$KAFKA"/kafka_2.13-*.jar >/dev/null 2>&1 && [ "${EMBEDDED:-}" != 1 ]; then
+if ! ls "$JARS"/kafka_2.13-*.jar >/dev/null 2>&1 && [ "${EMBEDDED:-}" != 1 ]; then
   begin kafka_jars "downloading Kafka $KAFKA with Maven"
   todo=1
 fi
@@ -284,7 +296,7 @@ finish || fail "not complete"
 there redis-server || say "no system redis-server: the one from a Python wheel is used"
 there prometheus || say "no Prometheus: metrics are not stored and no alert fires"
 there prometheus-alertmanager || there alertmanager || say "no Alertmanager: no alert reaches on-call"
-if [ "${EMBEDDED:-}" = 1 ] || ! there java || ! ls "$CACHE/kafka-$KAFKA"/kafka_2.13-*.jar >/dev/null 2>&1; then
+if [ "${EMBEDDED:-}" = 1 ] || ! there java || ! ls "$JARS"/kafka_2.13-*.jar >/dev/null 2>&1; then
   say "librdkafka's mock cluster will be used in place of Kafka (embedded mode): nothing on topics is durable"
   [ "${EMBEDDED:-}" = 1 ] || say "for a real Kafka: apt-get install openjdk-17-jre-headless maven, then \`make setup\` again"
 fi

@@ -11,8 +11,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.stack.kafka_jars import folder_name
+
 CHECKOUT = Path(__file__).resolve().parents[2]
-KAFKA_VERSION = "4.1.0"
 MIN_JAVA = 17
 DRIFT_PYTHON = CHECKOUT / ".venv-drift" / "bin" / "python"
 
@@ -52,7 +53,7 @@ def find_tools() -> Tools:
 
 def kafka_jars() -> Path | None:
     """Folder of Kafka's jars: ``TOLLGATE_KAFKA_JARS``, else the one that ``make setup`` filled."""
-    folder = Path(os.environ.get("TOLLGATE_KAFKA_JARS") or CHECKOUT / ".cache" / f"kafka-{KAFKA_VERSION}")
+    folder = Path(os.environ.get("TOLLGATE_KAFKA_JARS") or CHECKOUT / ".cache" / folder_name())
     return folder if any(folder.glob("kafka_2.13-*.jar")) else None
 
 
