@@ -27,6 +27,7 @@ from loadtest.bench.harness.table import Row, conditions, left_out, markdown
 from loadtest.bench.stream import RunFailed, simulate
 from models.bundle.content import MODEL, load_bundle, publish
 from models.bundle.registry import VersionState, next_version, write_state
+from models.evidence.pack import made_pack, write_pack
 from models.scoring.scorer import Scorer
 from streams.runtime.settings import Settings
 
@@ -96,6 +97,8 @@ def publish_reviewing(settings: Settings, live: str, reviewed: float) -> str:
     policy = msgspec.structs.replace(bundle.policy, version=version, review=threshold, decline=1.0)
     now = datetime.now(UTC)
     publish(dataclasses.replace(bundle, policy=policy), settings.bundles_dir, settings.keys_dir, model=MODEL, version=version, created_at=now)  # fmt: skip
+    made = load_bundle(settings.bundles_dir / MODEL / version, settings.keys_dir / "trusted")
+    write_pack(settings.bundles_dir, settings.keys_dir, made_pack(made, bundle, None, now=now))
     write_state(settings.bundles_dir, MODEL, version, VersionState(state="awaiting approval", since=now, by="bench", why="bench of explanations"))  # fmt: skip
     return version
 

@@ -38,6 +38,7 @@ from loadtest.bench.http_load.measuring import OfferError, run_offer
 from loadtest.bench.http_load.offer import Offer, Outcome
 from models.bundle.content import MODEL, load_bundle, publish
 from models.bundle.registry import VersionState, next_version, read_state, write_state
+from models.evidence.pack import made_pack, write_pack
 from streams.audit import end_of
 from streams.log.topics import DECISIONS
 from streams.runtime.kafka.log_reader import log_reader
@@ -137,6 +138,8 @@ def publish_twin(settings: Settings, version: str) -> str:
     now = datetime.now(UTC)
     policy = msgspec.structs.replace(bundle.policy, version=twin)
     publish(dataclasses.replace(bundle, policy=policy), settings.bundles_dir, settings.keys_dir, model=MODEL, version=twin, created_at=now)  # fmt: skip
+    made = load_bundle(settings.bundles_dir / MODEL / twin, settings.keys_dir / "trusted")
+    write_pack(settings.bundles_dir, settings.keys_dir, made_pack(made, bundle, None, now=now))
     write_state(settings.bundles_dir, MODEL, twin, VersionState(state="awaiting approval", since=now, by="bench", why="bench of a swap"))  # fmt: skip
     return twin
 

@@ -20,11 +20,14 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class PastRows:
-    """n past transactions. ``censored``: declined at the time, so that nobody knows; any other row has no label yet."""
+    """n past transactions. ``censored``: declined at the time, so that nobody knows; any other row has no label yet.
+
+    ``columns`` None: their fields are not known, so that whatever names a field has no effect.
+    """
 
     scores: npt.NDArray[np.float32]
     matrix: npt.NDArray[np.float32]
-    columns: TableColumns
+    columns: TableColumns | None
     amount_minor: npt.NDArray[np.int64]
     currency: npt.NDArray[Any]
     fraud: Flags

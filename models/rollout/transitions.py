@@ -25,6 +25,8 @@ SERVED_BEFORE: frozenset[State] = frozenset({"superseded", "rolled back", "appro
 class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A person's request. ``version`` may be absent for ``rollback``, which then means the previous version, and for what is asked of
     a rollout under way. ``plan``: of ``rollout``, a TOML text; None: the built-in plan.
+
+    ``evidence``: hash of the evidence pack that an approval or a rollout rests on (``models.evidence.pack``).
     """
 
     request_id: str
@@ -35,6 +37,7 @@ class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
     why: str
     requested_at: Instant
     plan: str | None = None
+    evidence: str | None = None
 
 
 class TransitionRefused(Exception):

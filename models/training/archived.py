@@ -12,14 +12,22 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from features.attributes import NO_ATTRIBUTES, PREFIX, Attributes
 from features.catalogue import INDEX, WIDTH
-from features.feast_repo.archived import COLUMNS
-from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
+from features.feast_repo.archived import COLUMNS, attribute_column, schema_with
 from features.identity_column import identity_column
-from models.training.dataset import Dataset, FloatArray, known_rows, milliseconds, stated
+from models.policy.rules.columns import NUMBER_FIELDS, TEXT_FIELDS
+from models.training.dataset import Dataset, FloatArray, fields_of, known_rows, milliseconds, stated
 from models.training.label_states import MATURITY_MS, Labels, LabelState, Silence, label_states
 
 _MS = pa.timestamp("ms", tz="UTC")
+#: a seed's columns of fields: features have some of the same names
+_FIELD_PREFIX = "field_"
+#: field -> its column in the archive
+_FIELDS = {
+    name: {"channel": "channel_name", "mcc": "mcc_code"}.get(name, name)
+    for name in sorted(NUMBER_FIELDS | TEXT_FIELDS)
+}
 _OUTCOMES = {"transaction_id": pa.string(), "tenant": pa.string(), "label": pa.string(), "label_time": _MS}
 _DECISIONS = {"transaction_id": pa.string(), "tenant": pa.string(), "decision": pa.string()}
 
@@ -31,6 +39,8 @@ def save_seed(table: pa.Table, matrix: FloatArray, folder: Path, as_of_ms: int, 
         "label": pc.cast(table["label"], pa.string()), "label_time": pc.cast(table["label_time"], _MS),
         **{column: pa.array(matrix[:, INDEX[name]]) for name, column in COLUMNS.items()},
     }  # fmt: skip
+    if (fields := fields_of(table)) is not None:
+        columns |= {_FIELD_PREFIX + name: fields[name] for name in fields.column_names}
     seed = pa.table(columns).replace_schema_metadata({"as_of_ms": str(as_of_ms), "silence": silence})
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "seed.parquet"
@@ -57,12 +67,18 @@ def load_seed(folder: Path) -> Dataset | None:
     silence: Silence = "unknown" if metadata.get(b"silence") == b"unknown" else "honest"
     event_ms = milliseconds(table["event_timestamp"])
     labels = label_states(stated(table), event_ms, int(metadata[b"as_of_ms"]), silence=silence)
-    return known_rows(_matrix(table, known), labels, table["card_id"])
+    named = {
+        name.removeprefix(_FIELD_PREFIX): name
+        for name in table.column_names
+        if name.startswith(_FIELD_PREFIX)
+    }
+    fields = table.select([*named.values()]).rename_columns([*named]) if named else None
+    return known_rows(_matrix(table, known), labels, table["card_id"], fields)
 
 
 def from_archive(
     archive: Path, *, as_of_ms: int | None = None, since_ms: int | None = None, until_ms: int | None = None,
-    newest: int = 2_000_000,
+    newest: int = 2_000_000, attributes: Attributes = NO_ATTRIBUTES,
 ) -> Dataset | None:  # fmt: skip
     """Served features joined with decisions and outcomes by identity; None if no row has a known label.
 
@@ -74,22 +90,27 @@ def from_archive(
             because an archive holds only labels that have arrived.
         since_ms, until_ms: only rows with event time in [since, until]; None: unbounded.
         newest: at most so many of the newest matured rows are read (rows of one millisecond are kept together).
+        attributes: that the stack declares, for rules that name them.
     """
     if not any((archive / "features").glob("date=*/*.parquet")):
         return None
-    names = ["transaction_id", "tenant", "card_id", "event_timestamp", *COLUMNS.values()]
+    fields = _FIELDS | {
+        PREFIX + name: attribute_column(name, found.type) for name, found in attributes.declared.items()
+    }
+    names = ["event_timestamp", *fields.values(), *COLUMNS.values()]
+    schema = schema_with(attributes)
     # with an explicit schema, because older files lack the columns of newer entries
-    features = _dataset(archive / "features", pa.schema([FEATURE_SCHEMA.field(name) for name in names]))
+    features = _dataset(archive / "features", pa.schema([schema.field(name) for name in names]))
     span = _span(features, as_of_ms, since_ms, until_ms, newest)
     if span is None:
         return None
     (first_ms, last_ms), as_of_ms = span
     inside = (ds.field("event_timestamp") >= _at(first_ms)) & (ds.field("event_timestamp") <= _at(last_ms))
-    rows = _first_of_each(features.to_table(names, filter=inside)).sort_by("event_timestamp")
+    rows = first_of_each(features.to_table(names, filter=inside)).sort_by("event_timestamp")
     labels = _labels_of(rows, archive, as_of_ms)
     if not (labels.state <= LabelState.FRAUD).any():
         return None
-    return known_rows(_matrix(rows, COLUMNS), labels, rows["card_id"])
+    return known_rows(_matrix(rows, COLUMNS), labels, rows["card_id"], fields_of(rows, fields))
 
 
 def _labels_of(rows: pa.Table, archive: Path, as_of_ms: int) -> Labels:
@@ -135,7 +156,7 @@ def _read(folder: Path, columns: Mapping[str, pa.DataType]) -> pa.Table:
     return _dataset(folder, schema).to_table()
 
 
-def _first_of_each(table: pa.Table) -> pa.Table:
+def first_of_each(table: pa.Table) -> pa.Table:
     """One row per transaction: the archive may hold one twice."""
     rows = pa.table({"key": identity_column(table), "row": pa.array(np.arange(table.num_rows))})
     kept = rows.group_by("key").aggregate([("row", "min")])["row_min"]

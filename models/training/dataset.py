@@ -8,8 +8,9 @@ counted (``label_states.py``). An entry that was not in the catalogue when a row
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.attributes import PREFIX
 from features.catalogue import CATALOGUE_HASH, INDEX, WIDTH
+from models.policy.rules.columns import NUMBER_FIELDS, TEXT_FIELDS, TableColumns
 from models.training.label_states import (
     MATURITY_MS,
     NEVER_MS,
@@ -32,6 +35,8 @@ from models.training.label_states import (
 
 FloatArray = npt.NDArray[np.float32]
 DAY_MS = 86_400_000
+#: where a source does not say in which currency an amount is
+UNKNOWN_CURRENCY = "unknown"
 _MS = pa.timestamp("ms", tz="UTC")
 
 
@@ -47,6 +52,8 @@ class Dataset:
     """Rows in order of event time. ``event_ms`` is int64 ms since 1970 UTC, ``card`` an array of card ids.
 
     ``labels``: of all rows of the source, also those that were left out; empty in a part taken by rows.
+    ``fields``: the transactions' fields under the names that rules use (``models.policy.rules.columns``), a row each; None where
+    the source does not have them.
     """
 
     matrix: FloatArray
@@ -54,6 +61,7 @@ class Dataset:
     event_ms: npt.NDArray[np.int64]
     card: npt.NDArray[Any]
     labels: Labels = NO_LABELS
+    fields: pa.Table | None = None
 
     def __len__(self) -> int:
         return len(self.matrix)
@@ -64,7 +72,11 @@ class Dataset:
 
     def take(self, rows: npt.NDArray[Any]) -> Dataset:
         """The rows selected by a mask or an index array."""
-        return Dataset(self.matrix[rows], self.fraud[rows], self.event_ms[rows], self.card[rows])
+        places = np.flatnonzero(rows) if rows.dtype == bool else rows
+        fields = self.fields.take(pa.array(places)) if self.fields is not None else None
+        return Dataset(
+            self.matrix[rows], self.fraud[rows], self.event_ms[rows], self.card[rows], fields=fields
+        )
 
     def between(self, start_ms: int, end_ms: int) -> Dataset:
         """Rows with event time in [start_ms, end_ms)."""
@@ -101,6 +113,18 @@ class Dataset:
         """Amount of each row in minor units (n,)."""
         return self.matrix[:, INDEX["amount"]]
 
+    def currency(self) -> npt.NDArray[Any]:
+        """Currency of each row (n,); ``UNKNOWN_CURRENCY`` where the source does not say."""
+        if self.fields is None or "currency" not in self.fields.column_names:
+            return np.full(len(self), UNKNOWN_CURRENCY, dtype=object)
+        return np.array(pc.fill_null(self.fields["currency"], UNKNOWN_CURRENCY).to_pylist(), dtype=object)
+
+    def columns(self) -> TableColumns | None:
+        """The fields as rules and lists read them; None where the source has none."""
+        if self.fields is None:
+            return None
+        return TableColumns({name: self.fields[name].to_pylist() for name in self.fields.column_names})
+
 
 def join(parts: list[Dataset]) -> Dataset:
     """Several data sets as one, in order of event time.
@@ -113,10 +137,37 @@ def join(parts: list[Dataset]) -> Dataset:
     event_ms = np.concatenate([part.event_ms for part in parts])
     whole = Dataset(
         np.concatenate([part.matrix for part in parts]), np.concatenate([part.fraud for part in parts]), event_ms,
-        np.concatenate([part.card.astype(str) for part in parts]),
+        np.concatenate([part.card.astype(str) for part in parts]), fields=_joined_fields(parts),
     )  # fmt: skip
     labels = joined([part.labels for part in parts])
     return replace(whole.take(np.argsort(event_ms, kind="stable")), labels=labels)
+
+
+def fields_of(table: pa.Table, named: Mapping[str, str] = MappingProxyType({})) -> pa.Table | None:
+    """The transactions' fields that a table has, under the names that rules use; None if it has none but the card.
+
+    Args:
+        named: the table's names of fields that it calls otherwise, and of attributes, which are read too.
+    """
+    found = {
+        name: pc.cast(table[column], pa.float64() if name in NUMBER_FIELDS else pa.string())
+        for name in sorted(NUMBER_FIELDS | TEXT_FIELDS)
+        if (column := named.get(name, name)) in table.column_names
+    }
+    found |= {name: table[column] for name, column in named.items() if name.startswith(PREFIX)}
+    return pa.table(found) if found.keys() > {"card_id"} else None
+
+
+def _joined_fields(parts: list[Dataset]) -> pa.Table | None:
+    known = [part.fields for part in parts if part.fields is not None]
+    if not known:
+        return None
+    # a part without fields has rows all the same
+    tables = [
+        part.fields if part.fields is not None else pa.table({"card_id": pa.array(part.card.astype(str))})
+        for part in parts
+    ]
+    return pa.concat_tables(tables, promote_options="default").combine_chunks()
 
 
 def in_order(history: pa.Table) -> pa.Table:
@@ -152,7 +203,7 @@ def from_history(
         )
     event_ms = milliseconds(table["event_time"])
     labels = label_states(stated(table), event_ms, as_of_ms, silence=silence)
-    return known_rows(matrix, labels, table["card_id"])
+    return known_rows(matrix, labels, table["card_id"], fields_of(table))
 
 
 def stated(table: pa.Table) -> Stated:
@@ -161,7 +212,7 @@ def stated(table: pa.Table) -> Stated:
     return Stated.of(label, milliseconds(table["label_time"]))
 
 
-def known_rows(matrix: FloatArray, labels: Labels, card: Any) -> Dataset:
+def known_rows(matrix: FloatArray, labels: Labels, card: Any, fields: pa.Table | None = None) -> Dataset:
     """The rows that are known to be honest or fraud, in order of event time.
 
     Raises:
@@ -182,6 +233,7 @@ def known_rows(matrix: FloatArray, labels: Labels, card: Any) -> Dataset:
     return Dataset(
         np.ascontiguousarray(matrix[rows], dtype=np.float32), labels.state[rows] == LabelState.FRAUD, labels.event_ms[rows],
         np.asarray(card.to_pandas())[rows], labels.take(present),
+        fields.take(pa.array(rows)) if fields is not None else None,
     )  # fmt: skip
 
 

@@ -96,11 +96,12 @@ def without_known_frauds(
 
 
 def evaluate(data: Dataset, scores: FloatArray, policy: Policy) -> dict[str, Any]:
-    """All figures of one model on one data set: ranking, results at the policy's thresholds, amounts in minor units."""
-    codes, _ = policy.decide(scores, data.matrix)
-    amount = data.amount_minor()
+    """All figures of one model on one data set: ranking, results with the whole policy, money in minor units by currency.
+
+    Where the rows' fields are not known, whatever names one has no effect (``Policy.decide``).
+    """
+    codes, _ = policy.decide(scores, data.matrix, data.columns())
     stopped = codes > 0
-    lost = float(np.nansum(amount[data.fraud & ~stopped]))
     return {
         "rows": len(data),
         "frauds": data.frauds,
@@ -110,8 +111,17 @@ def evaluate(data: Dataset, scores: FloatArray, policy: Policy) -> dict[str, Any
         "calibration_error": calibration_error(data.fraud, scores),
         "review": _at(data.fraud, stopped),
         "decline": _at(data.fraud, codes > 1),
-        "fraud_amount_missed_minor": lost,
-        "fraud_amount_caught_minor": float(np.nansum(amount[data.fraud & stopped])),
+        "fraud_missed_minor": money(data, data.fraud & ~stopped),
+        "fraud_caught_minor": money(data, data.fraud & stopped),
+    }
+
+
+def money(data: Dataset, chosen: npt.NDArray[np.bool_]) -> dict[str, int]:
+    """The amounts of chosen rows in minor units, for each currency of the data by itself: currencies are never added."""
+    amount, currency = np.nan_to_num(data.amount_minor().astype(np.float64)), data.currency()
+    return {
+        name: round(float(amount[chosen & (currency == name)].sum()))
+        for name in sorted(set(currency.tolist()))
     }
 
 

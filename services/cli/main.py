@@ -85,13 +85,17 @@ COMMANDS: dict[str, Entry] = {
         "models.commands",
         {
             "train": "Train, evaluate, sign and publish a model for approval.",
-            "models": "List, compare, approve, reject, promote and roll back models.",
+            "models": "List, compare, approve, reject, promote and roll back models; show their evidence.",
             "evaluate": "Train a model on some days of a file and test it on others.",
             "score": "Score a file with the live model.",
         },
     ),
     **_entries(
         "models.rollouts", {"rollout": "Follow a rollout, pause, resume or undo it, take its next step."}
+    ),
+    **_entries(
+        "models.performance",
+        {"performance": "Show how good live decisions were, once their labels have matured."},
     ),
     **_entries("mapping", {"mapping": "Write a mapping for a file of your own, and check it."}),
     **_entries("audit", {"audit": "Read and verify the audit of what is served and of who may do what."}),

@@ -12,6 +12,7 @@ import msgspec
 
 from models.bundle.content import MODEL, Bundle, BundleRefused, bundle_path, check_declared, load_bundle
 from models.bundle.registry import State, VersionState, read_state, states, write_state
+from models.evidence.pack import EvidenceRefused, check_pack
 from models.policy.outliving import lost_parts, replaces
 from models.policy.rules.attributes import attribute_errors
 from models.rollout.plan import DEFAULT_PLAN, PlanError, parse_plan
@@ -100,8 +101,15 @@ class Rollout:
             standing = self.standing(request.model)
             change = decide(standing, request)
             plan = parse_plan(request.plan) if request.plan is not None else DEFAULT_PLAN
-            reviewed = self._checked(request, change, member, directory)
-        except (TransitionRefused, BundleRefused, AccessDenied, PlanError, ValueError) as error:
+            reviewed = self._checked(request, change, member, directory, now)
+        except (
+            TransitionRefused,
+            BundleRefused,
+            EvidenceRefused,
+            AccessDenied,
+            PlanError,
+            ValueError,
+        ) as error:
             if isinstance(error, BundleRefused):
                 BUNDLE_REFUSED.labels(error.reason).inc()
             logger.warning("%s of %s by %s refused: %s", request.action, request.version, member.name, error)
@@ -170,6 +178,21 @@ class Rollout:
             raise TransitionRefused(
                 f"the policy of {candidate.version} names what is not there: {'; '.join(errors)}"
             )
+
+    def _check_evidence(self, candidate: Bundle, named: str | None, now: datetime) -> None:
+        """Raises: EvidenceRefused if an approval may not rest on the pack that it names."""
+        live = self.standing(candidate.model).champion
+        bundle = None
+        if live is not None:
+            try:
+                bundle = load_bundle(
+                    bundle_path(self._bundles, candidate.model, live), self._trusted, running=None
+                )
+            except BundleRefused as error:
+                logger.error(
+                    "the evidence of %s cannot be held to the live model: %s", candidate.version, error
+                )
+        check_pack(self._bundles, self._trusted, candidate, named, live=bundle, now=now)
 
     def serve_first(self, now: datetime, model: str = MODEL) -> str | None:
         """If no version is served, serve the one that was approved when it was trained; returns it, or None."""
@@ -251,11 +274,14 @@ class Rollout:
             run.challenger if run else None,
         )
 
-    def _checked(self, request: RolloutRequest, change: Change, member: Member, directory: Directory) -> bool:
+    def _checked(
+        self, request: RolloutRequest, change: Change, member: Member, directory: Directory, now: datetime
+    ) -> bool:
         """Verify the bundle that a change serves; returns whether somebody else than its author has approved it.
 
         Raises:
             BundleRefused: its verification failed. TransitionRefused: its author may not approve it.
+            EvidenceRefused: the approval does not rest on evidence that holds.
         """
         if change.champion is None:
             return False
@@ -263,6 +289,7 @@ class Rollout:
         if request.action in ("approve", "rollout"):
             self._check_policy_outlives(bundle)
             self._check_attributes(bundle)
+            self._check_evidence(bundle, request.evidence, now)
         known = read_state(self._bundles, request.model, change.champion)
         if request.action == "rollback" or (known is not None and known.reviewed):
             return known is not None and known.reviewed
@@ -293,7 +320,7 @@ class Rollout:
             model=request.model, champion=change.champion, previous=change.previous,
             arms={"champion": change.champion}, traffic={"champion": 1.0}, state=change.record_state,
             approved_by=request.by, why=request.why, since=now, sequence=self._ledger.sequence(request.model) + 1,
-            signed_by=said.signed_by, reviewed=reviewed,
+            signed_by=said.signed_by, reviewed=reviewed, evidence=request.evidence or "",
         )  # fmt: skip
         # the record first: replicas follow it; after a crash settle() updates the states
         self._ledger.write(record, said)
@@ -366,4 +393,5 @@ def _answer(request: RolloutRequest, state: str, reason: str, now: datetime) -> 
     return {
         "request_id": request.request_id, "action": request.action, "model": request.model, "version": request.version,
         "by": request.by, "why": request.why, "state": state, "reason": reason, "answered_at": now.isoformat(),
+        "evidence": request.evidence,
     }  # fmt: skip

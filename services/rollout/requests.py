@@ -9,6 +9,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from models.evidence.pack import pack_hash
 from models.rollout.transitions import Action, RolloutRequest
 from streams.access.audit_chain import NoEntry, opened
 from streams.access.directory import read_directory
@@ -76,13 +77,15 @@ def rollback(
 
 def ask(
     settings: Settings, action: Action, model: str, version: str | None, *, by: str | None = None, why: str,
-    now: datetime, person: str | None = None, plan: str | None = None, timeout_s: float = ANSWER_S,
+    now: datetime, person: str | None = None, plan: str | None = None, evidence: str | None = None,
+    timeout_s: float = ANSWER_S,
 ) -> dict[str, Any]:  # fmt: skip
     """Send a request (acknowledged within ``ACKNOWLEDGED_S``), then wait for its answer and the record that follows.
 
     Args:
         person: who signs (``streams.access.identity.acting``). ``by``: the name to record; default: the same.
         plan: of a rollout, a TOML text; None: the built-in plan.
+        evidence: hash of the evidence pack that an approval or a rollout rests on; default: of the pack as it lies beside the bundle.
 
     Returns:
         the answer: a RolloutRecord as JSON object, or for the action reject an object with ``state`` "rejected".
@@ -93,6 +96,8 @@ def ask(
         RolloutTimeout: Kafka did not acknowledge the request, or no answer came within ``timeout_s`` after that.
     """
     identity = acting(settings.access_dir, person, now)
+    if action in ("approve", "rollout") and evidence is None and version is not None:
+        evidence = pack_hash(settings.bundles_dir, model, version)
     request = RolloutRequest(
         request_id=uuid.uuid4().hex,
         action=action,
@@ -102,6 +107,7 @@ def ask(
         why=why,
         requested_at=now,
         plan=plan,
+        evidence=evidence,
     )
     deadline = time.monotonic() + ACKNOWLEDGED_S
     consumer = new_consumer(

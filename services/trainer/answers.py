@@ -11,13 +11,13 @@ import msgspec
 
 from streams.contracts.retraining import RetrainingRequest
 
-Result = Literal["published", "refused", "failed"]
+Result = Literal["published", "rejected", "refused", "failed"]
 #: answers kept; a request repeated after this many others would be answered again
 KEPT = 2_000
 
 
 class TrainerAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of a request: ``version`` if a bundle was published, otherwise ``reason``."""
+    """The result of a request: ``version`` if a bundle was published, ``reason`` if it failed its gates or there is none."""
 
     dedupe_key: str
     model: str

@@ -16,9 +16,18 @@ from models.training.archived import save_seed
 from models.training.dataset import from_history, in_order
 from models.training.label_states import Silence
 from models.training.training import Parameters
-from services.trainer.learning import Source, learn, live_by_state, seed_dir
+from services.trainer.learning import Learned, Source, learn, live_by_state, seed_dir
 from services.trainer.simulated_data import is_marked, mark_seed
 from streams.runtime.settings import Settings
+
+
+class ModelRejected(Exception):
+    """The model was trained and published as rejected; the text gives the reasons."""
+
+    exit_code = 1
+
+    def __init__(self, learned: Learned) -> None:
+        super().__init__(f"{MODEL} {learned.version} is rejected: {'; '.join(learned.rejected_for)}")
 
 
 def train_first_model(
@@ -38,6 +47,7 @@ def train_first_model(
 
     Raises:
         DatasetError: too few frauds with known labels.
+        ModelRejected: it was trained and failed a gate.
     """
     now = now or datetime.now(UTC)
     by = by or getpass.getuser()
@@ -65,10 +75,13 @@ def train_first_model(
     why = "first model, from history" if fresh else "trained from a history file"
     account = {"source": "history", "history_rows": rows, "labels_known_at_ms": as_of_ms, "silence": silence}
     account["simulated_rows"] = len(data) if simulated else 0
-    return learn(
+    learned = learn(
         settings, Source(data, account), now=now, by=by, why=why, state=state, author=author,
         parameters=parameters or Parameters(), live_version=live_by_state(settings), progress=progress,
     )  # fmt: skip
+    if learned.rejected_for:
+        raise ModelRejected(learned)
+    return learned.version
 
 
 def _newest_ms(history: pa.Table, now: datetime) -> int:

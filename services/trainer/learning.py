@@ -24,10 +24,13 @@ from models.bundle.registry import (
     write_state,
 )
 from models.bundle.signing import ensure_keys
+from models.evidence.pack import made_pack, write_pack
 from models.policy.policy import Policy
 from models.scoring.scorer import Scorer
 from models.training.archived import from_archive, load_seed
 from models.training.dataset import Dataset, DatasetError, join
+from models.training.gates.judge import judge, seen_until
+from models.training.gates.side import Contender
 from models.training.training import Parameters, Scoring, Trained, bundle_content, train
 from services.trainer.simulated_data import seed_is_simulated, share_in_words
 from streams.contracts.retraining import RetrainingRequest
@@ -38,6 +41,8 @@ Progress = Callable[[str], None]
 ENOUGH_ROWS, ENOUGH_FRAUDS = 20_000, 200
 #: only so many of the newest archived rows are read, to limit memory (about 100 MB)
 NEWEST_ROWS = 400_000
+#: who is said to have rejected a version that failed its gates
+GATES = "gates"
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,14 @@ class Source:
 
     data: Dataset
     account: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The published version, and why the gates rejected it; empty if they did not."""
+
+    version: str
+    rejected_for: list[str]
 
 
 def seed_dir(settings: Settings) -> Path:
@@ -73,7 +86,13 @@ def gather(settings: Settings, window: Window | None = None) -> Source:
         DatasetError: neither has rows in the window.
     """
     since_ms, until_ms = (window.from_ms, window.to_ms) if window else (None, None)
-    archived = from_archive(settings.archive_dir, since_ms=since_ms, until_ms=until_ms, newest=NEWEST_ROWS)
+    archived = from_archive(
+        settings.archive_dir,
+        since_ms=since_ms,
+        until_ms=until_ms,
+        newest=NEWEST_ROWS,
+        attributes=settings.declared,
+    )
     seed = load_seed(seed_dir(settings))
     if seed is not None and window is not None:
         seed = seed.between(window.from_ms, window.to_ms + 1)
@@ -99,7 +118,11 @@ def gather(settings: Settings, window: Window | None = None) -> Source:
 
 def same_data(settings: Settings, source: Source) -> str | None:
     """The newest trained version, if it was trained on these very rows and labels, else None."""
+    known = states(settings.bundles_dir, MODEL)
     for version in reversed(versions(settings.bundles_dir, MODEL)):
+        if known[version] == "published":
+            # the training ended before it said what becomes of the version: nobody can approve it
+            continue
         lineage = peek(settings.bundles_dir, MODEL, version, "lineage.json")
         # a policy published with the live model's own lineage is no training
         if "policy" not in lineage:
@@ -111,12 +134,15 @@ def learn(
     settings: Settings, source: Source, *, now: datetime, by: str, why: str, state: State, parameters: Parameters,
     live_version: str | None, request: RetrainingRequest | None = None, author: str | None = None,
     progress: Progress | None = None,
-) -> str:  # fmt: skip
-    """Train, evaluate, sign and publish; returns the new version.
+) -> Learned:  # fmt: skip
+    """Train, evaluate, hold against the live model, sign and publish.
+
+    A model that fails a gate (``models.training.gates``) is published as rejected, with the reasons, so that it can be looked at;
+    nobody can approve it.
 
     Args:
         live_version: the version served now, evaluated on the same rows, or None.
-        state: the state of the published version.
+        state: the state of the published version if it passes all gates.
         author: the person who trains by hand, and so cannot approve it.
 
     Raises:
@@ -146,16 +172,38 @@ def learn(
     trusted = ensure_keys(settings.keys_dir)
     path = bundle_path(settings.bundles_dir, MODEL, version)
     # the model's two backends must agree before anybody can approve it
-    Scorer(_unpublished(content, version, path, now), measure=False)
+    scorer = Scorer(_unpublished(content, version, path, now), measure=False)
+    judgement = judge(contender(scorer), contender(live) if live else None, source.data, now=now)
+    content = replace(content, evaluation=content.evaluation | {"gates": judgement.summary()})
     publish(content, settings.bundles_dir, settings.keys_dir, model=MODEL, version=version, created_at=now)
-    load_bundle(path, trusted)
-    write_state(settings.bundles_dir, MODEL, version, VersionState(state=state, since=now, by=by, why=why))
+    made = load_bundle(path, trusted)
+    against = live.bundle if live else bundle_of_any_catalogue(settings, live_version)
+    pack = made_pack(made, against, judgement, now=now)
+    write_pack(settings.bundles_dir, settings.keys_dir, pack)
+    reasons = judgement.reasons
+    told = VersionState(state=state, since=now, by=by, why=why)
+    if reasons:
+        state = "rejected"
+        told = VersionState(state=state, since=now, by=GATES, why="; ".join(reasons))
+    write_state(settings.bundles_dir, MODEL, version, told)
     figures = trained.evaluation
     tell(
         f"{MODEL} {version}: average precision {_show(figures['average_precision'])}, AUC {_show(figures['auc_roc'])} "
         f"on {figures['rows']:,} newer rows; fitted in {trained.fit_s:.1f} s; {state}"
     )
-    return version
+    for reason in reasons:
+        tell(f"rejected for {reason}")
+    return Learned(version, reasons)
+
+
+def contender(scorer: Scorer) -> Contender:
+    """A model as the gates take it."""
+    bundle = scorer.bundle
+    auc = bundle.evaluation.get("auc_roc")
+    return Contender(
+        version=bundle.version, score=scorer.score, policy=scorer.policy, seen_until_ms=seen_until(bundle.lineage),
+        auc_roc=auc if isinstance(auc, float) else None, bytes=len(bundle.model_ubj) + len(bundle.model_onnx),
+    )  # fmt: skip
 
 
 def live_by_state(settings: Settings) -> str | None:
@@ -193,6 +241,17 @@ def _live(settings: Settings, version: str | None) -> tuple[Scorer | None, str]:
         return Scorer(bundle, measure=False), version
     except BundleRefused as error:
         return None, f"{version} could not be loaded: {error}"
+
+
+def bundle_of_any_catalogue(settings: Settings, version: str | None) -> Bundle | None:
+    """A verified bundle, also one that this code cannot score with; None without a version, or where it is refused."""
+    if version is None:
+        return None
+    path = bundle_path(settings.bundles_dir, MODEL, version)
+    try:
+        return load_bundle(path, settings.keys_dir / "trusted", running=None)
+    except BundleRefused:
+        return None
 
 
 def _with_rules_of(settings: Settings, version: str, trained: Trained, note: str) -> tuple[Trained, str]:

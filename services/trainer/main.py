@@ -19,6 +19,7 @@ from models.bundle.content import MODEL
 from models.bundle.registry import peek, states, versions
 from services.trainer.answers import Answers, Result, TrainerAnswer
 from services.trainer.jobs import JobFailed, run_job
+from services.trainer.shown_performance import ShownPerformance
 from services.trainer.tracking import pending, reachable
 from streams.access.directory import read_directory
 from streams.access.signatures import Forged, check_may
@@ -107,7 +108,8 @@ class Trainer:
                 continue
             if answer is None:
                 return False
-            result: Result = "published" if answer.get("result") == "published" else "refused"
+            found = answer.get("result")
+            result: Result = found if found in ("published", "rejected") else "refused"
             return self._finish(
                 request, now, result, version=answer.get("version"), reason=answer.get("reason", "")
             )
@@ -138,8 +140,9 @@ class Trainer:
 
     def _published_for(self, dedupe_key: str, rejected: set[str]) -> str | None:
         """The version published for this request by a run that ended before it stored its answer."""
+        known = states(self._settings.bundles_dir, MODEL)
         for version in reversed(versions(self._settings.bundles_dir, MODEL)):
-            if version in rejected:
+            if version in rejected or known[version] == "published":
                 continue
             request = peek(self._settings.bundles_dir, MODEL, version, "lineage.json").get("request")
             if isinstance(request, dict) and request.get("dedupe_key") == dedupe_key:
@@ -170,6 +173,7 @@ def main() -> None:
     )
     consumer.subscribe([RETRAINING.name])
     records = OneByOne(settings, process.name, GROUP)
+    shown = ShownPerformance(settings)
     looked = 0.0
     try:
         while not process.stop.is_set():
@@ -180,6 +184,7 @@ def main() -> None:
                 looked = 0.0
             elif time.monotonic() - looked > LOOK_S:
                 track(settings, process.stop)
+                shown.look(process.stop, time.monotonic())
                 looked = time.monotonic()
     finally:
         consumer.close()

@@ -1,6 +1,7 @@
 """One retraining in a child process, at low priority: ``python -m services.trainer.work --home H --request FILE``.
 
-The last line of standard output is JSON: ``{"result": "published", "version": …}`` or ``{"result": "refused", "reason": …}``.
+The last line of standard output is JSON: ``{"result": "published", "version": …}``, with ``"result": "rejected"`` and its reason where the
+model failed a gate, or ``{"result": "refused", "reason": …}``.
 """
 
 from __future__ import annotations
@@ -59,14 +60,16 @@ def answer(settings: Settings, request: RetrainingRequest, now: datetime) -> dic
                 "result": "refused",
                 "reason": f"the data have not changed since {known} was trained on them: wait for labels of later transactions",
             }
-        version = learn(
+        learned = learn(
             settings, source, now=now, by=request.requested_by, why=request.reason,
             state="awaiting approval", parameters=Parameters(threads=1), live_version=_live(settings),
             request=request, progress=logger.info,
         )  # fmt: skip
     except (DatasetError, BundleRefused) as error:
         return {"result": "refused", "reason": str(error)}
-    return {"result": "published", "version": version}
+    if learned.rejected_for:
+        return {"result": "rejected", "version": learned.version, "reason": "; ".join(learned.rejected_for)}
+    return {"result": "published", "version": learned.version}
 
 
 def _live(settings: Settings) -> str | None:

@@ -46,7 +46,7 @@ def span(archive: Path, back_ms: int) -> Span | None:
     folders = sorted(path for path in (archive / FEATURES.name).glob("date=*") if any(path.glob("*.parquet")))
     if not folders:
         return None
-    newest_ms = int(pc.max(_read(folders[-1], FEATURE_SCHEMA, ["event_timestamp"])["event_timestamp"].cast(pa.int64())).as_py())  # fmt: skip
+    newest_ms = int(pc.max(read_day(folders[-1], FEATURE_SCHEMA, ["event_timestamp"])["event_timestamp"].cast(pa.int64())).as_py())  # fmt: skip
     since_ms = newest_ms - back_ms
     first = f"date={np.datetime64(since_ms, 'ms').astype('datetime64[D]')}"
     chosen = [folder for folder in folders if folder.name >= first]
@@ -66,14 +66,14 @@ def past_rows(
         columns.append(attribute_column(name, declared.type))
     schema = schema_with(attributes)
     for day in found.days:
-        table = _read(
+        table = read_day(
             archive / FEATURES.name / day, schema, ["event_timestamp", *columns, *(COLUMNS[name] for name in features)],
             pc.field("event_timestamp") >= pa.scalar(found.since_ms, pa.timestamp("ms", tz="UTC")),
         )  # fmt: skip
-        decisions = _read(
+        decisions = read_day(
             archive / DECISIONS.name / day, DECISION_SCHEMA, ["transaction_id", "tenant", "score", "decision"]
         )
-        outcomes = _read(
+        outcomes = read_day(
             archive / OUTCOMES.name / day, OUTCOME_SCHEMA, ["transaction_id", "tenant", "label", "label_time"]
         )
         # newest label first: ``index_in`` takes the first match
@@ -111,7 +111,8 @@ def _rows(
     )  # fmt: skip
 
 
-def _read(folder: Path, schema: pa.Schema, names: list[str], where: Any = None) -> pa.Table:
+def read_day(folder: Path, schema: pa.Schema, names: list[str], where: Any = None) -> pa.Table:
+    """Some columns of one day of a topic's archive; an empty table if it has no files."""
     wanted = pa.schema([schema.field(name) for name in dict.fromkeys(names)])
     files = [str(path) for path in sorted(folder.glob("*.parquet"))]
     if not files:

@@ -21,7 +21,7 @@ class RolloutRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     ``approved_by`` is the name that was given, ``signed_by`` the person whose key signed the request. ``reviewed``: somebody
     other than who trained or proposed the bundle approved it. ``audit_entries`` and ``audit_head``: number of entries on
-    `audit` when this record was written, and the hash of the newest.
+    `audit` when this record was written, and the hash of the newest. ``evidence``: hash of the pack that the approval rests on.
 
     ``arms``: version by arm. ``traffic``: share of the cards by arm, 1 together. A card's arm is
     ``models.rollout.arms.arm_of(salt, card_id, traffic["challenger"])``. ``shadow``: the challenger scores beside the champion.
@@ -45,6 +45,7 @@ class RolloutRecord(msgspec.Struct, frozen=True, kw_only=True):
     shadow: bool = False
     salt: str = ""
     run: Run | None = None
+    evidence: str = ""
 
 
 decode_rollout = RecordDecoder(RolloutRecord)

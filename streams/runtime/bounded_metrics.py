@@ -30,6 +30,11 @@ class _Bounded:
                 known.add(key)
         return super().labels(*values, **named)  # type: ignore[misc,no-any-return]
 
+    def clear(self) -> None:
+        """Remove every series; as many may follow."""
+        self.__dict__.pop("_known_series", None)
+        super().clear()  # type: ignore[misc]
+
 
 class Counter(_Bounded, prometheus_client.Counter):
     """A counter of a bounded number of series."""

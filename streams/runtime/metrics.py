@@ -239,6 +239,22 @@ RETRAINING_REQUESTS = Counter(
 )
 RULE_ERRORS = Counter("tollgate_rule_errors_total", "Rules that failed and were skipped", ["rule"])
 RETRAINING_RUNS = Counter("tollgate_retraining_runs_total", "Runs of the trainer by result", ["result"])
+PERFORMANCE = Gauge(
+    "tollgate_performance",
+    "Figures of matured decisions of six weeks, of all and by model version, tenant and channel: precision, recall, calibration (frauds"
+    " per fraud predicted), false alarms per fraud stopped, share reviewed, label coverage, open decisions",
+    ["by", "group", "figure"],
+)
+PERFORMANCE_MONEY = Gauge(
+    "tollgate_performance_money_minor",
+    "Money of matured decisions of six weeks in minor units of each currency: fraud caught, fraud lost, honest payments stopped",
+    ["currency", "what"],
+)
+PERFORMANCE_DROP = Gauge(
+    "tollgate_performance_drop",
+    "How much worse a figure is in the newest matured week than in the four weeks before, relative, with its interval",
+    ["figure", "bound"],
+)
 ARCHIVED_ROWS = Counter("tollgate_archived_rows_total", "Rows written to Parquet", ["topic"])
 HTTP_REQUESTS = Counter("tollgate_http_requests_total", "Responses of the HTTP edge", ["route", "code"])
 

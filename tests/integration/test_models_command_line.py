@@ -61,7 +61,33 @@ def test_a_second_model_awaits_approval_and_can_be_compared(
     both = answer(capsys, "models", "compare", "--home", str(home))
     assert both["versions"] == {"candidate": "1.1.0", "live": "1.0.0"}
     assert both["candidate"]["rows"] == both["live"]["rows"] > 0
+    assert both["gates"]["verdict"] == "pass" and both["gates"]["whole_policy"]
+    assert (
+        both["candidate"]["fraud_caught_minor"].keys() == both["live"]["fraud_caught_minor"].keys() >= {"EUR"}
+    )
+    assert run(["models", "compare", "--home", str(home)]) == 0
+    text = capsys.readouterr().out
+    assert "rows unseen by both" in text and "gates: pass" in text and "fraud caught EUR" in text
     assert run(["models", "compare", "1.0.0", "--home", str(home)]) == 2
+
+
+def test_a_waiting_model_has_evidence_as_page_and_json(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "1.1.0" not in [row["version"] for row in answer(capsys, "models", "list", "--home", str(home))]:
+        answer(capsys, "train", "--home", str(home))
+    page = tmp_path / "evidence.html"
+    found = answer(capsys, "models", "evidence", "1.1.0", "--home", str(home), "--out", str(page))
+    assert found["approvable"] and found["refused_for"] is None and found["page"] == str(page)
+    assert found["hash"] in page.read_text() and found["pack"]["judgement"]["verdict"] == "pass"
+    renewed = answer(capsys, "models", "evidence", "--home", str(home), "--renew")
+    assert renewed["approvable"] and renewed["hash"] != found["hash"]
+    assert run(["models", "evidence", "1.1.0", "--home", str(home), "--out", str(tmp_path / "x.pdf")]) == 2
+    stored = home / "bundles/fraud/1.1.0.evidence.html"
+    stored.write_text(stored.read_text().replace("1.1.0", "1.2.0"))
+    assert run(["models", "evidence", "1.1.0", "--home", str(home)]) == 1
+    assert "it was changed" in capsys.readouterr().err
+    assert run(["models", "evidence", "1.1.0", "--home", str(home), "--renew"]) == 0
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -19,13 +20,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from features.catalogue import INDEX
 from features.transaction import from_ms
 from infra.embedded.mock_cluster import MockCluster
 from models.bundle.content import bundle_path, load_bundle
 from models.bundle.registry import VersionState, states, write_state
+from models.evidence.pack import read_pack
 from models.training.archived import save_seed
-from models.training.dataset import DAY_MS
+from models.training.dataset import DAY_MS, Dataset, join
 from models.training.label_states import MATURITY_MS
+from services.cli.main import run
 from services.trainer import work
 from services.trainer.answers import Answers
 from services.trainer.jobs import JobFailed, run_job
@@ -41,7 +45,7 @@ from streams.contracts.text.json_encoding import encode
 from streams.log.rollouts.feed import RolloutsUnreachable
 from streams.log.topics import ALL, RETRAINING
 from streams.runtime.kafka.clients import flush, new_producer
-from streams.runtime.metrics import FORGERIES
+from streams.runtime.metrics import FORGERIES, RETRAINING_RUNS
 from streams.runtime.settings import Settings
 from tests.support.bundle_samples import publish_sample
 from tests.support.metric_values import total
@@ -71,8 +75,8 @@ def settings_at(home: Path, **more: Any) -> Settings:
     return Settings(home=str(home), **{"kafka": "127.0.0.1:1", "mlflow": "http://127.0.0.1:1", **more})
 
 
-def give_seed(settings: Settings) -> None:
-    data = make_dataset(8_000)
+def give_seed(settings: Settings, data: Dataset | None = None) -> None:
+    data = make_dataset(8_000) if data is None else data
     table = pa.table(
         {
             "card_id": pa.array(data.card, pa.string()),
@@ -116,6 +120,84 @@ def test_a_request_becomes_a_signed_bundle_that_awaits_approval(tmp_path: Path) 
     assert bundle.evaluation["live"]["rows"] == bundle.evaluation["rows"] > 0
     assert "average_precision" in bundle.evaluation["difference"]
     assert bundle.policy.version == "2"
+    gates = bundle.evaluation["gates"]
+    assert (gates["verdict"], gates["live"]) == ("pass", "1.0.0") and gates["rows"] > 0
+    pack, _ = read_pack(settings.bundles_dir, settings.keys_dir / "trusted", "fraud", "1.1.0")
+    assert pack.judgement is not None and pack.judgement.verdict == "pass"
+    assert pack.expires_at == NOW + timedelta(days=7)
+
+
+def flipped(data: Dataset) -> Dataset:
+    """One label in twenty is wrong, and most frauds are left out: of a rare class nearly all labels are then by lot."""
+    wrong = np.random.default_rng(6).random(len(data)) < 0.05
+    kept = ~data.fraud | (np.arange(len(data)) % 4 == 0)
+    return dataclasses.replace(data, fraud=data.fraud ^ wrong).take(kept)
+
+
+def repeated(data: Dataset) -> Dataset:
+    """Every fraud is there three times."""
+    return join([data, data.take(data.fraud), data.take(data.fraud)])
+
+
+def leaking(data: Dataset) -> Dataset:
+    """A column knows the label."""
+    matrix = data.matrix.copy()
+    matrix[:, INDEX["night"]] = data.fraud
+    return dataclasses.replace(data, matrix=matrix)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("poison", "gate"),
+    [(flipped, "ranking_of_record"), (repeated, "leak_repeated"), (leaking, "leak_feature")],
+)
+def test_a_model_of_poisoned_data_is_rejected_with_its_reason_and_asks_nobody(
+    tmp_path: Path, poison: Callable[[Dataset], Dataset], gate: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_at(tmp_path)
+    give_seed(settings, poison(make_dataset(8_000)))
+    publish_sample(tmp_path, "1.0.0")
+    write_state(settings.bundles_dir, "fraud", "1.0.0", VersionState(state="live", since=NOW, by="ada"))
+    asking = total(RETRAINING_RUNS, result="published")
+    assert Trainer(settings, NO_STOP, in_this_process).handle(by_drift(tmp_path, request()), NOW)
+    assert states(settings.bundles_dir, "fraud") == {"1.0.0": "live", "1.1.0": "rejected"}
+    answer = Answers(tmp_path / "trainer").find("drift-1")
+    assert answer is not None and (answer.result, answer.version) == ("rejected", "1.1.0")
+    assert gate in answer.reason
+    assert total(RETRAINING_RUNS, result="published") == asking, "ModelAwaitsApproval does not fire"
+    assert run(["models", "list", "--home", str(tmp_path)]) == 0
+    assert f"rejected for {gate}" in capsys.readouterr().out
+    # with another policy it is the same model
+    assert run(["models", "rebase", "1.1.0", "--home", str(tmp_path)]) == 1
+    assert "is rejected" in capsys.readouterr().err
+    # the same data give the same model: it is not trained again until there are others
+    later = NOW + timedelta(hours=2)
+    assert Trainer(settings, NO_STOP, in_this_process).handle(by_drift(tmp_path, request(at=later)), later)
+    again = Answers(tmp_path / "trainer").find("drift-1")
+    assert again is not None and again.result == "refused" and "since 1.1.0" in again.reason
+
+
+@pytest.mark.usefixtures("quick")
+def test_one_class_publishes_nothing(tmp_path: Path) -> None:
+    settings = settings_at(tmp_path)
+    data = make_dataset(4_000)
+    give_seed(settings, data.take(~data.fraud))
+    assert Trainer(settings, NO_STOP, in_this_process).handle(by_drift(tmp_path, request()), NOW)
+    answer = Answers(tmp_path / "trainer").find("drift-1")
+    assert answer is not None and answer.result == "refused" and "0 frauds" in answer.reason
+    assert states(settings.bundles_dir, "fraud") == {}
+    assert not list(settings.bundles_dir.rglob("*.evidence.*"))
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_run_that_died_before_it_said_what_becomes_of_its_model_is_done_again(tmp_path: Path) -> None:
+    settings = settings_at(tmp_path)
+    give_seed(settings)
+    assert work.answer(settings, request("crashed"), NOW)["version"] == "1.0.0"
+    for path in settings.bundles_dir.rglob("1.0.0.*"):
+        path.unlink()
+    assert Trainer(settings, NO_STOP, in_this_process).handle(by_drift(tmp_path, request("crashed")), NOW)
+    assert states(settings.bundles_dir, "fraud") == {"1.0.0": "published", "1.1.0": "awaiting approval"}
 
 
 def test_one_key_is_answered_once_over_restarts_and_a_soon_one_is_refused(tmp_path: Path) -> None:

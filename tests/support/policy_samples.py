@@ -10,7 +10,7 @@ from models.bundle.content import publish
 from models.bundle.registry import VersionState, write_state
 from models.bundle.signing import ensure_keys
 from models.policy.policy import Policy
-from tests.support.bundle_samples import CREATED, content
+from tests.support.bundle_samples import CREATED, content, give_evidence
 
 
 def publish_with(
@@ -22,5 +22,6 @@ def publish_with(
         replace(content(), policy=policy, layout=layout), home / "bundles", home / "keys", model="fraud", version=version,
         created_at=CREATED,
     )  # fmt: skip
+    give_evidence(home, version)
     told = VersionState(state=state, since=CREATED, by="ada", why="test")  # type: ignore[arg-type]
     write_state(home / "bundles", "fraud", version, told)

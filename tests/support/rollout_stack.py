@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from infra.embedded.mock_cluster import MockCluster
 from models.bundle.registry import VersionState, states, write_state
+from models.evidence.pack import pack_hash
 from models.rollout.transitions import RolloutRequest
 from services.rollout.ledger import Ledger
 from services.rollout.process import Rollout
@@ -45,7 +47,14 @@ class RolloutStack:
         return ledger
 
     def sign(self, request: RolloutRequest, person: str | None = None) -> Signed:
-        """The request, signed by a person of the stack; by default its operator."""
+        """The request, signed by a person of the stack; by default its operator. An approval names the evidence as it is."""
+        if (
+            request.action in ("approve", "rollout")
+            and request.evidence is None
+            and request.version is not None
+        ):
+            found = pack_hash(self.settings.bundles_dir, request.model, request.version)
+            request = msgspec.structs.replace(request, evidence=found)
         identity = acting(self.settings.access_dir, person, NOW)
         return signed(identity, ROLLOUT_REQUESTS.name, encode(request))
 

@@ -19,14 +19,23 @@ from models.bundle.registry import read_state, states, versions
 from models.policy.policy import DECISIONS
 from models.rollout.transitions import Action
 from models.scoring.history import score_history
-from models.training.evaluation import compare as compare_models
 from models.training.label_states import Silence
 from models.training.protocol import measure, parse_days
 from models.training.training import Parameters
 from services.cli.mapping import MAPPING_HELP
-from services.cli.models.files import BadInput, pick_version, read_history, scorer_of, settings_of, verified
+from services.cli.models.compare import compare
+from services.cli.models.evidence import evidence, evidence_option
+from services.cli.models.files import (
+    BadInput,
+    CheckFailed,
+    pick_version,
+    read_history,
+    scorer_of,
+    settings_of,
+    verified,
+)
 from services.cli.models.first_model import has_model, simulated_history
-from services.cli.models.rebase import rebased, switched_off, switched_off_by
+from services.cli.models.rebase import rebased, switched_off_by
 from services.cli.models.rollouts import at_time, rollout_version
 from services.cli.models.rows import shown_version, version_row
 from services.cli.person import person_options, require, signing_name
@@ -74,8 +83,9 @@ def train(
     unlabelled: Silence,
     person: str | None,
     by: str | None,
-) -> None:
-    """Train, evaluate, sign and publish a model. A stack's first model is served at once, later ones await approval."""
+) -> int:
+    """Train, evaluate, sign and publish a model. A stack's first model is served at once, later ones await approval, unless they fail
+    a gate: those are rejected (exit code 1)."""
     settings = settings_of(home)
     author = require(settings, "propose", person, by, datetime.now(UTC)).name
     told = by or author
@@ -94,9 +104,10 @@ def train(
         version = learn(
             settings, source, now=datetime.now(UTC), by=told, why="requested at the command line", author=author,
             state="awaiting approval", parameters=Parameters(), live_version=live_by_state(settings), progress=_progress,
-        )  # fmt: skip
+        ).version  # fmt: skip
     found = version_row(settings.bundles_dir, version)
     _print(found, as_json, f"{MODEL} {version}: {found['state']}")
+    return CheckFailed.exit_code if found["state"] == "rejected" else 0
 
 
 @click.group(cls=FullHelpGroup)
@@ -118,6 +129,8 @@ def list_models(home: Path, as_json: bool) -> None:
             f"{row['version']:<10} {state:<18} {_figure(row['average_precision']):>14} {_figure(row['auc_roc']):>6}  "
             f"{row['by']:<12} {row['since']}"
         )
+        if row["state"] == "rejected":
+            lines += [f"{'':<10} rejected for {reason}" for reason in row["why"].split("; ")]
     _print(rows, as_json, "\n".join(lines) if rows else "no model was published yet: `tollgate train`")
 
 
@@ -133,40 +146,8 @@ def show(home: Path, as_json: bool, version: str | None) -> None:
     _print(full, as_json, json.dumps(full, indent=2))
 
 
-@models.command()
-@home_option
-@json_option
-@click.argument("candidate", required=False)
-@click.argument("live", required=False)
-def compare(home: Path, as_json: bool, candidate: str | None, live: str | None) -> None:
-    """Compare two versions on the newest fifth of the labelled rows (default: the newest with the live one)."""
-    settings = settings_of(home)
-    present = versions(settings.bundles_dir, MODEL)
-    first = pick_version(settings, candidate or (present[-1] if present else None))
-    second = pick_version(settings, live)
-    if first == second:
-        raise BadInput(f"{first} is the live version: name two different versions")
-    rows = gather(settings).data.split(0.8)[1]
-    ours, theirs = scorer_of(settings, first), scorer_of(settings, second)
-    both = compare_models((ours.score, ours.policy), (theirs.score, theirs.policy), rows)
-    lost = switched_off(settings, verified(settings, first))
-    answer = {"versions": {"candidate": first, "live": second}, **both, "switched_off": lost}
-    lines = [f"{'on ' + str(len(rows)) + ' rows':<28} {first:>10} {second:>10}"]
-    for name in ("auc_roc", "average_precision", "card_precision_at_100", "calibration_error"):
-        lines.append(f"{name:<28} {_figure(both['candidate'][name]):>10} {_figure(both['live'][name]):>10}")
-    for name in ("review", "decline"):
-        for figure in ("precision", "recall"):
-            label = f"{name} {figure}"
-            lines.append(
-                f"{label:<28} {_figure(both['candidate'][name][figure]):>10} {_figure(both['live'][name][figure]):>10}"
-            )
-    if lost:
-        lines += [
-            f"{first} would switch off what people set in the live policy:",
-            *(f"  {part}" for part in lost),
-        ]
-        lines.append(f"`tollgate models rebase {first}` publishes its model with the live policy")
-    _print(answer, as_json, "\n".join(lines))
+models.add_command(compare)
+models.add_command(evidence)
 
 
 @models.command()
@@ -181,25 +162,30 @@ def rebase(home: Path, as_json: bool, version: str | None, by: str, why: str) ->
     """Publish a waiting version's model with the live policy, after a test on the last week (default: the only such version)."""
     settings = settings_of(home)
     candidate = verified(settings, version or _awaiting(home, "rebase"))
+    known = read_state(settings.bundles_dir, MODEL, candidate.version)
+    if known is not None and known.state == "rejected":
+        raise CheckFailed(f"{candidate.version} is rejected, and its model with any policy: {known.why}")
     live = verified(settings, pick_version(settings, None))
     if candidate.version == live.version:
         raise BadInput(f"{live.version} is the live version: name one that awaits approval")
     policy, tested = rebased(settings, candidate, live)
     made, policy_version = publish_with(
-        settings, candidate, policy, before=live.policy, by=by, why=why, now=datetime.now(UTC), tested=tested
+        settings, candidate, policy, live=live, by=by, why=why, now=datetime.now(UTC), tested=tested
     )
+    state = read_state(settings.bundles_dir, MODEL, made)
     answer = {
         "version": made, "policy_version": policy_version, "model_of": candidate.version, "policy_of": live.version,
-        "state": "awaiting approval", "tested": tested,
+        "state": state.state if state else "published", "tested": tested,
     }  # fmt: skip
     changed = "nothing is archived yet to test it on" if tested is None else (
         f"on {tested['rows']:,} payments of the last week it would have changed "
         + (", ".join(f"{n:,} {kind}" for kind, n in tested["changed"].items()) or "nothing")
     )  # fmt: skip
-    text = (
-        f"{made} awaits approval: the model of {candidate.version} with the policy of {live.version}; {changed}. "
-        f"Next: tollgate models approve {made}"
-    )
+    text = f"{made}: the model of {candidate.version} with the policy of {live.version}, {answer['state']}; {changed}. "
+    if state is not None and state.state == "rejected":
+        text += state.why
+    else:
+        text += f"Next: tollgate models evidence {made}, then tollgate models approve {made}"
     _print(answer, as_json, text)
 
 
@@ -212,15 +198,23 @@ def _request_command(action: Action, text: str, needs_version: bool) -> None:
     @click.option(
         "--why", default="at the command line", show_default=True, help="Reason; recorded in the audit."
     )
+    @evidence_option(action)
     def command(
-        home: Path, as_json: bool, version: str | None, person: str | None, by: str | None, why: str
+        home: Path,
+        as_json: bool,
+        version: str | None,
+        person: str | None,
+        by: str | None,
+        why: str,
+        evidence: str | None = None,
     ) -> None:
         settings = load_settings(home)
         if version is None and needs_version:
             version = _awaiting(home, action)
         before = live_by_state(settings)
         who = signing_name(settings.access_dir, person, by)
-        answer = ask(settings, action, MODEL, version, person=who, by=by, why=why, now=datetime.now(UTC))
+        now = datetime.now(UTC)
+        answer = ask(settings, action, MODEL, version, person=who, by=by, why=why, now=now, evidence=evidence)
         if "sequence" in answer:
             answer["replicas"] = confirm(settings, answer["sequence"])
         now_live = answer.get("champion")

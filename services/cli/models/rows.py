@@ -22,6 +22,7 @@ def version_row(bundles: Path, version: str) -> dict[str, Any]:
         "model": MODEL, "version": version, "state": state.state if state else "published",
         "reviewed": state is not None and state.reviewed, "by": state.by if state else "", "why": state.why if state else "",
         "since": state.since.isoformat() if state else None, "created_at": made.isoformat() if made else None,
+        "verdict": _verdict(evaluation),
         **{name: evaluation.get(name) for name in ("auc_roc", "average_precision", "card_precision_at_100", "rows")},
     }  # fmt: skip
 
@@ -37,6 +38,12 @@ def shown_version(settings: Settings, bundle: Bundle) -> dict[str, Any]:
         "evaluation": bundle.evaluation,
         "lineage": bundle.lineage,
     }
+
+
+def _verdict(evaluation: dict[str, object]) -> str | None:
+    """What the gates said of a version, ``pass`` or ``fail``; None where it was trained without them."""
+    gates = evaluation.get("gates")
+    return str(gates["verdict"]) if isinstance(gates, dict) and "verdict" in gates else None
 
 
 def _catalogue(layout: Layout) -> dict[str, Any]:

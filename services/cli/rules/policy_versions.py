@@ -20,6 +20,8 @@ from models.policy.checking import problems, without_card_numbers
 from models.policy.policy import Policy
 from models.policy.policy_file import PolicyFile, read_policy_file
 from models.policy.problems import PolicyError
+from services.trainer.evidence import NoEvidence, renew
+from services.trainer.learning import GATES
 from streams.contracts.text.card_numbers import find_card_number
 from streams.runtime.settings import Settings
 
@@ -75,14 +77,17 @@ def publish_policy(
         BundleExists: another process just published this version.
     """
     policy = file.applied_to(base.policy, next_policy_version(settings.bundles_dir, MODEL))
-    return publish_with(settings, base, policy, before=base.policy, by=by, author=author, why=why, now=now)
+    return publish_with(settings, base, policy, live=base, by=by, author=author, why=why, now=now)
 
 
 def publish_with(
-    settings: Settings, base: Bundle, policy: Policy, *, before: Policy, by: str, why: str, now: datetime,
+    settings: Settings, base: Bundle, policy: Policy, *, live: Bundle, by: str, why: str, now: datetime,
     tested: dict[str, Any] | None = None, author: str | None = None,
 ) -> tuple[str, str]:  # fmt: skip
-    """Publish the model of ``base`` with a policy that was made from ``before``, awaiting approval; returns both versions.
+    """Publish the model of ``base`` with a policy made from that of ``live``, awaiting approval; returns both versions.
+
+    Its evidence pack is made too (``services.trainer.evidence``). For another model than the live one that takes labelled rows: without
+    any, standard error says so, and the pack must be made later; with them, a model that fails its gates is rejected.
 
     Args:
         tested: what it would have done to past payments, for the lineage.
@@ -95,7 +100,7 @@ def publish_with(
     _ = policy.evaluation
     parts = {field.name: getattr(base, field.name) for field in fields(BundleContent)}
     account = {
-        "policy_version": policy.version, "model_and_evaluation_of": base.version, "policy_before": before.version,
+        "policy_version": policy.version, "model_and_evaluation_of": base.version, "policy_before": live.policy.version,
         "by": by, "why": why, "at": now.isoformat(), "tested": tested,
     }  # fmt: skip
     lineage = base.lineage | {"policy": account} | ({} if author is None else {"proposed_by": author})
@@ -103,9 +108,19 @@ def publish_with(
     version = next_patch(settings.bundles_dir, MODEL, base.version)
     trusted = ensure_keys(settings.keys_dir)
     publish(content, settings.bundles_dir, settings.keys_dir, model=MODEL, version=version, created_at=now)
-    load_bundle(bundle_path(settings.bundles_dir, MODEL, version), trusted)
+    made = load_bundle(bundle_path(settings.bundles_dir, MODEL, version), trusted)
     state = VersionState(state="awaiting approval", since=now, by=by, why=why)
     write_state(settings.bundles_dir, MODEL, version, state)
+    try:
+        pack, _ = renew(settings, made, live, now=now)
+    except NoEvidence as error:
+        click.echo(str(error), err=True)
+        return version, policy.version
+    if pack.judgement is not None and pack.judgement.reasons:
+        why = "; ".join(pack.judgement.reasons)
+        write_state(
+            settings.bundles_dir, MODEL, version, VersionState(state="rejected", since=now, by=GATES, why=why)
+        )
     return version, policy.version
 
 

@@ -103,7 +103,7 @@ def test_figures_at_the_policys_thresholds() -> None:
     found = evaluate(data, np.array([0.95, 0.6, 0.7, 0.1, 0.2], np.float32), POLICY)
     assert found["review"] == {"flagged": 3, "precision": 2 / 3, "recall": 2 / 3, "false_alarms": 1}
     assert found["decline"] == {"flagged": 1, "precision": 1.0, "recall": 1 / 3, "false_alarms": 0}
-    assert (found["fraud_amount_caught_minor"], found["fraud_amount_missed_minor"]) == (200.0, 100.0)
+    assert (found["fraud_caught_minor"], found["fraud_missed_minor"]) == ({"unknown": 200}, {"unknown": 100})
 
 
 def test_a_comparison_is_on_the_same_rows() -> None:
