@@ -68,7 +68,7 @@ def restore_backup(
                 shutil.copyfile(folder / name, target)
             if REDIS_DUMP in listed.files:
                 (home / _AOF / "appendonly.aof.manifest").write_text(_AOF_MANIFEST)
-            settings = _moved(home, port_base)
+            settings = moved(home, port_base)
             settings.save()
         except (OSError, msgspec.MsgspecError, ValueError) as error:
             shutil.rmtree(home, ignore_errors=True)
@@ -76,11 +76,12 @@ def restore_backup(
     return settings
 
 
-def _moved(home: Path, port_base: int | None) -> Settings:
+def moved(home: Path, port_base: int | None) -> Settings:
     """The restored settings with the folder and the ports of here."""
     old = msgspec.json.decode((home / SETTINGS_FILE).read_bytes(), type=Settings)
     base = port_base if port_base is not None else old.port_base
-    there, here = settings_for(Path(old.home), old.port_base), settings_for(home, base)
+    there = settings_for(Path(old.home), old.port_base, secure=old.secure)
+    here = settings_for(home, base, secure=old.secure)
     changed = {
         name: getattr(here, name)
         for name in Settings.__struct_fields__

@@ -96,7 +96,10 @@ def _settings(home: Path, port_base: int | None, embedded: bool, say: _Steps) ->
         if not any(home.iterdir()):
             (home / MARKER).write_text("`tollgate demo` made this folder and may empty it\n")
     return stack.settings_for(
-        home, port_base or (known.port_base if known else DEFAULT_PORT_BASE), embedded=embedded
+        home,
+        port_base or (known.port_base if known else DEFAULT_PORT_BASE),
+        embedded=embedded,
+        secure=known is not None and known.secure,
     )
 
 

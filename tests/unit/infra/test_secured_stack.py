@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import shutil
 import socket
 import ssl
 import threading
@@ -16,6 +17,7 @@ import pytest
 import yaml
 
 from features.store.redis_address import RedisAddress
+from infra.backup.restoring import moved
 from infra.stack import StackUsageError, refuse_edited, settings_for
 from infra.stack.lifecycle import choose_form
 from infra.stack.programs import principal_of, programs
@@ -144,6 +146,16 @@ def test_the_settings_file_holds_no_password_and_no_principal(
     monkeypatch.setenv(PRINCIPAL_VARIABLE, "labels")
     found = load_settings(secured.root)
     assert found.principal == "labels" and connection(found.kafka)["sasl.username"] == "labels"
+    refuse_edited(found)
+
+
+def test_a_restored_stack_is_secured_as_before(secured: Settings, tmp_path: Path) -> None:
+    restored = tmp_path / "restored"
+    shutil.copytree(secured.keys_dir, restored / "keys")
+    secured.save().rename(restored / "settings.json")
+    found = moved(restored, 22000)
+    assert found.secure and found.redis == "rediss://127.0.0.1:22002" and found.kafka == "127.0.0.1:22000"
+    assert connection(found.kafka)["ssl.ca.location"] == str(restored / "keys" / "secure" / "ca.pem")
     refuse_edited(found)
 
 
