@@ -19,6 +19,7 @@ from infra import stack
 from infra.oncall.alerts import firing
 from infra.oncall.query import values
 from services.client import Client
+from streams.contracts.deadline import MAX_DEADLINE_MS
 from streams.log.topics import DECISIONS, FEATURES, OUTCOMES, ROLLOUTS, Topic
 from streams.runtime.kafka.clients import DeliveryError, flush, new_producer
 from streams.runtime.kafka.log_reader import read_span, whole_log
@@ -91,7 +92,7 @@ def test_http_asks_for_a_key_and_a_label_meets_its_decision(secured: Settings) -
         "transaction_id": f"secured-{uuid.uuid4().hex[:8]}", "event_time": datetime.now(UTC).isoformat(),
         "card_id": "card-secured", "merchant_id": "m-secured", "amount_minor": 1299, "currency": "EUR",
     }  # fmt: skip
-    longest = {"X-Deadline-Ms": "60000"}
+    longest = {"X-Deadline-Ms": str(MAX_DEADLINE_MS)}
     assert httpx.post(f"{secured.http}/v1/score", json=payment, timeout=90).status_code == 401
     key = run_json(secured, "access", "key", "add", "shop")["key"]
     with_key = {**longest, "Authorization": f"Bearer {key}"}
