@@ -67,12 +67,14 @@ def refused_lines(settings: Settings) -> list[str]:
 
 
 def test_payments_are_decided_the_books_balance_and_no_process_lacks_a_right(secured: Settings) -> None:
-    report = until(lambda: _settled(run_json(secured, "status")), 120, "a stack without problems")
+    report = until(
+        lambda: _settled(run_cli(secured, "status", "--json").stdout), 120, "a stack without problems"
+    )
     assert report["secure"]
     summary = run_json(secured, "simulate", "--rate", "30", "--seconds", "10", "--seed", "17")
     assert (summary["missing"], summary["duplicated"], summary["dead_lettered"]) == (0, 0, 0)
     assert sum(summary["decided"].values()) == summary["produced"]
-    until(lambda: run_json(secured, "reconcile")["balanced"], 60, "books that balance")
+    assert run_json(secured, "reconcile", "--wait", "60")["balanced"]
     compared = run_json(secured, "parity", "--sample", "50")
     assert compared["compared"] and compared["unexplained"] == 0
     for command in (("decisions", "tail"), ("dead-letters", "list"), ("models", "list"), ("drift",), ("audit", "verify")):  # fmt: skip
@@ -115,8 +117,9 @@ def test_http_asks_for_a_key_and_a_label_meets_its_decision(secured: Settings) -
     assert refused_lines(secured) == []
 
 
-def _settled(report: dict[str, Any]) -> dict[str, Any] | None:
-    """The report, once nothing is wrong; before, what is."""
+def _settled(text: str) -> dict[str, Any] | None:
+    """The report of `status`, once nothing is wrong; before, its problems are printed."""
+    report: dict[str, Any] = json.loads(text)
     print(report["state"], report["problems"])
     return None if report["problems"] else report
 
