@@ -8,12 +8,11 @@ import re
 import httpx
 import pytest
 
-from infra import stack
-from infra.stack.servers.monitoring import RULES, alert_rules, scraped
+from infra.stack.servers.monitoring import RULES, scraped
 from streams.runtime.settings import Settings
 from tests.support.runbooks import PAGES, all_commands, filled
 from tests.support.running import run_cli
-from tests.support.waiting import STALL_S, until
+from tests.support.waiting import STALL_S
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
@@ -30,7 +29,6 @@ LOOKS = (
     ("audit", "verify"),
     ("keys", "list"),
     ("rules", "list"),
-    ("features", "late"),
 )
 
 
@@ -58,11 +56,12 @@ def test_runbook_commands_that_only_look_run(running_stack: Settings) -> None:
         assert done.returncode in (0, 1) and "Traceback" not in done.stderr, said
 
 
-def test_the_doctor_agrees_with_the_status(running_stack: Settings) -> None:
-    # tests before this one may have left something to catch up on
-    until(lambda: stack.report(running_stack)["problems"] == [], STALL_S, "no problem to be left", look_s=1)
+def test_the_doctor_finds_no_process_gone_and_names_pages_that_open(running_stack: Settings) -> None:
     done = run_cli(running_stack, "doctor", "--live", "--json")
+    # 1: what other tests have left, such as a training under way or late decisions
     assert done.returncode in (0, 1), done.stderr
-    # what is left are alerts, each under its name
-    names = {rule["alert"] for rule in alert_rules()}
-    assert {each["what"].split(":")[0] for each in json.loads(done.stdout)["findings"]} <= names
+    for words in ("is stopped", "does not answer", "has ended"):
+        assert words not in done.stdout
+    for finding in json.loads(done.stdout)["findings"]:
+        page = httpx.get(finding["runbook"], timeout=STALL_S)
+        assert page.status_code == 200 and page.text.startswith(f"# {finding['runbook'].rsplit('/', 1)[1]}\n")
