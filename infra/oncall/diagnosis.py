@@ -64,7 +64,7 @@ def diagnose(settings: Settings) -> Diagnosis:
 def findings(
     problems: Sequence[Problem], alerts: Iterable[Firing], answered: Mapping[str, datetime], runbooks: str
 ) -> list[Finding]:
-    """The problems, in their order, and the alerts that none of them explains.
+    """The problems and the alerts that none of them explains, causes before consequences, tickets last.
 
     ``answered``: when each process answered last, by name; ``runbooks``: the address under which runbooks open.
     """
@@ -74,23 +74,33 @@ def findings(
         since = datetime.fromisoformat(alert.since)
         began[alert.alert] = min(since, began.get(alert.alert, since))
     out = [
-        Finding(
-            problem.text,
-            problem.since or answered.get(problem.process) or began.get(problem.runbook),
-            f"{runbooks}/{problem.runbook}",
-            True,
+        (
+            rank(problem.runbook),
+            Finding(
+                problem.text,
+                problem.since or answered.get(problem.process) or began.get(problem.runbook),
+                f"{runbooks}/{problem.runbook}",
+                True,
+            ),
         )
         for problem in problems
     ]
     explained = {problem.runbook for problem in problems}
-    left = [
-        one for one in alerts if not one.silenced and one.severity != "info" and one.alert not in explained
+    out += [
+        (
+            rank(one.alert),
+            Finding(
+                f"{one.alert}: {one.summary}",
+                datetime.fromisoformat(one.since),
+                one.runbook,
+                one.severity in WRONG,
+            ),
+        )
+        for one in alerts
+        if not one.silenced and one.severity != "info" and one.alert not in explained
     ]
-    left.sort(key=lambda one: (one.severity not in WRONG, rank(one.alert)))
-    return out + [
-        Finding(f"{one.alert}: {one.summary}", datetime.fromisoformat(one.since), one.runbook, one.severity in WRONG)
-        for one in left
-    ]  # fmt: skip
+    # stable: of one rank problems come first, then the alerts in their order
+    return [finding for _, finding in sorted(out, key=lambda each: (not each[1].wrong, each[0]))]
 
 
 def _last_answered(settings: Settings) -> dict[str, datetime]:

@@ -158,6 +158,19 @@ def test_causes_come_before_consequences(look: Any) -> None:
     assert first == ["the", "kafka", "processor-0", "labels-0", "mlflow", "DecisionsStopped:"]
 
 
+def test_an_alert_that_is_a_cause_comes_before_what_follows_from_it(look: Any) -> None:
+    # the processor was ended a moment ago and starts: nobody is silent, but its partitions stand
+    standing = Problem(
+        "processor stands on transactions[0] at offset 5: 7 records wait", True, "DecisionsStopped"
+    )
+    found = look(parts=(standing,), alerts=(alert("DecisionLatencyHigh"), alert("ProcessorDown")))
+    assert [each.what.split()[0] for each in found.findings] == [
+        "ProcessorDown:",
+        "processor",
+        "DecisionLatencyHigh:",
+    ]
+
+
 def test_an_alert_explained_by_a_problem_gives_it_its_time(look: Any) -> None:
     problem = Problem("Redis cannot write its file", True, "RedisDown", "redis")
     (finding,) = look(parts=(problem,), alerts=(alert("RedisDown"),)).findings
