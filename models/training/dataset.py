@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -90,10 +91,13 @@ class Dataset:
         return [self.take(part) for part in parts]
 
     def fingerprint(self) -> str:
-        """SHA-256 of features, labels and times; equal data gives an equal digest."""
+        """SHA-256 of features, attributes, labels and times; equal data gives an equal digest."""
         digest = hashlib.sha256(CATALOGUE_HASH.encode())
         for array in (self.matrix, self.fraud, self.event_ms):
             digest.update(np.ascontiguousarray(array).tobytes())
+        for name in self.fields.column_names if self.fields is not None else ():
+            if name.startswith(PREFIX):
+                digest.update(msgspec.json.encode([name, self.given().column(name)]))
         return digest.hexdigest()
 
     def account(self) -> dict[str, Any]:
@@ -119,11 +123,28 @@ class Dataset:
             return np.full(len(self), UNKNOWN_CURRENCY, dtype=object)
         return np.array(pc.fill_null(self.fields["currency"], UNKNOWN_CURRENCY).to_pylist(), dtype=object)
 
+    def given(self) -> GivenColumns:
+        """The attributes of one's own, as a model's columns take them."""
+        return GivenColumns(self.fields)
+
     def columns(self) -> TableColumns | None:
         """The fields as rules and lists read them; None where the source has none."""
         if self.fields is None:
             return None
         return TableColumns({name: self.fields[name].to_pylist() for name in self.fields.column_names})
+
+
+@dataclass(frozen=True)
+class GivenColumns:
+    """The columns of a table by name; None for one that it does not have."""
+
+    table: pa.Table | None
+
+    def column(self, name: str) -> list[Any] | None:
+        if self.table is None or name not in self.table.column_names:
+            return None
+        values: list[Any] = self.table[name].to_pylist()
+        return values
 
 
 def join(parts: list[Dataset]) -> Dataset:
@@ -154,7 +175,8 @@ def fields_of(table: pa.Table, named: Mapping[str, str] = MappingProxyType({})) 
         for name in sorted(NUMBER_FIELDS | TEXT_FIELDS)
         if (column := named.get(name, name)) in table.column_names
     }
-    found |= {name: table[column] for name, column in named.items() if name.startswith(PREFIX)}
+    own = {name: name for name in table.column_names} | dict(named)
+    found |= {name: table[column] for name, column in own.items() if name.startswith(PREFIX)}
     return pa.table(found) if found.keys() > {"card_id"} else None
 
 

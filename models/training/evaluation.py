@@ -126,12 +126,12 @@ def money(data: Dataset, chosen: npt.NDArray[np.bool_]) -> dict[str, int]:
 
 
 def compare(
-    candidate: tuple[Callable[[FloatArray], FloatArray], Policy], live: tuple[Callable[[FloatArray], FloatArray], Policy],
+    candidate: tuple[Callable[[Dataset], FloatArray], Policy], live: tuple[Callable[[Dataset], FloatArray], Policy],
     data: Dataset,
 ) -> dict[str, Any]:  # fmt: skip
     """Figures of two models, each (score function, policy), on the same rows, and the difference candidate minus live."""
-    ours = evaluate(data, candidate[0](data.matrix), candidate[1])
-    theirs = evaluate(data, live[0](data.matrix), live[1])
+    ours = evaluate(data, candidate[0](data), candidate[1])
+    theirs = evaluate(data, live[0](data), live[1])
     names = ("auc_roc", "average_precision", f"card_precision_at_{CAPACITY}", "calibration_error")
     difference = {
         name: ours[name] - theirs[name]

@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.training.dataset import Dataset, DatasetError, FloatArray, from_history, in_order
+from features.attributes import NO_ATTRIBUTES, Attributes
+from models.training.dataset import DAY_MS, Dataset, DatasetError, FloatArray, from_history, in_order
 from models.training.evaluation import (
     CAPACITY,
     auc_roc,
@@ -24,7 +25,7 @@ from models.training.evaluation import (
     card_precision,
     without_known_frauds,
 )
-from models.training.training import Parameters, fit, margins
+from models.training.training import Parameters, fit, fit_with, margins, with_columns
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def with_delay(history: pa.Table, delay_days: int) -> pa.Table:
 
 def measure(
     history: pa.Table, compute: Callable[[pa.Table], FloatArray], train: Days, test: Days, delay_days: int,
-    parameters: Parameters,
+    parameters: Parameters, attributes: Attributes = NO_ATTRIBUTES,
 ) -> dict[str, Any]:  # fmt: skip
     """Fit on the training days with the engine's features, and measure on the test days.
 
@@ -79,6 +80,7 @@ def measure(
     Args:
         history: rows in order of arrival, beginning well before training (windows reach back 30 days).
         compute: ``features.replay.replay``.
+        attributes: those of one's own, columns ``attributes.NAME`` of the history. With some, the figures without them are given too.
 
     Raises:
         DatasetError: a period has no rows, there are too few frauds, or the test days overlap the training days.
@@ -99,13 +101,17 @@ def measure(
             f"{len(fitting)} rows to train on and {len(tested)} to test on: check the dates against the file"
         )
     start = time.perf_counter()
-    booster = fit(fitting, parameters)
+    booster, columns = fit_with(fitting, parameters, attributes, delay_days * DAY_MS)
     fit_s = time.perf_counter() - start
-    scores = margins(booster, tested.matrix)
+    scores = margins(booster, with_columns(tested, columns).matrix)
+    without = (
+        {"without_attributes": _ranking(tested, margins(fit(fitting, parameters), tested.matrix))}
+        if columns
+        else {}
+    )
     return {
-        "auc_roc": auc_roc(tested.fraud, scores),
-        "average_precision": average_precision(tested.fraud, scores),
-        f"card_precision_at_{CAPACITY}": card_precision(tested, scores),
+        **_ranking(tested, scores),
+        **without,
         "fit_s": round(fit_s, 3),
         "features_s": round(features_s, 3),
         "rows": {
@@ -115,6 +121,14 @@ def measure(
             "train_unlabelled": fitting.labels.counts()["unknown"],
             "test_unlabelled": testing.labels.counts()["unknown"],
         },
+    }
+
+
+def _ranking(data: Dataset, scores: FloatArray) -> dict[str, float | None]:
+    return {
+        "auc_roc": auc_roc(data.fraud, scores),
+        "average_precision": average_precision(data.fraud, scores),
+        f"card_precision_at_{CAPACITY}": card_precision(data, scores),
     }
 
 

@@ -15,18 +15,23 @@ import numpy as np
 import numpy.typing as npt
 import xgboost
 
-from features.catalogue import CATALOGUE_HASH, NAMES, WIDTH
+from features.attributes import NO_ATTRIBUTES, Attributes
+from features.catalogue import CATALOGUE_HASH
 from features.vector_layouts import OWN
+from models.bundle.attribute_columns import NO_COLUMNS, AttributeColumns
 from models.bundle.content import BundleContent
 from models.bundle.reference import sample_reference
 from models.policy.policy import TRAINER, Policy, Rule
 from models.scoring.calibration import Calibration, CalibrationError, fit_platt
 from models.scoring.onnx_export import to_onnx
+from models.training.attribute_encoding import block_to_fit, learn_columns
 from models.training.dataset import DAY_MS, Dataset, DatasetError, FloatArray
 from models.training.evaluation import compare, evaluate
+from models.training.label_states import MATURITY_MS
 
 MIN_FRAUDS = 20
-Scoring = Callable[[FloatArray], FloatArray]
+#: calibrated probabilities (n,) of a data set's rows
+Scoring = Callable[[Dataset], FloatArray]
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,14 +67,16 @@ class Trained:
     fit_s: float
     parameters: Parameters
     parts: dict[str, Any] = field(default_factory=dict)
+    #: attributes of one's own that it takes; ``train`` has their columns too
+    attributes: AttributeColumns = NO_COLUMNS
 
     def score(self, matrix: FloatArray) -> FloatArray:
-        """Calibrated probabilities (n,)."""
+        """Calibrated probabilities (n,) of rows with the attributes' columns."""
         return self.calibration.apply(margins(self.booster, matrix))
 
 
 def margins(booster: xgboost.Booster, matrix: FloatArray) -> FloatArray:
-    """Log-odds (n,) of rows (n, WIDTH)."""
+    """Log-odds (n,) of rows (n, width of the model)."""
     out: FloatArray = booster.inplace_predict(np.ascontiguousarray(matrix), predict_type="margin")
     return out.reshape(-1)
 
@@ -108,12 +115,38 @@ def fit(data: Dataset, parameters: Parameters) -> xgboost.Booster:
     )
 
 
+def with_columns(data: Dataset, columns: AttributeColumns) -> Dataset:
+    """The rows with a model's attributes behind the features."""
+    return _beside(data, columns.block(len(data), data.given())) if columns else data
+
+
+def _beside(data: Dataset, block: FloatArray) -> Dataset:
+    return replace(data, matrix=np.concatenate([data.matrix, block], axis=1))
+
+
+def fit_with(
+    data: Dataset, parameters: Parameters, attributes: Attributes, delay_ms: int = MATURITY_MS
+) -> tuple[xgboost.Booster, AttributeColumns]:
+    """``fit`` on features and the attributes that a stack declares; texts as their log-odds by labels ``delay_ms`` old or older.
+
+    Raises:
+        DatasetError: see ``fit``.
+    """
+    columns = learn_columns(data.given(), data.fraud, attributes)
+    if not columns:
+        return fit(data, parameters), columns
+    block = block_to_fit(columns, data.given(), data.fraud, data.event_ms, data.event_ms + delay_ms)
+    return fit(_beside(data, block), parameters), columns
+
+
 def train(
-    data: Dataset, parameters: Parameters, *, policy_version: str, live: tuple[Scoring, Policy] | None = None
-) -> Trained:
+    data: Dataset, parameters: Parameters, *, policy_version: str, live: tuple[Scoring, Policy] | None = None,
+    attributes: Attributes = NO_ATTRIBUTES,
+) -> Trained:  # fmt: skip
     """Fit on the oldest 70 %, calibrate and set thresholds on the next 15 %, evaluate on the newest 15 %.
 
     Args:
+        attributes: those that the stack declares: columns of the model where rows have them.
         live: the model in service as (score function, policy), measured on the same newest rows. The new policy keeps what
             people set in its policy (rules, lists, thresholds by tenant and channel, expected loss).
 
@@ -122,8 +155,9 @@ def train(
     """
     oldest, held_out, newest = data.split(0.7, 0.15)
     start = time.perf_counter()
-    booster = fit(oldest, parameters)
+    booster, columns = fit_with(oldest, parameters, attributes)
     fit_s = time.perf_counter() - start
+    held_out = with_columns(held_out, columns)
     held_margins = margins(booster, held_out.matrix)
     try:
         calibration = fit_platt(held_margins, held_out.fraud)
@@ -132,13 +166,23 @@ def train(
     policy = choose_policy(held_out, calibration.apply(held_margins), parameters, policy_version)
     if live is not None:
         policy = policy.with_parts_of(live[1])
-    scores = calibration.apply(margins(booster, newest.matrix))
+    scores = calibration.apply(margins(booster, with_columns(newest, columns).matrix))
     evaluation = evaluate(newest, scores, policy)
     if live is not None:
         both = compare((lambda _: scores, policy), live, newest)
         evaluation |= {"live": both["live"], "difference": both["difference"]}
     parts = {"train": _span(oldest), "calibrate": _span(held_out), "test": _span(newest)}
-    return Trained(booster, calibration, policy, evaluation, oldest, fit_s, parameters, parts)
+    return Trained(
+        booster,
+        calibration,
+        policy,
+        evaluation,
+        with_columns(oldest, columns),
+        fit_s,
+        parameters,
+        parts,
+        columns,
+    )
 
 
 def choose_policy(data: Dataset, scores: FloatArray, parameters: Parameters, version: str) -> Policy:
@@ -174,7 +218,10 @@ def bundle_content(
     """
     # the newer half: the first rows of a history were made in a state that knew no card yet
     newer = trained.train.split(0.5)[1]
-    rows = sample_reference(newer.matrix, trained.score(newer.matrix), NAMES, seed=trained.parameters.seed)
+    layout = trained.attributes.behind(OWN)
+    rows = sample_reference(
+        newer.matrix, trained.score(newer.matrix), layout.names, seed=trained.parameters.seed
+    )
     reference = replace(rows, decisions=trained.policy.decide(rows.scores, rows.matrix)[0])
     lineage = {
         "data_fingerprint": trained.train.fingerprint(),
@@ -184,13 +231,15 @@ def bundle_content(
         "parameters": msgspec.to_builtins(trained.parameters),
         "fit_s": trained.fit_s,
         "parts": trained.parts,
-        "features": WIDTH,
+        "features": len(layout.names),
+        "attributes": list(trained.attributes.names),
         **extra,
     }
     return BundleContent(
         model_ubj=bytes(trained.booster.save_raw("ubj")), model_onnx=to_onnx(trained.booster),
         calibration=trained.calibration, policy=trained.policy, reference=reference,
-        evaluation=trained.evaluation, lineage=lineage, layout=OWN,
+        evaluation=trained.evaluation, lineage=lineage, layout=layout,
+        attributes=trained.attributes,
     )  # fmt: skip
 
 

@@ -155,7 +155,11 @@ def learn(
     tell(f"training on {len(source.data):,} rows, {source.data.frauds:,} frauds; {simulated}")
     policy_version = next_policy_version(settings.bundles_dir, MODEL)
     trained = train(
-        source.data, parameters, policy_version=policy_version, live=_scoring(live) if live else None
+        source.data,
+        parameters,
+        policy_version=policy_version,
+        live=_scoring(live) if live else None,
+        attributes=settings.declared,
     )
     if live is None and live_version is not None:
         trained, live_note = _with_rules_of(settings, live_version, trained, live_note)
@@ -203,6 +207,7 @@ def contender(scorer: Scorer) -> Contender:
     return Contender(
         version=bundle.version, score=scorer.score, policy=scorer.policy, seen_until_ms=seen_until(bundle.lineage),
         auc_roc=auc if isinstance(auc, float) else None, bytes=len(bundle.model_ubj) + len(bundle.model_onnx),
+        taken=lambda rows: scorer.with_attributes(rows.matrix, rows.given()),
     )  # fmt: skip
 
 
@@ -266,7 +271,7 @@ def _with_rules_of(settings: Settings, version: str, trained: Trained, note: str
 
 
 def _scoring(live: Scorer) -> tuple[Scoring, Policy]:
-    return live.score, live.policy
+    return contender(live).scored, live.policy
 
 
 def _unpublished(content: Any, version: str, path: Path, now: datetime) -> Bundle:

@@ -27,12 +27,12 @@ def latency_check(
     candidate: Contender, live: Contender, rows: Dataset, limits: Limits, clock: Callable[[], float] = perf_counter
 ) -> GateCheck:  # fmt: skip
     """The fastest of some batches of ``BATCH`` rows, both models in turn: others may use the machine meanwhile."""
-    batch = np.ascontiguousarray(np.resize(rows.matrix, (BATCH, rows.matrix.shape[1])))
+    batches = {ours: _batch((candidate if ours else live).taken(rows)) for ours in (True, False)}
     took: dict[bool, float] = {True: float("inf"), False: float("inf")}
     for _ in range(_RUNS):
         for ours in (True, False):
             start = clock()
-            (candidate if ours else live).score(batch)
+            (candidate if ours else live).score(batches[ours])
             took[ours] = min(took[ours], (clock() - start) * 1000)
     limit = max(limits.latency * took[False], took[False] + limits.latency_ms)
     return GateCheck(
@@ -57,9 +57,8 @@ def stability_check(
 ) -> GateCheck:
     """The share of decisions by score that change when each value changes at random by up to ``nudge``."""
     some = rows.take(np.arange(max(0, len(rows) - _NUDGED), len(rows)))
-    nudged = nudge(some.matrix, limits.nudge)
     ours, theirs = (
-        _turned(some.matrix, nudged, side, rules)
+        _turned(side.taken(some), side, rules, limits.nudge)
         for side, rules in ((candidate, policy), (live, live_policy))
     )
     error = float(np.sqrt(ours * (1 - ours) / max(1, len(some))))
@@ -73,9 +72,10 @@ def stability_check(
 
 
 def nudge(matrix: FloatArray, share: float) -> FloatArray:
-    """Each value times a random factor in [1 - share, 1 + share]; names and flags stay (n, width)."""
+    """Each value times a random factor in [1 - share, 1 + share]; names, flags and attributes stay (n, width)."""
     factor = np.random.default_rng(11).uniform(1 - share, 1 + share, matrix.shape).astype(np.float32)
-    factor[:, [feature.unit.startswith(_CODES) for feature in FEATURES]] = 1.0
+    factor[:, np.flatnonzero([feature.unit.startswith(_CODES) for feature in FEATURES])] = 1.0
+    factor[:, len(FEATURES) :] = 1.0
     return np.asarray(matrix * factor, dtype=np.float32)
 
 
@@ -99,8 +99,13 @@ def rules_check(candidate: Side, columns: TableColumns | None, rows: int) -> Gat
     )  # fmt: skip
 
 
-def _turned(matrix: FloatArray, nudged: FloatArray, side: Contender, policy: Policy) -> float:
+def _batch(matrix: FloatArray) -> FloatArray:
+    return np.ascontiguousarray(np.resize(matrix, (BATCH, matrix.shape[1])))
+
+
+def _turned(matrix: FloatArray, side: Contender, policy: Policy, share: float) -> float:
     if not len(matrix):
         return 0.0
+    nudged = nudge(matrix, share)
     before, after = (policy.decide(side.score(values), values)[0] for values in (matrix, nudged))
     return float((before != after).mean())

@@ -13,12 +13,17 @@ from models.policy.rules.columns import FieldUnknown, TableColumns
 from models.training.dataset import Dataset, FloatArray
 
 
+def features_of(rows: Dataset) -> FloatArray:
+    """The rows as a model without attributes takes them."""
+    return rows.matrix
+
+
 @dataclass(frozen=True)
 class Contender:
     """A model that can be judged.
 
     ``seen_until_ms``: event time of the newest row that it, its calibration or its thresholds were made from; None: not known.
-    ``auc_roc``: what it had when it was trained, on its own unseen rows. ``bytes``: size of the model in its formats.
+    ``taken``: a data set's rows as ``score`` takes them. ``auc_roc``: what it had when it was trained, on its own unseen rows. ``bytes``: size of the model in its formats.
     """
 
     version: str
@@ -27,6 +32,11 @@ class Contender:
     seen_until_ms: int | None = None
     auc_roc: float | None = None
     bytes: int = 0
+    taken: Callable[[Dataset], FloatArray] = features_of
+
+    def scored(self, rows: Dataset) -> FloatArray:
+        """The scores of a data set's rows, float32 (n,)."""
+        return self.score(self.taken(rows))
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,6 @@ def decided(
             return
         errors[name] = f"{type(error).__name__}: {error}"
 
-    scores = contender.score(rows.matrix)
+    scores = contender.scored(rows)
     codes, _ = policy.decide(scores, rows.matrix, columns, now_ms, failed)
     return Side(scores, codes, errors, frozenset(absent))

@@ -45,6 +45,8 @@ from services.rollout.confirmation import confirm
 from services.rollout.requests import ask
 from services.trainer.bootstrap import train_first_model
 from services.trainer.learning import gather, learn, live_by_state, same_data
+from streams.mapping import load_mapping
+from streams.mapping.fields.attributes import attributes_of
 from streams.runtime.settings import load_settings
 
 UNREVIEWED = (
@@ -277,8 +279,18 @@ def evaluate(
         raise BadInput(str(error)) from error
     history = read_history(file, mapping)
     _progress(f"computing features of {history.num_rows:,} transactions, then training")
-    found = measure(history, replay, *days, delay_days, Parameters())
-    lines = [f"{name:<24} {_figure(value)}" for name, value in found.items() if name != "rows"]
+    own = attributes_of(load_mapping(mapping)) if mapping is not None else settings_of(home).declared
+    found = measure(history, replay, *days, delay_days, Parameters(), own)
+    lines = [
+        f"{name:<24} {_figure(value)}"
+        for name, value in found.items()
+        if name not in ("rows", "without_attributes")
+    ]
+    if "without_attributes" in found:
+        lines += [
+            "without attributes",
+            *(f"  {name:<22} {_figure(value)}" for name, value in found["without_attributes"].items()),
+        ]
     _print(found, as_json, "\n".join([*lines, f"{'rows':<24} {found['rows']}"]))
 
 

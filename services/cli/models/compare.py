@@ -47,7 +47,7 @@ def compare(home: Path, as_json: bool, candidate: str | None, live: str | None) 
             f"no labelled transaction is newer than what {first} and {second} were trained on: wait for labels"
         )
     policy = ours.policy.with_parts_of(theirs.policy)
-    both = compare_models((ours.score, policy), (theirs.score, theirs.policy), rows)
+    both = compare_models((ours.scored, policy), (theirs.scored, theirs.policy), rows)
     judgement = judge(ours, theirs, data, now=datetime.now(UTC))
     lost = switched_off(settings, verified(settings, first))
     answer = {
