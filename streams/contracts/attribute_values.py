@@ -37,8 +37,7 @@ class Fitted(NamedTuple):
 
 
 def with_fitting_attributes(tx: Transaction, attributes: Attributes) -> Fitted:
-    """The transaction with its attributes in canonical form: without empty values, whole numbers as integers. One without attributes
-    stays as it is.
+    """The transaction with its attributes in canonical form, without empty values. One without attributes stays as it is.
 
     Raises:
         InvalidEvent: ``attribute`` or ``card_number``, with the name of one that does not fit its declaration.
@@ -127,8 +126,7 @@ def _look_at_numbers(
     columns: list[Sequence[Any]], there: npt.NDArray[np.int64], fit: npt.NDArray[np.bool_]
 ) -> bool:
     """As ``_look_at_texts``, for several attributes at once."""
-    kinds = [set(map(type, values)) for values in columns]
-    together = set().union(*kinds)
+    together = set().union(*(map(type, values) for values in columns))
     if not together <= _NUMBERS:
         return False
     try:
@@ -138,13 +136,6 @@ def _look_at_numbers(
     # with fewer digits than a card number
     small = np.abs(block) < _FEW_DIGITS
     known = ~np.isnan(block) if type(None) in together else np.ones_like(small)
-    if float in together:
-        # one that is whole becomes an integer
-        floats = [
-            kind == {float} or [type(value) is float for value in values]
-            for kind, values in zip(kinds, columns, strict=True)
-        ]
-        small &= ~((block % 1 == 0) & np.array([np.broadcast_to(each, len(fit)) for each in floats]))
     fit &= (small | ~known).all(axis=0)
     there += known.sum(axis=0)
     return True
@@ -179,14 +170,10 @@ def _number(value: Any) -> int | float:
     # not-a-number is not between them either
     if not -NUMBER_LIMIT <= value <= NUMBER_LIMIT:
         raise InvalidEvent(REASON, "", "is not between -1e15 and 1e15")
-    whole: int | float = value
-    if kind is float:
-        if value % 1:
-            return whole
-        whole = int(value)
-    if not -_FEW_DIGITS < value < _FEW_DIGITS:
-        _refuse_card_number(str(abs(whole)))
-    return whole
+    if value % 1 == 0 and not -_FEW_DIGITS < value < _FEW_DIGITS:
+        _refuse_card_number(f"{abs(value):.0f}")
+    number: int | float = value
+    return number
 
 
 def _refuse_card_number(text: str) -> None:
