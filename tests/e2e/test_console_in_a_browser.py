@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+from datetime import UTC, datetime
 
 import httpx
 import pytest
 
+from streams.access.identity import add_person
+from streams.access.logins import make_link
 from streams.runtime.settings import Settings
 from tests.support.node import WEB, cannot_browse, node
 from tests.support.running import run_json
@@ -20,13 +23,13 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(LIMIT_S * 3)]
 
 @pytest.fixture(scope="module")
 def browsing(running_stack: Settings) -> dict[str, str]:
-    """The environment of browser tests: the console's address, and an operator who may sign in there. Reviews wait in the queue."""
+    """The environment of browser tests: the console's address, and an admin who may sign in there. Reviews wait in the queue."""
     missing = cannot_browse()
     if missing:
         pytest.skip(missing)
-    run_json(running_stack, "access", "add", "olivia", "--role", "operator")
-    link = run_json(running_stack, "access", "link", "olivia")["link"]
-    url, _, token = link.partition("/welcome#")
+    url, now = running_stack.console, datetime.now(UTC)
+    add_person(running_stack.access_dir, "olivia", "admin", by="test", now=now)
+    token, _ = make_link(running_stack.access_dir, "olivia", by="test", now=now)
     run_json(running_stack, "simulate", "--rate", "300", "--seconds", "8", "--seed", "41")
     with httpx.Client(base_url=url, headers={"Origin": url}, timeout=20) as client:
         answer = client.post("/api/v1/welcome", json={"token": token, "password": PASSWORD})
