@@ -1,6 +1,6 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
-import { get, part, post } from "../api/client";
+import { get, part, post, Problem } from "../api/client";
 import { useMay } from "../api/session";
 import type { Alert, StackStatus } from "../api/types";
 import { Answer, Button, Empty, Field, Panel, Scroll, Tag, Time } from "../parts/basic";
@@ -189,9 +189,10 @@ interface Diagnosis {
   findings: { what: string; since: string | null; runbook: string; wrong: boolean }[];
 }
 
-/** What is wrong with the stack, causes before what follows from them. */
+/** What is wrong with the stack, causes before what follows from them; nothing where the stack's console cannot say. */
 function Doctor() {
   const found = useQuery({ queryKey: ["doctor"], queryFn: ({ signal }) => get<Diagnosis>("/doctor", {}, signal), refetchInterval: 15_000 });
+  if (found.error instanceof Problem && found.error.status === 404) return null;
   return (
     <Panel title="Diagnosis" aside={<span className="quiet small">the likely cause first</span>}>
       <Answer of={found} what="the diagnosis">
