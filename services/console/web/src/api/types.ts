@@ -219,6 +219,8 @@ export interface ModelRow {
   auc_roc: number | null;
   average_precision: number | null;
   card_precision_at_100: number | null;
+  /** of the gates: pass, fail, or null where there were none */
+  verdict?: string | null;
   rows: unknown;
 }
 

@@ -97,7 +97,7 @@ function Registry({ rows }: { rows: ModelRow[] }) {
                   <Link href={`/models/${part(row.version)}`}>{row.version}</Link>
                 </th>
                 <td>
-                  <State row={row} />
+                  <State row={row} /> {row.verdict === "fail" && <Tag tone="bad">gates failed</Tag>}
                 </td>
                 <td className="number">{figure(row.average_precision)}</td>
                 <td className="number">{figure(row.auc_roc)}</td>
@@ -231,7 +231,7 @@ function Compare({ version, at_once }: { version: string; at_once: boolean }) {
   const [asked, setAsked] = useState(at_once);
   const found = useQuery({
     queryKey: ["compare", version],
-    queryFn: ({ signal }) => get<{ versions: { candidate: string; live: string }; candidate: Side; live: Side; switched_off: string[] }>("/models/compare", { candidate: version }, signal),
+    queryFn: ({ signal }) => get<{ versions: { candidate: string; live: string }; candidate: Side; live: Side; switched_off: string[]; gates?: Record<string, unknown> }>("/models/compare", { candidate: version }, signal),
     enabled: asked,
     retry: false,
     staleTime: 300_000,
@@ -240,7 +240,7 @@ function Compare({ version, at_once }: { version: string; at_once: boolean }) {
     return (
       <div className="row">
         <Button onClick={() => setAsked(true)}>Compare with the live version</Button>
-        <span className="quiet small">scores both on the newest fifth of the labelled payments; takes some seconds</span>
+        <span className="quiet small">scores both on the labelled payments that neither has seen, with the whole policy; takes some seconds</span>
       </div>
     );
   }
@@ -285,6 +285,12 @@ function Compare({ version, at_once }: { version: string; at_once: boolean }) {
                 )}
               </tbody>
             </table>
+            {data.gates && (
+              <div className="body">
+                <h3>Gates</h3>
+                <Facts value={data.gates} />
+              </div>
+            )}
             {data.switched_off.length > 0 && (
               <div className="body">
                 <p className="message warn">{data.versions.candidate} would switch off what people set in the live policy: {data.switched_off.join(", ")}.</p>
