@@ -160,9 +160,14 @@ def asked(run: Run, action: RunAction, why: str, now: datetime) -> Move:
 
 def told(check: Check) -> str:
     """A check in words, with its figures."""
-    figures = "no figures" if check.estimate is None else f"{check.estimate:.4g}"
-    bounds = "" if check.low is None or check.high is None else f" ({check.low:.4g} to {check.high:.4g})"
-    return f"{check.name} is {figures}{bounds} of {check.n} observations, limit {check.limit}: {check.result}"
+    if check.estimate is not None:
+        figures = f"{check.estimate:.4g}"
+        if check.low is not None and check.high is not None:
+            figures += f" ({check.low:.4g} to {check.high:.4g})"
+    else:
+        # nothing to divide by: the champion has none
+        figures = "unknown" if not check.low else f"above {check.low:.4g}"
+    return f"{check.name} is {figures} of {check.n} observations, limit {check.limit}: {check.result}"
 
 
 def _waiting(run: Run, step: Step, measured: Measured) -> list[Check]:

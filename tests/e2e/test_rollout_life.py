@@ -6,6 +6,7 @@ After tests that expect the first model: versions are published, served for a wh
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,12 @@ def roll_out(stack: Settings, folder: Path, version: str, plan: str) -> dict[str
     return found
 
 
+def simulate(stack: Settings, seed: int) -> subprocess.Popen[str]:
+    return start_cli(
+        stack, "simulate", "--rate", "150", "--seconds", "150", "--cards", "5000", "--seed", str(seed), "--wait", "120", "--json",
+    )  # fmt: skip
+
+
 def status(stack: Settings) -> dict[str, Any]:
     found: dict[str, Any] = run_json(stack, "rollout", "status")
     return found
@@ -88,9 +95,7 @@ def test_from_the_shadow_to_every_card_and_back_by_itself(running_stack: Setting
     first = served_version(running_stack)
     run_json(running_stack, "access", "add", "rolla", "--role", "approver")
     begin = ends_of(running_stack, "decisions", running_stack.partitions)
-    traffic = start_cli(
-        running_stack, "simulate", "--rate", "150", "--seconds", "240", "--cards", "5000", "--seed", "77", "--wait", "120", "--json",
-    )  # fmt: skip
+    runs = [simulate(running_stack, 77)]
     safe = publish(running_stack, tmp_path, "seen-only", "amount_minor >= 1", "observe")
     assert roll_out(running_stack, tmp_path, safe, SAFE)["state"] == "shadow"
     found = until(
@@ -105,6 +110,7 @@ def test_from_the_shadow_to_every_card_and_back_by_itself(running_stack: Setting
     assert steps == [("shadow", 0.0), ("shadow", 0.0), ("canary", 0.3), ("canary", 1.0)]
 
     harmful = publish(running_stack, tmp_path, "declines-a-lot", "amount_minor >= 1500", "decline")
+    runs.append(simulate(running_stack, 78))
     salt = roll_out(running_stack, tmp_path, harmful, HASTY)["run"]["id"]
     undone = until(
         lambda: found if (found := status(running_stack))["state"] == "rolled_back" else None,
@@ -125,10 +131,11 @@ def test_from_the_shadow_to_every_card_and_back_by_itself(running_stack: Setting
     }
     run_json(running_stack, "models", "rollback", first, "--as", "rolla", "--why", "e2e is over")
     until(lambda: served_version(running_stack) == first, 30, "the first version again")
-    out, err = traffic.communicate(timeout=300)
-    assert traffic.returncode == 0, err[-2000:] + out[-2000:]
-    summary = json.loads(out)
-    assert summary["missing"] == summary["duplicated"] == summary["decided"]["not_scored"] == 0
+    for run in runs:
+        out, err = run.communicate(timeout=400)
+        assert run.returncode == 0, err[-2000:] + out[-2000:]
+        summary = json.loads(out)
+        assert summary["missing"] == summary["duplicated"] == summary["decided"]["not_scored"] == 0
 
     decided = [json.loads(record.value()) for record in read_topic(running_stack, "decisions", begin)]
     assert any(row["shadow"].get(safe) is not None for row in decided), (

@@ -12,7 +12,7 @@ from loadtest.bench.rollout.table import run, shown
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--rollouts", type=int, default=100, help="of an identical model; of the others a tenth"
+        "--rollouts", type=int, default=100, help="of an identical model; fewer of the others"
     )
     parser.add_argument("--payments", type=int, default=1_000_000, help="of the day")
     parser.add_argument("--seed", type=int, default=1)

@@ -15,6 +15,18 @@ from models.rollout.plan import DEFAULT_PLAN, Plan, Step
 CARDS = 200_000
 #: a harmful model must be undone before it decided this share of the day's payments
 SEEN_MAX = 0.02
+#: for many rollouts: it ends within a short day
+SHORT = Plan(
+    steps=(
+        Step(kind="shadow", min_decisions=20_000, min_s=60),
+        Step(kind="canary", share=0.05, min_decisions=2_000, min_s=60),
+        Step(kind="canary", share=0.25, min_decisions=5_000, min_s=60),
+        Step(kind="canary", share=1.0, min_decisions=5_000, min_s=60),
+    ),
+    guards=DEFAULT_PLAN.guards,
+)
+#: a short day's payments, of those of a day
+SHORT_DAY = 0.2
 WITHOUT_SHADOW = Plan(
     steps=(Step(kind="canary", share=0.01, min_decisions=5_000, min_s=60), *DEFAULT_PLAN.steps[2:]),
     guards=DEFAULT_PLAN.guards,
@@ -50,29 +62,31 @@ class Line:
 
 def run(rollouts: int, payments: int, seed: int, workers: int = 2) -> list[Line]:
     """All lines; the rollouts of a line share the day and differ in what the models say, and in which cards get which."""
-    few = max(3, rollouts // 10)
-    asked: list[tuple[Kind, str, Plan, float, int]] = [
-        ("identical", "default", DEFAULT_PLAN, 7.0, rollouts),
-        ("identical", "without shadow", WITHOUT_SHADOW, 0.0, few),
-        ("alike", "default", DEFAULT_PLAN, 7.0, few),
-        *((kind, "default", DEFAULT_PLAN, days, few) for kind in HARMFUL for days in (0.0, 7.0)),
-        *((kind, "without shadow", WITHOUT_SHADOW, 7.0, few) for kind in ("declines doubled", "fails")),
+    few, some = max(2, rollouts // 25), max(3, rollouts // 5)
+    short = round(payments * SHORT_DAY)
+    asked: list[tuple[Kind, str, Plan, int, float, int]] = [
+        ("identical", "short", SHORT, short, 7.0, rollouts),
+        ("identical", "default", DEFAULT_PLAN, payments, 7.0, few),
+        ("identical", "no shadow", WITHOUT_SHADOW, payments, 0.0, few),
+        ("alike", "short", SHORT, short, 7.0, some),
+        *((kind, "default", DEFAULT_PLAN, payments, days, few) for kind in HARMFUL for days in (0.0, 7.0)),
+        *((kind, "no shadow", WITHOUT_SHADOW, payments, 7.0, few) for kind in ("declines doubled", "fails")),
     ]  # fmt: skip
     with ProcessPoolExecutor(workers) as pool:
         jobs = [
-            [pool.submit(_one, payments, seed, kind, plan, days, seed * 1_000_003 + i) for i in range(count)]
-            for kind, _, plan, days, count in asked
+            [pool.submit(_one, rows, seed, kind, plan, days, seed * 1_000_003 + i) for i in range(count)]
+            for kind, _, plan, rows, days, count in asked
         ]
         return [
             Line(kind, name, days, [job.result() for job in each])
-            for (kind, name, _, days, _), each in zip(asked, jobs, strict=True)
+            for (kind, name, _, _, days, _), each in zip(asked, jobs, strict=True)
         ]
 
 
 def shown(lines: Sequence[Line], payments: int) -> str:
     """The table in Markdown."""
     out = [
-        f"A day of {payments:,} payments on {CARDS:,} cards; the challenger may have decided at most {SEEN_MAX:.0%} of them when a harmful one is undone.",
+        f"A day of {payments:,} payments on {CARDS:,} cards, with the short plan of {round(payments * SHORT_DAY):,}; the challenger may have decided at most {SEEN_MAX:.0%} of them when a harmful one is undone.",
         "",
         "| model | plan | labels after | rollouts | done | rolled back | paused or day over | challenger's share of the day, at most | hours, median | first reason | holds |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
@@ -89,7 +103,7 @@ def shown(lines: Sequence[Line], payments: int) -> str:
     return "\n".join(out)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _day(payments: int, seed: int) -> Day:
     return make_day(payments, CARDS, seed)
 

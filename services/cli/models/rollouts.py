@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from models.bundle.content import MODEL, BundleRefused, load_bundle
+from models.bundle.content import MODEL, BundleRefused, bundle_path, load_bundle
 from models.rollout.plan import PlanError, parse_plan
 from models.rollout.transitions import Action
 from services.cli.models.files import BadInput
@@ -18,9 +18,6 @@ from services.cli.terminal.options import FullHelpGroup, home_option, json_optio
 from services.rollout.requests import ask
 from services.rollout.status import record_at, rollout_status
 from streams.runtime.settings import Settings, load_settings
-
-#: bundles of another catalogue are read too: only what they say is shown
-_ANY_CATALOGUE = None
 
 
 @click.command("rollout")
@@ -146,9 +143,10 @@ def _moment(text: str) -> datetime:
 
 def _policy(settings: Settings, version: str) -> dict[str, Any]:
     """What a version's signed policy says; a ``problem`` where the bundle does not verify any more."""
-    path = settings.bundles_dir / MODEL / version
     try:
-        policy = load_bundle(path, settings.keys_dir / "trusted", running=_ANY_CATALOGUE).policy
+        path = bundle_path(settings.bundles_dir, MODEL, version)
+        # also of another catalogue: only its policy is read
+        policy = load_bundle(path, settings.keys_dir / "trusted", running=None).policy
     except BundleRefused as error:
         return {"problem": str(error)}
     return {

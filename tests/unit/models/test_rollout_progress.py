@@ -8,7 +8,17 @@ import msgspec
 import pytest
 
 from models.rollout.plan import Guard, Plan, Step
-from models.rollout.progress import Measured, advance, asked, begin, loaded, not_loaded, share_of, state_of
+from models.rollout.progress import (
+    Measured,
+    advance,
+    asked,
+    begin,
+    loaded,
+    not_loaded,
+    share_of,
+    state_of,
+    told,
+)
 from models.rollout.run import Check, Result, Run
 from models.rollout.transitions import TransitionRefused
 
@@ -66,6 +76,13 @@ def test_a_broken_guard_rolls_back_with_its_figures_also_while_paused(pause: str
     assert move is not None and move.end == "rolled_back"
     assert move.why == "decline_rate is 1.7 (1.4 to 2) of 40 observations, limit at most 1.3: fail"
     assert move.run.checks[0].result == "fail"
+
+
+def test_figures_in_words_where_the_champion_has_no_event() -> None:
+    endless = Check(
+        name="decline_rate", result="fail", n=39, estimate=None, low=4.5, high=None, limit="at most 2"
+    )
+    assert told(endless) == "decline_rate is above 4.5 of 39 observations, limit at most 2: fail"
 
 
 @pytest.mark.parametrize(
