@@ -44,7 +44,7 @@ ERAS = ("tollgate:log:eras",)
 #: Redis' commands by what they do; a principal has those of its keys
 READ_COMMANDS = ("exists", "get", "getrange", "hget", "hgetall", "mget", "smembers", "ttl", "zrange")
 WRITE_COMMANDS = (
-    "del", "expire", "expireat", "hincrby", "hset", "incr", "mset", "sadd", "set", "setrange", "srem", "unlink", "zadd", "zrem",
+    "del", "expire", "expireat", "hincrby", "hset", "incr", "mset", "sadd", "set", "setrange", "srem", "unlink", "zadd", "zrem", "zremrangebyscore",
 )  # fmt: skip
 TRANSACTION_COMMANDS = ("discard", "exec", "multi", "unwatch", "watch")
 #: they show every key's name
