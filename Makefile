@@ -71,10 +71,10 @@ bench-features: setup-dev ## Measure the cost of features: kernel, processor, Re
 	@$(PYTHON) -m loadtest.bench.features --report
 
 bench-scorer: setup-dev ## Measure scoring and explaining a row, by backend and batch size
-	@$(PYTHON) -m loadtest.bench.scorer
+	@$(PYTHON) -m loadtest.bench.models.scorer
 
 bench-shadow: setup-dev ## Measure the CPU of a decision with a challenger in the shadow and in a canary; exit code 1 if the shadow costs more than 15 %
-	@$(PYTHON) -m loadtest.bench.shadow
+	@$(PYTHON) -m loadtest.bench.models.shadow
 
 drift-table: setup-dev ## Run the drift stream over MONTHS=3 of simulated traffic, quiet and with each drift; exit code 1 if it cries wolf or misses one
 	@$(PYTHON) -m loadtest.bench.drift --months $(or $(MONTHS),3)
@@ -83,10 +83,10 @@ rollout-table: setup-dev ## Roll out identical and harmful models over a simulat
 	@$(PYTHON) -m loadtest.bench.rollout --rollouts $(or $(ROLLOUTS),100)
 
 bench-swap: setup-dev ## Measure the effect of a model swap on p99, losses and HTTP requests at 1,000, 5,000 and 10,000 a second, on a separate stack
-	@$(PYTHON) -m loadtest.bench.swap
+	@$(PYTHON) -m loadtest.bench.models.swap
 
 bench-gpu: setup-dev ## Measure scoring on a GPU against its targets; without a GPU: print what is needed (exit 0)
-	@$(PYTHON) -m loadtest.bench.gpu
+	@$(PYTHON) -m loadtest.bench.models.gpu
 
 slo: setup ## Check 1,000 transactions a second for 60 s on a separate stack: none missing or duplicated, p99 below 100 ms
 	@home=$$(mktemp -d /tmp/tollgate-slo-XXXX) && trap '.venv/bin/tollgate down --home '$$home' --purge 2>/dev/null' EXIT && \

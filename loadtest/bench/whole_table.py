@@ -17,13 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loadtest.bench import explained as bench_explained
-from loadtest.bench import gpu as bench_gpu
 from loadtest.bench import http as bench_http
 from loadtest.bench import ratio as bench_ratio
-from loadtest.bench import scorer as bench_scorer
 from loadtest.bench import state as bench_state
 from loadtest.bench import stream as bench_stream
-from loadtest.bench import swap as bench_swap
 from loadtest.bench.harness import machine_speed as bench_calibration
 from loadtest.bench.harness import profiling
 from loadtest.bench.harness.report import LATENCY, short_of_targets
@@ -31,6 +28,9 @@ from loadtest.bench.harness.running_stack import StackError, running_stack
 from loadtest.bench.harness.stream_plots import plot_cpu, plot_latency
 from loadtest.bench.harness.table import Row, chosen_sections, left_out, shown, write_report
 from loadtest.bench.http_load.measuring import OfferError
+from loadtest.bench.models import gpu as bench_gpu
+from loadtest.bench.models import scorer as bench_scorer
+from loadtest.bench.models import swap as bench_swap
 from loadtest.peers.installing import PeerError
 
 SECTIONS = ("stream", "ratio", "swap", "http", "explained", "state", "gpu", "scorer", "profile")

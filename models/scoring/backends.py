@@ -15,7 +15,7 @@ from models.scoring.onnx_export import INPUT, OUTPUT
 from models.scoring.tree_shap import forest_contributions, shares_of
 
 FloatArray = npt.NDArray[np.float32]
-#: rows per call: 3.7 us a row in calls of 64, 4.4 in calls of 16, 3.6 to 4.5 in one of 1,024 (loadtest/bench/scorer.py)
+#: rows per call: 3.7 us a row in calls of 64, 4.4 in calls of 16, 3.6 to 4.5 in one of 1,024 (loadtest/bench/models/scorer.py)
 ONNX_SLICE = 64
 
 

@@ -46,7 +46,7 @@ COMMANDS: dict[str, Entry] = {
         },
     ),
     **_entries(
-        "oncall",
+        "operating.pages",
         {
             "pages": "Show the alerts that fire now, pages first.",
             "silence": "Send no pages of one alert for a while.",
@@ -54,15 +54,17 @@ COMMANDS: dict[str, Entry] = {
         },
     ),
     **_entries(
-        "backups",
+        "operating.backups",
         {
             "backup": "Copy the stack into a folder while traffic flows.",
             "restore": "Restore a backup into a new folder.",
         },
     ),
-    **_entries("dashboards", {"dashboard": "Draw a dashboard in the terminal, or write all for Grafana."}),
-    **_entries("tracing", {"trace": "Show where the time of one transaction went."}),
-    **_entries("profiling", {"profile": "Write a flame graph of a running process."}),
+    **_entries(
+        "operating.dashboards", {"dashboard": "Draw a dashboard in the terminal, or write all for Grafana."}
+    ),
+    **_entries("operating.tracing", {"trace": "Show where the time of one transaction went."}),
+    **_entries("operating.profiling", {"profile": "Write a flame graph of a running process."}),
     **_entries(
         "demo.command", {"demo": "Run the whole system once: train a model, send live traffic, show results."}
     ),
@@ -101,10 +103,12 @@ COMMANDS: dict[str, Entry] = {
     **_entries("audit", {"audit": "Read and verify the audit of what is served and of who may do what."}),
     **_entries("access.commands", {"access": "Say who may change what: people, their roles and keys."}),
     **_entries("rules.commands", {"rules": "Check, test, publish, list and export rules and lists."}),
-    **_entries("keys", {"keys": "Rotate the keys that seal the HTTP edge's decisions."}),
-    **_entries("skip", {"skip": "Set aside a record that stops its worker."}),
-    **_entries("retrain", {"retrain": "Ask the trainer for a new model, with a reason."}),
-    **_entries("drift", {"drift": "Show what drifts, since when and how often, and retraining requests."}),
+    **_entries("operating.keys", {"keys": "Rotate the keys that seal the HTTP edge's decisions."}),
+    **_entries("operating.skip", {"skip": "Set aside a record that stops its worker."}),
+    **_entries("models.retrain", {"retrain": "Ask the trainer for a new model, with a reason."}),
+    **_entries(
+        "models.drift", {"drift": "Show what drifts, since when and how often, and retraining requests."}
+    ),
     **_entries(
         "features.commands",
         {

@@ -281,7 +281,7 @@ def doctor(home: Path, as_json: bool, port_base: int | None, live: bool) -> int:
     """Check this machine and say how to fix each problem. Exit code 1: something required is missing, or, with --live, something is wrong."""
     if live:
         # imported here: a check of the machine must not need what it checks
-        from services.cli.live import live_doctor
+        from services.cli.operating.live import live_doctor
 
         return live_doctor(load_settings(home), as_json)
     known = stack.existing(home)

@@ -28,13 +28,13 @@ from models.policy.policy_export import as_toml
 from models.rollout.plan import PlanError, parse_plan
 from models.rollout.transitions import Action
 from services.cli.audit import checked_chain, newest_entries
-from services.cli.drift import newest
-from services.cli.drift_findings import findings
+from services.cli.models.drift import newest
+from services.cli.models.drift_findings import findings
 from services.cli.models.rows import shown_version, version_row
 from services.cli.one_decision.shown import answer_of, bundle_of
+from services.cli.operating.tracing import as_builtins
 from services.cli.rules.policy_versions import FileRefused, described, load_policy_file
 from services.cli.rules.view import listed
-from services.cli.tracing import as_builtins
 from services.console.outside.card_history import payments_of_card
 from services.console.outside.commands import Commands
 from services.console.outside.remembered import Remembered

@@ -14,7 +14,7 @@ import yaml
 from infra.stack.ports import settings_for
 from infra.stack.servers import monitoring
 from services.cli.main import run
-from services.cli.oncall import Length
+from services.cli.operating.pages import Length
 
 
 @pytest.fixture

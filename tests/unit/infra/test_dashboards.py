@@ -16,7 +16,7 @@ from infra.dashboards.grafana import DATASOURCE, as_json, write
 from infra.dashboards.series import PrometheusUnavailable, Series, series_of
 from infra.dashboards.terminal import drawn, shown
 from infra.stack import settings_for
-from services.cli.dashboards import dashboard
+from services.cli.operating.dashboards import dashboard
 from streams.runtime import metrics
 
 _NAME = re.compile(r"\b(?:tollgate|process)_[a-z_]+")

@@ -20,8 +20,8 @@ from infra.stack.health import causes
 from infra.stack.health.asking import NoAnswer
 from infra.stack.health.problem import Problem, runbook_of
 from infra.stack.ports import settings_for
-from services.cli.live import text
 from services.cli.main import run
+from services.cli.operating.live import text
 from streams.runtime.settings import Settings
 
 NOW = datetime(2026, 11, 30, 12, 0, 0, tzinfo=UTC)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import xgboost
 
-from loadtest.bench import gpu as bench_gpu
 from loadtest.bench.harness import table
+from loadtest.bench.models import gpu as bench_gpu
 from models.scoring import gpu_backends
 from models.scoring.backends import FloatArray, XgboostBackend
 from models.scoring.gpu_backends import CudaXgboostBackend, CupyDevice, what_a_gpu_needs

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from loadtest.bench import gpu as bench_gpu
 from loadtest.bench import scaling as bench_scaling
 from loadtest.bench import stream as bench_stream
-from loadtest.bench import swap as bench_swap
 from loadtest.bench import whole_table as bench
 from loadtest.bench.harness.running_stack import StackError
 from loadtest.bench.harness.table import Row, markdown
 from loadtest.bench.http_load.measuring import OfferError
+from loadtest.bench.models import gpu as bench_gpu
+from loadtest.bench.models import swap as bench_swap
 from streams.runtime.settings import Settings, load_settings
 from tests.support.stream_runs import summary
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loadtest.bench.shadow import Traffic, shadow_rows
+from loadtest.bench.models.shadow import Traffic, shadow_rows
 from models.training.training import Parameters
 
 

@@ -18,7 +18,7 @@ from loadtest.bench.http_load import measuring
 from loadtest.bench.http_load.connections import Pool
 from loadtest.bench.http_load.measuring import run_offer
 from loadtest.bench.http_load.offer import Offer, Outcome, _Run, offer_load
-from loadtest.bench.swap import BenchError, http_lines
+from loadtest.bench.models.swap import BenchError, http_lines
 from streams.runtime.settings import Settings
 
 Answer = tuple[int, dict[str, Any]]

@@ -11,9 +11,10 @@ import pytest
 from rich.console import Console
 
 from infra.doctor import Check
-from services.cli import drift, stack
-from services.cli.drift_findings import findings
+from services.cli import stack
 from services.cli.main import COMMANDS, cli
+from services.cli.models import drift
+from services.cli.models.drift_findings import findings
 from services.cli.terminal.tables import console, table
 from services.cli.terminal.words import duration
 from streams.contracts.drift import DriftRow

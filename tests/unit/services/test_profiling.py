@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from services.cli.profiling import NoProfile, own_time, pid_of, record
+from services.cli.operating.profiling import NoProfile, own_time, pid_of, record
 
 BUSY = "import time\ndef spin():\n    while True:\n        sum(range(1000))\nprint('ready', flush=True)\nspin()\n"
 

@@ -1,4 +1,4 @@
-"""Cost of scoring and explaining a row, by backend and batch size: ``python -m loadtest.bench.scorer [--rows N]``.
+"""Cost of scoring and explaining a row, by backend and batch size: ``python -m loadtest.bench.models.scorer [--rows N]``.
 
 CPU time of the calling thread over batches of rows not seen before (on the same rows again a processor predicts every
 branch of a tree, and figures come out up to four times too good). The model is trained here, on simulated traffic.

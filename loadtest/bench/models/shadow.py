@@ -1,6 +1,6 @@
 """CPU time of deciding a payment with one model, with a challenger in the shadow, and with a canary:
 
-    python -m loadtest.bench.shadow [--rows N]
+    python -m loadtest.bench.models.shadow [--rows N]
 
 In one process, without Kafka: batches of features go through the decider of a scoring replica and are encoded; the shadow's own
 records are encoded too. All threads count. The modes take turns, so that a change of the machine's speed meets them all; batches

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from loadtest.bench.harness.table import Row, conditions, left_out, markdown, write_report
-from loadtest.bench.scorer import sample_model
+from loadtest.bench.models.scorer import sample_model
 from models.scoring.backend_table import machine
 from models.scoring.backends import Backend, FloatArray, XgboostBackend
 from models.scoring.gpu_backends import gpu_backends, what_a_gpu_needs

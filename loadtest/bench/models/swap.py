@@ -1,6 +1,6 @@
 """Effect of a model swap on latency and on the number of decisions, on a whole stack under load:
 
-    python -m loadtest.bench.swap [--rates 1000,5000,10000] [--home DIR | --port-base N]
+    python -m loadtest.bench.models.swap [--rates 1000,5000,10000] [--home DIR | --port-base N]
 
 Per rate: traffic, in which a twin of the served bundle and that bundle take turns four times. The second
 before and the second after the first decision by the other version count as the swap (loading takes 0.2 to 0.6 s), the five

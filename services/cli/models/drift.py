@@ -12,7 +12,7 @@ import click
 import msgspec
 from confluent_kafka import OFFSET_END, Consumer, Message, TopicPartition
 
-from services.cli.drift_findings import DriftFinding, findings
+from services.cli.models.drift_findings import DriftFinding, findings
 from services.cli.terminal.options import WholeNumber, home_option, json_option
 from services.cli.terminal.tables import console, table
 from streams.contracts.decoding import RecordDecoder

@@ -13,7 +13,7 @@ import click
 
 from infra.dashboards.definition import DASHBOARDS, Dashboard, named
 from infra.dashboards.series import series_of
-from services.cli.oncall import Length
+from services.cli.operating.pages import Length
 from services.cli.terminal.options import home_option, json_option
 from streams.runtime.settings import Settings, load_settings
 
