@@ -16,16 +16,16 @@ from typing import Any, Literal
 import msgspec
 
 from features.catalogue import CATALOGUE_HASH
-from models.bundle.content import Bundle, bundle_path
+from models.bundle.content import Bundle
 from models.bundle.manifest import MANIFEST
 from models.bundle.signing import KeyProblem, is_signed, sign
+from models.evidence.files import HTML, JSON, SIGNATURE, evidence_path
 from models.evidence.page import render
 from models.evidence.record import EvidencePack
 from models.training.gates.judge import Judgement
 
 #: how long a pack may be approved by: labels of a week later may say otherwise
 VALID = timedelta(days=7)
-_JSON, _HTML, _SIGNATURE = "evidence.json", "evidence.html", "evidence.sig"
 Why = Literal["missing", "changed", "other", "expired", "outdated", "failed"]
 
 
@@ -37,17 +37,6 @@ class EvidenceRefused(Exception):
     def __init__(self, reason: Why, text: str) -> None:
         super().__init__(text)
         self.reason = reason
-
-
-def evidence_path(bundles_dir: Path, model: str, version: str, name: str = _JSON) -> Path:
-    """Where a file of a version's pack is."""
-    folder = bundle_path(bundles_dir, model, version)
-    return folder.with_name(f"{folder.name}.{name}")
-
-
-def page_path(bundles_dir: Path, model: str, version: str) -> Path:
-    """Where the page of a version's pack is."""
-    return evidence_path(bundles_dir, model, version, _HTML)
 
 
 def made_pack(
@@ -88,20 +77,12 @@ def write_pack(bundles_dir: Path, keys_dir: Path, pack: EvidencePack) -> str:
     digest = hashlib.sha256(raw).hexdigest()
     page = render(pack, digest).encode()
     signature = sign(_signed_text(pack.model, pack.version, raw, page), keys_dir)
-    for name, content in ((_JSON, raw), (_HTML, page), (_SIGNATURE, signature)):
+    for name, content in ((JSON, raw), (HTML, page), (SIGNATURE, signature)):
         path = evidence_path(bundles_dir, pack.model, pack.version, name)
         tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         tmp.write_bytes(content)
         tmp.replace(path)
     return digest
-
-
-def pack_hash(bundles_dir: Path, model: str, version: str) -> str | None:
-    """The hash of a version's pack as it lies there, unchecked; None if there is none."""
-    try:
-        return hashlib.sha256(evidence_path(bundles_dir, model, version).read_bytes()).hexdigest()
-    except (OSError, ValueError):
-        return None
 
 
 def read_pack(
@@ -114,8 +95,7 @@ def read_pack(
     """
     try:
         raw, page, signature = (
-            evidence_path(bundles_dir, model, version, name).read_bytes()
-            for name in (_JSON, _HTML, _SIGNATURE)
+            evidence_path(bundles_dir, model, version, name).read_bytes() for name in (JSON, HTML, SIGNATURE)
         )
     except OSError as error:
         raise EvidenceRefused(

@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from models.evidence.pack import pack_hash
+from models.evidence.files import pack_hash
 from models.rollout.transitions import Action, RolloutRequest
 from streams.access.audit_chain import NoEntry, opened
 from streams.access.directory import read_directory

@@ -8,7 +8,8 @@ import pytest
 
 from models.bundle.content import load_bundle
 from models.bundle.registry import VersionState, write_state
-from models.evidence.pack import evidence_path, made_pack, pack_hash, page_path, write_pack
+from models.evidence.files import evidence_path, pack_hash, page_path
+from models.evidence.pack import made_pack, write_pack
 from models.rollout.transitions import RolloutRequest
 from services.rollout.process import Rollout
 from streams.access.audit_chain import opened

@@ -13,7 +13,7 @@ import pytest
 
 from infra.embedded.mock_cluster import MockCluster
 from models.bundle.registry import VersionState, states, write_state
-from models.evidence.pack import pack_hash
+from models.evidence.files import pack_hash
 from models.rollout.transitions import RolloutRequest
 from services.rollout.ledger import Ledger
 from services.rollout.process import Rollout

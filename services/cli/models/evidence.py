@@ -13,7 +13,8 @@ import msgspec
 
 from models.bundle.content import MODEL, Bundle
 from models.bundle.registry import states
-from models.evidence.pack import EvidenceRefused, check_pack, evidence_path, page_path, read_pack
+from models.evidence.files import evidence_path, page_path
+from models.evidence.pack import EvidenceRefused, check_pack, read_pack
 from models.evidence.record import EvidencePack
 from models.rollout.transitions import Action
 from services.cli.models.compare import gate_lines

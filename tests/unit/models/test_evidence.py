@@ -14,15 +14,8 @@ import pyarrow as pa
 import pytest
 
 from models.bundle.content import Bundle, load_bundle
-from models.evidence.pack import (
-    EvidenceRefused,
-    check_pack,
-    evidence_path,
-    made_pack,
-    page_path,
-    read_pack,
-    write_pack,
-)
+from models.evidence.files import evidence_path, page_path
+from models.evidence.pack import EvidenceRefused, check_pack, made_pack, read_pack, write_pack
 from models.evidence.record import EvidencePack
 from models.training.gates.judge import Judgement, judge
 from models.training.gates.side import Contender
