@@ -13,8 +13,9 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from infra.dashboards.definition import DASHBOARDS, Dashboard, Panel
 from infra.dashboards.grafana import DATASOURCE, as_json, write
-from infra.dashboards.series import PrometheusUnavailable, Series, series_of
+from infra.dashboards.series import Series, series_of
 from infra.dashboards.terminal import drawn, shown
+from infra.oncall.query import PrometheusUnavailable
 from infra.stack import settings_for
 from services.cli.operating.dashboards import dashboard
 from streams.runtime import metrics
