@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 TOLERANCE = 1e-5
 #: rows explained together when warming up
 EXPLAINED = 8
+#: rows scored together to measure what a row costs
+SCORED = 64
 ReasonRow = tuple[str, str, float]
 _NOUNS = {"transaction": "payment itself", "ip": "address"}
 
@@ -79,6 +81,8 @@ class Scorer:
         self._check()
         #: cost of explaining in ms, (per call, per row), measured by ``warm``; None before
         self.explanation_ms: tuple[float, float] | None = None
+        #: the same of scoring and deciding
+        self.score_ms: tuple[float, float] | None = None
         #: (largest batch size, backend), ascending; larger batches use the last one
         self.table: list[tuple[int, Backend]]
         #: the table as made; ``table`` changes when a GPU fails
@@ -190,28 +194,32 @@ class Scorer:
         ]
 
     def warm(self, shapes: Sequence[int] = (1, 16, 64, 256, 1024)) -> None:
-        """Run all backends at each batch size and explain, so that no live row pays for first use; sets ``explanation_ms``."""
+        """Run all backends at each batch size and explain, so that no live row pays for first use.
+
+        Sets ``explanation_ms`` and ``score_ms``.
+        """
         for rows in shapes:
             sample = self._sample(rows)
             for backend in self.backends:
                 backend.margin(sample)
             whole = self._whole(sample)
             self.decide(self.score(whole), whole)
-        self.explanation_ms = self._explanation_ms()
+        self.explanation_ms = self._cost_ms(self.explain, EXPLAINED)
+        self.score_ms = self._cost_ms(lambda whole: self.decide(self.score(whole), whole), SCORED)
 
-    def _explanation_ms(self) -> tuple[float, float]:
-        """(ms per call, ms per row), from the fastest runs with one row and with ``EXPLAINED`` rows."""
+    def _cost_ms(self, work: Callable[[FloatArray], object], many: int) -> tuple[float, float]:
+        """(ms per call, ms per row), from the fastest runs with one row and with ``many`` rows."""
         took_ms = []
-        for rows in (1, EXPLAINED):
+        for rows in (1, many):
             sample = self._whole(self._sample(rows))
             # several runs: the first compiles, others may be interrupted
             times = []
             for _ in range(4):
                 started = perf_counter()
-                self.explain(sample)
+                work(sample)
                 times.append((perf_counter() - started) * 1000)
             took_ms.append(min(times))
-        row_ms = max(0.0, took_ms[1] - took_ms[0]) / (EXPLAINED - 1)
+        row_ms = max(0.0, took_ms[1] - took_ms[0]) / (many - 1)
         return max(0.0, took_ms[0] - row_ms), row_ms
 
     def _pick(self, rows: int) -> Backend:

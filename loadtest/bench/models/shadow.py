@@ -22,7 +22,7 @@ import numpy as np
 
 from features.replay import replay
 from features.transaction import Transaction
-from loadtest.bench.harness.table import Row, shown, write_report
+from loadtest.bench.harness.table import NO, Row, shown, write_report
 from loadtest.traffic.simulator import create_world, history_table
 from models.bundle.content import Bundle, load_bundle, publish
 from models.bundle.signing import ensure_keys
@@ -200,7 +200,8 @@ def main() -> None:
     if args.report:
         title = "What a challenger costs in a scoring replica"
         print(f"written to {write_report(found, 'make bench-shadow', 'shadow', title)}")
-    if any(row.reached == "no" for row in found):
+    # times of a busy machine are another matter
+    if any(row.reached == NO and row.unit == "%" for row in found):
         raise SystemExit(1)
 
 

@@ -1,12 +1,14 @@
 """Decides a batch with two models: each row by the arm of its card, and with the challenger in the shadow beside the champion.
 
-While there is no challenger, everything goes to the champion's decider. The challenger's own rows are judged on another thread: if
-it fails or hangs there, the champion decides them, and the decision says so by its ``arm``.
+While there is no challenger, everything goes to the champion's decider. If the challenger fails in its own rows, the champion decides
+them, and the decision says so by its ``arm``. A slow challenger works on another thread: its own rows wait for it a moment, those in the
+shadow not at all.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -15,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from models.decision import Decision
-from services.scoring.arms.shadow import Shadow, ShadowRows
-from services.scoring.decision.deadline import CHALLENGER_WITHIN_S, shadow_wait_s
+from services.scoring.arms.challenger_cost import ChallengerCost
+from services.scoring.arms.shadow import Shadow
+from services.scoring.decision.deadline import CHALLENGER_WITHIN_S, shadow_share_ms
 from services.scoring.decision.decider import Case, Decider, Judged, missing_inputs_of, shortest_left_ms
 from services.scoring.decision.explanations import ExplanationCost
 from services.scoring.decision.timed_calls import TimedCalls
@@ -35,7 +38,9 @@ class Part(NamedTuple):
     decider: Decider
     rows: Sequence[int]
     judged: Judged
-    shadow: ShadowRows | None = None
+    others: OtherCatalogue
+    #: whom to ask beside it
+    shadow: Challenger | None = None
 
 
 class ArmsJudged(NamedTuple):
@@ -52,6 +57,7 @@ class ArmsDecider:
     champion: Decider = field(default_factory=Decider)
     shadow: Shadow | None = None
     calls: TimedCalls = field(default_factory=TimedCalls)
+    cost: ChallengerCost = field(default_factory=ChallengerCost)
     challenger: Decider = field(init=False)
 
     def __post_init__(self) -> None:
@@ -82,18 +88,19 @@ class ArmsDecider:
         """As ``Decider.judge``."""
         challenger, others = serving.challenger, other_catalogue or {}
         rows = _rows_of(challenger, cases, others) if challenger is not None else []
+        shadow = (
+            challenger if challenger is not None and challenger.shadow and self.shadow is not None else None
+        )
         if challenger is None or not rows:
             judged = self.champion.judge(cases, matrix, serving.champion, others)
-            shadow = self._begin_shadow(judged, challenger, others)
-            return ArmsJudged(cases, [Part(self.champion, range(len(cases)), judged, shadow)])
+            return ArmsJudged(cases, [Part(self.champion, range(len(cases)), judged, others, shadow)])
         parts = []
         mine = set(rows)
         rest = [row for row in range(len(cases)) if row not in mine]
         if rest:
             cut = _cut(rest, cases, matrix, others)
             judged = self.champion.judge(cut.cases, cut.matrix, serving.champion, cut.others)
-            shadow = self._begin_shadow(judged, challenger, cut.others)
-            parts.append(Part(self.champion, rest, judged, shadow))
+            parts.append(Part(self.champion, rest, judged, cut.others, shadow))
         parts.append(self._judge_challengers(rows, _cut(rows, cases, matrix, others), serving, challenger))
         return ArmsJudged(cases, parts)
 
@@ -102,41 +109,58 @@ class ArmsDecider:
         return sum(part.decider.explanation_ms(part.judged) for part in judged.parts)
 
     def finish(self, judged: ArmsJudged) -> list[Decision]:
-        """The decisions, with as many reasons as time allows, and with the challenger's scores that are there by then."""
+        """The decisions, with as many reasons as time allows, and then with the challenger's scores if there is time for them."""
         if len(judged.parts) == 1 and judged.parts[0].shadow is None:
             return judged.parts[0].decider.finish(judged.parts[0].judged)
         explained = [part.decider.explain(part.judged) for part in judged.parts]
         shadows = [self._shadow_scores(part) for part in judged.parts]
         found: dict[int, Decision] = {}
-        for part, reasons, shadow in zip(judged.parts, explained, shadows, strict=True):
+        for part, reasons, scores in zip(judged.parts, explained, shadows, strict=True):
             decisions = part.decider.decisions(part.judged, reasons)
-            if shadow is not None and part.shadow is not None:
-                _add_shadow(decisions, part.shadow.challenger.scorer.version, shadow)
+            if scores is not None and part.shadow is not None:
+                _add_shadow(decisions, part.shadow.scorer.version, scores)
             found.update(zip(part.rows, decisions, strict=True))
         return [found[row] for row in range(len(judged.cases))]
 
-    def _begin_shadow(
-        self, judged: Judged, challenger: Challenger | None, others: OtherCatalogue
-    ) -> ShadowRows | None:
-        if self.shadow is None or challenger is None or not challenger.shadow:
-            return None
-        return self.shadow.begin(judged, challenger, others)
-
     def _shadow_scores(self, part: Part) -> FloatArray | None:
-        if part.shadow is None:
+        """The challenger's scores beside the champion's part; None where it is slow, failed, or there is no time: see ``Shadow``."""
+        if part.shadow is None or self.shadow is None:
             return None
-        now_ms, reserve_ms = self.champion.clock() * 1000, self.champion.cost.share.reserve_ms
-        return part.shadow.within(shadow_wait_s(shortest_left_ms(part.judged.cases, now_ms, reserve_ms)))
+        champion, challenger = part.judged, part.shadow
+        self.cost.begin(challenger.scorer)
+        left = shortest_left_ms(
+            champion.cases, self.champion.clock() * 1000, self.champion.cost.share.reserve_ms
+        )
+        if not self.cost.quick or self.cost.of(len(champion.cases)) > shadow_share_ms(left):
+            self.shadow.score_aside(champion, challenger, part.others)
+            return None
+        judged: Judged | None = None
+        try:
+            judged = self._measured(challenger, _Cut(champion.cases, champion.matrix, part.others))
+        except Exception as error:  # noqa: BLE001 - a challenger may fail in any way: it is counted, and ends nothing
+            logger.error("the challenger %s failed in the shadow: %r", challenger.scorer.version, error)
+        self.shadow.add(champion, challenger, judged)
+        return judged.scores if judged is not None else None
+
+    def _measured(self, challenger: Challenger, cut: _Cut) -> Judged:
+        """What the challenger makes of rows. Raises: Exception, whatever its model raises."""
+        started = time.perf_counter()
+        try:
+            return self.challenger.judge(cut.cases, cut.matrix, challenger.scorer, cut.others)
+        finally:
+            self.cost.learn(len(cut.cases), (time.perf_counter() - started) * 1000)
 
     def _judge_challengers(
         self, rows: Sequence[int], cut: _Cut, serving: Serving, challenger: Challenger
     ) -> Part:
         """The part of the challenger's rows; the champion judges it if the challenger fails, or is not ready in time."""
         scorer, result = challenger.scorer, "failed"
+        self.cost.begin(scorer)
         try:
-            judged = self.calls.call(
-                lambda: self.challenger.judge(cut.cases, cut.matrix, scorer, cut.others), CHALLENGER_WITHIN_S
-            )
+            if self.cost.quick:
+                judged = self._measured(challenger, cut)
+            else:
+                judged = self.calls.call(lambda: self._measured(challenger, cut), CHALLENGER_WITHIN_S)
         except TimeoutError as error:
             result = "late"
             logger.error("the challenger %s is too slow, the champion decides: %s", scorer.version, error)
@@ -144,23 +168,23 @@ class ArmsDecider:
             logger.error("the challenger %s failed, the champion decides: %r", scorer.version, error)
         else:
             CHALLENGER_ROWS.labels("arm", "scored").inc(len(rows))
-            return Part(self.challenger, rows, judged)
+            return Part(self.challenger, rows, judged, cut.others)
         CHALLENGER_ROWS.labels("arm", result).inc(len(rows))
         judged = self.champion.judge(cut.cases, cut.matrix, serving.champion, cut.others)
-        return Part(self.champion, rows, judged)
+        return Part(self.champion, rows, judged, cut.others)
 
 
 class _Cut(NamedTuple):
     """Some rows of a batch."""
 
-    cases: list[Case]
+    cases: Sequence[Case]
     matrix: FloatArray
     others: OtherCatalogue
 
 
 def _cut(rows: Sequence[int], cases: Sequence[Case], matrix: FloatArray, others: OtherCatalogue) -> _Cut:
     if len(rows) == len(cases):
-        return _Cut(list(cases), matrix, others)
+        return _Cut(cases, matrix, others)
     moved = {place: others[row] for place, row in enumerate(rows) if row in others} if others else {}
     return _Cut([cases[row] for row in rows], matrix[list(rows)], moved)
 

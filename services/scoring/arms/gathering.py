@@ -34,7 +34,7 @@ class Compared(NamedTuple):
 
 
 class Gathering:
-    """Not safe for threads. ``clock`` gives seconds since 1970."""
+    """Call it with a lock held: its owner adds from several threads. ``clock`` gives seconds since 1970."""
 
     def __init__(self, publishing: Publishing, clock: Callable[[], float] = time.time) -> None:
         self._publishing, self._clock = publishing, clock
@@ -55,10 +55,6 @@ class Gathering:
         self._dropped += dropped
         if self._rows >= ROWS:
             self.send()
-
-    def due_in_s(self) -> float:
-        """Seconds until the next record; infinite while there are no rows."""
-        return max(0.0, self._due_s - self._clock())
 
     def serve(self) -> None:
         """Send what is due, and serve the connection; call at least once a second."""

@@ -1,7 +1,8 @@
-"""Scores the champion's payments with the challenger beside it, on a thread of its own: no decision depends on it.
+"""What a challenger says beside the champion: published on `shadow`, and scored on a thread of its own where no decision can wait for it.
 
-A decision waits a few milliseconds for the challenger's score, to carry it in ``shadow``, and goes out without it otherwise. What
-both models said goes to the topic `shadow` either way. When the thread is behind, batches are dropped and counted.
+A quick challenger is asked on the batch's own thread, once its reasons are made (``services.scoring.arms.arms_decider``). A slow one, and
+a batch without time, come here: then the decision goes out without a score in ``shadow``, and the topic gets it all the same. When the
+thread is behind, batches are dropped and counted.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 from queue import Empty, SimpleQueue
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from services.scoring.arms.gathering import Compared, Gathering, Publishing
 from services.scoring.decision.decider import Decider, Judged
@@ -23,29 +24,17 @@ from streams.runtime.metrics import CHALLENGER_ROWS
 logger = logging.getLogger(f"{THROTTLED}.shadow")
 #: rows that wait for the challenger; more are dropped. They take 800 bytes each
 MAX_WAITING_ROWS = 8_192
-#: how often the producer is served while there is nothing to do
-SERVE_EVERY_S = 1.0
+#: how often a record that is due is sent, and the producer served, while there is nothing to score
+SERVE_EVERY_S = 0.25
 FAILED_CODE = -1
 
 
-class ShadowRows:
-    """One batch on its way through the challenger. ``scores`` float32 (n,), NaN without a score; None until ``done`` is set, or failed."""
+class ShadowRows(NamedTuple):
+    """A batch that waits for the challenger: what the champion made of it, and its rows of other catalogues."""
 
-    __slots__ = ("alone", "challenger", "champion", "done", "matrix", "other", "scores")
-
-    def __init__(
-        self, champion: Judged, challenger: Challenger, other: OtherCatalogue | None, *, alone: bool
-    ) -> None:
-        """``champion``: what it made of the rows; ``alone``: no other batch is waited for before this one."""
-        self.champion, self.challenger, self.other, self.alone = champion, challenger, other, alone
-        self.scores: npt.NDArray[np.float32] | None = None
-        self.done = threading.Event()
-
-    def within(self, wait_s: float) -> npt.NDArray[np.float32] | None:
-        """The challenger's scores, if they are there within ``wait_s``. Behind another batch nobody waits."""
-        if self.done.wait(wait_s if self.alone else 0.0):
-            return self.scores
-        return None
+    champion: Judged
+    challenger: Challenger
+    others: OtherCatalogue
 
 
 class Shadow:
@@ -60,24 +49,31 @@ class Shadow:
         self._waiting = self._dropped = 0
         self._thread: threading.Thread | None = None
 
-    def begin(
-        self, champion: Judged, challenger: Challenger, other: OtherCatalogue | None
-    ) -> ShadowRows | None:
-        """Score a batch that the champion has judged; None when it is dropped, because too much waits."""
+    def add(self, champion: Judged, challenger: Challenger, judged: Judged | None) -> None:
+        """Publish what both models said of a batch. ``judged``: the challenger's, None: it failed."""
+        rows = len(champion.cases)
+        if judged is None:
+            codes = np.full(rows, FAILED_CODE, np.int8)
+            compared = Compared(champion, codes, np.full(rows, np.nan, np.float32))
+        else:
+            compared = Compared(champion, judged.codes, judged.scores)
+        CHALLENGER_ROWS.labels("shadow", "failed" if judged is None else "scored").inc(rows)
+        with self._lock:
+            self._start()
+            dropped, self._dropped = self._dropped, 0
+            self._gathering.add(challenger, compared, dropped)
+
+    def score_aside(self, champion: Judged, challenger: Challenger, others: OtherCatalogue) -> None:
+        """Score a batch on the other thread, and publish it; it is dropped where too much waits."""
         rows = len(champion.cases)
         with self._lock:
+            self._start()
             if self._waiting + rows > self._max_rows:
                 self._dropped += rows
                 CHALLENGER_ROWS.labels("shadow", "dropped").inc(rows)
-                return None
-            alone = not self._waiting
+                return
             self._waiting += rows
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
-                self._thread.start()
-        made = ShadowRows(champion, challenger, other, alone=alone)
-        self._batches.put(made)
-        return made
+        self._batches.put(ShadowRows(champion, challenger, others))
 
     def close(self, within_s: float) -> None:
         """Publish what was scored and end the thread."""
@@ -85,33 +81,35 @@ class Shadow:
             self._batches.put(None)
             self._thread.join(within_s)
 
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
+            self._thread.start()
+
     def _run(self) -> None:
+        batch: ShadowRows | None
         while True:
             try:
-                batch = self._batches.get(timeout=min(SERVE_EVERY_S, self._gathering.due_in_s()))
+                batch = self._batches.get(timeout=SERVE_EVERY_S)
             except Empty:
-                self._gathering.serve()
+                with self._lock:
+                    self._gathering.serve()
                 continue
             if batch is None:
-                self._gathering.send()
+                with self._lock:
+                    self._gathering.send()
                 return
             self._score(batch)
-            self._gathering.serve()
 
     def _score(self, batch: ShadowRows) -> None:
         champion, scorer = batch.champion, batch.challenger.scorer
-        rows = len(champion.cases)
-        codes, result = np.full(rows, FAILED_CODE, np.int8), "failed"
-        scores = np.full(rows, np.nan, np.float32)
+        judged: Judged | None = None
         try:
-            judged = self._decider.judge(champion.cases, champion.matrix, scorer, batch.other)
-            codes, scores, result = judged.codes, judged.scores, "scored"
-            batch.scores = scores
+            judged = self._decider.judge(champion.cases, champion.matrix, scorer, batch.others)
         except Exception as error:  # noqa: BLE001 - a challenger may fail in any way: it is counted, and ends nothing
             logger.error("the challenger %s failed in the shadow: %r", scorer.version, error)
         with self._lock:
-            self._waiting -= rows
-            dropped, self._dropped = self._dropped, 0
-        batch.done.set()
-        CHALLENGER_ROWS.labels("shadow", result).inc(rows)
-        self._gathering.add(batch.challenger, Compared(champion, codes, scores), dropped)
+            self._waiting -= len(champion.cases)
+        self.add(champion, batch.challenger, judged)
+        with self._lock:
+            self._gathering.serve()

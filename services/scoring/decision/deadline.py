@@ -51,10 +51,10 @@ AT_ONCE_MS = 1.0
 OVERRUN = 4.0
 
 
-#: share of the time left that a decision waits for the challenger's score in the shadow, at most so long, while so much is left
+#: share of the time left for the challenger's score in the shadow, at most so much, while so much is left
 _SHADOW_SHARE, _SHADOW_MAX_MS, _SHADOW_RESERVE_MS = 0.05, 5.0, 25.0
-#: how long rows of the challenger's arm wait for it before the champion decides them. Usually it takes well below a millisecond; a
-#: stall of the machine must not make a card change its arm
+#: how long rows of a slow challenger's arm wait for it before the champion decides them; a stall of the machine must not make a
+#: card change its arm
 CHALLENGER_WITHIN_S = 0.05
 
 
@@ -69,13 +69,13 @@ def store_wait_s(left: float, rows: int) -> float:
     return min(max(left / 1000 * _STORE_SHARE, _STORE_MIN_S), longest_s)
 
 
-def shadow_wait_s(left: float) -> float:
-    """How long a batch waits for the challenger's scores in the shadow, seconds; ``left``: its shortest time left, ms."""
+def shadow_share_ms(left: float) -> float:
+    """How long a batch's decisions may be held up by the challenger's scores in the shadow, ms; ``left``: its shortest time left, ms."""
     if left == UNLIMITED_MS:
-        return _WITHOUT_DEADLINE_MS / 1000
+        return _WITHOUT_DEADLINE_MS
     if left <= _SHADOW_RESERVE_MS:
         return 0.0
-    return min(left * _SHADOW_SHARE, _SHADOW_MAX_MS) / 1000
+    return min(left * _SHADOW_SHARE, _SHADOW_MAX_MS)
 
 
 @dataclass(frozen=True)

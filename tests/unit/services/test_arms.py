@@ -15,8 +15,10 @@ from models.rollout.arms import arm_of
 from models.scoring.scorer import Scorer
 from services.scoring.arms import arms_decider
 from services.scoring.arms.arms_decider import ArmsDecider
+from services.scoring.arms.challenger_cost import ChallengerCost
 from services.scoring.arms.gathering import AFTER_S, ROWS, Compared, Gathering
 from services.scoring.arms.shadow import FAILED_CODE, Shadow
+from services.scoring.decision.deadline import AT_ONCE_MS
 from services.scoring.decision.decider import Case, Decider
 from services.scoring.model.serving import Challenger, Serving
 from streams.log.other_catalogues import OtherCatalogue
@@ -25,7 +27,7 @@ from tests.support.archive_samples import START_MS, transaction
 from tests.support.metric_values import counted, total
 from tests.support.models_data import make_dataset
 from tests.support.two_arms import NEW, OLD, SALT, Kept, Obstinate, challenger, champion
-from tests.support.waiting import STALL_S, until
+from tests.support.waiting import STALL_S
 
 MATRIX = make_dataset(200, seed=3).matrix
 CARDS = [f"card-{number % 60}" for number in range(len(MATRIX))]
@@ -43,7 +45,7 @@ def made() -> Obstinate:
 
 @pytest.fixture
 def new(made: Obstinate) -> Iterator[Obstinate]:
-    made.fails = False
+    made.fails, made.score_ms = False, None
     made.go_on.set()
     yield made
     made.go_on.set()
@@ -53,7 +55,7 @@ def new(made: Obstinate) -> Iterator[Obstinate]:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy test machine is no failing challenger."""
     monkeypatch.setattr(arms_decider, "CHALLENGER_WITHIN_S", STALL_S)
-    monkeypatch.setattr(arms_decider, "shadow_wait_s", lambda left: STALL_S)
+    monkeypatch.setattr(arms_decider, "shadow_share_ms", lambda left: 1000 * STALL_S)
 
 
 def cases_of(cards: Sequence[str]) -> list[Case]:
@@ -64,6 +66,8 @@ def cases_of(cards: Sequence[str]) -> list[Case]:
 
 
 CASES = cases_of(CARDS)
+#: (ms a call, ms a row) of a challenger that works on the other thread
+SLOW = (0.0, 2 * AT_ONCE_MS)
 
 
 def at(share: float, scorer: Scorer, *, shadow: bool = False) -> Challenger:
@@ -118,6 +122,7 @@ def test_a_hanging_challenger_is_waited_for_once(
     old: Scorer, new: Obstinate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(arms_decider, "CHALLENGER_WITHIN_S", 0.01)
+    new.score_ms = SLOW
     new.go_on.clear()
     decider = ArmsDecider(Decider(clock=lambda: START_MS / 1000))
     before = rows_counted("arm", "late")
@@ -186,29 +191,51 @@ def test_a_shadow_that_fails_is_counted_and_published_as_failed(old: Scorer, new
     assert rows_counted("shadow", "failed") == before + len(CASES)
 
 
-def test_a_shadow_that_is_behind_holds_nothing_up_and_drops(
-    old: Scorer, new: Obstinate, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_shadow_holds_nothing_up_and_drops_what_it_cannot_take(old: Scorer, new: Obstinate) -> None:
     kept = Kept()
     shadow = Shadow(kept, max_rows=2 * len(CASES))
     decider = ArmsDecider(Decider(clock=lambda: START_MS / 1000), shadow)
     serving = Serving(old, at(0.0, new, shadow=True))
+    new.score_ms = SLOW
     new.go_on.clear()
-    monkeypatch.setattr(arms_decider, "shadow_wait_s", lambda left: 0.01)
     before = rows_counted("shadow", "dropped")
-    assert decide(serving, decider) == plain(old)
-    # behind it nobody waits at all, and the third finds no room
-    monkeypatch.setattr(arms_decider, "shadow_wait_s", lambda left: STALL_S)
-    for _ in range(2):
+    # nobody waits for it, and the third batch finds no room
+    for _ in range(3):
         assert decide(serving, decider) == plain(old)
     assert rows_counted("shadow", "dropped") == before + len(CASES)
     new.go_on.set()
-    until(lambda: shadow._waiting == 0, STALL_S, "the batches that wait")
-    assert all(d.shadow for d in decide(serving, decider))
     shadow.close(STALL_S)
-    # what was late for its decision is counted all the same
-    assert len(kept.rows) == 3 * len(CASES)
+    # what was late for its decision is published all the same
+    expected = [DECISIONS.index(d.decision) for d in plain(new)]
+    assert [code for *_, code in kept.rows] == 2 * expected
     assert sum(batch.dropped for batch in kept.batches) == len(CASES)
+
+
+def test_without_time_the_shadow_is_scored_aside(
+    old: Scorer, new: Obstinate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arms_decider, "shadow_share_ms", lambda left: 0.0)
+    kept = Kept()
+    shadow = Shadow(kept)
+    decider = ArmsDecider(Decider(clock=lambda: START_MS / 1000), shadow)
+    assert decide(Serving(old, at(0.0, new, shadow=True)), decider) == plain(old)
+    shadow.close(STALL_S)
+    assert len(kept.rows) == len(CASES)
+
+
+def test_a_challenger_that_becomes_slow_goes_to_the_other_thread_and_comes_back() -> None:
+    cost = ChallengerCost()
+    assert cost.quick
+    cost.learn(10, 0.5)
+    assert cost.quick
+    cost.learn(1, 50.0)
+    assert not cost.quick
+    for _ in range(10):
+        cost.learn(1, 0.1)
+    assert cost.quick
+    for _ in range(20):
+        cost.learn(10, 50.0)
+    assert not cost.quick or cost.of(10) > 5.0
 
 
 def test_records_of_the_shadow_are_gathered_by_rows_time_and_rollout(old: Scorer, new: Obstinate) -> None:
@@ -219,7 +246,7 @@ def test_records_of_the_shadow_are_gathered_by_rows_time_and_rollout(old: Scorer
     for _ in range(ROWS // len(CASES)):
         gathering.add(at(0.0, new), compared, 1)
     gathering.serve()
-    assert (kept.batches, gathering.due_in_s()) == ([], AFTER_S)
+    assert kept.batches == []
     gathering.add(at(0.0, new), compared, 0)
     assert (len(kept.batches[0].cards), kept.batches[0].dropped) == ((ROWS // len(CASES) + 1) * len(CASES), 2)
     gathering.add(at(0.0, new), compared, 0)

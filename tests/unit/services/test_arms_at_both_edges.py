@@ -50,7 +50,7 @@ def models() -> tuple[Any, Obstinate]:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy test machine is no failing challenger."""
     monkeypatch.setattr(arms_decider, "CHALLENGER_WITHIN_S", STALL_S)
-    monkeypatch.setattr(arms_decider, "shadow_wait_s", lambda left: STALL_S)
+    monkeypatch.setattr(arms_decider, "shadow_share_ms", lambda left: 1000 * STALL_S)
 
 
 @pytest.fixture

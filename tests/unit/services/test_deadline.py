@@ -12,7 +12,7 @@ from services.scoring.decision.deadline import (
     STREAM,
     UNLIMITED_MS,
     left_ms,
-    shadow_wait_s,
+    shadow_share_ms,
     store_wait_s,
 )
 from services.scoring.edge.limits import parse_deadline
@@ -58,16 +58,16 @@ def test_explanations_leave_the_reserve(left: float) -> None:
 
 
 @given(LEFT)
-def test_the_shadow_is_waited_for_a_moment_and_is_left_out_first(left: float) -> None:
-    wait_ms = shadow_wait_s(left) * 1000
+def test_the_shadow_gets_a_moment_and_is_left_out_first(left: float) -> None:
+    wait_ms = shadow_share_ms(left)
     assert 0 <= wait_ms <= 5
-    assert wait_ms <= shadow_wait_s(left + 1) * 1000
+    assert wait_ms <= shadow_share_ms(left + 1)
     if wait_ms:
         # then there are explanations too, and after both there is time for what follows
         for share in (STREAM, EDGE, EDGE_ALONE):
             assert share.spare_ms(left) > 0
             assert left - wait_ms - share.spare_ms(left) > share.reserve_ms / 2
-    assert 0 < shadow_wait_s(UNLIMITED_MS) < 4
+    assert 0 < shadow_share_ms(UNLIMITED_MS) < 4_000
 
 
 def without(deadline: float, card_ms: float, others_ms: float, explaining_ms: float) -> list[str]:
