@@ -20,8 +20,6 @@ from models.policy.checking import problems, without_card_numbers
 from models.policy.policy import Policy
 from models.policy.policy_file import PolicyFile, read_policy_file
 from models.policy.problems import PolicyError
-from services.trainer.evidence import NoEvidence, renew
-from services.trainer.learning import GATES
 from streams.contracts.text.card_numbers import find_card_number
 from streams.runtime.settings import Settings
 
@@ -97,6 +95,10 @@ def publish_with(
         PolicyError: the policy is invalid.
         BundleExists: another process just published this version.
     """
+    # what trains and scores takes 200 MB: the console reads policy files and publishes none itself
+    from services.trainer.evidence import NoEvidence, renew
+    from services.trainer.learning import GATES
+
     _ = policy.evaluation
     parts = {field.name: getattr(base, field.name) for field in fields(BundleContent)}
     account = {
