@@ -145,6 +145,13 @@ def unreviewed(model: dict[str, Any]) -> str:
     return f" (unreviewed: nobody has looked at it; `tollgate models show`, then `tollgate models approve {model['version']}`)"
 
 
+#: fields of settings.json that a person edits, and the partition count of existing topics: a start keeps them
+KEPT = (
+    "partitions", "processors", "stream_replicas", "gpus", "deadline_ms", "access", "profile_cache_mb", "redis_memory_mb", "tenants",
+    "unknown_tenant", "edge_keys",
+)  # fmt: skip
+
+
 def _settings(home: Path, port_base: int | None, embedded: bool, secure: bool | None = None) -> Settings:
     """The settings for this start: the command's options over those stored in the folder.
 
@@ -170,25 +177,13 @@ def _settings(home: Path, port_base: int | None, embedded: bool, secure: bool | 
     settings = stack.with_parts(stack.settings_for(home, port_base, embedded=embedded, secure=secure))
     if known is None:
         return settings
-    # keep what a person edited in the file, and the partition count of existing topics
-    return msgspec.structs.replace(
-        settings,
-        partitions=known.partitions,
-        processors=known.processors,
-        stream_replicas=known.stream_replicas,
-        gpus=known.gpus,
-        deadline_ms=known.deadline_ms,
-        access=known.access,
-        profile_cache_mb=known.profile_cache_mb,
-        redis_memory_mb=known.redis_memory_mb,
-    )
+    return msgspec.structs.replace(settings, **{name: getattr(known, name) for name in KEPT})
 
 
 def addresses(settings: Settings) -> str:
     """The stack's addresses, one a line."""
     rows = (
         ("Console", settings.console),
-        ("Kafka", settings.kafka + ("  (mock broker: nothing is durable)" if settings.embedded else "")),
         ("Kafka", settings.kafka + _form(settings)),
         ("HTTP edge", f"{settings.http}/docs"),
         ("Redis", settings.redis_shown + _password(settings)),

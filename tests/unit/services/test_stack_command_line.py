@@ -6,13 +6,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
+import msgspec
 import pytest
 
+from infra.stack import settings_for
 from services.cli import main
+from services.cli.stack import KEPT, _settings, addresses
 from streams.runtime.kafka.clients import DeliveryError
-from streams.runtime.settings import SettingsError
+from streams.runtime.settings import Settings, SettingsError
 
 
 def test_help_lists_every_command_and_imports_none(capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,3 +117,29 @@ def test_doctor_gives_one_verdict_a_thing(tmp_path: Path, capsys: pytest.Capture
     assert {"Python", "environment", "drift env", "Java", "Redis", "memory", "disk", "ports"} <= names
     for check in report["checks"]:
         assert check["verdict"] == "ok" or check["mend"]
+
+
+def test_a_start_keeps_what_a_person_wrote_into_the_settings(tmp_path: Path) -> None:
+    edited: dict[str, Any] = {
+        "partitions": 8, "processors": 2, "stream_replicas": 2, "gpus": 0, "deadline_ms": 80, "access": "required",
+        "profile_cache_mb": 64, "redis_memory_mb": 512, "tenants": ("shop-a", "shop-b"), "unknown_tenant": "shop-b",
+        "edge_keys": str(tmp_path / "edge.keys"),
+    }  # fmt: skip
+    assert set(edited) == set(KEPT)
+    before = msgspec.structs.replace(settings_for(tmp_path, 20_000), **edited)
+    before.save()
+    after = _settings(tmp_path, None, embedded=False)
+    assert {name: getattr(after, name) for name in KEPT} == edited
+    # the others follow from the command, from settings.toml, or from the start itself: a new field must say where it belongs
+    assert set(Settings.__struct_fields__) - set(KEPT) == {
+        "home", "port_base", "kafka", "redis", "redis_socket", "temp", "http", "prometheus", "alertmanager", "mlflow", "oncall", "console",
+        "attributes", "elsewhere", "embedded", "secure", "principal",
+    }  # fmt: skip
+
+
+def test_each_address_is_named_once(tmp_path: Path) -> None:
+    for form in ({}, {"embedded": True}):
+        names = [
+            line.split("  ")[0] for line in addresses(settings_for(tmp_path, 20_000, **form)).splitlines()
+        ]
+        assert len(names) == len(set(names)) and "Kafka" in names
