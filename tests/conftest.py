@@ -122,7 +122,9 @@ def running_stack(free_port_base: Callable[[], int]) -> Iterator[Settings]:
     It declares two attributes: ``loyalty_tier`` (text) and ``basket_items`` (number).
     """
     home = Path(tempfile.mkdtemp(prefix="tg-"))
-    (home / "settings.toml").write_text(OWN_ATTRIBUTES)
+    own = home / "settings.toml"
+    own.touch(0o600)
+    own.write_text(OWN_ATTRIBUTES)
     settings = stack.with_parts(stack.settings_for(home, free_port_base()))
     try:
         yield start_whole_stack(settings)
