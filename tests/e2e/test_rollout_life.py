@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import httpx
 import pytest
 
 from models.rollout.arms import CHALLENGER, arm_of
+from streams.access.identity import add_person
 from streams.runtime.settings import Settings
 from tests.support.running import ends_of, read_topic, run_cli, run_json, served_version, start_cli
 from tests.support.waiting import until
@@ -93,7 +95,8 @@ def status(stack: Settings) -> dict[str, Any]:
 
 def test_from_the_shadow_to_every_card_and_back_by_itself(running_stack: Settings, tmp_path: Path) -> None:
     first = served_version(running_stack)
-    run_json(running_stack, "access", "add", "rolla", "--role", "approver")
+    # not by command: once another test has added an admin, only an admin may
+    add_person(running_stack.access_dir, "rolla", "approver", by="test", now=datetime.now(UTC))
     begin = ends_of(running_stack, "decisions", running_stack.partitions)
     runs = [simulate(running_stack, 77)]
     safe = publish(running_stack, tmp_path, "seen-only", "amount_minor >= 1", "observe")
