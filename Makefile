@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each target first sets up what it needs; nothing is done twice.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status doctor test test-console check format bench bench-features slo load faults drill attack fuzz-mapping replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state bench-shadow bench-secure sbom drift-table rollout-table
+.PHONY: help setup setup-dev demo up down status doctor test test-console check format bench bench-features slo load faults drill rollout-drill attack fuzz-mapping replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state bench-shadow bench-secure sbom drift-table rollout-table
 PYTHON := .venv/bin/python
 SOURCES := features models streams services infra loadtest tests
 
@@ -101,6 +101,9 @@ load: setup-dev ## Run Locust, headless: SHAPE=steady|ramp|spike|attack|soak TAR
 
 faults: setup-dev ## Run every fault ROUNDS times (20) at 2,000 a second on a separate stack; SEED=1, FAULT="broker" for one
 	@$(PYTHON) -m tests.faults --rounds $(or $(ROUNDS),20) --seed $(or $(SEED),1) $(if $(FAULT),--only "$(FAULT)")
+
+rollout-drill: setup-dev ## Roll out a model on a whole stack, from shadow to every card, and a harmful one that is undone by itself: five minutes
+	@ROLLOUT_DRILL=1 $(PYTHON) -m pytest -v tests/e2e/test_rollout_life.py
 
 attack: setup-dev ## Attack a separate stack in every known way and print what held; STACK=dir for a running one, ATTACK="poison on transactions" for one
 	@$(PYTHON) -m tests.attack $(if $(STACK),--home $(STACK)) $(if $(ATTACK),--only "$(ATTACK)")

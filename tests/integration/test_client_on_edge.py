@@ -137,7 +137,7 @@ def test_a_missed_deadline_is_unavailable_and_its_decision_stands(scorer: Scorer
             async with AsyncClient(edge.url, retry=Retry(attempts=1)) as client:
                 # time enough to decide on a busy machine; only the acknowledgement is missing
                 with pytest.raises(Unavailable) as told:
-                    await client.score(TX, 2000)
+                    await client.score(TX, 6000)
                 assert told.value.reason == "unacknowledged"
                 edge.publisher.silent = False
                 decisions = await asyncio.gather(*(client.score(tx(i), PATIENT_MS) for i in range(2, 12)))
