@@ -262,7 +262,9 @@ GPU=$(there nvidia-smi && echo gpu || echo cpu)
 MAIN_WANTED="$REQUIREMENTS $GPU $(digest infra/requirements/{main,dev,gpu}.txt pyproject.toml)"
 DRIFT_WANTED=$(digest infra/requirements/drift.txt)
 main_is_fresh() { fresh .venv/.stamp "$MAIN_WANTED" || fresh .venv/.stamp "dev${MAIN_WANTED#main}"; }
-PAGES_WANTED=$(pages_wanted)
+# an installed package has the built pages, and no sources
+PAGES_WANTED=none
+[ ! -d $WEB/src ] || PAGES_WANTED=$(pages_wanted)
 UV=$PWD/$CACHE/tools/bin/uv
 
 todo=0
@@ -290,7 +292,7 @@ if ! main_is_fresh || ! fresh .venv-drift/.stamp "$DRIFT_WANTED"; then
   main_is_fresh || { begin main_environment "main environment (.venv, $REQUIREMENTS)"; todo=1; }
   fresh .venv-drift/.stamp "$DRIFT_WANTED" || { begin drift_environment "drift environment (.venv-drift)"; todo=1; }
 fi
-fresh $WEB/dist/.stamp "$PAGES_WANTED" || { begin console_pages "building the console's pages"; todo=1; }
+[ "$PAGES_WANTED" = none ] || fresh $WEB/dist/.stamp "$PAGES_WANTED" || { begin console_pages "building the console's pages"; todo=1; }
 finish || fail "not complete"
 [ $todo = 0 ] || say "complete after $SECONDS s"
 there redis-server || say "no system redis-server: the one from a Python wheel is used"

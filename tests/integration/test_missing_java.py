@@ -45,6 +45,9 @@ def checkout(tmp_path: Path) -> Path:
     (folder / "infra").mkdir(parents=True)
     shutil.copy(CHECKOUT / "infra" / "setup.sh", folder / "infra")
     shutil.copytree(CHECKOUT / "infra" / "requirements", folder / "infra" / "requirements")
+    (folder / "infra" / "stack").mkdir()
+    for name in ("kafka-jars.sha256", "kafka-pom.xml"):
+        shutil.copy(CHECKOUT / "infra" / "stack" / name, folder / "infra" / "stack")
     shutil.copy(CHECKOUT / "pyproject.toml", folder)
     for name in (".venv", ".venv-drift"):
         (folder / name).mkdir()

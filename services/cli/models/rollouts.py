@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from models.bundle.content import MODEL, BundleRefused, bundle_path, load_bundle
+from models.rollout.arms import CHALLENGER, CHAMPION
 from models.rollout.plan import PlanError, parse_plan
 from models.rollout.transitions import Action
 from services.cli.models.files import BadInput
@@ -107,7 +108,9 @@ def _request_command(action: Action, text: str) -> None:
         who = signing_name(settings.access_dir, person, by)
         answer = ask(settings, action, MODEL, None, person=who, by=by, why=why, now=datetime.now(UTC))
         arms = ", ".join(
-            f"{arm} {version} {answer['traffic'].get(arm, 0):.0%}" for arm, version in answer["arms"].items()
+            f"{arm} {answer['arms'][arm]} {answer['traffic'].get(arm, 0):.0%}"
+            for arm in (CHAMPION, CHALLENGER)
+            if arm in answer["arms"]
         )
         click.echo(json.dumps(answer) if as_json else f"{MODEL} is {answer['state']}: {arms}")
 
