@@ -13,9 +13,15 @@ import click
 import msgspec
 from confluent_kafka import TopicPartition
 
-from features.identity import DEFAULT_TENANT
 from models.decision import Decision
-from services.cli.terminal.options import FullHelpGroup, Number, WholeNumber, home_option, json_option
+from services.cli.terminal.options import (
+    FullHelpGroup,
+    Number,
+    WholeNumber,
+    home_option,
+    json_option,
+    transaction_argument,
+)
 from streams.audit import Accounts, Balance, Span, read_span, whole_log
 from streams.audit.dead_letter_replay import Refused, ReplayRefused, list_refused, mend, send_again
 from streams.audit.repair import Repaired, repair
@@ -135,10 +141,7 @@ def decisions() -> None:
 
 
 @decisions.command()
-@click.argument("transaction_id", metavar="ID")
-@click.option(
-    "--tenant", default=DEFAULT_TENANT, show_default=True, metavar="NAME", help="Whose transaction."
-)
+@transaction_argument
 @home_option
 @json_option
 def show(transaction_id: str, tenant: str, home: Path, as_json: bool) -> None:
@@ -151,10 +154,7 @@ def show(transaction_id: str, tenant: str, home: Path, as_json: bool) -> None:
 
 
 @decisions.command()
-@click.argument("transaction_id", metavar="ID")
-@click.option(
-    "--tenant", default=DEFAULT_TENANT, show_default=True, metavar="NAME", help="Whose transaction."
-)
+@transaction_argument
 @home_option
 @json_option
 def explain(transaction_id: str, tenant: str, home: Path, as_json: bool) -> None:
@@ -165,10 +165,7 @@ def explain(transaction_id: str, tenant: str, home: Path, as_json: bool) -> None
 
 
 @decisions.command()
-@click.argument("transaction_id", metavar="ID")
-@click.option(
-    "--tenant", default=DEFAULT_TENANT, show_default=True, metavar="NAME", help="Whose transaction."
-)
+@transaction_argument
 @home_option
 @json_option
 def replay(transaction_id: str, tenant: str, home: Path, as_json: bool) -> int:

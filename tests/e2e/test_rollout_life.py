@@ -174,7 +174,7 @@ def up_and_back(running_stack: Settings, tmp_path: Path, first: str) -> tuple[st
         lambda: "RolloutRolledBack" in json.dumps(httpx.get(f"{running_stack.oncall}/pages", timeout=90).json()),
         90, "the page",
     )  # fmt: skip
-    until(lambda: served_version(running_stack) == safe, 60, "the version before the harmful one")
+    assert served_version(running_stack) == safe
     during = undone["history"][-2]["at"]
     told = run_json(running_stack, "models", "at", during)
     assert {arm: one["version"] for arm, one in told["arms"].items()} == {

@@ -10,8 +10,7 @@ from typing import Any
 
 import click
 
-from features.identity import DEFAULT_TENANT
-from services.cli.terminal.options import home_option, json_option
+from services.cli.terminal.options import home_option, json_option, transaction_argument
 from streams.audit.trace_of import Trace, otlp, trace_of
 from streams.runtime.settings import load_settings
 
@@ -25,10 +24,7 @@ class NoTrace(click.ClickException):
 
 
 @click.command()
-@click.argument("transaction_id", metavar="ID")
-@click.option(
-    "--tenant", default=DEFAULT_TENANT, show_default=True, metavar="NAME", help="Whose transaction."
-)
+@transaction_argument
 @click.option("--otlp", "as_otlp", is_flag=True, help="Print OTLP JSON, as OpenTelemetry backends take it.")
 @home_option
 @json_option

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from features.identity import DEFAULT_TENANT
 from streams.runtime.settings import find_home
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -70,3 +71,11 @@ def home_option(command: Command) -> Command:
 def json_option(command: Command) -> Command:
     """Add ``--json``; the command gets ``as_json``, a bool."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON to standard output.")(command)
+
+
+def transaction_argument(command: Command) -> Command:
+    """Add ID and ``--tenant``, which together name one transaction."""
+    command = click.option(
+        "--tenant", default=DEFAULT_TENANT, show_default=True, metavar="NAME", help="Whose transaction."
+    )(command)
+    return click.argument("transaction_id", metavar="ID")(command)
