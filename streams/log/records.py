@@ -161,20 +161,25 @@ def decode_items(raw: bytes) -> EntityItems:
     return items
 
 
-#: header on `decisions`: the transaction's merchant, device, ip and customer, for a label that comes days later; and a digest of its
-#: other fields, to compare a transaction that comes with the same id
+#: header on `decisions`: the transaction's merchant, device, ip and customer, for a label that comes days later; a digest of its
+#: other fields, to compare a transaction that comes with the same id; and what people ask of a payment first: amount and where
 HEADER_ENTITIES = "tollgate-entities"
 
 
 class DecidedEntities(msgspec.Struct, array_like=True, frozen=True):
-    """The entities of a decided transaction other than its card."""
+    """The entities of a decided transaction other than its card, and its amount. Fields with a default: None where older code wrote it."""
 
     merchant_id: str
     device_id: str | None
     ip: str | None
     customer_id: str | None
-    #: ``digest_of`` the transaction; None where older code wrote it
+    #: ``digest_of`` the transaction
     digest: bytes | None = None
+    #: minor units of ``currency``
+    amount_minor: AmountMinor | None = None
+    currency: str | None = None
+    channel: str | None = None
+    country: str | None = None
 
 
 #: a chance collision has odds of one in four billion; a forged one only returns the decision of the sender's own id. Each further
@@ -196,7 +201,12 @@ def digest_of(tx: Transaction) -> bytes:
 def encode_entities_of(tx: Transaction) -> bytes:
     """The value of a decided transaction's header HEADER_ENTITIES."""
     # a tuple has the same bytes as DecidedEntities
-    return encode_entities((tx.merchant_id, tx.device_id, tx.ip, tx.customer_id, digest_of(tx)))
+    return encode_entities(
+        (
+            tx.merchant_id, tx.device_id, tx.ip, tx.customer_id, digest_of(tx), tx.amount_minor, tx.currency, tx.channel,
+            tx.country,
+        )
+    )  # fmt: skip
 
 
 _entities_decoder = msgspec.msgpack.Decoder(DecidedEntities)

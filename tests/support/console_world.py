@@ -27,7 +27,7 @@ from streams.access.identity import add_person, prepare
 from streams.access.logins import make_link
 from streams.access.roles import ROLES, Role
 from streams.contracts.text.json_encoding import encode
-from streams.log.records import HEADER_SOURCE_OFFSET
+from streams.log.records import HEADER_ENTITIES, DecidedEntities, encode_entities
 
 NOW_S = 1_780_000_020.0
 PEOPLE: tuple[Role, ...] = tuple(role for role in ROLES if role != "service")
@@ -189,6 +189,10 @@ class _Decided:
     served = None
 
 
+#: 100.00 EUR at m-1
+PAID = encode_entities(DecidedEntities("m-1", None, None, None, None, 10_000, "EUR"))
+
+
 class Record:
     """A Kafka message as the taker reads it."""
 
@@ -199,11 +203,11 @@ class Record:
         offset: int = 0,
         partition: int = 0,
         at_ms: int = 0,
-        source: int | None = None,
+        header: bytes | None = None,
     ) -> None:
         self._topic, self._value, self._offset, self._partition = topic, value, offset, partition
         self._at_ms = at_ms or int(NOW_S * 1000)
-        self._headers = [] if source is None else [(HEADER_SOURCE_OFFSET, str(source).encode())]
+        self._headers = [] if header is None else [(HEADER_ENTITIES, header)]
 
     def topic(self) -> str:
         return self._topic
@@ -281,22 +285,16 @@ class World:
         return client
 
     def take(
-        self, *decisions: Decision, age_s: float = 60.0, amounts: bool = True, sources: bool = True
+        self, *decisions: Decision, age_s: float = 60.0, amounts: bool = True
     ) -> None:
         """Let the console take decisions; with ``amounts`` their payment is known: 100.00 EUR at m-1."""
         records = []
         for decision in decisions:
             self._offset += 1
             at_ms = int((self.store.now_s - age_s) * 1000)
-            source = self._offset if sources else None
-            records.append(Record("decisions", encode(decision), self._offset, at_ms=at_ms, source=source))
+            header = PAID if amounts else None
+            records.append(Record("decisions", encode(decision), self._offset, at_ms=at_ms, header=header))
         self.taker.take(records, self.store.now_s)  # type: ignore[arg-type]
-        if amounts:
-            with self.database.write() as connection:
-                connection.execute(
-                    "UPDATE decision SET amount_minor = 10000, currency = 'EUR', merchant_id = 'm-1', loss = coalesce(score, 1) * 100 "
-                    "WHERE amount_minor IS NULL"
-                )
 
 
 def public(decision: Decision) -> dict[str, Any]:

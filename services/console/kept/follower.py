@@ -1,4 +1,4 @@
-"""Follows `decisions`, `features` and `outcomes` on Kafka, and hands them to the taker. Alone in its thread.
+"""Follows `decisions` and `outcomes` on Kafka, and hands them to the taker. Alone in its thread.
 
 It belongs to no group: positions are kept beside what was taken, in one transaction, so a crash takes nothing twice.
 """
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from services.console.kept.taking import Taker
-from streams.log.topics import DECISIONS, FEATURES, OUTCOMES
+from streams.log.topics import DECISIONS, OUTCOMES
 from streams.runtime.kafka.broker_loss import BrokersForgotten, remembering
 from streams.runtime.kafka.clients import is_record, watermarks
 from streams.runtime.kafka.log_reader import LedgerUnreachable, log_reader, whole_log
@@ -22,7 +22,7 @@ from streams.runtime.metrics import CONSOLE_BEHIND
 from streams.runtime.settings import load_settings
 
 logger = logging.getLogger(__name__)
-TOPICS = (DECISIONS.name, FEATURES.name, OUTCOMES.name)
+TOPICS = (DECISIONS.name, OUTCOMES.name)
 #: of a log that is followed for the first time, so many of the newest records of each partition are taken
 FIRST_RECORDS = 100_000
 BATCH, WAIT_S = 10_000, 0.2
@@ -65,14 +65,15 @@ class Follower:
     def _follow(self, stop: threading.Event) -> None:
         # read again: a mock broker chooses its address when it starts
         bootstrap = load_settings(self._home).kafka
-        consumer = log_reader(bootstrap, **{"fetch.min.bytes": 1, **remembering()})
+        # it lets the broker gather for 0.1 s: each fetch costs both of them
+        consumer = log_reader(bootstrap, **remembering())
         try:
             places = self._places(bootstrap)
             consumer.assign(places)
             logger.info("following from %s", {f"{at.topic}[{at.partition}]": at.offset for at in places})
             while not stop.is_set():
                 messages = [m for m in consumer.consume(BATCH, WAIT_S) if is_record(consumer, m)]
-                # also without any: decisions wait for their payments
+                # also without any: what is too old goes
                 self._taker.take(messages, time.time())
                 if time.monotonic() - self._looked_s > LOOK_EVERY_S:
                     self._looked_s = time.monotonic()
@@ -95,7 +96,6 @@ class Follower:
                     logger.warning(
                         "%s[%d] began again: %d records were taken, it has %d", topic, partition, begin, last
                     )
-                    self._taker.forget_payments()
                     begin = first[topic][partition]
                 out.append(TopicPartition(topic, partition, max(begin, first[topic][partition])))
         return out

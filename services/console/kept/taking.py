@@ -1,6 +1,6 @@
-"""Takes records of `decisions`, `features` and `outcomes` into the console's tables, a batch in one transaction with its positions.
+"""Takes records of `decisions` and `outcomes` into the console's tables, a batch in one transaction with its positions.
 
-An approved decision is only counted, from four of its fields. Others are kept whole, with their payment, which may come a moment later.
+An approved decision is only counted, from four of its fields. Others are kept whole, with what their header says of the payment.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from features.identity import DEFAULT_TENANT, identity_of
 from features.transaction import Instant, epoch_ms
 from models.decision import DecisionName
 from services.console.kept.database import Database
-from services.console.kept.payments import Payment, Payments
 from services.console.kept.ticks import Ticks, forget
 from streams.contracts.decision import MAX_DECISION_BYTES, decode_decision
 from streams.contracts.invalid_event import UNREADABLE, InvalidEvent
-from streams.log.records import HEADER_SOURCE_OFFSET, offset_in
-from streams.log.topics import DECISIONS, FEATURES, OUTCOMES
+from streams.log.records import HEADER_ENTITIES, DecidedEntities, decode_entities
+from streams.log.topics import DECISIONS, OUTCOMES
 from streams.mapping.fields.currencies import DECIMALS
 from streams.runtime.kafka.clients import headers_of
 from streams.runtime.passed_over import pass_over
@@ -31,8 +30,8 @@ KEEP_DAYS = 30
 MAX_KEPT = 500_000
 DAY_S = 86_400
 _TRIM_EVERY_S = 60.0
-#: a decision whose payment is not known by then stays without; opening it finds the payment in the archive
-WAIT_FOR_PAYMENT_S, MAX_WAITING = 60.0, 20_000
+#: what is kept of a payment, columns of the table that are fields of ``DecidedEntities``
+PAYMENT = ("merchant_id", "device_id", "ip", "customer_id", "amount_minor", "currency", "channel", "country")
 
 
 class _Counted(msgspec.Struct, gc=False):
@@ -61,7 +60,7 @@ _labelled_decoder = msgspec.json.Decoder(_Labelled)
 
 _INSERT = (
     "INSERT OR IGNORE INTO decision (identity, tenant, transaction_id, decision, status, score, decided_ms, card_id, open, public, "
-    f"{', '.join(Payment._fields)}, loss) VALUES ({', '.join('?' * (11 + len(Payment._fields)))})"
+    f"{', '.join(PAYMENT)}, loss) VALUES ({', '.join('?' * (11 + len(PAYMENT)))})"
 )
 
 
@@ -101,9 +100,6 @@ class Taker:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._ticks = Ticks()
-        self._payments = Payments()
-        #: of decisions without payment: (partition, source offset) by id, score, and until when it is looked for
-        self._waiting: dict[int, tuple[int, int, float | None, float]] = {}
         self._trimmed_s = 0.0
         self.positions: dict[tuple[str, int], int] = {
             (topic, partition): offset
@@ -119,18 +115,13 @@ class Taker:
         places: dict[tuple[str, int], list[Message]] = {}
         for message in messages:
             places.setdefault((message.topic(), message.partition()), []).append(message)
-        for (topic, partition), found in places.items():
-            if topic == FEATURES.name:
-                for message in found:
-                    self._payments.add(partition, message.value())
         decided = _of(places, DECISIONS.name)
-        if not messages and not self._waiting and now_s - self._trimmed_s <= _TRIM_EVERY_S:
+        if not messages and now_s - self._trimmed_s <= _TRIM_EVERY_S:
             return 0
         # what a batch names is kept only once all of it is
         kept = self._count(decided)
         with self._database.write() as connection:
-            self._keep(connection, kept, now_s)
-            self._complete(connection, now_s)
+            self._keep(connection, kept)
             self._label(connection, _of(places, OUTCOMES.name))
             self._ticks.write(connection)
             self._write_positions(connection, places)
@@ -138,10 +129,6 @@ class Taker:
                 self._trimmed_s = now_s
                 trim(connection, now_s)
         return len(decided)
-
-    def forget_payments(self) -> None:
-        """A log began again: offsets name other payments now."""
-        self._payments, self._waiting = Payments(), {}
 
     def _count(self, decided: Sequence[Message]) -> list[tuple[Message, int]]:
         """Count all, and return those that are not approved, with their time."""
@@ -161,7 +148,7 @@ class Taker:
             if found.decision != "approve"
         ]
 
-    def _keep(self, connection: Connection, kept: Iterable[tuple[Message, int]], now_s: float) -> None:
+    def _keep(self, connection: Connection, kept: Iterable[tuple[Message, int]]) -> None:
         for message, at_ms in kept:
             raw = message.value()
             try:
@@ -170,14 +157,13 @@ class Taker:
             except InvalidEvent as error:
                 pass_over(message, error)
                 continue
-            offset = offset_in(dict(headers_of(message)).get(HEADER_SOURCE_OFFSET))
-            payment = None if offset is None else self._payments.find(message.partition(), offset)
+            paid = _paid(message)
             cursor = connection.execute(
                 _INSERT,
                 (
                     identity_of(decision.tenant, decision.transaction_id), decision.tenant, decision.transaction_id,
                     decision.decision, decision.status, decision.score, at_ms, decision.card_id,
-                    int(decision.decision == "review"), public, *_columns(decision.score, payment),
+                    int(decision.decision == "review"), public, *_columns(decision.score, paid),
                 ),
             )  # fmt: skip
             if not cursor.rowcount or cursor.lastrowid is None:
@@ -186,21 +172,6 @@ class Taker:
                 "INSERT OR IGNORE INTO rule_hit VALUES (?, ?, ?)",
                 [(rule, at_ms, cursor.lastrowid) for rule in decision.rules],
             )
-            if payment is None and offset is not None and len(self._waiting) < MAX_WAITING:
-                waits = (message.partition(), offset, decision.score, now_s + WAIT_FOR_PAYMENT_S)
-                self._waiting[cursor.lastrowid] = waits
-
-    def _complete(self, connection: Connection, now_s: float) -> None:
-        """Add the payment to decisions that wait for theirs."""
-        # in the order of their offsets, as the records are decoded
-        for decision_id, (partition, offset, score, until_s) in sorted(
-            self._waiting.items(), key=lambda one: one[1][:2]
-        ):
-            payment = self._payments.find(partition, offset)
-            if payment is not None:
-                set_payment(connection, decision_id, score, payment)
-            if payment is not None or now_s > until_s:
-                del self._waiting[decision_id]
 
     def _label(self, connection: Connection, outcomes: Iterable[Message]) -> None:
         for message in outcomes:
@@ -229,19 +200,21 @@ class Taker:
         self.positions.update(moved)
 
 
-def set_payment(connection: Connection, decision_id: int, score: float | None, payment: Payment) -> None:
-    """Write what is known of a decision's payment."""
-    assigned = ", ".join(f"{name} = ?" for name in (*Payment._fields, "loss"))
-    connection.execute(
-        f"UPDATE decision SET {assigned} WHERE id = ?", (*_columns(score, payment), decision_id)
-    )
+def _paid(message: Message) -> DecidedEntities | None:
+    """What a decision's header says of its payment; None if it does not: whoever may produce can write there."""
+    try:
+        return decode_entities(dict(headers_of(message))[HEADER_ENTITIES])
+    except (KeyError, *UNREADABLE):
+        return None
 
 
-def _columns(score: float | None, payment: Payment | None) -> tuple[Any, ...]:
-    """The columns of a payment, and the expected loss."""
-    if payment is None:
-        return (*(None for _ in Payment._fields), 0.0)
-    return (*payment, expected_loss(score, payment.amount_minor, payment.currency))
+def _columns(score: float | None, paid: DecidedEntities | None) -> tuple[Any, ...]:
+    """The columns of a payment, and the expected loss; 0 while the amount is not known."""
+    if paid is None:
+        return (*(None for _ in PAYMENT), 0.0)
+    known = paid.amount_minor is not None and paid.currency is not None
+    loss = expected_loss(score, paid.amount_minor, paid.currency) if known else 0.0
+    return (*(getattr(paid, name) for name in PAYMENT), loss)
 
 
 def trim(connection: Connection, now_s: float, keep_days: int = KEEP_DAYS, max_kept: int = MAX_KEPT) -> None:

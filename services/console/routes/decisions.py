@@ -12,14 +12,11 @@ from pydantic import BaseModel, Field
 
 from features.catalogue import FEATURES
 from features.identity import DEFAULT_TENANT
-from services.console.kept.payments import Payment
 from services.console.kept.rows import ENTITIES, Wanted, as_json, counted, newest, one
-from services.console.kept.taking import set_payment
 from services.console.people.caller import Here, Labeller, Reader
 from services.console.problems import invalid, unknown
 from services.console.routes.asking import Filters, OneTenant, Tenant, WithTenant, identity_for
 from services.console.wiring import Console
-from streams.audit.decided_payment import DecidedPayment
 
 router = APIRouter(prefix="/api/v1", tags=["decisions"])
 RELATED = 20
@@ -155,25 +152,12 @@ def decision(
     found = console.outside.decision(tenant, transaction_id)
     if found is None:
         raise unknown(f"no decision is known of {transaction_id} (tenant {tenant})")
-    shown, decided = found
-    _complete(console, identity, decided)
+    shown, _ = found
     row = console.desk.row(identity, caller.name, console.now_ms)
     return {
         **shown, "row": row, "label": row and row["label"], "lock": row and row["lock"],
         "notes": console.desk.notes(identity),
     }  # fmt: skip
-
-
-def _complete(console: Console, identity: str, decided: DecidedPayment) -> None:
-    """Keep a payment that the console did not see in time."""
-    row = one(console.database.read(), identity)
-    if row is None or row["amount_minor"] is not None or decided.served is None:
-        return
-    paid = decided.served.transaction
-    with console.database.write() as connection:
-        set_payment(
-            connection, row["id"], row["score"], Payment._make(paid.get(name) for name in Payment._fields)
-        )
 
 
 def _card_of(console: Console, tenant: str, transaction_id: str) -> tuple[str, int]:

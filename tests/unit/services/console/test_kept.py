@@ -8,16 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from features.catalogue import CATALOGUE_HASH, NAMES
 from features.transaction import Transaction
 from models.decision import DECISIONS
 from services.console.kept.database import Database
-from services.console.kept.payments import Payments
 from services.console.kept.taking import MAX_KEPT, Taker, expected_loss, trim
 from services.console.kept.ticks import KIND_COUNT, bins_of, quantile_ms, series
 from streams.contracts.outcome import Outcome
 from streams.contracts.text.json_encoding import encode
-from streams.log.feature_batch import BatchColumns, FeatureBatch, encode_batch
+from streams.log.records import encode_entities, encode_entities_of
 from tests.support.console_world import NOW_S, Record, World, decided
 
 NOW = int(NOW_S)
@@ -28,33 +26,6 @@ class Breaks(Record):
 
     def offset(self) -> int:
         raise RuntimeError("the disk")
-
-
-def batch(offsets: list[int], partition: int = 0) -> bytes:
-    """A record of `features`: payments at these offsets, amounts a hundred times the offset."""
-    n = len(offsets)
-    at = datetime.fromtimestamp(NOW_S, UTC)
-    payments = [
-        Transaction(
-            transaction_id=f"tx-{offset}", event_time=at, card_id="card-1", merchant_id=f"m-{offset}", amount_minor=offset * 100,
-            currency="EUR", device_id="d-1",
-        )
-        for offset in offsets
-    ]  # fmt: skip
-    columns: dict[str, Any] = {
-        name: [getattr(payment, name) for payment in payments]
-        for name in Transaction.__struct_fields__
-        if name != "attributes"
-    }
-    zeros = [0] * n
-    whole = BatchColumns(
-        **columns, offset=offsets, appended_ms=zeros, deadline_ms=zeros, missing=zeros, late_ms=zeros
-    )
-    block = np.zeros((n, len(NAMES)), np.float32)
-    (value,) = encode_batch(
-        FeatureBatch(CATALOGUE_HASH, partition, [NOW * 1000] * n, block, np.zeros((n, 6), np.int64), whole)
-    )
-    return value
 
 
 def test_every_decision_is_counted_and_the_not_approved_are_kept(world: World) -> None:
@@ -101,38 +72,29 @@ def test_latencies_that_are_none_do_not_stop_the_count() -> None:
 def test_what_is_no_decision_is_passed_over(world: World) -> None:
     junk = [b"", b"{", b"{}", b'{"decision": "maybe", "status": "scored", "latency_ms": 1}', b"\xff\xfe", b'{"decision":"review","status":"odd","latency_ms":1}', b'{"decision":"review","status":"scored","latency_ms":1}']  # fmt: skip
     records: list[Any] = [Record("decisions", raw, offset) for offset, raw in enumerate(junk)]
-    records += [Record("outcomes", b"[]", 3), Record("features", b"junk", 4), Record("features", None, 5)]
+    records += [Record("outcomes", b"[]", 3), Record("outcomes", None, 5)]
     world.taker.take(records, NOW_S)
     world.take(decided("r"), amounts=False)
     assert world.client("analyst").get("/api/v1/queue").json()["open"] == 1
 
 
-def test_a_payment_is_found_whether_it_comes_before_or_after(world: World) -> None:
-    early = Record("features", batch([1, 2, 3]), 0)
-    world.taker.take([early, Record("decisions", encode(decided("tx-2", score=0.25)), 0, source=2)], NOW_S)  # type: ignore[list-item]
-    world.taker.take([Record("decisions", encode(decided("tx-5")), 1, source=5)], NOW_S)  # type: ignore[list-item]
+def test_a_payment_is_what_the_header_says(world: World) -> None:
+    payment = Transaction(
+        transaction_id="tx-2", event_time=datetime.fromtimestamp(NOW_S, UTC), card_id="card-1", merchant_id="m-2", amount_minor=200,
+        currency="EUR", device_id="d-1", ip="203.0.113.7", channel="ecom", country="NL",
+    )  # fmt: skip
+    from_before = encode_entities(("m-5", None, None, None))
+    for n, header in enumerate((encode_entities_of(payment), from_before, b"junk", encode_entities(("m", None, None, None, None, -1, "EUR")))):
+        world.taker.take([Record("decisions", encode(decided(f"tx-{n}", score=0.25)), n, header=header)], NOW_S)  # type: ignore[list-item]
     client = world.client("analyst")
     rows = {row["transaction_id"]: row for row in client.get("/api/v1/queue").json()["rows"]}
-    assert (rows["tx-2"]["amount_minor"], rows["tx-2"]["merchant_id"], rows["tx-2"]["device_id"]) == (
-        200,
-        "m-2",
-        "d-1",
-    )
-    assert rows["tx-2"]["expected_loss_minor"] == 50
-    assert rows["tx-5"]["amount_minor"] is None
-    world.taker.take([Record("features", batch([4, 6]), 1), Record("features", batch([7]), 2)], NOW_S + 1)  # type: ignore[list-item]
-    world.taker.take([], NOW_S + 1)
+    names = ("amount_minor", "currency", "merchant_id", "device_id", "ip", "channel", "country", "expected_loss_minor")
+    assert [rows["tx-0"][name] for name in names] == [200, "EUR", "m-2", "d-1", "203.0.113.7", "ecom", "NL", 50]
+    assert [rows["tx-1"][name] for name in names] == [None, None, "m-5", *[None] * 5]
+    # whoever may produce can write a header: what is none is as if it were not there
+    assert rows["tx-2"] | {"transaction_id": ""} == rows["tx-3"] | {"transaction_id": ""}
+    assert rows["tx-2"]["amount_minor"] is None
     assert client.get("/api/v1/decisions?device=d-1").json()["counted"] == 1
-
-
-def test_payments_of_each_partition_are_their_own() -> None:
-    payments = Payments()
-    payments.add(0, batch([1, 5, 9]))
-    payments.add(1, batch([2, 5], 1))
-    found = [payments.find(0, offset) for offset in (1, 5, 9)]
-    assert [one and one.amount_minor for one in found] == [100, 500, 900]
-    assert payments.find(0, 2) is None
-    assert (payments.find(1, 2) or found[0]).merchant_id == "m-2"  # type: ignore[union-attr]
 
 
 def test_a_matured_label_closes_a_review(world: World) -> None:
