@@ -15,6 +15,8 @@ from streams.runtime.settings import METRICS_PORTS, Settings
 KAFKA, CONTROLLER, REDIS, HTTP, PROMETHEUS, ALERTMANAGER, MLFLOW, ONCALL, CONSOLE = range(9)
 #: offsets 9 to 39 are for Ray (``services.scoring.ray.environment``), 40 and above serve metrics
 RAY = range(10, 35)
+#: of these, Ray's replicas take the first that they can listen on
+REPLICAS = range(10, 30)
 BLOCK = max(METRICS_PORTS.values()) + 1
 #: the kernel assigns ports from here on to outgoing connections
 EPHEMERAL = 32768
@@ -99,6 +101,13 @@ def owner(port: int) -> str:
     return "an unknown process"
 
 
+def _closing(port: int) -> bool:
+    """Whether nothing is left on a port but closed connections, which may hold it for a minute more: uvicorn in a replica of Ray binds
+    without SO_REUSEADDR."""
+    states = {c.status for c in psutil.net_connections(kind="tcp") if c.laddr and c.laddr.port == port}
+    return states == {psutil.CONN_TIME_WAIT}
+
+
 def busy(port_base: int) -> list[str]:
     """One text for each port of the block that is taken: port, purpose, owner."""
     wanted = {
@@ -110,9 +119,15 @@ def busy(port_base: int) -> list[str]:
     if taken:
         # another `up` that looks for free ports holds each for a moment
         time.sleep(_PROBE_S)
-    return [
-        f"port {port} ({what}) is taken by {owner(port)}" for what, port in taken.items() if not is_free(port)
-    ]
+    out = []
+    for what, port in taken.items():
+        if is_free(port):
+            continue
+        if not _closing(port):
+            out.append(f"port {port} ({what}) is taken by {owner(port)}")
+        elif port - port_base not in REPLICAS:
+            out.append(f"port {port} ({what}) is closing: it is free again within a minute")
+    return out
 
 
 def answers(port: int, timeout_s: float = 0.5) -> bool:

@@ -284,9 +284,7 @@ class World:
             client.cookies.set("tollgate-21008", token)
         return client
 
-    def take(
-        self, *decisions: Decision, age_s: float = 60.0, amounts: bool = True
-    ) -> None:
+    def take(self, *decisions: Decision, age_s: float = 60.0, amounts: bool = True) -> None:
         """Let the console take decisions; with ``amounts`` their payment is known: 100.00 EUR at m-1."""
         records = []
         for decision in decisions:

@@ -84,12 +84,39 @@ def test_a_payment_is_what_the_header_says(world: World) -> None:
         currency="EUR", device_id="d-1", ip="203.0.113.7", channel="ecom", country="NL",
     )  # fmt: skip
     from_before = encode_entities(("m-5", None, None, None))
-    for n, header in enumerate((encode_entities_of(payment), from_before, b"junk", encode_entities(("m", None, None, None, None, -1, "EUR")))):
-        world.taker.take([Record("decisions", encode(decided(f"tx-{n}", score=0.25)), n, header=header)], NOW_S)  # type: ignore[list-item]
+    for n, header in enumerate(
+        (
+            encode_entities_of(payment),
+            from_before,
+            b"junk",
+            encode_entities(("m", None, None, None, None, -1, "EUR")),
+        )
+    ):
+        world.taker.take(
+            [Record("decisions", encode(decided(f"tx-{n}", score=0.25)), n, header=header)], NOW_S
+        )  # type: ignore[list-item]
     client = world.client("analyst")
     rows = {row["transaction_id"]: row for row in client.get("/api/v1/queue").json()["rows"]}
-    names = ("amount_minor", "currency", "merchant_id", "device_id", "ip", "channel", "country", "expected_loss_minor")
-    assert [rows["tx-0"][name] for name in names] == [200, "EUR", "m-2", "d-1", "203.0.113.7", "ecom", "NL", 50]
+    names = (
+        "amount_minor",
+        "currency",
+        "merchant_id",
+        "device_id",
+        "ip",
+        "channel",
+        "country",
+        "expected_loss_minor",
+    )
+    assert [rows["tx-0"][name] for name in names] == [
+        200,
+        "EUR",
+        "m-2",
+        "d-1",
+        "203.0.113.7",
+        "ecom",
+        "NL",
+        50,
+    ]
     assert [rows["tx-1"][name] for name in names] == [None, None, "m-5", *[None] * 5]
     # whoever may produce can write a header: what is none is as if it were not there
     assert rows["tx-2"] | {"transaction_id": ""} == rows["tx-3"] | {"transaction_id": ""}
