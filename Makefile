@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each target first sets up what it needs; nothing is done twice.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status doctor test test-console check format bench bench-features slo load faults drill rollout-drill attack fuzz-mapping replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state bench-shadow bench-secure sbom drift-table rollout-table
+.PHONY: help setup setup-dev demo up down status doctor test test-console check format bench bench-features slo load faults drill soak rolling rollout-drill attack fuzz-mapping replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state bench-shadow bench-secure sbom drift-table rollout-table
 PYTHON := .venv/bin/python
 SOURCES := features models streams services infra loadtest tests
 
@@ -101,6 +101,12 @@ load: setup-dev ## Run Locust, headless: SHAPE=steady|ramp|spike|attack|soak TAR
 
 faults: setup-dev ## Run every fault ROUNDS times (20) at 2,000 a second on a separate stack; SEED=1, FAULT="broker" for one
 	@$(PYTHON) -m tests.faults --rounds $(or $(ROUNDS),20) --seed $(or $(SEED),1) $(if $(FAULT),--only "$(FAULT)")
+
+soak: setup-dev ## Watch memory, files and threads of every process for MINUTES=20 at RATE=2000 a second; exit code 1 if one of ours grows by over 5 %
+	@$(PYTHON) -m loadtest.bench.soak --minutes $(or $(MINUTES),20) --rate $(or $(RATE),2000)
+
+rolling: setup-dev ## Restart every process in turn beside RATE=1000 a second on a separate stack; exit code 1 if anything is lost or doubled; SERVERS=1: Kafka, Redis and Ray too
+	@$(PYTHON) -m loadtest.bench.rolling --rate $(or $(RATE),1000) $(if $(SERVERS),--servers)
 
 rollout-drill: setup-dev ## Roll out a model on a whole stack, from shadow to every card, and a harmful one that is undone by itself: five minutes
 	@ROLLOUT_DRILL=1 $(PYTHON) -m pytest -v tests/e2e/test_rollout_life.py

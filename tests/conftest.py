@@ -16,7 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 from infra import stack
 from infra.stack.ports import BLOCK, EPHEMERAL
 from streams.runtime.settings import Settings
-from tests.support.running import start_whole_stack
+from tests.support.running import start_whole_stack, stop_and_see_who_was_killed
 
 FIRST_PORT = 20_000
 # beside other tests on a shared machine an example may take any time. The same examples each time, so that a change is judged
@@ -129,4 +129,5 @@ def running_stack(free_port_base: Callable[[], int]) -> Iterator[Settings]:
     try:
         yield start_whole_stack(settings)
     finally:
-        stack.stop(settings, purge=not os.environ.get("KEEP_TEST_STACK"))
+        overdue = stop_and_see_who_was_killed(settings, purge=not os.environ.get("KEEP_TEST_STACK"))
+    assert overdue == [], "every process drains, commits and ends by itself within its time"

@@ -1,7 +1,7 @@
 """The on-call process: watches the stack from outside, and receives the alerts of Alertmanager.
 
 ``POST /alerts`` is the webhook; it stores and logs alerts. ``GET /pages`` returns the stored alerts as a JSON list, ``GET /runbooks/NAME``
-the runbook of an alert, ``GET /healthz`` 200. What it sees of the stack are metrics (``watch``, ``lag``, ``facts``).
+the runbook of an alert, ``GET /healthz`` 200. What it sees of the stack are metrics (``watch``, ``lag``, ``facts``, ``certificates``, ``servers``).
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from infra.oncall.certificates import follow_certificates
 from infra.oncall.facts import follow_facts
 from infra.oncall.lag import follow_lag
 from infra.oncall.pages import InvalidPage, Pages, alerts_of
+from infra.oncall.servers import follow_servers
 from infra.oncall.watch import watch
 from infra.stack.health.asking import watched
 from infra.stack.tools import CHECKOUT
@@ -103,12 +106,15 @@ def main() -> None:
     server = OnCallServer(port, Pages(process.settings.root / "oncall" / "pages.jsonl"))
     threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
     watch(watched(process.settings), process.stop)
-    threading.Thread(
-        target=follow_lag, args=(process.settings.home, process.stop), name="lag", daemon=True
-    ).start()
-    threading.Thread(
-        target=follow_facts, args=(process.settings, process.stop), name="facts", daemon=True
-    ).start()
+    home = process.settings.home
+    followed: tuple[tuple[str, Callable[[], None]], ...] = (
+        ("lag", lambda: follow_lag(home, process.stop)),
+        ("facts", lambda: follow_facts(process.settings, process.stop)),
+        ("certificates", lambda: follow_certificates(home, process.stop)),
+        ("servers", lambda: follow_servers(home, process.stop)),
+    )
+    for name, follow in followed:
+        threading.Thread(target=follow, name=name, daemon=True).start()
     log.info("waiting for alerts at %s/alerts", process.settings.oncall)
     process.stop.wait()
     server.shutdown()

@@ -8,7 +8,7 @@ from infra.stack.errors import StackError, StackUsageError
 from infra.stack.health.status import processes, report, served_model
 from infra.stack.lifecycle import check_room, existing, is_running, start, stop
 from infra.stack.ports import free_port_base, settings_for
-from infra.stack.restarting import restart
+from infra.stack.restarting import restart, restart_all
 from infra.stack.turn import turn_to_start
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "refuse_edited",
     "report",
     "restart",
+    "restart_all",
     "served_model",
     "settings_for",
     "start",

@@ -54,6 +54,7 @@ def main() -> None:
 def _serve(process: Process, rollout: Rollout, guard: Guard, consumer: Consumer, records: OneByOne) -> None:
     looked = 0.0
     while not process.stop.is_set():
+        process.heartbeat.moves()
         if time.monotonic() - looked > LOOK_S:
             looked = time.monotonic()
             rollout.note_access(datetime.now(UTC))

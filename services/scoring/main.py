@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlparse
 
 from services.scoring.ray.environment import AGENT_PORT, apply, haproxy_folder
 from services.scoring.ray.leftovers import end_leftovers
 from services.scoring.ray.placement import gpu_share, replica_resources
+from streams.runtime.metrics import SERVE_REPLICAS
 from streams.runtime.process import Process, start_process
 
 logger = logging.getLogger(__name__)
@@ -76,17 +78,21 @@ def run(process: Process) -> None:
         serve.run(http.bind(settings.home), name="scoring-http", route_prefix="/")
         close_folders(settings.ray_dir)
         logger.info("serving on %s", settings.http)
-        _watch(process, lambda: {name: str(app.status) for name, app in serve.status().applications.items()})
+        _watch(process, lambda: dict(serve.status().applications))
     finally:
         # Serve's own shutdown takes up to 30 s and has nothing to save: the next process resumes from Kafka
         ray.shutdown()
 
 
-def _watch(process: Process, states_now: Any) -> None:
-    """Wait for stop; exit with an error when an application stays broken for longer than a replica's restart takes."""
+def _watch(process: Process, applications: Callable[[], Mapping[str, Any]]) -> None:
+    """Show the replicas as metrics and wait for stop; exit with an error when an application stays broken for longer than a replica's
+    restart takes.
+    """
     broken_since: float | None = None
     while not process.stop.wait(LOOK_EVERY_S):
-        states = states_now()
+        found = applications()
+        show_replicas(found)
+        states = {name: str(app.status) for name, app in found.items()}
         if not any(word in state for state in states.values() for word in BROKEN):
             broken_since = None
         elif broken_since is None:
@@ -96,5 +102,15 @@ def _watch(process: Process, states_now: Any) -> None:
             raise SystemExit(f"Serve could not restart the deployments: {states}")
 
 
+def show_replicas(applications: Mapping[str, Any]) -> None:
+    """Set the metric from Serve's applications by name; a state that no replica is in any more has 0."""
+    for sample in SERVE_REPLICAS.collect()[0].samples:
+        SERVE_REPLICAS.labels(**sample.labels).set(0)
+    for application in applications.values():
+        for name, deployment in application.deployments.items():
+            for state, count in deployment.replica_states.items():
+                SERVE_REPLICAS.labels(name, str(getattr(state, "value", state))).set(count)
+
+
 if __name__ == "__main__":
-    run(start_process("scoring", metrics=False))
+    run(start_process("scoring"))

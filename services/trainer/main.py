@@ -177,14 +177,18 @@ def main() -> None:
     looked = 0.0
     try:
         while not process.stop.is_set():
+            process.heartbeat.moves()
             message = consumer.poll(0.5)
             if message is not None and is_record(consumer, message):
-                if records.takes(message) or _handled(trainer, message, records):
+                with process.heartbeat.rests():
+                    done = records.takes(message) or _handled(trainer, message, records)
+                if done:
                     consumer.commit(message, asynchronous=False)
                 looked = 0.0
             elif time.monotonic() - looked > LOOK_S:
-                track(settings, process.stop)
-                shown.look(process.stop, time.monotonic())
+                with process.heartbeat.rests():
+                    track(settings, process.stop)
+                    shown.look(process.stop, time.monotonic())
                 looked = time.monotonic()
     finally:
         consumer.close()

@@ -11,7 +11,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 BEAT_S = 1.0
@@ -30,6 +30,15 @@ class Heartbeat:
     def moves(self) -> None:
         """The main loop came round. A loop that has called this once must go on calling it."""
         self._moved_s = self._clock()
+
+    @contextlib.contextmanager
+    def rests(self) -> Iterator[None]:
+        """The main loop waits for something that has a limit of its own, such as a child process that trains for minutes."""
+        self._moved_s = None
+        try:
+            yield
+        finally:
+            self.moves()
 
     @property
     def alive(self) -> bool:

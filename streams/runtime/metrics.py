@@ -86,6 +86,40 @@ DISK_BYTES = Gauge(
     "Space of the disks that the stack writes to (`home`, `temporary`): `free` and `size`",
     ["folder", "what"],
 )
+KAFKA_BROKERS = Gauge(
+    "tollgate_kafka_brokers", "Brokers of the cluster that are there (`up`), asked by oncall", ["state"]
+)
+KAFKA_PARTITIONS = Gauge(
+    "tollgate_kafka_partitions",
+    "Partitions of all topics: `all`, `leaderless` (nothing can be written), `under_replicated` (fewer copies than they should have)",
+    ["state"],
+)
+REDIS_FIGURES = Gauge(
+    "tollgate_redis", "Fields of Redis' INFO that are numbers, in its units, asked by oncall", ["figure"]
+)
+MACHINE_MEMORY = Gauge(
+    "tollgate_machine_memory_bytes", "Memory of the machine: `available` without swapping, and `size`", ["what"]
+)
+MACHINE_LOAD = Gauge(
+    "tollgate_machine_load", "Processes that run or wait to, over a minute (`load`), and `cores`", ["what"]
+)
+CLOCK_SYNCHRONISED = Gauge(
+    "tollgate_clock_synchronised", "1 while something keeps the machine's clock right, as the kernel has it"
+)
+CLOCK_ERROR = Gauge(
+    "tollgate_clock_max_error_seconds", "By how much the machine's clock may be off, as the kernel has it"
+)
+SERVE_REPLICAS = Gauge(
+    "tollgate_serve_replicas",
+    "Replicas that Ray Serve has of a deployment, by their state (RUNNING, STARTING, ...)",
+    ["deployment", "state"],
+)
+CERTIFICATE_ENDS = Gauge(
+    "tollgate_certificate_ends_timestamp_seconds",
+    "When the certificate ends that a server (`kafka`, `redis`) shows its clients, or that of the stack's own `authority`; seconds since"
+    " 1970. No value without TLS",
+    ["certificate"],
+)
 MODELS_AWAITING = Gauge("tollgate_models_awaiting_approval", "Versions that wait for a person's approval")
 MODEL_TRAINED = Gauge(
     "tollgate_model_trained_timestamp_seconds",

@@ -246,6 +246,8 @@ METRICS_PORTS = {
     "processor-1": 41,
     "labels-0": 44,
     "labels-1": 45,
+    "scoring": 46,
+    "haproxy": 47,
     "drift-0": 48,
     "archive-0": 50,
     "trainer-0": 52,

@@ -10,27 +10,11 @@ import pytest
 
 from infra.stack.servers.monitoring import RULES, scraped
 from streams.runtime.settings import Settings
-from tests.support.runbooks import PAGES, all_commands, filled
+from tests.support.runbooks import LOOKS, PAGES, all_commands, filled, looks
 from tests.support.running import run_cli
 from tests.support.waiting import STALL_S
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
-
-#: first words of commands that only look
-LOOKS = (
-    ("status",),
-    ("pages",),
-    ("doctor",),
-    ("models", "list"),
-    ("decisions", "tail"),
-    ("dead-letters", "list"),
-    ("drift",),
-    ("access", "list"),
-    ("audit", "verify"),
-    ("keys", "list"),
-    ("rules", "list"),
-)
-
 
 def test_what_rules_and_runbooks_read_is_on_a_live_scrape(running_stack: Settings) -> None:
     exported = set()
@@ -45,7 +29,9 @@ def test_what_rules_and_runbooks_read_is_on_a_live_scrape(running_stack: Setting
 
 
 def test_runbook_commands_that_only_look_run(running_stack: Settings) -> None:
-    looking = {tuple(words) for _, words in all_commands() if any(tuple(words[: len(w)]) == w for w in LOOKS)}
+    looking = {tuple(words) for _, words in all_commands() if looks(" ".join(["tollgate", *words]))}
+    # without a model that waits it is refused: the drill has one
+    looking = {words for words in looking if words[:2] != ("models", "evidence")}
     assert len(looking) >= len(LOOKS)
     for words in sorted(looking):
         done = run_cli(running_stack, *filled(list(words), running_stack.root / "settings.json"))

@@ -120,3 +120,16 @@ def test_what_another_says_is_refused_by_the_broker(secured: Settings, principal
     assert producer.flush(STALL_S) == 0
     assert [error.code() for error in said] == [KafkaError.TOPIC_AUTHORIZATION_FAILED]
     assert end_of(secured.kafka, [topic.name]) == before
+
+
+def test_oncall_sees_when_each_certificate_ends(secured: Settings) -> None:
+    left = "min by (certificate) (tollgate_certificate_ends_timestamp_seconds) - time()"
+
+    def shown() -> dict[str, float]:
+        return {labels["certificate"]: value for labels, value in values(secured.prometheus, left)}
+
+    until(lambda: len(shown()) == 3, STALL_S, "three certificates")
+    found = shown()
+    assert found.keys() == {"kafka", "redis", "authority"}
+    assert found["kafka"] == found["redis"] and 390 < found["kafka"] / 86_400 < 397 < found["authority"] / 86_400
+    assert "CertificateExpiring" not in {one.alert for one in firing(secured.alertmanager)}

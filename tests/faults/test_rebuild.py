@@ -18,6 +18,7 @@ from streams.contracts.text.json_encoding import encode
 from streams.log.topics import DECISIONS, TRANSACTIONS
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.settings import Settings
+from tests.faults.drill.breakages import empty_store
 from tests.support.running import ends_of, read_topic, run_cli, run_json, start_cli
 from tests.support.waiting import until
 
@@ -26,12 +27,6 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
 #: missing features of a decision from the transaction alone, if it names every entity
 ALL_MISSING = ["card_features", "merchant_features", "device_features", "ip_features", "customer_features"]
-
-
-def lose_everything(store: redis.Redis) -> None:
-    """Empty the store and mark the loss (``streams.processor.state_loss``), atomically, as if it was replaced with a long log."""
-    told = {"why": "the store was emptied", "since": datetime.now(UTC).isoformat(timespec="seconds")}
-    store.pipeline(transaction=True).flushall().set(REBUILDING_KEY, json.dumps(told)).execute()
 
 
 def works_without_state(settings: Settings) -> bool:
@@ -103,7 +98,7 @@ def test_an_empty_store_is_rebuilt_under_load(running_stack: Settings) -> None:
     try:
         until(lambda: store.dbsize() > 200, 60, "state of the traffic")
         time.sleep(5)
-        lose_everything(store)
+        empty_store(running_stack)
         until(lambda: works_without_state(running_stack), 120, "the processors without state")
         assert_degraded(running_stack, decided_meanwhile(running_stack))
         again = run_cli(running_stack, "features", "rebuild", "--json")

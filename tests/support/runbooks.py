@@ -33,6 +33,29 @@ def spans(text: str) -> list[str]:
     return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
 
 
+#: what a shell runs, besides ``tollgate``. Not among them are those that go on until somebody stops them (``top``, ``iostat -x 1``)
+PROGRAMS = ("tollgate", "tail", "grep", "df", "du", "redis-cli", "REDISCLI_AUTH", "py-spy", "openssl")
+#: first words of commands that only look
+LOOKS = (
+    "status", "pages", "doctor", "reconcile", "drift", "performance", "models list", "models show", "models evidence", "decisions tail",
+    "dead-letters list", "access list", "audit verify", "keys list", "rules list", "features late", "rollout status",
+)  # fmt: skip
+
+
+def typed(text: str) -> list[str]:
+    """What a person types, in the order of the text: commands of ``tollgate`` and of the shell, as they stand there, each once."""
+    found = [span for span in spans(text) if " " in span and re.split(r"[ =]", span)[0] in PROGRAMS]
+    return list(dict.fromkeys(found))
+
+
+def looks(command: str) -> bool:
+    """Whether a command, as a page has it, changes nothing."""
+    if not command.startswith("tollgate "):
+        return "config set" not in command
+    rest = command.removeprefix("tollgate ")
+    return "--repair" not in rest and any(rest == words or rest.startswith(f"{words} ") for words in LOOKS)
+
+
 def commands(text: str) -> list[list[str]]:
     """The arguments of every ``tollgate`` command of a text, as they stand there."""
     return [shlex.split(span)[1:] for span in spans(text) if span.split()[0] == "tollgate" and " " in span]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from confluent_kafka import TopicPartition
 
 from infra import stack
 from infra.stack.private import private_files
+from infra.stack.supervisor import log_file
 from loadtest.traffic.simulator import create_world, history_table
 from services.trainer.bootstrap import train_first_model
 from streams.runtime.kafka.clients import new_consumer
@@ -37,6 +39,17 @@ def start_whole_stack(settings: Settings) -> Settings:
         train_first_model(settings, history, lambda text: print(text, file=sys.stderr), silence="honest")
     until(lambda: served_version(settings) != "none", 90, "the first model to be served")
     return settings
+
+
+def stop_and_see_who_was_killed(settings: Settings, *, purge: bool) -> list[str]:
+    """Stop a stack; returns the processes that did not end within their time, so that supervisord killed them."""
+    log = log_file(settings)
+    before = log.stat().st_size if log.exists() else 0
+    stack.stop(settings)
+    said = log.read_bytes()[before:].decode(errors="replace") if log.exists() else ""
+    if purge:
+        stack.stop(settings, purge=True)
+    return re.findall(r"killing '([^']+)' \(\d+\) with SIGKILL", said)
 
 
 def served_version(settings: Settings) -> str:

@@ -42,10 +42,15 @@ def causes(
     running = {process["name"] for process in listed if process["state"] == "running"}
     again = circles(settings, NEEDED, running, time.time()) if listed else []
     known = {problem.process for problem in again}
+    of_parts = problems(settings, running)
+    for process in listed:
+        # of Kafka and Redis that is asked there, not below
+        if any(problem.silent and problem.process == process["name"] for problem in of_parts):
+            process["state"] = "not answering"
     found = [
         *(problem for problem in gone(settings, listed, supervised, NEEDED) if problem.process not in known),
         *_silent(settings, listed),
-        *problems(settings, running),
+        *of_parts,
         *again,
     ]
     return sorted(found, key=lambda problem: rank(problem.runbook))

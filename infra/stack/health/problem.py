@@ -12,7 +12,7 @@ class Problem:
 
     ``stops``: no transaction is decided, or those of some partitions are not, until the problem is solved. ``runbook``: the name of
     its page, which is that of its alert. ``process``: whom it is about, as ``tollgate status`` names it; "" if no single one.
-    ``since``: None where the check that found it cannot know.
+    ``since``: None where the check that found it cannot know. ``silent``: the process runs and does not answer.
     """
 
     text: str
@@ -20,6 +20,7 @@ class Problem:
     runbook: str = "ProcessDown"
     process: str = ""
     since: datetime | None = None
+    silent: bool = False
 
 
 def runbook_of(process: str) -> str:

@@ -52,7 +52,7 @@ def _of_kafka(settings: Settings) -> list[Problem]:
     except (KafkaException, PartError) as error:
         said = error.args[0].str() if isinstance(error, KafkaException) else error
         text = f"Kafka at {settings.kafka} does not answer ({said}): all processes wait for it{where}"
-        return [Problem(text, True, "KafkaDown", "kafka")]
+        return [Problem(text, True, "KafkaDown", "kafka", silent=True)]
     return []
 
 
@@ -72,6 +72,7 @@ def _of_redis(settings: Settings) -> list[Problem]:
                 True,
                 "RedisDown",
                 "redis",
+                silent=True,
             )
         ]
     finally:

@@ -19,12 +19,14 @@ from streams.runtime.settings import Settings
 RULES = tuple(CHECKOUT / "infra" / "prometheus" / name for name in ("rules.yml", "slo.yml"))
 ALERTMANAGER_TEMPLATE = CHECKOUT / "infra" / "prometheus" / "alertmanager.yml"
 SCRAPE_INTERVAL = "5s"
+PROXY_INTERVAL = "15s"
 #: processes of every local stack that serve metrics
 SCRAPED = (
     "processor-0",
     "labels-0",
     "scoring-stream-0",
     "scoring-http-0",
+    "scoring",
     "drift-0",
     "archive-0",
     "trainer-0",
@@ -58,7 +60,18 @@ def prometheus_config(settings: Settings) -> dict[str, Any]:
                     }
                     for name in scraped(settings)
                 ],
-            }
+            },
+            {
+                # the edge's proxy has some hundred series of its own, which explain and page nobody
+                "job_name": "haproxy",
+                "scrape_interval": PROXY_INTERVAL,
+                "static_configs": [
+                    {
+                        "targets": [f"127.0.0.1:{settings.metrics_port('haproxy')}"],
+                        "labels": {"process": "haproxy"},
+                    }
+                ],
+            },
         ],
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -95,8 +96,21 @@ def silence(home: Path, alert: str, length: timedelta, why: str) -> None:
 
 @click.command()
 @home_option
-@click.argument("name")
-def restart(home: Path, name: str) -> None:
-    """Restart one process, by its NAME in `tollgate status`; a frozen one is killed. Nothing is lost or decided twice."""
-    stack.restart(load_settings(home), name, lambda text: click.echo(text, err=True))
-    click.echo(f"{name} runs again")
+@click.argument("name", required=False)
+@click.option("--rolling", is_flag=True, help="Every process in turn, the next once the one before is back at its work.")
+@click.option("--servers", is_flag=True, help="With --rolling: also Kafka, Redis and Ray; nothing is decided meanwhile.")
+def restart(home: Path, name: str | None, rolling: bool, servers: bool) -> None:
+    """Restart one process, by its NAME in `tollgate status`; a frozen one is killed. Nothing is lost or decided twice.
+
+    With --rolling all of them, and of two processors or replicas one goes on meanwhile.
+    """
+    if (name is None) is not rolling or (servers and not rolling):
+        raise click.UsageError("name a process, or say --rolling; --servers belongs to --rolling")
+    settings = load_settings(home)
+    began = time.monotonic()
+    if name is not None:
+        stack.restart(settings, name, lambda text: click.echo(text, err=True))
+        click.echo(f"{name} runs again")
+        return
+    done = stack.restart_all(settings, lambda text: click.echo(text, err=True), servers=servers)
+    click.echo(f"{len(done)} processes run again, after {time.monotonic() - began:.0f} s: {', '.join(done)}")

@@ -1,7 +1,7 @@
 """Closes the HAProxy configuration that Ray Serve writes, then becomes HAProxy with the same arguments.
 
 Serve's template (ray 2.60, ``serve/_private/haproxy_templates.py``) has no settings for what is changed here: its metrics and
-statistics pages listen on all addresses, its admin socket has mode 666, a client may send a request as slowly as it likes, and one
+statistics pages listen on all addresses (the statistics are left out), its admin socket has mode 666, a client may send a request as slowly as it likes, and one
 address may hold every connection. Serve starts this through ``haproxy.sh`` at each start and reload. Standard library only: it runs
 without the project's packages.
 """
@@ -18,8 +18,8 @@ BINARY, ANSWERS, PER_ADDRESS = "TOLLGATE_HAPROXY", "TOLLGATE_HAPROXY_ANSWERS", "
 #: a request, head and body, must be complete this long after its first byte, as in ``http.scoring_routes``. Of a body larger than
 #: HAProxy's buffer (16 KB) the edge times the rest
 REQUEST_WITHIN_S = 5
-#: sections that serve metrics and statistics: nothing reads them
-LEFT_OUT = ("frontend prometheus", "listen stats")
+#: section of the statistics: nothing reads them
+LEFT_OUT = "listen stats"
 #: file of the answer that HAProxy itself gives, by status
 FILES = {408: "too_slow.http", 502: "no_replica.http", 503: "no_replica.http", 504: "no_replica.http"}
 
@@ -38,8 +38,8 @@ def closed(text: str, answers: Path, per_address: int) -> str:
     Raises:
         UnknownConfiguration: the configuration has another form, after an upgrade of Ray for example.
     """
-    for section in LEFT_OUT:
-        text = _replaced(rf"^{section}\n(?:[ \t]+.*\n|[ \t]*\n)*", "", text)
+    text = _replaced(rf"^{LEFT_OUT}\n(?:[ \t]+.*\n|[ \t]*\n)*", "", text)
+    text = _replaced(r"^(frontend prometheus\n[ \t]+bind )\S*:", r"\g<1>127.0.0.1:", text)
     # a log line per request, to whatever process listens on syslog's port
     text = _replaced(r"^[ \t]+log \S+ local0 info\n", "", text)
     text = _replaced(r"^([ \t]+stats socket .*) mode 666 ", r"\1 mode 600 ", text)

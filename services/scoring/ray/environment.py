@@ -81,9 +81,10 @@ def _haproxy(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "m"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(settings.metrics_port("haproxy")),
         # more threads gain nothing on few cores
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-        # they cost a log line per request, parsed in Python (60 us), and the edge counts requests itself
+        # Serve's own, not HAProxy's: they cost a log line per request, parsed in Python (60 us), and the edge counts requests itself
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         # without them a client that reads no answer, or a replica that stops inside one, holds a connection for an hour
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "20",

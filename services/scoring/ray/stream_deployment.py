@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 from functools import partial
@@ -52,7 +53,8 @@ class StreamScoring:
         settings = load_settings(home)
         self._name = take_name(settings.run_dir, PREFIX, settings.stream_replicas)
         log_json_lines(self._name.name)
-        Heartbeat().begin(settings.run_dir, self._name.name)
+        heartbeat = Heartbeat()
+        heartbeat.begin(settings.run_dir, self._name.name)
         start_http_server(settings.metrics_port(self._name.name), addr="127.0.0.1")
         self._stop = threading.Event()
         # replicas load one after the other, because loading takes a core
@@ -60,11 +62,15 @@ class StreamScoring:
         layouts = Layouts(stored_in(RespClient(settings.redis_address, LOOK_WITHIN_S)))
         self._shadow = Shadow(ShadowTopic(settings.kafka, self._name.name))
         decider = ArmsDecider(shadow=self._shadow)
-        self._worker = StreamScorer(settings, self._name.name, self._live, layouts, self._stop, decider)
+        self._worker = StreamScorer(
+            settings, self._name.name, self._live, layouts, self._stop, decider, heartbeat=heartbeat
+        )
         missing = bundle_missing(self._live.settled, partial(is_rolled_out, settings, MODEL))
         if missing is not None:
             logger.warning("%s decides without a model: %s", self._name.name, missing)
         self._worker.start()
+        # after SIGTERM to this replica alone Ray ends the process without calling its destructor
+        atexit.register(self._leave)
         # Serve counts the replica as started when this returns; after ASSIGNED_WITHIN_S it returns anyway, since the worker runs
         if not self._worker.assigned.wait(ASSIGNED_WITHIN_S):
             logger.warning("%s has no partitions after %.0f s", self._name.name, ASSIGNED_WITHIN_S)
@@ -80,6 +86,10 @@ class StreamScoring:
 
     def __del__(self) -> None:
         # otherwise the consumer thread would outlive a SIGTERM to the driver
+        self._leave()
+
+    def _leave(self) -> None:
+        """Decide what was fetched, then leave the group, so that another replica has the partitions at once."""
         self._stop.set()
         self._worker.join(timeout_s=4)
         self._shadow.close(within_s=1)

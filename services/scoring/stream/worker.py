@@ -45,6 +45,7 @@ from streams.log.records import (
 from streams.log.topics import DECISIONS as DECISIONS_TOPIC
 from streams.log.topics import FEATURES, TRANSACTIONS
 from streams.runtime.dead_letters import Consumed, consumed, dead_letter, send_dead_letter
+from streams.runtime.heartbeat import Heartbeat
 from streams.runtime.kafka.broker_loss import BrokersForgotten, remembering
 from streams.runtime.kafka.clients import (
     AT_FLUSH,
@@ -133,6 +134,7 @@ class StreamScorer:
         stop: threading.Event,
         decider: ArmsDecider | None = None,
         source_end: SourceEnd | None = None,
+        heartbeat: Heartbeat | None = None,
     ) -> None:
         self._settings = settings
         self._name = name
@@ -141,6 +143,7 @@ class StreamScorer:
         self._stop = stop
         self._decider = decider or ArmsDecider()
         self._source_end = source_end or SourceEnds(settings.kafka)
+        self._heartbeat = heartbeat or Heartbeat()
         #: what was decided of each partition assigned to this replica
         self._seen: dict[int, DecidedRows] = {}
         #: this batch's decisions until the broker has acknowledged them, each with its time of receipt (ms since 1970); None: nobody
@@ -176,6 +179,7 @@ class StreamScorer:
     def _run(self) -> None:
         pause = REOPEN_FIRST_S
         while not self._stop.is_set():
+            self._heartbeat.moves()
             started = time.monotonic()
             try:
                 self._session()
@@ -222,6 +226,7 @@ class StreamScorer:
         )
         try:
             while not self._stop.is_set():
+                self._heartbeat.moves()
                 messages = self._fetch(consumer)
                 if messages:
                     self._handle(messages, producer)

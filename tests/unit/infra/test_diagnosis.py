@@ -178,6 +178,20 @@ def test_an_alert_explained_by_a_problem_gives_it_its_time(look: Any) -> None:
     assert (NOW - finding.since).total_seconds() == 120
 
 
+@pytest.mark.parametrize("silent", ["kafka", "redis"])
+def test_a_server_that_does_not_answer_is_not_running(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, silent: str
+) -> None:
+    problem = Problem(f"{silent} does not answer", True, runbook_of(silent), silent, silent=True)
+    monkeypatch.setattr(causes, "problems", lambda *_: [problem])
+    monkeypatch.setattr(causes, "unanswered", lambda _: {})
+    listed = [{"name": name, "pid": 1, "state": "running"} for name in PROCESSES]
+    supervised = {name: {"start": 1, "stop": 0} for name in PROCESSES}
+    assert problem in causes.causes(settings, listed, supervised)
+    states = {process["name"]: process["state"] for process in listed}
+    assert states.pop(silent) == "not answering" and set(states.values()) == {"running"}
+
+
 def test_alerts_that_no_problem_explains_stand_alone_and_a_ticket_is_not_unhealthy(look: Any) -> None:
     found = look(
         alerts=(

@@ -68,6 +68,7 @@ def test_the_labels_that_rules_group_by_exist() -> None:
         "tollgate_log_end_offset": {"topic"},
         "tollgate_log_quiet_seconds": {"topic", "which"},
         "tollgate_disk_bytes": {"folder", "what"},
+        "tollgate_certificate_ends_timestamp_seconds": {"certificate"},
         "tollgate_http_requests_total": {"route", "code"},
         "tollgate_decisions_total": {"status"},
     }
@@ -85,6 +86,7 @@ def test_the_labels_that_rules_group_by_exist() -> None:
         "tollgate_log_end_offset": streams.runtime.metrics.LOG_END,
         "tollgate_log_quiet_seconds": streams.runtime.metrics.LOG_QUIET,
         "tollgate_disk_bytes": streams.runtime.metrics.DISK_BYTES,
+        "tollgate_certificate_ends_timestamp_seconds": streams.runtime.metrics.CERTIFICATE_ENDS,
         "tollgate_http_requests_total": streams.runtime.metrics.HTTP_REQUESTS,
         "tollgate_decisions_total": streams.runtime.metrics.DECISIONS,
     }

@@ -150,6 +150,20 @@ def test_a_heartbeat_stops_with_its_main_loop() -> None:
     assert heartbeat.alive
 
 
+def test_a_main_loop_that_waits_for_a_child_with_a_limit_of_its_own_beats_on() -> None:
+    clock = Clock()
+    heartbeat = Heartbeat(clock)
+    heartbeat.moves()
+    with heartbeat.rests():
+        clock.now_s += 10 * LOOP_STANDS_S
+        assert heartbeat.alive
+    # it has just come back: its time begins anew
+    clock.now_s += LOOP_STANDS_S - 1
+    assert heartbeat.alive
+    clock.now_s += 1
+    assert not heartbeat.alive
+
+
 def test_the_list_survives_a_line_that_a_crash_cut_short(tmp_path: Path) -> None:
     (tmp_path / ENDED).write_text('{"process": "a"}\n{"process": "a"}\n{"proce')
     assert ended_in(tmp_path) == {"a": 2}

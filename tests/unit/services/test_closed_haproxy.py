@@ -56,9 +56,9 @@ listen stats
 """
 
 
-def test_nothing_but_the_edge_listens_and_only_the_owner_steers_it(tmp_path: Path) -> None:
+def test_only_the_edge_and_its_metrics_listen_and_only_the_owner_steers_it(tmp_path: Path) -> None:
     text = closed(SERVES.format(folder=tmp_path), tmp_path, 75)
-    assert re.findall(r"^\s*bind (.*)$", text, re.MULTILINE) == ["127.0.0.1:25403"]
+    assert re.findall(r"^\s*bind (.*)$", text, re.MULTILINE) == ["127.0.0.1:25430", "127.0.0.1:25403"]
     assert "mode 600 level admin" in text
     assert "mode 666" not in text
     assert "/stats" not in text
@@ -73,7 +73,7 @@ def test_serves_own_template_has_every_line_that_is_changed() -> None:
     template = (Path(ray.origin).parent / "serve" / "_private" / "haproxy_templates.py").read_text()
     text = template[template.index('HAPROXY_CONFIG_TEMPLATE = """') :].split('"""')[1]
     shown = closed(re.sub(r"\{\{.*?\}\}", "x", text), Path("/answers"), 75)
-    assert re.findall(r"^\s*bind (.*)$", shown, re.MULTILINE) == ["x:x", "x:x proto h2"]
+    assert re.findall(r"^\s*bind (.*)$", shown, re.MULTILINE) == ["127.0.0.1:x", "x:x", "x:x proto h2"]
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_a_command_is_taken(page: str, words: list[str], tmp_path: Path) -> None
 
 def test_what_is_no_command_is_found() -> None:
     for text in (
-        "`tollgate restart`",
+        "`tollgate silence`",
         "`tollgate skip transactions`",
         "`tollgate pages --histroy 3`",
         "`tollgate stop`",

@@ -15,13 +15,15 @@ from typing import Any
 import httpx
 import redis
 
+from features.store.partition_lease import REBUILDING_KEY
 from features.transaction import Transaction
+from models.bundle.content import MODEL, bundle_path
 from streams.contracts.text.json_encoding import encode
 from streams.log.records import HEADER_DECIDED
 from streams.log.topics import DECISIONS, TRANSACTIONS
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.settings import Settings
-from tests.support.running import pid_of
+from tests.support.running import pid_of, run_cli, run_json
 from tests.support.waiting import STALL_S, until
 
 LIMIT = "maxmemory"
@@ -111,6 +113,42 @@ def stutter(settings: Settings) -> Callable[[], None]:
         thread.join(STALL_S)
 
     return undo
+
+
+def proposal(settings: Settings) -> Callable[[], None]:
+    """An analyst publishes the live rules again, and nobody approves them."""
+    version = _published(settings)
+    return lambda: _rejected(settings, version)
+
+
+def damaged_bundle(settings: Settings) -> Callable[[], None]:
+    """A published version is changed on the disk, and then approved."""
+    version = _published(settings)
+    policy = bundle_path(settings.bundles_dir, MODEL, version) / "policy.json"
+    policy.write_bytes(policy.read_bytes().replace(b"review", b"revieW"))
+    approved = run_cli(settings, "models", "approve", version, "--why", "drill")
+    assert approved.returncode == 1, approved.stdout + approved.stderr
+    return lambda: _rejected(settings, version)
+
+
+def _published(settings: Settings) -> str:
+    """The version under which the live rules were published again."""
+    file = settings.root / f"drill-{uuid.uuid4().hex[:8]}.toml"
+    exported = run_cli(settings, "rules", "export", "--out", str(file))
+    assert exported.returncode == 0, exported.stderr
+    return str(run_json(settings, "rules", "publish", str(file), "--why", "drill")["version"])
+
+
+def _rejected(settings: Settings, version: str) -> None:
+    done = run_cli(settings, "models", "reject", version, "--why", "drill")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def empty_store(settings: Settings) -> None:
+    """Redis is emptied and the loss is marked (``streams.processor.state_loss``), atomically, as if it was replaced with a long log."""
+    told = {"why": "the store was emptied", "since": datetime.now(UTC).isoformat(timespec="seconds")}
+    store = redis.Redis.from_url(settings.redis)
+    store.pipeline(transaction=True).flushall().set(REBUILDING_KEY, json.dumps(told)).execute()
 
 
 def _limited(settings: Settings, limit: Callable[[int], int]) -> Callable[[], None]:
