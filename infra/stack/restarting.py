@@ -156,7 +156,9 @@ def _restart_replica(settings: Settings, name: str, progress: Callable[[str], No
         return next(pid for replica, pid, _ in replicas(settings.run_dir) if replica == name)
 
     before = pid()
-    progress(f"stopping {name} (pid {before}), which has {LEAVES_WITHIN_S:.0f} s before it is killed; Ray Serve starts a new one")
+    progress(
+        f"stopping {name} (pid {before}), which has {LEAVES_WITHIN_S:.0f} s before it is killed; Ray Serve starts a new one"
+    )
     # a replica that leaves its group hands its partitions over at once; of one that is killed they wait for its session to end
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:

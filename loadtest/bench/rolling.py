@@ -39,7 +39,9 @@ def rolling_rows(rate: int, servers: bool, port_base: int) -> Iterator[Row]:
     what = "every process" if servers else "every process but Kafka, Redis and Ray"
     name = f"rolling restart of {what}, 2 processors, 2 replicas, at {rate:,}/s"
     with tempfile.TemporaryDirectory(prefix="tollgate-rolling-") as folder:
-        chosen = msgspec.structs.replace(Settings(home=str(Path(folder) / "s")), processors=2, stream_replicas=2)
+        chosen = msgspec.structs.replace(
+            Settings(home=str(Path(folder) / "s")), processors=2, stream_replicas=2
+        )
         chosen.save()
         try:
             with running_stack(None, port_base, folder=chosen.home):

@@ -20,14 +20,14 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from infra.stack.health.status import processes
-from loadtest.bench.harness.running_stack import running_stack
+from loadtest.bench.harness.running_stack import processes, running_stack
 from loadtest.bench.harness.table import conditions
 from loadtest.bench.stream import simulate
 from streams.runtime.settings import Settings
 
 MINUTES, RATE, SEED = 20.0, 2_000, 71
-EVERY_S = 5.0
+#: asking for the status takes a second of a core
+EVERY_S = 10.0
 PORT_BASE = 26900
 #: share by which ours may grow; smaller amounts than these are one connection or one buffer more, not a leak
 MAX_GROWTH = 0.05
@@ -82,7 +82,10 @@ def usage_of(settings: Settings, at_s: float) -> list[Usage]:
             process = psutil.Process(row["pid"])
             family = [process, *(each for each in process.children(recursive=True) if each.pid not in pids)]
             memory = sum(each.memory_info().rss for each in family) / 2**20
-            files, threads = sum(each.num_fds() for each in family), sum(each.num_threads() for each in family)
+            files, threads = (
+                sum(each.num_fds() for each in family),
+                sum(each.num_threads() for each in family),
+            )
         except psutil.NoSuchProcess:
             continue
         found.append(Usage(at_s, row["name"], memory, files, threads))

@@ -104,7 +104,7 @@ def _watch(process: Process, applications: Callable[[], Mapping[str, Any]]) -> N
 
 def show_replicas(applications: Mapping[str, Any]) -> None:
     """Set the metric from Serve's applications by name; a state that no replica is in any more has 0."""
-    for sample in SERVE_REPLICAS.collect()[0].samples:
+    for sample in next(iter(SERVE_REPLICAS.collect())).samples:
         SERVE_REPLICAS.labels(**sample.labels).set(0)
     for application in applications.values():
         for name, deployment in application.deployments.items():

@@ -98,7 +98,9 @@ REDIS_FIGURES = Gauge(
     "tollgate_redis", "Fields of Redis' INFO that are numbers, in its units, asked by oncall", ["figure"]
 )
 MACHINE_MEMORY = Gauge(
-    "tollgate_machine_memory_bytes", "Memory of the machine: `available` without swapping, and `size`", ["what"]
+    "tollgate_machine_memory_bytes",
+    "Memory of the machine: `available` without swapping, and `size`",
+    ["what"],
 )
 MACHINE_LOAD = Gauge(
     "tollgate_machine_load", "Processes that run or wait to, over a minute (`load`), and `cores`", ["what"]

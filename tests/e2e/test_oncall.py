@@ -16,6 +16,7 @@ from tests.support.waiting import STALL_S
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
+
 def test_what_rules_and_runbooks_read_is_on_a_live_scrape(running_stack: Settings) -> None:
     exported = set()
     for name in scraped(running_stack):

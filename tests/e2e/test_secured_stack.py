@@ -131,5 +131,7 @@ def test_oncall_sees_when_each_certificate_ends(secured: Settings) -> None:
     until(lambda: len(shown()) == 3, STALL_S, "three certificates")
     found = shown()
     assert found.keys() == {"kafka", "redis", "authority"}
-    assert found["kafka"] == found["redis"] and 390 < found["kafka"] / 86_400 < 397 < found["authority"] / 86_400
+    assert (
+        found["kafka"] == found["redis"] and 390 < found["kafka"] / 86_400 < 397 < found["authority"] / 86_400
+    )
     assert "CertificateExpiring" not in {one.alert for one in firing(secured.alertmanager)}

@@ -38,14 +38,25 @@ PROGRAMS = ("tollgate", "tail", "grep", "df", "du", "redis-cli", "REDISCLI_AUTH"
 #: first words of commands that only look
 LOOKS = (
     "status", "pages", "doctor", "reconcile", "drift", "performance", "models list", "models show", "models evidence", "decisions tail",
-    "dead-letters list", "access list", "audit verify", "keys list", "rules list", "features late", "rollout status",
+    "dashboard", "dead-letters list", "access list", "audit verify", "keys list", "rules list", "features late", "rollout status",
 )  # fmt: skip
 
 
 def typed(text: str) -> list[str]:
-    """What a person types, in the order of the text: commands of ``tollgate`` and of the shell, as they stand there, each once."""
-    found = [span for span in spans(text) if " " in span and re.split(r"[ =]", span)[0] in PROGRAMS]
+    """What a person types, in the order of the text: commands of ``tollgate`` and of the shell, and queries of Prometheus, as they stand
+    there, each once.
+    """
+    found = [
+        span
+        for span in spans(text)
+        if is_query(span) or (" " in span and re.split(r"[ =]", span)[0] in PROGRAMS)
+    ]
     return list(dict.fromkeys(found))
+
+
+def is_query(text: str) -> bool:
+    """Whether it is a question to Prometheus, and no mere name of a metric."""
+    return re.match(r"(sum|max|histogram_quantile)\b.*\(|tollgate_\w+\{", text) is not None
 
 
 def looks(command: str) -> bool:

@@ -97,8 +97,12 @@ def silence(home: Path, alert: str, length: timedelta, why: str) -> None:
 @click.command()
 @home_option
 @click.argument("name", required=False)
-@click.option("--rolling", is_flag=True, help="Every process in turn, the next once the one before is back at its work.")
-@click.option("--servers", is_flag=True, help="With --rolling: also Kafka, Redis and Ray; nothing is decided meanwhile.")
+@click.option(
+    "--rolling", is_flag=True, help="Every process in turn, the next once the one before is back at its work."
+)
+@click.option(
+    "--servers", is_flag=True, help="With --rolling: also Kafka, Redis and Ray; nothing is decided meanwhile."
+)
 def restart(home: Path, name: str | None, rolling: bool, servers: bool) -> None:
     """Restart one process, by its NAME in `tollgate status`; a frozen one is killed. Nothing is lost or decided twice.
 

@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from infra.oncall.query import PrometheusUnavailable, values
 from infra.stack.ports import port_of
 from infra.stack.supervisor import Supervisor
 from streams.runtime.settings import Settings
 from tests.faults.drill.drills import Drill
-from tests.support.runbooks import PAGES, looks, typed
+from tests.support.runbooks import PAGES, is_query, looks, typed
 from tests.support.running import CLI, pid_of, run_cli
 
 COMMAND_WITHIN_S = 240.0
@@ -55,8 +56,6 @@ AFTERWARDS: Mapping[str, Mapping[str, str]] = {
     "StreamScoringDown": {"tollgate reconcile": r"balanced +yes"},
     "HttpEdgeDown": {"tollgate status": r"^(ready|degraded)"},
     "ProcessDown": {"tollgate status": r"\n<process> +(running|starting)"},
-    "ReconciliationBroken": {"tollgate reconcile": r"balanced +yes"},
-    "StateLost": {"tollgate decisions tail": r"scored"},
 }
 #: by first words: commands of the drilled pages that belong to another situation, and the test that runs them there
 ELSEWHERE: Mapping[str, str] = {
@@ -88,8 +87,8 @@ def plan(drill: Drill) -> list[str]:
     return [
         command
         for place, command in enumerate(found)
-        if looks(command) and not command.startswith(tuple(ELSEWHERE))
-        or place <= last and (place == last or command.startswith("tollgate restart "))
+        if (looks(command) and not command.startswith(tuple(ELSEWHERE)))
+        or (place <= last and (place == last or command.startswith("tollgate restart ")))
     ]  # fmt: skip
 
 
@@ -117,6 +116,8 @@ def over(settings: Settings, drill: Drill) -> list[Ran]:
 def _tried(settings: Settings, drill: Drill, command: str, shows: str, mends: bool = False) -> Ran:
     text = filled(settings, drill, command)
     shows = shows.replace("<process>", drill.victim)
+    if is_query(command):
+        return Ran(command, _asked(settings, command))
     try:
         done = _run(settings, text)
     except subprocess.TimeoutExpired:
@@ -128,6 +129,14 @@ def _tried(settings: Settings, drill: Drill, command: str, shows: str, mends: bo
     if not re.search(shows, done.stdout):
         return Ran(command, f"`{text}` shows nothing like {shows!r}: {said[-300:].strip()}")
     return Ran(command, "")
+
+
+def _asked(settings: Settings, query: str) -> str:
+    """What is wrong with a query: it is refused, or has no value."""
+    try:
+        return "" if values(settings.prometheus, query) else "it has no value"
+    except PrometheusUnavailable as error:
+        return str(error)
 
 
 def _run(settings: Settings, text: str) -> subprocess.CompletedProcess[str]:

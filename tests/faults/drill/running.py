@@ -87,7 +87,7 @@ def run(settings: Settings, drill: Drill, *, seconds: int = SECONDS) -> Result:
 
 def names(drill: Drill, finding: dict[str, Any]) -> bool:
     """Whether a line of the doctor names the fault: its process, or its page."""
-    by_name = bool(drill.victim) and finding["what"].startswith(f"{drill.victim} ")
+    by_name: bool = bool(drill.victim) and finding["what"].startswith(f"{drill.victim} ")
     return by_name or finding["runbook"].endswith(f"/{drill.alert}")
 
 
@@ -139,7 +139,9 @@ def table(results: list[Result]) -> str:
             f"| {'' if r.right else '(another) '}{_cell(r.diagnosis)} | {good} of {len(r.steps)} | {f'`{r.drill.mend}`' if r.drill.mend else '-'} "
             f"| {r.recovered_s:.0f} | {r.missing} | {r.doubled} | {r.busy:.0f} |"
         )
-    wrong = [f"- {r.drill.fault}: {step.command}: {step.wrong}" for r in results for step in r.steps if step.wrong]
+    wrong = [
+        f"- {r.drill.fault}: {step.command}: {step.wrong}" for r in results for step in r.steps if step.wrong
+    ]
     return "\n".join(lines + (["", *wrong] if wrong else []))
 
 

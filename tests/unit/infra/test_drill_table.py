@@ -57,6 +57,16 @@ def test_a_command_that_is_run_elsewhere_is_run_there(command: str, file: str) -
 
 
 def test_what_only_looks_is_told_from_what_changes() -> None:
-    assert looks("tollgate status") and looks("tollgate reconcile") and looks("tail <home>/logs/kafka.log")
-    for change in ("tollgate restart kafka", 'tollgate reconcile --repair --why "x"', "tollgate models rollback", "redis-cli config set a b"):
+    assert (
+        looks("sum(rate(tollgate_transactions_total[1m]))")
+        and looks("tollgate status")
+        and looks("tollgate reconcile")
+        and looks("tail <home>/logs/kafka.log")
+    )
+    for change in (
+        "tollgate restart kafka",
+        'tollgate reconcile --repair --why "x"',
+        "tollgate models rollback",
+        "redis-cli config set a b",
+    ):
         assert not looks(change)

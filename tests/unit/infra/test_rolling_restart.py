@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,13 @@ def settings(tmp_path: Path) -> Settings:
 def test_what_decides_comes_last_and_what_there_is_one_of_only_if_asked_for(settings: Settings) -> None:
     order = rolling_order(settings, RUNNING, servers=False)
     assert set(order) == set(RUNNING) - {"kafka", "redis", "scoring"}
-    assert order[-5:] == ["scoring-stream-0", "scoring-stream-1", "scoring-http-0", "processor-0", "processor-1"]
+    assert order[-5:] == [
+        "scoring-stream-0",
+        "scoring-stream-1",
+        "scoring-http-0",
+        "processor-0",
+        "processor-1",
+    ]
     assert order.index("mlflow") < order.index("oncall") < order.index("archive-0")
     assert rolling_order(settings, RUNNING, servers=True) == [*order, "redis", "kafka", "scoring"]
 
@@ -46,7 +53,7 @@ class Stack:
         monkeypatch.setattr(restarting, "restart", self._restart)
         monkeypatch.setattr(restarting, "watched", lambda _: [Watched(name, self._ask) for name in running])
         monkeypatch.setattr(restarting, "_members", self._members)
-        monkeypatch.setattr(restarting.time, "sleep", lambda _: None)
+        monkeypatch.setattr(time, "sleep", lambda _: None)
 
     def _restart(self, _: Settings, name: str, __: Any) -> None:
         self.log.append(f"restart {name}")

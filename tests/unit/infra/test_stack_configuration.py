@@ -149,7 +149,9 @@ def test_a_long_home_gets_a_short_folder_for_its_sockets() -> None:
 def test_prometheus_scrapes_every_process_that_serves_metrics() -> None:
     settings = settings_for(HOME, 21000)
     jobs = monitoring.prometheus_config(settings)["scrape_configs"]
-    by_name = {entry["labels"]["process"]: entry["targets"] for job in jobs for entry in job["static_configs"]}
+    by_name = {
+        entry["labels"]["process"]: entry["targets"] for job in jobs for entry in job["static_configs"]
+    }
     assert set(by_name) == {name for name in METRICS_PORTS if not name.endswith("-1")}
     assert by_name["processor-0"] == ["127.0.0.1:21040"]
 

@@ -38,18 +38,24 @@ def leaking(seen: list[Usage]) -> set[tuple[str, str]]:
         (grown("redis", 0.02), set()),
     ],
 )
-def test_growth_after_the_warm_up_is_a_leak_but_not_of_who_keeps_data(seen: list[Usage], leaks: set[Any]) -> None:
+def test_growth_after_the_warm_up_is_a_leak_but_not_of_who_keeps_data(
+    seen: list[Usage], leaks: set[Any]
+) -> None:
     assert leaking(seen) == leaks
 
 
 def test_files_and_threads_count_also_where_data_are_kept() -> None:
-    seen = [Usage(at_s, "kafka", 500, 100 + at_s // 10, 60 + at_s // 20) for at_s in range(0, int(SECONDS), 5)]
+    seen = [
+        Usage(at_s, "kafka", 500, 100 + at_s // 10, 60 + at_s // 20) for at_s in range(0, int(SECONDS), 5)
+    ]
     assert leaking(seen) == {("kafka", "files"), ("kafka", "threads")}
     assert "leaks" in table(trends(seen, SECONDS))
 
 
 def test_one_connection_more_is_none() -> None:
-    seen = [Usage(at_s, "oncall", 90, 20 + (at_s > 600), 9 + (at_s > 600)) for at_s in range(0, int(SECONDS), 5)]
+    seen = [
+        Usage(at_s, "oncall", 90, 20 + (at_s > 600), 9 + (at_s > 600)) for at_s in range(0, int(SECONDS), 5)
+    ]
     assert leaking(seen) == set()
 
 
@@ -58,7 +64,9 @@ def test_a_process_that_was_not_there_in_both_parts_has_no_trend() -> None:
     assert trends(seen, SECONDS) == []
 
 
-def test_what_a_process_uses_is_read_from_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_process_uses_is_read_from_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = [{"name": "here-0", "pid": os.getpid()}, {"name": "gone-0", "pid": None}]
     monkeypatch.setattr(soak, "processes", lambda _: rows)
     (found,) = soak.usage_of(settings_for(tmp_path, 21_000), 3.0)

@@ -134,5 +134,5 @@ def test_two_stacks_share_no_port_of_ray(tmp_path: Path) -> None:
         settings = Settings(home=str(tmp_path / str(base)), port_base=base, temp=str(tmp_path))
         return {value for name, value in environment.ray_environment(settings).items() if "_PORT" in name}
 
-    assert len(ports(21000)) == 8
+    assert len(ports(21000)) == 9
     assert not ports(21000) & ports(21100)
