@@ -68,7 +68,7 @@ def restart_all(settings: Settings, progress: Callable[[str], None], *, servers:
     if not names:
         raise StackError(f"no stack is running in {settings.home}: start one with `tollgate up`")
     for name in names:
-        before = _members(settings, name)
+        before = group_members(settings, name)
         restart(settings, name, progress)
         _until(
             lambda name=name, before=before: _is_back(settings, name, before),  # type: ignore[misc]
@@ -109,12 +109,12 @@ def _is_back(settings: Settings, name: str, before: frozenset[str]) -> bool:
                 return False
     if not before:
         return True
-    now = _members(settings, name)
+    now = group_members(settings, name)
     # the one before counts until its session has ended
     return len(now) >= len(before) and bool(now - before) and len(now & before) < len(before)
 
 
-def _members(settings: Settings, name: str) -> frozenset[str]:
+def group_members(settings: Settings, name: str) -> frozenset[str]:
     """Ids of the members of a process' group while it is stable; empty otherwise, and for a process that is in none."""
     kind = _kind(name)
     if kind in _ALONE:

@@ -52,7 +52,7 @@ class Stack:
         monkeypatch.setattr(restarting, "processes", lambda _: [{"name": name} for name in running])
         monkeypatch.setattr(restarting, "restart", self._restart)
         monkeypatch.setattr(restarting, "watched", lambda _: [Watched(name, self._ask) for name in running])
-        monkeypatch.setattr(restarting, "_members", self._members)
+        monkeypatch.setattr(restarting, "group_members", self._members)
         monkeypatch.setattr(time, "sleep", lambda _: None)
 
     def _restart(self, _: Settings, name: str, __: Any) -> None:
@@ -86,7 +86,7 @@ def test_the_next_waits_until_the_one_before_answers_and_is_in_its_group(
 def test_one_that_does_not_come_back_ends_it(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     stack = Stack(monkeypatch, ["processor-0", "processor-1"])
     monkeypatch.setattr(restarting, "BACK_WITHIN_S", 0.05)
-    monkeypatch.setattr(restarting, "_members", lambda *_: frozenset({"processor-0-a"}))
+    monkeypatch.setattr(restarting, "group_members", lambda *_: frozenset({"processor-0-a"}))
     with pytest.raises(StackError, match="processor-0 runs but is not back"):
         restarting.restart_all(settings, lambda _: None)
     assert "restart processor-1" not in stack.log
