@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import math
 
-from models.rollout.counts import Arms, Event, Pairs
+import numpy as np
+
+from models.rollout.arms import Arm
+from models.rollout.counts import MAX_MONEY_MINOR, Arms, Event, Money, Pairs
 from models.rollout.plan import Guard, Metric, Plan, Step
 from models.rollout.run import Check, Result
 from models.rollout.sequences import (
     Interval,
+    Sums,
     log_evidence,
     rate,
     ratio_of_arms,
     ratio_of_pairs,
     ratio_of_rates,
+    ratio_of_sums,
     stability,
 )
 
@@ -117,10 +122,24 @@ def _of_arms(guard: Guard, counts: Arms, alpha: float) -> tuple[int, Interval]:
             n = min(sum(counts.scores.challenger), sum(counts.scores.champion))
             return n, stability(counts.scores.champion, counts.scores.challenger, alpha)
         case "precision":
-            ours, theirs = counts.reviewed["challenger"], counts.reviewed["champion"]
-            return ours[1], ratio_of_rates((ours[0], ours[1]), (theirs[0], theirs[1]), alpha)
+            reviewed, theirs_reviewed = counts.reviewed["challenger"], counts.reviewed["champion"]
+            return reviewed[1], ratio_of_rates(
+                (reviewed[0], reviewed[1]), (theirs_reviewed[0], theirs_reviewed[1]), alpha
+            )
+        case "caught_money":
+            money = counts.money.get(guard.currency or "", Money())
+            ours, theirs = (_sums(money, arm) for arm in ("challenger", "champion"))
+            return min(len(ours.weights), len(theirs.weights)), ratio_of_sums(ours, theirs, alpha)
         case _:
             return 0, _UNKNOWN
+
+
+def _sums(money: Money, arm: Arm) -> Sums:
+    found = money.frauds[arm]
+    return Sums(
+        np.array([amount for amount, _ in found], float) / MAX_MONEY_MINOR,
+        np.array([stopped for _, stopped in found], bool),
+    )
 
 
 def _latency(guard: Guard, counts: Arms, alpha: float) -> Check:
@@ -144,6 +163,8 @@ def _latency(guard: Guard, counts: Arms, alpha: float) -> Check:
 
 def _told(guard: Guard, result: Result, n: int, found: Interval) -> Check:
     kind = " (ratio to the champion)" if guard.compared == "ratio" else ""
+    if guard.currency is not None:
+        kind = f" ({guard.currency}, ratio to the champion)"
     bounds = [f"at least {guard.min:g}"] if guard.min is not None else []
     bounds += [f"at most {guard.max:g}"] if guard.max is not None else []
     return Check(

@@ -22,6 +22,11 @@ MAX_ARMS = 200_000
 MAX_SCORED_CARDS = 20_000
 #: cards with an event, of each kind; later ones are not counted
 MAX_EVENT_CARDS = 500_000
+#: cards whose first fraud is counted as money, of each currency and arm; and the largest amount that counts, minor units: beyond it one
+#: payment would decide for all
+MAX_MONEY_CARDS, MAX_MONEY_MINOR = 5_000, 100_000
+#: currencies whose money is counted; more are not expected of one rollout
+MAX_CURRENCIES = 32
 #: of each arm, decisions that make one comparison of latencies
 LATENCY_BLOCK = 200
 _MAX_BLOCK = 50_000
@@ -48,6 +53,9 @@ class Labelled(NamedTuple):
     card_id: str
     decided: int
     fraud: bool
+    #: minor units of ``currency``; None where older code wrote the outcome
+    amount_minor: int | None = None
+    currency: str | None = None
 
 
 class Pair(NamedTuple):
@@ -83,6 +91,18 @@ class Cards:
         return True
 
 
+class Money:
+    """First frauds of cards in one currency, by arm: amounts up to MAX_MONEY_MINOR, and whether they were stopped."""
+
+    def __init__(self) -> None:
+        self._cards = Cards(2 * MAX_MONEY_CARDS)
+        self.frauds: dict[Arm, list[tuple[int, bool]]] = {"champion": [], "challenger": []}
+
+    def add(self, card_id: str, arm: Arm, amount_minor: int, stopped: bool) -> None:
+        if len(self.frauds[arm]) < MAX_MONEY_CARDS and self._cards.add(card_id, arm):
+            self.frauds[arm].append((min(amount_minor, MAX_MONEY_MINOR), stopped))
+
+
 def _bins() -> list[int]:
     return [0] * (len(SCORE_EDGES) + 1)
 
@@ -115,6 +135,8 @@ class Arms:
         self.latencies: list[tuple[float, float]] = []
         #: reviewed payments with a label, of each arm: frauds and all
         self.reviewed: dict[Arm, list[int]] = {"champion": [0, 0], "challenger": [0, 0]}
+        #: by currency
+        self.money: dict[str, Money] = {}
         self._arms: dict[str, Arm] = {}
         self._scored = {"champion": Cards(MAX_SCORED_CARDS), "challenger": Cards(MAX_SCORED_CARDS)}
         self._block: dict[Arm, list[float]] = {"champion": [], "challenger": []}
@@ -145,9 +167,19 @@ class Arms:
         arm = self.arm(seen.card_id)
         if seen.fraud:
             self.events["caught_fraud" if seen.decided else "missed_fraud"].add(seen.card_id, arm)
+            if seen.amount_minor is not None and seen.currency is not None:
+                self._add_money(seen.currency, seen.card_id, arm, seen.amount_minor, seen.decided > 0)
         if seen.decided == 1:
             self.reviewed[arm][0] += seen.fraud
             self.reviewed[arm][1] += 1
+
+    def _add_money(self, currency: str, card_id: str, arm: Arm, amount_minor: int, stopped: bool) -> None:
+        money = self.money.get(currency)
+        if money is None:
+            if len(self.money) >= MAX_CURRENCIES:
+                return
+            money = self.money[currency] = Money()
+        money.add(card_id, arm, amount_minor, stopped)
 
     def _time(self, arm: Arm, latency_ms: float) -> None:
         ours = self._block[arm]

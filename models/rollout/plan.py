@@ -23,11 +23,12 @@ Metric = Literal[
     "missed_fraud",  # labels: cards with an approved payment that turned out fraud
     "caught_fraud",  # labels: cards with a reviewed or declined payment that turned out fraud
     "precision",  # labels: of the reviewed payments with a label, the share of fraud
+    "caught_money",  # labels: of the fraud money in one ``currency``, the share that was reviewed or declined
 ]
 Compare = Literal["ratio", "absolute"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 #: known days after the decision
-OF_LABELS: frozenset[Metric] = frozenset({"missed_fraud", "caught_fraud", "precision"})
+OF_LABELS: frozenset[Metric] = frozenset({"missed_fraud", "caught_fraud", "precision", "caught_money"})
 #: measured while the challenger is the shadow, and while it has a share of the cards
 IN_SHADOW: frozenset[Metric] = frozenset(
     {"decline_rate", "review_rate", "error_rate", "score_psi", "kept_declines", "changed_decisions"}
@@ -45,6 +46,7 @@ COMPARES: dict[Metric, tuple[Compare, ...]] = {
     "missed_fraud": ("ratio",),
     "caught_fraud": ("ratio",),
     "precision": ("ratio",),
+    "caught_money": ("ratio",),
 }
 MAX_STEPS, MAX_GUARDS, MAX_PLAN_BYTES = 16, 16, 8_192
 DAY_S = 86_400.0
@@ -73,6 +75,7 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A limit. Proof that it is broken rolls back; a ``required`` guard must be proven kept before a step ends.
 
     ``required`` None: yes, except for what is known from labels only. What one step has proven, later ones watch without waiting.
+    ``currency``: of ``caught_money``, because amounts of different currencies do not add up.
     """
 
     metric: Metric
@@ -80,6 +83,7 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max: float | None = None
     min: float | None = None
     required: bool | None = None
+    currency: str | None = None
 
     @property
     def compared(self) -> Compare:
@@ -199,6 +203,14 @@ def _check_guard(name: str, guard: Guard) -> None:
         raise PlanError(f"{name}: give max, min or both")
     if guard.metric == "latency_p99_ms" and (guard.max is None or guard.min is not None):
         raise PlanError(f"{name}: a latency has a max, and no min")
+    if (guard.metric == "caught_money") != (guard.currency is not None):
+        raise PlanError(
+            f'{name}: caught_money, and no other metric, needs a currency, such as currency = "EUR"'
+        )
+    if guard.currency is not None and not (
+        len(guard.currency) == 3 and guard.currency.isascii() and guard.currency.isupper()
+    ):
+        raise PlanError(f"{name}: a currency has three capital letters, such as EUR")
     if guard.compare is not None and guard.compare not in COMPARES[guard.metric]:
         raise PlanError(f"{name}: compare must be {' or '.join(COMPARES[guard.metric])}")
     if guard.max is not None and guard.min is not None and guard.min >= guard.max:

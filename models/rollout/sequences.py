@@ -18,6 +18,10 @@ import numpy.typing as npt
 
 _PRIOR = 0.5
 _HALVINGS = 40
+#: a look at a sum costs as much as its events; 16 halvings give five digits
+_HALVINGS_OF_SUMS = 16
+#: stakes of ``share_of_sum``, of what may be staked without losing all: small ones for many events, large ones for few
+_STAKES = (0.02, 0.05, 0.12, 0.3, 0.7)
 
 
 class Interval(NamedTuple):
@@ -87,12 +91,57 @@ def ratio_of_pairs(both: int, champion_only: int, challenger_only: int, alpha: f
 
 def ratio_of_rates(challenger: tuple[int, int], champion: tuple[int, int], alpha: float) -> Interval:
     """The ratio of two rates, each (successes, n); both intervals hold together."""
-    ours, theirs = rate(*challenger, alpha / 2), rate(*champion, alpha / 2)
+    return _ratio(rate(*challenger, alpha / 2), rate(*champion, alpha / 2))
+
+
+def _ratio(ours: Interval, theirs: Interval) -> Interval:
     if math.isnan(ours.estimate) or math.isnan(theirs.estimate):
         return Interval(math.nan, 0.0, math.inf)
     return Interval(
         _divided(ours.estimate, theirs.estimate), _divided(ours.low, theirs.high), _divided(ours.high, theirs.low)
     )  # fmt: skip
+
+
+class Sums(NamedTuple):
+    """Amounts of independent events, each between 0 and 1 of the largest that counts, and whether each was stopped; (n,) both."""
+
+    weights: npt.NDArray[np.float64]
+    stopped: npt.NDArray[np.bool_]
+
+
+def log_evidence_of_sum(sums: Sums, m: float) -> float:
+    """The logarithm of a martingale against the share ``m``, as ``log_evidence``.
+
+    Amounts are heavy-tailed, so a share of them has no likelihood. A share is tested by betting instead (Waudby-Smith and Ramdas, 2024):
+    under it each weight x (stopped - m) has mean 0, so a stake on it that can never lose more than it has is a martingale.
+    """
+    if not 0 < m < 1:
+        return math.inf
+    gains = sums.weights * (sums.stopped - m)
+    stakes = np.array([*(part / m for part in _STAKES), *(-part / (1.0 - m) for part in _STAKES)])
+    wealth = np.log1p(np.outer(stakes, gains)).sum(axis=1)
+    return float(np.logaddexp.reduce(wealth)) - math.log(len(stakes))
+
+
+def share_of_sum(sums: Sums, alpha: float) -> Interval:
+    """The share of a sum that was stopped: sum of the stopped weights by sum of all."""
+    total = float(sums.weights.sum())
+    if total <= 0:
+        return Interval(math.nan, 0.0, 1.0)
+    found = float(sums.weights[sums.stopped].sum()) / total
+    bound = math.log(1.0 / alpha)
+
+    def excluded(m: float) -> bool:
+        return log_evidence_of_sum(sums, m) >= bound
+
+    low = 0.0 if found <= 0 else _boundary(excluded, 0.0, found, _HALVINGS_OF_SUMS)
+    high = 1.0 if found >= 1 else _boundary(excluded, 1.0, found, _HALVINGS_OF_SUMS)
+    return Interval(found, low, high)
+
+
+def ratio_of_sums(challenger: Sums, champion: Sums, alpha: float) -> Interval:
+    """The ratio of two shares of sums; both intervals hold together."""
+    return _ratio(share_of_sum(challenger, alpha / 2), share_of_sum(champion, alpha / 2))
 
 
 def stability(champion: Sequence[int], challenger: Sequence[int], alpha: float) -> Interval:
@@ -129,9 +178,11 @@ def _width(n: float, alpha: float) -> float:
     return math.sqrt(2.0 * (n * rho2 + 1.0) / (n * n * rho2) * math.log(math.sqrt(n * rho2 + 1.0) / alpha))
 
 
-def _boundary(excluded: Callable[[float], bool], outside: float, inside: float) -> float:
+def _boundary(
+    excluded: Callable[[float], bool], outside: float, inside: float, halvings: int = _HALVINGS
+) -> float:
     """Where exclusion ends between an excluded value and the estimate; on the excluded side, so the interval is never too small."""
-    for _ in range(_HALVINGS):
+    for _ in range(halvings):
         middle = (outside + inside) / 2
         if excluded(middle):
             outside = middle

@@ -170,7 +170,10 @@ class Watch:
     def _take_outcome(self, outcome: Outcome) -> None:
         said = outcome.decision
         if said.decided_at >= self._run.step_since + SETTLE:
-            self._arms.add_label(Labelled(said.card_id, CODES[said.decision], outcome.label == "fraud"))
+            is_fraud = outcome.label == "fraud"
+            self._arms.add_label(
+                Labelled(said.card_id, CODES[said.decision], is_fraud, outcome.amount_minor, outcome.currency)
+            )
 
 
 def _pairs(batch: ShadowBatch) -> Iterator[Pair]:

@@ -1,4 +1,7 @@
-"""What each role may do, and what each of the stack's own services may do. One table; everything that checks asks ``may``."""
+"""What each role may do, and what each of the stack's own services may do. One table; everything that checks asks ``may``.
+
+Four eyes, and who may approve what he proposed: ``models/rollout/transitions.py`` and ``services/rollout/process.py``.
+"""
 
 from __future__ import annotations
 

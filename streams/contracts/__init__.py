@@ -1,0 +1,1 @@
+"""How values of topics are read and checked, and JSON schemas. What a decision holds: ``models/decision.py``."""

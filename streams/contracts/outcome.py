@@ -18,3 +18,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     label_time: Instant
     source: str
     merchant_id: str
+    #: minor units of ``currency``; None where the decision's record does not say
+    amount_minor: int | None = None
+    currency: str | None = None

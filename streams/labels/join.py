@@ -164,6 +164,8 @@ class Join:
             label_time=label.label_time,
             source=label.source,
             merchant_id=label.merchant_id,
+            amount_minor=known.entities.amount_minor if known.entities else None,
+            currency=known.entities.currency if known.entities else None,
         )
         self.joined.outcomes.append(CardOutcome(partition, offset, label.card_id, outcome))
         if stored.ever_fraud:

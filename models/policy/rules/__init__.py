@@ -1,1 +1,4 @@
-"""The parts that analysts write: rules, lists, thresholds by tenant and channel, expected loss. See ``models/RULES.md``."""
+"""The parts that analysts write: rules, lists, thresholds by tenant and channel, expected loss. See ``models/RULES.md``.
+
+A new function of the language: ``language.py``, then ``arithmetic.py`` or ``compiler.py``.
+"""

@@ -203,7 +203,7 @@ class Taker:
 def _paid(message: Message) -> DecidedEntities | None:
     """What a decision's header says of its payment; None if it does not: whoever may produce can write there."""
     try:
-        return decode_entities(dict(headers_of(message))[HEADER_ENTITIES])
+        return decode_entities(dict(headers_of(message))[HEADER_ENTITIES] or b"")
     except (KeyError, *UNREADABLE):
         return None
 
@@ -212,8 +212,9 @@ def _columns(score: float | None, paid: DecidedEntities | None) -> tuple[Any, ..
     """The columns of a payment, and the expected loss; 0 while the amount is not known."""
     if paid is None:
         return (*(None for _ in PAYMENT), 0.0)
-    known = paid.amount_minor is not None and paid.currency is not None
-    loss = expected_loss(score, paid.amount_minor, paid.currency) if known else 0.0
+    loss = 0.0
+    if paid.amount_minor is not None and paid.currency is not None:
+        loss = expected_loss(score, paid.amount_minor, paid.currency)
     return (*(getattr(paid, name) for name in PAYMENT), loss)
 
 

@@ -3,6 +3,8 @@
 The newest are known exactly (``identity_table``), and survive a restart (``identity_blocks``). A payment whose event time is not newer
 than that of all that was forgotten is looked up in the decision index, for as long as the index remembers. What is older than the
 index remembers cannot be told from a repetition and is refused, never decided twice.
+
+Repeated records of one offset are another matter: ``streams/log/offsets/source_offsets.py``.
 """
 
 from __future__ import annotations

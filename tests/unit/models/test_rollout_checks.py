@@ -158,3 +158,26 @@ def test_labels(metric: Metric, worse: bool) -> None:
             counts.add_label(Labelled(card, 1, not bad and i % 2 == 0))
     limit = Guard(metric=metric, max=1.5) if metric == "missed_fraud" else Guard(metric=metric, min=0.7)
     assert one(limit, counts).result == ("fail" if worse else "pass")
+
+
+@pytest.mark.parametrize("worse", [False, True])
+def test_caught_money_is_of_one_currency_and_each_card_counts_once(worse: bool) -> None:
+    counts = Arms(SALT, 0.5)
+    for i in range(4_000):
+        card = f"card-{i}"
+        bad = worse and arm_of(SALT, card, 0.5) == "challenger"
+        # both models stop two frauds of three, but the worse one the cheap ones
+        stopped = i % 3 != 0
+        amount = 90_000 if (i % 3 == 2) != bad else 5_000
+        for _ in range(1 + 5 * (i % 2)):
+            counts.add_label(
+                Labelled(card, 1 if stopped else 0, True, amount if stopped or not bad else 90_000, "EUR")
+            )
+        # in another currency it is the other way round
+        counts.add_label(Labelled(f"yen-{i}", 1, True, 10**9, "JPY"))
+        counts.add_label(Labelled(f"from-before-{i}", 0, True))
+    assert sum(map(len, counts.money["EUR"].frauds.values())) == 4_000
+    found = one(Guard(metric="caught_money", min=0.8, currency="EUR"), counts)
+    assert found.result == ("fail" if worse else "pass")
+    assert found.limit == "at least 0.8 (EUR, ratio to the champion)"
+    assert one(Guard(metric="caught_money", min=0.8, currency="CHF"), counts).result == "too_few"

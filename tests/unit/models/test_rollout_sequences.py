@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 
 from models.rollout.sequences import (
+    Sums,
+    log_evidence_of_sum,
     rate,
     ratio_of_arms,
     ratio_of_pairs,
     ratio_of_rates,
+    ratio_of_sums,
+    share_of_sum,
     stability,
 )
 
@@ -91,3 +95,39 @@ def test_stability_of_alike_and_unlike() -> None:
     assert alike.high < 0.1
     assert stability(rng.multinomial(20_000, p), rng.multinomial(20_000, np.roll(p, 1)), 3e-4).low > 0.25
     assert stability([0] * 9, [1] * 9, ALPHA).high == math.inf
+
+
+def sums(rng: np.random.Generator, n: int, share: float) -> Sums:
+    """Amounts over three powers of ten, of which the dearer are stopped more often; the share of the sum that is stopped is ``share``."""
+    weights = np.minimum(rng.lognormal(-4.0, 1.5, n), 1.0)
+    dear = weights > np.median(weights)
+    return Sums(weights, rng.random(n) < np.where(dear, share, share * 0.5))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.6, 0.97])
+def test_share_of_a_sum_holds_at_every_look(share: float) -> None:
+    rng = np.random.default_rng(6)
+    weights, stopped = sums(rng, 400_000, share)
+    truth = float(weights[stopped].sum() / weights.sum())
+    missed = 0
+    for _ in range(RUNS):
+        weights, stopped = sums(rng, 1_000, share)
+        evidence = [log_evidence_of_sum(Sums(weights[:n], stopped[:n]), truth) for n in looks(1_000)]
+        missed += max(evidence) >= math.log(1 / ALPHA)
+    assert missed <= ALPHA * RUNS + 3
+
+
+def test_share_of_few_and_many() -> None:
+    nothing = Sums(np.zeros(0), np.zeros(0, bool))
+    assert share_of_sum(nothing, ALPHA)[1:] == (0.0, 1.0)
+    assert math.isnan(ratio_of_sums(nothing, nothing, ALPHA).estimate)
+    assert share_of_sum(Sums(np.full(3, 0.01), np.ones(3, bool)), ALPHA) == (
+        1.0,
+        pytest.approx(0.0, abs=0.2),
+        1.0,
+    )
+    rng = np.random.default_rng(7)
+    tight = share_of_sum(sums(rng, 5_000, 0.6), ALPHA)
+    assert tight.high - tight.low < 0.2
+    halved = ratio_of_sums(sums(rng, 3_000, 0.4), sums(rng, 3_000, 0.8), 1e-4)
+    assert halved.high < 0.8 and halved.low < 0.5 < halved.high

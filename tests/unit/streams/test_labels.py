@@ -243,6 +243,15 @@ def test_label_and_decision_meet_in_either_order():
     assert world.counted() == counted
 
 
+def test_an_outcome_says_the_amount_that_its_decision_was_about():
+    world = World()
+    paid = DecidedEntities("m-1", None, None, None, None, 12_50, "EUR")
+    world.handle(decided(0, 1, (HEADER_ENTITIES, encode_entities(paid))), decided(1, 2))
+    world.handle(label(0, 1), label(1, 2))
+    # where older code wrote the decision's record, it is not known
+    assert [(one.amount_minor, one.currency) for one in world.outcomes()] == [(12_50, "EUR"), (None, None)]
+
+
 def of_tenant(record: Record, tenant: str) -> Record:
     value = msgspec.json.decode(record.value or b"")
     return replace(record, value=msgspec.json.encode({**value, "tenant": tenant}))
