@@ -70,7 +70,7 @@ def read_list(folder: Path) -> BackupList:
         return msgspec.json.decode((folder / LIST).read_bytes(), type=BackupList)
     except FileNotFoundError:
         raise BackupError(f"{folder} is no backup, or one that was not finished: it has no {LIST}") from None
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BackupError(f"{folder / LIST} cannot be read: {error}") from error
 
 

@@ -30,8 +30,9 @@ def check_backup(folder: Path, progress: Progress = lambda _text: None) -> Backu
     listed = read_list(folder)
     progress(f"checking {len(listed.files):,} files")
     for name, file in listed.files.items():
-        path = folder / name
-        if not path.resolve().is_relative_to(folder.resolve()) or Path(name).is_absolute():
+        path, named = folder / name, Path(name)
+        # also what comes back by its parent (``../backup/x``): beside another home it would lie elsewhere
+        if named.is_absolute() or ".." in named.parts or not path.resolve().is_relative_to(folder.resolve()):
             raise BackupError(f"{folder}: {name} lies outside the backup")
         if not path.is_file():
             raise BackupError(f"{folder} is not whole: {name} is missing")

@@ -37,7 +37,7 @@ def alerts_of(body: bytes, received_at: datetime) -> list[dict[str, Any]]:
             }
             for alert in alerts
         ]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidPage(f"not a webhook call of Alertmanager: {error!r}") from error
 
 

@@ -25,7 +25,7 @@ MAX_EVENT_CARDS = 500_000
 #: cards whose first fraud is counted as money, of each currency and arm; and the largest amount that counts, minor units: beyond it one
 #: payment would decide for all
 MAX_MONEY_CARDS, MAX_MONEY_MINOR = 5_000, 100_000
-#: currencies whose money is counted; more are not expected of one rollout
+#: currencies whose money is counted; more are not expected of one rollout, and the sums stand in its record, whose length is bounded
 MAX_CURRENCIES = 32
 #: of each arm, decisions that make one comparison of latencies
 LATENCY_BLOCK = 200
@@ -230,10 +230,10 @@ class Pairs:
             self.kept[0] += 1
             self.kept[1] += ours > 0
         if (ours > 0) != (theirs > 0):
-            sign = 1 if ours else -1
-            self.moved_minor[pair.currency] = (
-                self.moved_minor.get(pair.currency, 0) + sign * pair.amount_minor
-            )
+            moved = self.moved_minor
+            if pair.currency in moved or len(moved) < MAX_CURRENCIES:
+                sign = 1 if ours else -1
+                moved[pair.currency] = moved.get(pair.currency, 0) + sign * pair.amount_minor
 
     def add_all(self, pairs: Iterable[Pair], dropped: int = 0) -> None:
         """Count a batch, before which ``dropped`` payments were left out."""

@@ -5,10 +5,12 @@ Imports nothing of ours: the plan travels in the record on `rollouts`, which the
 
 from __future__ import annotations
 
+import math
 import tomllib
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
+from msgspec import Meta
 
 StepKind = Literal["shadow", "canary", "ab", "blue_green", "wait_approval"]
 #: of the two arms' decisions; with ``paired`` of the two models' decisions on the same payments, while one is the shadow
@@ -66,7 +68,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     kind: StepKind
     share: float | None = None
-    min_decisions: int = 0
+    #: TOML's whole numbers have no bound, those of a record on Kafka have
+    min_decisions: Annotated[int, Meta(lt=2**53)] = 0
     min_s: float = 0.0
     max_s: float = DAY_S
 
@@ -149,6 +152,8 @@ def parse_plan(text: str) -> Plan:
         found: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise PlanError(f"the plan is no TOML: {error}") from error
+    except RecursionError:
+        raise PlanError("the plan is no TOML: it is nested too deeply") from None
     try:
         plan = msgspec.convert(found, Plan)
     except msgspec.ValidationError as error:
@@ -201,6 +206,9 @@ def _check_guard(name: str, guard: Guard) -> None:
     """Raises: PlanError."""
     if guard.max is None and guard.min is None:
         raise PlanError(f"{name}: give max, min or both")
+    if any(limit is not None and math.isnan(limit) for limit in (guard.max, guard.min)):
+        # nothing is above it, and nothing below: the guard would never speak
+        raise PlanError(f"{name}: nan is no limit")
     if guard.metric == "latency_p99_ms" and (guard.max is None or guard.min is not None):
         raise PlanError(f"{name}: a latency has a max, and no min")
     if (guard.metric == "caught_money") != (guard.currency is not None):

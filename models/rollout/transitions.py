@@ -9,15 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from features.transaction import Instant
 from models.bundle.registry import State
 from models.rollout.names import Name
+from models.rollout.plan import MAX_PLAN_BYTES
 
 Action = Literal["approve", "reject", "rollback", "promote", "rollout", "pause", "resume", "step", "abort"]
+#: longest reason, characters. It stands in the record on `rollouts`, which replicas read only up to a bound: one that nobody can read
+#: could not be undone
+MAX_WHY = 1_000
 #: states of versions that a person has approved before
 SERVED_BEFORE: frozenset[State] = frozenset({"superseded", "rolled back", "approved"})
 
@@ -29,15 +34,15 @@ class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True):
     ``evidence``: hash of the evidence pack that an approval or a rollout rests on (``models.evidence.pack``).
     """
 
-    request_id: str
+    request_id: Annotated[str, Meta(max_length=128)]
     action: Action
     model: Name
     version: Name | None
-    by: str
-    why: str
+    by: Annotated[str, Meta(max_length=128)]
+    why: Annotated[str, Meta(max_length=MAX_WHY)]
     requested_at: Instant
-    plan: str | None = None
-    evidence: str | None = None
+    plan: Annotated[str, Meta(max_length=MAX_PLAN_BYTES)] | None = None
+    evidence: Annotated[str, Meta(max_length=128)] | None = None
 
 
 class TransitionRefused(Exception):

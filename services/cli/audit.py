@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from services.cli.terminal.options import home_option, json_option
+from services.cli.terminal.words import visible
 from services.rollout.ledger import read_head
 from streams.access.audit_chain import ChainReport, Head, NoEntry, check_chain, opened
 from streams.access.directory import read_directory
@@ -52,7 +53,7 @@ def list_entries(last: int, home: Path, as_json: bool) -> None:
     shown, left_out = newest_entries(load_settings(home), last)
     for why in left_out:
         click.echo(f"an entry is left out: {why} (`tollgate audit verify`)", err=True)
-    text = "\n".join(_line(entry) for entry in shown) or "the audit is empty"
+    text = "\n".join(visible(_line(entry)) for entry in shown) or "the audit is empty"
     click.echo(json.dumps(msgspec.to_builtins(shown)) if as_json else text)
 
 

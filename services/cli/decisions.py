@@ -22,6 +22,7 @@ from services.cli.terminal.options import (
     json_option,
     transaction_argument,
 )
+from services.cli.terminal.words import visible
 from streams.audit import Accounts, Balance, Span, read_span, whole_log
 from streams.audit.dead_letter_replay import Refused, ReplayRefused, list_refused, mend, send_again
 from streams.audit.repair import Repaired, repair
@@ -217,7 +218,7 @@ def _show_decision(record: Any, as_json: bool) -> None:
     if as_json:
         click.echo(record.value())
         return
-    click.echo(decision_line(found))
+    click.echo(visible(decision_line(found)))
 
 
 def decision_line(found: Decision) -> str:
@@ -254,9 +255,10 @@ def list_letters(home: Path, as_json: bool, reason: str | None, everything: bool
         return
     for refused in found:
         again = f"  (sent again {refused.replayed_at})" if refused.replayed_at else ""
-        click.echo(
-            f"{refused.id:<28} {refused.letter.reason:<12} {refused.letter.field:<16} {refused.letter.text}{again}"
+        said = (
+            f"{refused.id:<28} {refused.letter.reason:<12} {refused.letter.field:<16} {refused.letter.text}"
         )
+        click.echo(visible(said) + again)
     click.echo(f"{len(found):,} dead letters", err=True)
 
 
@@ -324,7 +326,7 @@ def replay_letters(
         click.echo(json.dumps({"chosen": len(mended), "sent": sent}))
     else:
         for refused, raw in mended:
-            click.echo(f"{refused.id} -> {raw.decode()}")
+            click.echo(visible(f"{refused.id} -> {raw.decode()}"))
         click.echo(f"{sent:,} sent again", err=True)
     return 0
 

@@ -30,6 +30,7 @@ from models.rollout.transitions import (
 from services.rollout.confirmation import Loading, loading
 from services.rollout.forgeries import Forgeries
 from services.rollout.ledger import Ledger, Statement
+from services.rollout.requests import decode_request
 from services.rollout.runs import Counting, Runs, after, watching
 from services.rollout.status import note
 from streams.access.api_keys import read_keys
@@ -38,7 +39,6 @@ from streams.access.directory import AccessDenied, Directory, Member, read_direc
 from streams.access.roles import Permission
 from streams.access.signatures import Forged, signer
 from streams.access.signed_record import Signed
-from streams.contracts.decoding import RecordDecoder
 from streams.contracts.rollout import RolloutRecord
 from streams.log.topics import ROLLOUT_REQUESTS
 from streams.runtime.metrics import BUNDLE_REFUSED
@@ -46,7 +46,6 @@ from streams.runtime.settings import Settings
 from streams.runtime.skips import Skips
 
 logger = logging.getLogger(__name__)
-_decode = RecordDecoder(RolloutRequest)
 #: a request is refused when it is older, so that a copy of it cannot be sent again later, or is dated ahead of the clock
 MAX_AGE, MAX_AHEAD = timedelta(hours=24), timedelta(minutes=5)
 PERMISSIONS: dict[str, Permission] = {
@@ -89,7 +88,7 @@ class Rollout:
         except Forged as error:
             self._forgeries.refuse(record, error, now)
             return False
-        request = _decode(record.value)
+        request = decode_request(record.value)
         if request.request_id in self._ledger.answered:
             return False
         said = _statement(request, member)

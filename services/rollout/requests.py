@@ -17,6 +17,7 @@ from streams.access.identity import Identity, acting
 from streams.access.signatures import Forged, signed
 from streams.access.signed_record import headers, received
 from streams.contracts.audit import AuditEntry
+from streams.contracts.decoding import RecordDecoder
 from streams.contracts.rollout import RolloutRecord
 from streams.contracts.text.json_encoding import encode
 from streams.log.rollouts.verified import verified_record
@@ -31,6 +32,7 @@ from streams.runtime.kafka.clients import (
 )
 from streams.runtime.settings import Settings
 
+decode_request = RecordDecoder(RolloutRequest)
 ACKNOWLEDGED_S = 20.0
 ANSWER_S = 20.0
 
@@ -94,6 +96,7 @@ def ask(
         AccessDenied, AccessError: the person is not known, or the private key is not here.
         RolloutRefused: the rules, the signer's role or the bundle's verification refused the request.
         RolloutTimeout: Kafka did not acknowledge the request, or no answer came within ``timeout_s`` after that.
+        InvalidEvent: a part of it is too long; nothing was sent.
     """
     identity = acting(settings.access_dir, person, now)
     if action in ("approve", "rollout") and evidence is None and version is not None:
@@ -109,6 +112,8 @@ def ask(
         plan=plan,
         evidence=evidence,
     )
+    # what the process would refuse without an answer
+    decode_request(encode(request))
     deadline = time.monotonic() + ACKNOWLEDGED_S
     consumer = new_consumer(
         settings.kafka, f"rollout-answer-{request.request_id[:8]}", **{"fetch.wait.max.ms": 20}

@@ -9,6 +9,8 @@ from streams.contracts.invalid_event import InvalidEvent
 
 #: a batch of 1,000 rows has about 60 kB
 MAX_SHADOW_BYTES = 1_048_576
+#: of ISO 4217
+_CURRENCY_LETTERS = 3
 
 
 class ShadowBatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,4 +66,6 @@ def decode_shadow(raw: bytes | None) -> ShadowBatch:
         raise InvalidEvent(
             "field", "cards", f"the columns of a shadow batch of {n} rows have different lengths"
         )
+    if any(len(currency) != _CURRENCY_LETTERS for currency in set(batch.currencies)):
+        raise InvalidEvent("field", "currencies", "a currency has three letters")
     return batch

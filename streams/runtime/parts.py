@@ -174,7 +174,7 @@ def read_settings_file(home: Path) -> Told:
         told = tomllib.loads(path.read_text())
     except FileNotFoundError:
         return Told(Parts(), {})
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PartError(f"{path} does not parse: {error}") from error
     for section in told.values():
         for name in ("password_file", "ca_file", "certificate_file", "key_file"):

@@ -15,6 +15,7 @@ from confluent_kafka import OFFSET_END, Consumer, Message, TopicPartition
 from services.cli.models.drift_findings import DriftFinding, findings
 from services.cli.terminal.options import WholeNumber, home_option, json_option
 from services.cli.terminal.tables import console, table
+from services.cli.terminal.words import visible
 from streams.contracts.decoding import RecordDecoder
 from streams.contracts.drift import DriftRow, decode_drift
 from streams.contracts.invalid_event import InvalidEvent
@@ -70,7 +71,7 @@ def drift(home: Path, as_json: bool, count: int, follow: bool) -> None:
             _show(findings(rows)[:count], requests)
         if follow:
             for topic, record in _following(consumer):
-                click.echo(_json_line(topic, record) if as_json else _text_line(record))
+                click.echo(_json_line(topic, record) if as_json else visible(_text_line(record)))
     finally:
         consumer.close()
 
@@ -147,8 +148,23 @@ def _show(found: list[DriftFinding], requests: list[RetrainingRequest]) -> None:
         if found
         else "no drift tests yet: they start once a model is live and has scored 500 transactions"
     )
+    for why in _causes(found):
+        out.print(visible(why), style="bold", highlight=False)
     for request in requests:
-        out.print(_text_line(request), style="bold", highlight=False)
+        out.print(visible(_text_line(request)), style="bold", highlight=False)
+
+
+def _causes(found: list[DriftFinding]) -> list[str]:
+    """What the drift of each model's newest window that drifts probably comes from."""
+    newest: dict[str, DriftRow] = {}
+    for row in (finding.newest for finding in found):
+        if row.cause is not None and (
+            row.model_version not in newest or row.window_end > newest[row.model_version].window_end
+        ):
+            newest[row.model_version] = row
+    return [
+        f"likely cause of the drift from {version}: {row.cause}: {row.why}" for version, row in newest.items()
+    ]
 
 
 def _last(finding: DriftFinding) -> str:

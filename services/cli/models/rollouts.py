@@ -16,6 +16,7 @@ from models.rollout.transitions import Action
 from services.cli.models.files import BadInput
 from services.cli.person import person_options, signing_name
 from services.cli.terminal.options import FullHelpGroup, home_option, json_option
+from services.cli.terminal.words import visible
 from services.rollout.requests import ask
 from services.rollout.status import record_at, rollout_status
 from streams.runtime.settings import Settings, load_settings
@@ -80,7 +81,7 @@ def at_time(time: str, home: Path, as_json: bool) -> None:
         lines.append(
             f"  {arm:<10} {one['version']:<10} {one['share']:>6.1%} of the cards{beside}; {_told_policy(one)}"
         )
-    click.echo(json.dumps(answer) if as_json else "\n".join(lines))
+    click.echo(json.dumps(answer) if as_json else "\n".join(map(visible, lines)))
 
 
 @click.group(cls=FullHelpGroup)
@@ -94,7 +95,7 @@ def rollout() -> None:
 def status(home: Path, as_json: bool) -> None:
     """Show the rollout under way, or the last one: step, shares, checks, history."""
     found = rollout_status(load_settings(home), MODEL)
-    click.echo(json.dumps(found) if as_json else "\n".join(_status(found)))
+    click.echo(json.dumps(found) if as_json else "\n".join(map(visible, _status(found))))
 
 
 def _request_command(action: Action, text: str) -> None:

@@ -12,6 +12,7 @@ from services.cli.one_decision.explained import explained, explained_lines
 from services.cli.one_decision.replayed import replayed, replayed_lines
 from services.cli.one_decision.shown import answer_of, bundle_of
 from services.cli.one_decision.view import lines
+from services.cli.terminal.words import visible
 from streams.audit.decided_payment import DecidedPayment, find_decision
 from streams.runtime.settings import Settings
 
@@ -30,7 +31,7 @@ def show_decision(settings: Settings, tenant: str, transaction_id: str, as_json:
     """
     found, bundle = _found(settings, tenant, transaction_id)
     answer = answer_of(found, bundle)
-    click.echo(json.dumps(answer) if as_json else "\n".join(lines(answer)))
+    click.echo(json.dumps(answer) if as_json else "\n".join(map(visible, lines(answer))))
 
 
 def explain_decision(settings: Settings, tenant: str, transaction_id: str, as_json: bool) -> None:
@@ -40,7 +41,7 @@ def explain_decision(settings: Settings, tenant: str, transaction_id: str, as_js
         NoDecision: nothing is known of the transaction. CannotReplay: its model is gone.
     """
     answer = explained(settings, *_found(settings, tenant, transaction_id))
-    click.echo(json.dumps(answer) if as_json else "\n".join(explained_lines(answer)))
+    click.echo(json.dumps(answer) if as_json else "\n".join(map(visible, explained_lines(answer))))
 
 
 def replay_decision(settings: Settings, tenant: str, transaction_id: str, as_json: bool) -> int:
@@ -50,7 +51,7 @@ def replay_decision(settings: Settings, tenant: str, transaction_id: str, as_jso
         NoDecision: nothing is known of the transaction. CannotReplay: something that it was made with is gone.
     """
     answer = replayed(*_found(settings, tenant, transaction_id))
-    click.echo(json.dumps(answer) if as_json else "\n".join(replayed_lines(answer)))
+    click.echo(json.dumps(answer) if as_json else "\n".join(map(visible, replayed_lines(answer))))
     return 0 if answer["identical"] else 1
 
 

@@ -18,6 +18,7 @@ from infra.oncall.pages import Pages
 from infra.stack.servers.monitoring import alert_rules
 from services.cli.terminal.exits import Unreachable
 from services.cli.terminal.options import home_option, json_option
+from services.cli.terminal.words import visible
 from streams.runtime.settings import load_settings
 
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
@@ -62,16 +63,16 @@ def pages(home: Path, as_json: bool, history: int) -> int:
     else:
         click.echo("\n".join(map(line, now)) if now else "no alert fires")
         for page in sent:
-            click.echo(
-                f"{page['received_at'][:19]}  {page['status']:<8}  {page['severity']:<6}  {page['alert']}: {page['summary']}"
-            )
+            said = f"{page['received_at'][:19]}  {page['status']:<8}  {page['severity']:<6}  {page['alert']}: {page['summary']}"
+            click.echo(visible(said))
     return 1 if any(one.severity == "page" and not one.silenced for one in now) else 0
 
 
 def line(one: Firing) -> str:
     """An alert as people read it."""
     quiet = " (silenced or a consequence)" if one.silenced else ""
-    return f"{one.severity:<6}  since {one.since[:19]}Z  {one.alert}{quiet}: {one.summary}\n        runbook: {one.runbook}"
+    first = f"{one.severity:<6}  since {one.since[:19]}Z  {one.alert}{quiet}: {one.summary}"
+    return f"{visible(first)}\n        runbook: {visible(one.runbook)}"
 
 
 @click.command()

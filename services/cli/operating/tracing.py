@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from services.cli.terminal.options import home_option, json_option, transaction_argument
+from services.cli.terminal.words import visible
 from streams.audit.trace_of import Trace, otlp, trace_of
 from streams.runtime.settings import load_settings
 
@@ -48,7 +49,7 @@ def trace(transaction_id: str, tenant: str, home: Path, as_json: bool, as_otlp: 
     elif as_json:
         click.echo(json.dumps(as_builtins(traced, found.decision)))
     else:
-        click.echo("\n".join(waterfall(traced, found.decision)))
+        click.echo("\n".join(map(visible, waterfall(traced, found.decision))))
 
 
 def as_builtins(traced: Trace, decision: dict[str, Any]) -> dict[str, Any]:

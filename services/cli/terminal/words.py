@@ -1,6 +1,25 @@
-"""Figures in words for people."""
+"""Figures in words for people, and texts of others as a terminal may show them."""
 
 from __future__ import annotations
+
+import unicodedata
+
+#: controls, and format characters: marks of direction make a line say something else
+_ESCAPED = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+
+
+def visible(text: str) -> str:
+    """A line that quotes what somebody else wrote, with all that a terminal would obey in place of showing it (line ends, colours,
+    titles, the cursor, the direction of writing) as escapes. Whoever may write to a topic could else write on its readers' screens.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in _ESCAPED
+        else character
+        for character in text
+    )
 
 
 def duration(seconds: float) -> str:

@@ -88,5 +88,6 @@ def test_a_line_cut_short_by_a_crash_is_left_out(tmp_path: Path) -> None:
 
 
 def test_deeply_wrong_types_are_refused() -> None:
-    with pytest.raises(InvalidPage):
-        alerts_of(b'{"alerts": {"a": 1}}', datetime(2026, 11, 21, tzinfo=UTC))
+    for body in (b'{"alerts": {"a": 1}}', b'{"alerts": ' + b"[" * 100_000, b"\xff\xfe"):
+        with pytest.raises(InvalidPage):
+            alerts_of(body, datetime(2026, 11, 21, tzinfo=UTC))

@@ -6,7 +6,7 @@ import pytest
 
 from models.rollout.arms import arm_of
 from models.rollout.checks import checks, figures
-from models.rollout.counts import Arms, Labelled, Pair, Pairs, Seen
+from models.rollout.counts import MAX_CURRENCIES, Arms, Labelled, Pair, Pairs, Seen
 from models.rollout.plan import Guard, Metric, Plan, Step
 from models.rollout.run import Check
 
@@ -181,3 +181,12 @@ def test_caught_money_is_of_one_currency_and_each_card_counts_once(worse: bool) 
     assert found.result == ("fail" if worse else "pass")
     assert found.limit == "at least 0.8 (EUR, ratio to the champion)"
     assert one(Guard(metric="caught_money", min=0.8, currency="CHF"), counts).result == "too_few"
+
+
+def test_money_is_summed_of_as_many_currencies_as_there_are() -> None:
+    """Who may write to `shadow` could else make the record of a rollout as long as he likes, until no replica reads it."""
+    counts = Pairs()
+    counts.add_all(Pair(f"card-{n}", 0, 2, 0.1, 0.9, 100, f"{n:03}") for n in range(1_000))
+    counts.add(Pair("card-x", 0, 2, 0.1, 0.9, 50, "000"))
+    assert len(counts.moved_minor) == MAX_CURRENCIES and counts.moved_minor["000"] == 150
+    assert counts.decisions == 1_001

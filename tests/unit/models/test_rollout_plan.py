@@ -51,6 +51,9 @@ def test_default_plan_holds_and_measures_all() -> None:
     [
         ("steps = 3", "does not hold"),
         ("= 3", "no TOML"),
+        ("steps = " + "[" * 4000, "nested too deeply"),
+        ('[[steps]]\nkind = "shadow"\nmin_decisions = 1' + "0" * 30, "min_decisions"),
+        ('[[steps]]\nkind = "shadow"\n[[guards]]\nmetric = "error_rate"\nmax = nan', "nan is no limit"),
         ("", "steps"),
         ("steps = []", "1 to 16"),
         ('[[steps]]\nkind = "canary"', "share must lie above 0"),

@@ -55,6 +55,9 @@ def test_byte_order_marks_and_line_ends_make_no_difference(tmp_path: Path, raw: 
         ((RULE + "# é").encode("latin-1"), "is not UTF-8: byte 0xe9 in line 6"),
         (b"a = " + b"[" * 100_000, "nested too deeply"),
         (b"\x00", "not valid TOML"),
+        # which Python's parser would take minutes to read
+        (b"a." * 100_000 + b"a = 1", "more than 32 parts"),
+        (b'x = {"=" . ' + b"'a b'\t." * 100_000 + b"a = 1}", "more than 32 parts"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_says_why(tmp_path: Path, raw: bytes, says: str) -> None:
@@ -68,7 +71,8 @@ def test_what_cannot_be_read_says_why(tmp_path: Path, raw: bytes, says: str) -> 
     ("text", "says"),
     [
         ("[" * 100_000, "nested too deeply"), ('{"rules":' * 100_000, "nested too deeply"), ("[]", "is not a policy"),
-        ('{"rules": [], "rules": []}', "rules is given twice"), ('{"thresholds": {"review": NaN, "decline": 1}}', "NaN is not a number"),
+        ('{"rules": [], "rules": []}', "rules is given twice"),
+        ("{" + "".join(f'"a{n}":1,' for n in range(100_000)) + '"z":1,"z":1}', "z is given twice"), ('{"thresholds": {"review": NaN, "decline": 1}}', "NaN is not a number"),
         ('{"rules": [{"name": "\\ud800"}]}', "half of a character"), ("null", "is not a policy"), ("{", "not valid JSON"),
     ],
 )  # fmt: skip
@@ -220,3 +224,10 @@ def test_mutated_files_end_in_a_result_or_a_reason() -> None:
         except PolicyError:
             refused += 1
     assert refused > 200
+
+
+def test_texts_with_many_dots_are_no_long_names() -> None:
+    entries = ", ".join(f'{{value = "card-{n % 9}.{n}"}}' for n in range(5_000))
+    text = f"# {'a.' * 100}\n{LIST}entries = [{entries}] # {'a.' * 100}\n"
+    read = read_policy_file(text, is_json=False, beside=lambda name: pytest.fail(name))
+    assert read.errors == [] and len(read.file.lists[0].entries) == 5_000

@@ -11,13 +11,18 @@ import pytest
 from rich.console import Console
 
 from infra.doctor import Check
-from services.cli import stack
+from infra.oncall.alerts import Firing
+from services.cli import decisions, stack
 from services.cli.main import COMMANDS, cli
 from services.cli.models import drift
 from services.cli.models.drift_findings import findings
+from services.cli.operating import pages
 from services.cli.terminal.tables import console, table
-from services.cli.terminal.words import duration
+from services.cli.terminal.words import duration, visible
+from streams.audit.dead_letter_replay import Refused
 from streams.contracts.drift import DriftRow
+from streams.runtime.dead_letters import DeadLetter
+from streams.runtime.settings import Settings
 
 BEGIN = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
@@ -118,3 +123,32 @@ def test_no_help_is_cut_and_each_says_what_the_command_does(name: str) -> None:
 )  # fmt: skip
 def test_long_times_are_said_in_words(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+HOSTILE = "[/nothing] [red] :skull: \x1b]0;owned\x07\x1b[2J \x9b2J \u202egpj.exe\nall is well"
+
+
+def test_what_a_record_says_gives_a_terminal_no_orders(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever may write to a topic would else write on the screen of who reads it."""
+    drift._show(findings([row(0, HOSTILE, "critical")]), [])
+    letter = DeadLetter(
+        reason=HOSTILE, field=HOSTILE, text=HOSTILE, source_topic="transactions", source_partition=0, source_offset=1,
+        first_seen="2026-11-30T12:00:00Z", original=None,
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decisions, "list_refused", lambda *_: [Refused(0, 0, letter, None)])
+        patch.setattr(decisions, "load_settings", lambda _home: Settings(home="/h"))
+        decisions.list_letters.callback(Path("/h"), False, None, False)  # type: ignore[misc]
+    firing = Firing("DriftSevere", "page", "2026-11-30T12:00:00", HOSTILE, HOSTILE, False)
+    assert pages.line(firing).count("\n") == 1
+    printed = capsys.readouterr().out + pages.line(firing)
+    assert "[/nothing] [red] :skull:" in printed
+    for order in ("\x1b", "\x07", "\x9b", "\u202e"):
+        assert order not in printed
+    assert "\\x1b]0;owned\\x07" in printed and "\\nall is well" in printed
+
+
+def test_letters_of_every_language_are_shown_as_they_are() -> None:
+    for text in ("Zürich, 3 €", "Café Ωmega Москва 東京 مقهى", "a  b", "\u00a0", ""):
+        assert visible(text) == text
+    assert visible("a\u2028b\tc") == "a\\u2028b\\tc"

@@ -115,6 +115,7 @@ def test_a_stack_without_the_file_runs_its_own_parts(tmp_path: Path) -> None:
         ("[redis]\nurl = 'redis://r:1'\npassword_env = 'A'\npassword_file = 'b'", "keep one"),
         ("[postgres]\nurl = 'x'", "postgres"),
         ("[kafka\n", "does not parse"),
+        ("kafka = " + "[" * 4000, "does not parse"),
     ],
 )
 def test_what_cannot_be_used_is_named_with_its_file(tmp_path: Path, text: str, said: str) -> None:

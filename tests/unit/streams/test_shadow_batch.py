@@ -22,7 +22,14 @@ def test_round_trip() -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    [None, b"", b"{}", encode_shadow(msgspec.structs.replace(BATCH, cards=["a"])), b"x" * 2_000_000],
+    [
+        None,
+        b"",
+        b"{}",
+        encode_shadow(msgspec.structs.replace(BATCH, cards=["a"])),
+        b"x" * 2_000_000,
+        encode_shadow(msgspec.structs.replace(BATCH, currencies=["EUR", "x" * 1000])),
+    ],
 )
 def test_what_is_no_batch_is_refused(raw: bytes | None) -> None:
     with pytest.raises(InvalidEvent):
