@@ -11,7 +11,11 @@ from streams.contracts.decoding import RecordDecoder
 
 
 class DriftRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One detector's verdict on one feature (or ``*`` for all) over one window of decisions."""
+    """One detector's verdict on one feature (or ``*`` for all) over one window of decisions.
+
+    ``cause``: what the window's drift probably comes from, and ``why``, in words with figures; of rows that drift
+    (``models.drift.causes``).
+    """
 
     detector: str
     feature: str
@@ -24,6 +28,8 @@ class DriftRow(msgspec.Struct, frozen=True, kw_only=True):
     severity: Literal["none", "warning", "critical"]
     model_version: str
     bundle_reference: str
+    cause: Literal["producer", "attack", "population"] | None = None
+    why: str = ""
 
 
 decode_drift = RecordDecoder(DriftRow)

@@ -10,12 +10,14 @@ import numpy.typing as npt
 
 from features.attributes import PREFIX
 from features.catalogue import WIDTH
+from models.drift.causes import Cause, likely_cause
 from models.drift.effective_size import by_card, effective_size
 from models.drift.requests import Confirmations, RetrainingPolicy
 from models.drift.statistics import Severity, Thresholds, psi_beyond_noise, severity, significant
 from models.drift.window import Collector, Window, WindowPolicy
 from streams.drift.comparable import FIELDS, Baseline, compared, together
 from streams.drift.detectors import Detector
+from streams.drift.signs import signs_of
 
 #: a column whose known values are worth fewer independent rows than this on either side is not tested
 MIN_KNOWN = 200
@@ -62,11 +64,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Round:
-    """A tested window, its findings, and by the name of each the severity that it confirms."""
+    """A tested window, its findings, and by the name of each the severity that it confirms. ``cause``: None where nothing drifts."""
 
     window: Window
     findings: list[Finding]
     confirmed: dict[str, Severity]
+    cause: Cause | None = None
 
     def asking(self) -> list[Finding]:
         """The confirmed critical findings for which a new model may help; none while a field is empty, which moves much else."""
@@ -105,9 +108,13 @@ class Rounds:
         window = self.collector.close()
         findings = judge(window, self._baseline, self._detectors, self._policy.thresholds)
         self._confirmations = self._confirmations.after({found.name: found.severity for found in findings})
-        return Round(
-            window, findings, {found.name: self._confirmations.confirmed(found.name) for found in findings}
-        )
+        confirmed = {found.name: self._confirmations.confirmed(found.name) for found in findings}
+        drifting = {found.feature for found in findings if confirmed[found.name] != "none"}
+        cause = None
+        if drifting:
+            emptied = {found.feature for found in findings if found.emptied}
+            cause = likely_cause(signs_of(window, self._baseline.reference, emptied, drifting))
+        return Round(window, findings, confirmed, cause)
 
 
 def judge(

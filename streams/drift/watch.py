@@ -24,7 +24,6 @@ from models.bundle.reference import Reference
 from models.decision import CODES, DecisionName
 from models.drift.requests import may_ask, remember_request, request_key
 from models.drift.statistics import Severity
-from models.drift.window import Window
 from streams.contracts.drift import DriftRow
 from streams.contracts.invalid_event import UNREADABLE
 from streams.contracts.retraining import RetrainingRequest
@@ -181,7 +180,7 @@ class DriftWatch:
         told = drifting | self._reported
         self._reported = drifting
         rows = [
-            self._row(found, tested.confirmed[found.name], tested.window)
+            self._row(found, tested.confirmed[found.name], tested)
             for found in tested.findings
             if found.name in told or found.feature == ALL
         ]
@@ -194,7 +193,7 @@ class DriftWatch:
         critical = tested.asking()
         if not critical or not may_ask(self._asked, policy, self._model, now_s):
             return None
-        evidence = [self._row(found, "critical", tested.window) for found in critical]
+        evidence = [self._row(found, "critical", tested) for found in critical]
         data_to = evidence[0].window_end
         return RetrainingRequest(
             model=self._model,
@@ -208,12 +207,14 @@ class DriftWatch:
             requested_by="drift",
         )
 
-    def _row(self, found: Finding, severity: Severity, window: Window) -> DriftRow:
+    def _row(self, found: Finding, severity: Severity, tested: Round) -> DriftRow:
+        window, cause = tested.window, tested.cause if severity != "none" else None
         return DriftRow(
             detector=found.detector, feature=found.feature, window_start=from_ms(int(window.event_ms.min())),
             window_end=from_ms(int(window.event_ms.max())), rows=found.rows, statistic=found.statistic,
             p_value=found.p_value, psi=found.psi, severity=severity, model_version=self._version,
-            bundle_reference=f"{self._model}/{self._version}/reference.npz",
+            bundle_reference=f"{self._model}/{self._version}/reference.npz", cause=cause.kind if cause else None,
+            why=cause.why if cause else "",
         )  # fmt: skip
 
     def _remember(self, request: RetrainingRequest, now_s: float) -> None:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from models.drift.causes import Change, Signs, likely_cause
 from models.drift.effective_size import by_card, effective_size, overdispersion
 from models.drift.matching import same_times
 from models.drift.requests import Confirmations, RetrainingPolicy, may_ask, remember_request, request_key
@@ -190,3 +191,41 @@ def test_the_memory_of_requests_is_bounded():
     for number in range(500):
         asked = remember_request(asked, POLICY, f"drift:fraud:{number}:x", float(number))
     assert len(asked) == POLICY.remembered_keys and "drift:fraud:499:x" in asked
+
+
+def signs(**changed):
+    """Signs of a drift of amounts, with nothing else to see."""
+    return Signs(**{
+        "emptied": (), "drifting": frozenset({"amount", "*"}), "amount": Change(2_000, 2_500), "crowded": Change(0.001, 0.002),
+        "new_device": Change(0.03, 0.035), "stopped": Change(0.01, 0.012), **changed,
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind", "why"),
+    [
+        ({}, "population", "by amount"),
+        ({"drifting": frozenset({"*"})}, "population", "by all columns together"),
+        ({"stopped": None}, "population", "than the model was trained on, by amount"),
+        ({"emptied": ("mcc",), "crowded": Change(0.001, 0.3)}, "producer", "mcc turned empty"),
+        ({"amount": Change(2_000, 210_000)}, "producer", "100 times"),
+        ({"amount": Change(2_000, 19)}, "producer", "0.01 times"),
+        # twice the amounts are no other unit, nor is a hundredth of them where amounts do not drift
+        ({"amount": Change(2_000, 4_000)}, "population", "by amount"),
+        ({"amount": Change(2_000, 20), "drifting": frozenset({"mcc"})}, "population", "by mcc"),
+        ({"amount": Change(2_000, 0)}, "population", "by amount"),
+        ({"crowded": Change(0.001, 0.18)}, "attack", "18.0% (0.1% before)"),
+        # twice nothing is nothing
+        ({"crowded": Change(0.001, 0.012)}, "population", "by amount"),
+        ({"new_device": Change(0.03, 0.1), "stopped": Change(0.01, 0.05)}, "attack", "new to their card"),
+        ({"new_device": Change(0.03, 0.1)}, "population", "by amount"),
+        # who moves to online shops has a new device too
+        ({"new_device": Change(0.03, 0.1), "stopped": Change(0.01, 0.05), "drifting": frozenset({"channel"})}, "population", "channel"),
+        ({"crowded": None, "new_device": None, "amount": None}, "population", "by amount"),
+    ],
+)  # fmt: skip
+def test_the_cause_of_a_drift_is_the_first_that_its_signs_speak_for(changed, kind, why):
+    found = likely_cause(signs(**changed))
+    assert found.kind == kind and why in found.why, found
+    stopped = changed.get("stopped", Change(0.01, 0.012))
+    assert ("are reviewed or declined" in found.why) == (stopped is not None)

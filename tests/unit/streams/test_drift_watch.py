@@ -246,6 +246,31 @@ def test_scores_and_decisions_are_tested_where_the_state_is_old_enough(tmp_path)
     assert set(np.unique(ks.windows[-1])) == {np.float32(0.25)}
 
 
+def test_what_drifts_says_its_likely_cause(tmp_path):
+    """Devices that many cards use, while amounts drift: an attack, with what it does to decisions where the state is old enough."""
+    published: list = []
+    watch, ks = watched(tmp_path, published)
+    aged = REFERENCE_ROWS.copy()
+    aged[:, INDEX["card_age_days"]], aged[:, INDEX["device_cards_24h"]] = 30, 1
+    watch.use_model("1.0.0", Reference(aged, np.zeros(400, np.float32), NAMES, np.zeros(400, np.int8)))
+    ks.differs = True
+    for window in range(2):
+        first, now_s = window * ROWS, 1000.0 + 2 * window
+        crowd = [
+            changed(row(n, 1.5), card_age_days=30, device_cards_24h=9 if n % 4 == 0 else 1)
+            for n in range(first, first + ROWS)
+        ]
+        watch.add_features(crowd, now_s)
+        watch.add_decisions([scored(n) for n in range(first, first + ROWS)], now_s)
+        watch.tick(now_s)
+    told = {found.feature: found for found in published[-1][0]}
+    assert told["amount"].cause == "attack" and "25.0% (0.0% before)" in told["amount"].why
+    assert "0.0% are reviewed or declined (0.0% before)" in told["amount"].why
+    # nothing is said of a row that does not drift, and a request carries what is said
+    assert (told["*"].cause, told["*"].why) == (None, "")
+    assert published[-1][1].evidence[0]["cause"] == "attack"
+
+
 def scored(number: int) -> Record:
     record = decisions(number)
     said = json.loads(record.value) | {"card_id": f"card-{number}"}
