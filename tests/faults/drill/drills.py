@@ -51,6 +51,8 @@ class Drill:
     mend: str = ""
     victim: str = ""
     names_it: bool = False
+    #: whether the alert comes of the traffic, so that it must last until then
+    of_traffic: bool = False
 
     @property
     def process(self) -> str:
@@ -69,9 +71,9 @@ DRILLS = (
     Drill("dead letters surging", breakages.bad_records, "DeadLettersRising", 60),
     Drill("forged header", breakages.forged_header, "ForgeryRefused", 60),
     Drill("no time to decide", breakages.no_time, "DecisionsNotScored", 60),
-    Drill("late decisions", breakages.stutter, "DecisionLatencyHigh", 120),
+    Drill("late decisions", breakages.stutter, "DecisionLatencyHigh", 120, of_traffic=True),
     Drill("a decision of no transaction", breakages.unknown_decision, "ReconciliationBroken", 120, REPAIR),
-    Drill("consumer slower than traffic", dead("archive-0"), "ConsumerLagGrowing", 120, "tollgate restart NAME", "archive-0"),
+    Drill("consumer slower than traffic", dead("archive-0"), "ConsumerLagGrowing", 120, "tollgate restart NAME", "archive-0", of_traffic=True),
     Drill("a proposal waits", breakages.proposal, "ModelAwaitsApproval", 60),
     Drill("a damaged bundle is approved", breakages.damaged_bundle, "BundleRefused", 60),
     Drill("Redis nearly full", breakages.nearly_full_store, "RedisMemoryHigh", 120, victim="redis"),

@@ -18,7 +18,7 @@ from tests.support.waiting import until
 #: of the traffic beside each fault
 RATE, SECONDS = 200, 120
 RECOVERED_WITHIN_S = 120.0
-#: traffic goes on for so long after the last moment at which the page may come
+#: traffic of which a page comes goes on for so long after the last moment at which that may be
 AFTER_S = 15
 
 
@@ -52,11 +52,12 @@ class Result(NamedTuple):
 
 
 def run(settings: Settings, drill: Drill, *, seconds: int = SECONDS) -> Result:
-    """Break, page, diagnose, mend by the runbook; the traffic beside it is counted to the end. It lasts longer than the page may take."""
+    """Break, page, diagnose, mend by the runbook; the traffic beside it is counted to the end."""
     # an alert of something that happened fires for as long as its window is: ten minutes at most
     until(lambda: (drill.alert, drill.process) not in sounding(settings), 660, "an earlier alert of this kind to be over", look_s=1)  # fmt: skip
     before = {name for name, _ in sounding(settings)}
-    seconds = max(seconds, round(drill.within_s) + AFTER_S)
+    if drill.of_traffic:
+        seconds = max(seconds, round(drill.within_s) + AFTER_S)
     traffic = start_cli(
         settings, "simulate", "--rate", str(RATE), "--seconds", str(seconds), "--wait", "240", "--json",
     )  # fmt: skip
