@@ -31,6 +31,8 @@ LIMIT = "maxmemory"
 BAD_RECORDS = 40
 #: the books are sampled: enough that one is looked at
 UNKNOWN = 200
+#: the replica of the HTTP edge
+EDGE = "scoring-http-0"
 #: the scorer stands for STOPS_S of every EVERY_S: a third of all decisions is late, and no health check fails
 STOPS_S, EVERY_S = 0.5, 1.5
 
@@ -72,15 +74,21 @@ def unknown_decision(settings: Settings) -> None:
         _send(settings, DECISIONS.name, json.dumps(made_up).encode())
 
 
-def no_time(settings: Settings) -> Callable[[], None]:
-    """Callers leave the edge a millisecond."""
+def no_model(settings: Settings) -> Callable[[], None]:
+    """The live bundle is damaged on the disk, and the HTTP edge starts anew: it refuses the bundle, and has no last good one."""
+    live = json.loads(run_cli(settings, "models", "list", "--json").stdout)
+    version = next(row["version"] for row in live if row["state"] == "live")
+    policy = bundle_path(settings.bundles_dir, MODEL, version) / "policy.json"
+    good = policy.read_bytes()
+    policy.write_bytes(good.replace(b"review", b"revieW"))
+    _restarted(settings, EDGE)
     stop = threading.Event()
 
     def call() -> None:
-        with httpx.Client(timeout=STALL_S, headers={"X-Deadline-Ms": "1"}) as client:
+        with httpx.Client(timeout=STALL_S) as client:
             while not stop.wait(0.1):
                 with suppress(httpx.HTTPError):
-                    client.post(f"{settings.http}/v1/score", content=encode(_payment("hurried")))
+                    client.post(f"{settings.http}/v1/score", content=encode(_payment("no-model")))
 
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
@@ -88,8 +96,15 @@ def no_time(settings: Settings) -> Callable[[], None]:
     def undo() -> None:
         stop.set()
         thread.join(STALL_S)
+        policy.write_bytes(good)
+        _restarted(settings, EDGE)
 
     return undo
+
+
+def _restarted(settings: Settings, name: str) -> None:
+    done = run_cli(settings, "restart", name)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def stutter(settings: Settings) -> Callable[[], None]:

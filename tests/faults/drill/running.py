@@ -62,8 +62,8 @@ def run(settings: Settings, drill: Drill, *, seconds: int = SECONDS) -> Result:
         settings, "simulate", "--rate", str(RATE), "--seconds", str(seconds), "--wait", "240", "--json",
     )  # fmt: skip
     try:
-        began = time.monotonic()
         undo = drill.break_it(settings)
+        began = time.monotonic()
         paged_s = _wait_for_page(settings, drill, began)
         busy = os.getloadavg()[0]
         others = sorted({name for name, _ in sounding(settings, "page")} - {drill.alert, *before})
