@@ -67,7 +67,10 @@ def run(settings: Settings, drill: Drill, *, seconds: int = SECONDS) -> Result:
         paged_s = _wait_for_page(settings, drill, began)
         busy = os.getloadavg()[0]
         others = sorted({name for name, _ in sounding(settings, "page")} - {drill.alert, *before})
-        findings = json.loads(run_cli(settings, "doctor", "--live", "--json").stdout)["findings"]
+        first = new_first(
+            json.loads(run_cli(settings, "doctor", "--live", "--json").stdout)["findings"],
+            before - {drill.alert},
+        )
         steps = follow(settings, drill)
         if undo is not None:
             undo()
@@ -81,9 +84,14 @@ def run(settings: Settings, drill: Drill, *, seconds: int = SECONDS) -> Result:
     assert out, err
     summary: dict[str, Any] = json.loads(out)
     return Result(
-        drill, paged_s, others, findings[0]["what"] if findings else "(none)", bool(findings) and names(drill, findings[0]),
+        drill, paged_s, others, first["what"] if first else "(none)", first is not None and names(drill, first),
         [*steps, *over(settings, drill)], recovered_s, summary["missing"], summary["duplicated"], busy,
     )  # fmt: skip
+
+
+def new_first(findings: list[dict[str, Any]], before: set[str]) -> dict[str, Any] | None:
+    """The doctor's first line, without alerts that fired before the fault: what an earlier one left behind, for as long as its window is."""
+    return next((each for each in findings if each["runbook"].rsplit("/", 1)[1] not in before), None)
 
 
 def names(drill: Drill, finding: dict[str, Any]) -> bool:
