@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from features import catalogue_texts as texts
 from features.catalogue_texts import DAY, HOUR, MINUTE, span
-from features.feature import Entity, Feature, Source, Truncation
+from features.feature import MINOR_UNITS, Entity, Feature, Source, Truncation
 from features.profile.records import (
     DAY_TILES,
     DECLINED_TILES,
@@ -85,7 +85,7 @@ def _f(
 
 def _transaction() -> list[Feature]:
     said = [
-        ("amount", "minor units", "amount {value:.0f} minor units"),
+        ("amount", MINOR_UNITS, "amount {money}"),
         ("log_amount", "ln(1 + minor units)", "unusual amount"),
         ("round_amount", "0/1", "a round amount"),
         ("hour", "hour UTC", "at {value:.0f} o'clock UTC"),
@@ -104,10 +104,10 @@ def _payer(entity: Entity, frauds: Source, noun: str) -> list[Feature]:
     # statistic, unit, reason, error, whether the value needs more of the payment than its time
     windows = [
         ("count", "transactions", f"{{value:.0f}} payments of the {noun} in the last {{window}}", texts.GROUPS, False),
-        ("sum", "minor units", f"{{value:.0f}} minor units spent by the {noun} in the last {{window}}", texts.GROUPS, True),
-        ("mean", "minor units", f"mean payment of the {noun} is {{value:.0f}} minor units in the last {{window}}", texts.GROUPS, True),
-        ("max", "minor units", f"largest payment of the {noun} in the last {{window}} is {{value:.0f}} minor units", texts.GROUP_MEANS, True),
-        ("std", "minor units", f"the {noun}'s payments of the last {{window}} differ by {{value:.0f}} minor units", texts.GROUP_MEANS + texts.ROUNDED, True),
+        ("sum", MINOR_UNITS, f"{{money}} spent by the {noun} in the last {{window}}", texts.GROUPS, True),
+        ("mean", MINOR_UNITS, f"mean payment of the {noun} in the last {{window}} is {{money}}", texts.GROUPS, True),
+        ("max", MINOR_UNITS, f"largest payment of the {noun} in the last {{window}} is {{money}}", texts.GROUP_MEANS, True),
+        ("std", MINOR_UNITS, f"the {noun}'s payments of the last {{window}} differ by {{money}}", texts.GROUP_MEANS + texts.ROUNDED, True),
     ]  # fmt: skip
     out = [
         _f(f"{entity}_{statistic}_{label}", entity, unit, text.replace("{window}", _NAMED[label]), window_s=seconds, reads=_RINGS,
@@ -217,7 +217,7 @@ def _shared_entity(entity: Entity, noun: str) -> list[Feature]:
         for label, tile in _COUNTED_BY.items()
     ]  # fmt: skip
     out += [
-        _tiled(f"{entity}_sum_{label}", entity, "minor units", f"{{value:.0f}} minor units {noun} in the last {_NAMED[label]}",
+        _tiled(f"{entity}_sum_{label}", entity, MINOR_UNITS, f"{{money}} paid {noun} in the last {_NAMED[label]}",
                _SUMMED_BY[label], WINDOWS[label], reads=(f"{_TILED[_SUMMED_BY[label]][2]}_sum",))
         for label in ("10m", "1h", "24h", "7d")
     ]  # fmt: skip
@@ -229,7 +229,7 @@ def _shared_entity(entity: Entity, noun: str) -> list[Feature]:
     ]  # fmt: skip
     month = ("day_sum", "day_count")
     out += [
-        _tiled(f"{entity}_mean_30d", entity, "minor units", f"mean payment {noun} is {{value:.0f}} minor units", "a day", 30 * DAY,
+        _tiled(f"{entity}_mean_30d", entity, MINOR_UNITS, f"mean payment {noun} is {{money}}", "a day", 30 * DAY,
                default=NAN, reads=month),
         _tiled(f"{entity}_amount_ratio_mean_30d", entity, "ratio", f"{{value:.1f}} times the mean payment {noun}", "a day", 30 * DAY,
                default=NAN, needs_transaction=True, reads=month, more=texts.ROUNDED),

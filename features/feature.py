@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,9 @@ Source = Literal[
 #: none · those within ``look_back_s`` · also older payments of the payer, since they decide which payments are kept one by one ·
 #: the same, and the order of a sum, which changes its last bit · only the last payment
 Truncation = Literal["nothing", "look_back", "payments", "spread", "last_payment"]
+#: the unit of money. Of the payment itself they are its currency's; of the past, of any currency, added as they are
+MINOR_UNITS = "minor units"
+_PLACE = re.compile(r"\{[^}]*\}")
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Feature:
     value depends on more of the payment than its event time, so an entity alone has none. ``default``: value for an entity without
     history (NaN: unknown). ``uses_labels``: reported frauds change it.
 
-    ``error``, ``lateness``, ``reason_code`` and ``reason_text`` are for people. ``exact``: there is no error to state.
+    ``error``, ``lateness``, ``reason_code`` and ``reason_text`` are for people. ``reason_text`` has a place for the ``value``, or for
+    the ``money`` that it is. ``exact``: there is no error to state.
     """
 
     name: str
@@ -55,6 +60,11 @@ class Feature:
     state_bytes: int
     reason_code: str
     reason_text: str
+
+    @property
+    def description(self) -> str:
+        """What it is, for people: its reason with N for the value."""
+        return _PLACE.sub("N", self.reason_text)
 
     @property
     def column(self) -> str:

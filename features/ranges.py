@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from features.feature import Feature
+from features.feature import MINOR_UNITS, Feature
 from features.profile.records import RECENT
 from features.transaction import AMOUNT_LIMIT, CHANNELS
 
@@ -50,7 +50,7 @@ _BY_NAME = {
 }  # fmt: skip
 _BY_UNIT = {
     "0/1": Range(0, 1, whole=True), "share": Range(0, 1), "ratio": Range(0), "seconds": Range(0), "days": Range(0),
-    "km/h": Range(0), "km": Range(0, _HALF_EQUATOR_KM), "minor units": Range(0), "transactions": _COUNT, "frauds": _COUNT,
+    "km/h": Range(0), "km": Range(0, _HALF_EQUATOR_KM), MINOR_UNITS: Range(0), "transactions": _COUNT, "frauds": _COUNT,
     "cards": Range(0, _MAX_CARDS, whole=True), "merchants": _AMONG_NEWEST, "countries": _AMONG_NEWEST,
     "devices": _AMONG_NEWEST, "standard deviations": Range(),
 }  # fmt: skip

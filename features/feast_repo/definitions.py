@@ -130,7 +130,7 @@ def _archived_view(
     attributes: Attributes,
 ) -> FeatureView:
     facts = [Field(name=fact, dtype=kind) for fact, kind in _FACTS.items()]
-    columns = [Field(name=f.column, dtype=Float32, description=f.reason_text) for f in FEATURES]
+    columns = [Field(name=f.column, dtype=Float32, description=f.description) for f in FEATURES]
     own = [
         Field(name=attribute_column(key, found.type), dtype=_KINDS[found.type], description=found.meaning)
         for key, found in attributes.declared.items()
@@ -142,7 +142,7 @@ def _archived_view(
 
 
 def _fields(features: Iterable[Feature]) -> list[Field]:
-    return [Field(name=f.name, dtype=Float32, description=f.reason_text) for f in features]
+    return [Field(name=f.name, dtype=Float32, description=f.description) for f in features]
 
 
 def _service(name: str, views: list[FeatureView], description: str) -> FeatureService:

@@ -107,8 +107,8 @@ class AttributeWords:
         if column.type == "text":
             self._texts = {np.float32(value): text for text, value in column.encoding.items()}
 
-    def __call__(self, value: float, contribution: float) -> tuple[str, str, float]:
-        """(code, text, contribution) of a value as the model takes it."""
+    def __call__(self, value: float, contribution: float, currency: str | None) -> tuple[str, str, float]:
+        """(code, text, contribution) of a value as the model takes it; a number has the unit that was declared."""
         if self._texts is None:
             shown = f"{value:,.6g}{self._unit}"
         else:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
+from features.currencies import amount_text
 from models.evidence.plots import Side, groups, precision_recall, reliability, shares
 from models.evidence.record import EvidencePack
 from models.evidence.style import STYLE
@@ -160,7 +161,8 @@ def _decisions(found: dict[str, Any], where: str) -> str:
         ("caught_minor", "fraud stopped"), ("missed_minor", "fraud missed"), ("false_alarms_minor", "honest money stopped"),
     ):  # fmt: skip
         for currency in sorted({name for side in sides for name in side.get(key, {})}):
-            rows.append([f"{text}, {escape(currency)} minor units", *(f"{side.get(key, {}).get(currency, 0):,}" for side in sides)])  # fmt: skip
+            sums = (amount_text(side.get(key, {}).get(currency, 0), currency) for side in sides)
+            rows.append([f"{text}, {escape(currency)}", *sums])
     changed = ", ".join(f"{number:,} {escape(kind)}" for kind, number in found.get("changed", {}).items())
     return (
         f'<section><h2>Decisions {escape(where)}</h2><div class="wide">{_table(["", "live", "new"], rows)}</div>'

@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from features.currencies import CURRENCIES
 from features.identifiers import MAX_LENGTH, canonical_id, canonical_ip
-from features.iso_codes import COUNTRIES, COUNTRY_NICKNAMES, CURRENCIES, TWO_LETTERS
+from features.iso_codes import COUNTRIES, COUNTRY_NICKNAMES, TWO_LETTERS
 from features.transaction import CHANNELS
 
 _CHANNEL_WORDS = {

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from features.catalogue import FEATURES, WIDTH
-from features.feature import Feature
 from features.vector_layouts import OWN, aligned_columns
 from models.bundle.attribute_columns import AttributeWords, Columns
 from models.bundle.content import Bundle, BundleRefused, check_fits
@@ -21,6 +20,7 @@ from models.scoring.backends import Backend, FloatArray, ForestBackend, OnnxBack
 from models.scoring.forest import ForestError
 from models.scoring.gpu_backends import gpu_backends
 from models.scoring.tree_shap import strongest
+from models.scoring.words import ReasonRow, Words, words_of
 
 logger = logging.getLogger(__name__)
 #: largest difference in probability allowed between backends of one bundle
@@ -29,7 +29,6 @@ TOLERANCE = 1e-5
 EXPLAINED = 8
 #: rows scored together to measure what a row costs
 SCORED = 64
-ReasonRow = tuple[str, str, float]
 _NOUNS = {"transaction": "payment itself", "ip": "address"}
 
 
@@ -143,8 +142,12 @@ class Scorer:
         """The policy's decisions (see ``Policy.decide``): 0 approve, 1 review, 2 decline, and the matched rules of each row."""
         return self.policy.decide(scores, matrix)
 
-    def explain(self, matrix: FloatArray, k: int = 3) -> list[list[ReasonRow]]:
+    def explain(
+        self, matrix: FloatArray, k: int = 3, currencies: Sequence[str] | None = None
+    ) -> list[list[ReasonRow]]:
         """Up to ``k`` known values per row that push towards fraud, strongest first: (code, text, log-odds).
+
+        ``currencies``: of each row's payment, for what the texts say of money; without them they say minor units.
 
         A row that only unknown values push gets one reason: of which entity too little is known.
 
@@ -160,11 +163,11 @@ class Scorer:
         # read for all rows at once: one element of an array costs Python as much as a whole list of them
         there = np.arange(len(matrix))[:, None], columns
         values, contributions = matrix[there].tolist(), shap[there].tolist()
-        words = self._words
+        words, named = self._words, [None] * len(matrix) if currencies is None else currencies
         return [
-            [words[column](value, contribution) for column, value, contribution in zip(*row, strict=True) if column >= 0]
+            [words[column](value, push, currency) for column, value, push in zip(row, known, pushes, strict=True) if column >= 0]
             or self._little_known(shap[i])
-            for i, row in enumerate(zip(columns.tolist(), values, contributions, strict=True))
+            for i, (row, known, pushes, currency) in enumerate(zip(columns.tolist(), values, contributions, named, strict=True))
         ]  # fmt: skip
 
     def contributions(self, matrix: FloatArray) -> FloatArray:
@@ -270,9 +273,9 @@ class Scorer:
                     "unparsable", f"{self.bundle.path}: {backend.name} and model.ubj differ by {worst:.2g}"
                 )
 
-    def _words_of(self, place: int) -> Callable[[float, float], ReasonRow]:
+    def _words_of(self, place: int) -> Words:
         if place < WIDTH:
-            return _words(FEATURES[place])
+            return words_of(FEATURES[place])
         return AttributeWords(self.attributes.columns[place - WIDTH])
 
     def _as_rows(self, matrix: FloatArray) -> FloatArray:
@@ -282,16 +285,6 @@ class Scorer:
             unknown = np.full((len(matrix), self.width - WIDTH), np.nan, np.float32)
             matrix = np.concatenate([matrix, unknown], axis=1)
         return np.ascontiguousarray(matrix, dtype=np.float32)
-
-
-def _words(feature: Feature) -> Callable[[float, float], ReasonRow]:
-    """A feature's reason by its value, which is known, and its contribution."""
-    code, said = feature.reason_code, feature.reason_text.format
-
-    def reason(value: float, contribution: float) -> ReasonRow:
-        return code, said(value=value), contribution
-
-    return reason
 
 
 def _forest_or_none(model: XgboostBackend, bundle: Bundle) -> ForestBackend | None:

@@ -242,9 +242,9 @@ def _lines(profile: dict[str, Any]) -> list[str]:
         shown = ", ".join(map(str, value)) if isinstance(value, list) else value
         lines.append(f"  {name.replace('_', ' '):<20} {'unknown' if value is None else shown}")
     if "windows" in profile:
-        lines += ["", f"  {'window':<8} {'payments':>9} {'minor units':>14}"]
+        lines += ["", f"  {'window':<8} {'payments':>9} {'sum':>14}  in minor units of any currency"]
         lines += [f"  {w:<8} {v['count']:>9} {v['sum_minor']:>14}" for w, v in profile["windows"].items()]
-        lines += ["", "  last events"]
+        lines += ["", "  last events, amounts in minor units"]
         lines += [f"  {event['time']} {event['amount_minor']:>12}" for event in profile["last_events"]]
     if "features" in profile:
         lines += ["", "  features"]

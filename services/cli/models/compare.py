@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from features.currencies import amount_text
 from models.bundle.content import MODEL
 from models.bundle.registry import versions
 from models.training.evaluation import compare as compare_models
@@ -87,10 +88,14 @@ def _figures(answer: dict[str, Any], rows: int) -> list[str]:
 
 def _money(answer: dict[str, Any]) -> list[str]:
     return [
-        _line(f"{what} {currency} (minor units)", answer["candidate"][key].get(currency), answer["live"][key].get(currency))
+        _line(f"{what}, {currency}", *(_amount(answer[side][key].get(currency), currency) for side in ("candidate", "live")))
         for key, what in (("fraud_caught_minor", "fraud caught"), ("fraud_missed_minor", "fraud missed"))
         for currency in answer["live"][key]
     ]  # fmt: skip
+
+
+def _amount(minor: int | None, currency: str) -> str | None:
+    return None if minor is None else amount_text(minor, currency)
 
 
 def _line(name: str, ours: Any, theirs: Any) -> str:
@@ -100,4 +105,6 @@ def _line(name: str, ours: Any, theirs: Any) -> str:
 def _figure(value: Any) -> str:
     if value is None:
         return "-"
+    if isinstance(value, str):
+        return value
     return f"{value:.3f}" if isinstance(value, float) else f"{value:,}"

@@ -11,6 +11,7 @@ from typing import Any
 import click
 import msgspec
 
+from features.currencies import amount_text
 from models.performance.drop import Drop, drops
 from models.performance.figures import Performance
 from models.performance.figures import performance as figures_of
@@ -69,10 +70,11 @@ def _show(past: Past, found: list[Performance], lost: list[Drop]) -> None:
             _ratio(one.review_load, 10_000),
         )  # fmt: skip
     out.print(shown)
-    money = table("currency", "fraud caught (minor units)", "fraud lost", "share caught", "honest stopped")
+    money = table("currency", "fraud caught", "fraud lost", "share caught", "honest stopped")
     for total in whole.money:
         money.add_row(
-            total.currency, f"{total.caught_minor:,}", f"{total.lost_minor:,}", _ratio(total.caught, 100, "%"), f"{total.honest_stopped_minor:,}"
+            total.currency, amount_text(total.caught_minor, total.currency), amount_text(total.lost_minor, total.currency),
+            _ratio(total.caught, 100, "%"), amount_text(total.honest_stopped_minor, total.currency),
         )  # fmt: skip
     out.print(money)
     coverage = "unknown" if whole.label_coverage is None else f"{whole.label_coverage:.1%}"

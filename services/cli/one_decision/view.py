@@ -6,8 +6,10 @@ from typing import Any
 
 from features.attributes import PREFIX
 from features.catalogue import FEATURES
+from features.currencies import amount_text, money_text
+from features.feature import MINOR_UNITS, Feature
 
-_FIRST = ("amount_minor", "currency", "card_id", "merchant_id")
+_FIRST = ("amount", "card_id", "merchant_id")
 
 
 def lines(answer: dict[str, Any]) -> list[str]:
@@ -38,7 +40,7 @@ def lines(answer: dict[str, Any]) -> list[str]:
     )
     beside = decision.get("shadow") or {}
     out += _block("in the shadow", [f"{version} scores {beside[version]:.4f}" for version in beside])
-    return out + _features(answer["features"])
+    return out + _features(answer["features"], (answer["transaction"] or {}).get("currency"))
 
 
 def _pushed(reason: dict[str, Any]) -> str:
@@ -56,6 +58,9 @@ def _matched(each: dict[str, Any]) -> str:
 def _payment(transaction: dict[str, Any]) -> list[str]:
     own = {f"{PREFIX}{name}": value for name, value in (transaction.get("attributes") or {}).items()}
     transaction = {name: value for name, value in transaction.items() if name != "attributes"} | own
+    if "amount_minor" in transaction and "currency" in transaction:
+        paid = money_text(transaction.pop("amount_minor"), transaction.pop("currency"))
+        transaction["amount"] = paid
     names = [
         *(name for name in _FIRST if name in transaction),
         *(name for name in transaction if name not in _FIRST),
@@ -63,13 +68,13 @@ def _payment(transaction: dict[str, Any]) -> list[str]:
     return [f"{name if name in own else name.replace('_', ' ')}: {shown(transaction[name])}" for name in names if name not in ("transaction_id", "event_time", "tenant")]  # fmt: skip
 
 
-def _features(values: dict[str, float | None] | None) -> list[str]:
+def _features(values: dict[str, float | None] | None, currency: str | None) -> list[str]:
     if values is None:
         return ["features  not found: neither the log of `features` nor the archive holds them"]
     out = []
     for entity in dict.fromkeys(feature.entity for feature in FEATURES):
-        named = {feature.name: values.get(feature.name) for feature in FEATURES if feature.entity == entity}
-        known = [f"{name} {shown(value)}" for name, value in named.items() if value is not None]
+        named = {feature: values.get(feature.name) for feature in FEATURES if feature.entity == entity}
+        known = [_known(feature, value, currency) for feature, value in named.items() if value is not None]
         unknown = f"{len(named) - len(known)} unknown" if known else "all unknown"
         out += _block(
             f"features of the {entity}" if entity != "transaction" else "features of the payment", known
@@ -77,6 +82,16 @@ def _features(values: dict[str, float | None] | None) -> list[str]:
         if len(known) < len(named):
             out += [f"  {unknown}"] if known else [f"features of the {entity}: {unknown}"]
     return out
+
+
+def _known(feature: Feature, value: float, currency: str | None) -> str:
+    """Its value as rules compare it; money also as people read it. What was paid before may have been in other currencies."""
+    text = f"{feature.name} {shown(value)}"
+    if feature.unit != MINOR_UNITS or currency is None:
+        return text
+    if feature.source == "transaction":
+        return f"{text} ({money_text(value, currency, single=True)})"
+    return f"{text} ({amount_text(value, currency, single=True)} if all was {currency})"
 
 
 def shown(value: Any) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
 
+from features.currencies import amount_text
 from models.bundle.content import Bundle
 
 
@@ -81,8 +84,9 @@ def tested_text(answer: dict[str, Any]) -> str:
         lines.append(_line(name.replace("_", " "), before[name], after[name]))
     for name in ("caught_minor", "missed_minor", "false_alarms_minor"):
         for currency in sorted({*before[name], *after[name]}):
-            label = f"{name.removesuffix('_minor').replace('_', ' ')}, {currency} minor"
-            lines.append(_line(label, before[name].get(currency, 0), after[name].get(currency, 0)))
+            label = f"{name.removesuffix('_minor').replace('_', ' ')}, {currency}"
+            sums = before[name].get(currency, 0), after[name].get(currency, 0)
+            lines.append(_line(label, *sums, partial(amount_text, currency=currency)))
     lines.append(
         f"{'rule or list':<28} {'matched':>9} {'changed':>9} {'fraud':>9} {'honest':>9} {'declined':>9} {'unknown':>9}"
     )
@@ -95,6 +99,6 @@ def tested_text(answer: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _line(label: str, before: int, after: int) -> str:
-    figures = " ".join(f"{value:>14,}" for value in (before, after, after - before))
+def _line(label: str, before: int, after: int, shown: Callable[[int], str] = "{:,}".format) -> str:
+    figures = " ".join(f"{shown(value):>14}" for value in (before, after, after - before))
     return f"{label:<28} {figures}"

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 from confluent_kafka import Message
 
+from features.currencies import DECIMALS
 from features.identity import DEFAULT_TENANT, identity_of
 from features.transaction import Instant, epoch_ms
 from models.decision import DecisionName
@@ -21,7 +22,6 @@ from streams.contracts.decision import MAX_DECISION_BYTES, decode_decision
 from streams.contracts.invalid_event import UNREADABLE, InvalidEvent
 from streams.log.records import HEADER_ENTITIES, DecidedEntities, decode_entities
 from streams.log.topics import DECISIONS, OUTCOMES
-from streams.mapping.fields.currencies import DECIMALS
 from streams.runtime.kafka.clients import headers_of
 from streams.runtime.passed_over import pass_over
 

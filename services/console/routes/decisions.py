@@ -62,7 +62,7 @@ def features(_: Reader) -> list[dict[str, Any]]:
     return [
         {
             "name": each.name, "entity": each.entity, "unit": str(each.unit), "window_s": each.window_s or None,
-            "description": each.reason_text,
+            "description": each.description,
         }
         for each in FEATURES
     ]  # fmt: skip

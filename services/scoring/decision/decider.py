@@ -244,7 +244,8 @@ class Decider:
         if not judged.wanted or judged.scorer is None:
             return Reasons({}, set())
         rows, left = judged.to_explain(self.clock() * 1000, self.cost.share.reserve_ms)
-        reasons = explain_within(judged.scorer, judged.matrix, rows, self.cost, self.calls, left)
+        currencies = [judged.cases[row].transaction.currency for row in rows]
+        reasons = explain_within(judged.scorer, judged.matrix, rows, currencies, self.cost, self.calls, left)
         return Reasons(reasons, set(judged.wanted) - reasons.keys())
 
     def decisions(self, judged: Judged, explained: Reasons) -> list[Decision]:

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from models.decision import Reason
-from models.scoring.scorer import ReasonRow, Scorer
+from models.scoring.scorer import Scorer
+from models.scoring.words import ReasonRow
 from services.scoring.decision.deadline import AT_ONCE_MS, STREAM, ExplanationShare
 from services.scoring.decision.timed_calls import TimedCalls
 
@@ -78,11 +80,12 @@ def explain_within(
     scorer: Scorer,
     matrix: npt.NDArray[np.float32],
     wanted: list[int],
+    currencies: Sequence[str],
     cost: ExplanationCost,
     calls: TimedCalls,
     left_ms: float,
 ) -> dict[int, list[Reason]]:
-    """Explain as many of the ``wanted`` rows as the time left allows: reasons by row."""
+    """Explain as many of the ``wanted`` rows as the time left allows: reasons by row. ``currencies``: of the wanted rows' payments."""
     cost.begin(scorer)
     chosen = wanted[: cost.affordable(left_ms)]
     if not chosen:
@@ -90,7 +93,7 @@ def explain_within(
 
     def explain() -> list[list[ReasonRow]]:
         started = time.perf_counter()
-        explained = scorer.explain(matrix[chosen])
+        explained = scorer.explain(matrix[chosen], currencies=currencies[: len(chosen)])
         cost.learn(len(chosen), (time.perf_counter() - started) * 1000)
         return explained
 

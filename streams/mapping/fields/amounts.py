@@ -9,9 +9,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.currencies import DECIMALS
 from streams.mapping.definition import FieldRule, FileRule
 from streams.mapping.fields.converted import Converted, Mask, findings
-from streams.mapping.fields.currencies import DECIMALS, fits
+from streams.mapping.fields.currencies import fits
 from streams.mapping.fields.numbers import notation, read_numbers
 
 _CODES = pa.array(list(DECIMALS), pa.string())

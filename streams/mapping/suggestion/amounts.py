@@ -8,18 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from streams.mapping.fields.currencies import DECIMALS
+from features.currencies import DECIMALS
 from streams.mapping.fields.numbers import Notation, read_numbers
 from streams.mapping.suggestion.profile import Column
 
 _NAME = re.compile(
-    r"amount|\bamt\b|\bvalue\b|betrag|montant|importe|valor|bedrag|price|\btotal\b|\bsum\b|\bpaid\b|spend|umsatz"
+    r"amount|\bamt\b|\bvalue\b|betrag|montant|importe|valor|bedrag|price|\btotal\b|\bsum\b|\bpaid\b|spend|umsatz|gross"
 )
 _NOT = re.compile(
     r"balance|count|number|\bid\b|\bavg\b|mean|ratio|tax|fee|\bold\b|\bnew\b|received|bin$|date"
 )
 _MINOR = re.compile(r"minor|cents?\b|pence|pennies")
-_NOTATIONS = (Notation(".", ""), Notation(".", ","), Notation(",", "."), Notation(",", " "), Notation(".", "'"), Notation(",", ""), Notation(".", " "))  # fmt: skip
+NOTATIONS = (Notation(".", ""), Notation(".", ","), Notation(",", "."), Notation(",", " "), Notation(".", "'"), Notation(",", ""), Notation(".", " "))  # fmt: skip
 _SIGNS = {
     "$": "USD",
     "€": "EUR",
@@ -57,7 +57,9 @@ def guess_amount(columns: list[Column]) -> AmountGuess | None:
     decimals = [
         c
         for c in columns
-        if c.full and c.share(lambda t: bool(re.fullmatch(r"-?\d+[.,]\d{1,2}", t))) > _ENOUGH
+        if c.full
+        and not _NOT.search(c.words)
+        and c.share(lambda t: bool(re.fullmatch(r"-?\d+[.,]\d{1,2}", t))) > _ENOUGH
     ]
     return _as_amount(decimals[0]) if len(decimals) == 1 else None
 
@@ -65,14 +67,16 @@ def guess_amount(columns: list[Column]) -> AmountGuess | None:
 def guess_currency(columns: list[Column]) -> Column | None:
     """The column that holds ISO 4217 codes, or None."""
     found = [
-        c for c in columns if c.full and len(c.counts) < 200 and c.share(lambda t: t in DECIMALS) > _ENOUGH
+        c
+        for c in columns
+        if c.full and len(c.counts) < 200 and c.share(lambda t: t.upper() in DECIMALS) > _ENOUGH
     ]
     return min(found, key=lambda c: "curr" not in c.words, default=None)
 
 
 def _as_amount(column: Column) -> AmountGuess | None:
     texts = list(column.counts)[:2_000]
-    for style in _NOTATIONS:
+    for style in NOTATIONS:
         numbers = read_numbers(pa.array(texts, pa.string()), style)
         if 1 - numbers.unread.mean() >= _ENOUGH:
             break
@@ -96,8 +100,10 @@ def _as_amount(column: Column) -> AmountGuess | None:
         options["refunds"] = '"skip"'
         why += "; those of the other sign are left out as refunds"
     if _MINOR.search(column.words) is None and _has_fractions(values):
-        options["round"] = '"half_even"'
         why += "; some have more than two decimals"
+        # of amounts that rounding would change much, such as 0.0005, a person must say what they are
+        if (np.abs(np.rint(values * 100) - values * 100) <= 0.01 * np.abs(values * 100)).mean() >= _ENOUGH:
+            options["round"] = '"half_even"'
     units = [] if numbers.unit is None else [unit for unit in numbers.unit.unique().to_pylist() if unit]
     sign = units[0] if len(units) == 1 else None
     return AmountGuess(column.name, options, _SIGNS.get(sign or "", sign if sign in DECIMALS else None), why)

@@ -60,10 +60,10 @@ def test_every_text_has_a_value_of_its_own_and_words() -> None:
     assert len(column.encoding) == MAX_TEXTS and len(set(values)) == len(values)
     words = AttributeWords(column)
     for text, value in list(column.encoding.items())[::100]:
-        assert words(float(np.float32(value)), 0.5) == ("ATTRIBUTE_TIER", f"tier: {text}", 0.5)
-    assert words(column.other, 0.5)[1] == "tier: a value that training did not know"
+        assert words(float(np.float32(value)), 0.5, "EUR") == ("ATTRIBUTE_TIER", f"tier: {text}", 0.5)
+    assert words(column.other, 0.5, None)[1] == "tier: a value that training did not know"
     number = AttributeWords(AttributeColumn("basket_items", "number", unit="articles"))
-    assert number(12_345.5, 0.1) == ("ATTRIBUTE_BASKET_ITEMS", "basket items: 12,345.5 articles", 0.1)
+    assert number(12_345.5, 0.1, "EUR") == ("ATTRIBUTE_BASKET_ITEMS", "basket items: 12,345.5 articles", 0.1)
 
 
 rows = st.lists(

@@ -56,6 +56,19 @@ class Fixed(Scorer):
         return np.full(len(matrix), self.value, np.float32)
 
 
+#: everything is looked at
+PLAIN = Policy(version="1", review=0.0, decline=1.0)
+
+
+class Explained(Fixed):
+    """As above; the amount pushes each row most, then what the card spent in an hour."""
+
+    def _contributions(self, matrix: Any) -> Any:
+        shap = np.zeros((len(matrix), WIDTH), np.float32)
+        shap[:, INDEX["amount"]], shap[:, INDEX["card_sum_1h"]] = 2.0, 1.0
+        return shap
+
+
 @pytest.fixture(scope="module")
 def scorer(tmp_path_factory: pytest.TempPathFactory) -> Fixed:
     bundle = load_bundle(*publish_sample(tmp_path_factory.mktemp("bundle")))
@@ -75,6 +88,32 @@ def decide(scorer: Scorer | None, score: float = 0.5, known: bool = True, **fiel
     case = Case(transaction, NOW_MS, NOW_MS, 0)
     (decision,) = Decider(clock=lambda: NOW_MS / 1000).decide([case], matrix, scorer)
     return decision
+
+
+def test_money_has_the_currency_of_each_payment(scorer: Fixed) -> None:
+    rows = Explained(dataclasses.replace(scorer.bundle, policy=PLAIN), measure=False)
+    paid = [(1_299, "EUR"), (1_299, "JPY"), (1_299, "KWD"), (1_299, "XBT")]
+    cases = [
+        Case(
+            Transaction(
+                transaction_id=f"t{n}", event_time=datetime(2026, 9, 21, tzinfo=UTC), card_id="c", merchant_id="m",
+                amount_minor=amount, currency=currency,
+            ), NOW_MS, NOW_MS, 60_000,
+        )
+        for n, (amount, currency) in enumerate(paid)
+    ]  # fmt: skip
+    matrix = np.zeros((len(cases), WIDTH), np.float32)
+    matrix[:, INDEX["amount"]], matrix[:, INDEX["card_sum_1h"]] = 1_299, 271_629
+    decisions = Decider(clock=lambda: NOW_MS / 1000).decide(cases, matrix, rows)
+    assert [[reason.text for reason in decision.reasons] for decision in decisions] == [
+        ["amount 12.99 EUR", "2,716.29 spent by the card in the last hour, all taken as EUR"],
+        ["amount 1,299 JPY", "271,629 spent by the card in the last hour, all taken as JPY"],
+        ["amount 1.299 KWD", "271.629 spent by the card in the last hour, all taken as KWD"],
+        [
+            "amount 1,299 minor units of XBT",
+            "271,629 minor units spent by the card in the last hour, all taken as XBT",
+        ],
+    ]
 
 
 def said(decision: Decision) -> list[tuple[str, str]]:

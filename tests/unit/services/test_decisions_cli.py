@@ -61,6 +61,7 @@ def decided(**changes: Any) -> dict[str, Any]:
 def found(served: bool = True, **changes: Any) -> DecidedPayment:
     values: dict[str, float | None] = dict.fromkeys(NAMES, None) | {
         "card_count_1h": 4.0,
+        "card_sum_1h": 300_000.0,
         "channel": 2.0,
         "amount": 250_000.0,
     }
@@ -85,7 +86,7 @@ def test_the_text_says_why_and_on_what(bundle: Bundle) -> None:
         "tx-1: decline, scored, score 0.2500 (review from 0.0100, decline from 0.4000)",
         "because\n  on block list stolen (ops): chargebacks\n  4 payments of the card in the last hour  (+1.25 log-odds)\n",
         "missing\n  ip_features\n", "  arm: champion\n", "in the shadow\n  2.0.0 scores 0.6100\n", "dear (review): amount_minor > 1000 AND", "[amount_minor = 250000, card_count_1h = 4, features.channel = 2, score = 0.25]",
-        "stolen (block)   [device_id = d-bad]", "amount minor: 250000", "features of the card\n  card_count_1h 4\n", "features of the ip: all unknown",
+        "stolen (block)   [device_id = d-bad]", "  amount: 2,500.00 EUR\n", "  amount 250000 (2,500.00 EUR)\n", "features of the card\n  card_count_1h 4\n  card_sum_1h 300000 (3,000.00 if all was EUR)\n", "features of the ip: all unknown",
     ):  # fmt: skip
         assert part in text, (part, text)
 

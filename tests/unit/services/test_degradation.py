@@ -82,14 +82,14 @@ class Failing(Scorer):
             raise MemoryError("no room for a batch")
         return super().score(matrix)
 
-    def explain(self, matrix: Any, k: int = 3) -> Any:
+    def explain(self, matrix: Any, k: int = 3, currencies: Any = None) -> Any:
         self.begun += 1
         self.thread = threading.get_ident()
         assert self.go_on.wait(STALL_S)
         self.ended += 1
         if self.fails_to_explain:
             raise RuntimeError("no explanation")
-        return super().explain(matrix, k)
+        return super().explain(matrix, k, currencies)
 
 
 @pytest.fixture(scope="module")

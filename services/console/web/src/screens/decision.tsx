@@ -4,7 +4,7 @@ import { get, part, post, Problem, put, remove } from "../api/client";
 import { useMay } from "../api/session";
 import type { DecisionRow, DecisionWhole, FeatureInfo, Label, LabelName, Lock, Payment } from "../api/types";
 import { Answer, Button, Empty, Field, Money, Panel, Scroll, Tag, Time, Verdict } from "../parts/basic";
-import { number, percent, score, span, words } from "../parts/format";
+import { money, number, percent, score, span, words } from "../parts/format";
 import { say, sayError } from "../parts/toasts";
 import { useShortcuts } from "../shell/keyboard";
 import { decisionPath, go, Link, useParam } from "../shell/router";
@@ -559,10 +559,17 @@ function Related({ id, tenant }: { id: string; tenant: string }) {
   );
 }
 
+/** A feature's unit; of minor units also the money that they are. What was paid before may have been in other currencies. */
+function unit(feature: FeatureInfo | undefined, value: number | null, currency: unknown): string {
+  if (feature?.unit !== "minor units" || value === null || typeof currency !== "string") return feature?.unit ?? "";
+  return `minor units: ${money(value, currency)}${feature.entity === "transaction" ? "" : ` if all was ${currency}`}`;
+}
+
 function Features({ whole }: { whole: DecisionWhole }) {
   const [text, setText] = useState("");
   const info = useQuery({ queryKey: ["features"], queryFn: ({ signal }) => get<FeatureInfo[]>("/features", {}, signal), staleTime: Number.POSITIVE_INFINITY });
   const values = whole.features;
+  const currency = whole.transaction?.currency;
   const rows = useMemo(() => {
     if (values === null) return [];
     const known = new Map(info.data?.map((feature) => [feature.name, feature]));
@@ -611,7 +618,7 @@ function Features({ whole }: { whole: DecisionWhole }) {
                 <th className="mono break">{name}</th>
                 <td className="soft">{feature?.entity ?? ""}</td>
                 <td className="number">{value === null ? <span className="quiet">unknown</span> : number(value, 7)}</td>
-                <td className="soft nowrap">{feature?.unit ?? ""}</td>
+                <td className="soft nowrap">{unit(feature, value, currency)}</td>
                 <td className="soft">{feature?.description ?? ""}</td>
               </tr>
             ))}
