@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from features.attributes import NO_ATTRIBUTES
 from services.cli.terminal.options import FullHelpGroup, WholeNumber, home_option, json_option
 from streams.mapping import BUILTIN, ReplayFile, load_mapping
 from streams.mapping.definition import FileRule, Mapping
@@ -37,8 +38,11 @@ def mapping() -> None:
 )
 @home_option
 def suggest(file: Path, separator: str | None, encoding: str | None, out: Path | None, home: Path) -> None:
-    """Write a mapping for FILE from the names and values of its columns; each guess says why."""
-    text = suggest_mapping(file, FileRule(separator=separator, encoding=encoding))
+    """Write a mapping for FILE from the names and values of its columns, and from the attributes that the stack declares; each guess says why."""
+    declared = NO_ATTRIBUTES
+    with contextlib.suppress(SettingsError):
+        declared = load_settings(home).declared
+    text = suggest_mapping(file, FileRule(separator=separator, encoding=encoding), declared)
     if out is None:
         click.echo(text, nl=False)
         return

@@ -131,7 +131,7 @@ def parse_together(values: Sequence[bytes | None]) -> Together | None:
         if repeats or not _fit(found, len(lines)) or any(_card_number_in(found[i]) for i in suspects):
             return None
         canonical = _with_canonical_ips(found)
-        return None if canonical is None else Together(canonical, plain)
+        return None if canonical is None else Together(_with_capitals(canonical), plain)
     return None
 
 
@@ -158,6 +158,16 @@ def _with_canonical_ips(found: list[Transaction]) -> list[Transaction] | None:
             return [_with_canonical_ip(tx) for tx in found]
         return None
     return found
+
+
+def _with_capitals(found: list[Transaction]) -> list[Transaction]:
+    """The transactions with their countries in capital letters."""
+    small = {code for code in {tx.country for tx in found} if code is not None and code != code.upper()}
+    if not small:
+        return found
+    return [
+        replace(tx, country=tx.country.upper()) if tx.country in small and tx.country else tx for tx in found
+    ]
 
 
 def _with_canonical_ip(tx: Transaction) -> Transaction:
@@ -217,6 +227,7 @@ def _looks_fine(raw: bytes, tx: Transaction) -> bool:
         and (tx.ip is None or is_canonical_ipv4(tx.ip))
         and tx.currency.isalpha()
         and tx.currency.isupper()
+        and (tx.country is None or tx.country == tx.country.upper())
         and EARLIEST_EVENT <= tx.event_time < LATEST_EVENT
     )
 
@@ -227,7 +238,7 @@ _CODES = ("mcc", "country")
 
 
 def check_transaction(tx: Transaction) -> Transaction:
-    """The transaction with identifiers and address in canonical form, after the checks that the types cannot express.
+    """The transaction with identifiers, country and address in canonical form, after the checks that the types cannot express.
 
     Raises:
         InvalidEvent: see ``parse_transaction``.
@@ -240,6 +251,8 @@ def check_transaction(tx: Transaction) -> Transaction:
     for name in _CODES:
         if not (getattr(tx, name) or "").isprintable():
             raise InvalidEvent("unprintable", name, f"{name} holds unprintable characters")
+    if tx.country is not None and tx.country.isascii() and tx.country != tx.country.upper():
+        changed["country"] = tx.country.upper()
     if changed:
         tx = replace(tx, **changed)
     if _card_number_in(tx):

@@ -106,6 +106,7 @@ class FileRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a file is written, where the file itself does not show it.
 
     ``columns`` names the columns of a CSV file without a header. ``null``: texts that mean "no value" besides the empty cell.
+    ``skip_lines``: so many lines of a CSV file stand before its header, or before its first row where it has none.
     """
 
     separator: str | None = None
@@ -115,6 +116,7 @@ class FileRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     thousands: Literal["", ".", ",", " ", "'"] = ""
     null: list[str] = []
     columns: list[str] | None = None
+    skip_lines: int = 0
 
 
 class SkipRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -15,6 +15,7 @@ from features.attributes import MAX_ATTRIBUTES, PREFIX, Kind
 from streams.mapping.definition import OPTIONAL, REQUIRED, FieldRule, FileRule, Mapping
 from streams.mapping.errors import MappingError
 from streams.mapping.fields.moments import epoch_start
+from streams.mapping.files.dialect import MAX_SKIPPED
 
 BUILTIN = ("handbook", "sparkov", "ulb", "paysim", "ieee-cis", "tabformer", "ibm-aml")
 #: a mapping is a page of text
@@ -173,5 +174,7 @@ def _check_file(rule: FileRule) -> None:
             ) from None
         if text_encoding.name in ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined"):
             raise MappingError(f"{rule.encoding!r} is no encoding of files")
+    if not 0 <= rule.skip_lines <= MAX_SKIPPED:
+        raise MappingError(f"skip_lines is 0 to {MAX_SKIPPED}, not {rule.skip_lines}")
     if rule.columns is not None and (not rule.columns or len(set(rule.columns)) < len(rule.columns)):
         raise MappingError("columns of the file: at least one, each name once")

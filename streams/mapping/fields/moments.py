@@ -7,7 +7,8 @@ first of both, one that never comes is the moment at which the clocks jump; both
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.transaction import EARLIEST_EVENT, LATEST_EVENT, epoch_ms
+from features.transaction import EARLIEST_EVENT, LATEST_EVENT, epoch_ms, from_ms
 from streams.mapping.definition import Epoch, FieldRule, FileRule
 from streams.mapping.errors import MappingError
 from streams.mapping.fields.converted import Converted, Mask, bools, findings
@@ -25,6 +26,7 @@ from streams.mapping.fields.text import as_text, join_template
 TIMESTAMP = pa.timestamp("ms", tz="UTC")
 _DAY_MS = 86_400_000
 _UNIT_MS = {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3, "min": 6e4, "h": 3.6e6, "d": 8.64e7}
+_ARROW_ENDS = epoch_ms(datetime(2037, 12, 31, tzinfo=UTC))
 _EARLIEST, _LATEST = epoch_ms(EARLIEST_EVENT), epoch_ms(LATEST_EVENT)
 _CLOCK = (
     r"(?P<hour>\d{{1,2}}){0}(?P<minute>\d{{2}})(?:{0}(?P<second>\d{{2}})(?P<fraction>[.,]\d{{1,12}})?)?"
@@ -107,6 +109,8 @@ def _counted(rule: FieldRule, column: pa.Array, file: FileRule) -> tuple[_Read, 
     unit = rule.epoch.unit if isinstance(rule.epoch, Epoch) else rule.epoch
     start, local = epoch_start(rule.epoch)
     if pa.types.is_duration(column.type):
+        # the file itself says in which unit it counts
+        unit = column.type.unit
         column = column.cast(pa.int64())
     numbers = read_numbers(column, notation(rule, file)).values
     present = bools(pc.is_valid(column)) & ~(
@@ -221,5 +225,13 @@ def _to_utc(read: _Read, zone: str) -> tuple[npt.NDArray[np.int64], Mask, Mask]:
         back = pa.array(first).cast(pa.timestamp("ms", tz=zone))
         same = np.array(pc.local_timestamp(back).cast(pa.int64())) == out[rows]
         twice[rows], never[rows] = doubtful & same, doubtful & ~same
+    # Arrow knows no change of clocks from 2038 on
+    later = np.flatnonzero(out[rows] >= _ARROW_ENDS)
+    first[later] = [_by_zone_info(int(ms), zone) for ms in out[rows[later]].tolist()]
     out[rows] = first
     return out, twice, never
+
+
+def _by_zone_info(local_ms: int, zone: str) -> int:
+    local = from_ms(local_ms).replace(tzinfo=ZoneInfo(zone))
+    return local_ms - round((local.utcoffset() or timedelta()).total_seconds() * 1000)

@@ -42,9 +42,13 @@ def convert_text(field: str, rule: FieldRule, columns: list[pa.Array], key: byte
             inexact |= bools(pc.greater(pc.abs(column.cast(pa.float64())), EXACT))
     if field in _CODES:
         texts = [_trim(text) for text in texts]
+    if field == "mcc" and rule.template is None:
+        texts = list(map(_four_digits, texts))
     if rule.map is not None:
         names = pa.array(list(rule.map), pa.string())
         texts = [pa.array(list(rule.map.values()), pa.string()).take(pc.index_in(t, names)) for t in texts]
+    if field in ("currency", "country"):
+        texts = list(map(pc.utf8_upper, texts))
     if rule.tokenise:
         assert key is not None
         texts = [_tokenise(text, key) for text in texts]
@@ -83,6 +87,12 @@ def _float_text(numbers: pa.Array, written: pa.Array) -> pa.Array:
 def _trim(text: pa.Array) -> pa.Array:
     trimmed = pc.utf8_trim_whitespace(text)
     return pc.if_else(pc.equal(trimmed, ""), None, trimmed)
+
+
+def _four_digits(text: pa.Array) -> pa.Array:
+    """Merchant category codes have four digits, also where a program took them for numbers: 742, 5411.0."""
+    whole = pc.replace_substring_regex(text, r"^(\d{1,4})\.0*$", r"\1")
+    return pc.if_else(pc.match_substring_regex(whole, r"^\d{1,3}$"), pc.utf8_lpad(whole, 4, "0"), whole)
 
 
 def _tokenise(text: pa.Array, key: bytes) -> pa.Array:

@@ -56,7 +56,7 @@ def _batches(path: Path, dialect: Dialect, places: dict[str, int], limit: int | 
         done = max(done, *broken)
         nothing = {name: pa.array([], pa.string()) for name in places}
         yield RawBatch(nothing, np.array([], dtype=np.int64), broken)
-    if _lines(path, dialect) != done + dialect.has_header:
+    if _lines(path, dialect) != done + dialect.has_header + dialect.lines_before:
         _check_quotes(path, dialect, None)
 
 
@@ -65,7 +65,7 @@ def _stream(
 ) -> Iterator[pa.RecordBatch]:
     def note(row: pyarrow.csv.InvalidRow) -> str:
         if len(broken) < MAX_BROKEN:
-            broken[row.number - dialect.has_header] = Broken(
+            broken[row.number - dialect.has_header - dialect.lines_before] = Broken(
                 f"has {row.actual_columns} cells where the header has {row.expected_columns}",
                 row.text[:MAX_CELL],
             )
@@ -78,7 +78,8 @@ def _stream(
     yield from pyarrow.csv.open_csv(
         stream,
         read_options=pyarrow.csv.ReadOptions(
-            use_threads=False, block_size=BLOCK, column_names=names, skip_rows_after_names=int(dialect.has_header)
+            use_threads=False, block_size=BLOCK, column_names=names,
+            skip_rows_after_names=dialect.lines_before + int(dialect.has_header),
         ),
         parse_options=pyarrow.csv.ParseOptions(
             delimiter=dialect.separator, quote_char=dialect.quote, newlines_in_values=True, invalid_row_handler=note

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,16 +24,24 @@ _OTHER_KINDS = {
     b"Obj\x01": "an Avro file",
     b"ORC": "an ORC file",
 }
+_JSON, _XML = re.compile(r"\s*(\[\s*)?\{\s*\""), re.compile(r"\s*<(\?xml|!doctype|html)", re.IGNORECASE)
+#: spreadsheets write the separator into a line of its own before the header
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
+_LINE = re.compile(r"([^\r\n]*)(?:\r\n|\n|\r)")
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-_SEPARATORS = (",", ";", "\t", "|")
+SEPARATORS = (",", ";", "\t", "|")
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _HEAD = 262_144
+#: lines that are kept as they are
+_SHOWN = 60
+#: most lines before a header
+MAX_SKIPPED = 1_000
 _ROWS = 200
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a CSV file is written; ``sample``: its first rows, cells as text."""
+    """How a CSV file is written; ``sample``: its first rows, cells as text; ``lines_before``: those before its header."""
 
     compression: str | None
     encoding: str
@@ -41,6 +51,9 @@ class Dialect:
     has_header: bool
     sample: list[list[str]]
     sniffed: bool
+    lines_before: int = 0
+    #: as they stand in the file, without what ends them
+    first_lines: Sequence[str] = ()
 
     def __str__(self) -> str:
         packed = f"{self.compression}, " if self.compression else ""
@@ -67,7 +80,13 @@ def read_dialect(path: Path, rule: FileRule, wanted: Sequence[str] = ()) -> Dial
     with open_text(path, compression, encoding) as stream:
         raw = stream.read(_HEAD)
     text = _decoded(path, raw, encoding)
-    separators = _SEPARATORS if rule.separator is None else (rule.separator,)
+    separators = SEPARATORS if rule.separator is None else (rule.separator,)
+    stated = _SEPARATOR_LINE.match(text)
+    if stated is not None:
+        separators = (rule.separator or stated[1],)
+    first_lines = [line[1] for line in islice(_LINE.finditer(text), _SHOWN)]
+    before = rule.skip_lines or int(stated is not None)
+    text = text[_end_of_lines(text, before) :]
     parsed = {one: _parse(text, one, rule.quote, len(raw) == _HEAD) for one in separators}
     parsed = {one: rows for one, rows in parsed.items() if rows}
     if not parsed:
@@ -78,8 +97,15 @@ def read_dialect(path: Path, rule: FileRule, wanted: Sequence[str] = ()) -> Dial
     header = list(rule.columns) if rule.columns is not None else rows[0]
     sample = rows if rule.columns is not None else rows[1:]
     return Dialect(
-        compression, encoding, best, rule.quote, header, rule.columns is None, sample, rule.separator is None
-    )
+        compression, encoding, best, rule.quote, header, rule.columns is None, sample, rule.separator is None,
+        before, first_lines,
+    )  # fmt: skip
+
+
+def _end_of_lines(text: str, many: int) -> int:
+    """Where the first ``many`` lines end."""
+    ends = [line.end() for line in islice(_LINE.finditer(text), many)]
+    return ends[-1] if ends else 0
 
 
 def open_text(path: Path, compression: str | None, encoding: str) -> pa.NativeFile:
@@ -120,7 +146,13 @@ def _decoded(path: Path, raw: bytes, encoding: str) -> str:
         raise MappingError(
             f'{path} holds NUL characters: it is no text, or in another encoding: say it under [file], such as encoding = "utf-16"'
         )
-    return text.removeprefix("\ufeff")
+    text = text.removeprefix("\ufeff")
+    for name, begins in (("JSON", _JSON), ("XML or HTML", _XML)):
+        if begins.match(text):
+            raise MappingError(
+                f"{path} is {name}: save it as CSV or Parquet; JSON that is transactions already goes to the topic `transactions` or to HTTP"
+            )
+    return text
 
 
 def _parse(text: str, separator: str, quote: str, cut: bool) -> list[list[str]]:

@@ -17,7 +17,8 @@ _ENOUGH = 0.9
 #: names that speak of a card or merchant without naming one
 _NO_PARTY = re.compile(
     r"type|brand|network|present|country|balance|category|city|state|zip|bank$|\bdate\b|\btime\b|chip|\blat|\blong|"
-    r"\b(first|last|user|holder|customer) ?name\b"
+    r"\b(first|last|user|holder|customer) ?name\b|"
+    r"\b(age|os|model|score|count|income|velocity|days|months|limit|status|segment|verified)\b"
 )
 _FRAUD = (
     "1",
@@ -32,6 +33,9 @@ _FRAUD = (
     "sim",
     "fraud",
     "fraudulent",
+    "confirmed fraud",
+    "fraud confirmed",
+    "true fraud",
     "chargeback",
     "scam",
 )
@@ -49,6 +53,12 @@ _HONEST = (
     "honest",
     "normal",
     "ok",
+    "not fraud",
+    "not fraudulent",
+    "non fraud",
+    "no fraud",
+    "clean",
+    "good",
 )
 _CHANNEL_WORDS = (
     ("ecom", re.compile(r"online|\bweb\b|e-?com|internet|\bcnp\b|\bnet\b|_net$|mobile|app\b")),
@@ -149,19 +159,20 @@ def guess_channel(columns: list[Column]) -> Guess | None:
 
 @dataclass(frozen=True)
 class LabelGuess:
-    """``fraud`` and ``honest``: values as TOML."""
+    """``fraud`` and ``honest``: values as TOML; ``means_fraud``: as they stand in the file."""
 
     column: str
     fraud: str
     honest: str
     why: str
+    means_fraud: list[str]
 
 
 def guess_label(columns: list[Column]) -> LabelGuess | None:
     """A column of few values whose name or values say fraud."""
     for pattern in (
         r"(fraud|betrug)(?!.*(scenario|flagged|type))",
-        r"launder|chargeback|\bcbk\b|\bscam\b|\bbad\b",
+        r"launder|chargeback|\bdisputed?\b|\bcbk\b|\bscam\b|\bbad\b",
         r"^(class|label|target)$",
     ):
         for column in columns:
@@ -179,13 +190,14 @@ def guess_label(columns: list[Column]) -> LabelGuess | None:
 
 def _fraud_among(column: Column) -> LabelGuess | None:
     values = [value for value, _ in column.counts.most_common()]
-    fraud = [v for v in values if canonical(v) in _FRAUD]
+    fraud = [v for v in values if re.sub(r"[-_ ]+", " ", canonical(v)) in _FRAUD]
     if not fraud:
         return None
-    honest = [v for v in values if v not in fraud and canonical(v) in _HONEST]  # fmt: skip
+    others = [v for v in values if v not in fraud]
+    honest = [v for v in others if re.sub(r"[-_ ]+", " ", canonical(v)) in _HONEST]
     counts = ", ".join(f"{value!r} {count:,} times" for value, count in column.counts.most_common())
     return LabelGuess(
-        column.name, _scalars(fraud), _scalars(honest or ["0"]), f"its name, and its values: {counts}"
+        column.name, _scalars(fraud), _scalars(honest or ["0"]), f"its name, and its values: {counts}", fraud
     )
 
 

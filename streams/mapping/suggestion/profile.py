@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec.structs import replace
 
 from streams.mapping.definition import FileRule
 from streams.mapping.errors import MappingError
 from streams.mapping.fields.text import as_text
-from streams.mapping.files.dialect import read_dialect
+from streams.mapping.files.dialect import SEPARATORS, Dialect, read_dialect
 from streams.mapping.files.parquet_file import is_parquet, is_simple
 from streams.mapping.files.reading import open_file, readable
 
@@ -26,6 +28,8 @@ MAX_COLUMNS = 500
 #: where a name begins a word without a sign: ``nameOrig``, ``IPAddress``, ``card1``
 _BEGINS = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[^\W\d_])(?=\d)")
 _WORDS = re.compile(r"[^\W_]+")
+#: numbers, dates and addresses stand in rows, not in a header
+_DATA = re.compile(r"[-+]?\d+([.,]\d+)?|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*|[\da-fA-F:.]*[:.][\da-fA-F:.]*\d")
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,49 @@ class Column:
     def unique(self) -> bool:
         """Whether every row has a value of its own."""
         return len(self.counts) == self.rows > 0
+
+
+def named(path: Path, rule: FileRule) -> FileRule:
+    """The rule with what the file lacks: names for the columns where the first line of a CSV file is none of names, and the number of
+    lines before its header.
+
+    Raises:
+        MappingError: the file cannot be read.
+    """
+    with readable(path):
+        if rule.columns is not None or is_parquet(path):
+            return rule
+        dialect = read_dialect(path, rule)
+    before = _lines_before(dialect)
+    if before is not None:
+        return replace(rule, separator=before[0], skip_lines=before[1])
+    header = dialect.header
+    data = [cell for cell in header if _DATA.fullmatch(cell.strip())]
+    counted = [str(number) for number in range(len(header))]
+    # a header of numbers is one where a program counted the columns
+    if len(data) < 2 or header in (counted, [*counted[1:], str(len(header))]):
+        return rule
+    return replace(rule, columns=[f"column {number}" for number in range(1, len(header) + 1)])
+
+
+def _lines_before(dialect: Dialect) -> tuple[str, int] | None:
+    """The separator of a file's rows, and how many lines stand before the first row that has as many cells as most."""
+    best: tuple[int, str, int] | None = None
+    for separator in SEPARATORS if dialect.sniffed else (dialect.separator,):
+        rows = [next(csv.reader([line], delimiter=separator, quotechar=dialect.quote), []) for line in dialect.first_lines]  # fmt: skip
+        widths = list(map(len, rows))
+        ((width, count),) = Counter(widths).most_common(1) or [(0, 0)]
+        if (
+            width < 3
+            or count <= (len(widths) - widths.index(width)) / 2
+            or (best is not None and count * width <= best[0])
+        ):
+            continue
+        first = widths.index(width)
+        # a header that is shorter than its rows is one all the same
+        words = max((sum(map(bool, row)) for row in rows[:first]), default=0)
+        best = count * width, separator, first if words <= width / 2 else 0
+    return None if best is None or best[2] in (0, dialect.lines_before) else best[1:]
 
 
 def look_at(path: Path, rule: FileRule) -> tuple[str, list[Column]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import pyarrow as pa
@@ -23,6 +23,9 @@ _DATES = (
     "%d-%b-%Y", "%d-%b-%y", "%d%b%Y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y",
 )  # fmt: skip
 _CLOCKS = ("", " %H:%M:%S", " %H:%M", " %H:%M:%S.%f", "T%H:%M:%S", " %I:%M:%S %p", " %I:%M %p", ":%H:%M:%S")
+_CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}(?:\.\d+)?)?(\.\d+)?( ?[AaPp][Mm])?")
+_ZONES = re.compile(r"\btime ?zone\b|\btz\b|\butc offset\b")
+ISO_DATE = '"%Y-%m-%d"'
 _OTHERS = (
     "%Y%m%d%H%M%S",
     "%Y%m%d %H:%M:%S",
@@ -31,6 +34,8 @@ _OTHERS = (
     "%a, %d %b %Y %H:%M:%S %z",
 )
 _EPOCHS = (("s", 9.46e8, 4.1e9), ("ms", 9.46e11, 4.1e12), ("us", 9.46e14, 4.1e15), ("ns", 9.46e17, 4.1e18))
+#: days of spreadsheets from 2000 to 2100
+_SERIAL = (36_526, 73_051)
 _TRIED = 300
 _ENOUGH = 0.9
 
@@ -46,6 +51,17 @@ class TimeGuess:
 
 def guess_time(columns: list[Column]) -> TimeGuess | None:
     """The column that is most likely the time of the transaction; None if there is none."""
+    found = _guess(columns)
+    zones = [column.name for column in columns if _ZONES.search(column.words)]
+    if found is None or not zones:
+        return found
+    return replace(
+        found,
+        why=f"{found.why}; {zones[0]} seems to name a zone for each row, which no mapping reads: write the times with their offset",
+    )
+
+
+def _guess(columns: list[Column]) -> TimeGuess | None:
     named = [column for column in columns if _NAME.search(column.words)]
     rest = [column for column in columns if column not in named]
     dates: list[tuple[Column, TimeGuess]] = []
@@ -113,6 +129,11 @@ def _epoch(column: Column, texts: list[str]) -> TimeGuess | None:
             return TimeGuess(
                 [column.name], {"epoch": f'"{unit}"'}, f"counts {unit} since 1970, such as {texts[0]}"
             )
+    if _NAME.search(column.words) and ((numbers >= _SERIAL[0]) & (numbers < _SERIAL[1])).mean() >= _ENOUGH:
+        epoch = '{ unit = "d", from = "1899-12-30T00:00:00" }'
+        return TimeGuess(
+            [column.name], {"epoch": epoch}, f"counts days as spreadsheets do, such as {texts[0]}"
+        )
     if _fits(texts, FieldRule(column="t", format="%Y%m%d%H%M%S")):
         return TimeGuess([column.name], {"format": quoted("%Y%m%d%H%M%S")}, f"such as {texts[0]}")
     return None
@@ -127,19 +148,21 @@ def _has_clock(column: Column) -> bool:
 def _split(dates: list[tuple[Column, TimeGuess]], columns: list[Column]) -> TimeGuess | None:
     """A date in one column, the time of day in another."""
     for column in columns:
-        if (
-            dates
-            and column.full
-            and column.share(lambda text: bool(re.fullmatch(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?", text)))
-            > _ENOUGH
-        ):
+        if dates and column.full and column.share(lambda text: bool(_CLOCK.fullmatch(text))) > _ENOUGH:
             date, found = dates[0]
             if date.name == column.name:
                 continue
             options = {"template": '"{} {}"'}
-            if "format" in found.options:
+            half = _CLOCK.fullmatch(column.texts[0])
+            half_day = half[3] if half else None
+            if "format" in found.options or half_day:
                 seconds = ":%S" if column.texts[0].count(":") == 2 else ""
-                options["format"] = found.options["format"][:-1] + f' %H:%M{seconds}"'
+                clock = (
+                    f"%I:%M{seconds}{' ' if half_day.startswith(' ') else ''}%p"
+                    if half_day
+                    else f"%H:%M{seconds}"
+                )
+                options["format"] = f'{found.options.get("format", ISO_DATE)[:-1]} {clock}"'
             return TimeGuess([date.name, column.name], options, f"a date and a time of day, such as {date.texts[0]!r} and {column.texts[0]!r}")  # fmt: skip
     return None
 

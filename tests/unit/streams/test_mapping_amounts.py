@@ -119,6 +119,12 @@ def test_a_fraction_of_a_cent_is_refused_or_rounded_as_said(
         ("€5", "", None),
         ("EUR 5", "", None),
         ("£5", "", None),
+        # dollars of other countries
+        ("CA$5", "", None),
+        ("A$5", "", None),
+        ("HK$5", "", None),
+        ("R$5", "", None),
+        ("US$5", "", 500),
         ("--5", "", None),
         ("(5", "", None),
         ("ten", "", None),
@@ -175,3 +181,14 @@ def test_a_decimal_comma_may_be_the_file_s(tmp_path: Path) -> None:
     assert (row["amount_minor"], row["latitude"]) == (1250, 48.85)
     with pytest.raises(NoRowFits, match="decimal point"):
         rows_of(path, mapping_text('amount_minor = "a"'))
+
+
+@pytest.mark.parametrize(
+    ("cell", "currency", "right"),
+    [("CA$5", "CAD", 500), ("C$5", "CAD", 500), ("NT$5", "TWD", 500), ("CN¥5", "CNY", 500), ("CN¥5", "JPY", None), ("JP¥5", "JPY", 5)],
+)  # fmt: skip
+def test_a_sign_with_letters_is_one_currency_s(
+    tmp_path: Path, cell: str, currency: str, right: int | None
+) -> None:
+    found = amounts_of(tmp_path, "", cell, currency=currency, tables='[file]\nseparator = "|"')
+    assert found.get("t2") == right

@@ -344,3 +344,48 @@ def test_the_report_says_what_the_file_holds(tmp_path: Path) -> None:
     assert report["event_time"] == {"first": "2026-01-01T00:00:00.000Z", "last": "2026-01-03T00:00:00.000Z"}
     assert report["currencies"] == {"EUR": 2, "JPY": 1}
     assert report["ignored_columns"] == ["unused"]
+
+
+@pytest.mark.parametrize("line", ["sep=;", "SEP=;\r", '"sep=;"'])
+def test_a_spreadsheet_s_line_of_its_separator_is_no_header(tmp_path: Path, line: str) -> None:
+    path = write_csv(tmp_path, line, "a;b", "1;x", "2;y;z", "3;z", encoding="utf-8-sig")
+    text = mapping_text('transaction_id = "a"\nmerchant_id = "b"')
+    assert [(row["transaction_id"], row["merchant_id"]) for row in rows_of(path, text)] == [
+        ("1", "x"),
+        ("3", "z"),
+    ]
+    (reason,) = report_of(path, text).to_json()["reasons"]
+    assert (reason["row"], reason["reason"]) == (2, "has 3 cells where the header has 2")
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [('{"id": 1, "amount": 5}', "JSON"), ('[{"id": 1}]', "JSON"), ('<?xml version="1.0"?>', "XML or HTML"), ("<html>", "XML or HTML")],
+)  # fmt: skip
+def test_text_of_another_kind_is_named(tmp_path: Path, line: str, kind: str) -> None:
+    path = write_csv(tmp_path, line, line)
+    with pytest.raises(MappingError, match=f"is {kind}: save it as CSV or Parquet"):
+        rows_of(path, mapping_text('transaction_id = "id"'))
+
+
+def test_a_header_in_square_brackets_is_a_header(tmp_path: Path) -> None:
+    path = write_csv(tmp_path, "[id],[shop]", "1,x")
+    (row,) = rows_of(path, mapping_text('transaction_id = "[id]"\nmerchant_id = "[shop]"'))
+    assert (row["transaction_id"], row["merchant_id"]) == ("1", "x")
+
+
+@pytest.mark.parametrize(
+    ("code", "right"), [("742", "0742"), ("5411.0", "5411"), ("5411", "5411"), ("0742", "0742")]
+)
+def test_category_codes_have_four_digits(tmp_path: Path, code: str, right: str) -> None:
+    path = write_csv(tmp_path, "code", code)
+    assert rows_of(path, mapping_text('mcc = "code"'))[0]["mcc"] == right
+    for column in (pa.array([int(float(code))]), pa.array([float(code)])):
+        pq.write_table(pa.table({"code": column}), tmp_path / "t.parquet")
+        assert rows_of(tmp_path / "t.parquet", mapping_text('mcc = "code"'))[0]["mcc"] == right
+
+
+@pytest.mark.parametrize("code", ["fr", "Fr", " FR "])
+def test_countries_have_capital_letters(tmp_path: Path, code: str) -> None:
+    path = write_csv(tmp_path, "land", code)
+    assert rows_of(path, mapping_text('country = "land"'))[0]["country"] == "FR"

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from features.attributes import Attribute, Attributes
 from streams.mapping import parse_mapping
 from streams.mapping.definition import FileRule
 from streams.mapping.suggestion import suggest
-from tests.support.mapped_files import parsed, report_of, write_csv
+from tests.support.mapped_files import parsed, report_of, rows_of, write_csv
 from tests.support.public_files import FILES
 
 
@@ -121,3 +122,175 @@ def test_a_file_that_shows_nothing_gets_a_mapping_to_fill_in(tmp_path: Path) -> 
     text = suggest(path, FileRule())
     parse_mapping(text.encode(), "suggested")
     assert text.count("put the right value here") == 6
+
+
+def loyal(number: int) -> list[str]:
+    """A row whose tier and basket tell fraud, and whose colour and noise do not."""
+    fraud = number % 40 == 0
+    tier = ("bronze" if number % 3 else "gold") if not fraud else "new"
+    basket = 1 + number % 7 if not fraud else 30 + number % 5
+    shop = f"shop-{number % 23}"
+    return [f"o-{number}", f"2026-01-{1 + number % 28:02d}T10:00:00Z", f"c-{number % 90}", shop, f"{number % 50}.50", "EUR",
+            tier, str(basket), ("red", "blue", "green")[number // 7 % 3], str(number * 7919 % 101), "1" if fraud else "0",
+            "yes" if fraud else "no", str(number)]  # fmt: skip
+
+
+LOYAL = ["order_id", "created", "card_id", "shop", "amount", "currency", "LoyaltyTier", "Basket Items", "colour", "noise", "fraud",
+         "disputed", "row"]  # fmt: skip
+
+
+def loyal_file(folder: Path, rows: int = 2_000) -> Path:
+    lines = [LOYAL, *(loyal(number) for number in range(rows))]
+    return write_csv(folder, *(",".join(line) for line in lines))
+
+
+def test_declared_attributes_get_the_columns_of_their_name_and_type(tmp_path: Path) -> None:
+    declared = Attributes(
+        {
+            "loyalty_tier": Attribute("text"),
+            "basket": Attribute("number", unit="articles"),
+            "colour": Attribute("number"),
+            "device_score": Attribute("number"),
+        }
+    )
+    path = loyal_file(tmp_path)
+    text = suggest(path, FileRule(), declared)
+    found = tomllib.loads(text)["attributes"]
+    assert found == {
+        "loyalty_tier": "LoyaltyTier",
+        "basket": {"column": "Basket Items", "type": "number"},
+    }
+    assert "# colour: no column has its name and type" in text
+    assert "# device_score: no column has its name and type" in text
+    transactions = parsed(path, text)
+    assert len(transactions) == 2_000
+    by_id = {tx.transaction_id: tx.attributes for tx in transactions}
+    assert by_id["o-1"] == {"loyalty_tier": "bronze", "basket": 2}
+
+
+def test_columns_that_tell_fraud_are_proposed_with_what_they_tell(tmp_path: Path) -> None:
+    text = suggest(loyal_file(tmp_path), FileRule())
+    assert tomllib.loads(text)["attributes"] == {}
+    assert '# loyalty_tier = "LoyaltyTier"' in text
+    assert "100.0% of the rows are fraud where it is 'new', 2.50% of all" in text
+    assert '# basket_items = { column = "Basket Items", type = "number" }' in text
+    # chance, the row's number, and what is only known when the fraud is
+    for name in ("colour", "noise", "row"):
+        assert f"# {name} = " not in text
+    assert "# Left out, because they seem to tell the outcome: disputed" in text
+
+
+def test_what_is_proposed_can_be_taken_as_it_stands(tmp_path: Path) -> None:
+    path = loyal_file(tmp_path)
+    lines = suggest(path, FileRule()).splitlines()
+    proposed = [line for line in lines if line.startswith("# ") and line.endswith(('"', "}"))]
+    assert len(proposed) == 2
+    taken = "\n".join(line[2:] if line in proposed else line for line in lines)
+    report = report_of(path, taken)
+    assert report.fit == 2_000 and not report.reasons
+
+
+def test_without_labels_what_has_few_values_is_proposed_unmeasured(tmp_path: Path) -> None:
+    rows = [[*line[:10], *line[12:]] for line in (LOYAL, *(loyal(number) for number in range(200)))]
+    path = write_csv(tmp_path, *(",".join(line) for line in rows))
+    text = suggest(path, FileRule())
+    assert "too few labels here to measure it" in text
+    assert '# colour = "colour"' in text and "3 different texts, such as 'red'" in text
+
+
+@pytest.mark.parametrize("cell", ["x" * 65, "4111111111111111", "tab\there"])
+def test_a_column_with_one_value_that_no_attribute_can_have_is_not_proposed(
+    tmp_path: Path, cell: str
+) -> None:
+    lines = [LOYAL, *(loyal(number) for number in range(400))]
+    lines[200][6] = cell
+    path = write_csv(tmp_path, *(",".join(line) for line in lines))
+    declared = Attributes({"loyalty_tier": Attribute("text")})
+    assert tomllib.loads(suggest(path, FileRule(), declared))["attributes"] == {}
+
+
+def test_a_file_without_a_header_gets_names_and_keeps_its_first_row(tmp_path: Path) -> None:
+    path = write_csv(tmp_path, "1,2026-01-01T10:00:00Z,12.50,203.0.113.7", "2,2026-01-02T10:00:00Z,7.25,203.0.113.8")  # fmt: skip
+    text = suggest(path, FileRule())
+    found = tomllib.loads(text)
+    assert found["file"]["columns"] == ["column 1", "column 2", "column 3", "column 4"]
+    assert "its first line is no header" in text
+    first, _ = parsed(path, text)
+    assert (first.amount_minor, first.ip, first.event_time.day) == (1250, "203.0.113.7", 1)
+
+
+def test_numbers_that_a_program_gave_its_columns_are_names(tmp_path: Path) -> None:
+    path = write_csv(tmp_path, "0,1,2", "a,2026-01-01T10:00:00Z,1.5", "b,2026-01-02T10:00:00Z,2.5")
+    assert "columns" not in fields_of(path).get("file", {})
+
+
+def test_days_of_spreadsheets(tmp_path: Path) -> None:
+    path = write_csv(tmp_path, "id,Date,amount", *(f"{i},{46_204 + i / 2},{i}.50" for i in range(1, 40)))
+    assert fields_of(path)["fields"]["event_time"]["epoch"] == {"unit": "d", "from": "1899-12-30T00:00:00"}
+    assert str(parsed(path, suggest(path, FileRule()))[1].event_time) == "2026-07-02 00:00:00+00:00"
+
+
+@pytest.mark.parametrize("honest", ["Not Fraud", "non-fraud", "not_fraudulent", "clean"])
+def test_the_other_word_for_honest(tmp_path: Path, honest: str) -> None:
+    path = write_csv(tmp_path, "id,amount,status fraud", f"1,1.5,{honest}", "2,2.5,Fraud", f"3,3.5,{honest}")
+    assert fields_of(path)["label"] | {"delay_days": 7} == {
+        "column": "status fraud", "fraud": "Fraud", "honest": honest, "delay_days": 7
+    }  # fmt: skip
+
+
+def test_words_that_may_mean_nothing_are_named(tmp_path: Path) -> None:
+    lines = [f"{i},2026-01-01T10:00:00Z,c-{i},m,1.50,EUR,{'NULL' if i % 3 else f'd-{i}'},NA" for i in range(30)]  # fmt: skip
+    path = write_csv(tmp_path, "id,time,card,merchant,amount,currency,device,country", *lines)
+    text = suggest(path, FileRule())
+    assert '# null = ["NULL"]  # 20 cells of device: take the # away if they mean no value' in text
+    found = parsed(path, text)
+    assert found[1].device_id == "NULL" and found[1].country == "NA"
+    taken = text.replace("# null =", "null =")
+    assert parsed(path, taken)[1].device_id is None and parsed(path, taken)[1].country == "NA"
+
+
+@pytest.mark.parametrize(
+    "before", [["Statement;of 2026", "made on 2026-02-01", ""], ["sep=;", "Statement of 2026"]]
+)
+def test_lines_before_the_header_are_left_out(tmp_path: Path, before: list[str]) -> None:
+    rows = [f"{i};2026-01-{i:02d}T10:00:00Z;c;m;1,50;EUR" for i in range(1, 9)]
+    path = write_csv(tmp_path, *before, "id;time;card;merchant;amount;currency", *rows, "total;12,00")
+    text = suggest(path, FileRule())
+    assert tomllib.loads(text)["file"] == {"separator": ";", "skip_lines": len(before)}
+    assert [row["transaction_id"] for row in rows_of(path, text)] == [str(i) for i in range(1, 9)]
+    (reason,) = report_of(path, text).to_json()["reasons"]
+    assert (reason["row"], reason["value"]) == (9, "'total;12,00'")
+
+
+def test_an_export_of_a_payment_provider(tmp_path: Path) -> None:
+    path = write_csv(
+        tmp_path,
+        "Date,Time,TimeZone,Type,Currency,Gross,Fee,Net,Transaction ID,Disputed",
+        '01/13/2026,10:15:30 PM,PST,Payment,usd,"1,234.56",-36.10,"1,198.46",9AB12,false',
+        "02/01/2026,01:00:00 AM,PDT,Payment,jpy,1000,-0.60,19.40,9AB13,true",
+    )
+    text = suggest(path, FileRule())
+    found = tomllib.loads(text)
+    assert found["fields"]["event_time"] == {
+        "column": ["Date", "Time"], "template": "{} {}", "format": "%m/%d/%Y %I:%M:%S %p"
+    }  # fmt: skip
+    # not the fee, whose name says that it is none
+    assert found["fields"]["amount_minor"] == {"column": "Gross", "thousands": ","}
+    assert "TimeZone seems to name a zone for each row" in text
+    first, second = parsed(path, text)
+    assert (first.event_time.hour, first.amount_minor, first.currency) == (22, 123_456, "USD")
+    assert (second.event_time.hour, second.amount_minor, second.currency) == (1, 1_000, "JPY")
+    assert found["label"]["column"] == "Disputed"
+
+
+def test_amounts_that_rounding_would_lose_are_not_rounded(tmp_path: Path) -> None:
+    path = write_csv(tmp_path, "id,time,value", "1,2026-01-01T10:00:00Z,0.0005", "2,2026-01-01T10:00:00Z,1.5")
+    assert fields_of(path)["fields"]["amount_minor"] == "value"
+    assert "Refused: 1 rows: amount_minor has a fraction of a minor unit" in suggest(path, FileRule())
+
+
+def test_what_a_person_must_fill_in_stands_at_the_top(tmp_path: Path) -> None:
+    path = write_csv(tmp_path, "fraud_bool,customer_age,device_os", "1,50,windows", "0,20,linux")
+    text = suggest(path, FileRule())
+    assert "# To fill in, because nothing in the file looks like them: transaction_id, event_time, amount_minor, currency, card_id, merchant_id." in text.splitlines()  # fmt: skip
+    assert "device_id" not in fields_of(path)["fields"]

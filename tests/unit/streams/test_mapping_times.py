@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -56,6 +56,8 @@ def test_date_and_time_columns_of_parquet_are_put_together(tmp_path: Path) -> No
         ("12.00-0300", "%H.%M-%d%m", None),
         ("2026-07-01", None, "2026-06-30T22:00:00Z"),
         ("2026-07-01T12:00", None, "2026-07-01T10:00:00Z"),
+        ("2040-07-01T12:00", None, "2040-07-01T10:00:00Z"),
+        ("2040-01-01T12:00", None, "2040-01-01T11:00:00Z"),
         ("2026-07-01 12:00:00.25", None, "2026-07-01T10:00:00.250000Z"),
         ("2026-07-01T12:00:00Z", None, "2026-07-01T12:00:00Z"),
         ("2026-07-01 12:00:00 UTC", None, "2026-07-01T12:00:00Z"),
@@ -153,3 +155,13 @@ def test_order_by_the_time_is_the_order_of_time(tmp_path: Path, name: str) -> No
     order = "t" if name == "replayed" else "event_time"
     rows = rows_of(path, mapping_text(fields, top=f'order_by = "{order}"'))
     assert [row["transaction_id"] for row in rows] == ["t3", "t1", "t4", "t2"]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_a_column_of_durations_counts_in_its_own_unit(tmp_path: Path, unit: str) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"t": pa.array([timedelta(hours=36)], pa.duration(unit))}), path)
+    text = mapping_text(
+        'event_time = { column = "t", epoch = { unit = "h", from = "2026-01-01T00:00:00Z" } }'
+    )
+    assert rows_of(path, text)[0]["event_time"] == datetime(2026, 1, 2, 12, tzinfo=UTC)
