@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each target first sets up what it needs; nothing is done twice.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status doctor test test-console check format bench bench-features slo load faults drill soak rolling rollout-drill attack fuzz-mapping replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state bench-shadow bench-secure sbom drift-table rollout-table
+.PHONY: help setup setup-dev demo up down status doctor test test-console check format bench bench-features slo load faults drill soak rolling rollout-drill attack fuzz-mapping fuzz-rules fuzz-transactions replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state bench-shadow bench-secure sbom drift-table rollout-table
 PYTHON := .venv/bin/python
 SOURCES := features models streams services infra loadtest tests
 
@@ -116,6 +116,12 @@ attack: setup-dev ## Attack a separate stack in every known way and print what h
 
 fuzz-mapping: setup-dev ## Read COUNT (50000) damaged files and mappings: each ends in transactions or in a reason; FROM=0
 	@MAPPING_MUTATIONS=$(or $(COUNT),50000) MAPPING_MUTATIONS_FROM=$(or $(FROM),0) $(PYTHON) -m pytest -q -p no:cacheprovider tests/property/test_mapping_mutations.py
+
+fuzz-rules: setup-dev ## Check COUNT (50000) damaged rules files: each ends in a policy that decides or in a reason; FROM=0
+	@POLICY_MUTATIONS=$(or $(COUNT),50000) POLICY_MUTATIONS_FROM=$(or $(FROM),0) $(PYTHON) -m pytest -q -p no:cacheprovider tests/property/test_rules_mutations.py
+
+fuzz-transactions: setup-dev ## Send COUNT (200000) transactions of careless producers to a separate stack, half by Kafka, half over HTTP: each ends in a decision or a reason
+	@FUZZED_TRANSACTIONS=$(or $(COUNT),200000) $(PYTHON) -m tests.attack --only "transactions of careless producers"
 
 # $(call replay,NAME,PORT): a file of ../shared/data with its built-in mapping through a separate stack, then reconcile
 define replay

@@ -16,7 +16,11 @@ from xdist.scheduler import LoadScopeScheduling
 from infra import stack
 from infra.stack.ports import BLOCK, EPHEMERAL
 from streams.runtime.settings import Settings
-from tests.support.running import start_whole_stack, stop_and_see_who_was_killed
+from tests.support.running import (
+    settings_with_attributes,
+    start_whole_stack,
+    stop_and_see_who_was_killed,
+)
 
 FIRST_PORT = 20_000
 # beside other tests on a shared machine an example may take any time. The same examples each time, so that a change is judged
@@ -106,15 +110,6 @@ def _kafka_and_redis(home: Path, port_base: int) -> Iterator[Settings]:
         stack.stop(settings, purge=True)
 
 
-OWN_ATTRIBUTES = """
-[attributes.loyalty_tier]
-type = "text"
-[attributes.basket_items]
-type = "number"
-unit = "articles"
-"""
-
-
 @pytest.fixture(scope="session")
 def running_stack(free_port_base: Callable[[], int]) -> Iterator[Settings]:
     """A whole stack with a served model: real Kafka, Redis, Ray and all processes. Shared: use ids of your own.
@@ -122,10 +117,7 @@ def running_stack(free_port_base: Callable[[], int]) -> Iterator[Settings]:
     It declares two attributes: ``loyalty_tier`` (text) and ``basket_items`` (number).
     """
     home = Path(tempfile.mkdtemp(prefix="tg-"))
-    own = home / "settings.toml"
-    own.touch(0o600)
-    own.write_text(OWN_ATTRIBUTES)
-    settings = stack.with_parts(stack.settings_for(home, free_port_base()))
+    settings = settings_with_attributes(home, free_port_base())
     try:
         yield start_whole_stack(settings)
     finally:

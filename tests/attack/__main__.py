@@ -11,7 +11,7 @@ from pathlib import Path
 from infra import stack
 from streams.runtime.settings import Settings
 from tests.attack.registry import Finding, attacks
-from tests.support.running import start_whole_stack
+from tests.support.running import settings_with_attributes, start_whole_stack
 
 
 def main() -> int:
@@ -28,7 +28,7 @@ def main() -> int:
 
 def _on_its_own_stack(names: list[str] | None) -> int:
     home = Path(tempfile.mkdtemp(prefix="tg-attack-"))
-    settings = stack.settings_for(home, stack.free_port_base())
+    settings = settings_with_attributes(home, stack.free_port_base())
     try:
         return _run(start_whole_stack(settings), names)
     finally:

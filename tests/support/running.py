@@ -26,7 +26,22 @@ from streams.runtime.kafka.clients import new_consumer
 from streams.runtime.settings import Settings
 from tests.support.waiting import STALL_S, until
 
+OWN_ATTRIBUTES = """
+[attributes.loyalty_tier]
+type = "text"
+[attributes.basket_items]
+type = "number"
+unit = "articles"
+"""
 CLI = [str(Path(sys.executable).parent / "tollgate")]
+
+
+def settings_with_attributes(home: Path, port_base: int) -> Settings:
+    """Settings of a stack that declares two attributes of its own."""
+    own = home / "settings.toml"
+    own.touch(0o600)
+    own.write_text(OWN_ATTRIBUTES)
+    return stack.with_parts(stack.settings_for(home, port_base))
 
 
 def start_whole_stack(settings: Settings) -> Settings:

@@ -47,11 +47,11 @@ class Intake:
         """
         try:
             sent = of_caller(parse_transaction(raw), raw, caller)
+            # only known fields are published, so unknown ones must be counted here; in the processor's order, for one reason on both ways
+            unknown = len(unknown_fields(raw, sent))
             transaction, undeclared = admitted(sent, self._tenants)
             event_ms = transaction.event_ms
             check_not_ahead(event_ms, int(received_ms))
-            # only known fields are published, so unknown ones must be counted here
-            unknown = len(unknown_fields(raw, sent))
         except InvalidEvent as error:
             raise invalid(error) from None
         if not self._take(transaction.tenant, 1, received_ms / 1000, caller):
