@@ -5,7 +5,7 @@ Both policies decide on the scores and features of the time. Amounts are summed 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,8 @@ from models.policy.policy import DECISIONS, Policy
 from models.policy.rules.columns import TableColumns
 
 Flags = npt.NDArray[np.bool_]
+#: of each kind of change, so many of the rows that were added last are kept as samples
+SAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class Comparison:
         self._changed: Counter[str] = Counter()
         self._matched: dict[str, Counter[str]] = defaultdict(Counter)
         self._errors: dict[str, str] = {}
+        self._samples: dict[str, deque[dict[str, Any]]] = defaultdict(lambda: deque(maxlen=SAMPLES))
 
     def add(self, rows: PastRows, scores_after: npt.NDArray[np.float32] | None = None) -> None:
         """Decide rows with both policies and add the results.
@@ -99,11 +102,14 @@ class Comparison:
         for side, (codes, _) in zip(self._sides, decided, strict=True):
             side.add(rows, codes)
         (before, _), (after, names) = decided
-        for row in np.flatnonzero(before != after).tolist():
-            self._changed[f"{DECISIONS[before[row]]} to {DECISIONS[after[row]]}"] += 1
         told_of = np.select(
             [rows.fraud, rows.honest, rows.censored], ["fraud", "honest", "censored"], "unknown"
         )
+        for row in np.flatnonzero(before != after).tolist():
+            change = f"{DECISIONS[before[row]]} to {DECISIONS[after[row]]}"
+            self._changed[change] += 1
+            sample = {"change": change, "label": str(told_of[row]), "rules": names[row]}
+            self._samples[change].append(sample | _payment(rows, row))
         for row, matched in enumerate(names):
             for name in matched:
                 told = str(told_of[row])
@@ -125,5 +131,22 @@ class Comparison:
             "errors": dict(sorted(self._errors.items())),
         }  # fmt: skip
 
+    def samples(self) -> list[dict[str, Any]]:
+        """Payments that ``after`` decides differently, of each kind of change those that were added last."""
+        return [sample for change in sorted(self._samples) for sample in reversed(self._samples[change])]
+
     def _failed(self, name: str, error: Exception) -> None:
         self._errors[name] = f"{type(error).__name__}: {error}"
+
+
+def _payment(rows: PastRows, row: int) -> dict[str, Any]:
+    """What a person needs to look one up; None where the fields are not known."""
+    score = float(rows.scores[row])
+    named = {
+        name: None if rows.columns is None or (column := rows.columns.column(name)) is None else column[row]
+        for name in ("transaction_id", "tenant", "card_id", "merchant_id")
+    }
+    return {
+        **named, "amount_minor": int(rows.amount_minor[row]), "currency": rows.currency[row],
+        "score": None if np.isnan(score) else round(score, 4),
+    }  # fmt: skip

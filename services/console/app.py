@@ -10,12 +10,24 @@ from fastapi import FastAPI
 from services.console.guards import add_guards
 from services.console.pages import BUILT, add_pages
 from services.console.problems import add_problems
-from services.console.routes import decisions, models, oncall, overview, people, queue, rules, session
+from services.console.routes import (
+    cases,
+    decisions,
+    links,
+    lists,
+    models,
+    oncall,
+    overview,
+    people,
+    queue,
+    rules,
+    session,
+)
 from services.console.wiring import Console
 
 ROUTERS = (
-    session.router, overview.router, queue.router, decisions.router, models.router, rules.router, oncall.router,
-    people.router,
+    session.router, overview.router, queue.router, decisions.router, cases.router, links.router, models.router, rules.router,
+    lists.router, oncall.router, people.router,
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from services.console.people.door import Door
 from services.console.people.sessions import OneAtATime, Sessions
 from services.console.wiring import Console
 from services.console.work import sender
+from services.console.work.cases import Cases
 from services.console.work.desk import Desk
 from streams.runtime.process import Process, quiet_collector, start_process
 
@@ -36,7 +37,7 @@ def wire(process: Process) -> tuple[Console, Follower]:
     sessions = Sessions(OneAtATime(RespClient(settings.redis_address, REDIS_WITHIN_S)))
     console = Console(
         settings=settings, database=database, sessions=sessions,
-        door=Door(settings.access_dir, sessions, time.time), desk=Desk(database), outside=Outside(settings),
+        door=Door(settings.access_dir, sessions, time.time), desk=Desk(database), cases=Cases(database), outside=Outside(settings),
         standing=lambda: follower.standing, clock=time.time, version=importlib.metadata.version("tollgate"),
     )  # fmt: skip
     return console, follower

@@ -11,6 +11,7 @@ from services.console.kept.follower import Standing
 from services.console.outside.parts import Outside
 from services.console.people.door import Door
 from services.console.people.sessions import Sessions
+from services.console.work.cases import Cases
 from services.console.work.desk import Desk
 from streams.runtime.settings import Settings
 
@@ -24,6 +25,7 @@ class Console:
     sessions: Sessions
     door: Door
     desk: Desk
+    cases: Cases
     outside: Outside
     standing: Callable[[], Standing]
     clock: Callable[[], float]

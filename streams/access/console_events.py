@@ -18,7 +18,16 @@ from streams.access.private_files import locked, write_private
 EVENTS_FILE = "console-events.json"
 KEPT = 1_000
 
-Kind = Literal["sign in", "sign out", "sign in refused", "locked out", "refused", "password set"]
+Kind = Literal[
+    "sign in",
+    "sign out",
+    "sign in refused",
+    "locked out",
+    "refused",
+    "password set",
+    "break glass",
+    "broken glass used",
+]
 
 
 class ConsoleEvent(msgspec.Struct, frozen=True, kw_only=True):

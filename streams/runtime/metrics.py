@@ -164,6 +164,9 @@ LOGS_LOST = Counter(
 CONSOLE_BEHIND = Gauge(
     "tollgate_console_behind_records", "Records of `decisions` that the console has not taken yet"
 )
+CONSOLE_GLASS = Counter(
+    "tollgate_console_break_glass_total", "Times that somebody at the console took rights beyond their role"
+)
 FORWARDED = Counter(
     "tollgate_forwarded_total",
     "Records found on the wrong partition for their card and sent to the right one",

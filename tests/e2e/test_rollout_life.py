@@ -6,12 +6,8 @@ step by step is in ``tests/integration/test_rollout_plan_on_kafka.py``.
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +18,7 @@ import pytest
 from models.rollout.arms import CHALLENGER, arm_of
 from streams.access.identity import add_person
 from streams.runtime.settings import Settings
-from tests.support.running import ends_of, read_topic, run_cli, run_json, served_version
+from tests.support.running import ends_of, read_topic, run_cli, run_json, served_version, traffic
 from tests.support.waiting import until
 
 pytestmark = [
@@ -67,6 +63,7 @@ share = 0.3
 min_decisions = 200000
 min_s = 60
 {GUARDS}"""
+LIVE = ("--rate", "150", "--cards", "5000")
 RULE = """
 [[rules]]
 name = "{name}"
@@ -94,34 +91,6 @@ def roll_out(stack: Settings, folder: Path, version: str, plan: str) -> dict[str
     return found
 
 
-@contextmanager
-def traffic(stack: Settings) -> Iterator[list[dict[str, Any]]]:
-    """Simulated payments beside the block, as long as it takes; yields their summaries, whole once the block has ended."""
-    stop, summaries, failed = threading.Event(), [], []
-
-    def keep_sending() -> None:
-        try:
-            for seed in itertools.count(77):
-                if stop.is_set():
-                    return
-                summaries.append(
-                    run_json(
-                        stack, "simulate", "--rate", "150", "--seconds", "60", "--cards", "5000", "--seed", str(seed), "--wait", "120",
-                    )
-                )  # fmt: skip
-        except BaseException as error:  # noqa: BLE001 - told below
-            failed.append(error)
-
-    thread = threading.Thread(target=keep_sending)
-    thread.start()
-    try:
-        yield summaries
-    finally:
-        stop.set()
-        thread.join(300)
-    assert not failed and not thread.is_alive(), failed
-
-
 def status(stack: Settings) -> dict[str, Any]:
     found: dict[str, Any] = run_json(stack, "rollout", "status")
     return found
@@ -132,7 +101,7 @@ def test_from_the_shadow_to_every_card_and_back_by_itself(running_stack: Setting
     # not by command: once another test has added an admin, only an admin may
     add_person(running_stack.access_dir, "rolla", "approver", by="test", now=datetime.now(UTC))
     begin = ends_of(running_stack, "decisions", running_stack.partitions)
-    with traffic(running_stack) as summaries:
+    with traffic(running_stack, *LIVE) as summaries:
         safe, harmful, salt = up_and_back(running_stack, tmp_path, first)
     for summary in summaries:
         assert summary["missing"] == summary["duplicated"] == summary["decided"]["not_scored"] == 0

@@ -17,7 +17,7 @@ from tests.support.node import WEB, node
 #: routes whose answers are the console's own; others are the CLI's ``--json``, held by the CLI's tests
 ROUTES = [
     "/session", "/setup", "/overview", "/series?seconds=4&step=1", "/queue", "/decisions", "/features", "/people", "/keys",
-    "/rules/vocabulary", "/decisions/ID/timeline", "/decisions/ID/related",
+    "/rules/vocabulary", "/decisions/ID/timeline", "/decisions/ID/related", "/cases", "/cases/1", "/links?kind=card&id=CARD", "/lists/LIST",
 ]  # fmt: skip
 #: answered by other parts of a stack, which the test's console has not
 OTHERS = {"rollout", "alerts", "lag", "model", "rules", "lists"}
@@ -34,6 +34,7 @@ def stand_in() -> Iterator[httpx.Client]:
         assert server.stdout is not None
         with httpx.Client(base_url=server.stdout.readline().strip(), timeout=10) as client:
             client.post("/api/v1/session", json={"name": "operator", "password": "any words will do"})
+            begin(client, client.get("/api/v1/queue").json()["rows"][0]["card_id"])
             yield client
     finally:
         server.kill()
@@ -44,7 +45,17 @@ def stand_in() -> Iterator[httpx.Client]:
 def real(tmp_path: Path) -> Any:
     world = World(tmp_path)
     world.take(decided("tx-1"), decided("tx-2"))
-    return world.client("admin")
+    with world.database.write() as connection:
+        connection.execute("UPDATE decision SET device_id = 'd-1'")
+    client = world.client("admin")
+    begin(client, "card-1")
+    return client
+
+
+def begin(client: Any, card: str) -> None:
+    """Open a case about a card."""
+    asked = {"entities": [{"kind": "card", "id": card}], "title": "", "why": "a pattern"}
+    assert client.post("/api/v1/cases", json=asked).status_code == 201
 
 
 def names(value: Any, place: str = "") -> set[str]:
@@ -71,11 +82,18 @@ def has_items(one: Any, other: Any, place: str = "") -> set[str]:
     return set()
 
 
+def filled(route: str, names: dict[str, str]) -> str:
+    for name, value in names.items():
+        route = route.replace(name, value)
+    return route
+
+
 @pytest.mark.parametrize("route", ROUTES)
 def test_the_same_fields(route: str, stand_in: httpx.Client, real: httpx.Client) -> None:
-    mine = stand_in.get("/api/v1/queue").json()["rows"][0]["transaction_id"]
-    made = stand_in.get(f"/api/v1{route.replace('ID', mine)}")
-    told = real.get(f"/api/v1{route.replace('ID', 'tx-1')}")
+    row = stand_in.get("/api/v1/queue").json()["rows"][0]
+    of_mine = {"ID": row["transaction_id"], "CARD": row["card_id"], "LIST": "stolen-devices"}
+    made = stand_in.get(f"/api/v1{filled(route, of_mine)}")
+    told = real.get(f"/api/v1{filled(route, {'ID': 'tx-1', 'CARD': 'card-1', 'LIST': 'stolen'})}")
     assert (made.status_code, told.status_code) == (200, 200), told.text
     places = has_items(made.json(), told.json())
     assert places or route.startswith("/keys")

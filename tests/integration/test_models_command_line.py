@@ -69,6 +69,18 @@ def test_a_second_model_awaits_approval_and_can_be_compared(
     text = capsys.readouterr().out
     assert "rows unseen by both" in text and "gates: pass" in text and "fraud caught EUR" in text
     assert run(["models", "compare", "1.0.0", "--home", str(home)]) == 2
+    capsys.readouterr()
+    moved = answer(capsys, "models", "thresholds", "1.1.0", "1.0.0", "--home", str(home))
+    assert list(moved["versions"]) == ["1.1.0", "1.0.0"]
+    assert moved["rows"] == both["candidate"]["rows"]
+    for found in moved["versions"].values():
+        assert found["stopped_per_day"] == sorted(found["stopped_per_day"], reverse=True)
+        assert (found["recall"][0], found["missed_minor"]["EUR"][0]) == (
+            pytest.approx(1, abs=0.2),
+            pytest.approx(0, abs=1e5),
+        )
+    assert run(["models", "thresholds", "--home", str(home)]) == 0
+    assert "stopped a day" in capsys.readouterr().out
 
 
 def test_a_waiting_model_has_evidence_as_page_and_json(

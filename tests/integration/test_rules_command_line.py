@@ -138,6 +138,15 @@ def test_a_file_against_the_past(home: Path, good: Path, capsys: pytest.CaptureF
         "decisions": {"approve": 2, "review": 1, "decline": 5}, "frauds_caught": 2, "frauds_missed": 1, "false_alarms": 1,
         "caught_minor": {"EUR": 20_700}, "missed_minor": {"EUR": 900}, "false_alarms_minor": {"USD": 30_000},
     }  # fmt: skip
+    assert [(each["change"], each["transaction_id"], each["label"], each["rules"]) for each in found["samples"]] == [
+        ("approve to decline", "tx-2", "unknown", ["stolen"]), ("approve to decline", "tx-0", "fraud", ["dear-and-abroad"]),
+        ("approve to decline", "tx-9", "censored", ["dear-and-abroad"]), ("decline to approve", "tx-3", "honest", ["known-good"]),
+        ("review to approve", "tx-6", "fraud", []), ("review to decline", "tx-1", "honest", ["dear-and-abroad"]),
+    ]  # fmt: skip
+    assert found["samples"][1] | {"score": None} == {
+        "change": "approve to decline", "label": "fraud", "rules": ["dear-and-abroad"], "transaction_id": "tx-0", "tenant": "default",
+        "card_id": "c-1", "merchant_id": "m", "amount_minor": 20_000, "currency": "EUR", "score": None,
+    }  # fmt: skip
     assert found["errors"] == {} and found["against"] == {"model_version": "1.0.0", "policy_version": "7"}
 
 

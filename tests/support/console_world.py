@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -13,14 +14,18 @@ from fastapi.testclient import TestClient
 from features.store.redis_client import Command
 from infra.stack import settings_for
 from models.decision import Decision, Reason
+from models.policy.lists import Entry, PolicyList
+from models.policy.policy import Policy
 from services.console.app import build_app
 from services.console.kept.database import Database
 from services.console.kept.follower import Standing
 from services.console.kept.taking import Taker
+from services.console.outside.parts import Outside
 from services.console.people.door import Door
 from services.console.people.sessions import Sessions
 from services.console.problems import unknown
 from services.console.wiring import Console
+from services.console.work.cases import Cases
 from services.console.work.desk import Desk
 from streams.access.directory import read_directory
 from streams.access.identity import add_person, prepare
@@ -31,6 +36,18 @@ from streams.log.records import HEADER_ENTITIES, DecidedEntities, encode_entitie
 
 NOW_S = 1_780_000_020.0
 PEOPLE: tuple[Role, ...] = tuple(role for role in ROLES if role != "service")
+
+
+#: the live policy: a list that blocks two devices, of which one expires in five days
+POLICY = Policy(
+    version="1", review=0.5, decline=0.9,
+    lists=(
+        PolicyList(
+            name="stolen", kind="block", field="device_id", owner="ann", reason="case 7", expires=datetime(2027, 1, 1, tzinfo=UTC),
+            entries=(Entry("d-1"), Entry("d-2", datetime.fromtimestamp(NOW_S + 5 * 86_400, UTC), "bob", "chargebacks")),
+        ),
+    ),
+)  # fmt: skip
 
 
 class MemoryStore:
@@ -98,6 +115,9 @@ class FakeOutside:
         self.asked: list[tuple[Any, ...]] = []
         self.decisions: dict[tuple[str, str], dict[str, Any]] = {}
         self.fails: Exception | None = None
+        self.policy = POLICY
+        #: as the real one asks for them
+        self.settings = SimpleNamespace(declared=None)
 
     def _note(self, *what: Any) -> Any:
         self.asked.append(what)
@@ -166,8 +186,11 @@ class FakeOutside:
     def rules_text(self) -> tuple[str, str]:
         return "", "1"
 
+    def live_policy(self) -> Policy:
+        return self.policy
+
     def check_rules(self, text: str) -> dict[str, Any]:
-        return {"good": True, "errors": []}
+        return Outside.check_rules(self, text)  # type: ignore[arg-type]
 
     def test_rules(self, text: str, since: str) -> Any:
         return self._note("test_rules", text, since)
@@ -177,6 +200,9 @@ class FakeOutside:
 
     def drift(self) -> dict[str, Any]:
         return {"findings": [], "retraining": []}
+
+    def distribution(self, feature: str) -> dict[str, Any] | None:
+        return None
 
     def audit(self, count: int) -> list[dict[str, Any]]:
         return []
@@ -257,7 +283,7 @@ class World:
             add_person(self.access, role, role, by="test", now=self.now())
         self.console = Console(
             settings=self.settings, database=self.database, sessions=self.sessions,
-            door=Door(self.access, self.sessions, self.clock), desk=Desk(self.database), outside=self.outside,  # type: ignore[arg-type]
+            door=Door(self.access, self.sessions, self.clock), desk=Desk(self.database), cases=Cases(self.database), outside=self.outside,  # type: ignore[arg-type]
             standing=lambda: self.standing, clock=self.clock, version="0",
         )  # fmt: skip
         self.app = build_app(self.console, folder / "dist")

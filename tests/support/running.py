@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -95,6 +99,42 @@ def start_cli(settings: Settings, *args: str) -> subprocess.Popen[str]:
     """Start a command beside the test; the caller waits for it."""
     command = [*CLI, args[0], *args[1:], "--home", settings.home]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@contextmanager
+def traffic(settings: Settings, *options: str) -> Iterator[list[dict[str, Any]]]:
+    """Simulated payments beside the block, as long as it takes; yields their summaries, whole once the block has ended."""
+    stop, summaries, failed = threading.Event(), [], []
+
+    def keep_sending() -> None:
+        try:
+            for seed in itertools.count(77):
+                if stop.is_set():
+                    return
+                summaries.append(
+                    run_json(
+                        settings,
+                        "simulate",
+                        *options,
+                        "--seconds",
+                        "60",
+                        "--seed",
+                        str(seed),
+                        "--wait",
+                        "120",
+                    )
+                )
+        except BaseException as error:  # noqa: BLE001 - told below
+            failed.append(error)
+
+    thread = threading.Thread(target=keep_sending)
+    thread.start()
+    try:
+        yield summaries
+    finally:
+        stop.set()
+        thread.join(300)
+    assert not failed and not thread.is_alive(), failed
 
 
 def pid_of(settings: Settings, process: str) -> int | None:

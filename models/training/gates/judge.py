@@ -6,7 +6,7 @@ policy is the challenger's with all that people set in the live one: that is wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from time import perf_counter
 from typing import Any, Literal
@@ -76,12 +76,12 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
 
 def unseen(rows: Dataset, candidate: Contender, live: Contender | None) -> tuple[Dataset, int | None]:
     """The newest rows (at most ``MAX_ROWS``) that neither has seen, and the event time that they are newer than, ms."""
-    seen = [
-        found.seen_until_ms
-        for found in (candidate, live)
-        if found is not None and found.seen_until_ms is not None
-    ]
-    since = max(seen, default=None)
+    return newest_unseen(rows, [found for found in (candidate, live) if found is not None])
+
+
+def newest_unseen(rows: Dataset, contenders: Iterable[Contender]) -> tuple[Dataset, int | None]:
+    """The newest rows (at most ``MAX_ROWS``) that none has seen, and the event time that they are newer than, ms."""
+    since = max((each.seen_until_ms for each in contenders if each.seen_until_ms is not None), default=None)
     places = np.flatnonzero(rows.event_ms > since) if since is not None else np.arange(len(rows))
     return rows.take(places[-MAX_ROWS:]), since
 

@@ -38,6 +38,7 @@ from services.cli.models.first_model import has_model, simulated_history
 from services.cli.models.rebase import rebased, switched_off_by
 from services.cli.models.rollouts import at_time, rollout_version
 from services.cli.models.rows import shown_version, version_row
+from services.cli.models.thresholds import thresholds
 from services.cli.person import person_options, require, signing_name
 from services.cli.rules.policy_versions import publish_with
 from services.cli.terminal.options import FullHelpGroup, WholeNumber, home_option, json_option
@@ -149,6 +150,7 @@ def show(home: Path, as_json: bool, version: str | None) -> None:
 
 
 models.add_command(compare)
+models.add_command(thresholds)
 models.add_command(evidence)
 
 

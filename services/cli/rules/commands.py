@@ -97,6 +97,7 @@ def test(file: Path, since: str, home: Path, as_json: bool) -> None:
     answer = {
         "file": str(file), "against": {"model_version": live.version, "policy_version": live.policy.version},
         "since": _moment(past.since_ms), "until": _moment(past.newest_ms), **comparison.report(),
+        "samples": comparison.samples(),
     }  # fmt: skip
     _print(answer, as_json, tested_text(answer))
 

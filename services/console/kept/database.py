@@ -55,6 +55,21 @@ CREATE INDEX IF NOT EXISTS note_identity ON note(identity);
 CREATE TABLE IF NOT EXISTS waiting_label (
   identity TEXT PRIMARY KEY, label TEXT NOT NULL, by TEXT NOT NULL, made_ms INTEGER NOT NULL, sends_ms INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS case_file (
+  id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, title TEXT NOT NULL, state TEXT NOT NULL, assignee TEXT, outcome TEXT,
+  opened_by TEXT NOT NULL, opened_ms INTEGER NOT NULL, changed_ms INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS case_state ON case_file(state, changed_ms);
+CREATE TABLE IF NOT EXISTS case_entity (
+  case_id INTEGER NOT NULL, kind TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (case_id, kind, value)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS case_entity_value ON case_entity(kind, value);
+-- what was done in a case, by whom and why; ``text`` is the note or the reason
+CREATE TABLE IF NOT EXISTS case_event (
+  id INTEGER PRIMARY KEY, case_id INTEGER NOT NULL, at_ms INTEGER NOT NULL, by TEXT NOT NULL, action TEXT NOT NULL,
+  text TEXT NOT NULL, detail TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS case_event_case ON case_event(case_id);
 """
 
 

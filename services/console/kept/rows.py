@@ -46,6 +46,8 @@ class Wanted:
     decisions: Sequence[str] = ()
     statuses: Sequence[str] = ()
     entities: dict[str, str] = field(default_factory=dict)
+    #: (entity, id): decisions that have any of these
+    any_of: Sequence[tuple[str, str]] = ()
     rule: str | None = None
     reason: str | None = None
     #: "fraud", "legit" or "none"
@@ -74,6 +76,12 @@ class Wanted:
                 add(f"{column} IN ({', '.join('?' * len(names))})", *names)
         for entity, value in self.entities.items():
             add(f"d.{ENTITIES[entity]} = ?", value)
+        if self.any_of:
+            wanted = {kind: [value for each, value in self.any_of if each == kind] for kind, _ in self.any_of}
+            named = [
+                f"d.{ENTITIES[kind]} IN ({', '.join('?' * len(found))})" for kind, found in wanted.items()
+            ]
+            add(f"({' OR '.join(named)})", *(value for found in wanted.values() for value in found))
         bounds: tuple[tuple[str, Any], ...] = (
             ("d.decided_ms >= ?", self.begin_ms), ("d.decided_ms < ?", self.end_ms), ("d.score >= ?", self.min_score),
             ("d.score <= ?", self.max_score), ("d.currency = ?", self.currency),

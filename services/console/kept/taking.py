@@ -26,6 +26,8 @@ from streams.runtime.kafka.clients import headers_of
 from streams.runtime.passed_over import pass_over
 
 KEEP_DAYS = 30
+#: a closed case is kept so long after its last change
+KEEP_CASES_DAYS = 400
 #: decisions kept; beyond, the oldest go
 MAX_KEPT = 500_000
 DAY_S = 86_400
@@ -219,7 +221,7 @@ def _columns(score: float | None, paid: DecidedEntities | None) -> tuple[Any, ..
 
 
 def trim(connection: Connection, now_s: float, keep_days: int = KEEP_DAYS, max_kept: int = MAX_KEPT) -> None:
-    """Remove what is too old, or beyond what is kept. Notes go with their decision."""
+    """Remove what is too old, or beyond what is kept. Notes go with their decision; open cases stay."""
     begin_ms = int((now_s - keep_days * DAY_S) * 1000)
     over = connection.execute("SELECT decided_ms FROM decision ORDER BY decided_ms DESC LIMIT 1 OFFSET ?", (max_kept,)).fetchone()  # fmt: skip
     if over is not None:
@@ -229,4 +231,9 @@ def trim(connection: Connection, now_s: float, keep_days: int = KEEP_DAYS, max_k
     )
     connection.execute("DELETE FROM rule_hit WHERE decided_ms < ?", (begin_ms,))
     connection.execute("DELETE FROM decision WHERE decided_ms < ?", (begin_ms,))
+    closed = "SELECT id FROM case_file WHERE state = 'closed' AND changed_ms < ?"
+    cases_ms = int((now_s - KEEP_CASES_DAYS * DAY_S) * 1000)
+    for table in ("case_entity", "case_event"):
+        connection.execute(f"DELETE FROM {table} WHERE case_id IN ({closed})", (cases_ms,))
+    connection.execute(f"DELETE FROM case_file WHERE id IN ({closed})", (cases_ms,))
     forget(connection, int(now_s), keep_days * DAY_S)

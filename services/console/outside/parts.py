@@ -24,6 +24,7 @@ from infra.stack.tools import CHECKOUT
 from models.bundle.content import MODEL, Bundle, BundleRefused, bundle_path, load_bundle
 from models.bundle.registry import versions
 from models.policy.checking import warnings
+from models.policy.policy import Policy
 from models.policy.policy_export import as_toml
 from models.rollout.plan import PlanError, parse_plan
 from models.rollout.transitions import Action
@@ -37,6 +38,7 @@ from services.cli.rules.policy_versions import FileRefused, described, load_poli
 from services.cli.rules.view import listed
 from services.console.outside.card_history import payments_of_card
 from services.console.outside.commands import Commands
+from services.console.outside.distribution import distribution
 from services.console.outside.remembered import Remembered
 from services.console.problems import invalid, too_many, unknown
 from services.rollout.confirmation import confirm
@@ -208,6 +210,10 @@ class Outside:
             live.policy, f"policy {live.policy.version}, live with model {live.version}"
         ), live.policy.version
 
+    def live_policy(self) -> Policy:
+        """The live policy. Raises: Problem 404."""
+        return self._live().policy
+
     def check_rules(self, text: str) -> dict[str, Any]:
         """As ``tollgate rules check --json``."""
         with policy_file(text) as path:
@@ -250,6 +256,12 @@ class Outside:
                 }
             )
         return {"findings": found, "retraining": msgspec.to_builtins(requests)}
+
+    def distribution(self, feature: str) -> dict[str, Any] | None:
+        """A feature, or the score, in the live model's reference and now; None if that cannot be said. Raises: Problem 404."""
+        reference = self._live().reference
+        with self._reading():
+            return distribution(self.settings.archive_dir, reference, feature)
 
     # -- the audit -----------------------------------------------------------------------------------------------
 

@@ -9,11 +9,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from services.console.people.sessions import Session, Sessions
 from services.console.problems import Problem, forbidden, too_many
 from streams.access.console_events import ConsoleEvent, Kind, add_event
 from streams.access.directory import AccessError, read_directory
 from streams.access.logins import login_of, password_fits, use_link
+from streams.runtime.metrics import CONSOLE_GLASS
 
 logger = logging.getLogger(__name__)
 #: wrong passwords of one name within the window, after which the name is locked until the window ends
@@ -76,6 +79,14 @@ class Door:
         """End a session."""
         self._sessions.end(token)
         self.note("sign out", session.name, once=False)
+
+    def break_glass(self, token: str, session: Session, role: str, why: str, minutes: int) -> Session:
+        """Let a person do for a while what an emergency needs; it stands on the audit, and pages."""
+        changed = msgspec.structs.replace(session, glass_until_s=self._clock() + 60 * minutes)
+        self._sessions.replace(token, changed)
+        self.note("break glass", session.name, role, f"for {minutes} min: {why}", once=False)
+        CONSOLE_GLASS.inc()
+        return changed
 
     def note(self, kind: Kind, name: str, role: str = "", why: str = "", *, once: bool = True) -> None:
         """Note an event for the audit; with ``once``, one like it at most every ``NOTE_AGAIN_S``."""

@@ -47,6 +47,8 @@ class Session(msgspec.Struct, frozen=True):
     began_s: float
     #: for the audit; says nothing about the token
     id: str
+    #: until then the person also may what an emergency needs (``services.console.people.caller``)
+    glass_until_s: float = 0.0
 
 
 class Sessions:
@@ -74,6 +76,10 @@ class Sessions:
             return None
         self._store.call([("EXPIRE", _key(token), max(1, int(min(IDLE_S, left_s))))])
         return session
+
+    def replace(self, token: str, session: Session) -> None:
+        """Change the session of a token, which lives on for ``IDLE_S`` from now."""
+        accepted(self._store.call([("SET", _key(token), msgspec.json.encode(session), "EX", IDLE_S)]))
 
     def peek(self, token: str) -> Session | None:
         """The session of a token, which does not live longer for it."""

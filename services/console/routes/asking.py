@@ -57,7 +57,7 @@ def _filters(
     named = {"card": card, "merchant": merchant, "device": device, "ip": ip, "customer": customer}
     return Wanted(
         decisions=decision or (), statuses=status or (), entities={name: value for name, value in named.items() if value},
-        rule=rule, reason=reason, currency=currency, label=label, begin_ms=_ms(begin), end_ms=_ms(end),
+        rule=rule, reason=reason, currency=currency, label=label, begin_ms=milliseconds(begin), end_ms=milliseconds(end),
         min_score=min_score, max_score=max_score, id_prefix=q,
     )  # fmt: skip
 
@@ -74,5 +74,6 @@ def identity_for(caller: Caller, tenant: str, transaction_id: str) -> str:
     return identity_of(checked_identifier("tenant", tenant), checked)
 
 
-def _ms(moment: datetime | None) -> int | None:
+def milliseconds(moment: datetime | None) -> int | None:
+    """A moment in milliseconds since 1970."""
     return None if moment is None else int(moment.timestamp() * 1000)

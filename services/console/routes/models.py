@@ -9,14 +9,15 @@ from pydantic import Field
 
 from models.rollout.transitions import Action
 from services.console.people.caller import Approver, Caller, Here, Reader, Rejecter, Retrainer, RollerBack
-from services.console.problems import forbidden
+from services.console.problems import forbidden, unknown
 from services.console.routes.asking import Reason
 from services.console.wiring import Console
 
 router = APIRouter(prefix="/api/v1", tags=["models"])
 #: a version as the registry names it; nothing that a command could take for an option
-Version = Annotated[str, Path(pattern=r"^[0-9][0-9A-Za-z.+-]{0,63}$")]
-OneOf = Annotated[str | None, Query(pattern=r"^[0-9][0-9A-Za-z.+-]{0,63}$")]
+VERSION = r"^[0-9][0-9A-Za-z.+-]{0,63}$"
+Version = Annotated[str, Path(pattern=VERSION)]
+OneOf = Annotated[str | None, Query(pattern=VERSION)]
 
 
 class Training(Reason):
@@ -34,7 +35,7 @@ class Begin(Reason):
 class Back(Reason):
     """Which version is served again; null: the one before."""
 
-    version: str | None = Field(default=None, pattern=r"^[0-9][0-9A-Za-z.+-]{0,63}$")
+    version: str | None = Field(default=None, pattern=VERSION)
 
 
 @router.get("/models")
@@ -48,6 +49,16 @@ def compare(_: Reader, console: Here, candidate: OneOf = None, live: OneOf = Non
     """As ``tollgate models compare --json``; takes seconds."""
     given = [version for version in (candidate, live) if version is not None]
     return console.outside.commands.run("models", "compare", given=given, within_s=120)
+
+
+@router.get("/models/thresholds")
+def thresholds(
+    _: Reader,
+    console: Here,
+    version: Annotated[list[Annotated[str, Field(pattern=VERSION)]], Query(min_length=1, max_length=4)],
+) -> Any:
+    """As ``tollgate models thresholds --json``: what each threshold would do, for up to four versions; takes seconds."""
+    return console.outside.commands.run("models", "thresholds", given=version, within_s=120)
 
 
 @router.get("/models/{version}")
@@ -139,6 +150,19 @@ def abort(body: Reason, caller: RollerBack, console: Here) -> dict[str, Any]:
 def drift(_: Reader, console: Here) -> dict[str, Any]:
     """Findings, what drifts most first, and the newest retraining requests."""
     return console.outside.drift()
+
+
+@router.get("/drift/{feature}")
+def distribution(
+    feature: Annotated[str, Path(pattern=r"^[a-z][a-z0-9_.]{0,63}$")], _: Reader, console: Here
+) -> dict[str, Any]:
+    """A feature, or ``score``: shares by bin in the live model's reference and among the newest archived payments."""
+    found = console.outside.distribution(feature)
+    if found is None:
+        raise unknown(
+            f"nothing can be said of {feature}: it is no feature of the live model, or no payment is archived yet"
+        )
+    return found
 
 
 def _change(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -10,10 +11,11 @@ from pydantic import BaseModel, Field
 
 from features.identity import DEFAULT_TENANT
 from services.console.kept.rows import as_json, instant
-from services.console.people.caller import Here, Labeller, Reader
+from services.console.people.caller import Caller, Here, Labeller, Reader
 from services.console.problems import Problem, invalid
 from services.console.routes.asking import Filters, OneTenant, Tenant, WithTenant, identity_for
 from services.console.routes.decisions import Id, Limit
+from services.console.wiring import Console
 from streams.access.directory import read_directory
 
 router = APIRouter(prefix="/api/v1/queue", tags=["queue"])
@@ -96,11 +98,16 @@ def take_next(
 @router.post("/label", status_code=202)
 def label_many(body: BulkLabel, caller: Labeller, console: Here) -> dict[str, Any]:
     """Label many at once; those that cannot be are named."""
+    return label_each(console, caller, body.items, body.label)
+
+
+def label_each(console: Console, caller: Caller, items: Sequence[Item], label: LabelName) -> dict[str, Any]:
+    """Label payments; ``refused`` names those that cannot be, and why."""
     accepted, refused, sends_at = [], [], None
-    for item in body.items:
+    for item in items:
         try:
             identity = identity_for(caller, item.tenant, item.transaction_id)
-            made = console.desk.label(identity, body.label, caller.name, console.now_ms)
+            made = console.desk.label(identity, label, caller.name, console.now_ms)
         except Problem as problem:
             refused.append(
                 {"transaction_id": item.transaction_id, "tenant": item.tenant, "reason": str(problem)}
@@ -109,6 +116,14 @@ def label_many(body: BulkLabel, caller: Labeller, console: Here) -> dict[str, An
             accepted.append(item.transaction_id)
             sends_at = made["sends_at"]
     return {"accepted": accepted, "refused": refused, "sends_at": sends_at}
+
+
+def colleague(console: Console, name: str) -> str:
+    """The name of a person who may label. Raises: Problem 422."""
+    member = read_directory(console.settings.access_dir).active(name)
+    if member is None or member.role == "service" or not member.may("label"):
+        raise invalid("to", f"{name} is nobody who may label")
+    return name
 
 
 @router.put("/{transaction_id:path}/lock")
@@ -127,11 +142,9 @@ def release(transaction_id: Id, caller: Labeller, console: Here, tenant: OneTena
 @router.post("/{transaction_id:path}/hand-over")
 def hand_over(transaction_id: Id, body: ToPerson, caller: Labeller, console: Here) -> Lock:
     """Give a review to another person who may label."""
-    member = read_directory(console.settings.access_dir).active(body.to)
-    if member is None or member.role == "service" or not member.may("label"):
-        raise invalid("to", f"{body.to} is nobody who may label")
+    to = colleague(console, body.to)
     identity = identity_for(caller, body.tenant, transaction_id)
-    return Lock(**console.desk.hand_over(identity, caller.name, body.to, console.now_ms))
+    return Lock(**console.desk.hand_over(identity, caller.name, to, console.now_ms))
 
 
 @router.post("/{transaction_id:path}/label", status_code=202)

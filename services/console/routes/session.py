@@ -7,9 +7,11 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from services.console.people.caller import PERMISSIONS, Here, SignedIn, cookie_name
+from services.console.kept.rows import instant
+from services.console.people.caller import GLASS, PERMISSIONS, Here, SignedIn, cookie_name
 from services.console.people.sessions import LONGEST_S, Session, ends_at
-from services.console.problems import Problem, invalid, unknown
+from services.console.problems import Problem, forbidden, invalid, unknown
+from services.console.routes.asking import Reason
 from services.console.wiring import Console
 from streams.access.directory import AccessDenied, AccessError, Directory, read_directory
 from streams.access.identity import key_file
@@ -45,6 +47,12 @@ class NewPassword(BaseModel):
     new: str = Field(max_length=1024)
 
 
+class Emergency(Reason):
+    """How long a person may do what an emergency needs."""
+
+    minutes: int = Field(default=30, ge=1, le=60)
+
+
 class SessionAnswer(BaseModel):
     """Who is signed in, and what they may do. ``tenants``: whose payments they see, empty: all. ``can_sign``: whether their private
     key is on this machine; without it they approve, reject and propose by the CLI, on their own machine.
@@ -59,6 +67,7 @@ class SessionAnswer(BaseModel):
     home: str
     version: str
     console: dict[str, Any]
+    glass_until: str | None
 
 
 class Setup(BaseModel):
@@ -86,6 +95,15 @@ def sign_in(body: SignIn, request: Request, response: Response, console: Here) -
     """Sign in with a name and a password."""
     token, made = console.door.enter(body.name, body.password, _address(request))
     return _signed_in(console, response, token, made)
+
+
+@router.post("/session/break-glass")
+def break_glass(body: Emergency, caller: SignedIn, console: Here) -> SessionAnswer:
+    """Take the rights that an emergency needs (silences, dead letters, labels) for a while. It needs a reason, is audited, and pages."""
+    if caller.tenants:
+        raise forbidden("only those who see all tenants may do this")
+    made = console.door.break_glass(caller.token, caller.session, caller.member.role, body.why, body.minutes)
+    return _answer(console, made)
 
 
 @router.delete("/session", status_code=204)
@@ -163,12 +181,14 @@ def _answer(console: Console, session: Session) -> SessionAnswer:
     directory = read_directory(folder)
     member = directory.active(session.name)
     login = login_of(folder, session.name)
+    tenants = login.tenants if login is not None else ()
+    emergency = session.glass_until_s > console.clock() and not tenants
     return SessionAnswer(
         person=session.name, role=member.role if member is not None else "",
-        permissions=[each for each in PERMISSIONS if may(directory, session.name, each)],
-        tenants=list(login.tenants) if login is not None else [], can_sign=key_file(folder, session.name).exists(),
+        permissions=[each for each in PERMISSIONS if (emergency and each in GLASS) or may(directory, session.name, each)],
+        tenants=list(tenants), can_sign=key_file(folder, session.name).exists(),
         expires_at=ends_at(session, console.clock()).isoformat(), home=console.settings.home, version=console.version,
-        console=console.behind(),
+        console=console.behind(), glass_until=instant(session.glass_until_s * 1000) if emergency else None,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@
 import { createReadStream, existsSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
+import { caseRoutes } from "./cases.mjs";
 import { alerts, ago, model, payment, processes, queue, random, rollout, rules, second } from "./data.mjs";
 
 const option = (name, fallback) => {
@@ -16,6 +17,7 @@ const DIST = process.argv.includes("--dist") ? join(import.meta.dirname, "..", "
 const rows = queue(Number(option("--rows", "420")));
 const MAY = { analyst: ["propose", "label", "read"], approver: ["approve", "reject", "rollback", "read"], operator: ["propose", "approve", "reject", "rollback", "retrain", "score", "label", "read", "operate", "access"] };
 const UNDO_MS = 10_000;
+const ENTITIES = [["card", "card_id"], ["device", "device_id"], ["ip", "ip"], ["merchant", "merchant_id"]];
 /** by the text of a cookie; requests are answered one after the other, so `session` is the asker's */
 const sessions = new Map();
 let session = null;
@@ -70,6 +72,7 @@ const features = () => ["card", "merchant", "device", "ip"].flatMap((entity) => 
 const side = (caught) => ({ frauds_caught: caught, frauds_missed: 40 - caught, false_alarms: 61 + caught, caught_minor: { EUR: caught * 31_200 }, missed_minor: { EUR: (40 - caught) * 12_000 }, false_alarms_minor: { EUR: 812_300 } });
 
 const ROUTES = [
+  ...caseRoutes(rows, () => session, problem, label),
   ["GET", /^\/overview$/, () => ({ at: new Date().toISOString(), state: "degraded", problems: ["mlflow runs and does not answer: its pages are away, decisions go on"], model: { version: "1.4.0", reviewed: true, approved_by: "ben", since: ago(780_000) }, rollout, alerts, lag: [{ group: "tollgate-scoring", topic: "features", records: 12 }, { group: "tollgate-labels", topic: "labels", records: 12_041 }, { group: "tollgate-archive", topic: "decisions", records: 3 }], last_minute: { decisions: 60_210, per_s: 1003.5, scored: 60_196, approve: 58_600, review: 1250, decline: 360, degraded: 14, not_scored: 0, p50_ms: 6.1, p99_ms: 21 }, queue: { open: open(), oldest_age_s: 40_310, expected_loss: [{ currency: "EUR", minor: 991_200 }, { currency: "JPY", minor: 81_000 }] }, labels: { window_days: 30, caught: [{ currency: "EUR", minor: 8_862_300, payments: 212 }], honest_stopped: [{ currency: "EUR", minor: 1_203_100, payments: 96 }], honest_reviewed: [{ currency: "EUR", minor: 4_110_900, payments: 301 }] }, console: { behind_s: 0.2, behind_records: 150, problem: null, days: 30, rows: 81_234 } })], // prettier-ignore
   ["GET", /^\/series$/, (_m, query) => { const step = Number(query.get("step") || 1); const end = Math.floor((query.get("to") ? Date.parse(query.get("to")) : Date.now()) / 1000); const count = Math.min(3600, Math.floor((Number(query.get("seconds")) || 900) / step)); const points = Array.from({ length: count }, (_, index) => second(end - (count - index) * step)); return { step_s: step, ...Object.fromEntries(Object.keys(points[0]).map((name) => [name, points.map((point) => (name === "t" || name.endsWith("_ms") ? point[name] : point[name] * step))])) }; }], // prettier-ignore
   ["GET", /^\/queue$/, (_m, query) => { const found = filtered(query); const from = Number(query.get("offset") || 0); return { rows: found.slice(from, from + Number(query.get("limit") || 100)), open: found.length, as_of: new Date().toISOString() }; }], // prettier-ignore
@@ -80,7 +83,7 @@ const ROUTES = [
   ["POST", /^\/queue\/([^/]+)\/hand-over$/, ([id], _q, body) => (find(id).lock = lockOf(body.to))],
   ["POST", /^\/queue\/([^/]+)\/label$/, ([id], _q, body) => { const row = find(id); if (row.lock && !row.lock.mine) return problem(409, "locked", `${row.lock.owner} holds it`, { lock: row.lock }); return label(row, body.label); }], // prettier-ignore
   ["DELETE", /^\/queue\/([^/]+)\/label$/, ([id]) => { const row = find(id); if (row.label && Date.parse(row.label.sends_at) < Date.now()) return problem(409, "already_sent", "the label was sent: post the other one to correct it"); row.label = null; return null; }], // prettier-ignore
-  ["GET", /^\/decisions$/, (_m, query) => { const found = rows.filter((row) => (!query.get("card") || row.card_id === query.get("card")) && (!query.get("q") || row.transaction_id.startsWith(query.get("q")))); return { rows: found.slice(0, 100), next: null, counted: found.length }; }], // prettier-ignore
+  ["GET", /^\/decisions$/, (_m, query) => { const found = rows.filter((row) => ENTITIES.every(([name, column]) => !query.get(name) || row[column] === query.get(name)) && (!query.get("q") || row.transaction_id.startsWith(query.get("q")))); return { rows: found.slice(0, 100), next: null, counted: found.length }; }], // prettier-ignore
   ["GET", /^\/decisions\/([^/]+)\/timeline$/, ([id], query) => timeline(find(id) ?? rows[0], Number(query.get("limit") || 200))],
   ["GET", /^\/decisions\/([^/]+)\/related$/, ([id]) => ({ groups: [{ entity: "device", id: find(id)?.device_id ?? "d-5", count: 9, rows: rows.slice(3, 7) }, { entity: "card", id: find(id)?.card_id ?? "card-1", count: 2, rows: rows.slice(7, 9) }] })],
   ["GET", /^\/decisions\/([^/]+)\/trace$/, ([id]) => { const at = (ms) => new Date(Date.parse("2026-11-30T20:00:00Z") + ms).toISOString(); const span = (process, name, from, to, waited_for = true) => ({ process, name, start: at(from), end: at(to), ms: to - from, waited_for }); return { transaction_id: id, trace_id: "4bf92f3577b34da6a3ce929d0e0e4736", edge: "kafka", total_ms: 31, spans: [span("kafka", "transactions", 0, 4), span("processor", "features", 4, 13), span("scoring", "score and decide", 13, 27), span("kafka", "decisions", 27, 31), span("archive", "archived", 31, 78, false)] }; }], // prettier-ignore
@@ -92,17 +95,19 @@ const ROUTES = [
   ["GET", /^\/features$/, features],
   ["GET", /^\/models$/, () => [model("1.2.0", "superseded", "anna", 0.702), model("1.3.0", "rejected", "ben", 0.69), model("1.4.0", "live", "ben", 0.731), model("1.5.0", "awaiting approval", "trainer", 0.752)]],
   ["GET", /^\/models\/compare$/, () => { const of = (ap) => ({ auc_roc: 0.94, average_precision: ap, card_precision_at_100: 0.61, calibration_error: 0.012, review: { precision: 0.31, recall: 0.78 }, decline: { precision: 0.82, recall: 0.44 } }); return { versions: { candidate: "1.5.0", live: "1.4.0" }, candidate: of(0.752), live: of(0.731), switched_off: ["rule velocity-atm"] }; }], // prettier-ignore
+  ["GET", /^\/models\/thresholds$/, (_m, query) => { const thresholds = Array.from({ length: 121 }, (_, at) => 1 / (1 + Math.exp(6.9 - (13.8 * at) / 120))); return { rows: 203_082, frauds: 1_204, days: 14, unseen_from_ms: 0, thresholds, versions: Object.fromEntries(query.getAll("version").map((version, index) => [version, { review: 0.4312, decline: 0.9127, stopped_per_day: thresholds.map((at) => 14_000 * (1 - at) ** (3 + index / 3)), precision: thresholds.map((at) => (at > 0.995 ? null : Math.min(1, 0.006 + at ** (1.4 - index / 5)))), recall: thresholds.map((at) => 1 - at ** (2.4 + index / 3)), missed_minor: { EUR: thresholds.map((at) => Math.round(9_000_000 * at ** 2)) } }])) }; }], // prettier-ignore
   ["GET", /^\/models\/([^/]+)$/, ([version]) => ({ ...model(version, version === "1.5.0" ? "awaiting approval" : "live", "trainer", 0.752), signature: "verified", catalogue: { trained_on: "c1a9", running: "c1a9", same: true, does_not_use: [] }, policy: { version: "12", review: 0.4312, decline: 0.9127, rules: rules.rules.map(({ hits: _h, ...rule }) => rule) }, calibration: {}, evaluation: { auc_roc: 0.941, average_precision: 0.752, card_precision_at_100: 0.61, by_month: [{ month: "2026-09", rows: 81_220, average_precision: 0.74 }, { month: "2026-10", rows: 84_001, average_precision: 0.76 }], gates: { passed: true, worst: "shop-b" } }, lineage: { data_fingerprint: "sha256:9f2c…", code: "ce912c3", parameters: { max_depth: 6, rounds: 220, eta: 0.1 } } })], // prettier-ignore
   ["POST", /^\/models\/([^/]+)\/(approve|reject|promote|rollout)$/, (_m, _q, body) => (body.why.includes("refuse") ? problem(409, "refused", "1.5.0 was proposed by trainer for anna: somebody else must approve it") : { replicas: ["scoring-stream-0", "scoring-http-0"] })],
   ["GET", /^\/rollout$/, () => rollout],
   ["POST", /^\/rollout\/(pause|resume|step|abort)$/, ([step]) => { rollout.state = step === "pause" ? "paused" : step === "abort" ? "rolled_back" : "canary"; return rollout; }], // prettier-ignore
   ["GET", /^\/drift$/, () => ({ findings: [{ severity: "critical", feature: "card_sum_24h", detector: "psi", since: ago(7600), last: ago(600), rounds: 3, statistic: 0.31, p_value: 1e-9, psi: 0.31, rows: 12_000, model_version: "1.4.0" }, { severity: "warning", feature: "mcc", detector: "chi2", since: ago(9600), last: ago(900), rounds: 1, statistic: 22.1, p_value: 0.0004, psi: 0.06, rows: 12_000, model_version: "1.4.0" }, { severity: "none", feature: "amount", detector: "ks", since: ago(9600), last: ago(900), rounds: 1, statistic: 0.01, p_value: 0.4, psi: 0.002, rows: 12_000, model_version: "1.4.0" }], retraining: [{ model: "fraud", reason: "card_sum_24h drifts: PSI 0.31", requested_at: ago(500), dedupe_key: "a" }] })], // prettier-ignore
+  ["GET", /^\/drift\/([^/]+)$/, ([feature]) => ({ feature, kind: "number", edges: [120, 400, 800, 1300, 2100, 3400, 5200, 9900, 18_000], reference: { rows: 5000, unknown: 0, shares: Array(10).fill(0.1) }, now: { rows: 5000, unknown: 0.012, shares: [0.05, 0.06, 0.07, 0.08, 0.09, 0.1, 0.12, 0.13, 0.14, 0.16], from: ago(900), to: ago(20) }, psi: 0.12 })], // prettier-ignore
   ["POST", /^\/models\/retrain$/, () => ({})],
   ["GET", /^\/performance$/, () => problem(404, "not_here", "this stack has no performance command")],
   ["GET", /^\/rules$/, () => rules],
   ["GET", /^\/rules\/text$/, () => ({ text: policy, policy_version: "12" })],
   ["POST", /^\/rules\/check$/, (_m, _q, body) => (body.text.includes("amonut") ? { good: false, errors: ['rule amount-over-limit: no field or feature "amonut_minor": did you mean amount_minor?'] } : { good: true, errors: [], warnings: [], expired: [], rules: 2, lists: 1, entries: 214 })],
-  ["POST", /^\/rules\/test$/, () => ({ rows: 1_204_311, since: ago(604_800), until: ago(60), labels: { fraud: 40, honest: 3012, unknown: 1_200_004, censored: 361 }, changed: { "approve → review": 211, "review → decline": 12 }, before: side(22), after: side(29), rules: { "amount-over-limit": { matched: 340, changed: 211, fraud: 7, honest: 60, censored: 12, unknown: 261 } }, errors: {} })], // prettier-ignore
+  ["POST", /^\/rules\/test$/, () => ({ rows: 1_204_311, since: ago(604_800), until: ago(60), labels: { fraud: 40, honest: 3012, unknown: 1_200_004, censored: 361 }, changed: { "approve to review": 211, "review to decline": 12 }, before: side(22), after: side(29), rules: { "amount-over-limit": { matched: 340, changed: 211, fraud: 7, honest: 60, censored: 12, unknown: 261 } }, errors: {}, samples: rows.slice(0, 8).map((row, at) => ({ change: at < 5 ? "approve to review" : "review to decline", label: ["fraud", "honest", "unknown", "censored"][at % 4], rules: ["amount-over-limit"], transaction_id: row.transaction_id, tenant: row.tenant, card_id: row.card_id, merchant_id: row.merchant_id, amount_minor: row.amount_minor, currency: row.currency, score: row.score })) })], // prettier-ignore
   ["POST", /^\/rules\/propose$/, () => ({ version: "1.4.1", policy_version: "13" })],
   ["GET", /^\/rules\/vocabulary$/, () => ({ fields: ["amount_minor", "currency", "channel", "mcc"], features: features().map(({ name }) => name), functions: ["in", "between", "is null"] })],
   ["GET", /^\/status$/, () => ({ state: "degraded", problems: ["mlflow runs and does not answer"], processes })],
@@ -123,11 +128,11 @@ const ROUTES = [
   ["POST", /^\/audit\/verify$/, () => ({ entries: 2, ok: true, first_bad: null, faults: [] })],
 ];
 
-const ADDS = new Set(["/people", "/keys"]);
+const ADDS = new Set(["/people", "/keys", "/cases"]);
 
 function open_session(name) {
   const role = Object.keys(MAY).find((one) => name.endsWith(one)) ?? "operator";
-  session = { person: name, role, permissions: MAY[role], tenants: [], can_sign: true, expires_at: ago(-43_200), home: "/srv/.tollgate", version: "0.2.0", console: { behind_s: 0.2, behind_records: 150, problem: null } };
+  session = { person: name, role, permissions: MAY[role], tenants: [], can_sign: true, expires_at: ago(-43_200), home: "/srv/.tollgate", version: "0.2.0", console: { behind_s: 0.2, behind_records: 150, problem: null }, glass_until: null };
   return session;
 }
 
@@ -138,6 +143,7 @@ function answer(method, path, query, body) {
   if (path === "/session" && method === "POST") return body.password === "wrong password" ? problem(401, "wrong_credentials", "Name or password is wrong.") : open_session(body.name);
   if (path === "/session" && method === "DELETE") return (session = null);
   if (session === null) return problem(401, "signed_out", "Sign in first.");
+  if (path === "/session/break-glass") return Object.assign(session, { glass_until: ago(-60 * body.minutes), permissions: [...new Set([...session.permissions, "operate", "label"])] });
   if (path === "/session") return session;
   for (const [verb, pattern, act] of ROUTES) {
     const found = verb === method && pattern.exec(path);

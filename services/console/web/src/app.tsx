@@ -5,19 +5,24 @@ import { SessionProvider } from "./api/session";
 import type { Session } from "./api/types";
 import { Empty, Failed } from "./parts/basic";
 import { Boundary } from "./parts/boundary";
-import { Admin } from "./screens/admin";
+import { Admin } from "./screens/admin/admin";
+import { CaseScreen } from "./screens/case/case";
+import { Cases } from "./screens/case/cases";
+import { Links } from "./screens/case/links";
 import { DeadLetters } from "./screens/dead_letters";
-import { DecisionScreen } from "./screens/decision";
-import { Decisions } from "./screens/decisions";
+import { DecisionScreen } from "./screens/decision/decision";
+import { Decisions } from "./screens/review/decisions";
 import { Drift } from "./screens/drift";
 import { Login } from "./screens/login";
 import { Models, ModelScreen } from "./screens/models";
 import { OnCall, Runbook } from "./screens/oncall";
 import { OverviewScreen } from "./screens/overview";
 import { Performance } from "./screens/performance";
-import { Queue } from "./screens/queue";
+import { Queue } from "./screens/review/queue";
 import { RolloutScreen } from "./screens/rollout";
-import { RulesScreen } from "./screens/rules";
+import { ListScreen } from "./screens/policy/list";
+import { Lists } from "./screens/policy/lists";
+import { RulesScreen } from "./screens/policy/rules";
 import { Welcome } from "./screens/welcome";
 import { Link, usePath } from "./shell/router";
 import { Shell } from "./shell/shell";
@@ -26,7 +31,10 @@ const SCREENS: Record<string, ComponentType> = {
   "/": OverviewScreen,
   "/queue": Queue,
   "/decisions": Decisions,
+  "/cases": Cases,
+  "/links": Links,
   "/rules": RulesScreen,
+  "/lists": Lists,
   "/models": Models,
   "/rollout": RolloutScreen,
   "/drift": Drift,
@@ -39,6 +47,8 @@ const SCREENS: Record<string, ComponentType> = {
 /** Screens of one thing: the last part of the path names it. */
 const OF_ONE: Record<string, ComponentType<{ id: string }>> = {
   "/decisions/": DecisionScreen,
+  "/cases/": CaseScreen,
+  "/lists/": ListScreen,
   "/models/": ModelScreen,
   "/oncall/runbooks/": Runbook,
 };

@@ -13,13 +13,18 @@ const SCREENS = [
   ["overview", "/"],
   ["queue", "/queue"],
   ["decisions", "/decisions"],
-  ["decision", null],
+  ["decision", "a decision"],
+  ["cases", "/cases"],
+  ["case", "a case"],
+  ["links", "links"],
   ["rules", "/rules"],
   ["rules-edit", "/rules?view=edit"],
+  ["lists", "/lists"],
+  ["list", process.env.CONSOLE_URL ? "/lists" : "/lists/stolen-devices"],
   ["models", "/models"],
   ["model", process.env.CONSOLE_MODEL ? `/models/${process.env.CONSOLE_MODEL}` : "/models/1.5.0?compare=1"],
   ["rollout", "/rollout"],
-  ["drift", "/drift"],
+  ["drift", "/drift?feature=card_sum_24h"],
   ["performance", "/performance"],
   ["oncall", "/oncall"],
   ["runbook", "/oncall/runbooks/ConsumerLagGrowing"],
@@ -30,7 +35,7 @@ const SCREENS = [
   ["absent", "/nowhere"],
 ];
 /** looked at in the second look too, when not all are */
-const SAMPLE = ["overview", "queue", "decision", "rollout", "oncall"];
+const SAMPLE = ["overview", "queue", "decision", "case", "links", "list", "rollout", "oncall"];
 const LOOKS = [
   ["light", 1440],
   ["dark", 390],
@@ -59,7 +64,7 @@ for (const [theme, width] of LOOKS) {
     await signIn(made);
     for (const [name, path] of SCREENS.filter(([one]) => ALL || width > 800 || SAMPLE.includes(one))) {
       await t.test(name, async () => {
-        await made.goto(path ?? (await aDecision(made)));
+        await made.goto(path?.startsWith("/") ? path : await OF_DATA[name](made));
         await settled(made);
         if (name === "queue" && width > 800) await made.keyboard.press("j");
         if (SHOTS) {
@@ -73,6 +78,28 @@ for (const [theme, width] of LOOKS) {
     }
     await close();
   });
+}
+
+/** addresses of screens about one thing that is there */
+const OF_DATA = { decision: aDecision, case: aCase, links: async (made) => `/links?kind=card&id=${encodeURIComponent(await aCard(made))}` };
+
+/** a card whose payments share a device with others, or any */
+async function aCard(made) {
+  await made.goto("/queue");
+  await settled(made);
+  return made.evaluate(async () => {
+    const { rows } = await (await fetch("/api/v1/queue?limit=200")).json();
+    return (rows.find((row) => row.device_id !== null && row.card_id.startsWith("card")) ?? rows[0])?.card_id ?? "none";
+  });
+}
+
+async function aCase(made) {
+  const card = await aCard(made);
+  return made.evaluate(async (id) => {
+    const asked = { entities: [{ kind: "card", id }], title: "A card that pays everywhere", why: "7 payments in an hour" };
+    const found = await (await fetch("/api/v1/cases", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(asked) })).json();
+    return `/cases/${found.case}`;
+  }, card);
 }
 
 async function aDecision(made) {

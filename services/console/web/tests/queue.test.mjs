@@ -156,6 +156,13 @@ test("a role that may not act sees why", { skip: process.env.CONSOLE_URL !== und
   await made.keyboard.press("j");
   await made.keyboard.press("f");
   await made.locator(".toast.bad").getByText("may not label").waitFor();
+  await made.getByRole("button", { name: "Emergency …" }).click();
+  assert.deepEqual(await violations(made), []);
+  await made.getByRole("dialog").getByLabel("Reason").fill("everybody else is ill");
+  await made.getByRole("button", { name: "Take them for 30 min" }).click();
+  await made.getByText("beyond your role. It has paged").waitFor();
+  await made.keyboard.press("f");
+  await made.locator(".toast").getByText(": fraud").waitFor();
 });
 
 test("a refusal of four eyes is shown in its own words, and the reason typed stays", { skip: process.env.CONSOLE_URL !== undefined }, async () => {
@@ -206,7 +213,9 @@ test("a rule is written with completion, tested on the past, and proposed with i
   assert.match(await text.inputValue(), /when = "card_count_1h >= 9"/);
   await made.getByText("Valid.").waitFor();
   await made.getByRole("button", { name: "Test on archived payments" }).click();
-  await made.getByText("approve → review").first().waitFor();
+  await made.getByText("approve to review").first().waitFor();
+  await made.getByText("Payments that it would have decided differently").click();
+  assert.ok((await made.getByRole("table").last().getByRole("link").count()) > 3);
   await made.getByRole("button", { name: "Propose …" }).click();
   await made.getByRole("dialog").getByText('name = "many"').waitFor();
   assert.deepEqual(await violations(made), []);

@@ -41,6 +41,7 @@ def test_what_is_asked_runs_in_the_name_of_who_asks(world: World) -> None:
     client = world.client("operator")
     client.post("/api/v1/models/retrain", json={"why": "--as=admin", "days": 30})
     client.get("/api/v1/models/compare?candidate=1.1.0&live=1.0.0")
+    client.get("/api/v1/models/thresholds?version=1.1.0&version=1.0.0")
     client.get("/api/v1/performance?since=30d")
     client.post(
         "/api/v1/dead-letters/replay", json={"ids": ["transactions/0/17"], "set": {"currency": "EUR"}}
@@ -48,10 +49,13 @@ def test_what_is_asked_runs_in_the_name_of_who_asks(world: World) -> None:
     assert world.outside.commands.ran == [
         ("retrain", "--as=operator", "--why=--as=admin", "--days=30"),
         ("models", "compare", "1.1.0", "1.0.0"),
+        ("models", "thresholds", "1.1.0", "1.0.0"),
         ("performance", "--since=30d"),
         ("dead-letters", "replay", "--id=transactions/0/17", "--set=currency=EUR"),
     ]
     assert client.get("/api/v1/models/compare?candidate=--home").status_code == 422
+    assert client.get("/api/v1/models/thresholds?version=--home").status_code == 422
+    assert client.get(f"/api/v1/models/thresholds?{'&'.join(5 * ['version=1.0.0'])}").status_code == 422
     assert client.post("/api/v1/dead-letters/replay", json={"ids": ["--all-reason=x"]}).status_code == 422
     client.post("/api/v1/models/1.0.0/approve", json={"why": "good"})
     assert [each[:4] for each in world.outside.asked] == [("change_model", "approve", "1.0.0", "operator")]

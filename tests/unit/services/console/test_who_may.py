@@ -22,9 +22,11 @@ OPEN = {"POST /api/v1/session", "GET /api/v1/setup", "POST /api/v1/welcome/look"
 BODIES: dict[str, Any] = {
     "approve": {"why": "w"}, "promote": {"why": "w"}, "reject": {"why": "w"}, "retrain": {"why": "w"}, "rollout": {"why": "w"}, "pause": {"why": "w"}, "resume": {"why": "w"}, "step": {"why": "w"}, "abort": {"why": "w"}, "rollback": {"why": "w"},
     "hand-over": {"to": "admin"}, "notes": {"text": "t"}, "label": {"label": "fraud"}, "check": {"text": "t"},
-    "test": {"text": "t"}, "propose": {"text": "t", "why": "w"}, "silences": {"alert": "KafkaDown", "minutes": 5, "why": "w"},
+    "test": {"text": "t"}, "propose": {"text": "t", "csv": "value", "why": "w"}, "preview": {"csv": "value"},
+    "cases": {"entities": [{"kind": "card", "id": "c"}], "why": "w"}, "entities": {"entity": {"kind": "card", "id": "c"}, "why": "w"},
+    "assign": {"to": "admin", "why": "w"}, "escalate": {"to": "admin", "why": "w"}, "close": {"outcome": "fraud", "why": "w"}, "reopen": {"why": "w"}, "silences": {"alert": "KafkaDown", "minutes": 5, "why": "w"},
     "replay": {"ids": ["transactions/0/1"]}, "people": {"name": "new", "role": "analyst"}, "keys": {"name": "new"},
-    "password": {"current": "c", "new": "n"},
+    "break-glass": {"why": "w"}, "password": {"current": "c", "new": "n"},
 }  # fmt: skip
 VALUES = {
     "transaction_id:path": "tx-1",
@@ -32,6 +34,8 @@ VALUES = {
     "name": "reviewer",
     "key_id": "ab",
     "kind": "card",
+    "case_id": "1",
+    "feature": "amount",
 }
 
 

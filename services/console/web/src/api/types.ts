@@ -21,6 +21,8 @@ export interface Session {
   home: string;
   version: string;
   console: Behind;
+  /** until when the person may do what an emergency needs; null: only what their role may */
+  glass_until: string | null;
 }
 
 export interface Reason {
@@ -313,6 +315,21 @@ export interface RuleTest {
   after: PolicySide;
   rules: Record<string, { matched: number; changed: number; fraud: number; honest: number; censored: number; unknown: number }>;
   errors: Record<string, string>;
+  samples: Sample[];
+}
+
+/** A past payment that another policy decides differently. */
+export interface Sample {
+  change: string;
+  label: "fraud" | "honest" | "censored" | "unknown";
+  rules: string[];
+  transaction_id: string | null;
+  tenant: string | null;
+  card_id: string | null;
+  merchant_id: string | null;
+  amount_minor: number;
+  currency: string;
+  score: number | null;
 }
 
 export interface Process {

@@ -19,33 +19,26 @@ export function Dialog({ title, open, close, wide = false, className = "", child
   );
 }
 
-/** Asks for a reason and carries the action out; stays open with what was said if it is refused. */
-export function ReasonDialog({
-  title,
-  open,
-  close,
-  act,
-  verb,
-  danger = false,
-  children,
-}: {
+interface FormProps {
   title: string;
-  open: boolean;
   close: () => void;
-  act: (why: string) => Promise<unknown>;
+  act: () => Promise<unknown>;
   verb: string;
   danger?: boolean;
-  children?: ReactNode;
-}) {
-  const [why, setWhy] = useState("");
+  /** why it cannot be sent yet */
+  refused?: string | null;
+  children: ReactNode;
+}
+
+/** Fields, and one action with them; stays open with what was said if it is refused. */
+export function FormDialog({ title, close, act, verb, danger = false, refused = null, children }: FormProps) {
   const [busy, setBusy] = useState(false);
   const [said, setSaid] = useState("");
   const submit = async () => {
     setBusy(true);
     setSaid("");
     try {
-      await act(why.trim());
-      setWhy("");
+      await act();
       close();
     } catch (error) {
       setSaid(error instanceof Error ? error.message : String(error));
@@ -54,18 +47,15 @@ export function ReasonDialog({
     }
   };
   return (
-    <Dialog title={title} open={open} close={close}>
+    <Dialog title={title} open close={close}>
       <form
         className="stack"
         onSubmit={(event) => {
           event.preventDefault();
-          if (why.trim() && !busy) void submit();
+          if (refused === null && !busy) void submit();
         }}
       >
         {children}
-        <Field name="Reason" hint="It stands in the audit beside your name.">
-          {(id) => <textarea id={id} className="input" rows={3} maxLength={500} required value={why} onChange={(event) => setWhy(event.target.value)} autoFocus />}
-        </Field>
         {said && (
           <p className="message bad" role="alert">
             {said}
@@ -73,11 +63,31 @@ export function ReasonDialog({
         )}
         <div className="actions">
           <Button onClick={close}>Cancel</Button>
-          <Button type="submit" look={danger ? "danger" : "primary"} refused={why.trim() ? (busy ? "It is being carried out." : null) : "Write a reason first."}>
+          <Button type="submit" look={danger ? "danger" : "primary"} refused={refused ?? (busy ? "It is being carried out." : null)}>
             {busy ? "Working …" : verb}
           </Button>
         </div>
       </form>
     </Dialog>
+  );
+}
+
+interface ReasonProps extends Omit<FormProps, "act" | "refused" | "children"> {
+  act: (why: string) => Promise<unknown>;
+  /** where the reason will stand */
+  why?: string;
+  children?: ReactNode;
+}
+
+/** A form that also asks for a reason. */
+export function ReasonDialog({ act, why: hint = "It stands in the audit beside your name.", children, ...form }: ReasonProps) {
+  const [why, setWhy] = useState("");
+  return (
+    <FormDialog {...form} act={() => act(why.trim())} refused={why.trim() ? null : "Write a reason first."}>
+      {children}
+      <Field name="Reason" hint={hint}>
+        {(id) => <textarea id={id} className="input" rows={3} maxLength={500} required value={why} onChange={(event) => setWhy(event.target.value)} autoFocus />}
+      </Field>
+    </FormDialog>
   );
 }

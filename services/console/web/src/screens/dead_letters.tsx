@@ -1,9 +1,9 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { type FormEvent, useState } from "react";
+import { useState } from "react";
 import { get, post } from "../api/client";
 import { useMay } from "../api/session";
 import { Answer, Button, Empty, Field, Panel, Scroll, Tag, Time } from "../parts/basic";
-import { Dialog } from "../parts/dialog";
+import { FormDialog } from "../parts/dialog";
 import { whole, words } from "../parts/format";
 import { say, sayError } from "../parts/toasts";
 import { useParam } from "../shell/router";
@@ -130,30 +130,12 @@ export function DeadLetters() {
 function Mend({ count, close, act }: { count: number; close: () => void; act: (set: Record<string, string>) => Promise<void> }) {
   const [field, setField] = useState("");
   const [value, setValue] = useState("");
-  const [said, setSaid] = useState("");
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
-    try {
-      await act({ [field.trim()]: value });
-      close();
-    } catch (error) {
-      setSaid(error instanceof Error ? error.message : String(error));
-    }
-  };
   return (
-    <Dialog title={`Correct ${count} records and send them`} open close={close}>
-      <form className="stack" onSubmit={(event) => void submit(event)}>
-        <Field name="Field">{(id) => <input id={id} className="input mono" required autoFocus value={field} onChange={(event) => setField(event.target.value)} />}</Field>
-        <Field name="Value in all of them" hint="Empty: the field is removed." wrong={said}>
-          {(id) => <input id={id} className="input mono" value={value} onChange={(event) => setValue(event.target.value)} />}
-        </Field>
-        <div className="actions">
-          <Button onClick={close}>Cancel</Button>
-          <Button type="submit" look="primary">
-            Send
-          </Button>
-        </div>
-      </form>
-    </Dialog>
+    <FormDialog title={`Correct ${count} records and send them`} verb="Send" close={close} act={() => act({ [field.trim()]: value })}>
+      <Field name="Field">{(id) => <input id={id} className="input mono" required autoFocus value={field} onChange={(event) => setField(event.target.value)} />}</Field>
+      <Field name="Value in all of them" hint="Empty: the field is removed.">
+        {(id) => <input id={id} className="input mono" value={value} onChange={(event) => setValue(event.target.value)} />}
+      </Field>
+    </FormDialog>
   );
 }

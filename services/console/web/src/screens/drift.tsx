@@ -1,12 +1,14 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { get, post } from "../api/client";
+import { get, part, post } from "../api/client";
 import { useMay } from "../api/session";
 import type { Finding } from "../api/types";
 import { Answer, Button, Empty, Panel, Scroll, Tag, Time } from "../parts/basic";
 import { ReasonDialog } from "../parts/dialog";
-import { number, whole } from "../parts/format";
+import { number, percent, whole } from "../parts/format";
+import { SharesBeside } from "../parts/shares";
 import { say } from "../parts/toasts";
+import { useParam } from "../shell/router";
 
 interface Found {
   findings: Finding[];
@@ -20,6 +22,7 @@ export function Drift() {
   const may = useMay("retrain", true);
   const queries = useQueryClient();
   const [asking, setAsking] = useState(false);
+  const [feature, setFeature] = useParam("feature");
   return (
     <main id="screen" className="screen">
       <div className="stack">
@@ -27,8 +30,9 @@ export function Drift() {
           {(data) => (
             <>
               <Panel title="Findings" aside={<span className="quiet small">one a feature and detector, the worst first; PSI beyond chance</span>} bare>
-                {data.findings.length === 0 ? <Empty title="No drift test has run yet">Tests start once a model is live and has scored 500 payments.</Empty> : <Findings rows={data.findings} />}
+                {data.findings.length === 0 ? <Empty title="No drift test has run yet">Tests start once a model is live and has scored 500 payments.</Empty> : <Findings rows={data.findings} chosen={feature} choose={setFeature} />}
               </Panel>
+              {feature && <Distribution key={feature} feature={feature} close={() => setFeature("")} />}
               <Panel
                 title="Retraining requests"
                 aside={
@@ -57,7 +61,6 @@ export function Drift() {
         <ReasonDialog
           title="Ask for retraining"
           verb="Ask"
-          open
           close={() => setAsking(false)}
           act={async (why) => {
             await post("/models/retrain", { why });
@@ -70,9 +73,58 @@ export function Drift() {
   );
 }
 
+interface Side {
+  rows: number;
+  unknown: number;
+  shares: number[];
+}
+
+interface Distributed {
+  feature: string;
+  kind: "number" | "category";
+  edges: number[];
+  reference: Side;
+  now: Side & { from: string; to: string };
+  psi: number;
+}
+
+/** What each bin holds: up to the next edge, or one category. */
+function binsOf({ kind, edges }: Distributed): string[] {
+  const short = (value: number) => number(value, 3);
+  if (kind === "category") return [...edges.map(short), "others"];
+  return [...edges.map((edge) => `< ${short(edge)}`), edges.length > 0 ? `≥ ${short(edges[edges.length - 1] ?? 0)}` : "all"];
+}
+
+/** One feature: what the live model was trained on beside what comes now. */
+function Distribution({ feature, close }: { feature: string; close: () => void }) {
+  const found = useQuery({ queryKey: ["drift", feature], queryFn: ({ signal }) => get<Distributed>(`/drift/${part(feature)}`, {}, signal), staleTime: 60_000, retry: false });
+  return (
+    <Panel
+      title={`${feature}: reference against now`}
+      aside={
+        <Button look="plain" onClick={close}>
+          Close
+        </Button>
+      }
+    >
+      <Answer of={found} what="the distribution">
+        {(data) => (
+          <div className="stack tight">
+            <SharesBeside title={feature} bins={binsOf(data)} before={{ name: "reference of the live model", shares: data.reference.shares }} after={{ name: "newest payments", shares: data.now.shares }} />
+            <p className="soft small">
+              {data.kind === "number" ? "Bins at the reference's tenths" : "Categories of the reference, and all others"}; PSI {data.psi.toFixed(3)}, chance included. {whole(data.reference.rows)} rows of the reference, {percent(data.reference.unknown, 1)} unknown;{" "}
+              {whole(data.now.rows)} newest payments, <Time at={data.now.from} /> to <Time at={data.now.to} />, {percent(data.now.unknown, 1)} unknown.
+            </p>
+          </div>
+        )}
+      </Answer>
+    </Panel>
+  );
+}
+
 const ORDER = ["critical", "warning", "none"];
 
-function Findings({ rows }: { rows: Finding[] }) {
+function Findings({ rows, chosen, choose }: { rows: Finding[]; chosen: string; choose: (feature: string) => void }) {
   const sorted = [...rows].sort((a, b) => ORDER.indexOf(a.severity) - ORDER.indexOf(b.severity) || (b.psi ?? 0) - (a.psi ?? 0));
   return (
     <Scroll>
@@ -94,11 +146,11 @@ function Findings({ rows }: { rows: Finding[] }) {
         </thead>
         <tbody>
           {sorted.map((row) => (
-            <tr key={row.feature + row.detector + row.since}>
+            <tr key={row.feature + row.detector + row.since} aria-selected={row.feature === chosen || undefined}>
               <td>
                 <Tag tone={TONES[row.severity] ?? ""}>{row.severity}</Tag>
               </td>
-              <th className="mono break">{row.feature}</th>
+              <th className="mono break">{row.feature === "*" ? "all together" : <button type="button" className="as-link" aria-pressed={row.feature === chosen} onClick={() => choose(row.feature)}>{row.feature}</button>}</th>
               <td>{row.detector}</td>
               <td>
                 <Time at={row.since} />

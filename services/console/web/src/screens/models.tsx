@@ -9,6 +9,7 @@ import { Facts } from "../parts/facts";
 import { words } from "../parts/format";
 import { say } from "../parts/toasts";
 import { Link, useParam } from "../shell/router";
+import { Thresholds } from "./thresholds";
 
 const WAITS = "awaiting approval";
 type Action = "approve" | "reject" | "promote" | "rollout";
@@ -72,14 +73,35 @@ function Waiting({ row, live }: { row: ModelRow; live: ModelRow | null }) {
   );
 }
 
+const MAX_COMPARED = 4;
+
 function Registry({ rows }: { rows: ModelRow[] }) {
   const newest = [...rows].reverse();
+  const [picked, setPicked] = useState<string[]>([]);
+  const [compared, setCompared] = useState<string[]>([]);
+  const toggle = (version: string) => setPicked(picked.includes(version) ? picked.filter((one) => one !== version) : [...picked, version]);
   return (
-    <Panel title="Registry" aside={<span className="quiet small">newest first</span>} bare>
+    <>
+    {compared.length > 0 && <Thresholds key={compared.join()} versions={compared} close={() => setCompared([])} />}
+    <Panel
+      title="Registry"
+      aside={
+        <div className="row wrap">
+          <span className="quiet small">newest first</span>
+          <Button refused={picked.length === 0 ? "Select up to four versions." : picked.length > MAX_COMPARED ? `At most ${MAX_COMPARED}.` : null} onClick={() => setCompared(picked)}>
+            Compare by threshold
+          </Button>
+        </div>
+      }
+      bare
+    >
       <Scroll>
         <table>
           <thead>
             <tr>
+              <th>
+                <span className="hidden-text">Selected</span>
+              </th>
               <th>Version</th>
               <th>State</th>
               <th className="number">Average precision</th>
@@ -93,6 +115,9 @@ function Registry({ rows }: { rows: ModelRow[] }) {
           <tbody>
             {newest.map((row) => (
               <tr key={row.version} className="link">
+                <td>
+                  <input type="checkbox" aria-label={`Select ${row.version}`} checked={picked.includes(row.version)} onChange={() => toggle(row.version)} />
+                </td>
                 <th>
                   <Link href={`/models/${part(row.version)}`}>{row.version}</Link>
                 </th>
@@ -113,6 +138,7 @@ function Registry({ rows }: { rows: ModelRow[] }) {
         </table>
       </Scroll>
     </Panel>
+    </>
   );
 }
 
@@ -147,7 +173,7 @@ function Actions({ row }: { row: ModelRow }) {
         );
       })}
       {asked && (
-        <ReasonDialog title={TEXTS[asked].title(row.version)} verb={TEXTS[asked].verb} danger={asked === "reject"} open close={() => setAsked(null)} act={act}>
+        <ReasonDialog title={TEXTS[asked].title(row.version)} verb={TEXTS[asked].verb} danger={asked === "reject"} close={() => setAsked(null)} act={act}>
           <p className="soft">{TEXTS[asked].text}</p>
           {asked === "rollout" && (
             <details>

@@ -1,10 +1,10 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { type FormEvent, useState } from "react";
+import { useState } from "react";
 import { get, part, post, Problem } from "../api/client";
 import { useMay } from "../api/session";
 import type { Alert, StackStatus } from "../api/types";
 import { Answer, Button, Empty, Field, Panel, Scroll, Tag, Time } from "../parts/basic";
-import { Dialog } from "../parts/dialog";
+import { ReasonDialog } from "../parts/dialog";
 import { Facts } from "../parts/facts";
 import { number, whole, words } from "../parts/format";
 import { Markdown } from "../parts/markdown";
@@ -260,44 +260,25 @@ const LENGTHS = [
 function Silence({ alert, close }: { alert: string; close: () => void }) {
   const queries = useQueryClient();
   const [minutes, setMinutes] = useState("30");
-  const [why, setWhy] = useState("");
-  const [said, setSaid] = useState("");
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
-    try {
-      const made = await post<{ until: string }>("/silences", { alert, minutes: Number(minutes), why: why.trim() });
-      say(`${alert} is silent until ${new Date(made.until).toLocaleTimeString("en-GB")}.`);
-      await queries.invalidateQueries({ queryKey: ["pages"] });
-      close();
-    } catch (error) {
-      setSaid(error instanceof Error ? error.message : String(error));
-    }
+  const act = async (why: string) => {
+    const made = await post<{ until: string }>("/silences", { alert, minutes: Number(minutes), why });
+    say(`${alert} is silent until ${new Date(made.until).toLocaleTimeString("en-GB")}.`);
+    await queries.invalidateQueries({ queryKey: ["pages"] });
   };
   return (
-    <Dialog title={`Silence ${alert}`} open close={close}>
-      <form className="stack" onSubmit={(event) => void submit(event)}>
-        <Field name="For">
-          {(id) => (
-            <select id={id} className="input" value={minutes} onChange={(event) => setMinutes(event.target.value)}>
-              {LENGTHS.map(([value, text]) => (
-                <option key={value} value={value}>
-                  {text}
-                </option>
-              ))}
-            </select>
-          )}
-        </Field>
-        <Field name="Reason" hint="Shown to whoever looks for the missing page." wrong={said}>
-          {(id) => <input id={id} className="input" required maxLength={500} autoFocus value={why} onChange={(event) => setWhy(event.target.value)} />}
-        </Field>
-        <div className="actions">
-          <Button onClick={close}>Cancel</Button>
-          <Button type="submit" look="primary">
-            Silence
-          </Button>
-        </div>
-      </form>
-    </Dialog>
+    <ReasonDialog title={`Silence ${alert}`} verb="Silence" why="Shown to whoever looks for the missing page." close={close} act={act}>
+      <Field name="For">
+        {(id) => (
+          <select id={id} className="input" value={minutes} onChange={(event) => setMinutes(event.target.value)}>
+            {LENGTHS.map(([value, text]) => (
+              <option key={value} value={value}>
+                {text}
+              </option>
+            ))}
+          </select>
+        )}
+      </Field>
+    </ReasonDialog>
   );
 }
 

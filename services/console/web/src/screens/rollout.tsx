@@ -86,7 +86,7 @@ function Head({ rollout }: { rollout: Rollout }) {
         {!under_way && <Link href="/models">Start one from a waiting model</Link>}
       </div>
       {asked && (
-        <ReasonDialog title={`${TEXTS[asked].verb} the rollout`} verb={TEXTS[asked].verb} danger={asked === "abort"} open close={() => setAsked(null)} act={act}>
+        <ReasonDialog title={`${TEXTS[asked].verb} the rollout`} verb={TEXTS[asked].verb} danger={asked === "abort"} close={() => setAsked(null)} act={act}>
           <p className="soft">{TEXTS[asked].text}</p>
         </ReasonDialog>
       )}

@@ -13,7 +13,10 @@ export const GROUPS: { name: string; places: Place[] }[] = [
       { path: "/", name: "Overview", also: "live traffic latency" },
       { path: "/queue", name: "Queue", also: "reviews label next" },
       { path: "/decisions", name: "Decisions", also: "search find payment" },
-      { path: "/rules", name: "Rules and lists", also: "policy thresholds test propose" },
+      { path: "/cases", name: "Cases", also: "investigate assign escalate notes" },
+      { path: "/links", name: "Links", also: "network ring shared device card" },
+      { path: "/rules", name: "Rules", also: "policy thresholds test propose" },
+      { path: "/lists", name: "Lists", also: "block allow watch csv expiry" },
     ],
   },
   {

@@ -1,10 +1,11 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { type ReactNode, useCallback, useEffect, useRef, useState } from "react";
-import { get, remove } from "../api/client";
+import { get, post, remove } from "../api/client";
 import { connect, disconnect, useConnected, useLive } from "../api/live";
 import { leave, useSession } from "../api/session";
-import type { Alert, Behind, Overview } from "../api/types";
-import { Button } from "../parts/basic";
+import type { Alert, Behind, Overview, Session } from "../api/types";
+import { Button, Time } from "../parts/basic";
+import { ReasonDialog } from "../parts/dialog";
 import { span, whole } from "../parts/format";
 import { Toasts } from "../parts/toasts";
 import { KeysDialog } from "./keys_dialog";
@@ -109,6 +110,11 @@ export function Shell({ children }: { children: ReactNode }) {
             Keys
           </Button>
         </header>
+        {session.glass_until && (
+          <p className="notice warn" role="status">
+            Until <Time at={session.glass_until} /> you may do what an emergency needs, beyond your role. It has paged, and what you do stands on the audit.
+          </p>
+        )}
         {!session.can_sign && session.role !== "analyst" && (
           <p className="notice">
             The key of {session.person} is not on this machine: what needs a signature is done at the command line, with <code>--as {session.person}</code>.
@@ -165,6 +171,9 @@ function Person() {
   const queries = useQueryClient();
   const theme = useShownTheme();
   const [password, setPassword] = useState(false);
+  const [glass, setGlass] = useState(false);
+  // who may all of it already, or is limited to some tenants, has nothing to break
+  const gains = session.tenants.length === 0 && (!session.permissions.includes("operate") || !session.permissions.includes("label"));
   const signOut = async () => {
     disconnect();
     await remove("/session").catch(() => null);
@@ -186,7 +195,23 @@ function Person() {
         <Button look="plain" onClick={() => void signOut()}>
           Sign out
         </Button>
+        {gains && (
+          <Button look="plain" onClick={() => setGlass(true)}>
+            Emergency …
+          </Button>
+        )}
       </div>
+      {glass && (
+        <ReasonDialog
+          title="Take the rights of an emergency"
+          verb="Take them for 30 min"
+          danger
+          close={() => setGlass(false)}
+          act={async (why) => queries.setQueryData(["session"], await post<Session>("/session/break-glass", { why, minutes: 30 }))}
+        >
+          <p className="soft">Silences, dead letters and labels, beyond your role. Whoever is on call is paged at once. What needs a signature stays as it is.</p>
+        </ReasonDialog>
+      )}
       {password && <PasswordDialog close={() => setPassword(false)} />}
     </>
   );

@@ -1,164 +1,15 @@
 import { useQuery } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
-import { get, post } from "../api/client";
-import { useMay } from "../api/session";
-import type { Hits, Rules, RuleTest } from "../api/types";
-import { Answer, Button, Empty, Panel, Scroll, Segments, Sums, Tag, Time } from "../parts/basic";
-import { Diff } from "../parts/diff";
-import { ReasonDialog } from "../parts/dialog";
-import { whole, words } from "../parts/format";
-import { say, sayError } from "../parts/toasts";
-import { Link, useParam } from "../shell/router";
+import { get, post } from "../../api/client";
+import { useMay } from "../../api/session";
+import type { RuleTest, Sample } from "../../api/types";
+import { Answer, Button, Money, Panel, Scroll, Segments, Sums, Time } from "../../parts/basic";
+import { Diff } from "../../parts/diff";
+import { ReasonDialog } from "../../parts/dialog";
+import { score, whole, words } from "../../parts/format";
+import { say, sayError } from "../../parts/toasts";
+import { decisionPath, Link } from "../../shell/router";
 import { PolicyText } from "./policy_text";
-
-export function RulesScreen() {
-  const [tab, setTab] = useParam("view", "live");
-  return (
-    <main id="screen" className="screen">
-      <div className="stack">
-        <Segments name="View" value={tab} options={[["live", "Live"], ["edit", "Edit and test"]] as const} change={setTab} />
-        {tab === "edit" ? <Editor /> : <Live />}
-      </div>
-    </main>
-  );
-}
-
-function Live() {
-  const [name] = useParam("name");
-  const rules = useQuery({ queryKey: ["rules"], queryFn: ({ signal }) => get<Rules>("/rules", {}, signal) });
-  return (
-    <Answer of={rules} what="the live policy">
-      {(data) => (
-        <>
-          <p className="soft">
-            Policy {data.policy_version} with model <Link href={`/models/${data.model_version}`}>{data.model_version}</Link>: review from <span className="strong">{data.review.toFixed(4)}</span>, decline from{" "}
-            <span className="strong">{data.decline.toFixed(4)}</span>; without a score: {data.without_score}.
-            {data.expected_loss && ` Thresholds minimise expected loss in ${data.expected_loss.currency}.`}
-          </p>
-          {data.thresholds.length > 0 && (
-            <ul className="soft">
-              {data.thresholds.map((one) => (
-                <li key={`${one.tenant ?? ""}/${one.channel ?? ""}`}>
-                  {[one.tenant, one.channel].filter(Boolean).join(", ")}: review from {one.review.toFixed(4)}, decline from {one.decline.toFixed(4)}
-                </li>
-              ))}
-            </ul>
-          )}
-          <Panel title="Rules" aside={<span className="quiet small">hits are payments that were not approved</span>} bare>
-            {data.rules.length === 0 ? (
-              <Empty title="No rule is live">The score alone decides. A rule can be written under “Edit and test”.</Empty>
-            ) : (
-              <Scroll>
-                <table>
-                  <thead>
-                    <tr>
-                      <th>Rule</th>
-                      <th>Action</th>
-                      <th>Condition</th>
-                      <HitHeads />
-                      <th>Owner</th>
-                      <th>Until</th>
-                    </tr>
-                  </thead>
-                  <tbody>
-                    {data.rules.map((rule) => (
-                      <tr key={rule.name} aria-selected={rule.name === name}>
-                        <th>
-                          <Link href={`/decisions?rule=${encodeURIComponent(rule.name)}`}>{rule.name}</Link>
-                        </th>
-                        <td>
-                          <Tag tone={rule.action === "decline" ? "bad" : rule.action === "review" ? "warn" : ""}>{rule.action}</Tag>
-                        </td>
-                        <td>
-                          <span className="mono break">{rule.when}</span>
-                          <br />
-                          <span className="quiet small">
-                            {rule.reason}
-                            {rule.tenants.length > 0 && ` · tenants ${rule.tenants.join(", ")}`}
-                          </span>
-                        </td>
-                        <HitCells hits={rule.hits} />
-                        <td>{rule.owner}</td>
-                        <td>{rule.expired ? <Tag tone="warn">expired</Tag> : <Time at={rule.expires} />}</td>
-                      </tr>
-                    ))}
-                  </tbody>
-                </table>
-              </Scroll>
-            )}
-          </Panel>
-          <Panel title="Lists" bare>
-            {data.lists.length === 0 ? (
-              <Empty title="No list is live" />
-            ) : (
-              <Scroll>
-                <table>
-                  <thead>
-                    <tr>
-                      <th>List</th>
-                      <th>Kind</th>
-                      <th>Field</th>
-                      <th className="number">Entries</th>
-                      <HitHeads />
-                      <th>Owner</th>
-                      <th>Next expiry</th>
-                    </tr>
-                  </thead>
-                  <tbody>
-                    {data.lists.map((list) => (
-                      <tr key={list.name} aria-selected={list.name === name}>
-                        <th>
-                          <Link href={`/decisions?rule=${encodeURIComponent(list.name)}`}>{list.name}</Link> <span className="quiet small">{list.reason}</span>
-                        </th>
-                        <td>
-                          <Tag tone={list.kind === "block" ? "bad" : list.kind === "allow" ? "good" : "warn"}>{list.kind}</Tag>
-                        </td>
-                        <td className="mono">{list.field}</td>
-                        <td className="number">
-                          {whole(list.entries)}
-                          {list.expired > 0 && <span className="quiet"> ({whole(list.expired)} expired)</span>}
-                        </td>
-                        <HitCells hits={list.hits} />
-                        <td>{list.owner}</td>
-                        <td>
-                          <Time at={list.next_expiry} />
-                        </td>
-                      </tr>
-                    ))}
-                  </tbody>
-                </table>
-              </Scroll>
-            )}
-          </Panel>
-        </>
-      )}
-    </Answer>
-  );
-}
-
-function HitHeads() {
-  return (
-    <>
-      <th className="number">24 h</th>
-      <th className="number">7 d</th>
-      <th className="number">Fraud</th>
-      <th className="number">Genuine</th>
-      <th className="number">Open</th>
-    </>
-  );
-}
-
-function HitCells({ hits }: { hits: Hits | undefined }) {
-  return (
-    <>
-      {(["day", "week", "fraud", "legit", "open"] as const).map((name) => (
-        <td key={name} className="number">
-          {hits ? whole(hits[name]) : "–"}
-        </td>
-      ))}
-    </>
-  );
-}
 
 interface CheckAnswer {
   good: boolean;
@@ -178,7 +29,7 @@ const SINCE = [
 const CHECK_AFTER_MS = 600;
 
 /** The live policy as text: checked while it is written, tested on the past, proposed to somebody else. */
-function Editor() {
+export function Editor() {
   const live = useQuery({ queryKey: ["rules-text"], queryFn: ({ signal }) => get<{ text: string; policy_version: string }>("/rules/text", {}, signal), staleTime: Number.POSITIVE_INFINITY });
   return (
     <Answer of={live} what="the policy's text">
@@ -287,7 +138,6 @@ function EditorOf({ text: before, version }: { text: string; version: string }) 
         <ReasonDialog
           title="Propose this policy"
           verb="Propose"
-          open
           close={() => setProposing(false)}
           act={async (why) => {
             const made = await post<{ version: string; policy_version: string }>("/rules/propose", { text, why });
@@ -378,11 +228,54 @@ function Tested({ answer }: { answer: RuleTest }) {
           </table>
         </Scroll>
       )}
+      {answer.samples.length > 0 && (
+        <details>
+          <summary>
+            Payments that it would have decided differently <span className="quiet small">{answer.samples.length}, the newest of each kind</span>
+          </summary>
+          <Samples rows={answer.samples} />
+        </details>
+      )}
       {Object.entries(answer.errors).map(([name, error]) => (
         <p key={name} className="message warn">
           skipped: {name}: {error}
         </p>
       ))}
     </div>
+  );
+}
+
+const LABELS = { fraud: "fraud", honest: "genuine", censored: "declined, nobody knows", unknown: "no label yet" } as const;
+
+function Samples({ rows }: { rows: Sample[] }) {
+  return (
+    <Scroll tall>
+      <table>
+        <thead>
+          <tr>
+            <th>Change</th>
+            <th>Payment</th>
+            <th className="number">Amount</th>
+            <th className="number">Score</th>
+            <th>Because</th>
+            <th>Label</th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((row, at) => (
+            <tr key={(row.transaction_id ?? "") + String(at)}>
+              <td className="nowrap">{row.change}</td>
+              <th className="break">{row.transaction_id === null ? "–" : <Link href={decisionPath(row.transaction_id, row.tenant ?? "default")}>{row.transaction_id}</Link>}</th>
+              <td className="number">
+                <Money minor={row.amount_minor} currency={row.currency} />
+              </td>
+              <td className="number">{score(row.score)}</td>
+              <td className="break">{row.rules.join(", ") || "the score"}</td>
+              <td className="nowrap">{LABELS[row.label]}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </Scroll>
   );
 }

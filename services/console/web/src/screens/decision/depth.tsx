@@ -2,10 +2,10 @@
 
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
-import { get, part } from "../api/client";
-import { Answer, Button, Panel, Tag } from "../parts/basic";
-import { Facts } from "../parts/facts";
-import { number } from "../parts/format";
+import { get, part } from "../../api/client";
+import { Answer, Button, Panel, Tag } from "../../parts/basic";
+import { Facts } from "../../parts/facts";
+import { number } from "../../parts/format";
 
 interface Of {
   id: string;

@@ -1,12 +1,12 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { useMemo, useRef, useState } from "react";
-import { get } from "../api/client";
-import type { DecisionRow, Found } from "../api/types";
-import { Answer, Button, Empty, Money, Panel, Scroll, Tag, Time, Verdict } from "../parts/basic";
-import { score, whole, words } from "../parts/format";
-import { useShortcuts } from "../shell/keyboard";
-import { decisionPath, go, Link, useParam } from "../shell/router";
-import { LabelState } from "./label_state";
+import { get } from "../../api/client";
+import type { DecisionRow, Found } from "../../api/types";
+import { Answer, Button, Empty, Panel } from "../../parts/basic";
+import { whole, words } from "../../parts/format";
+import { useShortcuts } from "../../shell/keyboard";
+import { decisionPath, go, useParam } from "../../shell/router";
+import { PaymentsTable } from "./payments_table";
 
 const ENTITIES = ["card", "customer", "merchant", "device", "ip", "rule", "reason", "tenant"] as const;
 
@@ -101,46 +101,7 @@ export function Decisions() {
               <Empty title="No payment fits">The console keeps payments that were not approved; an approved one can be opened by its exact id.</Empty>
             ) : (
               <Panel title={`${whole(data.pages[0]?.counted ?? rows.length)} payments`} aside={<span className="quiet small">newest first</span>} bare>
-                <Scroll>
-                  <table>
-                    <thead>
-                      <tr>
-                        <th>Decided</th>
-                        <th>Payment</th>
-                        <th>Decision</th>
-                        <th className="number">Score</th>
-                        <th className="number">Amount</th>
-                        <th>Why</th>
-                        <th>Card</th>
-                        <th>Label</th>
-                      </tr>
-                    </thead>
-                    <tbody>
-                      {rows.map((row, index) => (
-                        <tr key={`${row.tenant}/${row.transaction_id}`} className="link" aria-selected={index === at}>
-                          <td>
-                            <Time at={row.decided_at} />
-                          </td>
-                          <td className="break">
-                            <Link href={decisionPath(row.transaction_id, row.tenant)}>{row.transaction_id}</Link>
-                          </td>
-                          <td>
-                            <Verdict name={row.decision} /> {row.status !== "scored" && <Tag tone="warn">{words(row.status)}</Tag>}
-                          </td>
-                          <td className="number">{row.score === null ? "–" : score(row.score)}</td>
-                          <td className="number">
-                            <Money minor={row.amount_minor} currency={row.currency} />
-                          </td>
-                          <td className="soft">{row.reasons[0]?.text ?? ""}</td>
-                          <td className="break">
-                            <Link href={`/decisions?card=${encodeURIComponent(row.card_id)}`}>{row.card_id}</Link>
-                          </td>
-                          <td>{row.label && <LabelState label={row.label} />}</td>
-                        </tr>
-                      ))}
-                    </tbody>
-                  </table>
-                </Scroll>
+                <PaymentsTable rows={rows} at={at} />
                 {found.hasNextPage && (
                   <div className="body row more">
                     <Button refused={found.isFetching ? "Loading." : null} onClick={() => void found.fetchNextPage()}>

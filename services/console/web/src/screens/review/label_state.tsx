@@ -1,5 +1,5 @@
-import type { Label } from "../api/types";
-import { Tag } from "../parts/basic";
+import type { Label } from "../../api/types";
+import { Tag } from "../../parts/basic";
 
 const TEXT = { fraud: "fraud", legit: "genuine" } as const;
 

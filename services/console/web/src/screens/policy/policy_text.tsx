@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { type KeyboardEvent, useId, useRef, useState } from "react";
-import { get } from "../api/client";
+import { get } from "../../api/client";
 
 interface Vocabulary {
   fields: string[];

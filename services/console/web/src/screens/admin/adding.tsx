@@ -1,0 +1,53 @@
+/** Adds a person or a key, and shows once what is shown once. */
+
+import { type ReactNode, useState } from "react";
+import { Button, Field } from "../../parts/basic";
+import { Dialog, FormDialog } from "../../parts/dialog";
+import { say, sayError } from "../../parts/toasts";
+
+interface Adding {
+  name: string;
+  role: string;
+  tenant: string;
+}
+
+export function AddDialog({ title, roles, needsTenant = false, close, act }: { title: string; roles: string[]; needsTenant?: boolean; close: () => void; act: (what: Adding) => Promise<void> }) {
+  const [name, setName] = useState("");
+  const [role, setRole] = useState(roles[0] ?? "");
+  const [tenant, setTenant] = useState(needsTenant ? "default" : "");
+  return (
+    <FormDialog title={title} verb="Add" close={close} act={() => act({ name: name.trim(), role, tenant: tenant.trim() })}>
+      <Field name="Name">{(id) => <input id={id} className="input" required maxLength={64} autoFocus value={name} onChange={(event) => setName(event.target.value)} />}</Field>
+      <Field name="Role">
+        {(id) => (
+          <select id={id} className="input" value={role} onChange={(event) => setRole(event.target.value)}>
+            {roles.map((one) => (
+              <option key={one}>{one}</option>
+            ))}
+          </select>
+        )}
+      </Field>
+      <Field name="Tenant" hint={needsTenant ? undefined : "Empty: all tenants."}>
+        {(id) => <input id={id} className="input" required={needsTenant} maxLength={64} value={tenant} onChange={(event) => setTenant(event.target.value)} />}
+      </Field>
+    </FormDialog>
+  );
+}
+
+/** Something that is shown once. */
+export function Once({ title, text, close, children }: { title: string; text: string; close: () => void; children: ReactNode }) {
+  return (
+    <Dialog title={title} open close={close}>
+      <div className="stack">
+        <p className="soft">{children}</p>
+        <p className="message mono break">{text}</p>
+        <div className="actions">
+          <Button onClick={() => void navigator.clipboard.writeText(text).then(() => say("Copied."), sayError)}>Copy</Button>
+          <Button look="primary" onClick={close}>
+            Done
+          </Button>
+        </div>
+      </div>
+    </Dialog>
+  );
+}

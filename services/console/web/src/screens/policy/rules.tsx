@@ -1,0 +1,89 @@
+import { useQuery } from "@tanstack/react-query";
+import { get } from "../../api/client";
+import type { Rules } from "../../api/types";
+import { Answer, Empty, Panel, Scroll, Segments, Tag, Time } from "../../parts/basic";
+import { Link, useParam } from "../../shell/router";
+import { Editor } from "./editor";
+import { HitCells, HitHeads } from "./hits";
+
+export function RulesScreen() {
+  const [tab, setTab] = useParam("view", "live");
+  return (
+    <main id="screen" className="screen">
+      <div className="stack">
+        <Segments name="View" value={tab} options={[["live", "Live"], ["edit", "Edit and test"]] as const} change={setTab} />
+        {tab === "edit" ? <Editor /> : <Live />}
+      </div>
+    </main>
+  );
+}
+
+function Live() {
+  const [name] = useParam("name");
+  const rules = useQuery({ queryKey: ["rules"], queryFn: ({ signal }) => get<Rules>("/rules", {}, signal) });
+  return (
+    <Answer of={rules} what="the live policy">
+      {(data) => (
+        <>
+          <p className="soft">
+            Policy {data.policy_version} with model <Link href={`/models/${data.model_version}`}>{data.model_version}</Link>: review from <span className="strong">{data.review.toFixed(4)}</span>, decline from{" "}
+            <span className="strong">{data.decline.toFixed(4)}</span>; without a score: {data.without_score}.
+            {data.expected_loss && ` Thresholds minimise expected loss in ${data.expected_loss.currency}.`}
+          </p>
+          {data.thresholds.length > 0 && (
+            <ul className="soft">
+              {data.thresholds.map((one) => (
+                <li key={`${one.tenant ?? ""}/${one.channel ?? ""}`}>
+                  {[one.tenant, one.channel].filter(Boolean).join(", ")}: review from {one.review.toFixed(4)}, decline from {one.decline.toFixed(4)}
+                </li>
+              ))}
+            </ul>
+          )}
+          <Panel title="Rules" aside={<span className="quiet small">hits are payments that were not approved</span>} bare>
+            {data.rules.length === 0 ? (
+              <Empty title="No rule is live">The score alone decides. A rule can be written under “Edit and test”.</Empty>
+            ) : (
+              <Scroll>
+                <table>
+                  <thead>
+                    <tr>
+                      <th>Rule</th>
+                      <th>Action</th>
+                      <th>Condition</th>
+                      <HitHeads />
+                      <th>Owner</th>
+                      <th>Until</th>
+                    </tr>
+                  </thead>
+                  <tbody>
+                    {data.rules.map((rule) => (
+                      <tr key={rule.name} aria-selected={rule.name === name}>
+                        <th>
+                          <Link href={`/decisions?rule=${encodeURIComponent(rule.name)}`}>{rule.name}</Link>
+                        </th>
+                        <td>
+                          <Tag tone={rule.action === "decline" ? "bad" : rule.action === "review" ? "warn" : ""}>{rule.action}</Tag>
+                        </td>
+                        <td>
+                          <span className="mono break">{rule.when}</span>
+                          <br />
+                          <span className="quiet small">
+                            {rule.reason}
+                            {rule.tenants.length > 0 && ` · tenants ${rule.tenants.join(", ")}`}
+                          </span>
+                        </td>
+                        <HitCells hits={rule.hits} />
+                        <td>{rule.owner}</td>
+                        <td>{rule.expired ? <Tag tone="warn">expired</Tag> : <Time at={rule.expires} />}</td>
+                      </tr>
+                    ))}
+                  </tbody>
+                </table>
+              </Scroll>
+            )}
+          </Panel>
+        </>
+      )}
+    </Answer>
+  );
+}
