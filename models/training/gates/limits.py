@@ -16,8 +16,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     #: payments, which a person judges, up to the second number
     money_loss: float = 0.02
     money_trade: float = 0.2
-    #: largest proven ratio of false alarms to those of the live model
+    #: largest proven ratio of false alarms to those of the live model; a larger one may be traded for more stopped frauds, which a
+    #: person judges, up to the second number
     false_alarms: float = 1.5
+    false_alarm_trade: float = 4.0
     #: frauds observed per fraud predicted, and its inverse
     calibration: float = 2.0
     #: area under the ROC curve that a model may have less than the live one had on its own unseen rows

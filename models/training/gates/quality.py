@@ -76,7 +76,11 @@ def money_checks(rows: Dataset, candidate: Side, live: Side, draws: Draws, limit
 
 
 def false_alarm_check(rows: Dataset, candidate: Side, live: Side, draws: Draws, limits: Limits) -> GateCheck:
-    """Honest payments that the candidate stops, relative to those that the live model stops."""
+    """Honest payments that the candidate stops, relative to those that the live model stops.
+
+    More that the candidate does not have when it stops as many payments as the live model are a trade for more stopped frauds, as when
+    an attack makes frauds many: a person judges it, up to ``false_alarm_trade``.
+    """
     ours, theirs = ~rows.fraud & candidate.stopped, ~rows.fraud & live.stopped
     counts = int(ours.sum()), int(theirs.sum())
     honest = int((~rows.fraud).sum())
@@ -84,13 +88,20 @@ def false_alarm_check(rows: Dataset, candidate: Side, live: Side, draws: Draws, 
     drawn = (draws.sums(ours) + 0.5) / (draws.sums(theirs) + 0.5)
     it = interval((counts[0] + 0.5) / (counts[1] + 0.5), drawn)
     result: GateResult = "pass"
+    why = f"stops {counts[0]} of {honest} honest payments, the live model {counts[1]}"
     if it.low > 1 and it.estimate > limits.false_alarms:
-        result = "fail"
+        level = _first(candidate, int(live.stopped.sum()))
+        frauds = [int((rows.fraud & side.stopped).sum()) for side in (candidate, live)]
+        better = (~rows.fraud & level).sum() < counts[1] and frauds[0] > frauds[1]
+        result = "inconclusive" if better and it.estimate <= limits.false_alarm_trade else "fail"
+        why += f", and {frauds[0]} frauds in place of {frauds[1]}" + (
+            "; with as many stopped payments it would have fewer false alarms" if better else ""
+        )
     elif it.estimate > limits.false_alarms:
         result = "inconclusive"
     return GateCheck(
-        name="false_alarms", result=result, n=honest, estimate=it.estimate, low=it.low, high=it.high, limit=limits.false_alarms,
-        why=f"stops {counts[0]} of {honest} honest payments, the live model {counts[1]}",
+        name="false_alarms", result=result, n=honest, estimate=it.estimate, low=it.low, high=it.high,
+        limit=limits.false_alarms, why=why,
     )  # fmt: skip
 
 

@@ -126,6 +126,29 @@ def test_less_money_for_fewer_stopped_payments_is_for_a_person_to_judge_and_stop
     assert found(judge(nothing, model("1.0.0"), data, now=NOW), "money_caught.unknown").result == "fail"
 
 
+def test_more_false_alarms_for_more_stopped_frauds_are_for_a_person_to_judge_and_for_nothing_are_not() -> (
+    None
+):
+    """In an attack a model that knows it stops more, also more honest payments; one that only stops more is no better."""
+    data = dataclasses.replace(rows(), fields=None)
+    noise = np.random.default_rng(2).normal(0, 0.15, 1_000_000).astype(np.float32)
+    live = with_scores(lambda scores, _: scores + noise[: len(scores)], version="1.0.0")
+    live = dataclasses.replace(live, policy=Policy(version="1", review=0.6, decline=0.9))
+    strict = Policy(version="2", review=0.3, decline=0.8)
+    traded = found(judge(dataclasses.replace(model(), policy=strict), live, data, now=NOW), "false_alarms")
+    assert traded.result == "inconclusive" and "would have fewer false alarms" in traded.why, traded
+    assert (
+        traded.low is not None
+        and traded.low > 1
+        and traded.estimate is not None
+        and 1.5 < traded.estimate <= 4
+    )
+    same = dataclasses.replace(live, version="1.1.0", policy=Policy(version="2", review=0.3, decline=0.8))
+    assert found(judge(same, live, data, now=NOW), "false_alarms").result == "fail"
+    everything = dataclasses.replace(model(), policy=Policy(version="2", review=0.0001, decline=0.8))
+    assert found(judge(everything, live, data, now=NOW), "false_alarms").result == "fail"
+
+
 def test_a_wrong_probability_fails_calibration_and_keeps_its_ranking() -> None:
     tenth = with_scores(lambda scores, _: scores / 10)
     judgement = judge(tenth, model("1.0.0"), rows(), now=NOW)
