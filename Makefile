@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each target first sets up what it needs; nothing is done twice.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status doctor test test-console check format bench bench-features slo load faults drill soak rolling rollout-drill attack fuzz-mapping fuzz-rules fuzz-transactions replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state bench-shadow bench-secure sbom drift-table rollout-table
+.PHONY: help setup setup-dev demo up down status doctor test test-console check format bench bench-features slo load faults drill soak rolling rollout-drill attack fuzz-mapping fuzz-rules fuzz-transactions replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state bench-shadow bench-secure sbom drift-table rollout-table generations-table quality
 PYTHON := .venv/bin/python
 SOURCES := features models streams services infra loadtest tests
 
@@ -81,6 +81,12 @@ drift-table: setup-dev ## Run the drift stream over MONTHS=3 of simulated traffi
 
 rollout-table: setup-dev ## Roll out identical and harmful models over a simulated day, ROLLOUTS=100; exit code 1 if one is undone falsely or too late
 	@$(PYTHON) -m loadtest.bench.rollout --rollouts $(or $(ROLLOUTS),100)
+
+generations-table: setup-dev ## Retrain for ten generations on payments whose declines have no outcome: explored, left out, learnt as honest; PLOT=file.png
+	@$(PYTHON) -m loadtest.bench.learning.generations_table $(if $(PLOT),--plot $(PLOT))
+
+quality: setup-dev ## Measure models on the public data of ../shared/data beside published figures; SELECT=1 compares kinds on earlier folds
+	@$(PYTHON) -m loadtest.bench.learning.quality $(if $(SELECT),--select)
 
 bench-swap: setup-dev ## Measure the effect of a model swap on p99, losses and HTTP requests at 1,000, 5,000 and 10,000 a second, on a separate stack
 	@$(PYTHON) -m loadtest.bench.models.swap

@@ -5,7 +5,8 @@ Training, backfill and evaluation all use it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -74,34 +75,70 @@ def replay(
         float32 (rows, WIDTH), catalogue order, NaN where unknown. Repeated rows (same card, id, time and amount) are all NaN;
         a row that is like an old payment of its card in time and amount is one if its id occurred before.
     """
-    n = history.num_rows
-    columns = columns_of_table(history)
-    state = _State(history)
-    came_ms = (
-        _event_ms(history["arrival_time"]) if "arrival_time" in history.column_names else columns["event_ms"]
-    )
-    clock_ms = np.maximum.accumulate(came_ms)
-    news = _News([_declines(history), *_frauds(history, labels, clock_ms)], columns["event_ms"])
-    out = np.full((n, WIDTH), np.nan, dtype=np.float32)
-    seen = np.zeros(n, dtype=np.uint8)
-    for start in range(0, n, batch):
-        rows = slice(start, min(start + batch, n))
-        part = columns[rows]
-        # cut only for labels and declines: cutting payments too would make features depend on the times of labels
-        for first, end in pairwise([*news.cuts(clock_ms[rows]), rows.stop - start]):
-            news.apply_until(int(clock_ms[start + first]), state)
-            piece = slice(start + first, start + end)
-            state.features(columns[piece], piece, out[piece], seen[piece])
-        state.paid(part, rows, seen[rows])
-        if progress is not None and (start // batch) % 64 == 0:
-            progress(rows.stop)
-    out[seen == DUPLICATE] = np.nan
-    suspected_duplicates = np.flatnonzero(seen == POSSIBLE)
-    if len(suspected_duplicates):
-        ids, _ = _codes(identity_column(history))
-        _, first = np.unique(ids, return_index=True)
-        out[np.setdiff1d(suspected_duplicates, first)] = np.nan
-    return out
+    going = Replay(history, batch)
+    going.learn_history(labels)
+    return going.until(history.num_rows, progress)
+
+
+class Replay:
+    """A replay in steps, for a history whose labels and declines follow from what is decided on the way.
+
+    ``clock_ms``: of each row (see ``replay``).
+    """
+
+    def __init__(self, history: pa.Table, batch: int = BATCH) -> None:
+        self._batch, self._history = batch, history
+        self._columns = columns_of_table(history)
+        self._state = _State(history)
+        event_ms = self._columns["event_ms"]
+        came_ms = _event_ms(history["arrival_time"]) if "arrival_time" in history.column_names else event_ms
+        self.clock_ms: npt.NDArray[np.int64] = np.maximum.accumulate(came_ms)
+        self._seen = np.zeros(history.num_rows, dtype=np.uint8)
+        self._news = _News(event_ms)
+        self._done = 0
+
+    def frauds(self, rows: npt.NDArray[np.int64], known_ms: npt.NDArray[np.int64]) -> None:
+        """Rows that are known to be fraud from ``known_ms`` on, or from the next step on."""
+        self._news.add([_news(rows, known_ms, LABEL, 1)])
+
+    def declines(self, rows: npt.NDArray[np.int64], known_ms: npt.NDArray[np.int64]) -> None:
+        """Rows that were declined at ``known_ms``; their cards know it from then on, or from the next step on."""
+        self._news.add([_news(rows, known_ms, DECLINED)])
+
+    def learn_history(self, labels: pa.Table | None = None) -> None:
+        """The declines and labels of the whole history, or ``labels`` in place of these, each known from its time on (see ``replay``)."""
+        self._news.add([_declines(self._history), *_frauds(self._history, labels, self.clock_ms)])
+
+    def until(self, end: int, progress: Callable[[int], None] | None = None) -> npt.NDArray[np.float32]:
+        """Features of the rows from where the last step ended to ``end``, float32 (rows, WIDTH); repeated rows are all NaN."""
+        begin, batch, clock_ms, seen = self._done, self._batch, self.clock_ms, self._seen
+        out = np.full((end - begin, WIDTH), np.nan, dtype=np.float32)
+        for start in range(begin, end, batch):
+            rows = slice(start, min(start + batch, end))
+            # cut only for labels and declines: cutting payments too would make features depend on the times of labels
+            for first, last in pairwise([*self._news.cuts(clock_ms[rows]), rows.stop - start]):
+                self._news.apply_until(int(clock_ms[start + first]), self._state)
+                piece = slice(start + first, start + last)
+                into = out[piece.start - begin : piece.stop - begin]
+                self._state.features(self._columns[piece], piece, into, seen[piece])
+            self._state.paid(self._columns[rows], rows, seen[rows])
+            if progress is not None and (start // batch) % 64 == 0:
+                progress(rows.stop)
+        self._done = end
+        repeated = seen[begin:end] == DUPLICATE
+        suspected = np.flatnonzero(seen[begin:end] == POSSIBLE)
+        if len(suspected):
+            repeated[suspected] = self._id_before[begin + suspected]
+        out[repeated] = np.nan
+        return out
+
+    @cached_property
+    def _id_before(self) -> npt.NDArray[np.bool_]:
+        """Whether each row's id occurred before."""
+        ids, _ = _codes(identity_column(self._history))
+        before = np.ones(len(ids), bool)
+        before[np.unique(ids, return_index=True)[1]] = False
+        return before
 
 
 class _State:
@@ -194,11 +231,16 @@ def columns_of_table(history: pa.Table) -> Payments:
 class _News:
     """Labels and declines in the order in which they become known; applied as the replay's clock passes their times."""
 
-    def __init__(self, parts: list[npt.NDArray[np.void]], event_ms: npt.NDArray[np.int64]) -> None:
-        news = np.concatenate(parts)
-        news = news[np.argsort(news["known_ms"], kind="stable")]
-        self.news, self.known_ms = news, np.ascontiguousarray(news["known_ms"])
+    def __init__(self, event_ms: npt.NDArray[np.int64]) -> None:
+        self.news, self.known_ms = np.empty(0, dtype=_NEWS), np.empty(0, dtype=np.int64)
         self.event_ms = event_ms
+        self.done = 0
+
+    def add(self, parts: Sequence[npt.NDArray[np.void]]) -> None:
+        """More of them. Those whose time has passed are applied at the next opportunity."""
+        news = np.concatenate([self.news[self.done :], *parts])
+        self.news = news[np.argsort(news["known_ms"], kind="stable")]
+        self.known_ms = np.ascontiguousarray(self.news["known_ms"])
         self.done = 0
 
     def cuts(self, clock_ms: npt.NDArray[np.int64]) -> list[int]:

@@ -26,6 +26,18 @@ class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
     contribution: float | None = None
 
 
+class Exploration(msgspec.Struct, frozen=True):
+    """That a payment was in the draw of exploration (``models.policy.exploration``): a small share of the payments that would be stopped is
+    let through, so that their outcome becomes known.
+
+    ``would_be``: what the policy says; another ``decision`` means that this one was let through. ``propensity``: the chance, 0 to 1, that
+    it had of being let through.
+    """
+
+    would_be: DecisionName
+    propensity: float
+
+
 class Decision(msgspec.Struct, kw_only=True, omit_defaults=False):
     """The decision of one transaction. ``status``: whether all inputs were there; ``degraded_by``: which were missing.
 
@@ -53,6 +65,8 @@ class Decision(msgspec.Struct, kw_only=True, omit_defaults=False):
     card_id: str
     tenant: str
     degraded_by: list[str] = []
+    #: absent unless the policy declines and exploration is on for the tenant
+    exploration: Exploration | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def identity(self) -> str:

@@ -25,11 +25,12 @@ def with_parts(settings: Settings) -> Settings:
     Raises:
         PartError: the file cannot be used.
     """
-    parts, attributes = read_settings_file(settings.root)
+    parts, attributes, exploration = read_settings_file(settings.root)
     return msgspec.structs.replace(
         settings,
         elsewhere=parts,
         attributes=attributes,
+        exploration=exploration,
         kafka=parts.kafka.bootstrap if parts.kafka else settings.kafka,
         redis=parts.redis.url if parts.redis else settings.redis,
         mlflow=parts.mlflow.url if parts.mlflow else settings.mlflow,

@@ -85,6 +85,13 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
             word for rule in self.rules for word in re.findall(r"\w+", rule.when.lower()) if word in INDEX
         )
 
+    @cached_property
+    def declining(self) -> frozenset[str]:
+        """Names of the rules and lists that decline."""
+        return frozenset(rule.name for rule in self.rules if rule.action == "decline") | frozenset(
+            found.name for found in self.lists if found.kind == "block"
+        )
+
     def decide(
         self, scores: npt.NDArray[np.float32], matrix: npt.NDArray[np.float32] | None = None,
         columns: Columns | None = None, now_ms: float | None = None, failed: Failed = log_failure,

@@ -37,33 +37,35 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def fit_platt(
-    margin: npt.NDArray[np.floating], fraud: npt.NDArray[np.bool_], *, iterations: int = 100
-) -> Calibration:
-    """Fit slope and intercept by Newton's method on held-out margins (n,) and labels (n,).
+    margin: npt.NDArray[np.floating], fraud: npt.NDArray[np.bool_], weight: npt.NDArray[np.floating] | None = None, *,
+    iterations: int = 100,
+) -> Calibration:  # fmt: skip
+    """Fit slope and intercept by Newton's method on held-out margins (n,), labels (n,) and weights (n,); None: all weigh the same.
 
     Raises:
         CalibrationError: only one class is present, or higher margins do not mean more fraud.
     """
-    positives, negatives = int(fraud.sum()), int((~fraud).sum())
-    if not positives or not negatives:
-        raise CalibrationError(
-            f"calibration needs both classes, got {positives} frauds and {negatives} others"
-        )
+    rows = int(fraud.sum()), int((~fraud).sum())
+    if not all(rows):
+        raise CalibrationError(f"calibration needs both classes, got {rows[0]} frauds and {rows[1]} others")
+    each = np.ones(len(fraud)) if weight is None else np.asarray(weight, dtype=np.float64)
+    positives, negatives = float(each[fraud].sum()), float(each[~fraud].sum())
     target = np.where(fraud, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     x = np.asarray(margin, dtype=np.float64)
     weights = np.array([0.0, np.log((positives + 1) / (negatives + 1))])
-    loss = _loss(weights, x, target)
+    loss = _loss(weights, x, target, each)
     for _ in range(iterations):
         p = _sigmoid(weights[0] * x + weights[1])
-        gradient = np.array([np.dot(p - target, x), np.sum(p - target)])
-        w = p * (1 - p)
+        off = each * (p - target)
+        gradient = np.array([np.dot(off, x), np.sum(off)])
+        w = each * p * (1 - p)
         hessian = np.array([[np.dot(w, x * x), np.dot(w, x)], [np.dot(w, x), w.sum()]]) + 1e-9 * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
         size = 1.0
-        while size > 1e-8 and _loss(weights - size * step, x, target) > loss:
+        while size > 1e-8 and _loss(weights - size * step, x, target, each) > loss:
             size /= 2
         weights = weights - size * step
-        before, loss = loss, _loss(weights, x, target)
+        before, loss = loss, _loss(weights, x, target, each)
         if before - loss < 1e-9 * max(1.0, abs(loss)):
             break
     if weights[0] <= 0:
@@ -78,7 +80,8 @@ def _sigmoid(logit: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _loss(
-    weights: npt.NDArray[np.float64], x: npt.NDArray[np.float64], target: npt.NDArray[np.float64]
-) -> float:
+    weights: npt.NDArray[np.float64], x: npt.NDArray[np.float64], target: npt.NDArray[np.float64],
+    each: npt.NDArray[np.float64],
+) -> float:  # fmt: skip
     logit = weights[0] * x + weights[1]
-    return float(np.sum(np.logaddexp(0.0, logit) - target * logit))
+    return float(np.sum(each * (np.logaddexp(0.0, logit) - target * logit)))

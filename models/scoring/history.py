@@ -1,8 +1,6 @@
-"""Score a whole history table with one model: features by the engine, a score and a decision per row."""
+"""Score rows of a history table with one model: a score and a decision per row."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -17,13 +15,15 @@ from models.training.dataset import FloatArray
 SLICE = 4_096
 
 
-def score_history(history: pa.Table, compute: Callable[[pa.Table], FloatArray], scorer: Scorer) -> pa.Table:
+def score_rows(history: pa.Table, matrix: FloatArray, scorer: Scorer) -> pa.Table:
     """One row per transaction, in the history's order: ids, score, decision, matched rules, model and policy version.
 
     A repeated transaction (same card, id, time and amount as an earlier one) has no features: its score is null and its
     decision is the policy's ``without_score``.
+
+    Args:
+        matrix: the rows' features, float32 (n, WIDTH).
     """
-    matrix = compute(history)
     own = TableColumns(
         {name: history[name].to_pylist() for name in history.column_names if name.startswith(PREFIX)}
     )
@@ -32,11 +32,8 @@ def score_history(history: pa.Table, compute: Callable[[pa.Table], FloatArray], 
     scores = np.concatenate(parts) if parts else np.empty(0, np.float32)
     repeated = np.isnan(matrix[:, INDEX["amount"]])
     scores[repeated] = np.nan
-    present = [
-        name
-        for name in history.column_names
-        if name in NUMBER_FIELDS | TEXT_FIELDS or name.startswith(PREFIX)
-    ]
+    named = NUMBER_FIELDS | TEXT_FIELDS
+    present = [name for name in history.column_names if name in named or name.startswith(PREFIX)]
     columns = TableColumns({name: history[name].to_pylist() for name in present})
     codes, rules = scorer.policy.decide(scores, matrix, columns)
     return pa.table(

@@ -18,7 +18,7 @@ from features.feast_repo.archived import COLUMNS, attribute_column, schema_with
 from features.identity_column import identity_column
 from models.policy.rules.columns import NUMBER_FIELDS, TEXT_FIELDS
 from models.training.dataset import Dataset, FloatArray, fields_of, known_rows, milliseconds, stated
-from models.training.label_states import MATURITY_MS, Labels, LabelState, Silence, label_states
+from models.training.label_states import MATURITY_MS, Labels, LabelState, Silence, label_states, weights_of
 
 _MS = pa.timestamp("ms", tz="UTC")
 #: a seed's columns of fields: features have some of the same names
@@ -29,7 +29,9 @@ _FIELDS = {
     for name in sorted(NUMBER_FIELDS | TEXT_FIELDS)
 }
 _OUTCOMES = {"transaction_id": pa.string(), "tenant": pa.string(), "label": pa.string(), "label_time": _MS}
-_DECISIONS = {"transaction_id": pa.string(), "tenant": pa.string(), "decision": pa.string()}
+_DECISIONS = {
+    "transaction_id": pa.string(), "tenant": pa.string(), "decision": pa.string(), "propensity": pa.float64(),
+}  # fmt: skip
 
 
 def save_seed(table: pa.Table, matrix: FloatArray, folder: Path, as_of_ms: int, silence: Silence) -> Path:
@@ -82,7 +84,8 @@ def from_archive(
 ) -> Dataset | None:  # fmt: skip
     """Served features joined with decisions and outcomes by identity; None if no row has a known label.
 
-    A declined payment without a label is left out, and so is one whose label was there before it came: its features may know it.
+    A declined payment without a label is left out, and so is one whose label was there before it came: its features may know it. Of
+    payments that exploration drew for, those that were let through stand for all (``weight``); the others are left out, labelled or not.
 
     Args:
         archive: folder with ``features``, ``decisions`` and ``outcomes``, each ``date=*/*.parquet``.
@@ -107,24 +110,28 @@ def from_archive(
     (first_ms, last_ms), as_of_ms = span
     inside = (ds.field("event_timestamp") >= _at(first_ms)) & (ds.field("event_timestamp") <= _at(last_ms))
     rows = first_of_each(features.to_table(names, filter=inside)).sort_by("event_timestamp")
-    labels = _labels_of(rows, archive, as_of_ms)
+    labels, weight = _labels_of(rows, archive, as_of_ms)
     if not (labels.state <= LabelState.FRAUD).any():
         return None
-    return known_rows(_matrix(rows, COLUMNS), labels, rows["card_id"], fields_of(rows, fields))
+    return known_rows(_matrix(rows, COLUMNS), labels, rows["card_id"], fields_of(rows, fields), weight)
 
 
-def _labels_of(rows: pa.Table, archive: Path, as_of_ms: int) -> Labels:
+def _labels_of(rows: pa.Table, archive: Path, as_of_ms: int) -> tuple[Labels, FloatArray]:
+    """The label and the weight of each row."""
     event_ms = milliseconds(rows["event_timestamp"])
     # newest first, because ``index_in`` takes the first match: of a transaction's labels the newest counts
     told = _read(archive / "outcomes", _OUTCOMES).sort_by([("label_time", "descending")])
     said = stated(told.take(pc.index_in(identity_column(rows), identity_column(told))))
     decisions = _read(archive / "decisions", _DECISIONS)
-    decision = decisions["decision"].take(pc.index_in(identity_column(rows), identity_column(decisions)))
-    declined = np.asarray(pc.fill_null(pc.equal(decision, "decline"), False)).astype(bool)
-    labels = label_states(said.arrived(), event_ms, as_of_ms, silence="honest", declined=declined)
+    decisions = decisions.take(pc.index_in(identity_column(rows), identity_column(decisions)))
+    declined = np.asarray(pc.fill_null(pc.equal(decisions["decision"], "decline"), False)).astype(bool)
+    propensity = pc.fill_null(decisions["propensity"], np.nan).to_numpy()
+    labels = label_states(
+        said.arrived(), event_ms, as_of_ms, silence="honest", declined=declined, represented=declined & (propensity > 0),
+    )  # fmt: skip
     early = (said.fraud | said.honest) & (said.label_ms <= event_ms)
     labels.state[early & (labels.state <= LabelState.FRAUD)] = LabelState.UNKNOWN
-    return labels
+    return labels, weights_of(propensity, declined)
 
 
 def _span(

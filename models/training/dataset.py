@@ -54,7 +54,8 @@ class Dataset:
 
     ``labels``: of all rows of the source, also those that were left out; empty in a part taken by rows.
     ``fields``: the transactions' fields under the names that rules use (``models.policy.rules.columns``), a row each; None where
-    the source does not have them.
+    the source does not have them. ``weight``: how many payments each row stands for, float32 (n,), above 1 for one that exploration let
+    through (``models.policy.exploration``); None: each for itself.
     """
 
     matrix: FloatArray
@@ -63,6 +64,7 @@ class Dataset:
     card: npt.NDArray[Any]
     labels: Labels = NO_LABELS
     fields: pa.Table | None = None
+    weight: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.matrix)
@@ -71,12 +73,23 @@ class Dataset:
     def frauds(self) -> int:
         return int(self.fraud.sum())
 
+    @property
+    def weights(self) -> FloatArray:
+        """``weight`` (n,), with ones where each row stands for itself."""
+        return self.weight if self.weight is not None else np.ones(len(self), np.float32)
+
     def take(self, rows: npt.NDArray[Any]) -> Dataset:
         """The rows selected by a mask or an index array."""
         places = np.flatnonzero(rows) if rows.dtype == bool else rows
         fields = self.fields.take(pa.array(places)) if self.fields is not None else None
+        weight = self.weight[rows] if self.weight is not None else None
         return Dataset(
-            self.matrix[rows], self.fraud[rows], self.event_ms[rows], self.card[rows], fields=fields
+            self.matrix[rows],
+            self.fraud[rows],
+            self.event_ms[rows],
+            self.card[rows],
+            fields=fields,
+            weight=weight,
         )
 
     def between(self, start_ms: int, end_ms: int) -> Dataset:
@@ -91,10 +104,11 @@ class Dataset:
         return [self.take(part) for part in parts]
 
     def fingerprint(self) -> str:
-        """SHA-256 of features, attributes, labels and times; equal data gives an equal digest."""
+        """SHA-256 of features, attributes, labels, times and weights; equal data gives an equal digest."""
         digest = hashlib.sha256(CATALOGUE_HASH.encode())
-        for array in (self.matrix, self.fraud, self.event_ms):
-            digest.update(np.ascontiguousarray(array).tobytes())
+        for array in (self.matrix, self.fraud, self.event_ms, self.weight):
+            if array is not None:
+                digest.update(np.ascontiguousarray(array).tobytes())
         for name in self.fields.column_names if self.fields is not None else ():
             if name.startswith(PREFIX):
                 digest.update(msgspec.json.encode([name, self.given().column(name)]))
@@ -111,6 +125,16 @@ class Dataset:
             "label_delay_days": MATURITY_MS / DAY_MS,
             "labels": self.labels.counts(),
             "label_coverage": self.labels.coverage(),
+            **self._explored(),
+        }
+
+    def _explored(self) -> dict[str, Any]:
+        """How many rows exploration let through, and how many payments they stand for; nothing without any."""
+        if self.weight is None:
+            return {}
+        several = self.weight > 1
+        return {
+            "explored": {"rows": int(several.sum()), "stand_for": round(float(self.weight[several].sum()))}
         }
 
     def amount_minor(self) -> FloatArray:
@@ -156,9 +180,11 @@ def join(parts: list[Dataset]) -> Dataset:
     if not parts:
         raise DatasetError("no data set to join")
     event_ms = np.concatenate([part.event_ms for part in parts])
+    weighted = any(part.weight is not None for part in parts)
     whole = Dataset(
         np.concatenate([part.matrix for part in parts]), np.concatenate([part.fraud for part in parts]), event_ms,
         np.concatenate([part.card.astype(str) for part in parts]), fields=_joined_fields(parts),
+        weight=np.concatenate([part.weights for part in parts]) if weighted else None,
     )  # fmt: skip
     labels = joined([part.labels for part in parts])
     return replace(whole.take(np.argsort(event_ms, kind="stable")), labels=labels)
@@ -234,8 +260,14 @@ def stated(table: pa.Table) -> Stated:
     return Stated.of(label, milliseconds(table["label_time"]))
 
 
-def known_rows(matrix: FloatArray, labels: Labels, card: Any, fields: pa.Table | None = None) -> Dataset:
-    """The rows that are known to be honest or fraud, in order of event time.
+def known_rows(
+    matrix: FloatArray,
+    labels: Labels,
+    card: Any,
+    fields: pa.Table | None = None,
+    weight: FloatArray | None = None,
+) -> Dataset:
+    """The rows that are known to be honest or fraud, in order of event time. ``weight``: of every row (``Dataset``).
 
     Raises:
         DatasetError: there are none; the text says what the others are.
@@ -256,6 +288,7 @@ def known_rows(matrix: FloatArray, labels: Labels, card: Any, fields: pa.Table |
         np.ascontiguousarray(matrix[rows], dtype=np.float32), labels.state[rows] == LabelState.FRAUD, labels.event_ms[rows],
         np.asarray(card.to_pandas())[rows], labels.take(present),
         fields.take(pa.array(rows)) if fields is not None else None,
+        weight[rows] if weight is not None and (weight[rows] != 1).any() else None,
     )  # fmt: skip
 
 

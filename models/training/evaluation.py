@@ -14,30 +14,32 @@ import numpy.typing as npt
 
 from models.policy.policy import Policy
 from models.training.dataset import DAY_MS, Dataset, FloatArray
+from models.training.gates.resampling import Ranking
 
 CAPACITY = 100
+Weight = npt.NDArray[np.floating]
 
 
-def auc_roc(fraud: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating]) -> float | None:
-    """Area under the ROC curve (Mann-Whitney, ties count half); None if a class is missing."""
-    positives, negatives = int(fraud.sum()), int((~fraud).sum())
-    if not positives or not negatives:
+def auc_roc(
+    fraud: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating], weight: Weight | None = None
+) -> float | None:
+    """Area under the ROC curve (Mann-Whitney, ties count half); None if a class is missing. ``weight`` (n,): None: all the same."""
+    if fraud.all() or not fraud.any():
         return None
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(counts) - (counts - 1) / 2
-    return float((ranks[inverse][fraud].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    each = _each(fraud, weight)
+    values, inverse = np.unique(scores, return_inverse=True)
+    bad = np.bincount(inverse, each * fraud, len(values))
+    good = np.bincount(inverse, each * ~fraud, len(values))
+    return float((bad * (np.cumsum(good) - good / 2)).sum() / (bad.sum() * good.sum()))
 
 
-def average_precision(fraud: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating]) -> float | None:
-    """Sum of precision times the step in recall, over distinct scores; None without frauds."""
-    positives = int(fraud.sum())
-    if not positives:
+def average_precision(
+    fraud: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating], weight: Weight | None = None
+) -> float | None:
+    """Sum of precision times the step in recall, over distinct scores; None without frauds. ``weight`` (n,): None: all the same."""
+    if not fraud.any():
         return None
-    order = np.argsort(-scores, kind="stable")
-    ordered, hits = scores[order], np.cumsum(fraud[order])
-    ends = np.flatnonzero(np.append(np.diff(ordered) != 0, True))
-    recall = hits[ends] / positives
-    return float(np.sum(np.diff(recall, prepend=0.0) * hits[ends] / (ends + 1)))
+    return Ranking(fraud, scores).average_precision(_each(fraud, weight))
 
 
 def card_precision(data: Dataset, scores: npt.NDArray[np.floating], k: int = CAPACITY) -> float | None:
@@ -63,16 +65,18 @@ def card_precision(data: Dataset, scores: npt.NDArray[np.floating], k: int = CAP
 
 
 def calibration_error(
-    fraud: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating], bins: int = 10
+    fraud: npt.NDArray[np.bool_],
+    scores: npt.NDArray[np.floating],
+    weight: Weight | None = None,
+    bins: int = 10,
 ) -> float | None:
-    """Expected calibration error: mean |predicted - observed| over bins of equal size; None without rows."""
+    """Expected calibration error: mean |predicted - observed| over bins of as many rows; None without rows."""
     if not len(scores):
         return None
+    each = _each(fraud, weight)
     parts = np.array_split(np.argsort(scores, kind="stable"), bins)
-    gaps = [
-        len(part) * abs(float(scores[part].mean()) - float(fraud[part].mean())) for part in parts if len(part)
-    ]
-    return float(sum(gaps) / len(scores))
+    gaps = [abs(float((each[part] * (scores[part] - fraud[part])).sum())) for part in parts]
+    return float(sum(gaps) / each.sum())
 
 
 def without_known_frauds(
@@ -105,12 +109,12 @@ def evaluate(data: Dataset, scores: FloatArray, policy: Policy) -> dict[str, Any
     return {
         "rows": len(data),
         "frauds": data.frauds,
-        "auc_roc": auc_roc(data.fraud, scores),
-        "average_precision": average_precision(data.fraud, scores),
+        "auc_roc": auc_roc(data.fraud, scores, data.weight),
+        "average_precision": average_precision(data.fraud, scores, data.weight),
         f"card_precision_at_{CAPACITY}": card_precision(data, scores),
-        "calibration_error": calibration_error(data.fraud, scores),
-        "review": _at(data.fraud, stopped),
-        "decline": _at(data.fraud, codes > 1),
+        "calibration_error": calibration_error(data.fraud, scores, data.weight),
+        "review": _at(data, stopped),
+        "decline": _at(data, codes > 1),
         "fraud_missed_minor": money(data, data.fraud & ~stopped),
         "fraud_caught_minor": money(data, data.fraud & stopped),
     }
@@ -118,7 +122,7 @@ def evaluate(data: Dataset, scores: FloatArray, policy: Policy) -> dict[str, Any
 
 def money(data: Dataset, chosen: npt.NDArray[np.bool_]) -> dict[str, int]:
     """The amounts of chosen rows in minor units, for each currency of the data by itself: currencies are never added."""
-    amount, currency = np.nan_to_num(data.amount_minor().astype(np.float64)), data.currency()
+    amount, currency = data.weights * np.nan_to_num(data.amount_minor().astype(np.float64)), data.currency()
     return {
         name: round(float(amount[chosen & (currency == name)].sum()))
         for name in sorted(set(currency.tolist()))
@@ -141,11 +145,17 @@ def compare(
     return {"candidate": ours, "live": theirs, "difference": difference}
 
 
-def _at(fraud: npt.NDArray[np.bool_], flagged: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    hits, flags, frauds = int((fraud & flagged).sum()), int(flagged.sum()), int(fraud.sum())
+def _at(data: Dataset, flagged: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """Counts of payments: a row that stands for several counts as many."""
+    each = _each(data.fraud, data.weight)
+    hits, flags, frauds = (float(each[rows].sum()) for rows in (data.fraud & flagged, flagged, data.fraud))
     return {
-        "flagged": flags,
+        "flagged": round(flags),
         "precision": hits / flags if flags else None,
         "recall": hits / frauds if frauds else None,
-        "false_alarms": flags - hits,
+        "false_alarms": round(flags - hits),
     }
+
+
+def _each(fraud: npt.NDArray[np.bool_], weight: Weight | None) -> npt.NDArray[np.float64]:
+    return np.ones(len(fraud)) if weight is None else np.asarray(weight, dtype=np.float64)

@@ -1,7 +1,8 @@
 """What is known of a row's label at a cut-off. One function says it, for training and for rules tested on the past.
 
 - A **stated** label counts from its ``label_time`` on.
-- A payment that was **declined** and got no label is censored: it cannot be charged back, so nobody knows.
+- A payment that was **declined** and got no label is censored: it cannot be charged back, so nobody knows. Where exploration drew for it
+  (``models.policy.exploration``) it is censored even with a label: those that were let through stand for it, and it would count twice.
 - Any other payment without a label is unknown. Where only frauds are reported, as on `labels` and in the archive, silence after
   ``MATURITY_MS`` means honest; a file's rows without a label stay unknown unless its owner says otherwise.
 - Younger payments have not matured, with or without a label: frauds are reported sooner than honest payments, so counting the
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.catalogue import LABEL_DELAY_S
+from models.policy.exploration import MIN_SHARE
 
 #: age at which a transaction without a reported fraud counts as honest: the catalogue's label delay
 MATURITY_MS = LABEL_DELAY_S * 1000
@@ -96,13 +98,14 @@ def joined(parts: list[Labels]) -> Labels:
 
 def label_states(
     stated: Stated, event_ms: Times, as_of_ms: int | None, *, silence: Silence, declined: Flags | None = None,
-    wait: bool = True,
+    represented: Flags | None = None, wait: bool = True,
 ) -> Labels:  # fmt: skip
     """The label of each row as of a cut-off.
 
     Args:
         as_of_ms: the cut-off; None: every label counts and every row has matured.
         declined: rows that were declined, of which silence says nothing; None: no row.
+        represented: declined rows for which others stand, whose labels do not count; None: no row.
         wait: whether a stated label, too, waits until its row has matured.
     """
     everything = np.ones(len(event_ms), bool)
@@ -114,6 +117,20 @@ def label_states(
     if declined is not None:
         state[declined] = LabelState.CENSORED
     state[honest], state[fraud] = LabelState.HONEST, LabelState.FRAUD
+    if represented is not None:
+        state[represented] = LabelState.CENSORED
     if wait:
         state[young & (fraud | honest)] = LabelState.NOT_MATURED
     return Labels(event_ms, state, fraud | honest)
+
+
+def weights_of(propensity: npt.NDArray[np.floating], declined: Flags) -> npt.NDArray[np.float32]:
+    """How many payments each row stands for (n,): 1 / propensity where exploration let it through, else 1.
+
+    Args:
+        propensity: the chance of being let through, NaN for rows that exploration did not draw for.
+    """
+    let_through = ~declined & (propensity > 0)
+    weight = np.ones(len(propensity), np.float32)
+    weight[let_through] = 1 / np.clip(propensity[let_through], MIN_SHARE, 1.0)
+    return weight

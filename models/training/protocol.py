@@ -25,7 +25,8 @@ from models.training.evaluation import (
     card_precision,
     without_known_frauds,
 )
-from models.training.training import Parameters, fit, fit_with, margins, with_columns
+from models.training.learners.parameters import Parameters
+from models.training.training import fit, fit_with, margins, with_columns
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Training: XGBoost on the oldest rows, calibration and thresholds on the next, evaluation on the newest.
+"""Training: a model on the oldest rows, calibration and thresholds on the next, evaluation on the newest.
 
 The order of time is kept throughout: a model is evaluated on rows later than those it was trained on.
 """
@@ -28,31 +28,12 @@ from models.training.attribute_encoding import block_to_fit, learn_columns
 from models.training.dataset import DAY_MS, Dataset, DatasetError, FloatArray
 from models.training.evaluation import compare, evaluate
 from models.training.label_states import MATURITY_MS
+from models.training.learners.boosted import fit_booster
+from models.training.learners.parameters import Parameters
 
 MIN_FRAUDS = 20
 #: calibrated probabilities (n,) of a data set's rows
 Scoring = Callable[[Dataset], FloatArray]
-
-
-class Parameters(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings of a training run. Above ``max_rows``, honest rows are sampled to bound time; calibration corrects the rate."""
-
-    rounds: int = 200
-    max_depth: int = 4
-    learning_rate: float = 0.05
-    subsample: float = 0.8
-    colsample: float = 0.6
-    min_child_weight: float = 5.0
-    reg_lambda: float = 5.0
-    max_bin: int = 128
-    #: on a busy machine two threads wait for each other (8 s, against 2 s with one)
-    threads: int = 1
-    seed: int = 7
-    max_rows: int = 150_000
-    #: reviews that people can do per 10,000 transactions
-    reviews_per_10k: float = 60.0
-    #: least share of frauds among the payments above the decline threshold
-    decline_precision: float = 0.7
 
 
 @dataclass(frozen=True)
@@ -82,7 +63,9 @@ def margins(booster: xgboost.Booster, matrix: FloatArray) -> FloatArray:
 
 
 def fit(data: Dataset, parameters: Parameters) -> xgboost.Booster:
-    """Train on the rows of ``data``, sampled down to ``max_rows``.
+    """Train a model of ``parameters.kind`` on the rows of ``data``, sampled down to ``max_rows``.
+
+    Whatever the kind, it is a booster: all kinds are sums of trees (``learners.additive``).
 
     Raises:
         DatasetError: a class is missing or there are too few frauds.
@@ -92,27 +75,15 @@ def fit(data: Dataset, parameters: Parameters) -> xgboost.Booster:
             f"{data.frauds} frauds in {len(data)} rows: training needs at least {MIN_FRAUDS}, and honest rows"
         )
     rows = _sampled(data, parameters)
-    matrix = xgboost.QuantileDMatrix(
-        data.matrix[rows], label=data.fraud[rows].astype(np.float32), max_bin=parameters.max_bin,
-        nthread=parameters.threads,
-    )  # fmt: skip
-    return xgboost.train(
-        {
-            "objective": "binary:logistic",
-            "tree_method": "hist",
-            "max_depth": parameters.max_depth,
-            "eta": parameters.learning_rate,
-            "subsample": parameters.subsample,
-            "colsample_bytree": parameters.colsample,
-            "min_child_weight": parameters.min_child_weight,
-            "lambda": parameters.reg_lambda,
-            "max_bin": parameters.max_bin,
-            "nthread": parameters.threads,
-            "seed": parameters.seed,
-        },
-        matrix,
-        parameters.rounds,
-    )
+    some = data.take(rows) if len(rows) < len(data) else data
+    if parameters.kind == "boosted":
+        return fit_booster(some, parameters)
+    # scikit-learn is slow to import
+    from models.training.learners.additive import to_booster
+    from models.training.learners.stack import MEMBERS, fit_stack
+
+    learner = fit_stack if parameters.kind == "stack" else MEMBERS[parameters.kind]
+    return to_booster(learner(some, parameters))
 
 
 def with_columns(data: Dataset, columns: AttributeColumns) -> Dataset:
@@ -160,7 +131,7 @@ def train(
     held_out = with_columns(held_out, columns)
     held_margins = margins(booster, held_out.matrix)
     try:
-        calibration = fit_platt(held_margins, held_out.fraud)
+        calibration = fit_platt(held_margins, held_out.fraud, held_out.weight)
     except CalibrationError as error:
         raise DatasetError(f"calibration on the held-out slice failed: {error}") from error
     policy = choose_policy(held_out, calibration.apply(held_margins), parameters, policy_version)
@@ -192,10 +163,15 @@ def choose_policy(data: Dataset, scores: FloatArray, parameters: Parameters, ver
     of 10,000 below it, which is what people can review. Payments far above nearly all others are reviewed if their score is at
     all raised.
     """
-    decline = min(max(_score_at_precision(data.fraud, scores, parameters.decline_precision), 2e-4), 0.9999)
-    waiting = np.sort(scores[scores < np.float32(decline)])[::-1]
-    capacity = max(1, int(len(scores) * parameters.reviews_per_10k / 10_000))
-    review = float(waiting[min(capacity, len(waiting)) - 1]) if len(waiting) else decline
+    decline = min(max(_score_at_precision(data, scores, parameters.decline_precision), 2e-4), 0.9999)
+    below = np.flatnonzero(scores < np.float32(decline))
+    below = below[np.argsort(-scores[below], kind="stable")]
+    capacity = max(1, int(data.weights.sum(dtype=np.float64) * parameters.reviews_per_10k / 10_000))
+    # as many as can be reviewed; a row that stands for several takes their place
+    some = max(
+        1, int(np.searchsorted(np.cumsum(data.weights[below], dtype=np.float64), capacity, side="right"))
+    )
+    review = float(scores[below[min(some, len(below)) - 1]]) if len(below) else decline
     review = min(max(review, 1e-4), decline)
     amounts = data.amount_minor()
     limit = float(np.nanquantile(amounts, 0.999)) if np.isfinite(amounts).any() else 500_000.0
@@ -252,12 +228,12 @@ def _sampled(data: Dataset, parameters: Parameters) -> npt.NDArray[np.int64]:
     return np.sort(np.concatenate([frauds, rng.choice(honest, min(room, len(honest)), replace=False)]))
 
 
-def _score_at_precision(fraud: npt.NDArray[np.bool_], scores: FloatArray, precision: float) -> float:
+def _score_at_precision(data: Dataset, scores: FloatArray, precision: float) -> float:
     order = np.argsort(-scores, kind="stable")
-    hits = np.cumsum(fraud[order])
-    flagged = np.arange(1, len(order) + 1)
+    weight = data.weights[order].astype(np.float64)
+    hits, flagged = np.cumsum(weight * data.fraud[order]), np.cumsum(weight)
     # a few rows at the top prove nothing
-    good = np.flatnonzero((hits >= precision * flagged) & (flagged >= 10))
+    good = np.flatnonzero((hits >= precision * flagged) & (np.arange(1, len(order) + 1) >= 10))
     # if the slice is too small to show it, use the calibrated probability of that value
     return float(scores[order[good[-1]]]) if len(good) else precision
 

@@ -89,9 +89,9 @@ COMMANDS: dict[str, Entry] = {
             "train": "Train, evaluate, sign and publish a model for approval.",
             "models": "List, compare, approve, reject, promote and roll back models; show their evidence.",
             "evaluate": "Train a model on some days of a file and test it on others.",
-            "score": "Score a file with the live model.",
         },
     ),
+    **_entries("models.score_file", {"score": "Score a file with the live model."}),
     **_entries(
         "models.rollouts", {"rollout": "Follow a rollout, pause, resume or undo it, take its next step."}
     ),

@@ -14,7 +14,7 @@ from urllib.parse import urlparse
 
 from services.scoring.ray.environment import AGENT_PORT, apply, haproxy_folder
 from services.scoring.ray.leftovers import end_leftovers
-from services.scoring.ray.placement import gpu_share, replica_resources
+from services.scoring.ray.placement import HTTP_REPLICAS, gpu_share, replica_resources
 from streams.runtime.metrics import SERVE_REPLICAS
 from streams.runtime.process import Process, start_process
 
@@ -25,7 +25,6 @@ UNHEALTHY_FOR_S = 60.0
 #: asking Serve for its status costs 25 ms of CPU, here and in its controller
 LOOK_EVERY_S = 5.0
 BROKEN = {"DEPLOY_FAILED", "UNHEALTHY"}
-HTTP_REPLICAS = 1
 
 
 def run(process: Process) -> None:

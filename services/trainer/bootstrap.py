@@ -15,7 +15,7 @@ from models.bundle.registry import State, states
 from models.training.archived import save_seed
 from models.training.dataset import from_history, in_order
 from models.training.label_states import Silence
-from models.training.training import Parameters
+from models.training.learners.parameters import Parameters
 from services.trainer.learning import Learned, Source, learn, live_by_state, seed_dir
 from services.trainer.simulated_data import is_marked, mark_seed
 from streams.runtime.settings import Settings

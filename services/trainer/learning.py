@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -31,7 +31,8 @@ from models.training.archived import from_archive, load_seed
 from models.training.dataset import Dataset, DatasetError, join
 from models.training.gates.judge import judge, seen_until
 from models.training.gates.side import Contender
-from models.training.training import Parameters, Scoring, Trained, bundle_content, train
+from models.training.learners.parameters import Kind, Parameters
+from models.training.training import Scoring, Trained, bundle_content, train
 from services.trainer.simulated_data import seed_is_simulated, share_in_words
 from streams.contracts.retraining import RetrainingRequest
 from streams.runtime.settings import Settings
@@ -215,6 +216,15 @@ def live_by_state(settings: Settings) -> str | None:
     """The version whose state on disk is live, or None."""
     found = [version for version, state in states(settings.bundles_dir, MODEL).items() if state == "live"]
     return found[-1] if found else None
+
+
+def kind_of(settings: Settings, version: str | None) -> Kind:
+    """The kind of a version's model, which a retraining keeps; without a version, or of one that does not say: XGBoost."""
+    lineage = peek(settings.bundles_dir, MODEL, version, "lineage.json") if version is not None else {}
+    parameters = lineage.get("parameters")
+    found = parameters.get("kind") if isinstance(parameters, dict) else None
+    kinds: tuple[Kind, ...] = get_args(Kind)
+    return next((kind for kind in kinds if kind == found), "boosted")
 
 
 def code_version() -> str:

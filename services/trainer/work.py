@@ -18,9 +18,9 @@ import msgspec
 from features.transaction import epoch_ms
 from models.bundle.content import MODEL, BundleRefused
 from models.training.dataset import DatasetError
-from models.training.training import Parameters
+from models.training.learners.parameters import Parameters
 from services.trainer.jobs import end_with_parent
-from services.trainer.learning import Window, gather, learn, live_by_state, same_data
+from services.trainer.learning import Window, gather, kind_of, learn, live_by_state, same_data
 from streams.contracts.retraining import RetrainingRequest
 from streams.log.rollouts.feed import RolloutsUnreachable, newest_rollout
 from streams.runtime.process import log_json_lines
@@ -60,9 +60,10 @@ def answer(settings: Settings, request: RetrainingRequest, now: datetime) -> dic
                 "result": "refused",
                 "reason": f"the data have not changed since {known} was trained on them: wait for labels of later transactions",
             }
+        live = _live(settings)
         learned = learn(
             settings, source, now=now, by=request.requested_by, why=request.reason,
-            state="awaiting approval", parameters=Parameters(threads=1), live_version=_live(settings),
+            state="awaiting approval", parameters=Parameters(kind=kind_of(settings, live)), live_version=live,
             request=request, progress=logger.info,
         )  # fmt: skip
     except (DatasetError, BundleRefused) as error:

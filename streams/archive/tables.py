@@ -41,6 +41,8 @@ DECISION_SCHEMA = pa.schema(
         ("model_version", pa.string()), ("policy_version", pa.string()), ("arm", pa.string()),
         ("latency_ms", pa.float64()), ("reasons", pa.string()), ("event_timestamp", _MS), ("decided_at", _MS),
         ("card_id", pa.string()), ("tenant", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()),
+        # of exploration; null unless the policy declines and the tenant explores
+        ("propensity", pa.float64()),
     ]
 )  # fmt: skip
 
@@ -65,7 +67,11 @@ _PLAIN_TIME = r"^[2-9]\d{3}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:?
 Refuse = Callable[[Any, str], None]
 
 
-class _Kept(msgspec.Struct, gc=False):
+class _Drawn(msgspec.Struct, gc=False):
+    propensity: float
+
+
+class _Kept(msgspec.Struct, gc=False, kw_only=True):
     """A decision's archived fields except times. Typed, so that a bad value is refused with its record and not at the flush."""
 
     transaction_id: str
@@ -79,6 +85,7 @@ class _Kept(msgspec.Struct, gc=False):
     reasons: msgspec.Raw
     card_id: str
     tenant: str
+    exploration: _Drawn | None = None
 
 
 class _Decision(_Kept, gc=False):
@@ -242,6 +249,7 @@ def _decision_columns(
         times(fields["decided_at"]),
         *(pa.array(fields[name], pa.string()) for name in ("card_id", "tenant")),
         *_places([record for record, _ in pairs]),
+        pa.array([drawn and drawn.propensity for drawn in fields["exploration"]], pa.float64()),
     ]
     return pa.Table.from_arrays(columns, schema=DECISION_SCHEMA)
 

@@ -236,8 +236,10 @@ def _archived_decision(row: dict[str, Any]) -> dict[str, Any]:
     out = {
         name: row[name]
         for name in DECISION_SCHEMA.names
-        if name not in ("partition", "offset", "event_timestamp")
+        if name not in ("partition", "offset", "event_timestamp", "propensity")
     }
+    if row["propensity"] is not None:
+        out["exploration"] = {"would_be": "decline", "propensity": row["propensity"]}
     reasons = msgspec.json.decode(row["reasons"] or "[]")
     times = {"event_time": row["event_timestamp"].isoformat(), "decided_at": row["decided_at"].isoformat()}
     return out | {"reasons": reasons} | times

@@ -138,6 +138,12 @@ MODEL_INFO = Gauge("tollgate_model_info", "1 for the bundle that an arm serves",
 CHALLENGER_SHARE = Gauge(
     "tollgate_challenger_share", "Share of the cards that this replica has the challenger of a rollout decide"
 )
+EXPLORED = Counter(
+    "tollgate_explored_total",
+    "Payments that a score declines, by what exploration made of them: let through (to review or approval), declined, or over the cap"
+    " (they cost more than has accrued of the day's)",
+    ["result"],
+)
 CHALLENGER_ROWS = Counter(
     "tollgate_challenger_rows_total",
     "Payments that a rollout's challenger was to decide (arm) or to score beside the champion (shadow), by what became of it: scored;"

@@ -1,5 +1,5 @@
-"""What ``settings.toml`` in the stack's folder says: which parts run elsewhere (a company's Kafka, Redis and MLflow), and which attributes
-of one's own transactions carry (``features.attributes``).
+"""What ``settings.toml`` in the stack's folder says: which parts run elsewhere (a company's Kafka, Redis and MLflow), which attributes
+of one's own transactions carry (``features.attributes``), and how much is explored (``models.policy.exploration``).
 
     [kafka]
     bootstrap = "kafka-1.example:9093,kafka-2.example:9093"
@@ -15,6 +15,13 @@ of one's own transactions carry (``features.attributes``).
     [mlflow]
     url = "https://mlflow.example"
 
+    [exploration]                                # off without it
+    share = 0.02                                 # of the payments that a score declines
+    into = "review"                              # or "approve"
+    cap_minor_per_day = { EUR = 50000 }          # for each tenant
+    [exploration.tenants.shop-b]
+    share = 0.0
+
 Secrets stay where they are: only the name of their file or environment variable is kept. Each part's text for people shows none.
 """
 
@@ -29,6 +36,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from features.attributes import ATTRIBUTE_NAME, Attribute, Declared
+from models.policy.exploration import OFF, ExplorationTerms
 
 PARTS_FILE = "settings.toml"
 Security = Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]
@@ -161,6 +169,7 @@ class Told(NamedTuple):
 
     parts: Parts
     attributes: dict[str, Attribute]
+    exploration: ExplorationTerms = OFF
 
 
 def read_settings_file(home: Path) -> Told:
@@ -188,6 +197,7 @@ def read_settings_file(home: Path) -> Told:
             )
     try:
         attributes = msgspec.convert(told.pop("attributes", {}), Declared)
-        return Told(msgspec.convert(told, Parts), attributes)
+        exploration = msgspec.convert(told.pop("exploration", {}), ExplorationTerms)
+        return Told(msgspec.convert(told, Parts), attributes, exploration)
     except (msgspec.ValidationError, ValueError) as error:
         raise PartError(f"{path}: {error}") from error

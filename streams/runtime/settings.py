@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from features.attributes import Attributes, Declared
+from models.policy.exploration import OFF, ExplorationTerms
 from streams.contracts.deadline import DEFAULT_DEADLINE_MS
 from streams.contracts.tenants import Tenants
 from streams.runtime.kafka.connection import KafkaAddress
@@ -70,6 +71,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     unknown_tenant: str = ""
     #: attributes of one's own that transactions may carry, from ``settings.toml``
     attributes: Declared = {}
+    #: payments that are let through to learn their outcome, from ``settings.toml``
+    exploration: ExplorationTerms = OFF
     #: parts that run elsewhere; ``kafka``, ``redis`` and ``mlflow`` are then their addresses
     elsewhere: Parts = Parts()
     #: "required": the HTTP edge answers only requests with an API key; "open", on loopback addresses only: also others

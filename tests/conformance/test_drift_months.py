@@ -7,7 +7,7 @@ import pytest
 from loadtest.bench.drift.__main__ import scenarios
 from loadtest.bench.drift.table import DRIFT_PYTHON, Line, run, shown
 from loadtest.bench.drift.traffic import Maker
-from models.training.training import Parameters
+from models.training.learners.parameters import Parameters
 
 pytestmark = [
     pytest.mark.skipif(

@@ -70,8 +70,8 @@ def test_xgboost_gives_the_published_figures(parts: tuple[Dataset, Dataset]) -> 
 
 def test_the_engines_features_beat_them() -> None:
     from features.replay import replay
+    from models.training.learners.parameters import Parameters
     from models.training.protocol import measure
-    from models.training.training import Parameters
     from streams.mapping import load_history, load_mapping
 
     history = load_history(DATA / "handbook_transactions.parquet", load_mapping("handbook"))

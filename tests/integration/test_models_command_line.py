@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,9 +17,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.catalogue import CATALOGUE_HASH
+from features.replay import replay
+from features.store.profiles.batch import Gather, HasEntities
 from loadtest.traffic.simulator.generate import history_table
 from loadtest.traffic.simulator.world import create_world
+from models.scoring.history import score_rows
+from services.cli import main
 from services.cli.main import run
+from services.cli.models import score_file
+from services.cli.models.live_state import LiveState
 from tests.support.bundle_samples import publish_sample
 from tests.support.catalogue_samples import BEFORE, NEW, layout, publish_before
 
@@ -114,6 +122,80 @@ def test_scoring_a_file(
     assert summary["rows"] == table.num_rows == pq.read_metadata(history).num_rows
     assert sum(summary["decisions"].values()) == summary["rows"] and summary["decisions"]["review"] > 0
     assert set(table["model_version"].to_pylist()) == {"1.0.0"}
+
+
+def test_scoring_that_is_stopped_goes_on_and_gives_the_same(
+    home: Path,
+    history: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = pq.read_metadata(history).num_rows
+    monkeypatch.setattr(score_file, "PART_ROWS", rows // 4)
+    arguments = ["score", str(history), "--home", str(home), "--version", "1.0.0", "--out"]
+    whole = answer(capsys, *arguments, str(tmp_path / "whole.parquet"))
+    assert (whole["resumed_rows"], whole["state"]) == (0, "from the history in the file")
+    out = tmp_path / "scored.parquet"
+    scored: list[Any] = []
+
+    def stopped(*given: Any) -> pa.Table:
+        if len(scored) == 2:
+            raise KeyboardInterrupt
+        scored.append(given)
+        return score_rows(*given)
+
+    monkeypatch.setattr(score_file, "score_rows", stopped)
+    assert run([*arguments, str(out)]) == main.INTERRUPTED and not out.exists()
+    assert "goes on from here" in capsys.readouterr().err
+    monkeypatch.setattr(score_file, "score_rows", score_rows)
+    assert run([*arguments, str(out)]) == 0
+    said = capsys.readouterr()
+    assert f"{2 * (rows // 4):,} of them from an earlier run" in said.out and "(100%)" in said.err
+    assert pq.read_table(out).equals(pq.read_table(tmp_path / "whole.parquet"))
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_by_the_live_store_each_row_is_the_next_payment(history: Path) -> None:
+    """Oracle: a replay of each row alone, which is what an empty store knows."""
+
+    class Empty:
+        def read(self, wanted: Sequence[HasEntities]) -> Gather:
+            return Gather(wanted)
+
+    rows = pq.read_table(history).slice(0, 60)
+    live = LiveState(rows, Empty())
+    found = np.concatenate([live.until(25), live.until(60)])
+    alone = np.concatenate(
+        [replay(rows.slice(row, 1).drop_columns(["label", "label_time"])) for row in range(60)]
+    )
+    assert np.array_equal(found, alone, equal_nan=True)
+
+
+def test_without_its_store_the_live_state_cannot_be_had(
+    home: Path, history: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["score", str(history), "--home", str(home), "--version", "1.0.0", "--state", "live"]
+    assert run([*arguments, "--out", str(tmp_path / "scored.csv")]) == 3
+    assert "tollgate status" in capsys.readouterr().err
+
+
+def test_parts_of_other_work_are_not_taken(tmp_path: Path) -> None:
+    work = score_file.Work(
+        file="f",
+        bytes=1,
+        modified_ns=1,
+        mapping="",
+        rows=1,
+        model_version="1",
+        policy_version="1",
+        catalogue="c",
+        state="history",
+    )
+    out = tmp_path / "scored.parquet"
+    score_file.Parts(out, work).write(0, pa.table({"decision": ["review"]}))
+    assert score_file.Parts(out, work).path(0).exists()
+    assert not score_file.Parts(out, msgspec.structs.replace(work, modified_ns=2)).path(0).exists()
 
 
 def test_evaluate_by_dates(history: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from models.bundle.content import BundleContent, load_bundle, publish
 from models.bundle.signing import ensure_keys
 from models.evidence.pack import made_pack, write_pack
-from models.training.training import Parameters, Trained, bundle_content, train
+from models.training.learners.parameters import Parameters
+from models.training.training import Trained, bundle_content, train
 from tests.support.models_data import make_dataset
 
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -14,12 +15,37 @@ import numpy as np
 
 from models.bundle.content import Bundle, load_bundle
 from models.scoring.scorer import Scorer
+from services.scoring.decision.decider import Case
+from services.scoring.model.serving import Challenger
 from streams.contracts.shadow import ShadowBatch
+from tests.support.archive_samples import START_MS, transaction
 from tests.support.bundle_samples import publish_sample
+from tests.support.models_data import make_dataset
 from tests.support.waiting import STALL_S
 
 OLD, NEW = "1.0.0", "2.0.0"
 SALT = "5a17"
+
+
+#: payments of 60 cards
+MATRIX = make_dataset(200, seed=3).matrix
+CARDS = [f"card-{number % 60}" for number in range(len(MATRIX))]
+
+
+def cases_of(cards: Sequence[str]) -> list[Case]:
+    """A payment of each card, all at ``START_MS``."""
+    made = [
+        msgspec.structs.replace(transaction(row, START_MS), card_id=card) for row, card in enumerate(cards)
+    ]
+    return [Case(tx, START_MS, START_MS, 0) for tx in made]
+
+
+CASES = cases_of(CARDS)
+
+
+def at(share: float, scorer: Scorer, *, shadow: bool = False) -> Challenger:
+    """The challenger of a run, with a share of the cards."""
+    return Challenger(scorer, share, SALT, shadow, run="run-1")
 
 
 class Obstinate(Scorer):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from loadtest.bench.drift.table import run, shown
 from loadtest.bench.drift.traffic import Maker, Scenario
-from models.training.training import Parameters
+from models.training.learners.parameters import Parameters
 
 LIVE_CARDS = 100_000
 

@@ -20,7 +20,8 @@ from loadtest.traffic.simulator import DEFAULT_CARDS, Drift, Plan, World, create
 from models.bundle.content import BundleContent
 from models.bundle.reference import reference_bytes
 from models.training.dataset import DAY_MS, from_history
-from models.training.training import Parameters, Trained, bundle_content, train
+from models.training.learners.parameters import Parameters
+from models.training.training import Trained, bundle_content, train
 from streams.drift.comparable import NEEDED
 
 START = datetime(2026, 1, 5, tzinfo=UTC)

@@ -20,7 +20,8 @@ from loadtest.traffic.simulator import create_world, history_table
 from models.scoring.backends import Backend, FloatArray, ForestBackend, OnnxBackend, XgboostBackend
 from models.scoring.onnx_export import to_onnx
 from models.training.dataset import from_history
-from models.training.training import Parameters, fit
+from models.training.learners.parameters import Parameters
+from models.training.training import fit
 
 SIZES = (1, 16, 30, 100, 256, 1024, 4096)
 ONNX_SLICES = (16, 64, 1024)

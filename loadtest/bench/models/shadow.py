@@ -30,7 +30,8 @@ from models.decision import Decision
 from models.scoring.backends import FloatArray
 from models.scoring.scorer import Scorer
 from models.training.dataset import from_history
-from models.training.training import Parameters, bundle_content, train
+from models.training.learners.parameters import Parameters
+from models.training.training import bundle_content, train
 from services.scoring.arms.arms_decider import ArmsDecider
 from services.scoring.arms.shadow import Shadow
 from services.scoring.decision.decider import Case, Decider

@@ -25,12 +25,15 @@ def average_precision_check(
             why=f"{rows.frauds} frauds that neither model has seen: {limits.min_frauds} are needed to tell them apart",
         )  # fmt: skip
     ours, theirs = Ranking(rows.fraud, candidate.scores), Ranking(rows.fraud, live.scores)
-    everything = np.ones(len(rows))
-    base = theirs.average_precision(everything)
+    each = rows.weights
+    base = theirs.average_precision(each)
     drawn = np.array(
-        [ours.average_precision(w) - theirs.average_precision(w) for w in map(draws.rows, range(len(draws)))]
+        [
+            ours.average_precision(w) - theirs.average_precision(w)
+            for w in (each * draws.rows(draw) for draw in range(len(draws)))
+        ]
     )
-    found = interval(ours.average_precision(everything) - base, drawn)
+    found = interval(ours.average_precision(each) - base, drawn)
     limit = -limits.average_precision_loss * base
     return GateCheck(
         name="average_precision", result=_loss(found, limit), n=rows.frauds, estimate=found.estimate, low=found.low,
@@ -46,7 +49,7 @@ def money_checks(rows: Dataset, candidate: Side, live: Side, draws: Draws, limit
     person judges it, unless it is larger than ``money_trade``.
     """
     found = []
-    currency, amount = rows.currency(), np.nan_to_num(rows.amount_minor().astype(np.float64))
+    currency, amount = rows.currency(), rows.weights * np.nan_to_num(rows.amount_minor().astype(np.float64))
     level = _first(candidate, int(live.stopped.sum()))
     for name in sorted(set(currency[rows.fraud].tolist())):
         stolen = np.where(rows.fraud & (currency == name), amount, 0.0)
@@ -81,9 +84,9 @@ def false_alarm_check(rows: Dataset, candidate: Side, live: Side, draws: Draws, 
     More that the candidate does not have when it stops as many payments as the live model are a trade for more stopped frauds, as when
     an attack makes frauds many: a person judges it, up to ``false_alarm_trade``.
     """
-    ours, theirs = ~rows.fraud & candidate.stopped, ~rows.fraud & live.stopped
-    counts = int(ours.sum()), int(theirs.sum())
-    honest = int((~rows.fraud).sum())
+    ours, theirs = (rows.weights * (~rows.fraud & side.stopped) for side in (candidate, live))
+    counts = round(float(ours.sum())), round(float(theirs.sum()))
+    honest = round(float(rows.weights[~rows.fraud].sum()))
     # half a payment on each side: a count of 0 has a ratio too
     drawn = (draws.sums(ours) + 0.5) / (draws.sums(theirs) + 0.5)
     it = interval((counts[0] + 0.5) / (counts[1] + 0.5), drawn)
@@ -91,8 +94,8 @@ def false_alarm_check(rows: Dataset, candidate: Side, live: Side, draws: Draws, 
     why = f"stops {counts[0]} of {honest} honest payments, the live model {counts[1]}"
     if it.low > 1 and it.estimate > limits.false_alarms:
         level = _first(candidate, int(live.stopped.sum()))
-        frauds = [int((rows.fraud & side.stopped).sum()) for side in (candidate, live)]
-        better = (~rows.fraud & level).sum() < counts[1] and frauds[0] > frauds[1]
+        frauds = [round(float(rows.weights[rows.fraud & side.stopped].sum())) for side in (candidate, live)]
+        better = rows.weights[~rows.fraud & level].sum() < counts[1] and frauds[0] > frauds[1]
         result = "inconclusive" if better and it.estimate <= limits.false_alarm_trade else "fail"
         why += f", and {frauds[0]} frauds in place of {frauds[1]}" + (
             "; with as many stopped payments it would have fewer false alarms" if better else ""
@@ -107,8 +110,8 @@ def false_alarm_check(rows: Dataset, candidate: Side, live: Side, draws: Draws, 
 
 def calibration_check(rows: Dataset, candidate: Side, live: Side, limits: Limits) -> GateCheck:
     """Frauds observed for each fraud that the scores predict. It fails where it is proven wrong and worse than the live model's."""
-    ratio, low, high = _observed_per_predicted(rows.fraud, candidate.scores)
-    theirs = _observed_per_predicted(rows.fraud, live.scores)[0]
+    ratio, low, high = _observed_per_predicted(rows, candidate.scores)
+    theirs = _observed_per_predicted(rows, live.scores)[0]
     off = low > limits.calibration or high < 1 / limits.calibration
     worse = abs(math.log(ratio)) > abs(math.log(theirs))
     result: GateResult = "fail" if off and worse else "inconclusive" if off else "pass"
@@ -125,7 +128,7 @@ def record_check(
 
     Where labels are wrong, both models are equally bad on them, and the comparison of the two does not show it.
     """
-    ours, theirs = auc_roc(rows.fraud, candidate.scores), auc_roc(rows.fraud, live.scores)
+    ours, theirs = (auc_roc(rows.fraud, side.scores, rows.weight) for side in (candidate, live))
     if record is None or ours is None or theirs is None or rows.frauds < limits.min_frauds:
         return GateCheck(
             name="ranking_of_record", result="too_few", n=rows.frauds, why="nothing to compare with"
@@ -164,12 +167,13 @@ def _loss(found: Interval, limit: float) -> GateResult:
     return "inconclusive" if found.estimate < limit else "pass"
 
 
-def _observed_per_predicted(
-    fraud: npt.NDArray[np.bool_], scores: npt.NDArray[np.float32]
-) -> tuple[float, float, float]:
+def _observed_per_predicted(rows: Dataset, scores: npt.NDArray[np.float32]) -> tuple[float, float, float]:
     """(ratio, low, high) with the normal interval of the logarithm of a Poisson count."""
-    observed, predicted = max(float(fraud.sum()), 0.5), max(float(scores.astype(np.float64).sum()), 1e-9)
-    spread = math.exp(1.96 / math.sqrt(observed))
+    each = rows.weights.astype(np.float64)
+    observed, predicted = max(float(each[rows.fraud].sum()), 0.5), max(float((each * scores).sum()), 1e-9)
+    # the relative error of a weighted count (Kish 1965): as of that many rows of weight 1
+    count = observed**2 / max(float((each[rows.fraud] ** 2).sum()), 0.5)
+    spread = math.exp(1.96 / math.sqrt(max(count, 0.5)))
     ratio = observed / predicted
     return ratio, ratio / spread, ratio * spread
 

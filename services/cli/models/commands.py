@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import getpass
 import json
-import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
-import pyarrow.csv
-import pyarrow.parquet as pq
 
 from features.replay import replay
 from models.bundle.content import MODEL
 from models.bundle.registry import read_state, states, versions
-from models.policy.policy import DECISIONS
 from models.rollout.transitions import Action
-from models.scoring.history import score_history
 from models.training.label_states import Silence
+from models.training.learners.parameters import Kind, Parameters
 from models.training.protocol import measure, parse_days
-from models.training.training import Parameters
 from services.cli.mapping import MAPPING_HELP
 from services.cli.models.compare import compare
 from services.cli.models.evidence import evidence, evidence_option
@@ -30,7 +25,6 @@ from services.cli.models.files import (
     CheckFailed,
     pick_version,
     read_history,
-    scorer_of,
     settings_of,
     verified,
 )
@@ -45,7 +39,7 @@ from services.cli.terminal.options import FullHelpGroup, WholeNumber, home_optio
 from services.rollout.confirmation import confirm
 from services.rollout.requests import ask
 from services.trainer.bootstrap import train_first_model
-from services.trainer.learning import gather, learn, live_by_state, same_data
+from services.trainer.learning import gather, kind_of, learn, live_by_state, same_data
 from streams.mapping import load_mapping
 from streams.mapping.fields.attributes import attributes_of
 from streams.runtime.settings import load_settings
@@ -59,6 +53,13 @@ FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_
 
 def _progress(text: str) -> None:
     click.echo(text, err=True)
+
+
+def _kind_option(default_in_words: str, default: Kind | None) -> Any:
+    return click.option(
+        "--kind", type=click.Choice(get_args(Kind)), default=default,
+        help=f"boosted: XGBoost; histogram: scikit-learn's; scorecard: logistic regression on bins; stack: the three. {default_in_words}",
+    )  # fmt: skip
 
 
 @click.command()
@@ -77,6 +78,7 @@ def _progress(text: str) -> None:
     show_default=True,
     help="With --history: what a row without a label is, once it is old enough. honest: the file names only frauds.",
 )
+@_kind_option("Default: as the live model, else boosted.", None)
 @person_options("recorded in the lineage")
 def train(
     home: Path,
@@ -84,6 +86,7 @@ def train(
     history: Path | None,
     mapping: str | None,
     unlabelled: Silence,
+    kind: Kind | None,
     person: str | None,
     by: str | None,
 ) -> int:
@@ -92,12 +95,18 @@ def train(
     settings = settings_of(home)
     author = require(settings, "propose", person, by, datetime.now(UTC)).name
     told = by or author
+    live = live_by_state(settings)
+    parameters = Parameters(kind=kind or kind_of(settings, live))
     if history is not None:
         table = read_history(history, mapping)
-        version = train_first_model(settings, table, _progress, silence=unlabelled, by=told, author=author)
+        version = train_first_model(
+            settings, table, _progress, silence=unlabelled, by=told, author=author, parameters=parameters
+        )
     elif not has_model(settings):
         table = simulated_history(datetime.now(UTC), _progress)
-        version = train_first_model(settings, table, _progress, silence="honest", by=told, author=author)
+        version = train_first_model(
+            settings, table, _progress, silence="honest", by=told, author=author, parameters=parameters
+        )
     else:
         source = gather(settings)
         if (known := same_data(settings, source)) is not None:
@@ -106,7 +115,7 @@ def train(
             )
         version = learn(
             settings, source, now=datetime.now(UTC), by=told, why="requested at the command line", author=author,
-            state="awaiting approval", parameters=Parameters(), live_version=live_by_state(settings), progress=_progress,
+            state="awaiting approval", parameters=parameters, live_version=live, progress=_progress,
         ).version  # fmt: skip
     found = version_row(settings.bundles_dir, version)
     _print(found, as_json, f"{MODEL} {version}: {found['state']}")
@@ -263,6 +272,7 @@ models.add_command(at_time)
     help="Days from a transaction to its label.",
 )
 @click.option("--test", "test_days", required=True, metavar="FROM:TO", help="Test days, both inclusive.")
+@_kind_option("", "boosted")
 @home_option
 @json_option
 def evaluate(
@@ -271,6 +281,7 @@ def evaluate(
     train_days: str,
     delay_days: int,
     test_days: str,
+    kind: Kind,
     home: Path,
     as_json: bool,
 ) -> None:
@@ -282,7 +293,7 @@ def evaluate(
     history = read_history(file, mapping)
     _progress(f"computing features of {history.num_rows:,} transactions, then training")
     own = attributes_of(load_mapping(mapping)) if mapping is not None else settings_of(home).declared
-    found = measure(history, replay, *days, delay_days, Parameters(), own)
+    found = measure(history, replay, *days, delay_days, Parameters(kind=kind), own)
     lines = [
         f"{name:<24} {_figure(value)}"
         for name, value in found.items()
@@ -294,53 +305,6 @@ def evaluate(
             *(f"  {name:<22} {_figure(value)}" for name, value in found["without_attributes"].items()),
         ]
     _print(found, as_json, "\n".join([*lines, f"{'rows':<24} {found['rows']}"]))
-
-
-@click.command()
-@FILE
-@click.option("--mapping", metavar="M", help=f"{MAPPING_HELP}  Default: the file is a history table.")
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Output file (.parquet or .csv); default: ./FILE.scored.parquet.",
-)
-@click.option("--version", metavar="V", help="Model version; default: the live one.")
-@home_option
-@json_option
-def score(
-    file: Path, mapping: str | None, out: Path | None, version: str | None, home: Path, as_json: bool
-) -> None:
-    """Score a file with the live model. Writes one row per transaction: score, decision, matched rules."""
-    out = out or Path(f"{file.stem}.scored.parquet")
-    if out.suffix not in (".parquet", ".csv"):
-        raise BadInput(f"{out} must end in .parquet or .csv")
-    settings = settings_of(home)
-    scorer = scorer_of(settings, pick_version(settings, version))
-    history = read_history(file, mapping)
-    start = time.perf_counter()
-    scored = score_history(history, lambda table: replay(table, progress=_tell_rows(table.num_rows)), scorer)
-    seconds = time.perf_counter() - start
-    tmp = out.with_name(f".{out.name}.tmp")
-    if out.suffix == ".parquet":
-        pq.write_table(scored, tmp, compression="zstd")
-    else:
-        pyarrow.csv.write_csv(scored, tmp)
-    tmp.replace(out)
-    decided = scored["decision"].to_pylist()
-    summary = {
-        "out": str(out), "rows": scored.num_rows, "seconds": round(seconds, 3), "model_version": scorer.version,
-        "policy_version": scorer.policy.version, "decisions": {name: decided.count(name) for name in DECISIONS},
-    }  # fmt: skip
-    counts = ", ".join(f"{count:,} {name}" for name, count in summary["decisions"].items())  # type: ignore[attr-defined]
-    _print(
-        summary,
-        as_json,
-        f"{scored.num_rows:,} transactions in {seconds:.1f} s with {scorer.version}: {counts}\n{out}",
-    )
-
-
-def _tell_rows(total: int) -> Any:
-    return lambda done: _progress(f"features: {done:,} of {total:,}") if done % 262_144 == 0 else None
 
 
 def _awaiting(home: Path, action: str) -> str:

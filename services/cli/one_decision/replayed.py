@@ -13,7 +13,8 @@ import numpy.typing as npt
 from features.catalogue import CATALOGUE_HASH, INDEX, NAMES, WIDTH
 from features.transaction import Transaction, epoch_ms
 from models.bundle.content import Bundle
-from models.decision import Decision
+from models.decision import Decision, Exploration
+from models.policy.exploration import Drawn, explored
 from models.scoring.scorer import Scorer
 from services.scoring.decision.decider import MISSING_NAMES, Case, Decider
 from streams.audit.decided_payment import DecidedPayment, Served
@@ -100,6 +101,11 @@ def _decide(
     # entries of lists expire: the policy looks at them at the time of the decision
     decided_s = datetime.fromisoformat(decision["decided_at"]).timestamp()
     (again,) = Decider(clock=lambda: decided_s).decide([case], matrix, scorer)
+    drawn = decision.get("exploration")
+    if drawn is not None and again.decision == drawn["would_be"]:
+        # the draw is repeated, not made again
+        let_through = decision["decision"] != drawn["would_be"]
+        explored(again, Drawn(Exploration(**drawn), decision["decision"] if let_through else None))
     return again
 
 

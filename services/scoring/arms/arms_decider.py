@@ -64,7 +64,10 @@ class ArmsDecider:
         one = self.champion
         # costs of explanations are learnt for each model
         cost = ExplanationCost(share=one.cost.share)
-        self.challenger = Decider("challenger", one.clock, cost, one.failures, strict=True)
+        # both arms draw from one purse
+        self.challenger = Decider(
+            "challenger", one.clock, cost, one.failures, strict=True, explorer=one.explorer
+        )
 
     def decide(
         self,

@@ -28,7 +28,8 @@ from features.catalogue import CATALOGUE_HASH, INDEX
 from features.transaction import Transaction, from_ms
 from models.bundle.content import MODEL
 from models.decision import Decision, Reason
-from models.policy.policy import DECISIONS, FALLBACK, Policy
+from models.policy.exploration import Drawn, Explorer, explored
+from models.policy.policy import CODES, DECISIONS, FALLBACK, Policy
 from models.scoring.scorer import Scorer
 from services.scoring.decision.deadline import left_ms
 from services.scoring.decision.explanations import ExplanationCost, explain_within
@@ -43,7 +44,7 @@ from streams.log.records import (
     MISSING_IP,
     MISSING_MERCHANT,
 )
-from streams.runtime.metrics import MODEL_FAILURES
+from streams.runtime.metrics import EXPLORED, MODEL_FAILURES
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ MISSING_NAMES = (
 )  # fmt: skip
 
 
+Codes = npt.NDArray[np.int8]
 Status = Literal["scored", "degraded", "not_scored"]
 
 
@@ -131,6 +133,8 @@ class Judged(NamedTuple):
     #: see ``missing_inputs_of`` and ``_stateless``
     missing_inputs: Mapping[int, Literal["model", "rules"]]
     stateless: set[int]
+    #: rows that the score declines and that exploration drew for; ``codes`` are the policy's all the same
+    drawn: Mapping[int, Drawn]
 
     def to_explain(self, now_ms: float, reserve_ms: float) -> tuple[list[int], float]:
         """The rows to explain that are not late, and the shortest time left among all rows that are not late, ms. ``now_ms``: since 1970.
@@ -157,7 +161,8 @@ class Decider:
     """Turns batches into decisions with the scorer passed to each call.
 
     ``clock`` gives seconds since 1970. It is read again after each step that takes time, so that ``decided_at`` and the time left
-    are current. ``strict``: an error of the model is the caller's business; else its bundle's rules decide.
+    are current. ``strict``: an error of the model is the caller's business; else its bundle's rules decide. ``explorer``: draws for payments
+    that a score declines; None: no payment is let through.
     """
 
     arm: str = "champion"
@@ -166,6 +171,7 @@ class Decider:
     failures: RuleFailures = field(default_factory=RuleFailures)
     calls: TimedCalls = field(default_factory=TimedCalls)
     strict: bool = False
+    explorer: Explorer | None = None
 
     def __post_init__(self) -> None:
         # compile it now: the first decision without a model must not wait for it
@@ -223,9 +229,32 @@ class Decider:
         codes, rules, alone = policy.verdict(scores, matrix, columns, now_ms, self.failures)
         by_score = codes == alone
         wanted = np.flatnonzero((codes > 0) & by_score & ~np.isnan(scores)).tolist() if scorer is not None else []  # fmt: skip
+        drawn = self._explore(cases, policy, codes, alone, rules, now_ms) if self.explorer is not None else {}
         return Judged(
-            cases, matrix, scorer, policy, scores, codes, rules, by_score, now_ms, wanted, missing_inputs, stateless
+            cases, matrix, scorer, policy, scores, codes, rules, by_score, now_ms, wanted, missing_inputs, stateless, drawn
         )  # fmt: skip
+
+    def _explore(
+        self,
+        cases: Sequence[Case],
+        policy: Policy,
+        codes: Codes,
+        alone: Codes,
+        rules: Sequence[list[str]],
+        now_ms: float,
+    ) -> dict[int, Drawn]:
+        """Draws for the rows that only their score declines: what a person's rule or list stops stays stopped."""
+        assert self.explorer is not None
+        out: dict[int, Drawn] = {}
+        for row in np.flatnonzero((codes == CODES["decline"]) & (alone == CODES["decline"])).tolist():
+            if not policy.declining.isdisjoint(rules[row]):
+                continue
+            tx = cases[row].transaction
+            found = self.explorer.of(tx.tenant, tx.currency, tx.amount_minor, now_ms)
+            if found is not None:
+                out[row] = found
+                EXPLORED.labels(_result(found)).inc()
+        return out
 
     def explanation_ms(self, judged: Judged) -> float:
         """Time that ``finish`` is expected to spend on reasons, ms."""
@@ -250,9 +279,21 @@ class Decider:
 
     def decisions(self, judged: Judged, explained: Reasons) -> list[Decision]:
         """The decisions with these reasons and those of the policy; they are dated now."""
-        cases, _, scorer, policy, scores, codes, rules, by_score, now_ms, _, missing_inputs, stateless = (
-            judged
-        )
+        (
+            cases,
+            _,
+            scorer,
+            policy,
+            scores,
+            codes,
+            rules,
+            by_score,
+            now_ms,
+            _,
+            missing_inputs,
+            stateless,
+            drawn,
+        ) = judged
         reasons, unexplained = explained
         whole = scorer is not None and not missing_inputs
         # all slow steps are done; only encoding and sending follow
@@ -290,7 +331,15 @@ class Decider:
                     latency_ms=latency_ms, card_id=tx.card_id, tenant=tx.tenant, degraded_by=degraded_by,
                 )
             )  # fmt: skip
+        for row, draw in drawn.items():
+            explored(out[row], draw)
         return out
+
+
+def _result(drawn: Drawn) -> str:
+    if drawn.into is not None:
+        return "let through"
+    return "declined" if drawn.exploration.propensity else "over the cap"
 
 
 def _value_of(tx: Transaction, name: str) -> Any:

@@ -12,6 +12,7 @@ import hiredis
 from features.identity import identity_of
 from features.store.redis_client import StoreUnavailable
 from services.scoring.arms.shadow import Shadow
+from services.scoring.decision.exploring import explorer_of
 from services.scoring.edge.admission import Gate, GateRules
 from services.scoring.edge.callers import Callers
 from services.scoring.edge.calls import Answer, Call, SingleCall
@@ -67,7 +68,17 @@ class Edge:
         # a batch takes much longer than a single: each kind has its own gate
         self._singles = Gate(GateRules(most=limits.in_flight))
         self._batches = Gate(GateRules(first=FIRST_BATCH_ROWS, least=MIN_BATCH_ROWS, most=limits.in_flight))
-        self._rounds = Rounds(model, store, publisher, clock, settings.partitions, keys, bulk, shadow)
+        self._rounds = Rounds(
+            model,
+            store,
+            publisher,
+            clock,
+            settings.partitions,
+            keys,
+            bulk,
+            shadow,
+            explorer_of(settings, clock()),
+        )
 
     def begin(
         self, raw: bytes, deadline_ms: int, trace: str | None = None, caller: ApiKey | None = None

@@ -19,6 +19,7 @@ import hiredis
 from features.store.profiles.batch import Gather
 from features.store.redis_client import StoreUnavailable
 from features.store.state_versions import ASK_WHOLE
+from models.policy.exploration import Explorer
 from services.scoring.arms.arms_decider import ArmsDecider
 from services.scoring.arms.shadow import Shadow
 from services.scoring.decision.deadline import AT_ONCE_MS, EDGE, EDGE_ALONE, left_ms, store_wait_s
@@ -66,10 +67,11 @@ class Rounds:
         keys: Keys,
         bulk: Store | None = None,
         shadow: Shadow | None = None,
+        explorer: Explorer | None = None,
     ) -> None:
         """``clock`` gives seconds since 1970; ``partitions``: number of partitions by which state is stored; ``keys``: the newest
         one seals decisions; ``bulk``: a second connection to the store, for large reads; ``shadow``: scores with the
-        challenger beside the champion.
+        challenger beside the champion; ``explorer``: draws for payments that a score declines.
         """
         self._partitions = partitions
         self._keys = keys
@@ -77,8 +79,10 @@ class Rounds:
         self._store = store
         self._bulk = bulk or store
         self._clock = clock
-        one = Decider(clock=clock, cost=ExplanationCost(share=EDGE))
-        aside = Decider(clock=clock, cost=ExplanationCost(share=EDGE_ALONE), failures=one.failures)
+        one = Decider(clock=clock, cost=ExplanationCost(share=EDGE), explorer=explorer)
+        aside = Decider(
+            clock=clock, cost=ExplanationCost(share=EDGE_ALONE), failures=one.failures, explorer=explorer
+        )
         self._decider, self._aside_decider = ArmsDecider(one, shadow), ArmsDecider(aside, shadow)
         self._open = InFlight(store, clock)
         self._others = AwaitingElsewhere(self._open)

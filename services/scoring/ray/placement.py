@@ -7,6 +7,8 @@ from typing import Any
 
 #: replicas mostly wait for records: Ray must not reserve a whole core for each
 REPLICA_CPUS = 0.1
+#: of the HTTP edge; of the stream's there may be two (``stream_replicas`` of the settings)
+HTTP_REPLICAS = 1
 
 
 def gpu_share(gpus: int, replicas: int) -> float:

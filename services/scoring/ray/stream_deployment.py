@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
+import time
 from functools import partial
 
 from prometheus_client import start_http_server
@@ -15,6 +16,8 @@ from models.bundle.content import MODEL
 from services.scoring.arms.arms_decider import ArmsDecider
 from services.scoring.arms.shadow import Shadow
 from services.scoring.arms.shadow_topic import ShadowTopic
+from services.scoring.decision.decider import Decider
+from services.scoring.decision.exploring import explorer_of
 from services.scoring.model.live import LiveModel
 from services.scoring.model.readiness import bundle_missing
 from services.scoring.ray.closing import no_inner_server
@@ -61,7 +64,7 @@ class StreamScoring:
         self._live = LiveModel(settings, self._stop, after_s=LOAD_AFTER_S * self._name.index)
         layouts = Layouts(stored_in(RespClient(settings.redis_address, LOOK_WITHIN_S)))
         self._shadow = Shadow(ShadowTopic(settings.kafka, self._name.name))
-        decider = ArmsDecider(shadow=self._shadow)
+        decider = ArmsDecider(Decider(explorer=explorer_of(settings, time.time())), shadow=self._shadow)
         self._worker = StreamScorer(
             settings, self._name.name, self._live, layouts, self._stop, decider, heartbeat=heartbeat
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loadtest.bench.models.shadow import Traffic, shadow_rows
-from models.training.training import Parameters
+from models.training.learners.parameters import Parameters
 
 
 def test_each_way_to_decide_is_measured() -> None:

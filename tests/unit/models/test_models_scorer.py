@@ -17,7 +17,8 @@ from models.scoring.backends import ForestBackend, XgboostBackend
 from models.scoring.forest import ForestError
 from models.scoring.onnx_export import to_onnx
 from models.scoring.scorer import TOLERANCE, Scorer
-from models.training.training import Parameters, fit
+from models.training.learners.parameters import Parameters
+from models.training.training import fit
 from tests.support.bundle_samples import QUICK, publish_sample, trained
 from tests.support.catalogue_samples import AFTER, BEFORE, NEW, bundle_before, margins_before
 from tests.support.models_data import make_dataset

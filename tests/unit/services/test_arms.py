@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -19,18 +19,26 @@ from services.scoring.arms.challenger_cost import ChallengerCost
 from services.scoring.arms.gathering import AFTER_S, ROWS, Compared, Gathering
 from services.scoring.arms.shadow import FAILED_CODE, Shadow
 from services.scoring.decision.deadline import AT_ONCE_MS
-from services.scoring.decision.decider import Case, Decider
+from services.scoring.decision.decider import Decider
 from services.scoring.model.serving import Challenger, Serving
 from streams.log.other_catalogues import OtherCatalogue
 from streams.runtime.metrics import CHALLENGER_ROWS, MODEL_FAILURES
-from tests.support.archive_samples import START_MS, transaction
+from tests.support.archive_samples import START_MS
 from tests.support.metric_values import counted, total
-from tests.support.models_data import make_dataset
-from tests.support.two_arms import NEW, OLD, SALT, Kept, Obstinate, challenger, champion
+from tests.support.two_arms import (
+    CARDS,
+    CASES,
+    MATRIX,
+    NEW,
+    OLD,
+    SALT,
+    Kept,
+    Obstinate,
+    at,
+    challenger,
+    champion,
+)
 from tests.support.waiting import STALL_S
-
-MATRIX = make_dataset(200, seed=3).matrix
-CARDS = [f"card-{number % 60}" for number in range(len(MATRIX))]
 
 
 @pytest.fixture(scope="module")
@@ -58,20 +66,8 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arms_decider, "shadow_share_ms", lambda left: 1000 * STALL_S)
 
 
-def cases_of(cards: Sequence[str]) -> list[Case]:
-    made = [
-        msgspec.structs.replace(transaction(row, START_MS), card_id=card) for row, card in enumerate(cards)
-    ]
-    return [Case(tx, START_MS, START_MS, 0) for tx in made]
-
-
-CASES = cases_of(CARDS)
 #: (ms a call, ms a row) of a challenger that works on the other thread
 SLOW = (0.0, 2 * AT_ONCE_MS)
-
-
-def at(share: float, scorer: Scorer, *, shadow: bool = False) -> Challenger:
-    return Challenger(scorer, share, SALT, shadow, run="run-1")
 
 
 def decide(

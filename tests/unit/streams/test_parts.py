@@ -11,6 +11,7 @@ import pytest
 from features.store.redis_address import RedisAddress
 from infra.stack import StackUsageError, refuse_edited, settings_for, with_parts
 from infra.stack.elsewhere import copies
+from models.policy.exploration import OFF, ExplorationTerms, Terms
 from streams.log.topics import Copies
 from streams.runtime.kafka.connection import KafkaAddress, connection, faust_credentials
 from streams.runtime.parts import PartError, Parts, read_settings_file
@@ -97,7 +98,7 @@ def test_faust_gets_the_same(home: Path) -> None:
 def test_a_stack_without_the_file_runs_its_own_parts(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, 21000)
     assert with_parts(settings) == settings
-    assert read_settings_file(tmp_path) == (Parts(), {})
+    assert read_settings_file(tmp_path) == (Parts(), {}, OFF)
     assert connection(settings.kafka) == {"bootstrap.servers": "127.0.0.1:21000"}
     assert isinstance(settings.kafka, KafkaAddress)
     assert copies(settings) == Copies(1, 1)
@@ -116,6 +117,7 @@ def test_a_stack_without_the_file_runs_its_own_parts(tmp_path: Path) -> None:
         ("[postgres]\nurl = 'x'", "postgres"),
         ("[kafka\n", "does not parse"),
         ("kafka = " + "[" * 4000, "does not parse"),
+        ("[exploration]\nshare = 0.1", "cap_minor_per_day"),
     ],
 )
 def test_what_cannot_be_used_is_named_with_its_file(tmp_path: Path, text: str, said: str) -> None:
@@ -124,6 +126,21 @@ def test_what_cannot_be_used_is_named_with_its_file(tmp_path: Path, text: str, s
     with pytest.raises(PartError, match=said) as refused:
         read_settings_file(tmp_path)
     assert str(path) in str(refused.value)
+
+
+def test_exploration_comes_from_the_file_and_reaches_every_process(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text(
+        "[exploration]\nshare = 0.02\ncap_minor_per_day = { EUR = 50000 }\n[exploration.tenants.shop-b]\nshare = 0.0\n"
+    )
+    settings = with_parts(settings_for(tmp_path, 21000))
+    settings.save()
+    found = load_settings(tmp_path).exploration
+    assert (
+        found
+        == settings.exploration
+        == ExplorationTerms(share=0.02, cap_minor_per_day={"EUR": 50000}, tenants={"shop-b": Terms()})
+    )
+    assert found.of("shop-a").share == 0.02 and not found.of("shop-b").share
 
 
 def test_an_address_written_into_settings_json_is_not_replaced_in_silence(tmp_path: Path) -> None:
