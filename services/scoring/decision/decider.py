@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
@@ -26,6 +26,7 @@ import numpy.typing as npt
 from features.attributes import attribute_named
 from features.catalogue import CATALOGUE_HASH, INDEX
 from features.transaction import Transaction, from_ms
+from models.bundle.attribute_columns import SentAttributes
 from models.bundle.content import MODEL
 from models.decision import Decision, Reason
 from models.policy.exploration import Drawn, Explorer, explored
@@ -78,15 +79,15 @@ class CaseColumns:
     def __init__(self, cases: Sequence[Case]) -> None:
         self._cases = cases
 
-    def column(self, name: str) -> list[Any]:
+    def column(self, name: str) -> Sequence[Any]:
         """Values of one field or attribute (``attributes.NAME``), None where a transaction lacks it."""
-        own = attribute_named(name)
-        if own is not None:
-            return [
-                case.transaction.attributes.get(own) if case.transaction.attributes else None
-                for case in self._cases
-            ]
+        if attribute_named(name) is not None:
+            return self._sent.column(name)
         return list(map(attrgetter("transaction." + name), self._cases))
+
+    @cached_property
+    def _sent(self) -> SentAttributes:
+        return SentAttributes([case.transaction.attributes for case in self._cases])
 
 
 class _Moments:
