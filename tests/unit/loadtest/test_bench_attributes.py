@@ -14,5 +14,9 @@ def test_all_rows_are_accepted_with_their_attributes() -> None:
 
 def test_each_step_is_measured_once() -> None:
     with_ten, without = steps(records(True)), steps(records(False))
-    assert list(with_ten) == list(without) == ["parsed", "carried", "read by scoring", "scored", "watched", "archived"]
+    assert (
+        list(with_ten)
+        == list(without)
+        == ["parsed", "carried", "read by scoring", "scored", "watched", "archived"]
+    )
     assert all(us > 0 for us in with_ten.values())

@@ -12,7 +12,7 @@ const iso = (ms) => new Date(ms).toISOString();
 const REASONS = [
   ["CARD_COUNT_1H", "7 payments of the card in the last hour"],
   ["CARD_SPEED", "1,840 km/h between the last two places of the card"],
-  ["AMOUNT", "amount 129900 minor units"],
+  ["AMOUNT", "amount 1,299.00 EUR"],
   ["MERCHANT_FRAUD_RATE_30D", "4.1 % of the merchant's payments were fraud"],
   ["DEVICE_CARDS_24H", "9 cards on this device in the last 24 hours"],
   ["NIGHT", "at night"],
