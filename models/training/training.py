@@ -50,6 +50,8 @@ class Trained:
     parts: dict[str, Any] = field(default_factory=dict)
     #: attributes of one's own that it takes; ``train`` has their columns too
     attributes: AttributeColumns = NO_COLUMNS
+    #: how its parameters were found; empty if they were given
+    tuning: dict[str, Any] = field(default_factory=dict)
 
     def score(self, matrix: FloatArray) -> FloatArray:
         """Calibrated probabilities (n,) of rows with the attributes' columns."""
@@ -125,6 +127,7 @@ def train(
         DatasetError: one of the parts has too few rows or frauds.
     """
     oldest, held_out, newest = data.split(0.7, 0.15)
+    parameters, tuning = _tuned(oldest, parameters)
     start = time.perf_counter()
     booster, columns = fit_with(oldest, parameters, attributes)
     fit_s = time.perf_counter() - start
@@ -153,7 +156,18 @@ def train(
         parameters,
         parts,
         columns,
+        tuning,
     )
+
+
+def _tuned(data: Dataset, parameters: Parameters) -> tuple[Parameters, dict[str, Any]]:
+    """The parameters to fit with, and how they were found."""
+    if not parameters.tune_s:
+        return parameters, {}
+    from models.training.tuning import prequential, tuned  # it fits models, with what is here
+
+    found = tuned(prequential(data), parameters, budget_s=parameters.tune_s)
+    return found.parameters, found.account()
 
 
 def choose_policy(data: Dataset, scores: FloatArray, parameters: Parameters, version: str) -> Policy:
@@ -207,6 +221,7 @@ def bundle_content(
         "parameters": msgspec.to_builtins(trained.parameters),
         "fit_s": trained.fit_s,
         "parts": trained.parts,
+        **({"tuning": trained.tuning} if trained.tuning else {}),
         "features": len(layout.names),
         "attributes": list(trained.attributes.names),
         **extra,

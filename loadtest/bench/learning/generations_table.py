@@ -1,7 +1,7 @@
 """The generations table: ``python -m loadtest.bench.learning.generations_table [--plot FILE]``; exit code 1 if it does not hold.
 
-It holds if, in the last generations, recall with exploration and by leaving out lies within the interval of a life in which every
-label is known, or above it.
+It holds if recall with exploration is not below the interval of a life in which every label is known: neither in the last generations
+together, nor in more than one generation in ten. The same is said of the other treatments.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from models.performance.ratio import Ratio, share
 
 #: the last generations are judged together
 LAST = 3
-MUST_HOLD: tuple[Treatment, ...] = ("explored", "left out")
 Lives = Mapping[Treatment, Sequence[Generation]]
 
 
@@ -43,11 +42,22 @@ def last_recall(found: Sequence[Generation]) -> Ratio:
     return share(fraud & stopped, fraud, card)
 
 
-def holds(lives: Lives, treatment: Treatment) -> bool:
-    """Whether the last recall is not below the interval of a life in which all is known."""
-    ours, reference = last_recall(lives[treatment]), last_recall(lives["all known"])
+def below(ours: Ratio, reference: Ratio) -> bool:
+    """Whether an estimate lies below another's interval."""
     assert ours.estimate is not None and reference.low is not None
-    return ours.estimate >= reference.low
+    return ours.estimate < reference.low
+
+
+def generations_below(lives: Lives, treatment: Treatment) -> list[int]:
+    """The numbers of the generations whose recall is below the interval of the life in which all is known."""
+    pairs = zip(lives[treatment], lives["all known"], strict=True)
+    return [number for number, (ours, known) in enumerate(pairs, 1) if below(ours.recall, known.recall)]
+
+
+def holds(lives: Lives, treatment: Treatment) -> bool:
+    """Whether recall is kept."""
+    last = below(last_recall(lives[treatment]), last_recall(lives["all known"]))
+    return not last and len(generations_below(lives, treatment)) <= len(lives[treatment]) // 10
 
 
 def shown(lives: Lives, size: Size) -> str:
@@ -86,7 +96,15 @@ def shown(lives: Lives, size: Size) -> str:
         + " | ".join(_said(lives[name][-1].precision) for name in TREATMENTS)
         + " |"
     )
-    out += ["", *(f"{name}: {'holds' if holds(lives, name) else 'DOES NOT HOLD'}" for name in MUST_HOLD)]
+    out += [
+        "",
+        "Generations whose recall is below the interval of the life in which all is known, and whether recall is kept:",
+        "",
+    ]
+    for name in TREATMENTS[1:]:
+        numbers = generations_below(lives, name)
+        said = ", ".join(map(str, numbers)) or "none"
+        out.append(f"- {name}: {said}: {'holds' if holds(lives, name) else 'DOES NOT HOLD'}")
     return "\n".join(out)
 
 
@@ -136,7 +154,7 @@ def main() -> int:
     print(shown(lives, size))
     if args.plot is not None:
         plot(lives, args.plot)
-    return 0 if all(holds(lives, name) for name in MUST_HOLD) else 1
+    return 0 if holds(lives, "explored") else 1
 
 
 if __name__ == "__main__":

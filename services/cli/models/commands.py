@@ -79,6 +79,12 @@ def _kind_option(default_in_words: str, default: Kind | None) -> Any:
     help="With --history: what a row without a label is, once it is old enough. honest: the file names only frauds.",
 )
 @_kind_option("Default: as the live model, else boosted.", None)
+@click.option(
+    "--tune",
+    type=click.FloatRange(1, 86_400),
+    metavar="SECONDS",
+    help="First look for better parameters for so long, on folds of the oldest rows; the default ones take part.",
+)
 @person_options("recorded in the lineage")
 def train(
     home: Path,
@@ -87,6 +93,7 @@ def train(
     mapping: str | None,
     unlabelled: Silence,
     kind: Kind | None,
+    tune: float | None,
     person: str | None,
     by: str | None,
 ) -> int:
@@ -96,7 +103,7 @@ def train(
     author = require(settings, "propose", person, by, datetime.now(UTC)).name
     told = by or author
     live = live_by_state(settings)
-    parameters = Parameters(kind=kind or kind_of(settings, live))
+    parameters = Parameters(kind=kind or kind_of(settings, live), tune_s=tune or 0.0)
     if history is not None:
         table = read_history(history, mapping)
         version = train_first_model(

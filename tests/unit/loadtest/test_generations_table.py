@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from loadtest.bench.learning.generations import TREATMENTS, Life, Size, Traffic
-from loadtest.bench.learning.generations_table import Lives, holds, plot, shown
+from loadtest.bench.learning.generations_table import Lives, generations_below, holds, plot, shown
 from models.training.learners.parameters import Parameters
 
 SIZE = Size(
@@ -46,9 +47,14 @@ def test_only_exploration_lets_payments_through(lives: Lives) -> None:
 
 def test_the_table_says_what_holds_and_draws_it(lives: Lives, tmp_path: Path) -> None:
     text = shown(lives, SIZE)
-    for name in ("explored", "left out"):
+    for name in TREATMENTS[1:]:
         said = "holds" if holds(lives, name) else "DOES NOT HOLD"
-        assert f"{name}: {said}" in text
+        line = next(line for line in text.splitlines() if line.startswith(f"- {name}:"))
+        assert line.endswith(f": {said}")
+    assert holds(lives, "all known") and generations_below(lives, "all known") == []
+    # the worst model of all is found to be so
+    blind = [replace(one, stopped=np.zeros_like(one.stopped)) for one in lives["explored"]]
+    assert not holds({**lives, "explored": blind}, "explored")
     assert text.count("\n| 1 |") == text.count("\n| 2 |") == 1
     plot(lives, tmp_path / "generations.png")
     assert (tmp_path / "generations.png").stat().st_size > 10_000
