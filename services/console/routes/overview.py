@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -29,6 +30,9 @@ MAX_STREAMS, EVERY_S, HEARTBEAT_EVERY = 64, 1.0, 15
 SESSION_EVERY = 10
 LABEL_DAYS = 30
 _streams = asyncio.Semaphore(MAX_STREAMS)
+#: of these, streams of one person: who opened all would leave none for the others
+MAX_EACH = 8
+watching: Counter[str] = Counter()
 
 
 @router.get("/overview")
@@ -73,18 +77,26 @@ async def events(request: Request, caller: Reader, console: Here, tenant: Tenant
     tenants = list(caller.seen(tenant))
     if _streams.locked():
         raise too_many("too many people watch at this moment", 5)
+    if watching[caller.name] >= MAX_EACH:
+        raise too_many(f"you watch in {MAX_EACH} windows already: close one", 5)
     token = request.cookies.get(cookie_name(console), "")
     return StreamingResponse(
-        _events(request, console, token, tenants),
+        _events(request, console, token, tenants, caller.name),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
-async def _events(request: Request, console: Console, token: str, tenants: list[str]) -> AsyncIterator[str]:
-    async with _streams:
-        async for event in _new(request, console, token, tenants):
-            yield event
+async def _events(
+    request: Request, console: Console, token: str, tenants: list[str], person: str
+) -> AsyncIterator[str]:
+    watching[person] += 1
+    try:
+        async with _streams:
+            async for event in _new(request, console, token, tenants):
+                yield event
+    finally:
+        watching[person] -= 1
 
 
 async def _new(request: Request, console: Console, token: str, tenants: list[str]) -> AsyncIterator[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from fastapi.routing import APIRoute
 
 from services.console.app import ROUTERS
 from services.console.people.caller import May, signed_in
+from services.console.routes import overview
 from streams.access.console_events import read_events
 from streams.access.directory import change_directory, read_directory, without_member
 from streams.access.roles import MAY, Permission, Role
@@ -216,3 +219,24 @@ def test_nothing_secret_is_in_an_answer(world: World) -> None:
     assert [secret for secret in secrets if secret in shown] == []
     assert "$argon2id" not in shown
     assert read_directory(world.access).stack not in shown
+
+
+class Gone:
+    """A request whose browser has gone."""
+
+    async def is_disconnected(self) -> bool:
+        return True
+
+
+def test_one_person_cannot_take_every_stream(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def watch() -> None:
+        async for _ in overview._events(Gone(), world.console, "", [], "ann"):  # type: ignore[arg-type]
+            pytest.fail("nobody listens")
+
+    asyncio.run(watch())
+    assert overview.watching["ann"] == 0, "a stream that has ended is counted no more"
+    client = world.client("operator")
+    name = client.get("/api/v1/session").json()["person"]
+    monkeypatch.setattr(overview, "watching", Counter({name: overview.MAX_EACH}))
+    refused = client.get("/api/v1/events")
+    assert refused.status_code == 429 and "close one" in refused.json()["detail"]
