@@ -1,7 +1,7 @@
 """Commits a chunk: wait for the broker's acknowledgement of its records, then write profiles and positions to Redis in one EXEC.
 
-``PipelinedCommitter`` does this in a thread, in order, while the next chunk is computed. So the time per chunk is its computation
-alone, without the two waits. Decision 2 says why this is safe.
+``PipelinedCommitter`` does this in two threads, in order, while the next chunk is computed: one waits for the broker, one writes. So the
+time per chunk is its computation alone, and a slow write holds up no record that is on its way to the broker. Decision 2 says why this is safe.
 """
 
 from __future__ import annotations
@@ -49,6 +49,13 @@ class ChunkCommit(NamedTuple):
     def size(self) -> int:
         """About the bytes of its writes."""
         return sum(len(write.data) if isinstance(write, Packed) else 100 for write in self.writes)
+
+
+class _Ending(NamedTuple):
+    """A chunk's commit, and what becomes of it."""
+
+    commit: ChunkCommit
+    done: Future[None]
 
 
 class Committer(Protocol):
@@ -111,7 +118,7 @@ class WaitsForRoom(CommitFailed, StoreFull):
 
 
 class PipelinedCommitter:
-    """Commits chunks in a thread: one in progress, one waiting. After a failure it commits no more.
+    """Commits chunks in two threads; of each, one chunk is in progress and one waits. After a failure it commits no more.
 
     While Redis is full, chunks count as finished once the broker has them: features go on from the profiles in memory, and the writes
     wait here, in order. A process that ends meanwhile loses none: Redis still holds the position before them, so the next process
@@ -122,12 +129,14 @@ class PipelinedCommitter:
         self._do = SynchronousCommitter(producer, leases)
         self._held: deque[ChunkCommit] = deque()
         self._held_bytes, self._max_held_bytes = 0, held_bytes
-        self._waiting: queue.Queue[tuple[ChunkCommit, Future[None]]] = queue.Queue(1)
+        self._produced: queue.Queue[_Ending] = queue.Queue(1)
+        self._on_the_log: queue.Queue[_Ending] = queue.Queue(1)
         self._changed = threading.Condition()
         self._given = self._acknowledged = self._written = 0
         self._full = False
         self._failed: BaseException | None = None
-        threading.Thread(target=self._run, name="committer", daemon=True).start()
+        threading.Thread(target=self._acknowledge_all, name="acknowledger", daemon=True).start()
+        threading.Thread(target=self._write_all, name="committer", daemon=True).start()
 
     @property
     def idle(self) -> bool:
@@ -147,11 +156,15 @@ class PipelinedCommitter:
     def end(self, commit: ChunkCommit) -> Future[None] | None:
         """Raises: CommitFailed, if an earlier chunk failed; the result of this one is in the Future."""
         done: Future[None] = Future()
-        # the queue holds one: a third chunk waits here for the first
-        self._wait(lambda: not self._waiting.full())
         self._given += 1
-        self._waiting.put_nowait((commit, done))
+        self._hand(self._produced, _Ending(commit, done))
         return done
+
+    def _hand(self, to: queue.Queue[_Ending], ending: _Ending) -> None:
+        """Raises: CommitFailed."""
+        # each queue holds one, so that few chunks are unwritten
+        self._wait(lambda: not to.full())
+        to.put_nowait(ending)
 
     def _wait(self, until: Callable[[], bool]) -> None:
         give_up = time.monotonic() + END_WITHIN_S
@@ -162,15 +175,25 @@ class PipelinedCommitter:
         if self._failed is not None:
             raise CommitFailed(str(self._failed)) from self._failed
 
-    def _run(self) -> None:
+    def _acknowledge_all(self) -> None:
+        while self._failed is None:
+            ending = self._produced.get()
+            self._tell()
+            if self._try(self._do.acknowledge, ending.done):
+                self._tell(acknowledged=1)
+                self._try(partial(self._hand, self._on_the_log, ending), ending.done)
+
+    def _write_all(self) -> None:
         while self._failed is None:
             try:
-                commit, done = self._waiting.get(timeout=TRY_AGAIN_S if self._held else None)
+                commit, done = self._on_the_log.get(timeout=TRY_AGAIN_S if self._held else None)
             except queue.Empty:
                 self._try(self._write_held)
                 continue
             self._tell()
-            if self._try(partial(self._commit, commit), done):
+            self._held.append(commit)
+            self._held_bytes += commit.size
+            if self._try(self._write_held, done):
                 done.set_result(None)
 
     def _try(self, step: Callable[[], None], done: Future[None] | None = None) -> bool:
@@ -178,7 +201,9 @@ class PipelinedCommitter:
         try:
             step()
         except BaseException as error:
-            self._failed = error
+            with self._changed:
+                # of two, what came first is the cause
+                self._failed = self._failed or error
             self._tell()
             if done is None:
                 logger.exception("chunks that waited for room in Redis cannot be committed")
@@ -186,13 +211,6 @@ class PipelinedCommitter:
                 done.set_exception(error)
             return False
         return True
-
-    def _commit(self, commit: ChunkCommit) -> None:
-        self._do.acknowledge()
-        self._held.append(commit)
-        self._held_bytes += commit.size
-        self._tell(acknowledged=1)
-        self._write_held()
 
     def _write_held(self) -> None:
         """Write what is not written yet, in order, until Redis has no room."""

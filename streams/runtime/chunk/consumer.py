@@ -31,8 +31,8 @@ EXIT_HANDLER_FAILED = 70
 #: most records of one chunk: bounds its memory and the time it takes
 MAX_CHUNK_RECORDS = 4096
 
-#: one being handled and one waiting or being committed; more would use memory and be fetched earlier than needed
-CHUNKS_AT_ONCE = 2
+#: one being handled, one that the broker acknowledges, one being written; more would use memory and be fetched earlier than needed
+CHUNKS_AT_ONCE = 3
 
 #: chunks that are handled must be finished within this; after it the next owner of the partitions stops their writes
 SETTLE_WITHIN_S = 5.0

@@ -134,28 +134,28 @@ def run(world_of: Callable[[], World], scenario: Callable[[World], Awaitable[Non
 
 def test_a_chunk_that_waited_through_a_rebalance_is_dropped_and_fetched_again_in_order(tmp_path: Any) -> None:
     async def scenario(world: World) -> None:
-        # two are handed on, the third waits for room
+        # the next one waits for room
         await world.until(lambda: world.thread.position == CHUNKS_AT_ONCE + 1)
-        assert world.firsts() == [0, 1]
+        assert world.firsts() == list(range(CHUNKS_AT_ONCE))
         stale = list(world.handed)
         world.handed.clear()
         await world.revoke()
         assert not any(chunk.current() for chunk in stale)
         await world.assign()
         await world.until(lambda: len(world.handed) == CHUNKS_AT_ONCE)
-        assert world.firsts() == [0, 1]
+        assert world.firsts() == list(range(CHUNKS_AT_ONCE))
         # a chunk of the session before gives its place back to that session, not to this one
         stale[0].finish()
         await asyncio.sleep(0)
         assert len(world.handed) == CHUNKS_AT_ONCE
         # and no permit is lost: each that finishes lets the next one in, to the end
-        for done in range(4):
+        for done in range(5):
             world.handed[done].finish()
-            await world.until(partial(world.has_handed, min(5, CHUNKS_AT_ONCE + done + 1)))
-        assert world.firsts() == [0, 1, 2, 3, 4]
-        assert world.consumer._handled == {ZERO: 4}
+            await world.until(partial(world.has_handed, min(6, CHUNKS_AT_ONCE + done + 1)))
+        assert world.firsts() == [0, 1, 2, 3, 4, 5]
+        assert world.consumer._handled == {ZERO: 5}
 
-    run(lambda: World(Thread([0, 1, 2, 3, 4]), tmp_path), scenario)
+    run(lambda: World(Thread([0, 1, 2, 3, 4, 5]), tmp_path), scenario)
 
 
 def test_a_chunk_and_its_records_are_gone_with_their_last_user(tmp_path: Any) -> None:
@@ -170,7 +170,7 @@ def test_a_chunk_and_its_records_are_gone_with_their_last_user(tmp_path: Any) ->
 
     gc.disable()
     try:
-        run(lambda: World(Thread([0, 1]), tmp_path), scenario)
+        run(lambda: World(Thread(list(range(CHUNKS_AT_ONCE))), tmp_path), scenario)
     finally:
         gc.enable()
 
@@ -182,10 +182,10 @@ def test_a_chunk_taken_from_this_worker_is_not_handed_on_before_the_next_assignm
         for chunk in list(world.handed):
             chunk.finish()
         await asyncio.sleep(0.01)
-        assert world.firsts() == [0, 1]
+        assert world.firsts() == list(range(CHUNKS_AT_ONCE))
         assert world.consumer._handled == {}
 
-    run(lambda: World(Thread([0, 1, 2, 3]), tmp_path), scenario)
+    run(lambda: World(Thread([0, 1, 2, 3, 4]), tmp_path), scenario)
 
 
 def test_a_fetch_is_over_before_the_seek_and_what_it_brought_is_dropped(tmp_path: Any) -> None:
@@ -194,7 +194,7 @@ def test_a_fetch_is_over_before_the_seek_and_what_it_brought_is_dropped(tmp_path
         await world.until(lambda: world.firsts() == [0])
         world.handed[0].finish()
         thread.hold = asyncio.Event()
-        thread.offsets = [0, 1, 2]
+        thread.offsets = [0, 1, 2, 3]
         thread.events.clear()
         await world.until(lambda: thread.position == 2)
         await world.revoke()
@@ -203,9 +203,9 @@ def test_a_fetch_is_over_before_the_seek_and_what_it_brought_is_dropped(tmp_path
         assert "seek" not in thread.events
         thread.hold.set()
         await seeking
-        await world.until(lambda: len(world.handed) == 3)
+        await world.until(lambda: len(world.handed) == 1 + CHUNKS_AT_ONCE)
         assert thread.events.index("fetched") < thread.events.index("seek")
-        assert world.firsts() == [0, 0, 1]
+        assert world.firsts() == [0, *range(CHUNKS_AT_ONCE)]
 
     run(lambda: World(Thread([0]), tmp_path), scenario)
 
@@ -254,7 +254,7 @@ def test_a_fetch_that_fails_ends_the_process(tmp_path: Any, monkeypatch: Any) ->
         world.thread.fails = AttributeError("a mistake of ours")
         await world.until(lambda: bool(ended))
 
-    run(lambda: World(Thread([0, 1]), tmp_path), scenario)
+    run(lambda: World(Thread(list(range(CHUNKS_AT_ONCE))), tmp_path), scenario)
     assert ended == [chunks.EXIT_HANDLER_FAILED]
 
 
@@ -284,7 +284,7 @@ def test_partitions_are_given_away_and_taken_only_when_what_was_handled_is_ended
         assert ended == [chunks.EXIT_HANDLER_FAILED]
         writing.set()
 
-    run(lambda: World(Thread([0, 1]), tmp_path), scenario)
+    run(lambda: World(Thread(list(range(CHUNKS_AT_ONCE))), tmp_path), scenario)
 
 
 def fetched(*headers: str) -> list[Any]:

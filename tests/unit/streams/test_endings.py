@@ -17,6 +17,7 @@ from streams.processor.commit import ChunkCommit, CommitFailed, PipelinedCommitt
 from streams.processor.identities.blocks import SECRET_KEY
 from streams.runtime.chunk import app as chunks
 from streams.runtime.chunk.chunk import Chunk
+from streams.runtime.kafka.clients import DeliveryError
 from streams.runtime.metrics import STORE_FULL
 from tests.support.parity_world import MemoryLog, MemoryRedis, Worker
 from tests.support.stage import Stage
@@ -31,9 +32,12 @@ class Broker:
     def __init__(self, told: list[str]) -> None:
         self.told = told
         self.let = threading.Semaphore(0)
+        self.fails: Exception | None = None
 
     def flush(self, timeout_s: float) -> int:
         assert self.let.acquire(timeout=WITHIN_S)
+        if self.fails is not None:
+            raise self.fails
         self.told.append("acknowledged")
         return 0
 
@@ -94,28 +98,42 @@ def test_a_chunk_is_acknowledged_then_written_and_the_next_may_be_computed_meanw
     assert not waiting.is_alive() and world.told == ["acknowledged"] and not world.committer.idle
     second = world.end("b")
     settling = blocked(world.committer.settled)
+    # a write that takes its time holds up nothing that is on its way to the broker
+    world.broker.let.release()
+    world.committer.acknowledged()
+    assert world.told == ["acknowledged"] * 2 and not second.done()
     world.store.let.release()
     first.result(WITHIN_S)
-    # the second is not even flushed before the first is written
-    assert world.told == ["acknowledged", "written a", "told a"]
-    world.broker.let.release()
     world.store.let.release()
     second.result(WITHIN_S)
     settling.join(WITHIN_S)
     assert not settling.is_alive() and world.committer.idle
-    assert world.told[3:] == ["acknowledged", "written b", "told b"]
+    assert world.told[2:] == ["written a", "told a", "written b", "told b"]
 
 
-def test_a_third_chunk_waits_for_the_first() -> None:
+def test_few_chunks_are_unwritten() -> None:
     world = World()
-    world.end("a")
-    world.broker.let.release()
-    world.committer.acknowledged()
-    world.end("b")
-    third = blocked(lambda: world.end("c"))
+    for name in "abcd":
+        world.end(name)
+        world.broker.let.release()
+        if name < "d":
+            world.committer.acknowledged()
+    # one is being written, one waits for it, one cannot be handed on, one waits to be acknowledged
+    fifth = blocked(lambda: world.end("e"))
+    assert world.told == ["acknowledged"] * 3
     world.store.let.release()
-    third.join(WITHIN_S)
-    assert not third.is_alive()
+    fifth.join(WITHIN_S)
+    assert not fifth.is_alive() and "written b" not in world.told
+
+
+def test_what_the_broker_refuses_is_not_written_nor_anything_after_it() -> None:
+    world = World()
+    world.broker.fails = DeliveryError("records were not delivered")
+    world.broker.let.release()
+    assert isinstance(world.end("a").exception(WITHIN_S), DeliveryError)
+    with pytest.raises(CommitFailed, match="not delivered"):
+        world.end("b")
+    assert world.told == []
 
 
 def test_nothing_is_done_after_one_that_failed() -> None:
