@@ -16,6 +16,7 @@ from services.console.routes import (
     links,
     lists,
     models,
+    oidc,
     oncall,
     overview,
     people,
@@ -26,7 +27,7 @@ from services.console.routes import (
 from services.console.wiring import Console
 
 ROUTERS = (
-    session.router, overview.router, queue.router, decisions.router, cases.router, links.router, models.router, rules.router,
+    session.router, oidc.router, overview.router, queue.router, decisions.router, cases.router, links.router, models.router, rules.router,
     lists.router, oncall.router, people.router,
 )  # fmt: skip
 

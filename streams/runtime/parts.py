@@ -15,6 +15,11 @@ of one's own transactions carry (``features.attributes``), and how much is explo
     [mlflow]
     url = "https://mlflow.example"
 
+    [oidc]                                       # people sign in to the console through it
+    issuer = "https://login.example"
+    client_id = "tollgate"
+    password_file = "/run/secrets/oidc"          # the client's secret
+
     [exploration]                                # off without it
     share = 0.02                                 # of the payments that a score declines
     into = "review"                              # or "approve"
@@ -31,7 +36,7 @@ import os
 import tomllib
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
@@ -127,6 +132,31 @@ class MlflowPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     url: str
 
 
+class OidcPart(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The OpenID Connect provider through which people sign in to the console. The client's secret is ``password_file`` or ``password_env``;
+    a public client has none. Whom it knows must be known to the stack too (``tollgate access add``), which gives the role."""
+
+    issuer: str
+    client_id: str
+    #: the claim of the ID token that is a person's name here; an email address must be verified
+    claim: Literal["email", "preferred_username", "sub"] = "email"
+    scope: str = "openid email profile"
+    #: whether people with a password may sign in with it too, for when the provider is away
+    passwords: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        found = urlsplit(self.issuer)
+        if found.scheme != "https" and not (
+            found.scheme == "http" and found.hostname in ("127.0.0.1", "localhost", "::1")
+        ):
+            raise ValueError("issuer is an https address")
+        if self.username or self.certificate_file:
+            raise ValueError("[oidc] has client_id and a secret, no username and no certificate of its own")
+        if "openid" not in self.scope.split():
+            raise ValueError("scope holds openid")
+
+
 #: in a part's names it stands for who connects (``streams.runtime.secured``), so that each process may have rights of its own
 PRINCIPAL = "{principal}"
 AnyPart = TypeVar("AnyPart", bound=_Part)
@@ -146,6 +176,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     kafka: KafkaPart | None = None
     redis: RedisPart | None = None
     mlflow: MlflowPart | None = None
+    oidc: OidcPart | None = None
 
 
 def with_credentials(part: RedisPart) -> str:

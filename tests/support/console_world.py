@@ -269,8 +269,9 @@ def decided(transaction_id: str, decision: str = "review", **more: Any) -> Decis
 class World:
     """One console with a person of each role, named like the role, and a client that is signed in as nobody."""
 
-    def __init__(self, folder: Path) -> None:
-        self.settings = settings_for(folder / "home", 21000)
+    def __init__(self, folder: Path, **changed: Any) -> None:
+        """``changed``: of the settings."""
+        self.settings = msgspec.structs.replace(settings_for(folder / "home", 21000), **changed)
         self.access = self.settings.access_dir
         prepare(self.access, datetime.fromtimestamp(NOW_S - 1000, UTC))
         self.store = MemoryStore()

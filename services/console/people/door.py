@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from services.console.people.provider import SignInRefused
 from services.console.people.sessions import Session, Sessions
 from services.console.problems import Problem, forbidden, too_many
 from streams.access.console_events import ConsoleEvent, Kind, add_event
@@ -43,7 +44,7 @@ class Door:
         Raises:
             Problem: 401, the same for an unknown name and a wrong password; 429 after too many attempts.
         """
-        self._limit(address)
+        self.knock(address)
         wrong, left_s = self._sessions.tried(f"name:{name}")
         if wrong >= MAX_WRONG:
             raise too_many(
@@ -68,12 +69,30 @@ class Door:
         Raises:
             Problem: 429 after too many attempts. AccessError: the link does not count, or the password does not fit.
         """
-        self._limit(address)
+        self.knock(address)
         with self._turn():
             login = use_link(self._folder, token, password, self.now())
         self._sessions.forgive(f"name:{login.name}")
         self.note("password set", login.name, why="by a one-time link", once=False)
         return self._begin(login.name)
+
+    def enter_known(self, name: str, address: str) -> tuple[str, Session]:
+        """A session for a person whom the provider knows by this name.
+
+        Raises:
+            SignInRefused: ``not_known``: this stack does not know them, or the name is a program's.
+        """
+        member = read_directory(self._folder).active(name)
+        if member is None or member.role == "service":
+            self.note("sign in refused", name, why=f"known to the provider only, from {address}")
+            raise SignInRefused("not_known", f"{name} is known to the provider, but not to this stack")
+        return self._begin(name)
+
+    def knock(self, address: str) -> None:
+        """Count an attempt. Raises: Problem 429: too many from this address."""
+        count = self._sessions.attempts(f"address:{address}", ADDRESS_S)
+        if count > MAX_OF_ADDRESS:
+            raise too_many("too many attempts from this address", ADDRESS_S)
 
     def leave(self, token: str, session: Session) -> None:
         """End a session."""
@@ -113,11 +132,6 @@ class Door:
         made = self._sessions.begin(name, member.added_at, self._clock())
         self.note("sign in", name, member.role, once=False)
         return made
-
-    def _limit(self, address: str) -> None:
-        count = self._sessions.attempts(f"address:{address}", ADDRESS_S)
-        if count > MAX_OF_ADDRESS:
-            raise too_many("too many attempts from this address", ADDRESS_S)
 
     def _turn(self) -> _Turn:
         return _Turn(self._checking)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from features.store.redis_client import Command, accepted
+from services.console.people.provider import Begun
 
 #: a session ends after so long without a request, and in any case after so long
 IDLE_S, LONGEST_S = 45 * 60, 12 * 3600
@@ -90,6 +91,15 @@ class Sessions:
         """End a session."""
         self._store.call([("DEL", _key(token))])
 
+    def remember(self, state: str, begun: Begun, lives_s: int) -> None:
+        """Keep a sign-in that went to the provider under its state."""
+        accepted(self._store.call([("SET", _begun_key(state), msgspec.json.encode(begun), "EX", lives_s)]))
+
+    def recall(self, state: str) -> Begun | None:
+        """The sign-in of a state, once; None if it is unknown, used or too old."""
+        raw, _ = self._store.call([("GET", _begun_key(state)), ("DEL", _begun_key(state))])
+        return msgspec.json.decode(raw, type=Begun) if isinstance(raw, bytes) else None
+
     def attempts(self, what: str, within_s: int) -> int:
         """Count one more attempt of a kind and return how many there were in its window, which begins with the first."""
         key = f"{PREFIX}tried:{what}"
@@ -111,6 +121,10 @@ class Sessions:
 def ends_at(session: Session, now_s: float) -> datetime:
     """When the session ends if nothing is asked until then."""
     return datetime.fromtimestamp(min(now_s + IDLE_S, session.began_s + LONGEST_S), UTC)
+
+
+def _begun_key(state: str) -> str:
+    return f"{PREFIX}oidc:{hashlib.sha256(state.encode()).hexdigest()}"
 
 
 def _key(token: str) -> str:

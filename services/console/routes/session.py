@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
@@ -71,9 +72,11 @@ class SessionAnswer(BaseModel):
 
 
 class Setup(BaseModel):
-    """How many people have a password."""
+    """How many people have a password, the provider through which people sign in, and whether a password counts beside it."""
 
     people_with_password: int
+    provider: str | None
+    passwords: bool
 
 
 class Welcome(BaseModel):
@@ -93,7 +96,8 @@ def session(caller: SignedIn, console: Here) -> SessionAnswer:
 @router.post("/session")
 def sign_in(body: SignIn, request: Request, response: Response, console: Here) -> SessionAnswer:
     """Sign in with a name and a password."""
-    token, made = console.door.enter(body.name, body.password, _address(request))
+    _check_passwords(console)
+    token, made = console.door.enter(body.name, body.password, address_of(request))
     return _signed_in(console, response, token, made)
 
 
@@ -122,7 +126,12 @@ def setup(console: Here) -> Setup:
     ready = [
         n for n, found in read_logins(folder).items() if found.password and login_of(folder, n) is not None
     ]
-    return Setup(people_with_password=len(ready))
+    part = console.settings.elsewhere.oidc
+    return Setup(
+        people_with_password=len(ready),
+        provider=None if part is None else urlsplit(part.issuer).netloc,
+        passwords=part is None or part.passwords,
+    )
 
 
 @router.post("/welcome/look")
@@ -139,10 +148,11 @@ def look(body: Token, console: Here) -> Welcome:
 @router.post("/welcome")
 def welcome(body: FirstPassword, request: Request, response: Response, console: Here) -> SessionAnswer:
     """Set a password by a one-time link, and sign in."""
+    _check_passwords(console)
     if link_owner(console.settings.access_dir, body.token, console.door.now()) is None:
         raise unknown("the link was used, is too old or was never made: ask for another")
     try:
-        token, made = console.door.enter_by_link(body.token, body.password, _address(request))
+        token, made = console.door.enter_by_link(body.token, body.password, address_of(request))
     except AccessError as error:
         raise invalid("password", str(error)) from error
     return _signed_in(console, response, token, made)
@@ -163,7 +173,20 @@ def change_password(body: NewPassword, caller: SignedIn, console: Here) -> None:
     console.door.note("password set", caller.name, caller.member.role, "by the person", once=False)
 
 
+def _check_passwords(console: Console) -> None:
+    """Raises: Problem 403: people sign in through the provider only."""
+    part = console.settings.elsewhere.oidc
+    if part is not None and not part.passwords:
+        raise forbidden(f"people sign in through {urlsplit(part.issuer).netloc} here, not with a password")
+
+
 def _signed_in(console: Console, response: Response, token: str, made: Session) -> SessionAnswer:
+    set_session_cookie(console, response, token)
+    return _answer(console, made)
+
+
+def set_session_cookie(console: Console, response: Response, token: str) -> None:
+    """Let the browser keep a session's token."""
     response.set_cookie(
         cookie_name(console),
         token,
@@ -173,7 +196,6 @@ def _signed_in(console: Console, response: Response, token: str, made: Session) 
         httponly=True,
         samesite="strict",
     )
-    return _answer(console, made)
 
 
 def _answer(console: Console, session: Session) -> SessionAnswer:
@@ -201,5 +223,6 @@ def may(directory: Directory, name: str, permission: Permission) -> bool:
     return True
 
 
-def _address(request: Request) -> str:
+def address_of(request: Request) -> str:
+    """Who asks, for limits."""
     return request.client.host if request.client is not None else "unknown"

@@ -20,7 +20,9 @@ from streams.access.roles import MAY, Permission, Role
 from tests.support.console_world import PEOPLE, World, decided
 
 #: routes for people who are not signed in
-OPEN = {"POST /api/v1/session", "GET /api/v1/setup", "POST /api/v1/welcome/look", "POST /api/v1/welcome"}
+OPEN = {
+    "POST /api/v1/session", "GET /api/v1/setup", "POST /api/v1/welcome/look", "POST /api/v1/welcome", "GET /api/v1/oidc", "GET /api/v1/oidc/back",
+}  # fmt: skip
 #: bodies that fit, where an empty one does not
 BODIES: dict[str, Any] = {
     "approve": {"why": "w"}, "promote": {"why": "w"}, "reject": {"why": "w"}, "retrain": {"why": "w"}, "rollout": {"why": "w"}, "pause": {"why": "w"}, "resume": {"why": "w"}, "step": {"why": "w"}, "abort": {"why": "w"}, "rollback": {"why": "w"},

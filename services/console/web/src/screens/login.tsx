@@ -5,12 +5,21 @@ import { enter } from "../api/session";
 import type { Session } from "../api/types";
 import { Button, Field } from "../parts/basic";
 
+// why the provider's answer let nobody in; the address names a reason, the words are ours
+const REFUSED: Record<string, string> = {
+  away: "The provider does not answer. Try again, or use the commands on the stack's machine.",
+  refused: "The provider let nobody in, or its answer does not hold.",
+  not_known: "The provider knows you, this stack does not. Ask an admin: tollgate access add NAME --role ROLE.",
+  too_old: "This sign-in took too long, or began in another browser. Begin again.",
+  too_many: "Too many attempts. Try again in a minute.",
+};
+
 export function Login() {
   const queries = useQueryClient();
-  const setup = useQuery({ queryKey: ["setup"], queryFn: () => get<{ people_with_password: number }>("/setup") });
+  const setup = useQuery({ queryKey: ["setup"], queryFn: () => get<{ people_with_password: number; provider: string | null; passwords: boolean }>("/setup") });
   const [name, setName] = useState("");
   const [password, setPassword] = useState("");
-  const [said, setSaid] = useState("");
+  const [said, setSaid] = useState(REFUSED[new URLSearchParams(location.search).get("signin") ?? ""] ?? "");
   const [busy, setBusy] = useState(false);
   const submit = async (event: FormEvent) => {
     event.preventDefault();
@@ -34,25 +43,34 @@ export function Login() {
           <img src="/mark.svg" alt="" />
           Tollgate
         </h1>
-        {setup.data?.people_with_password === 0 && (
+        {setup.data?.provider && (
+          <a className="button primary" href="/api/v1/oidc">
+            Sign in with {setup.data.provider}
+          </a>
+        )}
+        {setup.data?.passwords && setup.data.people_with_password === 0 && (
           <p className="message">
             Nobody has a password yet. Open the link that <code>tollgate up</code> printed, or make one with <code>tollgate access link NAME</code>.
           </p>
         )}
-        <Field name="Name">
-          {(id) => <input id={id} className="input" autoComplete="username" autoFocus required maxLength={64} value={name} onChange={(event) => setName(event.target.value)} />}
-        </Field>
-        <Field name="Password">
-          {(id) => <input id={id} className="input" type="password" autoComplete="current-password" required maxLength={256} value={password} onChange={(event) => setPassword(event.target.value)} />}
-        </Field>
         {said && (
           <p className="message bad" role="alert">
             {said}
           </p>
         )}
-        <Button type="submit" look="primary" refused={busy ? "Signing in." : null}>
-          {busy ? "Signing in …" : "Sign in"}
-        </Button>
+        {setup.data?.passwords !== false && (
+          <>
+            <Field name="Name">
+              {(id) => <input id={id} className="input" autoComplete="username" autoFocus required maxLength={64} value={name} onChange={(event) => setName(event.target.value)} />}
+            </Field>
+            <Field name="Password">
+              {(id) => <input id={id} className="input" type="password" autoComplete="current-password" required maxLength={256} value={password} onChange={(event) => setPassword(event.target.value)} />}
+            </Field>
+            <Button type="submit" look="primary" refused={busy ? "Signing in." : null}>
+              {busy ? "Signing in …" : "Sign in"}
+            </Button>
+          </>
+        )}
       </form>
     </main>
   );
