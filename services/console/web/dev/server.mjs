@@ -137,7 +137,7 @@ function open_session(name) {
 }
 
 function answer(method, path, query, body) {
-  if (path === "/setup") return { people_with_password: 1 };
+  if (path === "/setup") return { people_with_password: 1, provider: null, passwords: true };
   if (path === "/welcome/look") return body.token === "used" ? problem(404, "unknown", "This link was used or is too old. Ask for a new one.") : { person: "anna", role: "operator", expires_at: ago(-3600) };
   if (path === "/welcome") return open_session("anna");
   if (path === "/session" && method === "POST") return body.password === "wrong password" ? problem(401, "wrong_credentials", "Name or password is wrong.") : open_session(body.name);

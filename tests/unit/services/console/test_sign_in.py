@@ -21,7 +21,11 @@ def link(world: World, name: str = "analyst") -> str:
 
 
 def test_a_link_sets_a_password_once_and_the_password_lets_in(world: World) -> None:
-    assert world.client().get("/api/v1/setup").json() == {"people_with_password": 0}
+    assert world.client().get("/api/v1/setup").json() == {
+        "people_with_password": 0,
+        "provider": None,
+        "passwords": True,
+    }
     token = link(world)
     client = world.client()
     assert client.post("/api/v1/welcome/look", json={"token": token}).json()["person"] == "analyst"
@@ -36,7 +40,11 @@ def test_a_link_sets_a_password_once_and_the_password_lets_in(world: World) -> N
     assert client.get("/api/v1/session").status_code == 200
     again = client.post("/api/v1/welcome", json={"token": token, "password": PASSWORD})
     assert (again.status_code, again.json()["reason"]) == (404, "unknown")
-    assert world.client().get("/api/v1/setup").json() == {"people_with_password": 1}
+    assert world.client().get("/api/v1/setup").json() == {
+        "people_with_password": 1,
+        "provider": None,
+        "passwords": True,
+    }
     entered = world.client()
     assert entered.post("/api/v1/session", json={"name": "analyst", "password": PASSWORD}).status_code == 200
     assert entered.delete("/api/v1/session").status_code == 204
