@@ -4,7 +4,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { get } from "../api/client";
 import { Answer, Button, Panel, Scroll, Sums } from "../parts/basic";
-import { money, number, percent, whole } from "../parts/format";
+import { decimalsOf, money, number, percent, whole } from "../parts/format";
 
 interface Effects {
   review: number;
@@ -23,7 +23,8 @@ interface Answered {
   versions: Record<string, Effects>;
 }
 
-const REVIEW_COST_MINOR = 300;
+/** of one review, in units of the currency */
+const REVIEW_COST = 3;
 
 export function Thresholds({ versions, close }: { versions: string[]; close: () => void }) {
   const found = useQuery({
@@ -53,8 +54,9 @@ function Moved({ of }: { of: Answered }) {
   const first = of.versions[names[0] ?? ""];
   const nearest = (score: number) => of.thresholds.reduce((best, at, place) => (Math.abs(at - score) < Math.abs((of.thresholds[best] ?? 0) - score) ? place : best), 0);
   const [place, setPlace] = useState(() => nearest(first?.review ?? 0.5));
-  const [cost, setCost] = useState(String(REVIEW_COST_MINOR / 100));
+  const [cost, setCost] = useState(String(REVIEW_COST));
   const at = of.thresholds[place] ?? 0;
+  const currencies = [...new Set(names.flatMap((name) => Object.keys(of.versions[name]?.missed_minor ?? {})))];
   const shown = at < 0.1 || at > 0.9 ? at.toFixed(3) : at.toFixed(2);
   return (
     <div className="stack">
@@ -68,7 +70,7 @@ function Moved({ of }: { of: Answered }) {
           <output className="strong nowrap">{shown}</output>
         </label>
         <label className="row small soft">
-          A review costs
+          A review costs, {currencies.length === 1 ? currencies[0] : "in the payment's currency"}
           <input className="input" type="number" min={0} step={0.5} value={cost} onChange={(event) => setCost(event.target.value)} />
         </label>
       </div>
@@ -87,7 +89,7 @@ function Moved({ of }: { of: Answered }) {
           </thead>
           <tbody>
             {names.map((name) => (
-              <Version key={name} name={name} of={of} place={place} costMinor={Math.max(0, Number(cost) || 0) * 100} />
+              <Version key={name} name={name} of={of} place={place} cost={Math.max(0, Number(cost) || 0)} />
             ))}
           </tbody>
         </table>
@@ -97,7 +99,7 @@ function Moved({ of }: { of: Answered }) {
   );
 }
 
-function Version({ name, of, place, costMinor }: { name: string; of: Answered; place: number; costMinor: number }) {
+function Version({ name, of, place, cost }: { name: string; of: Answered; place: number; cost: number }) {
   const found = of.versions[name];
   if (!found) return null;
   const share = (value: number | null | undefined) => (value === null || value === undefined ? "–" : percent(value, 1));
@@ -114,7 +116,7 @@ function Version({ name, of, place, costMinor }: { name: string; of: Answered; p
       <td className="number">
         <Sums sums={missed} />
       </td>
-      <td className="number strong">{only ? money(Math.round(only.minor + stopped * costMinor), only.currency) : <span className="quiet">several currencies</span>}</td>
+      <td className="number strong">{only ? money(Math.round(only.minor + stopped * cost * 10 ** decimalsOf(only.currency)), only.currency) : <span className="quiet">several currencies</span>}</td>
       <td className="number soft">
         {found.review.toFixed(3)} / {found.decline.toFixed(3)}
       </td>
