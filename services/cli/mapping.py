@@ -14,6 +14,7 @@ from services.cli.terminal.options import FullHelpGroup, WholeNumber, home_optio
 from streams.mapping import BUILTIN, ReplayFile, load_mapping
 from streams.mapping.definition import FileRule, Mapping
 from streams.mapping.fields.attributes import attributes_of
+from streams.mapping.suggestion import TO_FILL_IN
 from streams.mapping.suggestion import suggest as suggest_mapping
 from streams.mapping.tokens import KEY_BYTES, KEY_FILE, load_or_create_key
 from streams.runtime.settings import Settings, SettingsError, load_settings
@@ -50,6 +51,9 @@ def suggest(file: Path, separator: str | None, encoding: str | None, out: Path |
         out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise click.UsageError(f"{out} cannot be written: {error.strerror}") from None
+    for line in text.splitlines():
+        if line.startswith(TO_FILL_IN):
+            click.echo(line.removeprefix("# "), err=True)
     click.echo(f"{out}: now `tollgate mapping check {file} --mapping {out}`", err=True)
 
 

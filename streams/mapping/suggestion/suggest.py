@@ -47,6 +47,8 @@ _MERCHANT = [
 _CUSTOMER = [r"\b(customer|client|user|cust|kunde|member|cardholder)\b"]
 _DEVICE = [r"\bdevice\b", r"fingerprint|browser id"]
 _EMPTY_WORDS = frozenset({"null", "none", "nan", "n/a", "na", "\\n", "-", "nil", "undefined", "unknown", "?"})
+#: what the line begins with that names the fields for which a file has nothing
+TO_FILL_IN = "# To fill in"
 _NO_VALUE = "# nothing in the file looks like one: put the right value here"
 
 
@@ -78,7 +80,7 @@ def _to_fill_in(body: str) -> list[str]:
     lines = body.split("\n")
     names = [after.split(" = ")[0] for line, after in pairwise(lines) if line == _NO_VALUE]
     return (
-        [f"# To fill in, because nothing in the file looks like them: {', '.join(names)}."] if names else []
+        [f"{TO_FILL_IN}, because nothing in the file looks like them: {', '.join(names)}."] if names else []
     )
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from features.attributes import Attribute
 from services.cli.main import run
+from streams.runtime.settings import Settings
 from tests.support.mapped_files import write_csv
 
 LINES = [
@@ -81,3 +83,20 @@ def test_a_built_in_name_and_no_name(
     assert "no column step, nameOrig" in capsys.readouterr().err
     assert run(["mapping", "check", path, "--mapping", "nowhere", *home]) == 2
     assert "handbook, sparkov, ulb" in capsys.readouterr().err
+
+
+def test_suggest_knows_the_stack_s_attributes_and_says_what_to_fill_in(
+    tmp_path: Path, home: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Settings(home=home[1], attributes={"loyalty_tier": Attribute("text")}).save()
+    path, out = (
+        write_csv(tmp_path, "LoyaltyTier,at,amount", "gold,2026-01-01T10:00:00Z,1.50"),
+        tmp_path / "m.toml",
+    )
+    assert run(["mapping", "suggest", str(path), "--out", str(out), *home]) == 0
+    assert (
+        "To fill in, because nothing in the file looks like them: transaction_id, currency"
+        in capsys.readouterr().err
+    )
+    assert run(["mapping", "check", str(path), "--mapping", str(out), *home]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["attributes"] == {"loyalty_tier": "gold"}
