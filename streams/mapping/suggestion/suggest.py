@@ -96,7 +96,9 @@ def _tried(path: Path, text: str) -> list[str]:
         report = ReplayFile(path, mapping, bytes(KEY_BYTES), ROWS).report
     except MappingError as error:
         return [f"# It does not fit yet: {_comment(line)}" for line in str(error).splitlines()]
-    lines = [f"# Of {report.rows:,} rows, {report.fit:,} are transactions; labels: {report.labels}."]
+    lines = [
+        f"# Of {report.rows:,} rows, {report.fit:,} are transactions; labels: {', '.join(f'{count:,} {name}' for name, count in report.labels.items())}."
+    ]
     return lines + [f"# Refused: {_comment(line)}" for line in report.reasons_lines()]
 
 
