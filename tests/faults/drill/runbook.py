@@ -27,7 +27,8 @@ COMMAND_WITHIN_S = 240.0
 PROMISED: Mapping[tuple[str, str], str] = {
     ("KafkaDown", "tollgate status"): r"(?s)^starting.*problem: .*kafka.*\nkafka +(stopped|restarting|running|not answering) ",
     ("RedisDown", "tollgate status"): r"(?s)^starting.*problem: .*[Rr]edis.*\nredis +(stopped|restarting|running|not answering) ",
-    ("ProcessorDown", "tollgate status"): r"(?s)problem: .*processor-0.*\nprocessor-0 +(stopped|restarting|starting|running|not answering) ",
+    # it may have been started again by now: then its restarts have grown
+    ("ProcessorDown", "tollgate status"): r"problem: .*processor-0|\nprocessor-0 +[a-z ]+ +(\d+|-) +[1-9]",
     ("StreamScoringDown", "tollgate status"): r"\nscoring-stream-0 +\w",
     ("HttpEdgeDown", "tollgate status"): r"\nscoring-http-0 +\w",
     ("ProcessDown", "tollgate status"): r"problem: <process> ",

@@ -96,7 +96,7 @@ def new_first(findings: list[dict[str, Any]], before: set[str]) -> dict[str, Any
 
 def names(drill: Drill, finding: dict[str, Any]) -> bool:
     """Whether a line of the doctor names the fault: its process, or its page."""
-    by_name: bool = bool(drill.victim) and finding["what"].lower().startswith(f"{drill.victim} ")
+    by_name: bool = bool(drill.victim) and drill.victim in finding["what"].lower()
     return by_name or finding["runbook"].endswith(f"/{drill.alert}")
 
 
