@@ -18,7 +18,8 @@ def main() -> int:
     was lost or doubled.
     """
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", metavar="FAULT", choices=[drill.fault for drill in DRILLS])
+    known = {drill.fault: drill for drill in DRILLS}
+    parser.add_argument("--only", nargs="+", metavar="FAULT", choices=list(known), help="these, in this order")
     parser.add_argument("--seconds", type=int, default=SECONDS, help="of traffic beside each fault, at least")
     parser.add_argument("--port-base", type=int, help="of the stack (default: any that is free)")
     args = parser.parse_args()
@@ -28,17 +29,16 @@ def main() -> int:
     failed = []
     try:
         settings = start_whole_stack(settings)
-        for drill in DRILLS:
-            if args.only is None or drill.fault in args.only:
-                print(f"{drill.fault} ...", file=sys.stderr, flush=True)
-                try:
-                    results.append(run(settings, drill, seconds=args.seconds))
-                except (AssertionError, TimeoutError) as error:
-                    # the others are tried all the same
-                    failed.append(f"{drill.fault}: {error}")
-                    print(failed[-1], file=sys.stderr, flush=True)
-                    continue
-                print(table(results[-1:]).split("\n", 2)[2], file=sys.stderr, flush=True)
+        for fault in args.only or known:
+            print(f"{fault} ...", file=sys.stderr, flush=True)
+            try:
+                results.append(run(settings, known[fault], seconds=args.seconds))
+            except (AssertionError, TimeoutError) as error:
+                # the others are tried all the same
+                failed.append(f"{fault}: {error}")
+                print(failed[-1], file=sys.stderr, flush=True)
+                continue
+            print(table(results[-1:]).split("\n", 2)[2], file=sys.stderr, flush=True)
     finally:
         stack.stop(settings, purge=True)
     print("\n".join([table(results), *failed]))
