@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from infra import stack
+from streams.runtime.settings import load_settings
 from tests.faults.drill.drills import DRILLS
 from tests.faults.drill.running import SECONDS, Result, run, table
 from tests.support.running import start_whole_stack
@@ -19,16 +20,25 @@ def main() -> int:
     """
     parser = argparse.ArgumentParser(description=__doc__)
     known = {drill.fault: drill for drill in DRILLS}
-    parser.add_argument("--only", nargs="+", metavar="FAULT", choices=list(known), help="these, in this order")
+    parser.add_argument(
+        "--only", nargs="+", metavar="FAULT", choices=list(known), help="these, in this order"
+    )
     parser.add_argument("--seconds", type=int, default=SECONDS, help="of traffic beside each fault, at least")
     parser.add_argument("--port-base", type=int, help="of the stack (default: any that is free)")
+    parser.add_argument(
+        "--home", help="a stack that runs and serves a model, which goes on (default: one of its own)"
+    )
     args = parser.parse_args()
-    home = Path(tempfile.mkdtemp(prefix="tg-drill-"))
-    settings = stack.settings_for(home, args.port_base or stack.free_port_base())
+    if args.home is not None:
+        settings = load_settings(args.home)
+    else:
+        home = Path(tempfile.mkdtemp(prefix="tg-drill-"))
+        settings = stack.settings_for(home, args.port_base or stack.free_port_base())
     results: list[Result] = []
     failed = []
     try:
-        settings = start_whole_stack(settings)
+        if args.home is None:
+            settings = start_whole_stack(settings)
         for fault in args.only or known:
             print(f"{fault} ...", file=sys.stderr, flush=True)
             try:
@@ -40,7 +50,8 @@ def main() -> int:
                 continue
             print(table(results[-1:]).split("\n", 2)[2], file=sys.stderr, flush=True)
     finally:
-        stack.stop(settings, purge=True)
+        if args.home is None:
+            stack.stop(settings, purge=True)
     print("\n".join([table(results), *failed]))
     return 0 if results and not failed and all(result.passed for result in results) else 1
 

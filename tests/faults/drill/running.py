@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 from infra import stack
 from infra.oncall.alerts import AlertmanagerUnavailable, firing
+from streams.log.topics import TRANSACTIONS
 from streams.runtime.settings import Settings
 from tests.faults.drill.drills import Drill
 from tests.faults.drill.runbook import Ran, follow, over
-from tests.support.running import run_cli, start_cli
+from tests.support.running import ends_of, run_cli, start_cli
 from tests.support.waiting import until
 
 #: of the traffic beside each fault
@@ -58,10 +59,12 @@ def run(settings: Settings, drill: Drill, *, seconds: int = SECONDS) -> Result:
     before = {name for name, _ in sounding(settings)}
     if drill.of_traffic:
         seconds = max(seconds, round(drill.within_s) + AFTER_S)
+    arrived = _arrived(settings)
     traffic = start_cli(
         settings, "simulate", "--rate", str(RATE), "--seconds", str(seconds), "--wait", "240", "--json",
     )  # fmt: skip
     try:
+        until(lambda: _arrived(settings) > arrived + RATE, 120, "the traffic to flow", look_s=0.5)
         undo = drill.break_it(settings)
         began = time.monotonic()
         paged_s = _wait_for_page(settings, drill, began)
@@ -87,6 +90,11 @@ def run(settings: Settings, drill: Drill, *, seconds: int = SECONDS) -> Result:
         drill, paged_s, others, first["what"] if first else "(none)", first is not None and names(drill, first),
         [*steps, *over(settings, drill)], recovered_s, summary["missing"], summary["duplicated"], busy,
     )  # fmt: skip
+
+
+def _arrived(settings: Settings) -> int:
+    """Transactions in the log."""
+    return sum(ends_of(settings, TRANSACTIONS.name, settings.partitions).values())
 
 
 def new_first(findings: list[dict[str, Any]], before: set[str]) -> dict[str, Any] | None:
