@@ -68,12 +68,19 @@ def _silent(settings: Settings, listed: Sequence[dict[str, Any]]) -> list[Proble
     asked = [each for each in watched(settings) if each.name in running.keys() - {"kafka", "redis"}]
     found = []
     for name, error in unanswered(asked).items():
-        age_s = time.time() - psutil.Process(running[name]["pid"]).create_time()
+        stops = name in NEEDED or name.startswith("scoring-stream-")
+        try:
+            age_s = time.time() - psutil.Process(running[name]["pid"]).create_time()
+        except psutil.NoSuchProcess:
+            # one that stood still is ended by its supervisor while it is asked
+            running[name]["state"] = "restarting"
+            text = f"{name} did not answer ({error}) and has just ended: it is started again by itself"
+            found.append(Problem(text, stops, runbook_of(name), name))
+            continue
         if isinstance(error, NotListening) and age_s < STARTING_S:
             running[name]["state"] = "starting"
             continue
         running[name]["state"] = "not answering"
         text = f"{name} runs but does not answer ({error}): `tollgate restart {name}`"
-        stops = name in NEEDED or name.startswith("scoring-stream-")
         found.append(Problem(text, stops, runbook_of(name), name))
     return sorted(found, key=lambda problem: not problem.stops)

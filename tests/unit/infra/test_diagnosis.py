@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import subprocess
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from infra.stack.ports import settings_for
 from services.cli.main import run
 from services.cli.operating.live import text
 from streams.runtime.settings import Settings
+from tests.support.waiting import STALL_S
 
 NOW = datetime(2026, 11, 30, 12, 0, 0, tzinfo=UTC)
 PROCESSES = (
@@ -190,6 +192,21 @@ def test_a_server_that_does_not_answer_is_not_running(
     assert problem in causes.causes(settings, listed, supervised)
     states = {process["name"]: process["state"] for process in listed}
     assert states.pop(silent) == "not answering" and set(states.values()) == {"running"}
+
+
+def test_a_silent_process_that_ends_while_it_is_asked_is_named_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait(STALL_S)
+    monkeypatch.setattr(causes, "problems", lambda *_: [])
+    monkeypatch.setattr(causes, "unanswered", lambda _: {"processor-0": NoAnswer("timed out")})
+    listed = [{"name": name, "pid": ended.pid, "state": "running"} for name in PROCESSES]
+    supervised = {name: {"start": 1, "stop": 0} for name in PROCESSES}
+    (problem,) = causes.causes(settings, listed, supervised)
+    assert problem.text.startswith("processor-0 did not answer (timed out) and has just ended")
+    assert (problem.stops, problem.runbook) == (True, "ProcessorDown")
+    assert {row["state"] for row in listed if row["name"] == "processor-0"} == {"restarting"}
 
 
 def test_alerts_that_no_problem_explains_stand_alone_and_a_ticket_is_not_unhealthy(look: Any) -> None:
