@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from features.identity import DEFAULT_TENANT, identity_of
 from streams.contracts.invalid_event import UNREADABLE
+from streams.contracts.text.identifiers import identity_in
 from streams.log import topics
 from streams.log.books import parse_entry
 from streams.log.forwarding import HEADER_FORWARDED
@@ -24,14 +25,8 @@ from streams.runtime.kafka.clients import headers_of
 STATUSES = ("scored", "degraded", "not_scored")
 _STATUS_CODE = {status: code for code, status in enumerate(STATUSES)}
 _PARTITION_SHIFT = 48
-_NO_ID = b""
 
 Ints = npt.NDArray[np.int64]
-
-
-class _Identified(msgspec.Struct):
-    transaction_id: str
-    tenant: str = DEFAULT_TENANT
 
 
 class _Decided(msgspec.Struct):
@@ -92,7 +87,6 @@ class Accounts:
 
     def __init__(self, mine: Callable[[Any], bool] | None = None) -> None:
         self._mine = mine
-        self._identified = msgspec.json.Decoder(_Identified)
         self._decision = msgspec.json.Decoder(_Decided)
         self._refused = msgspec.json.Decoder(_Refused)
         self._transactions: list[tuple[Ints, Ints, Ints]] = []
@@ -164,13 +158,6 @@ class Accounts:
             if refused.source_topic == topics.TRANSACTIONS.name:
                 self._dead.add(place_key(refused.source_partition, refused.source_offset))
 
-    def _id(self, value: bytes | None) -> str | None:
-        try:
-            found = self._identified.decode(value or _NO_ID)
-            return identity_of(found.tenant, found.transaction_id)
-        except UNREADABLE:
-            return None
-
     def balance(self) -> Balance:
         """The sums over all records added so far."""
         live = self._live()
@@ -221,7 +208,7 @@ class Accounts:
     def name_of(self, record: Any) -> int:
         """The hash by which a record of `transactions` is kept; of its place if its identity cannot be read."""
         key = place_key(record.partition(), record.offset())
-        return hash(self._id(record.value()) or ("record", key))
+        return hash(identity_in(record.value()) or ("record", key))
 
     def is_refused(self, record: Any) -> bool:
         """Whether a record of `transactions` has a dead letter."""
@@ -229,7 +216,7 @@ class Accounts:
 
     def identity(self, value: bytes | None) -> str | None:
         """The identity of a record's transaction; None if it cannot be read."""
-        return self._id(value)
+        return identity_in(value)
 
     def _live(self) -> _Live:
         ids, times, keys = _stacked(self._transactions)

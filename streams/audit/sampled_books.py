@@ -10,10 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
-
-from features.identity import DEFAULT_TENANT, identity_of
 from streams.contracts.invalid_event import UNREADABLE
+from streams.contracts.text.identifiers import identity_in
 from streams.log import topics
 from streams.log.records import HEADER_SOURCE_OFFSET, offset_in
 from streams.runtime.dead_letters import decode_dead_letter
@@ -21,14 +19,6 @@ from streams.runtime.kafka.clients import headers_of
 
 #: transactions without an outcome that are remembered; beyond that their number is enough
 MOST_OPEN = 10_000
-
-
-class _Identified(msgspec.Struct):
-    transaction_id: str
-    tenant: str = DEFAULT_TENANT
-
-
-_decoder = msgspec.json.Decoder(_Identified)
 
 
 class SampledBooks:
@@ -48,7 +38,7 @@ class SampledBooks:
         self._decided.clear()
         self._looked_at = set()
         for record in transactions:
-            name, place = _name_of(record.value()), _place_of(record)
+            name, place = identity_in(record.value()), _place_of(record)
             self._looked_at.add(name or place)
             if len(self.open) < MOST_OPEN:
                 self.open.setdefault(name or place, place)
@@ -56,7 +46,7 @@ class SampledBooks:
     def add_decisions(self, records: Sequence[Any], ends: dict[int, int]) -> None:
         """Decisions in the order of the log; ``ends``: at which offset each partition of `transactions` ends now."""
         for record in records:
-            name = _name_of(record.value())
+            name = identity_in(record.value())
             source = offset_in(dict(headers_of(record)).get(HEADER_SOURCE_OFFSET))
             if name is None or source is None or source >= ends.get(record.partition(), 0):
                 self._faults.append(("unknown", _place_of(record)))
@@ -76,7 +66,7 @@ class SampledBooks:
                 continue
             if letter.source_topic == topics.TRANSACTIONS.name:
                 place = f"{letter.source_topic}/{letter.source_partition}/{letter.source_offset}"
-                self.open.pop(_name_of(letter.original_bytes()) or place, None)
+                self.open.pop(identity_in(letter.original_bytes()) or place, None)
                 self.open.pop(place, None)
 
     def decided_before(self, names: Iterable[str]) -> None:
@@ -88,14 +78,6 @@ class SampledBooks:
         """Kind (``unknown``, ``duplicated``) and place of decisions that should not be, since the last call."""
         found, self._faults = self._faults, []
         return found
-
-
-def _name_of(value: bytes | None) -> str | None:
-    try:
-        found = _decoder.decode(value or b"")
-    except UNREADABLE:
-        return None
-    return identity_of(found.tenant, found.transaction_id)
 
 
 def _place_of(record: Any) -> str:

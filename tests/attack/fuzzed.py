@@ -123,13 +123,26 @@ def _over_http(address: str, values: Sequence[bytes], answers: _Answers, togethe
     connection.close()
 
 
+def _sent(
+    connection: http.client.HTTPConnection, path: str, body: bytes
+) -> tuple[http.client.HTTPResponse, bytes]:
+    headers = {"content-type": "application/json", "x-deadline-ms": "5000"}
+    try:
+        connection.request("POST", path, body, headers)
+        response = connection.getresponse()
+    except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected):
+        # the edge ends a connection on which nothing came for a while, as any client must expect; an id is decided once
+        connection.close()
+        connection.request("POST", path, body, headers)
+        response = connection.getresponse()
+    return response, response.read()
+
+
 def _asked(connection: http.client.HTTPConnection, path: str, body: bytes) -> tuple[int, Any]:
     """The answer; where the edge is overloaded it is asked again."""
     until = time.monotonic() + TAKEN_WITHIN_S
     while True:
-        connection.request("POST", path, body, {"content-type": "application/json", "x-deadline-ms": "5000"})
-        response = connection.getresponse()
-        raw = response.read()
+        response, raw = _sent(connection, path, body)
         if response.status not in (429, 503) or time.monotonic() > until:
             return response.status, json.loads(raw)
         time.sleep(float(response.headers.get("retry-after", "1")))

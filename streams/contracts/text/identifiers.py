@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from features.identifiers import canonical_id
-from streams.contracts.invalid_event import InvalidEvent
+from features.identity import DEFAULT_TENANT, identity_of
+from streams.contracts.invalid_event import UNREADABLE, InvalidEvent
 from streams.contracts.text.card_numbers import find_card_number
 
 
@@ -18,6 +21,32 @@ def canonical_field(name: str, value: str) -> str:
     except ValueError as error:
         reason = "field" if value.isprintable() else "unprintable"
         raise InvalidEvent(reason, name, f"{name} {error}") from None
+
+
+class _Identified(msgspec.Struct):
+    transaction_id: str
+    tenant: str = DEFAULT_TENANT
+
+
+_identified = msgspec.json.Decoder(_Identified)
+
+
+def identity_in(value: bytes | None) -> str | None:
+    """The identity in a record of `transactions`, as its decision names it: in canonical form, whatever form was sent. None if there is none
+    to read. What else the record holds is not looked at."""
+    try:
+        found = _identified.decode(value or b"")
+    except UNREADABLE:
+        return None
+    return identity_of(_canonical_or_same(found.tenant), _canonical_or_same(found.transaction_id))
+
+
+def _canonical_or_same(text: str) -> str:
+    try:
+        return canonical_id(text)
+    except ValueError:
+        # its record is refused
+        return text
 
 
 def refuse_card_number(name: str, value: str) -> None:

@@ -7,7 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from features.identity import identity_of
 from streams.audit import Accounts
+from streams.audit.sampled_books import SampledBooks
+from streams.log.records import HEADER_SOURCE_OFFSET
 from tests.support.ledger_records import Record, dead, decision, tx
 
 
@@ -143,3 +146,21 @@ def test_a_decision_that_cannot_be_read_leaves_its_transaction_open(raw: bytes |
 @pytest.mark.parametrize("raw", [None, b"", b"{}", b"\xff", b"[" * 100_000])
 def test_a_transaction_that_cannot_be_read_is_still_counted(raw: bytes | None) -> None:
     assert balance(Record("transactions", (0, 0), 0, raw)).ingested == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [(" a ", "a"), ("caf\u00e9", "caf\u00e9"), ("cafe\u0301", "caf\u00e9"), ("a b ", "a b")],
+)
+def test_an_identity_is_the_same_in_whatever_form_it_was_sent(sent: str, stored: str) -> None:
+    sums = balance(tx(sent, 0), decision(stored))
+    assert sums.balanced and (sums.ingested, sums.scored, sums.unknown) == (1, 1, 0)
+
+
+def test_the_sampled_books_know_it_too() -> None:
+    books = SampledBooks()
+    books.begin_look([tx(" a ", 0)])
+    assert list(books.open) == [identity_of("default", "a")]
+    done = replace(decision("a"), more=[(HEADER_SOURCE_OFFSET, b"0")])
+    books.add_decisions([done], {0: 1})
+    assert not books.open and not books.faults()
