@@ -66,7 +66,7 @@ export function Login() {
             <Field name="Password">
               {(id) => <input id={id} className="input" type="password" autoComplete="current-password" required maxLength={256} value={password} onChange={(event) => setPassword(event.target.value)} />}
             </Field>
-            <Button type="submit" look="primary" refused={busy ? "Signing in." : null}>
+            <Button type="submit" look={setup.data?.provider ? "" : "primary"} refused={busy ? "Signing in." : null}>
               {busy ? "Signing in …" : "Sign in"}
             </Button>
           </>
