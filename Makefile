@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each target first sets up what it needs; nothing is done twice.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status doctor test test-console check format bench bench-features slo load faults drill soak rolling rollout-drill attack fuzz-mapping fuzz-rules fuzz-transactions replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state bench-shadow bench-secure sbom drift-table rollout-table generations-table quality
+.PHONY: help setup setup-dev demo up down status doctor test test-console console-story check format bench bench-features slo load faults drill soak rolling rollout-drill attack fuzz-mapping fuzz-rules fuzz-transactions replay-handbook replay-sparkov handbook-features licences clean distclean bench-scorer bench-gpu bench-swap bench-scaling bench-explained bench-ratio bench-state bench-shadow bench-secure sbom drift-table rollout-table generations-table quality
 PYTHON := .venv/bin/python
 SOURCES := features models streams services infra loadtest tests
 
@@ -35,6 +35,9 @@ test: setup-dev ## Run all tests
 
 test-console: setup-dev ## Run all browser tests of the console's pages on Chromium: each screen, light and dark, wide and narrow
 	@CONSOLE=all $(PYTHON) -m pytest tests/integration/test_console_pages.py
+
+console-story: setup-dev ## The console's closing story in Chromium, on a stack of its own and on a secured one; ten minutes
+	@STORY=secure $(PYTHON) -m pytest tests/e2e/test_closing_story.py
 
 check: setup-dev ## Check format, lint, types, import rules, licences
 	.venv/bin/ruff format --check $(SOURCES)

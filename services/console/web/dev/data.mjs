@@ -81,10 +81,10 @@ export const rollout = {
   model: "fraud", state: "canary", step: 3, steps: [{ kind: "shadow", min_decisions: 5000 }, { kind: "canary", share: 0.01, min_decisions: 2000, min_s: 600 }, { kind: "canary", share: 0.05, min_decisions: 5000 }, { kind: "canary", share: 0.25, min_decisions: 10_000 }, { kind: "canary", share: 1 }], plan_kind: "canary", started_by: "anna", loaded: true, decisions: 41_203, arms: { champion: "1.4.0", challenger: "1.5.0" }, traffic: { champion: 0.95, challenger: 0.05 }, shadow: false,
   since: iso(now - 7_200_000), step_since: iso(now - 1_500_000), why: "monthly", by: "anna", pause: "",
   checks: [
-    { name: "error_rate", result: "pass", n: 41_203, estimate: 0.0001, low: 0, high: 0.0004, limit: 0.001 },
-    { name: "latency_p99_ms", result: "pass", n: 41_203, estimate: 18.4, low: 17.2, high: 20.1, limit: 40 },
-    { name: "decline_rate_difference", result: "inconclusive", n: 41_203, estimate: 0.0011, low: -0.0009, high: 0.0032, limit: 0.003 },
-    { name: "score_psi", result: "too_few", n: 812, estimate: null, low: null, high: null, limit: 0.1 },
+    { name: "error_rate", result: "pass", n: 41_203, estimate: 0.0001, low: 0, high: 0.0004, limit: "at most 0.001" },
+    { name: "latency_p99_ms", result: "pass", n: 41_203, estimate: 18.4, low: 17.2, high: 20.1, limit: "at most 40 ms" },
+    { name: "decline_rate", result: "inconclusive", n: 41_203, estimate: 1.06, low: 0.91, high: 1.31, limit: "at least 0.8 and at most 1.2 (ratio to the champion)" },
+    { name: "score_psi", result: "too_few", n: 812, estimate: null, low: null, high: null, limit: "at most 0.1" },
   ],
   history: [
     { at: iso(now - 7_200_000), state: "shadow", step: 0, champion: "1.4.0", challenger: "1.5.0", traffic: { champion: 1, challenger: 0 }, by: "anna", why: "monthly", sequence: 7 },

@@ -233,7 +233,8 @@ export interface Check {
   estimate: number | null;
   low: number | null;
   high: number | null;
-  limit: number | null;
+  /** in words: "at most 0.003" */
+  limit: string | null;
 }
 
 export interface Rollout {

@@ -165,7 +165,7 @@ function Checks({ checks, under_way }: { checks: Check[]; under_way: boolean }) 
                 <th className="number">Payments</th>
                 <th className="number">Estimate</th>
                 <th className="number">Interval</th>
-                <th className="number">Limit</th>
+                <th>Limit</th>
                 <th className="wide">
                   <span className="hidden-text">Interval drawn</span>
                 </th>
@@ -181,7 +181,7 @@ function Checks({ checks, under_way }: { checks: Check[]; under_way: boolean }) 
                   <td className="number">{check.n === null ? "–" : whole(check.n)}</td>
                   <td className="number">{check.estimate === null ? "–" : number(check.estimate, 4)}</td>
                   <td className="number">{check.low === null || check.high === null ? "–" : `${number(check.low, 3)} to ${number(check.high, 3)}`}</td>
-                  <td className="number">{check.limit === null ? "–" : number(check.limit, 4)}</td>
+                  <td>{check.limit ?? "–"}</td>
                   <td>
                     <Interval check={check} />
                   </td>
@@ -195,18 +195,24 @@ function Checks({ checks, under_way }: { checks: Check[]; under_way: boolean }) 
   );
 }
 
-/** The interval as a bar, the estimate as a point, the limit as a line; the scale holds all of them. */
+/** The numbers of a limit in words: "at least 0.1 and at most 5 (…)". */
+const boundsOf = (limit: string | null): number[] => [...(limit ?? "").matchAll(/at (?:least|most) (-?[\d.]+(?:e-?\d+)?)/g)].map((found) => Number(found[1])).filter(Number.isFinite);
+
+/** The interval as a bar, the estimate as a point, each bound of the limit as a line; the scale holds all of them. */
 function Interval({ check }: { check: Check }) {
   const { low, high, estimate, limit } = check;
   if (low === null || high === null || estimate === null) return null;
-  const all = [low, high, estimate, ...(limit === null ? [] : [limit])];
+  const bounds = boundsOf(limit);
+  const all = [low, high, estimate, ...bounds];
   const [from, to] = [Math.min(...all), Math.max(...all)];
   const x = (value: number) => 6 + (188 * (value - from)) / (to - from || 1);
   return (
     <svg className="interval" viewBox="0 0 200 24" preserveAspectRatio="none" aria-hidden="true">
       <rect x={x(low)} y="9" width={Math.max(1, x(high) - x(low))} height="6" rx="1" fill="var(--accent)" opacity="0.35" />
       <rect x={x(estimate) - 1.5} y="6" width="3" height="12" fill="var(--accent)" />
-      {limit !== null && <rect x={x(limit) - 0.5} y="2" width="1.5" height="20" fill="var(--decline-fill)" />}
+      {bounds.map((bound) => (
+        <rect key={bound} x={x(bound) - 0.5} y="2" width="1.5" height="20" fill="var(--decline-fill)" />
+      ))}
     </svg>
   );
 }
