@@ -164,10 +164,10 @@ function Around({ of }: { of: Answered }) {
               className="grow"
               min={begin}
               max={end}
-              step={Math.max(1, Math.round((end - begin) / 200))}
+              step={(end - begin) / 200}
               value={until ?? end}
               aria-valuetext={until === null ? "now" : moment(new Date(until), new Date())}
-              onChange={(event) => setUntil(Number(event.target.value) >= end ? null : Number(event.target.value))}
+              onChange={(event) => setUntil(Number(event.target.value) >= end - 1 ? null : Number(event.target.value))}
             />
             <output className="nowrap">{until === null ? "now" : moment(new Date(until), new Date())}</output>
           </label>

@@ -66,6 +66,8 @@ export function Picture({ nodes, links, start, chosen, choose, picked }: Props) 
   const near = new Set(chosen === null ? [] : links.filter((link) => endsOf(link).includes(chosen)).flatMap(endsOf));
   const kinds = [...new Set(nodes.map((node) => node.kind))];
   const frauds = nodes.filter((node) => node.fraud > 0).length;
+  /** so large that neighbours on a ring do not touch */
+  const room = (step: 1 | 2) => (2 * Math.PI * RINGS[step]) / Math.max(1, nodes.filter((node) => node.step === step).length) / 3;
   const named = (place: Placed) => place.key === start || place.key === chosen || near.has(place.key) || nodes.length <= MAX_NAMED;
   return (
     <figure className="links">
@@ -92,7 +94,7 @@ export function Picture({ nodes, links, start, chosen, choose, picked }: Props) 
         })}
         {[...places.values()].map((place) => {
           const { node, key, x, y } = place;
-          const size = key === start ? 9 : node.step === 1 ? 6.5 : 5;
+          const size = key === start ? 9 : node.step === 1 ? Math.min(6.5, room(1)) : Math.min(5, room(2));
           const left = x < -1;
           return (
             <g key={key} transform={`translate(${x} ${y})`} className={["node", node.fraud > 0 ? "fraud" : "", key === start ? "start" : "", picked.has(key) || key === chosen ? "chosen" : ""].join(" ")} onMouseEnter={() => choose(key)} onMouseLeave={() => choose(null)}>
