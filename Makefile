@@ -36,8 +36,8 @@ test: setup-dev ## Run all tests
 test-console: setup-dev ## Run all browser tests of the console's pages on Chromium: each screen, light and dark, wide and narrow
 	@CONSOLE=all $(PYTHON) -m pytest tests/integration/test_console_pages.py
 
-console-story: setup-dev ## The console's closing story in Chromium, on a stack of its own and on a secured one; ten minutes
-	@STORY=secure $(PYTHON) -m pytest tests/e2e/test_closing_story.py
+console-story: setup-dev ## The console's closing story by two people in Chromium, on a stack of its own
+	@$(PYTHON) -m pytest tests/e2e/test_closing_story.py
 
 check: setup-dev ## Check format, lint, types, import rules, licences
 	.venv/bin/ruff format --check $(SOURCES)

@@ -8,21 +8,17 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import tempfile
-from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import httpx
 import pytest
 
-from infra import stack
 from streams.access.identity import add_person
 from streams.access.logins import make_link
 from streams.access.roles import Role
 from streams.runtime.settings import Settings
 from tests.support.node import WEB, cannot_browse, node
-from tests.support.running import run_json, served_version, start_whole_stack, traffic
+from tests.support.running import run_json, served_version, traffic
 from tests.support.waiting import STALL_S, until
 
 PASSWORD = "several words that nobody guesses"
@@ -83,17 +79,3 @@ def test_two_people_do_all_of_it_in_the_console(running_stack: Settings) -> None
             why = ("--as", "story-approver", "--why", "the story is over")
             run_json(running_stack, "models", "rollback", first, *why)
     until(lambda: served_version(running_stack) == first, 30, "the first version again")
-
-
-@pytest.mark.skipif(
-    os.environ.get("STORY") != "secure",
-    reason="a stack of its own takes minutes: `make console-story` runs it",
-)
-def test_on_a_secured_stack_too(free_port_base: Callable[[], int]) -> None:
-    settings = stack.settings_for(Path(tempfile.mkdtemp(prefix="tg-")), free_port_base(), secure=True)
-    try:
-        secured = start_whole_stack(settings)
-        let_in(secured)
-        tell(secured)
-    finally:
-        stack.stop(settings, purge=True)
