@@ -90,7 +90,8 @@ class LabelRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which values of which column mean fraud and honest, and how many days after the transaction the label comes.
 
     ``honest`` is by default the plain opposite of ``fraud`` (0 of 1, false of true, N of Y, No of Yes). A row with another
-    value has no label.
+    value has no label. ``fraud = "*"`` is any value that is not honest, and ``honest = ""`` the empty cell, as for a column that holds the date
+    of a chargeback.
     """
 
     column: str

@@ -14,7 +14,15 @@ from streams.mapping.conversion import Piece, convert_batch
 from streams.mapping.definition import Mapping
 from streams.mapping.errors import MappingError, NoRowFits
 from streams.mapping.fields.converted import Mask
-from streams.mapping.fields.labels import canonical, fraud_values, honest_values
+from streams.mapping.fields.labels import (
+    ANY,
+    FRAUD,
+    UNLABELLED,
+    canonical,
+    fraud_values,
+    honest_values,
+    kind_of,
+)
 from streams.mapping.fields.numbers import Notation, read_numbers
 from streams.mapping.files.batches import RawBatch
 from streams.mapping.files.reading import open_file
@@ -113,16 +121,17 @@ def _check_labels(mapping: Mapping, report: Report, complete: bool) -> None:
     if rule is None:
         return
     fraud, honest = fraud_values(rule), honest_values(rule)
-    there = {canonical(value) for value in report.values}
-    if not fraud & there:
+    kinds = {value: kind_of(value, fraud, honest) for value in report.values}
+    if FRAUD not in kinds.values():
         shown = _shown(dict(report.values)) or "all empty"
         text = f"no row has fraud = {rule.fraud!r} in column {rule.column}; its values are {shown}"
         if complete:
             raise MappingError(f"{report.path}: {text}. Without a [label] the file is read without labels")
         report.remarks.append(text)
-    for value in sorted(fraud - there if fraud & there else ()):
-        report.remarks.append(f"no row has the fraud value {value}")
-    unknown = {v: n for v, n in report.values.items() if canonical(v) not in fraud | honest}
+    else:
+        there = {canonical(value) for value in report.values}
+        report.remarks += [f"no row has the fraud value {value}" for value in sorted(fraud - there - {ANY})]
+    unknown = {v: n for v, n in report.values.items() if kinds[v] == UNLABELLED}
     if unknown:
         report.remarks.append(
             f"{sum(unknown.values()):,} rows have no label: {_shown(unknown)} in column {rule.column} is neither fraud nor honest"

@@ -20,6 +20,8 @@ _NUMBER = re.compile(r"[+-]?\d{1,30}(\.\d{0,30})?")
 #: what honest is where the mapping does not say it: the plain opposite
 _OPPOSITES = {"1": ("0",), "0": ("1",), "y": ("n",), "yes": ("no",), "t": ("f",), "fraud": ("legit", "legitimate", "genuine", "honest")}  # fmt: skip
 FRAUD, HONEST, UNLABELLED = 0, 1, 2
+#: as a fraud value: any that is not honest; as an honest one: the empty cell
+ANY, EMPTY = "*", ""
 
 
 def canonical(value: Scalar) -> str:
@@ -46,6 +48,16 @@ def honest_values(rule: LabelRule) -> frozenset[str]:
     return frozenset(other for value in fraud for other in _OPPOSITES.get(value, ())) - fraud
 
 
+def kind_of(value: str | None, fraud: frozenset[str], honest: frozenset[str]) -> int:
+    """FRAUD, HONEST or UNLABELLED of a value as it is written; None: the empty cell."""
+    said = EMPTY if value is None else canonical(value)
+    if said in fraud:
+        return FRAUD
+    if said in honest:
+        return HONEST
+    return FRAUD if ANY in fraud and said != EMPTY else UNLABELLED
+
+
 def convert_labels(
     rule: LabelRule | None, column: pa.Array | None, event_time: pa.Array, seen: Counter[str]
 ) -> dict[str, pa.Array]:
@@ -57,13 +69,11 @@ def convert_labels(
     encoded = pc.dictionary_encode(as_text(column))
     values = encoded.dictionary.to_pylist()
     fraud, honest = fraud_values(rule), honest_values(rule)
-    kinds = [
-        FRAUD if canonical(v) in fraud else HONEST if canonical(v) in honest else UNLABELLED for v in values
-    ]
+    kinds = [kind_of(value, fraud, honest) for value in (*values, None)]
     indices = encoded.indices.fill_null(-1).to_numpy()
     for place, number in zip(*np.unique(indices[indices >= 0], return_counts=True), strict=True):
         seen[values[place]] += int(number)
-    kind = pa.array(np.append(kinds, UNLABELLED).astype(np.int64)[indices])
+    kind = pa.array(np.array(kinds, np.int64)[indices])
     names = pa.array(["fraud", "legit" if rule.legit else None, None], pa.string())
     label = names.take(kind)
     later = pc.add(event_time.cast(pa.int64()), round(rule.delay_days * 86_400_000)).cast(TIMESTAMP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
@@ -70,3 +71,29 @@ def test_a_fraud_value_that_nobody_has_stops_with_the_values_that_are_there(tmp_
     assert error.value.exit_code == 2
     with pytest.raises(MappingError, match="its values are all empty"):
         labels_of(tmp_path, "fraud = 1", "", "")
+
+
+def test_any_value_may_mean_fraud_and_the_empty_cell_honest(tmp_path: Path) -> None:
+    """A column that holds the date of a chargeback."""
+    cells = "2026-01-05", "", "05/02/2026", " ", "none"
+    # blanks alone are an empty cell
+    either = ["fraud", "legit", "fraud", "legit", "fraud"]
+    assert labels_of(tmp_path, 'fraud = "*"\nhonest = ""', *cells) == either
+    assert labels_of(tmp_path, 'fraud = "*"\nhonest = ["", "none"]', *cells) == [*either[:4], "legit"]
+    # what an empty cell means is not guessed
+    assert labels_of(tmp_path, 'fraud = "*"', *cells) == ["fraud", None, "fraud", None, "fraud"]
+    assert labels_of(tmp_path, 'fraud = "F"\nhonest = ""', "F", "", "G") == ["fraud", "legit", None]
+    path = write_csv(tmp_path, "l,x", *(f"{cell}," for cell in cells))
+    report = report_of(
+        path, mapping_text("", tables='[label]\ncolumn = "l"\nfraud = "*"\nhonest = ["", "none"]')
+    )
+    assert (report.to_json()["labels"], report.remarks) == ({"fraud": 2, "legit": 3, "none": 0}, [])
+    with pytest.raises(MappingError, match="its values are 'none' \\(2\\)"):
+        labels_of(tmp_path, 'fraud = "*"\nhonest = "none"', "none", "none", "")
+
+
+def test_a_parquet_column_of_chargeback_dates_needs_no_spelling(tmp_path: Path) -> None:
+    path = tmp_path / "l.parquet"
+    pq.write_table(pa.table({"l": pa.array([date(2026, 1, 5), None])}), path)
+    rows = rows_of(path, mapping_text("", tables='[label]\ncolumn = "l"\nfraud = "*"\nhonest = ""'))
+    assert [row["label"] for row in rows] == ["fraud", "legit"]
