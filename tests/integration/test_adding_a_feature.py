@@ -22,7 +22,7 @@ from features.kernels.columns import columns_of
 from features.feast_repo.definitions import HISTORY_VIEW, SCORING_VIEW, SERVED_VIEW, definitions
 from features.store.profiles.batch import Gather
 from features.replay import replay
-from models.scoring.scorer import _words
+from models.scoring.words import words_of
 from features.transaction import Transaction, from_ms
 
 START = 1_760_000_000_000
@@ -49,7 +49,7 @@ print(json.dumps({
     "customer": offline[:, INDEX["customer_whole_24h"]].tolist(),
     "before": gather.known_before(np.array([rows[-1].event_ms] * 4))[0, column].item(),
     "feast": all("card_whole_24h" in fields[view] for view in views),
-    "reason": _words(FEATURES[column])(3.0, 1.5),
+    "reason": words_of(FEATURES[column])(3.0, 1.5, "EUR"),
     "documented": next(f.error for f in FEATURES if f.name == "card_whole_24h"),
 }))
 """
