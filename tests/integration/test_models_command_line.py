@@ -75,7 +75,7 @@ def test_a_second_model_awaits_approval_and_can_be_compared(
     )
     assert run(["models", "compare", "--home", str(home)]) == 0
     text = capsys.readouterr().out
-    assert "rows unseen by both" in text and "gates: pass" in text and "fraud caught EUR" in text
+    assert "rows unseen by both" in text and "gates: pass" in text and "fraud caught, EUR" in text
     assert run(["models", "compare", "1.0.0", "--home", str(home)]) == 2
     capsys.readouterr()
     moved = answer(capsys, "models", "thresholds", "1.1.0", "1.0.0", "--home", str(home))
