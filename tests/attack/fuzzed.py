@@ -67,6 +67,7 @@ def careless_transactions(settings: Settings) -> Finding:
 def _books(settings: Settings, wait_s: str) -> dict[str, Any]:
     """The books, as soon as they balance, and after ``wait_s`` as they are."""
     done = run_cli(settings, "reconcile", "--wait", wait_s, "--json", timeout_s=300)
+    assert done.stdout, f"reconcile ended with {done.returncode}: {done.stderr[-2000:]}"
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 

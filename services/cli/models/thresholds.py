@@ -24,7 +24,7 @@ _SHOWN = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 @click.command()
 @home_option
 @json_option
-@click.argument("given", metavar="VERSION...", nargs=-1)
+@click.argument("given", metavar="[VERSIONS]", nargs=-1)
 def thresholds(home: Path, as_json: bool, given: tuple[str, ...]) -> None:
     """Show what thresholds on the score alone would do: payments stopped a day, precision, recall, missed fraud (default: the live version).
 

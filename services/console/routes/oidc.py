@@ -16,7 +16,9 @@ from services.console.wiring import Console
 
 router = APIRouter(prefix="/api/v1/oidc", tags=["session"])
 logger = logging.getLogger(__name__)
-Short = Annotated[str, Query(max_length=4096)]
+State = Annotated[str, Query(max_length=128)]
+Code = Annotated[str, Query(max_length=4096)]
+Error = Annotated[str, Query(max_length=256)]
 
 
 @router.get("", status_code=303, response_class=RedirectResponse)
@@ -40,7 +42,7 @@ def go(request: Request, console: Here) -> RedirectResponse:
 
 @router.get("/back", status_code=303, response_class=RedirectResponse)
 def back(
-    request: Request, console: Here, state: Short = "", code: Short = "", error: Short = ""
+    request: Request, console: Here, state: State = "", code: Code = "", error: Error = ""
 ) -> RedirectResponse:
     """The provider sends the browser back, with a code or an error."""
     provider = _provider(console)

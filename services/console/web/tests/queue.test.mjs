@@ -72,6 +72,8 @@ test("several at once: the count first, then one undo for all", async () => {
   await made.getByRole("button", { name: "Label 3 as fraud" }).click();
   await made.locator(".toast").getByText("3 labelled as fraud").waitFor();
   assert.equal(await made.locator(".item.done").count(), 3);
+  // while the dialog goes, keys are its own
+  await made.getByRole("dialog").waitFor({ state: "detached" });
   await made.keyboard.press("u");
   await made.locator(".toast").getByText("Undone.").waitFor();
   assert.equal(await made.locator(".item.done").count(), 0);
