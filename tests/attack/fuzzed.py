@@ -32,7 +32,7 @@ ANSWERED_WITHIN_S = 30.0
 TAKEN_WITHIN_S = 120.0
 
 
-@attack("transactions of careless producers")
+@attack("transactions of careless producers", by_the_books=True)
 def careless_transactions(settings: Settings) -> Finding:
     """Fuzzed transactions on every way in: none is lost, none is decided twice, nothing ends and nothing fails without a reason."""
     before, processes = _books(settings, "60"), pids(settings)
