@@ -22,6 +22,7 @@ from loadtest.traffic.repeats import Repeats
 from loadtest.traffic.verdicts import Verdicts
 from streams.audit import Accounts, Balance, Span
 from streams.log import topics
+from streams.runtime.kafka.clients import headers_of
 from streams.runtime.kafka.connection import KafkaAddress
 from streams.runtime.kafka.log_reader import log_reader
 from streams.runtime.parts import KafkaPart
@@ -119,7 +120,7 @@ def _mine(begin: Begin) -> Any:
         mark = f'"transaction_id":"{begin.id_prefix}'.encode()
         return lambda record: _is_marked(record.value() or b"", mark)
     header = (HEADER_RUN, (begin.run or "").encode())
-    return lambda record: header in (record.headers() or ())
+    return lambda record: header in headers_of(record)
 
 
 def _is_marked(value: bytes, mark: bytes) -> bool:

@@ -25,8 +25,8 @@ def received(message: Any) -> Signed:
     """The parts of a Kafka message; an absent header is empty."""
     try:
         sent = message.headers() or ()
-    except UnicodeDecodeError:
-        # the name of a header is not UTF-8: nobody of ours wrote it
+    except (UnicodeDecodeError, SystemError):
+        # the name of a header is not UTF-8: nobody of ours wrote it. SystemError: see ``streams.runtime.kafka.clients.headers_of``
         sent = ()
     found = {
         name: value for name, value in sent if isinstance(value, bytes) and len(value) <= _MAX_HEADER_BYTES

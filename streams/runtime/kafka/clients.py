@@ -185,7 +185,8 @@ def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
     """The headers of a record; none if a name among them is not UTF-8, as for the chunk workers (``chunk.batches``)."""
     try:
         return message.headers() or []
-    except UnicodeDecodeError:
+    except (UnicodeDecodeError, SystemError):
+        # after a name that it can read confluent-kafka forgets to return the error, and Python says so in its own way
         return []
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -26,6 +27,7 @@ from streams.access.identity import KEY_VARIABLE, acting, add_person, key_file, 
 from streams.access.roles import MAY, ROLES, SERVICES, Permission, may
 from streams.access.signatures import Forged, check_may, signed, signer
 from streams.access.signed_record import Signed, headers, received
+from streams.runtime.kafka.clients import headers_of
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -179,6 +181,27 @@ def test_headers_of_strangers_are_no_signature(tmp_path: Path, found: object) ->
     service(tmp_path, "rollout", NOW)
     with pytest.raises(Forged):
         signer(read_directory(tmp_path), "t", received(Message(None, found)))
+
+
+class Unreadable(Message):
+    """A record with a header whose name is not UTF-8, as confluent-kafka gives it: after one that it can read, with a SystemError."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(b"v", None)
+        self.error = error
+
+    def headers(self) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), SystemError("returned a result with an exception set")],
+)  # fmt: skip
+def test_a_header_whose_name_cannot_be_read_is_as_if_there_were_none(error: Exception) -> None:
+    record: Any = Unreadable(error)
+    assert headers_of(record) == []
+    assert received(record) == Signed(b"v")
 
 
 def test_headers_carry_a_signature_through_kafka(tmp_path: Path) -> None:
