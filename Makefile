@@ -15,8 +15,8 @@ setup: ## Install environments, Kafka's jars, system packages; only what is miss
 setup-dev:
 	@infra/setup.sh --dev
 
-demo: setup ## Run the whole system once: train a first model, send live traffic, print a summary
-	@.venv/bin/tollgate demo $(if $(KEEP),--keep)
+demo: setup ## Run the whole system once: train a first model, send live traffic, print a summary; STORY=attack: an attack, drift, a new model rolled out, a harmful one undone
+	@.venv/bin/tollgate demo $(if $(KEEP),--keep) $(if $(STORY),--story $(STORY))
 
 up: setup ## Start the local stack in .tollgate
 	@.venv/bin/tollgate up

@@ -26,6 +26,7 @@ class _Seen(msgspec.Struct):
     transaction_id: str
     decision: str
     status: str
+    model_version: str = ""
 
 
 class Scoreboard:
@@ -40,7 +41,11 @@ class Scoreboard:
         self.caught: Counter[str] = Counter()
         self.false_alarms = 0
         self.honest = 0
+        #: decisions by the version that made them
+        self.versions: Counter[str] = Counter()
         self.drift: dict[str, str] = {}
+        #: the newest critical row that says what the drift probably comes from
+        self.cause: DriftRow | None = None
         self.retraining: list[str] = []
         self.outcomes = 0
         self._recent: deque[tuple[float, float]] = deque(maxlen=20_000)
@@ -61,6 +66,7 @@ class Scoreboard:
         kind = self._truth.pop(seen.transaction_id)
         self.decisions[seen.decision] += 1
         self.statuses[seen.status] += 1
+        self.versions[seen.model_version] += 1
         if latency_ms is not None:
             self._recent.append((now, latency_ms))
         stopped = seen.decision != "approve"
@@ -74,6 +80,8 @@ class Scoreboard:
     def drifted(self, row: DriftRow) -> None:
         """Store the severity of one row of `drift`; the newest row of a feature counts."""
         self.drift[row.feature] = row.severity
+        if row.severity == "critical" and row.cause is not None:
+            self.cause = row
 
     @property
     def total(self) -> int:
