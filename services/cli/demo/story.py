@@ -43,7 +43,7 @@ from streams.runtime.settings import Settings
 CARDS = 1_000
 WARM_DAYS = 21
 #: the kind that the first model has never seen, and its share of all payments in parts of 5 %
-KIND, STRENGTH = "card_testing", 4.0
+KIND, STRENGTH = "card_testing", 1.5
 #: simulated days from the start of live traffic. A label has matured after 7 days, so that on day 23 ten days of the attack are known
 ATTACK_DAY, RETRAIN_DAY = 6.0, 23.0
 #: traffic is ready for so long, in seconds; the story ends before
