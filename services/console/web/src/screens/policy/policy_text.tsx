@@ -1,5 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { type KeyboardEvent, useId, useRef, useState } from "react";
+import { flushSync } from "react-dom";
 import { get } from "../../api/client";
 
 interface Vocabulary {
@@ -32,12 +33,13 @@ export function PolicyText({ text, change }: { text: string; change: (text: stri
   const take = (name: string) => {
     if (caret === null) return;
     const from = caret - word.length;
-    change(text.slice(0, from) + name + text.slice(caret));
-    setCaret(null);
-    requestAnimationFrame(() => {
-      place.current?.focus();
-      place.current?.setSelectionRange(from + name.length, from + name.length);
+    // at once: what is typed before the next frame would stand at the old caret
+    flushSync(() => {
+      change(text.slice(0, from) + name + text.slice(caret));
+      setCaret(null);
     });
+    place.current?.focus();
+    place.current?.setSelectionRange(from + name.length, from + name.length);
   };
   const press = (event: KeyboardEvent) => {
     const first = found[0];
