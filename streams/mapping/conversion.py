@@ -86,7 +86,9 @@ def _fields(raw: RawBatch, mapping: Mapping, key: bytes | None) -> dict[str, Con
             continue
         cells = [raw.columns[column] for column in rule.columns] or [_given(rule, raw)]
         if name == "event_time":
-            out[name] = convert_time(rule, cells, mapping.zone, mapping.file)
+            zone = mapping.zone
+            zones = None if isinstance(zone, str) else raw.columns[zone.column]
+            out[name] = convert_time(rule, cells, zone, mapping.file, zones)
         elif name == "amount_minor":
             out[name] = convert_amount(rule, cells[0], out["currency"].values, mapping.file)
         elif name.startswith(PREFIX):
@@ -266,7 +268,10 @@ class _Shown:
 
     def __init__(self, raw: RawBatch, mapping: Mapping, field: str) -> None:
         rule = mapping.rule(field)
-        self._columns = [raw.columns[name] for name in rule.columns] if rule else []
+        names = rule.columns if rule else []
+        if field == "event_time" and not isinstance(mapping.zone, str):
+            names = [*names, mapping.zone.column]
+        self._columns = [raw.columns[name] for name in names]
         self._constant = None if rule is None or rule.constant is None else str(rule.constant)
         self.numbers = raw.numbers
 

@@ -1,6 +1,6 @@
 """A mapping says for each field of a transaction which column it comes from and how it is converted. In TOML, for example:
 
-zone = "Europe/Paris"                 # of times without an offset; default UTC
+zone = "Europe/Paris"                 # of times without an offset; default UTC. { column = "tz" }: each row has its own
 order_by = "booked_at"                # a column; default: the order of the file
 [file]                                # only where it is not what the file itself shows
 separator = ";"
@@ -127,12 +127,20 @@ class SkipRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     values: list[Scalar]
 
 
+class ZoneRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The zone of each row: a name of the tz database or an offset from UTC such as +02:00 in ``column``. ``map`` translates
+    other words, such as those of a country's own. A row without a zone is refused, unless its time has an offset."""
+
+    column: str
+    map: dict[str, str] = {}
+
+
 class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the columns of one table become transactions and labels."""
 
     fields: dict[str, FieldRule | str]
     label: LabelRule | None = None
-    zone: str = "UTC"
+    zone: str | ZoneRule = "UTC"
     order_by: str | None = None
     file: FileRule = FileRule()
     skip: list[SkipRule] = []
@@ -153,6 +161,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def columns(self) -> list[str]:
         """All columns that are read, each once."""
         names = [name for field in self.names for name in (self.rule(field) or FieldRule()).columns]
+        names += [self.zone.column] if isinstance(self.zone, ZoneRule) else []
         names += [self.label.column] if self.label else []
         names += [rule.column for rule in self.skip]
         names += [self.order_by] if self.order_by and not self.by_time else []

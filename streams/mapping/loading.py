@@ -8,13 +8,12 @@ from pathlib import Path
 
 import msgspec
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from features.attributes import MAX_ATTRIBUTES, PREFIX, Kind
-from streams.mapping.definition import OPTIONAL, REQUIRED, FieldRule, FileRule, Mapping
+from streams.mapping.definition import OPTIONAL, REQUIRED, FieldRule, FileRule, Mapping, ZoneRule
 from streams.mapping.errors import MappingError
 from streams.mapping.fields.moments import epoch_start
+from streams.mapping.fields.zones import zone_of
 from streams.mapping.files.dialect import MAX_SKIPPED
 
 BUILTIN = ("handbook", "sparkov", "ulb", "paysim", "ieee-cis", "tabformer", "ibm-aml")
@@ -125,11 +124,12 @@ def _check_source(field: str, rule: FieldRule) -> None:
         raise MappingError(f"the template of {field} has {slots} {{}} for {wanted} columns")
 
 
-def _check_zone(zone: str) -> None:
-    try:
-        pc.assume_timezone(pa.array([0], pa.timestamp("ms")), zone)
-    except (pa.ArrowException, ValueError):
-        raise MappingError(f"no time zone {zone!r}: a name such as Europe/Paris") from None
+def _check_zone(zone: str | ZoneRule) -> None:
+    for name in [zone] if isinstance(zone, str) else zone.map.values():
+        if zone_of(name) is None:
+            raise MappingError(
+                f"no time zone {name!r}: a name such as Europe/Paris, or an offset such as +02:00"
+            )
 
 
 def _check_time(mapping: Mapping) -> None:

@@ -1,14 +1,12 @@
 """Times in UTC milliseconds: ISO 8601 read by its grammar, other texts by a strptime format, counts from a start.
 
-A text with its own offset keeps it. One without is local time of the zone: a time that comes twice when clocks change is the
-first of both, one that never comes is the moment at which the clocks jump; both are noted.
+A text with its own offset keeps it. One without is local time of its zone (``fields.zones``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -16,17 +14,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.transaction import EARLIEST_EVENT, LATEST_EVENT, epoch_ms, from_ms
-from streams.mapping.definition import Epoch, FieldRule, FileRule
+from features.transaction import EARLIEST_EVENT, LATEST_EVENT, epoch_ms
+from streams.mapping.definition import Epoch, FieldRule, FileRule, ZoneRule
 from streams.mapping.errors import MappingError
 from streams.mapping.fields.converted import Converted, Mask, bools, findings
 from streams.mapping.fields.numbers import notation, read_numbers
 from streams.mapping.fields.text import as_text, join_template
+from streams.mapping.fields.zones import to_utc
 
 TIMESTAMP = pa.timestamp("ms", tz="UTC")
 _DAY_MS = 86_400_000
 _UNIT_MS = {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3, "min": 6e4, "h": 3.6e6, "d": 8.64e7}
-_ARROW_ENDS = epoch_ms(datetime(2037, 12, 31, tzinfo=UTC))
 _EARLIEST, _LATEST = epoch_ms(EARLIEST_EVENT), epoch_ms(LATEST_EVENT)
 _CLOCK = (
     r"(?P<hour>\d{{1,2}}){0}(?P<minute>\d{{2}})(?:{0}(?P<second>\d{{2}})(?P<fraction>[.,]\d{{1,12}})?)?"
@@ -61,8 +59,14 @@ class _Read:
         self.own[rows] = other.own[found]
 
 
-def convert_time(rule: FieldRule, columns: list[pa.Array], zone: str, file: FileRule) -> Converted:
-    """Times of one column, or of several put into the template."""
+def convert_time(
+    rule: FieldRule,
+    columns: list[pa.Array],
+    zone: str | ZoneRule,
+    file: FileRule,
+    zones: pa.Array | None = None,
+) -> Converted:
+    """Times of one column, or of several put into the template. ``zones``: the cells of the column that ``zone`` names."""
     if rule.epoch is not None:
         read, present, wanted = _counted(rule, columns[0], file)
     elif rule.template is None and _is_moment(columns[0].type):
@@ -72,15 +76,21 @@ def convert_time(rule: FieldRule, columns: list[pa.Array], zone: str, file: File
         present = bools(pc.is_valid(text))
         read = _iso(text) if rule.format is None else _formatted(text, rule.format)
         wanted = "ISO 8601" if rule.format is None else f"the format {rule.format}"
-    moments, twice, never = _to_utc(read, zone)
+    shifted = read.local_ms - read.offset_ms
+    # a zone is asked only about times near the sane range: its rules end
+    near = (shifted > _EARLIEST - _DAY_MS) & (shifted < _LATEST + _DAY_MS)
+    moments, twice, never, lost = to_utc(shifted, np.flatnonzero(read.known & ~read.own & near), zone, zones)
+    where = zone if isinstance(zone, str) else "its zone"
     sane = read.known & (moments >= _EARLIEST) & (moments < _LATEST)
     problems = findings(
         (f"is no time in {wanted}", present & ~read.known),
+        ("has no zone that is known, such as Europe/Paris or +02:00", lost),
         ("is not between 2000 and 2100", read.known & ~sane),
     )
+    sane &= ~lost
     notes = findings(
-        (f"comes twice when clocks change in {zone}: taken as the first of both", sane & twice),
-        (f"never comes, clocks jump over it in {zone}: taken as the moment of the jump", sane & never),
+        (f"comes twice when clocks change in {where}: taken as the first of both", sane & twice),
+        (f"never comes, clocks jump over it in {where}: taken as the moment of the jump", sane & never),
     )
     return Converted(pa.array(moments, mask=~sane).cast(TIMESTAMP), problems, notes)
 
@@ -205,33 +215,3 @@ def _strptime(texts: list[str], style: str, own: bool) -> _Read:
     read.local_ms = np.where(read.known, moments.astype(np.int64), 0)
     read.own[:] = own
     return read
-
-
-def _to_utc(read: _Read, zone: str) -> tuple[npt.NDArray[np.int64], Mask, Mask]:
-    """UTC milliseconds; and the rows whose local time comes twice, or never."""
-    out = read.local_ms - read.offset_ms
-    twice, never = np.zeros(len(out), dtype=bool), np.zeros(len(out), dtype=bool)
-    # a zone is asked only about times near the sane range: its rules end
-    rows = np.flatnonzero(read.known & ~read.own & (out > _EARLIEST - _DAY_MS) & (out < _LATEST + _DAY_MS))
-    if zone == "UTC" or not len(rows):
-        return out, twice, never
-    local = pa.array(out[rows]).cast(pa.timestamp("ms"))
-    first, last = (
-        np.array(pc.assume_timezone(local, zone, ambiguous=a, nonexistent=n).cast(pa.int64()))
-        for a, n in (("earliest", "latest"), ("latest", "earliest"))
-    )
-    doubtful = first != last
-    if doubtful.any():
-        back = pa.array(first).cast(pa.timestamp("ms", tz=zone))
-        same = np.array(pc.local_timestamp(back).cast(pa.int64())) == out[rows]
-        twice[rows], never[rows] = doubtful & same, doubtful & ~same
-    # Arrow knows no change of clocks from 2038 on
-    later = np.flatnonzero(out[rows] >= _ARROW_ENDS)
-    first[later] = [_by_zone_info(int(ms), zone) for ms in out[rows[later]].tolist()]
-    out[rows] = first
-    return out, twice, never
-
-
-def _by_zone_info(local_ms: int, zone: str) -> int:
-    local = from_ms(local_ms).replace(tzinfo=ZoneInfo(zone))
-    return local_ms - round((local.utcoffset() or timedelta()).total_seconds() * 1000)

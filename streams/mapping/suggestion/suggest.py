@@ -28,7 +28,7 @@ from streams.mapping.suggestion.names import (
     guess_label,
 )
 from streams.mapping.suggestion.profile import ROWS, Column, look_at, named
-from streams.mapping.suggestion.times import guess_time
+from streams.mapping.suggestion.times import TimeGuess, guess_time
 from streams.mapping.suggestion.toml import quoted, rule_text
 from streams.mapping.tokens import KEY_BYTES
 
@@ -114,6 +114,7 @@ class _Writer:
         self._use([label.column] if label else [])
         time = guess_time(self._free())
         self._use(time.columns if time else [])
+        self._use([time.zone.column] if time and time.zone else [])
         amount = guess_amount(self._free())
         self._use([amount.column] if amount else [])
         fields: dict[str, Guess | None] = {
@@ -139,7 +140,7 @@ class _Writer:
             lines += ["", "[label]", f"# {_comment(label.why)}", f"column = {quoted(label.column)}", f"fraud = {label.fraud}",
                       f"honest = {label.honest}", "delay_days = 7  # how long a fraud takes to be reported: put the right number here"]  # fmt: skip
         lines += self._attributes(label)
-        return _ordered(lines, time is not None) + "\n"
+        return "\n".join([*_top(time), *lines]) + "\n"
 
     def _attributes(self, label: LabelGuess | None) -> list[str]:
         """Attributes that are declared, then commented out those that could be."""
@@ -250,12 +251,19 @@ def _attribute(guess: AttributeGuess) -> str:
     return f"{guess.name} = {rule_text([guess.column], guess.options)}"
 
 
-def _ordered(lines: list[str], has_time: bool) -> str:
-    order = [
+def _top(time: TimeGuess | None) -> list[str]:
+    """What stands before the tables: where zones are, and the order."""
+    if time is None:
+        return []
+    lines = [
         'order_by = "event_time"  # features depend on the order: drop it if the file is in order of arrival',
         "",
     ]
-    return "\n".join([*(order if has_time else []), *lines])
+    if time.zone is None:
+        return lines
+    words = ", ".join(f"{quoted(word)} = {quoted(zone)}" for word, zone in time.zone.map.items())
+    parts = [f"column = {quoted(time.zone.column)}", *([f"map = {{ {words} }}"] if words else [])]
+    return [f"zone = {{ {', '.join(parts)} }}  # of each row; a time with its own offset keeps it", *lines]
 
 
 def _comment(text: str) -> str:

@@ -8,10 +8,11 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from streams.mapping.definition import FieldRule, FileRule
+from streams.mapping.definition import FieldRule, FileRule, ZoneRule
 from streams.mapping.errors import MappingError
 from streams.mapping.fields.moments import convert_time
 from streams.mapping.fields.numbers import Notation, read_numbers
+from streams.mapping.fields.zones import zone_of
 from streams.mapping.suggestion.profile import Column
 from streams.mapping.suggestion.toml import quoted
 
@@ -24,7 +25,17 @@ _DATES = (
 )  # fmt: skip
 _CLOCKS = ("", " %H:%M:%S", " %H:%M", " %H:%M:%S.%f", "T%H:%M:%S", " %I:%M:%S %p", " %I:%M %p", ":%H:%M:%S")
 _CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}(?:\.\d+)?)?(\.\d+)?( ?[AaPp][Mm])?")
-_ZONES = re.compile(r"\btime ?zone\b|\btz\b|\butc offset\b")
+#: names of columns of zones, whatever they hold; others must hold zones
+_ZONE, _MAYBE_ZONE = (
+    re.compile(r"\btime ?zone\b|\btz\b|\b(utc|gmt) ?offset\b"),
+    re.compile(r"zone|offset|fuseau|huso"),
+)
+#: abbreviations of one meaning, which are no names of the tz database
+_ABBREVIATIONS = {
+    "EDT": "-04:00", "CDT": "-05:00", "CST": "-06:00", "MDT": "-06:00", "PST": "-08:00", "PDT": "-07:00", "AKST": "-09:00", "AKDT": "-08:00",
+    "WEST": "+01:00", "CEST": "+02:00", "MEZ": "+01:00", "MESZ": "+02:00", "EEST": "+03:00", "MSK": "+03:00", "JST": "+09:00",
+    "KST": "+09:00", "SGT": "+08:00", "HKT": "+08:00", "AEST": "+10:00", "AEDT": "+11:00", "NZST": "+12:00", "NZDT": "+13:00",
+}  # fmt: skip
 ISO_DATE = '"%Y-%m-%d"'
 _OTHERS = (
     "%Y%m%d%H%M%S",
@@ -42,23 +53,34 @@ _ENOUGH = 0.9
 
 @dataclass(frozen=True)
 class TimeGuess:
-    """``columns`` and the rest of a rule as TOML; ``why``: the evidence."""
+    """``columns`` and the rest of a rule as TOML; ``why``: the evidence; ``zone``: how each row's zone is found."""
 
     columns: list[str]
     options: dict[str, str]
     why: str
+    zone: ZoneRule | None = None
 
 
 def guess_time(columns: list[Column]) -> TimeGuess | None:
-    """The column that is most likely the time of the transaction; None if there is none."""
+    """The column that is most likely the time of the transaction, and that of its zone; None if there is none."""
     found = _guess(columns)
-    zones = [column.name for column in columns if _ZONES.search(column.words)]
-    if found is None or not zones:
-        return found
-    return replace(
-        found,
-        why=f"{found.why}; {zones[0]} seems to name a zone for each row, which no mapping reads: write the times with their offset",
-    )
+    return None if found is None else _zoned(found, [c for c in columns if c.name not in found.columns])
+
+
+def _zoned(found: TimeGuess, columns: list[Column]) -> TimeGuess:
+    for column in columns:
+        sure = _ZONE.search(column.words) is not None
+        # numbers without a sign may be zones of a city
+        if not sure and (not _MAYBE_ZONE.search(column.words) or all(map(str.isdecimal, column.counts))):
+            continue
+        others = [text for text in column.counts if zone_of(text) is None]
+        words = {text: _ABBREVIATIONS[text] for text in others if text in _ABBREVIATIONS}
+        if len(others) - len(words) <= (1 - _ENOUGH) * len(column.counts) and column.texts:
+            return replace(found, zone=ZoneRule(column.name, words))
+        if sure and others:
+            told = f"{column.name} seems to name each row's zone, but nobody knows {others[0]!r}: say it with zone = {{ column, map }}"
+            return replace(found, why=f"{found.why}; {told}")
+    return found
 
 
 def _guess(columns: list[Column]) -> TimeGuess | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -276,11 +277,37 @@ def test_an_export_of_a_payment_provider(tmp_path: Path) -> None:
     }  # fmt: skip
     # not the fee, whose name says that it is none
     assert found["fields"]["amount_minor"] == {"column": "Gross", "thousands": ","}
-    assert "TimeZone seems to name a zone for each row" in text
+    assert found["zone"] == {"column": "TimeZone", "map": {"PST": "-08:00", "PDT": "-07:00"}}
     first, second = parsed(path, text)
-    assert (first.event_time.hour, first.amount_minor, first.currency) == (22, 123_456, "USD")
-    assert (second.event_time.hour, second.amount_minor, second.currency) == (1, 1_000, "JPY")
+    assert first.event_time == datetime(2026, 1, 14, 6, 15, 30, tzinfo=UTC)
+    assert (first.amount_minor, first.currency) == (123_456, "USD")
+    assert second.event_time == datetime(2026, 2, 1, 8, tzinfo=UTC)
+    assert (second.amount_minor, second.currency) == (1_000, "JPY")
     assert found["label"]["column"] == "Disputed"
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "rule"),
+    [
+        ("tz", ["Europe/Paris", "America/New_York"], {"column": "tz"}),
+        ("utc_offset", ["-5", "2"], {"column": "utc_offset"}),
+        ("Zeitzone", ["+01:00", "UTC+2"], {"column": "Zeitzone"}),
+        ("time_zone", ["Europe/Paris", "CEST"], {"column": "time_zone", "map": {"CEST": "+02:00"}}),
+        # of a city, and what nobody knows
+        ("zone", ["1", "2"], None),
+        ("offset", ["810", "920"], None),
+        ("timezone", ["Mars", "Venus"], None),
+    ],
+)  # fmt: skip
+def test_the_column_of_zones_is_proposed(
+    tmp_path: Path, header: str, cells: list[str], rule: dict[str, object] | None
+) -> None:
+    rows = [f"t{i},2026-01-01 10:00,c,m,1.00,EUR,{cell}" for i, cell in enumerate(cells)]
+    path = write_csv(tmp_path, f"id,time,card,merchant,amount,currency,{header}", *rows)
+    text = suggest(path, FileRule())
+    assert tomllib.loads(text).get("zone") == rule
+    assert ("nobody knows 'Mars'" in text) == ("Mars" in cells)
+    assert "Of 2 rows, 2 are transactions" in text
 
 
 def test_amounts_that_rounding_would_lose_are_not_rounded(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from streams.mapping import MappingError, parse_mapping
 from tests.support.mapped_files import mapping_text, report_of, rows_of, write_csv
 
 
@@ -109,6 +110,89 @@ def test_clocks_that_change_are_said_with_the_rule(tmp_path: Path) -> None:
         "1 rows: event_time comes twice" in notes[0] and "first of both" in notes[0] and "row 1" in notes[0]
     )
     assert "never comes" in notes[1] and "moment of the jump" in notes[1] and "row 2" in notes[1]
+
+
+ZONED = mapping_text('event_time = "t"', top='zone = { column = "tz", map = { lokal = "Europe/Amsterdam" } }')
+
+
+@pytest.mark.parametrize(
+    ("cell", "zone", "right"),
+    [
+        ("2026-07-01 12:07", "Europe/Amsterdam", "2026-07-01T10:07:00Z"),
+        ("2026-01-01 12:07", " Europe/Amsterdam ", "2026-01-01T11:07:00Z"),
+        ("2040-07-01 12:07", "Europe/Amsterdam", "2040-07-01T10:07:00Z"),
+        ("2026-07-01 12:07", "lokal", "2026-07-01T10:07:00Z"),
+        ("2026-07-01 12:07", "+05:30", "2026-07-01T06:37:00Z"),
+        ("2026-07-01 12:07", "-0330", "2026-07-01T15:37:00Z"),
+        ("2026-07-01 12:07", "2", "2026-07-01T10:07:00Z"),
+        ("2026-07-01 12:07", "-5", "2026-07-01T17:07:00Z"),
+        ("2026-07-01 12:07", "UTC+3", "2026-07-01T09:07:00Z"),
+        ("2026-07-01 12:07", "GMT-03:00", "2026-07-01T15:07:00Z"),
+        ("2026-07-01 12:07", "Etc/GMT+3", "2026-07-01T15:07:00Z"),
+        ("2026-07-01 12:07", "Z", "2026-07-01T12:07:00Z"),
+        ("2026-07-01 12:07", "utc", "2026-07-01T12:07:00Z"),
+        # its own offset holds, whatever the zone is
+        ("2026-07-01 12:07+01:00", "Europe/Amsterdam", "2026-07-01T11:07:00Z"),
+        ("2026-07-01 12:07Z", "", "2026-07-01T12:07:00Z"),
+        ("2026-07-01 12:07", "", None),
+        ("2026-07-01 12:07", "Mars/Phobos", None),
+        ("2026-07-01 12:07", "Romance Standard Time", None),
+        ("2026-07-01 12:07", "+15:00", None),
+        ("2026-07-01 12:07", "120", None),
+        ("2026-07-01 12:07", "../../etc/passwd", None),
+    ],
+)
+def test_a_zone_in_a_column_of_its_own(tmp_path: Path, cell: str, zone: str, right: str | None) -> None:
+    path = write_csv(
+        tmp_path, "t,tz", "2026-01-01 00:00,UTC", f"{cell},{zone}", "2026-01-01 00:00,Asia/Tokyo"
+    )
+    rows = {
+        row["transaction_id"]: row["event_time"].isoformat().replace("+00:00", "Z")
+        for row in rows_of(path, ZONED)
+    }
+    assert (rows.pop("t1"), rows.pop("t3")) == ("2026-01-01T00:00:00Z", "2025-12-31T15:00:00Z")
+    assert rows.get("t2") == right
+    report = report_of(path, ZONED).to_json()
+    assert report["ignored_columns"] == []
+    if right is None:
+        (reason,) = report["reasons"]
+        assert reason["reason"] == "event_time has no zone that is known, such as Europe/Paris or +02:00"
+        assert (reason["row"], reason["value"]) == (2, repr(f"{cell} {zone}".strip()))
+
+
+def test_clocks_that_change_in_one_of_many_zones_are_said(tmp_path: Path) -> None:
+    path = write_csv(tmp_path, "t,tz", "2026-10-25T02:30:00,Europe/Paris", "2026-10-25T02:30:00,Asia/Tokyo",
+                     "2026-03-29T02:30:00,Europe/Paris", "2026-03-29T02:30:00,America/New_York")  # fmt: skip
+    assert [row["event_time"].isoformat() for row in rows_of(path, ZONED)] == [
+        "2026-10-25T00:30:00+00:00", "2026-10-24T17:30:00+00:00", "2026-03-29T01:00:00+00:00", "2026-03-29T06:30:00+00:00",
+    ]  # fmt: skip
+    twice, never = report_of(path, ZONED).to_json()["notes"]
+    assert (
+        twice.startswith("1 rows: event_time comes twice when clocks change in its zone") and "row 1" in twice
+    )
+    assert never.startswith("1 rows: event_time never comes") and "row 3" in never
+
+
+def test_zones_of_typed_times_and_of_counts_from_a_local_start(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    noon = pa.array([datetime(2026, 7, 1, 12)] * 2, pa.timestamp("us"))
+    zones = pa.array(["Asia/Tokyo", "Europe/Paris"]).dictionary_encode()
+    pq.write_table(
+        pa.table({"t": noon, "tz": zones, "offset": pa.array([9, 2], pa.int8()), "days": [46204.5] * 2}), path
+    )
+    right = [datetime(2026, 7, 1, 3, tzinfo=UTC), datetime(2026, 7, 1, 10, tzinfo=UTC)]
+    days = '{ column = "days", epoch = { unit = "d", from = "1899-12-30T00:00:00" } }'
+    for rule, column in (('"t"', "tz"), ('"t"', "offset"), (days, "tz")):
+        text = mapping_text(f"event_time = {rule}", top=f'zone = {{ column = "{column}" }}')
+        assert [row["event_time"] for row in rows_of(path, text)] == right
+
+
+@pytest.mark.parametrize(
+    "zone", ['"Mars/Phobos"', '{ column = "tz", map = { X = "Mars/Phobos" } }', '"+15:00"']
+)
+def test_a_zone_that_is_none_is_refused_in_the_mapping(zone: str) -> None:
+    with pytest.raises(MappingError, match="no time zone"):
+        parse_mapping(mapping_text("", top=f"zone = {zone}").encode(), "test")
 
 
 @pytest.mark.parametrize(
