@@ -137,6 +137,25 @@ def test_bodies_are_bounded_whatever_their_head_says(edge: Replica) -> None:
         assert answers(connection, 1)[0][0] == 413
 
 
+def test_who_sends_a_body_that_is_too_large_reads_why_and_goes_on(edge: Replica) -> None:
+    """Whatever is still on its way: an answer before the body's end would reach many senders as a broken connection."""
+    with connected(edge) as connection:
+        for number in range(20):
+            connection.sendall(request(b" " * 300_000))
+            ((status, _, body),) = answers(connection, 1)
+            assert (status, body["reason"]) == (413, "too_large")
+            connection.sendall(request(scored(70 + number)))
+            assert answers(connection, 1)[0][0] == 200
+
+
+def test_a_body_beyond_all_measure_is_refused_by_its_head(edge: Replica) -> None:
+    with connected(edge) as connection:
+        connection.sendall(
+            request(b"")[:-4].replace(b"Content-Length: 0", b"Content-Length: 999999999") + b"\r\n\r\n"
+        )
+        assert answers(connection, 1)[0][0] == 413
+
+
 def test_what_is_no_http_is_refused(edge: Replica) -> None:
     with connected(edge) as connection:
         connection.sendall(b"\x16\x03\x01\x00nonsense\r\n\r\n")

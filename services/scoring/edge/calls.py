@@ -12,7 +12,7 @@ Answer = bytes | Problem
 
 
 class Call:
-    """``future`` gives the answers in order once all are there. Each request has a future of its own."""
+    """``future`` gives the answers in order once all are there, at the latest at the request's deadline. Each request has a future of its own."""
 
     __slots__ = ("_answers", "_left", "future", "timer")
 
@@ -25,8 +25,20 @@ class Call:
         if not size:
             self._finish(self._answers)
 
+    @property
+    def waits(self) -> bool:
+        """Whether an answer is missing."""
+        return self._left > 0
+
+    def expire(self, problem: Problem) -> None:
+        """The deadline has passed: give ``problem`` wherever there is no answer, whoever should have given one."""
+        for place in [place for place, answer in enumerate(self._answers) if answer is None]:
+            self.put(place, problem)
+
     def put(self, place: int, answer: Answer) -> None:
-        """Set the answer at index ``place``; call once per index."""
+        """Set the answer at index ``place``; the first one holds."""
+        if self._answers[place] is not None:
+            return
         self._answers[place] = answer
         self._left -= 1
         if self._left:

@@ -154,6 +154,11 @@ def overloaded(in_flight: int) -> Problem:
     return unavailable("overloaded", f"{in_flight} transactions are in flight; try again shortly")
 
 
+def late() -> Problem:
+    """503 at the deadline: not decided yet."""
+    return unavailable("deadline", "the deadline passed before there was a decision; send it again")
+
+
 def unacknowledged() -> Problem:
     """503 at the deadline: decided, but the broker has not acknowledged the transaction yet."""
     text = "the broker did not acknowledge the transaction in time; send it again for the same decision"

@@ -38,7 +38,7 @@ from services.scoring.edge.idempotency.claims import (
 )
 from services.scoring.edge.idempotency.in_flight import InFlight
 from services.scoring.edge.idempotency.lookup import unreadable
-from services.scoring.edge.problems import Problem, internal, store_failed
+from services.scoring.edge.problems import Problem, internal, late, store_failed
 from services.scoring.edge.protocols import Model, Store, StoreLate
 from services.scoring.edge.publishing.delivery import Delivery
 from services.scoring.edge.publishing.publisher import Publishing
@@ -98,7 +98,7 @@ class Rounds:
         """
         loop = asyncio.get_running_loop()
         new, timed = self._open.enter(entries, places, call)
-        if timed:
+        if call.waits:
             call.timer = loop.call_later(max(0.0, left_s), self._expire, call, timed)
         if len(new) >= ASIDE_FROM:
             # a round of its own: it is large enough, and single requests must not wait behind it
@@ -109,7 +109,12 @@ class Rounds:
             self._drainer = loop.create_task(self._drain())
 
     def _expire(self, call: Call, timed: list[Entry]) -> None:
-        self._delivery.expire([entry for entry in timed if entry.call is call])
+        """Answer at the deadline. Every request comes here: nothing that fails elsewhere can leave one waiting."""
+        try:
+            self._delivery.expire([entry for entry in timed if entry.call is call])
+        finally:
+            # an entry that another request began has that one's deadline
+            call.expire(late())
 
     async def _drain(self) -> None:
         try:
@@ -131,7 +136,7 @@ class Rounds:
             logger.exception("a round of %d transactions failed", len(batch))
             for entry in batch:
                 if not entry.published:
-                    self._open.fail(entry, internal())
+                    self._open.give_up(entry, internal())
 
     async def _round(self, batch: list[Entry], *, together: bool) -> None:
         """Read, classify, compute, decide, publish; acknowledgements arrive later. ``together``: all entries are of one request."""

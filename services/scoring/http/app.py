@@ -26,6 +26,7 @@ from services.scoring.http.docs_page import add_docs
 from services.scoring.http.openapi import document
 from services.scoring.http.problems import add_problems, no_route, problem_response, wrong_method
 from services.scoring.http.scoring_routes import (
+    MAX_DROPPED_BYTES,
     PATHS,
     REQUEST_WITHIN_S,
     Headers,
@@ -106,20 +107,21 @@ async def _read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
         Problem: 413 above ``limit`` bytes, 408 when it does not arrive within ``REQUEST_WITHIN_S``.
     """
     length = headers.get(b"content-length", b"0")
-    if length.isdigit() and int(length) > limit:
+    if length.isdigit() and int(length) > MAX_DROPPED_BYTES:
         raise too_large(limit)
+    body, dropped = b"", 0
     try:
         async with asyncio.timeout(REQUEST_WITHIN_S):
-            message = await receive()
-            body: bytes = message.get("body", b"")
-            while message.get("more_body"):
-                if len(body) > limit:
-                    raise too_large(limit)
+            more = True
+            while more and dropped <= MAX_DROPPED_BYTES:
                 message = await receive()
                 body += message.get("body", b"")
+                more = message.get("more_body", False)
+                if dropped or len(body) > limit:
+                    body, dropped = b"", dropped + len(body)
     except TimeoutError:
         raise too_slow() from None
-    if len(body) > limit:
+    if dropped:
         raise too_large(limit)
     return body
 

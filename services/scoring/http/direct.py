@@ -17,7 +17,14 @@ from prometheus_client import Counter
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from services.scoring.edge.problems import PROBLEM_JSON, Problem, internal
-from services.scoring.http.scoring_routes import PATHS, REQUEST_WITHIN_S, Scoring, too_large, too_slow
+from services.scoring.http.scoring_routes import (
+    MAX_DROPPED_BYTES,
+    PATHS,
+    REQUEST_WITHIN_S,
+    Scoring,
+    too_large,
+    too_slow,
+)
 from streams.runtime.metrics import HTTP_REQUESTS
 
 logger = logging.getLogger(__name__)
@@ -39,11 +46,22 @@ class Exchange:
     """One scoring request on its connection, with the attributes that uvicorn's protocol reads of a request cycle."""
 
     message_event: ClassVar[_Unheard] = _Unheard()
-    __slots__ = ("body", "disconnected", "keep_alive", "limit", "more_body", "path", "response_complete")
+    __slots__ = (
+        "body",
+        "disconnected",
+        "dropped",
+        "keep_alive",
+        "limit",
+        "more_body",
+        "path",
+        "response_complete",
+    )
 
     def __init__(self, path: str, limit: int, keep_alive: bool) -> None:
         self.path, self.limit, self.keep_alive = path, limit, keep_alive
         self.body = bytearray()
+        #: bytes of a body that is too large
+        self.dropped = 0
         self.more_body = True
         self.disconnected = False
         self.response_complete = False
@@ -98,7 +116,7 @@ class DirectProtocol(HttpToolsProtocol):
         exchange = Exchange(path, self.scoring.limit(path), keep_alive)
         self.cycle = cast(Any, exchange)
         for name, value in self.headers:
-            if name == b"content-length" and int(value) > exchange.limit:
+            if name == b"content-length" and int(value) > MAX_DROPPED_BYTES:
                 self._refuse(exchange, too_large(exchange.limit), close=True)
 
     def on_body(self, body: bytes) -> None:
@@ -107,7 +125,10 @@ class DirectProtocol(HttpToolsProtocol):
             super().on_body(body)
         elif not exchange.response_complete:
             exchange.body += body
-            if len(exchange.body) > exchange.limit:
+            if exchange.dropped or len(exchange.body) > exchange.limit:
+                exchange.dropped += len(exchange.body)
+                exchange.body.clear()
+            if exchange.dropped > MAX_DROPPED_BYTES:
                 self._refuse(exchange, too_large(exchange.limit), close=True)
 
     def on_message_complete(self) -> None:
@@ -117,7 +138,10 @@ class DirectProtocol(HttpToolsProtocol):
             super().on_message_complete()
         elif not exchange.response_complete:
             exchange.more_body = False
-            self._begin(exchange)
+            if exchange.dropped:
+                self._refuse(exchange, too_large(exchange.limit))
+            else:
+                self._begin(exchange)
 
     def _begin(self, exchange: Exchange) -> None:
         try:

@@ -22,6 +22,9 @@ SCORE, BATCH = "/v1/score", "/v1/score/batch"
 PATHS = frozenset((SCORE, BATCH))
 #: time for a request to arrive, from its first byte: bounds how long a slow sender holds a connection
 REQUEST_WITHIN_S = 5.0
+#: of a body that is too large so many bytes are read and dropped before the refusal: whoever closes a connection on which bytes are on
+#: their way makes the sender see a broken connection in place of the answer
+MAX_DROPPED_BYTES = 16 * 2**20
 
 
 class _Batch(msgspec.Struct):

@@ -16,6 +16,7 @@ from pathlib import Path
 from infra.stack.tools import haproxy
 from services.scoring.edge.problems import PROBLEM_JSON, Problem, too_slow, unavailable
 from services.scoring.ray import closed_haproxy
+from streams.contracts.deadline import MAX_DEADLINE_MS
 from streams.runtime.settings import Settings
 
 HTTP_REPLICA_PORTS, GRPC_REPLICA_PORTS = (10, 19), (20, 29)
@@ -88,7 +89,10 @@ def _haproxy(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         # without them a client that reads no answer, or a replica that stops inside one, holds a connection for an hour
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "20",
-        "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "20",
+        # above the longest deadline that a caller may ask for
+        "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": str(MAX_DEADLINE_MS // 1000 + 5),
+        # replicas are on this machine. HAProxy tries four times: with what a replica may take no request waits for longer than 23 s
+        "RAY_SERVE_HAPROXY_TIMEOUT_CONNECT_S": "2",
     }
 
 

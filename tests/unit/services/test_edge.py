@@ -37,6 +37,7 @@ from models.decision import Decision
 from models.scoring.scorer import Scorer
 from services.scoring.edge.decide_round import warm_kernels
 from services.scoring.edge.edge import Edge
+from services.scoring.edge.idempotency import awaiting_elsewhere
 from services.scoring.edge.limits import Limits
 from services.scoring.http import app as http_app
 from services.scoring.http import docs_page as http_docs
@@ -515,6 +516,53 @@ def test_the_same_id_at_the_same_time_is_decided_once(make: Callable[..., World]
     asyncio.run(go())
 
 
+def test_who_joins_a_request_waits_no_longer_than_his_own_deadline(make: Callable[..., World]) -> None:
+    async def go() -> None:
+        world = make()
+        world.publisher.silent = True
+        patient = asyncio.create_task(world.score(TX, **{"X-Deadline-Ms": str(PATIENT_MS)}))
+        while not world.publisher.waiting:
+            await asyncio.sleep(0)
+        check_problem(await world.score(TX, **{"X-Deadline-Ms": "20"}), 503, "deadline")
+        items = [TX, TX | {"transaction_id": "tx-2"}]
+        batch = await world.client.post(
+            "/v1/score/batch", json={"transactions": items}, headers={"X-Deadline-Ms": "20"}
+        )
+        assert [item["error"]["reason"] for item in batch.json()["decisions"]] == [
+            "deadline",
+            "unacknowledged",
+        ]
+        assert not patient.done()
+        world.publisher.waiting[0](None)
+        assert (await patient).status_code == 200
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("path", ["/v1/score", "/v1/score/batch"])
+def test_every_request_is_answered_by_its_deadline_whatever_fails(
+    make: Callable[..., World], monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError(SECRET)
+
+    async def nothing(*_: Any, **__: Any) -> None:
+        pass
+
+    async def go() -> None:
+        world = make()
+        # a round that loses its entries, and a way out that breaks as well
+        monkeypatch.setattr(world.edge._rounds, "_round", nothing)
+        monkeypatch.setattr(world.edge._rounds._delivery, "expire", broken)
+        body = TX if path == "/v1/score" else {"transactions": [TX]}
+        async with asyncio.timeout(STALL_S):
+            answer = await world.client.post(path, json=body, headers={"X-Deadline-Ms": "20"})
+        answer_of = answer.json()["decisions"][0]["error"] if path != "/v1/score" else answer.json()
+        assert (answer_of["status"], answer_of["reason"]) == (503, "deadline")
+
+    asyncio.run(go())
+
+
 def test_a_claim_of_another_replica_is_waited_for(make: Callable[..., World]) -> None:
     async def go() -> None:
         world = make()
@@ -860,6 +908,30 @@ def test_a_model_that_breaks_is_answered(make: Callable[..., World]) -> None:
         assert {d["error"]["status"] for d in answer.json()["decisions"]} == {500}
         check_problem(await world.score(TX), 500, "internal")
         assert world.publisher.records == []
+        # nothing was decided: another replica need not wait until the claims end
+        assert [key for key in world.store.values if "edge" in key] == []
+
+    asyncio.run(go())
+
+
+def test_a_lookup_that_breaks_is_answered(
+    make: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError(SECRET)
+
+    async def go() -> None:
+        world = make()
+        world.publisher.silent = True
+        first = asyncio.create_task(world.score(TX, **{"X-Deadline-Ms": str(PATIENT_MS)}))
+        while not world.publisher.waiting:
+            await asyncio.sleep(0)
+        monkeypatch.setattr(awaiting_elsewhere, "find_decisions", broken)
+        other = make(store=world.store)
+        async with asyncio.timeout(STALL_S):
+            check_problem(await other.score(TX, **{"X-Deadline-Ms": str(PATIENT_MS)}), 500, "internal")
+        world.publisher.waiting[0](None)
+        assert (await first).status_code == 200
 
     asyncio.run(go())
 

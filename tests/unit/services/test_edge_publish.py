@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from services.scoring.decision.deadline import PUBLISH_PACE_S
 from services.scoring.edge.publishing import publisher as edge_publish
@@ -14,6 +15,9 @@ from services.scoring.edge.publishing.publisher import Publisher, QueueFull, Set
 from services.scoring.edge.publishing.record_sets import SentSet
 from streams.runtime.kafka.broker_loss import BrokersForgotten
 from tests.support.waiting import STALL_S
+
+FULL = BufferError("Local: Queue full")
+TOO_LARGE = KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
 
 
 class Producer:
@@ -23,20 +27,21 @@ class Producer:
         self.produced: list[tuple[float, bytes, Any]] = []
         self.settled = threading.Event()
         self.queued = 0
-        self.full = False
-        self.forgotten = False
+        #: raised by ``produce``, and by ``poll``
+        self.refuses: Exception | None = None
+        self.fails: BaseException | None = None
 
     def __len__(self) -> int:
         return self.queued
 
     def produce(self, topic: str, key: str, value: bytes, headers: Any, on_delivery: Any) -> None:
-        if self.full:
-            raise BufferError("Local: Queue full")
+        if self.refuses is not None and value != b"fine":
+            raise self.refuses
         self.produced.append((asyncio.get_running_loop().time(), value, on_delivery))
 
     def poll(self, timeout_s: float) -> None:
-        if self.forgotten:
-            raise BrokersForgotten("gone")
+        if self.fails is not None:
+            raise self.fails
         if self.settled.wait(timeout_s):
             self.settled.clear()
             for _, _, report in self.produced:
@@ -91,7 +96,7 @@ def test_a_full_queue_is_refused_at_once_or_told(producer: Producer) -> None:
         producer.queued = edge_publish.MAX_QUEUED
         with pytest.raises(QueueFull, match="50,000 records wait"):
             publisher.publish("t", "k", b"v", [], told.append)
-        producer.queued, producer.full = 0, True
+        producer.queued, producer.refuses = 0, FULL
         publisher.publish("t", "k", b"v", [], told.append)
         await until(lambda: told)
         assert told == ["Local: Queue full"]
@@ -131,7 +136,7 @@ def test_a_set_without_room_is_refused_whole_and_a_record_by_itself(producer: Pr
         producer.queued = edge_publish.MAX_QUEUED - 1
         with pytest.raises(QueueFull):
             publisher.publish_set("t", records, SentSet(2, ends.append))
-        producer.queued, producer.full = 0, True
+        producer.queued, producer.refuses = 0, FULL
         publisher.publish_set("t", records, SentSet(2, ends.append))
         await until(lambda: ends)
         assert ends[0].errors == dict.fromkeys((0, 1), "Local: Queue full")
@@ -141,8 +146,58 @@ def test_a_set_without_room_is_refused_whole_and_a_record_by_itself(producer: Pr
     asyncio.run(go())
 
 
-def test_a_producer_that_forgot_its_brokers_is_replaced_and_what_waits_in_it_is_told_of(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    "refusal", [FULL, TOO_LARGE, SystemError("headers"), ValueError("headers")], ids=repr
+)
+def test_a_record_that_cannot_be_sent_holds_up_no_other(producer: Producer, refusal: Exception) -> None:
+    async def go() -> None:
+        publisher = Publisher("nowhere", "test", asyncio.get_running_loop())
+        producer.refuses = refusal
+        told: list[tuple[bytes, str | None]] = []
+        for value in (b"odd", b"fine"):
+            publisher.publish("t", "k", value, [], lambda error, value=value: told.append((value, error)))
+        sets: list[SentSet] = []
+        publisher.publish_set("t", [("k", b"odd", []), ("k", b"fine", [])], SentSet(2, sets.append))
+        await until(lambda: len(producer.produced) == 2)
+        producer.settled.set()
+        await until(lambda: len(told) == 2 and sets)
+        assert sorted(told) == [(b"fine", None), (b"odd", str(refusal))]
+        assert (list(sets[0].acknowledged), sets[0].errors) == ([0, 1], {0: str(refusal)})
+        publisher.close()
+
+    asyncio.run(go())
+
+
+def test_a_request_that_cannot_be_told_holds_up_no_other(producer: Producer) -> None:
+    async def go() -> None:
+        publisher = Publisher("nowhere", "test", asyncio.get_running_loop())
+        told: list[str | None] = []
+
+        def breaks(_: str | None) -> None:
+            raise RuntimeError("of this one")
+
+        for done in (breaks, told.append):
+            publisher.publish("t", "k", b"v", [], done)
+        await until(lambda: len(producer.produced) == 2)
+        producer.settled.set()
+        await until(lambda: told)
+        assert told == [None]
+        publisher.close()
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        BrokersForgotten("gone"),
+        KafkaException(KafkaError._FATAL),
+        TypeError("exceptions must derive from BaseException"),
+    ],
+    ids=repr,
+)
+def test_a_producer_that_is_of_no_more_use_is_replaced_and_what_waits_in_it_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
     made: list[Producer] = []
 
@@ -157,10 +212,10 @@ def test_a_producer_that_forgot_its_brokers_is_replaced_and_what_waits_in_it_is_
         told: list[str | None] = []
         publisher.publish("t", "k", b"before", [], told.append)
         await until(lambda: made[0].produced)
-        made[0].forgotten = True
+        made[0].fails = failure
         await until(lambda: len(made) == 2)
         # it times out in the old one, which says so
-        made[0].forgotten = False
+        made[0].fails = None
         made[0].settled.set()
         await until(lambda: told == [None])
         publisher.publish("t", "k", b"after", [], told.append)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -17,8 +18,10 @@ from services.scoring.edge.idempotency.lookup import (
     read_remembered,
     unreadable,
 )
-from services.scoring.edge.problems import Problem, unavailable
+from services.scoring.edge.problems import Problem, internal, unavailable
 from streams.contracts.invalid_event import UNREADABLE
+
+logger = logging.getLogger(__name__)
 
 #: maximum ids of one lookup, so that it does not delay other requests to the store
 MAX_A_LOOK = 256
@@ -61,6 +64,10 @@ class AwaitingElsewhere:
         except Problem as problem:
             for entry in entries:
                 self._open.give_up(entry, problem)
+        except Exception:  # top of the task: callers get an answer, the log gets the traceback
+            logger.exception("%d known ids could not be looked up", len(entries))
+            for entry in entries:
+                self._open.give_up(entry, internal())
 
     async def _give_indexed(self, known: Sequence[tuple[Entry, bytes]]) -> None:
         found = await read_indexed(self._open.store, [stored for _, stored in known])
@@ -96,21 +103,15 @@ class AwaitingElsewhere:
                 await asyncio.sleep(POLL_EVERY_S)
                 waiting, self._waiting = self._waiting, []
                 for start in range(0, len(waiting), MAX_A_LOOK):
-                    await self._look(
-                        [entry for entry in waiting[start : start + MAX_A_LOOK] if not entry.settled]
-                    )
+                    some = [entry for entry in waiting[start : start + MAX_A_LOOK] if not entry.settled]
+                    await self._guarded(self._look(some), some)
         finally:
             self._poller = None
 
     async def _look(self, entries: list[Entry]) -> None:
         if not entries:
             return
-        try:
-            found = await find_decisions(self._open.store, [entry.identity for entry in entries])
-        except Problem as problem:
-            for entry in entries:
-                self._open.fail(entry, problem)
-            return
+        found = await find_decisions(self._open.store, [entry.identity for entry in entries])
         for entry, decided in zip(entries, found, strict=True):
             if decided is None:
                 self._waiting.append(entry)

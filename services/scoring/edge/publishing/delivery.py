@@ -9,7 +9,7 @@ from functools import partial
 from services.scoring.edge.entries import Entry
 from services.scoring.edge.idempotency.claims import page_of, remember, remember_together
 from services.scoring.edge.idempotency.in_flight import InFlight
-from services.scoring.edge.problems import Problem, unacknowledged, unavailable
+from services.scoring.edge.problems import Problem, late, unacknowledged, unavailable
 from services.scoring.edge.publishing.publisher import Publishing, QueueFull
 from services.scoring.edge.publishing.record_sets import SentSet
 from streams.log.records import HEADER_DECIDED
@@ -73,8 +73,7 @@ class Delivery:
                 self._open.post([remember(entry, acknowledged=False)])
                 self._open.fail(entry, unacknowledged(), forget=False)
             else:
-                text = "the deadline passed before there was a decision"
-                self._open.fail(entry, unavailable("deadline", text))
+                self._open.fail(entry, late())
 
     def _notified(self, entry: Entry, error: str | None) -> None:
         if error is not None:

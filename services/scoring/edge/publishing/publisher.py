@@ -125,7 +125,7 @@ class Publisher:
         for topic, key, value, headers, report in records:
             try:
                 producer.produce(topic, key=key, value=value, headers=headers, on_delivery=report)
-            except BufferError as error:
+            except Exception as error:  # noqa: BLE001 - a full queue, a record too large, a producer that failed: those behind it are sent
                 refused.append((report, str(error)))
         for report, text in refused:
             report(text, None)
@@ -160,10 +160,9 @@ class Publisher:
 
     def _collect(self) -> None:
         while not self._stop.is_set():
-            try:
-                self._producer.poll(0.2)
-            except BrokersForgotten as error:
-                logger.error("the Kafka producer is replaced: %s", error)
+            failure = _polled(self._producer, 0.2)
+            if failure is not None:
+                logger.error("the Kafka producer is replaced: %s", failure)
                 self._retired.append((self._producer, time.monotonic() + 2 * MESSAGE_TIMEOUT_MS / 1000))
                 self._producer = self._new_producer()
             self._serve_retired()
@@ -175,15 +174,28 @@ class Publisher:
         """Poll replaced producers until their records have timed out, so that their callers get an error."""
         for retired in list(self._retired):
             producer, until = retired
-            with contextlib.suppress(BrokersForgotten):
-                producer.poll(0)
+            _polled(producer, 0)
             if time.monotonic() > until:
                 self._retired.remove(retired)
 
 
+def _polled(producer: Producer, timeout_s: float) -> str | None:
+    """Serve a producer's callbacks; returns why it is of no more use, None while it is."""
+    try:
+        producer.poll(timeout_s)
+    except BrokersForgotten as error:
+        return str(error)
+    except:  # noqa: E722 - what is fatal for a producer is raised as an object that is no exception (``runtime.kafka.clients``)
+        return "it failed fatally"
+    return None
+
+
 def _tell(settled: list[tuple[Callable[[Any], None], Any]]) -> None:
     for tell, what in settled:
-        tell(what)
+        try:
+            tell(what)
+        except Exception:  # of one request: the others are answered
+            logger.exception("a request could not be told of its acknowledgement")
 
 
 def _report_of_set(sent: SentSet, place: int, error: Any, _: Any) -> None:
