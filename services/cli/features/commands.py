@@ -6,38 +6,21 @@ import difflib
 import json
 import textwrap
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import click
-import numpy as np
 from confluent_kafka import KafkaException
 
 from features.catalogue import CATALOGUE_HASH, FEATURES, INDEX, NAMES
-from features.describe import describe_payer, describe_shared_entity, instant, last_event_ms
-from features.identifiers import canonical_id, canonical_ip
-from features.profile.codec import read_profiles
-from features.profile.records import FRAUDS, PAYER, SHARED_ENTITY, new_arena
-from features.store.keys import key
-from features.store.redis_client import RespClient, StoreUnavailable
-from features.store.views import FRAUDS_OF, JOIN_KEYS, PAYMENTS_OF
-from features.transaction import epoch_ms
+from features.store.redis_client import StoreUnavailable
 from services.cli.features.archive_replay import replay_archive
+from services.cli.features.profile import show
 from services.cli.features.state_versions import drop_version, prepare
 from services.cli.terminal.exits import Unreachable
 from services.cli.terminal.options import FullHelpGroup, WholeNumber, home_option, json_option
 from services.cli.terminal.words import duration
 from streams.audit.parity.sample import check_parity
-from streams.runtime.settings import Settings, load_settings
-
-STORE_WITHIN_S = 5.0
-
-
-class NotFound(click.ClickException):
-    """Nothing is known of the entity."""
-
-    exit_code = 1
+from streams.runtime.settings import load_settings
 
 
 @click.group(cls=FullHelpGroup)
@@ -48,6 +31,7 @@ def features() -> None:
 features.add_command(prepare)
 features.add_command(drop_version)
 features.add_command(replay_archive)
+features.add_command(show)
 
 
 @features.command()
@@ -166,93 +150,6 @@ def late(home: Path, as_json: bool) -> None:
             f"Only the first {found['records_at_most']:,} transactions of these cards were scored again;"
             f" {found['records_left_out']:,} more were left out."
         )
-
-
-@features.command()
-@home_option
-@json_option
-@click.argument("entity", type=click.Choice(list(JOIN_KEYS)))
-@click.argument("entity_id", metavar="ID")
-@click.option(
-    "--at", metavar="TIME", help="Show windows as of this moment (RFC 3339); default: the last event."
-)
-def show(home: Path, as_json: bool, entity: str, entity_id: str, at: str | None) -> None:
-    """Show what is stored about one card, merchant, device, ip or customer."""
-    at_ms = _moment_ms(at) if at else None
-    settings = load_settings(home)
-    profile = read_profile(settings, entity, _canonical(entity, entity_id), at_ms)
-    if as_json:
-        click.echo(json.dumps(profile))
-    else:
-        click.echo("\n".join(_lines(profile)))
-
-
-def _canonical(entity: str, entity_id: str) -> str:
-    """An entity's id as its profile is stored under."""
-    try:
-        return canonical_ip(entity_id) if entity == "ip" else canonical_id(entity_id)
-    except ValueError as error:
-        raise click.BadParameter(f"{entity_id!r} {error}", param_hint="ID") from None
-
-
-def read_profile(settings: Settings, entity: str, entity_id: str, at_ms: int | None) -> dict[str, Any]:
-    """One entity's profile from Redis as plain values; windows as of ``at_ms``, or of its last event.
-
-    Raises:
-        NotFound: nothing is stored. Unreachable: Redis does not answer. ProfileError: a profile of another version.
-    """
-    is_payer = entity in FRAUDS_OF
-    views = [PAYMENTS_OF[entity], *([FRAUDS_OF[entity]] if is_payer else [])]
-    client = RespClient(settings.redis_address, STORE_WITHIN_S)
-    try:
-        reply = client.call([("MGET", *(key(view, entity_id, settings.partitions) for view in views))])[0]
-    except StoreUnavailable as error:
-        raise Unreachable(f"{error}: is the stack in {settings.home} up? (`tollgate status`)") from error
-    finally:
-        client.close()
-    if isinstance(reply, Exception):
-        raise Unreachable(f"Redis refused the read: {reply}")
-    main, frauds = new_arena(PAYER if is_payer else SHARED_ENTITY, 1), new_arena(FRAUDS, 1)
-    if not reply[0]:
-        raise NotFound(f"nothing is stored about {entity} {entity_id}")
-    for arena, stored in zip((main, frauds), reply, strict=False):
-        read_profiles(arena, np.array([0]), [stored])
-    moment = last_event_ms(main) if at_ms is None else at_ms
-    known = describe_payer(main, frauds, moment) if is_payer else describe_shared_entity(main, entity, moment)
-    return {"entity": entity, "id": entity_id, "at": instant(moment), **known}
-
-
-def _moment_ms(text: str) -> int:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter(
-            f"{text!r} is not a time such as 2026-11-21T10:15:30Z", param_hint="--at"
-        ) from None
-    if moment.tzinfo is None:
-        raise click.BadParameter(f"{text!r} has no zone: add Z, or +01:00", param_hint="--at")
-    return epoch_ms(moment)
-
-
-def _lines(profile: dict[str, Any]) -> list[str]:
-    lines = [f"{profile['entity']} {profile['id']}, as of {profile['at']}", ""]
-    for name, value in profile.items():
-        if name in ("entity", "id", "at", "windows", "last_events", "features", "frauds_by_day"):
-            continue
-        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-        lines.append(f"  {name.replace('_', ' '):<20} {'unknown' if value is None else shown}")
-    if "windows" in profile:
-        lines += ["", f"  {'window':<8} {'payments':>9} {'sum':>14}  in minor units of any currency"]
-        lines += [f"  {w:<8} {v['count']:>9} {v['sum_minor']:>14}" for w, v in profile["windows"].items()]
-        lines += ["", "  last events, amounts in minor units"]
-        lines += [f"  {event['time']} {event['amount_minor']:>12}" for event in profile["last_events"]]
-    if "features" in profile:
-        lines += ["", "  features"]
-        lines += [f"  {name:<32} {'unknown' if v is None else v}" for name, v in profile["features"].items()]
-        frauds = profile["frauds_by_day"]
-        lines += ["", "  reported frauds by day of the payment" if frauds else "  no reported frauds"]
-        lines += [f"  {day} {count:>6}" for day, count in frauds.items()]
-    return lines
 
 
 @click.command()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,10 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from features.catalogue import FEATURES, INDEX, NAMES
 from features.describe import describe_payer, describe_shared_entity
+from features.feast_repo.archived import SCHEMA
 from features.kernels.columns import columns_of
 from features.kernels.shared_entity import LABEL, PAID, apply_items
 from features.profile.codec import encode_profiles
@@ -135,6 +140,54 @@ def test_show_reads_the_store(stored: Path, capsys: pytest.CaptureFixture[str]) 
     assert "usual country        FR" in text
     assert run(["features", "show", "merchant", "m-1", "--home", str(stored)]) == 0
     assert "2026-03-02      1" in capsys.readouterr().out
+
+
+def archived(home: Path, day: str, *rows: tuple[float, int, str]) -> None:
+    """Archived payments of card-1 and m-1: hours after noon, amount, currency."""
+    folder = Settings(home=str(home)).archive_dir / "features" / f"date={day}"
+    folder.mkdir(parents=True)
+    payments = [
+        {"transaction_id": f"a{i}", "card_id": "card-1", "merchant_id": "m-1", "tenant": "default", "amount_minor": minor,
+         "currency": currency, "event_timestamp": datetime.fromtimestamp(NOON.timestamp() + hours * 3600, tz=UTC)}
+        for i, (hours, minor, currency) in enumerate(rows)
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(payments, schema=SCHEMA), folder / "part.parquet")
+
+
+def shown(stored: Path, capsys: pytest.CaptureFixture[str], *entity: str) -> str:
+    assert run(["features", "show", *entity, "--home", str(stored)]) == 0
+    return capsys.readouterr().out
+
+
+def test_money_is_shown_in_the_currency_of_the_archived_payments(
+    stored: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = Settings(home=str(stored)).archive_dir
+    # nothing says it yet
+    text = shown(stored, capsys, "card", "card-1")
+    assert "300 minor units" in text
+    assert "no archived payment says in which currency" in text
+    try:
+        archived(stored, "2026-03-02", (0, 100, "EUR"), (0.5, 200, "EUR"))
+        text = shown(stored, capsys, "card", "card-1")
+        assert re.search(r"1h +2 +3\.00 EUR\n", text)
+        assert re.search(r"2026-03-02T12:30:00.000Z +2\.00 EUR\n", text)
+        assert "minor units" not in text
+        assert re.search(r"merchant_mean_30d +6\.00 EUR\n", shown(stored, capsys, "merchant", "m-1"))
+        # of two currencies a sum is of neither
+        shutil.rmtree(archive)
+        archived(stored, "2026-03-02", (0, 100, "EUR"), (0.5, 200, "JPY"))
+        text = shown(stored, capsys, "card", "card-1")
+        assert "minor units of EUR, JPY, added as they are" in text
+        assert re.search(r"1h +2 +300 minor units\n", text)
+        assert re.search(r"2026-03-02T12:30:00.000Z +200 JPY\n", text)
+        assert re.search(r"2026-03-02T12:00:00.000Z +1\.00 EUR\n", text)
+        assert run(["features", "show", "card", "card-1", "--home", str(stored), "--json"]) == 0
+        card = json.loads(capsys.readouterr().out)
+        assert (card["currencies"], card["last_events"][0]["currency"]) == (["EUR", "JPY"], "JPY")
+        assert card["windows"]["1h"]["sum_minor"] == 300
+    finally:
+        shutil.rmtree(archive, ignore_errors=True)
 
 
 def test_nothing_known_bad_time_and_no_store_have_their_exit_codes(
