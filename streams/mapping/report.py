@@ -35,7 +35,7 @@ class Seen:
 @dataclass
 class Report:
     """Sums over a file. ``reasons``: why rows are refused; ``notes``: what was decided where the file leaves a choice;
-    ``skipped``: rows that the mapping leaves out; ``values``: of the label's column, as written."""
+    ``skipped``: rows that the mapping leaves out; ``constants``: what the mapping says of every row; ``values``: of the label's column, as written."""
 
     path: str
     read_as: str
@@ -45,6 +45,7 @@ class Report:
     skipped: Counter[str] = field(default_factory=Counter)
     values: Counter[str] = field(default_factory=Counter)
     remarks: list[str] = field(default_factory=list)
+    constants: list[str] = field(default_factory=list)
     rows: int = 0
     fit: int = 0
     labels: dict[str, int] = field(default_factory=dict)
@@ -80,6 +81,7 @@ class Report:
             "labels": self.labels, "label_values": {short(value)[1:-1]: count for value, count in self.values.most_common(100)},
             "event_time": None if self.span_ms is None else {"first": _time(self.span_ms[0]), "last": _time(self.span_ms[1])},
             "currencies": self.currencies, "ignored_columns": self.ignored, "notes": self._notes(),
+            "constants": self.constants,
         }  # fmt: skip
 
     def lines(self) -> list[str]:
@@ -92,6 +94,7 @@ class Report:
         out += [f"left out       {count:>12,} {what}" for what, count in self.skipped.items()]
         if self.span_ms is not None:
             out.append(f"time           {_time(self.span_ms[0])} to {_time(self.span_ms[1])}")
+        out += [f"every row has  {said}: the mapping says so, not the file" for said in self.constants]
         out.append(
             "currencies     " + ", ".join(f"{name} {count:,}" for name, count in self.currencies.items())
         )

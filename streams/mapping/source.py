@@ -75,6 +75,7 @@ def read_source(
         )
         raise NoRowFits("\n  ".join([f"{path}: no row is a transaction ({what})", *report.reasons_lines()]))
     _check_labels(mapping, report, complete=limit is None)
+    report.constants = _constants(mapping)
     refused = {number: value for piece in pieces for number, value in piece.refused.items()}
     return Source(table, unfit, refused, report)
 
@@ -112,7 +113,17 @@ def _in_order(pieces: list[Piece], mapping: Mapping, limit: int | None) -> pa.Ta
 
 def _ignored(header: list[str], mapping: Mapping) -> list[str]:
     read = {name.rsplit("#", 1)[0] for name in mapping.columns} | set(mapping.columns)
-    return [name for name in header if name not in read and name.strip() not in read]
+    return [name for name in header if name not in read and name.strip() not in {*read, ""}]
+
+
+def _constants(mapping: Mapping) -> list[str]:
+    """What the mapping says itself, though rows differ in it: a mapping that was suggested may have such rules, to be filled in."""
+    rules = {name: mapping.rule(name) for name in ("event_time", "card_id", "amount_minor")}
+    same = [
+        f"{name} = {rule.constant!r}" for name, rule in rules.items() if rule and rule.constant is not None
+    ]
+    card = rules["card_id"]
+    return [*same, *(["card_id of the row's own"] if card and card.row else [])]
 
 
 def _check_labels(mapping: Mapping, report: Report, complete: bool) -> None:

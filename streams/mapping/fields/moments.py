@@ -28,9 +28,9 @@ _UNIT_MS = {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3, "min": 6e4, "h": 3.6e6,
 _EARLIEST, _LATEST = epoch_ms(EARLIEST_EVENT), epoch_ms(LATEST_EVENT)
 _CLOCK = (
     r"(?P<hour>\d{{1,2}}){0}(?P<minute>\d{{2}})(?:{0}(?P<second>\d{{2}})(?P<fraction>[.,]\d{{1,12}})?)?"
-    r" ?(?P<zulu>Z|z|UTC|GMT)?(?P<offset>[-+]\d{{2}}(?::?\d{{2}})?)?"
+    r" ?(?P<zulu>Z|z|UTC|GMT)?(?P<offset>[-+]\d{{2}}(?::?\d{{2}})?)?(?P<name>\[[\w/+-]+\])?"
 )
-#: 2026-07-01, 2026-7-1 6:05, 2026/07/01T12:00:00.5+02:00; then the same without separators
+#: 2026-07-01, 2026-7-1 6:05, 2026/07/01T12:00:00.5+02:00[Europe/Paris]; then the same without separators
 _ISO = (
     r"^(?P<year>\d{4})[-/](?P<month>\d{1,2})[-/](?P<day>\d{1,2})(?:(?:[Tt]| {1,2})" + _CLOCK.format(":") + ")?$",
     r"^(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})(?:[Tt ]" + _CLOCK.format(":?") + ")?$",
@@ -184,6 +184,8 @@ def _parts(found: pa.Array) -> _Read:
     sign = np.where(bools(pc.starts_with(shift, "-")), -1, 1)
     has_shift, zulu = bools(pc.not_equal(shift, "")), bools(pc.not_equal(captured("zulu"), ""))
     known &= (away < 24 * 60) & ~(has_shift & zulu)
+    # a name alone says when, but is read from a column of its own only
+    known &= has_shift | zulu | bools(pc.equal(captured("name"), ""))
     return _Read(local, known, has_shift | zulu, sign * away * 60_000)
 
 

@@ -12,6 +12,8 @@ from streams.mapping.tokens import card_token
 
 #: whole numbers above are not exact in a double: two identifiers would become one
 EXACT = 2.0**53
+#: 1.23E+15, as spreadsheets write long numbers
+_CUT = r"^\s*\d[.,]\d+E\+\d{2,3}\s*$"
 #: codes of a fixed alphabet: blanks around them mean nothing
 _CODES = frozenset({"currency", "mcc", "channel", "country", "ip"})
 
@@ -35,7 +37,7 @@ def as_text(column: pa.Array) -> pa.Array:
 
 def convert_text(field: str, rule: FieldRule, columns: list[pa.Array], key: bytes | None) -> Converted:
     """The text of an identifier or code: values mapped, tokenised and put into the template. Null if any part is null."""
-    texts = [as_text(column) for column in columns]
+    texts = raw = [as_text(column) for column in columns]
     inexact = np.zeros(len(columns[0]), dtype=bool)
     for column in columns:
         if pa.types.is_floating(column.type):
@@ -52,10 +54,20 @@ def convert_text(field: str, rule: FieldRule, columns: list[pa.Array], key: byte
     if rule.tokenise:
         assert key is not None
         texts = [_tokenise(text, key) for text in texts]
+    # on what the file holds: a template may make anything
+    cut = np.zeros(len(columns[0]), dtype=bool)
+    for given in raw:
+        cut |= bools(pc.match_substring_regex(given, _CUT))
     text = join_template(rule.template, texts)
-    if inexact.any():
-        text = pc.if_else(pa.array(inexact), None, text)
-    return Converted(text, findings(("is a number too large to be exact in the file", inexact)))
+    if inexact.any() or cut.any():
+        text = pc.if_else(pa.array(inexact | cut), None, text)
+    return Converted(
+        text,
+        findings(
+            ("is a number too large to be exact in the file", inexact),
+            ("is a number that a spreadsheet has rounded: its last digits are lost", cut & ~inexact),
+        ),
+    )
 
 
 def join_template(template: str | None, texts: list[pa.Array]) -> pa.Array:

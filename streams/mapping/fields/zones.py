@@ -26,8 +26,9 @@ from streams.mapping.fields.text import as_text
 Zone = int | str
 Rows = npt.NDArray[np.int64]
 
+#: +2, -05:00, UTC+1, +0530; not 120, which some mean as minutes
 _OFFSET = re.compile(
-    r"(?:UTC|GMT)? ?(?P<sign>[-+])?(?P<hours>\d{1,2})(?::?(?P<minutes>[0-5]\d))?", re.IGNORECASE
+    r"(?:UTC|GMT)? ?(?P<sign>[-+])?(?P<hours>\d{1,2})(?::(?P<minutes>[0-5]\d))?", re.IGNORECASE
 )
 _WIDEST_MS = 14 * 3_600_000
 _ARROW_ENDS = epoch_ms(datetime(2037, 12, 31, tzinfo=UTC))
@@ -48,6 +49,8 @@ def zone_of(text: str) -> Zone | None:
     text = text.strip()
     if text.upper() in ("Z", "UTC", "GMT"):
         return 0
+    if len(text) == 5 and text[1:].isdecimal():
+        text = f"{text[:3]}:{text[3:]}"
     if found := _OFFSET.fullmatch(text):
         away_ms = (int(found["hours"]) * 60 + int(found["minutes"] or 0)) * 60_000
         return None if away_ms > _WIDEST_MS else -away_ms if found["sign"] == "-" else away_ms

@@ -28,6 +28,7 @@ _JSON, _XML = re.compile(r"\s*(\[\s*)?\{\s*\""), re.compile(r"\s*<(\?xml|!doctyp
 #: spreadsheets write the separator into a line of its own before the header
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n|\n|\r)")
+_BLANK = re.compile(r"(?:[ \t]*(?:\r\n|\n|\r))+")
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 SEPARATORS = (",", ";", "\t", "|")
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -87,6 +88,10 @@ def read_dialect(path: Path, rule: FileRule, wanted: Sequence[str] = ()) -> Dial
     first_lines = [line[1] for line in islice(_LINE.finditer(text), _SHOWN)]
     before = rule.skip_lines or int(stated is not None)
     text = text[_end_of_lines(text, before) :]
+    # blank lines before the header
+    blank = _BLANK.match(text)
+    if blank is not None:
+        before, text = before + len(_LINE.findall(blank[0])), text[blank.end() :]
     parsed = {one: _parse(text, one, rule.quote, len(raw) == _HEAD) for one in separators}
     parsed = {one: rows for one, rows in parsed.items() if rows}
     if not parsed:
@@ -96,6 +101,9 @@ def read_dialect(path: Path, rule: FileRule, wanted: Sequence[str] = ()) -> Dial
     rows = parsed[best]
     header = list(rule.columns) if rule.columns is not None else rows[0]
     sample = rows if rule.columns is not None else rows[1:]
+    # rows that end in a separator, which their header lacks
+    if sample and all(len(row) == len(header) + 1 and not row[-1].strip() for row in sample):
+        header = [*header, ""]
     return Dialect(
         compression, encoding, best, rule.quote, header, rule.columns is None, sample, rule.separator is None,
         before, first_lines,

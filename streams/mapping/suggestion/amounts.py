@@ -65,12 +65,13 @@ def guess_amount(columns: list[Column]) -> AmountGuess | None:
 
 
 def guess_currency(columns: list[Column]) -> Column | None:
-    """The column that holds ISO 4217 codes, or None."""
-    found = [
-        c
-        for c in columns
-        if c.full and len(c.counts) < 200 and c.share(lambda t: t.upper() in DECIMALS) > _ENOUGH
-    ]
+    """The column that holds ISO 4217 codes; where its name says so, it may hold others too. None if there is none."""
+
+    def holds_codes(column: Column) -> bool:
+        named = re.search(r"curr|w(ä|ae)hrung|devise|moneda|\bccy\b|valuta", column.words)
+        return column.share(lambda text: text.upper() in DECIMALS) >= (0.5 if named else _ENOUGH)
+
+    found = [c for c in columns if c.full and len(c.counts) < 200 and holds_codes(c)]
     return min(found, key=lambda c: "curr" not in c.words, default=None)
 
 

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 from features.transaction import CHANNELS
 from streams.contracts.text.card_numbers import find_card_number
-from streams.mapping.fields.labels import canonical
+from streams.mapping.fields.labels import ANY, EMPTY, canonical
 from streams.mapping.suggestion.profile import Column
 from streams.mapping.suggestion.toml import quoted
 
 _ENOUGH = 0.9
+#: of a column in which only frauds have a date
+_SELDOM = 0.4
+_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{8}\b")
 #: names that speak of a card or merchant without naming one
 _NO_PARTY = re.compile(
     r"type|brand|network|present|country|balance|category|city|state|zip|bank$|\bdate\b|\btime\b|chip|\blat|\blong|"
@@ -28,6 +31,10 @@ _FRAUD = (
     "ja",
     "j",
     "oui",
+    "vrai",
+    "wahr",
+    "verdadero",
+    "x",
     "si",
     "sí",
     "sim",
@@ -46,6 +53,9 @@ _HONEST = (
     "f",
     "nein",
     "non",
+    "faux",
+    "falsch",
+    "falso",
     "não",
     "legit",
     "legitimate",
@@ -176,16 +186,21 @@ def guess_label(columns: list[Column]) -> LabelGuess | None:
         r"^(class|label|target)$",
     ):
         for column in columns:
-            if (
-                not re.search(pattern, column.words)
-                or not 1 <= len(column.counts) <= 10
-                or "flagged" in column.words
-            ):
+            if not re.search(pattern, column.words) or "flagged" in column.words:
                 continue
-            found = _fraud_among(column)
+            found = _date_of_fraud(column) or (_fraud_among(column) if len(column.counts) <= 10 else None)
             if found is not None:
                 return found
     return None
+
+
+def _date_of_fraud(column: Column) -> LabelGuess | None:
+    """Few rows have a value: the date on which the fraud was known."""
+    values = list(column.counts)
+    if not 0 < len(column.texts) <= _SELDOM * column.rows or column.share(lambda t: bool(_DATE.match(t))) < 1:
+        return None
+    why = f"its name; {len(values):,} dates in {column.rows:,} rows, such as {values[0]!r}: empty cells seem to be honest"
+    return LabelGuess(column.name, quoted(ANY), quoted(EMPTY), why, values)
 
 
 def _fraud_among(column: Column) -> LabelGuess | None:

@@ -64,8 +64,8 @@ class Column:
 
     @property
     def full(self) -> bool:
-        """Whether nearly every row has a value."""
-        return len(self.texts) >= 0.95 * self.rows
+        """Whether nearly every row has a value: a file may end in a line of totals."""
+        return bool(self.texts) and self.rows - len(self.texts) <= max(1, 0.05 * self.rows)
 
     @property
     def unique(self) -> bool:
@@ -102,7 +102,7 @@ def _lines_before(dialect: Dialect) -> tuple[str, int] | None:
     for separator in SEPARATORS if dialect.sniffed else (dialect.separator,):
         rows = [next(csv.reader([line], delimiter=separator, quotechar=dialect.quote), []) for line in dialect.first_lines]  # fmt: skip
         widths = list(map(len, rows))
-        ((width, count),) = Counter(widths).most_common(1) or [(0, 0)]
+        width, count = max(Counter(widths).items(), key=lambda one: one[0] * one[1], default=(0, 0))
         if (
             width < 3
             or count <= (len(widths) - widths.index(width)) / 2
@@ -125,9 +125,15 @@ def look_at(path: Path, rule: FileRule) -> tuple[str, list[Column]]:
     header = _header(path, rule)
     names = _numbered(header)[:MAX_COLUMNS]
     file = open_file(path, rule, names, ROWS)
-    batches = [batch.columns for batch in file.batches if len(batch.numbers)]
+    read = list(file.batches)
+    batches = [batch.columns for batch in read if len(batch.numbers)]
     if not batches:
-        raise MappingError(f"{path} has no rows")
+        odd = [
+            f"{number} {broken.reason}" for batch in read for number, broken in sorted(batch.broken.items())
+        ]
+        raise MappingError(
+            f"{path} has no row that fits its header: row {odd[0]}" if odd else f"{path} has no rows"
+        )
     columns = [Column(name, pa.concat_arrays([batch[name] for batch in batches])) for name in names]
     return file.described, columns
 

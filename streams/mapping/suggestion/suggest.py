@@ -28,7 +28,8 @@ from streams.mapping.suggestion.names import (
     guess_label,
 )
 from streams.mapping.suggestion.profile import ROWS, Column, look_at, named
-from streams.mapping.suggestion.times import TimeGuess, guess_time
+from streams.mapping.suggestion.refunds import guess_skips
+from streams.mapping.suggestion.times import TimeGuess, guess_time, unread_time
 from streams.mapping.suggestion.toml import quoted, rule_text
 from streams.mapping.tokens import KEY_BYTES
 
@@ -135,7 +136,17 @@ class _Writer:
         }
         lines = [*self._file_lines(fields), "[fields]"]
         for name, guess in fields.items():
-            lines += _rule(name, guess)
+            why = unread_time(self._free()) if name == "event_time" and guess is None else None
+            lines += [*([f"# {_comment(why)}"] if why else []), *_rule(name, guess)]
+        for skip in guess_skips(self._free()):
+            self._use([skip.column])
+            lines += [
+                "",
+                "[[skip]]",
+                f"# {_comment(skip.why)}",
+                f"column = {quoted(skip.column)}",
+                f"values = [{', '.join(map(quoted, skip.values))}]",
+            ]
         if label is not None:
             lines += ["", "[label]", f"# {_comment(label.why)}", f"column = {quoted(label.column)}", f"fraud = {label.fraud}",
                       f"honest = {label.honest}", "delay_days = 7  # how long a fraud takes to be reported: put the right number here"]  # fmt: skip

@@ -43,10 +43,15 @@ _OTHERS = (
     "%a %b %d %H:%M:%S %z %Y",
     "%a %b %d %H:%M:%S %Y",
     "%a, %d %b %Y %H:%M:%S %z",
+    "%d/%b/%Y:%H:%M:%S %z",
+    "%y-%m-%d %H:%M:%S",
+    "%y-%m-%d %H:%M",
+    "%y-%m-%d",
 )
 _EPOCHS = (("s", 9.46e8, 4.1e9), ("ms", 9.46e11, 4.1e12), ("us", 9.46e14, 4.1e15), ("ns", 9.46e17, 4.1e18))
 #: days of spreadsheets from 2000 to 2100
 _SERIAL = (36_526, 73_051)
+_NUMBER = re.compile(r"[-+]?[\d.,]+")
 _TRIED = 300
 _ENOUGH = 0.9
 
@@ -65,6 +70,15 @@ def guess_time(columns: list[Column]) -> TimeGuess | None:
     """The column that is most likely the time of the transaction, and that of its zone; None if there is none."""
     found = _guess(columns)
     return None if found is None else _zoned(found, [c for c in columns if c.name not in found.columns])
+
+
+def unread_time(columns: list[Column]) -> str | None:
+    """Where no time was found: the column whose name says that it is one, and a text of it."""
+    for column in columns:
+        if _NAME.search(column.words) and column.full and not all(map(_NUMBER.fullmatch, column.counts)):
+            rule = f'{{ column = {quoted(column.name)}, format = "%d.%m.%Y %H:%M" }}'
+            return f"{column.name} seems to be the time, but {column.texts[0]!r} is in no form known here: {rule} with its own format (strptime) reads it"
+    return None
 
 
 def _zoned(found: TimeGuess, columns: list[Column]) -> TimeGuess:

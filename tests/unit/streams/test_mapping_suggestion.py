@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.attributes import Attribute, Attributes
-from streams.mapping import parse_mapping
+from streams.mapping import MappingError, parse_mapping
 from streams.mapping.definition import FileRule
 from streams.mapping.suggestion import suggest
-from tests.support.mapped_files import parsed, report_of, rows_of, write_csv
+from tests.support.mapped_files import mapping_text, parsed, report_of, rows_of, write_csv
 from tests.support.public_files import FILES
 
 
@@ -310,6 +310,108 @@ def test_the_column_of_zones_is_proposed(
     assert "Of 2 rows, 2 are transactions" in text
 
 
+HEADER = "id,time,card,merchant,amount,currency"
+
+
+def plain_rows(count: int, **cells: str) -> list[str]:
+    """Rows of HEADER; a cell that is given is that of every row."""
+    plain = {
+        "time": "2026-01-01T10:00:00Z",
+        "card": "c",
+        "merchant": "m",
+        "amount": "1.50",
+        "currency": "EUR",
+    }
+    return [",".join([f"t{i}", *(plain | cells).values()]) for i in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "left_out"),
+    [
+        ("type", ["sale", "Refund", "sale"], ["Refund"]),
+        ("Buchungsart", ["Kauf", "Gutschrift", "Storno"], ["Gutschrift", "Storno"]),
+        ("direction", ["D", "C", "D"], ["C"]),
+        ("CdtDbtInd credit_debit", ["DBIT", "CRDT", "DBIT"], ["CRDT"]),
+        # of a card, what happened later, and what all are
+        ("card_type", ["credit", "debit", "credit"], None),
+        ("status", ["settled", "refunded", "reversed"], None),
+        ("kind", ["refund", "refund", "refund"], None),
+    ],
+)  # fmt: skip
+def test_refunds_that_a_column_tells_of_are_left_out(
+    tmp_path: Path, column: str, values: list[str], left_out: list[str] | None
+) -> None:
+    rows = [f"{row},{value}" for row, value in zip(plain_rows(3), values, strict=True)]
+    path = write_csv(tmp_path, f"{HEADER},{column}", *rows)
+    text = suggest(path, FileRule())
+    skip = tomllib.loads(text).get("skip")
+    assert skip == (None if left_out is None else [{"column": column, "values": left_out}])
+    payments = [i for i, value in enumerate(values) if value not in (left_out or ())]
+    assert [row["transaction_id"] for row in rows_of(path, text)] == [f"t{i}" for i in payments]
+
+
+@pytest.mark.parametrize(
+    ("lines", "ids"),
+    [
+        # blank lines before the header
+        (["", "  ", HEADER, *plain_rows(2)], ["t0", "t1"]),
+        # a separator behind each row, which the header lacks
+        ([HEADER, *(f"{row}," for row in plain_rows(2))], ["t0", "t1"]),
+        # few rows, among lines that are none
+        (["# export", "# of 2026", HEADER, *plain_rows(2), "# end"], ["t0", "t1"]),
+        ([HEADER, *plain_rows(3), "Total,,,,4.50,"], ["t0", "t1", "t2"]),
+        # codes of which one is none
+        ([HEADER, *plain_rows(2), "t2,2026-01-01T10:00:00Z,c,m,1,XAU"], ["t0", "t1"]),
+    ],
+)  # fmt: skip
+def test_what_stands_around_the_rows_does_not_hide_them(
+    tmp_path: Path, lines: list[str], ids: list[str]
+) -> None:
+    path = write_csv(tmp_path, *lines)
+    text = suggest(path, FileRule())
+    assert [row["transaction_id"] for row in rows_of(path, text)] == ids
+    report = report_of(path, text).to_json()
+    assert report["refused"] == report["rows"] - len(ids) <= 1
+    assert report["ignored_columns"] == []
+
+
+def test_rows_that_are_all_longer_than_the_header_say_so(tmp_path: Path) -> None:
+    path = write_csv(tmp_path, HEADER, *(f"{i},{row}" for i, row in enumerate(plain_rows(30))))
+    with pytest.raises(
+        MappingError, match="no row that fits its header: row 1 has 7 cells where the header has 6"
+    ):
+        suggest(path, FileRule())
+
+
+@pytest.mark.parametrize(
+    "cell", ["13. Januar 2026 10:00", "/Date(1767261600000)/", "2026-01-13 10:00:00 CET"]
+)
+def test_a_time_that_cannot_be_read_is_named(tmp_path: Path, cell: str) -> None:
+    path = write_csv(tmp_path, HEADER, *plain_rows(3, time=cell))
+    text = suggest(path, FileRule())
+    assert f"# time seems to be the time, but {cell!r} is in no form known here" in text
+    said = "every row has  event_time = '2020-01-01T00:00:00Z': the mapping says so, not the file"
+    assert said in report_of(path, text).lines()
+
+
+@pytest.mark.parametrize(
+    ("cell", "right"),
+    [("13/Jan/2026:10:00:00 +0100", "2026-01-13T09:00"), ("26-01-31 10:00", "2026-01-31T10:00"), ("2026-01-13T10:00:00+01:00[Europe/Paris]", "2026-01-13T09:00")],
+)  # fmt: skip
+def test_times_of_logs_and_of_java(tmp_path: Path, cell: str, right: str) -> None:
+    path = write_csv(tmp_path, HEADER, *plain_rows(2, time=cell))
+    assert {row["event_time"].isoformat()[:16] for row in rows_of(path, suggest(path, FileRule()))} == {right}
+
+
+def test_a_column_of_dates_that_only_frauds_have_is_the_label(tmp_path: Path) -> None:
+    rows = [f"{row},{'2026-02-01' if i % 20 == 0 else ''}" for i, row in enumerate(plain_rows(300))]
+    path = write_csv(tmp_path, f"{HEADER},chargeback_date", *rows)
+    text = suggest(path, FileRule())
+    label = tomllib.loads(text)["label"]
+    assert (label["column"], label["fraud"], label["honest"]) == ("chargeback_date", "*", "")
+    assert report_of(path, text).labels == {"fraud": 15, "legit": 285, "none": 0}
+
+
 def test_amounts_that_rounding_would_lose_are_not_rounded(tmp_path: Path) -> None:
     path = write_csv(tmp_path, "id,time,value", "1,2026-01-01T10:00:00Z,0.0005", "2,2026-01-01T10:00:00Z,1.5")
     assert fields_of(path)["fields"]["amount_minor"] == "value"
@@ -321,3 +423,20 @@ def test_what_a_person_must_fill_in_stands_at_the_top(tmp_path: Path) -> None:
     text = suggest(path, FileRule())
     assert "# To fill in, because nothing in the file looks like them: transaction_id, event_time, amount_minor, currency, card_id, merchant_id." in text.splitlines()  # fmt: skip
     assert "device_id" not in fields_of(path)["fields"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "lost"),
+    [("1.23E+15", True), ("4,11111E+15", True), ("1.5E+05X", False), ("12E5", False), ("1E10", False)],
+)
+def test_identifiers_that_a_spreadsheet_has_rounded_are_refused(
+    tmp_path: Path, cell: str, lost: bool
+) -> None:
+    path = write_csv(tmp_path, HEADER, *plain_rows(1), *plain_rows(1, card=f'"{cell}"'))
+    text = mapping_text('card_id = "card"')
+    assert [row["card_id"] for row in rows_of(path, text)] == ["c"] + ([] if lost else [cell])
+    if lost:
+        (reason,) = report_of(path, text).to_json()["reasons"]
+        assert (
+            reason["reason"] == "card_id is a number that a spreadsheet has rounded: its last digits are lost"
+        )
