@@ -107,11 +107,13 @@ class FileRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a file is written, where the file itself does not show it.
 
     ``columns`` names the columns of a CSV file without a header. ``null``: texts that mean "no value" besides the empty cell.
+    ``escape``: a backslash before each quote inside a cell (Spark, Hive, MySQL), where the file's beginning does not show it.
     ``skip_lines``: so many lines of a CSV file stand before its header, or before its first row where it has none.
     """
 
     separator: str | None = None
     quote: str = '"'
+    escape: Literal["\\"] | None = None
     encoding: str | None = None
     decimal: Literal[".", ","] = "."
     thousands: Literal["", ".", ",", " ", "'"] = ""

@@ -10,6 +10,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -82,7 +83,8 @@ def _stream(
             skip_rows_after_names=dialect.lines_before + int(dialect.has_header),
         ),
         parse_options=pyarrow.csv.ParseOptions(
-            delimiter=dialect.separator, quote_char=dialect.quote, newlines_in_values=True, invalid_row_handler=note
+            delimiter=dialect.separator, quote_char=dialect.quote, double_quote=dialect.escape is None,
+            escape_char=dialect.escape or False, newlines_in_values=True, invalid_row_handler=note
         ),
         convert_options=pyarrow.csv.ConvertOptions(
             include_columns=list(dict.fromkeys(wanted)), column_types=dict.fromkeys(wanted, pa.string()),
@@ -114,7 +116,7 @@ def _lines(path: Path, dialect: Dialect) -> int:
 def _check_quotes(path: Path, dialect: Dialect, rows: int | None) -> None:
     with open_text(path, dialect.compression, dialect.encoding) as stream:
         text = io.TextIOWrapper(io.BufferedReader(_Raw(stream)), "utf-8", newline="")
-        reader = csv.reader(text, delimiter=dialect.separator, quotechar=dialect.quote, strict=True)
+        reader: Any = dialect.rows(text, strict=True)
         begun = 0
         try:
             for number, _row in enumerate(reader):

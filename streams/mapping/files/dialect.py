@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -55,12 +55,19 @@ class Dialect:
     lines_before: int = 0
     #: as they stand in the file, without what ends them
     first_lines: Sequence[str] = ()
+    #: what stands before a quote inside a cell, where that is not a second quote
+    escape: str | None = None
 
     def __str__(self) -> str:
         packed = f"{self.compression}, " if self.compression else ""
         how = "found by looking" if self.sniffed else "as set"
         name = _NAMES.get(self.separator, repr(self.separator))
-        return f"CSV ({packed}{self.encoding}, separator {name} {how}, {len(self.header)} columns)"
+        escaped = f", {self.escape} before quotes in cells" if self.escape else ""
+        return f"CSV ({packed}{self.encoding}, separator {name} {how}{escaped}, {len(self.header)} columns)"
+
+    def rows(self, lines: Iterable[str], *, strict: bool = False) -> Iterator[list[str]]:
+        """Cells of lines of text. Raises: csv.Error."""
+        return _reader(lines, self.separator, self.quote, self.escape, strict=strict)
 
 
 def read_dialect(path: Path, rule: FileRule, wanted: Sequence[str] = ()) -> Dialect:
@@ -92,7 +99,8 @@ def read_dialect(path: Path, rule: FileRule, wanted: Sequence[str] = ()) -> Dial
     blank = _BLANK.match(text)
     if blank is not None:
         before, text = before + len(_LINE.findall(blank[0])), text[blank.end() :]
-    parsed = {one: _parse(text, one, rule.quote, len(raw) == _HEAD) for one in separators}
+    escapes = {one: rule.escape or _escape(text, one, rule.quote) for one in separators}
+    parsed = {one: _parse(text, one, rule.quote, escapes[one], len(raw) == _HEAD) for one in separators}
     parsed = {one: rows for one, rows in parsed.items() if rows}
     if not parsed:
         raise MappingError(f"{path} has no rows of text")
@@ -106,7 +114,7 @@ def read_dialect(path: Path, rule: FileRule, wanted: Sequence[str] = ()) -> Dial
         header = [*header, ""]
     return Dialect(
         compression, encoding, best, rule.quote, header, rule.columns is None, sample, rule.separator is None,
-        before, first_lines,
+        before, first_lines, escapes[best],
     )  # fmt: skip
 
 
@@ -163,10 +171,39 @@ def _decoded(path: Path, raw: bytes, encoding: str) -> str:
     return text
 
 
-def _parse(text: str, separator: str, quote: str, cut: bool) -> list[list[str]]:
+def _reader(
+    lines: Iterable[str], separator: str, quote: str, escape: str | None, *, strict: bool = False
+) -> Iterator[list[str]]:
+    return csv.reader(
+        lines,
+        delimiter=separator,
+        quotechar=quote,
+        escapechar=escape,
+        doublequote=escape is None,
+        strict=strict,
+    )
+
+
+def _escape(text: str, separator: str, quote: str) -> str | None:
+    """A backslash, where text that is no CSV without it is with it."""
+    if f"\\{quote}" not in text:
+        return None
+    for escape in (None, "\\"):
+        try:
+            for _ in _reader(io.StringIO(text, newline=""), separator, quote, escape, strict=True):
+                pass
+        except csv.Error as error:
+            # the beginning of a file may end inside a cell
+            if "expected after" in str(error):
+                continue
+        return escape
+    return None
+
+
+def _parse(text: str, separator: str, quote: str, escape: str | None, cut: bool) -> list[list[str]]:
     """The first rows, blank lines left out; none if the text cannot be parsed so."""
     rows: list[list[str]] = []
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quotechar=quote)
+    reader = _reader(io.StringIO(text, newline=""), separator, quote, escape)
     try:
         for row in reader:
             if row:

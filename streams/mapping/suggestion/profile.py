@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from functools import cached_property
 from pathlib import Path
 
@@ -100,7 +100,7 @@ def _lines_before(dialect: Dialect) -> tuple[str, int] | None:
     """The separator of a file's rows, and how many lines stand before the first row that has as many cells as most."""
     best: tuple[int, str, int] | None = None
     for separator in SEPARATORS if dialect.sniffed else (dialect.separator,):
-        rows = [next(csv.reader([line], delimiter=separator, quotechar=dialect.quote), []) for line in dialect.first_lines]  # fmt: skip
+        rows = [next(replaced(dialect, separator=separator).rows([line]), []) for line in dialect.first_lines]
         widths = list(map(len, rows))
         width, count = max(Counter(widths).items(), key=lambda one: one[0] * one[1], default=(0, 0))
         if (

@@ -389,3 +389,27 @@ def test_category_codes_have_four_digits(tmp_path: Path, code: str, right: str) 
 def test_countries_have_capital_letters(tmp_path: Path, code: str) -> None:
     path = write_csv(tmp_path, "land", code)
     assert rows_of(path, mapping_text('country = "land"'))[0]["country"] == "FR"
+
+
+@pytest.mark.parametrize(
+    ("cells", "merchants"),
+    [
+        # as Spark, Hive and MySQL write them
+        ([r'"Joe \"the shop\" X"', r'"a \\ b"', '"c, d"'], ['Joe "the shop" X', r"a \ b", "c, d"]),
+        # quotes are doubled, and a backslash is one
+        (['"Joe ""X"" Y"', r'"C:\temp\"', r"D:\x"], ['Joe "X" Y', "C:\\temp\\", r"D:\x"]),
+        ([r"Joe \"X\" Y", "m", "n"], [r"Joe \"X\" Y", "m", "n"]),
+    ],
+)
+def test_quotes_in_cells_are_doubled_or_escaped(tmp_path: Path, cells: list[str], merchants: list[str]) -> None:
+    path = write_csv(tmp_path, "m,x", *(f"{cell},1" for cell in cells))
+    text = mapping_text('merchant_id = "m"')
+    assert [row["merchant_id"] for row in rows_of(path, text)] == merchants
+    assert ("before quotes in cells" in report_of(path, text).read_as) == (r'\"the' in cells[0])
+
+
+def test_an_escape_that_comes_late_can_be_said(tmp_path: Path) -> None:
+    rows = ["plain,1"] * 60_000 + [r'"Joe \"X\", Y",1']
+    path = write_csv(tmp_path, "m,x", *rows)
+    text = mapping_text('merchant_id = "m"', top='[file]\nescape = "\\\\"')
+    assert rows_of(path, text)[-1]["merchant_id"] == 'Joe "X", Y'
