@@ -401,11 +401,13 @@ def test_countries_have_capital_letters(tmp_path: Path, code: str) -> None:
         ([r"Joe \"X\" Y", "m", "n"], [r"Joe \"X\" Y", "m", "n"]),
     ],
 )
-def test_quotes_in_cells_are_doubled_or_escaped(tmp_path: Path, cells: list[str], merchants: list[str]) -> None:
+def test_quotes_in_cells_are_doubled_or_escaped(
+    tmp_path: Path, cells: list[str], merchants: list[str]
+) -> None:
     path = write_csv(tmp_path, "m,x", *(f"{cell},1" for cell in cells))
     text = mapping_text('merchant_id = "m"')
     assert [row["merchant_id"] for row in rows_of(path, text)] == merchants
-    assert ("before quotes in cells" in report_of(path, text).read_as) == (r'\"the' in cells[0])
+    assert ("before quotes in cells" in report_of(path, text).read_as) == (r"\"the" in cells[0])
 
 
 def test_an_escape_that_comes_late_can_be_said(tmp_path: Path) -> None:
