@@ -39,6 +39,7 @@ from services.scoring.edge.decide_round import warm_kernels
 from services.scoring.edge.edge import Edge
 from services.scoring.edge.idempotency import awaiting_elsewhere
 from services.scoring.edge.limits import Limits
+from services.scoring.edge.publishing.delivery import Delivery
 from services.scoring.http import app as http_app
 from services.scoring.http import docs_page as http_docs
 from services.scoring.http import openapi as http_openapi
@@ -546,14 +547,14 @@ def test_every_request_is_answered_by_its_deadline_whatever_fails(
     def broken(*_: Any) -> None:
         raise RuntimeError(SECRET)
 
-    async def nothing(*_: Any, **__: Any) -> None:
-        pass
+    class Deaf(FakeStore):
+        async def call(self, commands: Any, timeout_s: float) -> Any:
+            await asyncio.Event().wait()
 
     async def go() -> None:
-        world = make()
-        # a round that loses its entries, and a way out that breaks as well
-        monkeypatch.setattr(world.edge._rounds, "_round", nothing)
-        monkeypatch.setattr(world.edge._rounds._delivery, "expire", broken)
+        # a round that never comes back, and a way out that breaks as well
+        world = make(store=Deaf())
+        monkeypatch.setattr(Delivery, "expire", broken)
         body = TX if path == "/v1/score" else {"transactions": [TX]}
         async with asyncio.timeout(STALL_S):
             answer = await world.client.post(path, json=body, headers={"X-Deadline-Ms": "20"})
