@@ -9,9 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +18,10 @@ import pytest
 from infra import stack
 from infra.stack.ports import HTTP, answers, port_of
 from infra.stack.supervisor import marked
-from infra.stack.tools import find_tools
 from streams.log.topics import TopicError, ensure_topics
 from streams.runtime.kafka.clients import flush, new_consumer, new_producer
 from streams.runtime.settings import Settings
-from tests.support.waiting import STALL_S, until
+from tests.support.waiting import until
 
 
 def tollgate(*args: str) -> list[str]:
@@ -153,31 +150,6 @@ def test_up_and_doctor_name_who_sits_on_a_port(tmp_path: Path, free_port_base: C
     assert not home.exists()
     assert doctor.returncode == 1
     assert whose in doctor.stdout
-
-
-def test_an_alert_reaches_the_on_call_receiver(tmp_path: Path, free_port_base: Callable[[], int]) -> None:
-    if find_tools().alertmanager is None:
-        pytest.skip("Alertmanager is not installed: apt-get install prometheus-alertmanager")
-    settings = stack.settings_for(tmp_path / "home", free_port_base())
-    settings = stack.start(settings, only=("redis", "alertmanager", "oncall"), wait_s=60)
-    try:
-        for port in map(port_of, (settings.alertmanager, settings.oncall)):
-            until(lambda port=port: answers(port), STALL_S, f"an answer on port {port}")
-        alert = [{"labels": {"alertname": "DriftSevere"}, "startsAt": datetime.now(UTC).isoformat()}]
-        request = urllib.request.Request(
-            f"{settings.alertmanager}/api/v2/alerts",
-            data=json.dumps(alert).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        urllib.request.urlopen(request, timeout=90).close()
-
-        def pages() -> Any:
-            with urllib.request.urlopen(f"{settings.oncall}/pages", timeout=90) as answer:
-                return json.load(answer)
-
-        assert [page["alert"] for page in until(pages, STALL_S, "the page of the alert")] == ["DriftSevere"]
-    finally:
-        stack.stop(settings, purge=True)
 
 
 def test_topics_of_another_partition_count_are_refused(kafka_redis: Settings) -> None:
