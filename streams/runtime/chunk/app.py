@@ -30,6 +30,7 @@ from streams.runtime.chunk.consumer import EXIT_HANDLER_FAILED, ChunkConsumer
 from streams.runtime.chunk.pacing import AT_ONCE, Pacing
 from streams.runtime.dead_letters import DeadLetters
 from streams.runtime.heartbeat import BEAT_S, Heartbeat
+from streams.runtime.kafka.clients import HEARTBEAT_MS, SESSION_MS
 from streams.runtime.kafka.connection import faust_credentials
 from streams.runtime.process import Process, quiet_collector
 from streams.runtime.set_aside import set_aside_of
@@ -111,8 +112,8 @@ def _new_app(
         topic_allow_declare=False,
         topic_disable_leader=True,
         broker_client_id=process.name,
-        broker_session_timeout=6.0,
-        broker_heartbeat_interval=1.5,
+        broker_session_timeout=SESSION_MS / 1000,
+        broker_heartbeat_interval=HEARTBEAT_MS / 1000,
         broker_request_timeout=30.0,
         broker_commit_interval=1.0,
         stream_wait_empty=True,

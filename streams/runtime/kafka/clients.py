@@ -17,6 +17,9 @@ from streams.runtime.log_throttle import Repeats
 from streams.runtime.passed_over import pass_over
 
 logger = logging.getLogger(__name__)
+#: a member that is silent for SESSION_MS has left its group. Another member that leaves or joins is noticed at the next heartbeat: what is on
+#: the partitions that it left waits until then
+SESSION_MS, HEARTBEAT_MS = 6000, 500
 #: a wait for the broker is logged after this time, then after twice as long each time, at most every half minute
 SAY_FIRST_S, SAY_LAST_S = 2.0, 30.0
 #: librdkafka's messages; on standard error they would mix with a command's own lines
@@ -155,8 +158,8 @@ def new_consumer(bootstrap: str, group: str, **overrides: Any) -> Consumer:
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
-            "session.timeout.ms": 6000,
-            "heartbeat.interval.ms": 1500,
+            "session.timeout.ms": SESSION_MS,
+            "heartbeat.interval.ms": HEARTBEAT_MS,
             "fetch.wait.max.ms": 100,
             "fetch.error.backoff.ms": 5,
             "reconnect.backoff.max.ms": 1000,
