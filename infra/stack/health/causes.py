@@ -29,6 +29,8 @@ ORDER = (
     "ModelFailing",
     "HttpEdgeDown",
     "ProcessDown",
+    "BundleRefused",
+    "DecisionsNotScored",
 )
 
 

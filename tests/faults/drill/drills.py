@@ -53,6 +53,8 @@ class Drill:
     names_it: bool = False
     #: whether the alert comes of the traffic, so that it must last until then
     of_traffic: bool = False
+    #: an alert that fires beside it and says why: the doctor names that one first
+    cause: str = ""
 
     @property
     def process(self) -> str:
@@ -70,7 +72,7 @@ REBUILD = "tollgate features rebuild"
 DRILLS = (
     Drill("dead letters surging", breakages.bad_records, "DeadLettersRising", 60),
     Drill("forged header", breakages.forged_header, "ForgeryRefused", 60),
-    Drill("the HTTP edge without a model", breakages.no_model, "DecisionsNotScored", 60),
+    Drill("the HTTP edge without a model", breakages.no_model, "DecisionsNotScored", 60, cause="BundleRefused"),
     Drill("late decisions", breakages.stutter, "DecisionLatencyHigh", 120, of_traffic=True),
     Drill("a decision of no transaction", breakages.unknown_decision, "ReconciliationBroken", 120, REPAIR),
     Drill("consumer slower than traffic", dead("archive-0"), "ConsumerLagGrowing", 120, "tollgate restart NAME", "archive-0", of_traffic=True),

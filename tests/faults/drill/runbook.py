@@ -136,8 +136,9 @@ def _tried(settings: Settings, drill: Drill, command: str, shows: str) -> Ran:
     except subprocess.TimeoutExpired:
         return Ran(command, f"did not end within {COMMAND_WITHIN_S:.0f} s")
     said = done.stdout + done.stderr
-    # a check that fails, or a search that finds nothing, ends with 1; a part that is away, with 3
-    if done.returncode not in (0, 1, 3) or "Traceback" in said:
+    # a check that fails, or a search that finds nothing, ends with 1; a part that is away, with 3. A log may show a traceback
+    crashed = text.startswith("tollgate ") and "Traceback" in said
+    if done.returncode not in (0, 1, 3) or crashed:
         return Ran(command, f"`{text}` ended with {done.returncode}: {said[-300:].strip()}")
     if not re.search(shows, said):
         return Ran(command, f"`{text}` shows nothing like {shows!r}: {said[-300:].strip()}")

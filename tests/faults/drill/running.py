@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from infra import stack
@@ -57,6 +58,7 @@ def run(settings: Settings, drill: Drill, *, seconds: int = SECONDS) -> Result:
     # an alert of something that happened fires for as long as its window is: ten minutes at most
     until(lambda: (drill.alert, drill.process) not in sounding(settings), 660, "an earlier alert of this kind to be over", look_s=1)  # fmt: skip
     before = {name for name, _ in sounding(settings)}
+    about = {process for name, process in sounding(settings) if name == drill.alert}
     if drill.of_traffic:
         seconds = max(seconds, round(drill.within_s) + AFTER_S)
     arrived = _arrived(settings)
@@ -72,7 +74,8 @@ def run(settings: Settings, drill: Drill, *, seconds: int = SECONDS) -> Result:
         others = sorted({name for name, _ in sounding(settings, "page")} - {drill.alert, *before})
         first = new_first(
             json.loads(run_cli(settings, "doctor", "--live", "--json").stdout)["findings"],
-            before - {drill.alert},
+            before - {drill.alert, drill.cause},
+            about,
         )
         steps = follow(settings, drill)
         if undo is not None:
@@ -97,15 +100,29 @@ def _arrived(settings: Settings) -> int:
     return sum(ends_of(settings, TRANSACTIONS.name, settings.partitions).values())
 
 
-def new_first(findings: list[dict[str, Any]], before: set[str]) -> dict[str, Any] | None:
-    """The doctor's first line, without alerts that fired before the fault: what an earlier one left behind, for as long as its window is."""
-    return next((each for each in findings if each["runbook"].rsplit("/", 1)[1] not in before), None)
+def new_first(
+    findings: list[dict[str, Any]], before: set[str], about: Collection[str] = ()
+) -> dict[str, Any] | None:
+    """The doctor's first line, without alerts that fired before the fault: what an earlier one left behind, for as long as its window is.
+
+    ``about``: processes about which the fault's own alert fired already.
+    """
+    return next(
+        (
+            each
+            for each in findings
+            if each["runbook"].rsplit("/", 1)[1] not in before
+            and not any(process and process in each["what"] for process in about)
+        ),
+        None,
+    )
 
 
 def names(drill: Drill, finding: dict[str, Any]) -> bool:
-    """Whether a line of the doctor names the fault: its process, or its page."""
+    """Whether a line of the doctor names the fault: its process, or, where the page is about no single one, the page of its cause."""
     by_name: bool = bool(drill.victim) and drill.victim in finding["what"].lower()
-    return by_name or finding["runbook"].endswith(f"/{drill.alert}")
+    by_page: bool = finding["runbook"].endswith(f"/{drill.cause or drill.alert}")
+    return by_name or (by_page and not drill.names_it)
 
 
 def _wait_for_page(settings: Settings, drill: Drill, began: float) -> float | None:

@@ -173,6 +173,11 @@ def test_an_alert_that_is_a_cause_comes_before_what_follows_from_it(look: Any) -
     ]
 
 
+def test_a_refused_bundle_comes_before_decisions_without_a_model(look: Any) -> None:
+    found = look(alerts=(alert("DecisionsNotScored"), alert("BundleRefused")))
+    assert [each.what.split()[0] for each in found.findings] == ["BundleRefused:", "DecisionsNotScored:"]
+
+
 def test_an_alert_explained_by_a_problem_gives_it_its_time(look: Any) -> None:
     problem = Problem("Redis cannot write its file", True, "RedisDown", "redis")
     (finding,) = look(parts=(problem,), alerts=(alert("RedisDown"),)).findings

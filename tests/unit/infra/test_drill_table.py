@@ -10,6 +10,7 @@ from infra.stack.servers.monitoring import alert_rules
 from infra.stack.tools import CHECKOUT
 from tests.faults.drill.drills import DRILLS, Drill
 from tests.faults.drill.runbook import AFTERWARDS, ELSEWHERE, PROMISED, plan
+from tests.faults.drill.running import names, new_first
 from tests.support.runbooks import PAGES, looks, typed
 
 DRILLED = sorted({drill.alert for drill in DRILLS})
@@ -54,6 +55,16 @@ def test_a_command_that_is_run_elsewhere_is_run_there(command: str, file: str) -
     text = (CHECKOUT / file).read_text()
     for word in command.split()[1:]:
         assert re.search(rf"[\"' ]{word}[\"' ]", text), f"{file} does not run {command}"
+
+
+def test_a_diagnosis_about_another_process_is_not_the_faults() -> None:
+    [drill] = [drill for drill in DRILLS if drill.fault == "trainer-0 frozen"]
+    earlier, own = (
+        {"what": f"ProcessStoodStill: {name} stood still for 30 s", "runbook": "http://x/runbooks/ProcessStoodStill"}
+        for name in ("archive-0", "trainer-0")
+    )  # fmt: skip
+    assert not names(drill, earlier) and names(drill, own)
+    assert new_first([earlier, own], {"DriftSevere"}, {"archive-0"}) == own
 
 
 def test_what_only_looks_is_told_from_what_changes() -> None:
