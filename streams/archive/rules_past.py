@@ -43,15 +43,20 @@ class Span:
 
 def span(archive: Path, back_ms: int) -> Span | None:
     """The days of the last ``back_ms`` milliseconds before the newest archived event; None if the archive is empty."""
-    folders = sorted(path for path in (archive / FEATURES.name).glob("date=*") if any(path.glob("*.parquet")))
-    if not folders:
+    folders = sorted((archive / FEATURES.name).glob("date=*"))
+    # the first file of an archive has columns and no rows
+    newest = next((folder for folder in reversed(folders) if _rows_in(folder)), None)
+    if newest is None:
         return None
-    newest_ms = int(pc.max(read_day(folders[-1], FEATURE_SCHEMA, ["event_timestamp"])["event_timestamp"].cast(pa.int64())).as_py())  # fmt: skip
+    newest_ms = int(pc.max(read_day(newest, FEATURE_SCHEMA, ["event_timestamp"])["event_timestamp"].cast(pa.int64())).as_py())  # fmt: skip
     since_ms = newest_ms - back_ms
     first = f"date={np.datetime64(since_ms, 'ms').astype('datetime64[D]')}"
-    chosen = [folder for folder in folders if folder.name >= first]
-    rows = sum(pq.read_metadata(file).num_rows for folder in chosen for file in folder.glob("*.parquet"))
-    return Span([folder.name for folder in chosen], since_ms, newest_ms, rows)
+    chosen = [folder for folder in folders if first <= folder.name <= newest.name]
+    return Span([folder.name for folder in chosen], since_ms, newest_ms, sum(map(_rows_in, chosen)))
+
+
+def _rows_in(folder: Path) -> int:
+    return sum(pq.read_metadata(file).num_rows for file in folder.glob("*.parquet"))
 
 
 def past_rows(

@@ -17,7 +17,7 @@ from services.trainer.jobs import JobFailed
 from services.trainer.shown_performance import EVERY_S, ShownPerformance, measure_in_process
 from streams.archive.decided_rows import decided_rows
 from streams.archive.tables import DECISION_SCHEMA, OUTCOME_SCHEMA
-from streams.archive.writer import write_parquet
+from streams.archive.writer import ensure_schema_files, write_parquet
 from streams.runtime.metrics import PERFORMANCE, PERFORMANCE_MONEY
 from streams.runtime.settings import Settings
 
@@ -85,6 +85,13 @@ def test_a_shorter_span_and_the_table_for_people(home: Path, capsys: pytest.Capt
     assert "2 decisions are still open" in text and "1.1.0" in text and "JPY" in text
     assert run(["performance", "--home", str(home), "--since", "yesterday"]) == 2
     assert run(["performance", "--home", str(home / "empty")]) == 1
+
+
+def test_an_archive_that_just_began_has_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ensure_schema_files(tmp_path / "archive")
+    assert decided_rows(tmp_path / "archive", 42 * 86_400_000) is None
+    assert run(["performance", "--home", str(tmp_path)]) == 1
+    assert "nothing" in capsys.readouterr().err
 
 
 def test_a_large_archive_is_read_from_its_newest_day(home: Path) -> None:
