@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from prometheus_client import start_http_server
@@ -30,7 +31,8 @@ from streams.log.topics import ENTITIES, TRANSACTIONS
 from streams.processor.cards import CardStage
 from streams.processor.commit import CommitFailed, PipelinedCommitter, WaitsForRoom
 from streams.processor.entities import EntityStage
-from streams.processor.identities.table import warm_identities
+from streams.processor.identities.known_transactions import KnownTransactions
+from streams.processor.identities.table import IdentityTable, warm_identities
 from streams.processor.payment_updates import warm_packing
 from streams.processor.state_loss import GROUP, decided_without_state, find_lost, no_room
 from streams.processor.store_memory import StoreMemory
@@ -79,7 +81,8 @@ def run(process: Process) -> None:
     keys = EdgeKeys(settings.edge_keys_path)
     # a connection and a reader of its own: it also looks while chunks are handled
     marks = LogMarks(settings.kafka, RespClient(settings.redis_address), STATE_GROUP)
-    cards = CardStage(settings, client, producer, leases, cache, committer, keys, marks)
+    known = KnownTransactions(client, settings.partitions, table=partial(IdentityTable, resident=True))
+    cards = CardStage(settings, client, producer, leases, cache, committer, keys, marks, known)
     entities = EntityStage(client, producer, leases, cache, committer, SourceEnds(settings.kafka), marks)
     stages = {TRANSACTIONS.name: cards.handle, ENTITIES.name: entities.handle}
     takeover = Takeover(settings, client, leases, cards, entities, committer)

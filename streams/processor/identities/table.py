@@ -16,7 +16,7 @@ from numba import njit
 from features.kernels.columns import PAYMENT, Payments
 from features.store.profiles.slot_table import keyed_hashes
 
-#: entries of a generation, a power of two; at most half of them are used. 24 bytes each
+#: entries of a generation, a power of two; at most half of them are used. 24 bytes each, touched only as they fill
 SLOTS = 1 << 21
 #: what a transaction is: the first of its identity; one that came before, with the same content or with another
 FIRST, REPEATED, CONFLICT = 0, 1, 2
@@ -48,12 +48,12 @@ def place_of(partition: int, offset: int) -> int:
 class IdentityTable:
     """Up to ``slots`` of the newest identities, at least half as many."""
 
-    def __init__(self, slots: int = SLOTS) -> None:
+    def __init__(self, slots: int = SLOTS, *, resident: bool = False) -> None:
+        """``resident``: has the memory of both generations from the start, so that a worker does not grow until a million identities later."""
         self._slots = slots
         self._newer, self._older = _generation(slots), _generation(slots)
-        # the operating system gives memory when it is first written: what two generations take is seen from the start, and not after a million
-        # transactions
-        self._older.fill(0)
+        if resident:
+            self._older.fill(0)
         self._used = 0
         #: greatest event times, ms, of the newer and the older generation
         self._newest_ms = self._older_newest_ms = NEVER_MS
