@@ -52,7 +52,8 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     card_id: Identifier
     merchant_id: Identifier
     amount_minor: AmountMinor
-    currency: Annotated[str, Meta(min_length=3, max_length=3)]
+    #: ISO 4217; parsing looks at the list of codes
+    currency: Annotated[str, Meta(min_length=3, max_length=3, extra_json_schema={"pattern": "^[A-Z]{3}$"})]
     customer_id: Identifier | None = None
     device_id: Identifier | None = None
     ip: Annotated[str, Meta(max_length=45)] | None = None

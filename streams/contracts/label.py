@@ -14,11 +14,11 @@ from streams.contracts.invalid_event import (
     LATEST_MS,
     InvalidEvent,
     check_not_ahead,
-    decode_json,
 )
 from streams.contracts.tenants import Tenants
 from streams.contracts.text.identifiers import checked_identifier
 from streams.contracts.text.repeated_fields import refuse_repeated_fields
+from streams.contracts.text.unusual_forms import decode_event
 from streams.contracts.transaction_parsing import MAX_TRANSACTION_BYTES
 
 
@@ -84,7 +84,7 @@ def parse_label(raw: bytes | None) -> Label:
         raise InvalidEvent(
             "too_large", "", f"the value has {len(raw)} bytes, more than {MAX_TRANSACTION_BYTES}"
         )
-    label: Label = decode_json(_label_decoder, raw)
+    label: Label = decode_event(_label_decoder, raw, ("tenant",), ("event_time", "label_time"))
     refuse_repeated_fields(raw)
     identifiers = {name: checked_identifier(name, getattr(label, name)) for name in _IDENTIFIERS}
     label = replace(label, **identifiers)

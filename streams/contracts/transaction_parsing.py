@@ -12,10 +12,11 @@ import numpy as np
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from features.currencies import CURRENCIES
 from features.identifiers import canonical_ip, is_canonical_ipv4
 from features.transaction import EARLIEST_EVENT, LATEST_EVENT, Transaction
 from streams.contracts.attribute_values import Fitted, unusual_rows, with_fitting_attributes
-from streams.contracts.invalid_event import EARLIEST_MS, LATEST_MS, UNREADABLE, InvalidEvent, decode_json
+from streams.contracts.invalid_event import EARLIEST_MS, LATEST_MS, UNREADABLE, InvalidEvent
 from streams.contracts.tenants import Tenants
 from streams.contracts.text.card_numbers import MIN_DIGITS, find_card_number, may_hold_card_number
 from streams.contracts.text.identifiers import canonical_field, refuse_card_number
@@ -25,6 +26,7 @@ from streams.contracts.text.repeated_fields import (
     refuse_repeated_fields,
     repeats_a_field,
 )
+from streams.contracts.text.unusual_forms import decode_event
 
 #: a longer value is refused before it is parsed
 MAX_TRANSACTION_BYTES = 16_384
@@ -39,8 +41,9 @@ _known_decoder = msgspec.json.Decoder(
 _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 _KNOWN = frozenset(field.name for field in msgspec.structs.fields(Transaction))
-#: optional fields whose empty text is no value
-_TEXTS = frozenset({"customer_id", "device_id", "ip", "mcc", "channel", "country"})
+#: optional fields without a value where they are null or an empty text
+_OPTIONAL = frozenset({"customer_id", "device_id", "ip", "mcc", "channel", "country", "tenant"})
+_TIMES = frozenset({"event_time"})
 
 
 def parse_transaction(raw: bytes | None) -> Transaction:
@@ -56,31 +59,9 @@ def parse_transaction(raw: bytes | None) -> Transaction:
         raise InvalidEvent(
             "too_large", "", f"the value has {len(raw)} bytes, more than {MAX_TRANSACTION_BYTES}"
         )
-    tx = _decoded(raw)
+    tx: Transaction = decode_event(_transaction_decoder, raw, _OPTIONAL, _TIMES)
     refuse_repeated_fields(raw)
     return tx if _looks_fine(raw, tx) else check_transaction(tx)
-
-
-def _decoded(raw: bytes) -> Transaction:
-    """The transaction; an empty text of an optional field is no value, as an empty cell of a file is. Raises: InvalidEvent."""
-    try:
-        return cast(Transaction, decode_json(_transaction_decoder, raw))
-    except InvalidEvent:
-        # the types refuse empty texts, so that they are looked for only in what was refused
-        valued = _without_empty_texts(raw)
-        if valued is None:
-            raise
-        return cast(Transaction, decode_json(_transaction_decoder, valued))
-
-
-def _without_empty_texts(raw: bytes) -> bytes | None:
-    """The same object without optional fields that are empty texts; None where there is none."""
-    try:
-        fields = _object_decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    valued = {name: value for name, value in fields.items() if not (name in _TEXTS and bytes(value) == b'""')}
-    return msgspec.json.encode(valued) if len(valued) < len(fields) else None
 
 
 class Together(NamedTuple):
@@ -142,7 +123,7 @@ def _fit(found: list[Transaction], lines: int) -> bool:
         len(found) == lines
         and min(times) >= EARLIEST_EVENT
         and max(times) < LATEST_EVENT
-        and all(currency.isalpha() and currency.isupper() for currency in {tx.currency for tx in found})
+        and CURRENCIES.issuperset({tx.currency for tx in found})
     )
 
 
@@ -225,8 +206,7 @@ def _looks_fine(raw: bytes, tx: Transaction) -> bool:
         and not _blank_at_an_end(raw)
         and not may_hold_card_number(raw)
         and (tx.ip is None or is_canonical_ipv4(tx.ip))
-        and tx.currency.isalpha()
-        and tx.currency.isupper()
+        and tx.currency in CURRENCIES
         and (tx.country is None or tx.country == tx.country.upper())
         and EARLIEST_EVENT <= tx.event_time < LATEST_EVENT
     )
@@ -258,7 +238,7 @@ def check_transaction(tx: Transaction) -> Transaction:
     if _card_number_in(tx):
         for name in (*_IDENTIFIERS, *_CODES, "ip"):
             refuse_card_number(name, getattr(tx, name) or "")
-    if not (tx.currency.isascii() and tx.currency.isalpha() and tx.currency.isupper()):
+    if tx.currency not in CURRENCIES:
         raise InvalidEvent("field", "currency", "currency must be an ISO 4217 code such as EUR")
     if not EARLIEST_MS <= tx.event_ms < LATEST_MS:
         raise InvalidEvent(
@@ -321,7 +301,10 @@ def _quotes(raw: bytes, tx: Transaction) -> int:
     # required fields: six names and five text values
     marks = 22 + 4 * len(_optional(tx)) + 2 * ((tx.latitude is not None) + (tx.longitude is not None))
     marks += 4 * (raw.count(b'"tenant":') + raw.count(b'"tenant" :'))
-    return marks + (2 * (raw.count(b":null") + raw.count(b": null")) if b"null" in raw else 0)
+    if b"null" in raw:
+        marks += 2 * (raw.count(b":null") + raw.count(b": null"))
+        marks -= 4 * (raw.count(b'"tenant":null') + raw.count(b'"tenant": null'))
+    return marks
 
 
 def _optional(tx: Transaction) -> list[str]:

@@ -25,7 +25,7 @@ HOME = int(partitions_of(["card-42"], 2)[0])
 CHANGES: list[dict[str, Any]] = [
     {}, {}, {}, {"device_id": "d-1", "ip": "203.0.113.7", "channel": "ecom", "latitude": 1.5, "longitude": 2},
     {"tenant": "bank-7", "mcc": "5411", "country": "FR", "customer_id": None, "latitude": None}, {"device_id": "tenant"},
-    {"surprise": "x"}, {"device_id": "a%20b"}, {"device_id": "4111%201111%201111%201111"}, {"device_id": "a&b"}, {"surprise": 1}, {"surprise": None, "other": {"deep": [1, "2"]}}, {"currency": "eur"}, {"currency": "E1R"},
+    {"surprise": "x"}, {"device_id": "a%20b"}, {"device_id": "4111%201111%201111%201111"}, {"device_id": "a&b"}, {"surprise": 1}, {"surprise": None, "other": {"deep": [1, "2"]}}, {"currency": "eur"}, {"currency": "E1R"}, {"currency": "ZZZ"}, {"tenant": None}, {"tenant": "", "surprise": 1}, {"event_time": "2016-12-31T23:59:60Z"},
     {"device_id": "4111111111111111"}, {"device_id": "4111 1111 1111 1111"}, {"device_id": "123456789012"},
     {"device_id": "d\u00e9"}, {"device_id": "d\n1"}, {"device_id": 'd"1'}, {"device_id": "a\\b"}, {"device_id": "\x7f"}, {"device_id": ":null"},
     {"amount_minor": -1}, {"amount_minor": 1e300}, {"event_time": "1999-12-31T23:59:59Z"}, {"event_time": "2100-01-01T00:00:00Z"},

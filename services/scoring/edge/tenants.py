@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TypeVar
 
 import msgspec
@@ -12,6 +13,8 @@ from services.scoring.edge.problems import Problem, forbidden
 from streams.access.api_keys import ApiKey
 from streams.contracts.label import Label
 
+#: a field that is null or an empty text names no tenant
+_NAMED = re.compile(rb'"tenant"\s*:\s*(?!null|""|\s)')
 Event = TypeVar("Event", Transaction, Label)
 
 
@@ -23,7 +26,7 @@ def of_caller(event: Event, raw: bytes, caller: ApiKey | None) -> Event:
     """
     if caller is None or event.tenant == caller.tenant:
         return event
-    if event.tenant == DEFAULT_TENANT and b'"tenant"' not in raw:
+    if event.tenant == DEFAULT_TENANT and not _NAMED.search(raw):
         return msgspec.structs.replace(event, tenant=caller.tenant)
     raise _another(caller, event.tenant)
 

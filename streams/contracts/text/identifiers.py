@@ -25,7 +25,7 @@ def canonical_field(name: str, value: str) -> str:
 
 class _Identified(msgspec.Struct):
     transaction_id: str
-    tenant: str = DEFAULT_TENANT
+    tenant: str | None = None
 
 
 _identified = msgspec.json.Decoder(_Identified)
@@ -38,7 +38,9 @@ def identity_in(value: bytes | None) -> str | None:
         found = _identified.decode(value or b"")
     except UNREADABLE:
         return None
-    return identity_of(_canonical_or_same(found.tenant), _canonical_or_same(found.transaction_id))
+    return identity_of(
+        _canonical_or_same(found.tenant or DEFAULT_TENANT), _canonical_or_same(found.transaction_id)
+    )
 
 
 def _canonical_or_same(text: str) -> str:

@@ -34,7 +34,9 @@ def test_single_precision_shows_no_cents_that_it_does_not_hold() -> None:
     assert amount_text(2.0**24, "EUR") == "167,772.16"
 
 
-def test_every_currency_has_decimals_but_metals_and_units_of_account() -> None:
+def test_every_active_currency_has_decimals_but_metals_and_units_of_account() -> None:
     assert set(DECIMALS.values()) == {0, 2, 3, 4}
-    assert not {name for name in CURRENCIES - set(DECIMALS) if not name.startswith("X")}
+    assert {"EUR", "XCG", "ZWG"} <= set(DECIMALS) < CURRENCIES
+    assert {"XAU", "DEM", "ZMK"} <= CURRENCIES - set(DECIMALS)
+    assert all(len(name) == 3 and name.isascii() and name.isupper() for name in CURRENCIES)
     assert amount_text(5, None) == "5 minor units"

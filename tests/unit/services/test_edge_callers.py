@@ -126,10 +126,11 @@ def test_the_tenant_is_the_keys(tmp_path: Path) -> None:
             for tenant in ("acme", "other", "default")
         ]
         unnamed = {name: value for name, value in TX.items() if name != "tenant"}
-        body = json.dumps({"transactions": [*batch, {**unnamed, "transaction_id": "b-none"}]})
+        empty = [{**unnamed, "transaction_id": f"b-{value}", "tenant": value} for value in ("", None)]
+        body = json.dumps({"transactions": [*batch, {**unnamed, "transaction_id": "b-none"}, *empty]})
         answer = await world.client.post("/v1/score/batch", content=body, headers=headers)
         found = [one.get("tenant") or one["error"]["status"] for one in answer.json()["decisions"]]
-        assert found == ["acme", 403, 403, "acme"]
+        assert found == ["acme", 403, 403, "acme", "acme", "acme"]
         assert set(world.tenants()) == {"acme"}
 
     go(work)

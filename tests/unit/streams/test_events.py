@@ -15,6 +15,7 @@ from features.transaction import epoch_ms, from_ms
 from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.label import parse_label
 from streams.contracts.schema import schema
+from streams.contracts.text.identifiers import identity_in
 from streams.contracts.text.json_encoding import encode
 from streams.contracts.transaction_parsing import parse_together, parse_transaction, unknown_fields
 
@@ -45,6 +46,13 @@ def test_the_contract_s_own_example_fits_and_survives() -> None:
         ({"amount_minor": True}, "field", "amount_minor"),
         ({"event_time": "2026-11-21T10:15:30"}, "field", "event_time"),
         ({"event_time": "2019-11-31T10:15:30Z"}, "field", "event_time"),
+        # a 60th second that no month ends with
+        ({"event_time": "2016-12-31T12:59:60Z"}, "field", "event_time"),
+        ({"event_time": "2016-12-31T23:59:60+01:00"}, "field", "event_time"),
+        ({"event_time": "2016-12-30T23:59:60Z"}, "field", "event_time"),
+        ({"event_time": "9999-12-31T23:59:60Z"}, "field", "event_time"),
+        ({"currency": "eur"}, "field", "currency"),
+        ({"currency": "ZZZ"}, "field", "currency"),
         ({"event_time": "1066-10-14T10:15:30Z"}, "event_time_range", "event_time"),
         ({"card_id": ""}, "field", "card_id"),
         ({"card_id": "c" * 65}, "field", "card_id"),
@@ -101,16 +109,41 @@ def test_any_value_in_any_field_parses_or_is_refused(value: Any, field: str) -> 
         assert parse_transaction(encode(tx)) == tx
 
 
-@pytest.mark.parametrize("field", ["customer_id", "device_id", "ip", "mcc", "channel", "country"])
+OPTIONAL = ["customer_id", "device_id", "ip", "mcc", "channel", "country", "tenant"]
+
+
+@pytest.mark.parametrize("field", OPTIONAL)
 def test_an_empty_optional_text_is_no_value(field: str) -> None:
     tx = parse_transaction(raw(**{field: ""}))
     assert tx == parse_transaction(raw(**{field: None}))
+    absent = json.dumps({name: value for name, value in GOOD.items() if name != field}).encode()
+    assert tx == parse_transaction(absent)
+    assert identity_in(raw(**{field: ""})) == identity_in(raw(**{field: None})) == tx.identity
+    assert unknown_fields(raw(**{field: None, "x": 1}), tx) == ["x"]
     together = parse_together([raw(**{field: ""}), raw()])
     assert together is None or together.transactions == [tx, parse_transaction(raw())]
     assert unknown_fields(raw(**{field: ""}), tx) == []
     with pytest.raises(InvalidEvent) as refused:
         parse_transaction(raw(**{field: "", "card_id": ""}))
     assert refused.value.field == "card_id"
+
+
+@pytest.mark.parametrize(
+    ("sent", "utc"),
+    [
+        ("2016-12-31T23:59:60Z", "2017-01-01T00:00:00Z"),
+        ("2016-12-31t23:59:60.25z", "2017-01-01T00:00:00.25Z"),
+        ("2015-07-01T05:44:60+05:45", "2015-07-01T00:00:00Z"),
+        ("2026-11-21t10:15:30.123456789z", "2026-11-21T10:15:30.123457Z"),
+        ("2026-11-21T10:15:30.000000000-00:00", "2026-11-21T10:15:30Z"),
+    ],
+)
+def test_every_time_of_rfc_3339_is_one(sent: str, utc: str) -> None:
+    assert parse_transaction(raw(event_time=sent)).event_ms == parse_transaction(raw(event_time=utc)).event_ms
+    label = parse_label(
+        json.dumps({**LABEL, "event_time": sent, "label_time": "2026-12-01T00:00:00Z"}).encode()
+    )
+    assert epoch_ms(label.event_time) == parse_transaction(raw(event_time=utc)).event_ms
 
 
 def test_unknown_fields_are_named() -> None:
@@ -157,6 +190,8 @@ def test_the_published_schema_is_the_one_in_code_and_accepts_the_example() -> No
     jsonschema.validate(GOOD, {**published, "$ref": "#/$defs/Transaction"})
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**GOOD, "amount_minor": -1}, {**published, "$ref": "#/$defs/Transaction"})
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**GOOD, "currency": "eur"}, {**published, "$ref": "#/$defs/Transaction"})
 
 
 def test_an_unknown_field_whose_name_is_no_text_is_refused() -> None:
@@ -171,6 +206,13 @@ LABEL = {
     "transaction_id": "tx-1", "label": "fraud", "label_time": "2026-11-25T08:00:00Z", "source": "chargeback",
     "card_id": "card-42", "merchant_id": "m-9", "event_time": "2026-11-21T10:15:30Z",
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("tenant", ["", None])
+def test_a_label_without_a_tenant_is_the_default_ones(tenant: str | None) -> None:
+    assert parse_label(json.dumps({**LABEL, "tenant": tenant}).encode()) == parse_label(
+        json.dumps(LABEL).encode()
+    )
 
 
 def test_a_label_tells_of_the_past() -> None:
