@@ -5,7 +5,7 @@ from infra.stack import start, stop, settings_for, processes
 
 from infra.stack.elsewhere import refuse_edited, with_parts
 from infra.stack.errors import StackError, StackUsageError
-from infra.stack.health.status import processes, report, served_model
+from infra.stack.health.status import no_stack, processes, report, served_model
 from infra.stack.lifecycle import check_room, existing, is_running, start, stop
 from infra.stack.ports import free_port_base, settings_for
 from infra.stack.restarting import restart, restart_all
@@ -18,6 +18,7 @@ __all__ = [
     "existing",
     "free_port_base",
     "is_running",
+    "no_stack",
     "processes",
     "refuse_edited",
     "report",

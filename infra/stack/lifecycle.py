@@ -6,6 +6,7 @@ stop(settings, purge=True)
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import signal
 import tempfile
@@ -349,7 +350,7 @@ def _unready(settings: Settings, missing: Sequence[str]) -> str:
     why = "\n  ".join(logged) if logged else f"{settings.http} does not answer"
     return (
         f"not ready in time:\n  {why}\nthe started processes are left running (logs in {settings.log_dir}); "
-        f"`tollgate down --home {settings.home}` stops them"
+        f"`tollgate down --home {shlex.quote(settings.home)}` stops them"
     )
 
 

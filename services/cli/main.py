@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the check failed, 2 bad usage or bad input, 3 a part canno
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
@@ -132,6 +133,10 @@ _UNREACHABLE = frozenset(
     }
 )
 _BAD_INPUT = frozenset({"streams.contracts.invalid_event.InvalidEvent"})
+#: a file or folder that was named, and that this user may not read or write
+_REFUSED = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
+)
 
 
 class CommandError(click.ClickException):
@@ -189,7 +194,8 @@ def exit_code(error: BaseException) -> int | None:
     names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     if names & _UNREACHABLE:
         return UNREACHABLE
-    return BAD_INPUT if names & _BAD_INPUT else None
+    refused = isinstance(error, OSError) and error.errno in _REFUSED
+    return BAD_INPUT if refused or names & _BAD_INPUT else None
 
 
 def run(args: list[str]) -> int:

@@ -21,7 +21,7 @@ from services.cli.terminal.options import Number, home_option, json_option
 from streams.access.directory import may_add_people, read_directory
 from streams.access.identity import user_name
 from streams.access.logins import make_link, read_logins
-from streams.runtime.settings import DEFAULT_PORT_BASE, Settings, load_settings
+from streams.runtime.settings import DEFAULT_PORT_BASE, Settings, SettingsError, load_settings
 
 DEFAULT_WAIT_S = 180.0
 
@@ -234,7 +234,13 @@ def down(home: Path, purge: bool) -> None:
 @json_option
 def status(home: Path, as_json: bool) -> int:
     """Show state, addresses and processes. Exit code 0: ready or degraded; 1: starting; 3: down."""
-    settings = load_settings(home)
+    try:
+        settings = load_settings(home)
+    except SettingsError as error:
+        # a program that asks gets its answer in one form, whatever was started
+        if as_json:
+            click.echo(json.dumps(stack.no_stack(str(error))))
+        raise
     report = stack.report(settings)
     click.echo(json.dumps(report) if as_json else _table(settings, report))
     return {"ready": 0, "degraded": 0, "starting": 1}.get(report["state"], 3)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import tempfile
 from pathlib import Path
 from typing import Literal
@@ -281,7 +282,7 @@ def load_settings(home: str | Path | None = None) -> Settings:
         return acting_as(msgspec.json.decode(path.read_bytes(), type=Settings), principal_here())
     except FileNotFoundError:
         raise SettingsError(
-            f"no stack in {path.parent}: start one with `tollgate up --home {path.parent}`"
+            f"no stack in {path.parent}: start one with `tollgate up --home {shlex.quote(str(path.parent))}`"
         ) from None
     except msgspec.MsgspecError as error:
         raise SettingsError(

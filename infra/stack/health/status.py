@@ -21,6 +21,7 @@ from streams.runtime.settings import Settings
 #: exit when their work is done
 ONCE = ("feast-apply", "broker-warm-up")
 MODEL = "fraud"
+ADDRESSES = ("kafka", "http", "redis", "prometheus", "alertmanager", "mlflow", "console", "oncall")
 _WORDS = {
     "RUNNING": "running",
     "STARTING": "starting",
@@ -39,19 +40,26 @@ def report(settings: Settings) -> dict[str, Any]:
     return {
         "state": state(settings, listed, found),
         "problems": [problem.text for problem in found],
-        "kafka": settings.kafka,
-        "http": settings.http,
-        "redis": settings.redis,
-        "prometheus": settings.prometheus,
-        "alertmanager": settings.alertmanager,
-        "mlflow": settings.mlflow,
-        "console": settings.console,
-        "oncall": settings.oncall,
+        **{name: getattr(settings, name) for name in ADDRESSES},
         "embedded": settings.embedded,
         "secure": settings.secure,
         "model": served_model(settings),
         "processes": listed,
         "alerts": alerts(settings),
+    }
+
+
+def no_stack(why: str) -> dict[str, Any]:
+    """The same where no stack was started, or its settings cannot be read: down, at no address."""
+    return {
+        "state": "down",
+        "problems": [why],
+        **dict.fromkeys(ADDRESSES),
+        "embedded": False,
+        "secure": False,
+        "model": None,
+        "processes": [],
+        "alerts": None,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import time
 from collections.abc import Iterator
@@ -91,8 +92,9 @@ def stopped_after(settings: Settings, keep: bool, was_running: bool, say: Steps)
         _stop(settings, say)
         raise
     if keep or was_running:
+        home = shlex.quote(settings.home)
         click.echo(
-            f"the stack stays running: `tollgate status --home {settings.home}`; to stop it: `tollgate down --home {settings.home}`"
+            f"the stack stays running: `tollgate status --home {home}`; to stop it: `tollgate down --home {home}`"
         )
     else:
         _stop(settings, say)

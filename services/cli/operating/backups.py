@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from pathlib import Path
 
@@ -67,4 +68,4 @@ def restore(home: Path, as_json: bool, folder: Path, port_base: int | None, chec
     if as_json:
         click.echo(json.dumps({"home": settings.home, "port_base": settings.port_base}))
     else:
-        click.echo(f"restored to {home}: `tollgate up --home {home}`")
+        click.echo(f"restored to {home}: `tollgate up --home {shlex.quote(str(home))}`")

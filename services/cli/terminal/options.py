@@ -53,6 +53,9 @@ class FullHelpGroup(click.Group):
 
 def _remember(context: click.Context, _parameter: click.Parameter, value: str | None) -> Path:
     home = find_home(value)
+    nearest = next(folder for folder in (home, *home.parents) if folder.exists())
+    if not nearest.is_dir():
+        raise click.BadParameter(f"{nearest} is a file, not the folder of a stack")
     state = context.find_root().ensure_object(dict)
     state["home"] = home
     return home

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -47,8 +48,34 @@ def test_a_command_whose_module_is_missing_says_so(
 
 
 def test_status_of_a_folder_without_a_stack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.run(["status", "--home", str(tmp_path)]) == 3
-    assert "tollgate up --home" in capsys.readouterr().err
+    home = tmp_path / "my stack"
+    assert main.run(["status", "--home", str(home)]) == 3
+    assert f"tollgate up --home '{home}'" in capsys.readouterr().err
+
+
+def test_status_in_json_has_one_form_with_a_stack_and_without(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(["status", "--home", str(tmp_path), "--json"]) == 3
+    without = json.loads(capsys.readouterr().out)
+    settings = settings_for(tmp_path, 20_000)
+    settings.save()
+    assert main.run(["status", "--home", str(tmp_path), "--json"]) == 3
+    stopped = json.loads(capsys.readouterr().out)
+    assert list(without) == list(stopped)
+    assert (without["state"], without["processes"], without["http"]) == ("down", [], None)
+    assert (stopped["state"], stopped["processes"], stopped["http"]) == ("down", [], settings.http)
+    assert "no stack in" in without["problems"][0]
+
+
+@pytest.mark.parametrize("command", ["status", "up", "down", "models list"])
+def test_a_home_that_is_a_file_is_bad_usage(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    for home in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert main.run([*command.split(), "--home", str(home)]) == 2
+        assert f"{tmp_path / 'file'} is a file" in capsys.readouterr().err
 
 
 def test_down_where_nothing_is(tmp_path: Path) -> None:
@@ -68,6 +95,9 @@ def test_up_with_ports_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixt
         (DeliveryError("x"), 3),
         (ConnectionRefusedError("x"), 3),
         (click.UsageError("x"), 2),
+        (PermissionError(errno.EACCES, "may not", "/root/x"), 2),
+        (OSError(errno.EROFS, "read-only", "/mnt/x"), 2),
+        (OSError(errno.ENOSPC, "full", "/mnt/x"), None),
         (ValueError("x"), None),
     ],
 )
