@@ -6,6 +6,8 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 import psutil
 from confluent_kafka import ConsumerGroupState, KafkaException
@@ -19,6 +21,7 @@ from infra.stack.tools import find_tools
 from streams.runtime.kafka.clients import new_admin
 from streams.runtime.settings import Settings
 
+T = TypeVar("T")
 #: beyond the time that a program has to stop by itself
 GRACE_S = 10.0
 STARTED_WITHIN_S = 90.0
@@ -31,6 +34,8 @@ KAFKA_ANSWERS_WITHIN_S = 5.0
 SERVERS = ("redis", "kafka", "scoring")
 #: names of groups that are not their workers'
 _GROUPS = {"scoring-stream": "scoring"}
+#: of a group whose members are not settled
+_UNDER_WAY = (ConsumerGroupState.PREPARING_REBALANCING, ConsumerGroupState.COMPLETING_REBALANCING, ConsumerGroupState.UNKNOWN)  # fmt: skip
 #: processes that are no member of a group of their own
 _ALONE = ("scoring-http", "console", "oncall", "prometheus", "alertmanager", "mlflow", *SERVERS)
 
@@ -68,10 +73,12 @@ def restart_all(settings: Settings, progress: Callable[[str], None], *, servers:
     if not names:
         raise StackError(f"no stack is running in {settings.home}: start one with `tollgate up`")
     for name in names:
-        before = group_members(settings, name)
+        before = _until(
+            partial(group_members, settings, name), BACK_WITHIN_S, f"the group of {name} is not at rest"
+        )
         restart(settings, name, progress)
         _until(
-            lambda name=name, before=before: _is_back(settings, name, before),  # type: ignore[misc]
+            partial(_is_back, settings, name, before),
             BACK_WITHIN_S,
             f"{name} runs but is not back at its work",
         )
@@ -107,28 +114,30 @@ def _is_back(settings: Settings, name: str, before: frozenset[str]) -> bool:
                 each.ask()
             except NoAnswer:
                 return False
-    if not before:
-        return True
     now = group_members(settings, name)
     # the one before counts until its session has ended
-    return len(now) >= len(before) and bool(now - before) and len(now & before) < len(before)
+    return now is not None and (
+        not before or (len(now) >= len(before) and bool(now - before) and len(now & before) < len(before))
+    )
 
 
-def group_members(settings: Settings, name: str) -> frozenset[str]:
-    """Ids of the members of a process' group while it is stable; empty otherwise, and for a process that is in none."""
+def group_members(settings: Settings, name: str) -> frozenset[str] | None:
+    """Ids of the members of a process' group; empty for a process that is in none. None while the group shares its partitions out, or Kafka
+    does not answer.
+    """
     kind = _kind(name)
     if kind in _ALONE:
         return frozenset()
     group = _GROUPS.get(kind, kind)
+    # kept until the answer is there: without its client it never comes
+    admin = new_admin(settings.kafka)
     try:
-        asked = new_admin(settings.kafka).describe_consumer_groups(
-            [group], request_timeout=KAFKA_ANSWERS_WITHIN_S
-        )
+        asked = admin.describe_consumer_groups([group], request_timeout=KAFKA_ANSWERS_WITHIN_S)
         found = asked[group].result(timeout=KAFKA_ANSWERS_WITHIN_S + 1)
     except (KafkaException, TimeoutError):
-        return frozenset()
-    if found.state is not ConsumerGroupState.STABLE:
-        return frozenset()
+        return None
+    if found.state in _UNDER_WAY:
+        return None
     return frozenset(member.member_id for member in found.members)
 
 
@@ -182,9 +191,15 @@ def _lives(pid: int) -> bool:
         return False
 
 
-def _until(done: Callable[[], bool], within_s: float, otherwise: str) -> None:
+def _until(look: Callable[[], T | None], within_s: float, otherwise: str) -> T:
+    """What ``look`` returns as soon as it is neither None nor False.
+
+    Raises:
+        StackError: it is for ``within_s``.
+    """
     deadline = time.monotonic() + within_s
-    while not done():
+    while (found := look()) is None or found is False:
         if time.monotonic() > deadline:
             raise StackError(f"{otherwise} within {within_s:.0f} s")
         time.sleep(0.1)
+    return found

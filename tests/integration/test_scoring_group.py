@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from infra import stack
+from infra.stack.restarting import group_members
 from infra.stack.tools import find_tools
 from services.scoring.model.serving import NOTHING
 from services.scoring.stream.worker import StreamScorer
@@ -89,11 +90,16 @@ def test_replicas_come_and_go_and_each_transaction_is_decided_once(broker: Setti
         members.append(second)
         send()
         until(lambda: shared(first, second), SOON_S, "both to share the partitions")
+        # a rolling restart asks this before the next one's turn comes
+        both = until(lambda: group_members(broker, "scoring-stream-0"), SOON_S, "the group to be at rest")
+        assert len(both) == 2
         send()
         members.remove(first)
         first.end()
         send()
         until(lambda: shared(second), SOON_S, "the one that stayed to have all partitions")
+        left = until(lambda: group_members(broker, "scoring-stream-0"), SOON_S, "the group to be at rest")
+        assert left < both and len(left) == 1
         send()
         flush(producer, SOON_S)
         until(

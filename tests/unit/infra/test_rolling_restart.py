@@ -83,6 +83,25 @@ def test_the_next_waits_until_the_one_before_answers_and_is_in_its_group(
     assert stack.members == {"processor-0-b", "processor-1-b"}
 
 
+def test_a_group_that_shares_its_partitions_out_is_waited_for_before_one_of_it_is_stopped(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    stack = Stack(monkeypatch, ["processor-0", "processor-1"])
+    under_way = 3
+
+    def members(of: Settings, name: str) -> frozenset[str] | None:
+        nonlocal under_way
+        under_way -= 1
+        if under_way >= 0:
+            stack.log.append("under way")
+            return None
+        return stack._members(of, name)
+
+    monkeypatch.setattr(restarting, "group_members", members)
+    restarting.restart_all(settings, lambda _: None)
+    assert stack.log[:4] == ["under way"] * 3 + ["restart processor-0"]
+
+
 def test_one_that_does_not_come_back_ends_it(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     stack = Stack(monkeypatch, ["processor-0", "processor-1"])
     monkeypatch.setattr(restarting, "BACK_WITHIN_S", 0.05)
