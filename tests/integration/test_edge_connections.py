@@ -148,6 +148,23 @@ def test_who_sends_a_body_that_is_too_large_reads_why_and_goes_on(edge: Replica)
             assert answers(connection, 1)[0][0] == 200
 
 
+@pytest.mark.parametrize("path", ["/v1/score", "/v1/score/batch", "/v1/labels", "/v1/scores", "/v1%2Fscore"])
+def test_nothing_is_answered_before_the_whole_body_is_there(edge: Replica, path: str) -> None:
+    """Behind HAProxy an earlier answer breaks the connection, and the next request on it may wait for ever."""
+    with connected(edge) as connection:
+        whole = request(b" " * 300_000, path)
+        connection.sendall(whole[:-1])
+        connection.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+        connection.settimeout(STALL_S)
+        connection.sendall(whole[-1:])
+        ((status, _, _),) = answers(connection, 1)
+        assert status in (404, 413)
+        connection.sendall(request(scored(90)))
+        assert answers(connection, 1)[0][0] == 200
+
+
 def test_a_body_beyond_all_measure_is_refused_by_its_head(edge: Replica) -> None:
     with connected(edge) as connection:
         connection.sendall(

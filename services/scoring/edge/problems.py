@@ -121,6 +121,11 @@ def too_slow(within_s: float) -> Problem:
     return Problem(408, "too_slow", f"the request was not complete within {within_s:g} s")
 
 
+def too_large(limit: int) -> Problem:
+    """413: the body has more than ``limit`` bytes."""
+    return Problem(413, "too_large", f"the body has more than {limit} bytes")
+
+
 def store_unavailable() -> Problem:
     """503: Redis cannot be used."""
     return unavailable("store", "the store of decisions cannot be used now; try again shortly")

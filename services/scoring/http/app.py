@@ -20,7 +20,15 @@ from features.catalogue import CATALOGUE_HASH
 from models.bundle.content import MODEL
 from services.scoring.edge.callers import Callers
 from services.scoring.edge.edge import Edge
-from services.scoring.edge.problems import PROBLEM_JSON, Problem, internal, invalid, not_ready, unknown
+from services.scoring.edge.problems import (
+    PROBLEM_JSON,
+    Problem,
+    internal,
+    invalid,
+    not_ready,
+    too_large,
+    unknown,
+)
 from services.scoring.edge.tenants import tenant_of
 from services.scoring.http.docs_page import add_docs
 from services.scoring.http.openapi import document
@@ -29,10 +37,10 @@ from services.scoring.http.scoring_routes import (
     MAX_DROPPED_BYTES,
     PATHS,
     REQUEST_WITHIN_S,
+    SCORE,
     Headers,
     Scoring,
     refuse_encoded,
-    too_large,
     too_slow,
 )
 from services.scoring.model.serving import Challenger
@@ -70,13 +78,10 @@ class Application(FastAPI):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        if _is_escaped(scope):
-            await _refuse(send, "other", no_route())
-            return
-        if scope["path"] not in PATHS:
-            await super().__call__(scope, receive, send)
-            return
         path = scope["path"]
+        if path not in PATHS or _is_escaped(scope):
+            await self._other(scope, receive, send)
+            return
         try:
             if scope["method"] != "POST":
                 raise wrong_method("POST")
@@ -92,6 +97,22 @@ class Application(FastAPI):
         else:
             await _send(send, 200, _JSON_BYTES, answer)
             HTTP_REQUESTS.labels(path, "200").inc()
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """FastAPI's routes, and what is none: each is answered once the request's body is there (``MAX_DROPPED_BYTES``)."""
+        try:
+            body = await _read_body(dict(scope["headers"]), receive, self.scoring.limit(SCORE))
+            if _is_escaped(scope):
+                raise no_route()
+        except Problem as problem:
+            await _refuse(send, "other", problem)
+            return
+        given = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def whole() -> Any:
+            return given.pop() if given else await receive()
+
+        await super().__call__(scope, whole, send)
 
 
 def _is_escaped(scope: Scope) -> bool:

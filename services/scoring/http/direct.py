@@ -16,13 +16,12 @@ import uvicorn.config
 from prometheus_client import Counter
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from services.scoring.edge.problems import PROBLEM_JSON, Problem, internal
+from services.scoring.edge.problems import PROBLEM_JSON, Problem, internal, too_large
 from services.scoring.http.scoring_routes import (
     MAX_DROPPED_BYTES,
     PATHS,
     REQUEST_WITHIN_S,
     Scoring,
-    too_large,
     too_slow,
 )
 from streams.runtime.metrics import HTTP_REQUESTS

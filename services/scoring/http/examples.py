@@ -21,12 +21,13 @@ from services.scoring.edge.problems import (
     not_ready,
     overloaded,
     store_unavailable,
+    too_large,
     unacknowledged,
     unauthenticated,
     unavailable,
     unknown,
 )  # fmt: skip
-from services.scoring.http.scoring_routes import batch_answer, too_large, too_slow
+from services.scoring.http.scoring_routes import batch_answer, too_slow
 from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.text.json_encoding import encode
 from streams.contracts.transaction_parsing import parse_transaction

@@ -18,10 +18,18 @@ BINARY, ANSWERS, PER_ADDRESS = "TOLLGATE_HAPROXY", "TOLLGATE_HAPROXY_ANSWERS", "
 #: a request, head and body, must be complete this long after its first byte, as in ``http.scoring_routes``. Of a body larger than
 #: HAProxy's buffer (16 KB) the edge times the rest
 REQUEST_WITHIN_S = 5
+#: a longer body is refused by its head (413), as in ``http.scoring_routes``: an answer of the edge before its end would break the connection
+MAX_BODY = 16 * 2**20
 #: section of the statistics: nothing reads them
 LEFT_OUT = "listen stats"
 #: file of the answer that HAProxy itself gives, by status
-FILES = {408: "too_slow.http", 502: "no_replica.http", 503: "no_replica.http", 504: "no_replica.http"}
+FILES = {
+    408: "too_slow.http",
+    413: "too_large.http",
+    502: "no_replica.http",
+    503: "no_replica.http",
+    504: "no_replica.http",
+}
 
 
 class UnknownConfiguration(Exception):
@@ -55,7 +63,8 @@ def closed(text: str, answers: Path, per_address: int) -> str:
         r"\1"
         "    stick-table type ipv6 size 100k expire 60s store conn_cur\n"
         "    tcp-request connection track-sc0 src\n"
-        f"    tcp-request connection reject if {{ sc0_conn_cur gt {per_address} }}\n",
+        f"    tcp-request connection reject if {{ sc0_conn_cur gt {per_address} }}\n"
+        f"    http-request deny deny_status 413 if {{ req.hdr_val(content-length) gt {MAX_BODY} }}\n",
         text,
     )
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from infra.stack.tools import haproxy
-from services.scoring.edge.problems import PROBLEM_JSON, Problem, too_slow, unavailable
+from services.scoring.edge.problems import PROBLEM_JSON, Problem, too_large, too_slow, unavailable
 from services.scoring.ray import closed_haproxy
 from streams.contracts.deadline import MAX_DEADLINE_MS
 from streams.runtime.settings import Settings
@@ -128,8 +128,12 @@ def haproxy_folder(settings: Settings) -> Path:
 def _answers() -> Mapping[str, Problem]:
     """What HAProxy itself answers, by file name."""
     gone = "no replica of the edge can be reached; send the transaction again, it is decided once"
-    slow = too_slow(closed_haproxy.REQUEST_WITHIN_S)
-    return {"too_slow.http": slow, "no_replica.http": unavailable("no_replica", gone)}
+    slow, large = too_slow(closed_haproxy.REQUEST_WITHIN_S), too_large(closed_haproxy.MAX_BODY)
+    return {
+        "too_slow.http": slow,
+        "too_large.http": large,
+        "no_replica.http": unavailable("no_replica", gone),
+    }
 
 
 def _response(problem: Problem) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from services.scoring.http.scoring_routes import MAX_DROPPED_BYTES
 from services.scoring.ray import environment
 from services.scoring.ray.closed_haproxy import ANSWERS, BINARY, PER_ADDRESS, UnknownConfiguration, closed
 from streams.runtime.settings import Settings
@@ -65,6 +66,7 @@ def test_only_the_edge_and_its_metrics_listen_and_only_the_owner_steers_it(tmp_p
     assert ":514" not in text
     assert "sc0_conn_cur gt 75" in text
     assert "timeout http-request 5s" in text
+    assert f"deny_status 413 if {{ req.hdr_val(content-length) gt {MAX_DROPPED_BYTES} }}" in text
 
 
 def test_serves_own_template_has_every_line_that_is_changed() -> None:
@@ -104,7 +106,7 @@ def test_haproxy_itself_takes_the_closed_configuration(tmp_path: Path) -> None:
 
 def test_haproxys_own_answers_are_the_edges_problems(tmp_path: Path) -> None:
     folder = environment.write_answers(Settings(home=str(tmp_path / "home"), temp=str(tmp_path)))
-    for name, status, header in (("no_replica.http", 503, "retry-after: 1"), ("too_slow.http", 408, "Connection: close")):  # fmt: skip
+    for name, status, header in (("no_replica.http", 503, "retry-after: 1"), ("too_large.http", 413, "Connection: close"), ("too_slow.http", 408, "Connection: close")):  # fmt: skip
         head, _, body = (folder / name).read_bytes().decode().partition("\r\n\r\n")
         assert head.startswith(f"HTTP/1.1 {status} ")
         assert header in head
