@@ -71,8 +71,8 @@ def caught(path: Path, sent: pa.Table) -> dict[str, Any]:
     fraud, honest = known & (label == "fraud"), known & (label == "legit")
     amounts, currencies = np.asarray(sent["amount_minor"]), sent["currency"].to_pylist()
     out: dict[str, Any] = {"decisions": {name: int((code == c).sum()) for name, c in _CODES.items()}}
-    labelled = bool(fraud.any() or honest.any())
-    out["caught"] = None if not labelled else {
+    out["labelled"] = int(np.isin(label, ("fraud", "legit")).sum())
+    out["caught"] = None if not (fraud.any() or honest.any()) else {
         "frauds": int(fraud.sum()), "frauds_caught": int((fraud & stopped).sum()),
         "honest": int(honest.sum()), "false_alarms": int((honest & stopped).sum()),
         "recall": _share(fraud & stopped, fraud), "precision": _share(fraud & stopped, (fraud | honest) & stopped),
@@ -87,7 +87,8 @@ def lines(report: dict[str, Any]) -> list[str]:
     out = ["decisions      " + ", ".join(f"{count:,} {name}" for name, count in report["decisions"].items())]
     found = report["caught"]
     if found is None:
-        return [*out, "caught         the file has no labels"]
+        why = "nothing that has a label was decided now" if report["labelled"] else "the file has no labels"
+        return [*out, f"caught         {why}"]
     share = "-" if found["recall"] is None else f"{found['recall']:.1%}"
     alarms = "-" if found["false_alarm_rate"] is None else f"{found['false_alarm_rate']:.2%}"
     return [

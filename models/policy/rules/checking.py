@@ -7,7 +7,7 @@ from sqlglot import exp
 from models.policy.problems import PolicyError, error_of
 from models.policy.rules.compiler import Meaning
 from models.policy.rules.language import outside, read
-from models.policy.rules.possible import impossible_parts
+from models.policy.rules.possible import impossible_parts, impossible_values
 from models.policy.rules.rule import Rule
 
 
@@ -18,22 +18,24 @@ def rule_errors(rule: Rule) -> list[str]:
     except PolicyError as refused:
         return [str(refused)]
     out = [str(error) for error in outside(rule.name, node)]
-    meaning = Meaning()
+    meaning, values = Meaning(), []
     for part in _parts(node):
         if not any(outside(rule.name, part)):
             error = error_of(lambda part=part: meaning.compile_tree(rule.name, part))  # type: ignore[misc]
             out += [error] if error else []
-    return list(dict.fromkeys(out)) or [
-        str(error) for error in impossible_parts(rule.name, node, rule.tenants)
-    ]
+            values += [] if error else impossible_values(rule.name, part)
+    if not out:
+        return [str(error) for error in impossible_parts(rule.name, node, rule.tenants)]
+    # a condition that is no condition: of its other parts at least the values can be checked
+    return list(dict.fromkeys([*out, *map(str, values)]))
 
 
 def _parts(node: exp.Expr) -> list[exp.Expr]:
-    """The comparisons of a condition."""
+    """The comparisons of a condition, with the NOT before them."""
     out, left = [], [node]
     while left:
         node = left.pop()
-        if isinstance(node, exp.Paren | exp.Not):
+        if isinstance(node, exp.Paren) or (isinstance(node, exp.Not) and isinstance(node.this, exp.Paren)):
             left.append(node.this)
         elif isinstance(node, exp.And | exp.Or):
             left += [node.expression, node.this]

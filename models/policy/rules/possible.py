@@ -36,13 +36,11 @@ _MAX_TRIES = 2_000
 
 def impossible_parts(rule: str, node: exp.Expr, tenants: Iterable[str] = ()) -> list[RuleRefused]:
     """Everything in a compiled condition that can never be; ``tenants``: the only ones that the rule holds for (none: all)."""
-    tree = literals_of(node)
-    found = [
-        refuse(rule, literal.written, why) for literal in leaves(tree) if (why := _literal_fault(literal))
-    ]
+    found = impossible_values(rule, node)
     if found:
         # what excludes what is only worth saying of parts that are possible themselves
         return found
+    tree = literals_of(node)
     facts = RowFacts()
     if wanted := frozenset(tenants):
         tenant = TextLiteral(exp.column("tenant").isin(*sorted(wanted)), False, "tenant", wanted)
@@ -53,6 +51,12 @@ def impossible_parts(rule: str, node: exp.Expr, tenants: Iterable[str] = ()) -> 
     if not found:
         found = [refuse(rule, at, why) for at, why in _always(tree)]
     return found
+
+
+def impossible_values(rule: str, node: exp.Expr) -> list[RuleRefused]:
+    """The comparisons of a compiled condition with values that no payment has."""
+    literals = leaves(literals_of(node))
+    return [refuse(rule, literal.written, why) for literal in literals if (why := _literal_fault(literal))]
 
 
 def _literal_fault(literal: Literal) -> str | None:

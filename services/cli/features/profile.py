@@ -139,7 +139,7 @@ def _lines(profile: dict[str, Any]) -> list[str]:
             "currencies",
         ):
             continue
-        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+        shown = ", ".join(map(str, value)) or "none" if isinstance(value, list) else value
         lines.append(f"  {name.replace('_', ' '):<20} {'unknown' if value is None else shown}")
     currencies = profile["currencies"]
     # of one currency all is money; of several the past adds minor units as they are

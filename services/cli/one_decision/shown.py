@@ -28,8 +28,8 @@ def answer_of(found: DecidedPayment, bundle: Bundle | None) -> dict[str, Any]:
 
 
 def bundle_of(settings: Settings, version: str) -> Bundle | None:
-    """The model and policy of a version; None if it is gone or does not verify."""
+    """The model and policy of a version; None if it is gone, does not verify, or is none: decided without a model."""
     try:
         return load_bundle(bundle_path(settings.bundles_dir, MODEL, version), settings.keys_dir / "trusted")
-    except (BundleRefused, OSError):
+    except (BundleRefused, OSError, ValueError):
         return None

@@ -80,7 +80,9 @@ def test_without_labels_or_decisions_nothing_is_claimed(tmp_path: Path) -> None:
     verdicts = Verdicts()
     verdicts.save(tmp_path / "v.npy")
     found = caught(tmp_path / "v.npy", FILE)
-    assert found == {"decisions": {"approve": 0, "review": 0, "decline": 0}, "caught": None}
+    assert found == {"decisions": {"approve": 0, "review": 0, "decline": 0}, "labelled": 6, "caught": None}
+    # such as a file that was sent before: its decisions are no new ones
+    assert lines(found)[1].endswith("nothing that has a label was decided now")
     verdicts.add([decision("a", "approve")])
     verdicts.save(tmp_path / "v.npy")
     found = caught(tmp_path / "v.npy", sent(("a", None, 1, "EUR")))

@@ -124,6 +124,10 @@ def test_all_errors_of_a_condition_are_named() -> None:
     assert [error.partition("`")[2].partition("`")[0] for error in found] == [
         "hour = 24", "currency = 'eur'", "country = 'UK'",
     ]  # fmt: skip
+    found = errors("hour BETWEEN 22 AND 5 OR foo(amount_minor) > 2 OR (huor = 1 AND NOT currency = 'eur')")
+    assert sorted(error.partition("`")[2].partition("`")[0] for error in found) == [
+        "FOO(amount_minor)", "NOT currency = 'eur'", "hour BETWEEN 22 AND 5", "huor",
+    ]  # fmt: skip
     found = errors("huor = 2 OR upper(card_id) = 'X' OR amount_minor > 'x'")
     assert sorted(error.partition("`")[2].partition("`")[0] for error in found) == [
         "'x'",

@@ -22,7 +22,7 @@ from models.scoring.scorer import Scorer
 from services.cli.decisions import decision_line
 from services.cli.one_decision.explained import explained, explained_lines
 from services.cli.one_decision.replayed import CannotReplay, replayed, replayed_lines, row_of
-from services.cli.one_decision.shown import answer_of
+from services.cli.one_decision.shown import answer_of, bundle_of
 from services.cli.one_decision.view import lines
 from services.scoring.decision.decider import Case, Decider
 from streams.audit.decided_payment import DecidedPayment, Served
@@ -97,6 +97,13 @@ def test_without_the_policy_and_the_features_the_rest_is_shown() -> None:
     assert answer["thresholds"] is None and answer["features"] is None
     text = "\n".join(lines(answer))
     assert "neither the log of `features` nor the archive" in text and "dear (not in this version" in text
+
+
+@pytest.mark.parametrize("version", ["none", "9.9.9"])
+def test_a_decision_without_a_model_or_of_one_that_is_gone_is_shown(tmp_path: Path, version: str) -> None:
+    bundle = bundle_of(Settings(home=str(tmp_path)), version)
+    assert bundle is None
+    assert answer_of(found(model_version=version), bundle)["decision"]["model_version"] == version
 
 
 def test_a_bundle_of_another_policy_explains_nothing(bundle: Bundle) -> None:
