@@ -11,6 +11,10 @@
     unit = "articles"
     tenants = ["shop-a"]                # left out: every tenant may send it
 
+    [attributes.age_band]
+    type = "text"
+    use = "fairness"                    # no input of a model: false alarms and recall are compared between its values
+
 A transaction then carries ``"attributes": {"loyalty_tier": "gold", "basket_items": 7}``.
 """
 
@@ -35,20 +39,25 @@ NUMBER_LIMIT = 10**15
 PREFIX = "attributes."
 
 Kind = Literal["number", "text"]
+Use = Literal["model", "fairness"]
 ATTRIBUTE_NAME = re.compile(r"^[a-z][a-z0-9_]{0,31}$")
 AttributeName = Annotated[str, Meta(pattern=ATTRIBUTE_NAME.pattern)]
 Words = Annotated[str, Meta(max_length=120)]
 
 
 class Attribute(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One declared attribute. ``tenants``: who may send it; empty: everybody."""
+    """One declared attribute. ``tenants``: who may send it; empty: everybody. ``use``: an input of models, or, of ``fairness``, a group of
+    customers that a model must treat as the others without knowing of it."""
 
     type: Kind
     unit: Words = ""
     meaning: Words = ""
     tenants: tuple[Annotated[str, Meta(min_length=1, max_length=64)], ...] = ()
+    use: Use = "model"
 
     def __post_init__(self) -> None:
+        if self.use == "fairness" and self.type != "text":
+            raise ValueError('groups of customers are told by a text: give it the type "text"')
         if self.unit and self.type == "text":
             raise ValueError("a text has no unit")
         for words in (self.unit, self.meaning):
@@ -80,6 +89,11 @@ class Attributes:
         """The type of an attribute by its name; None if it is not declared."""
         found = self.declared.get(name)
         return None if found is None else found.type
+
+    @cached_property
+    def protected(self) -> tuple[str, ...]:
+        """Names of those that no model takes, by which fairness is judged."""
+        return tuple(name for name, found in self.declared.items() if found.use == "fairness")
 
     @cached_property
     def limited(self) -> bool:

@@ -25,12 +25,13 @@ def with_parts(settings: Settings) -> Settings:
     Raises:
         PartError: the file cannot be used.
     """
-    parts, attributes, exploration = read_settings_file(settings.root)
+    parts, attributes, exploration, review = read_settings_file(settings.root)
     return msgspec.structs.replace(
         settings,
         elsewhere=parts,
         attributes=attributes,
         exploration=exploration,
+        review=review,
         kafka=parts.kafka.bootstrap if parts.kafka else settings.kafka,
         redis=parts.redis.url if parts.redis else settings.redis,
         mlflow=parts.mlflow.url if parts.mlflow else settings.mlflow,

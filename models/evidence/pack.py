@@ -23,6 +23,7 @@ from models.evidence.files import HTML, JSON, SIGNATURE, evidence_path
 from models.evidence.page import render
 from models.evidence.record import EvidencePack
 from models.training.gates.judge import Judgement
+from models.training.threshold_choice import in_words
 
 #: how long a pack may be approved by: labels of a week later may say otherwise
 VALID = timedelta(days=7)
@@ -55,14 +56,22 @@ def made_pack(
     names = (
         "data", "parts", "parameters", "code_version", "created_at", "fit_s", "request", "proposed_by", "compared_with", "policy",
     )  # fmt: skip
-    ranking = ("auc_roc", "average_precision", "card_precision_at_100", "calibration_error", "rows", "frauds")
+    ranking = (
+        "auc_roc",
+        "average_precision",
+        "card_precision_at_100",
+        "calibration_error",
+        "rows",
+        "frauds",
+        "calibration",
+    )
     return EvidencePack(
         model=bundle.model, version=bundle.version, bundle=bundle_digest(bundle.path), created_at=now, expires_at=now + valid,
         live=live.version if live else None, live_model=model_digest(live) if live else None, catalogue=CATALOGUE_HASH,
         software=importlib.metadata.version("tollgate"), judgement=judgement,
         lineage={name: lineage[name] for name in names if name in lineage},
         policy={"version": bundle.policy.version, "review": bundle.policy.review, "decline": bundle.policy.decline,
-                "rules": [rule.name for rule in bundle.policy.rules], "lists": [found.name for found in bundle.policy.lists]},
+                "rules": [rule.name for rule in bundle.policy.rules], "lists": [found.name for found in bundle.policy.lists], "chosen": in_words(bundle.evaluation)},
         evaluation={name: bundle.evaluation.get(name) for name in ranking}, tested=tested, changes=changes or [],
     )  # fmt: skip
 

@@ -187,7 +187,9 @@ def _policy(pack: EvidencePack) -> str:
         ("Version", policy.get("version")), ("Review from", policy.get("review")), ("Decline from", policy.get("decline")),
         ("Rules", ", ".join(policy.get("rules", [])) or "none"), ("Lists", ", ".join(policy.get("lists", [])) or "none"),
     ]  # fmt: skip
-    return f"<section><h2>Policy that goes live with it</h2>{_facts(facts)}</section>"
+    chosen = "".join(f"<li>{escape(line)}</li>" for line in policy.get("chosen", []))
+    how = f"<h3>How training chose its thresholds</h3><ul>{chosen}</ul>" if chosen else ""
+    return f"<section><h2>Policy that goes live with it</h2>{_facts(facts)}{how}</section>"
 
 
 def _lineage(pack: EvidencePack) -> str:
@@ -200,10 +202,18 @@ def _lineage(pack: EvidencePack) -> str:
         ("Code", lineage.get("code_version")), ("Trained", lineage.get("created_at")),
         ("Proposed by", lineage.get("proposed_by") or request.get("requested_by")), ("Asked for", request.get("reason")),
         ("Rows", _count(data.get("rows"))), ("Frauds", _count(data.get("frauds"))), ("Simulated rows", _count(data.get("simulated_rows"))),
-        ("Labels stated", None if coverage is None else f"{coverage:.1%} of the matured rows"), ("Data", data.get("fingerprint")),
+        ("Calibration", _calibration(pack.evaluation.get("calibration"))), ("Labels stated", None if coverage is None else f"{coverage:.1%} of the matured rows"), ("Data", data.get("fingerprint")),
         *((f"{name} until", _time(datetime.fromtimestamp(part["to_ms"] / 1000, UTC))) for name, part in _spans(lineage)),
     ]  # fmt: skip
     return f"<section><h2>Where it comes from</h2>{_facts(facts)}</section>"
+
+
+def _calibration(found: Any) -> str | None:
+    """Its kind, and the log loss of each kind on rows that it was not fitted to."""
+    if not isinstance(found, dict):
+        return None
+    losses = ", ".join(f"{kind} {loss:.5f}" for kind, loss in found["log_loss"].items())
+    return f"{found['kind']}; log loss: {losses}"
 
 
 def _spans(lineage: dict[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:

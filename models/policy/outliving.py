@@ -40,7 +40,7 @@ def _lost(live: Policy, candidate: Policy) -> Iterator[str]:
         missing = len(set(found.entries) - set(other.entries)) if other else len(found.entries)
         yield f"{found.kind} list {found.name} of {found.owner} ({_how(other is not None)}, {missing} entries lost)"
     for name, unset, words in (
-        ("thresholds", (), "thresholds by tenant and channel"), ("expected_loss", None, "expected loss"),
+        ("thresholds_of_people", (), "thresholds by tenant and channel"), ("expected_loss", None, "expected loss"),
         ("without_score", "review", "the decision without a score"),
     ):  # fmt: skip
         theirs = getattr(live, name)

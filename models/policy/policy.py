@@ -120,6 +120,17 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
         """``decide``, with what the scores alone would decide."""
         return self.evaluation.decide(scores, matrix, columns, now_ms, failed)
 
+    @property
+    def thresholds_of_people(self) -> tuple[Threshold, ...]:
+        """Those of ``thresholds`` that training did not choose."""
+        return tuple(found for found in self.thresholds if found.owner != TRAINER)
+
+    def thresholds_behind(self, people: tuple[Threshold, ...]) -> tuple[Threshold, ...]:
+        """``people``, and what training chose here for other tenants and channels."""
+        taken = {(found.tenant, found.channel) for found in people}
+        own = (found for found in self.thresholds if found.owner == TRAINER)
+        return (*people, *(found for found in own if (found.tenant, found.channel) not in taken))
+
     def to_json(self) -> bytes:
         return msgspec.json.format(msgspec.json.encode(self), indent=2)
 
@@ -133,7 +144,8 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
         own = tuple(rule for rule in self.rules if rule.name not in taken)
         kept = self if other.thresholds_owner == TRAINER else other
         return msgspec.structs.replace(
-            self, review=kept.review, decline=kept.decline, thresholds_owner=kept.thresholds_owner, rules=own + theirs, lists=other.lists, thresholds=other.thresholds,
+            self, review=kept.review, decline=kept.decline, thresholds_owner=kept.thresholds_owner, rules=own + theirs, lists=other.lists,
+            thresholds=self.thresholds_behind(other.thresholds_of_people),
             expected_loss=other.expected_loss, without_score=other.without_score,
         )  # fmt: skip
 

@@ -15,14 +15,15 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def exported(policy: Policy) -> dict[str, Any]:
-    """The file's content: as JSON has it, but with datetimes. Rules that training made are not in it: publishing keeps them."""
+    """The file's content: as JSON has it, but with datetimes. Rules and thresholds that training made for tenants are
+    not in it: publishing keeps them."""
     people = [rule for rule in policy.rules if rule.owner != TRAINER]
     out: dict[str, Any] = {"rules": _plain(people), "lists": _plain(policy.lists)}
     for found in out["lists"]:
         found["entries"] = [entry["value"] if len(entry) == 1 else entry for entry in found["entries"]]
     out["thresholds"] = {
         "review": policy.review, "decline": policy.decline, "without_score": policy.without_score,
-        "by": _plain(policy.thresholds),
+        "by": _plain(policy.thresholds_of_people),
     }  # fmt: skip
     if policy.expected_loss is not None:
         out["expected_loss"] = _plain(policy.expected_loss)

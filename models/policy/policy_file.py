@@ -79,7 +79,7 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             # a file that states the live thresholds, as an exported one does, sets none
             if (given.review, given.decline) != (live.review, live.decline):
                 changes["thresholds_owner"] = ANALYST
-            changes |= {"without_score": given.without_score, "thresholds": given.by}
+            changes |= {"without_score": given.without_score, "thresholds": live.thresholds_behind(given.by)}
         if self.expected_loss is not None:
             changes["expected_loss"] = self.expected_loss
         return msgspec.structs.replace(live, **changes)

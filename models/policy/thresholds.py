@@ -16,17 +16,22 @@ from models.policy.rules.columns import Batch
 
 APPROVE, REVIEW, DECLINE = 0, 1, 2
 Codes = npt.NDArray[np.int8]
+Floats = npt.NDArray[np.float64]
 Cost = Annotated[float, Meta(ge=0, le=1e12)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Threshold(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
-    """Thresholds for one tenant, one channel, or one channel of one tenant. The most specific one applies."""
+    """Thresholds for one tenant, one channel, or one channel of one tenant. The most specific one applies.
+
+    ``owner``: ``trainer`` if training chose them (``models.training.threshold_choice``); empty: a person did.
+    """
 
     review: float
     decline: float
     tenant: str | None = None
     channel: str | None = None
+    owner: str = ""
 
 
 class ExpectedLoss(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
@@ -46,6 +51,23 @@ class ExpectedLoss(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
     lost_margin: Share = 0.0
     rates: dict[str, Annotated[float, Meta(gt=0, le=1e6)]] = {}
     tenants: tuple[str, ...] = ()
+
+    def costs(self, chance: Floats, amount: Floats) -> Floats:
+        """What each decision costs, in minor units of ``currency``: (3, n), by code.
+
+        Args:
+            chance: of fraud (n,); where it is known, 0 or 1.
+            amount: (n,), minor units of ``currency``.
+        """
+        lost = chance * amount * self.loss_share
+        review = self.review_cost_minor + lost * self.review_misses
+        decline = (1 - chance) * (self.lost_customer_minor + amount * self.lost_margin)
+        return np.stack([lost, review, decline])
+
+    def rate_of(self, currencies: Sequence[str | None]) -> Floats:
+        """The worth (n,) of one minor unit of each currency in minor units of ``currency``; NaN where it is not known."""
+        rates = self.rates | {self.currency: 1.0}
+        return np.array([rates.get(currency or "", np.nan) for currency in currencies])
 
 
 class ScoreDecision:
@@ -134,20 +156,16 @@ class ScoreDecision:
         return pairs[:, 0], pairs[:, 1]
 
     def _cheapest(self, loss: ExpectedLoss, batch: Batch, codes: Codes) -> Codes:
-        rates = loss.rates | {loss.currency: 1.0}
-        rate = np.array([rates.get(currency or "", np.nan) for currency in batch.text("currency")])
+        rate = loss.rate_of(batch.text("currency"))
         if loss.tenants:
             rate[[tenant not in loss.tenants for tenant in batch.text("tenant")]] = np.nan
-        chance = batch.scores.astype(np.float64)
-        amount = batch.number("amount_minor") * rate
-        lost = chance * amount * loss.loss_share
-        approve = lost
-        review = loss.review_cost_minor + lost * loss.review_misses
-        decline = (1 - chance) * (loss.lost_customer_minor + amount * loss.lost_margin)
+        approve, review, decline = loss.costs(
+            batch.scores.astype(np.float64), batch.number("amount_minor") * rate
+        )
         best = np.where(
             decline <= np.minimum(review, approve), DECLINE, np.where(review <= approve, REVIEW, APPROVE)
         )
-        return np.where(np.isnan(lost), codes, best).astype(np.int8)
+        return np.where(np.isnan(approve), codes, best).astype(np.int8)
 
 
 def check_order(name: str, review: float, decline: float) -> None:

@@ -30,7 +30,7 @@ _FIELDS = {
 }
 _OUTCOMES = {"transaction_id": pa.string(), "tenant": pa.string(), "label": pa.string(), "label_time": _MS}
 _DECISIONS = {
-    "transaction_id": pa.string(), "tenant": pa.string(), "decision": pa.string(), "propensity": pa.float64(),
+    "transaction_id": pa.string(), "tenant": pa.string(), "decision": pa.string(), "propensity": pa.float64(), "score": pa.float64(),
 }  # fmt: skip
 
 
@@ -84,7 +84,8 @@ def from_archive(
 ) -> Dataset | None:  # fmt: skip
     """Served features joined with decisions and outcomes by identity; None if no row has a known label.
 
-    A declined payment without a label is left out, and so is one whose label was there before it came: its features may know it. Of
+    A declined payment without a label is only inferred (``Dataset.inferred``); one whose label was there before it came is left out: its
+    features may know it. Of
     payments that exploration drew for, those that were let through stand for all (``weight``); the others are left out, labelled or not.
 
     Args:
@@ -110,14 +111,16 @@ def from_archive(
     (first_ms, last_ms), as_of_ms = span
     inside = (ds.field("event_timestamp") >= _at(first_ms)) & (ds.field("event_timestamp") <= _at(last_ms))
     rows = first_of_each(features.to_table(names, filter=inside)).sort_by("event_timestamp")
-    labels, weight = _labels_of(rows, archive, as_of_ms)
+    labels, weight, chance = _labels_of(rows, archive, as_of_ms)
     if not (labels.state <= LabelState.FRAUD).any():
         return None
-    return known_rows(_matrix(rows, COLUMNS), labels, rows["card_id"], fields_of(rows, fields), weight)
+    return known_rows(
+        _matrix(rows, COLUMNS), labels, rows["card_id"], fields_of(rows, fields), weight, chance
+    )
 
 
-def _labels_of(rows: pa.Table, archive: Path, as_of_ms: int) -> tuple[Labels, FloatArray]:
-    """The label and the weight of each row."""
+def _labels_of(rows: pa.Table, archive: Path, as_of_ms: int) -> tuple[Labels, FloatArray, FloatArray]:
+    """The label and the weight of each row, and the chance of fraud that it was declined with; NaN where others stand for it."""
     event_ms = milliseconds(rows["event_timestamp"])
     # newest first, because ``index_in`` takes the first match: of a transaction's labels the newest counts
     told = _read(archive / "outcomes", _OUTCOMES).sort_by([("label_time", "descending")])
@@ -131,7 +134,9 @@ def _labels_of(rows: pa.Table, archive: Path, as_of_ms: int) -> tuple[Labels, Fl
     )  # fmt: skip
     early = (said.fraud | said.honest) & (said.label_ms <= event_ms)
     labels.state[early & (labels.state <= LabelState.FRAUD)] = LabelState.UNKNOWN
-    return labels, weights_of(propensity, declined)
+    score = pc.fill_null(decisions["score"], np.nan).to_numpy()
+    chance = np.where(declined & ~(propensity > 0), score, np.nan).astype(np.float32)
+    return labels, weights_of(propensity, declined), chance
 
 
 def _span(

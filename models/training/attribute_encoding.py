@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def learn_columns(given: Columns, fraud: Flags, attributes: Attributes) -> AttributeColumns:
-    """The model's columns, learnt from n rows. An attribute that no row has is none.
+    """The model's columns, learnt from n rows. An attribute that no row has is none, and none by which fairness is judged.
 
     Args:
         given: the rows' values, by ``attributes.NAME``.
@@ -37,7 +37,7 @@ def learn_columns(given: Columns, fraud: Flags, attributes: Attributes) -> Attri
     """
     out = []
     for name, declared in attributes.declared.items():
-        values = given.column(PREFIX + name)
+        values = given.column(PREFIX + name) if declared.use == "model" else None
         if values is None or all(value is None for value in values):
             continue
         encoding: dict[str, float] = {}

@@ -24,12 +24,14 @@ from features.catalogue import CATALOGUE_HASH, INDEX, WIDTH
 from models.policy.rules.columns import NUMBER_FIELDS, TEXT_FIELDS, TableColumns
 from models.training.label_states import (
     MATURITY_MS,
+    MIN_CHANCE,
     NEVER_MS,
     NO_LABELS,
     Labels,
     LabelState,
     Silence,
     Stated,
+    inferred_rows,
     joined,
     label_states,
 )
@@ -55,7 +57,8 @@ class Dataset:
     ``labels``: of all rows of the source, also those that were left out; empty in a part taken by rows.
     ``fields``: the transactions' fields under the names that rules use (``models.policy.rules.columns``), a row each; None where
     the source does not have them. ``weight``: how many payments each row stands for, float32 (n,), above 1 for one that exploration let
-    through (``models.policy.exploration``); None: each for itself.
+    through (``models.policy.exploration``); None: each for itself. ``inferred``: declined payments of the same time as what the model of the
+    time took them for (``inferred_rows``), for fitting and calibration alone: they are no facts, and nothing is measured on them.
     """
 
     matrix: FloatArray
@@ -65,6 +68,7 @@ class Dataset:
     labels: Labels = NO_LABELS
     fields: pa.Table | None = None
     weight: FloatArray | None = None
+    inferred: Dataset | None = None
 
     def __len__(self) -> int:
         return len(self.matrix)
@@ -95,7 +99,8 @@ class Dataset:
     def between(self, start_ms: int, end_ms: int) -> Dataset:
         """Rows with event time in [start_ms, end_ms)."""
         part = self.take((self.event_ms >= start_ms) & (self.event_ms < end_ms))
-        return replace(part, labels=self.labels.between(start_ms, end_ms))
+        inferred = self.inferred.between(start_ms, end_ms) if self.inferred is not None else None
+        return replace(part, labels=self.labels.between(start_ms, end_ms), inferred=inferred)
 
     def split(self, *shares: float) -> list[Dataset]:
         """Consecutive parts by event time; the last one takes the rest. ``split(0.7, 0.15)`` gives three."""
@@ -103,8 +108,15 @@ class Dataset:
         parts = np.split(np.arange(len(self)), edges)
         return [self.take(part) for part in parts]
 
+    def with_inferred(self, whole: Dataset) -> Dataset:
+        """These rows and what is inferred in ``whole`` of payments of their time, in order of event time."""
+        if whole.inferred is None or not len(self):
+            return self
+        added = whole.inferred.between(int(self.event_ms[0]), int(self.event_ms[-1]) + 1)
+        return join([self, added]) if len(added) else self
+
     def fingerprint(self) -> str:
-        """SHA-256 of features, attributes, labels, times and weights; equal data gives an equal digest."""
+        """SHA-256 of features, attributes, labels, times, weights and what is inferred; equal data gives an equal digest."""
         digest = hashlib.sha256(CATALOGUE_HASH.encode())
         for array in (self.matrix, self.fraud, self.event_ms, self.weight):
             if array is not None:
@@ -112,6 +124,8 @@ class Dataset:
         for name in self.fields.column_names if self.fields is not None else ():
             if name.startswith(PREFIX):
                 digest.update(msgspec.json.encode([name, self.given().column(name)]))
+        if self.inferred is not None:
+            digest.update(self.inferred.fingerprint().encode())
         return digest.hexdigest()
 
     def account(self) -> dict[str, Any]:
@@ -129,13 +143,17 @@ class Dataset:
         }
 
     def _explored(self) -> dict[str, Any]:
-        """How many rows exploration let through, and how many payments they stand for; nothing without any."""
-        if self.weight is None:
-            return {}
-        several = self.weight > 1
-        return {
-            "explored": {"rows": int(several.sum()), "stand_for": round(float(self.weight[several].sum()))}
-        }
+        """How many rows exploration let through, and how many payments they stand for; how many declined payments are inferred, and of how
+        many frauds they were taken for. Nothing without any."""
+        found: dict[str, Any] = {}
+        if self.weight is not None:
+            several = self.weight > 1
+            stand_for = round(float(self.weight[several].sum()))
+            found["explored"] = {"rows": int(several.sum()), "stand_for": stand_for}
+        if self.inferred is not None:
+            frauds = float(self.inferred.weights[self.inferred.fraud].sum())
+            found["inferred"] = {"rows": self.inferred.frauds, "frauds": round(frauds, 1)}
+        return found
 
     def amount_minor(self) -> FloatArray:
         """Amount of each row in minor units (n,)."""
@@ -187,7 +205,10 @@ def join(parts: list[Dataset]) -> Dataset:
         weight=np.concatenate([part.weights for part in parts]) if weighted else None,
     )  # fmt: skip
     labels = joined([part.labels for part in parts])
-    return replace(whole.take(np.argsort(event_ms, kind="stable")), labels=labels)
+    inferred = [part.inferred for part in parts if part.inferred is not None]
+    return replace(
+        whole.take(np.argsort(event_ms, kind="stable")), labels=labels, inferred=join(inferred) if inferred else None,
+    )  # fmt: skip
 
 
 def fields_of(table: pa.Table, named: Mapping[str, str] = MappingProxyType({})) -> pa.Table | None:
@@ -266,8 +287,13 @@ def known_rows(
     card: Any,
     fields: pa.Table | None = None,
     weight: FloatArray | None = None,
+    chance: FloatArray | None = None,
 ) -> Dataset:
-    """The rows that are known to be honest or fraud, in order of event time. ``weight``: of every row (``Dataset``).
+    """The rows that are known to be honest or fraud, in order of event time.
+
+    Args:
+        weight: of every row (``Dataset``).
+        chance: of every row, of fraud as the model said that decided it; NaN where nothing is to be inferred. None: nothing is.
 
     Raises:
         DatasetError: there are none; the text says what the others are.
@@ -284,11 +310,26 @@ def known_rows(
             "labelled (`tollgate train --unlabelled honest`)"
         )
     rows = rows[np.argsort(labels.event_ms[rows], kind="stable")]
+    cards = np.asarray(card.to_pandas())
+    inferred = None
+    if chance is not None:
+        declined = np.flatnonzero(present & (labels.state == LabelState.CENSORED) & (chance >= MIN_CHANCE))
+        if len(declined):
+            twice = inferred_rows(chance[declined])
+            inferred = _rows_of(matrix, twice.fraud, labels, cards, fields, declined[twice.row])
+            inferred = replace(inferred, weight=twice.weight)
+    data = _rows_of(matrix, labels.state[rows] == LabelState.FRAUD, labels, cards, fields, rows)
+    weighed = weight[rows] if weight is not None and (weight[rows] != 1).any() else None
+    return replace(data, labels=labels.take(present), weight=weighed, inferred=inferred)
+
+
+def _rows_of(
+    matrix: FloatArray, fraud: npt.NDArray[np.bool_], labels: Labels, cards: npt.NDArray[Any], fields: pa.Table | None,
+    rows: npt.NDArray[np.intp],
+) -> Dataset:  # fmt: skip
     return Dataset(
-        np.ascontiguousarray(matrix[rows], dtype=np.float32), labels.state[rows] == LabelState.FRAUD, labels.event_ms[rows],
-        np.asarray(card.to_pandas())[rows], labels.take(present),
-        fields.take(pa.array(rows)) if fields is not None else None,
-        weight[rows] if weight is not None and (weight[rows] != 1).any() else None,
+        np.ascontiguousarray(matrix[rows], dtype=np.float32), fraud, labels.event_ms[rows], cards[rows],
+        fields=fields.take(pa.array(rows)) if fields is not None else None,
     )  # fmt: skip
 
 

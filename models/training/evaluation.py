@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from models.policy.policy import Policy
+from models.policy.review_terms import NO_TERMS, ReviewTerms
 from models.training.dataset import DAY_MS, Dataset, FloatArray
 from models.training.gates.resampling import Ranking
+from models.training.threshold_choice import burden
 
 CAPACITY = 100
 Weight = npt.NDArray[np.floating]
@@ -99,8 +101,11 @@ def without_known_frauds(
     return test.take(keep)
 
 
-def evaluate(data: Dataset, scores: FloatArray, policy: Policy) -> dict[str, Any]:
-    """All figures of one model on one data set: ranking, results with the whole policy, money in minor units by currency.
+def evaluate(
+    data: Dataset, scores: FloatArray, policy: Policy, terms: ReviewTerms = NO_TERMS
+) -> dict[str, Any]:
+    """All figures of one model on one data set: ranking, results with the whole policy, money in minor units by currency, and what that
+    means for those who review (``threshold_choice.burden``).
 
     Where the rows' fields are not known, whatever names one has no effect (``Policy.decide``).
     """
@@ -117,6 +122,7 @@ def evaluate(data: Dataset, scores: FloatArray, policy: Policy) -> dict[str, Any
         "decline": _at(data, codes > 1),
         "fraud_missed_minor": money(data, data.fraud & ~stopped),
         "fraud_caught_minor": money(data, data.fraud & stopped),
+        **burden(data, codes, terms),
     }
 
 
@@ -131,11 +137,11 @@ def money(data: Dataset, chosen: npt.NDArray[np.bool_]) -> dict[str, int]:
 
 def compare(
     candidate: tuple[Callable[[Dataset], FloatArray], Policy], live: tuple[Callable[[Dataset], FloatArray], Policy],
-    data: Dataset,
+    data: Dataset, terms: ReviewTerms = NO_TERMS,
 ) -> dict[str, Any]:  # fmt: skip
     """Figures of two models, each (score function, policy), on the same rows, and the difference candidate minus live."""
-    ours = evaluate(data, candidate[0](data), candidate[1])
-    theirs = evaluate(data, live[0](data), live[1])
+    ours = evaluate(data, candidate[0](data), candidate[1], terms)
+    theirs = evaluate(data, live[0](data), live[1], terms)
     names = ("auc_roc", "average_precision", f"card_precision_at_{CAPACITY}", "calibration_error")
     difference = {
         name: ours[name] - theirs[name]

@@ -1,7 +1,8 @@
 """What is known of a row's label at a cut-off. One function says it, for training and for rules tested on the past.
 
 - A **stated** label counts from its ``label_time`` on.
-- A payment that was **declined** and got no label is censored: it cannot be charged back, so nobody knows. Where exploration drew for it
+- A payment that was **declined** and got no label is censored: it cannot be charged back, so nobody knows. A model is fitted to what the
+  score of the time took it for (``inferred_rows``), and nothing is measured on it. Where exploration drew for it
   (``models.policy.exploration``) it is censored even with a label: those that were let through stand for it, and it would count twice.
 - Any other payment without a label is unknown. Where only frauds are reported, as on `labels` and in the archive, silence after
   ``MATURITY_MS`` means honest; a file's rows without a label stay unknown unless its owner says otherwise.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,8 @@ from models.policy.exploration import MIN_SHARE
 MATURITY_MS = LABEL_DELAY_S * 1000
 #: what a payment without a label means once it has matured
 Silence = Literal["honest", "unknown"]
+#: a declined payment is inferred if its score said so much at least: one that a rule or a list declined with a low score is left out
+MIN_CHANCE = 0.5
 #: label time of rows without one: later than any cut-off
 NEVER_MS = 2**62
 
@@ -134,3 +137,27 @@ def weights_of(propensity: npt.NDArray[np.floating], declined: Flags) -> npt.NDA
     weight = np.ones(len(propensity), np.float32)
     weight[let_through] = 1 / np.clip(propensity[let_through], MIN_SHARE, 1.0)
     return weight
+
+
+class Inferred(NamedTuple):
+    """Rows (2 n,): ``row``, the number of the payment, ``fraud``, and ``weight``, float32."""
+
+    row: npt.NDArray[np.intp]
+    fraud: Flags
+    weight: npt.NDArray[np.float32]
+
+
+def inferred_rows(chance: npt.NDArray[np.floating]) -> Inferred:
+    """Each of n declined payments twice: as fraud with its chance as weight, and as honest with the rest.
+
+    Otherwise a model forgets the frauds that it stops, as no other payments are like them. Source: reject inference by fuzzy augmentation,
+    Siddiqi 2006, "Credit Risk Scorecards", chapter 6.
+
+    Args:
+        chance: of fraud, as the model said that declined them, (n,).
+    """
+    n = len(chance)
+    row = np.concatenate([np.arange(n), np.arange(n)])
+    weight = np.concatenate([chance, 1 - chance]).astype(np.float32)
+    used = weight > 0
+    return Inferred(row[used], np.repeat([True, False], n)[used], weight[used])

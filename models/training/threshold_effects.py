@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.training.dataset import DAY_MS, Dataset
+from models.training.dataset import Dataset
+from models.training.threshold_choice import span_days
 
 #: thresholds: equal steps in log-odds between these two scores, because what matters lies close to 0 and to 1
 LOW, HIGH, STEPS = 0.001, 0.999, 121
@@ -38,7 +39,7 @@ def threshold_effects(data: Dataset, scores: npt.NDArray[np.floating]) -> dict[s
     for name in sorted(set(currency[fraud].tolist())):
         below = np.concatenate([[0.0], np.cumsum(np.where(fraud & (currency == name), amount, 0.0))])
         missed[name] = [round(float(value)) for value in below[first]]
-    days = max(1.0, float(data.event_ms.max() - data.event_ms.min()) / DAY_MS) if len(data) else 1.0
+    days = span_days(data)
     return {
         "stopped_per_day": [round(float(value), 2) for value in stopped / days],
         "precision": [round(float(h / n), 4) if n else None for h, n in zip(hits, stopped, strict=True)],

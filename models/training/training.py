@@ -22,7 +22,8 @@ from models.bundle.attribute_columns import NO_COLUMNS, AttributeColumns
 from models.bundle.content import BundleContent
 from models.bundle.reference import sample_reference
 from models.policy.policy import TRAINER, Policy, Rule
-from models.scoring.calibration import Calibration, CalibrationError, fit_platt
+from models.policy.review_terms import NO_TERMS, ReviewTerms
+from models.scoring.calibration import Calibration, CalibrationError, fit_calibration
 from models.scoring.onnx_export import to_onnx
 from models.training.attribute_encoding import block_to_fit, learn_columns
 from models.training.dataset import DAY_MS, Dataset, DatasetError, FloatArray
@@ -30,6 +31,7 @@ from models.training.evaluation import compare, evaluate
 from models.training.label_states import MATURITY_MS
 from models.training.learners.boosted import fit_booster
 from models.training.learners.parameters import Parameters
+from models.training.threshold_choice import Choice, choose, thresholds_of
 
 MIN_FRAUDS = 20
 #: calibrated probabilities (n,) of a data set's rows
@@ -114,14 +116,15 @@ def fit_with(
 
 def train(
     data: Dataset, parameters: Parameters, *, policy_version: str, live: tuple[Scoring, Policy] | None = None,
-    attributes: Attributes = NO_ATTRIBUTES,
+    attributes: Attributes = NO_ATTRIBUTES, terms: ReviewTerms = NO_TERMS,
 ) -> Trained:  # fmt: skip
-    """Fit on the oldest 70 %, calibrate and set thresholds on the next 15 %, evaluate on the newest 15 %.
+    """Fit on the oldest 70 %, calibrate and set thresholds on the next 15 %, evaluate on the newest 15 %, of which nothing is inferred.
 
     Args:
         attributes: those that the stack declares: columns of the model where rows have them.
         live: the model in service as (score function, policy), measured on the same newest rows. The new policy keeps what
             people set in its policy (rules, lists, thresholds by tenant and channel, expected loss).
+        terms: how many reviews people can do, and what decisions cost.
 
     Raises:
         DatasetError: one of the parts has too few rows or frauds.
@@ -129,21 +132,23 @@ def train(
     oldest, held_out, newest = data.split(0.7, 0.15)
     parameters, tuning = _tuned(oldest, parameters)
     start = time.perf_counter()
-    booster, columns = fit_with(oldest, parameters, attributes)
+    booster, columns = fit_with(oldest.with_inferred(data), parameters, attributes)
     fit_s = time.perf_counter() - start
-    held_out = with_columns(held_out, columns)
+    held_out = with_columns(held_out.with_inferred(data), columns)
     held_margins = margins(booster, held_out.matrix)
     try:
-        calibration = fit_platt(held_margins, held_out.fraud, held_out.weight)
+        calibration, log_loss = fit_calibration(held_margins, held_out.fraud, held_out.weight)
     except CalibrationError as error:
         raise DatasetError(f"calibration on the held-out slice failed: {error}") from error
-    policy = choose_policy(held_out, calibration.apply(held_margins), parameters, policy_version)
+    policy, choices = choose_policy(held_out, calibration.apply(held_margins), policy_version, terms)
     if live is not None:
         policy = policy.with_parts_of(live[1])
     scores = calibration.apply(margins(booster, with_columns(newest, columns).matrix))
-    evaluation = evaluate(newest, scores, policy)
+    evaluation = evaluate(newest, scores, policy, terms)
+    evaluation["thresholds"] = msgspec.to_builtins(choices)
+    evaluation["calibration"] = {"kind": calibration.kind, "log_loss": log_loss}
     if live is not None:
-        both = compare((lambda _: scores, policy), live, newest)
+        both = compare((lambda _: scores, policy), live, newest, terms)
         evaluation |= {"live": both["live"], "difference": both["difference"]}
     parts = {"train": _span(oldest), "calibrate": _span(held_out), "test": _span(newest)}
     return Trained(
@@ -170,23 +175,15 @@ def _tuned(data: Dataset, parameters: Parameters) -> tuple[Parameters, dict[str,
     return found.parameters, found.account()
 
 
-def choose_policy(data: Dataset, scores: FloatArray, parameters: Parameters, version: str) -> Policy:
-    """Choose thresholds on a held-out slice: decline by precision, review by capacity, and a rule for very large amounts.
+def choose_policy(
+    data: Dataset, scores: FloatArray, version: str, terms: ReviewTerms = NO_TERMS
+) -> tuple[Policy, list[Choice]]:
+    """The thresholds of least expected loss that a held-out slice gives (``threshold_choice``), and a rule for very large amounts.
 
-    Decline: the lowest score above which at least ``decline_precision`` are frauds. Review: the next ``reviews_per_10k`` rows
-    of 10,000 below it, which is what people can review. Payments far above nearly all others are reviewed if their score is at
-    all raised.
+    Payments far above nearly all others are reviewed if their score is at all raised.
     """
-    decline = min(max(_score_at_precision(data, scores, parameters.decline_precision), 2e-4), 0.9999)
-    below = np.flatnonzero(scores < np.float32(decline))
-    below = below[np.argsort(-scores[below], kind="stable")]
-    capacity = max(1, int(data.weights.sum(dtype=np.float64) * parameters.reviews_per_10k / 10_000))
-    # as many as can be reviewed; a row that stands for several takes their place
-    some = max(
-        1, int(np.searchsorted(np.cumsum(data.weights[below], dtype=np.float64), capacity, side="right"))
-    )
-    review = float(scores[below[min(some, len(below)) - 1]]) if len(below) else decline
-    review = min(max(review, 1e-4), decline)
+    choices = choose(data, scores, terms)
+    review = choices[0].review
     amounts = data.amount_minor()
     limit = float(np.nanquantile(amounts, 0.999)) if np.isfinite(amounts).any() else 500_000.0
     limit = float(np.ceil(limit / 1000) * 1000)
@@ -194,7 +191,11 @@ def choose_policy(data: Dataset, scores: FloatArray, parameters: Parameters, ver
         "amount-over-limit", f"amount > {limit:.0f} AND score >= {review / 4!r}", "review", TRAINER,
         "amount far above nearly all payments, and a raised score",
     )  # fmt: skip
-    return Policy(version=version, review=review, decline=decline, rules=(rule,))
+    policy = Policy(
+        version=version, review=review, decline=choices[0].decline, rules=(rule,),
+        thresholds=thresholds_of(choices),
+    )  # fmt: skip
+    return policy, choices
 
 
 def bundle_content(
@@ -241,16 +242,6 @@ def _sampled(data: Dataset, parameters: Parameters) -> npt.NDArray[np.int64]:
     frauds, honest = np.flatnonzero(data.fraud), np.flatnonzero(~data.fraud)
     room = max(parameters.max_rows - len(frauds), parameters.max_rows // 2)
     return np.sort(np.concatenate([frauds, rng.choice(honest, min(room, len(honest)), replace=False)]))
-
-
-def _score_at_precision(data: Dataset, scores: FloatArray, precision: float) -> float:
-    order = np.argsort(-scores, kind="stable")
-    weight = data.weights[order].astype(np.float64)
-    hits, flagged = np.cumsum(weight * data.fraud[order]), np.cumsum(weight)
-    # a few rows at the top prove nothing
-    good = np.flatnonzero((hits >= precision * flagged) & (np.arange(1, len(order) + 1) >= 10))
-    # if the slice is too small to show it, use the calibrated probability of that value
-    return float(scores[order[good[-1]]]) if len(good) else precision
 
 
 def _span(data: Dataset) -> dict[str, Any]:

@@ -49,6 +49,12 @@ def renew(
                 f"`tollgate models evidence {bundle.version} --renew`"
             ) from error
         other = contender(Scorer(against, measure=False)) if against else None
-        judgement = judge(contender(Scorer(bundle, measure=False)), other, rows, now=now)
+        judgement = judge(
+            contender(Scorer(bundle, measure=False)),
+            other,
+            rows,
+            now=now,
+            protected=settings.declared.protected,
+        )
         pack = made_pack(bundle, live, judgement, now=now)
     return pack, write_pack(settings.bundles_dir, settings.keys_dir, pack)

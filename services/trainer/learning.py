@@ -32,6 +32,7 @@ from models.training.dataset import Dataset, DatasetError, join
 from models.training.gates.judge import judge, seen_until
 from models.training.gates.side import Contender
 from models.training.learners.parameters import Kind, Parameters
+from models.training.threshold_choice import in_words
 from models.training.training import Scoring, Trained, bundle_content, train
 from services.trainer.simulated_data import seed_is_simulated, share_in_words
 from streams.contracts.retraining import RetrainingRequest
@@ -161,6 +162,7 @@ def learn(
         policy_version=policy_version,
         live=_scoring(live) if live else None,
         attributes=settings.declared,
+        terms=settings.review,
     )
     if live is None and live_version is not None:
         trained, live_note = _with_rules_of(settings, live_version, trained, live_note)
@@ -178,7 +180,13 @@ def learn(
     path = bundle_path(settings.bundles_dir, MODEL, version)
     # the model's two backends must agree before anybody can approve it
     scorer = Scorer(_unpublished(content, version, path, now), measure=False)
-    judgement = judge(contender(scorer), contender(live) if live else None, source.data, now=now)
+    judgement = judge(
+        contender(scorer),
+        contender(live) if live else None,
+        source.data,
+        now=now,
+        protected=settings.declared.protected,
+    )
     content = replace(content, evaluation=content.evaluation | {"gates": judgement.summary()})
     publish(content, settings.bundles_dir, settings.keys_dir, model=MODEL, version=version, created_at=now)
     made = load_bundle(path, trusted)
@@ -196,6 +204,8 @@ def learn(
         f"{MODEL} {version}: average precision {_show(figures['average_precision'])}, AUC {_show(figures['auc_roc'])} "
         f"on {figures['rows']:,} newer rows; fitted in {trained.fit_s:.1f} s; {state}"
     )
+    for line in in_words(figures):
+        tell(line)
     for reason in reasons:
         tell(f"rejected for {reason}")
     return Learned(version, reasons)

@@ -1,5 +1,6 @@
 """What ``settings.toml`` in the stack's folder says: which parts run elsewhere (a company's Kafka, Redis and MLflow), which attributes
-of one's own transactions carry (``features.attributes``), and how much is explored (``models.policy.exploration``).
+of one's own transactions carry (``features.attributes``), how much is explored (``models.policy.exploration``), and how many reviews
+people can do (``models.policy.review_terms``).
 
     [kafka]
     bootstrap = "kafka-1.example:9093,kafka-2.example:9093"
@@ -27,6 +28,9 @@ of one's own transactions carry (``features.attributes``), and how much is explo
     [exploration.tenants.shop-b]
     share = 0.0
 
+    [review]                                     # thresholds are chosen by it
+    per_day = 300
+
 Secrets stay where they are: only the name of their file or environment variable is kept. Each part's text for people shows none.
 """
 
@@ -42,6 +46,7 @@ import msgspec
 
 from features.attributes import ATTRIBUTE_NAME, Attribute, Declared
 from models.policy.exploration import OFF, ExplorationTerms
+from models.policy.review_terms import NO_TERMS, ReviewTerms
 
 PARTS_FILE = "settings.toml"
 Security = Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]
@@ -201,6 +206,7 @@ class Told(NamedTuple):
     parts: Parts
     attributes: dict[str, Attribute]
     exploration: ExplorationTerms = OFF
+    review: ReviewTerms = NO_TERMS
 
 
 def read_settings_file(home: Path) -> Told:
@@ -229,6 +235,7 @@ def read_settings_file(home: Path) -> Told:
     try:
         attributes = msgspec.convert(told.pop("attributes", {}), Declared)
         exploration = msgspec.convert(told.pop("exploration", {}), ExplorationTerms)
-        return Told(msgspec.convert(told, Parts), attributes, exploration)
+        review = msgspec.convert(told.pop("review", {}), ReviewTerms)
+        return Told(msgspec.convert(told, Parts), attributes, exploration, review)
     except (msgspec.ValidationError, ValueError) as error:
         raise PartError(f"{path}: {error}") from error

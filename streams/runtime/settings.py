@@ -18,6 +18,7 @@ import msgspec
 
 from features.attributes import Attributes, Declared
 from models.policy.exploration import OFF, ExplorationTerms
+from models.policy.review_terms import NO_TERMS, ReviewTerms
 from streams.contracts.deadline import DEFAULT_DEADLINE_MS
 from streams.contracts.tenants import Tenants
 from streams.runtime.kafka.connection import KafkaAddress
@@ -74,6 +75,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     attributes: Declared = {}
     #: payments that are let through to learn their outcome, from ``settings.toml``
     exploration: ExplorationTerms = OFF
+    #: reviews that people can do and what decisions cost, from ``settings.toml``
+    review: ReviewTerms = NO_TERMS
     #: parts that run elsewhere; ``kafka``, ``redis`` and ``mlflow`` are then their addresses
     elsewhere: Parts = Parts()
     #: "required": the HTTP edge answers only requests with an API key; "open", on loopback addresses only: also others

@@ -27,9 +27,10 @@ from models.training.label_states import Stated, label_states, weights_of
 from models.training.learners.parameters import Parameters
 from models.training.training import Trained, train
 
-#: what is learnt of a declined payment: its true label, as if it were known; from those let through; nothing; that it was honest
-Treatment = Literal["all known", "explored", "left out", "as honest"]
-TREATMENTS: tuple[Treatment, ...] = ("all known", "explored", "left out", "as honest")
+#: what is learnt of a declined payment: its true label, as if it were known; from those let through; what its score said, as training does
+#: without exploration; nothing; that it was honest
+Treatment = Literal["all known", "explored", "inferred", "left out", "as honest"]
+TREATMENTS: tuple[Treatment, ...] = ("all known", "explored", "inferred", "left out", "as honest")
 START = datetime(2026, 1, 5, tzinfo=UTC)
 #: weeks before the first model, in which nothing is declined; weeks that a model learns from
 WARM_WEEKS, LEARN_WEEKS = 6, 4
@@ -115,6 +116,7 @@ class Life:
         self._blocks: list[FloatArray] = []
         self._declined = np.zeros(rows, bool)
         self._propensity = np.full(rows, np.nan)
+        self._chance = np.full(rows, np.nan, np.float32)
         terms = ExplorationTerms(
             share=size.share if treatment == "explored" else 0.0,
             cap_minor_per_day=dict.fromkeys(traffic.currencies, size.cap_minor),
@@ -144,7 +146,7 @@ class Life:
         stated = Stated(
             (label == "fraud") & known[rows], (label == "legit") & known[rows], traffic.label_ms[rows]
         )
-        censored = self._treatment in ("explored", "left out")
+        censored = self._treatment in ("explored", "inferred", "left out")
         labels = label_states(
             stated,
             traffic.event_ms[rows],
@@ -155,6 +157,7 @@ class Life:
         data = known_rows(
             np.concatenate(self._blocks[-7 * (LEARN_WEEKS + 1) :]), labels, traffic.card[rows],
             weight=weights_of(self._propensity[rows], declined),
+            chance=self._chance[rows] if self._treatment == "inferred" else None,
         )  # fmt: skip
         return train(data, self._size.parameters, policy_version=str(week)), data
 
@@ -170,6 +173,7 @@ class Life:
         if model is not None:
             scores = model.score(block)
             codes, _ = model.policy.decide(scores, block, now_ms=0.0)
+            self._chance[begin:end] = scores
             for row in (begin + np.flatnonzero(codes == DECLINE)).tolist():
                 drawn = self._explorer.of(
                     "default", traffic.currency[row], traffic.amount[row], int(traffic.event_ms[row])

@@ -8,7 +8,7 @@ Source of the rule: US Uniform Guidelines on Employee Selection Procedures, 29 C
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import NormalDist
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from features.attributes import PREFIX
 from features.catalogue import INDEX
 from models.training.dataset import Dataset
 from models.training.gates.check import GateCheck, GateResult
@@ -45,10 +46,14 @@ class GroupRate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fairness_checks(
-    rows: Dataset, candidate: Side, live: Side, draws: Draws, limits: Limits
+    rows: Dataset, candidate: Side, live: Side, draws: Draws, limits: Limits, protected: Sequence[str] = ()
 ) -> tuple[list[GateCheck], list[GroupRate], int]:
-    """One check for each dimension and rate, the groups behind them, and how many groups were too small to be shown."""
-    wanted = list(_groups(rows))
+    """One check for each dimension and rate, the groups behind them, and how many groups were too small to be shown.
+
+    Args:
+        protected: names of attributes of the rows that are dimensions too.
+    """
+    wanted = list(_groups(rows, protected))
     shown: list[tuple[str, str, Rate, Flags, Flags]] = []
     hidden = 0
     for dimension, names in wanted:
@@ -72,9 +77,9 @@ def fairness_checks(
     return checks, rates, hidden
 
 
-def _groups(rows: Dataset) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+def _groups(rows: Dataset, protected: Sequence[str]) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     """Each dimension with the group of every row (n,); dimensions that the source does not have are left out."""
-    for name in ("country", "channel"):
+    for name in ("country", "channel", *(PREFIX + name for name in protected)):
         if rows.fields is not None and name in rows.fields.column_names:
             values = rows.fields[name].to_pylist()
             yield name, np.array([value or _UNKNOWN for value in values], dtype=object)

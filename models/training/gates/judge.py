@@ -6,7 +6,7 @@ policy is the challenger's with all that people set in the live one: that is wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from time import perf_counter
 from typing import Any, Literal
@@ -99,7 +99,7 @@ def seen_until(lineage: Mapping[str, Any]) -> int | None:
 
 def judge(
     candidate: Contender, live: Contender | None, rows: Dataset, *, now: datetime, limits: Limits = LIMITS,
-    clock: Callable[[], float] = perf_counter,
+    clock: Callable[[], float] = perf_counter, protected: Sequence[str] = (),
 ) -> Judgement:  # fmt: skip
     """Hold the candidate against the live model.
 
@@ -108,6 +108,7 @@ def judge(
         rows: matured rows with known labels, in order of event time; those that one of the two has seen are left out.
         now: for expiries of rules and lists.
         clock: seconds, for the latency gate.
+        protected: names of attributes that no model takes, by which fairness is judged too.
     """
     rows, since = unseen(rows, candidate, live)
     checks = leak_checks(rows, limits)
@@ -125,7 +126,7 @@ def judge(
         ]  # fmt: skip
         # with fewer, each of the others would only say so once more
         if rows.frauds >= limits.min_frauds:
-            found, groups, hidden = fairness_checks(rows, ours, theirs, draws, limits)
+            found, groups, hidden = fairness_checks(rows, ours, theirs, draws, limits, protected)
             checks += [
                 *money_checks(rows, ours, theirs, draws, limits),
                 false_alarm_check(rows, ours, theirs, draws, limits),

@@ -28,7 +28,3 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
     max_rows: int = 150_000
     #: seconds in which better values are looked for first (``models.training.tuning``); 0: none
     tune_s: float = 0.0
-    #: reviews that people can do per 10,000 transactions
-    reviews_per_10k: float = 60.0
-    #: least share of frauds among the payments above the decline threshold
-    decline_precision: float = 0.7

@@ -48,8 +48,8 @@ def compare(home: Path, as_json: bool, candidate: str | None, live: str | None) 
             f"no labelled transaction is newer than what {first} and {second} were trained on: wait for labels"
         )
     policy = ours.policy.with_parts_of(theirs.policy)
-    both = compare_models((ours.scored, policy), (theirs.scored, theirs.policy), rows)
-    judgement = judge(ours, theirs, data, now=datetime.now(UTC))
+    both = compare_models((ours.scored, policy), (theirs.scored, theirs.policy), rows, settings.review)
+    judgement = judge(ours, theirs, data, now=datetime.now(UTC), protected=settings.declared.protected)
     lost = switched_off(settings, verified(settings, first))
     answer = {
         "versions": {"candidate": first, "live": second}, **both, "unseen_from_ms": since, "switched_off": lost,
@@ -80,6 +80,8 @@ def _figures(answer: dict[str, Any], rows: int) -> list[str]:
     lines = [f"{f'on {rows:,} rows unseen by both':<34} {names['candidate']:>10} {names['live']:>10}"]
     for name in _RANKING:
         lines.append(_line(name, *(side[name] for side in sides)))
+    lines.append(_line("reviews a day", *(round(side["reviews_per_day"], 1) for side in sides)))
+    lines.append(_line("that people can do", *(round(side["review_capacity_per_day"], 1) for side in sides)))
     for code in ("review", "decline"):
         for figure in ("precision", "recall"):
             lines.append(_line(f"{code} {figure}", *(side[code][figure] for side in sides)))
@@ -87,11 +89,19 @@ def _figures(answer: dict[str, Any], rows: int) -> list[str]:
 
 
 def _money(answer: dict[str, Any]) -> list[str]:
-    return [
+    lost = answer["live"]["lost_currency"]
+    lines = [
+        _line(
+            f"lost a day, {lost}",
+            *(_amount(answer[side]["lost_per_day_minor"], lost) for side in ("candidate", "live")),
+        )
+    ]
+    lines += [
         _line(f"{what}, {currency}", *(_amount(answer[side][key].get(currency), currency) for side in ("candidate", "live")))
         for key, what in (("fraud_caught_minor", "fraud caught"), ("fraud_missed_minor", "fraud missed"))
         for currency in answer["live"][key]
     ]  # fmt: skip
+    return lines
 
 
 def _amount(minor: int | None, currency: str) -> str | None:

@@ -20,12 +20,19 @@ DECLARED = Attributes(
         "tier": Attribute("text", meaning="tier"),
         "items": Attribute("number", unit="articles"),
         "unsent": Attribute("text"),
+        # of fairness: no input of a model
+        "age_band": Attribute("text", use="fairness"),
     }
 )
 
 
 def columns_of(texts: list[Any], numbers: list[Any] | None = None) -> TableColumns:
-    return TableColumns({"attributes.tier": texts, "attributes.items": numbers or [None] * len(texts)})
+    return TableColumns(
+        {
+            "attributes.tier": texts, "attributes.items": numbers or [None] * len(texts),
+            "attributes.age_band": ["old"] * len(texts),
+        }
+    )  # fmt: skip
 
 
 def odds(frauds: float, rows: float, rate: float) -> float:

@@ -10,6 +10,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from models.policy.exploration import DAY_MS, OFF, ExplorationTerms, Explorer, Terms
+from models.policy.review_terms import ReviewTerms
 from models.scoring.calibration import fit_platt
 from models.training.dataset import Dataset
 from models.training.evaluation import auc_roc, average_precision, evaluate
@@ -158,8 +159,8 @@ def test_a_row_of_weight_three_is_three_rows() -> None:
     ours, theirs = fit_platt(scores, data.fraud, weight), fit_platt(each, thrice.fraud)
     assert ours.slope == pytest.approx(theirs.slope)
     assert ours.intercept == pytest.approx(theirs.intercept)
-    parameters = Parameters(reviews_per_10k=300)
-    policies = [choose_policy(found, by, parameters, "1") for found, by in ((once, scores), (thrice, each))]
+    terms = ReviewTerms(per_10k=300)
+    policies = [choose_policy(found, by, "1", terms)[0] for found, by in ((once, scores), (thrice, each))]
     assert policies[0].decline == pytest.approx(policies[1].decline, rel=0.05)
     assert policies[0].review == pytest.approx(policies[1].review, rel=0.05)
     found = [evaluate(part, by, policies[0]) for part, by in ((once, scores), (thrice, each))]

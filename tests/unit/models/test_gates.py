@@ -156,23 +156,30 @@ def test_a_wrong_probability_fails_calibration_and_keeps_its_ranking() -> None:
     assert found(judgement, "average_precision").result == "pass"
 
 
-def test_false_alarms_in_one_country_alone_are_unfair() -> None:
-    data = rows(12_000)
-    abroad = np.array(data.fields["country"].to_pylist()) == "NG"  # type: ignore[index]
+@pytest.mark.parametrize(("dimension", "group"), [("country", "NG"), ("attributes.age_band", "old")])
+def test_false_alarms_in_one_group_alone_are_unfair(dimension: str, group: str) -> None:
+    """Of a country, or by a declared attribute that no model takes."""
+    bands = np.random.default_rng(6).choice(["young", "old", None], 12_000)
+    data = rows(12_000, **{"attributes.age_band": list(bands)})
+    abroad = np.array(data.fields[dimension].to_pylist()) == group  # type: ignore[index]
     amounts = set(data.amount_minor()[abroad].tolist())
     strict = with_scores(
         lambda scores, matrix: np.where(
             np.isin(matrix[:, INDEX["amount"]], list(amounts)), scores + 0.25, scores
         )
     )
-    judgement = judge(strict, model("1.0.0"), data, now=NOW)
-    unfair = found(judgement, "fairness.false_alarms.country")
-    assert unfair.result == "fail" and "NG" in unfair.why and unfair.low is not None and unfair.low > 1.25
-    groups = {(group.group, group.rate): group for group in judgement.groups if group.dimension == "country"}
-    assert groups["NG", "false_alarms"].ratio > 2 > groups["NG", "false_alarms"].live_ratio
+    judgement = judge(strict, model("1.0.0"), data, now=NOW, protected=["age_band"])
+    gate = f"fairness.false_alarms.{dimension}"
+    unfair = found(judgement, gate)
+    assert unfair.result == "fail" and group in unfair.why and unfair.low is not None and unfair.low > 1.25
+    groups = {(one.group, one.rate): one for one in judgement.groups if one.dimension == dimension}
+    assert groups[group, "false_alarms"].ratio > 2 > groups[group, "false_alarms"].live_ratio
     # what the live model does too is for a person to judge
-    both = judge(strict, dataclasses.replace(strict, version="1.0.0"), data, now=NOW)
-    assert both.verdict == "pass" and found(both, "fairness.false_alarms.country").result == "inconclusive"
+    both = judge(strict, dataclasses.replace(strict, version="1.0.0"), data, now=NOW, protected=["age_band"])
+    assert both.verdict == "pass" and found(both, gate).result == "inconclusive"
+    # an attribute that nobody named is no dimension
+    others = {one.dimension for one in judge(strict, model("1.0.0"), data, now=NOW).groups}
+    assert others == {"country", "channel", "card_age", "amount"}
 
 
 def test_small_groups_are_hidden() -> None:

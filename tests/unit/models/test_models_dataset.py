@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -152,9 +153,14 @@ def test_the_archive_joined_with_its_outcomes(tmp_path: Path) -> None:
     assert newest is not None and ((newest.event_ms - T0) // DAY_MS).tolist() == [2]
 
 
-def decided(folder: Path, decisions: dict[str, str]) -> None:
+def decided(
+    folder: Path, decisions: dict[str, str], scores: dict[str, float] | None = None, propensity: dict[str, float] | None = None,
+) -> None:  # fmt: skip
     (folder / "decisions/date=2026-01-01").mkdir(parents=True)
-    table = pa.table({"transaction_id": list(decisions), "decision": list(decisions.values())})
+    told = {"transaction_id": list(decisions), "decision": list(decisions.values())}
+    for name, values in (("score", scores), ("propensity", propensity)):
+        told[name] = pa.array([(values or {}).get(key) for key in decisions], pa.float64())
+    table = pa.table(told)
     pq.write_table(table, folder / "decisions/date=2026-01-01/a.parquet")
 
 
@@ -169,6 +175,50 @@ def test_a_declined_payment_is_never_honest_by_silence(tmp_path: Path) -> None:
     known = dict(zip(((data.event_ms - T0) // DAY_MS).tolist(), data.fraud.tolist(), strict=True))
     assert known == {0: False, 2: False, 3: True, 4: False}
     assert data.labels.counts() == {"honest": 3, "fraud": 1, "not_matured": 0, "unknown": 0, "censored": 1}
+
+
+def test_what_a_score_declined_is_learnt_as_what_it_was_taken_for(tmp_path: Path) -> None:
+    names = ["approved", "sure", "rule", "unscored", "explored", "young"]
+    archive(tmp_path, [(name, 12 if name == "young" else day) for day, name in enumerate(names)], [])
+    decided(
+        tmp_path, dict.fromkeys(names[1:], "decline"), {"sure": 0.75, "rule": 0.02, "explored": 0.9, "young": 0.9}, {"explored": 0.1},
+    )  # fmt: skip
+    data = from_archive(tmp_path)
+    assert data is not None and data.inferred is not None
+    # as facts only what was approved; of what a rule declined the low score says nothing, and for what was drawn others stand
+    assert (len(data), data.labels.counts()["censored"]) == (1, 4)
+    found = data.inferred
+    assert sorted(zip(found.fraud.tolist(), found.weights.tolist(), strict=True)) == [
+        (False, 0.25),
+        (True, 0.75),
+    ]
+    assert set(((found.event_ms - T0) // DAY_MS).tolist()) == {1}
+    assert data.account()["inferred"] == {"rows": 1, "frauds": 0.8}
+    assert data.fingerprint() != replace(data, inferred=None).fingerprint()
+    assert join([data, data]).inferred is not None
+    assert data.between(T0, T0 + DAY_MS).inferred is None or not len(data.between(T0, T0 + DAY_MS).inferred)  # type: ignore[arg-type]
+
+
+def test_a_model_learns_what_is_inferred_and_is_not_measured_on_it() -> None:
+    """Frauds of a kind that is always declined: without inference a model knows nothing of them."""
+    data = make_dataset(6_000)
+    kind = data.matrix[:, INDEX["ip_count_1h"]]
+    stopped = data.fraud & (np.nan_to_num(kind) > 4)
+    chance = np.full(len(data), 0.9, np.float32)
+    left_out = data.take(~stopped)
+    weight = np.concatenate([chance[stopped], 1 - chance[stopped]])
+    both = np.concatenate([np.flatnonzero(stopped)] * 2)
+    inferred = replace(
+        data.take(both), fraud=np.repeat([True, False], stopped.sum()), weight=weight.astype(np.float32)
+    )
+    inferred = inferred.take(np.argsort(inferred.event_ms, kind="stable"))
+    without, with_them = (
+        train(found, QUICK, policy_version="1") for found in (left_out, replace(left_out, inferred=inferred))
+    )
+    assert with_them.evaluation["rows"] == without.evaluation["rows"]
+    assert len(with_them.train) == len(without.train)
+    newest = data.take(np.flatnonzero(stopped)[-200:])
+    assert with_them.score(newest.matrix).mean() > 1.2 * without.score(newest.matrix).mean()
 
 
 def test_a_row_whose_label_was_there_before_it_is_left_out(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from features.store.redis_address import RedisAddress
 from infra.stack import StackUsageError, refuse_edited, settings_for, with_parts
 from infra.stack.elsewhere import copies
 from models.policy.exploration import OFF, ExplorationTerms, Terms
+from models.policy.review_terms import NO_TERMS, ReviewTerms
 from streams.log.topics import Copies
 from streams.runtime.kafka.connection import KafkaAddress, connection, faust_credentials
 from streams.runtime.parts import PartError, Parts, read_settings_file
@@ -95,10 +96,17 @@ def test_faust_gets_the_same(home: Path) -> None:
     assert faust_credentials("127.0.0.1:1") is None
 
 
+def test_the_number_of_reviews_reaches_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text("[review]\nper_day = 300\ntenants = { shop-b = 40 }\n")
+    assert with_parts(settings_for(tmp_path, 21000)).review == ReviewTerms(
+        per_day=300, tenants={"shop-b": 40}
+    )
+
+
 def test_a_stack_without_the_file_runs_its_own_parts(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, 21000)
     assert with_parts(settings) == settings
-    assert read_settings_file(tmp_path) == (Parts(), {}, OFF)
+    assert read_settings_file(tmp_path) == (Parts(), {}, OFF, NO_TERMS)
     assert connection(settings.kafka) == {"bootstrap.servers": "127.0.0.1:21000"}
     assert isinstance(settings.kafka, KafkaAddress)
     assert copies(settings) == Copies(1, 1)
@@ -118,6 +126,7 @@ def test_a_stack_without_the_file_runs_its_own_parts(tmp_path: Path) -> None:
         ("[kafka\n", "does not parse"),
         ("kafka = " + "[" * 4000, "does not parse"),
         ("[exploration]\nshare = 0.1", "cap_minor_per_day"),
+        ("[review]\nper_day = 0", "per_day"),
     ],
 )
 def test_what_cannot_be_used_is_named_with_its_file(tmp_path: Path, text: str, said: str) -> None:
