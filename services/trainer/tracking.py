@@ -1,4 +1,5 @@
-"""Logs bundles to MLflow: a run with parameters, metrics and files, and a registered version tagged with its state.
+"""Logs bundles to MLflow: a run with parameters, metrics, files and the plots of the evidence, and a registered version tagged with its
+state, which the aliases ``champion`` (live) and ``challenger`` (waits, or is approved) follow.
 
 A file beside the bundle (``<version>.mlflow.json``) records what was logged. While MLflow is down nothing is lost: versions
 without this file, or with another state, are logged later. Run as ``python -m services.trainer.tracking --home H``.
@@ -19,6 +20,7 @@ import msgspec
 
 from models.bundle.content import MODEL, bundle_path
 from models.bundle.registry import peek, states
+from models.evidence.files import HTML, evidence_path
 from services.trainer.jobs import end_with_parent
 from streams.runtime.process import log_json_lines
 from streams.runtime.secured import credentials
@@ -26,6 +28,8 @@ from streams.runtime.settings import Settings, load_settings
 
 logger = logging.getLogger(__name__)
 EXPERIMENT = "tollgate"
+#: alias that a version has in a state
+ALIASES = {"live": "champion", "awaiting approval": "challenger", "approved": "challenger"}
 HEALTH_S = 2.0
 
 
@@ -81,9 +85,21 @@ def log_pending(settings: Settings) -> list[str]:
             run_id, number = logged.run_id, logged.registry_version
         for key, value in (("tollgate_version", version), ("state", state)):
             client.set_model_version_tag(MODEL, number, key, value)
+        move_alias(client, number, logged.state if logged else "", state)
         _note(settings, version, Logged(run_id=run_id, registry_version=number, state=state))
         done.append(version)
     return done
+
+
+def move_alias(client: Any, number: str, before: str, state: str) -> None:
+    """Give a registered version the alias of its state, and take that of its state before, unless another version has it by now."""
+    old, new = ALIASES.get(before), ALIASES.get(state)
+    if old is not None and old != new:
+        holder = client.get_registered_model(MODEL).aliases.get(old)
+        if holder == number:
+            client.delete_registered_model_alias(MODEL, old)
+    if new is not None:
+        client.set_registered_model_alias(MODEL, new, number)
 
 
 def _log(client: Any, settings: Settings, version: str) -> tuple[str, str]:
@@ -110,6 +126,9 @@ def _log(client: Any, settings: Settings, version: str) -> tuple[str, str]:
         ],
     )
     client.log_artifacts(run_id, str(bundle_path(settings.bundles_dir, MODEL, version)), "bundle")
+    evidence = evidence_path(settings.bundles_dir, MODEL, version, HTML)
+    if evidence.exists():
+        client.log_artifact(run_id, str(evidence), "evidence")
     client.set_terminated(run_id)
     try:
         client.create_registered_model(MODEL)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -76,6 +79,29 @@ def test_what_cannot_be_signed_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyProblem):
         publish(content(), tmp_path / "bundles", tmp_path, model="fraud", version="1.0.0", created_at=CREATED)
     assert not list(tmp_path.rglob("model.ubj"))
+
+
+def test_a_disk_that_fills_leaves_nothing_half_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever file is the first that does not fit, and the version can be published later."""
+    synced = os.fsync
+    keys = tmp_path / "keys"
+    ensure_keys(keys)
+    for room in range(len(FILES) + 3):
+        left = iter(range(room))
+
+        def full(descriptor: int, left: Iterator[int] = left) -> None:
+            if next(left, None) is None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            synced(descriptor)
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            publish(content(), tmp_path / "bundles", keys, model="fraud", version="1.0.0", created_at=CREATED)
+        assert list((tmp_path / "bundles" / "fraud").iterdir()) == []
+    monkeypatch.setattr(os, "fsync", synced)
+    publish(content(), tmp_path / "bundles", keys, model="fraud", version="1.0.0", created_at=CREATED)
 
 
 @pytest.mark.parametrize("name", [*FILES, MANIFEST, SIGNATURE])
