@@ -97,6 +97,10 @@ class FakePublisher:
         else:
             done(self.error)
 
+    def answered(self, timeout_s: float) -> bool:
+        assert timeout_s > 0
+        return not self.silent
+
     def publish_set(self, topic: str, records: Sequence[tuple[str, bytes, Headers]], sent: SentSet) -> None:
         for place, record in enumerate(records):
             self.publish(topic, *record, partial(sent.report, place))

@@ -21,7 +21,7 @@ from services.scoring.edge.idempotency.lookup import find_decision
 from services.scoring.edge.intake import Intake
 from services.scoring.edge.limits import Limits, Quotas
 from services.scoring.edge.problems import Problem, invalid, overloaded, unavailable
-from services.scoring.edge.protocols import LOOKUP_WITHIN_S, Model, Store
+from services.scoring.edge.protocols import BROKER_WITHIN_S, LOOKUP_WITHIN_S, Model, Store
 from services.scoring.edge.publishing.publisher import Publishing, QueueFull
 from services.scoring.edge.rounds import Rounds
 from services.scoring.edge.tenants import of_caller
@@ -62,6 +62,7 @@ class Edge:
         self._store = store
         self._publisher = publisher
         self._clock = clock
+        self._asked: asyncio.Future[bool] | None = None
         self._intake = Intake(limits, settings.known_tenants)
         self._label_quotas = Quotas("source", limits.label_rate, limits.burst_s)
         self.callers = Callers(settings, clock)
@@ -186,4 +187,9 @@ class Edge:
             reply = (await self._store.call([("PING",)], LOOKUP_WITHIN_S))[0]
         except StoreUnavailable as error:
             return str(error)
-        return str(reply) if isinstance(reply, hiredis.ReplyError) else None
+        if isinstance(reply, hiredis.ReplyError):
+            return str(reply)
+        # one question at a time: while the broker is away, each holds a thread until it gives up
+        if self._asked is None or self._asked.done():
+            self._asked = asyncio.ensure_future(asyncio.to_thread(self._publisher.answered, BROKER_WITHIN_S))
+        return None if await asyncio.shield(self._asked) else "the broker does not answer"

@@ -10,6 +10,8 @@ from services.scoring.model.serving import Serving
 from streams.contracts.rollout import RolloutRecord
 
 LOOKUP_WITHIN_S = 0.5
+#: a busy broker takes longer than a store; who asks whether the edge is ready waits 2 s
+BROKER_WITHIN_S = 1.5
 
 
 class StoreLate(StoreUnavailable):

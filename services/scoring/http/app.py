@@ -172,7 +172,9 @@ def _identifier(name: str, value: str) -> str:
 def _add_routes(app: FastAPI, edge: Edge) -> None:
     def route(method: str, path: str, handle: Handle, needs: Permission | None = None) -> None:
         handle = _counted(path, handle if needs is None else _for_callers(edge.callers, needs, handle))
-        app.add_api_route(path, handle, methods=[method], include_in_schema=False)
+        # what may be read may be asked for without its body, as load balancers do (RFC 9110, section 9.1)
+        methods = ["GET", "HEAD"] if method == "GET" else [method]
+        app.add_api_route(path, handle, methods=methods, include_in_schema=False)
 
     async def find(request: Request) -> Response:
         transaction_id = _identifier("transaction_id", request.path_params["transaction_id"])

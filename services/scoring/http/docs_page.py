@@ -16,7 +16,7 @@ def add_docs(app: FastAPI) -> None:
     """Serve the OpenAPI document as a page, with the files of the fastapi-offline package."""
     app.mount(ASSETS, StaticFiles(directory=str(files("fastapi_offline") / "static")))
 
-    @app.get(DOCS, include_in_schema=False)
+    @app.api_route(DOCS, methods=["GET", "HEAD"], include_in_schema=False)
     async def docs() -> HTMLResponse:
         return get_swagger_ui_html(
             openapi_url=app.openapi_url or "",

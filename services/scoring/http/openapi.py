@@ -136,7 +136,7 @@ def _other_paths() -> dict[str, Any]:
         },
         "/v1/model": _get("The model that is served now", {"200": _ok({"type": "object"}), **_problems(*_KEY)}),
         "/healthz": _get("The process runs", {"200": _ok({"type": "object"})}),
-        "/readyz": _get("A model is loaded and Redis answers", {"200": _ok({"type": "object"}), **_problems("not_ready")}),
+        "/readyz": _get("A model is loaded, Redis and Kafka answer", {"200": _ok({"type": "object"}), **_problems("not_ready")}),
         "/metrics": _get("Prometheus metrics", {"200": {"description": "Text format", "content": {"text/plain": {}}}, **_problems(*_KEY)}),
     }  # fmt: skip
 

@@ -308,8 +308,9 @@ def test_unknown_routes_are_problems(make: Callable[..., World], method: str, pa
     ("method", "path", "allow"),
     [
         ("GET", "/v1/score", "POST"), ("PUT", "/v1/score/batch", "POST"), ("GET", "/v1/labels", "POST"),
-        ("POST", "/v1/decisions/tx-1", "GET"), ("DELETE", "/v1/model", "GET"), ("POST", "/healthz", "GET"),
-        ("POST", "/readyz", "GET"), ("POST", "/metrics", "GET"), ("POST", "/docs", "GET"),
+        ("OPTIONS", "/v1/score", "POST"), ("OPTIONS", "/v1/labels", "POST"),
+        ("POST", "/v1/decisions/tx-1", "GET, HEAD"), ("DELETE", "/v1/model", "GET, HEAD"), ("POST", "/healthz", "GET, HEAD"),
+        ("POST", "/readyz", "GET, HEAD"), ("OPTIONS", "/metrics", "GET, HEAD"), ("POST", "/docs", "GET, HEAD"),
         ("POST", "/openapi.json", "GET, HEAD"), ("POST", "/docs/assets/favicon.png", "GET, HEAD"),
     ],
 )  # fmt: skip
@@ -320,6 +321,20 @@ def test_wrong_methods_are_problems_that_say_what_is_allowed(
         answer = await make().client.request(method, path)
         check_problem(answer, 405, "method")
         assert sorted(answer.headers["allow"].split(", ")) == allow.split(", ")
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/readyz", "/metrics", "/v1/model", "/v1/decisions/tx-1", "/docs", "/openapi.json"]
+)
+def test_what_may_be_read_may_be_asked_for_without_its_body(make: Callable[..., World], path: str) -> None:
+    async def go() -> None:
+        world = make()
+        await world.score(TX | {"transaction_id": "tx-1"})
+        assert (
+            (await world.client.head(path)).status_code == (await world.client.get(path)).status_code == 200
+        )
 
     asyncio.run(go())
 
@@ -800,7 +815,7 @@ def test_without_a_model_the_fallback_speaks(make: Callable[..., World]) -> None
     asyncio.run(go())
 
 
-def test_ready_needs_model_and_store(make: Callable[..., World]) -> None:
+def test_ready_needs_model_broker_and_store(make: Callable[..., World]) -> None:
     async def go() -> None:
         world = make()
         assert (await world.client.get("/readyz")).status_code == 200
@@ -821,6 +836,15 @@ def test_ready_needs_model_and_store(make: Callable[..., World]) -> None:
         assert (await world.client.get("/v1/model")).json()["challenger"] == {
             "version": "1.0.0", "policy_version": scorer.policy.version, "share": 0.05, "shadow": False,
         }  # fmt: skip
+        world.publisher.silent = True
+        away = await asyncio.gather(*(world.client.get("/readyz") for _ in range(20)))
+        assert {(one.status_code, one.json()["detail"]) for one in away} == {
+            (503, "the broker does not answer")
+        }
+        # the health of the process is another question
+        assert (await world.client.get("/healthz")).status_code == 200
+        world.publisher.silent = False
+        assert (await world.client.get("/readyz")).status_code == 200
         world.store.away = True
         assert (await world.client.get("/readyz")).status_code == 503
 

@@ -30,6 +30,12 @@ class Producer:
         #: raised by ``produce``, and by ``poll``
         self.refuses: Exception | None = None
         self.fails: BaseException | None = None
+        #: raised by ``list_topics``
+        self.away: Exception | None = None
+
+    def list_topics(self, timeout: float) -> None:
+        if self.away is not None:
+            raise self.away
 
     def __len__(self) -> int:
         return self.queued
@@ -227,3 +233,14 @@ def test_a_producer_that_is_of_no_more_use_is_replaced_and_what_waits_in_it_is_t
 
     asyncio.run(go())
     assert len(made) == 2
+
+
+def test_a_broker_that_is_away_is_noticed_without_a_record(producer: Producer) -> None:
+    async def go() -> None:
+        publisher = Publisher("x:1", "edge", asyncio.get_running_loop())
+        assert publisher.answered(0.1)
+        producer.away = KafkaException(KafkaError(KafkaError._TRANSPORT))
+        assert not publisher.answered(0.1)
+        publisher.close()
+
+    asyncio.run(go())

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
 from services.scoring.decision.deadline import PUBLISH_PACE_S
 from services.scoring.edge.publishing.record_sets import SentSet
@@ -42,6 +42,7 @@ class Publishing(Protocol):
 
     def publish(self, topic: str, key: str, value: bytes, headers: Headers, done: Done) -> None: ...
     def publish_set(self, topic: str, records: Sequence[SetRecord], sent: SentSet) -> None: ...
+    def answered(self, timeout_s: float) -> bool: ...
 
 
 class Publisher:
@@ -150,6 +151,14 @@ class Publisher:
             KafkaException: the broker does not answer in time.
         """
         self._producer.list_topics(timeout=timeout_s)
+
+    def answered(self, timeout_s: float) -> bool:
+        """Whether the broker answers within ``timeout_s``; blocking."""
+        try:
+            self.warm(timeout_s)
+        except KafkaException:
+            return False
+        return True
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Flush the producer within ``timeout_s`` and end the thread; blocking."""
