@@ -28,7 +28,7 @@ from loadtest.traffic.simulator.switches import DRIFT_KINDS
 from loadtest.traffic.summary import complete, lines
 from loadtest.traffic.verdicts import lines as verdict_lines
 from services.cli.mapping import MAPPING_HELP, check_attributes
-from services.cli.terminal.options import Number, WholeNumber, home_option, json_option
+from services.cli.terminal.options import Moment, Number, WholeNumber, home_option, json_option
 from streams.mapping import ReplayFile, load_mapping
 from streams.mapping.tokens import load_or_create_key
 from streams.runtime.settings import Settings, load_settings
@@ -75,6 +75,7 @@ LIVE_CARDS = 100_000
 @click.option(
     "--from",
     "begin",
+    type=Moment(),
     metavar="TIME",
     help="With --scale: simulated start, RFC 3339 (default: so that simulated time ends now).",
 )
@@ -122,7 +123,7 @@ LIVE_CARDS = 100_000
 )
 def simulate(
     home: Path, as_json: bool, rate: float, seconds: float, seed: int, cards: int | None, scale: str,
-    begin: str | None, drift: tuple[str, ...],
+    begin: datetime | None, drift: tuple[str, ...],
     attack: tuple[str, ...], labels: bool, labels_after: float | None, fraud_rate: float, id_prefix: str, wait_s: float, p99_below: float | None,
 ) -> int:  # fmt: skip
     """Send simulated transactions at a fixed rate; report latency, losses and duplicates. Exit code 1: decisions are missing or duplicated."""
@@ -133,7 +134,7 @@ def simulate(
             rate=rate, seconds=seconds, seed=seed, cards=cards, scale=_scale(scale, rate, seed, cards), labels=labels,
             drifts=tuple(_switch(text, DRIFT_KINDS) for text in drift),
             attacks=tuple(_switch(text, FRAUD_KINDS) for text in attack),
-            id_prefix=_prefix(id_prefix), fraud_rate=fraud_rate, wait_s=wait_s, start_ms=None if begin is None else _moment(begin),
+            id_prefix=_prefix(id_prefix), fraud_rate=fraud_rate, wait_s=wait_s, start_ms=None if begin is None else epoch_ms(begin),
             labels_after_s=labels_after,
         )  # fmt: skip
     except ValueError as error:
@@ -235,13 +236,6 @@ def _scale(text: str, rate: float, seed: int, cards: int) -> float:
         return float(text)
     except ValueError:
         raise ValueError(f"--scale is a number or auto, not {text!r}") from None
-
-
-def _moment(text: str) -> int:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError(f"--from needs a time with its zone, such as {text}Z")
-    return epoch_ms(moment)
 
 
 def _speed(text: str) -> float | None:

@@ -22,7 +22,7 @@ from features.store.redis_client import RespClient, StoreUnavailable
 from features.store.views import FRAUDS_OF, JOIN_KEYS, PAYMENTS_OF
 from features.transaction import epoch_ms
 from services.cli.terminal.exits import Unreachable
-from services.cli.terminal.options import home_option, json_option
+from services.cli.terminal.options import Moment, home_option, json_option
 from streams.runtime.settings import Settings, load_settings
 
 STORE_WITHIN_S = 5.0
@@ -40,14 +40,18 @@ class NotFound(click.ClickException):
 @click.argument("entity", type=click.Choice(list(JOIN_KEYS)))
 @click.argument("entity_id", metavar="ID")
 @click.option(
-    "--at", metavar="TIME", help="Show windows as of this moment (RFC 3339); default: the last event."
+    "--at",
+    type=Moment(),
+    metavar="TIME",
+    help="Show windows as of this moment (RFC 3339); default: the last event.",
 )
-def show(home: Path, as_json: bool, entity: str, entity_id: str, at: str | None) -> None:
+def show(home: Path, as_json: bool, entity: str, entity_id: str, at: datetime | None) -> None:
     """Show what is stored about one card, merchant, device, ip or customer."""
-    at_ms = _moment_ms(at) if at else None
     settings = load_settings(home)
     entity_id = _canonical(entity, entity_id)
-    profile = _with_currencies(read_profile(settings, entity, entity_id, at_ms), settings)
+    profile = _with_currencies(
+        read_profile(settings, entity, entity_id, epoch_ms(at) if at else None), settings
+    )
     if as_json:
         click.echo(json.dumps(profile))
     else:
@@ -87,18 +91,6 @@ def read_profile(settings: Settings, entity: str, entity_id: str, at_ms: int | N
     moment = last_event_ms(main) if at_ms is None else at_ms
     known = describe_payer(main, frauds, moment) if is_payer else describe_shared_entity(main, entity, moment)
     return {"entity": entity, "id": entity_id, "at": instant(moment), **known}
-
-
-def _moment_ms(text: str) -> int:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter(
-            f"{text!r} is not a time such as 2026-11-21T10:15:30Z", param_hint="--at"
-        ) from None
-    if moment.tzinfo is None:
-        raise click.BadParameter(f"{text!r} has no zone: add Z, or +01:00", param_hint="--at")
-    return epoch_ms(moment)
 
 
 def _with_currencies(profile: dict[str, Any], settings: Settings) -> dict[str, Any]:

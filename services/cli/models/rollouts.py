@@ -15,7 +15,7 @@ from models.rollout.plan import PlanError, parse_plan
 from models.rollout.transitions import Action
 from services.cli.models.files import BadInput
 from services.cli.person import person_options, signing_name
-from services.cli.terminal.options import FullHelpGroup, home_option, json_option
+from services.cli.terminal.options import FullHelpGroup, Moment, home_option, json_option
 from services.cli.terminal.words import visible
 from services.rollout.requests import ask
 from services.rollout.status import record_at, rollout_status
@@ -53,13 +53,13 @@ def rollout_version(
 
 
 @click.command("at")
-@click.argument("time")
+@click.argument("moment", type=Moment(), metavar="TIME")
 @home_option
 @json_option
-def at_time(time: str, home: Path, as_json: bool) -> None:
+def at_time(moment: datetime, home: Path, as_json: bool) -> None:
     """Show which version served which share at a moment (RFC 3339), with its thresholds, rules and lists; from the audit."""
     settings = load_settings(home)
-    record = record_at(settings, MODEL, _moment(time))
+    record, time = record_at(settings, MODEL, moment), moment.isoformat()
     if record is None:
         answer: dict[str, Any] = {"model": MODEL, "at": time, "state": None, "arms": {}}
         click.echo(json.dumps(answer) if as_json else f"no model was live at {time}")
@@ -133,16 +133,6 @@ def _plan_text(path: Path) -> str:
     except PlanError as error:
         raise BadInput(f"{path}: {error}") from error
     return text
-
-
-def _moment(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise BadInput(f"{text!r} is not a time such as 2026-11-21T10:15:30Z") from None
-    if found.tzinfo is None:
-        raise BadInput(f"{text!r} has no zone: add Z, or +01:00")
-    return found
 
 
 def _policy(settings: Settings, version: str) -> dict[str, Any]:

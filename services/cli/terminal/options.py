@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,23 @@ class WholeNumber(click.IntRange):
     """A whole number within bounds, called so in help and errors."""
 
     name = "whole number"
+
+
+class Moment(click.ParamType):
+    """A time with its zone, as RFC 3339 says; the command gets an aware ``datetime``."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            moment = datetime.fromisoformat(value.upper())
+        except ValueError:
+            self.fail(f"{value!r} is not a time such as 2026-11-21T10:15:30Z", param, ctx)
+        if moment.tzinfo is None:
+            self.fail(f"{value!r} has no zone: add Z, or +01:00", param, ctx)
+        return moment
 
 
 def unknown_command(name: str, known: Iterable[str]) -> str:

@@ -78,6 +78,22 @@ def test_a_home_that_is_a_file_is_bad_usage(
         assert f"{tmp_path / 'file'} is a file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["models at TIME", "features show card c-1 --at TIME", "simulate --rate 1 --seconds 1 --from TIME"],
+)
+def test_a_time_is_rfc_3339_in_every_command(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = ["--home", str(tmp_path)]
+    for right in ("2026-11-21T10:15:30.123Z", "2026-11-21t10:15:30z", "2026-11-21T10:15:30+05:45"):
+        assert main.run([*command.replace("TIME", right).split(), *home]) == 3
+        assert "no stack in" in capsys.readouterr().err
+    for wrong, why in (("yesterday", "is not a time"), ("2026-11-21T10:15:30", "has no zone")):
+        assert main.run([*command.replace("TIME", wrong).split(), *home]) == 2
+        assert why in capsys.readouterr().err
+
+
 def test_down_where_nothing_is(tmp_path: Path) -> None:
     assert main.run(["down", "--home", str(tmp_path)]) == 0
 
