@@ -71,7 +71,13 @@ class Application(FastAPI):
     """Serves ``POST /v1/score`` and ``/v1/score/batch`` itself, before any middleware; FastAPI serves all other routes."""
 
     def __init__(self, scoring: Scoring) -> None:
-        super().__init__(title="Tollgate", openapi_url="/openapi.json", docs_url=None, redoc_url=None)
+        super().__init__(
+            title="Tollgate",
+            openapi_url="/openapi.json",
+            docs_url=None,
+            redoc_url=None,
+            redirect_slashes=False,
+        )
         self.scoring = scoring
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
