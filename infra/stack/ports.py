@@ -33,14 +33,24 @@ SERVED = {
 }
 
 
+#: Kafka splits a folder's name at a comma, supervisord cuts one at # or ;, MLflow's database begins its options at ?
+_SIGNS = ',;#?"\\'
+
+
 def settings_for(
     home: Path, port_base: int, *, embedded: bool = False, redis_socket: str = "", secure: bool = False
 ) -> Settings:
     """The settings of a stack in ``home`` whose ports start at ``port_base``.
 
     Raises:
-        StackUsageError: the block would include ephemeral or privileged ports.
+        StackUsageError: the block would include ephemeral or privileged ports; or the folder's name has a character that the files of
+            Kafka, Redis, MLflow or supervisord take for one of their own signs.
     """
+    taken = sorted(set(str(home)) & set(_SIGNS))
+    if taken or not str(home).isprintable():
+        raise StackUsageError(
+            f"--home may not hold {' '.join(taken) or 'unprintable characters'}, which Kafka or another part takes for a sign of its own"
+        )
     if not 1024 <= port_base <= EPHEMERAL - BLOCK:
         raise StackUsageError(f"--port-base must be between 1024 and {EPHEMERAL - BLOCK}, not {port_base}")
 

@@ -56,7 +56,15 @@ def properties(settings: Settings) -> str:
         "num.io.threads": 4,
         "log.cleaner.dedupe.buffer.size": 16_777_216,
     }
-    return "".join(f"{key}={value}\n" for key, value in entries.items())
+    return "".join(f"{key}={_ascii(str(value))}\n" for key, value in entries.items())
+
+
+def _ascii(text: str) -> str:
+    """A value as Java reads it from a file of properties, which it takes for Latin-1."""
+    units = text.encode("utf-16-be")
+    if text.isascii():
+        return text
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
 
 
 def _secured(settings: Settings) -> dict[str, str]:

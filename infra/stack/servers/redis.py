@@ -69,7 +69,7 @@ def config(settings: Settings) -> str:
 def _plain(settings: Settings) -> dict[str, object]:
     return {
         "port": port_of(settings.redis),
-        "unixsocket": settings.redis_socket,
+        "unixsocket": f'"{settings.redis_socket}"',
         "unixsocketperm": "700",
         "requirepass": urlsplit(settings.redis).password or '""',
     }

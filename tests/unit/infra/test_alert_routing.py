@@ -11,7 +11,7 @@ import click
 import pytest
 import yaml
 
-from infra.stack.ports import settings_for
+from infra.stack.ports import free_port_base, settings_for
 from infra.stack.servers import monitoring
 from services.cli.main import run
 from services.cli.operating.pages import Length
@@ -85,7 +85,7 @@ def test_silence_names_the_alerts_that_there_are(tmp_path: Path, capfd: pytest.C
 
 
 def test_without_alertmanager_the_commands_say_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    settings_for(tmp_path, 21000).save()
+    settings_for(tmp_path, free_port_base()).save()
     for command in (["pages"], ["silence", "KafkaDown", "--for", "1m", "--why", "test"]):
         assert run([*command, "--home", str(tmp_path)]) == 3
         assert "does not answer" in capfd.readouterr().err

@@ -50,6 +50,23 @@ def test_a_block_of_ports_that_cannot_be_is_refused(base: int) -> None:
         settings_for(HOME, base)
 
 
+@pytest.mark.parametrize("name", ["a,b", "a;b", "a #1", "a?b", 'a"b', "a\\b", "a\nb"])
+def test_a_folder_that_a_part_would_take_for_another_is_refused(name: str) -> None:
+    with pytest.raises(StackUsageError, match="--home"):
+        settings_for(Path("/data") / name, 21000)
+
+
+def test_a_folder_with_a_blank_or_an_accent_is_one_folder_for_every_part() -> None:
+    home = Path("/data/m\u00fcller's stack")
+    settings = settings_for(home, 21000, redis_socket=str(home / "run" / "redis.sock"))
+    lines = dict(line.split(" ", 1) for line in redis.config(settings).splitlines())
+    assert lines["unixsocket"] == f'"{home}/run/redis.sock"'
+    assert lines["dir"] == f'"{home}/redis"'
+    (folders,) = [line for line in kafka.properties(settings).splitlines() if line.startswith("log.dirs=")]
+    assert folders.isascii()
+    assert folders.encode().decode("unicode_escape") == f"log.dirs={home}/kafka/data"
+
+
 def test_a_free_block_is_free() -> None:
     assert busy(free_port_base()) == []
 
@@ -135,7 +152,7 @@ def test_kafka_listens_on_loopback_with_replication_factors_of_one() -> None:
 
 def test_redis_keeps_its_log_each_second_and_listens_on_loopback() -> None:
     lines = redis.config(settings_for(HOME, 21000, redis_socket="/r/redis.sock")).splitlines()
-    for line in ("bind 127.0.0.1", "port 21002", "unixsocket /r/redis.sock", "appendonly yes", "appendfsync everysec", 'save ""'):  # fmt: skip
+    for line in ("bind 127.0.0.1", "port 21002", 'unixsocket "/r/redis.sock"', "appendonly yes", "appendfsync everysec", 'save ""'):  # fmt: skip
         assert line in lines
 
 

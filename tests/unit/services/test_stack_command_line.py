@@ -13,7 +13,7 @@ import click
 import msgspec
 import pytest
 
-from infra.stack import settings_for
+from infra.stack import free_port_base, settings_for
 from services.cli import main
 from services.cli.stack import KEPT, _settings, addresses
 from streams.runtime.kafka.clients import DeliveryError
@@ -58,7 +58,7 @@ def test_status_in_json_has_one_form_with_a_stack_and_without(
 ) -> None:
     assert main.run(["status", "--home", str(tmp_path), "--json"]) == 3
     without = json.loads(capsys.readouterr().out)
-    settings = settings_for(tmp_path, 20_000)
+    settings = settings_for(tmp_path, free_port_base())
     settings.save()
     assert main.run(["status", "--home", str(tmp_path), "--json"]) == 3
     stopped = json.loads(capsys.readouterr().out)
