@@ -17,6 +17,7 @@ import msgspec
 
 from loadtest.traffic.measuring_process import WATCHED, Begin, Produced, Progress, Result
 from streams.audit import end_of
+from streams.contracts.tenants import ANY_TENANT, Tenants
 from streams.runtime.kafka.connection import part_of
 
 
@@ -38,12 +39,16 @@ class Measurement:
         run: str | None = None,
         verdicts: Path | None = None,
         tell_declined: bool = False,
+        tenants: Tenants = ANY_TENANT,
     ) -> None:
-        """``tell_declined``: collect for ``take_declined`` whether each transaction with the prefix was declined."""
+        """``tenants``: for which of them transactions count; ``tell_declined``: collect for ``take_declined`` whether each transaction with the prefix was declined."""
         to = None if verdicts is None else str(verdicts)
         ends = end_of(bootstrap, WATCHED)
         part = part_of(bootstrap)
-        self._begin = Begin(str(bootstrap), redis_address, ends, id_prefix, run, to, part, tell_declined)
+        self._begin = Begin(
+            str(bootstrap), redis_address, ends, id_prefix, run, to, part, tell_declined, tuple(tenants.known),
+            tenants.instead,
+        )  # fmt: skip
         self._declined: deque[dict[str, bool]] = deque()
         self._result: Result | None = None
         self._progress = Progress(0, 0, 0, 0)

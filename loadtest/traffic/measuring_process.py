@@ -21,6 +21,7 @@ from confluent_kafka import TopicPartition
 from loadtest.traffic.repeats import Repeats
 from loadtest.traffic.verdicts import Verdicts
 from streams.audit import Accounts, Balance, Span
+from streams.contracts.tenants import Tenants
 from streams.log import topics
 from streams.runtime.kafka.clients import headers_of
 from streams.runtime.kafka.connection import KafkaAddress
@@ -52,6 +53,9 @@ class Begin(msgspec.Struct):
     #: how to connect, if Kafka runs elsewhere
     kafka: KafkaPart | None = None
     tell_declined: bool = False
+    #: for which tenants transactions count (``streams.contracts.tenants``)
+    tenants: tuple[str, ...] = ()
+    unknown_tenant: str = ""
 
 
 class Produced(msgspec.Struct):
@@ -103,7 +107,7 @@ def main() -> None:
     try:
         consumer.assign([TopicPartition(t, p, o) for t, ends in begin.start.items() for p, o in ends.items()])
         mine = _mine(begin)
-        accounts = Accounts(mine)
+        accounts = Accounts(mine, Tenants(frozenset(begin.tenants), begin.unknown_tenant))
         repeats = Repeats(address, begin.redis, begin.start, accounts, mine)
         verdicts = Verdicts() if begin.verdicts else None
         balance = _watch(consumer, accounts, repeats, verdicts, produced, closed, Declined(begin))

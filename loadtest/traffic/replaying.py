@@ -17,6 +17,7 @@ from loadtest.traffic.simulation import Look
 from loadtest.traffic.simulator.world import letters
 from loadtest.traffic.summary import summary
 from loadtest.traffic.verdicts import caught
+from streams.contracts.tenants import ANY_TENANT, Tenants
 from streams.log.records import HEADER_DEADLINE_MS
 from streams.mapping import ReplayFile
 
@@ -40,13 +41,14 @@ def replay(
     speed: float | None,
     all_labels: bool = False,
     wait_s: float = 30.0,
+    tenants: Tenants = ANY_TENANT,
     look: Look = list,
     stop: Callable[[], bool] = lambda: False,
     watch: Callable[[Progress], None] = lambda _progress: None,
 ) -> dict[str, Any]:
     """Send a file and wait for its decisions; returns the summary of the design's command line.
 
-    ``speed`` is seconds of the file's time per real second; None means as fast as the stack decides. Without a speed, and for
+    ``tenants``: for which of them payments count. ``speed`` is seconds of the file's time per real second; None means as fast as the stack decides. Without a speed, and for
     a file that ended a day ago or earlier, transactions have no deadline: nobody waits for them, so that they page nobody and
     are no drift.
 
@@ -60,7 +62,9 @@ def replay(
     sender, progress = Sender(bootstrap, "tollgate-replay"), Progress(file.rows)
     with (
         TemporaryDirectory() as folder,
-        Measurement(bootstrap, redis_address, run=run, verdicts=Path(folder) / "verdicts.npy") as measurement,
+        Measurement(
+            bootstrap, redis_address, run=run, verdicts=Path(folder) / "verdicts.npy", tenants=tenants
+        ) as measurement,
     ):
         before = look()
 

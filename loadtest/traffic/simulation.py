@@ -22,6 +22,7 @@ from loadtest.traffic.simulated_labels import AgedLabels, DueLabels, LabelsOfDec
 from loadtest.traffic.simulator import Attack, Drift, Plan, World, create_world, history_table
 from loadtest.traffic.simulator.world import letters
 from loadtest.traffic.summary import summary
+from streams.contracts.tenants import ANY_TENANT, Tenants
 from streams.mapping.encoding import (
     LIVE_HEAD,
     encode_keys,
@@ -199,6 +200,7 @@ def simulate(
     redis_address: str | None,
     run: Run,
     *,
+    tenants: Tenants = ANY_TENANT,
     look: Look = list,
     stop: Callable[[], bool] = lambda: False,
     watch: Callable[[Sent, Measurement], None] = lambda _sent, _measurement: None,
@@ -206,7 +208,7 @@ def simulate(
 ) -> dict[str, Any]:
     """Send a run and wait for its decisions; returns the summary of the design's command line.
 
-    ``look`` lists the stack's processes with their CPU time. ``watch`` is called about ten times a second.
+    ``tenants``: for which of them payments count. ``look`` lists the stack's processes with their CPU time. ``watch`` is called about ten times a second.
 
     Raises:
         LedgerUnreachable, SendError, MeasurementError: the broker or the measuring process does not answer.
@@ -220,7 +222,7 @@ def simulate(
     sender, sent = Sender(bootstrap, "tollgate-simulate"), Sent(clock_ms=start_ms)
     block = next(source)  # waits until many blocks are ready, before the clock starts
     with Measurement(
-        bootstrap, redis_address, id_prefix=prefix, tell_declined=run.sends_labels
+        bootstrap, redis_address, id_prefix=prefix, tell_declined=run.sends_labels, tenants=tenants
     ) as measurement:
         before = look()
         try:

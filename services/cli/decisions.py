@@ -35,6 +35,7 @@ from streams.runtime.kafka.log_reader import log_reader
 from streams.runtime.passed_over import pass_over
 from streams.runtime.settings import Settings, load_settings
 
+from streams.contracts.tenants import Tenants
 #: fields whose value is a number, not text
 _NUMBERS = ("amount_minor", "latitude", "longitude")
 
@@ -68,7 +69,7 @@ def reconcile(home: Path, as_json: bool, wait_s: float, repairing: bool, why: st
         raise click.UsageError("--repair needs --why TEXT: what happened")
     settings = load_settings(home)
     until = time.monotonic() + wait_s
-    books = _Books(settings.kafka)
+    books = _Books(settings.kafka, settings.known_tenants)
     while not (balance := books.balance()).balanced and time.monotonic() < until:
         time.sleep(min(1.0, max(0.0, until - time.monotonic())))
     if repairing and why and not balance.balanced:
@@ -108,9 +109,9 @@ def _balance_json(balance: Balance) -> dict[str, Any]:
 class _Books:
     """The accounts of the whole log. A second call reads only new records."""
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, bootstrap: str, tenants: Tenants) -> None:
         self._bootstrap = bootstrap
-        self._accounts = Accounts()
+        self._accounts = Accounts(tenants=tenants)
         self._read: Span = {}
         self._first: Span = {}
 

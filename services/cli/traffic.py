@@ -147,8 +147,9 @@ def simulate(
         )
 
     report = run_simulation(
-        settings.kafka, settings.redis_address, run, look=_looker(settings), stop=stop.is_set, watch=watch
-    )
+        settings.kafka, settings.redis_address, run, tenants=settings.known_tenants, look=_looker(settings),
+        stop=stop.is_set, watch=watch,
+    )  # fmt: skip
     line.end()
     return _print(report, as_json, time.monotonic() - began, p99_below)
 
@@ -203,6 +204,7 @@ def replay(
 
     report = replay_file(
         settings.kafka, settings.redis_address, opened, speed=pace, all_labels=all_labels, wait_s=wait_s,
+        tenants=settings.known_tenants,
         look=_looker(settings), stop=stop.is_set, watch=watch,
     )  # fmt: skip
     line.end()

@@ -63,7 +63,8 @@ def main() -> None:
         archive.flush_due(monotonic())
         look(window, monotonic())
 
-    reconciler = Reconciler(process.settings.kafka, process.settings.redis_address)
+    settings = process.settings
+    reconciler = Reconciler(settings.kafka, settings.redis_address, settings.known_tenants)
     threading.Thread(target=reconciler.run, name="reconciler", daemon=True).start()
     run_chunk_app(
         process,

@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from features.identity import DEFAULT_TENANT, identity_of
 from streams.contracts.invalid_event import UNREADABLE
+from streams.contracts.tenants import ANY_TENANT, Tenants
 from streams.contracts.text.identifiers import identity_in
 from streams.log import topics
 from streams.log.books import parse_entry
@@ -81,12 +82,12 @@ class _Live(NamedTuple):
 class Accounts:
     """Takes records of `transactions`, `decisions`, `dead-letters` and `books` in any order.
 
-    ``mine`` selects transactions by their record (default: all). A transaction whose id does not parse counts by its record
+    ``mine`` selects transactions by their record (default: all); ``tenants``: for which of them each counts. A transaction whose id does not parse counts by its record
     until its dead letter is read.
     """
 
-    def __init__(self, mine: Callable[[Any], bool] | None = None) -> None:
-        self._mine = mine
+    def __init__(self, mine: Callable[[Any], bool] | None = None, tenants: Tenants = ANY_TENANT) -> None:
+        self._mine, self._tenants = mine, tenants
         self._decision = msgspec.json.Decoder(_Decided)
         self._refused = msgspec.json.Decoder(_Refused)
         self._transactions: list[tuple[Ints, Ints, Ints]] = []
@@ -208,7 +209,7 @@ class Accounts:
     def name_of(self, record: Any) -> int:
         """The hash by which a record of `transactions` is kept; of its place if its identity cannot be read."""
         key = place_key(record.partition(), record.offset())
-        return hash(identity_in(record.value()) or ("record", key))
+        return hash(self.identity(record.value()) or ("record", key))
 
     def is_refused(self, record: Any) -> bool:
         """Whether a record of `transactions` has a dead letter."""
@@ -216,7 +217,7 @@ class Accounts:
 
     def identity(self, value: bytes | None) -> str | None:
         """The identity of a record's transaction; None if it cannot be read."""
-        return identity_in(value)
+        return identity_in(value, self._tenants)
 
     def _live(self) -> _Live:
         ids, times, keys = _stacked(self._transactions)

@@ -9,6 +9,7 @@ from typing import Any
 
 from features.store.redis_client import RespClient, StoreUnavailable
 from streams.audit.sampled_books import SampledBooks
+from streams.contracts.tenants import ANY_TENANT, Tenants
 from streams.log.decision_index import entries_in, lookups
 from streams.log.topics import DEAD_LETTERS, DECISIONS, TRANSACTIONS
 from streams.runtime.kafka.log_reader import LedgerUnreachable, Span, end_of, read_span
@@ -31,12 +32,18 @@ _TOPICS = (DECISIONS.name, DEAD_LETTERS.name, TRANSACTIONS.name)
 class Reconciler:
     """Looks at the log between the ends of two earlier looks, and for its outcomes up to now."""
 
-    def __init__(self, bootstrap: str, redis_address: str, clock: Callable[[], float] = time.time) -> None:
-        """``clock``: seconds since 1970."""
+    def __init__(
+        self,
+        bootstrap: str,
+        redis_address: str,
+        tenants: Tenants = ANY_TENANT,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``tenants``: for which of them a transaction counts; ``clock``: seconds since 1970."""
         self._bootstrap = bootstrap
         self._client = RespClient(redis_address)
         self._clock = clock
-        self._books = SampledBooks()
+        self._books = SampledBooks(tenants)
         #: where the topics ended at the last two looks, the older one first
         self._ends: list[Span] = []
         #: the dead letters read so far

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from streams.contracts.invalid_event import UNREADABLE
+from streams.contracts.tenants import ANY_TENANT, Tenants
 from streams.contracts.text.identifiers import identity_in
 from streams.log import topics
 from streams.log.records import HEADER_SOURCE_OFFSET, offset_in
@@ -24,7 +25,9 @@ MOST_OPEN = 10_000
 class SampledBooks:
     """Transactions that were looked at, by their name: the identity, or the place on the log where there is none to read."""
 
-    def __init__(self) -> None:
+    def __init__(self, tenants: Tenants = ANY_TENANT) -> None:
+        """``tenants``: for which of them a transaction counts."""
+        self._tenants = tenants
         #: transactions without an outcome so far, and the place of each
         self.open: dict[str, str] = {}
         #: of this look: how often each of its transactions was decided
@@ -38,7 +41,7 @@ class SampledBooks:
         self._decided.clear()
         self._looked_at = set()
         for record in transactions:
-            name, place = identity_in(record.value()), _place_of(record)
+            name, place = identity_in(record.value(), self._tenants), _place_of(record)
             self._looked_at.add(name or place)
             if len(self.open) < MOST_OPEN:
                 self.open.setdefault(name or place, place)
@@ -66,7 +69,7 @@ class SampledBooks:
                 continue
             if letter.source_topic == topics.TRANSACTIONS.name:
                 place = f"{letter.source_topic}/{letter.source_partition}/{letter.source_offset}"
-                self.open.pop(identity_in(letter.original_bytes()) or place, None)
+                self.open.pop(identity_in(letter.original_bytes(), self._tenants) or place, None)
                 self.open.pop(place, None)
 
     def decided_before(self, names: Iterable[str]) -> None:

@@ -35,19 +35,14 @@ class Record:
         return self.raw
 
 
-def tx(name: str, offset: int, at: int = 0, partition: int = 0) -> Record:
-    return Record(
-        "transactions", (partition, offset), at, json.dumps({"card_id": "c", "transaction_id": name}).encode()
-    )
+def tx(name: str, offset: int, at: int = 0, partition: int = 0, tenant: str = "default") -> Record:
+    value = {"card_id": "c", "transaction_id": name, "tenant": tenant}
+    return Record("transactions", (partition, offset), at, json.dumps(value).encode())
 
 
-def decision(name: str, at: int = 0, status: str = "scored") -> Record:
-    return Record(
-        "decisions",
-        (0, 0),
-        at,
-        json.dumps({"transaction_id": name, "status": status, "score": None}).encode(),
-    )
+def decision(name: str, at: int = 0, status: str = "scored", tenant: str = "default") -> Record:
+    value = {"transaction_id": name, "status": status, "score": None, "tenant": tenant}
+    return Record("decisions", (0, 0), at, json.dumps(value).encode())
 
 
 def dead(offset: int, partition: int = 0, topic: str = "transactions") -> Record:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import msgspec
 
 from features.identifiers import canonical_id
 from features.identity import DEFAULT_TENANT, identity_of
 from streams.contracts.invalid_event import UNREADABLE, InvalidEvent
+from streams.contracts.tenants import ANY_TENANT, Tenants
 from streams.contracts.text.card_numbers import find_card_number
 
 
@@ -31,16 +34,18 @@ class _Identified(msgspec.Struct):
 _identified = msgspec.json.Decoder(_Identified)
 
 
-def identity_in(value: bytes | None) -> str | None:
-    """The identity in a record of `transactions`, as its decision names it: in canonical form, whatever form was sent. None if there is none
-    to read. What else the record holds is not looked at."""
+def identity_in(value: bytes | None, tenants: Tenants = ANY_TENANT) -> str | None:
+    """The identity in a record of `transactions`, as its decision names it: in canonical form, whatever form was sent, and of the tenant for
+    which it counts. None if there is none to read. What else the record holds is not looked at."""
     try:
         found = _identified.decode(value or b"")
     except UNREADABLE:
         return None
-    return identity_of(
-        _canonical_or_same(found.tenant or DEFAULT_TENANT), _canonical_or_same(found.transaction_id)
-    )
+    tenant = _canonical_or_same(found.tenant or DEFAULT_TENANT)
+    # of an unknown tenant without `unknown_tenant` the record is refused
+    with suppress(InvalidEvent):
+        tenant = tenants.admitted(tenant)
+    return identity_of(tenant, _canonical_or_same(found.transaction_id))
 
 
 def _canonical_or_same(text: str) -> str:

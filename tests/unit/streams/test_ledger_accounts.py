@@ -10,12 +10,13 @@ import pytest
 from features.identity import identity_of
 from streams.audit import Accounts
 from streams.audit.sampled_books import SampledBooks
+from streams.contracts.tenants import ANY_TENANT, Tenants
 from streams.log.records import HEADER_SOURCE_OFFSET
 from tests.support.ledger_records import Record, dead, decision, tx
 
 
-def balance(*records: Record):
-    accounts = Accounts()
+def balance(*records: Record, tenants: Tenants = ANY_TENANT):
+    accounts = Accounts(tenants=tenants)
     accounts.add(records)
     return accounts.balance()
 
@@ -162,5 +163,29 @@ def test_the_sampled_books_know_it_too() -> None:
     books.begin_look([tx(" a ", 0)])
     assert list(books.open) == [identity_of("default", "a")]
     done = replace(decision("a"), more=[(HEADER_SOURCE_OFFSET, b"0")])
+    books.add_decisions([done], {0: 1})
+    assert not books.open and not books.faults()
+
+
+KNOWN = Tenants(frozenset({"shop-a", "shop-b"}), "shop-b")
+
+
+def test_of_an_unknown_tenant_a_payment_counts_where_it_is_decided() -> None:
+    """With `unknown_tenant` its decision names another tenant than its record."""
+    sums = balance(
+        tx("a", 0, tenant="who"), tx("a", 1, tenant="shop-b"), tx("a", 2, tenant="shop-a"),
+        decision("a", tenant="shop-b"), decision("a", tenant="shop-a"), tenants=KNOWN,
+    )  # fmt: skip
+    assert sums.balanced and (sums.ingested, sums.scored, sums.repeated) == (2, 2, 1)
+    # without one it is refused: by its own name it stays in flight until its dead letter is read
+    refusing = Tenants(KNOWN.known)
+    assert balance(tx("a", 0, tenant="who"), tenants=refusing).in_flight == 1
+    assert balance(tx("a", 0, tenant="who"), dead(0), tenants=refusing).balanced
+
+
+def test_the_sampled_books_know_for_which_tenant_it_counts() -> None:
+    books = SampledBooks(KNOWN)
+    books.begin_look([tx("a", 0, tenant="who")])
+    done = replace(decision("a", tenant="shop-b"), more=[(HEADER_SOURCE_OFFSET, b"0")])
     books.add_decisions([done], {0: 1})
     assert not books.open and not books.faults()
