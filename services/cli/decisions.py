@@ -24,10 +24,18 @@ from services.cli.terminal.options import (
 )
 from services.cli.terminal.words import visible
 from streams.audit import Accounts, Balance, Span, read_span, whole_log
-from streams.audit.dead_letter_replay import Refused, ReplayRefused, list_refused, mend, send_again
+from streams.audit.dead_letter_replay import (
+    Refused,
+    ReplayRefused,
+    list_refused,
+    mend,
+    send_again,
+    unlike_their_source,
+)
 from streams.audit.repair import Repaired, repair
 from streams.contracts.decision import decode_decision
 from streams.contracts.invalid_event import InvalidEvent
+from streams.contracts.tenants import Tenants
 from streams.log import topics
 from streams.runtime.edge_keys import EdgeKeys
 from streams.runtime.kafka.clients import is_record
@@ -35,7 +43,6 @@ from streams.runtime.kafka.log_reader import log_reader
 from streams.runtime.passed_over import pass_over
 from streams.runtime.settings import Settings, load_settings
 
-from streams.contracts.tenants import Tenants
 #: fields whose value is a number, not text
 _NUMBERS = ("amount_minor", "latitude", "longitude")
 
@@ -291,6 +298,12 @@ def _refused_json(refused: Refused) -> dict[str, Any]:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Send the content of this file instead of the record.",
 )
+@click.option(
+    "--unproven",
+    "take_unproven",
+    is_flag=True,
+    help="Also send what its source topic does not hold (any more), as anybody could send it.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the records, send none.")
 def replay_letters(
     home: Path,
@@ -299,9 +312,10 @@ def replay_letters(
     all_reason: str | None,
     changes: tuple[str, ...],
     edit: Path | None,
+    take_unproven: bool,
     dry_run: bool,
 ) -> int:
-    """Send corrected records to their original topic. Exit code 2: one is still invalid, and none was sent."""
+    """Send corrected records to their original topic. Exit code 2: one is still invalid, or not as its source topic holds it; none was sent."""
     if bool(ids) == bool(all_reason):
         raise click.UsageError("name records with --id, or a reason with --all-reason")
     if edit is not None and len(ids) != 1:
@@ -321,8 +335,16 @@ def replay_letters(
         raise ReplayRefused(f"{', '.join(done)} was already sent again")
     whole = edit.read_bytes() if edit else None
     mended = [(refused, mend(refused, fields, whole)) for refused in chosen]
+    unproven = unlike_their_source(bootstrap, chosen)
+    if unproven and not take_unproven:
+        named = ", ".join(refused.id for refused in unproven[:10])
+        raise ReplayRefused(
+            f"{len(unproven)} dead letters are not what stands at the place that they name ({named}): their records are past their "
+            "retention, or somebody forged them. Read them, and send them with --unproven"
+        )
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    sent = 0 if dry_run else send_again(bootstrap, mended, now, EdgeKeys(settings.edge_keys_path))
+    keys = EdgeKeys(settings.edge_keys_path)
+    sent = 0 if dry_run else send_again(bootstrap, mended, now, keys, unsealed=unproven)
     if as_json:
         click.echo(json.dumps({"chosen": len(mended), "sent": sent}))
     else:

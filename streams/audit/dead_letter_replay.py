@@ -1,5 +1,8 @@
 """Dead letters: list them with their state, correct one, send it again.
 
+Who may write `dead-letters` may write there what no consumer refused. So a letter is compared with the record that it names, and one that
+is not like it is only sent when a person says so, without the stack's seal: it is then worth no more than if anybody had sent it.
+
 A replayed record has the header ``tollgate-replayed-from`` (``dead-letters/partition/offset``). After the broker has
 acknowledged it, a note goes to the compacted topic `dead-letters-replayed`. If the command is killed in between, the letter
 stays open; sending it twice is harmless, because a transaction counts once by its id.
@@ -7,7 +10,7 @@ stays open; sending it twice is harmless, because a transaction counts once by i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import msgspec
@@ -18,11 +21,13 @@ from streams.contracts.transaction_parsing import parse_transaction
 from streams.log import topics
 from streams.log.replayed import HEADER_REPLAYS, seal_replayed
 from streams.log.seal import Keys
-from streams.runtime.dead_letters import DeadLetter, decode_dead_letter
+from streams.runtime.dead_letters import DeadLetter, decode_dead_letter, kept_of
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.kafka.log_reader import read_span, whole_log
 
 HEADER_REPLAYED_FROM = "tollgate-replayed-from"
+#: records between two that are compared: reading them takes less than to begin anew
+READ_ON = 10_000
 _CONTRACTS: dict[str, Callable[[bytes], Any]] = {
     topics.TRANSACTIONS.name: parse_transaction,
     topics.LABELS.name: parse_label,
@@ -52,9 +57,14 @@ class Refused(msgspec.Struct, frozen=True):
     replayed_at: str | None
 
     @property
+    def place(self) -> tuple[str, int, int]:
+        """Topic, partition and offset of the refused record."""
+        return self.letter.source_topic, self.letter.source_partition, self.letter.source_offset
+
+    @property
     def id(self) -> str:
         """The position of the refused record: topic/partition/offset of its source."""
-        return f"{self.letter.source_topic}/{self.letter.source_partition}/{self.letter.source_offset}"
+        return "/".join(map(str, self.place))
 
 
 def list_refused(bootstrap: str, reason: str | None = None) -> list[Refused]:
@@ -121,10 +131,53 @@ def mend(refused: Refused, changes: dict[str, Any], whole: bytes | None = None) 
     return raw
 
 
+def unlike_their_source(bootstrap: str, letters: Iterable[Refused]) -> list[Refused]:
+    """The letters that do not hold what stands at the place that they name: forged ones, and those whose record is no longer on the log.
+
+    A letter without an original is like any record: nothing of it is sent.
+
+    Raises:
+        LedgerUnreachable: the broker does not answer.
+    """
+    left = {refused.place: refused for refused in letters if refused.letter.original is not None}
+    kept, end = whole_log(bootstrap, {topic for topic, _, _ in left})
+
+    def compare(records: list[Any]) -> None:
+        for record in records:
+            place = (record.topic(), record.partition(), record.offset())
+            if place in left and left[place].letter.kept == kept_of(record.value()):
+                del left[place]
+
+    for topic, partition, first, last in _stretches(left):
+        begin = max(first, kept[topic].get(partition, 0))
+        until = min(last + 1, end[topic].get(partition, 0))
+        read_span(bootstrap, {topic: {partition: begin}}, {topic: {partition: until}}, compare)
+    return list(left.values())
+
+
+def _stretches(places: Iterable[tuple[str, int, int]]) -> list[tuple[str, int, int, int]]:
+    """(topic, partition, first and last offset) to read for these places; what lies close together is read at once."""
+    out: list[tuple[str, int, int, int]] = []
+    for topic, partition, offset in sorted(places):
+        if out and out[-1][:2] == (topic, partition) and offset - out[-1][3] <= READ_ON:
+            out[-1] = (topic, partition, out[-1][2], offset)
+        else:
+            out.append((topic, partition, offset, offset))
+    return out
+
+
 def send_again(
-    bootstrap: str, mended: Iterable[tuple[Refused, bytes]], now: str, keys: Keys, timeout_s: float = 30.0
+    bootstrap: str,
+    mended: Iterable[tuple[Refused, bytes]],
+    now: str,
+    keys: Keys,
+    *,
+    unsealed: Collection[Refused] = (),
+    timeout_s: float = 30.0,
 ) -> int:
     """Send corrected records to their topics, wait for acknowledgement, then write the notes; returns the number sent.
+
+    ``unsealed``: letters that are not like their source.
 
     Raises:
         DeliveryError: not acknowledged within ``timeout_s``; letters without a note stay open.
@@ -135,7 +188,7 @@ def send_again(
         key = msgspec.json.decode(raw, type=dict[str, Any])["card_id"].encode()
         origin = f"{topics.DEAD_LETTERS.name}/{refused.partition}/{refused.offset}"
         headers: list[tuple[str, str | bytes]] = [(HEADER_REPLAYED_FROM, origin)]
-        if refused.letter.source_topic == topics.TRANSACTIONS.name:
+        if refused.letter.source_topic == topics.TRANSACTIONS.name and refused not in unsealed:
             # it may have been accepted before it was refused: without this it would be a repetition
             of = refused.letter.source_partition, refused.letter.source_offset
             headers.append((HEADER_REPLAYS, seal_replayed(keys.newest(), raw, *of)))

@@ -47,6 +47,25 @@ def consumed(message: Message) -> Consumed:
     return Consumed(message.topic(), message.partition(), message.offset(), message.value())
 
 
+class Kept(NamedTuple):
+    """What a dead letter keeps of a record's value; see the fields of ``DeadLetter``."""
+
+    original: str | None
+    original_size: int | None
+    original_sha256: str | None
+
+
+def kept_of(value: bytes | None) -> Kept:
+    """What is kept of a value: the same of the same bytes."""
+    if value is None:
+        return Kept(None, None, None)
+    masked = mask_card_numbers(value)
+    original = base64.b64encode(masked[:MAX_ORIGINAL_BYTES]).decode()
+    if len(masked) <= MAX_ORIGINAL_BYTES:
+        return Kept(original, None, None)
+    return Kept(original, len(masked), hashlib.sha256(masked).hexdigest())
+
+
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """One refused record. ``reason`` is a short word for metrics, ``text`` a sentence for people."""
 
@@ -64,6 +83,11 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     original_sha256: str | None = None
 
     @property
+    def kept(self) -> Kept:
+        """What it says that the record was."""
+        return Kept(self.original, self.original_size, self.original_sha256)
+
+    @property
     def truncated(self) -> bool:
         """Whether only the beginning of the original is kept."""
         return self.original_size is not None
@@ -79,8 +103,6 @@ decode_dead_letter = RecordDecoder(DeadLetter, max_bytes=1_000_000)
 
 def dead_letter(record: Any, error: InvalidEvent, now_ms: int) -> DeadLetter:
     """The dead letter of a consumed record (``topic``, ``partition``, ``offset``, ``value``)."""
-    kept = None if record.value is None else mask_card_numbers(record.value)
-    whole = kept is None or len(kept) <= MAX_ORIGINAL_BYTES
     return DeadLetter(
         reason=error.reason,
         field=_shown(error.field),
@@ -89,9 +111,7 @@ def dead_letter(record: Any, error: InvalidEvent, now_ms: int) -> DeadLetter:
         source_partition=record.partition,
         source_offset=record.offset,
         first_seen=from_ms(now_ms).isoformat().replace("+00:00", "Z"),
-        original=None if kept is None else base64.b64encode(kept[:MAX_ORIGINAL_BYTES]).decode(),
-        original_size=None if kept is None or whole else len(kept),
-        original_sha256=None if kept is None or whole else hashlib.sha256(kept).hexdigest(),
+        **kept_of(record.value)._asdict(),
     )
 
 

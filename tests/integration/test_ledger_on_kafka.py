@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from infra.embedded.mock_cluster import MockCluster
 from services.cli.main import cli, run
-from streams.audit import LedgerUnreachable, end_of
+from streams.audit import LedgerUnreachable, end_of, read_span
+from streams.audit.dead_letter_replay import ReplayRefused
+from streams.contracts.invalid_event import InvalidEvent
 from streams.log.topics import ALL
+from streams.runtime.dead_letters import Consumed, dead_letter, send_dead_letter
 from streams.runtime.edge_keys import ensure_keys
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.settings import Settings, load_settings
 from tests.support.fake_decider import FakeDecider
 
 ROWS = 40
+FORGED = b'{"transaction_id":"forged-1","event_time":"2026-01-01T00:00:00Z","card_id":"c","merchant_id":"m","amount_minor":1,"currency":"EUR"}'
 MAPPING = """
 [fields]
 transaction_id = { column = "id", template = "ledgerfile-{}" }
@@ -183,6 +188,25 @@ def test_6_other_traffic_is_not_taken_for_ours(home: str) -> None:
         flush(producer, 10)
         producer.close()
     assert code(result) == 0 and json.loads(result.stdout)["decided"]["scored"] == 400
+
+
+def test_a_letter_that_nobody_refused_is_not_sent_with_the_stacks_seal(home: str) -> None:
+    producer = new_producer(kafka(home), "forger")
+    place = max(end_of(kafka(home), ["transactions"])["transactions"].items(), key=lambda at: at[1])
+    source = Consumed("transactions", place[0], place[1] - 1, FORGED)
+    send_dead_letter(producer, dead_letter(source, InvalidEvent("field", "mcc", "a lie"), 0))
+    flush(producer, 10)
+    name = f"transactions/{source.partition}/{source.offset}"
+    replay = ("dead-letters", "replay", "--home", home, "--id", name)
+    with pytest.raises(ReplayRefused, match="--unproven"):
+        call(*replay)
+    before = end_of(kafka(home), ["transactions"])
+    assert code(call(*replay, "--unproven")) == 0
+    sent: list[Any] = []
+    read_span(kafka(home), before, end_of(kafka(home), ["transactions"]), sent.extend)
+    assert [record.value() for record in sent] == [FORGED]
+    assert [name for name, _ in sent[0].headers()] == ["tollgate-replayed-from"]
+    producer.close()
 
 
 def test_bad_usage_and_absent_parts_have_their_exit_codes(tmp_path: Path) -> None:

@@ -270,6 +270,19 @@ def test_what_a_person_sends_again_is_decided_although_it_is_known() -> None:
     assert again(*place) == 2
 
 
+def test_what_was_decided_is_not_decided_anew_because_a_dead_letter_says_that_it_was_refused() -> None:
+    shop = Shop()
+    shop.send(payment(1))
+    shop.work()
+    (place,) = shop.sent
+    shop.index()
+    value = encode(payment(1))
+    headers = [(HEADER_REPLAYS, seal_replayed(KEYS.newest(), value, *place))]
+    shop.log.produce("transactions", payment(1).card_id, value, place[0], headers)
+    shop.work()
+    assert len(shop.decided()) == 1
+
+
 def test_what_is_known_is_found_in_the_store_by_the_next_worker() -> None:
     shop = Shop()
     shop.send(payment(1), payment(2))

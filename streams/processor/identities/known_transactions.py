@@ -128,7 +128,7 @@ class KnownTransactions:
         if silent:
             verdicts[met.firsts == places] = FIRST
         if accepted.replays:
-            self._decide_anew(accepted.replays, names, places, met)
+            self._decide_anew(accepted, names, places, met)
         first = verdicts == FIRST
         writes: list[Command] = []
         for partition, rows in by_partition(accepted.partitions, first).items():
@@ -143,14 +143,20 @@ class KnownTransactions:
             }
         return Judged(verdicts, writes, refused)
 
-    def _decide_anew(
-        self, replays: Sequence[tuple[int, int] | None], names: Hashes, places: Places, met: Met
-    ) -> None:
-        """What was sent again from the dead letters is no repetition of the record that was refused."""
-        for row, of in enumerate(replays):
-            if of is not None and met.firsts[row] == place_of(*of) and met.verdicts[row] != FIRST:
-                met.verdicts[row] = ANEW
-                self._table.move(int(names[row]), int(places[row]))
+    def _decide_anew(self, accepted: Accepted, names: Hashes, places: Places, met: Met) -> None:
+        """What was sent again from the dead letters is no repetition of the record that was refused. A record that was decided was not
+        refused, whatever a dead letter says: anybody may have written it."""
+        again = [
+            row
+            for row, of in enumerate(accepted.replays or ())
+            if of is not None and met.firsts[row] == place_of(*of) and met.verdicts[row] != FIRST
+        ]
+        if not again:
+            return
+        found = self._looked_up(accepted.take(again))
+        for row in (row for row, is_ in zip(again, found, strict=True) if is_ in (FIRST, TOO_OLD)):
+            met.verdicts[row] = ANEW
+            self._table.move(int(names[row]), int(places[row]))
 
     def _looked_up(self, suspects: Accepted) -> Verdicts:
         """Verdicts on n transactions by the decision index; FIRST where it knows none of their identity, (n,)."""
