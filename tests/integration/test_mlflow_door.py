@@ -19,6 +19,7 @@ import msgspec
 import pytest
 
 from infra.stack import StackError, settings_for
+from infra.stack.health.asking import NotListening, ask_http
 from infra.stack.programs import programs
 from infra.stack.secure.preparing import ensure_files
 from infra.stack.servers import mlflow
@@ -119,6 +120,18 @@ def test_only_who_has_a_password_comes_in(door: Settings) -> None:
     # open, and says nothing: whoever asks for the state asks it
     assert ask(door, "/health", {}) == (200, "/health None")
     assert tracking.reachable(door)
+
+
+def test_a_door_with_nobody_behind_it_says_that_mlflow_starts(secured: Settings) -> None:
+    """Not that it does not answer: MLflow takes half a minute to start, its door does not."""
+    with subprocess.Popen(mlflow.door_command(secured, find_tools())) as running:
+        try:
+            until(lambda: ask(secured, "/health", {})[0] == 503, 30, "the door")
+            with pytest.raises(NotListening):
+                ask_http(f"{secured.mlflow}/health")
+        finally:
+            running.terminate()
+            running.wait(STALL_S)
 
 
 def test_its_files_are_their_owners_alone(secured: Settings) -> None:

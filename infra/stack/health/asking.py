@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from typing import NamedTuple
 
 from confluent_kafka import KafkaException
@@ -28,7 +29,7 @@ class NoAnswer(Exception):
 
 
 class NotListening(NoAnswer):
-    """Nothing listens there: the process is starting, or gone."""
+    """Nothing listens there, or behind the proxy that does: the process is starting, or gone."""
 
 
 class Watched(NamedTuple):
@@ -88,7 +89,8 @@ def ask_http(url: str) -> None:
             answer.read(1)
     except urllib.error.HTTPError as error:
         if error.code >= 500:
-            raise NoAnswer(f"status {error.code}") from error
+            kind = NotListening if error.code == HTTPStatus.SERVICE_UNAVAILABLE else NoAnswer
+            raise kind(f"status {error.code}") from error
     except urllib.error.URLError as error:
         kind = NotListening if isinstance(error.reason, ConnectionRefusedError) else NoAnswer
         raise kind(str(error.reason)) from error

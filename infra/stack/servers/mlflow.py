@@ -85,6 +85,8 @@ def _door(settings: Settings) -> str:
     maxconn 256
 defaults
     mode http
+    # while MLflow starts, whoever asks is told so at once
+    retries 0
     timeout connect 5s
     timeout client {ANSWER_WITHIN_S}s
     timeout server {ANSWER_WITHIN_S}s
