@@ -6,10 +6,12 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 
-from services.scoring.edge.problems import forbidden, unauthenticated
+from services.scoring.edge.problems import Problem, forbidden, unauthenticated
 from streams.access.api_keys import KEYS_FILE, ApiKey, note_use, read_keys
 from streams.access.directory import AccessError
 from streams.access.roles import MAY, Permission
@@ -34,15 +36,19 @@ class Callers:
         self._looked_s = float("-inf")
         self._noted_s: dict[str, float] = {}
 
-    def caller(self, authorization: bytes | None, permission: Permission) -> ApiKey | None:
-        """The key of a request with this header; None where there is none and none is required.
+    def caller(self, headers: Mapping[bytes, bytes], permission: Permission) -> ApiKey | None:
+        """The key of a request with these headers; None where there is none and none is required.
 
         Raises:
-            Problem: 401, no key or one that does not count; 403, its role does not include the permission.
+            Problem: 401, no key or one that does not count; 403, its role does not include the permission, or it has no key and a page of
+                somewhere else sends it.
         """
+        authorization = headers.get(b"authorization")
         if authorization is None:
             if self._required:
                 raise unauthenticated("an API key is required: Authorization: Bearer tg_...")
+            if b"origin" in headers or b"sec-fetch-site" in headers:
+                _refuse_other_pages(headers)
             return None
         now_s = self._clock()
         if now_s - self._looked_s >= LOOK_S:
@@ -89,6 +95,29 @@ class Callers:
             note_use(self._folder, key_id)
         except OSError as error:
             logger.warning("the use of API key %s is not noted: %s", key_id, error)
+
+
+def _refuse_other_pages(headers: Mapping[bytes, bytes]) -> None:
+    """An edge without keys is open to the programs of its machine, not to whatever page a browser on it shows.
+
+    Raises:
+        Problem: 403, the browser says that the page is not the edge's own, or knows the edge by a foreign name (DNS rebinding).
+    """
+    host = headers.get(b"host", b"").decode("latin-1")
+    origin = headers.get(b"origin", b"http://" + host.encode("latin-1")).decode("latin-1")
+    own = origin.partition("://")[2] == host and _is_this_machine(host)
+    if not own or headers.get(b"sec-fetch-site", b"none") not in (b"same-origin", b"none"):
+        raise Problem(
+            403, "cross_site", "a page of somewhere else sends this request: use an API key", "Origin"
+        )
+
+
+def _is_this_machine(host: str) -> bool:
+    """Whether a Host header names a loopback address."""
+    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+    with suppress(ValueError):
+        return ip_address(name.strip("[]")).is_loopback
+    return name == "localhost"
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -223,7 +223,7 @@ def _for_callers(callers: Callers, needs: Permission, handle: Handle) -> Handle:
     """``handle`` for those who may: their API key, or None, is ``request.state.caller``."""
 
     async def checked(request: Request) -> Response:
-        request.state.caller = callers.caller(dict(request.scope["headers"]).get(b"authorization"), needs)
+        request.state.caller = callers.caller(dict(request.scope["headers"]), needs)
         return await handle(request)
 
     return checked

@@ -55,7 +55,7 @@ class Scoring:
         Raises:
             Problem: the request is refused at once.
         """
-        caller = self._edge.callers.caller(headers.get(b"authorization"), "score")
+        caller = self._edge.callers.caller(headers, "score")
         refuse_encoded(headers, body)
         if path == SCORE:
             return self._edge.begin(

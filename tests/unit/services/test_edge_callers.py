@@ -51,6 +51,11 @@ def made(
     return key, {"authorization": f"Bearer {text}"}
 
 
+def raw(authorization: str) -> dict[bytes, bytes]:
+    """A request's headers as the server gives them."""
+    return {b"authorization": authorization.encode()}
+
+
 class World:
     """An edge without a model, behind ASGI."""
 
@@ -234,13 +239,13 @@ def test_revocation_and_expiry_count_within_a_second(tmp_path: Path) -> None:
     clock = Clock()
     callers = Callers(Settings(home=str(home), access="required"), clock)
     with pytest.raises(Problem):
-        callers.caller(b"Bearer tg_not_yet", "score")
+        callers.caller(raw("Bearer tg_not_yet"), "score")
     key, headers = made(home, expires_at=NOW + timedelta(hours=1))
-    sent = headers["authorization"].encode()
+    sent = raw(headers["authorization"])
     clock.s += LOOK_S
     found = callers.caller(sent, "score")
     assert found is not None and (found.id, found.tenant) == (key.id, "acme")
-    assert callers.caller(sent.replace(b"Bearer", b"bearer"), "read") == found
+    assert callers.caller(raw(headers["authorization"].replace("Bearer", "bearer")), "read") == found
     revoke_key(home / "access", key.id, by="x", now=NOW)
     with pytest.raises(AccessError, match="or it is revoked"):
         revoke_key(home / "access", key.id, by="x", now=NOW)
@@ -249,26 +254,67 @@ def test_revocation_and_expiry_count_within_a_second(tmp_path: Path) -> None:
         callers.caller(sent, "score")
     again, headers = made(home, expires_at=NOW + timedelta(hours=1))
     clock.s += LOOK_S
-    assert callers.caller(headers["authorization"].encode(), "score") == again
+    assert callers.caller(raw(headers["authorization"]), "score") == again
     clock.s = (NOW + timedelta(hours=1)).timestamp()
     with pytest.raises(Problem, match="expired"):
-        callers.caller(headers["authorization"].encode(), "score")
+        callers.caller(raw(headers["authorization"]), "score")
 
 
 def test_a_secured_stack_asks_for_a_key_whatever_its_settings_say(tmp_path: Path) -> None:
-    assert Callers(Settings(home=str(tmp_path)), Clock()).caller(None, "score") is None
+    assert Callers(Settings(home=str(tmp_path)), Clock()).caller({}, "score") is None
     with pytest.raises(Problem, match="API key is required"):
-        Callers(Settings(home=str(tmp_path), secure=True), Clock()).caller(None, "score")
+        Callers(Settings(home=str(tmp_path), secure=True), Clock()).caller({}, "score")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"origin": "http://127.0.0.1:19003", "sec-fetch-site": "same-origin"}, 200),
+        ({"host": "localhost:19003", "origin": "http://localhost:19003"}, 200),
+        ({"host": "[::1]:19003", "origin": "http://[::1]:19003"}, 200),
+        ({"origin": "https://shop.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"origin": "http://127.0.0.1:8080", "sec-fetch-site": "same-site"}, 403),
+        # a name that an attacker points here (DNS rebinding)
+        ({"host": "127.shop.example:19003", "origin": "http://127.shop.example:19003"}, 403),
+    ],
+)
+def test_what_a_browser_sends_for_another_page_is_refused_where_no_key_is_needed(
+    tmp_path: Path, headers: dict[str, str], status: int
+) -> None:
+    async def work() -> None:
+        world = World(tmp_path, access="open")
+        sent = {"host": "127.0.0.1:19003", "content-type": "text/plain", **headers}
+        answer = await world.score(sent)
+        assert answer.status_code == status and len(world.publisher.records) == (status == 200)
+        label = await world.client.post("/v1/labels", content=json.dumps(LABEL), headers=sent)
+        assert (label.status_code == 403) == (status == 403)
+
+    go(work)
+
+
+def test_a_page_of_somewhere_else_may_use_a_key(tmp_path: Path) -> None:
+    _, headers = made(tmp_path)
+
+    async def work() -> None:
+        answer = await World(tmp_path, access="open").score(
+            {**headers, "origin": "https://shop.example"}, tenant=None
+        )
+        assert answer.status_code == 200
+
+    go(work)
 
 
 def test_a_broken_file_leaves_the_known_keys(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
     callers = Callers(Settings(home=str(tmp_path), access="required"), clock)
     _, headers = made(tmp_path)
-    assert callers.caller(headers["authorization"].encode(), "score") is not None
+    assert callers.caller(raw(headers["authorization"]), "score") is not None
     (tmp_path / "access" / KEYS_FILE).write_bytes(b"[{")
     clock.s += LOOK_S
-    assert callers.caller(headers["authorization"].encode(), "score") is not None
+    assert callers.caller(raw(headers["authorization"]), "score") is not None
     assert "those known before stay" in caplog.text
 
 
@@ -279,16 +325,16 @@ def test_the_secret_is_nowhere_and_the_last_use_is_noted(tmp_path: Path) -> None
     assert len(secret) == 43
     assert last_use_s(tmp_path / "access", key.id) is None
     callers = Callers(Settings(home=str(tmp_path), access="required"), clock)
-    callers.caller(headers["authorization"].encode(), "score")
+    callers.caller(raw(headers["authorization"]), "score")
     first = last_use_s(tmp_path / "access", key.id)
     assert first is not None
     clock.s += NOTE_S / 2
-    callers.caller(headers["authorization"].encode(), "score")
+    callers.caller(raw(headers["authorization"]), "score")
     assert last_use_s(tmp_path / "access", key.id) == first
     for path in tmp_path.rglob("*"):
         assert path.is_dir() or secret.encode() not in path.read_bytes()
     with pytest.raises(Problem) as refusal:
-        callers.caller(headers["authorization"].encode() + b"x", "score")
+        callers.caller(raw(headers["authorization"] + "x"), "score")
     assert secret not in str(refusal.value)
 
 
