@@ -25,6 +25,8 @@ from streams.runtime.process import start_process
 
 MAX_BODY_BYTES = 1_000_000
 READ_TIMEOUT_S = 5.0
+#: alerts of one call that the log names; all are stored
+MAX_LOGGED = 100
 RUNBOOKS = CHECKOUT / "infra" / "runbooks"
 
 log = logging.getLogger(__name__)
@@ -82,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(400, {"error": str(error)})
             return
         self.server.pages.add(alerts)
-        for alert in alerts:
+        for alert in alerts[:MAX_LOGGED]:
             log.warning("%s %s: %s", alert["status"].upper(), alert["alert"], alert["summary"])
         self._answer(200, {"kept": len(alerts)})
 

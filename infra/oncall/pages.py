@@ -1,4 +1,7 @@
-"""Stores the alerts that Alertmanager sends: one line of JSON per alert, newest last."""
+"""Stores the alerts that Alertmanager sends: one line of JSON per alert, newest last.
+
+The file is bounded: every program of the machine reaches the webhook, and a full disk stops Kafka and Redis.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,9 @@ import threading
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+#: above this size the older half of the file goes: 4 MB are some five thousand alerts
+MAX_BYTES = 8_000_000
 
 
 class InvalidPage(Exception):
@@ -55,6 +61,15 @@ class Pages:
             file.write(lines)
             file.flush()
             os.fsync(file.fileno())
+            if file.tell() > MAX_BYTES:
+                self._forget()
+
+    def _forget(self) -> None:
+        kept = self._path.read_bytes()[-MAX_BYTES // 2 :]
+        shorter = self._path.with_suffix(".tmp")
+        # what the cut goes through is no whole alert
+        shorter.write_bytes(kept[kept.find(b"\n") + 1 :])
+        shorter.replace(self._path)
 
     def read(self, limit: int = 1000) -> list[dict[str, Any]]:
         """The newest ``limit`` alerts, oldest first, without a last line that a crash cut short."""

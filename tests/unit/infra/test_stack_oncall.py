@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import infra.oncall.pages
 from infra.oncall.main import OnCallServer
 from infra.oncall.pages import InvalidPage, Pages, alerts_of
 
@@ -68,6 +69,19 @@ def test_an_alert_is_kept_and_given_back(address: str) -> None:
     with urllib.request.urlopen(f"{address}/pages", timeout=5) as answer:
         pages = json.load(answer)
     assert [(p["alert"], p["status"], p["summary"]) for p in pages] == [("DriftSevere", "firing", "moved")]
+
+
+def test_however_much_is_sent_the_file_is_bounded_and_the_newest_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(infra.oncall.pages, "MAX_BYTES", 20_000)
+    pages = Pages(tmp_path / "pages.jsonl")
+    for number in range(500):
+        alert = {"status": "firing", "labels": {"alertname": f"A{number}", "filler": "x" * 300}}
+        pages.add(alerts_of(json.dumps({"alerts": [alert]}).encode(), datetime.now(UTC)))
+        assert (tmp_path / "pages.jsonl").stat().st_size < 21_000
+    names = [page["alert"] for page in pages.read()]
+    assert names == [f"A{number}" for number in range(500 - len(names), 500)] and len(names) > 10
 
 
 @pytest.mark.parametrize(
