@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from services.console.kept.database import Database
@@ -11,6 +11,7 @@ from services.console.kept.follower import Standing
 from services.console.outside.parts import Outside
 from services.console.people.door import Door
 from services.console.people.sessions import Sessions
+from services.console.people.turns import Turns
 from services.console.work.cases import Cases
 from services.console.work.desk import Desk
 from streams.runtime.settings import Settings
@@ -30,6 +31,7 @@ class Console:
     standing: Callable[[], Standing]
     clock: Callable[[], float]
     version: str
+    turns: Turns = field(default_factory=Turns)
 
     @property
     def port(self) -> int:

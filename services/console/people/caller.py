@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -65,8 +65,14 @@ def cookie_name(console: Console) -> str:
     return f"__Host-tollgate-{console.port}" if console.secure else f"tollgate-{console.port}"
 
 
-def signed_in(request: Request, console: Here) -> Caller:
-    """The person of the request's session. Raises: Problem 401."""
+def signed_in(request: Request, console: Here) -> Iterator[Caller]:
+    """The person of the request's session, who asks a few things at once. Raises: Problem 401, 429."""
+    caller = _caller(request, console)
+    with console.turns.of(caller.name):
+        yield caller
+
+
+def _caller(request: Request, console: Console) -> Caller:
     token = request.cookies.get(cookie_name(console), "")
     now_s = console.clock()
     session = console.sessions.find(token, now_s) if token else None
@@ -94,6 +100,16 @@ def still_signed_in(console: Console, token: str) -> bool:
 
 
 SignedIn = Annotated[Caller, Depends(signed_in)]
+
+
+def sees_all(caller: SignedIn) -> None:
+    """For routes whose answer is made of every tenant's payments, or that decide who sees whose. Raises: Problem 403."""
+    if caller.tenants:
+        raise forbidden("only those who see all tenants may do this")
+
+
+#: for ``dependencies`` of such a route
+ALL_TENANTS = (Depends(sees_all),)
 
 
 class May:

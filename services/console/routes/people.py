@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
 from services.cli.access.rows import key_row, member_row
-from services.console.people.caller import Administrator, Here, Reader
+from services.console.people.caller import ALL_TENANTS, Administrator, Here, Reader
 from services.console.problems import Problem, invalid, unknown
 from services.console.wiring import Console
 from streams.access.api_keys import make_key, read_keys, revoke_key
@@ -42,7 +42,7 @@ class NewKey(BaseModel):
     per_second: float | None = Field(default=None, gt=0)
 
 
-@router.get("/people")
+@router.get("/people", dependencies=ALL_TENANTS)
 def people(_: Administrator, console: Here) -> list[dict[str, Any]]:
     """As ``tollgate access list --json``, with who has a password, and whose payments they see."""
     folder = console.settings.access_dir
@@ -56,7 +56,7 @@ def people(_: Administrator, console: Here) -> list[dict[str, Any]]:
     return out
 
 
-@router.post("/people", status_code=201)
+@router.post("/people", dependencies=ALL_TENANTS, status_code=201)
 def add(body: NewPerson, caller: Administrator, console: Here) -> dict[str, Any]:
     """Make a person known, with a key on this machine, and a one-time link for a password."""
     folder, now = console.settings.access_dir, console.door.now()
@@ -66,14 +66,14 @@ def add(body: NewPerson, caller: Administrator, console: Here) -> dict[str, Any]
     return {**member_row(member), "password": False, "tenants": body.tenants, **_link(console, token, link)}
 
 
-@router.post("/people/{name}/link", status_code=201)
+@router.post("/people/{name}/link", dependencies=ALL_TENANTS, status_code=201)
 def new_link(name: Name, caller: Administrator, console: Here) -> dict[str, Any]:
     """Another one-time link; an earlier one stops to count."""
     token, link = make_link(console.settings.access_dir, name, by=caller.name, now=console.door.now())
     return _link(console, token, link)
 
 
-@router.delete("/people/{name}", status_code=204)
+@router.delete("/people/{name}", dependencies=ALL_TENANTS, status_code=204)
 def revoke(name: Name, caller: Administrator, console: Here) -> None:
     """Revoke a person: sessions end, and nothing that they sign counts from now on."""
     if name in SERVICES:
@@ -86,14 +86,14 @@ def revoke(name: Name, caller: Administrator, console: Here) -> None:
     change_directory(folder, lambda known: without_member(known, name, caller.name, now))
 
 
-@router.get("/keys")
+@router.get("/keys", dependencies=ALL_TENANTS)
 def keys(_: Administrator, console: Here) -> list[dict[str, Any]]:
     """As ``tollgate access key list --json``."""
     folder = console.settings.access_dir
     return [key_row(folder, found) for found in read_keys(folder)]
 
 
-@router.post("/keys", status_code=201)
+@router.post("/keys", dependencies=ALL_TENANTS, status_code=201)
 def add_key(body: NewKey, caller: Administrator, console: Here) -> dict[str, Any]:
     """Make an API key; its text is shown once."""
     folder, now = console.settings.access_dir, console.door.now()
@@ -104,7 +104,7 @@ def add_key(body: NewKey, caller: Administrator, console: Here) -> dict[str, Any
     return {**key_row(folder, made), "key": text}
 
 
-@router.delete("/keys/{key_id}", status_code=204)
+@router.delete("/keys/{key_id}", dependencies=ALL_TENANTS, status_code=204)
 def revoke_api_key(
     key_id: Annotated[str, Path(pattern=r"^[0-9a-f]{1,32}$")], caller: Administrator, console: Here
 ) -> None:

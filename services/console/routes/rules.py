@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from features.catalogue import FEATURES
 from models.policy.rules.columns import NUMBER_FIELDS, TEXT_FIELDS
 from services.console.kept.taking import DAY_S
-from services.console.people.caller import Caller, Here, Proposer, Reader
+from services.console.people.caller import ALL_TENANTS, Caller, Here, Proposer, Reader
 from services.console.routes.asking import Why
 from services.console.wiring import Console
 
@@ -71,7 +71,7 @@ def check(body: PolicyText, _: Proposer, console: Here) -> dict[str, Any]:
     return console.outside.check_rules(body.text)
 
 
-@router.post("/test")
+@router.post("/test", dependencies=ALL_TENANTS)
 def test(body: TestedText, _: Proposer, console: Here) -> Any:
     """What a policy file would have changed in the past; takes seconds."""
     return console.outside.test_rules(body.text, body.since)

@@ -203,8 +203,17 @@ def test_people_see_their_tenants_only(world: World) -> None:
     assert many.json()["accepted"] == []
     assert client.post("/api/v1/queue/next").json()["transaction_id"] == "tx-a"
     assert client.post("/api/v1/queue/next").json()["transaction_id"] == "tx-a"
-    assert client.get("/api/v1/dead-letters").status_code == 403
-    assert client.get("/api/v1/performance").status_code == 403
+    for path in ("dead-letters", "performance", "models/compare", "models/thresholds?version=1.0.0"):
+        assert client.get(f"/api/v1/{path}").status_code == 403, path
+    # its samples are payments of every tenant, and a condition can ask for any card
+    tested = client.post("/api/v1/rules/test", json={"text": "t"})
+    assert tested.status_code == 403 and "all tenants" in tested.json()["detail"]
+
+
+def test_who_sees_some_tenants_only_lets_nobody_see_more(world: World) -> None:
+    admin = world.client("admin", tenants=["shop-a"])
+    for path, body in (("people", {"name": "friend", "role": "analyst"}), ("people/reviewer/link", {}), ("keys", {"name": "k", "tenant": "shop-b"})):  # fmt: skip
+        assert admin.post(f"/api/v1/{path}", json=body).status_code == 403, path
 
 
 def test_nothing_secret_is_in_an_answer(world: World) -> None:
