@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from infra.stack.health.problem import Problem
 from streams.log import topics
@@ -52,17 +52,70 @@ class Waiting:
 
 def standing(settings: Settings, pause: float = LOOK_AGAIN_S) -> list[Problem]:
     """The partitions on which a group stands. Takes ``pause`` seconds if records have waited for long somewhere, else a moment."""
-    before = {place: found for place, found in positions(settings).items() if found.late}
-    if not before:
+    written, found = _written(settings), positions(settings)
+    before, held = {place: at for place, at in found.items() if at.late}, _held(written, found)
+    if not before and not held:
         return []
     time.sleep(pause)
-    after = positions(settings)
-    stuck = [place for place, found in before.items() if _stands(found, after.get(place))]
-    return [_problem(settings, place, after[place]) for place in stuck]
+    written, after = _written(settings), positions(settings)
+    stuck = [place for place, at in before.items() if _stands(at, after.get(place))]
+    out = [
+        _held_back(*place, span)
+        for place, span in _held(written, after).items()
+        if held.get(place, (-1,))[0] == span[0]
+    ]
+    stuck = [place for place in stuck if _holds_a_record(settings, place, after[place])]
+    return [*out, *(_problem(settings, place, after[place]) for place in stuck)]
 
 
 def _stands(before: Waiting, after: Waiting | None) -> bool:
     return after is not None and after.position == before.position
+
+
+def _holds_a_record(settings: Settings, place: Place, at: Waiting) -> bool:
+    """Whether a reader gets anything there: the mark that ends a producer's transaction takes an offset, and no reader gets it."""
+    until = time.monotonic() + ANSWER_WITHIN_S
+    with _reader(settings, **{"enable.partition.eof": True}) as consumer:
+        consumer.assign([TopicPartition(place[1], place[2], at.position)])
+        while time.monotonic() < until:
+            message = consumer.poll(0.1)
+            if message is not None and (error := message.error()) is not None:
+                # one that does not decompress is a record, too
+                return bool(error.code() != KafkaError._PARTITION_EOF)
+            if message is not None:
+                return bool(message.offset() < at.end)
+    return True
+
+
+def _written(settings: Settings) -> dict[tuple[str, int], int]:
+    """Where each partition ends, with what belongs to open transactions of producers; without those that do not answer now."""
+    found: dict[tuple[str, int], int] = {}
+    with _reader(settings, **{"isolation.level": "read_uncommitted"}) as consumer:
+        with contextlib.suppress(KafkaException):
+            for topic in {topic.name: topic for _, topic, _ in READS}.values():
+                for partition in range(topic.partitions or settings.partitions):
+                    place = TopicPartition(topic.name, partition)
+                    found[topic.name, partition] = consumer.get_watermark_offsets(
+                        place, timeout=ANSWER_WITHIN_S
+                    )[1]
+    return found
+
+
+def _held(
+    written: dict[tuple[str, int], int], found: dict[Place, Waiting]
+) -> dict[tuple[str, int], tuple[int, int]]:
+    """Where readers do not get what was ``written`` before they were looked at: the first offset held back, and the end."""
+    ends = {(topic, partition): at.end for (_, topic, partition), at in found.items()}
+    return {place: (end, written[place]) for place, end in ends.items() if end < written.get(place, end)}
+
+
+def _held_back(topic: str, partition: int, span: tuple[int, int]) -> Problem:
+    text = (
+        f"an open transaction of a producer holds {topic}[{partition}] back from offset {span[0]}: {span[1] - span[0]:,} records wait until "
+        "it is committed or its time is over (`transaction.timeout.ms`; a minute at most on a Kafka of the stack's own): end that producer"
+    )
+    stops = topic == topics.TRANSACTIONS.name
+    return Problem(text, stops, "DecisionsStopped" if stops else "ConsumerLagGrowing")
 
 
 def _problem(settings: Settings, place: Place, waiting: Waiting) -> Problem:
@@ -93,7 +146,7 @@ def positions(settings: Settings, reads: Sequence[Read] = READS) -> dict[Place, 
     """The groups' positions by group, topic and partition; without those on which the group has never committed, or that do not answer now."""
     found: dict[Place, Waiting] = {}
     for group in dict.fromkeys(name for name, _, _ in reads):
-        with _reader(settings, group) as consumer, contextlib.suppress(KafkaException):
+        with _reader(settings, **{"group.id": group}) as consumer, contextlib.suppress(KafkaException):
             places = [
                 TopicPartition(topic.name, partition)
                 for name, topic, _ in reads
@@ -115,9 +168,9 @@ def positions(settings: Settings, reads: Sequence[Read] = READS) -> dict[Place, 
 
 
 @contextlib.contextmanager
-def _reader(settings: Settings, group: str) -> Iterator[Consumer]:
-    # it never subscribes, so it does not join the group
-    consumer = log_reader(settings.kafka, **{"group.id": group, "log_level": 0})
+def _reader(settings: Settings, **properties: str | bool) -> Iterator[Consumer]:
+    # it never subscribes, so it does not join a group
+    consumer = log_reader(settings.kafka, log_level=0, **properties)
     try:
         yield consumer
     finally:

@@ -45,6 +45,9 @@ def properties(settings: Settings) -> str:
         "share.coordinator.state.topic.replication.factor": 1,
         "share.coordinator.state.topic.min.isr": 1,
         "share.coordinator.state.topic.num.partitions": 1,
+        # what follows an open transaction is not read: a producer that forgets its own holds payments back for so long. Clients ask
+        # for this time if they say nothing
+        "transaction.max.timeout.ms": 60_000,
         "group.initial.rebalance.delay.ms": 0,
         "group.min.session.timeout.ms": 3000,
         # after SIGKILL a broker can register only once its old session has expired: 9 s by default
