@@ -22,6 +22,7 @@ _OTHER_KINDS = {
     b"\xd0\xcf\x11\xe0": "an old spreadsheet",
     b"ARROW1": "an Arrow file",
     b"Obj\x01": "an Avro file",
+    b"%PDF": "a PDF",
     b"ORC": "an ORC file",
 }
 _JSON, _XML = re.compile(r"\s*(\[\s*)?\{\s*\""), re.compile(r"\s*<(\?xml|!doctype|html)", re.IGNORECASE)

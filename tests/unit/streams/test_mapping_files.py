@@ -265,6 +265,7 @@ def test_a_row_group_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None
         ("a.csv", b"\n\n", "no rows of text"),
         ("a.csv", b"shop,amount\n", "has no rows"),
         ("a.csv", b"PK\x03\x04....", "a zip file"),
+        ("a.csv", b"%PDF-1.4 ....", "a PDF"),
         ("a.csv", b"shop,amount\n\x00\x00,1\n", "NUL"),
         ("a.csv", gzip.compress(b"shop,amount\na,1\n", mtime=0)[:-9], "cannot be read"),
         ("a.parquet", b"PAR1 not at all", "cannot be read"),
