@@ -1,10 +1,13 @@
-"""What the stack's settings say of reviews: how many people can do a day, and what decisions cost. Thresholds are chosen by it. Pure.
+"""What the stack's settings say of reviews: how many people can do a day and how soon, and what decisions cost. Pure.
+
+Thresholds are chosen by the number and the costs; the console says what is left of the time.
 
 ``[review]`` of ``settings.toml``, for example:
 
     [review]
     per_day = 300                                # by all tenants that have no number of their own, together
     tenants = { shop-b = 40 }
+    within_minutes = 240                         # of its decision a review is to be labelled
 
     [review.costs]                               # as `[expected_loss]` of a rules file
     currency = "EUR"
@@ -30,7 +33,8 @@ class ReviewTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """``per_day``: reviews that people can do a day; None: ``per_10k`` of 10,000 payments.
 
     ``tenants``: reviews a day for tenants whose payments other people review. ``costs`` None: those of
-    ``models.training.threshold_choice.usual_costs``, and at least a share ``decline_precision`` of what is declined are frauds.
+    ``models.training.threshold_choice.usual_costs``, and at least a share ``decline_precision`` of what is declined are frauds. ``within_minutes``:
+    the time from its decision in which a review is to be labelled.
     """
 
     per_day: PerDay | None = None
@@ -38,6 +42,7 @@ class ReviewTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     tenants: dict[TenantName, PerDay] = {}
     costs: ExpectedLoss | None = None
     decline_precision: Annotated[float, Meta(ge=0, le=1)] = 0.7
+    within_minutes: Annotated[int, Meta(ge=1, le=43_200)] = 240
 
     def __post_init__(self) -> None:
         if self.costs is not None and self.costs.tenants:

@@ -175,13 +175,16 @@ def explain(transaction_id: str, tenant: str, home: Path, as_json: bool) -> None
 
 @decisions.command()
 @transaction_argument
+@click.option(
+    "--today", is_flag=True, help="With the model and rules that are live now, whatever they change."
+)
 @home_option
 @json_option
-def replay(transaction_id: str, tenant: str, home: Path, as_json: bool) -> int:
+def replay(transaction_id: str, tenant: str, today: bool, home: Path, as_json: bool) -> int:
     """Make a past decision again from the features as served, and compare it bit for bit. Exit code 1: it differs, or cannot be made."""
     from services.cli.one_decision.command import replay_decision  # slow to import, see `show`
 
-    return replay_decision(load_settings(home), tenant, transaction_id, as_json)
+    return replay_decision(load_settings(home), tenant, transaction_id, as_json, today=today)
 
 
 @decisions.command()

@@ -132,6 +132,9 @@ class FakeOutside:
     def doctor(self) -> dict[str, Any]:
         return {"healthy": True, "findings": []}
 
+    def beside(self, *what: Any) -> dict[str, Any]:
+        return dict(self._note("beside", *what))
+
     def trace(self, *what: Any) -> dict[str, Any]:
         return dict(self._note("trace", *what))
 

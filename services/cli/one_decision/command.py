@@ -7,6 +7,7 @@ import time
 
 import click
 
+from infra.stack import served_model
 from models.bundle.content import Bundle
 from services.cli.one_decision.explained import explained, explained_lines
 from services.cli.one_decision.replayed import replayed, replayed_lines
@@ -44,15 +45,21 @@ def explain_decision(settings: Settings, tenant: str, transaction_id: str, as_js
     click.echo(json.dumps(answer) if as_json else "\n".join(map(visible, explained_lines(answer))))
 
 
-def replay_decision(settings: Settings, tenant: str, transaction_id: str, as_json: bool) -> int:
-    """Make a decision again and print where it differs; returns 0, or 1 if it does.
+def replay_decision(
+    settings: Settings, tenant: str, transaction_id: str, as_json: bool, *, today: bool = False
+) -> int:
+    """Make a decision again and print where it differs; returns 0, or 1 if it does. ``today``: with what is live now, which may differ.
 
     Raises:
         NoDecision: nothing is known of the transaction. CannotReplay: something that it was made with is gone.
     """
-    answer = replayed(*_found(settings, tenant, transaction_id))
+    found, bundle = _found(settings, tenant, transaction_id)
+    if today:
+        live = served_model(settings)
+        bundle = bundle_of(settings, live["version"]) if live is not None else None
+    answer = replayed(found, bundle, today=today)
     click.echo(json.dumps(answer) if as_json else "\n".join(map(visible, replayed_lines(answer))))
-    return 0 if answer["identical"] else 1
+    return 0 if today or answer["identical"] else 1
 
 
 def _found(settings: Settings, tenant: str, transaction_id: str) -> tuple[DecidedPayment, Bundle | None]:

@@ -29,12 +29,13 @@ class CannotReplay(Exception):
     exit_code = 1
 
 
-def replayed(found: DecidedPayment, bundle: Bundle | None) -> dict[str, Any]:
+def replayed(found: DecidedPayment, bundle: Bundle | None, *, today: bool = False) -> dict[str, Any]:
     """The decision made again, and where it differs: what ``--json`` prints.
 
     ``identical`` holds score (six decimals, as published), decision, rules, reasons with their contributions, and policy. Backends of one
     bundle may differ in the last bits, and which one scored depends on the batch: each is tried, and ``backend`` names the one that gave the
-    published score. What was left out for want of time is left out of the comparison (``left_out``).
+    published score. What was left out for want of time is left out of the comparison (``left_out``). ``today``: the bundle is not the one of
+    then but the one that is live now, and the differences are what it would decide otherwise; lists are looked at as they stood then.
 
     Raises:
         CannotReplay: the features, the bundle or its policy of then are gone, or nothing had been scored.
@@ -44,7 +45,7 @@ def replayed(found: DecidedPayment, bundle: Bundle | None) -> dict[str, Any]:
         raise CannotReplay(
             f"model {decision.get('model_version')} is not in the registry or cannot be trusted: `tollgate models list`"
         )
-    if bundle.policy.version != decision.get("policy_version"):
+    if not today and bundle.policy.version != decision.get("policy_version"):
         raise CannotReplay(f"the bundle holds policy {bundle.policy.version}, not {decision.get('policy_version')}, which decided")  # fmt: skip
     if found.served is None:
         raise CannotReplay("the features that were served are gone from the log and not in the archive")
@@ -54,7 +55,7 @@ def replayed(found: DecidedPayment, bundle: Bundle | None) -> dict[str, Any]:
     best: tuple[list[dict[str, Any]], Decision, str] | None = None
     for backend in scorer.backends:
         scorer.table = [(1, backend)]
-        again = _decide(case, matrix, scorer, decision)
+        again = _decide(case, matrix, scorer, decision, draw=not today)
         differences = _differences(decision, again)
         if best is None or len(differences) < len(best[0]):
             best = differences, again, backend.name
@@ -63,7 +64,7 @@ def replayed(found: DecidedPayment, bundle: Bundle | None) -> dict[str, Any]:
     return {
         "transaction_id": decision["transaction_id"], "tenant": decision["tenant"], "identical": not differences,
         "differences": differences, "left_out": _left_out(decision), "model_version": bundle.version,
-        "policy_version": bundle.policy.version, "features_from": found.served.source, "backend": backend_name,
+        "policy_version": bundle.policy.version, "features_from": found.served.source, "backend": backend_name, "today": today,
         "replayed": {name: value for name, value in msgspec.json.decode(msgspec.json.encode(again)).items() if name in _COMPARED},
     }  # fmt: skip
 
@@ -96,13 +97,13 @@ def _check_known(served: Served, scorer: Scorer) -> None:
 
 
 def _decide(
-    case: Case, matrix: npt.NDArray[np.float32], scorer: Scorer, decision: Mapping[str, Any]
+    case: Case, matrix: npt.NDArray[np.float32], scorer: Scorer, decision: Mapping[str, Any], *, draw: bool
 ) -> Decision:
     # entries of lists expire: the policy looks at them at the time of the decision
     decided_s = datetime.fromisoformat(decision["decided_at"]).timestamp()
     (again,) = Decider(clock=lambda: decided_s).decide([case], matrix, scorer)
     drawn = decision.get("exploration")
-    if drawn is not None and again.decision == drawn["would_be"]:
+    if draw and drawn is not None and again.decision == drawn["would_be"]:
         # the draw is repeated, not made again
         let_through = decision["decision"] != drawn["would_be"]
         explored(again, Drawn(Exploration(**drawn), decision["decision"] if let_through else None))

@@ -41,6 +41,14 @@ CREATE TABLE IF NOT EXISTS rule_hit (
   rule TEXT NOT NULL, decided_ms INTEGER NOT NULL, decision_id INTEGER NOT NULL, PRIMARY KEY (rule, decided_ms, decision_id)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS rule_hit_time ON rule_hit(decided_ms);
+-- matches of payments that were approved, by the hour that begins at hour_ms
+CREATE TABLE IF NOT EXISTS rule_passed (
+  rule TEXT NOT NULL, hour_ms INTEGER NOT NULL, tenant TEXT NOT NULL, payments INTEGER NOT NULL, PRIMARY KEY (rule, hour_ms, tenant)
+) WITHOUT ROWID;
+-- payments that were approved and turned out to be fraud
+CREATE TABLE IF NOT EXISTS missed_fraud (
+  identity TEXT PRIMARY KEY, tenant TEXT NOT NULL, label_ms INTEGER NOT NULL, currency TEXT NOT NULL, amount_minor INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tick (
   step INTEGER NOT NULL, t INTEGER NOT NULL, tenant TEXT NOT NULL, counts BLOB NOT NULL, PRIMARY KEY (step, t, tenant)
 ) WITHOUT ROWID;

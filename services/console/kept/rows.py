@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from sqlite3 import Connection, Row
-from typing import Any
+from typing import Annotated, Any, NamedTuple
+
+from msgspec import Meta
 
 _COLUMNS = (
     "d.id, d.identity, d.tenant, d.transaction_id, d.decision, d.status, d.score, d.decided_ms, d.card_id, d.merchant_id, d.device_id, d.ip, "
@@ -59,6 +61,8 @@ class Wanted:
     max_score: float | None = None
     #: beginning of a transaction id
     id_prefix: str | None = None
+    #: those that were kept after the one with this number
+    after: int | None = None
 
     def where(self) -> tuple[str, list[Any]]:
         """The condition in SQL, with its values."""
@@ -84,7 +88,7 @@ class Wanted:
             add(f"({' OR '.join(named)})", *(value for found in wanted.values() for value in found))
         bounds: tuple[tuple[str, Any], ...] = (
             ("d.decided_ms >= ?", self.begin_ms), ("d.decided_ms < ?", self.end_ms), ("d.score >= ?", self.min_score),
-            ("d.score <= ?", self.max_score), ("d.currency = ?", self.currency),
+            ("d.score <= ?", self.max_score), ("d.currency = ?", self.currency), ("d.id > ?", self.after),
             ("d.id IN (SELECT decision_id FROM rule_hit WHERE rule = ?)", self.rule),
         )  # fmt: skip
         for text, value in bounds:
@@ -104,13 +108,22 @@ class Wanted:
         return " AND ".join(parts) or "1", values
 
 
-def newest(
-    connection: Connection, wanted: Wanted, limit: int, cursor: tuple[int, int] | None = None
-) -> list[Row]:
-    """The newest decisions, newest first; ``cursor``: (time, id) of the last row of the page before."""
+#: a number that SQLite can hold, as a cursor gives it back
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+
+
+class Shown(NamedTuple):
+    """Where a decision stands in a list of the newest."""
+
+    decided_ms: Count
+    id: Count
+
+
+def newest(connection: Connection, wanted: Wanted, limit: int, after: Shown | None = None) -> list[Row]:
+    """The newest decisions, newest first; ``after``: the last row of the page before."""
     where, values = wanted.where()
-    if cursor is not None:
-        where, values = f"{where} AND (d.decided_ms, d.id) < (?, ?)", [*values, *cursor]
+    if after is not None:
+        where, values = f"{where} AND (d.decided_ms, d.id) < (?, ?)", [*values, *after]
     return connection.execute(
         f"SELECT {_COLUMNS} FROM decision d WHERE {where} ORDER BY d.decided_ms DESC, d.id DESC LIMIT ?",
         (*values, limit),

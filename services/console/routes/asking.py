@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
+import msgspec
 from fastapi import Depends, Query
 from pydantic import AwareDatetime, BaseModel, Field
 
 from features.identity import DEFAULT_TENANT, identity_of
 from services.console.kept.rows import Wanted
 from services.console.people.caller import Caller
-from services.console.problems import unknown
+from services.console.problems import invalid, unknown
 from streams.contracts.text.identifiers import checked_identifier
 
 Tenant = Annotated[
@@ -21,6 +24,8 @@ OneTenant = Annotated[str, Query(max_length=64, description="whose transaction")
 Text = Annotated[str | None, Query(max_length=128)]
 Moment = Annotated[AwareDatetime | None, Query()]
 Score = Annotated[float | None, Query(ge=0, le=1)]
+Cursor = Annotated[str | None, Query(max_length=256, description="``next`` of the page before")]
+Named = TypeVar("Named", bound=tuple[Any, ...])
 Why = Annotated[str, Field(min_length=1, max_length=500)]
 
 
@@ -77,3 +82,19 @@ def identity_for(caller: Caller, tenant: str, transaction_id: str) -> str:
 def milliseconds(moment: datetime | None) -> int | None:
     """A moment in milliseconds since 1970."""
     return None if moment is None else int(moment.timestamp() * 1000)
+
+
+def cursor_text(place: tuple[Any, ...] | None) -> str | None:
+    """Where a page ended, for the request of the next one; None: it was the last."""
+    return None if place is None else base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
+
+
+def placed(kind: type[Named], cursor: str | None) -> Named | None:
+    """Where the page before ended. Raises: Problem 422."""
+    if not cursor:
+        return None
+    try:
+        found: Named = msgspec.convert(msgspec.json.decode(base64.urlsafe_b64decode(cursor)), kind)
+    except ValueError:
+        raise invalid("cursor", "this is no cursor of a page") from None
+    return found

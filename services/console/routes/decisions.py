@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
-from sqlite3 import Row
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -12,10 +9,19 @@ from pydantic import BaseModel, Field
 
 from features.catalogue import FEATURES
 from features.identity import DEFAULT_TENANT
-from services.console.kept.rows import ENTITIES, Wanted, as_json, counted, newest, one
+from services.console.kept.rows import ENTITIES, Shown, Wanted, as_json, counted, newest, one
 from services.console.people.caller import Here, Labeller, Reader
-from services.console.problems import invalid, unknown
-from services.console.routes.asking import Filters, OneTenant, Tenant, WithTenant, identity_for
+from services.console.problems import unknown
+from services.console.routes.asking import (
+    Cursor,
+    Filters,
+    OneTenant,
+    Tenant,
+    WithTenant,
+    cursor_text,
+    identity_for,
+    placed,
+)
 from services.console.wiring import Console
 
 router = APIRouter(prefix="/api/v1", tags=["decisions"])
@@ -45,15 +51,15 @@ def decisions(
     wanted: Filters,
     tenant: Tenant = None,
     limit: Limit = 100,
-    cursor: str | None = None,
+    cursor: Cursor = None,
 ) -> Decisions:
     """Decisions that were not approved, newest first."""
     wanted = _for(wanted, caller.seen(tenant))
     connection = console.database.read()
-    rows = newest(connection, wanted, limit, _cursor(cursor))
-    after = _cursor_text(rows[-1]) if len(rows) == limit else None
+    rows = newest(connection, wanted, limit, placed(Shown, cursor))
+    after = Shown(rows[-1]["decided_ms"], rows[-1]["id"]) if len(rows) == limit else None
     shown = [as_json(row, console.now_ms, caller.name) for row in rows]
-    return Decisions(rows=shown, next=after, counted=counted(connection, wanted))
+    return Decisions(rows=shown, next=cursor_text(after), counted=counted(connection, wanted))
 
 
 @router.get("/features")
@@ -128,12 +134,26 @@ def explained(transaction_id: Id, caller: Reader, console: Here, tenant: OneTena
 
 
 @router.get("/decisions/{transaction_id:path}/again")
-def again(transaction_id: Id, caller: Reader, console: Here, tenant: OneTenant = DEFAULT_TENANT) -> Any:
-    """The decision made again with what it was made with, and where it differs: as ``tollgate decisions replay --json``."""
+def again(
+    transaction_id: Id,
+    caller: Reader,
+    console: Here,
+    tenant: OneTenant = DEFAULT_TENANT,
+    today: bool = False,
+) -> Any:
+    """The decision made again, and where it differs: as ``tollgate decisions replay --json``; with ``today`` by what is live now."""
     identity_for(caller, tenant, transaction_id)
-    return console.outside.commands.run(
-        "decisions", "replay", options=[f"--tenant={tenant}"], given=[transaction_id]
-    )
+    options = [f"--tenant={tenant}", *(["--today"] if today else [])]
+    return console.outside.commands.run("decisions", "replay", options=options, given=[transaction_id])
+
+
+@router.get("/decisions/{transaction_id:path}/beside")
+def beside(
+    transaction_id: Id, caller: Reader, console: Here, tenant: OneTenant = DEFAULT_TENANT
+) -> dict[str, Any]:
+    """Each feature of the decision beside the card's earlier payments and beside the live model's reference."""
+    identity_for(caller, tenant, transaction_id)
+    return console.outside.beside(tenant, transaction_id)
 
 
 @router.post("/decisions/{transaction_id:path}/notes", status_code=201)
@@ -178,17 +198,3 @@ def _point(row: dict[str, Any], this: str) -> dict[str, Any]:
 
 def _for(wanted: Wanted, tenants: Any) -> Wanted:
     return Wanted(**{**wanted.__dict__, "tenants": tuple(tenants)})
-
-
-def _cursor(text: str | None) -> tuple[int, int] | None:
-    if not text:
-        return None
-    try:
-        at, row = json.loads(base64.urlsafe_b64decode(text))
-        return int(at), int(row)
-    except (ValueError, TypeError):
-        raise invalid("cursor", "this is no cursor of a page") from None
-
-
-def _cursor_text(row: Row) -> str:
-    return base64.urlsafe_b64encode(json.dumps([row["decided_ms"], row["id"]]).encode()).decode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from models.rollout.transitions import Action
 from services.console.people.caller import (
@@ -68,6 +68,18 @@ def thresholds(
 ) -> Any:
     """As ``tollgate models thresholds --json``: what each threshold would do, for up to four versions; takes seconds."""
     return console.outside.commands.run("models", "thresholds", given=version, within_s=120)
+
+
+@router.get("/models/at")
+def at(_: Reader, console: Here, time: AwareDatetime) -> Any:
+    """Who served which share at a moment: as ``tollgate models at --json``."""
+    return console.outside.commands.run("models", "at", given=[time.isoformat()])
+
+
+@router.get("/models/{version}/evidence")
+def evidence(version: Version, _: Reader, console: Here) -> Any:
+    """What a person reads before approving a version: as ``tollgate models evidence --json``."""
+    return console.outside.commands.run("models", "evidence", given=[version])
 
 
 @router.get("/models/{version}")

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from infra.stack.servers.monitoring import alert_rules
-from services.console.outside.parts import refused_row
+from services.console.outside.payments import refused_row
 from services.console.people.caller import ALL_TENANTS, Here, Operator, Reader
 from services.console.problems import invalid
 from services.console.routes.asking import Reason, Text

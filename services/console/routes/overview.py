@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -13,8 +13,8 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from services.console.kept.rows import Wanted, instant
-from services.console.kept.taking import DAY_S, KEEP_DAYS
 from services.console.kept.ticks import series, total
+from services.console.kept.trimming import DAY_S, KEEP_DAYS
 from services.console.people.caller import Here, Reader, cookie_name, still_signed_in
 from services.console.problems import invalid, too_many
 from services.console.routes.asking import Moment, Tenant
@@ -47,7 +47,7 @@ def overview(caller: Reader, console: Here, tenant: Tenant = None) -> dict[str, 
         "at": instant(now_ms), "state": status["state"], "problems": status["problems"], "model": status["model"],
         "rollout": _rollout(console), "alerts": status["alerts"], "lag": console.outside.lag(),
         "last_minute": total(connection, now_s - 60 - SETTLED_S, now_s - SETTLED_S, tenants),
-        "queue": console.desk.standing(tenants, now_ms), "labels": _labels(console, tenants, now_ms),
+        "queue": console.desk.standing(tenants, now_ms, 60 * console.settings.review.within_minutes), "labels": _labels(console, tenants, now_ms),
         "console": {**console.behind(), "days": KEEP_DAYS, "rows": rows},
     }  # fmt: skip
 
@@ -135,7 +135,7 @@ def _second(console: Console, t: int, tenants: list[str]) -> dict[str, Any]:
 def _news(console: Console, tenants: list[str]) -> dict[str, Any]:
     status = console.outside.status()
     return {
-        "queue": {"open": console.desk.open_count(Wanted(tenants=tenants))}, "behind": console.behind(),
+        "queue": {"open": console.desk.open_count(Wanted(tenants=tenants)), "mark": console.desk.mark()}, "behind": console.behind(),
         "alerts": status["alerts"], "state": {"state": status["state"], "problems": status["problems"]},
     }  # fmt: skip
 
@@ -145,15 +145,16 @@ def _event(name: str, value: Any, event_id: str = "") -> str:
     return f"event: {name}\n{numbered}data: {json.dumps(value)}\n\n"
 
 
-def _labels(console: Console, tenants: Any, now_ms: int) -> dict[str, Any]:
-    """Money of labelled payments that were not approved: caught frauds, and honest ones that were declined."""
+def _labels(console: Console, tenants: Sequence[str], now_ms: int) -> dict[str, Any]:
+    """Money of labelled payments: caught frauds, honest ones that were stopped, and frauds that were approved (``missed``)."""
     where, values = Wanted(tenants=tenants).where()
+    since_ms = now_ms - LABEL_DAYS * DAY_S * 1000
     rows = (
         console.database.read()
         .execute(
             "SELECT d.label, d.decision, d.currency, sum(d.amount_minor) AS minor, count(*) AS payments FROM decision d "
             f"WHERE d.label IS NOT NULL AND d.label_ms >= ? AND d.currency IS NOT NULL AND {where} GROUP BY 1, 2, 3",
-            (now_ms - LABEL_DAYS * DAY_S * 1000, *values),
+            (since_ms, *values),
         )
         .fetchall()
     )
@@ -171,5 +172,14 @@ def _labels(console: Console, tenants: Any, now_ms: int) -> dict[str, Any]:
 
     return {
         "window_days": LABEL_DAYS, "caught": sums("fraud", ("review", "decline")), "honest_stopped": sums("legit", ("decline",)),
-        "honest_reviewed": sums("legit", ("review",)),
+        "honest_reviewed": sums("legit", ("review",)), "missed": _missed(console, tenants, since_ms),
     }  # fmt: skip
+
+
+def _missed(console: Console, tenants: Sequence[str], since_ms: int) -> list[dict[str, Any]]:
+    named = f" AND tenant IN ({', '.join('?' * len(tenants))})" if tenants else ""
+    rows = console.database.read().execute(
+        f"SELECT currency, sum(amount_minor) AS minor, count(*) AS payments FROM missed_fraud WHERE label_ms >= ?{named} GROUP BY 1",
+        (since_ms, *tenants),
+    )
+    return [dict(row) for row in rows]

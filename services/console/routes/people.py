@@ -16,7 +16,7 @@ from streams.access.api_keys import make_key, read_keys, revoke_key
 from streams.access.directory import AccessError, change_directory, read_directory, without_member
 from streams.access.identity import add_person
 from streams.access.logins import Link, login_of, make_link
-from streams.access.roles import SERVICES, Role
+from streams.access.roles import MAY, ROLES, SERVICES, Role
 
 router = APIRouter(prefix="/api/v1", tags=["people"])
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
@@ -40,6 +40,12 @@ class NewKey(BaseModel):
     tenant: str = Field(default="default", min_length=1, max_length=64)
     days: int | None = Field(default=None, ge=1, le=3650)
     per_second: float | None = Field(default=None, gt=0)
+
+
+@router.get("/roles")
+def roles(_: Reader) -> list[dict[str, Any]]:
+    """Each role and what it may do."""
+    return [{"role": role, "may": sorted(MAY[role])} for role in ROLES]
 
 
 @router.get("/people", dependencies=ALL_TENANTS)

@@ -13,10 +13,20 @@ from features.identity import DEFAULT_TENANT
 from services.console.kept.rows import as_json, instant
 from services.console.people.caller import Caller, Here, Labeller, Reader
 from services.console.problems import Problem, invalid
-from services.console.routes.asking import Filters, OneTenant, Tenant, WithTenant, identity_for
+from services.console.routes.asking import (
+    Cursor,
+    Filters,
+    OneTenant,
+    Tenant,
+    WithTenant,
+    cursor_text,
+    identity_for,
+    placed,
+)
 from services.console.routes.decisions import Id, Limit
 from services.console.wiring import Console
-from streams.access.directory import read_directory
+from services.console.work.desk import Place
+from streams.access.directory import Member, read_directory
 
 router = APIRouter(prefix="/api/v1/queue", tags=["queue"])
 MAX_BULK = 500
@@ -24,10 +34,13 @@ LabelName = Literal["fraud", "legit"]
 
 
 class Queue(BaseModel):
-    """Open reviews, the most urgent first. ``rows``: each a DecisionRow. ``open``: how many there are in all."""
+    """Open reviews, the most urgent first. ``rows``: each a DecisionRow. ``open``: how many fit. ``mark``: for ``after``, whatever is newer.
+    ``next``: for the page after, null at the end."""
 
     rows: list[dict[str, Any]]
     open: int
+    mark: int
+    next: str | None
     as_of: str | None
 
 
@@ -50,6 +63,8 @@ class NewLabel(WithTenant):
 
     label: LabelName
     note: str | None = Field(default=None, max_length=2000)
+    #: refused where somebody has labelled it already; else the label corrects that one
+    first: bool = False
 
 
 class Item(WithTenant):
@@ -59,7 +74,7 @@ class Item(WithTenant):
 
 
 class BulkLabel(BaseModel):
-    """What these payments were."""
+    """What these payments were. None of them may be labelled already."""
 
     items: list[Item] = Field(min_length=1, max_length=MAX_BULK)
     label: LabelName
@@ -73,14 +88,23 @@ def queue(
     tenant: Tenant = None,
     locked: Literal["any", "free", "mine"] = "any",
     limit: Limit = 100,
-    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+    cursor: Cursor = None,
+    after: Annotated[int | None, Query(ge=0, le=2**62)] = None,
 ) -> Queue:
-    """Open reviews by expected loss times age."""
-    now_ms = console.now_ms
-    wanted = replace(wanted, tenants=tuple(caller.seen(tenant)))
-    rows = console.desk.items(wanted, caller.name, now_ms, locked=locked, limit=limit, offset=offset)
+    """Open reviews by expected loss times age; with ``after`` only those that came after the answer with this ``mark``."""
+    now_ms, mark = console.now_ms, console.desk.mark()
+    wanted = replace(wanted, tenants=tuple(caller.seen(tenant)), after=after)
+    rows, last = console.desk.items(
+        wanted, caller.name, now_ms, locked=locked, limit=limit, after=placed(Place, cursor)
+    )
     shown = [as_json(row, now_ms, caller.name) for row in rows]
-    return Queue(rows=shown, open=console.desk.open_count(wanted), as_of=instant(now_ms))
+    return Queue(
+        rows=shown,
+        open=console.desk.open_count(wanted),
+        mark=mark,
+        next=cursor_text(last),
+        as_of=instant(now_ms),
+    )
 
 
 @router.post("/next")
@@ -98,16 +122,18 @@ def take_next(
 @router.post("/label", status_code=202)
 def label_many(body: BulkLabel, caller: Labeller, console: Here) -> dict[str, Any]:
     """Label many at once; those that cannot be are named."""
-    return label_each(console, caller, body.items, body.label)
+    return label_each(console, caller, body.items, body.label, first=True)
 
 
-def label_each(console: Console, caller: Caller, items: Sequence[Item], label: LabelName) -> dict[str, Any]:
+def label_each(
+    console: Console, caller: Caller, items: Sequence[Item], label: LabelName, *, first: bool = False
+) -> dict[str, Any]:
     """Label payments; ``refused`` names those that cannot be, and why."""
     accepted, refused, sends_at = [], [], None
     for item in items:
         try:
             identity = identity_for(caller, item.tenant, item.transaction_id)
-            made = console.desk.label(identity, label, caller.name, console.now_ms)
+            made = console.desk.label(identity, label, caller.name, console.now_ms, first=first)
         except Problem as problem:
             refused.append(
                 {"transaction_id": item.transaction_id, "tenant": item.tenant, "reason": str(problem)}
@@ -118,10 +144,22 @@ def label_each(console: Console, caller: Caller, items: Sequence[Item], label: L
     return {"accepted": accepted, "refused": refused, "sends_at": sends_at}
 
 
+@router.get("/colleagues")
+def colleagues(_: Labeller, console: Here) -> list[str]:
+    """The people who may label."""
+    return [
+        member.name for member in read_directory(console.settings.access_dir).members if _may_label(member)
+    ]
+
+
+def _may_label(member: Member) -> bool:
+    return member.active and member.role != "service" and member.may("label")
+
+
 def colleague(console: Console, name: str) -> str:
     """The name of a person who may label. Raises: Problem 422."""
     member = read_directory(console.settings.access_dir).active(name)
-    if member is None or member.role == "service" or not member.may("label"):
+    if member is None or not _may_label(member):
         raise invalid("to", f"{name} is nobody who may label")
     return name
 
@@ -151,7 +189,7 @@ def hand_over(transaction_id: Id, body: ToPerson, caller: Labeller, console: Her
 def label(transaction_id: Id, body: NewLabel, caller: Labeller, console: Here) -> dict[str, Any]:
     """Say what a payment was; sent to `labels` ten seconds later, until when it can be taken back."""
     identity = identity_for(caller, body.tenant, transaction_id)
-    made = console.desk.label(identity, body.label, caller.name, console.now_ms)
+    made = console.desk.label(identity, body.label, caller.name, console.now_ms, first=body.first)
     if body.note:
         console.desk.add_note(identity, caller.name, body.note, console.now_ms)
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 from fastapi import APIRouter
@@ -9,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from features.catalogue import FEATURES
 from models.policy.rules.columns import NUMBER_FIELDS, TEXT_FIELDS
-from services.console.kept.taking import DAY_S
+from services.console.kept.trimming import DAY_S
 from services.console.people.caller import ALL_TENANTS, Caller, Here, Proposer, Reader
 from services.console.routes.asking import Why
 from services.console.wiring import Console
@@ -18,6 +19,7 @@ router = APIRouter(prefix="/api/v1/rules", tags=["rules"])
 MAX_TEXT = 1_000_000
 #: of the rules language (models/RULES.md)
 FUNCTIONS = ("abs", "coalesce")
+HITS = ("day", "week", "approved", "fraud", "legit", "open")
 
 
 class PolicyText(BaseModel):
@@ -40,11 +42,11 @@ class ProposedText(PolicyText):
 
 @router.get("")
 def rules(caller: Reader, console: Here) -> dict[str, Any]:
-    """As ``tollgate rules list --json``, with hits on payments that were not approved."""
+    """As ``tollgate rules list --json``, with hits; labels are those of payments that were not approved."""
     answer = console.outside.rules(console.door.now())
     hits = _hits(console, caller)
     for each in (*answer["rules"], *answer["lists"]):
-        each["hits"] = hits.get(each["name"], {"day": 0, "week": 0, "fraud": 0, "legit": 0, "open": 0})
+        each["hits"] = hits.get(each["name"]) or dict.fromkeys(HITS, 0)
     return answer
 
 
@@ -84,12 +86,25 @@ def propose(body: ProposedText, caller: Proposer, console: Here) -> Any:
 
 
 def _hits(console: Console, caller: Caller) -> dict[str, dict[str, int]]:
+    """By rule or list: matches of a day and of a week, how many of these were approved, and the labels of the others."""
     now_ms, tenants = console.now_ms, caller.tenants
-    named = f" AND d.tenant IN ({', '.join('?' * len(tenants))})" if tenants else ""
-    rows = console.database.read().execute(
+    day_ms, week_ms = now_ms - DAY_S * 1000, now_ms - 7 * DAY_S * 1000
+    named = f" AND tenant IN ({', '.join('?' * len(tenants))})" if tenants else ""
+    connection = console.database.read()
+    out: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(HITS, 0))
+    for row in connection.execute(
         "SELECT h.rule AS name, sum(h.decided_ms >= ?) AS day, count(*) AS week, sum(d.label IS 'fraud') AS fraud, "
         "sum(d.label IS 'legit') AS legit, sum(d.label IS NULL) AS open FROM rule_hit h JOIN decision d ON d.id = h.decision_id "
         f"WHERE h.decided_ms >= ?{named} GROUP BY h.rule",
-        (now_ms - DAY_S * 1000, now_ms - 7 * DAY_S * 1000, *tenants),
-    )
-    return {row["name"]: {key: row[key] for key in ("day", "week", "fraud", "legit", "open")} for row in rows}
+        (day_ms, week_ms, *tenants),
+    ):
+        out[row["name"]] |= {name: row[name] for name in HITS if name != "approved"}
+    for rule, day, week in connection.execute(
+        f"SELECT rule, total((hour_ms >= ?) * payments), total(payments) FROM rule_passed WHERE hour_ms >= ?{named} GROUP BY rule",
+        (day_ms, week_ms, *tenants),
+    ):
+        found = out[rule]
+        found["day"] += int(day)
+        found["week"] += int(week)
+        found["approved"] = int(week)
+    return out

@@ -69,6 +69,7 @@ class SessionAnswer(BaseModel):
     version: str
     console: dict[str, Any]
     glass_until: str | None
+    review_within_s: int
 
 
 class Setup(BaseModel):
@@ -209,6 +210,7 @@ def _answer(console: Console, session: Session) -> SessionAnswer:
         tenants=list(tenants), can_sign=key_file(folder, session.name).exists(),
         expires_at=ends_at(session, console.clock()).isoformat(), home=console.settings.home, version=console.version,
         console=console.behind(), glass_until=instant(session.glass_until_s * 1000) if emergency else None,
+        review_within_s=60 * console.settings.review.within_minutes,
     )  # fmt: skip
 
 

@@ -5,16 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from sqlite3 import Connection, Row
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+from features.currencies import DECIMALS
 from services.console.kept.database import Database
-from services.console.kept.rows import HEAD_START_S, Wanted, as_json, instant, label_of, lock_of, one, some
+from services.console.kept.rows import (
+    HEAD_START_S,
+    Count,
+    Wanted,
+    as_json,
+    instant,
+    label_of,
+    lock_of,
+    one,
+    some,
+)
 from services.console.problems import Problem, unknown
 
 #: how long a lock holds without being renewed; how long a label can be taken back
 LOCK_MS, UNDO_MS = 300_000, 10_000
 MAX_NOTES = 100
 Locked = Literal["any", "free", "mine"]
+
+
+class Place(NamedTuple):
+    """Where a review stands in the queue as of a moment."""
+
+    as_of_ms: Count
+    urgency: float
+    decided_ms: Count
+    id: Count
 
 
 @dataclass(frozen=True)
@@ -24,18 +44,20 @@ class Desk:
     database: Database
 
     def items(
-        self,
-        wanted: Wanted,
-        person: str,
-        now_ms: int,
-        *,
-        locked: Locked = "any",
-        limit: int = 100,
-        offset: int = 0,
-    ) -> list[Row]:
-        """Open reviews by expected loss times age, the most urgent first. A review begins with an age of ``HEAD_START_S``."""
+        self, wanted: Wanted, person: str, now_ms: int, *, locked: Locked = "any", limit: int = 100, after: Place | None = None
+    ) -> tuple[list[Row], Place | None]:  # fmt: skip
+        """Open reviews by expected loss times age, the most urgent first, and the place of the last one; None: no more follow.
+
+        Args:
+            after: the place where the page before ended. Ages are those of then, so that nothing moves between two pages.
+        """
         connection = self.database.read()
-        return some(connection, _urgent(connection, wanted, person, now_ms, locked, limit, offset))
+        places = _urgent(connection, wanted, person, now_ms, locked, limit, after)
+        return some(connection, [place.id for place in places]), places[-1] if len(places) == limit else None
+
+    def mark(self) -> int:
+        """The number of the newest decision that is kept; 0: none is."""
+        return int(self.database.read().execute("SELECT coalesce(max(id), 0) FROM decision").fetchone()[0])
 
     def open_count(self, wanted: Wanted) -> int:
         """How many reviews are open."""
@@ -43,31 +65,35 @@ class Desk:
         query = f"SELECT count(*) FROM decision d WHERE d.open = 1 AND {where}"
         return int(self.database.read().execute(query, values).fetchone()[0])
 
-    def standing(self, tenants: Sequence[str], now_ms: int) -> dict[str, Any]:
-        """Open reviews: their number, the age of the oldest in seconds, and the expected loss by currency in minor units."""
+    def standing(self, tenants: Sequence[str], now_ms: int, within_s: int) -> dict[str, Any]:
+        """Open reviews: their number, how many are older than ``within_s``, the age of the oldest in seconds, and the expected loss by
+        currency in minor units."""
         where, values = Wanted(tenants=tenants).where()
-        connection = self.database.read()
-        count, oldest = connection.execute(
-            f"SELECT count(*), min(d.decided_ms) FROM decision d WHERE d.open = 1 AND {where}", values
-        ).fetchone()
-        losses = connection.execute(
-            "SELECT d.currency, round(sum(coalesce(d.score, 1.0) * d.amount_minor)) FROM decision d "
-            f"WHERE d.open = 1 AND d.currency IS NOT NULL AND {where} GROUP BY d.currency ORDER BY 2 DESC",
-            values,
-        )
+        # all of it from the index of open reviews: it holds the loss, in units of its currency
+        found = self.database.read().execute(
+            "SELECT d.currency, count(*), total(d.decided_ms < ?), min(d.decided_ms), total(d.loss) FROM decision d "
+            f"WHERE d.open = 1 AND {where} GROUP BY d.currency ORDER BY 5 DESC",
+            (now_ms - within_s * 1000, *values),
+        ).fetchall()  # fmt: skip
+        oldest = min((row[3] for row in found), default=None)
         return {
-            "open": count, "oldest_age_s": None if oldest is None else round((now_ms - oldest) / 1000, 1),
-            "expected_loss": [{"currency": currency, "minor": int(minor)} for currency, minor in losses],
+            "open": sum(row[1] for row in found), "late": int(sum(row[2] for row in found)),
+            "oldest_age_s": None if oldest is None else round((now_ms - oldest) / 1000, 1),
+            "expected_loss": [
+                {"currency": currency, "minor": round(loss * 10 ** DECIMALS.get(currency, 2))}
+                for currency, _, _, _, loss in found
+                if currency is not None
+            ],
         }  # fmt: skip
 
     def take_next(self, wanted: Wanted, person: str, now_ms: int) -> Row | None:
         """Lock the most urgent review that nobody works on, and return it; None if there is none."""
         with self.database.write() as connection:
-            ids = _urgent(connection, wanted, person, now_ms, "free", 1, 0)
-            if not ids:
+            places = _urgent(connection, wanted, person, now_ms, "free", 1)
+            if not places:
                 return None
-            _set_lock(connection, ids[0], person, now_ms)
-        return some(self.database.read(), ids)[0]
+            _set_lock(connection, places[0].id, person, now_ms)
+        return some(self.database.read(), [places[0].id])[0]
 
     def lock(self, identity: str, person: str, now_ms: int) -> dict[str, Any]:
         """Take or renew the lock of a review. Raises: Problem 404; 409, another person has it."""
@@ -91,14 +117,19 @@ class Desk:
             _set_lock(connection, row["id"], to, now_ms)
         return {"owner": to, "until": instant(now_ms + LOCK_MS), "mine": to == person}
 
-    def label(self, identity: str, label: str, person: str, now_ms: int) -> dict[str, Any]:
-        """Label a decision; the label is sent to Kafka after ``UNDO_MS``.
+    def label(
+        self, identity: str, label: str, person: str, now_ms: int, *, first: bool = False
+    ) -> dict[str, Any]:
+        """Label a decision; the label is sent to Kafka after ``UNDO_MS``. ``first``: nobody may have labelled it yet.
 
         Raises:
-            Problem: 404; 409: another person works on it, or its payment is not known yet.
+            Problem: 404; 409: another person works on it, its payment is not known yet, or it is labelled.
         """
         with self.database.write() as connection:
             row = _mine(connection, identity, person, now_ms)
+            if first and row["label"] is not None:
+                who = row["label_by"] or row["label_source"]
+                raise Problem(409, "labelled", f"{who} has labelled it already: {row['label']}", label=label_of(row))  # fmt: skip
             if row["merchant_id"] is None:
                 raise Problem(
                     409,
@@ -176,8 +207,8 @@ class Desk:
 
 
 def _urgent(
-    connection: Connection, wanted: Wanted, person: str, now_ms: int, locked: Locked, limit: int, offset: int
-) -> list[int]:
+    connection: Connection, wanted: Wanted, person: str, now_ms: int, locked: Locked, limit: int, after: Place | None = None
+) -> list[Place]:  # fmt: skip
     where, values = wanted.where()
     conditions: dict[Locked, tuple[str, list[Any]]] = {
         "any": ("1", []),
@@ -185,12 +216,17 @@ def _urgent(
         "mine": ("(d.lock_owner = ? AND d.lock_ms > ?)", [person, now_ms]),
     }
     free, more = conditions[locked]
+    as_of_ms = now_ms if after is None else after.as_of_ms
+    # a review begins with an age of HEAD_START_S
+    urgency = f"d.loss * ({as_of_ms + int(HEAD_START_S * 1000)} - d.decided_ms)"
+    if after is not None:
+        free += f" AND ({urgency} < ? OR {urgency} = ? AND (d.decided_ms, d.id) > (?, ?))"
+        more += [after.urgency, after.urgency, after.decided_ms, after.id]
     rows = connection.execute(
-        f"SELECT d.id FROM decision d WHERE d.open = 1 AND {where} AND {free} "
-        "ORDER BY d.loss * (? - d.decided_ms) DESC, d.decided_ms, d.id LIMIT ? OFFSET ?",
-        (*values, *more, now_ms + int(HEAD_START_S * 1000), limit, offset),
+        f"SELECT {urgency}, d.decided_ms, d.id FROM decision d WHERE d.open = 1 AND {where} AND {free} ORDER BY 1 DESC, 2, 3 LIMIT ?",
+        (*values, *more, limit),
     )
-    return [row[0] for row in rows]
+    return [Place(as_of_ms, *row) for row in rows]
 
 
 def _mine(connection: Connection, identity: str, person: str, now_ms: int) -> Row:

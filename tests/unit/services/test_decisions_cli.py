@@ -170,6 +170,17 @@ def test_reasons_that_time_left_out_are_not_compared(bundle: Bundle) -> None:
     assert (answer["identical"], answer["left_out"]) == (True, ["reasons"])
 
 
+def test_todays_model_and_rules_may_decide_otherwise(bundle: Bundle) -> None:
+    then = made(bundle, policy_version="11", model_version="0.9.0", decision="approve", rules=[])
+    answer = replayed(then, bundle, today=True)
+    assert (answer["today"], answer["model_version"], answer["replayed"]["decision"]) == (
+        True,
+        bundle.version,
+        "decline",
+    )
+    assert {each["field"] for each in answer["differences"]} == {"decision", "rules", "policy_version"}
+
+
 def test_what_is_gone_is_said(bundle: Bundle) -> None:
     whole = made(bundle)
     for gone, of, why in (

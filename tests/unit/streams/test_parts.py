@@ -127,6 +127,7 @@ def test_a_stack_without_the_file_runs_its_own_parts(tmp_path: Path) -> None:
         ("kafka = " + "[" * 4000, "does not parse"),
         ("[exploration]\nshare = 0.1", "cap_minor_per_day"),
         ("[review]\nper_day = 0", "per_day"),
+        ("[review]\nwithin_minutes = 0", "within_minutes"),
     ],
 )
 def test_what_cannot_be_used_is_named_with_its_file(tmp_path: Path, text: str, said: str) -> None:

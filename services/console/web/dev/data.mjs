@@ -98,7 +98,7 @@ export const alerts = [
   { alert: "DriftDetected", severity: "ticket", since: iso(now - 7_600_000), summary: "card_sum_24h drifts: PSI 0.31 in three windows in a row", runbook: "http://127.0.0.1:19007/runbooks/DriftDetected", silenced: true },
 ]; // prettier-ignore
 
-const hits = (week) => ({ day: Math.round(week / 7), week, fraud: Math.round(week / 5), legit: Math.round(week / 4), open: Math.round(week / 2) });
+const hits = (week) => ({ day: Math.round(week / 7), week, approved: Math.round(week / 3), fraud: Math.round(week / 5), legit: Math.round(week / 4), open: Math.round(week / 2) });
 export const rules = {
   model_version: "1.4.0", policy_version: "12", review: 0.4312, decline: 0.9127, without_score: "review", thresholds: [{ tenant: "shop-b", review: 0.38, decline: 0.9 }], expected_loss: { currency: "EUR" },
   rules: [

@@ -3,23 +3,25 @@ import { type ComponentType, useEffect } from "react";
 import { get, onSignedOut, Problem } from "./api/client";
 import { SessionProvider } from "./api/session";
 import type { Session } from "./api/types";
-import { Empty, Failed } from "./parts/basic";
+import { Empty, Failed, Screen } from "./parts/basic";
 import { Boundary } from "./parts/boundary";
 import { Admin } from "./screens/admin/admin";
 import { CaseScreen } from "./screens/case/case";
 import { Cases } from "./screens/case/cases";
 import { Links } from "./screens/case/links";
-import { DeadLetters } from "./screens/dead_letters";
+import { DeadLetters } from "./screens/oncall/dead_letters";
 import { DecisionScreen } from "./screens/decision/decision";
 import { Decisions } from "./screens/review/decisions";
-import { Drift } from "./screens/drift";
+import { Drift } from "./screens/models/drift";
 import { Login } from "./screens/login";
-import { Models, ModelScreen } from "./screens/models";
-import { OnCall, Runbook } from "./screens/oncall";
-import { OverviewScreen } from "./screens/overview";
-import { Performance } from "./screens/performance";
+import { ModelScreen } from "./screens/models/model";
+import { Models } from "./screens/models/models";
+import { OnCall } from "./screens/oncall/oncall";
+import { Runbook } from "./screens/oncall/runbooks";
+import { OverviewScreen } from "./screens/overview/overview";
+import { Performance } from "./screens/models/performance";
 import { Queue } from "./screens/review/queue";
-import { RolloutScreen } from "./screens/rollout";
+import { RolloutScreen } from "./screens/models/rollout";
 import { ListScreen } from "./screens/policy/list";
 import { Lists } from "./screens/policy/lists";
 import { RulesScreen } from "./screens/policy/rules";
@@ -69,14 +71,14 @@ export function App() {
     <SessionProvider value={session.data}>
       <Shell>
         <Boundary key={path}>
-          <Screen path={path} />
+          <At path={path} />
         </Boundary>
       </Shell>
     </SessionProvider>
   );
 }
 
-function Screen({ path }: { path: string }) {
+function At({ path }: { path: string }) {
   const Whole = SCREENS[path];
   if (Whole) return <Whole key={path} />;
   for (const [prefix, One] of Object.entries(OF_ONE)) {
@@ -86,11 +88,11 @@ function Screen({ path }: { path: string }) {
     }
   }
   return (
-    <main id="screen" className="screen">
+    <Screen>
       <Empty title="There is no such page">
         <Link href="/">To the overview</Link>
       </Empty>
-    </main>
+    </Screen>
   );
 }
 

@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { createServer } from "node:net";
 import { join } from "node:path";
+import { after, afterEach, before, beforeEach, test } from "node:test";
 import { chromium } from "playwright-core";
 
 const HERE = import.meta.dirname;
@@ -73,4 +74,25 @@ export async function violations(made) {
   await made.evaluate(AXE);
   const found = await made.evaluate((tags) => axe.run(document, { runOnly: { type: "tag", values: tags } }), WCAG);
   return found.violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((node) => `${node.target} ${node.html.slice(0, 160)} (${node.failureSummary?.split("\n")[1]?.trim() ?? ""})`).join(" | ")}`);
+}
+
+/** As `test`, each with a server of its own and a page on which somebody has signed in; `act` gets the page and what went wrong on it. */
+export function signedInTest() {
+  let chrome;
+  let server;
+  let at;
+  before(async () => {
+    chrome = await browser();
+  });
+  after(() => chrome?.close());
+  beforeEach(async () => {
+    server = await console_();
+    at = await page(chrome, server.url);
+    await signIn(at.page);
+  });
+  afterEach(async () => {
+    await at.close();
+    server.end();
+  });
+  return (name, options, act) => test(name, options, () => act(at.page, at.wrong, chrome));
 }

@@ -1,33 +1,14 @@
 // Cases, links and lists: from a payment to its ring, to a case, to labels and a list, and what is wrong with a CSV.
 
 import assert from "node:assert/strict";
-import { after, before, beforeEach, afterEach, test } from "node:test";
-import { browser, console_, page, settled, signIn, violations } from "./browser.mjs";
+import { settled, signedInTest, violations } from "./browser.mjs";
 
-let server;
-let chrome;
-let made;
-let wrong;
-let close;
-
-before(async () => {
-  chrome = await browser();
-});
-after(() => chrome?.close());
-beforeEach(async () => {
-  server = await console_();
-  ({ page: made, wrong, close } = await page(chrome, server.url));
-  await signIn(made);
-});
-afterEach(async () => {
-  await close();
-  server.end();
-});
+const each = signedInTest();
 
 const alone = { skip: process.env.CONSOLE_URL !== undefined };
-const dialog = () => made.getByRole("dialog");
+const dialog = (made) => made.getByRole("dialog");
 
-test("from a payment to what it shares, to a case, to labels for many", alone, async () => {
+each("from a payment to what it shares, to a case, to labels for many", alone, async (made, wrong) => {
   await made.goto("/queue");
   await settled(made);
   const card = await made.evaluate(async () => (await (await fetch("/api/v1/queue?limit=400")).json()).rows.find((row) => row.device_id && row.card_id.startsWith("card-")).card_id);
@@ -48,16 +29,16 @@ test("from a payment to what it shares, to a case, to labels for many", alone, a
   await table.getByRole("checkbox").first().check();
   await made.getByRole("button", { name: /^Open 2 as a case/ }).click();
   assert.deepEqual(await violations(made), []);
-  await dialog().getByLabel("Title").fill("A ring");
-  await dialog().getByLabel("Reason").fill("they share a device");
-  await dialog().getByRole("button", { name: "Open the case" }).click();
+  await dialog(made).getByLabel("Title").fill("A ring");
+  await dialog(made).getByLabel("Reason").fill("they share a device");
+  await dialog(made).getByRole("button", { name: "Open the case" }).click();
   await made.waitForURL("**/cases/1");
   await settled(made);
   await made.getByText("they share a device").waitFor();
   await made.getByLabel("Select all").check();
   await made.getByRole("button", { name: "Fraud …" }).click();
-  await dialog().getByLabel("Reason").fill("all of one hand");
-  await dialog().getByRole("button", { name: /^Label \d+ as fraud/ }).click();
+  await dialog(made).getByLabel("Reason").fill("all of one hand");
+  await dialog(made).getByRole("button", { name: /^Label \d+ as fraud/ }).click();
   await made.locator(".toast").getByText("labelled as fraud").waitFor();
   await made.locator(".history").getByText("all of one hand").waitFor();
   assert.ok((await made.locator("tbody .tag.bad").count()) > 0);
@@ -67,27 +48,27 @@ test("from a payment to what it shares, to a case, to labels for many", alone, a
   await made.getByRole("button", { name: "Add note" }).click();
   await made.locator(".history").getByText("<img src=x").waitFor();
   await made.getByRole("button", { name: "Close …" }).click();
-  await dialog().getByLabel("Reason").fill("done");
-  await dialog().getByRole("button", { name: "Close" }).last().click();
+  await dialog(made).getByLabel("Reason").fill("done");
+  await dialog(made).getByRole("button", { name: "Close" }).last().click();
   await made.getByText("closed: fraud").waitFor();
   assert.equal(await made.getByRole("button", { name: "Fraud …" }).getAttribute("aria-disabled"), "true");
   assert.deepEqual(wrong, []);
 });
 
-test("a case goes to a colleague, and its card to a list that somebody else approves", alone, async () => {
+each("a case goes to a colleague, and its card to a list that somebody else approves", alone, async (made, wrong) => {
   await made.goto("/cases");
   await settled(made);
   await made.getByRole("button", { name: "Open a case …" }).click();
-  await dialog().getByLabel("Kind").selectOption("device");
-  await dialog().getByLabel("Identifier").fill("d-5");
-  await dialog().getByRole("button", { name: "Go on" }).click();
-  await dialog().getByLabel("Reason").fill("nine cards on it");
-  await dialog().getByRole("button", { name: "Open the case" }).click();
+  await dialog(made).getByLabel("Kind").selectOption("device");
+  await dialog(made).getByLabel("Identifier").fill("d-5");
+  await dialog(made).getByRole("button", { name: "Go on" }).click();
+  await dialog(made).getByLabel("Reason").fill("nine cards on it");
+  await dialog(made).getByRole("button", { name: "Open the case" }).click();
   await made.waitForURL("**/cases/1");
   await made.getByRole("button", { name: "Escalate …" }).click();
-  await dialog().getByLabel("Colleague").fill("ben");
-  await dialog().getByLabel("Reason").fill("above my limit");
-  await dialog().getByRole("button", { name: "Escalate" }).click();
+  await dialog(made).getByLabel("Colleague").fill("ben");
+  await dialog(made).getByLabel("Reason").fill("above my limit");
+  await dialog(made).getByRole("button", { name: "Escalate" }).click();
   await made.locator(".toast").getByText("ben has case 1 now").waitFor();
   await made.getByRole("link", { name: "Put on a list" }).click();
   await made.getByText("On which list shall").waitFor();
@@ -97,15 +78,15 @@ test("a case goes to a colleague, and its card to a list that somebody else appr
   await made.getByRole("button", { name: "What would it do?" }).click();
   await made.getByText("1 new, 214 stay.").waitFor();
   await made.getByRole("button", { name: "Propose …" }).click();
-  await dialog().getByLabel("Reason").fill("case 1");
-  await dialog().getByRole("button", { name: "Propose" }).click();
+  await dialog(made).getByLabel("Reason").fill("case 1");
+  await dialog(made).getByRole("button", { name: "Propose" }).click();
   await made.locator(".toast").getByText("awaits approval by somebody else").waitFor();
   await made.goto("/cases/1");
   await made.locator(".history").getByText("proposed to add d-5, list stolen-devices").waitFor();
   assert.deepEqual(wrong, []);
 });
 
-test("what is wrong with a CSV is said before anything is proposed", alone, async () => {
+each("what is wrong with a CSV is said before anything is proposed", alone, async (made, wrong) => {
   await made.goto("/lists/stolen-devices");
   await settled(made);
   const propose = made.getByRole("button", { name: "Propose …" });

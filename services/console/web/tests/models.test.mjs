@@ -39,6 +39,12 @@ test("two versions, a threshold that is moved by keyboard, and a cost", { skip: 
   await made.getByLabel("A review costs", { exact: false }).fill("0");
   const free = await figures();
   assert.equal(free[4], free[3], "without a cost of reviews only what is missed counts");
+  await made.getByLabel("at", { exact: true }).fill("2020-01-01T10:00");
+  await made.getByText("No model was live then.").waitFor();
+  const yesterday = new Date(Date.now() - 86_400_000).toISOString().slice(0, 16);
+  await made.getByLabel("at", { exact: true }).fill(yesterday);
+  await made.getByRole("row", { name: /^champion 1\.4\.0 95\.0 %/ }).waitFor();
+  assert.match(made.url(), /at=/);
   assert.deepEqual(await violations(made), []);
   assert.deepEqual(wrong, []);
   await close();

@@ -36,11 +36,8 @@ const SCREENS = [
 ];
 /** looked at in the second look too, when not all are */
 const SAMPLE = ["overview", "queue", "decision", "case", "links", "list", "rollout", "oncall"];
-const LOOKS = [
-  ["light", 1440],
-  ["dark", 390],
-  ...(ALL ? [["dark", 1440], ["light", 390], ["light", 360], ["light", 3840]] : []),
-].filter(([theme, width]) => !process.env.CONSOLE_LOOK || process.env.CONSOLE_LOOK.split(" ").includes(`${theme}-${width}`));
+/** theme and width in pixels; CONSOLE_LOOK="dark-360 light-3840" names others */
+const LOOKS = (process.env.CONSOLE_LOOK ?? `light-1440 dark-390${ALL ? " light-360 dark-1280 light-1920 dark-3840 light-3840" : ""}`).split(" ").map((look) => [look.split("-")[0], Number(look.split("-")[1])]);
 
 let server;
 let chrome;
@@ -56,7 +53,7 @@ after(async () => {
 
 for (const [theme, width] of LOOKS) {
   test(`every screen, ${theme}, ${width} px wide`, async (t) => {
-    const { page: made, wrong, close } = await page(chrome, server.url, { theme, width, height: width < 800 ? 844 : 900 });
+    const { page: made, wrong, close } = await page(chrome, server.url, { theme, width, height: width < 800 ? 844 : width > 3000 ? 2160 : 900 });
     await made.goto("/");
     await made.getByLabel("Name").waitFor();
     assert.deepEqual(await violations(made), [], "login");

@@ -1,38 +1,21 @@
 // An analyst's work without a mouse, and what must hold while it is done.
 
 import assert from "node:assert/strict";
-import { after, before, beforeEach, afterEach, test } from "node:test";
-import { browser, console_, NAME, page, settled, signIn, violations } from "./browser.mjs";
+import { console_, NAME, page, settled, signedInTest, signIn, violations } from "./browser.mjs";
 import { NASTY } from "../dev/data.mjs";
 
 const ALL = process.env.CONSOLE === "all";
-let server;
-let chrome;
-let made;
-let wrong;
-let close;
+const each = signedInTest();
+/** what only the stand-in has */
+const alone = { skip: process.env.CONSOLE_URL !== undefined };
 
-before(async () => {
-  chrome = await browser();
-});
-after(() => chrome?.close());
-beforeEach(async () => {
-  server = await console_();
-  ({ page: made, wrong, close } = await page(chrome, server.url));
-  await signIn(made);
-});
-afterEach(async () => {
-  await close();
-  server.end();
-});
-
-const chosen = () => made.locator('[role="row"][aria-selected="true"]');
-const toQueue = async () => {
+const chosen = (made) => made.locator('[role="row"][aria-selected="true"]');
+const toQueue = async (made) => {
   await made.goto("/queue");
   await settled(made);
 };
 
-test("sign in, go to the queue, take, label, undo, label, go on: by keyboard alone", async () => {
+each("sign in, go to the queue, take, label, undo, label, go on: by keyboard alone", {}, async (made, wrong) => {
   await made.keyboard.press("Control+k");
   await made.keyboard.type("queue");
   await made.getByRole("option", { name: "Queue", exact: false }).first().waitFor();
@@ -40,15 +23,15 @@ test("sign in, go to the queue, take, label, undo, label, go on: by keyboard alo
   await made.waitForURL("**/queue");
   await settled(made);
   await made.keyboard.press("n");
-  await chosen().getByText("yours").waitFor();
-  const first = await chosen().locator("input").getAttribute("aria-label");
+  await chosen(made).getByText("yours").waitFor();
+  const first = await chosen(made).locator("input").getAttribute("aria-label");
   await made.keyboard.press("f");
   await made.locator(".toast").getByText("fraud").waitFor();
   await made.waitForFunction((label) => document.querySelector('[role="row"][aria-selected="true"] input')?.getAttribute("aria-label") !== label, first);
   await made.keyboard.press("u");
   await made.locator(".toast").getByText("Undone.").waitFor();
-  assert.equal(await chosen().locator("input").getAttribute("aria-label"), first);
-  assert.equal(await chosen().getByText("fraud", { exact: true }).count(), 0);
+  assert.equal(await chosen(made).locator("input").getAttribute("aria-label"), first);
+  assert.equal(await chosen(made).getByText("fraud", { exact: true }).count(), 0);
   await made.keyboard.press("g");
   await made.locator(".toast").getByText("genuine").waitFor();
   await made.keyboard.press("j");
@@ -56,16 +39,18 @@ test("sign in, go to the queue, take, label, undo, label, go on: by keyboard alo
   await made.keyboard.press("Enter");
   await made.waitForURL("**/decisions/*");
   await settled(made);
-  for (const name of ["Where its time went", "Where it comes from", "Make it again"]) {
+  for (const name of ["Where its time went", "Where it comes from", "Make it again", "By today's model and rules"]) {
     await made.getByRole("button", { name }).press("Enter");
     await settled(made);
     assert.deepEqual(await violations(made), [], name);
   }
+  await made.getByRole("button", { name: "Most unusual first" }).press("Enter");
+  assert.match(await made.getByRole("table").filter({ hasText: "The card before" }).locator("tbody tr").first().innerText(), /above|below/);
   assert.deepEqual(wrong, []);
 });
 
-test("several at once: the count first, then one undo for all", async () => {
-  await toQueue();
+each("several at once: the count first, then one undo for all", {}, async (made) => {
+  await toQueue(made);
   for (const key of ["j", "x", "j", "x", "j", "x"]) await made.keyboard.press(key);
   await made.locator(".announce").getByText("3 selected").waitFor();
   await made.getByRole("button", { name: "Fraud …" }).click();
@@ -79,15 +64,54 @@ test("several at once: the count first, then one undo for all", async () => {
   assert.equal(await made.locator(".item.done").count(), 0);
 });
 
-test("what a colleague holds is not labelled, and says who holds it", async () => {
-  await toQueue();
+each("what a colleague holds is not labelled, and says who holds it", {}, async (made) => {
+  await toQueue(made);
   await made.locator('[role="row"]', { hasText: "ben" }).first().click();
   await made.keyboard.press("f");
   await made.locator(".toast.bad").getByText("ben holds it").waitFor();
 });
 
-test("single keys can be switched off and given other letters", async () => {
-  await toQueue();
+each("new reviews are announced where they fit the filters, and nothing moves until they are asked for", alone, async (made) => {
+  await toQueue(made);
+  const first = await made.locator('[role="row"].item').first().innerText();
+  const arrive = () => made.evaluate(() => fetch("/api/v1/dev/arrive", { method: "POST" }));
+  for (let n = 0; n < 2; n++) await arrive();
+  await made.locator(".announce").getByText("2 new since the list was read.").waitFor();
+  assert.equal(await made.locator('[role="row"].item').first().innerText(), first);
+  await made.getByRole("button", { name: "Read again" }).click();
+  await made.locator(".announce").waitFor({ state: "detached" });
+  await made.getByLabel("Rule or list").fill("no-such-rule");
+  await made.getByText("Nothing fits these filters").waitFor();
+  const told = made.waitForResponse((response) => response.url().includes("after="));
+  await arrive();
+  await told;
+  assert.equal(await made.locator(".announce").count(), 0);
+});
+
+each("what a colleague has labelled meanwhile is not labelled over, and says so", alone, async (made) => {
+  await toQueue(made);
+  await made.keyboard.press("j");
+  const id = (await chosen(made).locator("input").getAttribute("aria-label")).replace("Select ", "");
+  await made.evaluate((name) => fetch(`/api/v1/queue/${name}/label`, { method: "POST", headers: { "Content-Type": "application/json" }, body: '{"label":"legit"}' }), id);
+  await made.keyboard.press("f");
+  await made.locator(".toast.bad").getByText("has labelled it already").waitFor();
+  await chosen(made).getByText("genuine").waitFor();
+});
+
+each("a review is handed over to a colleague whose name is offered", alone, async (made) => {
+  await toQueue(made);
+  await made.keyboard.press("n");
+  await chosen(made).getByText("yours").waitFor();
+  await made.keyboard.press("e");
+  await made.locator("datalist option[value=dora]").waitFor({ state: "attached" });
+  await made.keyboard.type("dora");
+  await made.keyboard.press("Enter");
+  await made.locator(".toast").getByText("dora holds").waitFor();
+  await chosen(made).getByText("dora").waitFor();
+});
+
+each("single keys can be switched off and given other letters", {}, async (made) => {
+  await toQueue(made);
   await made.keyboard.press("?");
   await made.getByRole("dialog").waitFor();
   assert.deepEqual(await violations(made), []);
@@ -95,7 +119,7 @@ test("single keys can be switched off and given other letters", async () => {
   await made.keyboard.press("Escape");
   await made.keyboard.press("n");
   await made.keyboard.press("w");
-  await chosen().getByText("yours").waitFor();
+  await chosen(made).getByText("yours").waitFor();
   assert.equal(await made.getByText("yours", { exact: true }).count(), 1);
   await made.keyboard.press("?");
   await made.getByLabel("Single keys are on").uncheck();
@@ -105,8 +129,8 @@ test("single keys can be switched off and given other letters", async () => {
   assert.equal(await made.getByRole("dialog").count(), 0);
 });
 
-test("a key pressed in a field is text", async () => {
-  await toQueue();
+each("a key pressed in a field is text", {}, async (made) => {
+  await toQueue(made);
   await made.keyboard.press("/");
   await made.keyboard.type("jfng");
   assert.equal(await made.evaluate(() => document.activeElement.value), "jfng");
@@ -115,8 +139,8 @@ test("a key pressed in a field is text", async () => {
   assert.equal(await made.locator(".toast").count(), 0);
 });
 
-test("a session that ends in the middle of an action asks to sign in, and returns to the same page", async () => {
-  await toQueue();
+each("a session that ends in the middle of an action asks to sign in, and returns to the same page", {}, async (made) => {
+  await toQueue(made);
   await made.keyboard.press("j");
   await made.evaluate(() => fetch("/api/v1/session", { method: "DELETE" }));
   await made.keyboard.press("f");
@@ -129,8 +153,8 @@ test("a session that ends in the middle of an action asks to sign in, and return
   assert.match(made.url(), /\/queue$/);
 });
 
-test("scripts, emoji and right-to-left names of producers are text everywhere", { skip: process.env.CONSOLE_URL !== undefined }, async () => {
-  await toQueue();
+each("scripts, emoji and right-to-left names of producers are text everywhere", alone, async (made, wrong) => {
+  await toQueue(made);
   const ids = await made.evaluate(async (nasty) => (await (await fetch("/api/v1/queue?limit=420")).json()).rows.map((row) => row.transaction_id).filter((id) => nasty.some((text) => id.startsWith(text))), NASTY);
   assert.ok(ids.length >= NASTY.length);
   for (const id of ids.slice(0, NASTY.length)) {
@@ -145,13 +169,13 @@ test("scripts, emoji and right-to-left names of producers are text everywhere", 
   assert.deepEqual(wrong, []);
 });
 
-test("a role that may not act sees why", { skip: process.env.CONSOLE_URL !== undefined }, async () => {
+each("a role that may not act sees why", alone, async (made) => {
   await made.getByRole("button", { name: "Sign out" }).click();
   await made.getByLabel("Name").fill("clara-approver");
   await made.getByLabel("Password").fill("correct horse battery staple");
   await made.keyboard.press("Enter");
   await made.getByRole("navigation", { name: "Screens" }).waitFor();
-  await toQueue();
+  await toQueue(made);
   const take = made.getByRole("button", { name: "Take next" });
   assert.equal(await take.getAttribute("aria-disabled"), "true");
   assert.match(await take.getAttribute("title"), /may not label/);
@@ -167,7 +191,7 @@ test("a role that may not act sees why", { skip: process.env.CONSOLE_URL !== und
   await made.locator(".toast").getByText(": fraud").waitFor();
 });
 
-test("a refusal of four eyes is shown in its own words, and the reason typed stays", { skip: process.env.CONSOLE_URL !== undefined }, async () => {
+each("a refusal of four eyes is shown in its own words, and the reason typed stays", alone, async (made) => {
   await made.goto("/models");
   await settled(made);
   await made.getByRole("button", { name: "Approve" }).click();
@@ -177,7 +201,7 @@ test("a refusal of four eyes is shown in its own words, and the reason typed sta
   assert.equal(await made.getByLabel("Reason").inputValue(), "please refuse");
 });
 
-test("100,000 reviews: a key is answered within 100 ms", { skip: !ALL || process.env.CONSOLE_URL !== undefined }, async () => {
+each("100,000 reviews: a key is answered within 100 ms", { skip: !ALL || process.env.CONSOLE_URL !== undefined }, async (_made, _wrong, chrome) => {
   const large = await console_(100_000);
   const other = await page(chrome, large.url);
   try {
@@ -203,7 +227,7 @@ test("100,000 reviews: a key is answered within 100 ms", { skip: !ALL || process
   }
 });
 
-test("a rule is written with completion, tested on the past, and proposed with its difference", { skip: process.env.CONSOLE_URL !== undefined }, async () => {
+each("a rule is written with completion, tested on the past, and proposed with its difference", alone, async (made, wrong) => {
   await made.goto("/rules?view=edit");
   await settled(made);
   const text = made.getByLabel("Policy as TOML");

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.console.kept.taking import DAY_S, KEEP_CASES_DAYS, trim
+from services.console.kept.trimming import DAY_S, KEEP_CASES_DAYS, trim
 from services.console.work import cases as module
 from tests.support.console_world import NOW_S, World, decided
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -11,8 +11,9 @@ import pytest
 from features.transaction import Transaction
 from models.decision import DECISIONS
 from services.console.kept.database import Database
-from services.console.kept.taking import MAX_KEPT, Taker, expected_loss, trim
+from services.console.kept.taking import Taker, expected_loss
 from services.console.kept.ticks import KIND_COUNT, bins_of, quantile_ms, series
+from services.console.kept.trimming import MAX_KEPT, trim
 from streams.contracts.outcome import Outcome
 from streams.contracts.text.json_encoding import encode
 from streams.log.records import encode_entities, encode_entities_of
@@ -139,7 +140,50 @@ def test_a_matured_label_closes_a_review(world: World) -> None:
         {"currency": "EUR", "minor": 10000, "payments": 1}
     ]
     hits = client.get("/api/v1/rules").json()["rules"][0]["hits"]
-    assert hits == {"day": 2, "week": 2, "fraud": 1, "legit": 0, "open": 1}
+    assert hits == {"day": 2, "week": 2, "approved": 0, "fraud": 1, "legit": 0, "open": 1}
+
+
+def test_a_rule_that_only_observes_is_counted_on_approved_payments_too(world: World) -> None:
+    for _ in range(2):
+        world.take(
+            decided("r"), *(decided(f"a{n}", "approve") for n in range(3)), decided("b", "approve", rules=[])
+        )
+    world.take(decided("c", "approve", tenant="shop"), age_s=2 * 86_400)
+    hits = world.client("analyst").get("/api/v1/rules").json()["rules"][0]["hits"]
+    assert hits == {"day": 7, "week": 8, "approved": 7, "fraud": 0, "legit": 0, "open": 1}
+    of_shop = world.client("reviewer", tenants=["shop"]).get("/api/v1/rules").json()["rules"][0]["hits"]
+    assert (of_shop["day"], of_shop["week"]) == (0, 1)
+
+
+def test_fraud_that_was_approved_is_money_lost_until_a_label_says_otherwise(world: World) -> None:
+    def labelled(
+        name: str,
+        label: Literal["fraud", "legit"],
+        age_s: float,
+        decision: str = "approve",
+        minor: int | None = 2_500,
+    ) -> None:
+        outcome = Outcome(
+            decision=decided(name, decision), label=label, label_time=datetime.fromtimestamp(NOW_S - age_s, UTC), source="chargeback",
+            merchant_id="m-1", amount_minor=minor, currency=None if minor is None else "EUR",
+        )  # fmt: skip
+        world.taker.take([Record("outcomes", encode(outcome))], NOW_S)  # type: ignore[list-item]
+
+    def missed() -> Any:
+        return world.client("analyst").get("/api/v1/overview").json()["labels"]["missed"]
+
+    assert missed() == []
+    labelled("a", "fraud", 50)
+    labelled("a", "fraud", 40)
+    labelled("b", "fraud", 50)
+    labelled("caught", "fraud", 50, "decline")
+    labelled("unknown amount", "fraud", 50, minor=None)
+    labelled("long ago", "fraud", 31 * 86_400)
+    assert missed() == [{"currency": "EUR", "minor": 5_000, "payments": 2}]
+    # an older word does not count against a newer one
+    labelled("a", "legit", 45)
+    labelled("b", "legit", 30)
+    assert missed() == [{"currency": "EUR", "minor": 2_500, "payments": 1}]
 
 
 def test_a_restart_goes_on_where_it_was_and_takes_nothing_twice(world: World) -> None:

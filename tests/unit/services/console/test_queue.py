@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 import pytest
 
-from services.console.work.desk import LOCK_MS, UNDO_MS
+from features.identity import identity_of
+from services.console.routes.asking import cursor_text
+from services.console.work.desk import LOCK_MS, UNDO_MS, Place
 from services.console.work.sender import send_due
 from streams.contracts.label import parse_label
 from streams.runtime.kafka.clients import DeliveryError
@@ -31,7 +33,9 @@ def test_the_dear_and_the_old_come_first(world: World) -> None:
     client = world.client("analyst")
     assert ids(client.get("/api/v1/queue")) == ["old", "dear", "cheap"]
     assert ids(client.get("/api/v1/queue?min_score=0.2&limit=1")) == ["old"]
-    assert ids(client.get("/api/v1/queue?limit=1&offset=2")) == ["cheap"]
+    assert client.get("/api/v1/queue?limit=3").json()["next"] is not None
+    assert client.get("/api/v1/queue?limit=4").json()["next"] is None
+    assert client.get("/api/v1/queue?cursor=junk").status_code == 422
     assert ids(client.get("/api/v1/queue?rule=dear")) == ["old", "dear", "cheap"]
     assert ids(client.get("/api/v1/queue?rule=other")) == []
     assert ids(client.get("/api/v1/queue?reason=CARD_VELOCITY_1H&currency=EUR&q=d")) == ["dear"]
@@ -40,6 +44,69 @@ def test_the_dear_and_the_old_come_first(world: World) -> None:
     assert row["reasons"] == [
         {"code": "CARD_VELOCITY_1H", "text": "7 payments in the last hour", "contribution": 1.42}
     ]
+
+
+def test_pages_of_the_queue_hold_each_review_once_though_it_changes_meanwhile(world: World) -> None:
+    for n in range(9):
+        # equals too: the older, then the one that came first
+        world.take(decided(f"tx-{n}", score=(n // 3 + 1) / 10), age_s=600 + n % 2)
+    client = world.client("analyst")
+    whole = ids(client.get("/api/v1/queue"))
+    page = client.get("/api/v1/queue?limit=4").json()
+    seen = [row["transaction_id"] for row in page["rows"]]
+    # time goes on, one is labelled, and a dear one comes
+    world.store.now_s += 1_000
+    client.post(f"/api/v1/queue/{seen[1]}/label", json={"label": "legit"})
+    world.take(decided("new", score=1.0), age_s=60)
+    while page["next"] is not None:
+        page = client.get(f"/api/v1/queue?limit=4&cursor={page['next']}").json()
+        seen += [row["transaction_id"] for row in page["rows"]]
+    assert [name for name in seen if name != "new"] == whole
+
+
+def test_what_is_new_is_counted_by_the_filters_that_the_list_was_read_with(world: World) -> None:
+    world.take(decided("a", score=0.9))
+    client = world.client("analyst")
+    mark = client.get("/api/v1/queue").json()["mark"]
+    world.take(
+        decided("b", score=0.2),
+        decided("c", score=0.8),
+        decided("d", "decline"),
+        decided("e", tenant="shop", score=0.8),
+    )
+    assert client.get(f"/api/v1/queue?after={mark}").json()["open"] == 3
+    assert ids(client.get(f"/api/v1/queue?after={mark}&min_score=0.5&tenant=default")) == ["c"]
+    assert client.get(f"/api/v1/queue?after={client.get('/api/v1/queue').json()['mark']}").json()["open"] == 0
+
+
+def test_a_first_label_does_not_replace_a_colleagues(world: World) -> None:
+    world.take(decided("a"), decided("b"))
+    one, other = world.client("analyst"), world.client("reviewer")
+    assert one.post("/api/v1/queue/a/label", json={"label": "legit", "first": True}).status_code == 202
+    late = other.post("/api/v1/queue/a/label", json={"label": "fraud", "first": True})
+    assert (late.status_code, late.json()["reason"], late.json()["label"]["by"]) == (
+        409,
+        "labelled",
+        "analyst",
+    )
+    items = [{"transaction_id": name} for name in "ab"]
+    many = other.post("/api/v1/queue/label", json={"items": items, "label": "fraud"}).json()
+    assert (many["accepted"], [each["transaction_id"] for each in many["refused"]]) == (["b"], ["a"])
+    # who means to correct it can
+    assert other.post("/api/v1/queue/a/label", json={"label": "fraud"}).json()["by"] == "reviewer"
+
+
+def test_colleagues_are_those_who_may_label(world: World) -> None:
+    found = world.client("analyst").get("/api/v1/queue/colleagues").json()
+    assert {"analyst", "reviewer", "operator"} <= set(found) and "approver" not in found
+
+
+def test_reviews_that_wait_longer_than_the_settings_allow_are_late(world: World) -> None:
+    within_s = world.client("analyst").get("/api/v1/session").json()["review_within_s"]
+    assert within_s == 60 * world.settings.review.within_minutes
+    world.take(decided("late"), age_s=within_s + 1)
+    world.take(decided("in time"), age_s=within_s - 1)
+    assert world.client("analyst").get("/api/v1/overview").json()["queue"]["late"] == 1
 
 
 def test_two_analysts_never_work_on_the_same_item(world: World) -> None:
@@ -167,12 +234,11 @@ def test_ids_may_hold_slashes_and_letters_of_any_script(world: World) -> None:
     )
 
 
-def test_a_hundred_thousand_items_are_ordered_in_time(world: World) -> None:
-
+def test_each_interaction_with_a_hundred_thousand_items_takes_less_than_100_ms(world: World) -> None:
     raw = msgspec.json.encode(decided("x")).decode()
     rows = [
         (
-            f"t{n}",
+            identity_of("default", f"t{n}"),
             "default",
             f"t{n}",
             "review",
@@ -188,12 +254,32 @@ def test_a_hundred_thousand_items_are_ordered_in_time(world: World) -> None:
     ]
     with world.database.write() as connection:
         connection.executemany(
-            "INSERT INTO decision (identity, tenant, transaction_id, decision, status, score, decided_ms, card_id, open, public, loss) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows,
+            "INSERT INTO decision (identity, tenant, transaction_id, decision, status, score, decided_ms, card_id, open, public, loss, "
+            "merchant_id, amount_minor, currency) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'm', 10000, 'EUR')", rows,
         )  # fmt: skip
     client = world.client("analyst")
-    begin = time.process_time()
     assert client.get("/api/v1/queue").json()["open"] == 100_000
-    assert client.post("/api/v1/queue/next").status_code == 200
-    # two interactions; each is to take less than 100 ms on a free core
-    assert time.process_time() - begin < 1.0
+    mark = client.get("/api/v1/queue").json()["mark"]
+    # in the middle of the list
+    far = cursor_text(Place(world.console.now_ms, 4.0e9, 0, 0))
+    assert len(client.get(f"/api/v1/queue?limit=200&cursor={far}").json()["rows"]) == 200
+    interactions: dict[str, Callable[[], Any]] = {
+        "read the list": lambda: client.get("/api/v1/queue?limit=200"),
+        "read far below": lambda: client.get(f"/api/v1/queue?limit=200&cursor={far}"),
+        "narrow it": lambda: client.get("/api/v1/queue?min_score=0.9&limit=200"),
+        "what is new": lambda: client.get(f"/api/v1/queue?after={mark}&limit=1"),
+        "take the next": lambda: client.post("/api/v1/queue/next"),
+        "label and undo": lambda: (
+            client.post("/api/v1/queue/t17/label", json={"label": "fraud"}),
+            client.delete("/api/v1/queue/t17/label"),
+        )[1],
+        "overview": lambda: client.get("/api/v1/overview"),
+    }
+    took = {name: min(_cpu_s(act) for _ in range(3)) for name, act in interactions.items()}
+    assert max(took.values()) < 0.1, took
+
+
+def _cpu_s(act: Callable[[], Any]) -> float:
+    begin = time.process_time()
+    assert act().status_code < 400
+    return time.process_time() - begin

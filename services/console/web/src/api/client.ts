@@ -1,6 +1,6 @@
 /** Calls of /api/v1. Every failure is a `Problem` with a sentence for people; 401 tells the shell that the session has ended. */
 
-import type { Lock } from "./types";
+import type { Label, Lock } from "./types";
 
 export class Problem extends Error {
   constructor(
@@ -10,6 +10,7 @@ export class Problem extends Error {
     readonly field = "",
     readonly lock: Lock | null = null,
     readonly retryAfterS: number | null = null,
+    readonly label: Label | null = null,
   ) {
     super(detail);
   }
@@ -71,6 +72,7 @@ function problemOf(response: Response, said: unknown): Problem {
     typeof found.field === "string" ? found.field : "",
     (found.lock as Lock | undefined) ?? null,
     after > 0 ? after : null,
+    (found.label as Label | undefined) ?? null,
   );
 }
 

@@ -23,6 +23,8 @@ export interface Session {
   console: Behind;
   /** until when the person may do what an emergency needs; null: only what their role may */
   glass_until: string | null;
+  /** a review is to be labelled within this time of its decision */
+  review_within_s: number;
 }
 
 export interface Reason {
@@ -77,6 +79,21 @@ export interface DecisionRow {
   notes: number;
 }
 
+/** Of the live stream: how many reviews are open, and how far the console has come, as a list's `mark`. */
+export interface QueueEvent {
+  open: number;
+  mark: number;
+}
+
+/** Open reviews, the most urgent first. `open`: how many fit; `mark`: all that came later are after it. */
+export interface QueueAnswer {
+  rows: DecisionRow[];
+  open: number;
+  mark: number;
+  next: string | null;
+  as_of: string;
+}
+
 export interface Money {
   currency: string;
   minor: number;
@@ -112,8 +129,8 @@ export interface Overview {
     p50_ms: number | null;
     p99_ms: number | null;
   };
-  queue: { open: number; oldest_age_s: number | null; expected_loss: Money[] };
-  labels: { window_days: number; caught: Money[]; honest_stopped: Money[]; honest_reviewed: Money[] };
+  queue: { open: number; late: number; oldest_age_s: number | null; expected_loss: Money[] };
+  labels: { window_days: number; caught: Money[]; missed: Money[]; honest_stopped: Money[]; honest_reviewed: Money[] };
   console: Behind & { days: number; rows: number };
 }
 
@@ -269,6 +286,8 @@ export interface Rule {
 export interface Hits {
   day: number;
   week: number;
+  /** of `week`: payments that were approved all the same */
+  approved: number;
   fraud: number;
   legit: number;
   open: number;
@@ -361,4 +380,7 @@ export interface Finding {
   psi: number | null;
   rows: number;
   model_version: string;
+  /** what the drift probably comes from, and in words why */
+  cause: "producer" | "attack" | "population" | null;
+  why: string;
 }

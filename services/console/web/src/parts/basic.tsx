@@ -1,6 +1,6 @@
 /** The small parts that every screen is made of. */
 
-import { type ButtonHTMLAttributes, type ReactNode, useEffect, useId, useRef, useState } from "react";
+import { type ButtonHTMLAttributes, type ReactNode, useId } from "react";
 import { Problem } from "../api/client";
 import type { Money as Sum, Verdict as Name } from "../api/types";
 import { keyOf, useKeys, type ActionId } from "../shell/keyboard";
@@ -83,6 +83,15 @@ export function Button({ look = "", shortcut, refused, children, onClick, type =
   );
 }
 
+/** What stands below the bar: one screen. */
+export function Screen({ children }: { children: ReactNode }) {
+  return (
+    <main id="screen" className="screen">
+      <div className="stack">{children}</div>
+    </main>
+  );
+}
+
 export function Panel({ title, aside, children, className = "", bare = false }: { title: string; aside?: ReactNode; children: ReactNode; className?: string; bare?: boolean }) {
   const id = useId();
   return (
@@ -144,7 +153,7 @@ export function Failed({ error, retry }: { error: unknown; retry?: () => void })
   );
 }
 
-interface Asked<Data> {
+export interface Asked<Data> {
   data: Data | undefined;
   error: unknown;
   isPending: boolean;
@@ -182,26 +191,6 @@ export function Segments<Value extends string>({ name, value, options, change }:
           {text}
         </button>
       ))}
-    </div>
-  );
-}
-
-/** A part that scrolls by itself; the keyboard reaches it while there is something to scroll to. */
-export function Scroll({ tall = false, children }: { tall?: boolean; children: ReactNode }) {
-  const place = useRef<HTMLDivElement>(null);
-  const [scrolls, setScrolls] = useState(false);
-  useEffect(() => {
-    const element = place.current;
-    if (element === null) return;
-    const look = () => setScrolls(element.scrollWidth > element.clientWidth || element.scrollHeight > element.clientHeight);
-    const sized = new ResizeObserver(look);
-    sized.observe(element);
-    if (element.firstElementChild) sized.observe(element.firstElementChild);
-    return () => sized.disconnect();
-  }, []);
-  return (
-    <div ref={place} className={tall ? "scroll-x tall" : "scroll-x"} tabIndex={scrolls ? 0 : undefined}>
-      {children}
     </div>
   );
 }

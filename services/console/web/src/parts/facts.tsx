@@ -1,6 +1,6 @@
 import type { ReactNode } from "react";
-import { Scroll } from "./basic";
 import { number, words } from "./format";
+import { Table } from "./table";
 
 const SHORT_LIST = 8;
 type Fields = Record<string, unknown>;
@@ -59,30 +59,5 @@ export function Facts({ value }: { value: unknown }): ReactNode {
 function Rows({ rows }: { rows: Fields[] }) {
   const names = [...new Set(rows.flatMap((row) => Object.keys(row)))];
   const numeric = (name: string) => rows.every((row) => row[name] === null || row[name] === undefined || typeof row[name] === "number");
-  return (
-    <Scroll>
-      <table>
-        <thead>
-          <tr>
-            {names.map((name) => (
-              <th key={name} className={numeric(name) ? "number" : ""}>
-                {words(name)}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((row, at) => (
-            <tr key={at}>
-              {names.map((name) => (
-                <td key={name} className={numeric(name) ? "number" : ""}>
-                  <Plain value={row[name]} />
-                </td>
-              ))}
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </Scroll>
-  );
+  return <Table<Fields> rows={rows} keyOf={(_row, at) => at} columns={names.map((name) => ({ name: words(name), look: numeric(name) ? "number" : "", cell: (row) => <Plain value={row[name]} /> }))} />;
 }

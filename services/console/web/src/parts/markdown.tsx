@@ -1,7 +1,7 @@
 /** Runbooks: headings, paragraphs, lists, code and links of Markdown as elements. No HTML is ever made from text. */
 
 import type { ReactNode } from "react";
-import { Scroll } from "./basic";
+import { Scroll } from "./table";
 
 type Block = { kind: "heading"; text: string } | { kind: "text"; text: string } | { kind: "code"; text: string } | { kind: "list"; numbered: boolean; items: string[] } | { kind: "table"; rows: string[][] };
 

@@ -30,6 +30,9 @@ export function say(text: string, more: { bad?: boolean; undo?: () => Promise<un
 
 export const sayError = (error: unknown): void => say(error instanceof Error ? error.message : String(error), { bad: true });
 
+/** Does something; what goes wrong is said. */
+export const attempt = (act: () => Promise<unknown>): void => void act().catch(sayError);
+
 async function undo(toast: Toast): Promise<void> {
   set(toasts.filter((one) => one.id !== toast.id));
   try {

@@ -3,7 +3,7 @@ import { type ReactNode, useCallback, useEffect, useRef, useState } from "react"
 import { get, post, remove } from "../api/client";
 import { connect, disconnect, useConnected, useLive } from "../api/live";
 import { leave, useSession } from "../api/session";
-import type { Alert, Behind, Overview, Session } from "../api/types";
+import type { Alert, Behind, Overview, QueueEvent, Session } from "../api/types";
 import { Button, Time } from "../parts/basic";
 import { ReasonDialog } from "../parts/dialog";
 import { span, whole } from "../parts/format";
@@ -135,7 +135,7 @@ export const useOverview = () =>
 function QueueCount() {
   const { data } = useOverview();
   const [open, setOpen] = useState<number | null>(null);
-  useLive("queue", useCallback((event: { open: number }) => setOpen(event.open), []));
+  useLive("queue", useCallback((event: QueueEvent) => setOpen(event.open), []));
   const shown = open ?? data?.queue.open;
   return shown ? <span className="count">{whole(shown)}</span> : null;
 }

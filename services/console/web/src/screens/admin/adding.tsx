@@ -1,9 +1,10 @@
-/** Adds a person or a key, and shows once what is shown once. */
+/** Adds and revokes a person or a key, and shows once what is shown once. */
 
 import { type ReactNode, useState } from "react";
+import { remove } from "../../api/client";
 import { Button, Field } from "../../parts/basic";
 import { Dialog, FormDialog } from "../../parts/dialog";
-import { say, sayError } from "../../parts/toasts";
+import { attempt, say } from "../../parts/toasts";
 
 interface Adding {
   name: string;
@@ -13,14 +14,14 @@ interface Adding {
 
 export function AddDialog({ title, roles, needsTenant = false, close, act }: { title: string; roles: string[]; needsTenant?: boolean; close: () => void; act: (what: Adding) => Promise<void> }) {
   const [name, setName] = useState("");
-  const [role, setRole] = useState(roles[0] ?? "");
+  const [role, setRole] = useState("");
   const [tenant, setTenant] = useState(needsTenant ? "default" : "");
   return (
-    <FormDialog title={title} verb="Add" close={close} act={() => act({ name: name.trim(), role, tenant: tenant.trim() })}>
+    <FormDialog title={title} verb="Add" close={close} act={() => act({ name: name.trim(), role: role || (roles[0] ?? ""), tenant: tenant.trim() })}>
       <Field name="Name">{(id) => <input id={id} className="input" required maxLength={64} autoFocus value={name} onChange={(event) => setName(event.target.value)} />}</Field>
       <Field name="Role">
         {(id) => (
-          <select id={id} className="input" value={role} onChange={(event) => setRole(event.target.value)}>
+          <select id={id} className="input" value={role || roles[0]} onChange={(event) => setRole(event.target.value)}>
             {roles.map((one) => (
               <option key={one}>{one}</option>
             ))}
@@ -34,6 +35,20 @@ export function AddDialog({ title, roles, needsTenant = false, close, act }: { t
   );
 }
 
+/** Asks before `path` is removed: it cannot be taken back. */
+export function RevokeDialog({ what, path, close, done, children }: { what: string; path: string; close: () => void; done: () => Promise<unknown>; children: ReactNode }) {
+  const act = async () => {
+    await remove(path);
+    await done();
+    say(`${what} is revoked.`);
+  };
+  return (
+    <FormDialog title={`Revoke ${what}?`} verb="Revoke" danger close={close} act={act}>
+      <p className="soft">{children}</p>
+    </FormDialog>
+  );
+}
+
 /** Something that is shown once. */
 export function Once({ title, text, close, children }: { title: string; text: string; close: () => void; children: ReactNode }) {
   return (
@@ -42,7 +57,7 @@ export function Once({ title, text, close, children }: { title: string; text: st
         <p className="soft">{children}</p>
         <p className="message mono break">{text}</p>
         <div className="actions">
-          <Button onClick={() => void navigator.clipboard.writeText(text).then(() => say("Copied."), sayError)}>Copy</Button>
+          <Button onClick={() => attempt(() => navigator.clipboard.writeText(text).then(() => say("Copied.")))}>Copy</Button>
           <Button look="primary" onClick={close}>
             Done
           </Button>

@@ -1,4 +1,4 @@
-import { Segments } from "../../parts/basic";
+import { Screen, Segments } from "../../parts/basic";
 import { useParam } from "../../shell/router";
 import { Audit } from "./audit";
 import { Keys } from "./keys";
@@ -13,13 +13,11 @@ const TABS = [
 export function Admin() {
   const [tab, setTab] = useParam("view", "people");
   return (
-    <main id="screen" className="screen">
-      <div className="stack">
-        <Segments name="View" value={tab} options={TABS as unknown as [string, string][]} change={setTab} />
-        {tab === "people" && <People />}
-        {tab === "keys" && <Keys />}
-        {tab === "audit" && <Audit />}
-      </div>
-    </main>
+    <Screen>
+      <Segments name="View" value={tab} options={TABS as unknown as [string, string][]} change={setTab} />
+      {tab === "people" && <People />}
+      {tab === "keys" && <Keys />}
+      {tab === "audit" && <Audit />}
+    </Screen>
   );
 }

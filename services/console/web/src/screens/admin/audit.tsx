@@ -1,10 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { get, post } from "../../api/client";
-import { Answer, Button, Empty, Panel, Scroll, Tag, Time } from "../../parts/basic";
+import { Button, Empty, Panel, Tag, Time } from "../../parts/basic";
 import { Facts } from "../../parts/facts";
 import { whole, words } from "../../parts/format";
-import { sayError } from "../../parts/toasts";
+import { Listed } from "../../parts/table";
+import { attempt } from "../../parts/toasts";
 
 interface Entry {
   entry: number;
@@ -33,15 +34,9 @@ export function Audit() {
   const audit = useQuery({ queryKey: ["audit"], queryFn: ({ signal }) => get<Entry[]>("/audit", { last: 100 }, signal) });
   const [verified, setVerified] = useState<Verified | null>(null);
   const [busy, setBusy] = useState(false);
-  const verify = async () => {
+  const verify = () => {
     setBusy(true);
-    try {
-      setVerified(await post<Verified>("/audit/verify"));
-    } catch (error) {
-      sayError(error);
-    } finally {
-      setBusy(false);
-    }
+    attempt(() => post<Verified>("/audit/verify").then(setVerified).finally(() => setBusy(false)));
   };
   return (
     <>
@@ -54,53 +49,47 @@ export function Audit() {
       <Panel
         title="Audit"
         aside={
-          <Button refused={busy ? "It is being verified." : null} onClick={() => void verify()}>
-            {busy ? "Verifying …" : "Verify the chain"}
-          </Button>
+          <div className="row wrap">
+            <span className="quiet small">the newest 100, newest first</span>
+            <Button refused={busy ? "It is being verified." : null} onClick={verify}>
+              {busy ? "Verifying …" : "Verify the chain"}
+            </Button>
+          </div>
         }
         bare
       >
-        <Answer of={audit} what="the audit">
-          {(rows) =>
-            rows.length === 0 ? (
-              <Empty title="The audit is empty" />
-            ) : (
-              <Scroll>
-                <table>
-                  <thead>
-                    <tr>
-                      <th className="number">No.</th>
-                      <th>When</th>
-                      <th>Who</th>
-                      <th>What</th>
-                      <th>Of</th>
-                      <th>Why</th>
-                    </tr>
-                  </thead>
-                  <tbody>
-                    {[...rows].reverse().map((entry) => (
-                      <tr key={entry.entry}>
-                        <td className="number">{entry.entry}</td>
-                        <td>
-                          <Time at={entry.at} />
-                        </td>
-                        <th className="break">
-                          {entry.signed_by || entry.by} <span className="quiet">{entry.role}</span>
-                          {entry.signed_by && entry.by !== entry.signed_by && <span className="quiet"> for {entry.by}</span>}
-                        </th>
-                        <td>
-                          {words(entry.action)} {entry.result === "refused" && <Tag tone="bad">refused</Tag>}
-                        </td>
-                        <td className="break">{[entry.model, entry.version].filter(Boolean).join(" ") || nameOf(entry.detail)}</td>
-                        <td className="soft break">{entry.why}</td>
-                      </tr>
-                    ))}
-                  </tbody>
-                </table>
-              </Scroll>
-            )
-          }
-        </Answer>
+        <Listed
+          of={audit}
+          what="the audit"
+          rows={(found) => [...found].reverse()}
+          empty={<Empty title="The audit is empty" />}
+          keyOf={(entry) => entry.entry}
+          columns={[
+            { name: "No.", look: "number", cell: (entry) => entry.entry },
+            { name: "When", cell: (entry) => <Time at={entry.at} /> },
+            {
+              name: "Who",
+              look: "break",
+              heads: true,
+              cell: ({ signed_by, by, role }) => (
+                <>
+                  {signed_by || by} <span className="quiet">{role}</span>
+                  {signed_by && by !== signed_by && <span className="quiet"> for {by}</span>}
+                </>
+              ),
+            },
+            {
+              name: "What",
+              cell: (entry) => (
+                <>
+                  {words(entry.action)} {entry.result === "refused" && <Tag tone="bad">refused</Tag>}
+                </>
+              ),
+            },
+            { name: "Of", look: "break", cell: (entry) => [entry.model, entry.version].filter(Boolean).join(" ") || nameOf(entry.detail) },
+            { name: "Why", look: "soft break", cell: (entry) => entry.why },
+          ]}
+        />
       </Panel>
     </>
   );

@@ -1,13 +1,11 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { get, part, post, remove } from "../../api/client";
+import { get, part, post } from "../../api/client";
 import { useMay } from "../../api/session";
-import { Answer, Button, Empty, Panel, Scroll, Tag, Time } from "../../parts/basic";
-import { say, sayError } from "../../parts/toasts";
-import { AddDialog, Once } from "./adding";
-import { ROLES } from "./people";
-
-const KEY_ROLES = ["service", ...ROLES];
+import { Button, Empty, Panel, Tag, Time } from "../../parts/basic";
+import { Listed } from "../../parts/table";
+import { AddDialog, Once, RevokeDialog } from "./adding";
+import { useRoles } from "./roles";
 
 interface Key {
   id: string;
@@ -23,79 +21,57 @@ interface Key {
 
 export function Keys() {
   const keys = useQuery({ queryKey: ["keys"], queryFn: ({ signal }) => get<Key[]>("/keys", {}, signal) });
+  const roles = useRoles();
   const may = useMay("access");
   const queries = useQueryClient();
   const [adding, setAdding] = useState(false);
+  const [revoking, setRevoking] = useState<Key | null>(null);
   const [shown, setShown] = useState<string | null>(null);
   const again = () => queries.invalidateQueries({ queryKey: ["keys"] });
+  const refused = may.may ? null : may.why;
   return (
     <>
       <Panel
         title="API keys of the HTTP edge"
         aside={
-          <Button refused={may.may ? null : may.why} onClick={() => setAdding(true)}>
+          <Button refused={refused} onClick={() => setAdding(true)}>
             Make a key …
           </Button>
         }
         bare
       >
-        <Answer of={keys} what="API keys">
-          {(rows) =>
-            rows.length === 0 ? (
-              <Empty title="No API key was made">They are needed where settings say that access is required.</Empty>
-            ) : (
-              <Scroll>
-                <table>
-                  <thead>
-                    <tr>
-                      <th>Key</th>
-                      <th>Name</th>
-                      <th>Role</th>
-                      <th>Tenant</th>
-                      <th>Made</th>
-                      <th>Expires</th>
-                      <th>Last used</th>
-                      <th>Act</th>
-                    </tr>
-                  </thead>
-                  <tbody>
-                    {rows.map((key) => (
-                      <tr key={key.id}>
-                        <td className="mono">{key.id}</td>
-                        <th className="break">{key.name}</th>
-                        <td>{key.role}</td>
-                        <td>{key.tenant}</td>
-                        <td>
-                          <Time at={key.created_at} />
-                        </td>
-                        <td>
-                          <Time at={key.expires_at} />
-                        </td>
-                        <td>
-                          <Time at={key.last_use} />
-                        </td>
-                        <td>
-                          {key.state !== "active" ? (
-                            <Tag>{key.state}</Tag>
-                          ) : (
-                            <Button look="plain" refused={may.may ? null : may.why} onClick={() => void remove(`/keys/${part(key.id)}`).then(again).then(() => say(`${key.name} is revoked.`), sayError)}>
-                              Revoke
-                            </Button>
-                          )}
-                        </td>
-                      </tr>
-                    ))}
-                  </tbody>
-                </table>
-              </Scroll>
-            )
-          }
-        </Answer>
+        <Listed
+          of={keys}
+          what="API keys"
+          rows={(found) => found}
+          empty={<Empty title="No API key was made">They are needed where settings say that access is required.</Empty>}
+          keyOf={(key) => key.id}
+          columns={[
+            { name: "Key", look: "mono", cell: (key) => key.id },
+            { name: "Name", look: "break", heads: true, cell: (key) => key.name },
+            { name: "Role", cell: (key) => key.role },
+            { name: "Tenant", cell: (key) => key.tenant },
+            { name: "Made", cell: (key) => <Time at={key.created_at} /> },
+            { name: "Expires", cell: (key) => <Time at={key.expires_at} /> },
+            { name: "Last used", cell: (key) => <Time at={key.last_use} /> },
+            {
+              name: "Act",
+              cell: (key) =>
+                key.state === "active" ? (
+                  <Button look="plain" refused={refused} onClick={() => setRevoking(key)}>
+                    Revoke …
+                  </Button>
+                ) : (
+                  <Tag>{key.state}</Tag>
+                ),
+            },
+          ]}
+        />
       </Panel>
       {adding && (
         <AddDialog
           title="Make an API key"
-          roles={KEY_ROLES}
+          roles={roles}
           needsTenant
           close={() => setAdding(false)}
           act={async ({ name, role, tenant }) => {
@@ -104,6 +80,11 @@ export function Keys() {
             setShown(made.key);
           }}
         />
+      )}
+      {revoking && (
+        <RevokeDialog what={revoking.name} path={`/keys/${part(revoking.id)}`} close={() => setRevoking(null)} done={again}>
+          Requests with key {revoking.id} are refused from now on; it cannot be taken back.
+        </RevokeDialog>
       )}
       {shown && (
         <Once title="The key" text={shown} close={() => setShown(null)}>

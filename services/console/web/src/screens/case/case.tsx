@@ -1,18 +1,18 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { get, post, remove, part } from "../../api/client";
+import { get, part, post } from "../../api/client";
 import { useMay } from "../../api/session";
-import type { DecisionRow, LabelName } from "../../api/types";
-import { Answer, Button, Empty, Field, Panel, Sums, Tag, Time } from "../../parts/basic";
+import type { DecisionRow } from "../../api/types";
+import { Answer, Button, Field, Panel, Screen, Tag, Time } from "../../parts/basic";
 import { ReasonDialog } from "../../parts/dialog";
-import { whole, words } from "../../parts/format";
+import { words } from "../../parts/format";
 import { NoteForm } from "../../parts/note_form";
-import { sumsOf } from "../../parts/sums";
-import { say, sayError } from "../../parts/toasts";
+import { say } from "../../parts/toasts";
 import { Link } from "../../shell/router";
-import { keyOfRow, PaymentsTable } from "../review/payments_table";
+import { Colleague } from "../review/colleagues";
 import { CaseState, NameEntity } from "./cases";
 import { type CaseHead, decisionsPath, type Entity, KIND_NAMES, keyOf, linksPath, listsPath } from "./entity";
+import { Payments } from "./payments";
 
 interface CaseEvent {
   at: string;
@@ -22,7 +22,7 @@ interface CaseEvent {
   detail: Record<string, unknown>;
 }
 
-interface CaseWhole extends CaseHead {
+export interface CaseWhole extends CaseHead {
   events: CaseEvent[];
   counted: number;
   rows: DecisionRow[];
@@ -31,13 +31,11 @@ interface CaseWhole extends CaseHead {
 export function CaseScreen({ id }: { id: string }) {
   const found = useQuery({ queryKey: ["case", id], queryFn: ({ signal }) => get<CaseWhole>(`/cases/${part(id)}`, {}, signal), refetchInterval: 30_000 });
   return (
-    <main id="screen" className="screen">
-      <div className="stack">
-        <Answer of={found} what={`case ${id}`}>
-          {(data) => <Whole of={data} />}
-        </Answer>
-      </div>
-    </main>
+    <Screen>
+      <Answer of={found} what={`case ${id}`}>
+        {(data) => <Whole of={data} />}
+      </Answer>
+    </Screen>
   );
 }
 
@@ -56,7 +54,7 @@ function Whole({ of }: { of: CaseWhole }) {
   );
 }
 
-interface Part {
+export interface Part {
   of: CaseWhole;
   again: () => Promise<unknown>;
 }
@@ -112,7 +110,7 @@ function Head({ of, again }: Part) {
         <ReasonDialog title={ACTIONS[asked].title} verb={ACTIONS[asked].verb} why="It stands in the case beside your name." close={() => setAsked(null)} act={act}>
           <p className="soft">{ACTIONS[asked].text}</p>
           {(asked === "assign" || asked === "escalate") && (
-            <Field name="Colleague">{(id) => <input id={id} className="input" required maxLength={64} value={to} onChange={(event) => setTo(event.target.value)} />}</Field>
+            <Colleague value={to} change={setTo} />
           )}
           {asked === "close" && (
             <Field name="What came of it">
@@ -228,66 +226,6 @@ function History({ of, again }: Part) {
           ))}
         </ul>
       </div>
-    </Panel>
-  );
-}
-
-function Payments({ of, again }: Part) {
-  const may = useMay("label");
-  const [picked, setPicked] = useState<ReadonlySet<string>>(new Set());
-  const [label, setLabel] = useState<LabelName | null>(null);
-  const rows = of.rows.filter((row) => picked.has(keyOfRow(row)));
-  const refused = !may.may ? may.why : of.state === "closed" ? "The case is closed." : rows.length === 0 ? "Select payments first." : rows.length > 500 ? "At most 500 at once." : null;
-  const word = label === "fraud" ? "fraud" : "genuine";
-  const act = async (why: string) => {
-    const made = await post<{ accepted: string[]; refused: { transaction_id: string; reason: string }[]; sends_at: string | null }>(`/cases/${of.case}/label`, {
-      label,
-      why,
-      transaction_ids: rows.map((row) => row.transaction_id),
-    });
-    setPicked(new Set());
-    await again();
-    const rest = made.refused.length > 0 ? `; ${made.refused.length} refused: ${made.refused[0]?.reason ?? ""}` : "";
-    say(`${made.accepted.length} labelled as ${word}${rest}`, {
-      untilMs: made.sends_at ? new Date(made.sends_at).getTime() : undefined,
-      undo: async () => {
-        for (const id of made.accepted) await remove(`/queue/${part(id)}/label`, { tenant: of.tenant });
-        await again().catch(sayError);
-      },
-    });
-  };
-  return (
-    <Panel
-      className="span-12"
-      title={of.counted === 1 ? "1 payment" : `${whole(of.counted)} payments`}
-      aside={
-        <div className="row wrap no-print">
-          <span className="quiet small">
-            {rows.length > 0 ? `${rows.length} selected, ` : of.counted > of.rows.length ? `the newest ${of.rows.length}, ` : ""}
-            <Sums sums={sumsOf(rows.length > 0 ? rows : of.rows)} />
-          </span>
-          <Button look="danger" refused={refused} onClick={() => setLabel("fraud")}>
-            Fraud …
-          </Button>
-          <Button refused={refused} onClick={() => setLabel("legit")}>
-            Genuine …
-          </Button>
-        </div>
-      }
-      bare
-    >
-      {of.rows.length === 0 ? (
-        <Empty title="No payment is kept">The console keeps payments that were not approved, for 30 days.</Empty>
-      ) : (
-        <PaymentsTable rows={of.rows} picking={{ picked, set: setPicked }} />
-      )}
-      {label && (
-        <ReasonDialog title={`Label ${rows.length} payments as ${word}?`} verb={`Label ${rows.length} as ${word}`} danger={label === "fraud"} why="It stands in the case beside your name." close={() => setLabel(null)} act={act}>
-          <p className="soft">
-            Together <Sums sums={sumsOf(rows)} />. They can be undone for 10 seconds, then the labels are sent.
-          </p>
-        </ReasonDialog>
-      )}
     </Panel>
   );
 }

@@ -2,10 +2,11 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { get } from "../../api/client";
 import { useMay } from "../../api/session";
-import { Answer, Button, Empty, Field, Panel, Scroll, Segments, Tag, Time } from "../../parts/basic";
+import { Answer, Button, Empty, Field, Panel, Screen, Segments, Tag, Time } from "../../parts/basic";
 import { FormDialog } from "../../parts/dialog";
+import { Table } from "../../parts/table";
 import { Link, useParam } from "../../shell/router";
-import { BeginCase, type CaseHead, type Entity, KIND_NAMES, KINDS, type Kind } from "./entity";
+import { BeginCase, type CaseHead, type Entity, KIND_NAMES, KINDS, type Kind, named } from "./entity";
 
 export function CaseState({ of }: { of: CaseHead }) {
   if (of.state === "closed") return <Tag tone={of.outcome === "fraud" ? "bad" : of.outcome === "genuine" ? "good" : ""}>closed: {of.outcome ?? "unclear"}</Tag>;
@@ -24,64 +25,53 @@ export function Cases() {
     refetchInterval: 30_000,
   });
   return (
-    <main id="screen" className="screen">
-      <div className="stack">
-        <div className="row wrap apart">
-          <Segments name="Which cases" value={view} options={[["open", "Open"], ["mine", "Mine"], ["all", "Closed too"]] as const} change={setView} />
-          <Button refused={may.may ? null : may.why} onClick={() => setNaming(true)}>
-            Open a case …
-          </Button>
-        </div>
-        <Answer of={found} what="cases">
-          {({ rows }) =>
-            rows.length === 0 ? (
-              <Empty title={view === "mine" ? "You have no open case" : "No case is open"}>A case is opened from a payment, from its links, or here.</Empty>
-            ) : (
-              <Panel title={rows.length === 1 ? "1 case" : `${rows.length} cases`} aside={<span className="quiet small">changed last first</span>} bare>
-                <Scroll>
-                  <table>
-                    <thead>
-                      <tr>
-                        <th className="number">Case</th>
-                        <th>Title</th>
-                        <th>State</th>
-                        <th>About</th>
-                        <th>With</th>
-                        <th>Changed</th>
-                        <th>Opened</th>
-                      </tr>
-                    </thead>
-                    <tbody>
-                      {rows.map((one) => (
-                        <tr key={one.case} className="link">
-                          <td className="number">{one.case}</td>
-                          <th className="break">
-                            <Link href={`/cases/${one.case}`}>{one.title}</Link> {one.tenant !== "default" && <Tag>{one.tenant}</Tag>}
-                          </th>
-                          <td>
-                            <CaseState of={one} />
-                          </td>
-                          <td className="soft break">
-                            {one.entities.slice(0, 3).map(({ kind, id }) => `${KIND_NAMES[kind]} ${id}`).join(", ")}
-                            {one.entities.length > 3 && ` and ${one.entities.length - 3} more`}
-                          </td>
-                          <td className="break">{one.assignee ?? "nobody"}</td>
-                          <td>
-                            <Time at={one.changed_at} />
-                          </td>
-                          <td>
-                            <Time at={one.opened_at} /> <span className="quiet">by {one.opened_by}</span>
-                          </td>
-                        </tr>
-                      ))}
-                    </tbody>
-                  </table>
-                </Scroll>
-              </Panel>
-            )
-          }
-        </Answer>
+    <Screen>
+      <div className="row wrap apart">
+        <Segments name="Which cases" value={view} options={[["open", "Open"], ["mine", "Mine"], ["all", "Closed too"]] as const} change={setView} />
+        <Button refused={may.may ? null : may.why} onClick={() => setNaming(true)}>
+          Open a case …
+        </Button>
       </div>
+      <Answer of={found} what="cases">
+        {({ rows }) =>
+          rows.length === 0 ? (
+            <Empty title={view === "mine" ? "You have no open case" : "No case is open"}>A case is opened from a payment, from its links, or here.</Empty>
+          ) : (
+            <Panel title={rows.length === 1 ? "1 case" : `${rows.length} cases`} aside={<span className="quiet small">changed last first</span>} bare>
+              <Table
+                rows={rows}
+                keyOf={(one) => one.case}
+                link
+                columns={[
+                  { name: "Case", look: "number", cell: (one) => one.case },
+                  {
+                    name: "Title",
+                    look: "break",
+                    heads: true,
+                    cell: (one) => (
+                      <>
+                        <Link href={`/cases/${one.case}`}>{one.title}</Link> {one.tenant !== "default" && <Tag>{one.tenant}</Tag>}
+                      </>
+                    ),
+                  },
+                  { name: "State", cell: (one) => <CaseState of={one} /> },
+                  { name: "About", look: "soft break", cell: (one) => named(one.entities, 3) },
+                  { name: "With", look: "break", cell: (one) => one.assignee ?? "nobody" },
+                  { name: "Changed", cell: (one) => <Time at={one.changed_at} /> },
+                  {
+                    name: "Opened",
+                    cell: (one) => (
+                      <>
+                        <Time at={one.opened_at} /> <span className="quiet">by {one.opened_by}</span>
+                      </>
+                    ),
+                  },
+                ]}
+              />
+            </Panel>
+          )
+        }
+      </Answer>
       {naming && (
         <NameEntity
           close={() => setNaming(false)}
@@ -92,7 +82,7 @@ export function Cases() {
         />
       )}
       {about && <BeginCase tenant={about.tenant} entities={[about.entity]} close={() => setAbout(null)} />}
-    </main>
+    </Screen>
   );
 }
 

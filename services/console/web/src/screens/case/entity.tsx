@@ -33,6 +33,9 @@ export interface CaseHead {
 }
 
 export const keyOf = ({ kind, id }: Entity): string => `${kind}/${id}`;
+/** The first of some entities in words, and how many more there are. */
+export const named = (entities: readonly Entity[], shown: number): string =>
+  entities.slice(0, shown).map(({ kind, id }) => `${KIND_NAMES[kind]} ${id}`).join(", ") + (entities.length > shown ? ` and ${entities.length - shown} more` : "");
 const ofTenant = (tenant: string): string => (tenant === "default" ? "" : `&tenant=${part(tenant)}`);
 export const linksPath = ({ kind, id }: Entity, tenant: string): string => `/links?kind=${kind}&id=${part(id)}${ofTenant(tenant)}`;
 export const decisionsPath = ({ kind, id }: Entity, tenant: string): string => `/decisions?${kind}=${part(id)}${ofTenant(tenant)}`;
@@ -79,8 +82,7 @@ export function BeginCase({ tenant, entities, close }: { tenant: string; entitie
       }}
     >
       <p className="soft break">
-        About {entities.slice(0, 8).map(({ kind, id }) => `${KIND_NAMES[kind]} ${id}`).join(", ")}
-        {entities.length > 8 && ` and ${entities.length - 8} more`}. Payments that have any of these belong to it.
+        About {named(entities, 8)}. Payments that have any of these belong to it.
       </p>
       <Field name="Title" hint={first ? `Empty: ${KIND_NAMES[first.kind]} ${first.id}` : undefined}>
         {(id) => <input id={id} className="input" maxLength={120} value={title} onChange={(event) => setTitle(event.target.value)} />}

@@ -2,7 +2,7 @@
 
 import { type ReactNode, useMemo } from "react";
 import { KIND_NAMES, type Kind, keyOf } from "./entity";
-import { type EntityLink, endsOf, type LinkedNode } from "./links";
+import { besideOf, type EntityLink, endsOf, type LinkedNode } from "./linked";
 
 const SIZE = 640;
 const RINGS = [0, 140, 272] as const;
@@ -19,12 +19,7 @@ interface Placed {
 
 /** Each ring in equal parts; on the outer one everything stands near what it is linked with. */
 function placed(nodes: LinkedNode[], links: EntityLink[]): Map<string, Placed> {
-  const beside = new Map<string, string[]>();
-  for (const link of links) {
-    const [card, other] = endsOf(link);
-    beside.set(card, [...(beside.get(card) ?? []), other]);
-    beside.set(other, [...(beside.get(other) ?? []), card]);
-  }
+  const beside = besideOf(links);
   const out = new Map<string, Placed>();
   for (const step of [0, 1, 2] as const) {
     const ring = nodes.filter((node) => node.step === step).map((node) => ({ node, key: keyOf(node), angle: 0 }));

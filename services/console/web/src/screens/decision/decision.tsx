@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { get, part } from "../../api/client";
 import type { DecisionWhole } from "../../api/types";
-import { Answer, Panel, Time } from "../../parts/basic";
+import { Answer, Panel, Screen, Time } from "../../parts/basic";
 import { number, score } from "../../parts/format";
 import { Link, useParam } from "../../shell/router";
 import { Depth } from "./depth";
@@ -24,13 +24,11 @@ export function DecisionScreen({ id }: { id: string }) {
   const [tenant] = useParam("tenant", "default");
   const found = useQuery({ queryKey: ["decision", tenant, id], queryFn: ({ signal }) => get<DecisionWhole>(`/decisions/${part(id)}`, { tenant }, signal) });
   return (
-    <main id="screen" className="screen">
-      <div className="stack">
-        <Answer of={found} what="the decision">
-          {(whole) => <Whole whole={whole} id={id} tenant={tenant} />}
-        </Answer>
-      </div>
-    </main>
+    <Screen>
+      <Answer of={found} what="the decision">
+        {(whole) => <Whole whole={whole} id={id} tenant={tenant} />}
+      </Answer>
+    </Screen>
   );
 }
 
@@ -40,7 +38,7 @@ function Whole({ whole, id, tenant }: Of) {
     <>
       <Head whole={whole} id={id} tenant={tenant} />
       <div className="grid">
-        <Panel className="span-7" title="Why" aside={<span className="quiet small">as given at {new Date(decision.decided_at).toLocaleString("en-GB")}</span>}>
+        <Panel className="span-7" title="Why" aside={<span className="quiet small">as given at <Time at={decision.decided_at} /></span>}>
           <Reasons whole={whole} />
           {thresholds && decision.score !== null && <Gauge score={decision.score} {...thresholds} />}
           {thresholds === null && <p className="quiet small">The thresholds of policy {decision.policy_version} are not kept any more.</p>}
@@ -54,7 +52,7 @@ function Whole({ whole, id, tenant }: Of) {
         <Timeline id={id} tenant={tenant} />
         <Notes whole={whole} id={id} tenant={tenant} />
         <Related id={id} tenant={tenant} />
-        <Features whole={whole} />
+        <Features whole={whole} id={id} tenant={tenant} />
         <Depth id={id} tenant={tenant} />
         <Panel className="span-12" title="Decided by">
           <dl className="pairs">

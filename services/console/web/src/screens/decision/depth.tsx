@@ -5,18 +5,20 @@ import { useState } from "react";
 import { get, part } from "../../api/client";
 import { Answer, Button, Panel, Tag } from "../../parts/basic";
 import { Facts } from "../../parts/facts";
-import { number } from "../../parts/format";
+import { number, words } from "../../parts/format";
+import { Table } from "../../parts/table";
 
 interface Of {
   id: string;
   tenant: string;
 }
 
-type Kind = "trace" | "explained" | "again";
+type Kind = "trace" | "explained" | "again" | "today";
 const NAMES: [Kind, string][] = [
   ["trace", "Where its time went"],
   ["explained", "Where it comes from"],
   ["again", "Make it again"],
+  ["today", "By today's model and rules"],
 ];
 
 export function Depth({ id, tenant }: Of) {
@@ -34,13 +36,15 @@ export function Depth({ id, tenant }: Of) {
         {kind === "trace" && <TraceOf id={id} tenant={tenant} />}
         {kind === "explained" && <Explained id={id} tenant={tenant} />}
         {kind === "again" && <Again id={id} tenant={tenant} />}
+        {kind === "today" && <Today id={id} tenant={tenant} />}
       </div>
     </Panel>
   );
 }
 
 function useDepth<Data>(kind: Kind, { id, tenant }: Of) {
-  return useQuery({ queryKey: [kind, tenant, id], queryFn: ({ signal }) => get<Data>(`/decisions/${part(id)}/${kind}`, { tenant }, signal), staleTime: Number.POSITIVE_INFINITY, retry: false });
+  const path = `/decisions/${part(id)}/${kind === "today" ? "again" : kind}`;
+  return useQuery({ queryKey: [kind, tenant, id], queryFn: ({ signal }) => get<Data>(path, { tenant, today: kind === "today" || null }, signal), staleTime: kind === "today" ? 0 : Number.POSITIVE_INFINITY, retry: false });
 }
 
 interface Trace {
@@ -97,9 +101,15 @@ function Explained(of: Of) {
   );
 }
 
+interface Difference {
+  field: string;
+  decided: unknown;
+  replayed: unknown;
+}
+
 interface Replayed {
   identical: boolean;
-  differences: unknown[];
+  differences: Difference[];
   left_out: string[];
   model_version: string;
   policy_version: string;
@@ -119,6 +129,37 @@ function Again(of: Of) {
           </p>
           {again.left_out.length > 0 && <p className="soft">Not compared, because time left it out then: {again.left_out.join(", ")}.</p>}
           {again.differences.length > 0 && <Facts value={again.differences} />}
+        </div>
+      )}
+    </Answer>
+  );
+}
+
+/** What is live now would decide; the decision itself stays what it was. */
+function Today(of: Of) {
+  const found = useDepth<Replayed>("today", of);
+  return (
+    <Answer of={found} what="what today's model says">
+      {({ differences, model_version, policy_version, features_from }) => (
+        <div className="stack tight">
+          <p className="message">
+            Not what was decided: what model {model_version} with policy {policy_version}, live now, says of the features as they were served then (from the {features_from}).
+          </p>
+          {differences.length === 0 ? (
+            <p>
+              <Tag tone="good">the same</Tag> It would decide as it was decided.
+            </p>
+          ) : (
+            <Table
+              rows={differences}
+              keyOf={({ field }) => field}
+              columns={[
+                { name: "What", heads: true, cell: ({ field }) => words(field) },
+                { name: "Decided then", cell: ({ decided }) => <Facts value={decided} /> },
+                { name: "Today", cell: ({ replayed }) => <Facts value={replayed} /> },
+              ]}
+            />
+          )}
         </div>
       )}
     </Answer>

@@ -2,17 +2,18 @@
 
 import { useQueryClient } from "@tanstack/react-query";
 import { useCallback, useEffect, useState } from "react";
-import { part, post, put, remove } from "../../api/client";
+import { put, remove } from "../../api/client";
 import { useMay } from "../../api/session";
-import type { DecisionRow, Label, LabelName, Lock } from "../../api/types";
+import type { LabelName, Lock } from "../../api/types";
 import { Button, Tag, Verdict } from "../../parts/basic";
 import { words } from "../../parts/format";
-import { say, sayError } from "../../parts/toasts";
+import { attempt, say } from "../../parts/toasts";
 import { useShortcuts } from "../../shell/keyboard";
 import { decisionPath, go } from "../../shell/router";
 import { CaseOf } from "../case/entity";
 import { HandOver } from "../review/hand_over";
 import { LabelState } from "../review/label_state";
+import { give, queuePath, takeNext } from "../review/labelling";
 import type { Of } from "./decision";
 
 export function Head({ whole, id, tenant }: Of) {
@@ -24,47 +25,18 @@ export function Head({ whole, id, tenant }: Of) {
   const inQueue = row !== null && decision.decision === "review";
   const foreign = lock && !lock.mine ? `${lock.owner} holds it.` : null;
   const refused = !may.may ? may.why : !inQueue ? "Only payments in review are labelled here." : label ? "It is labelled already: undo it first." : foreign;
-  const give = async (name: LabelName) => {
-    if (refused) {
-      say(refused, { bad: true });
-      return;
-    }
-    try {
-      const made = await post<Label>(`/queue/${part(id)}/label`, { tenant, label: name, note: null });
-      await again();
-      say(`${id}: ${name === "fraud" ? "fraud" : "genuine"}`, {
-        untilMs: made.sends_at ? new Date(made.sends_at).getTime() : undefined,
-        undo: async () => {
-          await remove(`/queue/${part(id)}/label`, { tenant });
-          await again();
-        },
-      });
-    } catch (error) {
-      sayError(error);
-    }
-  };
-  const next = async () => {
-    try {
-      const found = await post<DecisionRow | null>("/queue/next");
+  const item = { tenant, transaction_id: id };
+  const mark = (name: LabelName) => (refused ? say(refused, { bad: true }) : attempt(() => give(item, name, again)));
+  const next = () =>
+    attempt(async () => {
+      const found = await takeNext();
       if (found) go(decisionPath(found.transaction_id, found.tenant));
-      else say("Nothing is free: every review is labelled or held by a colleague.");
-    } catch (error) {
-      sayError(error);
-    }
-  };
-  const hold = async () => {
-    try {
-      if (lock?.mine) await remove(`/queue/${part(id)}/lock`, { tenant });
-      else await put<Lock>(`/queue/${part(id)}/lock`, { tenant });
-    } catch (error) {
-      sayError(error);
-    }
-    await again();
-  };
+    });
+  const hold = () => attempt(() => (lock?.mine ? remove(`${queuePath(item)}/lock`, { tenant }) : put<Lock>(`${queuePath(item)}/lock`, { tenant })).finally(again));
   useShortcuts({
-    fraud: () => void give("fraud"),
-    legit: () => void give("legit"),
-    next: () => void next(),
+    fraud: () => mark("fraud"),
+    legit: () => mark("legit"),
+    next,
     escalate: () => inQueue && setHanding(true),
   });
   // a label's state changes when its ten seconds are over
@@ -87,22 +59,22 @@ export function Head({ whole, id, tenant }: Of) {
         <div className="row wrap">
           {inQueue && (
             <>
-              <Button look="plain" refused={may.may ? (foreign ?? (label ? "It is labelled." : null)) : may.why} onClick={() => void hold()}>
+              <Button look="plain" refused={may.may ? (foreign ?? (label ? "It is labelled." : null)) : may.why} onClick={hold}>
                 {lock?.mine ? "Release" : "Hold"}
               </Button>
               <Button look="plain" shortcut="escalate" refused={may.may ? foreign : may.why} onClick={() => setHanding(true)}>
                 Hand over
               </Button>
-              <Button look="danger" shortcut="fraud" refused={refused} onClick={() => void give("fraud")}>
+              <Button look="danger" shortcut="fraud" refused={refused} onClick={() => mark("fraud")}>
                 Fraud
               </Button>
-              <Button shortcut="legit" refused={refused} onClick={() => void give("legit")}>
+              <Button shortcut="legit" refused={refused} onClick={() => mark("legit")}>
                 Genuine
               </Button>
             </>
           )}
           <CaseOf entity={{ kind: "card", id: decision.card_id }} tenant={tenant} />
-          <Button shortcut="next" refused={may.may ? null : may.why} onClick={() => void next()}>
+          <Button shortcut="next" refused={may.may ? null : may.why} onClick={next}>
             Next review
           </Button>
         </div>

@@ -1,68 +1,56 @@
 import { useQuery } from "@tanstack/react-query";
 import { get, part } from "../../api/client";
 import type { Payment } from "../../api/types";
-import { Answer, Empty, Money, Panel, Scroll, Tag, Time, Verdict } from "../../parts/basic";
-import { score, span } from "../../parts/format";
+import { Empty, Money, Panel, Tag, Time } from "../../parts/basic";
+import { span } from "../../parts/format";
+import { Listed } from "../../parts/table";
 import { decisionPath, Link } from "../../shell/router";
+import { LABEL_WORDS } from "../review/labelling";
+import { PAYMENT } from "../review/payments_table";
 import type { Of } from "./decision";
+
+interface Answered {
+  rows: Payment[];
+  from: string;
+}
 
 export function Timeline({ id, tenant }: Omit<Of, "whole">) {
   const found = useQuery({
     queryKey: ["timeline", tenant, id, 100],
-    queryFn: ({ signal }) => get<{ rows: Payment[]; from: string }>(`/decisions/${part(id)}/timeline`, { tenant, limit: 100 }, signal),
+    queryFn: ({ signal }) => get<Answered>(`/decisions/${part(id)}/timeline`, { tenant, limit: 100 }, signal),
     staleTime: 60_000,
   });
   return (
     <Panel className="span-7" title="The card's payments" aside={<span className="quiet small">{found.data ? `${found.data.rows.length} around this one, newest first` : ""}</span>} bare>
-      <Answer of={found} what="the card's payments">
-        {(data) =>
-          data.rows.length === 0 ? (
-            <Empty title="No other payment is kept" />
-          ) : (
-            <>
-              <Dots rows={data.rows} />
-              <Scroll tall>
-                <table>
-                  <thead>
-                    <tr>
-                      <th>Time</th>
-                      <th>Decision</th>
-                      <th className="number">Amount</th>
-                      <th className="number">Score</th>
-                      <th>Merchant</th>
-                      <th>Label</th>
-                    </tr>
-                  </thead>
-                  <tbody>
-                    {data.rows.map((row) => (
-                      <tr key={row.transaction_id} aria-selected={row.this} className="link">
-                        <td>
-                          {row.this ? (
-                            <Time at={row.event_time} />
-                          ) : (
-                            <Link href={decisionPath(row.transaction_id, tenant)}>
-                              <Time at={row.event_time} />
-                            </Link>
-                          )}
-                        </td>
-                        <td>
-                          <Verdict name={row.decision} />
-                        </td>
-                        <td className="number">
-                          <Money minor={row.amount_minor} currency={row.currency} />
-                        </td>
-                        <td className="number">{row.score === null ? "–" : score(row.score)}</td>
-                        <td className="break">{row.merchant_id ?? "–"}</td>
-                        <td>{row.label === null ? "" : row.label === "fraud" ? <Tag tone="bad">fraud</Tag> : <Tag tone="good">genuine</Tag>}</td>
-                      </tr>
-                    ))}
-                  </tbody>
-                </table>
-              </Scroll>
-            </>
-          )
-        }
-      </Answer>
+      {found.data && <Dots rows={found.data.rows} />}
+      <Listed<Answered, Payment>
+        of={found}
+        what="the card's payments"
+        rows={(data) => data.rows}
+        empty={<Empty title="No other payment is kept" />}
+        keyOf={(row) => row.transaction_id}
+        selected={(row) => row.this}
+        link
+        tall
+        columns={[
+          {
+            name: "Time",
+            cell: (row) =>
+              row.this ? (
+                <Time at={row.event_time} />
+              ) : (
+                <Link href={decisionPath(row.transaction_id, tenant)}>
+                  <Time at={row.event_time} />
+                </Link>
+              ),
+          },
+          PAYMENT.verdict,
+          PAYMENT.amount,
+          PAYMENT.score,
+          { name: "Merchant", look: "break", cell: (row) => row.merchant_id ?? "–" },
+          { name: "Label", cell: (row) => row.label && <Tag tone={row.label === "fraud" ? "bad" : "good"}>{LABEL_WORDS[row.label]}</Tag> },
+        ]}
+      />
     </Panel>
   );
 }
@@ -94,11 +82,11 @@ function Dots({ rows }: { rows: Payment[] }) {
         })}
       </svg>
       <figcaption className="row apart quiet small">
-        <span>{new Date(first).toLocaleString("en-GB")}</span>
+        <Time at={new Date(first).toISOString()} />
         <span>
           amount, up to <Money minor={most} currency={known[0]?.currency ?? null} />
         </span>
-        <span>{new Date(last).toLocaleString("en-GB")}</span>
+        <Time at={new Date(last).toISOString()} />
       </figcaption>
     </figure>
   );

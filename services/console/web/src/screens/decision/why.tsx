@@ -2,8 +2,8 @@
 
 import { part } from "../../api/client";
 import type { DecisionWhole } from "../../api/types";
-import { Scroll } from "../../parts/basic";
 import { number, score } from "../../parts/format";
+import { Table } from "../../parts/table";
 import { Link } from "../../shell/router";
 
 export function Reasons({ whole }: { whole: DecisionWhole }) {
@@ -70,36 +70,18 @@ export function Gauge({ score: at, review, decline }: { score: number; review: n
 }
 
 export function MatchedTable({ whole }: { whole: DecisionWhole }) {
+  const shown = (value: string | number | null) => (value === null ? "unknown" : typeof value === "number" ? number(value, 7) : value);
   return (
-    <Scroll>
-      <table>
-        <thead>
-          <tr>
-            <th>Name</th>
-            <th>Action</th>
-            <th>Condition</th>
-            <th>Values then</th>
-            <th>Owner and reason</th>
-          </tr>
-        </thead>
-        <tbody>
-          {whole.matched.map((one) => (
-            <tr key={one.name}>
-              <th>
-                <Link href={`/rules?name=${part(one.name)}`}>{one.name}</Link>
-              </th>
-              <td>{one.kind ?? <span className="quiet">not in this policy</span>}</td>
-              <td className="mono break">{one.when ?? "–"}</td>
-              <td className="mono break">
-                {Object.entries(one.values)
-                  .map(([name, value]) => `${name} = ${value === null ? "unknown" : typeof value === "number" ? number(value, 7) : value}`)
-                  .join(", ") || "–"}
-              </td>
-              <td className="soft">{[one.owner, one.reason].filter(Boolean).join(": ") || "–"}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </Scroll>
+    <Table
+      rows={whole.matched}
+      keyOf={({ name }) => name}
+      columns={[
+        { name: "Name", heads: true, cell: ({ name }) => <Link href={`/rules?name=${part(name)}`}>{name}</Link> },
+        { name: "Action", cell: ({ kind }) => kind ?? <span className="quiet">not in this policy</span> },
+        { name: "Condition", look: "mono break", cell: ({ when }) => when ?? "–" },
+        { name: "Values then", look: "mono break", cell: ({ values }) => Object.entries(values).map(([name, value]) => `${name} = ${shown(value)}`).join(", ") || "–" },
+        { name: "Owner and reason", look: "soft", cell: ({ owner, reason }) => [owner, reason].filter(Boolean).join(": ") || "–" },
+      ]}
+    />
   );
 }

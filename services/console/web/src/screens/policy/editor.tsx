@@ -1,15 +1,15 @@
 import { useQuery } from "@tanstack/react-query";
-import { useEffect, useState } from "react";
+import { type RefObject, useEffect, useRef, useState } from "react";
 import { get, post } from "../../api/client";
 import { useMay } from "../../api/session";
-import type { RuleTest, Sample } from "../../api/types";
-import { Answer, Button, Money, Panel, Scroll, Segments, Sums, Time } from "../../parts/basic";
+import type { RuleTest } from "../../api/types";
+import { Answer, Button, Panel, Segments } from "../../parts/basic";
 import { Diff } from "../../parts/diff";
 import { ReasonDialog } from "../../parts/dialog";
-import { score, whole, words } from "../../parts/format";
-import { say, sayError } from "../../parts/toasts";
-import { decisionPath, Link } from "../../shell/router";
-import { PolicyText } from "./policy_text";
+import { whole } from "../../parts/format";
+import { attempt, say, sayError } from "../../parts/toasts";
+import { placeOf, PolicyText } from "./policy_text";
+import { changesOf, Tested } from "./tested";
 
 interface CheckAnswer {
   good: boolean;
@@ -27,6 +27,8 @@ const SINCE = [
   ["30d", "30 d"],
 ] as const;
 const CHECK_AFTER_MS = 600;
+/** shown above a line that is jumped to */
+const CONTEXT_LINES = 4;
 
 /** The live policy as text: checked while it is written, tested on the past, proposed to somebody else. */
 export function Editor() {
@@ -53,6 +55,7 @@ function EditorOf({ text: before, version }: { text: string; version: string }) 
   const [tested, setTested] = useState<RuleTest | null>(null);
   const [testing, setTesting] = useState(false);
   const [proposing, setProposing] = useState(false);
+  const place = useRef<HTMLTextAreaElement>(null);
   const changed = text !== before;
   useEffect(() => {
     if (changed) sessionStorage.setItem(DRAFT, `${version}\n${text}`);
@@ -69,21 +72,21 @@ function EditorOf({ text: before, version }: { text: string; version: string }) 
       clearTimeout(timer);
     };
   }, [text, changed, version]);
-  const test = async () => {
+  const latest = useRef(text);
+  latest.current = text;
+  const test = () => {
     setTesting(true);
-    try {
-      setTested(await post<RuleTest>("/rules/test", { text, since }));
-    } catch (error) {
-      sayError(error);
-    } finally {
-      setTesting(false);
-    }
+    attempt(async () => {
+      const answer = await post<RuleTest>("/rules/test", { text, since }).finally(() => setTesting(false));
+      // what was changed meanwhile has not been tested
+      if (latest.current === text) setTested(answer);
+    });
   };
   const bad = checked?.good === false ? "It has errors." : null;
   return (
     <div className="grid">
       <Panel className="span-7" title={`Policy ${version}${changed ? ", changed here" : ""}`} >
-        <PolicyText text={text} change={setText} />
+        <PolicyText text={text} change={setText} place={place} />
         {changed && (
           <div className="row">
             <Button look="plain" onClick={() => setText(before)}>
@@ -104,7 +107,7 @@ function EditorOf({ text: before, version }: { text: string; version: string }) 
             ) : (
               checked.errors.map((error) => (
                 <p key={error} className="message bad">
-                  {error}
+                  <Line of={placeOf(text, error)} place={place} /> {error}
                 </p>
               ))
             )}
@@ -123,7 +126,7 @@ function EditorOf({ text: before, version }: { text: string; version: string }) 
         <Panel title="On the past" aside={<Segments name="How far back" value={since} options={SINCE} change={setSince} />}>
           <div className="stack">
             <div className="row">
-              <Button refused={bad ?? (testing ? "It runs." : null)} onClick={() => void test()}>
+              <Button refused={bad ?? (testing ? "It runs." : null)} onClick={test}>
                 {testing ? "Testing …" : "Test on archived payments"}
               </Button>
               <Button look="primary" refused={may.may ? (bad ?? (changed ? null : "Nothing is changed.")) : may.why} onClick={() => setProposing(true)}>
@@ -147,7 +150,7 @@ function EditorOf({ text: before, version }: { text: string; version: string }) 
         >
           <p className="soft">
             {tested
-              ? `On the past it would have changed ${Object.entries(tested.changed).map(([kind, count]) => `${whole(count)} ${kind}`).join(", ") || "nothing"}.`
+              ? `On the past it would have changed ${changesOf(tested)}.`
               : "It was not tested on the past."}{" "}
             It becomes a version that another person approves under Models.
           </p>
@@ -158,124 +161,20 @@ function EditorOf({ text: before, version }: { text: string; version: string }) 
   );
 }
 
-function Tested({ answer }: { answer: RuleTest }) {
-  const sums = (by: Record<string, number>) => Object.entries(by).map(([currency, minor]) => ({ currency, minor }));
-  const { before, after, labels } = answer;
+/** Leads from an error to its line. */
+function Line({ of, place }: { of: ReturnType<typeof placeOf>; place: RefObject<HTMLTextAreaElement | null> }) {
+  if (of === null) return null;
+  const go = () => {
+    const area = place.current;
+    if (area === null) return;
+    area.focus();
+    area.setSelectionRange(of.from, of.to);
+    // a selection alone does not bring its line into sight
+    area.scrollTop = (of.line - CONTEXT_LINES) * Number.parseFloat(getComputedStyle(area).lineHeight);
+  };
   return (
-    <div className="stack tight" role="status">
-      <p>
-        {whole(answer.rows)} payments from <Time at={answer.since} /> to <Time at={answer.until} />. Changed: {Object.entries(answer.changed).map(([kind, count]) => `${whole(count)} ${kind}`).join(", ") || "nothing"}.
-      </p>
-      <p className="quiet small">
-        {whole(labels.fraud)} known frauds, {whole(labels.honest)} genuine, {whole(labels.unknown)} too recent for a label, {whole(labels.censored)} declined at the time, of which nobody knows.
-      </p>
-      <Scroll>
-        <table>
-          <thead>
-            <tr>
-              <th>Effect</th>
-              <th className="number">Before</th>
-              <th className="number">After</th>
-            </tr>
-          </thead>
-          <tbody>
-            {(["frauds_caught", "frauds_missed", "false_alarms"] as const).map((name) => (
-              <tr key={name}>
-                <th>{words(name)}</th>
-                <td className="number">{whole(before[name])}</td>
-                <td className="number">{whole(after[name])}</td>
-              </tr>
-            ))}
-            {(["caught_minor", "missed_minor", "false_alarms_minor"] as const).map((name) => (
-              <tr key={name}>
-                <th>{words(name.replace("_minor", ""))}, money</th>
-                <td className="number">
-                  <Sums sums={sums(before[name])} />
-                </td>
-                <td className="number">
-                  <Sums sums={sums(after[name])} />
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </Scroll>
-      {Object.keys(answer.rules).length > 0 && (
-        <Scroll>
-          <table>
-            <thead>
-              <tr>
-                <th>Rule or list</th>
-                {["Matched", "Changed", "Fraud", "Genuine", "Declined", "Unknown"].map((name) => (
-                  <th key={name} className="number">
-                    {name}
-                  </th>
-                ))}
-              </tr>
-            </thead>
-            <tbody>
-              {Object.entries(answer.rules).map(([name, found]) => (
-                <tr key={name}>
-                  <th className="break">{name}</th>
-                  {(["matched", "changed", "fraud", "honest", "censored", "unknown"] as const).map((kind) => (
-                    <td key={kind} className="number">
-                      {whole(found[kind])}
-                    </td>
-                  ))}
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </Scroll>
-      )}
-      {answer.samples.length > 0 && (
-        <details>
-          <summary>
-            Payments that it would have decided differently <span className="quiet small">{answer.samples.length}, the newest of each kind</span>
-          </summary>
-          <Samples rows={answer.samples} />
-        </details>
-      )}
-      {Object.entries(answer.errors).map(([name, error]) => (
-        <p key={name} className="message warn">
-          skipped: {name}: {error}
-        </p>
-      ))}
-    </div>
-  );
-}
-
-const LABELS = { fraud: "fraud", honest: "genuine", censored: "declined, nobody knows", unknown: "no label yet" } as const;
-
-function Samples({ rows }: { rows: Sample[] }) {
-  return (
-    <Scroll tall>
-      <table>
-        <thead>
-          <tr>
-            <th>Change</th>
-            <th>Payment</th>
-            <th className="number">Amount</th>
-            <th className="number">Score</th>
-            <th>Because</th>
-            <th>Label</th>
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((row, at) => (
-            <tr key={(row.transaction_id ?? "") + String(at)}>
-              <td className="nowrap">{row.change}</td>
-              <th className="break">{row.transaction_id === null ? "–" : <Link href={decisionPath(row.transaction_id, row.tenant ?? "default")}>{row.transaction_id}</Link>}</th>
-              <td className="number">
-                <Money minor={row.amount_minor} currency={row.currency} />
-              </td>
-              <td className="number">{score(row.score)}</td>
-              <td className="break">{row.rules.join(", ") || "the score"}</td>
-              <td className="nowrap">{LABELS[row.label]}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </Scroll>
+    <button type="button" className="as-link" onClick={go}>
+      Line {of.line}
+    </button>
   );
 }

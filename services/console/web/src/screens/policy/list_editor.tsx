@@ -1,10 +1,11 @@
-import { useState } from "react";
+import { useRef, useState } from "react";
 import { part, post } from "../../api/client";
 import { useMay, useSession } from "../../api/session";
-import { Button, Field, Panel, Scroll, Segments, Tag, Time } from "../../parts/basic";
+import { Button, Field, Panel, Segments, Tag, Time } from "../../parts/basic";
 import { ReasonDialog } from "../../parts/dialog";
 import { whole } from "../../parts/format";
-import { say, sayError } from "../../parts/toasts";
+import { Table } from "../../parts/table";
+import { attempt, say } from "../../parts/toasts";
 import { useParam } from "../../shell/router";
 import type { ListEntry, ListWhole } from "./list";
 
@@ -54,15 +55,16 @@ export function ListEditor({ name, list, start }: { name: string; list: ListWhol
     setShown(null);
     set(to);
   };
-  const preview = async () => {
+  const asked = useRef("");
+  asked.current = JSON.stringify(body);
+  const preview = () => {
+    const before = asked.current;
     setBusy(true);
-    try {
-      setShown(await post<Preview>(`/lists/${part(name)}/preview`, body));
-    } catch (error) {
-      sayError(error);
-    } finally {
-      setBusy(false);
-    }
+    attempt(async () => {
+      const answer = await post<Preview>(`/lists/${part(name)}/preview`, body).finally(() => setBusy(false));
+      // what was changed meanwhile has not been looked at
+      if (asked.current === before) setShown(answer);
+    });
   };
   const changes = shown ? shown.counts.new + shown.counts.changed + shown.counts.removed : 0;
   const refused = !may.may ? may.why : shown === null ? "See first what it would do." : !shown.good ? "It has errors." : changes === 0 ? "It changes nothing." : null;
@@ -112,7 +114,7 @@ export function ListEditor({ name, list, start }: { name: string; list: ListWhol
                 accept=".csv,.txt,text/csv,text/plain"
                 onChange={(event) => {
                   const file = event.target.files?.[0];
-                  if (file) void file.text().then(edit(setCsv), sayError);
+                  if (file) attempt(() => file.text().then(edit(setCsv)));
                 }}
               />
             )}
@@ -123,7 +125,7 @@ export function ListEditor({ name, list, start }: { name: string; list: ListWhol
             </Field>
           )}
           <div className="row wrap">
-            <Button refused={busy ? "It is being looked at." : null} onClick={() => void preview()}>
+            <Button refused={busy ? "It is being looked at." : null} onClick={preview}>
               {busy ? "Looking …" : "What would it do?"}
             </Button>
             <Button look="primary" refused={refused} onClick={() => setProposing(true)}>
@@ -175,32 +177,24 @@ function Shown({ of }: { of: Preview }) {
         ))}
       </div>
       {of.rows.length > 0 && (
-        <Scroll tall>
-          <table>
-            <thead>
-              <tr>
-                <th>Entry</th>
-                <th>Value</th>
-                <th>Expires</th>
-                <th>Reason</th>
-              </tr>
-            </thead>
-            <tbody>
-              {of.rows.map((row) => (
-                <tr key={row.fate + row.value}>
-                  <td>
-                    <Tag tone={FATES[row.fate]}>{row.fate}</Tag>
-                  </td>
-                  <th className="mono break">{row.value}</th>
-                  <td>
-                    <Time at={row.expires} /> {row.expired && <Tag tone="warn">expired</Tag>}
-                  </td>
-                  <td className="soft break">{row.reason}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </Scroll>
+        <Table
+          rows={of.rows}
+          keyOf={(row) => row.fate + row.value}
+          tall
+          columns={[
+            { name: "Entry", cell: ({ fate }) => <Tag tone={FATES[fate]}>{fate}</Tag> },
+            { name: "Value", look: "mono break", heads: true, cell: (row) => row.value },
+            {
+              name: "Expires",
+              cell: (row) => (
+                <>
+                  <Time at={row.expires} /> {row.expired && <Tag tone="warn">expired</Tag>}
+                </>
+              ),
+            },
+            { name: "Reason", look: "soft break", cell: (row) => row.reason },
+          ]}
+        />
       )}
     </Panel>
   );

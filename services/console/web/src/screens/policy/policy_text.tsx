@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { type KeyboardEvent, useId, useRef, useState } from "react";
+import { type KeyboardEvent, type RefObject, useId, useState } from "react";
 import { flushSync } from "react-dom";
 import { get } from "../../api/client";
 
@@ -22,9 +22,20 @@ export function completions(text: string, caret: number, names: readonly string[
   return { word, found: [...starts, ...holds].slice(0, SHOWN) };
 }
 
+/** The line that an error is about: the one that it counts, or where the rule or list that it names is named. */
+export function placeOf(text: string, error: string): { line: number; from: number; to: number } | null {
+  const lines = text.split("\n");
+  const counted = /\bline (\d+)/.exec(error)?.[1];
+  const named = /^(?:rule|list) ([\w.-]+)/.exec(error)?.[1];
+  const at = counted !== undefined ? Number(counted) - 1 : named === undefined ? -1 : lines.findIndex((line) => line.replace(/\s/g, "").startsWith(`name="${named}"`));
+  const found = lines[at];
+  if (found === undefined) return null;
+  const from = lines.slice(0, at).reduce((sum, line) => sum + line.length + 1, 0);
+  return { line: at + 1, from, to: from + found.length };
+}
+
 /** A policy as text. While a condition is written, Tab takes the first name that completes the word; Escape puts them away. */
-export function PolicyText({ text, change }: { text: string; change: (text: string) => void }) {
-  const place = useRef<HTMLTextAreaElement>(null);
+export function PolicyText({ text, change, place }: { text: string; change: (text: string) => void; place: RefObject<HTMLTextAreaElement | null> }) {
   const list = useId();
   const [caret, setCaret] = useState<number | null>(null);
   const vocabulary = useQuery({ queryKey: ["vocabulary"], queryFn: ({ signal }) => get<Vocabulary>("/rules/vocabulary", {}, signal), staleTime: Number.POSITIVE_INFINITY });

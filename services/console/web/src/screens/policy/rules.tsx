@@ -1,20 +1,19 @@
 import { useQuery } from "@tanstack/react-query";
 import { get } from "../../api/client";
-import type { Rules } from "../../api/types";
-import { Answer, Empty, Panel, Scroll, Segments, Tag, Time } from "../../parts/basic";
+import type { Rule, Rules } from "../../api/types";
+import { Answer, Empty, Panel, Screen, Segments, Tag, Time } from "../../parts/basic";
+import { Table } from "../../parts/table";
 import { Link, useParam } from "../../shell/router";
 import { Editor } from "./editor";
-import { HitCells, HitHeads } from "./hits";
+import { hitColumns } from "./hits";
 
 export function RulesScreen() {
   const [tab, setTab] = useParam("view", "live");
   return (
-    <main id="screen" className="screen">
-      <div className="stack">
-        <Segments name="View" value={tab} options={[["live", "Live"], ["edit", "Edit and test"]] as const} change={setTab} />
-        {tab === "edit" ? <Editor /> : <Live />}
-      </div>
-    </main>
+    <Screen>
+      <Segments name="View" value={tab} options={[["live", "Live"], ["edit", "Edit and test"]] as const} change={setTab} />
+      {tab === "edit" ? <Editor /> : <Live />}
+    </Screen>
   );
 }
 
@@ -39,47 +38,35 @@ function Live() {
               ))}
             </ul>
           )}
-          <Panel title="Rules" aside={<span className="quiet small">hits are payments that were not approved</span>} bare>
+          <Panel title="Rules" aside={<span className="quiet small">matches of 24 hours and 7 days; labels are of payments that were not approved</span>} bare>
             {data.rules.length === 0 ? (
               <Empty title="No rule is live">The score alone decides. A rule can be written under “Edit and test”.</Empty>
             ) : (
-              <Scroll>
-                <table>
-                  <thead>
-                    <tr>
-                      <th>Rule</th>
-                      <th>Action</th>
-                      <th>Condition</th>
-                      <HitHeads />
-                      <th>Owner</th>
-                      <th>Until</th>
-                    </tr>
-                  </thead>
-                  <tbody>
-                    {data.rules.map((rule) => (
-                      <tr key={rule.name} aria-selected={rule.name === name}>
-                        <th>
-                          <Link href={`/decisions?rule=${encodeURIComponent(rule.name)}`}>{rule.name}</Link>
-                        </th>
-                        <td>
-                          <Tag tone={rule.action === "decline" ? "bad" : rule.action === "review" ? "warn" : ""}>{rule.action}</Tag>
-                        </td>
-                        <td>
-                          <span className="mono break">{rule.when}</span>
-                          <br />
-                          <span className="quiet small">
-                            {rule.reason}
-                            {rule.tenants.length > 0 && ` · tenants ${rule.tenants.join(", ")}`}
-                          </span>
-                        </td>
-                        <HitCells hits={rule.hits} />
-                        <td>{rule.owner}</td>
-                        <td>{rule.expired ? <Tag tone="warn">expired</Tag> : <Time at={rule.expires} />}</td>
-                      </tr>
-                    ))}
-                  </tbody>
-                </table>
-              </Scroll>
+              <Table
+                rows={data.rules}
+                keyOf={(rule) => rule.name}
+                selected={(rule) => rule.name === name}
+                columns={[
+                  { name: "Rule", heads: true, cell: (rule) => <Link href={`/decisions?rule=${encodeURIComponent(rule.name)}`}>{rule.name}</Link> },
+                  { name: "Action", cell: ({ action }) => <Tag tone={action === "decline" ? "bad" : action === "review" ? "warn" : ""}>{action}</Tag> },
+                  {
+                    name: "Condition",
+                    cell: (rule) => (
+                      <>
+                        <span className="mono break">{rule.when}</span>
+                        <br />
+                        <span className="quiet small">
+                          {rule.reason}
+                          {rule.tenants.length > 0 && ` · tenants ${rule.tenants.join(", ")}`}
+                        </span>
+                      </>
+                    ),
+                  },
+                  ...hitColumns<Rule>(),
+                  { name: "Owner", cell: (rule) => rule.owner },
+                  { name: "Until", cell: (rule) => (rule.expired ? <Tag tone="warn">expired</Tag> : <Time at={rule.expires} />) },
+                ]}
+              />
             )}
           </Panel>
         </>

@@ -4,9 +4,11 @@ import { useQuery } from "@tanstack/react-query";
 import { get, part } from "../../api/client";
 import type { DecisionRow, LabelName, Payment } from "../../api/types";
 import { Button, Money, Tag, Time, Verdict } from "../../parts/basic";
-import { score } from "../../parts/format";
+import { moment, score } from "../../parts/format";
+import { Table } from "../../parts/table";
 import { decisionPath, Link } from "../../shell/router";
 import { LabelState } from "./label_state";
+import { PAYMENT } from "./payments_table";
 
 export function Brief({ row, give, hand, may }: { row: DecisionRow; give: (name: LabelName) => void; hand: () => void; may: { may: boolean; why: string } }) {
   const card = useQuery({
@@ -14,7 +16,7 @@ export function Brief({ row, give, hand, may }: { row: DecisionRow; give: (name:
     queryFn: ({ signal }) => get<{ rows: Payment[] }>(`/decisions/${part(row.transaction_id)}/timeline`, { tenant: row.tenant, limit: 8 }, signal),
     staleTime: 60_000,
   });
-  const foreign = row.lock && !row.lock.mine ? `${row.lock.owner} holds it until ${new Date(row.lock.until).toLocaleTimeString("en-GB")}.` : null;
+  const foreign = row.lock && !row.lock.mine ? `${row.lock.owner} holds it until ${moment(new Date(row.lock.until), new Date())}.` : null;
   const refused = may.may ? (row.label ? "It is labelled already." : foreign) : may.why;
   return (
     <div className="stack">
@@ -98,23 +100,7 @@ export function Brief({ row, give, hand, may }: { row: DecisionRow; give: (name:
       <section>
         <h2>The card's last payments</h2>
         {card.data ? (
-          <table className="small">
-            <tbody>
-              {card.data.rows.map((payment) => (
-                <tr key={payment.transaction_id} aria-selected={payment.this}>
-                  <td>
-                    <Time at={payment.event_time} />
-                  </td>
-                  <td>
-                    <Verdict name={payment.decision} />
-                  </td>
-                  <td className="number">
-                    <Money minor={payment.amount_minor} currency={payment.currency} />
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
+          <Table rows={card.data.rows} keyOf={(payment) => payment.transaction_id} selected={(payment) => payment.this} columns={[{ name: "Time", cell: (payment) => <Time at={payment.event_time} /> }, PAYMENT.verdict, PAYMENT.amount]} />
         ) : (
           <p className="soft">{card.isError ? "They could not be loaded." : "Loading …"}</p>
         )}

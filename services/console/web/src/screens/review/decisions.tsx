@@ -2,7 +2,7 @@ import { useInfiniteQuery } from "@tanstack/react-query";
 import { useMemo, useRef, useState } from "react";
 import { get } from "../../api/client";
 import type { DecisionRow, Found } from "../../api/types";
-import { Answer, Button, Empty, Panel } from "../../parts/basic";
+import { Answer, Button, Empty, Panel, Screen } from "../../parts/basic";
 import { whole, words } from "../../parts/format";
 import { useShortcuts } from "../../shell/keyboard";
 import { decisionPath, go, useParam } from "../../shell/router";
@@ -43,77 +43,75 @@ export function Decisions() {
   });
   const set = ENTITIES.filter((name) => entities[name][0]);
   return (
-    <main id="screen" className="screen">
-      <div className="stack">
-        <form
-          className="row wrap"
-          onSubmit={(event) => {
-            event.preventDefault();
-            setQ(typed.trim());
-          }}
-        >
-          <input ref={search} className="input" size={28} aria-label="Transaction id or its beginning" placeholder="Transaction id or its beginning" value={typed} onChange={(event) => setTyped(event.target.value)} />
-          <Button type="submit">Search</Button>
-          <Button look="plain" onClick={() => typed.trim() && go(decisionPath(typed.trim(), "default"))}>
-            Open exactly, approved too
+    <Screen>
+      <form
+        className="row wrap"
+        onSubmit={(event) => {
+          event.preventDefault();
+          setQ(typed.trim());
+        }}
+      >
+        <input ref={search} className="input" size={28} aria-label="Transaction id or its beginning" placeholder="Transaction id or its beginning" value={typed} onChange={(event) => setTyped(event.target.value)} />
+        <Button type="submit">Search</Button>
+        <Button look="plain" onClick={() => typed.trim() && go(decisionPath(typed.trim(), "default"))}>
+          Open exactly, approved too
+        </Button>
+        <label className="row small soft">
+          Decision
+          <select className="input" value={kind} onChange={(event) => setKind(event.target.value)}>
+            <option value="">review and decline</option>
+            <option value="review">review</option>
+            <option value="decline">decline</option>
+          </select>
+        </label>
+        <label className="row small soft">
+          Status
+          <select className="input" value={status} onChange={(event) => setStatus(event.target.value)}>
+            <option value="">any</option>
+            {["scored", "degraded", "not_scored"].map((one) => (
+              <option key={one} value={one}>
+                {words(one)}
+              </option>
+            ))}
+          </select>
+        </label>
+        <label className="row small soft">
+          Label
+          <select className="input" value={label} onChange={(event) => setLabel(event.target.value)}>
+            <option value="">any</option>
+            <option value="fraud">fraud</option>
+            <option value="legit">genuine</option>
+            <option value="none">none yet</option>
+          </select>
+        </label>
+        <label className="row small soft">
+          Score from
+          <input className="input" type="number" min={0} max={1} step={0.05} value={min_score} onChange={(event) => setScore(event.target.value)} />
+        </label>
+        {set.map((name) => (
+          <Button key={name} onClick={() => entities[name][1]("")} aria-label={`Remove filter ${name}`}>
+            {name}: {entities[name][0]} ×
           </Button>
-          <label className="row small soft">
-            Decision
-            <select className="input" value={kind} onChange={(event) => setKind(event.target.value)}>
-              <option value="">review and decline</option>
-              <option value="review">review</option>
-              <option value="decline">decline</option>
-            </select>
-          </label>
-          <label className="row small soft">
-            Status
-            <select className="input" value={status} onChange={(event) => setStatus(event.target.value)}>
-              <option value="">any</option>
-              {["scored", "degraded", "not_scored"].map((one) => (
-                <option key={one} value={one}>
-                  {words(one)}
-                </option>
-              ))}
-            </select>
-          </label>
-          <label className="row small soft">
-            Label
-            <select className="input" value={label} onChange={(event) => setLabel(event.target.value)}>
-              <option value="">any</option>
-              <option value="fraud">fraud</option>
-              <option value="legit">genuine</option>
-              <option value="none">none yet</option>
-            </select>
-          </label>
-          <label className="row small soft">
-            Score from
-            <input className="input" type="number" min={0} max={1} step={0.05} value={min_score} onChange={(event) => setScore(event.target.value)} />
-          </label>
-          {set.map((name) => (
-            <Button key={name} onClick={() => entities[name][1]("")} aria-label={`Remove filter ${name}`}>
-              {name}: {entities[name][0]} ×
-            </Button>
-          ))}
-        </form>
-        <Answer of={found} what="decisions">
-          {(data) =>
-            rows.length === 0 ? (
-              <Empty title="No payment fits">The console keeps payments that were not approved; an approved one can be opened by its exact id.</Empty>
-            ) : (
-              <Panel title={`${whole(data.pages[0]?.counted ?? rows.length)} payments`} aside={<span className="quiet small">newest first</span>} bare>
-                <PaymentsTable rows={rows} at={at} />
-                {found.hasNextPage && (
-                  <div className="body row more">
-                    <Button refused={found.isFetching ? "Loading." : null} onClick={() => void found.fetchNextPage()}>
-                      More
-                    </Button>
-                  </div>
-                )}
-              </Panel>
-            )
-          }
-        </Answer>
-      </div>
-    </main>
+        ))}
+      </form>
+      <Answer of={found} what="decisions">
+        {(data) =>
+          rows.length === 0 ? (
+            <Empty title="No payment fits">The console keeps payments that were not approved; an approved one can be opened by its exact id.</Empty>
+          ) : (
+            <Panel title={`${whole(data.pages[0]?.counted ?? rows.length)} payments`} aside={<span className="quiet small">newest first</span>} bare>
+              <PaymentsTable rows={rows} at={at} />
+              {found.hasNextPage && (
+                <div className="body row more">
+                  <Button refused={found.isFetching ? "Loading." : null} onClick={() => void found.fetchNextPage()}>
+                    More
+                  </Button>
+                </div>
+              )}
+            </Panel>
+          )
+        }
+      </Answer>
+    </Screen>
   );
 }

@@ -1,7 +1,6 @@
 import type { Label } from "../../api/types";
 import { Tag } from "../../parts/basic";
-
-const TEXT = { fraud: "fraud", legit: "genuine" } as const;
+import { LABEL_WORDS } from "./labelling";
 
 /** A label: its word, from whom, and whether it has gone out yet. */
 export function LabelState({ label }: { label: Label }) {
@@ -9,7 +8,7 @@ export function LabelState({ label }: { label: Label }) {
   const state = label.state === "waiting" ? "about to be sent" : label.state === "sent" ? "sent" : "matured";
   return (
     <span title={`by ${from}, ${state}`}>
-      <Tag tone={label.label === "fraud" ? "bad" : "good"}>{TEXT[label.label]}</Tag> <span className="quiet small">{label.state === "waiting" ? "undo with u" : from}</span>
+      <Tag tone={label.label === "fraud" ? "bad" : "good"}>{LABEL_WORDS[label.label]}</Tag> <span className="quiet small">{label.state === "waiting" ? "undo with u" : from}</span>
     </span>
   );
 }

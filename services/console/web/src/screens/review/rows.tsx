@@ -2,12 +2,13 @@
 
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { type ReactNode, useEffect, useRef, useState } from "react";
+import { useSession } from "../../api/session";
 import type { DecisionRow } from "../../api/types";
 import { Money, Tag } from "../../parts/basic";
 import { briefSpan, score, span } from "../../parts/format";
 import { decisionPath, go } from "../../shell/router";
 import { LabelState } from "./label_state";
-import { keyOfRow } from "./payments_table";
+import { keyOfRow } from "./labelling";
 
 interface RowsProps {
   rows: DecisionRow[];
@@ -21,6 +22,7 @@ interface RowsProps {
 
 export function Rows({ rows, chosen, choose, picked, pick, total, more }: RowsProps) {
   const place = useRef<HTMLDivElement>(null);
+  const { review_within_s: within_s } = useSession();
   const narrow = useNarrow();
   const height = narrow ? 73 : 33;
   const head = narrow ? 0 : 29;
@@ -54,7 +56,7 @@ export function Rows({ rows, chosen, choose, picked, pick, total, more }: RowsPr
           <span role="columnheader">Why</span>
           <span role="columnheader">Card</span>
           <span role="columnheader" className="right">
-            Waits
+            Due in
           </span>
           <span role="columnheader">State</span>
         </div>
@@ -91,9 +93,7 @@ export function Rows({ rows, chosen, choose, picked, pick, total, more }: RowsPr
               <span role="gridcell" className="c-card cut soft">
                 {row.card_id}
               </span>
-              <span role="gridcell" className="c-age right soft nowrap" title={span(row.age_s)}>
-                {briefSpan(row.age_s)}
-              </span>
+              <Due age_s={row.age_s} within_s={within_s} />
               <span role="gridcell" className="c-state cut">
                 {row.label ? <LabelState label={row.label} /> : row.lock ? <Tag tone={row.lock.mine ? "accent" : ""}>{row.lock.mine ? "yours" : row.lock.owner}</Tag> : null}
               </span>
@@ -102,6 +102,16 @@ export function Rows({ rows, chosen, choose, picked, pick, total, more }: RowsPr
         })}
       </Sized>
     </div>
+  );
+}
+
+/** What is left of the time in which a review is to be labelled, as of when the list was read. */
+function Due({ age_s, within_s }: { age_s: number; within_s: number }) {
+  const left = within_s - age_s;
+  return (
+    <span role="gridcell" className={`c-age right nowrap ${left < 0 ? "late" : "soft"}`} title={`decided ${span(age_s)} ago, to be labelled within ${span(within_s)}`}>
+      {left < 0 ? `${briefSpan(-left)} late` : briefSpan(left)}
+    </span>
   );
 }
 

@@ -1,13 +1,15 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { get, post } from "../api/client";
-import { useMay } from "../api/session";
-import type { Check, Rollout } from "../api/types";
-import { Answer, Button, Empty, Panel, Scroll, Tag, Time } from "../parts/basic";
-import { ReasonDialog } from "../parts/dialog";
-import { number, percent, span, whole, words } from "../parts/format";
-import { say } from "../parts/toasts";
-import { Link } from "../shell/router";
+import { get, post } from "../../api/client";
+import { useMay } from "../../api/session";
+import type { Check, Rollout } from "../../api/types";
+import { Answer, Button, Empty, Panel, Screen, Tag, Time } from "../../parts/basic";
+import { ReasonDialog } from "../../parts/dialog";
+import { number, percent, span, whole, words } from "../../parts/format";
+import { Table } from "../../parts/table";
+import { say } from "../../parts/toasts";
+import { Link } from "../../shell/router";
+import { interval, ResultTag } from "./gates";
 
 type Step = "pause" | "resume" | "step" | "abort";
 const TEXTS: Record<Step, { verb: string; text: string }> = {
@@ -21,23 +23,21 @@ const UNDER_WAY = ["shadow", "canary", "ab", "paused"];
 export function RolloutScreen() {
   const rollout = useQuery({ queryKey: ["rollout"], queryFn: ({ signal }) => get<Rollout>("/rollout", {}, signal), refetchInterval: 5_000 });
   return (
-    <main id="screen" className="screen">
-      <div className="stack">
-        <Answer of={rollout} what="the rollout">
-          {(data) => (
-            <>
-              <Head rollout={data} />
-              {data.pause && <p className="message warn">Paused: {data.pause}</p>}
-              {data.loaded === false && <p className="message">The replicas load the challenger; nothing goes to it before each of them has.</p>}
-              <Traffic rollout={data} />
-              <Steps rollout={data} />
-              <Checks checks={data.checks ?? []} under_way={UNDER_WAY.includes(data.state)} />
-              <History rollout={data} />
-            </>
-          )}
-        </Answer>
-      </div>
-    </main>
+    <Screen>
+      <Answer of={rollout} what="the rollout">
+        {(data) => (
+          <>
+            <Head rollout={data} />
+            {data.pause && <p className="message warn">Paused: {data.pause}</p>}
+            {data.loaded === false && <p className="message">The replicas load the challenger; nothing goes to it before each of them has.</p>}
+            <Traffic rollout={data} />
+            <Steps rollout={data} />
+            <Checks checks={data.checks ?? []} under_way={UNDER_WAY.includes(data.state)} />
+            <History rollout={data} />
+          </>
+        )}
+      </Answer>
+    </Screen>
   );
 }
 
@@ -143,53 +143,25 @@ function Steps({ rollout }: { rollout: Rollout }) {
   );
 }
 
-const RESULTS: Record<Check["result"], { tone: "" | "good" | "bad" | "warn"; text: string }> = {
-  pass: { tone: "good", text: "pass" },
-  fail: { tone: "bad", text: "fail" },
-  inconclusive: { tone: "", text: "not decided yet" },
-  too_few: { tone: "", text: "too few" },
-};
-
 function Checks({ checks, under_way }: { checks: Check[]; under_way: boolean }) {
   return (
     <Panel title="Checks" aside={<span className="quiet small">estimate with its interval, beside the limit</span>} bare={checks.length > 0}>
       {checks.length === 0 ? (
         <p className="soft">{under_way ? "None has figures yet." : "No rollout is under way."}</p>
       ) : (
-        <Scroll>
-          <table>
-            <thead>
-              <tr>
-                <th>Check</th>
-                <th>Result</th>
-                <th className="number">Payments</th>
-                <th className="number">Estimate</th>
-                <th className="number">Interval</th>
-                <th>Limit</th>
-                <th className="wide">
-                  <span className="hidden-text">Interval drawn</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {checks.map((check) => (
-                <tr key={check.name}>
-                  <th>{words(check.name)}</th>
-                  <td>
-                    <Tag tone={RESULTS[check.result]?.tone ?? ""}>{RESULTS[check.result]?.text ?? check.result}</Tag>
-                  </td>
-                  <td className="number">{check.n === null ? "–" : whole(check.n)}</td>
-                  <td className="number">{check.estimate === null ? "–" : number(check.estimate, 4)}</td>
-                  <td className="number">{check.low === null || check.high === null ? "–" : `${number(check.low, 3)} to ${number(check.high, 3)}`}</td>
-                  <td>{check.limit ?? "–"}</td>
-                  <td>
-                    <Interval check={check} />
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </Scroll>
+        <Table
+          rows={checks}
+          keyOf={({ name }) => name}
+          columns={[
+            { name: "Check", heads: true, cell: ({ name }) => words(name) },
+            { name: "Result", cell: ({ result }) => <ResultTag of={result} /> },
+            { name: "Payments", look: "number", cell: ({ n }) => (n === null ? "–" : whole(n)) },
+            { name: "Estimate", look: "number", cell: ({ estimate }) => (estimate === null ? "–" : number(estimate, 4)) },
+            { name: "Interval", look: "number", cell: interval },
+            { name: "Limit", cell: ({ limit }) => limit ?? "–" },
+            { name: "Interval drawn", hidden: true, look: "wide", cell: (check) => <Interval check={check} /> },
+          ]}
+        />
       )}
     </Panel>
   );
@@ -217,6 +189,8 @@ function Interval({ check }: { check: Check }) {
   );
 }
 
+const shareOf = (traffic: Record<string, number> | undefined) => (traffic?.challenger === undefined ? "–" : percent(traffic.challenger, 1));
+
 function History({ rollout }: { rollout: Rollout }) {
   const entries = [...(rollout.history ?? [])].reverse();
   const text = (entry: Record<string, unknown>, name: string) => (entry[name] === null || entry[name] === undefined ? "" : String(entry[name]));
@@ -225,42 +199,27 @@ function History({ rollout }: { rollout: Rollout }) {
       {entries.length === 0 ? (
         <Empty title="Nothing has been rolled out yet" />
       ) : (
-        <Scroll>
-          <table>
-            <thead>
-              <tr>
-                <th>When</th>
-                <th>State</th>
-                <th>Champion</th>
-                <th>Challenger</th>
-                <th className="number">Its share</th>
-                <th>By</th>
-                <th>Why</th>
-              </tr>
-            </thead>
-            <tbody>
-              {entries.map((entry, at) => {
-                const traffic = entry.traffic as Record<string, number> | undefined;
-                return (
-                  <tr key={text(entry, "sequence") || at}>
-                    <td>
-                      <Time at={text(entry, "at") || text(entry, "since")} />
-                    </td>
-                    <td>
-                      {words(text(entry, "state"))}
-                      {text(entry, "step") && <span className="quiet"> step {text(entry, "step")}</span>}
-                    </td>
-                    <td>{text(entry, "champion")}</td>
-                    <td>{text(entry, "challenger") || "–"}</td>
-                    <td className="number">{traffic?.challenger === undefined ? "–" : percent(traffic.challenger, 1)}</td>
-                    <td>{text(entry, "by") || text(entry, "approved_by")}</td>
-                    <td className="soft break">{text(entry, "why")}</td>
-                  </tr>
-                );
-              })}
-            </tbody>
-          </table>
-        </Scroll>
+        <Table
+          rows={entries}
+          keyOf={(entry, at) => text(entry, "sequence") || at}
+          columns={[
+            { name: "When", cell: (entry) => <Time at={text(entry, "at") || text(entry, "since")} /> },
+            {
+              name: "State",
+              cell: (entry) => (
+                <>
+                  {words(text(entry, "state"))}
+                  {text(entry, "step") && <span className="quiet"> step {text(entry, "step")}</span>}
+                </>
+              ),
+            },
+            { name: "Champion", cell: (entry) => text(entry, "champion") },
+            { name: "Challenger", cell: (entry) => text(entry, "challenger") || "–" },
+            { name: "Its share", look: "number", cell: ({ traffic }) => shareOf(traffic as Record<string, number> | undefined) },
+            { name: "By", cell: (entry) => text(entry, "by") || text(entry, "approved_by") },
+            { name: "Why", look: "soft break", cell: (entry) => text(entry, "why") },
+          ]}
+        />
       )}
     </Panel>
   );

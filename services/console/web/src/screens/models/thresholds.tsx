@@ -2,9 +2,10 @@
 
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
-import { get } from "../api/client";
-import { Answer, Button, Panel, Scroll, Sums } from "../parts/basic";
-import { decimalsOf, money, number, percent, whole } from "../parts/format";
+import { get } from "../../api/client";
+import { Answer, Button, Panel, Sums } from "../../parts/basic";
+import { decimalsOf, money, number, percent, whole } from "../../parts/format";
+import { Table } from "../../parts/table";
 
 interface Effects {
   review: number;
@@ -74,54 +75,42 @@ function Moved({ of }: { of: Answered }) {
           <input className="input" type="number" min={0} step={0.5} value={cost} onChange={(event) => setCost(event.target.value)} />
         </label>
       </div>
-      <Scroll>
-        <table>
-          <thead>
-            <tr>
-              <th>Version</th>
-              <th className="number">Stopped a day</th>
-              <th className="number">Precision</th>
-              <th className="number">Frauds found</th>
-              <th className="number">Missed a day</th>
-              <th className="number">Missed and reviews, a day</th>
-              <th className="number">Its own thresholds</th>
-            </tr>
-          </thead>
-          <tbody>
-            {names.map((name) => (
-              <Version key={name} name={name} of={of} place={place} cost={Math.max(0, Number(cost) || 0)} />
-            ))}
-          </tbody>
-        </table>
-      </Scroll>
+      <Table
+        rows={names.map((name) => effectsAt(name, of, place, Math.max(0, Number(cost) || 0)))}
+        keyOf={({ name }) => name}
+        columns={[
+          { name: "Version", heads: true, cell: ({ name }) => name },
+          { name: "Stopped a day", look: "number", cell: ({ stopped }) => number(stopped, 3) },
+          { name: "Precision", look: "number", cell: ({ precision }) => share(precision) },
+          { name: "Frauds found", look: "number", cell: ({ recall }) => share(recall) },
+          { name: "Missed a day", look: "number", cell: ({ missed }) => <Sums sums={missed} /> },
+          { name: "Missed and reviews, a day", look: "number strong", cell: ({ whole: all }) => all ?? <span className="quiet">several currencies</span> },
+          { name: "Its own thresholds", look: "number soft", cell: ({ own }) => own },
+        ]}
+      />
       <Curves of={of} names={names} place={place} move={setPlace} />
     </div>
   );
 }
 
-function Version({ name, of, place, cost }: { name: string; of: Answered; place: number; cost: number }) {
+const share = (value: number | null | undefined) => (value === null || value === undefined ? "–" : percent(value, 1));
+
+/** What a version does at one threshold, and what that costs where all is in one currency. */
+function effectsAt(name: string, of: Answered, place: number, cost: number) {
   const found = of.versions[name];
-  if (!found) return null;
-  const share = (value: number | null | undefined) => (value === null || value === undefined ? "–" : percent(value, 1));
   const days = Math.max(1, of.days);
-  const missed = Object.entries(found.missed_minor).map(([currency, minor]) => ({ currency, minor: Math.round((minor[place] ?? 0) / days) }));
+  const missed = Object.entries(found?.missed_minor ?? {}).map(([currency, minor]) => ({ currency, minor: Math.round((minor[place] ?? 0) / days) }));
   const only = missed.length === 1 ? missed[0] : undefined;
-  const stopped = found.stopped_per_day[place] ?? 0;
-  return (
-    <tr>
-      <th>{name}</th>
-      <td className="number">{number(stopped, 3)}</td>
-      <td className="number">{share(found.precision[place])}</td>
-      <td className="number">{share(found.recall[place])}</td>
-      <td className="number">
-        <Sums sums={missed} />
-      </td>
-      <td className="number strong">{only ? money(Math.round(only.minor + stopped * cost * 10 ** decimalsOf(only.currency)), only.currency) : <span className="quiet">several currencies</span>}</td>
-      <td className="number soft">
-        {found.review.toFixed(3)} / {found.decline.toFixed(3)}
-      </td>
-    </tr>
-  );
+  const stopped = found?.stopped_per_day[place] ?? 0;
+  return {
+    name,
+    stopped,
+    missed,
+    precision: found?.precision[place],
+    recall: found?.recall[place],
+    whole: only && money(Math.round(only.minor + stopped * cost * 10 ** decimalsOf(only.currency)), only.currency),
+    own: found ? `${found.review.toFixed(3)} / ${found.decline.toFixed(3)}` : "",
+  };
 }
 
 const [WIDTH, HEIGHT, LEFT, BASE] = [640, 200, 40, 172];
