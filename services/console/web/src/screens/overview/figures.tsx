@@ -1,6 +1,6 @@
 import type { Money, Overview } from "../../api/types";
 import { Figure, Sums } from "../../parts/basic";
-import { number, shortMoney, span, whole } from "../../parts/format";
+import { briefSpan, number, shortMoney, whole } from "../../parts/format";
 import { Link } from "../../shell/router";
 
 export function Problems({ data }: { data: Overview }) {
@@ -27,14 +27,14 @@ export function Figures({ data }: { data: Overview }) {
       <Figure name="Decisions" value={number(now.per_s, 4)} unit="/ s" note="mean of the last minute" />
       <Figure name="Latency p99" value={now.p99_ms === null ? "–" : number(now.p99_ms, 3)} unit="ms" note={now.p50_ms === null ? "no decision in the last minute" : `p50 ${number(now.p50_ms, 3)} ms`} />
       <Figure name="Reviewed · declined" value={now.decisions ? `${share(now.review)} · ${share(now.decline)}` : "–"} unit="%" note={`${whole(now.review)} and ${whole(now.decline)} in a minute`} />
-      <Figure name="Degraded · not scored" value={`${whole(now.degraded)} · ${whole(now.not_scored)}`} note="in the last minute" />
+      <Figure name="Degraded · unscored" value={`${whole(now.degraded)} · ${whole(now.not_scored)}`} note="in the last minute" />
       <Figure
         name="Waiting for review"
         value={<Link href="/queue">{whole(data.queue.open)}</Link>}
-        note={data.queue.oldest_age_s === null ? "nothing waits" : `${data.queue.late > 0 ? `${whole(data.queue.late)} late, ` : ""}oldest ${span(data.queue.oldest_age_s)}; at stake ${firstOf(data.queue.expected_loss)}`}
+        note={data.queue.oldest_age_s === null ? "nothing waits" : `${data.queue.late > 0 ? `${whole(data.queue.late)} late, ` : ""}oldest ${briefSpan(data.queue.oldest_age_s)}; ${firstOf(data.queue.expected_loss)} at stake`}
       />
       <Figure name="Fraud stopped" value={<Short sums={data.labels.caught} />} note={`labelled as fraud, last ${data.labels.window_days} d`} />
-      <Figure name="Fraud lost" value={<Short sums={data.labels.missed} />} note={`approved, then labelled as fraud, last ${data.labels.window_days} d`} />
+      <Figure name="Fraud lost" value={<Short sums={data.labels.missed} />} note={`approved, labelled later, last ${data.labels.window_days} d`} />
     </dl>
   );
 }

@@ -19,7 +19,9 @@ function Precision({ hits }: { hits: Hits }) {
   if (found === null) return <span className="quiet">no label yet</span>;
   return (
     <span title={`${whole(hits.fraud)} frauds of ${whole(hits.fraud + hits.legit)} labelled payments; 95 of 100 such intervals hold the true share`}>
-      {percent(found.share, 0)} <span className="quiet small">{percent(found.low, 0).replace(" %", "")} to {percent(found.high, 0)}</span>
+      {percent(found.share, 0)}
+      <br />
+      <span className="quiet small">{percent(found.low, 0).replace(" %", "")} to {percent(found.high, 0)}</span>
     </span>
   );
 }

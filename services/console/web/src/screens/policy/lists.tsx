@@ -70,6 +70,7 @@ export function Lists() {
                   columns={[
                     {
                       name: "List",
+                      look: "name",
                       heads: true,
                       cell: (list) => (
                         <>

@@ -47,10 +47,11 @@ function Live() {
                 keyOf={(rule) => rule.name}
                 selected={(rule) => rule.name === name}
                 columns={[
-                  { name: "Rule", heads: true, cell: (rule) => <Link href={`/decisions?rule=${encodeURIComponent(rule.name)}`}>{rule.name}</Link> },
+                  { name: "Rule", look: "name", heads: true, cell: (rule) => <Link href={`/decisions?rule=${encodeURIComponent(rule.name)}`}>{rule.name}</Link> },
                   { name: "Action", cell: ({ action }) => <Tag tone={action === "decline" ? "bad" : action === "review" ? "warn" : ""}>{action}</Tag> },
                   {
                     name: "Condition",
+                    look: "condition",
                     cell: (rule) => (
                       <>
                         <span className="mono break">{rule.when}</span>

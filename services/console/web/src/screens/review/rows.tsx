@@ -1,7 +1,7 @@
 /** The rows of the queue: only those in sight exist. */
 
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { type ReactNode, useEffect, useRef, useState } from "react";
+import { type ReactNode, useCallback, useEffect, useMemo, useRef, useSyncExternalStore } from "react";
 import { useSession } from "../../api/session";
 import type { DecisionRow } from "../../api/types";
 import { Money, Tag } from "../../parts/basic";
@@ -24,7 +24,7 @@ export function Rows({ rows, chosen, choose, picked, pick, total, more }: RowsPr
   const place = useRef<HTMLDivElement>(null);
   const { review_within_s: within_s } = useSession();
   const narrow = useNarrow();
-  const height = narrow ? 73 : 33;
+  const height = useRowHeight(narrow);
   const head = narrow ? 0 : 29;
   const list = useVirtualizer({ count: rows.length, getScrollElement: () => place.current, estimateSize: () => height, overscan: 12, paddingStart: head, scrollPaddingStart: head });
   useEffect(() => list.measure(), [list, height]);
@@ -144,13 +144,27 @@ function Placed({ top, id, index, selected, done, choose, open, children }: Plac
   );
 }
 
-const small = matchMedia("(max-width: 760px)");
-function useNarrow(): boolean {
-  const [narrow, setNarrow] = useState(small.matches);
-  useEffect(() => {
-    const changed = () => setNarrow(small.matches);
-    small.addEventListener("change", changed);
-    return () => small.removeEventListener("change", changed);
-  }, []);
-  return narrow;
+const NARROW = matchMedia("(max-width: 760px)");
+/** where the tokens of sizes change */
+const WIDE = [matchMedia("(min-width: 2400px)"), matchMedia("(min-width: 3200px)")];
+
+function useMatches(list: MediaQueryList): boolean {
+  return useSyncExternalStore(
+    useCallback(
+      (changed: () => void) => {
+        list.addEventListener("change", changed);
+        return () => list.removeEventListener("change", changed);
+      },
+      [list],
+    ),
+    () => list.matches,
+  );
+}
+
+const useNarrow = (): boolean => useMatches(NARROW);
+
+/** A row with its line, in pixels, as the stylesheet draws it. */
+function useRowHeight(narrow: boolean): number {
+  const sizes = WIDE.map(useMatches).join();
+  return useMemo(() => (narrow ? 73 : Number.parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--row")) + 1), [narrow, sizes]);
 }
