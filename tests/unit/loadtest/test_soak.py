@@ -10,6 +10,7 @@ import pytest
 
 from infra.stack.ports import settings_for
 from loadtest.bench import soak
+from loadtest.bench.harness import running_stack
 from loadtest.bench.soak import Usage, table, trends
 
 SECONDS = 1200.0
@@ -72,3 +73,21 @@ def test_what_a_process_uses_is_read_from_the_machine(
     (found,) = soak.usage_of(settings_for(tmp_path, 21_000), 3.0)
     assert (found.at_s, found.process) == (3.0, "here-0")
     assert found.mb > 1 and found.files > 0 and found.threads > 0
+
+
+@pytest.mark.parametrize(("code", "listed"), [(0, True), (1, True), (3, False)])
+def test_a_stack_that_is_not_ready_at_a_moment_is_watched_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, listed: bool
+) -> None:
+    tollgate = tmp_path / "tollgate"
+    tollgate.write_text(
+        f"""#!/bin/sh\necho '{{"processes": [{{"name": "here-0", "pid": 1}}]}}'\nexit {code}\n"""
+    )
+    tollgate.chmod(0o700)
+    monkeypatch.setattr(running_stack, "TOLLGATE", str(tollgate))
+    settings = settings_for(tmp_path, 21_000)
+    if listed:
+        assert running_stack.processes(settings) == [{"name": "here-0", "pid": 1}]
+    else:
+        with pytest.raises(running_stack.StackError, match="status` failed"):
+            running_stack.processes(settings)
