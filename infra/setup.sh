@@ -35,6 +35,8 @@ missing_packages() {
     there mvn || echo maven
   fi
   if [ "${EMBEDDED:-}" != 1 ]; then there java || echo openjdk-17-jre-headless; fi
+  # the tests look at the console's pages in it
+  if [ "$REQUIREMENTS" = dev ] && [ -z "${CHROMIUM:-}" ]; then there chromium || echo chromium; fi
 }
 
 system_packages() {

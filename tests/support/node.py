@@ -20,7 +20,7 @@ def node() -> str | None:
 def cannot_browse() -> str | None:
     """Why tests in a browser cannot run here; None: they can."""
     if shutil.which("chromium") is None and "CHROMIUM" not in os.environ:
-        return "no Chromium: apt-get install chromium"
+        return "no Chromium: `make setup-dev` installs it where there is apt-get"
     if node() is None:
         return "no Node.js"
     if not (WEB / "dist" / "index.html").exists() or not (WEB / "node_modules" / "playwright-core").exists():
