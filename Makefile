@@ -120,8 +120,8 @@ rolling: setup-dev ## Restart every process in turn beside RATE=1000 a second on
 rollout-drill: setup-dev ## Roll out a model on a whole stack, from shadow to every card, and a harmful one that is undone by itself: five minutes
 	@ROLLOUT_DRILL=1 $(PYTHON) -m pytest -v tests/e2e/test_rollout_life.py
 
-attack: setup-dev ## Attack a separate stack in every known way and print what held; STACK=dir for a running one, ATTACK="poison on transactions" for one
-	@$(PYTHON) -m tests.attack $(if $(STACK),--home $(STACK)) $(if $(ATTACK),--only "$(ATTACK)")
+attack: setup-dev ## Attack a separate stack in every known way and print what held; STACK=dir for a running one, SECURE=1: a secured one, ATTACK="poison on transactions" for one
+	@$(PYTHON) -m tests.attack $(if $(STACK),--home $(STACK)) $(if $(SECURE),--secure) $(if $(ATTACK),--only "$(ATTACK)")
 
 fuzz-mapping: setup-dev ## Read COUNT (50000) damaged files and mappings: each ends in transactions or in a reason; FROM=0
 	@MAPPING_MUTATIONS=$(or $(COUNT),50000) MAPPING_MUTATIONS_FROM=$(or $(FROM),0) $(PYTHON) -m pytest -q -p no:cacheprovider tests/property/test_mapping_mutations.py

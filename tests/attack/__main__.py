@@ -18,7 +18,7 @@ def main() -> int:
     """Exit code 0: every attack was held off; 1: one was not; 3: no stack runs in the given home."""
     args = _arguments()
     if args.home is None:
-        return _on_its_own_stack(args.only)
+        return _on_its_own_stack(args.only, args.secure)
     settings = stack.existing(Path(args.home))
     if settings is None or not stack.is_running(settings):
         print(f"no stack runs in {args.home}: `tollgate up --home {args.home}` starts one", file=sys.stderr)
@@ -26,9 +26,9 @@ def main() -> int:
     return _run(settings, args.only)
 
 
-def _on_its_own_stack(names: list[str] | None) -> int:
+def _on_its_own_stack(names: list[str] | None, secure: bool) -> int:
     home = Path(tempfile.mkdtemp(prefix="tg-attack-"))
-    settings = settings_with_attributes(home, stack.free_port_base())
+    settings = settings_with_attributes(home, stack.free_port_base(), secure=secure)
     try:
         return _run(start_whole_stack(settings), names)
     finally:
@@ -56,6 +56,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--home", help="attack the stack that runs there; default: a separate one, removed afterwards"
     )
+    parser.add_argument("--secure", action="store_true", help="the separate stack is a secured one")
     parser.add_argument(
         "--only", nargs="+", choices=list(attacks()), metavar="NAME", help="these attacks only"
     )

@@ -13,6 +13,7 @@ from features.store.partitions import partitions_of
 from streams.log.topics import DECISIONS, TRANSACTIONS
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.settings import Settings
+from tests.attack.attacker import writer
 from tests.support.running import ends_of, read_topic
 
 #: a worker that ends on a record three times before it sets the record aside needs this long on a busy machine
@@ -41,7 +42,7 @@ def card_on(partition: int, partitions: int) -> str:
 def send_to_all(settings: Settings) -> dict[str, int]:
     """Send a payment to each partition; their partitions by transaction id."""
     sent_to: dict[str, int] = {}
-    producer = new_producer(settings.kafka, "bystander")
+    producer = new_producer(writer(settings, TRANSACTIONS.name), "bystander")
     for partition in range(settings.partitions):
         sent = payment(card_on(partition, settings.partitions))
         sent_to[sent["transaction_id"]] = partition

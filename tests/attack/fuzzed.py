@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from streams.log.topics import TRANSACTIONS
 from streams.runtime.kafka.clients import flush, new_reporting_producer
 from streams.runtime.settings import Settings
+from tests.attack.attacker import edge_headers, writer
 from tests.attack.poison import pids
 from tests.attack.registry import Finding, attack
 from tests.support.fuzzed_transactions import fuzzed
@@ -28,6 +29,7 @@ COUNT = int(os.environ.get("FUZZED_TRANSACTIONS", "2000"))
 CLIENTS = 8
 BATCH = 20
 DEADLINE_MS = 5000
+HEADERS = {"content-type": "application/json", "x-deadline-ms": str(DEADLINE_MS)}
 #: twice the deadline, which every answer keeps, refusals too
 ANSWERED_WITHIN_S = 10.0
 #: an edge that is overloaded says so; within this time it must take what it refused
@@ -41,13 +43,13 @@ def careless_transactions(settings: Settings) -> Finding:
     now, run = datetime.now(UTC), f"fz{time.time_ns():x}"
     half = COUNT // 2
     _by_kafka(settings, half, now, f"{run}k")
-    answers = _Answers()
+    answers, headers = _Answers(), HEADERS | edge_headers(settings)
     items = fuzzed(half, half, now=now, prefix=f"{run}h")
     with ThreadPoolExecutor(CLIENTS) as clients:
         done: list[Future[None]] = []
         while some := list(islice(items, BATCH)):
             # a quarter goes in batches
-            done.append(clients.submit(_over_http, settings.http, some, answers, len(done) % 4 == 0))
+            done.append(clients.submit(_over_http, settings.http, headers, some, answers, len(done) % 4 == 0))
     for one in done:
         one.result()
     after = _books(settings, "180")
@@ -75,7 +77,7 @@ def _books(settings: Settings, wait_s: str) -> dict[str, Any]:
 
 
 def _by_kafka(settings: Settings, count: int, now: datetime, prefix: str) -> None:
-    producer = new_reporting_producer(settings.kafka, "careless")
+    producer = new_reporting_producer(writer(settings, TRANSACTIONS.name), "careless")
     for number, value in enumerate(fuzzed(count, now=now, prefix=prefix)):
         # what is misplaced is forwarded
         producer.produce(TRANSACTIONS.name, value=value, partition=number % settings.partitions)
@@ -109,13 +111,15 @@ class _Answers:
         self.wrong.append(text)
 
 
-def _over_http(address: str, values: Sequence[bytes], answers: _Answers, together: bool) -> None:
+def _over_http(
+    address: str, headers: dict[str, str], values: Sequence[bytes], answers: _Answers, together: bool
+) -> None:
     place = urlsplit(address)
     connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=ANSWERED_WITHIN_S)
     bodies = [b'{"transactions":[' + b",".join(values) + b"]}"] if together else values
     for body in bodies:
         try:
-            status, answer = _asked(connection, "/v1/score/batch" if together else "/v1/score", body)
+            status, answer = _asked(connection, "/v1/score/batch" if together else "/v1/score", headers, body)
         except (OSError, http.client.HTTPException, ValueError) as error:
             answers.fail(f"{type(error).__name__}: {error} for {len(body):,} bytes: {body[:200]!r}")
             connection.close()
@@ -127,9 +131,8 @@ def _over_http(address: str, values: Sequence[bytes], answers: _Answers, togethe
 
 
 def _sent(
-    connection: http.client.HTTPConnection, path: str, body: bytes
+    connection: http.client.HTTPConnection, path: str, headers: dict[str, str], body: bytes
 ) -> tuple[http.client.HTTPResponse, bytes]:
-    headers = {"content-type": "application/json", "x-deadline-ms": str(DEADLINE_MS)}
     try:
         connection.request("POST", path, body, headers)
         response = connection.getresponse()
@@ -141,11 +144,13 @@ def _sent(
     return response, response.read()
 
 
-def _asked(connection: http.client.HTTPConnection, path: str, body: bytes) -> tuple[int, Any]:
+def _asked(
+    connection: http.client.HTTPConnection, path: str, headers: dict[str, str], body: bytes
+) -> tuple[int, Any]:
     """The answer; where the edge is overloaded it is asked again."""
     until = time.monotonic() + TAKEN_WITHIN_S
     while True:
-        response, raw = _sent(connection, path, body)
+        response, raw = _sent(connection, path, headers, body)
         if response.status not in (429, 503) or time.monotonic() > until:
             return response.status, json.loads(raw)
         time.sleep(float(response.headers.get("retry-after", "1")))

@@ -6,11 +6,13 @@ import resource
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import redis
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
 from infra.stack.ports import port_of
 from infra.stack.supervisor import marked
@@ -20,6 +22,8 @@ from tests.support.waiting import STALL_S
 
 #: more than the edge's HAProxy takes by Ray Serve's own limit
 SLOW_CLIENTS = 4_100
+#: a broker that takes nobody without a password says nothing
+REFUSED_WITHIN_S = 5.0
 LOOPBACK = ("127.", "::1", "::ffff:127.")
 HEAD = b"POST /v1/score HTTP/1.1\r\nHost: edge\r\nX-Slow: "
 BODY = HEAD + b"1\r\nContent-Length: 500\r\n\r\n{"
@@ -37,20 +41,40 @@ def slow_clients(settings: Settings) -> Finding:
 
 @attack("another user of the machine")
 def another_user(settings: Settings) -> Finding:
-    """Ports beyond loopback, Redis without its password, files and sockets that another user may open."""
+    """Ports beyond loopback, servers without a password, files and sockets that another user may open."""
     openings = [
         f"{process.name()} listens on {connection.laddr.ip}:{connection.laddr.port}"
         for process in marked(settings)
         for connection in process.net_connections("inet")
         if connection.status == "LISTEN" and not connection.laddr.ip.startswith(LOOPBACK)
     ]
+    tls = {"ssl_ca_certs": str(settings.secure_files.ca)} if settings.secure else {}
     try:
-        redis.Redis.from_url(settings.redis_shown, socket_timeout=STALL_S).ping()
+        redis.Redis.from_url(settings.redis_shown, socket_timeout=STALL_S, **tls).ping()
         openings.append("Redis asks for no password")
     except redis.exceptions.AuthenticationError:
         pass
+    if settings.secure:
+        openings += _without_a_password(settings)
     openings += [f"others may enter {folder}" for folder in _open_folders(settings)]
     return Finding(not openings, "; ".join(openings) or "nothing is open")
+
+
+def _without_a_password(settings: Settings) -> Iterator[str]:
+    """Of the servers that only a secured stack closes to its own machine: those that answer."""
+    asked = {
+        "/api/v1/query?query=up": settings.prometheus, "/api/v2/alerts": settings.alertmanager,
+        "/api/2.0/mlflow/experiments/get-by-name?experiment_name=tollgate": settings.mlflow, "/v1/model": settings.http,
+    }  # fmt: skip
+    for path, url in asked.items():
+        # the address carries a password, its text does not
+        if (status := httpx.get(f"{url!s}{path}", timeout=STALL_S).status_code) != 401:
+            yield f"{url}{path} answers {status}"
+    for how in ({}, {"security.protocol": "ssl", "ssl.ca.location": str(settings.secure_files.ca)}):
+        client = AdminClient({"bootstrap.servers": str(settings.kafka), "log_level": 0, **how})
+        with suppress(KafkaException):
+            client.list_topics(timeout=REFUSED_WITHIN_S)
+            yield f"Kafka answers by {how or 'plain text'}"
 
 
 def _open_folders(settings: Settings) -> Iterator[Path]:

@@ -18,6 +18,7 @@ from streams.log.topics import DEAD_LETTERS, TRANSACTIONS
 from streams.runtime.dead_letters import decode_dead_letter
 from streams.runtime.kafka.clients import flush, new_reporting_producer
 from streams.runtime.settings import Settings
+from tests.attack.attacker import writer
 from tests.attack.bystanders import payment, undecided
 from tests.attack.registry import Finding, attack
 from tests.support.mutations import CLASSICS, mutations
@@ -56,7 +57,7 @@ def oversized_transactions(settings: Settings) -> Finding:
     """What a producer's default settings allow: large values and headers, batches that decompress to far more than they are."""
 
     def produce() -> None:
-        producer = _producer(settings)
+        producer = _producer(settings, TRANSACTIONS.name)
         good = msgspec.json.encode(payment())
         for partition in range(settings.partitions):
             producer.produce(TRANSACTIONS.name, partition=partition, value=b"x" * 760_000)
@@ -69,7 +70,7 @@ def oversized_transactions(settings: Settings) -> Finding:
         flush(producer, 30)
         for partition in range(settings.partitions):
             for raw in bombs():
-                send_batch(settings.kafka, TRANSACTIONS.name, partition, raw)
+                send_batch(writer(settings, TRANSACTIONS.name), TRANSACTIONS.name, partition, raw)
 
     return _beside(settings, produce, 2 + len(bombs()))
 
@@ -83,7 +84,7 @@ def unreadable_headers(settings: Settings) -> Finding:
     def produce() -> None:
         for partition in partitions:
             one = record(0, None, good, [(b"\xff\xfe", b"v"), (b"", None)])
-            send_batch(settings.kafka, TRANSACTIONS.name, partition, batch([one]))
+            send_batch(writer(settings, TRANSACTIONS.name), TRANSACTIONS.name, partition, batch([one]))
 
     return _beside(settings, produce, 0)
 
@@ -121,16 +122,16 @@ def bombs() -> list[bytes]:
 def send(settings: Settings, topic: str, values: Iterable[bytes | None]) -> None:
     """Produce values to every partition of a topic."""
     partitions = next(t.partitions for t in topics.ALL if t.name == topic) or settings.partitions
-    producer = _producer(settings)
+    producer = _producer(settings, topic)
     for partition in range(partitions):
         for value in values:
             producer.produce(topic, key=b"fraud", partition=partition, value=value)
     flush(producer, 60)
 
 
-def _producer(settings: Settings) -> Producer:
+def _producer(settings: Settings, topic: str) -> Producer:
     # a record that the broker refuses must not end the others
-    return new_reporting_producer(settings.kafka, "attacker", **{"enable.idempotence": False})
+    return new_reporting_producer(writer(settings, topic), "attacker", **{"enable.idempotence": False})
 
 
 def pids(settings: Settings) -> dict[str, int | None]:

@@ -18,7 +18,9 @@ from streams.log import topics
 from streams.log.records import HEADER_APPENDED_MS, HEADER_DEADLINE_MS, HEADER_DECIDED
 from streams.log.topics import DEAD_LETTERS, DECISIONS, LABELS, TRANSACTIONS
 from streams.runtime.kafka.clients import flush, new_producer
-from streams.runtime.settings import Settings
+from streams.runtime.secured import BROKER, REBUILD
+from streams.runtime.settings import Settings, acting_as
+from tests.attack.attacker import edge, writer
 from tests.attack.bystanders import payment
 from tests.attack.registry import Finding, attack
 from tests.support.card_spellings import SPELLINGS, spelled
@@ -37,9 +39,7 @@ def copied_decision(settings: Settings) -> Finding:
         topic.name: ends_of(settings, topic.name, settings.partitions) for topic in (TRANSACTIONS, DECISIONS)
     }
     small = payment(f"card-{uuid.uuid4().hex[:6]}x", amount_minor=100)
-    httpx.post(
-        f"{settings.http}/v1/score", json=small, headers={"X-Deadline-Ms": "10000"}, timeout=STALL_S
-    ).raise_for_status()
+    _score(settings, small)
     carried = next(
         dict(record.headers())[HEADER_DECIDED]
         for record in read_topic(settings, TRANSACTIONS.name, starts[TRANSACTIONS.name])
@@ -87,17 +87,16 @@ def labels_of_nothing(settings: Settings) -> Finding:
         for topic in (DECISIONS, DEAD_LETTERS, topics.OUTCOMES)
     }
     tx = payment(f"card-{uuid.uuid4().hex[:6]}x")
-    httpx.post(
-        f"{settings.http}/v1/score", json=tx, headers={"X-Deadline-Ms": "10000"}, timeout=STALL_S
-    ).raise_for_status()
+    _score(settings, tx)
     _decided(settings, starts[DECISIONS.name], {tx["transaction_id"]})
     label = {
         "transaction_id": tx["transaction_id"], "label": "legit", "label_time": "2099-01-01T00:00:00Z", "source": "customer",
         "card_id": tx["card_id"], "merchant_id": tx["merchant_id"], "event_time": tx["event_time"],
     }  # fmt: skip
-    ahead = httpx.post(f"{settings.http}/v1/labels", json=label, timeout=STALL_S).status_code
+    with edge(settings) as client:
+        ahead = client.post("/v1/labels", json=label).status_code
     now = {"label_time": datetime.now(UTC).isoformat()}
-    producer = new_producer(settings.kafka, "attacker")
+    producer = new_producer(writer(settings, LABELS.name), "attacker")
     others = [
         {**label, **now, "transaction_id": f"never-{uuid.uuid4().hex}x", "label": "fraud"} for _ in range(50)
     ]
@@ -133,9 +132,8 @@ def invented_tenants(settings: Settings) -> Finding:
     """Five requests with a thousand tenants each."""
     for _ in range(5):
         items = [payment(f"card-{n}x", tenant=f"t-{uuid.uuid4().hex[:8]}x") for n in range(1000)]
-        httpx.post(
-            f"{settings.http}/v1/score/batch", json={"transactions": items}, timeout=STALL_S
-        ).raise_for_status()
+        with edge(settings) as client:
+            client.post("/v1/score/batch", json={"transactions": items}).raise_for_status()
     until = time.monotonic() + 10
     series = 0
     while time.monotonic() < until:
@@ -156,8 +154,8 @@ def planted_card_numbers(settings: Settings) -> Finding:
         for topic in topics.ALL
     }
     planted, began_s = 0, time.time()
-    producer = new_producer(settings.kafka, "attacker")
-    with httpx.Client(base_url=settings.http, timeout=STALL_S) as client:
+    producer = new_producer(writer(settings, TRANSACTIONS.name), "attacker")
+    with edge(settings) as client:
         for spell in SPELLINGS.values():
             said = spell(NUMBER)
             for change in (
@@ -184,10 +182,12 @@ def _written(
     settings: Settings, start: dict[str, dict[int, int]], began_s: float
 ) -> Iterator[tuple[str, str]]:
     """Where, and what, of all that the stack wrote from these ends and this time on; not what producers write themselves."""
+    # who may read every topic
+    broker = acting_as(settings, BROKER)
     for topic in topics.ALL:
         if topic is TRANSACTIONS:
             continue
-        for record in read_topic(settings, topic.name, start[topic.name]):
+        for record in read_topic(broker, topic.name, start[topic.name]):
             text = (record.value() or b"").decode("utf-8", "replace")
             yield topic.name, text
             yield f"key on {topic.name}", (record.key() or b"").decode("utf-8", "replace")
@@ -202,7 +202,8 @@ def _written(
         ):
             yield str(path.relative_to(settings.home)), path.read_bytes().decode("utf-8", "replace")
     yield from (("metrics", page) for page in _metrics(settings))
-    client = RespClient(settings.redis_address)
+    # which sees every key's name
+    client = RespClient(acting_as(settings, REBUILD).redis_address)
     cursor = b"0"
     while True:
         cursor, keys = client.call([("SCAN", cursor, "COUNT", 1000)])[0]
@@ -216,8 +217,13 @@ def _metrics(settings: Settings) -> Iterator[str]:
         yield httpx.get(f"http://127.0.0.1:{settings.metrics_port(process)}/metrics", timeout=STALL_S).text
 
 
+def _score(settings: Settings, tx: dict[str, Any]) -> None:
+    with edge(settings) as client:
+        client.post("/v1/score", json=tx, headers={"X-Deadline-Ms": "10000"}).raise_for_status()
+
+
 def _produce(settings: Settings, tx: dict[str, Any], headers: list[tuple[str, bytes]]) -> None:
-    producer = new_producer(settings.kafka, "attacker")
+    producer = new_producer(writer(settings, TRANSACTIONS.name), "attacker")
     producer.produce(TRANSACTIONS.name, key=tx["card_id"], value=msgspec.json.encode(tx), headers=headers)
     flush(producer, 30)
 

@@ -19,6 +19,7 @@ from streams.log.rollouts.feed import newest_rollout, read_all
 from streams.log.topics import AUDIT, RETRAINING, ROLLOUT_REQUESTS, ROLLOUTS
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.settings import Settings
+from tests.attack.attacker import writer
 from tests.attack.registry import Finding, attack
 from tests.support.running import run_cli
 
@@ -27,7 +28,7 @@ NAMES = ("", "rollout", "drift", "root", "nobody")
 
 
 def _write(settings: Settings, topic: str, *records: Signed) -> None:
-    producer = new_producer(settings.kafka, "mallory")
+    producer = new_producer(writer(settings, topic), "mallory")
     for record in records:
         producer.produce(topic, record.value, MODEL.encode(), headers=headers(record))
     flush(producer, 30)

@@ -24,11 +24,14 @@ from infra import stack
 from infra.stack.secure.kafka_rights import allowed, apply_rights
 from infra.stack.tools import find_tools
 from streams.log.rights import RIGHTS
-from streams.log.topics import ALL, DECISIONS, ROLLOUTS, TRANSACTIONS
+from streams.log.topics import ALL, DECISIONS, LABELS, ROLLOUTS, TRANSACTIONS
 from streams.runtime.kafka.clients import new_admin, new_consumer, new_reporting_producer
-from streams.runtime.kafka.connection import KafkaAddress
+from streams.runtime.kafka.connection import KafkaAddress, part_of
 from streams.runtime.secured import BROKER
 from streams.runtime.settings import Settings, acting_as
+from tests.attack.attacker import PRODUCER, writer
+from tests.attack.open_transactions import open_transaction
+from tests.support.raw_batches import batch, record, send_batch
 from tests.support.rights import may_get, may_set
 from tests.support.waiting import STALL_S, until
 
@@ -163,6 +166,26 @@ def _denied(reply: Any) -> bool:
         assert str(reply).startswith("NOPERM"), reply
         return True
     return False
+
+
+def test_an_attacker_writes_as_a_producer_and_then_as_the_process_whose_topic_it_is(
+    secured: Settings,
+) -> None:
+    for topic in ALL:
+        part = part_of(writer(secured, topic.name))
+        assert part is not None and topic in RIGHTS[part.username].writes
+        assert (part.username == PRODUCER) == (topic in (TRANSACTIONS, LABELS))
+
+
+def test_a_raw_batch_comes_in_with_a_password_and_only_where_its_sender_may_write(secured: Settings) -> None:
+    raw = batch([record(0, None, b"{}")])
+    assert send_batch(writer(secured, TRANSACTIONS.name), TRANSACTIONS.name, 0, raw) >= 0
+    with pytest.raises(OSError, match=f"error {KafkaError.TOPIC_AUTHORIZATION_FAILED}"):
+        send_batch(acting_as(secured, PRODUCER).kafka, DECISIONS.name, 0, raw)
+
+
+def test_nobody_opens_a_transaction_that_holds_payments_back(secured: Settings) -> None:
+    assert open_transaction(secured).held
 
 
 def test_a_start_restores_the_lists_and_leaves_those_of_others(secured: Settings) -> None:

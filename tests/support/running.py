@@ -17,7 +17,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 from confluent_kafka import TopicPartition
 
@@ -25,6 +24,7 @@ from infra import stack
 from infra.stack.private import private_files
 from infra.stack.supervisor import log_file
 from loadtest.traffic.simulator import create_world, history_table
+from services.rollout.confirmation import serving
 from services.trainer.bootstrap import train_first_model
 from streams.runtime.kafka.clients import new_consumer
 from streams.runtime.settings import Settings
@@ -40,12 +40,12 @@ unit = "articles"
 CLI = [str(Path(sys.executable).parent / "tollgate")]
 
 
-def settings_with_attributes(home: Path, port_base: int) -> Settings:
+def settings_with_attributes(home: Path, port_base: int, *, secure: bool = False) -> Settings:
     """Settings of a stack that declares two attributes of its own."""
     own = home / "settings.toml"
     own.touch(0o600)
     own.write_text(OWN_ATTRIBUTES)
-    return stack.with_parts(stack.settings_for(home, port_base))
+    return stack.with_parts(stack.settings_for(home, port_base, secure=secure))
 
 
 def start_whole_stack(settings: Settings) -> Settings:
@@ -72,12 +72,9 @@ def stop_and_see_who_was_killed(settings: Settings, *, purge: bool) -> list[str]
 
 
 def served_version(settings: Settings) -> str:
-    """The version that the HTTP edge serves; "none" before the first."""
-    try:
-        answer = httpx.get(f"{settings.http}/v1/model", timeout=STALL_S)
-    except httpx.HTTPError:
-        return "none"
-    return str(answer.json().get("version") or "none") if answer.status_code == 200 else "none"
+    """The version that the HTTP edge serves, by its metrics; "none" before the first."""
+    told = serving(settings, "scoring-http-0")
+    return told.version if told is not None else "none"
 
 
 def run_cli(settings: Settings, *args: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
@@ -171,7 +168,7 @@ def _stopped(pid: int) -> bool:
 
 def read_topic(settings: Settings, topic: str, start: dict[int, int], timeout_s: float = 20) -> list[Any]:
     """Records of a topic from given offsets to its end as of now, committed ones only."""
-    consumer = new_consumer(settings.kafka, f"test-{time.monotonic_ns()}")
+    consumer = new_consumer(settings.kafka, f"tollgate-test-{time.monotonic_ns()}")
     records: list[Any] = []
     try:
         ends = {
@@ -194,7 +191,7 @@ def read_topic(settings: Settings, topic: str, start: dict[int, int], timeout_s:
 
 def ends_of(settings: Settings, topic: str, partitions: int) -> dict[int, int]:
     """The end of each partition as of now."""
-    consumer = new_consumer(settings.kafka, f"test-{time.monotonic_ns()}")
+    consumer = new_consumer(settings.kafka, f"tollgate-test-{time.monotonic_ns()}")
     try:
         return {
             p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=STALL_S)[1]
