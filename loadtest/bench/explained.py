@@ -10,24 +10,17 @@ cold by then. Latency is the time between two Kafka timestamps: of the transacti
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
-import subprocess
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import Any
 
-import msgspec
 import numpy as np
 
 from features.catalogue import WIDTH
-from loadtest.bench.harness.running_stack import TOLLGATE, StackError, running_stack
+from loadtest.bench.harness.running_stack import StackError, running_stack, tollgate
 from loadtest.bench.harness.table import Row, conditions, left_out, markdown
-from loadtest.bench.stream import RunFailed, simulate
-from models.bundle.content import MODEL, load_bundle, publish
-from models.bundle.registry import VersionState, next_version, write_state
-from models.evidence.pack import made_pack, write_pack
+from loadtest.bench.models.republished import loaded, publish_again
+from loadtest.bench.stream import RunFailed, Runs, figure_rows, simulate
 from models.scoring.scorer import Scorer
 from streams.runtime.settings import Settings
 
@@ -45,69 +38,39 @@ def main() -> None:
     )
     parser.add_argument("--port-base", type=int, default=PORT_BASE)
     args = parser.parse_args()
-    print(markdown(list(explained_rows(args.rate, args.seconds, args.reviewed, args.port_base))))
+    print(markdown(list(explained_rows(args.seconds, args.rate, args.reviewed, args.port_base))))
     print(f"\n{conditions()}")
 
 
-def explained_rows(rate: int, seconds: float, reviewed: float, port_base: int) -> Iterator[Row]:
+def explained_rows(
+    seconds: float, rate: int = RATE, reviewed: float = REVIEWED, port_base: int = PORT_BASE
+) -> Iterator[Row]:
     """The table's rows; if nothing could be measured, one row with the reason."""
-    name = f"first {seconds:g} s after up at {rate:,}/s, {reviewed:.0%} reviewed, "
+    name = f"first {seconds:g} s after up at {rate:,}/s, {reviewed:.0%} reviewed"
     folder = tempfile.mkdtemp(prefix="tollgate-explained-")
     try:
         with running_stack(None, port_base, folder=folder) as settings:
-            listed = json.loads(_tollgate(folder, "models", "list", "--json"))
+            listed = json.loads(tollgate(folder, "models", "list", "--json"))
             [live] = [row["version"] for row in listed if row["state"] == "live"]
             version = publish_reviewing(settings, live, reviewed)
-            _tollgate(folder, "models", "approve", version, "--by", "bench", "--why", "bench of explanations")
-            _tollgate(folder, "down")
-            _tollgate(folder, "up", "--port-base", str(port_base), "--wait", f"{UP_WITHIN_S:g}")
+            tollgate(folder, "models", "approve", version, "--by", "bench", "--why", "bench of explanations")
+            tollgate(folder, "down")
+            tollgate(folder, "up", "--port-base", str(port_base), "--wait", f"{UP_WITHIN_S:g}")
             summary = simulate(folder, rate, seconds, 41)
-    except (StackError, RunFailed, subprocess.SubprocessError) as error:
-        yield left_out(f"{name}p99 from transaction to decision in Kafka", str(error), "100")
+    except (StackError, RunFailed) as error:
+        yield left_out(f"{name}: p99", str(error), "100")
         return
-    yield from summary_rows(name, summary)
-
-
-def summary_rows(name: str, summary: dict[str, Any]) -> list[Row]:
-    """The rows of one run, from the summary of ``tollgate simulate --json``."""
-    latency, decided = summary["latency_ms"], summary["decided"]
-    note = f"p50 {latency['p50']:.0f}, p99.9 {latency['p999']:.0f}, longest {latency['max']:.0f} ms"
-    share = 100 * (1 - decided["scored"] / max(1, sum(decided.values())))
-    lost = summary["missing"] + summary["duplicated"]
-    return [
-        Row(
-            f"{name}p99 from transaction to decision in Kafka",
-            [latency["p99"]],
-            "ms",
-            "100",
-            note=note,
-        ),
-        Row(f"{name}not decided in full", [share], "%", "1", note=f"missing or doubled: {lost}"),
-    ]
+    yield from figure_rows(Runs(rate, [summary]), name, {"p99": ("100", ""), "degraded": ("1", "")})
 
 
 def publish_reviewing(settings: Settings, live: str, reviewed: float) -> str:
     """Publish ``live`` again under the next version, awaiting approval, with a policy that reviews this share of its reference."""
-    bundle = load_bundle(settings.bundles_dir / MODEL / live, settings.keys_dir / "trusted")
+    bundle = loaded(settings, live)
     scorer = Scorer(bundle, measure=False)
     rows = np.full((len(bundle.reference.matrix), WIDTH), np.nan, np.float32)
     rows[:, scorer.columns] = bundle.reference.matrix
     threshold = float(np.quantile(scorer.score(rows), 1 - reviewed))
-    version = next_version(settings.bundles_dir, MODEL)
-    policy = msgspec.structs.replace(bundle.policy, version=version, review=threshold, decline=1.0)
-    now = datetime.now(UTC)
-    publish(dataclasses.replace(bundle, policy=policy), settings.bundles_dir, settings.keys_dir, model=MODEL, version=version, created_at=now)  # fmt: skip
-    made = load_bundle(settings.bundles_dir / MODEL / version, settings.keys_dir / "trusted")
-    write_pack(settings.bundles_dir, settings.keys_dir, made_pack(made, bundle, None, now=now))
-    write_state(settings.bundles_dir, MODEL, version, VersionState(state="awaiting approval", since=now, by="bench", why="bench of explanations"))  # fmt: skip
-    return version
-
-
-def _tollgate(home: str, *args: str) -> str:
-    command = [TOLLGATE, *args, "--home", home]
-    return subprocess.run(
-        command, check=True, capture_output=True, text=True, timeout=UP_WITHIN_S + 60
-    ).stdout
+    return publish_again(settings, bundle, "bench of explanations", review=threshold, decline=1.0)
 
 
 if __name__ == "__main__":

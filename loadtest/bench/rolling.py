@@ -24,7 +24,7 @@ import msgspec
 
 from loadtest.bench.harness.running_stack import TOLLGATE, StackError, running_stack
 from loadtest.bench.harness.table import Row, left_out, shown
-from loadtest.bench.stream import WARM_S, RunFailed, simulate
+from loadtest.bench.stream import WARM_S, RunFailed, Runs, figure_rows, simulate
 from streams.runtime.settings import Settings
 
 RATE, SEED = 1_000, 73
@@ -50,13 +50,8 @@ def rolling_rows(rate: int, servers: bool, port_base: int) -> Iterator[Row]:
         except (StackError, RunFailed, subprocess.SubprocessError) as error:
             yield left_out(name, str(error), "200")
             return
-    latency, decided = summary["latency_ms"], summary["decided"]
-    note = f"p50 {latency['p50']:.0f}, p99.9 {latency['p999']:.0f}, longest {latency['max']:.0f} ms; {summary['produced']:,} sent"
-    yield Row(f"{name}: p99 from transaction to decision", [latency["p99"]], "ms", "200", note=note)
-    share = 100 * (1 - decided["scored"] / max(1, sum(decided.values())))
-    yield Row(f"{name}: degraded or not scored", [share], "%")
-    yield Row(f"{name}: missing or doubled", [summary["missing"] + summary["duplicated"]], "", "0")
-    yield Row(f"{name}: until all are back", [took_s], "s", note=restarted)
+    yield from figure_rows(Runs(rate, [summary]), name, {"p99": ("200", "")})
+    yield Row(f"{name}: until all are back", [took_s], "s", note=f"{summary['produced']:,} sent; {restarted}")
 
 
 def restarted_under(home: str, rate: int, servers: bool) -> tuple[dict[str, Any], float, str]:

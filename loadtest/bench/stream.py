@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -120,8 +120,11 @@ def measure(
 
 def stream_rows(found: Runs, seconds: float) -> list[Row]:
     """The table's rows for one rate."""
-    name = f"stream, {found.rate:,}/s for {seconds:g} s"
-    targets = _TARGETS.get(found.rate, {})
+    return figure_rows(found, f"stream, {found.rate:,}/s for {seconds:g} s", _TARGETS.get(found.rate, {}))
+
+
+def figure_rows(found: Runs, name: str, targets: Mapping[str, tuple[str, str]]) -> list[Row]:
+    """Latency, degraded decisions, losses and CPU of some runs; ``targets``: (at least, then) of ``p50``, ``p99``, ``degraded``, ``cpu``."""
     return [
         latency_row(found, "p50", name, targets.get("p50", ("", ""))),
         latency_row(found, "p99", name, targets.get("p99", ("", "")), P99_SHARE),

@@ -12,7 +12,7 @@ of its own.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,37 +101,29 @@ def main() -> None:
 
 def measure(chosen: list[str], size: Size, found: Found) -> Iterator[Row]:
     """The rows of the chosen sections as they are measured, each section between two looks at the machine's speed."""
-    sections = {
-        "stream": _stream,
-        "ratio": _ratio,
-        "swap": _swap,
-        "http": _http,
-        "explained": _explained,
-        "state": _state,
-        "gpu": _gpu,
-        "scorer": _scorer,
-        "profile": _profile,
+    sections: dict[str, Callable[[], Iterable[Row]]] = {
+        "stream": lambda: _stream(size, found),
+        "ratio": lambda: _ratio(size),
+        "swap": lambda: _swap(size),
+        "http": lambda: bench_http.http_rows(None, bench_http.Size(size.runs, size.http_seconds)),
+        "explained": lambda: bench_explained.explained_rows(size.seconds),
+        "state": lambda: bench_state.state_rows(size.cards),
+        "gpu": bench_gpu.rows_here,
+        "scorer": lambda: bench_scorer.scorer_rows(size.scorer_rows),
+        "profile": lambda: _profile(size),
     }
     for name in SECTIONS:
         if name not in chosen:
             continue
         looks = [bench_calibration.measure()]
         try:
-            yield from sections[name](size, found)
-        except (
-            StackError,
-            bench_stream.RunFailed,
-            bench_swap.BenchError,
-            bench_gpu.WrongScores,
-            OfferError,
-            PeerError,
-        ) as error:
+            yield from sections[name]()
+        except (StackError, bench_stream.RunFailed, bench_gpu.WrongScores, OfferError, PeerError) as error:
             yield left_out(name, str(error))
         looks.append(bench_calibration.measure())
         found.looks += looks
-        yield Row(
-            f"machine: calibration loop before and after {name}", [look.cpu_ms for look in looks], "ms of CPU"
-        )
+        what = f"machine: calibration loop before and after {name}"
+        yield Row(what, [look.cpu_ms for look in looks], "ms of CPU")
 
 
 def _stream(size: Size, found: Found) -> Iterator[Row]:
@@ -146,43 +138,17 @@ def _stream(size: Size, found: Found) -> Iterator[Row]:
             yield from bench_stream.stream_rows(bench_stream.Runs(rate, why=str(error)), size.seconds)
 
 
-def _ratio(size: Size, _found: Found) -> Iterator[Row]:
+def _ratio(size: Size) -> Iterator[Row]:
     with running_stack(None, bench_ratio.PORT_BASE) as settings:
-        yield from bench_ratio.ratio_rows(
-            settings, size.ratio_rate, size.runs, size.seconds, warm_s=size.warm_s
-        )
+        yield from bench_ratio.ratio_rows(settings, size.ratio_rate, size.runs, size.seconds, warm_s=size.warm_s)  # fmt: skip
 
 
-def _swap(size: Size, _found: Found) -> Iterator[Row]:
+def _swap(size: Size) -> Iterator[Row]:
     with running_stack(None, bench_stream.PORT_BASE) as settings:
-        yield from bench_swap.swap_rows(
-            settings, [SWAP_RATE], swaps=size.swaps, http_seconds=size.swap_http_seconds
-        )
+        yield from bench_swap.swap_rows(settings, [SWAP_RATE], swaps=size.swaps, http_seconds=size.swap_http_seconds)  # fmt: skip
 
 
-def _http(size: Size, _found: Found) -> Iterator[Row]:
-    yield from bench_http.http_rows(None, bench_http.Size(size.runs, size.http_seconds))
-
-
-def _explained(size: Size, _found: Found) -> Iterator[Row]:
-    yield from bench_explained.explained_rows(
-        bench_explained.RATE, size.seconds, bench_explained.REVIEWED, bench_explained.PORT_BASE
-    )
-
-
-def _state(size: Size, _found: Found) -> Iterator[Row]:
-    yield from bench_state.state_rows(size.cards)
-
-
-def _gpu(_size: Size, _found: Found) -> Iterator[Row]:
-    yield from bench_gpu.rows_here()
-
-
-def _scorer(size: Size, _found: Found) -> Iterator[Row]:
-    yield from bench_scorer.scorer_rows(size.scorer_rows)
-
-
-def _profile(size: Size, _found: Found) -> Iterator[Row]:
+def _profile(size: Size) -> Iterator[Row]:
     with running_stack(None, profiling.PORT_BASE) as settings:
         yield from profiling.profile_rows(settings, PROFILED_RATE, size.profile_seconds)
         yield from profiling.http_profile_rows(settings, profiling.HTTP_RATE, size.profile_seconds)

@@ -213,17 +213,17 @@ def sampled_functions(pid: int, seconds: float) -> str:
     """Where a Python process spends its own time, in words, sampled for ``seconds``; empty where py-spy gave nothing."""
     with tempfile.TemporaryDirectory(prefix="tollgate-profile-") as folder:
         raw = Path(folder) / "stacks"
-        command = [
-            PY_SPY,
-            "record",
-            "--pid",
-            str(pid),
-            "--duration",
-            f"{max(1, round(seconds))}",
+        command = [PY_SPY, "record", "--pid", str(pid), "--duration", f"{max(1, round(seconds))}"]
+        command += [
             "--rate",
             str(SAMPLES_A_SECOND),
+            "--format",
+            "raw",
+            "--gil",
+            "--nonblocking",
+            "--output",
+            str(raw),
         ]
-        command += ["--format", "raw", "--gil", "--nonblocking", "--output", str(raw)]
         subprocess.run(command, capture_output=True, timeout=seconds + 60, check=False)
         return own_time(raw.read_text().splitlines()) if raw.exists() else ""
 

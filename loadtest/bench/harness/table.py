@@ -143,15 +143,7 @@ def chosen_sections(parser: argparse.ArgumentParser, text: str, sections: Sequen
     return chosen
 
 
-def write_report(
-    rows: Sequence[Row],
-    command: str,
-    name: str,
-    title: str,
-    *,
-    folder: Path = REPORTS,
-    more: Sequence[str] = (),
-) -> Path:
+def write_report(rows: Sequence[Row], command: str, name: str, title: str, more: Sequence[str] = ()) -> Path:
     """Write the table with its conditions to ``<date>-<name>.md``, or to ``<date>-<name>-2.md`` and so on if that file exists.
 
     ``more``: paragraphs after the table. Returns the path.

@@ -12,7 +12,6 @@ serves a model.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 import signal
@@ -24,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -32,13 +31,13 @@ import msgspec
 import numpy as np
 from confluent_kafka import TopicPartition
 
-from loadtest.bench.harness.running_stack import TOLLGATE, running_stack
+from loadtest.bench.harness.running_stack import TOLLGATE, StackError, running_stack, tollgate
 from loadtest.bench.harness.table import Row, left_out, shown
 from loadtest.bench.http_load.measuring import OfferError, run_offer
 from loadtest.bench.http_load.offer import Offer, Outcome
-from models.bundle.content import MODEL, load_bundle, publish
-from models.bundle.registry import VersionState, next_version, read_state, write_state
-from models.evidence.pack import made_pack, write_pack
+from loadtest.bench.models.republished import loaded, publish_again
+from models.bundle.content import MODEL
+from models.bundle.registry import read_state
 from streams.audit import end_of
 from streams.log.topics import DECISIONS
 from streams.runtime.kafka.log_reader import log_reader
@@ -83,7 +82,7 @@ class Seen:
         self.policies.add((decided.model_version, decided.policy_version))
 
 
-class BenchError(Exception):
+class BenchError(StackError):
     """The stack failed at a step of the benchmark; the text names the step."""
 
 
@@ -109,11 +108,11 @@ def swap_rows(
     for rate in rates:
         try:
             yield from swaps_at(settings, rate, swaps, first, second)
-        except BenchError as error:
+        except StackError as error:
             yield left_out(f"{rate:,}/s, bump of p99 at a swap", str(error), *BUMP_TARGETS)
     try:
         yield from swap_beside_requests(settings, http_seconds, first, second)
-    except (BenchError, OfferError) as error:
+    except (StackError, OfferError) as error:
         yield left_out(_http_name(HTTP_RATE) + "bump of p99 at a swap", str(error), *BUMP_TARGETS)
 
 
@@ -133,15 +132,7 @@ def served_version(settings: Settings) -> str:
 
 def publish_twin(settings: Settings, version: str) -> str:
     """The same model under the next version, awaiting approval, so that only the swap differs."""
-    bundle = load_bundle(settings.bundles_dir / MODEL / version, settings.keys_dir / "trusted")
-    twin = next_version(settings.bundles_dir, MODEL)
-    now = datetime.now(UTC)
-    policy = msgspec.structs.replace(bundle.policy, version=twin)
-    publish(dataclasses.replace(bundle, policy=policy), settings.bundles_dir, settings.keys_dir, model=MODEL, version=twin, created_at=now)  # fmt: skip
-    made = load_bundle(settings.bundles_dir / MODEL / twin, settings.keys_dir / "trusted")
-    write_pack(settings.bundles_dir, settings.keys_dir, made_pack(made, bundle, None, now=now))
-    write_state(settings.bundles_dir, MODEL, twin, VersionState(state="awaiting approval", since=now, by="bench", why="bench of a swap"))  # fmt: skip
-    return twin
+    return publish_again(settings, loaded(settings, version), "bench of a swap")
 
 
 def swaps_at(settings: Settings, rate: int, swaps: int, first: str, second: str) -> list[Row]:
@@ -182,7 +173,7 @@ def swaps_at(settings: Settings, rate: int, swaps: int, first: str, second: str)
 def swap_beside_requests(settings: Settings, seconds: float, first: str, second: str) -> list[Row]:
     """One swap while single requests come."""
     version = first if served_version(settings) == second else second
-    policies = {one: _policy(settings, one) for one in (first, second)}
+    policies = {one: loaded(settings, one).policy.version for one in (first, second)}
     with reading(settings) as seen, ThreadPoolExecutor(1) as pool:
         offered = pool.submit(run_offer, Offer(settings.http, HTTP_RATE, seconds, each=True))
         # what the edge decides is on `decisions` too
@@ -236,10 +227,6 @@ def _http_name(rate: int) -> str:
     return f"HTTP single, {rate:,}/s, "
 
 
-def _policy(settings: Settings, version: str) -> str:
-    return load_bundle(settings.bundles_dir / MODEL / version, settings.keys_dir / "trusted").policy.version
-
-
 def _lines(rate: int, seen: Seen, swaps: list[tuple[int, str]], summary: dict[str, Any]) -> list[Row]:
     appended, latency = np.array(seen.appended_ms), np.array(seen.latency_ms)
     versions = np.array(seen.version)
@@ -273,11 +260,7 @@ def _ask(settings: Settings, version: str) -> int:
 
 def _run(settings: Settings, *args: str) -> Any:
     # who asks for a swap sits elsewhere: the second of CPU that the command takes is not the swap's
-    command = ["nice", "-n", "19", TOLLGATE, *args, "--home", settings.home, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    if done.returncode != 0:
-        raise BenchError(f"{' '.join(command)}: exit {done.returncode}: {done.stderr[-500:]}")
-    return json.loads(done.stdout)
+    return json.loads(tollgate(settings.home, *args, "--json", nice=19))
 
 
 def _has_ended(process: subprocess.Popen[str]) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from features.catalogue import WIDTH
-from loadtest.bench.explained import publish_reviewing, summary_rows
+from loadtest.bench.explained import publish_reviewing
 from models.bundle.content import MODEL, load_bundle
 from models.bundle.registry import read_state
 from models.scoring.scorer import Scorer
@@ -31,16 +31,3 @@ def test_the_model_is_published_again_with_a_policy_that_reviews_so_many(tmp_pat
     codes, _ = scorer.decide(scorer.score(rows))
     assert float(np.mean(codes > 0)) == pytest.approx(0.9, abs=0.05)
     assert not (codes == 2).any()
-
-
-def test_its_lines_name_latency_and_what_was_not_decided_in_full() -> None:
-    latency, share = summary_rows(
-        "first minute, ",
-        {
-            "latency_ms": {"p50": 9.0, "p99": 41.0, "p999": 60.0, "max": 75.0},
-            "decided": {"scored": 990, "degraded": 8, "not_scored": 2}, "missing": 1, "duplicated": 0,
-        },
-    )  # fmt: skip
-    assert (latency.middle, latency.unit, latency.at_least) == (41.0, "ms", "100")
-    assert share.middle == pytest.approx(1.0)
-    assert share.note == "missing or doubled: 1"
