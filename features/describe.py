@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from features.kernels.columns import PAYMENT
 from features.kernels.payer import DAY_MS, WINDOWS_MS
 from features.kernels.shared_entity import SHARED_ENTITIES, THIRD_MS, fraud_features, shared_entity_features
 from features.profile.records import OLD
+from features.transaction import from_ms, rfc3339
 
 LAST_EVENTS = 10
 
@@ -45,8 +45,8 @@ def describe_payer(payer: Any, frauds: Any, at_ms: int) -> dict[str, Any]:
     fraud_features(_moment(at_ms), np.array([[0, -1]]), frauds, row)
     reported = _named(row, "card")
     return {
-        "first_event": instant(int(profile["first_ms"])),
-        "last_event": instant(int(profile["last_ms"])),
+        "first_event": rfc3339(from_ms(int(profile["first_ms"]))),
+        "last_event": rfc3339(from_ms(int(profile["last_ms"]))),
         "age_days": round(max(0, at_ms - int(profile["first_ms"])) / DAY_MS, 2),
         "events_kept": int(counts.sum()),
         "windows": windows,
@@ -59,7 +59,9 @@ def describe_payer(payer: Any, frauds: Any, at_ms: int) -> dict[str, Any]:
         "devices_remembered": int(np.count_nonzero(profile["devices"])),
         "countries_remembered": [_country(int(v) & 0xFFFF) for v in profile["countries"] if v],
         "usual_hours_utc": [int(h) for h in np.argsort(-hours, kind="stable")[:3] if hours[h]],
-        "last_events": [{"time": instant(int(times[i])), "amount_minor": int(amounts[i])} for i in order],
+        "last_events": [
+            {"time": rfc3339(from_ms(int(times[i]))), "amount_minor": int(amounts[i])} for i in order
+        ],
         "applied_offset": int(profile["offset"]),
     }
 
@@ -79,11 +81,11 @@ def describe_shared_entity(arena: Any, entity: str, at_ms: int) -> dict[str, Any
     newest, tiles = int(profile["third"]), profile["third_fraud"]
     for third in range(max(0, newest - len(tiles) + 1), newest + 1):
         if count := int(tiles[third % len(tiles)]):
-            day = instant(third * THIRD_MS)[:10]
+            day = rfc3339(from_ms(third * THIRD_MS))[:10]
             counted[day] = counted.get(day, 0) + count
     return {
-        "first_event": instant(int(profile["first_ms"])),
-        "last_event": instant(int(profile["last_ms"])),
+        "first_event": rfc3339(from_ms(int(profile["first_ms"]))),
+        "last_event": rfc3339(from_ms(int(profile["last_ms"]))),
         "features": _named(row, entity),
         "frauds_by_day": counted,
         "applied_offset": int(profile["offset"]),
@@ -93,12 +95,6 @@ def describe_shared_entity(arena: Any, entity: str, at_ms: int) -> dict[str, Any
 def last_event_ms(arena: Any) -> int:
     """Event time of the newest transaction in a profile, ms."""
     return int(arena[0]["last_ms"])
-
-
-def instant(milliseconds: int) -> str:
-    """A time as RFC 3339 in UTC, with milliseconds."""
-    moment = datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _moment(at_ms: int) -> Any:

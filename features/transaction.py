@@ -131,6 +131,11 @@ def epochs_ms(moments: Sequence[datetime]) -> npt.NDArray[np.int64]:
     return microseconds.astype(np.int64) // 1000
 
 
-def from_ms(milliseconds: int) -> datetime:
+def from_ms(milliseconds: float) -> datetime:
     """The UTC moment of a count of milliseconds since 1970."""
     return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+
+
+def rfc3339(moment: datetime) -> str:
+    """A UTC moment as JSON and people read it, such as ``2026-11-21T10:15:30.123Z``."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
@@ -26,7 +26,7 @@ from features.catalogue import FEATURES, INDEX
 from features.store.current_features import Matrix, of_entities, of_transactions
 from features.store.profiles.reader import ProfileReader, ProfilesUnavailable, RedisProfiles
 from features.store.views import JOIN_KEYS
-from features.transaction import Transaction
+from features.transaction import Transaction, from_ms
 
 #: event time of a row and its values by name; None where there is nothing
 Row = tuple[datetime | None, dict[str, Value] | None]
@@ -160,7 +160,7 @@ def _entity_rows(
 ) -> list[Row]:
     rows, newest_ms = of_entities(reader, entity, ids, at_ms)
     own = [f.name for f in FEATURES if f.entity == entity]
-    found = _rows(rows, [_moment(ms) if ms else None for ms in newest_ms.tolist()], own, requested)
+    found = _rows(rows, [from_ms(ms) if ms else None for ms in newest_ms.tolist()], own, requested)
     return [row if name else _NOTHING for name, row in zip(ids, found, strict=True)]
 
 
@@ -198,7 +198,3 @@ def _rows(
         )
         for moment, *row in zip(moments, values.tolist(), unknown.tolist(), strict=True)
     ]
-
-
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from features.transaction import epoch_ms, from_ms
+from features.transaction import epoch_ms, from_ms, rfc3339
 from loadtest.traffic.measuring_client import Measurement, cpu_us_per_transaction
 from loadtest.traffic.sending import LABELS, TRANSACTIONS, Sender, pace
 from loadtest.traffic.simulated_labels import AgedLabels, DueLabels, LabelsOfDecided
@@ -257,7 +257,7 @@ def _send_paced(
     def send(begin: int, end: int) -> None:
         nonlocal block, place, watched, looked
         moment = datetime.now(UTC)
-        head = LIVE_HEAD + _rfc3339(moment) if live else b""
+        head = LIVE_HEAD + rfc3339(moment).encode() if live else b""
         while begin < end:
             if place == len(block.values):
                 block, place = next(source), 0
@@ -337,7 +337,3 @@ class _Labels:
         if ready is not None:
             self._sender.send_all(LABELS, encode_keys(ready["card_id"]), encode_labels(ready))
             self._sent.labels += ready.num_rows
-
-
-def _rfc3339(moment: datetime) -> bytes:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()

@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from streams.access.private_files import write_private
 from streams.contracts.retraining import RetrainingRequest
 
 Result = Literal["published", "rejected", "refused", "failed"]
@@ -71,7 +72,4 @@ class Answers:
 
     def add(self, answer: TrainerAnswer) -> None:
         self._answers = [*self._answers, answer][-KEPT:]
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        tmp = self._path.with_suffix(".tmp")
-        tmp.write_bytes(msgspec.json.encode(self._answers))
-        tmp.replace(self._path)
+        write_private(self._path, msgspec.json.encode(self._answers))

@@ -6,12 +6,13 @@ import importlib.metadata
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
 
+from features.transaction import from_ms
 from models.bundle.content import MODEL, Bundle, BundleRefused, bundle_path, load_bundle, publish
 from models.bundle.registry import (
     State,
@@ -252,10 +253,7 @@ def code_version() -> str:
 def _of(window: Window | None) -> str:
     if window is None:
         return ""
-    first, last = (
-        datetime.fromtimestamp(ms / 1000, UTC).isoformat() for ms in (window.from_ms, window.to_ms)
-    )
-    return f" from {first} to {last}"
+    return f" from {from_ms(window.from_ms).isoformat()} to {from_ms(window.to_ms).isoformat()}"
 
 
 def _live(settings: Settings, version: str | None) -> tuple[Scorer | None, str]:
@@ -296,13 +294,7 @@ def _scoring(live: Scorer) -> tuple[Scoring, Policy]:
 
 def _unpublished(content: Any, version: str, path: Path, now: datetime) -> Bundle:
     fields = {name: getattr(content, name) for name in content.__dataclass_fields__}
-    return Bundle(
-        **fields,
-        model=MODEL,
-        version=version,
-        path=path,
-        created_at=now,
-    )
+    return Bundle(**fields, model=MODEL, version=version, path=path, created_at=now)
 
 
 def _show(value: float | None) -> str:

@@ -22,6 +22,7 @@ from models.bundle.content import MODEL, bundle_path
 from models.bundle.registry import peek, states
 from models.evidence.files import HTML, evidence_path
 from services.trainer.jobs import end_with_parent
+from streams.access.private_files import write_private
 from streams.runtime.process import log_json_lines
 from streams.runtime.secured import credentials
 from streams.runtime.settings import Settings, load_settings
@@ -166,10 +167,7 @@ def logged_run(settings: Settings, version: str) -> Logged | None:
 
 
 def _note(settings: Settings, version: str, logged: Logged) -> None:
-    path = _path(settings, version)
-    tmp = path.with_suffix(".tmp")
-    tmp.write_bytes(msgspec.json.encode(logged))
-    tmp.replace(path)
+    write_private(_path(settings, version), msgspec.json.encode(logged))
 
 
 def main() -> None:

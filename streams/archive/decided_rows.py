@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
-from features.identity_column import identity_column
 from models.decision import DECISIONS
 from models.performance.decided import DecidedRows, joined
-from models.training.archived import first_of_each
 from models.training.dataset import milliseconds, stated
 from models.training.label_states import label_states
-from streams.archive.rules_past import read_day, span
-from streams.archive.tables import DECISION_SCHEMA, OUTCOME_SCHEMA
-from streams.log.topics import DECISIONS as DECISION_TOPIC
-from streams.log.topics import FEATURES, OUTCOMES
+from streams.archive.days import decided_day, span
 
 #: newest decisions that are read: about 400 MB
 MAX_ROWS = 2_000_000
-_FIELDS = [
-    "transaction_id",
-    "tenant",
-    "card_id",
-    "amount_minor",
-    "currency",
-    "channel_name",
-    "event_timestamp",
-]
+_FIELDS = ("card_id", "amount_minor", "currency", "channel_name")
 
 
 class Past(NamedTuple):
@@ -61,29 +46,22 @@ def decided_rows(archive: Path, back_ms: int, *, max_rows: int = MAX_ROWS) -> Pa
         part = _day(archive, days.pop(0), found.since_ms, found.newest_ms)
         parts.append(part)
         rows += len(part)
-    return Past(joined(parts[::-1]), found.since_ms, found.newest_ms, sorted(_date(day) for day in days))
+    return Past(
+        joined(parts[::-1]),
+        found.since_ms,
+        found.newest_ms,
+        sorted(day.removeprefix("date=") for day in days),
+    )
 
 
 def _day(archive: Path, day: str, since_ms: int, newest_ms: int) -> DecidedRows:
-    since = pc.field("event_timestamp") >= pa.scalar(since_ms, pa.timestamp("ms", tz="UTC"))
-    table = first_of_each(read_day(archive / FEATURES.name / day, FEATURE_SCHEMA, _FIELDS, since))
-    decisions = read_day(
-        archive / DECISION_TOPIC.name / day, DECISION_SCHEMA, ["transaction_id", "tenant", "score", "decision", "model_version"]
-    )  # fmt: skip
-    outcomes = read_day(
-        archive / OUTCOMES.name / day, OUTCOME_SCHEMA, ["transaction_id", "tenant", "label", "label_time"]
+    table = decided_day(
+        archive, day, FEATURE_SCHEMA, _FIELDS, since_ms, ("score", "decision", "model_version")
     )
-    # newest label first: ``index_in`` takes the first match
-    outcomes = outcomes.sort_by([("label_time", "descending")])
-    decided = pc.index_in(identity_column(table), identity_column(decisions))
-    known = pc.is_valid(decided)
-    table, decided = table.filter(known), pc.drop_null(decided)
-    decisions = decisions.take(decided)
-    told = outcomes.take(pc.index_in(identity_column(table), identity_column(outcomes)))
-    code = np.array([DECISIONS.index(name) for name in decisions["decision"].to_pylist()], np.int8)
+    code = np.array([DECISIONS.index(name) for name in table["decision"].to_pylist()], np.int8)
     event_ms = milliseconds(table["event_timestamp"])
     labels = label_states(
-        stated(told).arrived(),
+        stated(table).arrived(),
         event_ms,
         newest_ms,
         silence="honest",
@@ -91,15 +69,11 @@ def _day(archive: Path, day: str, since_ms: int, newest_ms: int) -> DecidedRows:
     )
     return DecidedRows(
         event_ms=event_ms, card=_texts(table["card_id"]), code=code,
-        score=decisions["score"].to_numpy().astype(np.float32), state=labels.state.astype(np.int8), stated=labels.stated,
+        score=table["score"].to_numpy().astype(np.float32), state=labels.state.astype(np.int8), stated=labels.stated,
         amount_minor=table["amount_minor"].to_numpy().astype(np.int64), currency=_texts(table["currency"]),
-        model_version=_texts(decisions["model_version"]), tenant=_texts(table["tenant"]), channel=_texts(table["channel_name"]),
+        model_version=_texts(table["model_version"]), tenant=_texts(table["tenant"]), channel=_texts(table["channel_name"]),
     )  # fmt: skip
 
 
 def _texts(column: pa.ChunkedArray) -> np.ndarray:
     return np.array(column.to_pylist(), dtype=object)
-
-
-def _date(folder: str) -> str:
-    return date.fromisoformat(folder.removeprefix("date=")).isoformat()

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from features.catalogue import WIDTH
 from features.feast_repo.archived import SCHEMA as FEATURE_SCHEMA
 from features.identity_column import identity_column
+from streams.archive.days import read_columns
 from streams.archive.tables import DECISION_SCHEMA, OUTCOME_SCHEMA
 from streams.log.topics import DECISIONS, FEATURES, OUTCOMES
 
@@ -61,9 +61,4 @@ def _history_names() -> list[str]:
 
 
 def _read(folder: Path, schema: pa.Schema, names: list[str]) -> pa.Table:
-    wanted = pa.schema([schema.field(name) for name in names])
-    files = [str(path) for path in sorted(folder.glob("date=*/*.parquet"))]
-    if not files:
-        return wanted.empty_table()
-    # with the schema given, a column that a file lacks is null
-    return ds.dataset(files, schema=wanted, format="parquet").to_table()
+    return read_columns(folder.glob("date=*/*.parquet"), schema, names)

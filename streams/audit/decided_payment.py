@@ -6,7 +6,8 @@ the archive. Payment and features come from the log of `features`, else from the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,6 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from confluent_kafka import TopicPartition
 
 from features.attributes import Attributes
@@ -26,6 +26,8 @@ from features.identity import identity_of
 from features.store.redis_client import RespClient
 from features.transaction import Transaction, epoch_ms
 from features.vector_layouts import Layout
+from models.decision import Decision
+from streams.archive.days import read_columns
 from streams.archive.tables import DECISION_SCHEMA
 from streams.contracts.decision import decode_decision
 from streams.contracts.invalid_event import InvalidEvent
@@ -116,21 +118,24 @@ def _newest(settings: Settings, tenant: str, transaction_id: str) -> _Found | No
     first, end = whole_log(settings.kafka, [DECISIONS.name])
     name = DECISIONS.name
     start = {name: {p: max(first[name][p], last - NEWEST) for p, last in end[name].items()}}
-    id_bytes, found = msgspec.json.encode(transaction_id), []
+    found: list[tuple[Any, Decision]] = []
+    read_span(settings.kafka, start, end, lambda records: found.extend(decisions_of(records, tenant, transaction_id)))  # fmt: skip
+    if not found:
+        return None
+    record, decision = found[-1]
+    return msgspec.to_builtins(decision), int(record.partition()), "log"
 
-    def look(records: list[Any]) -> None:
-        for record in records:
-            if id_bytes in (record.value() or b""):
-                try:
-                    decision = decode_decision(record.value())
-                except InvalidEvent:
-                    # `tail` and the archive say so
-                    continue
+
+def decisions_of(records: Iterable[Any], tenant: str, transaction_id: str) -> Iterator[tuple[Any, Decision]]:
+    """The records of `decisions` about one transaction, with what they say. Of the others only the bytes are looked at."""
+    id_bytes = msgspec.json.encode(transaction_id)
+    for record in records:
+        if id_bytes in (record.value() or b""):
+            # who reads all decisions says which of them cannot be read
+            with suppress(InvalidEvent):
+                decision = decode_decision(record.value())
                 if (decision.tenant, decision.transaction_id) == (tenant, transaction_id):
-                    found.append((msgspec.to_builtins(decision), int(record.partition())))
-
-    read_span(settings.kafka, start, end, look)
-    return (*found[-1], "log") if found else None
+                    yield record, decision
 
 
 def _logged(
@@ -250,12 +255,8 @@ def _row(
 ) -> dict[str, Any] | None:
     """The archived row of a transaction, newest day first."""
     for folder in sorted((archive / topic).glob(day), reverse=True):
-        files = [str(path) for path in sorted(folder.glob("*.parquet"))]
-        if not files:
-            continue
-        table = ds.dataset(files, schema=schema, format="parquet").to_table(
-            filter=(pc.field("transaction_id") == transaction_id) & (pc.field("tenant") == tenant)
-        )
+        wanted = (pc.field("transaction_id") == transaction_id) & (pc.field("tenant") == tenant)
+        table = read_columns(folder.glob("*.parquet"), schema, schema.names, wanted)
         if table.num_rows:
             row: dict[str, Any] = table.slice(0, 1).to_pylist()[0]
             return row

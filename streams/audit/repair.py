@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from features.store.redis_client import RespClient
-from features.transaction import from_ms
+from features.transaction import from_ms, rfc3339
 from streams.audit.balance import Accounts
 from streams.contracts.invalid_event import InvalidEvent
 from streams.log.books import BookEntry, encode_entry
 from streams.log.decision_index import entries_in, lookups
 from streams.log.topics import BOOKS, TRANSACTIONS
-from streams.runtime.dead_letters import dead_letter, send_dead_letter
+from streams.runtime.dead_letters import Consumed, consumed, dead_letter, send_dead_letter
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.kafka.log_reader import Span, read_span
 from streams.runtime.settings import Settings
@@ -29,15 +29,6 @@ AT_ONCE = 10_000
 #: identities asked for at once
 ASK = 500
 ACKNOWLEDGE_WITHIN_S = 60.0
-
-
-class _Record(NamedTuple):
-    """A transaction's record as ``dead_letter`` takes it."""
-
-    topic: str
-    partition: int
-    offset: int
-    value: bytes | None
 
 
 class Repaired(NamedTuple):
@@ -65,7 +56,7 @@ def repair(settings: Settings, accounts: Accounts, span: tuple[Span, Span], by: 
         text = f"it had neither decision nor dead letter; closed by {by}: {why}. Send it again to have it decided"
         send_dead_letter(producer, dead_letter(record, InvalidEvent("unaccounted", "", text), now_ms))
     flush(producer, ACKNOWLEDGE_WITHIN_S)
-    at = from_ms(now_ms).isoformat().replace("+00:00", "Z")
+    at = rfc3339(from_ms(now_ms))
     for first in range(0, max(len(closed), len(settled), len(surplus)), AT_ONCE):
         part = slice(first, first + AT_ONCE)
         entry = BookEntry(
@@ -82,16 +73,16 @@ def repair(settings: Settings, accounts: Accounts, span: tuple[Span, Span], by: 
     return Repaired(len(closed), len(settled), too_young, len(surplus))
 
 
-def _places(records: Sequence[_Record]) -> list[tuple[int, int]]:
+def _places(records: Sequence[Consumed]) -> list[tuple[int, int]]:
     return [(record.partition, record.offset) for record in records]
 
 
 def _by_index(
-    client: RespClient, accounts: Accounts, records: Sequence[_Record]
-) -> tuple[list[_Record], list[_Record]]:
+    client: RespClient, accounts: Accounts, records: Sequence[Consumed]
+) -> tuple[list[Consumed], list[Consumed]]:
     """(records whose transaction the decision index knows, all others)."""
-    known: list[_Record] = []
-    unknown: list[_Record] = []
+    known: list[Consumed] = []
+    unknown: list[Consumed] = []
     for first in range(0, len(records), ASK):
         part, now_s = records[first : first + ASK], time.time()
         names = [accounts.identity(record.value) or "" for record in part]
@@ -103,10 +94,10 @@ def _by_index(
 
 def _without_outcome(
     bootstrap: str, accounts: Accounts, span: tuple[Span, Span], now_ms: int
-) -> tuple[list[_Record], int]:
+) -> tuple[list[Consumed], int]:
     """The records of transactions in flight, all copies of each, and how many are too young."""
     open_ = set(accounts.undecided().tolist())
-    found: list[_Record] = []
+    found: list[Consumed] = []
     young = 0
 
     def take(records: list[Any]) -> None:
@@ -117,7 +108,7 @@ def _without_outcome(
             if record.timestamp()[1] > now_ms - MIN_AGE_MS:
                 young += 1
                 continue
-            found.append(_Record(TRANSACTIONS.name, record.partition(), record.offset(), record.value()))
+            found.append(consumed(record))
 
     if open_:
         first, end = ({TRANSACTIONS.name: bound[TRANSACTIONS.name]} for bound in span)

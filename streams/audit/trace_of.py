@@ -14,9 +14,13 @@ from typing import Any, Literal
 
 from features.identity import identity_of
 from features.transaction import epoch_ms
-from streams.audit.decided_payment import CLOCKS_APART_MS, DecidedPayment, logged_rows, read_since
-from streams.contracts.decision import decode_decision
-from streams.contracts.invalid_event import InvalidEvent
+from streams.audit.decided_payment import (
+    CLOCKS_APART_MS,
+    DecidedPayment,
+    decisions_of,
+    logged_rows,
+    read_since,
+)
 from streams.log.topics import DECISIONS
 from streams.runtime.settings import Settings
 
@@ -115,15 +119,7 @@ def _published(settings: Settings, decision: dict[str, Any], partition: int) -> 
     wanted = (decision["tenant"], decision["transaction_id"])
 
     def look(records: list[Any]) -> None:
-        for record in records:
-            if wanted[1].encode() not in (record.value() or b""):
-                continue
-            try:
-                one = decode_decision(record.value())
-            except InvalidEvent:
-                continue
-            if (one.tenant, one.transaction_id) == wanted:
-                found.append(record.timestamp()[1])
+        found.extend(record.timestamp()[1] for record, _ in decisions_of(records, *wanted))
 
     since = int(_ms(decision["decided_at"])) - CLOCKS_APART_MS
     read_since(settings.kafka, DECISIONS.name, partition, since, MAX_DECISIONS, look)

@@ -149,10 +149,7 @@ class Takeover:
         for first in range(0, len(records), MAX_CHUNK_RECORDS):
             part = records[first : first + MAX_CHUNK_RECORDS]
             ends = {TP(topic, record.partition()): record.offset() + 1 for record in part}
-            rows: list[Any] = [
-                LogRow(r.partition(), r.offset(), r.timestamp()[1], r.value(), headers_of(r))
-                for r in self._skips.left_in(part)
-            ]
+            rows: list[Any] = [LogRow.of(record, headers_of(record)) for record in self._skips.left_in(part)]
             handle(Chunk(topic, rows, ends, {place: at[place] for place in ends}))
             at.update(ends)
 

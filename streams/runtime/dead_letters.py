@@ -17,7 +17,7 @@ import msgspec
 from confluent_kafka import Message, Producer
 from msgspec import Meta
 
-from features.transaction import from_ms
+from features.transaction import from_ms, rfc3339
 from streams.contracts.decoding import RecordDecoder
 from streams.contracts.invalid_event import InvalidEvent
 from streams.contracts.text.card_numbers import mask_card_numbers, mask_text
@@ -110,7 +110,7 @@ def dead_letter(record: Any, error: InvalidEvent, now_ms: int) -> DeadLetter:
         source_topic=record.topic,
         source_partition=record.partition,
         source_offset=record.offset,
-        first_seen=from_ms(now_ms).isoformat().replace("+00:00", "Z"),
+        first_seen=rfc3339(from_ms(now_ms)),
         **kept_of(record.value)._asdict(),
     )
 

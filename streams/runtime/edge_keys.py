@@ -8,13 +8,13 @@ know yet makes it look at once, so that a rotation refuses nothing.
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import stat
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from streams.access.private_files import write_private
 from streams.log.seal import KEY_BYTES, FixedKeys, Key, key_of
 
 logger = logging.getLogger(__name__)
@@ -147,12 +147,4 @@ def _parsed(line: str, path: Path) -> Key:
 
 
 def _write(path: Path, keys: Sequence[Key]) -> None:
-    """Replace the file in one step; its bytes are never readable by others."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write("".join(key.secret.hex() + "\n" for key in keys))
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    write_private(path, "".join(key.secret.hex() + "\n" for key in keys).encode())

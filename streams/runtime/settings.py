@@ -19,6 +19,7 @@ import msgspec
 from features.attributes import Attributes, Declared
 from models.policy.exploration import OFF, ExplorationTerms
 from models.policy.review_terms import NO_TERMS, ReviewTerms
+from streams.access.private_files import write_private
 from streams.contracts.deadline import DEFAULT_DEADLINE_MS
 from streams.contracts.tenants import Tenants
 from streams.runtime.kafka.connection import KafkaAddress
@@ -227,14 +228,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.port_base + METRICS_PORTS[process]
 
     def save(self) -> Path:
-        path = self.root / SETTINGS_FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tmp = path.with_suffix(".tmp")
+        path, kept = self.root / SETTINGS_FILE, acting_as(self, OPERATOR)
         # it holds Redis' password
-        tmp.touch(mode=0o600)
-        kept = acting_as(self, OPERATOR)
-        tmp.write_bytes(msgspec.json.format(msgspec.json.encode(kept, enc_hook=str), indent=2))
-        tmp.replace(path)
+        write_private(path, msgspec.json.format(msgspec.json.encode(kept, enc_hook=str), indent=2))
         return path
 
 

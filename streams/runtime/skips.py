@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from streams.access.private_files import write_private
+
 logger = logging.getLogger(__name__)
 
 FILE = "skips.json"
@@ -79,9 +81,7 @@ class Skips:
             # given back when the file is closed
             fcntl.flock(lock, fcntl.LOCK_EX)
             skips = [*self.all(), skip][-MAX_SKIPS:]
-            waiting = self._path.with_suffix(".tmp")
-            waiting.write_bytes(msgspec.json.format(msgspec.json.encode(skips), indent=2))
-            waiting.replace(self._path)
+            write_private(self._path, msgspec.json.format(msgspec.json.encode(skips), indent=2))
 
     def _look(self) -> None:
         try:

@@ -93,7 +93,7 @@ def feed(
         if isinstance(builder, CardBuilder):
             builder.add(_stretch(partition, records))
         else:
-            builder.add([LogRow(partition, r.offset(), r.timestamp()[1], r.value(), None) for r in records])
+            builder.add(list(map(LogRow.of, records)))
         if _told is not None:
             _told.put(len(read))
 

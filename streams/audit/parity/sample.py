@@ -106,9 +106,7 @@ def needed_of(samples: list[FeatureRecord], partitions: int, first: Span, end: S
 def _collect(evidence: Evidence, records: list[Any]) -> None:
     rows = []
     for record in records:
-        row = LogRow(
-            record.partition(), record.offset(), record.timestamp()[1], record.value(), headers_of(record)
-        )
+        row = LogRow.of(record, headers_of(record))
         if record.topic() == ENTITIES.name:
             evidence.add_entities(row)
         else:

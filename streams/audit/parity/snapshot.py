@@ -110,9 +110,7 @@ def items_in(bootstrap: str, spans: Spans) -> list[LogRow]:
         bootstrap,
         {ENTITIES.name: {partition: first for partition, (first, _) in spans.items()}},
         {ENTITIES.name: {partition: end for partition, (_, end) in spans.items()}},
-        lambda records: out.extend(
-            LogRow(r.partition(), r.offset(), r.timestamp()[1], r.value(), None) for r in records
-        ),
+        lambda records: out.extend(map(LogRow.of, records)),
         stall_s=5.0,
     )
     return out

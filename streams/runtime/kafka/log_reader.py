@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.runtime.kafka.clients import NO_LEADER_YET, is_record, new_consumer
 
@@ -28,6 +28,11 @@ class LogRow(NamedTuple):
     timestamp: int
     value: bytes | None
     headers: list[tuple[str, bytes | None]] | None
+
+    @classmethod
+    def of(cls, message: Message, headers: list[tuple[str, bytes | None]] | None = None) -> LogRow:
+        """A message of librdkafka, with ``headers`` where they matter: reading them costs."""
+        return cls(message.partition(), message.offset(), message.timestamp()[1], message.value(), headers)
 
 
 class LedgerUnreachable(Exception):
