@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from services.cli.terminal.options import home_option, json_option
+from services.cli.terminal.options import home_option, json_option, reply
 from services.cli.terminal.words import visible
 from services.rollout.ledger import read_head
 from streams.access.audit_chain import ChainReport, Head, NoEntry, check_chain, opened
@@ -38,7 +37,7 @@ def verify(home: Path, as_json: bool) -> int:
         + ("every one is there, in order and as it was written" if report.ok else "NOT INTACT")
     ]
     lines += [f"entry {fault.entry}: {fault.why}" for fault in report.faults]
-    click.echo(json.dumps(msgspec.to_builtins(report)) if as_json else "\n".join(lines))
+    reply(msgspec.to_builtins(report), as_json, lines)
     return 0 if report.ok else 1
 
 
@@ -54,7 +53,7 @@ def list_entries(last: int, home: Path, as_json: bool) -> None:
     for why in left_out:
         click.echo(f"an entry is left out: {why} (`tollgate audit verify`)", err=True)
     text = "\n".join(visible(_line(entry)) for entry in shown) or "the audit is empty"
-    click.echo(json.dumps(msgspec.to_builtins(shown)) if as_json else text)
+    reply(msgspec.to_builtins(shown), as_json, text)
 
 
 def checked_chain(settings: Settings) -> ChainReport:

@@ -13,6 +13,7 @@ import click
 import msgspec
 from confluent_kafka import TopicPartition
 
+from features.transaction import rfc3339
 from models.decision import Decision
 from services.cli.terminal.options import (
     FullHelpGroup,
@@ -345,7 +346,7 @@ def replay_letters(
             f"{len(unproven)} dead letters are not what stands at the place that they name ({named}): their records are past their "
             "retention, or somebody forged them. Read them, and send them with --unproven"
         )
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    now = rfc3339(datetime.now(UTC))
     keys = EdgeKeys(settings.edge_keys_path)
     sent = 0 if dry_run else send_again(bootstrap, mended, now, keys, unsealed=unproven)
     if as_json:

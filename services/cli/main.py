@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from services.cli.terminal.options import unknown_command
+from services.cli.terminal.options import FullHelpGroup
 from streams.contracts.text.card_numbers import mask_text
 
 DONE, CHECK_FAILED, BAD_INPUT, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
@@ -152,7 +152,7 @@ class _Masking(logging.Formatter):
         return mask_text(super().format(record))
 
 
-class LazyGroup(click.Group):
+class LazyGroup(FullHelpGroup):
     """A group whose commands are imported when they are called."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
@@ -168,13 +168,6 @@ class LazyGroup(click.Group):
             raise CommandError(f"`tollgate {name}` cannot be loaded: {error}") from error
         assert isinstance(command, click.Command)
         return command
-
-    def resolve_command(
-        self, context: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            context.fail(unknown_command(args[0], COMMANDS))
-        return super().resolve_command(context, args)
 
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

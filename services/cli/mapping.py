@@ -10,7 +10,15 @@ from pathlib import Path
 import click
 
 from features.attributes import NO_ATTRIBUTES
-from services.cli.terminal.options import FullHelpGroup, WholeNumber, home_option, json_option
+from services.cli.terminal.options import (
+    OUTPUT_FILE,
+    FullHelpGroup,
+    WholeNumber,
+    file_argument,
+    home_option,
+    json_option,
+    reply,
+)
 from streams.mapping import BUILTIN, ReplayFile, load_mapping
 from streams.mapping.definition import FileRule, Mapping
 from streams.mapping.fields.attributes import attributes_of
@@ -19,7 +27,6 @@ from streams.mapping.suggestion import suggest as suggest_mapping
 from streams.mapping.tokens import KEY_BYTES, KEY_FILE, load_or_create_key
 from streams.runtime.settings import Settings, SettingsError, load_settings
 
-FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 #: help of ``--mapping`` wherever a command takes it
 MAPPING_HELP = f"{', '.join(BUILTIN)}, or a TOML file."
 _SHOWN = 5
@@ -31,12 +38,10 @@ def mapping() -> None:
 
 
 @mapping.command()
-@FILE
+@file_argument
 @click.option("--separator", help="Between the cells of a CSV file (default: found by looking).")
 @click.option("--encoding", help="Of a CSV file, such as latin-1 (default: UTF-8, or UTF-16 with its mark).")
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write here, not to standard output."
-)
+@click.option("--out", type=OUTPUT_FILE, help="Write here, not to standard output.")
 @home_option
 def suggest(file: Path, separator: str | None, encoding: str | None, out: Path | None, home: Path) -> None:
     """Write a mapping for FILE from the names and values of its columns, and from the attributes that the stack declares; each guess says why."""
@@ -58,7 +63,7 @@ def suggest(file: Path, separator: str | None, encoding: str | None, out: Path |
 
 
 @mapping.command()
-@FILE
+@file_argument
 @click.option("--mapping", "name", required=True, metavar="M", help=MAPPING_HELP)
 @click.option("--limit", type=WholeNumber(min=1), help="Read only the first rows.")
 @home_option
@@ -71,13 +76,8 @@ def check(file: Path, name: str, limit: int | None, home: Path, as_json: bool) -
     opened = ReplayFile(file, rules, _key(home) if rules.tokenises else None, limit)
     fit = (value for records in opened.accepted() for value in records.values)
     first = [json.loads(value) for value in islice(fit, _SHOWN)]
-    if as_json:
-        click.echo(json.dumps({"transactions": first, "file": opened.report.to_json()}))
-        return
-    for value in first:
-        click.echo(json.dumps(value, ensure_ascii=False))
-    click.echo("")
-    click.echo("\n".join(opened.report.lines()))
+    lines = [*(json.dumps(value, ensure_ascii=False) for value in first), "", *opened.report.lines()]
+    reply({"transactions": first, "file": opened.report.to_json()}, as_json, lines)
 
 
 def check_attributes(rules: Mapping, settings: Settings) -> None:

@@ -17,16 +17,17 @@ from streams.runtime.settings import Settings
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+def as_option(command: Command) -> Command:
+    """Add ``--as``; the command gets ``person``, a name or None."""
+    return click.option("--as", "person", metavar="NAME", help="Who signs (`tollgate access list`).  [default: you]")(command)  # fmt: skip
+
+
 def person_options(recorded: str) -> Callable[[Command], Command]:
     """Add ``--as`` and ``--by``; the command gets ``person`` and ``by``, each a name or None. ``recorded``: where."""
 
     def add(command: Command) -> Command:
-        command = click.option(
-            "--by", metavar="NAME", help=f"Name {recorded}; a known person signs too.  [default: who signs]"
-        )(command)
-        return click.option(
-            "--as", "person", metavar="NAME", help="Who signs (`tollgate access list`).  [default: you]"
-        )(command)
+        by = click.option("--by", metavar="NAME", help=f"Name {recorded}; a known person signs too.  [default: who signs]")  # fmt: skip
+        return as_option(by(command))
 
     return add
 

@@ -17,7 +17,7 @@ import msgspec
 
 from infra import doctor as machine
 from infra import stack
-from services.cli.terminal.options import Number, home_option, json_option
+from services.cli.terminal.options import Number, home_option, json_option, reply
 from streams.access.directory import may_add_people, read_directory
 from streams.access.identity import user_name
 from streams.access.logins import make_link, read_logins
@@ -242,7 +242,7 @@ def status(home: Path, as_json: bool) -> int:
             click.echo(json.dumps(stack.no_stack(str(error))))
         raise
     report = stack.report(settings)
-    click.echo(json.dumps(report) if as_json else _table(settings, report))
+    reply(report, as_json, _table(settings, report))
     return {"ready": 0, "degraded": 0, "starting": 1}.get(report["state"], 3)
 
 

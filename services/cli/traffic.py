@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import sys
@@ -28,7 +27,8 @@ from loadtest.traffic.simulator.switches import DRIFT_KINDS
 from loadtest.traffic.summary import complete, lines
 from loadtest.traffic.verdicts import lines as verdict_lines
 from services.cli.mapping import MAPPING_HELP, check_attributes
-from services.cli.terminal.options import Moment, Number, WholeNumber, home_option, json_option
+from services.cli.terminal.options import Number, WholeNumber, file_argument, home_option, json_option, reply
+from services.cli.terminal.times import Moment
 from streams.mapping import ReplayFile, load_mapping
 from streams.mapping.tokens import load_or_create_key
 from streams.runtime.settings import Settings, load_settings
@@ -155,7 +155,7 @@ def simulate(
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@file_argument
 @home_option
 @json_option
 @click.option("--mapping", required=True, metavar="M", help=MAPPING_HELP)
@@ -223,7 +223,7 @@ def _print(
     p99_below: float | None = None,
     more: Sequence[str] = (),
 ) -> int:
-    click.echo(json.dumps(report) if as_json else "\n".join([*lines(report, seconds), *more]))
+    reply(report, as_json, [*lines(report, seconds), *more])
     p99 = report["latency_ms"]["p99"]
     if p99_below is not None and (p99 is None or p99 >= p99_below):
         click.echo(f"p99 is {p99} ms, not below {p99_below:g} ms", err=True)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import click
 
 from services.cli.access.rows import key_row
 from services.cli.models.files import settings_of
-from services.cli.person import require
-from services.cli.terminal.options import home_option, json_option
+from services.cli.person import as_option, require
+from services.cli.terminal.options import Number, WholeNumber, home_option, json_option, reply
 from streams.access.api_keys import ApiKey, make_key, read_keys, revoke_key
 from streams.access.roles import ROLES, Role
-
-PERSON = click.option(
-    "--as", "person", metavar="NAME", help="Who signs (`tollgate access list`).  [default: you]"
-)
 
 
 @click.group()
@@ -32,25 +27,14 @@ def key() -> None:
     "--role", type=click.Choice(ROLES), default="service", show_default=True, help="What the key may do."
 )
 @click.option("--tenant", default="default", show_default=True, help="Whose transactions it sends and reads.")
-@click.option("--days", type=click.IntRange(min=1, max=3650), help="Days until it expires; default: never.")
-@click.option(
-    "--per-second",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Transactions a second; default: as the tenant's.",
-)
-@PERSON
+@click.option("--days", type=WholeNumber(1, 3_650), help="Days until it expires; default: never.")
+@click.option("--per-second", type=Number(min=0, min_open=True), help="Transactions a second; default: as the tenant's.")  # fmt: skip
+@as_option
 @home_option
 @json_option
 def add(
-    name: str,
-    role: str,
-    tenant: str,
-    days: int | None,
-    per_second: float | None,
-    person: str | None,
-    home: Path,
-    as_json: bool,
-) -> None:
+    name: str, role: str, tenant: str, days: int | None, per_second: float | None, person: str | None, home: Path, as_json: bool
+) -> None:  # fmt: skip
     """Make a key for the program NAME. It is shown once: only its hash is stored."""
     settings, now = settings_of(home), datetime.now(UTC)
     by = require(settings, "access", person, None, now)
@@ -59,7 +43,7 @@ def add(
         expires_at=now + timedelta(days=days) if days else None,
     )  # fmt: skip
     told = f"{text}\n{name} may {', '.join(sorted(_http_permissions(made)))} for tenant {tenant}; the key is not shown again"
-    _print({**key_row(settings.access_dir, made), "key": text}, as_json, told)
+    reply({**key_row(settings.access_dir, made), "key": text}, as_json, told)
 
 
 @key.command("list")
@@ -75,12 +59,12 @@ def list_keys(home: Path, as_json: bool) -> None:
         f"{(row['expires_at'] or 'never')[:19]}"
         for row in rows
     ]
-    _print(rows, as_json, "\n".join(lines) if rows else "no API key was made: `tollgate access key add NAME`")
+    reply(rows, as_json, lines if rows else "no API key was made: `tollgate access key add NAME`")
 
 
 @key.command()
 @click.argument("key_id", metavar="ID")
-@PERSON
+@as_option
 @home_option
 @json_option
 def revoke(key_id: str, person: str | None, home: Path, as_json: bool) -> None:
@@ -91,12 +75,8 @@ def revoke(key_id: str, person: str | None, home: Path, as_json: bool) -> None:
     settings, now = settings_of(home), datetime.now(UTC)
     by = require(settings, "access", person, None, now)
     revoked = revoke_key(settings.access_dir, key_id, by=by.name, now=now)
-    _print(key_row(settings.access_dir, revoked), as_json, f"API key {key_id} of {revoked.name} is revoked")
+    reply(key_row(settings.access_dir, revoked), as_json, f"API key {key_id} of {revoked.name} is revoked")
 
 
 def _http_permissions(made: ApiKey) -> list[str]:
     return [permission for permission in ("score", "label", "read") if made.may(permission)]  # type: ignore[arg-type]
-
-
-def _print(value: Any, as_json: bool, text: str) -> None:
-    click.echo(json.dumps(value) if as_json else text)

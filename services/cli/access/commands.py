@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import click
 
@@ -13,16 +12,12 @@ from models.bundle.signing import read_public_key_file
 from services.cli.access.api_keys import key
 from services.cli.access.rows import member_row
 from services.cli.models.files import settings_of
-from services.cli.person import require
-from services.cli.terminal.options import home_option, json_option
+from services.cli.person import as_option, require
+from services.cli.terminal.options import INPUT_FILE, home_option, json_option, reply
 from streams.access.directory import AccessError, change_directory, read_directory, without_member
 from streams.access.identity import KEY_VARIABLE, add_person, key_file
 from streams.access.logins import make_link
 from streams.access.roles import ROLES, SERVICES, Role
-
-PERSON = click.option(
-    "--as", "person", metavar="NAME", help="Who signs (`tollgate access list`).  [default: you]"
-)
 
 
 @click.group()
@@ -38,10 +33,10 @@ access.add_command(key)
 @click.option("--role", required=True, type=click.Choice(ROLES), help="What the person may do (SECURITY.md).")
 @click.option(
     "--public-key",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=INPUT_FILE,
     help="The person's own Ed25519 public key (PEM); default: a key is made here.",
 )
-@PERSON
+@as_option
 @home_option
 @json_option
 def add(name: str, role: str, public_key: Path | None, person: str | None, home: Path, as_json: bool) -> None:
@@ -56,7 +51,7 @@ def add(name: str, role: str, public_key: Path | None, person: str | None, home:
         if path
         else f"; signs with the private half of {public_key}, named in {KEY_VARIABLE}"
     )
-    _print({**member_row(member), "key_file": path}, as_json, text)
+    reply({**member_row(member), "key_file": path}, as_json, text)
 
 
 @access.command("list")
@@ -70,16 +65,12 @@ def list_members(home: Path, as_json: bool) -> None:
         f"{row['name']:<20} {row['role']:<9} {row['added_at'][:19]:<20} {row['added_by']:<16} {row['revoked_at'] or ''}".rstrip()
         for row in rows
     ]
-    _print(
-        rows,
-        as_json,
-        "\n".join(lines) if rows else "nobody is known yet: `tollgate up` makes you the operator",
-    )
+    reply(rows, as_json, lines if rows else "nobody is known yet: `tollgate up` makes you the operator")
 
 
 @access.command()
 @click.argument("name")
-@PERSON
+@as_option
 @home_option
 @json_option
 def revoke(name: str, person: str | None, home: Path, as_json: bool) -> None:
@@ -95,7 +86,7 @@ def revoke(name: str, person: str | None, home: Path, as_json: bool) -> None:
         raise AccessError(f"{name} cannot revoke themselves: another admin or operator must (`--as NAME`)")
     change_directory(settings.access_dir, lambda known: without_member(known, name, by.name, now))
     revoked = [m for m in read_directory(settings.access_dir).members if m.name == name][-1]
-    _print(member_row(revoked), as_json, f"{name} is revoked")
+    reply(member_row(revoked), as_json, f"{name} is revoked")
 
 
 @access.command()
@@ -107,7 +98,7 @@ def revoke(name: str, person: str | None, home: Path, as_json: bool) -> None:
     metavar="T",
     help="Show this tenant's payments only (repeat for several).  [default: as before, at first all]",
 )
-@PERSON
+@as_option
 @home_option
 @json_option
 def link(name: str, tenants: tuple[str, ...], person: str | None, home: Path, as_json: bool) -> None:
@@ -119,9 +110,5 @@ def link(name: str, tenants: tuple[str, ...], person: str | None, home: Path, as
     by = require(settings, "access", person, None, now)
     token, made = make_link(settings.access_dir, name, by=by.name, now=now, tenants=tenants or None)
     address = f"{settings.console}/welcome#{token}"
-    answer = {"person": name, "link": address, "expires_at": made.expires_at.isoformat()}
-    _print(answer, as_json, f"{address}\nfor {name}, once, until {made.expires_at:%Y-%m-%d %H:%M} UTC")
-
-
-def _print(value: Any, as_json: bool, text: str) -> None:
-    click.echo(json.dumps(value) if as_json else text)
+    value = {"person": name, "link": address, "expires_at": made.expires_at.isoformat()}
+    reply(value, as_json, f"{address}\nfor {name}, once, until {made.expires_at:%Y-%m-%d %H:%M} UTC")

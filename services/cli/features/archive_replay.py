@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from time import perf_counter
 
 import click
 
 from features.catalogue import CATALOGUE_HASH, NAMES
-from services.cli.terminal.options import home_option, json_option
+from services.cli.terminal.exits import CheckFailed
+from services.cli.terminal.options import OUTPUT_FILE, home_option, json_option, reply
 from streams.runtime.settings import load_settings
 
 
-class NothingArchived(click.ClickException):
-    """The archive is empty."""
-
-    exit_code = 1
-
-
 @click.command("replay")
-@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("out", type=OUTPUT_FILE)
 @home_option
 @json_option
 def replay_archive(out: Path, home: Path, as_json: bool) -> None:
@@ -38,7 +32,7 @@ def replay_archive(out: Path, home: Path, as_json: bool) -> None:
     found = archived_history(archive)
     rows = found.history.num_rows
     if not rows:
-        raise NothingArchived(
+        raise CheckFailed(
             f"no transaction is archived in {archive}: the archive first writes about a minute after the first transaction"
         )
     started = perf_counter()
@@ -56,11 +50,8 @@ def replay_archive(out: Path, home: Path, as_json: bool) -> None:
     part = out.with_name(f"{out.name}.part")
     pq.write_table(table, part, compression="zstd")
     part.replace(out)
-    if as_json:
-        click.echo(
-            json.dumps({"out": str(out), "rows": rows, "features": len(NAMES), "seconds": round(took_s, 3)})
-        )
-        return
-    click.echo(
-        f"{len(NAMES)} features of {rows:,} transactions written to {out}, computed in {took_s:.1f} s ({rows / took_s:,.0f} a second)"
-    )
+    value = {"out": str(out), "rows": rows, "features": len(NAMES), "seconds": round(took_s, 3)}
+    reply(
+        value, as_json,
+        f"{len(NAMES)} features of {rows:,} transactions written to {out}, computed in {took_s:.1f} s ({rows / took_s:,.0f} a second)",
+    )  # fmt: skip

@@ -17,7 +17,7 @@ from services.cli.features.archive_replay import replay_archive
 from services.cli.features.profile import show
 from services.cli.features.state_versions import drop_version, prepare
 from services.cli.terminal.exits import Unreachable
-from services.cli.terminal.options import FullHelpGroup, WholeNumber, home_option, json_option
+from services.cli.terminal.options import FullHelpGroup, WholeNumber, home_option, json_option, reply
 from services.cli.terminal.words import duration
 from streams.audit.parity.sample import check_parity
 from streams.runtime.settings import load_settings
@@ -110,13 +110,11 @@ def rebuild(home: Path, as_json: bool, clear: bool) -> None:
         raise Unreachable(
             f"{error}: decisions are made without state, and degraded, until a rebuild is complete (`tollgate status`)"
         ) from error
-    if as_json:
-        click.echo(json.dumps(asdict(done)))
-        return
-    click.echo(
+    reply(
+        asdict(done), as_json,
         f"rebuilt the state of {done.entities:,} entities from {done.transactions:,} records on `transactions` and {done.items:,} on"
-        f" `entities` in {done.seconds:.1f} s ({done.transactions / max(done.seconds, 1e-9):,.0f} transactions a second)"
-    )
+        f" `entities` in {done.seconds:.1f} s ({done.transactions / max(done.seconds, 1e-9):,.0f} transactions a second)",
+    )  # fmt: skip
 
 
 @features.command()
@@ -164,14 +162,6 @@ def parity(home: Path, as_json: bool, sample: int, seed: int | None) -> int:
     for partition, offset, columns in verdict.differing[:20]:
         names = ", ".join(NAMES[column] for column in columns)
         click.echo(f"transactions[{partition}] offset {offset} differs in {names}", err=True)
-    summary = {
-        "compared": verdict.compared,
-        "identical": verdict.identical,
-        "explained": verdict.explained,
-        "unexplained": verdict.unexplained,
-    }
-    if as_json:
-        click.echo(json.dumps(summary))
-    else:
-        click.echo("  ".join(f"{name} {value}" for name, value in summary.items()))
+    summary = {name: getattr(verdict, name) for name in ("compared", "identical", "explained", "unexplained")}
+    reply(summary, as_json, "  ".join(f"{name} {value}" for name, value in summary.items()))
     return 1 if verdict.unexplained else 0

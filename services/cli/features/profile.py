@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 
 from features.catalogue import FEATURES, INDEX
 from features.currencies import amount_text, money_text
-from features.describe import describe_payer, describe_shared_entity, instant, last_event_ms
+from features.describe import describe_payer, describe_shared_entity, last_event_ms
 from features.feature import MINOR_UNITS
 from features.identifiers import canonical_id, canonical_ip
 from features.profile.codec import read_profiles
@@ -20,18 +19,13 @@ from features.profile.records import FRAUDS, PAYER, SHARED_ENTITY, new_arena
 from features.store.keys import key
 from features.store.redis_client import RespClient, StoreUnavailable
 from features.store.views import FRAUDS_OF, JOIN_KEYS, PAYMENTS_OF
-from features.transaction import epoch_ms
-from services.cli.terminal.exits import Unreachable
-from services.cli.terminal.options import Moment, home_option, json_option
+from features.transaction import epoch_ms, from_ms, rfc3339
+from services.cli.terminal.exits import CheckFailed, Unreachable
+from services.cli.terminal.options import home_option, json_option, reply
+from services.cli.terminal.times import Moment
 from streams.runtime.settings import Settings, load_settings
 
 STORE_WITHIN_S = 5.0
-
-
-class NotFound(click.ClickException):
-    """Nothing is known of the entity."""
-
-    exit_code = 1
 
 
 @click.command()
@@ -47,15 +41,11 @@ class NotFound(click.ClickException):
 )
 def show(home: Path, as_json: bool, entity: str, entity_id: str, at: datetime | None) -> None:
     """Show what is stored about one card, merchant, device, ip or customer."""
+    at_ms = epoch_ms(at) if at else None
     settings = load_settings(home)
     entity_id = _canonical(entity, entity_id)
-    profile = _with_currencies(
-        read_profile(settings, entity, entity_id, epoch_ms(at) if at else None), settings
-    )
-    if as_json:
-        click.echo(json.dumps(profile))
-    else:
-        click.echo("\n".join(_lines(profile)))
+    profile = _with_currencies(read_profile(settings, entity, entity_id, at_ms), settings)
+    reply(profile, as_json, _lines(profile))
 
 
 def _canonical(entity: str, entity_id: str) -> str:
@@ -70,27 +60,27 @@ def read_profile(settings: Settings, entity: str, entity_id: str, at_ms: int | N
     """One entity's profile from Redis as plain values; windows as of ``at_ms``, or of its last event.
 
     Raises:
-        NotFound: nothing is stored. Unreachable: Redis does not answer. ProfileError: a profile of another version.
+        CheckFailed: nothing is stored. Unreachable: Redis does not answer. ProfileError: a profile of another version.
     """
     is_payer = entity in FRAUDS_OF
     views = [PAYMENTS_OF[entity], *([FRAUDS_OF[entity]] if is_payer else [])]
     client = RespClient(settings.redis_address, STORE_WITHIN_S)
     try:
-        reply = client.call([("MGET", *(key(view, entity_id, settings.partitions) for view in views))])[0]
+        stored = client.call([("MGET", *(key(view, entity_id, settings.partitions) for view in views))])[0]
     except StoreUnavailable as error:
         raise Unreachable(f"{error}: is the stack in {settings.home} up? (`tollgate status`)") from error
     finally:
         client.close()
-    if isinstance(reply, Exception):
-        raise Unreachable(f"Redis refused the read: {reply}")
+    if isinstance(stored, Exception):
+        raise Unreachable(f"Redis refused the read: {stored}")
     main, frauds = new_arena(PAYER if is_payer else SHARED_ENTITY, 1), new_arena(FRAUDS, 1)
-    if not reply[0]:
-        raise NotFound(f"nothing is stored about {entity} {entity_id}")
-    for arena, stored in zip((main, frauds), reply, strict=False):
-        read_profiles(arena, np.array([0]), [stored])
+    if not stored[0]:
+        raise CheckFailed(f"nothing is stored about {entity} {entity_id}")
+    for arena, profile in zip((main, frauds), stored, strict=False):
+        read_profiles(arena, np.array([0]), [profile])
     moment = last_event_ms(main) if at_ms is None else at_ms
     known = describe_payer(main, frauds, moment) if is_payer else describe_shared_entity(main, entity, moment)
-    return {"entity": entity, "id": entity_id, "at": instant(moment), **known}
+    return {"entity": entity, "id": entity_id, "at": rfc3339(from_ms(moment)), **known}
 
 
 def _with_currencies(profile: dict[str, Any], settings: Settings) -> dict[str, Any]:
@@ -102,7 +92,7 @@ def _with_currencies(profile: dict[str, Any], settings: Settings) -> dict[str, A
     rows = zip(
         *(found[name].to_pylist() for name in ("event_timestamp", "amount_minor", "currency")), strict=True
     )
-    by_event = {(instant(epoch_ms(at)), minor): currency for at, minor, currency in rows}
+    by_event = {(rfc3339(at), minor): currency for at, minor, currency in rows}
     events = [
         {**event, "currency": by_event.get((event["time"], event["amount_minor"]))}
         for event in profile.get("last_events", [])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,22 +10,10 @@ from confluent_kafka import KafkaException
 
 from features.store.partition_lease import LeaseLost
 from features.store.redis_client import StoreUnavailable
-from services.cli.terminal.exits import Unreachable
-from services.cli.terminal.options import WholeNumber, home_option, json_option
+from services.cli.terminal.exits import BadInput, CheckFailed, Unreachable
+from services.cli.terminal.options import WholeNumber, home_option, json_option, reply
 from streams.runtime.kafka.log_reader import LedgerUnreachable
 from streams.runtime.settings import load_settings
-
-
-class Taken(click.ClickException):
-    """Another process prepares the same version."""
-
-    exit_code = 1
-
-
-class InUse(click.ClickException):
-    """The version is in use and cannot be deleted."""
-
-    exit_code = 2
 
 
 @click.command()
@@ -41,17 +28,17 @@ def prepare(home: Path, as_json: bool) -> None:
     except (StoreUnavailable, LedgerUnreachable, TimeoutError, KafkaException) as error:
         raise Unreachable(f"{error}: the current state is unchanged; run this command again") from error
     except LeaseLost as error:
-        raise Taken(f"{error}: neither the current state nor the one being prepared was changed") from error
-    if as_json:
-        click.echo(json.dumps(asdict(made)))
-    elif made.nothing_to_do:
-        click.echo(f"nothing to prepare: {made.nothing_to_do}")
-    else:
-        click.echo(
+        raise CheckFailed(
+            f"{error}: neither the current state nor the one being prepared was changed"
+        ) from error
+    text = f"nothing to prepare: {made.nothing_to_do}"
+    if not made.nothing_to_do:
+        text = (
             f"state version {made.version} of {made.entities:,} profiles built from {made.transactions:,} transactions and"
             f" {made.items:,} records of entity updates in {made.seconds:.1f} s. It is {made.behind:,} records behind;"
             " the processor applies them when it starts with this code"
         )
+    reply(asdict(made), as_json, text)
 
 
 @click.command("drop-version")
@@ -68,11 +55,10 @@ def drop_version(home: Path, as_json: bool, version: int) -> None:
     except StoreUnavailable as error:
         raise Unreachable(f"{error}: run it again") from error
     except VersionInUse as error:
-        raise InUse(f"{error}") from error
-    if as_json:
-        click.echo(json.dumps({"version": version, "profiles": gone}))
-    else:
-        click.echo(f"state version {version} deleted: {gone:,} profiles")
+        raise BadInput(str(error)) from error
+    reply(
+        {"version": version, "profiles": gone}, as_json, f"state version {version} deleted: {gone:,} profiles"
+    )
 
 
 def _say(text: str) -> None:

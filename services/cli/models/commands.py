@@ -20,14 +20,7 @@ from models.training.protocol import measure, parse_days
 from services.cli.mapping import MAPPING_HELP
 from services.cli.models.compare import compare
 from services.cli.models.evidence import evidence, evidence_option
-from services.cli.models.files import (
-    BadInput,
-    CheckFailed,
-    pick_version,
-    read_history,
-    settings_of,
-    verified,
-)
+from services.cli.models.files import pick_version, read_history, settings_of, verified
 from services.cli.models.first_model import has_model, simulated_history
 from services.cli.models.rebase import rebased, switched_off_by
 from services.cli.models.rollouts import at_time, rollout_version
@@ -35,7 +28,17 @@ from services.cli.models.rows import shown_version, version_row
 from services.cli.models.thresholds import thresholds
 from services.cli.person import person_options, require, signing_name
 from services.cli.rules.policy_versions import publish_with
-from services.cli.terminal.options import FullHelpGroup, WholeNumber, home_option, json_option
+from services.cli.terminal.exits import BadInput, CheckFailed
+from services.cli.terminal.options import (
+    INPUT_FILE,
+    FullHelpGroup,
+    Number,
+    WholeNumber,
+    file_argument,
+    home_option,
+    json_option,
+    reply,
+)
 from services.rollout.confirmation import confirm
 from services.rollout.requests import ask
 from services.trainer.bootstrap import train_first_model
@@ -48,7 +51,6 @@ UNREVIEWED = (
     "{version} is unreviewed: nobody but who proposed it has approved it. "
     "`tollgate access add NAME --role approver`, then `tollgate models approve {version} --as NAME`"
 )
-FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
 
 def _progress(text: str) -> None:
@@ -67,7 +69,7 @@ def _kind_option(default_in_words: str, default: Kind | None) -> Any:
 @json_option
 @click.option(
     "--history",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=INPUT_FILE,
     help="Train on this file; default: the stack's archive, or for a first model a simulated history.",
 )
 @click.option("--mapping", metavar="M", help=f"Mapping of the history file: {MAPPING_HELP}")
@@ -81,7 +83,7 @@ def _kind_option(default_in_words: str, default: Kind | None) -> Any:
 @_kind_option("Default: as the live model, else boosted.", None)
 @click.option(
     "--tune",
-    type=click.FloatRange(1, 86_400),
+    type=Number(1, 86_400),
     metavar="SECONDS",
     help="First look for better parameters for so long, on folds of the oldest rows; the default ones take part.",
 )
@@ -104,16 +106,12 @@ def train(
     told = by or author
     live = live_by_state(settings)
     parameters = Parameters(kind=kind or kind_of(settings, live), tune_s=tune or 0.0)
-    if history is not None:
-        table = read_history(history, mapping)
-        version = train_first_model(
-            settings, table, _progress, silence=unlabelled, by=told, author=author, parameters=parameters
-        )
-    elif not has_model(settings):
-        table = simulated_history(datetime.now(UTC), _progress)
-        version = train_first_model(
-            settings, table, _progress, silence="honest", by=told, author=author, parameters=parameters
-        )
+    if history is not None or not has_model(settings):
+        if history is not None:
+            table, silence = read_history(history, mapping), unlabelled
+        else:
+            table, silence = simulated_history(datetime.now(UTC), _progress), "honest"
+        version = train_first_model(settings, table, _progress, silence=silence, by=told, author=author, parameters=parameters)  # fmt: skip
     else:
         source = gather(settings)
         if (known := same_data(settings, source)) is not None:
@@ -125,7 +123,7 @@ def train(
             state="awaiting approval", parameters=parameters, live_version=live, progress=_progress,
         ).version  # fmt: skip
     found = version_row(settings.bundles_dir, version)
-    _print(found, as_json, f"{MODEL} {version}: {found['state']}")
+    reply(found, as_json, f"{MODEL} {version}: {found['state']}")
     return CheckFailed.exit_code if found["state"] == "rejected" else 0
 
 
@@ -150,7 +148,7 @@ def list_models(home: Path, as_json: bool) -> None:
         )
         if row["state"] == "rejected":
             lines += [f"{'':<10} rejected for {reason}" for reason in row["why"].split("; ")]
-    _print(rows, as_json, "\n".join(lines) if rows else "no model was published yet: `tollgate train`")
+    reply(rows, as_json, lines if rows else "no model was published yet: `tollgate train`")
 
 
 @models.command()
@@ -162,7 +160,7 @@ def show(home: Path, as_json: bool, version: str | None) -> None:
     settings = settings_of(home)
     bundle = verified(settings, pick_version(settings, version))
     full = shown_version(settings, bundle)
-    _print(full, as_json, json.dumps(full, indent=2))
+    reply(full, as_json, json.dumps(full, indent=2))
 
 
 models.add_command(compare)
@@ -206,7 +204,7 @@ def rebase(home: Path, as_json: bool, version: str | None, by: str, why: str) ->
         text += state.why
     else:
         text += f"Next: tollgate models evidence {made}, then tollgate models approve {made}"
-    _print(answer, as_json, text)
+    reply(answer, as_json, text)
 
 
 def _request_command(action: Action, text: str, needs_version: bool) -> None:
@@ -241,7 +239,7 @@ def _request_command(action: Action, text: str, needs_version: bool) -> None:
         if now_live and before and action in ("promote", "rollback"):
             for part in switched_off_by(settings, before, now_live):
                 click.echo(f"switched off with {before}: {part}", err=True)
-        _print(answer, as_json, _outcome(answer, version))
+        reply(answer, as_json, _outcome(answer, version))
 
 
 def _outcome(answer: dict[str, Any], version: str | None) -> str:
@@ -266,7 +264,7 @@ models.add_command(at_time)
 
 
 @click.command()
-@FILE
+@file_argument
 @click.option("--mapping", metavar="M", help=f"{MAPPING_HELP}  Default: the file is a history table.")
 @click.option(
     "--train", "train_days", required=True, metavar="FROM:TO", help="Training days, both inclusive."
@@ -311,7 +309,7 @@ def evaluate(
             "without attributes",
             *(f"  {name:<22} {_figure(value)}" for name, value in found["without_attributes"].items()),
         ]
-    _print(found, as_json, "\n".join([*lines, f"{'rows':<24} {found['rows']}"]))
+    reply(found, as_json, [*lines, f"{'rows':<24} {found['rows']}"])
 
 
 def _awaiting(home: Path, action: str) -> str:
@@ -334,7 +332,3 @@ def _figure(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _print(value: Any, as_json: bool, text: str) -> None:
-    click.echo(json.dumps(value) if as_json else text)

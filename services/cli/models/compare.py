@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,10 @@ from models.bundle.content import MODEL
 from models.bundle.registry import versions
 from models.training.evaluation import compare as compare_models
 from models.training.gates.judge import Judgement, judge, unseen
-from services.cli.models.files import BadInput, CheckFailed, pick_version, scorer_of, settings_of, verified
+from services.cli.models.files import pick_version, scorer_of, settings_of, verified
 from services.cli.models.rebase import switched_off
-from services.cli.terminal.options import home_option, json_option
+from services.cli.terminal.exits import BadInput, CheckFailed
+from services.cli.terminal.options import home_option, json_option, reply
 from services.trainer.learning import contender, gather
 
 _RANKING = ("auc_roc", "average_precision", "card_precision_at_100", "calibration_error")
@@ -62,7 +62,7 @@ def compare(home: Path, as_json: bool, candidate: str | None, live: str | None) 
             *(f"  {part}" for part in lost),
             f"`tollgate models rebase {first}` publishes its model with the live policy",
         ]
-    click.echo(json.dumps(answer) if as_json else "\n".join(lines))
+    reply(answer, as_json, lines)
 
 
 def gate_lines(judgement: Judgement) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +17,9 @@ from models.evidence.pack import EvidenceRefused, check_pack, read_pack
 from models.evidence.record import EvidencePack
 from models.rollout.transitions import Action
 from services.cli.models.compare import gate_lines
-from services.cli.models.files import BadInput, CheckFailed, settings_of, verified
-from services.cli.terminal.options import home_option, json_option
+from services.cli.models.files import settings_of, verified
+from services.cli.terminal.exits import BadInput, CheckFailed
+from services.cli.terminal.options import OUTPUT_FILE, home_option, json_option, reply
 from services.trainer.evidence import renew as renew_pack
 from services.trainer.learning import bundle_of_any_catalogue, live_by_state
 from streams.runtime.settings import Settings
@@ -44,7 +44,7 @@ def evidence_option(action: Action) -> Callable[[Command], Command]:
 @click.argument("version", required=False)
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUTPUT_FILE,
     metavar="FILE",
     help="Write the page (.html) or the JSON (.json) to this file.",
 )
@@ -73,7 +73,7 @@ def evidence(home: Path, as_json: bool, version: str | None, out: Path | None, r
         "expires_at": pack.expires_at.isoformat(), "approvable": refused is None, "refused_for": refused,
         "pack": msgspec.to_builtins(pack),
     }  # fmt: skip
-    click.echo(json.dumps(answer) if as_json else "\n".join(_lines(pack, digest, refused, answer["page"])))
+    reply(answer, as_json, _lines(pack, digest, refused, answer["page"]))
     return 0 if refused is None else CheckFailed.exit_code
 
 

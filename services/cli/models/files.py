@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from models.bundle.content import MODEL, Bundle, bundle_path, load_bundle
 from models.bundle.registry import read_state, versions
 from models.scoring.scorer import Scorer
+from services.cli.terminal.exits import BadInput, CheckFailed
 from services.trainer.learning import live_by_state
 from streams.mapping import Report, load_history, load_mapping
 from streams.runtime.settings import Settings, SettingsError, load_settings
@@ -24,18 +25,6 @@ HISTORY_COLUMNS = (
     "label",
     "label_time",
 )
-
-
-class BadInput(click.ClickException):
-    """Invalid input from the user."""
-
-    exit_code = 2
-
-
-class CheckFailed(click.ClickException):
-    """The command ran and its check failed."""
-
-    exit_code = 1
 
 
 def settings_of(home: Path) -> Settings:

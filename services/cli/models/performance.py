@@ -3,52 +3,46 @@
 from __future__ import annotations
 
 import json
-import re
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
 
 from features.currencies import amount_text
+from features.transaction import from_ms
 from models.performance.drop import Drop, drops
 from models.performance.figures import Performance
 from models.performance.figures import performance as figures_of
 from models.performance.ratio import Ratio
-from models.training.dataset import DAY_MS
-from services.cli.models.files import CheckFailed, settings_of
+from services.cli.models.files import settings_of
+from services.cli.terminal.exits import CheckFailed
 from services.cli.terminal.options import home_option, json_option
 from services.cli.terminal.tables import console, table
+from services.cli.terminal.times import Length
 from streams.archive.decided_rows import Past, decided_rows
-
-_SINCE = re.compile(r"([1-9]\d{0,4})([dh])")
-_UNIT_MS = {"d": DAY_MS, "h": DAY_MS // 24}
 
 
 @click.command()
 @home_option
 @json_option
 @click.option(
-    "--since", default="42d", show_default=True, metavar="42d|48h", help="How far back from the newest archived payment."
+    "--since", type=Length(), default="42d", show_default=True, metavar="42d|48h", help="How far back from the newest archived payment."
 )  # fmt: skip
-def performance(home: Path, as_json: bool, since: str) -> None:
+def performance(home: Path, as_json: bool, since: timedelta) -> None:
     """Show precision, recall, calibration, money, false alarms and review load of live decisions, by model version, tenant and channel.
 
     Only matured decisions count, with 95 % intervals; how many are still open is shown beside. Money is by currency.
     """
-    back = _SINCE.fullmatch(since)
-    if back is None:
-        raise click.BadParameter(f"{since!r} is not a duration such as 42d or 48h", param_hint="--since")
     settings = settings_of(home)
-    past = decided_rows(settings.archive_dir, int(back[1]) * _UNIT_MS[back[2]])
+    past = decided_rows(settings.archive_dir, int(since.total_seconds() * 1000))
     if past is None:
         raise CheckFailed(
             f"nothing is archived in {settings.archive_dir} yet: transactions are archived seconds after their decision"
         )
     found, lost = figures_of(past.rows), drops(past.rows)
     answer = {
-        "since": _moment(past.since_ms), "until": _moment(past.newest_ms), "days_left_out": past.left_out,
+        "since": from_ms(past.since_ms).isoformat(), "until": from_ms(past.newest_ms).isoformat(), "days_left_out": past.left_out,
         "performance": msgspec.to_builtins(found), "drops": msgspec.to_builtins(lost),
     }  # fmt: skip
     if as_json:
@@ -79,7 +73,7 @@ def _show(past: Past, found: list[Performance], lost: list[Drop]) -> None:
     out.print(money)
     coverage = "unknown" if whole.label_coverage is None else f"{whole.label_coverage:.1%}"
     lines = [
-        f"{_moment(past.since_ms)} to {_moment(past.newest_ms)}: {whole.open:,} decisions are still open, the labels of {coverage} of the"
+        f"{from_ms(past.since_ms).isoformat()} to {from_ms(past.newest_ms).isoformat()}: {whole.open:,} decisions are still open, the labels of {coverage} of the"
         f" matured ones were stated, {whole.labels['censored']:,} were declined and nobody knows"
     ]
     if past.left_out:
@@ -100,7 +94,3 @@ def _ratio(found: Ratio, scale: float = 1.0, unit: str = "") -> str:
     if found.low is None or found.high is None:
         return text
     return f"{text} ({found.low * scale:.3g} to {found.high * scale:.3g})"
-
-
-def _moment(ms: int) -> Any:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat()

@@ -14,8 +14,10 @@ from models.policy.comparison import Comparison
 from models.policy.outliving import lost_parts, replaces
 from models.policy.policy import Policy
 from models.scoring.scorer import Scorer
-from services.cli.models.files import CheckFailed, pick_version, verified
-from streams.archive.rules_past import past_rows, span
+from services.cli.models.files import pick_version, verified
+from services.cli.terminal.exits import CheckFailed
+from streams.archive.days import span
+from streams.archive.rules_past import past_rows
 from streams.runtime.settings import Settings
 
 #: how far back a policy is tried on archived payments

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ from models.bundle.content import MODEL, BundleRefused, bundle_path, load_bundle
 from models.rollout.arms import CHALLENGER, CHAMPION
 from models.rollout.plan import PlanError, parse_plan
 from models.rollout.transitions import Action
-from services.cli.models.files import BadInput
 from services.cli.person import person_options, signing_name
-from services.cli.terminal.options import FullHelpGroup, Moment, home_option, json_option
+from services.cli.terminal.exits import BadInput
+from services.cli.terminal.options import INPUT_FILE, FullHelpGroup, home_option, json_option, reply
+from services.cli.terminal.times import Moment
 from services.cli.terminal.words import visible
 from services.rollout.requests import ask
 from services.rollout.status import record_at, rollout_status
@@ -26,7 +26,7 @@ from streams.runtime.settings import Settings, load_settings
 @click.argument("version")
 @click.option(
     "--plan",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=INPUT_FILE,
     help="Steps and guards in TOML.  [default: shadow, then 1, 5, 25 and 100 % of the cards]",
 )
 @person_options("recorded in the audit")
@@ -49,39 +49,39 @@ def rollout_version(
     ]
     lines += [f"  {number}. {_step(step)}" for number, step in enumerate(run["plan"]["steps"], 1)]
     lines.append("Next: tollgate rollout status")
-    click.echo(json.dumps(answer) if as_json else "\n".join(lines))
+    reply(answer, as_json, lines)
 
 
 @click.command("at")
-@click.argument("moment", type=Moment(), metavar="TIME")
+@click.argument("time", type=Moment())
 @home_option
 @json_option
-def at_time(moment: datetime, home: Path, as_json: bool) -> None:
+def at_time(time: datetime, home: Path, as_json: bool) -> None:
     """Show which version served which share at a moment (RFC 3339), with its thresholds, rules and lists; from the audit."""
     settings = load_settings(home)
-    record, time = record_at(settings, MODEL, moment), moment.isoformat()
+    record = record_at(settings, MODEL, time)
     if record is None:
-        answer: dict[str, Any] = {"model": MODEL, "at": time, "state": None, "arms": {}}
-        click.echo(json.dumps(answer) if as_json else f"no model was live at {time}")
+        answer: dict[str, Any] = {"model": MODEL, "at": time.isoformat(), "state": None, "arms": {}}
+        reply(answer, as_json, f"no model was live at {time.isoformat()}")
         return
     arms = {
         arm: {"version": version, "share": record.traffic.get(arm, 0.0), **_policy(settings, version)}
         for arm, version in record.arms.items()
     }
     answer = {
-        "model": MODEL, "at": time, "state": record.state, "since": record.since.isoformat(), "sequence": record.sequence,
+        "model": MODEL, "at": time.isoformat(), "state": record.state, "since": record.since.isoformat(), "sequence": record.sequence,
         "approved_by": record.approved_by, "why": record.why, "reviewed": record.reviewed,
         "shadow": record.arms.get("challenger") if record.shadow else None, "arms": arms,
     }  # fmt: skip
     lines = [
-        f"{MODEL} at {time}: {record.state} since {answer['since']} (by {record.approved_by}: {record.why})"
+        f"{MODEL} at {time.isoformat()}: {record.state} since {answer['since']} (by {record.approved_by}: {record.why})"
     ]
     for arm, one in arms.items():
         beside = ", scoring in the shadow" if arm == "challenger" and record.shadow else ""
         lines.append(
             f"  {arm:<10} {one['version']:<10} {one['share']:>6.1%} of the cards{beside}; {_told_policy(one)}"
         )
-    click.echo(json.dumps(answer) if as_json else "\n".join(map(visible, lines)))
+    reply(answer, as_json, map(visible, lines))
 
 
 @click.group(cls=FullHelpGroup)
@@ -95,7 +95,7 @@ def rollout() -> None:
 def status(home: Path, as_json: bool) -> None:
     """Show the rollout under way, or the last one: step, shares, checks, history."""
     found = rollout_status(load_settings(home), MODEL)
-    click.echo(json.dumps(found) if as_json else "\n".join(map(visible, _status(found))))
+    reply(found, as_json, map(visible, _status(found)))
 
 
 def _request_command(action: Action, text: str) -> None:
@@ -113,7 +113,7 @@ def _request_command(action: Action, text: str) -> None:
             for arm in (CHAMPION, CHALLENGER)
             if arm in answer["arms"]
         )
-        click.echo(json.dumps(answer) if as_json else f"{MODEL} is {answer['state']}: {arms}")
+        reply(answer, as_json, f"{MODEL} is {answer['state']}: {arms}")
 
 
 _request_command(

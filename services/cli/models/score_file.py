@@ -6,7 +6,6 @@ and devices up to them again, and scores only what is missing.
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections import Counter
@@ -27,10 +26,10 @@ from models.scoring.history import score_rows
 from models.scoring.scorer import Scorer
 from models.training.dataset import FloatArray
 from services.cli.mapping import MAPPING_HELP
-from services.cli.models.files import BadInput, pick_version, read_history, scorer_of, settings_of
+from services.cli.models.files import pick_version, read_history, scorer_of, settings_of
 from services.cli.models.live_state import LiveState
-from services.cli.terminal.exits import Unreachable
-from services.cli.terminal.options import home_option, json_option
+from services.cli.terminal.exits import BadInput, Unreachable
+from services.cli.terminal.options import OUTPUT_FILE, file_argument, home_option, json_option, reply
 from streams.runtime.settings import Settings
 
 PART_ROWS = 65_536
@@ -110,11 +109,11 @@ class Parts:
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@file_argument
 @click.option("--mapping", metavar="M", help=f"{MAPPING_HELP}  Default: the file is a history table.")
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUTPUT_FILE,
     help="Output file (.parquet or .csv); default: ./FILE.scored.parquet.",
 )
 @click.option("--version", metavar="V", help="Model version; default: the live one.")
@@ -160,15 +159,13 @@ def score(
         raise
     seconds = time.perf_counter() - start
     summary |= {"seconds": round(seconds, 3), "rows_per_s": round(history.num_rows / seconds)}
-    if as_json:
-        click.echo(json.dumps(summary))
-        return
     counts = ", ".join(f"{count:,} {name}" for name, count in summary["decisions"].items())
     again = f", {summary['resumed_rows']:,} of them from an earlier run" if summary["resumed_rows"] else ""
-    click.echo(
+    reply(
+        summary, as_json,
         f"{history.num_rows:,} transactions{again} in {seconds:.1f} s with {scorer.version}: {counts}\n"
-        f"state of cards, merchants and devices: {STATES[state]}\n{out}"
-    )
+        f"state of cards, merchants and devices: {STATES[state]}\n{out}",
+    )  # fmt: skip
 
 
 def _features(history: pa.Table, state: State, settings: Settings) -> Features:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ from models.training.dataset import DAY_MS
 from models.training.gates.judge import newest_unseen
 from models.training.threshold_effects import threshold_effects
 from models.training.threshold_effects import thresholds as tried
-from services.cli.models.files import BadInput, CheckFailed, pick_version, scorer_of, settings_of
-from services.cli.terminal.options import home_option, json_option
+from services.cli.models.files import pick_version, scorer_of, settings_of
+from services.cli.terminal.exits import BadInput, CheckFailed
+from services.cli.terminal.options import home_option, json_option, reply
 from services.trainer.learning import contender, gather
 
 MAX_VERSIONS = 4
@@ -53,7 +53,7 @@ def thresholds(home: Path, as_json: bool, given: tuple[str, ...]) -> None:
             for version, found in contenders.items()
         },
     }  # fmt: skip
-    click.echo(json.dumps(answer) if as_json else "\n".join(_lines(answer)))
+    reply(answer, as_json, _lines(answer))
 
 
 def _lines(answer: dict[str, Any]) -> list[str]:

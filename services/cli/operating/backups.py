@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from pathlib import Path
@@ -11,7 +10,7 @@ import click
 
 from infra.backup.making import make_backup, remove_unfinished
 from infra.backup.restoring import check_backup, restore_backup
-from services.cli.terminal.options import home_option, json_option
+from services.cli.terminal.options import home_option, json_option, reply
 from streams.runtime.settings import load_settings
 
 
@@ -36,15 +35,13 @@ def backup(home: Path, as_json: bool, folder: Path) -> None:
         raise
     size = sum(file.size for file in listed.files.values())
     took_s = time.monotonic() - began
-    if as_json:
-        said = {"dir": str(folder), "files": len(listed.files), "bytes": size, "seconds": round(took_s, 1), "elsewhere": listed.elsewhere}  # fmt: skip
-        click.echo(json.dumps(said))
-        return
-    click.echo(
+    said = {"dir": str(folder), "files": len(listed.files), "bytes": size, "seconds": round(took_s, 1), "elsewhere": listed.elsewhere}  # fmt: skip
+    lines = [
         f"{len(listed.files):,} files, {size / 1e6:,.0f} MB in {took_s:.0f} s: `tollgate restore {folder} --home NEW`"
-    )
+    ]
     if listed.elsewhere:
-        click.echo(f"not in it, because it runs elsewhere: {', '.join(listed.elsewhere)}")
+        lines.append(f"not in it, because it runs elsewhere: {', '.join(listed.elsewhere)}")
+    reply(said, as_json, lines)
 
 
 @click.command()
@@ -62,10 +59,9 @@ def restore(home: Path, as_json: bool, folder: Path, port_base: int | None, chec
     """
     if check:
         listed = check_backup(folder, _say)
-        click.echo(json.dumps({"files": len(listed.files), "ok": True}) if as_json else f"{folder} is whole: {len(listed.files):,} files of {listed.made_at}")  # fmt: skip
+        text = f"{folder} is whole: {len(listed.files):,} files of {listed.made_at}"
+        reply({"files": len(listed.files), "ok": True}, as_json, text)
         return
     settings = restore_backup(folder, home, port_base, _say)
-    if as_json:
-        click.echo(json.dumps({"home": settings.home, "port_base": settings.port_base}))
-    else:
-        click.echo(f"restored to {home}: `tollgate up --home {shlex.quote(str(home))}`")
+    told = {"home": settings.home, "port_base": settings.port_base}
+    reply(told, as_json, f"restored to {home}: `tollgate up --home {shlex.quote(str(home))}`")

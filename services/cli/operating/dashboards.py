@@ -13,8 +13,9 @@ import click
 
 from infra.dashboards.definition import DASHBOARDS, Dashboard, named
 from infra.dashboards.series import series_of
-from services.cli.operating.pages import Length
+from services.cli.operating.pages import LONGEST
 from services.cli.terminal.options import home_option, json_option
+from services.cli.terminal.times import Length
 from streams.runtime.settings import Settings, load_settings
 
 #: points of a curve: more than a terminal can show
@@ -24,7 +25,7 @@ _WIDTH, _REFRESH_S = 100, 5.0
 
 @click.command()
 @click.argument("name", type=click.Choice([dashboard.name for dashboard in DASHBOARDS]), required=False)
-@click.option("--since", type=Length(), default=timedelta(minutes=15), metavar="15m", help="How far back: 15m, 2h, 1d.  [default: 15m]")  # fmt: skip
+@click.option("--since", type=Length(LONGEST), default=timedelta(minutes=15), metavar="15m", help="How far back: 15m, 2h, 1d.  [default: 15m]")  # fmt: skip
 @click.option("--follow", "-f", is_flag=True, help="Draw again every 5 s, until Ctrl-C.")
 @click.option("--export", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Write all dashboards and their datasource as files for Grafana.")  # fmt: skip
 @home_option

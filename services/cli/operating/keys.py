@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from services.cli.terminal.options import FullHelpGroup, home_option, json_option
+from services.cli.terminal.options import FullHelpGroup, home_option, json_option, reply
 from streams.log.seal import FixedKeys
 from streams.runtime.edge_keys import read_keys
 from streams.runtime.edge_keys import retire as retire_keys
@@ -52,7 +51,5 @@ def retire(home: Path, as_json: bool) -> None:
 
 def _show(path: Path, found: FixedKeys, as_json: bool) -> None:
     newest, *others = [key.id.hex() for key in found.keys]
-    if as_json:
-        click.echo(json.dumps({"file": str(path), "seals": newest, "accepted": [newest, *others]}))
-        return
-    click.echo(f"{path}: {newest} seals" + (f", {others[0]} is accepted too" if others else ""))
+    text = f"{path}: {newest} seals" + (f", {others[0]} is accepted too" if others else "")
+    reply({"file": str(path), "seals": newest, "accepted": [newest, *others]}, as_json, text)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
-
-import click
 
 from infra.oncall.diagnosis import Diagnosis, Finding, diagnose
 from services.cli.terminal.exits import Unreachable
+from services.cli.terminal.options import reply
+from services.cli.terminal.words import duration
 from streams.runtime.settings import Settings
 
 
@@ -21,11 +20,8 @@ def live_doctor(settings: Settings, as_json: bool) -> int:
     found = diagnose(settings)
     if not found.running:
         raise Unreachable(f"no stack is running in {settings.home}: start one with `tollgate up`")
-    if as_json:
-        value = {"healthy": found.healthy, "findings": [each.as_dict() for each in found.findings]}
-        click.echo(json.dumps(value))
-    else:
-        click.echo(text(found, datetime.now(UTC)))
+    value = {"healthy": found.healthy, "findings": [each.as_dict() for each in found.findings]}
+    reply(value, as_json, text(found, datetime.now(UTC)))
     return 0 if found.healthy else 1
 
 
@@ -41,15 +37,6 @@ def line(finding: Finding, now: datetime) -> str:
     mark = "WRONG " if finding.wrong else "ticket"
     since = ""
     if finding.since is not None:
-        since = (
-            f"  since {finding.since:%Y-%m-%d %H:%M:%S}Z ({_length((now - finding.since).total_seconds())})"
-        )
+        length = duration(max(0.0, (now - finding.since).total_seconds()))
+        since = f"  since {finding.since:%Y-%m-%d %H:%M:%S}Z ({length})"
     return f"{mark}  {finding.what}{since}  runbook: {finding.runbook}"
-
-
-def _length(seconds: float) -> str:
-    if seconds < 120:
-        return f"{max(0, round(seconds))} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.0f} h"

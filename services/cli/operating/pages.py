@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
-import re
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,39 +15,19 @@ from infra.oncall.alerts import silence as silence_alert
 from infra.oncall.pages import Pages
 from infra.stack.servers.monitoring import alert_rules
 from services.cli.terminal.exits import Unreachable
-from services.cli.terminal.options import home_option, json_option
+from services.cli.terminal.options import WholeNumber, home_option, json_option, reply
+from services.cli.terminal.times import Length
 from services.cli.terminal.words import visible
 from streams.runtime.settings import load_settings
 
-_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+#: of a silence, and of what a dashboard shows
 LONGEST = timedelta(days=7)
-
-
-class Length(click.ParamType):
-    """A length of time such as 30m, 2h or 1d; at most ``LONGEST``."""
-
-    name = "length"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
-        found = re.fullmatch(r"(\d{1,4})([mhd])", str(value))
-        length = int(found[1]) * _UNITS[found[2]] if found else timedelta()
-        if not timedelta() < length <= LONGEST:
-            self.fail(f"{value!r} is no length of time from 1m to 7d, such as 30m, 2h or 1d", param, ctx)
-        return length
 
 
 @click.command()
 @home_option
 @json_option
-@click.option(
-    "--history",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
-    help="Also the N newest that were sent, firing or resolved.",
-)
+@click.option("--history", type=WholeNumber(min=0), default=0, metavar="N", help="Also the N newest that were sent, firing or resolved.")  # fmt: skip
 def pages(home: Path, as_json: bool, history: int) -> int:
     """Show the alerts that fire now, pages first. Exit code 1: a page fires."""
     settings = load_settings(home)
@@ -58,13 +36,11 @@ def pages(home: Path, as_json: bool, history: int) -> int:
     except AlertmanagerUnavailable as error:
         raise Unreachable(str(error)) from error
     sent = Pages(settings.root / "oncall" / "pages.jsonl").read(history) if history else []
-    if as_json:
-        click.echo(json.dumps({"firing": [one._asdict() for one in now], "history": sent}))
-    else:
-        click.echo("\n".join(map(line, now)) if now else "no alert fires")
-        for page in sent:
-            said = f"{page['received_at'][:19]}  {page['status']:<8}  {page['severity']:<6}  {page['alert']}: {page['summary']}"
-            click.echo(visible(said))
+    lines = [line(one) for one in now] or ["no alert fires"]
+    for page in sent:
+        said = f"{page['received_at'][:19]}  {page['status']:<8}  {page['severity']:<6}  {page['alert']}: {page['summary']}"
+        lines.append(visible(said))
+    reply({"firing": [one._asdict() for one in now], "history": sent}, as_json, lines)
     return 1 if any(one.severity == "page" and not one.silenced for one in now) else 0
 
 
@@ -79,7 +55,12 @@ def line(one: Firing) -> str:
 @home_option
 @click.argument("alert")
 @click.option(
-    "--for", "length", type=Length(), required=True, metavar="30m", help="How long: 30m, 2h, 1d; at most 7d."
+    "--for",
+    "length",
+    type=Length(LONGEST),
+    required=True,
+    metavar="30m",
+    help="How long: 30m, 2h, 1d; at most 7d.",
 )
 @click.option("--why", required=True, help="Shown to whoever looks for the missing page.")
 def silence(home: Path, alert: str, length: timedelta, why: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections import Counter
@@ -14,7 +13,7 @@ import click
 
 from infra import stack
 from services.cli.terminal.exits import Unreachable
-from services.cli.terminal.options import Number, home_option, json_option
+from services.cli.terminal.options import OUTPUT_FILE, Number, home_option, json_option, reply
 from streams.runtime.settings import load_settings
 
 PY_SPY = Path(sys.executable).parent / "py-spy"
@@ -25,16 +24,10 @@ _SLACK_S = 30.0
 _TOP = 10
 
 
-class NoProfile(click.ClickException):
-    """The process cannot be sampled."""
-
-    exit_code = 3
-
-
 @click.command()
 @click.argument("name")
 @click.option("--seconds", type=Number(min=1, max=600), default=10.0, show_default=True, help="How long.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The SVG file.  [default: profile-NAME-TIME.svg here]")  # fmt: skip
+@click.option("--out", type=OUTPUT_FILE, help="The SVG file.  [default: profile-NAME-TIME.svg here]")  # fmt: skip
 @home_option
 @json_option
 def profile(home: Path, as_json: bool, name: str, seconds: float, out: Path | None) -> None:
@@ -44,24 +37,21 @@ def profile(home: Path, as_json: bool, name: str, seconds: float, out: Path | No
     """
     pid = pid_of(stack.processes(load_settings(home)), name)
     path = out or Path(f"profile-{name}-{datetime.now(UTC):%Y%m%dT%H%M%S}.svg")
-    lines = record(pid, seconds, path)
-    top = own_time(lines)
-    if as_json:
-        click.echo(json.dumps({"process": name, "pid": pid, "seconds": seconds, "file": str(path), "own_time": top}))  # fmt: skip
-        return
-    click.echo(f"{name} (pid {pid}), {seconds:g} s: {path}")
-    for each in top:
-        click.echo(f"  {each['share']:6.1%}  {each['function']}")
+    top = own_time(record(pid, seconds, path))
+    lines = [f"{name} (pid {pid}), {seconds:g} s: {path}", *(f"  {each['share']:6.1%}  {each['function']}" for each in top)]  # fmt: skip
+    reply(
+        {"process": name, "pid": pid, "seconds": seconds, "file": str(path), "own_time": top}, as_json, lines
+    )
 
 
 def pid_of(processes: list[dict[str, Any]], name: str) -> int:
-    """The pid of a process. Raises: NoProfile, UsageError."""
+    """The pid of a process. Raises: Unreachable, UsageError."""
     known = {process["name"]: process for process in processes}
     if name not in known:
         raise click.UsageError(f"no process {name!r}; there are {', '.join(sorted(known))}")
     pid = known[name].get("pid")
     if not pid:
-        raise NoProfile(f"{name} does not run: `tollgate status`")
+        raise Unreachable(f"{name} does not run: `tollgate status`")
     return int(pid)
 
 
@@ -69,7 +59,7 @@ def record(pid: int, seconds: float, path: Path) -> list[str]:
     """Sample a process into an SVG; returns the stacks, ``outer;inner count`` a line.
 
     Raises:
-        NoProfile: it is no Python process, it ended, or this user may not read it. Unreachable: py-spy is not installed.
+        Unreachable: it is no Python process, it ended, this user may not read it, or py-spy is not installed.
     """
     if not PY_SPY.exists():
         raise Unreachable(f"{PY_SPY} is not there: `make setup` installs it")
@@ -83,12 +73,12 @@ def record(pid: int, seconds: float, path: Path) -> list[str]:
         for run in runs:
             _, said = run.communicate(timeout=seconds + _SLACK_S)
             if run.returncode != 0:
-                raise NoProfile(
+                raise Unreachable(
                     f"pid {pid} cannot be sampled: {said.strip().splitlines()[-1] if said.strip() else run.returncode}"
                 )
         return raw.read_text().splitlines()
     except subprocess.TimeoutExpired:
-        raise NoProfile(f"py-spy did not end within {seconds + _SLACK_S:g} s") from None
+        raise Unreachable(f"py-spy did not end within {seconds + _SLACK_S:g} s") from None
     finally:
         for run in runs:
             run.kill()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import getpass
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 import msgspec
 
+from features.transaction import rfc3339
 from infra.stack.health.standing import positions
-from services.cli.terminal.options import WholeNumber, home_option, json_option
+from services.cli.terminal.exits import BadInput
+from services.cli.terminal.options import WholeNumber, home_option, json_option, reply
 from streams.log import topics
 from streams.runtime.kafka.log_reader import whole_log
 from streams.runtime.settings import Settings, load_settings
@@ -22,12 +23,6 @@ TOPICS = (
     topics.TRANSACTIONS, topics.LABELS, topics.FEATURES, topics.ENTITIES, topics.DECISIONS, topics.OUTCOMES, topics.RETRAINING,
     topics.ROLLOUT_REQUESTS,
 )  # fmt: skip
-
-
-class SkipRefused(Exception):
-    """There is no such record, or every group that reads it is past it."""
-
-    exit_code = 2
 
 
 @click.command()
@@ -48,29 +43,27 @@ def skip(home: Path, topic: str, partition: int, offset: int, why: str, by: str,
     """
     settings = load_settings(home)
     _check(settings, topic, partition, offset)
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    now = rfc3339(datetime.now(UTC))
     wanted = Skip(topic, partition, offset, why, by, now)
     Skips(settings.run_dir).add(wanted)
-    if as_json:
-        click.echo(json.dumps(msgspec.to_builtins(wanted)))
-    else:
-        click.echo(
-            f"{topic}/{partition}/{offset} is set aside when its worker meets it: a running one at once, one that restarts at its "
-            "next start. `tollgate dead-letters list --reason skipped` shows it then."
-        )
+    reply(
+        msgspec.to_builtins(wanted), as_json,
+        f"{topic}/{partition}/{offset} is set aside when its worker meets it: a running one at once, one that restarts at its "
+        "next start. `tollgate dead-letters list --reason skipped` shows it then.",
+    )  # fmt: skip
 
 
 def _check(settings: Settings, topic: str, partition: int, offset: int) -> None:
-    """Raises: SkipRefused; LedgerUnreachable, the broker does not answer."""
+    """Raises: BadInput: no such record, or its readers are past it; LedgerUnreachable: the broker does not answer."""
     first, end = whole_log(settings.kafka, [topic])
     if partition not in end[topic]:
-        raise SkipRefused(f"{topic} has partitions 0 to {len(end[topic]) - 1}, not {partition}")
+        raise BadInput(f"{topic} has partitions 0 to {len(end[topic]) - 1}, not {partition}")
     low, high = first[topic][partition], end[topic][partition]
     if not low <= offset < high:
-        raise SkipRefused(f"{topic}[{partition}] has records from {low} to {high - 1}, not {offset}")
+        raise BadInput(f"{topic}[{partition}] has records from {low} to {high - 1}, not {offset}")
     reading = {
         g: at.position for (g, t, p), at in positions(settings).items() if (t, p) == (topic, partition)
     }
     if reading and min(reading.values()) > offset:
         past = ", ".join(f"{group} is at {position}" for group, position in sorted(reading.items()))
-        raise SkipRefused(f"{topic}/{partition}/{offset} is behind its readers: {past}")
+        raise BadInput(f"{topic}/{partition}/{offset} is behind its readers: {past}")

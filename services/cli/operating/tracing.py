@@ -10,18 +10,13 @@ from typing import Any
 
 import click
 
+from services.cli.terminal.exits import CheckFailed
 from services.cli.terminal.options import home_option, json_option, transaction_argument
 from services.cli.terminal.words import visible
 from streams.audit.trace_of import Trace, otlp, trace_of
 from streams.runtime.settings import load_settings
 
 _WIDTH = 40
-
-
-class NoTrace(click.ClickException):
-    """The log holds nothing of the transaction."""
-
-    exit_code = 1
 
 
 @click.command()
@@ -36,12 +31,12 @@ def trace(transaction_id: str, tenant: str, home: Path, as_json: bool, as_otlp: 
     settings = load_settings(home)
     found = find_decision(settings, tenant, transaction_id, time.time())
     if found is None:
-        raise NoTrace(
+        raise CheckFailed(
             f"no decision of {transaction_id} (tenant {tenant}); was it refused? `tollgate dead-letters list`"
         )
     traced = trace_of(settings, found)
     if traced is None:
-        raise NoTrace(
+        raise CheckFailed(
             f"the log does not hold {transaction_id} any more; `tollgate decisions show` finds what the archive keeps"
         )
     if as_otlp:

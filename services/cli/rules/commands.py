@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
 
 from features.attributes import Attributes
+from features.transaction import from_ms
 from models.policy.checking import warnings
 from models.policy.comparison import Comparison
 from models.policy.policy_export import as_toml, exported
 from models.policy.policy_file import PolicyFile
-from services.cli.models.files import CheckFailed, pick_version, settings_of, verified
+from services.cli.models.files import pick_version, settings_of, verified
 from services.cli.person import person_options, require
 from services.cli.rules.policy_versions import (
     FileRefused,
@@ -27,13 +26,20 @@ from services.cli.rules.policy_versions import (
     removed_by,
 )
 from services.cli.rules.view import listed, listed_text, tested_text
-from services.cli.terminal.options import FullHelpGroup, home_option, json_option
-from streams.archive.rules_past import past_rows, span
+from services.cli.terminal.exits import CheckFailed
+from services.cli.terminal.options import (
+    OUTPUT_FILE,
+    FullHelpGroup,
+    file_argument,
+    home_option,
+    json_option,
+    reply,
+)
+from services.cli.terminal.times import Length
+from streams.archive.days import span
+from streams.archive.rules_past import past_rows
 from streams.runtime.settings import SettingsError, load_settings
 
-FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-_SINCE = re.compile(r"([1-9]\d{0,4})([dhm])")
-_UNIT_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000}
 _TELL_EVERY_S = 2.0
 
 
@@ -43,7 +49,7 @@ def rules() -> None:
 
 
 @rules.command()
-@FILE
+@file_argument
 @home_option
 @json_option
 def check(file: Path, home: Path, as_json: bool) -> int:
@@ -61,25 +67,22 @@ def check(file: Path, home: Path, as_json: bool) -> int:
     for text in [*(f"{name}: expired, has no effect" for name in ended), *idle]:
         click.echo(f"warning: {text}", err=True)
     text = f"{file} is valid: {numbers['rules']} rules, {numbers['lists']} lists with {numbers['entries']} entries"
-    _print({"good": True, "errors": [], "expired": ended, "warnings": idle, **numbers}, as_json, text)
+    reply({"good": True, "errors": [], "expired": ended, "warnings": idle, **numbers}, as_json, text)
     return 0
 
 
 @rules.command()
-@FILE
-@click.option("--since", default="7d", show_default=True, metavar="7d|24h|30m", help="How far back from the newest event.")  # fmt: skip
+@file_argument
+@click.option("--since", type=Length(), default="7d", show_default=True, metavar="7d|24h|30m", help="How far back from the newest event.")  # fmt: skip
 @home_option
 @json_option
-def test(file: Path, since: str, home: Path, as_json: bool) -> None:
+def test(file: Path, since: timedelta, home: Path, as_json: bool) -> None:
     """Show what a policy file would have changed on archived transactions: decisions, amounts, false alarms, by rule."""
-    back = _SINCE.fullmatch(since)
-    if back is None:
-        raise click.BadParameter(f"{since!r} is not a duration such as 7d, 24h or 30m", param_hint="--since")
     settings = settings_of(home)
     found = load_policy_file(file, settings.declared)
     live = verified(settings, pick_version(settings, None))
     after = found.applied_to(live.policy, "tested")
-    past = span(settings.archive_dir, int(back[1]) * _UNIT_MS[back[2]])
+    past = span(settings.archive_dir, int(since.total_seconds() * 1000))
     if past is None:
         raise CheckFailed(
             f"nothing is archived in {settings.archive_dir} yet: transactions are archived seconds after their decision"
@@ -96,10 +99,10 @@ def test(file: Path, since: str, home: Path, as_json: bool) -> None:
             click.echo(f"{done:,} of at most {past.rows:,} transactions", err=True)
     answer = {
         "file": str(file), "against": {"model_version": live.version, "policy_version": live.policy.version},
-        "since": _moment(past.since_ms), "until": _moment(past.newest_ms), **comparison.report(),
+        "since": from_ms(past.since_ms).isoformat(), "until": from_ms(past.newest_ms).isoformat(), **comparison.report(),
         "samples": comparison.samples(),
     }  # fmt: skip
-    _print(answer, as_json, tested_text(answer))
+    reply(answer, as_json, tested_text(answer))
 
 
 @rules.command("list")
@@ -109,11 +112,11 @@ def list_rules(home: Path, as_json: bool) -> None:
     """Show the live policy: thresholds, rules and lists with owner and expiry."""
     settings = settings_of(home)
     answer = listed(verified(settings, pick_version(settings, None)), datetime.now(UTC))
-    _print(answer, as_json, listed_text(answer))
+    reply(answer, as_json, listed_text(answer))
 
 
 @rules.command()
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write to this new file.  [default: print]")  # fmt: skip
+@click.option("--out", type=OUTPUT_FILE, metavar="FILE", help="Write to this new file.  [default: print]")  # fmt: skip
 @home_option
 @json_option
 def export(out: Path | None, home: Path, as_json: bool) -> None:
@@ -138,7 +141,7 @@ def export(out: Path | None, home: Path, as_json: bool) -> None:
 
 
 @rules.command()
-@FILE
+@file_argument
 @person_options("recorded in the lineage")
 @click.option(
     "--why", default="at the command line", show_default=True, help="Reason; recorded in the lineage."
@@ -162,7 +165,7 @@ def publish(file: Path, person: str | None, by: str | None, why: str, home: Path
         "version": version, "policy_version": policy_version, "model_of": base.version, "state": "awaiting approval",
     }  # fmt: skip
     text = f"{version} awaits approval: the model of {base.version} with policy {policy_version}. Next: tollgate models approve {version}"
-    _print(answer, as_json, text)
+    reply(answer, as_json, text)
 
 
 def _declared(home: Path) -> Attributes | None:
@@ -181,11 +184,3 @@ def _expired(file: PolicyFile, now: datetime) -> list[str]:
         if past:
             out.append(f"list {found.name}: {past} of {len(ends)} entries")
     return out
-
-
-def _moment(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat()
-
-
-def _print(value: Any, as_json: bool, text: str) -> None:
-    click.echo(json.dumps(value) if as_json else text)

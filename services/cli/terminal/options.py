@@ -1,10 +1,10 @@
-"""What commands share: the options ``--home`` and ``--json``, and a group whose list of commands cuts no text."""
+"""What commands share: options and their types, the answer as text or JSON, and a group whose list of commands cuts no text."""
 
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,10 @@ from features.identity import DEFAULT_TENANT
 from streams.runtime.settings import find_home
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+#: a file that is there; one to write
+INPUT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path)
+file_argument = click.argument("file", type=INPUT_FILE)
 
 
 class Number(click.FloatRange):
@@ -28,29 +32,6 @@ class WholeNumber(click.IntRange):
     name = "whole number"
 
 
-class Moment(click.ParamType):
-    """A time with its zone, as RFC 3339 says; the command gets an aware ``datetime``."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        try:
-            moment = datetime.fromisoformat(value.upper())
-        except ValueError:
-            self.fail(f"{value!r} is not a time such as 2026-11-21T10:15:30Z", param, ctx)
-        if moment.tzinfo is None:
-            self.fail(f"{value!r} has no zone: add Z, or +01:00", param, ctx)
-        return moment
-
-
-def unknown_command(name: str, known: Iterable[str]) -> str:
-    """The error for a command that does not exist."""
-    close = difflib.get_close_matches(name, list(known), 1)
-    return f"no such command: {name}" + (f"; did you mean {close[0]}?" if close else "")
-
-
 class FullHelpGroup(click.Group):
     """A group that lists its commands with the whole first sentence of their help, over several lines where needed."""
 
@@ -59,7 +40,8 @@ class FullHelpGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         known = self.list_commands(context)
         if args and args[0] not in known and not args[0].startswith("-"):
-            context.fail(unknown_command(args[0], known))
+            close = difflib.get_close_matches(args[0], known, 1)
+            context.fail(f"no such command: {args[0]}" + (f"; did you mean {close[0]}?" if close else ""))
         return super().resolve_command(context, args)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
@@ -92,6 +74,11 @@ def home_option(command: Command) -> Command:
 def json_option(command: Command) -> Command:
     """Add ``--json``; the command gets ``as_json``, a bool."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON to standard output.")(command)
+
+
+def reply(value: Any, as_json: bool, text: str | Iterable[str]) -> None:
+    """Print a command's answer: ``value`` as JSON, or ``text`` (lines are joined)."""
+    click.echo(json.dumps(value) if as_json else text if isinstance(text, str) else "\n".join(text))
 
 
 def transaction_argument(command: Command) -> Command:

@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 import pytest
 
-from services.cli.operating.profiling import NoProfile, own_time, pid_of, record
+from services.cli.operating.profiling import own_time, pid_of, record
+from services.cli.terminal.exits import Unreachable
 
 BUSY = "import time\ndef spin():\n    while True:\n        sum(range(1000))\nprint('ready', flush=True)\nspin()\n"
 
@@ -33,11 +34,11 @@ def test_the_function_that_takes_the_time_is_named_and_drawn(busy: int, tmp_path
 
 def test_what_cannot_be_sampled_is_said(tmp_path: Path) -> None:
     with subprocess.Popen(["sleep", "60"]) as other:
-        with pytest.raises(NoProfile, match=f"pid {other.pid} cannot be sampled"):
+        with pytest.raises(Unreachable, match=f"pid {other.pid} cannot be sampled"):
             record(other.pid, 1, tmp_path / "no.svg")
         other.kill()
     listed = [{"name": "labels-0", "pid": None}]
-    with pytest.raises(NoProfile, match="labels-0 does not run"):
+    with pytest.raises(Unreachable, match="labels-0 does not run"):
         pid_of(listed, "labels-0")
     with pytest.raises(click.UsageError, match="there are labels-0"):
         pid_of(listed, "labels")
