@@ -18,7 +18,7 @@ from features.store.redis_client import (
     StoreFull,
     StoreUnavailable,
     check_room,
-    patiently,
+    retried,
 )
 
 #: seconds to wait for room in Redis before the process is restarted; a consumer that waits for 300 s loses its partitions
@@ -248,7 +248,7 @@ class Leases:
             self.check(partitions, replies)
             return self._client.call(block)
 
-        return patiently(attempt)
+        return retried(attempt)
 
     def commit_once_there_is_room(
         self,
@@ -265,7 +265,7 @@ class Leases:
             self.commit(partitions, writes, positions)
         except StoreFull:
             # the refused EXEC has ended the WATCH: guard again
-            patiently(lambda: self.write(partitions, {}, writes, positions), ROOM_WITHIN_S)
+            retried(lambda: self.write(partitions, {}, writes, positions), ROOM_WITHIN_S)
 
     def _epoch_key(self, tp: TopicPartition) -> str:
         return epoch_key(*tp, self._group)

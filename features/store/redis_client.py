@@ -116,7 +116,7 @@ def accepted(replies: Sequence[Any], then: str = "") -> Sequence[Any]:
     return replies
 
 
-def patiently(attempt: Callable[[], Result], give_up_s: float = GIVE_UP_S) -> Result:
+def retried(attempt: Callable[[], Result], give_up_s: float = GIVE_UP_S) -> Result:
     """Repeat ``attempt`` with growing pauses while it raises StoreUnavailable; logs what it waits for.
 
     Raises:
@@ -187,7 +187,7 @@ class RespClient:
         Raises:
             StoreUnavailable: no success within ``give_up_s``.
         """
-        return patiently(lambda: self.call(commands), give_up_s)
+        return retried(lambda: self.call(commands), give_up_s)
 
     def close(self) -> None:
         """Close the connection; the next call opens a new one."""

@@ -51,7 +51,7 @@ class ChunkCommit(NamedTuple):
         return sum(len(write.data) if isinstance(write, Packed) else 100 for write in self.writes)
 
 
-class _Ending(NamedTuple):
+class _Pending(NamedTuple):
     """A chunk's commit, and what becomes of it."""
 
     commit: ChunkCommit
@@ -129,8 +129,8 @@ class PipelinedCommitter:
         self._do = SynchronousCommitter(producer, leases)
         self._held: deque[ChunkCommit] = deque()
         self._held_bytes, self._max_held_bytes = 0, held_bytes
-        self._produced: queue.Queue[_Ending] = queue.Queue(1)
-        self._on_the_log: queue.Queue[_Ending] = queue.Queue(1)
+        self._produced: queue.Queue[_Pending] = queue.Queue(1)
+        self._on_the_log: queue.Queue[_Pending] = queue.Queue(1)
         self._changed = threading.Condition()
         self._given = self._acknowledged = self._written = 0
         self._full = False
@@ -157,14 +157,14 @@ class PipelinedCommitter:
         """Raises: CommitFailed, if an earlier chunk failed; the result of this one is in the Future."""
         done: Future[None] = Future()
         self._given += 1
-        self._hand(self._produced, _Ending(commit, done))
+        self._hand(self._produced, _Pending(commit, done))
         return done
 
-    def _hand(self, to: queue.Queue[_Ending], ending: _Ending) -> None:
+    def _hand(self, to: queue.Queue[_Pending], pending: _Pending) -> None:
         """Raises: CommitFailed."""
         # each queue holds one, so that few chunks are unwritten
         self._wait(lambda: not to.full())
-        to.put_nowait(ending)
+        to.put_nowait(pending)
 
     def _wait(self, until: Callable[[], bool]) -> None:
         give_up = time.monotonic() + END_WITHIN_S
@@ -177,11 +177,11 @@ class PipelinedCommitter:
 
     def _acknowledge_all(self) -> None:
         while self._failed is None:
-            ending = self._produced.get()
+            pending = self._produced.get()
             self._tell()
-            if self._try(self._do.acknowledge, ending.done):
+            if self._try(self._do.acknowledge, pending.done):
                 self._tell(acknowledged=1)
-                self._try(partial(self._hand, self._on_the_log, ending), ending.done)
+                self._try(partial(self._hand, self._on_the_log, pending), pending.done)
 
     def _write_all(self) -> None:
         while self._failed is None:

@@ -34,17 +34,17 @@ from streams.processor.cards import commit_of, read_missing, say_staleness
 from streams.processor.commit import ACKNOWLEDGE_WITHIN_S, Committer
 from streams.processor.entity_updates import (
     Columns,
-    Known,
     Placed,
-    Told,
+    Statement,
+    StatementKey,
     apply_columns,
     columns_of_items,
     columns_of_paid,
-    news_in,
-    told_by,
+    statement_key,
     view_of,
+    without_repeats,
 )
-from streams.processor.payment_updates import Paid, fresh_items, fresh_paid, unpack_paid
+from streams.processor.payment_updates import Paid, unapplied_items, unapplied_paid, unpack_paid
 from streams.runtime.chunk.chunk import Chunk
 from streams.runtime.dead_letters import dead_letter, send_dead_letter
 from streams.runtime.kafka.clients import flush
@@ -80,7 +80,7 @@ class EntityStage:
         self._marks = marks
         self._applied: dict[int, SourceOffsets[Source]] = {}
         #: label statements of chunks that may not be written yet
-        self._unwritten: dict[Told, Known] = {}
+        self._unwritten: dict[StatementKey, Statement] = {}
         self.rebuilding = False
         #: write only state, no dead letters (take-over)
         self.silent = False
@@ -115,10 +115,10 @@ class EntityStage:
         applied = {
             partition: SourceOffsets(seen.highest if seen else None) for partition, seen in known.items()
         }
-        fresh, poison = sort_items(chunk, applied, self._source_end)
+        unapplied, poison = sort_items(chunk, applied, self._source_end)
         self._keep(poison)
-        items, said = self._news(fresh.items)
-        groups = group_items(items, fresh.paid)
+        items, statement_writes = self._without_repeats(unapplied.items)
+        groups = group_items(items, unapplied.paid)
         cache = self._cache
         if cache.begin_batch():
             # dropped profiles are read again, so their last writes must be done
@@ -128,7 +128,12 @@ class EntityStage:
         writes = [self._updated(group, where) for group, where in zip(groups, slots, strict=True)]
         commit = commit_of(
             chunk,
-            [*writes, *said, *applied_writes(applied), *self._marks.writes(chunk.topic, chunk.records)],
+            [
+                *writes,
+                *statement_writes,
+                *applied_writes(applied),
+                *self._marks.writes(chunk.topic, chunk.records),
+            ],
             "entities",
             started,
         )
@@ -147,49 +152,49 @@ class EntityStage:
         apply_columns(group.columns, places, arena)
         return self._cache.write(group.view, np.unique(slots))
 
-    def _news(self, items: list[Placed]) -> tuple[list[Placed], list[Command]]:
+    def _without_repeats(self, items: list[Placed]) -> tuple[list[Placed], list[Command]]:
         """Updates without duplicate label statements, labels converted to changes; and the writes that store the new statements.
 
         Only this partition's writer writes statements; a worker that lost the partition is stopped by its epoch.
         """
-        told_of = list(dict.fromkeys(told for placed in items if (told := told_by(placed.item)) is not None))
-        if not told_of:
+        keys = list(dict.fromkeys(key for placed in items if (key := statement_key(placed.item)) is not None))
+        if not keys:
             return items, []
         if len(self._unwritten) > MAX_UNWRITTEN:
             self._committer.settled()
         if self._committer.idle:
             self._unwritten.clear()
         partitions = self._cache.partitions
-        (stored,) = self._client.with_retry([("MGET", *(_said_key(told, partitions) for told in told_of))])
-        known = {told: _known(raw) for told, raw in zip(told_of, stored, strict=True)}
-        known.update((told, self._unwritten[told]) for told in told_of if told in self._unwritten)
-        fresh, changed = news_in(items, known)
+        (stored,) = self._client.with_retry([("MGET", *(_key_of(key, partitions) for key in keys))])
+        known = {key: _statement(raw) for key, raw in zip(keys, stored, strict=True)}
+        known.update((key, self._unwritten[key]) for key in keys if key in self._unwritten)
+        unapplied, changed = without_repeats(items, known)
         self._unwritten.update(changed)
-        if len(fresh) < len(items):
-            DUPLICATES.labels("entities").inc(len(items) - len(fresh))
-        return fresh, label_statement_writes(changed, partitions)
+        if len(unapplied) < len(items):
+            DUPLICATES.labels("entities").inc(len(items) - len(unapplied))
+        return unapplied, label_statement_writes(changed, partitions)
 
 
 #: seconds that a label statement is stored: as long as the labels worker's index keeps the transaction
 LABEL_STATEMENT_FOR_S = 60 * 86_400
 
 
-def label_statement_writes(changed: dict[Told, Known], partitions: int) -> list[Command]:
+def label_statement_writes(changed: dict[StatementKey, Statement], partitions: int) -> list[Command]:
     """Commands that store label statements."""
     return [
         (
-            "SET", _said_key(told, partitions), f"{k.label_time_ms}:{k.offset}:{k.frauds}", "EX", LABEL_STATEMENT_FOR_S,
+            "SET", _key_of(key, partitions), f"{k.label_time_ms}:{k.offset}:{k.frauds}", "EX", LABEL_STATEMENT_FOR_S,
         )
-        for told, k in changed.items()
+        for key, k in changed.items()
     ]  # fmt: skip
 
 
-def _said_key(told: Told, partitions: int) -> str:
-    return label_statement_key(entity_partition(told.entity, told.entity_id, partitions), ":".join(told))
+def _key_of(key: StatementKey, partitions: int) -> str:
+    return label_statement_key(entity_partition(key.entity, key.entity_id, partitions), ":".join(key))
 
 
-def _known(raw: bytes | None) -> Known | None:
-    return Known(*map(int, raw.split(b":"))) if raw else None
+def _statement(raw: bytes | None) -> Statement | None:
+    return Statement(*map(int, raw.split(b":"))) if raw else None
 
 
 class PlacedPaid(NamedTuple):
@@ -200,7 +205,7 @@ class PlacedPaid(NamedTuple):
     paid: Paid
 
 
-class Fresh(NamedTuple):
+class Unapplied(NamedTuple):
     """The updates of a chunk that are not applied yet, in order."""
 
     items: list[Placed]
@@ -209,9 +214,9 @@ class Fresh(NamedTuple):
 
 def sort_items(
     chunk: Chunk, applied: dict[int, SourceOffsets[Source]], source_end: SourceEnd
-) -> tuple[Fresh, list[tuple[Any, InvalidEvent]]]:
+) -> tuple[Unapplied, list[tuple[Any, InvalidEvent]]]:
     """The updates that are not applied yet, and the records that cannot be read. Advances ``applied``."""
-    fresh = Fresh([], [])
+    unapplied = Unapplied([], [])
     poison: list[tuple[Any, InvalidEvent]] = []
     for order, record in enumerate(chunk.records):
         try:
@@ -227,19 +232,19 @@ def sort_items(
         except ImpossibleOffset as error:
             poison.append((record, InvalidEvent("offset", "", str(error))))
             continue
-        items, newest = fresh_items(batch.items, known)
-        fresh.items.extend(Placed(order, record.offset, item) for item in items)
+        items, newest = unapplied_items(batch.items, known)
+        unapplied.items.extend(Placed(order, record.offset, item) for item in items)
         repeated = len(batch.items) - len(items)
         if paid is not None:
-            new, newest_paid = fresh_paid(paid, known)
+            new, newest_paid = unapplied_paid(paid, known)
             newest = max(newest, newest_paid)
             repeated += len(paid.ids) - len(new.ids)
             if new.ids:
-                fresh.paid.append(PlacedPaid(order, record.offset, new))
+                unapplied.paid.append(PlacedPaid(order, record.offset, new))
         sources.see(source, newest)
         if repeated:
             DUPLICATES.labels("entities").inc(repeated)
-    return fresh, poison
+    return unapplied, poison
 
 
 def _newest_of(batch: EntityItems, paid: Paid | None) -> int:

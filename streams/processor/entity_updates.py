@@ -42,7 +42,7 @@ def view_of(item: EntityItem) -> View:
     return view
 
 
-class Known(NamedTuple):
+class Statement(NamedTuple):
     """The last applied label statement on one transaction, for one entity."""
 
     label_time_ms: int
@@ -50,7 +50,7 @@ class Known(NamedTuple):
     frauds: int
 
 
-class Told(NamedTuple):
+class StatementKey(NamedTuple):
     """The entity and transaction of a label statement."""
 
     entity: str
@@ -58,19 +58,19 @@ class Told(NamedTuple):
     transaction_id: str
 
 
-def told_by(item: EntityItem) -> Told | None:
+def statement_key(item: EntityItem) -> StatementKey | None:
     """Entity and transaction of a label update; None for other updates, whose duplicates are found by offset."""
-    return None if item.said is None else Told(item.entity, item.entity_id, item.said.transaction)
+    return None if item.said is None else StatementKey(item.entity, item.entity_id, item.said.transaction)
 
 
-def news_of(item: EntityItem, known: Known | None) -> tuple[EntityItem, Known] | None:
+def newer_statement(item: EntityItem, known: Statement | None) -> tuple[EntityItem, Statement] | None:
     """A label update with ``frauds`` as a change, and the new statement; None for a duplicate or outdated statement."""
     assert item.said is not None
     time_ms, offset = item.said.label_time_ms, item.said.offset
     if known is not None and (time_ms, offset) <= (known.label_time_ms, known.offset):
         return None
     change = item.frauds - (known.frauds if known else 0)
-    return msgspec.structs.replace(item, frauds=change), Known(time_ms, offset, item.frauds)
+    return msgspec.structs.replace(item, frauds=change), Statement(time_ms, offset, item.frauds)
 
 
 class Placed(NamedTuple):
@@ -81,23 +81,23 @@ class Placed(NamedTuple):
     item: EntityItem
 
 
-def news_in(
-    items: Sequence[Placed], known: dict[Told, Known | None]
-) -> tuple[list[Placed], dict[Told, Known]]:
+def without_repeats(
+    items: Sequence[Placed], known: dict[StatementKey, Statement | None]
+) -> tuple[list[Placed], dict[StatementKey, Statement]]:
     """Updates without duplicate label statements, labels converted to changes; and the new statements.
 
-    ``known``: last statement by ``told_by``; it is updated.
+    ``known``: last statement by ``statement_key``; it is updated.
     """
-    fresh: list[Placed] = []
-    changed: dict[Told, Known] = {}
+    unapplied: list[Placed] = []
+    changed: dict[StatementKey, Statement] = {}
     for placed in items:
-        told = told_by(placed.item)
-        if told is None:
-            fresh.append(placed)
-        elif (news := news_of(placed.item, known.get(told))) is not None:
-            known[told] = changed[told] = news[1]
-            fresh.append(placed._replace(item=news[0]))
-    return fresh, changed
+        key = statement_key(placed.item)
+        if key is None:
+            unapplied.append(placed)
+        elif (newer := newer_statement(placed.item, known.get(key))) is not None:
+            known[key] = changed[key] = newer[1]
+            unapplied.append(placed._replace(item=newer[0]))
+    return unapplied, changed
 
 
 class Columns(NamedTuple):

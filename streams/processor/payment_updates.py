@@ -149,32 +149,32 @@ def unpack_paid(columns: PaidColumns) -> Paid:
     return Paid(payments[rows], cards[rows], kinds, columns.ids)
 
 
-def fresh_paid(paid: Paid, known: int) -> tuple[Paid, int]:
+def unapplied_paid(paid: Paid, known: int) -> tuple[Paid, int]:
     """Updates above the last applied offset of their source (``known``), and the new last offset."""
     offsets = paid.payments["offset"]
     if not len(offsets):
         return paid, known
     newest = max(known, int(offsets.max()))
-    fresh = offsets > known
-    if fresh.all():
+    unapplied = offsets > known
+    if unapplied.all():
         return paid, newest
-    ids = [name for name, new in zip(paid.ids, fresh.tolist(), strict=True) if new]
-    return Paid(paid.payments[fresh], paid.cards[fresh], paid.kinds[fresh], ids), newest
+    ids = [name for name, new in zip(paid.ids, unapplied.tolist(), strict=True) if new]
+    return Paid(paid.payments[unapplied], paid.cards[unapplied], paid.kinds[unapplied], ids), newest
 
 
-def fresh_items_of(
+def unapplied_of(
     batch: EntityItems, known: int, wanted: Collection[tuple[str, str]] | None = None
 ) -> tuple[list[EntityItem], int]:
-    """``fresh_items`` and ``fresh_paid`` as single updates; ``wanted``: of these (entity, id) only.
+    """``unapplied_items`` and ``unapplied_paid`` as single updates; ``wanted``: of these (entity, id) only.
 
     Raises:
         ValueError: as ``unpack_paid``.
     """
-    items, newest = fresh_items(batch.items, known)
+    items, newest = unapplied_items(batch.items, known)
     items = [i for i in items if wanted is None or (i.entity, i.entity_id) in wanted]
     if batch.paid is None:
         return items, newest
-    paid, newest_paid = fresh_paid(unpack_paid(batch.paid), known)
+    paid, newest_paid = unapplied_paid(unpack_paid(batch.paid), known)
     for i, (kind, name) in enumerate(zip(paid.kinds.tolist(), paid.ids, strict=True)):
         entity = PAID_ENTITIES[kind]
         if wanted is None or (entity, name) in wanted:
@@ -182,10 +182,10 @@ def fresh_items_of(
     return items, max(newest, newest_paid)
 
 
-def fresh_items(items: Sequence[EntityItem], known: int) -> tuple[list[EntityItem], int]:
-    """Updates above the last applied offset of their source, and the new last offset. Label updates pass: see ``news_of``."""
-    fresh = [item for item in items if item.said is not None or item.offset > known]
-    return fresh, max((item.offset for item in fresh if item.said is None), default=known)
+def unapplied_items(items: Sequence[EntityItem], known: int) -> tuple[list[EntityItem], int]:
+    """Updates above the last applied offset of their source, and the new last offset. Label updates pass: see ``newer_statement``."""
+    unapplied = [item for item in items if item.said is not None or item.offset > known]
+    return unapplied, max((item.offset for item in unapplied if item.said is None), default=known)
 
 
 def _item(entity: str, name: str, row: Any, card: int) -> EntityItem:

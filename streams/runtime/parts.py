@@ -200,7 +200,7 @@ def with_credentials(part: RedisPart) -> str:
     return f"{scheme}://{who}{rest}" + (f"?{query}" if query else "")
 
 
-class Told(NamedTuple):
+class SettingsText(NamedTuple):
     """What a stack's user says in ``settings.toml``."""
 
     parts: Parts
@@ -209,7 +209,7 @@ class Told(NamedTuple):
     review: ReviewTerms = NO_TERMS
 
 
-def read_settings_file(home: Path) -> Told:
+def read_settings_file(home: Path) -> SettingsText:
     """What the file in a stack's folder says; nothing if there is none. Relative paths are those of the folder.
 
     Raises:
@@ -219,7 +219,7 @@ def read_settings_file(home: Path) -> Told:
     try:
         told = tomllib.loads(path.read_text())
     except FileNotFoundError:
-        return Told(Parts(), {})
+        return SettingsText(Parts(), {})
     except (OSError, ValueError, RecursionError) as error:
         raise PartError(f"{path} does not parse: {error}") from error
     for section in told.values():
@@ -236,6 +236,6 @@ def read_settings_file(home: Path) -> Told:
         attributes = msgspec.convert(told.pop("attributes", {}), Declared)
         exploration = msgspec.convert(told.pop("exploration", {}), ExplorationTerms)
         review = msgspec.convert(told.pop("review", {}), ReviewTerms)
-        return Told(msgspec.convert(told, Parts), attributes, exploration, review)
+        return SettingsText(msgspec.convert(told, Parts), attributes, exploration, review)
     except (msgspec.ValidationError, ValueError) as error:
         raise PartError(f"{path}: {error}") from error

@@ -31,7 +31,7 @@ from streams.processor.entities import (
     label_statement_writes,
     sort_items,
 )
-from streams.processor.entity_updates import Known, Told, apply_columns, news_in
+from streams.processor.entity_updates import Statement, StatementKey, apply_columns, without_repeats
 from streams.processor.identities.blocks import secret
 from streams.processor.identities.partition_identities import PartitionIdentities
 from streams.processor.intake import Stretch, accepted_only
@@ -120,14 +120,14 @@ class EntityBuilder:
         self._partitions = partitions
         self._source_end = source_end
         self.applied: dict[int, SourceOffsets[Source]] = {partition: SourceOffsets()}
-        self._said: dict[Told, Known | None] = {}
+        self._said: dict[StatementKey, Statement | None] = {}
         self.arenas: dict[View, Arena] = {}
 
     def add(self, rows: Sequence[LogRow]) -> None:
         """Apply entity updates not applied before. Records that do not parse are skipped; the processor dead-letters them."""
-        fresh, _ = sort_items(Chunk("entities", list(rows)), self.applied, self._source_end)
-        items, _ = news_in(fresh.items, self._said)
-        for group in group_items(items, fresh.paid):
+        unapplied, _ = sort_items(Chunk("entities", list(rows)), self.applied, self._source_end)
+        items, _ = without_repeats(unapplied.items, self._said)
+        for group in group_items(items, unapplied.paid):
             arena = self.arenas.setdefault(group.view, Arena(group.view))
             slots = arena.places(group.columns.ids)
             apply_columns(group.columns, slots, arena.records)
@@ -139,7 +139,7 @@ class EntityBuilder:
 
     def said(self) -> list[Command]:
         """Commands that store the label statements, to be written before the position."""
-        said = {told: known for told, known in self._said.items() if known is not None}
+        said = {key: known for key, known in self._said.items() if known is not None}
         return label_statement_writes(said, self._partitions)
 
     def applied_writes(self) -> list[Command]:

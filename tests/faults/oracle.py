@@ -24,9 +24,16 @@ from streams.contracts.label import parse_label
 from streams.log.outcome_source import source_of
 from streams.log.records import EntityItem, decode_items
 from streams.log.topics import DECISIONS, ENTITIES, FEATURES, LABELS, OUTCOMES, TRANSACTIONS
-from streams.processor.entity_updates import Known, Told, apply, news_of, told_by, view_of
+from streams.processor.entity_updates import (
+    Statement,
+    StatementKey,
+    apply,
+    newer_statement,
+    statement_key,
+    view_of,
+)
 from streams.processor.intake import AcceptedRow, sort_out
-from streams.processor.payment_updates import fresh_items_of
+from streams.processor.payment_updates import unapplied_of
 from streams.runtime.kafka.log_reader import LogRow, Span, end_of, read_span
 from streams.runtime.settings import Settings
 from tests.faults.findings import Findings
@@ -59,7 +66,7 @@ class Oracle:
         self._ids: set[str] = set()
         #: (source topic, partition of `entities`, source partition) -> last offset applied
         self._applied: dict[tuple[str, int, int], int] = {}
-        self._said: dict[Told, Known] = {}
+        self._said: dict[StatementKey, Statement] = {}
         self._last_features: dict[int, int] = {}
         # open entries: +1 expected, -1 found; removed at 0
         self._items: Counter[tuple[Any, ...]] = Counter()
@@ -105,14 +112,14 @@ class Oracle:
     def _take_transactions(self, records: dict[int, list[Any]], _found: Findings) -> None:
         for partition, batch in records.items():
             rows = [LogRow(partition, r.offset(), r.timestamp()[1], r.value(), r.headers()) for r in batch]
-            fresh: list[AcceptedRow] = []
+            unapplied: list[AcceptedRow] = []
             for event in sort_out(rows, self._settings.partitions, 0).accepted.rows():
                 tx = event.transaction
                 if tx.transaction_id not in self._ids:
                     self._ids.add(tx.transaction_id)
-                    fresh.append(event)
+                    unapplied.append(event)
                     self._expect(event)
-            self._apply_cards(fresh)
+            self._apply_cards(unapplied)
 
     def _expect(self, event: AcceptedRow) -> None:
         tx = event.transaction
@@ -151,20 +158,20 @@ class Oracle:
             for record in batch:
                 items = decode_items(record.value())
                 source = (items.source_topic, partition, items.source_partition)
-                fresh, self._applied[source] = fresh_items_of(items, self._applied.get(source, -1))
-                fresh = [item for item in map(self._news, fresh) if item is not None]
-                self._apply_items(fresh, record.offset())
-                for item in fresh:
+                unapplied, self._applied[source] = unapplied_of(items, self._applied.get(source, -1))
+                unapplied = [item for item in map(self._without_repeats, unapplied) if item is not None]
+                self._apply_items(unapplied, record.offset())
+                for item in unapplied:
                     self._pay_off(item, items.source_partition)
 
-    def _news(self, item: EntityItem) -> EntityItem | None:
-        told = told_by(item)
-        if told is None:
+    def _without_repeats(self, item: EntityItem) -> EntityItem | None:
+        key = statement_key(item)
+        if key is None:
             return item
-        news = news_of(item, self._said.get(told))
-        if news is None:
+        newer = newer_statement(item, self._said.get(key))
+        if newer is None:
             return None
-        changed, self._said[told] = news
+        changed, self._said[key] = newer
         return changed
 
     def _pay_off(self, item: EntityItem, source: int) -> None:

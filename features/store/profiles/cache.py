@@ -60,7 +60,7 @@ class _Table:
         self.homes: npt.NDArray[np.int64] = np.full(1024, -1)
         self.missing: list[int] = []
         #: slots of entities on other workers' partitions of `entities`: all of them, and those in the current batch
-        self.foreign: set[int] = set()
+        self.not_owned: set[int] = set()
         self.stale: set[int] = set()
 
     def slots(self, of: Ids, partitions: int) -> tuple[Slots, list[int]]:
@@ -168,9 +168,9 @@ class ProfileCache:
     def _slots(self, entity: str, ids: Ids) -> Slots:
         table = self._tables[entity]
         found, fresh = table.slots(ids, self.partitions)
-        table.foreign.update(slot for slot in fresh if int(table.homes[slot]) not in self._owned)
-        if table.foreign:
-            table.stale |= table.foreign.intersection(found.tolist())
+        table.not_owned.update(slot for slot in fresh if int(table.homes[slot]) not in self._owned)
+        if table.not_owned:
+            table.stale |= table.not_owned.intersection(found.tolist())
         return found
 
     def places(self, ids: EntityIds) -> Places:

@@ -199,8 +199,8 @@ def _rows_of(challenger: Challenger, cases: Sequence[Case], others: OtherCatalog
     )
     if not rows or not others:
         return rows
-    lacking = missing_inputs_of(others, challenger.scorer)
-    kept = [row for row in rows if lacking.get(row) != "model"]
+    missing = missing_inputs_of(others, challenger.scorer)
+    kept = [row for row in rows if missing.get(row) != "model"]
     if len(kept) < len(rows):
         CHALLENGER_ROWS.labels("arm", "unfit").inc(len(rows) - len(kept))
     return kept

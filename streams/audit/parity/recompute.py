@@ -32,9 +32,16 @@ from streams.log.offsets.source_offsets import SourceOffsets
 from streams.log.other_catalogues import Layouts, aligned_rows
 from streams.log.records import EntityItem, decode_items
 from streams.log.topics import ENTITIES, TRANSACTIONS
-from streams.processor.entity_updates import Known, Told, apply, news_of, told_by, view_of
+from streams.processor.entity_updates import (
+    Statement,
+    StatementKey,
+    apply,
+    newer_statement,
+    statement_key,
+    view_of,
+)
 from streams.processor.intake import sort_out
-from streams.processor.payment_updates import fresh_items_of
+from streams.processor.payment_updates import unapplied_of
 from streams.runtime.kafka.log_reader import LogRow
 
 #: (entity, id); "card" means a card's fraud history
@@ -127,7 +134,7 @@ class Evidence:
         }
         # highest source offset applied, per partition of `entities` and source
         self._applied = SourceOffsets(begin.applied if begin else None)
-        self._said: dict[Told, Known] = {}
+        self._said: dict[StatementKey, Statement] = {}
         # append time of the first record in ms, by topic and partition
         self._began: dict[tuple[str, int], int] = {}
 
@@ -153,17 +160,17 @@ class Evidence:
         self._began.setdefault((ENTITIES.name, partition), row.timestamp)
         batch = decode_items(row.value or b"")
         source = (partition, batch.source_topic, batch.source_partition)
-        fresh, newest = fresh_items_of(batch, self._applied.of(source), self._items)
+        unapplied, newest = unapplied_of(batch, self._applied.of(source), self._items)
         self._applied.see(source, newest)
-        for item in fresh:
+        for item in unapplied:
             kept = self._items[(item.entity, item.entity_id)]
-            told = told_by(item)
-            if told is None:
+            key = statement_key(item)
+            if key is None:
                 kept.append((offset, item))
             elif self._begin is not None:
                 self.unsure.add((item.entity, item.entity_id))
-            elif (news := news_of(item, self._said.get(told))) is not None:
-                changed, self._said[told] = news
+            elif (newer := newer_statement(item, self._said.get(key))) is not None:
+                changed, self._said[key] = newer
                 kept.append((offset, changed))
 
     def recompute(self, samples: Sequence[FeatureRecord]) -> Row:

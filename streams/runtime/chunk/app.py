@@ -153,15 +153,15 @@ def _agent(handle: Callable[[Chunk], Future[None] | None]) -> Callable[[Any], An
             what = f"chunk of {len(chunk.records)} records from {chunk.topic}"
             chunk.begin()
             try:
-                ending = handle(chunk)
+                committed = handle(chunk)
             except Exception as error:  # the process edge: log, stop, let the supervisor restart
                 logger.exception("%s failed", what)
                 _stop(chunk, error)
                 return
-            if ending is None:
+            if committed is None:
                 chunk.finish()
             else:
-                ending.add_done_callback(partial(_ended, what, chunk, loop))
+                committed.add_done_callback(partial(_ended, what, chunk, loop))
             if monotonic() - started > 5:
                 logger.warning("a chunk of %d records took %.1f s", len(chunk.records), monotonic() - started)
 
@@ -175,9 +175,9 @@ def _stop(chunk: Chunk, error: BaseException) -> None:
     os._exit(EXIT_HANDLER_FAILED)
 
 
-def _ended(what: str, chunk: Chunk, loop: asyncio.AbstractEventLoop, ending: Future[None]) -> None:
+def _ended(what: str, chunk: Chunk, loop: asyncio.AbstractEventLoop, committed: Future[None]) -> None:
     """Finish a chunk when its Future is done; runs in the thread that completed the Future."""
-    error = ending.exception()
+    error = committed.exception()
     if error is not None:  # the process edge, as above
         logger.error("%s failed to commit", what, exc_info=error)
         _stop(chunk, error)

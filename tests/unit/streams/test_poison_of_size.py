@@ -31,7 +31,7 @@ from streams.log.records import (
 from streams.log.seal import FixedKeys, key_of
 from streams.log.topics import TRANSACTIONS
 from streams.log.trace import HEADER_TRACE
-from streams.processor.payment_updates import fresh_paid, split_paid, unpack_paid
+from streams.processor.payment_updates import split_paid, unapplied_paid, unpack_paid
 from streams.runtime.dead_letters import MAX_ORIGINAL_BYTES, dead_letter, decode_dead_letter
 
 #: what Kafka allows a record by default, with room for its key and headers
@@ -123,8 +123,8 @@ def test_updates_in_parts_are_the_same_updates(counts: list[int], max_bytes: int
     # read one after the other, none is taken for a repetition
     known = -1
     for part in parts:
-        fresh, known = fresh_paid(part, known)
-        assert fresh.ids == part.ids
+        unapplied, known = unapplied_paid(part, known)
+        assert unapplied.ids == part.ids
 
 
 def test_a_chunk_of_the_longest_ids_gives_records_that_fit() -> None:

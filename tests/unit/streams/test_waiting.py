@@ -11,7 +11,7 @@ import pytest
 
 from features.store import redis_client as resp
 from features.store.partition_lease import Leases
-from features.store.redis_client import RespClient, StoreUnavailable, patiently
+from features.store.redis_client import RespClient, StoreUnavailable, retried
 from streams.runtime.kafka import clients as kafka
 from streams.runtime.kafka.clients import DeliveryError, flush
 from streams.runtime.log_throttle import LAST_S, Repeats
@@ -87,13 +87,13 @@ def test_a_long_wait_for_the_store_is_said_and_ends(clock: Clock, caplog: pytest
             raise StoreUnavailable("MISCONF Errors writing to the AOF file: No space left on device")
         return ["done"]
 
-    assert patiently(attempt, 150) == ["done"]
+    assert retried(attempt, 150) == ["done"]
     assert 5 <= len(caplog.messages) <= 8
     assert "No space left on device" in caplog.messages[0]
     assert caplog.messages[-1].startswith("the store serves again after 6")
     back_at = clock.now + 1000
     with pytest.raises(StoreUnavailable, match="No space"):
-        patiently(attempt, 150)
+        retried(attempt, 150)
 
 
 def _replies(answer: bytes, commands: list[tuple[Any, ...]]) -> list[Any]:
