@@ -1,4 +1,4 @@
-"""The identities of the rows of an Arrow table. Beside ``features.identity``, so that who has no tables loads no Arrow."""
+"""The identities of the rows of an Arrow table. A module of its own, because importing Arrow is slow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the files of an evidence pack are, and its hash: without what makes and renders packs, for those who only name one."""
+"""Paths of an evidence pack's files, and its hash. A module of its own: importing what makes and renders packs is slow."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Finds one decision whole: what was decided, and the payment and features that it was decided on, as they were served.
 
-The decision comes from the ledger index, else from the newest records of `decisions` (the index is written seconds later), else from
+The decision comes from the decision index, else from the newest records of `decisions` (the index is written seconds later), else from
 the archive. Payment and features come from the log of `features`, else from the archive.
 """
 

@@ -1,4 +1,4 @@
-"""The books, sampled all the time: what became of the transactions of half a minute ago. Pure: records in, what is open out.
+"""The books, sampled continuously: what became of the transactions of half a minute ago. Pure: records in, open transactions out.
 
 At each look the first transactions of the previous look are taken, at most ``MOST`` a partition, and their outcomes read. What has none
 stays open until one is found.

@@ -1,4 +1,4 @@
-"""The way of one transaction in time, read from the log: when each topic got its record, and when the decision was handed over.
+"""The trace of one transaction, read from the log: when each topic got its record, and when the decision was handed over.
 
 The broker stamps every record, so each transaction can be traced, and tracing costs the hot path nothing (decision 37). A span holds the
 wait and the work of its stage; the log does not tell them apart.

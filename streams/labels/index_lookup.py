@@ -1,4 +1,4 @@
-"""Look up in the ledger index what it holds for labels' transactions. Unreadable values are logged and treated as absent."""
+"""Look up in the decision index what it holds for labels' transactions. Unreadable values are logged and treated as absent."""
 
 from __future__ import annotations
 

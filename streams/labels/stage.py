@@ -1,4 +1,4 @@
-"""The labels stage: keeps the ledger index (decision and label by transaction), emits outcomes and entity updates, each once.
+"""The labels stage: keeps the decision index (decision and label by transaction), emits outcomes and entity updates, each once.
 
 `labels` and `decisions` are co-partitioned by card, so one worker handles both sides of a join in one index, without races.
 Outcomes and entity updates are acknowledged before index and position are committed in one EXEC. After a crash, the entity stage

@@ -1,4 +1,4 @@
-"""The ledger index in Redis: finds a decision by its transaction's identity, for 60 days.
+"""The decision index in Redis: finds a decision by its transaction's identity, for 60 days.
 
 The decisions that one chunk holds of one partition of `decisions` form a *page*. A page is compressed as a whole: a decision of
 570 bytes takes about 30. Each transaction has an *entry*: its page, its row there and the day of writing. A page is named by
@@ -174,7 +174,7 @@ def decode_page(stored: bytes) -> list[IndexedDecision]:
     try:
         page: list[IndexedDecision] = _decoder.decode(bytes(cramjam.zstd.decompress(stored)))
     except (cramjam.DecompressionError, *UNREADABLE) as error:
-        raise PageError(f"a page of the ledger index does not decode: {error}") from error
+        raise PageError(f"a page of the decision index does not decode: {error}") from error
     return page
 
 
@@ -182,14 +182,14 @@ def parse_entry(stored: bytes) -> Place:
     """Raises: PageError."""
     page, _, row = stored.rpartition(b":")
     if not page or not row.isdigit() or len(row) > 9:
-        raise PageError("an entry of the ledger index names no page and row")
+        raise PageError("an entry of the decision index names no page and row")
     return Place(page.decode("ascii", "replace"), int(row))
 
 
 def row_of(page: Sequence[IndexedDecision], place: Place) -> IndexedDecision:
     """Raises: PageError: there is no such row."""
     if place.row >= len(page):
-        raise PageError(f"page {place.page} of the ledger index has {len(page)} rows, not {place.row + 1}")
+        raise PageError(f"page {place.page} of the decision index has {len(page)} rows, not {place.row + 1}")
     return page[place.row]
 
 

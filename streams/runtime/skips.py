@@ -1,4 +1,4 @@
-"""Records that the workers set aside when they meet them: a person says so (``tollgate skip``), or they have ended worker after worker.
+"""Records that workers set aside in place of handling them: named by a person (``tollgate skip``), or because they ended three workers.
 
 One file for all processes of a stack on this machine. A record stays in it: after a crash it may be met again.
 """

@@ -1,5 +1,5 @@
-"""Remembers which records a worker is handling, in a file that outlives the process: so that a record that ends worker after worker
-is found, and set aside.
+"""Remembers in a file which records a worker is handling. The file outlives the process, so a record that ends one worker after another
+is found and set aside.
 
 A worker that ends while it handles records makes suspects of them. The next one takes them in pieces, first of PIECE records, then one
 by one; a record that has ended a worker three times is guilty, and the worker goes on behind it. What ends a worker without its records'

@@ -1,4 +1,4 @@
-"""Processes that end and are started again, over and over: supervisord's log says when each was started."""
+"""Processes in a restart loop: supervisord's log says when each was started."""
 
 from __future__ import annotations
 

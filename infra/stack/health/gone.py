@@ -1,4 +1,4 @@
-"""Processes that were started and do not run: killed, ended by themselves, or given up by their supervisor."""
+"""Processes that should run and do not: killed, exited, or given up by supervisord."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Partitions that stand: records wait on them, and the group that reads them does not move on. Without those, no payment is decided."""
+"""Stalled partitions: records wait on them, and the group that reads them makes no progress, so no payment is decided."""
 
 from __future__ import annotations
 

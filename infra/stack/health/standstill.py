@@ -1,4 +1,4 @@
-"""Ends processes of ours that stand still, though they live, so that their supervisor starts them again.
+"""Ends our processes that are frozen, so that supervisord starts them again.
 
 Runs in supervisord's own process. Each process of ours touches a file every second (``streams/runtime/heartbeat.py``). One whose file
 has not changed for 30 s, by this process' own looks, gets SIGKILL: it cannot be asked to end. supervisord, or Ray Serve for a replica,

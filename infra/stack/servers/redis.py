@@ -52,7 +52,7 @@ def config(settings: Settings) -> str:
         "auto-aof-rewrite-min-size": "3gb",
         # profiles are already compact, and compressing them in a rewrite would take CPU from the hot path
         "rdbcompression": "no",
-        # the ledger index keeps the entries of 60 days in 65,536 hashes, with ids of up to 256 bytes. A listpack is one block of
+        # the decision index keeps the entries of 60 days in 65,536 hashes, with ids of up to 256 bytes. A listpack is one block of
         # memory and is searched from its start: 6 us at 500 entries, against 2 us in a hash table. "ziplist" is the setting's
         # older name, which later versions accept
         "hash-max-ziplist-value": 256,

@@ -1,4 +1,4 @@
-"""The identities of one partition's log, for whoever computes its state again from the log alone."""
+"""The identities of one partition's log, for rebuilding its state from the log alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a chunk worker sets aside before it handles a chunk, and the pieces in which it takes what may end it."""
+"""Which records a chunk worker sets aside, and how it splits a chunk whose records may end it."""
 
 from __future__ import annotations
 

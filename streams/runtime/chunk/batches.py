@@ -1,4 +1,4 @@
-"""Record batches as a chunk worker takes them: whatever a producer has put into one, the fetch goes on.
+"""Record batches as a chunk worker reads them: a batch that nobody can read does not stop the fetch.
 
 aiokafka raises out of the fetch, again and again, where a header's name is not UTF-8 or a batch does not decompress, and it holds in
 memory whatever a batch decompresses to: a megabyte of Zstandard can hold gigabytes. Here such a batch is read by a parser of our own,

@@ -1,4 +1,4 @@
-"""Finds earlier decisions by id, in the ledger index or in the edge's own records; many ids at once."""
+"""Finds earlier decisions by id, in the decision index or in the edge's own records; many ids at once."""
 
 from __future__ import annotations
 
