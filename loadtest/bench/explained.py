@@ -19,9 +19,10 @@ import numpy as np
 from features.catalogue import WIDTH
 from loadtest.bench.harness.running_stack import StackError, running_stack, tollgate
 from loadtest.bench.harness.table import Row, conditions, left_out, markdown
-from loadtest.bench.models.republished import loaded, publish_again
+from loadtest.bench.models.republished import publish_again
 from loadtest.bench.stream import RunFailed, Runs, figure_rows, simulate
 from models.scoring.scorer import Scorer
+from streams.runtime.bundles import verified_bundle
 from streams.runtime.settings import Settings
 
 PORT_BASE = 26600
@@ -65,7 +66,7 @@ def explained_rows(
 
 def publish_reviewing(settings: Settings, live: str, reviewed: float) -> str:
     """Publish ``live`` again under the next version, awaiting approval, with a policy that reviews this share of its reference."""
-    bundle = loaded(settings, live)
+    bundle = verified_bundle(settings, live)
     scorer = Scorer(bundle, measure=False)
     rows = np.full((len(bundle.reference.matrix), WIDTH), np.nan, np.float32)
     rows[:, scorer.columns] = bundle.reference.matrix

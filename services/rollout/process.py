@@ -152,18 +152,11 @@ class Rollout:
 
     def _check_policy_outlives(self, candidate: Bundle) -> None:
         """Raises: TransitionRefused if the candidate lacks what people set in the live policy."""
-        live = self.standing(candidate.model).champion
-        if live is None:
+        live = self._live_beside(candidate)
+        if live is None or replaces(candidate.lineage, live.policy):
             return
-        try:
-            # also of another catalogue: only its policy is read
-            policy = load_bundle(
-                bundle_path(self._bundles, candidate.model, live), self._trusted, running=None
-            ).policy
-        except BundleRefused as error:
-            logger.error("the live policy cannot be compared with that of %s: %s", candidate.version, error)
-            return
-        lost = [] if replaces(candidate.lineage, policy) else lost_parts(policy, candidate.policy)
+        policy = live.policy
+        lost = lost_parts(policy, candidate.policy)
         if lost:
             raise TransitionRefused(
                 f"{candidate.version} would switch off what people set in the live policy {policy.version}: {'; '.join(lost)}. "
@@ -180,18 +173,21 @@ class Rollout:
 
     def _check_evidence(self, candidate: Bundle, named: str | None, now: datetime) -> None:
         """Raises: EvidenceRefused if an approval may not rest on the pack that it names."""
-        live = self.standing(candidate.model).champion
-        bundle = None
-        if live is not None:
-            try:
-                bundle = load_bundle(
-                    bundle_path(self._bundles, candidate.model, live), self._trusted, running=None
-                )
-            except BundleRefused as error:
-                logger.error(
-                    "the evidence of %s cannot be held to the live model: %s", candidate.version, error
-                )
-        check_pack(self._bundles, self._trusted, candidate, named, live=bundle, now=now)
+        live = self._live_beside(candidate)
+        check_pack(self._bundles, self._trusted, candidate, named, live=live, now=now)
+
+    def _live_beside(self, candidate: Bundle) -> Bundle | None:
+        """The live bundle, also of another catalogue; None if there is none, or it cannot be read."""
+        version = self.standing(candidate.model).champion
+        if version is None:
+            return None
+        try:
+            return load_bundle(
+                bundle_path(self._bundles, candidate.model, version), self._trusted, running=None
+            )
+        except BundleRefused as error:
+            logger.error("the live model cannot be compared with %s: %s", candidate.version, error)
+            return None
 
     def serve_first(self, now: datetime, model: str = MODEL) -> str | None:
         """If no version is served, serve the one that was approved when it was trained; returns it, or None."""

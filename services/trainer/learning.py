@@ -13,7 +13,7 @@ from typing import Any, get_args
 import msgspec
 
 from features.transaction import from_ms
-from models.bundle.content import MODEL, Bundle, BundleRefused, bundle_path, load_bundle, publish
+from models.bundle.content import MODEL, Bundle, BundleRefused, bundle_path, publish
 from models.bundle.registry import (
     State,
     VersionState,
@@ -37,6 +37,7 @@ from models.training.threshold_choice import in_words
 from models.training.training import Scoring, Trained, bundle_content, train
 from services.trainer.simulated_data import seed_is_simulated, share_in_words
 from streams.contracts.retraining import RetrainingRequest
+from streams.runtime.bundles import verified_bundle
 from streams.runtime.settings import Settings
 
 Progress = Callable[[str], None]
@@ -177,7 +178,7 @@ def learn(
         extra["request"] = msgspec.to_builtins(request)
     content = bundle_content(trained, created_at=now.isoformat(), code_version=code_version(), extra=extra)
     version = next_version(settings.bundles_dir, MODEL)
-    trusted = ensure_keys(settings.keys_dir)
+    ensure_keys(settings.keys_dir)
     path = bundle_path(settings.bundles_dir, MODEL, version)
     # the model's two backends must agree before anybody can approve it
     scorer = Scorer(_unpublished(content, version, path, now), measure=False)
@@ -190,7 +191,7 @@ def learn(
     )
     content = replace(content, evaluation=content.evaluation | {"gates": judgement.summary()})
     publish(content, settings.bundles_dir, settings.keys_dir, model=MODEL, version=version, created_at=now)
-    made = load_bundle(path, trusted)
+    made = verified_bundle(settings, version)
     against = live.bundle if live else bundle_of_any_catalogue(settings, live_version)
     pack = made_pack(made, against, judgement, now=now)
     write_pack(settings.bundles_dir, settings.keys_dir, pack)
@@ -260,8 +261,7 @@ def _live(settings: Settings, version: str | None) -> tuple[Scorer | None, str]:
     if version is None:
         return None, "no model was live"
     try:
-        bundle = load_bundle(bundle_path(settings.bundles_dir, MODEL, version), settings.keys_dir / "trusted")
-        return Scorer(bundle, measure=False), version
+        return Scorer(verified_bundle(settings, version), measure=False), version
     except BundleRefused as error:
         return None, f"{version} could not be loaded: {error}"
 
@@ -270,19 +270,16 @@ def bundle_of_any_catalogue(settings: Settings, version: str | None) -> Bundle |
     """A verified bundle, also one that this code cannot score with; None without a version, or where it is refused."""
     if version is None:
         return None
-    path = bundle_path(settings.bundles_dir, MODEL, version)
     try:
-        return load_bundle(path, settings.keys_dir / "trusted", running=None)
+        return verified_bundle(settings, version, any_catalogue=True)
     except BundleRefused:
         return None
 
 
 def _with_rules_of(settings: Settings, version: str, trained: Trained, note: str) -> tuple[Trained, str]:
     """Copy rules and lists from a live bundle that this code cannot score with because of another catalogue."""
-    path = bundle_path(settings.bundles_dir, MODEL, version)
     try:
-        # its signature is verified; only its catalogue is not compared
-        policy = load_bundle(path, settings.keys_dir / "trusted", running=None).policy
+        policy = verified_bundle(settings, version, any_catalogue=True).policy
     except BundleRefused as error:
         return trained, f"{note}; its rules and lists were not copied: {error}"
     return replace(trained, policy=trained.policy.with_parts_of(policy)), note

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 from features.store.redis_client import RespClient
-from models.bundle.content import MODEL, BundleRefused, bundle_path, load_bundle
+from models.bundle.content import MODEL, BundleRefused
 from models.bundle.registry import states
 from models.scoring.scorer import Scorer
 from streams.audit.lateness import MAX_RECORDS, RECOMPUTED, Lateness, in_hindsight
 from streams.log.feature_batch import FeatureBatch, FeatureBatchError, FeatureRecord, decode_batch
 from streams.log.other_catalogues import Layouts, stored_in
 from streams.log.topics import FEATURES, TRANSACTIONS
+from streams.runtime.bundles import verified_bundle
 from streams.runtime.kafka.log_reader import end_of, read_span, whole_log
 from streams.runtime.settings import Settings
 
@@ -85,10 +86,7 @@ def live_scorer(settings: Settings) -> Scorer:
     if not live:
         raise NoModel(f"no model is live under {settings.bundles_dir}: only the metrics count late payments")
     try:
-        bundle = load_bundle(
-            bundle_path(settings.bundles_dir, MODEL, live[-1]), settings.keys_dir / "trusted"
-        )
-        return Scorer(bundle, measure=False)
+        return Scorer(verified_bundle(settings, live[-1]), measure=False)
     except BundleRefused as error:
         raise NoModel(f"{live[-1]} could not be loaded: {error}") from error
 

@@ -8,15 +8,11 @@ from typing import Any
 
 import msgspec
 
-from models.bundle.content import MODEL, Bundle, load_bundle, publish
+from models.bundle.content import MODEL, Bundle, publish
 from models.bundle.registry import VersionState, next_version, write_state
 from models.evidence.pack import made_pack, write_pack
+from streams.runtime.bundles import verified_bundle
 from streams.runtime.settings import Settings
-
-
-def loaded(settings: Settings, version: str) -> Bundle:
-    """A published version."""
-    return load_bundle(settings.bundles_dir / MODEL / version, settings.keys_dir / "trusted")
 
 
 def publish_again(settings: Settings, bundle: Bundle, why: str, **of_policy: Any) -> str:
@@ -25,7 +21,7 @@ def publish_again(settings: Settings, bundle: Bundle, why: str, **of_policy: Any
     policy = msgspec.structs.replace(bundle.policy, version=version, **of_policy)
     content = dataclasses.replace(bundle, policy=policy)
     publish(content, settings.bundles_dir, settings.keys_dir, model=MODEL, version=version, created_at=now)
-    pack = made_pack(loaded(settings, version), bundle, None, now=now)
+    pack = made_pack(verified_bundle(settings, version), bundle, None, now=now)
     write_pack(settings.bundles_dir, settings.keys_dir, pack)
     state = VersionState(state="awaiting approval", since=now, by="bench", why=why)
     write_state(settings.bundles_dir, MODEL, version, state)

@@ -35,11 +35,12 @@ from loadtest.bench.harness.running_stack import TOLLGATE, StackError, running_s
 from loadtest.bench.harness.table import Row, left_out, shown
 from loadtest.bench.http_load.measuring import OfferError, run_offer
 from loadtest.bench.http_load.offer import Offer, Outcome
-from loadtest.bench.models.republished import loaded, publish_again
+from loadtest.bench.models.republished import publish_again
 from models.bundle.content import MODEL
 from models.bundle.registry import read_state
 from streams.audit import end_of
 from streams.log.topics import DECISIONS
+from streams.runtime.bundles import verified_bundle
 from streams.runtime.kafka.log_reader import log_reader
 from streams.runtime.settings import Settings
 
@@ -132,7 +133,7 @@ def served_version(settings: Settings) -> str:
 
 def publish_twin(settings: Settings, version: str) -> str:
     """The same model under the next version, awaiting approval, so that only the swap differs."""
-    return publish_again(settings, loaded(settings, version), "bench of a swap")
+    return publish_again(settings, verified_bundle(settings, version), "bench of a swap")
 
 
 def swaps_at(settings: Settings, rate: int, swaps: int, first: str, second: str) -> list[Row]:
@@ -173,7 +174,7 @@ def swaps_at(settings: Settings, rate: int, swaps: int, first: str, second: str)
 def swap_beside_requests(settings: Settings, seconds: float, first: str, second: str) -> list[Row]:
     """One swap while single requests come."""
     version = first if served_version(settings) == second else second
-    policies = {one: loaded(settings, one).policy.version for one in (first, second)}
+    policies = {one: verified_bundle(settings, one).policy.version for one in (first, second)}
     with reading(settings) as seen, ThreadPoolExecutor(1) as pool:
         offered = pool.submit(run_offer, Offer(settings.http, HTTP_RATE, seconds, each=True))
         # what the edge decides is on `decisions` too

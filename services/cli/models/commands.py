@@ -20,7 +20,7 @@ from models.training.protocol import measure, parse_days
 from services.cli.mapping import MAPPING_HELP
 from services.cli.models.compare import compare
 from services.cli.models.evidence import evidence, evidence_option
-from services.cli.models.files import pick_version, read_history, settings_of, verified
+from services.cli.models.files import pick_version, read_history, settings_of
 from services.cli.models.first_model import has_model, simulated_history
 from services.cli.models.rebase import rebased, switched_off_by
 from services.cli.models.rollouts import at_time, rollout_version
@@ -45,6 +45,7 @@ from services.trainer.bootstrap import train_first_model
 from services.trainer.learning import gather, kind_of, learn, live_by_state, same_data
 from streams.mapping import load_mapping
 from streams.mapping.fields.attributes import attributes_of
+from streams.runtime.bundles import verified_bundle
 from streams.runtime.settings import load_settings
 
 UNREVIEWED = (
@@ -158,7 +159,7 @@ def list_models(home: Path, as_json: bool) -> None:
 def show(home: Path, as_json: bool, version: str | None) -> None:
     """Show one version (default: the live one): evaluation, policy, lineage. Verifies its signature."""
     settings = settings_of(home)
-    bundle = verified(settings, pick_version(settings, version))
+    bundle = verified_bundle(settings, pick_version(settings, version))
     full = shown_version(settings, bundle)
     reply(full, as_json, json.dumps(full, indent=2))
 
@@ -179,11 +180,11 @@ models.add_command(evidence)
 def rebase(home: Path, as_json: bool, version: str | None, by: str, why: str) -> None:
     """Publish a waiting version's model with the live policy, after a test on the last week (default: the only such version)."""
     settings = settings_of(home)
-    candidate = verified(settings, version or _awaiting(home, "rebase"))
+    candidate = verified_bundle(settings, version or _awaiting(home, "rebase"))
     known = read_state(settings.bundles_dir, MODEL, candidate.version)
     if known is not None and known.state == "rejected":
         raise CheckFailed(f"{candidate.version} is rejected, and its model with any policy: {known.why}")
-    live = verified(settings, pick_version(settings, None))
+    live = verified_bundle(settings, pick_version(settings, None))
     if candidate.version == live.version:
         raise BadInput(f"{live.version} is the live version: name one that awaits approval")
     policy, tested = rebased(settings, candidate, live)

@@ -13,11 +13,12 @@ from models.bundle.content import MODEL
 from models.bundle.registry import versions
 from models.training.evaluation import compare as compare_models
 from models.training.gates.judge import Judgement, judge, unseen
-from services.cli.models.files import pick_version, scorer_of, settings_of, verified
+from services.cli.models.files import pick_version, scorer_of, settings_of
 from services.cli.models.rebase import switched_off
 from services.cli.terminal.exits import BadInput, CheckFailed
 from services.cli.terminal.options import home_option, json_option, reply
 from services.trainer.learning import contender, gather
+from streams.runtime.bundles import verified_bundle
 
 _RANKING = ("auc_roc", "average_precision", "card_precision_at_100", "calibration_error")
 
@@ -50,7 +51,7 @@ def compare(home: Path, as_json: bool, candidate: str | None, live: str | None) 
     policy = ours.policy.with_parts_of(theirs.policy)
     both = compare_models((ours.scored, policy), (theirs.scored, theirs.policy), rows, settings.review)
     judgement = judge(ours, theirs, data, now=datetime.now(UTC), protected=settings.declared.protected)
-    lost = switched_off(settings, verified(settings, first))
+    lost = switched_off(settings, verified_bundle(settings, first))
     answer = {
         "versions": {"candidate": first, "live": second}, **both, "unseen_from_ms": since, "switched_off": lost,
         "gates": judgement.summary(),

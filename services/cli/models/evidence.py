@@ -17,11 +17,12 @@ from models.evidence.pack import EvidenceRefused, check_pack, read_pack
 from models.evidence.record import EvidencePack
 from models.rollout.transitions import Action
 from services.cli.models.compare import gate_lines
-from services.cli.models.files import settings_of, verified
+from services.cli.models.files import settings_of
 from services.cli.terminal.exits import BadInput, CheckFailed
 from services.cli.terminal.options import OUTPUT_FILE, home_option, json_option, reply
 from services.trainer.evidence import renew as renew_pack
 from services.trainer.learning import bundle_of_any_catalogue, live_by_state
+from streams.runtime.bundles import verified_bundle
 from streams.runtime.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -57,7 +58,7 @@ def evidence(home: Path, as_json: bool, version: str | None, out: Path | None, r
     if out is not None and out.suffix not in (".html", ".json"):
         raise BadInput(f"{out} must end in .html or .json")
     settings = settings_of(home)
-    bundle = verified(settings, version or _waiting(settings))
+    bundle = verified_bundle(settings, version or _waiting(settings))
     live = bundle_of_any_catalogue(settings, live_by_state(settings))
     now = datetime.now(UTC)
     if renew:

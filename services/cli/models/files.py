@@ -8,12 +8,13 @@ import click
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.bundle.content import MODEL, Bundle, bundle_path, load_bundle
+from models.bundle.content import MODEL
 from models.bundle.registry import read_state, versions
 from models.scoring.scorer import Scorer
 from services.cli.terminal.exits import BadInput, CheckFailed
 from services.trainer.learning import live_by_state
 from streams.mapping import Report, load_history, load_mapping
+from streams.runtime.bundles import verified_bundle
 from streams.runtime.settings import Settings, SettingsError, load_settings
 
 HISTORY_COLUMNS = (
@@ -85,15 +86,6 @@ def pick_version(settings: Settings, version: str | None) -> str:
     )
 
 
-def verified(settings: Settings, version: str) -> Bundle:
-    """Load a bundle and verify its signature and content.
-
-    Raises:
-        BundleRefused: the verification failed.
-    """
-    return load_bundle(bundle_path(settings.bundles_dir, MODEL, version), settings.keys_dir / "trusted")
-
-
 def scorer_of(settings: Settings, version: str) -> Scorer:
     """A scorer of a verified bundle."""
-    return Scorer(verified(settings, version), measure=False)
+    return Scorer(verified_bundle(settings, version), measure=False)

@@ -8,16 +8,17 @@ from typing import Any
 import msgspec
 
 from features.catalogue import NAMES
-from models.bundle.content import MODEL, Bundle, BundleRefused, bundle_path, load_bundle
+from models.bundle.content import MODEL, Bundle, BundleRefused
 from models.bundle.registry import next_policy_version
 from models.policy.comparison import Comparison
 from models.policy.outliving import lost_parts, replaces
 from models.policy.policy import Policy
 from models.scoring.scorer import Scorer
-from services.cli.models.files import pick_version, verified
+from services.cli.models.files import pick_version
 from services.cli.terminal.exits import CheckFailed
 from streams.archive.days import span
 from streams.archive.rules_past import past_rows
+from streams.runtime.bundles import verified_bundle
 from streams.runtime.settings import Settings
 
 #: how far back a policy is tried on archived payments
@@ -27,7 +28,7 @@ PAST_MS = 7 * 86_400_000
 def switched_off(settings: Settings, candidate: Bundle) -> list[str]:
     """What people set in the live policy and the candidate would switch off, in words; empty where no model is live."""
     try:
-        live = verified(settings, pick_version(settings, None))
+        live = verified_bundle(settings, pick_version(settings, None))
     except CheckFailed:
         return []
     if live.version == candidate.version or replaces(candidate.lineage, live.policy):
@@ -38,11 +39,9 @@ def switched_off(settings: Settings, candidate: Bundle) -> list[str]:
 def switched_off_by(settings: Settings, before: str, after: str) -> list[str]:
     """What people set in the policy of version ``before`` and that of ``after`` lacks; empty if one cannot be read."""
     try:
-        # also of another catalogue: only policies are read
         policies = [
-            load_bundle(bundle_path(settings.bundles_dir, MODEL, version), settings.keys_dir / "trusted", running=None).policy
-            for version in (before, after)
-        ]  # fmt: skip
+            verified_bundle(settings, version, any_catalogue=True).policy for version in (before, after)
+        ]
     except BundleRefused:
         return []
     return lost_parts(*policies)

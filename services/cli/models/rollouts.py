@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from models.bundle.content import MODEL, BundleRefused, bundle_path, load_bundle
+from models.bundle.content import MODEL, BundleRefused
 from models.rollout.arms import CHALLENGER, CHAMPION
 from models.rollout.plan import PlanError, parse_plan
 from models.rollout.transitions import Action
@@ -19,6 +19,7 @@ from services.cli.terminal.times import Moment
 from services.cli.terminal.words import visible
 from services.rollout.requests import ask
 from services.rollout.status import record_at, rollout_status
+from streams.runtime.bundles import verified_bundle
 from streams.runtime.settings import Settings, load_settings
 
 
@@ -138,9 +139,7 @@ def _plan_text(path: Path) -> str:
 def _policy(settings: Settings, version: str) -> dict[str, Any]:
     """What a version's signed policy says; a ``problem`` where the bundle does not verify any more."""
     try:
-        path = bundle_path(settings.bundles_dir, MODEL, version)
-        # also of another catalogue: only its policy is read
-        policy = load_bundle(path, settings.keys_dir / "trusted", running=None).policy
+        policy = verified_bundle(settings, version, any_catalogue=True).policy
     except BundleRefused as error:
         return {"problem": str(error)}
     return {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.bundle.content import MODEL, Bundle, BundleRefused, bundle_path, load_bundle
+from models.bundle.content import Bundle, BundleRefused
 from services.cli.one_decision.matched import matched
 from streams.audit.decided_payment import DecidedPayment
+from streams.runtime.bundles import verified_bundle
 from streams.runtime.settings import Settings
 
 
@@ -30,6 +31,6 @@ def answer_of(found: DecidedPayment, bundle: Bundle | None) -> dict[str, Any]:
 def bundle_of(settings: Settings, version: str) -> Bundle | None:
     """The model and policy of a version; None if it is gone, does not verify, or is none: decided without a model."""
     try:
-        return load_bundle(bundle_path(settings.bundles_dir, MODEL, version), settings.keys_dir / "trusted")
+        return verified_bundle(settings, version)
     except (BundleRefused, OSError, ValueError):
         return None

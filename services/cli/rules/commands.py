@@ -16,7 +16,7 @@ from models.policy.checking import warnings
 from models.policy.comparison import Comparison
 from models.policy.policy_export import as_toml, exported
 from models.policy.policy_file import PolicyFile
-from services.cli.models.files import pick_version, settings_of, verified
+from services.cli.models.files import pick_version, settings_of
 from services.cli.person import person_options, require
 from services.cli.rules.policy_versions import (
     FileRefused,
@@ -38,6 +38,7 @@ from services.cli.terminal.options import (
 from services.cli.terminal.times import Length
 from streams.archive.days import span
 from streams.archive.rules_past import past_rows
+from streams.runtime.bundles import verified_bundle
 from streams.runtime.settings import SettingsError, load_settings
 
 _TELL_EVERY_S = 2.0
@@ -80,7 +81,7 @@ def test(file: Path, since: timedelta, home: Path, as_json: bool) -> None:
     """Show what a policy file would have changed on archived transactions: decisions, amounts, false alarms, by rule."""
     settings = settings_of(home)
     found = load_policy_file(file, settings.declared)
-    live = verified(settings, pick_version(settings, None))
+    live = verified_bundle(settings, pick_version(settings, None))
     after = found.applied_to(live.policy, "tested")
     past = span(settings.archive_dir, int(since.total_seconds() * 1000))
     if past is None:
@@ -111,7 +112,7 @@ def test(file: Path, since: timedelta, home: Path, as_json: bool) -> None:
 def list_rules(home: Path, as_json: bool) -> None:
     """Show the live policy: thresholds, rules and lists with owner and expiry."""
     settings = settings_of(home)
-    answer = listed(verified(settings, pick_version(settings, None)), datetime.now(UTC))
+    answer = listed(verified_bundle(settings, pick_version(settings, None)), datetime.now(UTC))
     reply(answer, as_json, listed_text(answer))
 
 
@@ -122,7 +123,7 @@ def list_rules(home: Path, as_json: bool) -> None:
 def export(out: Path | None, home: Path, as_json: bool) -> None:
     """Write the live policy as a file that can be edited and published again."""
     settings = settings_of(home)
-    live = verified(settings, pick_version(settings, None))
+    live = verified_bundle(settings, pick_version(settings, None))
     if as_json:
         text = msgspec.json.format(msgspec.json.encode(exported(live.policy)), indent=2).decode()
     else:
@@ -152,7 +153,7 @@ def publish(file: Path, person: str | None, by: str | None, why: str, home: Path
     """Publish the live model with this policy as a new signed version. `tollgate models approve` makes it live."""
     settings = settings_of(home)
     found = load_policy_file(file, settings.declared)
-    base = verified(settings, pick_version(settings, None))
+    base = verified_bundle(settings, pick_version(settings, None))
     removed = removed_by(found, base.policy)
     if removed:
         click.echo(f"the file leaves out, and so removes: {', '.join(removed)}", err=True)

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from features.attributes import Attributes
-from models.bundle.content import MODEL, Bundle, BundleContent, bundle_path, load_bundle, publish
+from models.bundle.content import MODEL, Bundle, BundleContent, publish
 from models.bundle.policy_of import with_policy
 from models.bundle.registry import VersionState, next_patch, next_policy_version, write_state
 from models.bundle.signing import ensure_keys
@@ -21,6 +21,7 @@ from models.policy.policy import Policy
 from models.policy.policy_file import PolicyFile, read_policy_file
 from models.policy.problems import PolicyError
 from streams.contracts.text.card_numbers import find_card_number
+from streams.runtime.bundles import verified_bundle
 from streams.runtime.settings import Settings
 
 MAX_FILE_BYTES = 64 * 2**20
@@ -108,9 +109,9 @@ def publish_with(
     lineage = base.lineage | {"policy": account} | ({} if author is None else {"proposed_by": author})
     content = with_policy(BundleContent(**parts | {"lineage": lineage}), policy)
     version = next_patch(settings.bundles_dir, MODEL, base.version)
-    trusted = ensure_keys(settings.keys_dir)
+    ensure_keys(settings.keys_dir)
     publish(content, settings.bundles_dir, settings.keys_dir, model=MODEL, version=version, created_at=now)
-    made = load_bundle(bundle_path(settings.bundles_dir, MODEL, version), trusted)
+    made = verified_bundle(settings, version)
     state = VersionState(state="awaiting approval", since=now, by=by, why=why)
     write_state(settings.bundles_dir, MODEL, version, state)
     try:
