@@ -103,7 +103,6 @@ def furthest_elsewhere(
     places: Sequence[TopicPartition],
     *,
     shut_out: bool = False,
-    version: int = STATE_VERSION,
 ) -> dict[TopicPartition, int]:
     """For each partition the highest position of any other version; partitions without one are left out.
 
@@ -111,7 +110,7 @@ def furthest_elsewhere(
         shut_out: first raise the epochs of versions that have state, so that their workers can no longer write.
     """
     furthest: dict[TopicPartition, int] = {}
-    for other in others(client, version):
+    for other in others(client, STATE_VERSION):
         leases = Leases(client, group_of(other))
         # lease all partitions, also empty ones: an older worker could still write to them later
         found: Mapping[TopicPartition, int | None] = leases.stored(places)

@@ -149,13 +149,14 @@ def answers(port: int, timeout_s: float = 0.5) -> bool:
         return False
 
 
-def free_port_base(first: int = 20000, last: int = EPHEMERAL - BLOCK, tries: int = 200) -> int:
+def free_port_base() -> int:
     """A port base whose whole block is free now; random, so that parallel test runs rarely collide.
 
     Raises:
         StackUsageError: none found.
     """
-    for _ in range(tries):
+    first, last = 20_000, EPHEMERAL - BLOCK
+    for _ in range(200):
         base = random.randrange(first, last, 10)
         if all(is_free(base + offset) for offset in range(BLOCK)):
             return base

@@ -30,6 +30,8 @@ from streams.runtime.settings import Settings
 MARK = "TOLLGATE_STACK"
 #: the pauses grow by a second each: this many tries take about two days, then supervisord gives up
 START_RETRIES = 600
+#: of supervisord, after its start
+ANSWERS_WITHIN_S = 15.0
 _CONNECTION_ERRORS = (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError)
 
 
@@ -163,7 +165,7 @@ def _pairs(environment: Iterable[tuple[str, str]]) -> str:
     return ",".join(f'{key}="{value}"' for key, value in quoted)
 
 
-def launch(settings: Settings, tools: Tools, table: Iterable[Program], timeout_s: float = 15.0) -> None:
+def launch(settings: Settings, tools: Tools, table: Iterable[Program]) -> None:
     """Start supervisord in its own session and wait until it answers.
 
     Raises:
@@ -176,23 +178,12 @@ def launch(settings: Settings, tools: Tools, table: Iterable[Program], timeout_s
     config_file(settings).write_text(configuration(settings, table))
     with (settings.log_dir / "supervisord.out").open("wb") as out:
         child = subprocess.Popen(
-            [
-                str(tools.python),
-                "-m",
-                "infra.stack.supervisord_process",
-                "-n",
-                "-c",
-                str(config_file(settings)),
-            ],
-            cwd=CHECKOUT,
-            env={**os.environ, MARK: settings.home},
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+            [str(tools.python), "-m", "infra.stack.supervisord_process", "-n", "-c", str(config_file(settings))],
+            cwd=CHECKOUT, env={**os.environ, MARK: settings.home}, stdin=subprocess.DEVNULL, stdout=out,
+            stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
     client = Supervisor(settings)
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + ANSWERS_WITHIN_S
     while client.pid() != child.pid:
         if child.poll() is not None or time.monotonic() > deadline:
             output = out_tail(settings.log_dir / "supervisord.out")
@@ -201,15 +192,15 @@ def launch(settings: Settings, tools: Tools, table: Iterable[Program], timeout_s
         time.sleep(0.05)
 
 
-def out_tail(path: Path, lines: int = 1) -> str:
-    """The last lines of a log, or "no output"."""
+def out_tail(path: Path) -> str:
+    """The last line of a log, or "no output"."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 20_000))
             text = file.read().decode(errors="replace").strip()
     except FileNotFoundError:
         return "no output"
-    return "\n".join(text.splitlines()[-lines:]) or "no output"
+    return text.splitlines()[-1] if text else "no output"
 
 
 _SPAWNED = re.compile(r"spawned: '([^']+)' with pid")

@@ -65,8 +65,8 @@ class Peer:
     then: str = ""
 
 
-def decisions_of(bootstrap: str, count: int = SAMPLE) -> list[bytes]:
-    """The newest decisions on a broker, about as many as asked for.
+def decisions_of(bootstrap: str) -> list[bytes]:
+    """The newest decisions on a broker, about SAMPLE of them.
 
     Raises:
         PeerError: there are none, or the broker does not answer.
@@ -74,7 +74,7 @@ def decisions_of(bootstrap: str, count: int = SAMPLE) -> list[bytes]:
     found: list[bytes] = []
     try:
         end = end_of(bootstrap, [DECISIONS.name])
-        each = count // max(1, len(end[DECISIONS.name]))
+        each = SAMPLE // max(1, len(end[DECISIONS.name]))
         start = {topic: {p: max(0, last - each) for p, last in ends.items()} for topic, ends in end.items()}
         read_span(bootstrap, start, end, lambda records: found.extend(r.value() for r in records))
     except LedgerUnreachable as error:

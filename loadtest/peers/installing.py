@@ -42,7 +42,7 @@ def python_of(name: str) -> str:
     return str(python)
 
 
-def java_command(main: str, *, heap_mb: int = 512) -> list[str]:
+def java_command(main: str) -> list[str]:
     """How to start a class of ``kafka_streams``, compiled first; Maven does again only what changed.
 
     Raises:
@@ -57,7 +57,7 @@ def java_command(main: str, *, heap_mb: int = 512) -> list[str]:
             "dependency:copy-dependencies", f"-DoutputDirectory={jars}",
         ]
     )  # fmt: skip
-    return ["java", f"-Xmx{heap_mb}m", "-cp", f"{build / 'classes'}:{jars}/*", main]
+    return ["java", "-Xmx512m", "-cp", f"{build / 'classes'}:{jars}/*", main]
 
 
 def _install(command: list[str]) -> None:

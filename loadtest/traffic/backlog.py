@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,16 +16,11 @@ from streams.mapping.encoding import encode_keys, encode_labels, encode_transact
 
 SLICE = 2_000
 IN_FLIGHT = 20_000
+#: without a new decision
+WAIT_S = 60.0
 
 
-def send_backlog(
-    bootstrap: str,
-    redis_address: str,
-    table: pa.Table,
-    progress: Callable[[int], None],
-    *,
-    wait_s: float = 60.0,
-) -> Result:
+def send_backlog(bootstrap: str, redis_address: str, table: pa.Table) -> Result:
     """Send a history table without deadlines, and the labels known by its newest event; wait for the decisions.
 
     Raises:
@@ -46,11 +40,10 @@ def send_backlog(
                 sender.send_all(
                     TRANSACTIONS, encode_keys(part["card_id"]), encode_transactions(part), headers
                 )
-                progress(begin + part.num_rows)
             if known.num_rows:
                 sender.send_all(LABELS, encode_keys(known["card_id"]), encode_labels(known))
             sender.finish()
         except BaseException:
             sender.abandon()
             raise
-        return measurement.finish(table.num_rows, wait_s)
+        return measurement.finish(table.num_rows, WAIT_S)

@@ -129,14 +129,14 @@ class NvforestBackend:
 
     name = "nvforest"
 
-    def __init__(self, model: bytes, device: Device, nvforest: Any, kind: str = "gpu") -> None:
-        """``nvforest``: the module; ``kind``: its name of the device."""
+    def __init__(self, model: bytes, device: Device, nvforest: Any) -> None:
+        """``nvforest``: the module."""
         booster = xgboost.Booster(model_file=bytearray(model))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.json"
             path.write_bytes(as_regression(booster))
             self._model = nvforest.load_model(
-                path, device=kind, model_type="xgboost_json", precision="single"
+                path, device="gpu", model_type="xgboost_json", precision="single"
             )
         self._rows = StagedRows(device, booster.num_features())
 

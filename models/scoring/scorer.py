@@ -42,7 +42,6 @@ class Scorer:
     def __init__(
         self,
         bundle: Bundle,
-        threads: int = 1,
         *,
         measure: bool = True,
         tables: Path | None = None,
@@ -68,8 +67,8 @@ class Scorer:
         # same catalogue: rows are passed to the model unchanged
         self._as_it_is = np.array_equal(self.places, np.arange(self.width))
         try:
-            self._xgboost = XgboostBackend(bundle.model_ubj, threads)
-            onnx = OnnxBackend(bundle.model_onnx, threads)
+            self._xgboost = XgboostBackend(bundle.model_ubj)
+            onnx = OnnxBackend(bundle.model_onnx)
         except Exception as error:  # both libraries have their own error types for bad bytes
             raise BundleRefused("unparsable", f"{bundle.path}: the model does not load: {error}") from error
         self._check_columns()

@@ -56,16 +56,16 @@ def read_model(content: bytes) -> ModelInfo:
     return _model.decode(content)
 
 
-def read_batch(content: bytes, retry_after_s: float = 0.0) -> list[Decision | ItemProblem]:
+def read_batch(content: bytes) -> list[Decision | ItemProblem]:
     """The answers of a batch in order.
 
     Raises:
         msgspec.MsgspecError: the content is not a batch answer.
     """
-    return [_item(bytes(raw), retry_after_s) for raw in _decisions.decode(content).decisions]
+    return [_item(bytes(raw)) for raw in _decisions.decode(content).decisions]
 
 
-def _item(raw: bytes, retry_after_s: float) -> Decision | ItemProblem:
+def _item(raw: bytes) -> Decision | ItemProblem:
     if raw.startswith(b'{"error":'):
-        return ItemProblem(item_problem(_error.decode(raw).error, retry_after_s))
+        return ItemProblem(item_problem(_error.decode(raw).error))
     return _decision.decode(raw)

@@ -25,6 +25,7 @@ from streams.runtime.dead_letters import DeadLetter, decode_dead_letter, kept_of
 from streams.runtime.kafka.clients import flush, new_producer
 from streams.runtime.kafka.log_reader import read_span, whole_log
 
+ACKNOWLEDGED_WITHIN_S = 30.0
 HEADER_REPLAYED_FROM = "tollgate-replayed-from"
 #: records between two that are compared: reading them takes less than to begin anew
 READ_ON = 10_000
@@ -173,14 +174,13 @@ def send_again(
     keys: Keys,
     *,
     unsealed: Collection[Refused] = (),
-    timeout_s: float = 30.0,
 ) -> int:
     """Send corrected records to their topics, wait for acknowledgement, then write the notes; returns the number sent.
 
     ``unsealed``: letters that are not like their source.
 
     Raises:
-        DeliveryError: not acknowledged within ``timeout_s``; letters without a note stay open.
+        DeliveryError: not acknowledged in time; letters without a note stay open.
     """
     producer = new_producer(bootstrap, "tollgate-dead-letters")
     sent: list[tuple[Refused, bytes]] = []
@@ -194,10 +194,10 @@ def send_again(
             headers.append((HEADER_REPLAYS, seal_replayed(keys.newest(), raw, *of)))
         producer.produce(refused.letter.source_topic, raw, key, headers=headers)
         sent.append((refused, raw))
-    flush(producer, timeout_s)
+    flush(producer, ACKNOWLEDGED_WITHIN_S)
     for refused, _ in sent:
         note = Note(now, refused.letter.source_topic, refused.id)
         place = f"{refused.partition}/{refused.offset}"
         producer.produce(topics.DEAD_LETTERS_REPLAYED.name, msgspec.json.encode(note), place)
-    flush(producer, timeout_s)
+    flush(producer, ACKNOWLEDGED_WITHIN_S)
     return len(sent)

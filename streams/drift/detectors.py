@@ -28,6 +28,9 @@ class Difference:
 
 Takes = Literal["number", "category", "null", "all"]
 
+#: of the classifier: the same windows give the same verdict
+SEED = 0
+
 
 class Detector(Protocol):
     """Compares two samples: of one column, shape (n,) and (m,), or, if it ``takes`` all, of all columns, (n, k) and (m, k) with NaN.
@@ -93,14 +96,14 @@ class Classifier:
     name: str = "classifier"
     takes: Takes = "all"
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self) -> None:
         from alibi_detect.cd import ClassifierDrift
         from sklearn.ensemble import HistGradientBoostingClassifier
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-        self._test, self._seed, self._limit = ClassifierDrift, seed, threadpool_limits
+        self._test, self._limit = ClassifierDrift, threadpool_limits
         self._model: Any = HistGradientBoostingClassifier(
-            max_iter=30, max_leaf_nodes=8, min_samples_leaf=40, early_stopping=False, random_state=seed
+            max_iter=30, max_leaf_nodes=8, min_samples_leaf=40, early_stopping=False, random_state=SEED
         )
 
     def test(self, before: Samples, now: Samples) -> Difference:
@@ -113,7 +116,7 @@ class Classifier:
                 n_folds=3,
                 preds_type="probs",
                 binarize_preds=False,
-                seed=self._seed,
+                seed=SEED,
             )
             said = detector.predict(now, return_p_val=True, return_distance=True, return_probs=False)["data"]
         distance = float(said["distance"])

@@ -53,13 +53,13 @@ class Process:
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
 
 
-def log_json_lines(process: str, level: int = logging.INFO) -> None:
+def log_json_lines(process: str) -> None:
     """Send all logging to standard error as JSON lines."""
     # Ray Serve replaces a replica's sys.stderr by an object that does not pass on what is written to it
     handler = logging.StreamHandler(sys.__stderr__)
     handler.setFormatter(JsonLines(process))
     handler.addFilter(Repeats())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for noisy in ("aiokafka", "faust", "mode", "urllib3", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

@@ -173,9 +173,9 @@ def _usage(pid: int, listed: Iterable[int]) -> tuple[int, float]:
     return rss, cpu_s
 
 
-def _status_code(url: str, timeout_s: float = 2.0) -> int | None:
+def _status_code(url: str) -> int | None:
     try:
-        with urllib.request.urlopen(url, timeout=timeout_s) as answer:
+        with urllib.request.urlopen(url, timeout=2.0) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code

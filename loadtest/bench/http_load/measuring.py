@@ -41,10 +41,10 @@ def run_offer(offer: Offer) -> Outcome:
     return Outcome(**json.loads(done.stdout))
 
 
-def bears(outcome: Outcome, p99_ms: float = P99_MS) -> bool:
-    """Whether nearly all were decided, and 99 of 100 of them within ``p99_ms`` of when they were due."""
+def bears(outcome: Outcome) -> bool:
+    """Whether nearly all were decided, and 99 of 100 of them within P99_MS of when they were due."""
     ok = outcome.statuses.get("200", 0)
-    return ok >= OK_SHARE * outcome.offered and outcome.ok_ms.get("p99", float("inf")) <= p99_ms
+    return ok >= OK_SHARE * outcome.offered and outcome.ok_ms.get("p99", float("inf")) <= P99_MS
 
 
 @dataclass

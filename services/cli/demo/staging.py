@@ -68,7 +68,7 @@ def warm_up(settings: Settings, history: pa.Table, days: int, live_from: datetim
     recent = history.filter(pc.greater_equal(history["event_time"], since))
     say(f"sending the last {days} days of history: {recent.num_rows:,} transactions")
     began = time.monotonic()
-    result = send_backlog(settings.kafka, settings.redis_address, recent, lambda _count: None)
+    result = send_backlog(settings.kafka, settings.redis_address, recent)
     took = time.monotonic() - began
     decided = result.scored + result.degraded + result.not_scored
     say(f"{decided:,} decided in {took:.1f} s, {result.missing:,} missing")

@@ -111,9 +111,9 @@ def conflict(transaction: Transaction) -> Problem:
     )
 
 
-def unavailable(reason: str, text: str, retry_after_s: int = 1) -> Problem:
+def unavailable(reason: str, text: str) -> Problem:
     """503 with Retry-After."""
-    return Problem(503, reason, text, retry_after_s=retry_after_s)
+    return Problem(503, reason, text, retry_after_s=1)
 
 
 def too_slow(within_s: float) -> Problem:
