@@ -35,32 +35,19 @@ from streams.runtime.settings import Settings, load_settings
 
 #: default of --cards in a live run: many cards that each pay rarely; a scaled run uses DEFAULT_CARDS
 LIVE_CARDS = 100_000
+_wait_option = click.option(
+    "--wait", "wait_s", type=Number(min=1), default=30.0, show_default=True, help="Give up after so many seconds without a new decision."
+)  # fmt: skip
 
 
 @click.command()
 @home_option
 @json_option
+@click.option("--rate", type=Number(min=0, min_open=True), default=100.0, show_default=True, help="Transactions a second.")  # fmt: skip
 @click.option(
-    "--rate",
-    type=Number(min=0, min_open=True),
-    default=100.0,
-    show_default=True,
-    help="Transactions a second.",
+    "--seconds", type=Number(min=0, min_open=True), default=10.0, show_default=True, help="Duration."
 )
-@click.option(
-    "--seconds",
-    type=Number(min=0, min_open=True),
-    default=10.0,
-    show_default=True,
-    help="Duration.",
-)
-@click.option(
-    "--seed",
-    type=WholeNumber(min=0),
-    default=1,
-    show_default=True,
-    help="The same seed gives the same cards and habits.",
-)
+@click.option("--seed", type=WholeNumber(min=0), default=1, show_default=True, help="The same seed gives the same cards and habits.")  # fmt: skip
 @click.option(
     "--cards",
     type=WholeNumber(1, 10_000_000),
@@ -113,14 +100,7 @@ LIVE_CARDS = 100_000
     metavar="MS",
     help="Exit code 1 also if p99 latency is MS or more.",
 )
-@click.option(
-    "--wait",
-    "wait_s",
-    type=Number(min=1),
-    default=30.0,
-    show_default=True,
-    help="Give up after so many seconds without a new decision.",
-)
+@_wait_option
 def simulate(
     home: Path, as_json: bool, rate: float, seconds: float, seed: int, cards: int | None, scale: str,
     begin: datetime | None, drift: tuple[str, ...],
@@ -168,24 +148,10 @@ def simulate(
 )
 @click.option("--limit", type=WholeNumber(min=1), help="Send only the first rows.")
 @click.option("--all-labels", is_flag=True, help="At the end, also send the labels that were not due yet.")
-@click.option(
-    "--wait",
-    "wait_s",
-    type=Number(min=1),
-    default=30.0,
-    show_default=True,
-    help="Give up after so many seconds without a new decision.",
-)
+@_wait_option
 def replay(
-    file: Path,
-    home: Path,
-    as_json: bool,
-    mapping: str,
-    speed: str,
-    limit: int | None,
-    all_labels: bool,
-    wait_s: float,
-) -> int:
+    file: Path, home: Path, as_json: bool, mapping: str, speed: str, limit: int | None, all_labels: bool, wait_s: float
+) -> int:  # fmt: skip
     """Stream a Parquet or CSV file through the stack. Exit code 1: no row fits, or decisions are missing or duplicated."""
     pace = _speed(speed)
     settings = load_settings(home)
