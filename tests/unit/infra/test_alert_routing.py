@@ -14,7 +14,8 @@ import yaml
 from infra.stack.ports import free_port_base, settings_for
 from infra.stack.servers import monitoring
 from services.cli.main import run
-from services.cli.operating.pages import Length
+from services.cli.operating.pages import LONGEST
+from services.cli.terminal.times import Length
 
 
 @pytest.fixture
@@ -69,13 +70,13 @@ def test_rules_lead_to_runbooks_that_open(tmp_path: Path, file: Path) -> None:
 
 @pytest.mark.parametrize(("text", "length"), [("30m", timedelta(minutes=30)), ("2h", timedelta(hours=2)), ("7d", timedelta(days=7))])  # fmt: skip
 def test_a_length_of_time(text: str, length: timedelta) -> None:
-    assert Length().convert(text, None, None) == length
+    assert Length(LONGEST).convert(text, None, None) == length
 
 
 @pytest.mark.parametrize("text", ["", "30", "0m", "8d", "1w", "-1h", "1.5h"])
 def test_what_is_no_length_of_time(text: str) -> None:
     with pytest.raises(click.BadParameter, match="such as 30m, 2h or 1d"):
-        Length().convert(text, None, None)
+        Length(LONGEST).convert(text, None, None)
 
 
 def test_silence_names_the_alerts_that_there_are(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
