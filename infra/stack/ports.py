@@ -149,13 +149,12 @@ def answers(port: int, timeout_s: float = 0.5) -> bool:
         return False
 
 
-def free_port_base() -> int:
+def free_port_base(first: int = 20_000, last: int = EPHEMERAL - BLOCK) -> int:
     """A port base whose whole block is free now; random, so that parallel test runs rarely collide.
 
     Raises:
         StackUsageError: none found.
     """
-    first, last = 20_000, EPHEMERAL - BLOCK
     for _ in range(200):
         base = random.randrange(first, last, 10)
         if all(is_free(base + offset) for offset in range(BLOCK)):
