@@ -179,7 +179,7 @@ def test_a_start_keeps_what_a_person_wrote_into_the_settings(tmp_path: Path) -> 
     # the others follow from the command, from settings.toml, or from the start itself: a new field must say where it belongs
     assert set(Settings.__struct_fields__) - set(KEPT) == {
         "home", "port_base", "kafka", "redis", "redis_socket", "temp", "http", "prometheus", "alertmanager", "mlflow", "oncall", "console",
-        "attributes", "exploration", "elsewhere", "embedded", "secure", "principal",
+        "attributes", "exploration", "review", "elsewhere", "embedded", "secure", "principal",
     }  # fmt: skip
 
 
