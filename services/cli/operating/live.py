@@ -37,6 +37,6 @@ def line(finding: Finding, now: datetime) -> str:
     mark = "WRONG " if finding.wrong else "ticket"
     since = ""
     if finding.since is not None:
-        length = duration(max(0.0, (now - finding.since).total_seconds()))
+        length = duration(max(0, round((now - finding.since).total_seconds())))
         since = f"  since {finding.since:%Y-%m-%d %H:%M:%S}Z ({length})"
     return f"{mark}  {finding.what}{since}  runbook: {finding.runbook}"
