@@ -7,6 +7,8 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import psutil
+
 from infra.stack.supervisor import Supervisor
 from streams.runtime.settings import Settings
 from tests.faults.drill import breakages
@@ -18,10 +20,12 @@ Break = Callable[[Settings], Callable[[], None] | None]
 
 
 def frozen(name: str) -> Break:
-    """The process stands still: alive for its supervisor, silent for everybody else."""
+    """The process stands still, with those that it started: alive for its supervisor, silent for everybody else."""
 
     def freeze(settings: Settings) -> None:
-        stand_still(until(lambda: pid_of(settings, name), 60, f"{name} to have a pid"))
+        pid = until(lambda: pid_of(settings, name), 60, f"{name} to have a pid")
+        for process in (pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))):
+            stand_still(process)
 
     return freeze
 
