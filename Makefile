@@ -36,8 +36,8 @@ test: setup-dev ## Run all tests
 test-console: setup-dev ## Run all browser tests of the console's pages on Chromium: each screen, light and dark, wide and narrow
 	@CONSOLE=all $(PYTHON) -m pytest tests/integration/test_console_pages.py
 
-console-story: setup-dev ## The console's closing story by two people in Chromium, on a stack of its own
-	@$(PYTHON) -m pytest tests/e2e/test_closing_story.py
+console-story: setup-dev ## The console's closing story by two people in Chromium, on a stack of its own; SECURE=1: on a secured one
+	@$(if $(SECURE),SECURE=1) $(PYTHON) -m pytest tests/e2e/test_closing_story.py
 
 check: setup-dev ## Check format, lint, types, import rules, licences
 	.venv/bin/ruff format --check $(SOURCES)
@@ -108,8 +108,8 @@ load: setup-dev ## Run Locust, headless: SHAPE=steady|ramp|spike|attack|soak TAR
 	$(PYTHON) -m loadtest.locust --home $$home --shape $(or $(SHAPE),steady) --target $(or $(TARGET),http) --users $(or $(USERS),20) --rate $(or $(RATE),10) \
 	--report $(or $(REPORT),loadtest/reports/load) $(if $(DURATION),--seconds $(DURATION)) $(if $(P99_MS),--p99-ms $(P99_MS))
 
-faults: setup-dev ## Run every fault ROUNDS times (20) at 2,000 a second on a separate stack; SEED=1, FAULT="broker" for one
-	@$(PYTHON) -m tests.faults --rounds $(or $(ROUNDS),20) --seed $(or $(SEED),1) $(if $(FAULT),--only "$(FAULT)")
+faults: setup-dev ## Run every fault ROUNDS times (20) at 2,000 a second on a separate stack; SEED=1, FAULT="broker" for one, SECURE=1 on a secured stack
+	@$(PYTHON) -m tests.faults $(if $(SECURE),--secure) --rounds $(or $(ROUNDS),20) --seed $(or $(SEED),1) $(if $(FAULT),--only "$(FAULT)")
 
 soak: setup-dev ## Watch memory, files and threads of every process for MINUTES=20 at RATE=2000 a second; exit code 1 if one of ours grows by over 5 %
 	@$(PYTHON) -m loadtest.bench.soak --minutes $(or $(MINUTES),20) --rate $(or $(RATE),2000)

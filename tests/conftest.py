@@ -114,10 +114,10 @@ def _kafka_and_redis(home: Path, port_base: int) -> Iterator[Settings]:
 def running_stack(free_port_base: Callable[[], int]) -> Iterator[Settings]:
     """A whole stack with a served model: real Kafka, Redis, Ray and all processes. Shared: use ids of your own.
 
-    It declares two attributes: ``loyalty_tier`` (text) and ``basket_items`` (number).
+    It declares two attributes: ``loyalty_tier`` (text) and ``basket_items`` (number). With SECURE=1 it is a secured one.
     """
     home = Path(tempfile.mkdtemp(prefix="tg-"))
-    settings = settings_with_attributes(home, free_port_base())
+    settings = settings_with_attributes(home, free_port_base(), secure="SECURE" in os.environ)
     try:
         yield start_whole_stack(settings)
     finally:

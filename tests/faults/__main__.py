@@ -24,7 +24,7 @@ def main() -> int:
     """Exit code 0: nothing missing, duplicated or different, and the accounts balance; 1 otherwise."""
     args = _arguments()
     home = Path(tempfile.mkdtemp(prefix="tg-faults-"))
-    settings = stack.settings_for(home, args.port_base or stack.free_port_base())
+    settings = stack.settings_for(home, args.port_base or stack.free_port_base(), secure=args.secure)
     settings = msgspec.structs.replace(settings, processors=2, stream_replicas=2)
     began = time.monotonic()
 
@@ -46,7 +46,9 @@ def main() -> int:
         for result in results:
             if result.bad_seeds:
                 print(f"{result.fault}: not clean with seeds {result.bad_seeds}; one alone: ", end="")
-                print(f'make faults ROUNDS=1 SEED={result.bad_seeds[0]} FAULT="{result.fault}"')
+                print(
+                    f'make faults ROUNDS=1 SEED={result.bad_seeds[0]}{" SECURE=1" * args.secure} FAULT="{result.fault}"'
+                )
     finally:
         if passed or not args.keep:
             stack.stop(settings, purge=True)
@@ -79,6 +81,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--freeze", type=float, default=60.0, metavar="S", help="how long a victim is frozen")
     parser.add_argument("--only", nargs="+", choices=list(FAULTS), help="these faults only")
     parser.add_argument("--port-base", type=int, help="first port of the stack; default: a free block")
+    parser.add_argument("--secure", action="store_true", help="on a secured stack")
     parser.add_argument("--keep", action="store_true", help="leave the stack running when something is wrong")
     return parser.parse_args()
 

@@ -19,7 +19,7 @@ from loadtest.traffic.simulator.world import letters
 from services.scoring.stream.decided_tail import TailUnreadable, decided_rows
 from streams.log.topics import DECISIONS, ENTITIES, FEATURES, LABELS, TRANSACTIONS
 from streams.runtime.kafka.log_reader import log_reader
-from streams.runtime.settings import Settings
+from streams.runtime.settings import Settings, acting_as
 from tests.faults.faults import Fault, ensure, inflict
 from tests.faults.findings import Findings
 from tests.faults.oracle import Oracle
@@ -81,7 +81,8 @@ class Bench:
         self._scoring = scoring
         self._groups = ("processor", "labels") if scoring else ("processor",)
         # does not join the group: reads end offsets and the scoring group's committed offsets
-        self._reader = log_reader(settings.kafka, **{"group.id": "scoring", "log_level": 0})
+        self._scorer = acting_as(settings, "scoring")
+        self._reader = log_reader(self._scorer.kafka, **{"group.id": "scoring", "log_level": 0})
         self.oracle = Oracle(settings, scoring=scoring)
         self._world = create_world(7, CARDS)
         self._began_ms = epoch_ms(datetime.now(UTC) - timedelta(days=200))
@@ -109,7 +110,9 @@ class Bench:
         sending = Sending(
             RATE, seconds, seed, letters(time.time_ns() % 19**8, 8), self._next_ms(seconds), fault.misplaced, fault.labels
         )  # fmt: skip
-        traffic = Traffic(self.settings.kafka, self.settings.partitions, sending, self._world)
+        traffic = Traffic(
+            acting_as(self.settings, "producer").kafka, self.settings.partitions, sending, self._world
+        )
         # traffic continues while a victim is frozen and some time after
         moment = rng.uniform(1.0, SECONDS - 1.0)
         if action == "kill at the end":
@@ -146,7 +149,7 @@ class Bench:
     def _decided(self, places: list[tuple[str, int]]) -> dict[tuple[str, int], int] | None:
         """The offset up to which each partition of transactions is decided, from the ends of `decisions`; None while Kafka is down."""
         try:
-            return {(topic, p): decided_rows(self.settings, p).highest + 1 for topic, p in places}
+            return {(topic, p): decided_rows(self._scorer, p).highest + 1 for topic, p in places}
         except (KafkaException, TailUnreadable):
             return None
 
