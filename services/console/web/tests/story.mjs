@@ -136,7 +136,8 @@ test("a waiting model is compared, rolled out, watched while it is judged, and u
   await enter(approver);
   await open(`/models/${version}?compare=1`);
   await made.getByRole("heading", { name: "On the same payments" }).waitFor({ timeout: SOON_MS });
-  await made.getByRole("row", { name: /^average precision/ }).waitFor({ timeout: SOON_MS });
+  // the comparison, with figures; the gates have a row of that name, too
+  await made.getByRole("row", { name: /^average precision [\d.]/ }).waitFor({ timeout: SOON_MS });
   await made.getByRole("button", { name: "Start rollout" }).click();
   await dialog().getByText("A plan of your own").click();
   await dialog().getByLabel("Steps and guards, TOML").fill(PLAN);
